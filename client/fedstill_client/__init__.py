@@ -1,0 +1,1 @@
+"""The device: personalize a student, summarize it, answer from it. Never torch."""

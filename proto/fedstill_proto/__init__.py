@@ -1,0 +1,1 @@
+"""The contract between a fedstill server and its devices, and its codecs."""

@@ -1,0 +1,239 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class SoftLabelEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOFT_LABEL_ENCODING_UNSPECIFIED: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_FLOAT32: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_FLOAT16: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_UINT8: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_TOP_K: _ClassVar[SoftLabelEncoding]
+
+class Optimizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    OPTIMIZER_UNSPECIFIED: _ClassVar[Optimizer]
+    OPTIMIZER_SGD: _ClassVar[Optimizer]
+    OPTIMIZER_MOMENTUM: _ClassVar[Optimizer]
+    OPTIMIZER_ADAMW: _ClassVar[Optimizer]
+
+class SummaryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SUMMARY_KIND_UNSPECIFIED: _ClassVar[SummaryKind]
+    SUMMARY_KIND_NONE: _ClassVar[SummaryKind]
+    SUMMARY_KIND_PUBLIC_SET: _ClassVar[SummaryKind]
+    SUMMARY_KIND_CLASS_MEANS: _ClassVar[SummaryKind]
+    SUMMARY_KIND_PARAMETERS: _ClassVar[SummaryKind]
+SOFT_LABEL_ENCODING_UNSPECIFIED: SoftLabelEncoding
+SOFT_LABEL_ENCODING_FLOAT32: SoftLabelEncoding
+SOFT_LABEL_ENCODING_FLOAT16: SoftLabelEncoding
+SOFT_LABEL_ENCODING_UINT8: SoftLabelEncoding
+SOFT_LABEL_ENCODING_TOP_K: SoftLabelEncoding
+OPTIMIZER_UNSPECIFIED: Optimizer
+OPTIMIZER_SGD: Optimizer
+OPTIMIZER_MOMENTUM: Optimizer
+OPTIMIZER_ADAMW: Optimizer
+SUMMARY_KIND_UNSPECIFIED: SummaryKind
+SUMMARY_KIND_NONE: SummaryKind
+SUMMARY_KIND_PUBLIC_SET: SummaryKind
+SUMMARY_KIND_CLASS_MEANS: SummaryKind
+SUMMARY_KIND_PARAMETERS: SummaryKind
+
+class Tensor(_message.Message):
+    __slots__ = ("name", "shape", "data")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class SoftLabels(_message.Message):
+    __slots__ = ("encoding", "rows", "classes", "k", "indices", "values")
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    INDICES_FIELD_NUMBER: _ClassVar[int]
+    VALUES_FIELD_NUMBER: _ClassVar[int]
+    encoding: SoftLabelEncoding
+    rows: int
+    classes: int
+    k: int
+    indices: bytes
+    values: bytes
+    def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
+
+class TrainingPlan(_message.Message):
+    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed")
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    SOFT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+    temperature: float
+    soft_weight: float
+    seed: int
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class SoftTargets(_message.Message):
+    __slots__ = ("public_set", "class_means")
+    PUBLIC_SET_FIELD_NUMBER: _ClassVar[int]
+    CLASS_MEANS_FIELD_NUMBER: _ClassVar[int]
+    public_set: PublicSoftLabels
+    class_means: ClassSoftLabels
+    def __init__(self, public_set: _Optional[_Union[PublicSoftLabels, _Mapping]] = ..., class_means: _Optional[_Union[ClassSoftLabels, _Mapping]] = ...) -> None: ...
+
+class PublicSoftLabels(_message.Message):
+    __slots__ = ("public_rows", "soft_labels")
+    PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    public_rows: _containers.RepeatedScalarFieldContainer[int]
+    soft_labels: SoftLabels
+    def __init__(self, public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ...) -> None: ...
+
+class ClassSoftLabels(_message.Message):
+    __slots__ = ("present_classes", "soft_labels")
+    PRESENT_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    present_classes: _containers.RepeatedScalarFieldContainer[int]
+    soft_labels: SoftLabels
+    def __init__(self, present_classes: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ...) -> None: ...
+
+class SummaryRequest(_message.Message):
+    __slots__ = ("kind", "encoding", "k", "public_rows")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    ENCODING_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
+    kind: SummaryKind
+    encoding: SoftLabelEncoding
+    k: int
+    public_rows: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class RoundTask(_message.Message):
+    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    REPLACE_STUDENT_FIELD_NUMBER: _ClassVar[int]
+    SOFT_TARGETS_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    run: str
+    round: int
+    family: str
+    training: TrainingPlan
+    parameters: _containers.RepeatedCompositeFieldContainer[Tensor]
+    replace_student: bool
+    soft_targets: SoftTargets
+    request: SummaryRequest
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ...) -> None: ...
+
+class PrivateStatistics(_message.Message):
+    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples")
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    PRESENT_CLASSES_FIELD_NUMBER: _ClassVar[int]
+    CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    soft_labels: SoftLabels
+    present_classes: _containers.RepeatedScalarFieldContainer[int]
+    class_examples: _containers.RepeatedScalarFieldContainer[int]
+    parameters: _containers.RepeatedCompositeFieldContainer[Tensor]
+    examples: int
+    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ...) -> None: ...
+
+class SoftLabelSummary(_message.Message):
+    __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    run: str
+    round: int
+    family: str
+    kind: SummaryKind
+    statistics: PrivateStatistics
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ...) -> None: ...
+
+class ParameterSpec(_message.Message):
+    __slots__ = ("name", "shape")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class GraphPort(_message.Message):
+    __slots__ = ("name", "shape", "element_type")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    ELEMENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    element_type: str
+    def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., element_type: _Optional[str] = ...) -> None: ...
+
+class PackagePart(_message.Message):
+    __slots__ = ("name", "sha256", "size_bytes")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    SHA256_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    sha256: bytes
+    size_bytes: int
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+
+class StudentManifest(_message.Message):
+    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    PARAMETER_COUNT_FIELD_NUMBER: _ClassVar[int]
+    OPTIMIZER_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    STACK_SIZE_FIELD_NUMBER: _ClassVar[int]
+    STEP_ROWS_FIELD_NUMBER: _ClassVar[int]
+    OPSET_FIELD_NUMBER: _ClassVar[int]
+    PARTS_FIELD_NUMBER: _ClassVar[int]
+    INPUTS_FIELD_NUMBER: _ClassVar[int]
+    OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    family: str
+    classes: int
+    input_shape: _containers.RepeatedScalarFieldContainer[int]
+    parameters: _containers.RepeatedCompositeFieldContainer[ParameterSpec]
+    parameter_count: int
+    optimizer: Optimizer
+    soft_labels: str
+    k: int
+    stack_size: int
+    step_rows: int
+    opset: int
+    parts: _containers.RepeatedCompositeFieldContainer[PackagePart]
+    inputs: _containers.RepeatedCompositeFieldContainer[GraphPort]
+    outputs: _containers.RepeatedCompositeFieldContainer[GraphPort]
+    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ...) -> None: ...

@@ -1,0 +1,1 @@
+"""The server: teacher, student families, distillation, export, aggregation, rounds."""

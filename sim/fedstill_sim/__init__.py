@@ -1,0 +1,1 @@
+"""The simulator: a fleet of virtual devices on one machine."""
