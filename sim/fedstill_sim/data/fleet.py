@@ -1,0 +1,187 @@
+"""`FleetData`: every example of a virtual fleet, held once, with the rows that belong to each device.
+
+Devices own *rows* of one pool of examples, so a fleet of 10,000 devices resampled from 1,281 digits costs the memory
+of 1,281 digits. Saved, each array is one `.npy` file that simulator processes map into memory and share.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fedstill_proto.errors import FedstillError
+
+PUBLIC_SET_FILE = "public.npz"
+GLOBAL_TEST_FILE = "global_test.npz"
+DESCRIPTION_FILE = "fleet.json"
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+class DataError(FedstillError):
+    """Data that a fleet cannot be made of: says where, what was seen and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceRows:
+    """The rows of the pool that each device owns, in compressed form: device d owns `rows[offsets[d]:offsets[d + 1]]`.
+
+    rows: int64 [all devices' rows]; offsets: int64 [devices + 1].
+    """
+
+    rows: IntArray
+    offsets: IntArray
+
+    def __post_init__(self) -> None:
+        if self.offsets.ndim != 1 or len(self.offsets) < 1 or self.offsets[0] != 0:
+            raise DataError(f"device rows: offsets must be one row that starts with 0, not {self.offsets!r}")
+        if np.any(np.diff(self.offsets) < 0) or self.offsets[-1] != len(self.rows):
+            raise DataError(f"device rows: offsets must rise to the number of rows ({len(self.rows)})")
+
+    @classmethod
+    def of(cls, parts: Sequence[npt.NDArray[np.integer]]) -> DeviceRows:
+        """From one array of rows a device."""
+        offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)])
+        rows = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
+        return cls(rows=rows, offsets=offsets.astype(np.int64))
+
+    @property
+    def counts(self) -> IntArray:
+        """Rows of each device: int64 [devices]."""
+        return np.diff(self.offsets)
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, device: int) -> IntArray:
+        return self.rows[self.offsets[device] : self.offsets[device + 1]]
+
+    def __iter__(self) -> Iterator[IntArray]:
+        return (self[device] for device in range(len(self)))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FleetData:
+    """A fleet's data: the pool, each device's train and test rows in it, the public set and the global test set.
+
+    x: float32 [examples, *input_shape]; y: int64 [examples]; public_y is None for an unlabelled public set.
+    families: the student family of each device.
+    """
+
+    name: str
+    description: str
+    classes: int
+    device_names: tuple[str, ...]
+    families: tuple[str, ...]
+    x: FloatArray
+    y: IntArray
+    train: DeviceRows
+    test: DeviceRows
+    public_x: FloatArray
+    public_y: IntArray | None
+    global_x: FloatArray
+    global_y: IntArray
+
+    def __post_init__(self) -> None:
+        if self.classes < 2:
+            raise DataError(f"{self.name}: classes must be at least 2, not {self.classes}")
+        if not self.device_names or len(set(self.device_names)) != len(self.device_names):
+            raise DataError(f"{self.name}: a fleet needs devices with different names")
+        for field, owned in (("families", self.families), ("train", self.train), ("test", self.test)):
+            if len(owned) != self.devices:
+                raise DataError(f"{self.name}: {field} describes {len(owned)} devices, there are {self.devices}")
+        self._check_examples("x, y", self.x, self.y)
+        self._check_examples("public set", self.public_x, self.public_y)
+        self._check_examples("global test set", self.global_x, self.global_y)
+        for field, owned in (("train", self.train), ("test", self.test)):
+            if len(owned.rows) and not (0 <= owned.rows.min() and owned.rows.max() < len(self.x)):
+                raise DataError(f"{self.name}: {field} rows must be rows of the {len(self.x)} examples")
+
+    def _check_examples(self, field: str, x: FloatArray, y: IntArray | None) -> None:
+        if x.dtype != np.float32 or x.shape[1:] != self.input_shape:
+            raise DataError(
+                f"{self.name}: {field}: examples are {x.dtype} {list(x.shape[1:])}, "
+                f"the fleet's are float32 {list(self.input_shape)}"
+            )
+        if y is None:
+            return
+        if y.dtype != np.int64 or y.shape != (len(x),):
+            raise DataError(f"{self.name}: {field}: labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}")
+        if len(y) and not (0 <= y.min() and y.max() < self.classes):
+            raise DataError(f"{self.name}: {field}: labels {y.min()} to {y.max()}, there are {self.classes} classes")
+
+    @property
+    def devices(self) -> int:
+        """Number of devices."""
+        return len(self.device_names)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return tuple(self.x.shape[1:])
+
+    def class_counts(self) -> IntArray:
+        """Training examples of each device by class: int64 [devices, classes]."""
+        device_of_row = np.repeat(np.arange(self.devices), self.train.counts)
+        cell = device_of_row * self.classes + self.y[self.train.rows]
+        return np.bincount(cell, minlength=self.devices * self.classes).reshape(self.devices, self.classes)
+
+    def with_families(self, families: Sequence[str]) -> FleetData:
+        """The same fleet with families dealt out in turn: device i gets family i modulo their number."""
+        if not families:
+            raise DataError(f"{self.name}: a fleet needs at least one student family")
+        dealt = tuple(families[device % len(families)] for device in range(self.devices))
+        return replace(self, families=dealt)
+
+
+_ARRAYS = ("x", "y", "public_x", "public_y", "global_x", "global_y")
+_ROWS = ("train", "test")
+_DESCRIBED = ("name", "description", "classes", "device_names", "families")
+
+
+def save_fleet(data: FleetData, folder: Path) -> None:
+    """Write a fleet's .npy files, and its public and global test sets as the .npz files that servers and devices read."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {name: getattr(data, name) for name in _ARRAYS}
+    for name in _ROWS:
+        owned: DeviceRows = getattr(data, name)
+        arrays |= {f"{name}_rows": owned.rows, f"{name}_offsets": owned.offsets}
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(folder / f"{name}.npy", array)
+    np.savez(folder / PUBLIC_SET_FILE, **_present(x=data.public_x, y=data.public_y))
+    np.savez(folder / GLOBAL_TEST_FILE, **_present(x=data.global_x, y=data.global_y))
+    description = {name: getattr(data, name) for name in _DESCRIBED}
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n")
+
+
+def load_fleet(folder: Path) -> FleetData:
+    """The fleet that `save_fleet` wrote; its arrays stay in their files until they are read."""
+    path = folder / DESCRIPTION_FILE
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; a fleet's data is written there when a run starts")
+    description = json.loads(path.read_text())
+
+    def array(name: str) -> npt.NDArray[np.generic] | None:
+        file = folder / f"{name}.npy"
+        return np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
+
+    return FleetData(
+        name=description["name"],
+        description=description["description"],
+        classes=description["classes"],
+        device_names=tuple(description["device_names"]),
+        families=tuple(description["families"]),
+        **{name: array(name) for name in _ARRAYS},
+        **{name: DeviceRows(rows=array(f"{name}_rows"), offsets=array(f"{name}_offsets")) for name in _ROWS},
+    )
+
+
+def _present(**arrays: npt.NDArray[np.generic] | None) -> Mapping[str, npt.NDArray[np.generic]]:
+    return {name: array for name, array in arrays.items() if array is not None}
