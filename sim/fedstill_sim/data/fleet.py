@@ -95,7 +95,9 @@ class FleetData:
             raise DataError(f"{self.name}: a fleet needs devices with different names")
         for field, owned in (("families", self.families), ("train", self.train), ("test", self.test)):
             if len(owned) != self.devices:
-                raise DataError(f"{self.name}: {field} describes {len(owned)} devices, there are {self.devices}")
+                raise DataError(
+                    f"{self.name}: {field} describes {len(owned)} devices, there are {self.devices}"
+                )
         self._check_examples("x, y", self.x, self.y)
         self._check_examples("public set", self.public_x, self.public_y)
         self._check_examples("global test set", self.global_x, self.global_y)
@@ -112,9 +114,13 @@ class FleetData:
         if y is None:
             return
         if y.dtype != np.int64 or y.shape != (len(x),):
-            raise DataError(f"{self.name}: {field}: labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}")
+            raise DataError(
+                f"{self.name}: {field}: labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}"
+            )
         if len(y) and not (0 <= y.min() and y.max() < self.classes):
-            raise DataError(f"{self.name}: {field}: labels {y.min()} to {y.max()}, there are {self.classes} classes")
+            raise DataError(
+                f"{self.name}: {field}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
+            )
 
     @property
     def devices(self) -> int:

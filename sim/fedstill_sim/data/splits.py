@@ -1,0 +1,104 @@
+"""Ways to deal examples out to devices: pure functions of their arguments and a seed.
+
+Each returns positions in the arrays it was given, one int64 array a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fedstill_sim.data.fleet import DataError, FloatArray, IntArray
+
+_MOST_DRAWS = 10_000
+
+
+def natural_split(first_rows: Sequence[int], rows: int) -> list[IntArray]:
+    """Consecutive runs of rows: part i starts at first_rows[i] and ends where the next one starts."""
+    ends = [*first_rows[1:], rows]
+    return [np.arange(first, end, dtype=np.int64) for first, end in zip(first_rows, ends, strict=True)]
+
+
+def iid_split(examples: int, *, devices: int, seed: int) -> list[IntArray]:
+    """A random partition into parts whose sizes differ by at most one."""
+    order = np.random.default_rng(seed).permutation(examples)
+    return [np.sort(part).astype(np.int64) for part in np.array_split(order, devices)]
+
+
+def dirichlet_split(
+    labels: IntArray, *, classes: int, devices: int, alpha: float, min_examples: int, seed: int
+) -> list[IntArray]:
+    """A partition with label skew: each class is shared out in proportions drawn from Dirichlet(alpha).
+
+    The rule of Li, Diao, Chen and He, "Federated Learning on Non-IID Data Silos" (2021, arXiv:2102.02079): a device
+    that already holds its fair share gets no more, and the whole draw is repeated until every device has at least
+    min_examples.
+    """
+    if alpha <= 0:
+        raise DataError(f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly")
+    if devices * min_examples > len(labels):
+        raise DataError(
+            f"dirichlet: {len(labels)} examples cannot give {devices} devices {min_examples} each; use fewer devices"
+        )
+    generator = np.random.default_rng(seed)
+    for _ in range(_MOST_DRAWS):
+        owner = _dirichlet_owners(labels, classes=classes, devices=devices, alpha=alpha, generator=generator)
+        if np.bincount(owner, minlength=devices).min() >= min_examples:
+            return [np.flatnonzero(owner == device) for device in range(devices)]
+    raise DataError(
+        f"dirichlet: no draw in {_MOST_DRAWS} gave each of {devices} devices {min_examples} examples at "
+        f"alpha {alpha}; use a larger alpha or fewer devices"
+    )
+
+
+def _dirichlet_owners(
+    labels: IntArray, *, classes: int, devices: int, alpha: float, generator: np.random.Generator
+) -> IntArray:
+    """The device of each example: int64 [examples]."""
+    owner = np.empty(len(labels), np.int64)
+    held = np.zeros(devices, np.int64)
+    fair_share = len(labels) / devices
+    for label in range(classes):
+        examples = generator.permutation(np.flatnonzero(labels == label))
+        shares = generator.dirichlet(np.full(devices, alpha)) * (held < fair_share)
+        if shares.sum() == 0:  # every share that is left underflowed to 0: deal this class evenly
+            shares = (held < fair_share) + 0.0
+        cuts = (np.cumsum(shares / shares.sum())[:-1] * len(examples)).astype(np.int64)
+        sizes = np.diff(np.concatenate([[0], cuts, [len(examples)]]))
+        owner[examples] = np.repeat(np.arange(devices), sizes)
+        held += sizes
+    return owner
+
+
+def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray, seed: int) -> list[IntArray]:
+    """Draws with replacement: device d gets counts[d] examples whose classes follow mixtures[d].
+
+    mixtures: [devices, classes], rows sum to 1, 0 for a class that no example has.
+    """
+    generator = np.random.default_rng(seed)
+    by_class = np.argsort(labels, kind="stable")
+    class_sizes = np.bincount(labels, minlength=mixtures.shape[1])
+    class_starts = np.cumsum(class_sizes) - class_sizes
+    if np.any(mixtures[:, class_sizes == 0] > 0):
+        raise DataError("resampled: a mixture asks for a class that has no examples")
+    device = np.repeat(np.arange(len(counts)), counts)
+    # A row's cumulated mixture, shifted by its device, makes one rising sequence for a single search.
+    cumulated = np.cumsum(mixtures, axis=1, dtype=np.float64)
+    cumulated /= cumulated[:, -1:]
+    ladder = (cumulated + np.arange(len(counts))[:, None]).ravel()
+    # (device + random) may round up to the next device's first step, so it is kept just below.
+    height = np.minimum(device + generator.random(len(device)), np.nextafter(device + 1.0, 0.0))
+    drawn = np.searchsorted(ladder, height, side="right") - device * mixtures.shape[1]
+    within = (generator.random(len(device)) * class_sizes[drawn]).astype(np.int64)
+    picked = by_class[class_starts[drawn] + within]
+    return np.split(picked, np.cumsum(counts)[:-1])
+
+
+def hold_out(part: IntArray, *, fraction: float, seed: Sequence[int]) -> tuple[IntArray, IntArray]:
+    """A part cut at random into (train, test), both in stored order; test gets the fraction, at least one each."""
+    if len(part) < 2:
+        raise DataError(f"hold out: {len(part)} examples cannot be cut into a train and a test part")
+    tests = min(max(1, round(len(part) * fraction)), len(part) - 1)
+    order = np.random.default_rng(list(seed)).permutation(len(part))
+    return part[np.sort(order[tests:])], part[np.sort(order[:tests])]
