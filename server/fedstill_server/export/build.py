@@ -1,0 +1,103 @@
+"""Builds training artifacts: one training step and one forward pass of a stack of students, as ONNX graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Optimizer, ParameterSpec
+from fedstill_server.export.capture import capture_forward, capture_training_step
+from fedstill_server.export.graph import OPSET
+from fedstill_server.export.lowering import lower
+from fedstill_server.families import build_student
+
+SOFT_LABEL_FORMS = ("none", "dense", "top-k")
+FORWARD_ROWS = 64
+"""Examples of one forward pass; the last pass over a set is padded to it."""
+
+
+class ExportError(FedstillError):
+    """A graph cannot be built as asked, or is not what it must be."""
+
+
+@dataclass(frozen=True)
+class ArtifactOptions:
+    """All that decides what an artifact is."""
+
+    family: str
+    input_shape: tuple[int, ...]
+    classes: int
+    optimizer: Optimizer
+    soft_labels: str  # "none", "dense" or "top-k"
+    k: int
+    stack_size: int
+    step_rows: int
+
+    def __post_init__(self) -> None:
+        if self.soft_labels not in SOFT_LABEL_FORMS:
+            raise ExportError(
+                f"soft_labels {self.soft_labels!r} is not one of {', '.join(map(repr, SOFT_LABEL_FORMS))}"
+            )
+        if self.soft_labels == "top-k" and not 1 <= self.k < self.classes:
+            raise ExportError(
+                f"k = {self.k}: top-k soft labels of {self.classes} classes name 1 to {self.classes - 1}; "
+                'use "dense" to name them all'
+            )
+        if self.soft_labels != "top-k" and self.k:
+            raise ExportError(f"k = {self.k}, but {self.soft_labels!r} soft labels have no k; leave it 0")
+        for name in ("stack_size", "step_rows"):
+            if getattr(self, name) < 1:
+                raise ExportError(f"{name} = {getattr(self, name)}; give at least 1")
+
+
+def build_artifact(
+    *,
+    family: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    optimizer: Optimizer,
+    soft_labels: str,
+    k: int = 0,
+    stack_size: int,
+    step_rows: int,
+    cache: Path | None = None,
+) -> TrainingArtifact:
+    """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run."""
+    options = ArtifactOptions(
+        family, tuple(input_shape), classes, optimizer, soft_labels, k, stack_size, step_rows
+    )
+    return _build(options)
+
+
+def _build(options: ArtifactOptions) -> TrainingArtifact:
+    student = build_student(options.family, options.input_shape, options.classes)
+    step = capture_training_step(
+        student,
+        input_shape=options.input_shape,
+        classes=options.classes,
+        optimizer=options.optimizer,
+        soft_labels=options.soft_labels,
+        k=options.k,
+        rows=options.step_rows,
+    )
+    forward = capture_forward(student, input_shape=options.input_shape, rows=FORWARD_ROWS)
+    training_graph = lower(step, stack_size=options.stack_size, name=f"{options.family} training step")
+    forward_graph = lower(forward, stack_size=options.stack_size, name=f"{options.family} forward")
+    manifest = StudentManifest(
+        family=options.family,
+        classes=options.classes,
+        input_shape=options.input_shape,
+        parameters=tuple(
+            ParameterSpec(name, tuple(value.shape)) for name, value in student.named_parameters()
+        ),
+        optimizer=options.optimizer,
+        soft_labels=options.soft_labels,
+        opset=OPSET,
+        k=options.k,
+        stack_size=options.stack_size,
+        step_rows=options.step_rows,
+    )
+    contents = {TRAINING_FILE: training_graph, FORWARD_FILE: forward_graph}
+    return TrainingArtifact(manifest.with_parts(contents), training_graph, forward_graph)

@@ -1,0 +1,142 @@
+"""Captures what a student computes, for one device, as a small graph of aten operators.
+
+`make_fx` runs the function once on tensors without storage and writes down every operator. Devices are stacked
+later, when the graph is lowered to ONNX (see `fedstill_server.export.lowering`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vjp  # type: ignore[attr-defined]
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.fx.graph_module import GraphModule
+
+from fedstill_proto.messages import Optimizer
+from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
+from fedstill_server.export.optimizers import RULES, Scalars
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input of a captured graph: one device's share, and whether every device has its own."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+    per_device: bool = True
+    is_state: bool = False  # a parameter, or an optimizer slot of one
+
+
+@dataclass(frozen=True)
+class CapturedGraph:
+    module: GraphModule
+    inputs: tuple[Port, ...]
+    outputs: tuple[str, ...]
+
+
+def capture_training_step(
+    student: nn.Module,
+    *,
+    input_shape: tuple[int, ...],
+    classes: int,
+    optimizer: Optimizer,
+    soft_labels: str,
+    k: int,
+    rows: int,
+) -> CapturedGraph:
+    """Forward pass, distillation loss, backward pass and optimizer of one step."""
+    rule = RULES[optimizer]
+    names = [name for name, _ in student.named_parameters()]
+    state = parameter_ports(student) + slot_ports(student, optimizer)
+    ports = (
+        state
+        + batch_ports(input_shape=input_shape, classes=classes, soft_labels=soft_labels, k=k, rows=rows)
+        + [Port("lr", ())]
+        + [Port(name, (), per_device=False) for name in rule.scalars]
+    )
+
+    def step(*arguments: Tensor) -> tuple[Tensor, ...]:
+        values = {port.name: value for port, value in zip(ports, arguments, strict=True)}
+        parameters = {name: values[name] for name in names}
+        logits, pull_back = vjp(lambda p: functional_call(student, p, (values["x"],)), parameters)
+        loss, logit_gradient = loss_and_logit_gradient(
+            logits, _targets(values), step_scale=values["lr"] if rule.scales_rows else None
+        )
+        (gradients,) = pull_back(logit_gradient)
+        scalars: Scalars = {name: values[name] for name in ("lr", *rule.scalars)}
+        updated: dict[str, Tensor] = {}
+        for name in names:
+            slots = tuple(values[f"{name}.{slot}"] for slot in rule.slots)
+            updated[name], new_slots = rule.update(parameters[name], gradients[name], slots, scalars)
+            updated |= {f"{name}.{slot}": new for slot, new in zip(rule.slots, new_slots, strict=True)}
+        return (*(updated[port.name] for port in state), loss)
+
+    outputs = (*(f"{port.name}.new" for port in state), "loss")
+    return CapturedGraph(_trace(step, ports), tuple(ports), outputs)
+
+
+def capture_forward(student: nn.Module, *, input_shape: tuple[int, ...], rows: int) -> CapturedGraph:
+    """Logits `[rows, classes]` from parameters and `x`."""
+    ports = [*parameter_ports(student), Port("x", (rows, *input_shape))]
+
+    def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
+        *parameters, x = arguments
+        named = {port.name: value for port, value in zip(ports, parameters, strict=False)}
+        return (functional_call(student, named, (x,)),)
+
+    return CapturedGraph(_trace(forward, ports), tuple(ports), ("logits",))
+
+
+def parameter_ports(student: nn.Module) -> list[Port]:
+    return [Port(name, tuple(value.shape), is_state=True) for name, value in student.named_parameters()]
+
+
+def slot_ports(student: nn.Module, optimizer: Optimizer) -> list[Port]:
+    """The optimizer's memory: for each slot, one value for every parameter."""
+    return [
+        Port(f"{port.name}.{slot}", port.shape, is_state=True)
+        for slot in RULES[optimizer].slots
+        for port in parameter_ports(student)
+    ]
+
+
+def batch_ports(
+    *, input_shape: tuple[int, ...], classes: int, soft_labels: str, k: int, rows: int
+) -> list[Port]:
+    """What a step learns from: examples, labels, and the soft part in its form."""
+    ports = [
+        Port("x", (rows, *input_shape)),
+        Port("labels", (rows,), torch.int64),
+        Port("hard_weight", (rows,)),
+    ]
+    if soft_labels == "none":
+        return ports
+    if soft_labels == "dense":
+        ports.append(Port("soft_labels", (rows, classes)))
+    else:
+        ports += [Port("soft_indices", (rows, k), torch.int64), Port("soft_probabilities", (rows, k))]
+    return [*ports, Port("soft_weight", (rows,)), Port("temperature", (), per_device=False)]
+
+
+def _targets(values: dict[str, Tensor]) -> StepTargets:
+    return StepTargets(
+        labels=values["labels"],
+        hard_weight=values["hard_weight"],
+        soft_weight=values.get("soft_weight"),
+        soft_labels=values.get("soft_labels"),
+        soft_indices=values.get("soft_indices"),
+        soft_probabilities=values.get("soft_probabilities"),
+        temperature=values.get("temperature"),
+    )
+
+
+def _trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
+    examples = [torch.zeros(port.shape, dtype=port.dtype) for port in ports]
+    module = make_fx(function, tracing_mode="fake")(*examples)
+    module.graph.eliminate_dead_code()
+    module.recompile()
+    return module

@@ -1,0 +1,133 @@
+"""Writes an ONNX graph node by node: equal nodes are written once, unused ones are dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+OPSET = 21
+IR_VERSION = 10
+"""Both understood by ONNX Runtime 1.20, the oldest that a device may run."""
+MICROSOFT = "com.microsoft"
+
+_ELEMENT_TYPES = {
+    np.dtype(np.float32): TensorProto.FLOAT,
+    np.dtype(np.int64): TensorProto.INT64,
+    np.dtype(np.bool_): TensorProto.BOOL,
+}
+
+
+class GraphWriter:
+    """A graph under construction. Names of values are handed out by the writer."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._inputs: list[onnx.ValueInfoProto] = []
+        self._outputs: list[onnx.ValueInfoProto] = []
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[str, onnx.TensorProto] = {}
+        self._known: dict[object, str] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._reshaped_from: dict[str, str] = {}
+
+    def input(self, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> str:
+        self._inputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[dtype], list(shape)))
+        self._shapes[name] = tuple(shape)
+        return name
+
+    def output(self, name: str, source: str, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
+        self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[dtype], list(shape)))
+        self._nodes.append(helper.make_node("Identity", [source], [name]))
+
+    def constant(self, array: np.ndarray) -> str:
+        key = ("constant", array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known:
+            name = f"constant_{len(self._constants)}"
+            self._constants[name] = numpy_helper.from_array(
+                np.ascontiguousarray(array).reshape(array.shape), name
+            )
+            self._known[key] = name
+            self._shapes[name] = array.shape
+        return self._known[key]
+
+    def node(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        *,
+        shape: Sequence[int],
+        domain: str = "",
+        **attributes: Any,
+    ) -> str:
+        """Adds an operator with one output of this shape, unless the same one is there, and names its output."""
+        key = (operator, domain, tuple(inputs), repr(sorted(attributes.items())))
+        if key not in self._known:
+            name = f"{operator.lower()}_{len(self._nodes)}"
+            self._nodes.append(helper.make_node(operator, list(inputs), [name], domain=domain, **attributes))
+            self._known[key] = name
+            self._shapes[name] = tuple(shape)
+        return self._known[key]
+
+    def reshape(self, name: str, shape: Sequence[int]) -> str:
+        """The value under another shape; a reshape of a reshape goes back to the source."""
+        source = self._reshaped_from.get(name, name)
+        if self._shapes[source] == tuple(shape):
+            return source
+        target = self.constant(np.array(shape, np.int64))
+        reshaped = self.node("Reshape", [source, target], shape=shape)
+        self._reshaped_from[reshaped] = source
+        return reshaped
+
+    def model(self) -> bytes:
+        """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""
+        nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
+        used = {name for node in nodes for name in node.input}
+        graph = helper.make_graph(
+            nodes,
+            self._name,
+            self._inputs,
+            self._outputs,
+            initializer=[tensor for name, tensor in self._constants.items() if name in used],
+        )
+        model = helper.make_model(
+            graph,
+            producer_name="fedstill",
+            ir_version=IR_VERSION,
+            opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
+        )
+        return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def _without_identities(
+    nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto]
+) -> list[onnx.NodeProto]:
+    """Lets a node write a graph output directly; an output that is an input or another output stays a copy."""
+    renamed: dict[str, str] = {}
+    produced = {name for node in nodes if node.op_type != "Identity" for name in node.output}
+    kept = []
+    for node in nodes:
+        source = node.input[0] if node.op_type == "Identity" else ""
+        if source in produced and source not in renamed:
+            renamed[source] = node.output[0]
+        else:
+            kept.append(node)
+    for node in kept:
+        for names in (node.input, node.output):
+            names[:] = [renamed.get(name, name) for name in names]
+    return kept
+
+
+def _without_dead_nodes(
+    nodes: list[onnx.NodeProto], outputs: list[onnx.ValueInfoProto]
+) -> list[onnx.NodeProto]:
+    needed = {output.name for output in outputs}
+    alive = []
+    for node in reversed(nodes):
+        if needed.intersection(node.output):
+            needed.update(node.input)
+            alive.append(node)
+    return alive[::-1]

@@ -1,0 +1,80 @@
+"""Lowers a captured graph of one device to an ONNX graph of C devices.
+
+Every aten operator has one small function `(graph, *arguments) -> Value` in the file of its kind; to support
+another operator, write one. An operator that has none is an error that names it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch.fx import Node
+
+from fedstill_server.export.capture import CapturedGraph
+from fedstill_server.export.layout import Value
+from fedstill_server.export.lowering import elementwise, products, reductions, tables, views
+from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, LoweringError, StackedGraph
+
+__all__ = ["LoweringError", "lower"]
+
+OPERATORS: dict[Any, Callable[..., Any]] = {
+    **elementwise.OPERATORS,
+    **products.OPERATORS,
+    **reductions.OPERATORS,
+    **tables.OPERATORS,
+    **views.OPERATORS,
+}
+_DTYPES = {torch.float32: FLOAT, torch.int64: INT, torch.bool: BOOL}
+
+
+def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
+    """The ONNX model of `stack_size` devices: inputs and outputs as in the captured graph, behind a device dimension."""
+    graph = StackedGraph(name, stack_size=stack_size)
+    ports = iter(captured.inputs)
+    values: dict[Node, Any] = {}
+    for node in captured.module.graph.nodes:
+        if node.op == "placeholder":
+            port = next(ports)
+            values[node] = graph.input(
+                port.name,
+                port.shape,
+                _DTYPES[port.dtype],
+                stacked=port.per_device,
+                is_state=port.is_state,
+            )
+        elif node.op == "get_attr":
+            values[node] = graph.constant(_attribute(captured, node))
+        elif node.op == "output":
+            for output, source in zip(captured.outputs, node.args[0], strict=True):
+                graph.output(output, values[source])
+        else:
+            values[node] = _lowered(graph, node, values)
+    return graph.writer.model()
+
+
+def _lowered(graph: StackedGraph, node: Node, values: dict[Node, Any]) -> Any:
+    arguments = torch.fx.map_arg(node.args, lambda source: values[source])
+    options = torch.fx.map_arg(node.kwargs, lambda source: values[source])
+    if node.target not in OPERATORS:
+        if getattr(node.target, "__name__", "") == "getitem":
+            return arguments[0][arguments[1]]
+        raise LoweringError(
+            f"operator {node.target} (of {node.name}) has no translation to ONNX; add one in export/lowering"
+        )
+    value = OPERATORS[node.target](graph, *arguments, **options)
+    if isinstance(value, Value) and value.shape != tuple(node.meta["val"].shape):
+        raise LoweringError(
+            f"operator {node.target} (of {node.name}) was lowered to shape {list(value.shape)}, "
+            f"but torch gives {list(node.meta['val'].shape)}: its translation does not cover this form"
+        )
+    return value
+
+
+def _attribute(captured: CapturedGraph, node: Node) -> np.ndarray:
+    tensor: Any = captured.module
+    for part in str(node.target).split("."):
+        tensor = getattr(tensor, part)
+    return np.asarray(tensor.detach().numpy())

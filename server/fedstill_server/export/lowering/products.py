@@ -1,0 +1,53 @@
+"""Matrix products, as one batched product over the stack.
+
+ONNX Runtime's CPU kernel packs its right operand and streams the left one, and a FusedMatMul reads either operand
+transposed. A product of activations and parameters is therefore written with the parameters on the left, which
+makes the examples of a batch the innermost dimension of the result; nothing is ever transposed in memory.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from fedstill_server.export.graph import MICROSOFT
+from fedstill_server.export.layout import Order, Value
+from fedstill_server.export.lowering.elementwise import add
+from fedstill_server.export.lowering.stacked import StackedGraph
+
+_NATURAL: Order = (0, 1)
+_SWAPPED: Order = (1, 0)
+
+
+def product(graph: StackedGraph, left: Value, right: Value) -> Value:
+    """[m, k] x [k, n] -> [m, n]."""
+    shape = (left.shape[0], right.shape[1])
+    if right.is_state and not left.is_state:
+        swapped = _batched(graph, right.permuted(_SWAPPED), left.permuted(_SWAPPED), shape=shape[::-1])
+        return swapped.permuted(_SWAPPED)
+    return _batched(graph, left, right, shape=shape)
+
+
+def _batched(graph: StackedGraph, left: Value, right: Value, *, shape: tuple[int, int]) -> Value:
+    """The product written in this order; the result lies in its natural order."""
+    transposed = {"transA": int(left.order == _SWAPPED), "transB": int(right.order == _SWAPPED)}
+    stacked = left.stacked or right.stacked
+    if not any(transposed.values()):
+        return graph.emit("MatMul", [left, right], shape=shape, order=_NATURAL, stacked=stacked)
+    return graph.emit(
+        "FusedMatMul",
+        [left, right],
+        shape=shape,
+        order=_NATURAL,
+        stacked=stacked,
+        domain=MICROSOFT,
+        **transposed,
+    )
+
+
+def product_plus(graph: StackedGraph, bias: Value, left: Value, right: Value) -> Value:
+    """bias + left x right."""
+    return add(graph, product(graph, left, right), bias)
+
+
+aten = torch.ops.aten
+OPERATORS = {aten.mm.default: product, aten.addmm.default: product_plus}

@@ -1,0 +1,177 @@
+"""An ONNX graph in which every value carries C devices: the few moves that all operators are written with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from fedstill_proto.errors import FedstillError
+from fedstill_server.export.graph import GraphWriter
+from fedstill_server.export.layout import (
+    Order,
+    Shape,
+    Value,
+    natural,
+    rows_innermost,
+    split_groups,
+    substance,
+)
+
+FLOAT = np.dtype(np.float32)
+INT = np.dtype(np.int64)
+BOOL = np.dtype(np.bool_)
+
+
+class LoweringError(FedstillError):
+    """An operator of a student has no translation to ONNX, or not in this form."""
+
+
+class StackedGraph:
+    """Writes nodes over [C, ...] tensors and keeps track of how each lies in memory."""
+
+    def __init__(self, name: str, *, stack_size: int) -> None:
+        self.writer = GraphWriter(name)
+        self.stack_size = stack_size
+        self._constants: dict[str, np.ndarray] = {}
+
+    def input(self, name: str, shape: Shape, dtype: np.dtype[Any], *, stacked: bool, is_state: bool) -> Value:
+        leading = self.stack_size if stacked else 1
+        self.writer.input(name, dtype, [leading, *shape])
+        return Value(name, shape, natural(len(shape)), dtype, stacked, is_state, is_input=True)
+
+    def output(self, name: str, value: Value) -> None:
+        """Writes a value out in its logical order."""
+        value = self.reordered(value, natural(len(value.shape)))
+        if not value.stacked:
+            raise LoweringError(f"output {name} is the same for all devices: it depends on no input")
+        self.writer.output(name, value.name, value.dtype, [self.stack_size, *value.shape])
+
+    def constant(self, array: np.ndarray) -> Value:
+        """A tensor that all devices share."""
+        name = self.writer.constant(array.reshape(1, *array.shape))
+        self._constants[name] = array
+        return Value(name, array.shape, natural(array.ndim), array.dtype, stacked=False)
+
+    def known(self, value: Value) -> np.ndarray | None:
+        """The array behind a constant in its natural order; None for what is only known when the graph runs."""
+        return self._constants.get(value.name)
+
+    def stacked(self, value: Value) -> Value:
+        """A shared tensor repeated for every device, for operators that do not broadcast."""
+        if value.stacked:
+            return value
+        array = self.known(value)
+        if array is None or value.order != natural(len(value.shape)):
+            raise LoweringError(f"{value.name} is shared by all devices, but not a constant")
+        name = self.writer.constant(np.broadcast_to(array, (self.stack_size, *array.shape)))
+        return replace(value, name=name, stacked=True)
+
+    def emit(
+        self,
+        operator: str,
+        inputs: Sequence[Value | str],
+        *,
+        shape: Shape,
+        order: Order,
+        dtype: np.dtype[Any] = FLOAT,
+        stacked: bool = True,
+        domain: str = "",
+        **attributes: Any,
+    ) -> Value:
+        """Adds a node whose output has the logical `shape`, in `order`."""
+        names = [item.name if isinstance(item, Value) else item for item in inputs]
+        lying = self._memory_shape(tuple(shape[dimension] for dimension in order), stacked=stacked)
+        name = self.writer.node(operator, names, shape=lying, domain=domain, **attributes)
+        return Value(name, shape, order, dtype, stacked)
+
+    def ints(self, numbers: Sequence[int]) -> str:
+        """The name of a constant int64 vector: axes, starts, sizes."""
+        return self.writer.constant(np.array(numbers, np.int64))
+
+    def placed(self, value: Value, *, places: Shape, shape: Shape, order: Order) -> Value:
+        """The same bytes under another shape: a Reshape, or nothing when the sizes already agree."""
+        name = self.writer.reshape(value.name, self._memory_shape(places, stacked=value.stacked))
+        return replace(value, name=name, shape=shape, order=order)
+
+    def reordered(self, value: Value, order: Order) -> Value:
+        """The value with its dimensions in memory in `order`; moves data only if it must."""
+        if value.order == order:
+            return value
+        places = tuple(value.shape[dimension] for dimension in order)
+        if substance(value.shape, value.order) == substance(value.shape, order):
+            return self.placed(value, places=places, shape=value.shape, order=order)
+        permutation = [0] + [1 + value.order.index(dimension) for dimension in order]
+        lying = self._memory_shape(places, stacked=value.stacked)
+        name = self.writer.node("Transpose", [value.name], shape=lying, perm=permutation)
+        return replace(value, name=name, order=order, is_input=False, is_state=False)
+
+    def reshape(self, value: Value, shape: Shape) -> Value:
+        """A logical reshape. Keeps the memory as it lies where the merged dimensions lie side by side."""
+        groups = split_groups(value.shape, shape)
+        lying = substance(value.shape, value.order)
+        sequence: list[tuple[int, list[int]]] = []
+        for before, after in groups:
+            big = [dimension for dimension in before if value.shape[dimension] > 1]
+            positions = [lying.index(dimension) for dimension in big]
+            if positions and positions != list(range(positions[0], positions[0] + len(positions))):
+                return self.reshape(self.reordered(value, natural(len(value.shape))), shape)
+            sequence.append((positions[0] if positions else -1, after))
+        order = tuple(dimension for _, after in sorted(sequence) for dimension in after)
+        places = tuple(shape[dimension] for dimension in order)
+        return self.placed(value, places=places, shape=shape, order=order)
+
+    def broadcast(self, values: Sequence[Value]) -> tuple[list[Value], Shape, Order]:
+        """Brings operands to one rank and one order, so that ONNX's broadcasting is the logical one."""
+        shape = np.broadcast_shapes(*(value.shape for value in values))
+        rank = len(shape)
+        padded = [self._padded(value, rank) for value in values]
+        order = _common_order(padded, shape)
+        return [self._arranged(value, order) for value in padded], shape, order
+
+    def elementwise(
+        self, operator: str, values: Sequence[Value], *, dtype: np.dtype[Any] | None = None, **attributes: Any
+    ) -> Value:
+        arranged, shape, order = self.broadcast(values)
+        return self.emit(
+            operator,
+            arranged,
+            shape=shape,
+            order=order,
+            dtype=values[0].dtype if dtype is None else dtype,
+            stacked=any(value.stacked for value in values),
+            **attributes,
+        )
+
+    def _padded(self, value: Value, rank: int) -> Value:
+        """Adds leading dimensions of size 1, logically; their place in memory is decided by `_arranged`."""
+        missing = rank - len(value.shape)
+        order = (*range(missing), *(dimension + missing for dimension in value.order))
+        return replace(value, shape=(1,) * missing + value.shape, order=order)
+
+    def _arranged(self, value: Value, order: Order) -> Value:
+        """A padded operand in the common order, its tensor given the full rank."""
+        if value.elements == 1 and not value.stacked:
+            return value  # broadcasts as it is, whatever its rank
+        full_rank = self.placed(value, places=value.places, shape=value.shape, order=value.order)
+        return self.reordered(full_rank, order)
+
+    def _memory_shape(self, places: Shape, *, stacked: bool) -> Shape:
+        return (self.stack_size if stacked else 1, *places)
+
+
+def _common_order(values: Sequence[Value], shape: Shape) -> Order:
+    """The order of the largest operand; states first, then what is computed, then inputs.
+
+    Dimensions that the largest operand does not have are put where `rows_innermost` would have them.
+    """
+    leader = max(values, key=lambda v: (v.elements, v.is_state, not v.is_input and v.stacked))
+    lying = substance(leader.shape, leader.order)
+    default = rows_innermost(len(shape))
+    if all(shape[dimension] == 1 or leader.shape[dimension] > 1 for dimension in default):
+        unit = tuple(dimension for dimension in leader.order if dimension not in lying)
+        return (*unit, *lying) if unit else leader.order
+    in_turn = iter(lying)
+    return tuple(next(in_turn) if dimension in lying else dimension for dimension in default)
