@@ -1,8 +1,8 @@
 """A Flower Grid inside one process: all messages of a push go to one handler, which answers them together.
 
-It runs the unmodified ServerApp object: `app(grid, grid.context(run_config={...}))`. Three names in here are private
-to flwr (`TaskIdentity`, `Run.create_empty`, `_message_id`): Flower gives no public way to make a Grid of one's own,
-and no other file of the project may use them.
+It runs the unmodified ServerApp object: `app(grid, grid.context(run_config={...}))`. Three names in here are
+private to flwr (`TaskIdentity`, `Run.create_empty`, `_message_id`): Flower gives no public way to make a Grid
+of one's own, and no other file of the project may use them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import fedstill_proto.records  # noqa: F401  (sets the environment that flwr reads when it is imported)
+from fedstill_proto.errors import FedstillError
 from flwr.app import Context, Error, Message, RecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
-
-from fedstill_proto.errors import FedstillError
 
 SERVER_NODE_ID = 1
 FIRST_DEVICE_NODE_ID = 2  # device d is node FIRST_DEVICE_NODE_ID + d
@@ -31,7 +30,7 @@ class GridError(FedstillError):
 
 
 class InProcessGrid(Grid):
-    """Devices 0 to devices - 1 behind one handler for each message type ("query.hello", "train", "evaluate")."""
+    """Virtual devices behind one handler for each message type ("query.hello", "train", "evaluate")."""
 
     def __init__(self, *, devices: int, handlers: Mapping[str, Handler], run_id: int = 1) -> None:
         self._devices = devices
@@ -63,7 +62,12 @@ class InProcessGrid(Grid):
         return self._run
 
     def create_message(
-        self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
     ) -> Message:
         """A message to one node (Flower's older way; `Message(...)` does the same)."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)

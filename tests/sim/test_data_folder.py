@@ -103,7 +103,7 @@ def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a folder"):
         load_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="holds no client_<i>.npz"):
+    with pytest.raises(DataError, match=r"holds no client_<i>\.npz"):
         load_folder(tmp_path)
     write(tmp_path, {"client_0.npz": client()})
     with pytest.raises(DataError, match=r"public\.npz: no such file"):

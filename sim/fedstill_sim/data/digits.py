@@ -1,7 +1,7 @@
 """The digits task: 1,797 scans of handwritten digits, 8x8, that ship inside scikit-learn.
 
-The rows are 14 handwriting forms one after another, one writer each. The first four writers are the public set, the
-other ten are the private data: ten natural devices, or a pool for larger and more skewed fleets.
+The rows are 14 handwriting forms one after another, one writer each. The first four writers are the public
+set, the other ten are the private data: ten natural devices, or a pool for larger and more skewed fleets.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def load_digits(
     seed: int = 0,
     families: Sequence[str] = ("mlp-small",),
 ) -> FleetData:
-    """The digits fleet: a device is a writer up to ten devices, and a skewed share of the ten writers' pool above.
+    """The digits fleet: up to ten devices are one writer each, more are shares of the writers' pool.
 
-    dirichlet: skew over classes; None is natural writers where they suffice, else DEFAULT_ALPHA. A fleet too large
-    for 32 examples a device is resampled with replacement. families are dealt out to devices in turn.
+    dirichlet: skew over classes; None is natural writers where they suffice, else DEFAULT_ALPHA. A fleet too
+    large for 32 examples a device is resampled with replacement. families are dealt out to devices in turn.
     """
     if devices < 1:
         raise DataError(f"digits: devices must be at least 1, not {devices}")
@@ -63,8 +63,9 @@ def load_digits(
         else:
             train, test = _resample(private, y, devices=devices, alpha=alpha, seed=seed)
             how = (
-                f"RESAMPLED WITH REPLACEMENT from {len(private)} digits, {FEWEST_EXAMPLES} to {MOST_EXAMPLES} training "
-                f"examples a device, classes by Dirichlet({alpha:g}); devices share examples, tests are held out"
+                f"RESAMPLED WITH REPLACEMENT from {len(private)} digits, {FEWEST_EXAMPLES} to "
+                f"{MOST_EXAMPLES} training examples a device, classes by Dirichlet({alpha:g}); devices share "
+                "training examples, none of which is in a test set"
             )
     everyones_test = np.unique(np.concatenate(test))
     return FleetData(

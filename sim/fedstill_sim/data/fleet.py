@@ -1,19 +1,19 @@
 """`FleetData`: every example of a virtual fleet, held once, with the rows that belong to each device.
 
-Devices own *rows* of one pool of examples, so a fleet of 10,000 devices resampled from 1,281 digits costs the memory
-of 1,281 digits. Saved, each array is one `.npy` file that simulator processes map into memory and share.
+Devices own *rows* of one pool of examples, so a fleet of 10,000 devices resampled from 1,281 digits costs the
+memory of 1,281 digits. Saved, each array is one `.npy` file that simulator processes map into memory.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
 from fedstill_proto.errors import FedstillError
 
 PUBLIC_SET_FILE = "public.npz"
@@ -30,7 +30,7 @@ class DataError(FedstillError):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceRows:
-    """The rows of the pool that each device owns, in compressed form: device d owns `rows[offsets[d]:offsets[d + 1]]`.
+    """The rows of the pool that each device owns: device d owns `rows[offsets[d]:offsets[d + 1]]`.
 
     rows: int64 [all devices' rows]; offsets: int64 [devices + 1].
     """
@@ -68,7 +68,7 @@ class DeviceRows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FleetData:
-    """A fleet's data: the pool, each device's train and test rows in it, the public set and the global test set.
+    """The pool, each device's train and test rows in it, the public set and the global test set.
 
     x: float32 [examples, *input_shape]; y: int64 [examples]; public_y is None for an unlabelled public set.
     families: the student family of each device.
@@ -102,7 +102,7 @@ class FleetData:
         self._check_examples("public set", self.public_x, self.public_y)
         self._check_examples("global test set", self.global_x, self.global_y)
         for field, owned in (("train", self.train), ("test", self.test)):
-            if len(owned.rows) and not (0 <= owned.rows.min() and owned.rows.max() < len(self.x)):
+            if len(owned.rows) and not 0 <= owned.rows.min() <= owned.rows.max() < len(self.x):
                 raise DataError(f"{self.name}: {field} rows must be rows of the {len(self.x)} examples")
 
     def _check_examples(self, field: str, x: FloatArray, y: IntArray | None) -> None:
@@ -117,7 +117,7 @@ class FleetData:
             raise DataError(
                 f"{self.name}: {field}: labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}"
             )
-        if len(y) and not (0 <= y.min() and y.max() < self.classes):
+        if len(y) and not 0 <= y.min() <= y.max() < self.classes:
             raise DataError(
                 f"{self.name}: {field}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
             )
@@ -152,7 +152,7 @@ _DESCRIBED = ("name", "description", "classes", "device_names", "families")
 
 
 def save_fleet(data: FleetData, folder: Path) -> None:
-    """Write a fleet's .npy files, and its public and global test sets as the .npz files that servers and devices read."""
+    """Write a fleet's .npy files, and the .npz files of its shared sets that servers and devices read."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(data, name) for name in _ARRAYS}
     for name in _ROWS:
@@ -161,8 +161,9 @@ def save_fleet(data: FleetData, folder: Path) -> None:
     for name, array in arrays.items():
         if array is not None:
             np.save(folder / f"{name}.npy", array)
-    np.savez(folder / PUBLIC_SET_FILE, **_present(x=data.public_x, y=data.public_y))
-    np.savez(folder / GLOBAL_TEST_FILE, **_present(x=data.global_x, y=data.global_y))
+    public: dict[str, Any] = {"x": data.public_x, "y": data.public_y}
+    np.savez(folder / PUBLIC_SET_FILE, **{name: part for name, part in public.items() if part is not None})
+    np.savez(folder / GLOBAL_TEST_FILE, x=data.global_x, y=data.global_y)
     description = {name: getattr(data, name) for name in _DESCRIBED}
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n")
 
@@ -174,9 +175,8 @@ def load_fleet(folder: Path) -> FleetData:
         raise DataError(f"{path}: no such file; a fleet's data is written there when a run starts")
     description = json.loads(path.read_text())
 
-    def array(name: str) -> npt.NDArray[np.generic] | None:
-        file = folder / f"{name}.npy"
-        return np.load(file, mmap_mode="r", allow_pickle=False) if file.exists() else None
+    def array(name: str) -> Any:
+        return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
     return FleetData(
         name=description["name"],
@@ -184,10 +184,12 @@ def load_fleet(folder: Path) -> FleetData:
         classes=description["classes"],
         device_names=tuple(description["device_names"]),
         families=tuple(description["families"]),
-        **{name: array(name) for name in _ARRAYS},
-        **{name: DeviceRows(rows=array(f"{name}_rows"), offsets=array(f"{name}_offsets")) for name in _ROWS},
+        x=array("x"),
+        y=array("y"),
+        train=DeviceRows(rows=array("train_rows"), offsets=array("train_offsets")),
+        test=DeviceRows(rows=array("test_rows"), offsets=array("test_offsets")),
+        public_x=array("public_x"),
+        public_y=array("public_y") if (folder / "public_y.npy").exists() else None,
+        global_x=array("global_x"),
+        global_y=array("global_y"),
     )
-
-
-def _present(**arrays: npt.NDArray[np.generic] | None) -> Mapping[str, npt.NDArray[np.generic]]:
-    return {name: array for name, array in arrays.items() if array is not None}

@@ -4,8 +4,8 @@
     public.npz        x, optionally y                    what all devices share
     global_test.npz   x, y                               what every student is tested on
 
-Examples are floats of one, two or three dimensions, all of one shape, used as they are: nothing is scaled. Labels are
-integers from 0. Anything else in the folder is ignored.
+Examples are floats of one, two or three dimensions, all of one shape, used as they are: nothing is scaled.
+Labels are integers from 0. Anything else in the folder is ignored.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fedstill_sim.data.fleet import (
     GLOBAL_TEST_FILE,
@@ -90,10 +92,11 @@ class _NpzFile:
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
 
-    def _array(self, field: str) -> np.ndarray:
+    def _array(self, field: str) -> npt.NDArray[Any]:
         if field not in self.arrays:
             raise DataError(f"{self.path}: {field} is missing; the file holds {sorted(self.arrays)}")
-        return self.arrays[field]
+        array: npt.NDArray[Any] = self.arrays[field]
+        return array
 
     def examples(self, field: str, *, shape: tuple[int, ...] | None = None) -> FloatArray:
         """Examples [n, *shape] as float32; at least one, finite."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from fedstill_sim.data.fleet import DataError, FloatArray, IntArray
 
@@ -31,15 +32,16 @@ def dirichlet_split(
 ) -> list[IntArray]:
     """A partition with label skew: each class is shared out in proportions drawn from Dirichlet(alpha).
 
-    The rule of Li, Diao, Chen and He, "Federated Learning on Non-IID Data Silos" (2021, arXiv:2102.02079): a device
-    that already holds its fair share gets no more, and the whole draw is repeated until every device has at least
-    min_examples.
+    The rule of Li, Diao, Chen and He, "Federated Learning on Non-IID Data Silos" (2021, arXiv:2102.02079): a
+    device that already holds its fair share gets no more, and the whole draw is repeated until every device
+    has at least min_examples.
     """
     if alpha <= 0:
         raise DataError(f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly")
     if devices * min_examples > len(labels):
         raise DataError(
-            f"dirichlet: {len(labels)} examples cannot give {devices} devices {min_examples} each; use fewer devices"
+            f"dirichlet: {len(labels)} examples cannot give {devices} devices {min_examples} each; "
+            "use fewer devices"
         )
     generator = np.random.default_rng(seed)
     for _ in range(_MOST_DRAWS):
@@ -61,9 +63,9 @@ def _dirichlet_owners(
     fair_share = len(labels) / devices
     for label in range(classes):
         examples = generator.permutation(np.flatnonzero(labels == label))
-        shares = generator.dirichlet(np.full(devices, alpha)) * (held < fair_share)
+        shares: npt.NDArray[np.float64] = generator.dirichlet(np.full(devices, alpha)) * (held < fair_share)
         if shares.sum() == 0:  # every share that is left underflowed to 0: deal this class evenly
-            shares = (held < fair_share) + 0.0
+            shares = (held < fair_share).astype(np.float64)
         cuts = (np.cumsum(shares / shares.sum())[:-1] * len(examples)).astype(np.int64)
         sizes = np.diff(np.concatenate([[0], cuts, [len(examples)]]))
         owner[examples] = np.repeat(np.arange(devices), sizes)
@@ -96,7 +98,7 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
 
 
 def hold_out(part: IntArray, *, fraction: float, seed: Sequence[int]) -> tuple[IntArray, IntArray]:
-    """A part cut at random into (train, test), both in stored order; test gets the fraction, at least one each."""
+    """A part cut at random into (train, test), both in stored order, test with the fraction, each at least one."""
     if len(part) < 2:
         raise DataError(f"hold out: {len(part)} examples cannot be cut into a train and a test part")
     tests = min(max(1, round(len(part) * fraction)), len(part) - 1)
