@@ -125,7 +125,7 @@ class SummaryRequest(_message.Message):
     def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request")
+    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -135,6 +135,7 @@ class RoundTask(_message.Message):
     REPLACE_STUDENT_FIELD_NUMBER: _ClassVar[int]
     SOFT_TARGETS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
     round: int
@@ -144,7 +145,8 @@ class RoundTask(_message.Message):
     replace_student: bool
     soft_targets: SoftTargets
     request: SummaryRequest
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ...) -> None: ...
+    checksum: int
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
     __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples")
@@ -161,20 +163,22 @@ class PrivateStatistics(_message.Message):
     def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ...) -> None: ...
 
 class SoftLabelSummary(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics")
+    __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
     round: int
     family: str
     kind: SummaryKind
     statistics: PrivateStatistics
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ...) -> None: ...
+    checksum: int
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class ParameterSpec(_message.Message):
     __slots__ = ("name", "shape")
@@ -200,9 +204,9 @@ class PackagePart(_message.Message):
     SHA256_FIELD_NUMBER: _ClassVar[int]
     SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
     name: str
-    sha256: bytes
+    sha256: str
     size_bytes: int
-    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[bytes] = ..., size_bytes: _Optional[int] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
 class StudentManifest(_message.Message):
     __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs")

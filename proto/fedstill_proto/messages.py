@@ -1,0 +1,282 @@
+"""What server and devices say to each other, as values with numpy arrays inside.
+
+The types mirror `v1/fedstill.proto`; `fedstill_proto.codec` turns them into bytes and back. Each is checked when it
+is made, so a value that exists can be sent.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels import FloatArray, IntArray, SoftLabelCodec, SoftLabels
+
+PROTOCOL_VERSION = 1
+MAX_UINT32 = (1 << 32) - 1
+MAX_UINT64 = (1 << 64) - 1
+MAX_NAME_LENGTH = 200
+MAX_RANK = 8
+
+# A student's weights by name, float32, in the order of the model.
+Parameters = dict[str, FloatArray]
+
+
+class Optimizer(enum.Enum):
+    """The update rule of local training; "momentum" is SGD with momentum 0.9."""
+
+    SGD = "sgd"
+    MOMENTUM = "momentum"
+    ADAMW = "adamw"
+
+
+class SummaryKind(enum.Enum):
+    """What a device answers."""
+
+    NONE = "none"
+    PUBLIC_SET = "public-set"
+    CLASS_MEANS = "class-means"
+    PARAMETERS = "parameters"
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """Name and shape of one parameter array."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        if len(self.shape) > MAX_RANK or not all(1 <= size <= MAX_UINT32 for size in self.shape):
+            raise InvalidValue("shape", f"{self.shape} is not a shape of up to {MAX_RANK} dimensions")
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec, ...]:
+    return tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """The local work of one round. `batch_size` counts private examples in a step."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+    temperature: float
+    soft_weight: float  # of the soft term; the hard term is 1 - soft_weight
+    seed: int
+
+    def __post_init__(self) -> None:
+        check_integer("epochs", self.epochs, 0, 1_000_000)
+        check_integer("batch_size", self.batch_size, 1, 1 << 20)
+        check_number("learning_rate", self.learning_rate, 0, 1e6)
+        if not isinstance(self.optimizer, Optimizer):
+            raise InvalidValue("optimizer", f"{self.optimizer!r} is not an Optimizer")
+        check_number("temperature", self.temperature, 1e-3, 1e3)
+        check_number("soft_weight", self.soft_weight, 0, 1)
+        check_integer("seed", self.seed, 0, MAX_UINT64)
+
+
+@dataclass(frozen=True, eq=False)
+class PublicSoftLabels:
+    """Soft labels of the public set's rows `public_rows` [n]."""
+
+    public_rows: IntArray
+    soft_labels: SoftLabels
+
+    def __post_init__(self) -> None:
+        check_public_rows(self.public_rows)
+        if self.soft_labels.rows != len(self.public_rows):
+            problem = f"{self.soft_labels.rows} rows for {len(self.public_rows)} public rows"
+            raise InvalidValue("soft_labels.rows", problem)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassSoftLabels:
+    """One soft label for each of `present_classes` [m], which increase."""
+
+    present_classes: IntArray
+    soft_labels: SoftLabels
+
+    def __post_init__(self) -> None:
+        check_present_classes(self.present_classes, self.soft_labels)
+
+
+SoftTargets = PublicSoftLabels | ClassSoftLabels
+
+
+@dataclass(frozen=True, eq=False)
+class SummaryRequest:
+    """What a device is to answer, and how it is to be coded; `public_rows` [n] for the public set only."""
+
+    kind: SummaryKind
+    codec: SoftLabelCodec | None = None
+    public_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.kind, SummaryKind):
+            raise InvalidValue("kind", f"{self.kind!r} is not a SummaryKind")
+        with_labels = self.kind in (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
+        if with_labels != (self.codec is not None):
+            needs = "needs a codec" if with_labels else "holds no soft labels to code"
+            raise InvalidValue("codec", f"a summary of kind {self.kind.value!r} {needs}")
+        check_public_rows(self.public_rows)
+        if (self.kind is SummaryKind.PUBLIC_SET) != (len(self.public_rows) > 0):
+            problem = f"{len(self.public_rows)} rows asked for a summary of kind {self.kind.value!r}"
+            raise InvalidValue("public_rows", problem)
+
+
+@dataclass(frozen=True, eq=False)
+class RoundTask:
+    """What the server asks of a device in a round.
+
+    `parameters` is a student to install where the device has none yet (empty: keep the own), or over the device's
+    own student where `replace_student` says so.
+    """
+
+    run: str
+    round: int
+    family: str
+    training: TrainingPlan
+    request: SummaryRequest
+    parameters: Parameters = field(default_factory=dict)
+    replace_student: bool = False
+    soft_targets: SoftTargets | None = None
+
+    def __post_init__(self) -> None:
+        check_header(self.run, self.round, self.family)
+        check_parameters(self.parameters)
+        if self.replace_student and not self.parameters:
+            raise InvalidValue("replace_student", "no parameters to replace the student with")
+
+
+@dataclass(frozen=True, eq=False)
+class PrivateStatistics:
+    """What private data has gone into; noise is added here and nowhere else.
+
+    `present_classes` [m] and `class_examples` [m] (examples behind each row) belong to class means, `parameters` and
+    `examples` (the weight in the average) to a trained student.
+    """
+
+    soft_labels: SoftLabels | None = None
+    present_classes: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    class_examples: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    parameters: Parameters = field(default_factory=dict)
+    examples: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("examples", self.examples, 0, MAX_UINT32)
+        check_parameters(self.parameters)
+        if not _is_row(self.class_examples) or len(self.class_examples) != len(self.present_classes):
+            raise InvalidValue("class_examples", "not an int64 array with a count for each class")
+        if len(self.class_examples) == 0:
+            return
+        if self.class_examples.min() < 1 or self.class_examples.max() > MAX_UINT32:
+            raise InvalidValue(
+                "class_examples", f"{self.class_examples.min()} examples behind a class, at least 1 needed"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class SoftLabelSummary:
+    """What a device answers in a round."""
+
+    run: str
+    round: int
+    family: str
+    kind: SummaryKind
+    statistics: PrivateStatistics
+
+    def __post_init__(self) -> None:
+        check_header(self.run, self.round, self.family)
+        statistics, kind = self.statistics, self.kind
+        with_labels = kind in (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
+        if with_labels != (statistics.soft_labels is not None):
+            state = "missing" if with_labels else "present"
+            raise InvalidValue("statistics.soft_labels", f"{state} in a summary of kind {kind.value!r}")
+        if (kind is SummaryKind.PARAMETERS) != bool(statistics.parameters):
+            raise InvalidValue(
+                "statistics.parameters", f"{len(statistics.parameters)} in kind {kind.value!r}"
+            )
+        if kind is not SummaryKind.PARAMETERS and statistics.examples:
+            raise InvalidValue("statistics.examples", f"{statistics.examples} in kind {kind.value!r}")
+        if kind is SummaryKind.CLASS_MEANS and statistics.soft_labels is not None:
+            check_present_classes(statistics.present_classes, statistics.soft_labels, prefix="statistics.")
+        elif len(statistics.present_classes):
+            raise InvalidValue("statistics.present_classes", f"not empty in kind {kind.value!r}")
+
+
+def check_integer(name: str, value: int, low: int, high: int) -> None:
+    if not isinstance(value, int) or not low <= value <= high:
+        raise InvalidValue(name, f"{value!r} is not a whole number in {low} to {high}")
+
+
+def check_number(name: str, value: float, low: float, high: float) -> None:
+    if not (isinstance(value, int | float) and low <= value <= high):
+        raise InvalidValue(name, f"{value!r} is not a number in {low:g} to {high:g}")
+
+
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
+
+
+def check_name(name: str, value: str) -> None:
+    """Runs, families and parameters become names of files and of graph inputs: no other characters."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        raise InvalidValue(name, f"{shown} is not 1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'")
+
+
+def check_header(run: str, round_number: int, family: str) -> None:
+    check_name("run", run)
+    check_integer("round", round_number, 0, MAX_UINT32)
+    check_name("family", family)
+
+
+def check_parameters(parameters: Parameters) -> None:
+    for name, array in parameters.items():
+        check_name("parameters", name)
+        if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+            raise InvalidValue(f"parameters[{name}]", "not a float32 array")
+        if not np.isfinite(array).all():
+            raise InvalidValue(f"parameters[{name}]", "holds a value that is not finite")
+
+
+def _is_row(array: IntArray) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype == np.int64 and array.ndim == 1
+
+
+def check_public_rows(rows: IntArray) -> None:
+    if not _is_row(rows):
+        raise InvalidValue("public_rows", "not an int64 array [n]")
+    if len(rows) == 0:
+        return
+    if rows.min() < 0 or rows.max() > MAX_UINT32:
+        raise InvalidValue("public_rows", f"{rows.min()} to {rows.max()} are not rows of a public set")
+    if len(rows) > 1 and not (rows[1:] > rows[:-1]).all() and len(np.unique(rows)) != len(rows):
+        raise InvalidValue("public_rows", "a row appears twice")
+
+
+def check_present_classes(classes: IntArray, labels: SoftLabels, *, prefix: str = "") -> None:
+    place = f"{prefix}present_classes"
+    if not _is_row(classes):
+        raise InvalidValue(place, "not an int64 array [m]")
+    if labels.rows != len(classes):
+        raise InvalidValue(
+            f"{prefix}soft_labels.rows", f"{labels.rows} rows for {len(classes)} present classes"
+        )
+    if len(classes) == 0:
+        return
+    if classes[0] < 0 or classes[-1] >= labels.classes or not (classes[1:] > classes[:-1]).all():
+        raise InvalidValue(place, f"not increasing class numbers in 0 to {labels.classes - 1}")
