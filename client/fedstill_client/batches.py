@@ -1,0 +1,195 @@
+"""All steps of a round for a stack of devices, gathered one by one into what the training graph reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, RoundTask, SoftTargets
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabels, TopKSoftLabels
+
+from fedstill_client.order import KeyArray
+from fedstill_client.private_stack import PrivateStack
+from fedstill_client.schedule import (
+    PrivateSteps,
+    SoftSteps,
+    class_mean_steps,
+    private_steps,
+    public_steps,
+    steps_of_devices,
+)
+from fedstill_client.step import StepBatch
+
+__all__ = ["ArtifactMismatch", "PrivateStack", "StackPlan", "plan_batches"]
+
+
+class ArtifactMismatch(FedstillError):
+    """The task asks for work that this training artifact was not built for."""
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """All steps of a round; S steps, C devices, B rows a batch."""
+
+    private: PrivateStack
+    public_x: FloatArray | None  # [M, *shape] the public examples that the task has soft labels of
+    steps_of: IntArray  # [C] steps in which each device trains
+    private_steps: PrivateSteps
+    hard_weight: FloatArray  # [S, C, B]
+    soft_steps: SoftSteps | None
+    soft_labels: SoftLabels | None  # that soft_steps' labels are rows of
+    learning_rate: FloatArray  # [S, C]
+    temperature: float
+
+    @property
+    def steps(self) -> int:
+        """S: the steps of the device with most."""
+        return int(self.learning_rate.shape[0])
+
+    def start(self, into: StepBatch) -> None:
+        """Clear what another round left, and set what all steps share."""
+        into.clear(self.temperature)
+
+    def fill(self, step: int, into: StepBatch) -> None:
+        """Gather one step; rows that the plan has no use for keep the weight 0 of `start`."""
+        width = self.hard_weight.shape[2]
+        _gather(self.private.table, self.private_steps.rows[step], into.x[:, :width])
+        into.labels[:, :width] = self.private_steps.labels[step]
+        into.hard_weight[:, :width] = self.hard_weight[step]
+        into.lr[:] = self.learning_rate[step]
+        if self.soft_steps is not None:
+            self._fill_soft(step, self.soft_steps, into)
+
+    def _fill_soft(self, step: int, soft: SoftSteps, into: StepBatch) -> None:
+        rows = slice(soft.first_row, soft.first_row + soft.labels.shape[2])
+        if into.soft_weight is not None:
+            into.soft_weight[:, rows] = soft.weight[step]
+        if self.public_x is not None:
+            _gather(self.public_x, soft.labels[step], into.x[:, rows])
+        if isinstance(self.soft_labels, TopKSoftLabels):
+            if into.soft_indices is not None and into.soft_probabilities is not None:
+                _gather(self.soft_labels.indices, soft.labels[step], into.soft_indices[:, rows])
+                _gather(self.soft_labels.probabilities, soft.labels[step], into.soft_probabilities[:, rows])
+        elif self.soft_labels is not None and into.soft_labels is not None:
+            _gather(self.soft_labels.probabilities, soft.labels[step], into.soft_labels[:, rows])
+
+
+def plan_batches(
+    private: PrivateStack,
+    devices: KeyArray,
+    task: RoundTask,
+    *,
+    manifest: StudentManifest,
+    public_x: FloatArray | None = None,
+    shuffle: bool = True,
+) -> StackPlan:
+    """The steps of `task` for the stack of `devices` [C] on the training artifact of `manifest`.
+
+    shuffle: draw a new order each epoch; otherwise rows come as they are stored.
+    """
+    training, targets = task.training, soft_targets_of(task)
+    check_artifact(manifest, task, devices=private.devices, input_shape=private.input_shape)
+    walked = len(targets.public_rows) if isinstance(targets, PublicSoftLabels) else 0
+    steps_of = steps_of_devices(private.counts, training, public_examples=walked)
+    active = np.arange(steps_of.max(initial=0))[:, None] < steps_of  # [S, C]
+    hard = private_steps(private, devices, training, round=task.round, steps=len(active), shuffle=shuffle)
+    hard_weight, soft, public = hard.weight, None, None
+    if isinstance(targets, ClassSoftLabels):
+        hard_weight, soft = class_mean_steps(
+            targets, hard, soft_weight=training.soft_weight, classes=manifest.classes
+        )
+    elif isinstance(targets, PublicSoftLabels):
+        public = public_examples(public_x, targets.public_rows)
+        hard_weight = hard.weight * np.float32(1 - training.soft_weight)
+        soft = public_steps(targets, devices, training, round=task.round, active=active, shuffle=shuffle)
+    return StackPlan(
+        private=private,
+        public_x=public,
+        steps_of=steps_of,
+        private_steps=hard,
+        hard_weight=hard_weight,
+        soft_steps=soft,
+        soft_labels=None if targets is None else _fitting(targets.soft_labels, manifest),
+        learning_rate=active * np.float32(training.learning_rate),
+        temperature=training.temperature,
+    )
+
+
+def soft_targets_of(task: RoundTask) -> SoftTargets | None:
+    """The soft targets that the loss reads: none when their weight is 0 or there are no rows of them."""
+    targets = task.soft_targets
+    if task.training.soft_weight == 0 or targets is None or targets.soft_labels.rows == 0:
+        return None
+    return targets
+
+
+def check_artifact(
+    manifest: StudentManifest, task: RoundTask, *, devices: int, input_shape: tuple[int, ...]
+) -> None:
+    """Refuse a task, or data, that the artifact of `manifest` was not built for."""
+    targets = soft_targets_of(task)
+    rows = task.training.batch_size * (2 if isinstance(targets, PublicSoftLabels) else 1)
+    expectations = {
+        "family": (task.family, manifest.family),
+        "optimizer": (task.training.optimizer.value, manifest.optimizer.value),
+        "input shape": (input_shape, manifest.input_shape),
+        "devices in a stack": (devices, manifest.stack_size),
+    }
+    for what, (asked, built) in expectations.items():
+        if asked != built:
+            raise ArtifactMismatch(
+                f"the round has {what} {asked}, the training artifact is for {built}; rebuild it."
+            )
+    if rows > manifest.step_rows:
+        raise ArtifactMismatch(
+            f"a step of batch_size {task.training.batch_size} takes {rows} rows, the training artifact has "
+            f"{manifest.step_rows}; rebuild it with step_rows={rows} or lower batch_size."
+        )
+    if targets is not None:
+        _fitting(targets.soft_labels, manifest)
+
+
+def public_examples(public_x: FloatArray | None, rows: IntArray) -> FloatArray:
+    """The rows of the device's public set that a task names."""
+    if public_x is None:
+        raise FedstillError("the round is about public examples and this device has none: add public.npz.")
+    if rows.size and rows.max() >= len(public_x):
+        raise FedstillError(
+            f"the round names public row {rows.max()}, this device's public set has {len(public_x)} rows; "
+            "give it the public set that the server has."
+        )
+    return public_x[rows]
+
+
+def _fitting(soft_labels: SoftLabels, manifest: StudentManifest) -> SoftLabels:
+    """The soft labels as the artifact reads them."""
+    if soft_labels.classes != manifest.classes:
+        raise ArtifactMismatch(
+            f"soft labels of {soft_labels.classes} classes; the student has {manifest.classes}."
+        )
+    if manifest.soft_labels == "dense":
+        return (
+            DenseSoftLabels(soft_labels.dense()) if isinstance(soft_labels, TopKSoftLabels) else soft_labels
+        )
+    if manifest.soft_labels == "none":
+        raise ArtifactMismatch(
+            "the round brings soft labels, the training artifact reads none; rebuild it with them."
+        )
+    if not isinstance(soft_labels, TopKSoftLabels) or soft_labels.indices.shape[1] != manifest.k:
+        have = f"top-{soft_labels.indices.shape[1]}" if isinstance(soft_labels, TopKSoftLabels) else "dense"
+        raise ArtifactMismatch(
+            f"the round brings {have} soft labels, the training artifact reads top-{manifest.k}."
+        )
+    return soft_labels
+
+
+def _gather(table: npt.NDArray[np.generic], rows: IntArray, out: npt.NDArray[np.generic]) -> None:
+    """out[...] = table[rows]; without a copy in between where `out` is contiguous."""
+    if out.flags.c_contiguous:
+        # Any mode but "clip" and "wrap" makes numpy fill a buffer of its own first.
+        np.take(table, rows, axis=0, out=out, mode="clip")
+    else:
+        out[...] = np.take(table, rows, axis=0)

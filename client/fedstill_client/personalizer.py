@@ -1,0 +1,138 @@
+"""Train a stack of students with a training artifact: ONNX Runtime and numpy, no torch.
+
+The students live in two sets of arrays. A step reads one set and writes the other, and the next step goes
+back: an output bound onto its own input can be overwritten before it has been read. All arrays are bound
+once; a step binds and copies nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from fedstill_proto.artifact import StudentManifest, TrainingArtifact
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_client.runtime import bound, matching_array, session
+from fedstill_client.step import StepBatch
+
+SLOTS: dict[Optimizer, tuple[str, ...]] = {
+    Optimizer.SGD: (),
+    Optimizer.MOMENTUM: ("momentum",),
+    Optimizer.ADAMW: ("first_moment", "second_moment"),
+}
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class StudentMismatch(FedstillError):
+    """Parameters that are not those of the student family."""
+
+
+class Steps(Protocol):
+    """What a personalizer trains on; `fedstill_client.batches.StackPlan` is one."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+
+    @property
+    def steps_of(self) -> IntArray:
+        """Steps in which each device trains, [C]."""
+
+    def start(self, into: StepBatch) -> None:
+        """Set what all steps share."""
+
+    def fill(self, step: int, into: StepBatch) -> None:
+        """Write one step's rows."""
+
+
+class Personalizer:
+    """The training step of one student family for a stack of C devices (1 on a device)."""
+
+    def __init__(self, artifact: TrainingArtifact, *, threads: int = 1) -> None:
+        self.manifest = artifact.manifest
+        self._session = session(artifact.training_graph, threads=threads)
+        self._batch = StepBatch.empty(self.manifest)
+        self._loss = np.zeros(self.manifest.stack_size, np.float32)
+        self._corrections = {
+            name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")
+        }
+        self._sets = (self._zeros(), self._zeros())
+        inputs = {**self._batch.inputs(), **self._corrections, "epsilon": np.array([_EPSILON], np.float32)}
+        self._bindings = (self._bind(0, 1, inputs), self._bind(1, 0, inputs))
+
+    def train(
+        self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
+    ) -> tuple[Parameters, FloatArray]:
+        """The trained parameters [C, *shape] and each device's mean loss [C].
+
+        parameters: [C, *shape], or [*shape] for all devices to start from.
+        copy: return arrays of their own; otherwise they belong to the personalizer, until its next call.
+        """
+        self._install(parameters)
+        steps.start(self._batch)
+        total = np.zeros(self.manifest.stack_size)
+        for step in range(steps.steps):
+            steps.fill(step, self._batch)
+            self._correct_bias(step + 1)
+            self._session.run_with_iobinding(self._bindings[step % 2])
+            total += self._loss
+        final = self._sets[steps.steps % 2]
+        trained = {spec.name: final[spec.name] for spec in self.manifest.parameters}
+        if copy:
+            trained = {name: array.copy() for name, array in trained.items()}
+        return trained, (total / np.maximum(steps.steps_of, 1)).astype(np.float32)
+
+    def _zeros(self) -> dict[str, FloatArray]:
+        """Parameters and optimizer slots of the whole stack."""
+        slots = ("", *(f".{slot}" for slot in SLOTS[self.manifest.optimizer]))
+        stack = self.manifest.stack_size
+        return {
+            spec.name + slot: np.zeros((stack, *spec.shape), np.float32)
+            for slot in slots
+            for spec in self.manifest.parameters
+        }
+
+    def _bind(self, source: int, target: int, inputs: Mapping[str, npt.NDArray[np.generic]]) -> ort.IOBinding:
+        inputs = {**self._sets[source], **inputs}
+        outputs = {f"{name}.new": array for name, array in self._sets[target].items()} | {"loss": self._loss}
+        binding = self._session.io_binding()
+        for port in self._session.get_inputs():
+            binding.bind_ortvalue_input(port.name, bound(matching_array(port, inputs)))
+        for port in self._session.get_outputs():
+            binding.bind_ortvalue_output(port.name, bound(matching_array(port, outputs)))
+        return binding
+
+    def _install(self, parameters: Mapping[str, FloatArray]) -> None:
+        """Copy a student in; optimizer slots start from nothing in each round."""
+        for name, array in self._sets[0].items():
+            array.fill(0)
+            if name in parameters:
+                array[:] = parameters[name]
+
+    def _correct_bias(self, step: int) -> None:
+        # In float64: 1 - 0.999^t has three digits left in float32.
+        self._corrections["bias_correction1"][0] = 1.0 - _BETA_1**step
+        self._corrections["bias_correction2"][0] = 1.0 - _BETA_2**step
+
+
+def check_student(parameters: Mapping[str, FloatArray], manifest: StudentManifest, *, stacked: bool) -> None:
+    """Refuse parameters that are not those of the manifest's student ([C, *shape] when `stacked`)."""
+    leading = (manifest.stack_size,) if stacked else ()
+    expected = {spec.name: (*leading, *spec.shape) for spec in manifest.parameters}
+    found = {name: array.shape for name, array in parameters.items()}
+    if found == expected:
+        return
+    for name, shape in expected.items():
+        if found.get(name) != shape:
+            raise StudentMismatch(
+                f"parameter {name!r} has shape {found.get(name, 'none: it is missing')}; "
+                f"the student family {manifest.family!r} needs {shape}."
+            )
+    extra = ", ".join(sorted(found.keys() - expected.keys()))
+    raise StudentMismatch(f"parameters {extra} are unknown to the student family {manifest.family!r}.")

@@ -1,0 +1,227 @@
+"""A device's part of a round, for a stack of devices: one on a real device, more in the simulator.
+
+Train from the task, then summarize. What a device does here does not depend on the devices beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters, RoundTask
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_client.batches import plan_batches
+from fedstill_client.forward import Forward
+from fedstill_client.label_prior import log_label_prior, personal_logits
+from fedstill_client.order import KeyArray, device_ids
+from fedstill_client.personalizer import Personalizer, StudentMismatch, check_student
+from fedstill_client.private_stack import PrivateStack
+from fedstill_client.summarizer import summarize
+
+# Global test examples at a time: [C, rows, K] logits stay small.
+_ROWS_AT_ONCE = 1024
+
+
+class NoStudent(FedstillError):
+    """A device without a student was given a round that brings none."""
+
+
+class TrainingDiverged(FedstillError):
+    """Local training left the finite numbers."""
+
+    def __init__(self, learning_rate: float) -> None:
+        super().__init__(
+            f"local training diverged at learning rate {learning_rate:g}; "
+            "the student from before is kept. Lower the rate."
+        )
+
+
+@dataclass(frozen=True)
+class StudentStack:
+    """C devices with their students and private examples; those after the last name are padding."""
+
+    names: Sequence[str]  # at most C
+    private: PrivateStack
+    parameters: Mapping[str, FloatArray] | None = None  # [C, *shape]; none while no device has a student
+    device_ids: KeyArray | None = None  # [C]; made of the names unless given
+
+    def __post_init__(self) -> None:
+        if len(self.names) > self.private.devices:
+            raise FedstillError(f"{len(self.names)} names for a stack of {self.private.devices} devices.")
+        if self.device_ids is None:
+            ids = np.zeros(self.private.devices, np.uint64)
+            ids[: len(self.names)] = device_ids(self.names)
+            object.__setattr__(self, "device_ids", ids)
+
+
+@dataclass(frozen=True)
+class RoundWork:
+    """What a stack did in a round."""
+
+    parameters: Parameters  # [C, *shape]; where training diverged, those from before
+    summaries: list[bytes | None]  # a name each; none where training diverged
+    loss: FloatArray  # [C] mean of the steps
+    training_seconds: float
+    summary_seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Right answers of each device [C], on its own examples and on everyone's."""
+
+    personal_correct: IntArray
+    personal_examples: IntArray
+    global_correct: IntArray
+    global_examples: IntArray
+
+
+def perform_round(
+    stack: StudentStack,
+    task: RoundTask,
+    personalizer: Personalizer,
+    forward: Forward,
+    public_x: FloatArray | None = None,
+    *,
+    shuffle: bool = True,
+    out: Mapping[str, FloatArray] | None = None,
+) -> RoundWork:
+    """Train each device's student by `task`, and summarize it.
+
+    shuffle: new batches each epoch; otherwise the rows come as they are stored.
+    out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
+    """
+    started = time.perf_counter()
+    student = starting_student(stack, task, personalizer.manifest)
+    steps = plan_batches(
+        stack.private,
+        _ids(stack),
+        task,
+        manifest=personalizer.manifest,
+        public_x=public_x,
+        shuffle=shuffle,
+    )
+    trained, loss = personalizer.train(student, steps, copy=False)
+    diverged = _keep_finite(trained, student)
+    trained_at = time.perf_counter()
+    summaries: list[bytes | None] = list(
+        summarize(task, trained, stack.private, forward=forward, devices=len(stack.names), public_x=public_x)
+    )
+    for device in np.flatnonzero(diverged[: len(summaries)]):
+        summaries[device] = None
+    return RoundWork(
+        parameters=_delivered(trained, out),
+        summaries=summaries,
+        loss=loss,
+        training_seconds=trained_at - started,
+        summary_seconds=time.perf_counter() - trained_at,
+    )
+
+
+def starting_student(
+    stack: StudentStack, task: RoundTask, manifest: StudentManifest
+) -> Mapping[str, FloatArray]:
+    """The student that a round starts from: the task's [*shape], or the devices' own [C, *shape]."""
+    if task.family != manifest.family:
+        raise StudentMismatch(
+            f"the round is for student family {task.family!r}; here is {manifest.family!r}."
+        )
+    if task.parameters and (task.replace_student or stack.parameters is None):
+        check_student(task.parameters, manifest, stacked=False)
+        return task.parameters
+    if stack.parameters is None:
+        raise NoStudent(
+            f"round {task.round} of run {task.run} brings no student and this device has none yet; "
+            "the server must send one with the first round."
+        )
+    check_student(stack.parameters, manifest, stacked=True)
+    return stack.parameters
+
+
+def evaluate(
+    stack: StudentStack,
+    task: RoundTask,
+    forward: Forward,
+    *,
+    personal_test: PrivateStack | None = None,
+    global_test: tuple[FloatArray, IntArray] | None = None,
+    label_prior: float = 1.0,
+) -> Evaluation:
+    """Count right answers of the students that `task` speaks of: its own, or the devices'.
+
+    On its own examples a device adds its label prior with this strength (0 is off); on everyone's it never
+    does.
+    """
+    own = starting_student(stack, task, forward.manifest)
+    student = {
+        spec.name: np.ascontiguousarray(np.broadcast_to(own[spec.name], (stack.private.devices, *spec.shape)))
+        for spec in forward.manifest.parameters
+    }
+    nothing = np.zeros(stack.private.devices, np.int64)
+    personal, everyone = nothing, (nothing, nothing)
+    if personal_test is not None:
+        personal = _personal_correct(student, forward, stack.private, personal_test, label_prior)
+    if global_test is not None:
+        everyone = _global_correct(student, forward, *global_test)
+    return Evaluation(
+        personal_correct=personal,
+        personal_examples=nothing if personal_test is None else personal_test.counts,
+        global_correct=everyone[0],
+        global_examples=everyone[1],
+    )
+
+
+def _personal_correct(
+    student: Mapping[str, FloatArray],
+    forward: Forward,
+    private: PrivateStack,
+    test: PrivateStack,
+    label_prior: float,
+) -> IntArray:
+    prior = log_label_prior(private.labels, private.counts, classes=forward.manifest.classes)
+    logits = personal_logits(forward.own(student, test), prior, label_prior)  # [C, n, K]
+    answered = logits.argmax(axis=-1)
+    rows = answered.shape[1]
+    right = (answered == test.labels[:, :rows]) & test.present[:, :rows]
+    return np.asarray(right.sum(axis=1), np.int64)
+
+
+def _global_correct(
+    student: Mapping[str, FloatArray], forward: Forward, x: FloatArray, labels: IntArray
+) -> tuple[IntArray, IntArray]:
+    devices = forward.manifest.stack_size
+    correct = np.zeros(devices, np.int64)
+    for start in range(0, len(labels), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        correct += (forward.shared(student, x[part]).argmax(axis=-1) == labels[part]).sum(axis=1)
+    return correct, np.full(devices, len(labels))
+
+
+def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.NDArray[np.bool_]:
+    """Give devices [C] whose training diverged their old student back, and say which they are."""
+    devices = len(next(iter(trained.values())))
+    # A sum is finite only if all its terms are (or, near 3e38, the student is of no use anyway).
+    sums = np.stack([array.reshape(devices, -1).sum(axis=1) for array in trained.values()])
+    diverged: npt.NDArray[np.bool_] = ~np.isfinite(sums).all(axis=0)
+    if diverged.any():
+        for name, array in trained.items():
+            array[diverged] = np.broadcast_to(student[name], array.shape)[diverged]
+    return diverged
+
+
+def _delivered(trained: Parameters, out: Mapping[str, FloatArray] | None) -> Parameters:
+    if out is None:
+        return {name: array.copy() for name, array in trained.items()}
+    for name, array in trained.items():
+        out[name][...] = array
+    return dict(out)
+
+
+def _ids(stack: StudentStack) -> KeyArray:
+    assert stack.device_ids is not None  # filled in by its own __post_init__
+    return stack.device_ids

@@ -1,0 +1,114 @@
+"""What a device says about its student: soft labels of public examples, or the mean soft label of each class.
+
+Class means (Jeong et al. 2018, arXiv 1811.11479): for each class y that the device has examples of, the
+mean over them of softmax(logits / temperature), and their number. Public soft labels (FedMD: Li and Wang
+2019, arXiv 1910.03581; DS-FL: Itahara et al. 2020, arXiv 2008.06180): softmax(logits / temperature) of the
+public rows that the task asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.codec import encode_summary
+from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
+
+from fedstill_client.batches import public_examples
+from fedstill_client.forward import Forward
+from fedstill_client.private_stack import PrivateStack
+
+
+@dataclass(frozen=True)
+class ClassMeans:
+    """The class means of a stack: one row for each class that a device has, device after device."""
+
+    device: IntArray  # [rows], increasing
+    present_class: IntArray  # [rows], increasing within a device
+    examples: IntArray  # [rows]
+    soft_labels: FloatArray  # [rows, K]
+
+    def of(self, device: int) -> slice:
+        """The rows of one device."""
+        start, stop = np.searchsorted(self.device, (device, device + 1))
+        return slice(int(start), int(stop))
+
+
+def softened(logits: FloatArray, temperature: float) -> FloatArray:
+    """softmax(logits / temperature) over the last dimension."""
+    scaled = logits / np.float32(temperature)
+    scaled -= scaled.max(axis=-1, keepdims=True)
+    np.exp(scaled, out=scaled)
+    scaled /= scaled.sum(axis=-1, keepdims=True)
+    return scaled
+
+
+def class_means(logits: FloatArray, labels: IntArray, counts: IntArray, *, temperature: float) -> ClassMeans:
+    """Means of the first `counts` [C] rows of `logits` [C, n, K] with `labels` [C, n or more]."""
+    devices, rows, classes = logits.shape
+    own = np.arange(rows) < counts[:, None]
+    groups = (np.arange(devices)[:, None] * classes + labels[:, :rows])[own]
+    order = np.argsort(groups, kind="stable")
+    groups = groups[order]
+    starts = np.flatnonzero(np.diff(groups, prepend=-1))
+    # Each group is added up on its own and in float64: a device's means do not depend on the devices beside
+    # it.
+    sums = np.add.reduceat(softened(logits, temperature)[own][order].astype(np.float64), starts, axis=0)
+    examples = np.diff(starts, append=len(groups))
+    return ClassMeans(
+        device=groups[starts] // classes,
+        present_class=groups[starts] % classes,
+        examples=examples,
+        soft_labels=(sums / examples[:, None]).astype(np.float32),
+    )
+
+
+def summarize(
+    task: RoundTask,
+    parameters: Mapping[str, FloatArray],
+    private: PrivateStack,
+    *,
+    forward: Forward,
+    devices: int,
+    public_x: FloatArray | None = None,
+) -> list[bytes]:
+    """The encoded answers of the first `devices` of the stack, whose trained parameters are [C, *shape]."""
+    kind = task.request.kind
+    if kind is SummaryKind.NONE:
+        return [_encoded(task, PrivateStatistics())] * devices
+    if kind is SummaryKind.PARAMETERS:
+        return [
+            _encoded(task, _trained_student(parameters, device, int(private.counts[device])))
+            for device in range(devices)
+        ]
+    if kind is SummaryKind.CLASS_MEANS:
+        logits = forward.own(parameters, private)
+        means = class_means(logits, private.labels, private.counts, temperature=task.training.temperature)
+        return [_encoded(task, _means_of(means, device)) for device in range(devices)]
+    examples = public_examples(public_x, task.request.public_rows)
+    soft_labels = softened(forward.shared(parameters, examples), task.training.temperature)
+    return [
+        _encoded(task, PrivateStatistics(soft_labels=DenseSoftLabels(soft_labels[device])))
+        for device in range(devices)
+    ]
+
+
+def _encoded(task: RoundTask, statistics: PrivateStatistics) -> bytes:
+    summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
+    return encode_summary(summary, codec=task.request.codec)
+
+
+def _trained_student(parameters: Mapping[str, FloatArray], device: int, examples: int) -> PrivateStatistics:
+    own = {name: array[device] for name, array in parameters.items()}
+    return PrivateStatistics(parameters=own, examples=examples)
+
+
+def _means_of(means: ClassMeans, device: int) -> PrivateStatistics:
+    rows = means.of(device)
+    return PrivateStatistics(
+        soft_labels=DenseSoftLabels(means.soft_labels[rows]),
+        present_classes=means.present_class[rows],
+        class_examples=means.examples[rows],
+    )
