@@ -1,7 +1,7 @@
 """What server and devices say to each other, as values with numpy arrays inside.
 
-The types mirror `v1/fedstill.proto`; `fedstill_proto.codec` turns them into bytes and back. Each is checked when it
-is made, so a value that exists can be sent.
+The types mirror `v1/fedstill.proto`; `fedstill_proto.codec` turns them into bytes and back. Each is checked
+when it is made, so a value that exists can be sent.
 """
 
 from __future__ import annotations
@@ -142,8 +142,8 @@ class SummaryRequest:
 class RoundTask:
     """What the server asks of a device in a round.
 
-    `parameters` is a student to install where the device has none yet (empty: keep the own), or over the device's
-    own student where `replace_student` says so.
+    `parameters` is a student to install where the device has none yet (empty: keep the own), or over the
+    device's own student where `replace_student` says so.
     """
 
     run: str
@@ -166,8 +166,8 @@ class RoundTask:
 class PrivateStatistics:
     """What private data has gone into; noise is added here and nowhere else.
 
-    `present_classes` [m] and `class_examples` [m] (examples behind each row) belong to class means, `parameters` and
-    `examples` (the weight in the average) to a trained student.
+    `present_classes` [m] and `class_examples` [m] (examples behind each row) belong to class means,
+    `parameters` and `examples` (the weight in the average) to a trained student.
     """
 
     soft_labels: SoftLabels | None = None

@@ -1,7 +1,8 @@
 """How messages travel in Flower records.
 
-A message is one array of bytes in an ArrayRecord, since Flower cuts arrays into chunks and deduplicates them, which it
-does not do with bytes in a ConfigRecord. Import this module before flwr: it switches telemetry and update checks off.
+A message is one array of bytes in an ArrayRecord, since Flower cuts arrays into chunks and deduplicates them,
+which it does not do with bytes in a ConfigRecord. Import this module before flwr: it switches telemetry and
+update checks off.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
+from fedstill_proto.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION, check_integer, check_name
 
@@ -82,7 +84,7 @@ def hello(run: str) -> RecordDict:
 def read_hello(content: RecordDict) -> Hello:
     """Raises WireError, also where the server speaks another version of the protocol."""
     record = _config(content)
-    _check_protocol(record)
+    check_version(record.get("protocol"))
     try:
         return Hello(run=_text(record, "run"))
     except InvalidValue as error:
@@ -91,14 +93,14 @@ def read_hello(content: RecordDict) -> Hello:
 
 def hello_reply(device: str, family: str) -> RecordDict:
     reply = HelloReply(device, family)
-    fields = {"protocol": reply.protocol, "device": reply.device, "family": reply.family}
-    return RecordDict({RECORD: ConfigRecord({**fields})})
+    record = ConfigRecord({"protocol": reply.protocol, "device": reply.device, "family": reply.family})
+    return RecordDict({RECORD: record})
 
 
 def read_hello_reply(content: RecordDict) -> HelloReply:
     """Raises WireError, also where the device speaks another version of the protocol."""
     record = _config(content)
-    _check_protocol(record)
+    check_version(record.get("protocol"))
     try:
         return HelloReply(device=_text(record, "device"), family=_text(record, "family"))
     except InvalidValue as error:
@@ -110,15 +112,6 @@ def _config(content: RecordDict) -> ConfigRecord:
     if not isinstance(record, ConfigRecord):
         raise WireError(RECORD, "the message holds no config record of this name")
     return record
-
-
-def _check_protocol(record: ConfigRecord) -> None:
-    version = record.get("protocol")
-    if version != PROTOCOL_VERSION:
-        problem = (
-            f"{version!r}, this side speaks {PROTOCOL_VERSION}; install the same fedstill release on both"
-        )
-        raise WireError("protocol", problem)
 
 
 def _text(record: ConfigRecord, key: str) -> str:

@@ -1,11 +1,4 @@
-"""Soft labels in numpy and on the wire: dense, or the top k classes and a rest bucket.
-
-Quantization to uint8 is by largest remainder: a row is cut into 255 equal shares, each class gets the whole
-shares in its probability, and what is left over goes to the largest fractions. The codes of a row therefore
-add up to exactly 255, what is decoded is a distribution as it stands, and no probability moves by as much as
-1/255, however many classes there are. (Rounding each class on its own errs by half of that, but a row's sum
-then drifts by classes/510 and must be renormalized, which moves a large probability by up to classes/510.)
-"""
+"""Soft labels in numpy and on the wire: dense, or the top k classes and a rest bucket."""
 
 from __future__ import annotations
 
@@ -16,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.shares import SHARES, cut, joined
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 FloatArray = npt.NDArray[np.float32]
@@ -23,7 +17,6 @@ IntArray = npt.NDArray[np.int64]
 
 # How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
 ROW_SUM_TOLERANCE = 1e-3
-SHARES = 255  # of a row of probability, in uint8 codes
 MAX_CLASSES = 1 << 24
 # Of a decoded array, dense or made dense: 1 GiB of float32. Stops a small message with a huge shape.
 MAX_CELLS = 1 << 28
@@ -48,17 +41,15 @@ class DenseSoftLabels:
         _check_probabilities(self.probabilities)
         if self.classes < 1:
             raise InvalidValue("probabilities", "no classes")
-        if self.rows:
-            sums = np.add.reduce(self.probabilities, axis=1)
-            _check_sums(sums, low=1 - ROW_SUM_TOLERANCE)
+        _check_sums(self.probabilities)
 
     @property
     def rows(self) -> int:
-        return self.probabilities.shape[0]
+        return int(self.probabilities.shape[0])
 
     @property
     def classes(self) -> int:
-        return self.probabilities.shape[1]
+        return int(self.probabilities.shape[1])
 
     def dense(self) -> FloatArray:
         """[rows, classes]"""
@@ -79,23 +70,21 @@ class TopKSoftLabels:
     def __post_init__(self) -> None:
         _check_probabilities(self.probabilities)
         _check_indices(self.indices, self.probabilities.shape, self.classes)
-        if self.rows:
-            everything = self.k == self.classes
-            sums = np.add.reduce(self.probabilities, axis=1)
-            _check_sums(sums, low=1 - ROW_SUM_TOLERANCE if everything else -ROW_SUM_TOLERANCE)
+        _check_sums(self.probabilities, at_most=self.k < self.classes)
 
     @property
     def rows(self) -> int:
-        return self.probabilities.shape[0]
+        return int(self.probabilities.shape[0])
 
     @property
     def k(self) -> int:
-        return self.probabilities.shape[1]
+        return int(self.probabilities.shape[1])
 
     @property
     def rest(self) -> FloatArray:
         """Probability of all other classes together, [rows]."""
-        return np.clip(np.float32(1) - self.probabilities.sum(axis=1, dtype=np.float32), 0, 1)
+        rest: FloatArray = np.clip(1 - np.add.reduce(self.probabilities, axis=1), 0, 1)
+        return rest
 
     def dense(self) -> FloatArray:
         """[rows, classes], the rest spread evenly over the classes that are not among the k."""
@@ -113,7 +102,8 @@ class SoftLabelCodec:
     """How soft labels are coded. Largest error of one probability against the row, normalized to 1:
 
     - FLOAT32: the float32 itself, to the bit
-    - FLOAT16: p/2048 + 2**-24 (half a unit in the last place of a float16, and its smallest step)
+    - FLOAT16: p/1000 + (1 + classes*p) * 2**-24 (the rounding of a float16, near 0 that of its smallest step,
+      and as much again because the decoded row is normalized)
     - UINT8: less than 1/255; a row decodes to whole 255ths that add up to 1
     - TOP_K: less than 1/255 on the kept ones and on the rest bucket
     """
@@ -128,6 +118,12 @@ class SoftLabelCodec:
             raise InvalidValue("k", f"{self.k} classes to keep; top-k needs at least 1")
         if self.encoding is not Encoding.TOP_K and self.k != 0:
             raise InvalidValue("k", f"{self.k}, but only top-k has a k; leave it at 0")
+
+    def row_bytes(self, classes: int) -> int:
+        """What one coded row takes, without the message around it."""
+        if self.encoding is Encoding.TOP_K:
+            return min(self.k, classes) * (_index_dtype(classes).itemsize + 1)
+        return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
 
     def encode(self, labels: FloatArray | SoftLabels) -> pb.SoftLabels:
         """Code probabilities [rows, classes], or labels that were decoded before.
@@ -144,8 +140,10 @@ class SoftLabelCodec:
 
 def _encode_dense(probabilities: FloatArray, encoding: Encoding) -> pb.SoftLabels:
     if encoding is Encoding.UINT8:
-        values = _shares(probabilities).tobytes()
+        values = cut(probabilities).tobytes()
     else:
+        if encoding is Encoding.FLOAT16:
+            probabilities = _normalized(probabilities)
         # Means may round to just above 1; the tolerance is in the sum, not in a probability.
         values = np.clip(probabilities, 0, 1).astype(_FLOAT_DTYPES[encoding]).tobytes()
     rows, classes = probabilities.shape
@@ -153,14 +151,16 @@ def _encode_dense(probabilities: FloatArray, encoding: Encoding) -> pb.SoftLabel
 
 
 def _encode_top_k(labels: TopKSoftLabels) -> pb.SoftLabels:
-    buckets = np.concatenate([labels.probabilities, labels.rest[:, None]], axis=1)  # [rows, k+1]
+    buckets = labels.probabilities
+    if labels.k < labels.classes:
+        buckets = np.concatenate([buckets, labels.rest[:, None]], axis=1)  # [rows, k+1]
     return pb.SoftLabels(
         encoding=pb.SOFT_LABEL_ENCODING_TOP_K,
         rows=labels.rows,
         classes=labels.classes,
         k=labels.k,
         indices=labels.indices.astype(_index_dtype(labels.classes)).tobytes(),
-        values=_shares(buckets)[:, :-1].tobytes(),
+        values=cut(buckets)[:, : labels.k].tobytes(),
     )
 
 
@@ -173,19 +173,6 @@ def _keep_top_k(labels: SoftLabels, k: int) -> TopKSoftLabels:
     order = np.argsort(-dense, axis=1, kind="stable")[:, :k]
     indices = np.sort(order, axis=1).astype(np.int64)
     return TopKSoftLabels(indices, np.take_along_axis(dense, indices, axis=1), labels.classes)
-
-
-def _shares(probabilities: FloatArray) -> npt.NDArray[np.uint8]:
-    """Cut each row [rows, n] into 255 shares by largest remainder; earlier columns win ties."""
-    exact = np.clip(probabilities, 0, 1, dtype=np.float64)
-    exact *= SHARES / np.add.reduce(exact, axis=1, keepdims=True)
-    codes = np.floor(exact)
-    left_over = SHARES - np.add.reduce(codes, axis=1, keepdims=True)
-    order = np.argsort(codes - exact, axis=1, kind="stable")
-    rank = np.empty_like(order)
-    np.put_along_axis(rank, order, np.arange(codes.shape[1])[None, :], axis=1)
-    codes += rank < left_over
-    return codes.astype(np.uint8)
 
 
 def decode_soft_labels(
@@ -203,64 +190,71 @@ def decode_soft_labels(
     if classes is not None and message.classes != classes:
         raise WireError(f"{field}.classes", f"{message.classes}, expected {classes}")
     if not 1 <= message.classes <= MAX_CLASSES or message.rows * message.classes > MAX_CELLS:
-        raise WireError(
-            f"{field}.classes", f"{message.rows} rows of {message.classes} classes are out of range"
-        )
+        problem = f"{message.rows} rows of {message.classes} classes are out of range"
+        raise WireError(f"{field}.classes", problem)
     if encoding is Encoding.TOP_K:
         return _decode_top_k(message, field)
     if message.k or message.indices:
         raise WireError(f"{field}.k", "k and indices belong to top-k only")
-    decode = _decode_shares if encoding is Encoding.UINT8 else _decode_floats
-    return decode(message, encoding, field)
+    if encoding is Encoding.UINT8:
+        return _decode_shares(message, field)
+    return _decode_floats(message, encoding, field)
 
 
-def _decode_shares(message: pb.SoftLabels, encoding: Encoding, field: str) -> DenseSoftLabels:
-    codes = _array(message.values, np.dtype(np.uint8), (message.rows, message.classes), f"{field}.values")
+def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:
+    data = _checked(message.values, 1, (message.rows, message.classes), f"{field}.values")
+    codes = np.frombuffer(data, np.uint8).reshape(message.rows, message.classes)
     sums = np.add.reduce(codes, axis=1, dtype=np.int64)
     if (sums != SHARES).any():
         row = int(np.argmax(sums != SHARES))
         raise WireError(f"{field}.values", f"row {row} adds up to {sums[row]} of {SHARES} shares")
-    return _unchecked_dense(codes / np.float32(SHARES))
+    return _unchecked_dense(joined(codes))
 
 
 def _decode_floats(message: pb.SoftLabels, encoding: Encoding, field: str) -> DenseSoftLabels:
     shape = (message.rows, message.classes)
-    stored = _array(message.values, _FLOAT_DTYPES[encoding], shape, f"{field}.values")
-    probabilities = stored.astype(np.float32)
+    dtype = _FLOAT_DTYPES[encoding]
+    data = _checked(message.values, dtype.itemsize, shape, f"{field}.values")
+    probabilities = np.frombuffer(data, dtype).astype(np.float32).reshape(shape)
+    rounding = 0.0 if encoding is Encoding.FLOAT32 else message.classes * 2.0**-25
     try:
-        if probabilities.size and not probabilities.max() <= 1:
+        _check_probabilities(probabilities)
+        if probabilities.size and probabilities.max() > 1:
             raise InvalidValue("probabilities", f"{probabilities.max()} is not in 0 to 1")
-        labels = DenseSoftLabels(probabilities)
+        _check_sums(probabilities, tolerance=ROW_SUM_TOLERANCE + rounding)
     except InvalidValue as error:
         raise WireError(f"{field}.values", error.problem) from None
-    if encoding is Encoding.FLOAT16:
-        sums = np.add.reduce(probabilities, axis=1, keepdims=True)
-        return _unchecked_dense(probabilities / sums)
-    return labels
+    return _unchecked_dense(probabilities if encoding is Encoding.FLOAT32 else _normalized(probabilities))
 
 
 def _decode_top_k(message: pb.SoftLabels, field: str) -> TopKSoftLabels:
     if not 1 <= message.k <= message.classes:
         raise WireError(f"{field}.k", f"{message.k} of {message.classes} classes")
     shape = (message.rows, message.k)
-    stored = _array(message.indices, _index_dtype(message.classes), shape, f"{field}.indices")
-    indices = stored.astype(np.int64)
-    codes = _array(message.values, np.dtype(np.uint8), shape, f"{field}.values")
+    index_dtype = _index_dtype(message.classes)
+    stored = _checked(message.indices, index_dtype.itemsize, shape, f"{field}.indices")
+    indices = np.frombuffer(stored, index_dtype).astype(np.int64).reshape(shape)
+    codes = np.frombuffer(_checked(message.values, 1, shape, f"{field}.values"), np.uint8).reshape(shape)
+    sums = np.add.reduce(codes, axis=1, dtype=np.int64)
+    if (sums > SHARES).any() or (message.k == message.classes and (sums < SHARES).any()):
+        raise WireError(f"{field}.values", f"a row does not fit {SHARES} shares")
     try:
-        labels = TopKSoftLabels(indices, codes / np.float32(SHARES), message.classes)
+        return TopKSoftLabels(indices, joined(codes), message.classes)
     except InvalidValue as error:
         place = "indices" if error.field == "indices" else "values"
         raise WireError(f"{field}.{place}", error.problem) from None
-    return labels
 
 
-def _array(
-    data: bytes, dtype: np.dtype[np.generic], shape: tuple[int, int], field: str
-) -> npt.NDArray[np.generic]:
-    expected = shape[0] * shape[1] * dtype.itemsize
+def _checked(data: bytes, item_bytes: int, shape: tuple[int, int], field: str) -> bytes:
+    expected = shape[0] * shape[1] * item_bytes
     if len(data) != expected:
         raise WireError(field, f"{len(data)} bytes, expected {expected} for {shape[0]} x {shape[1]}")
-    return np.frombuffer(data, dtype).reshape(shape)
+    return data
+
+
+def _normalized(probabilities: FloatArray) -> FloatArray:
+    sums = np.add.reduce(probabilities, axis=1, keepdims=True)
+    return np.divide(probabilities, sums, dtype=np.float32)
 
 
 def _unchecked_dense(probabilities: FloatArray) -> DenseSoftLabels:
@@ -271,21 +265,23 @@ def _unchecked_dense(probabilities: FloatArray) -> DenseSoftLabels:
 
 
 def _check_probabilities(probabilities: FloatArray) -> None:
-    if (
-        not isinstance(probabilities, np.ndarray)
-        or probabilities.dtype != np.float32
-        or probabilities.ndim != 2
-    ):
+    is_array = isinstance(probabilities, np.ndarray)
+    if not is_array or probabilities.dtype != np.float32 or probabilities.ndim != 2:
         raise InvalidValue("probabilities", "not a float32 array [rows, classes]")
     # NaN compares false, so it fails here too; infinity fails in the sums.
     if probabilities.size and not probabilities.min() >= 0:
         raise InvalidValue("probabilities", f"{probabilities.min()} is not in 0 to 1")
 
 
-def _check_sums(sums: FloatArray, *, low: float) -> None:
-    if not (sums.min() >= low and sums.max() <= 1 + ROW_SUM_TOLERANCE):
-        wrong = ~((sums >= low) & (sums <= 1 + ROW_SUM_TOLERANCE))
-        row = int(np.argmax(wrong))
+def _check_sums(
+    probabilities: FloatArray, *, tolerance: float = ROW_SUM_TOLERANCE, at_most: bool = False
+) -> None:
+    """Each row adds up to 1, or to 1 `at_most`."""
+    sums = np.add.reduce(probabilities, axis=1)
+    low = -tolerance if at_most else 1 - tolerance
+    good = (sums >= low) & (sums <= 1 + tolerance)
+    if not good.all():
+        row = int(np.argmin(good))
         raise InvalidValue("probabilities", f"row {row} adds up to {sums[row]}, not to 1")
 
 
@@ -300,13 +296,13 @@ def _check_indices(indices: IntArray, shape: tuple[int, ...], classes: int) -> N
         raise InvalidValue("indices", "not increasing within a row")
 
 
-def _index_dtype(classes: int) -> np.dtype[np.generic]:
+def _index_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
     if classes <= 1 << 8:
         return np.dtype("u1")
     return np.dtype("<u2") if classes <= 1 << 16 else np.dtype("<u4")
 
 
-_FLOAT_DTYPES: dict[Encoding, np.dtype[np.generic]] = {
+_FLOAT_DTYPES: dict[Encoding, np.dtype[np.floating]] = {
     Encoding.FLOAT32: np.dtype("<f4"),
     Encoding.FLOAT16: np.dtype("<f2"),
 }

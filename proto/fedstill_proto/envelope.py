@@ -1,0 +1,57 @@
+"""A message's bytes: its protobuf serialization, closed by a checksum (see the contract).
+
+Of bytes that are not what was sealed, any change within 32 neighbouring bits is refused (a property of
+CRC-32) and any other accident passes once in 2**32. A sender who means harm can compute a fitting checksum and
+gets as far as the checks of the values.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import TypeVar
+
+from google.protobuf.message import DecodeError
+
+from fedstill_proto.errors import WireError
+from fedstill_proto.messages import PROTOCOL_VERSION
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+_TAG = b"\x7d"  # field 15, four bytes
+_SEAL_BYTES = 5
+
+Message = TypeVar("Message", pb.RoundTask, pb.SoftLabelSummary)
+
+
+def seal(message: pb.RoundTask | pb.SoftLabelSummary) -> bytes:
+    body = message.SerializeToString()
+    return body + _checksum(body)
+
+
+def open_sealed(blob: bytes, message: Message, *, size_limit_bytes: int) -> Message:
+    """Fill the empty `message`; raises WireError unless the bytes are intact and hold nothing unknown."""
+    name = message.DESCRIPTOR.name
+    if len(blob) > size_limit_bytes:
+        raise WireError(name, f"{len(blob)} bytes, more than the limit of {size_limit_bytes}")
+    body = blob[:-_SEAL_BYTES]
+    if not body or blob[-_SEAL_BYTES:] != _checksum(body):
+        raise WireError("checksum", "the bytes are not those that were sent")
+    try:
+        message.ParseFromString(body)
+    except DecodeError:
+        raise WireError(name, "not a protobuf message of this kind") from None
+    message.DiscardUnknownFields()
+    # What is left of unknown, repeated or padded fields is shorter than what was sent.
+    if message.ByteSize() != len(body):
+        raise WireError(name, "fields that this version does not know, or fields sent twice")
+    check_version(message.protocol_version)
+    return message
+
+
+def check_version(version: object) -> None:
+    if type(version) is not int or version != PROTOCOL_VERSION:
+        problem = f"{version!r}, this side speaks {PROTOCOL_VERSION}; install the same release on both"
+        raise WireError("protocol_version", problem)
+
+
+def _checksum(body: bytes) -> bytes:
+    return _TAG + zlib.crc32(body).to_bytes(4, "little")

@@ -1,0 +1,181 @@
+"""The manifest of a student package or a training artifact, and its JSON."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from google.protobuf import json_format
+
+from fedstill_proto.envelope import check_version
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import (
+    MAX_UINT32,
+    PROTOCOL_VERSION,
+    Optimizer,
+    ParameterSpec,
+    check_integer,
+    check_name,
+)
+from fedstill_proto.v1 import fedstill_pb2 as pb
+from fedstill_proto.wire_numbers import OPTIMIZER_NUMBERS, OPTIMIZERS
+
+MANIFEST_LIMIT_BYTES = 1 << 20
+PART_LIMIT_BYTES = 2 << 30
+
+
+@dataclass(frozen=True)
+class GraphPort:
+    """An input or output of a graph; -1 in `shape` is any size, `element_type` is numpy's name."""
+
+    name: str
+    shape: tuple[int, ...]
+    element_type: str
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        if not all(isinstance(size, int) and -1 <= size < 1 << 31 for size in self.shape):
+            raise InvalidValue("shape", f"{self.shape} is not a shape")
+        if self.element_type not in ("float32", "int64"):
+            raise InvalidValue("element_type", f"{self.element_type!r} is neither float32 nor int64")
+
+
+@dataclass(frozen=True)
+class PackagePart:
+    """A file beside the manifest; `sha256` in hexadecimal."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
+            raise InvalidValue("sha256", f"{self.sha256[:70]!r} is not 64 hexadecimal digits")
+        check_integer("size_bytes", self.size_bytes, 0, PART_LIMIT_BYTES)
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> PackagePart:
+        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True)
+class StudentManifest:
+    """What a student's graphs are: enough for a device to run them without guessing.
+
+    `soft_labels` is what the training graph takes ("none", "dense" or "top-k"); `stack_size` devices are
+    trained together by one run of it, on `step_rows` examples each. `inputs` and `outputs` are the inference
+    graph's.
+    """
+
+    family: str
+    classes: int
+    input_shape: tuple[int, ...]  # of one example
+    parameters: tuple[ParameterSpec, ...]
+    optimizer: Optimizer
+    soft_labels: str
+    opset: int
+    k: int = 0
+    stack_size: int = 1
+    step_rows: int = 1
+    parts: tuple[PackagePart, ...] = ()
+    inputs: tuple[GraphPort, ...] = ()
+    outputs: tuple[GraphPort, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_name("family", self.family)
+        check_integer("classes", self.classes, 1, MAX_UINT32)
+        ParameterSpec("input_shape", self.input_shape)
+        if self.soft_labels not in ("none", "dense", "top-k"):
+            raise InvalidValue("soft_labels", f"{self.soft_labels!r} is none of none, dense, top-k")
+        if self.soft_labels == "top-k":
+            check_integer("k", self.k, 1, self.classes)
+        elif self.k:
+            raise InvalidValue("k", f"{self.k}, but the graph takes no top-k labels")
+        for name in ("opset", "stack_size", "step_rows"):
+            check_integer(name, getattr(self, name), 1, MAX_UINT32)
+        for name in ("parameters", "parts", "inputs", "outputs"):
+            names = [entry.name for entry in getattr(self, name)]
+            if len(set(names)) != len(names):
+                raise InvalidValue(name, "a name appears twice")
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(spec.size for spec in self.parameters)
+
+    def with_parts(self, contents: Mapping[str, bytes]) -> StudentManifest:
+        """The manifest of these files."""
+        return replace(self, parts=tuple(PackagePart.of(name, content) for name, content in contents.items()))
+
+    def to_json(self) -> str:
+        return json_format.MessageToJson(_to_message(self), preserving_proto_field_name=True, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> StudentManifest:
+        """Raises WireError, naming the field."""
+        if len(text) > MANIFEST_LIMIT_BYTES:
+            problem = f"{len(text)} bytes, more than the limit of {MANIFEST_LIMIT_BYTES}"
+            raise WireError("manifest", problem)
+        try:
+            message = json_format.Parse(text, pb.StudentManifest())
+        except (json_format.ParseError, UnicodeError, RecursionError) as error:
+            raise WireError("manifest", f"not a manifest: {str(error)[:200]}") from None
+        return _from_message(message)
+
+
+def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
+    return pb.StudentManifest(
+        protocol_version=PROTOCOL_VERSION,
+        family=manifest.family,
+        classes=manifest.classes,
+        input_shape=manifest.input_shape,
+        parameters=[pb.ParameterSpec(name=spec.name, shape=spec.shape) for spec in manifest.parameters],
+        parameter_count=manifest.parameter_count,
+        optimizer=OPTIMIZER_NUMBERS[manifest.optimizer],
+        soft_labels=manifest.soft_labels,
+        k=manifest.k,
+        stack_size=manifest.stack_size,
+        step_rows=manifest.step_rows,
+        opset=manifest.opset,
+        parts=[pb.PackagePart(name=p.name, sha256=p.sha256, size_bytes=p.size_bytes) for p in manifest.parts],
+        inputs=[_port(port) for port in manifest.inputs],
+        outputs=[_port(port) for port in manifest.outputs],
+    )
+
+
+def _port(port: GraphPort) -> pb.GraphPort:
+    return pb.GraphPort(name=port.name, shape=port.shape, element_type=port.element_type)
+
+
+def _from_message(message: pb.StudentManifest) -> StudentManifest:
+    check_version(message.protocol_version)
+    optimizer = OPTIMIZERS.get(message.optimizer)
+    if optimizer is None:
+        raise WireError("optimizer", f"unknown value {message.optimizer}")
+    try:
+        manifest = StudentManifest(
+            family=message.family,
+            classes=message.classes,
+            input_shape=tuple(message.input_shape),
+            parameters=tuple(ParameterSpec(spec.name, tuple(spec.shape)) for spec in message.parameters),
+            optimizer=optimizer,
+            soft_labels=message.soft_labels,
+            opset=message.opset,
+            k=message.k,
+            stack_size=message.stack_size,
+            step_rows=message.step_rows,
+            parts=tuple(PackagePart(part.name, part.sha256, part.size_bytes) for part in message.parts),
+            inputs=_ports(message.inputs),
+            outputs=_ports(message.outputs),
+        )
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
+    if message.parameter_count != manifest.parameter_count:
+        problem = f"{message.parameter_count}, but the parameters hold {manifest.parameter_count} values"
+        raise WireError("parameter_count", problem)
+    return manifest
+
+
+def _ports(ports: Iterable[pb.GraphPort]) -> tuple[GraphPort, ...]:
+    return tuple(GraphPort(port.name, tuple(port.shape), port.element_type) for port in ports)

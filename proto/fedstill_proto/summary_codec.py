@@ -1,0 +1,164 @@
+"""Summaries to bytes and back, against what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedstill_proto.envelope import open_sealed, seal
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import (
+    MAX_RANK,
+    PROTOCOL_VERSION,
+    ParameterSpec,
+    PrivateStatistics,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+)
+from fedstill_proto.soft_labels import (
+    TO_WIRE,
+    Encoding,
+    FloatArray,
+    SoftLabelCodec,
+    decode_soft_labels,
+)
+from fedstill_proto.tensors import decode_tensors, encode_tensors
+from fedstill_proto.v1 import fedstill_pb2 as pb
+from fedstill_proto.wire_numbers import KIND_NUMBERS, KINDS
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a device's summary must be: the gate's view of the task that asked for it."""
+
+    run: str
+    round: int
+    family: str
+    kind: SummaryKind
+    classes: int
+    codec: SoftLabelCodec | None = None
+    rows: int = 0  # PUBLIC_SET only
+    parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
+
+    @classmethod
+    def of(
+        cls,
+        task: RoundTask,
+        classes: int,
+        parameter_specs: Iterable[ParameterSpec] | Mapping[str, FloatArray] = (),
+    ) -> Expected:
+        """What `task` asks of a student with these classes and parameters."""
+        if isinstance(parameter_specs, Mapping):
+            parameter_specs = (ParameterSpec(name, array.shape) for name, array in parameter_specs.items())
+        asks_parameters = task.request.kind is SummaryKind.PARAMETERS
+        return cls(
+            run=task.run,
+            round=task.round,
+            family=task.family,
+            kind=task.request.kind,
+            classes=classes,
+            codec=task.request.codec,
+            rows=len(task.request.public_rows),
+            parameters=tuple(parameter_specs) if asks_parameters else (),
+        )
+
+    @property
+    def size_limit_bytes(self) -> int:
+        """As much as a good summary can take: names at their longest, each count as a full varint."""
+        rows = self.classes if self.kind is SummaryKind.CLASS_MEANS else self.rows
+        labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
+        parameters = sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
+        return 1024 + labels + parameters
+
+
+def encode_summary(summary: SoftLabelSummary, *, codec: SoftLabelCodec | None) -> bytes:
+    """`codec` is the one of the task's request; None where the summary holds no soft labels."""
+    statistics = summary.statistics
+    message = pb.SoftLabelSummary(
+        protocol_version=PROTOCOL_VERSION,
+        run=summary.run,
+        round=summary.round,
+        family=summary.family,
+        kind=KIND_NUMBERS[summary.kind],
+        statistics=pb.PrivateStatistics(
+            soft_labels=_labels(summary, codec),
+            present_classes=statistics.present_classes.tolist(),
+            class_examples=statistics.class_examples.tolist(),
+            parameters=encode_tensors(statistics.parameters),
+            examples=statistics.examples,
+        ),
+    )
+    return seal(message)
+
+
+def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
+    """Raises WireError, naming the field, unless `blob` is the summary that was asked for."""
+    message = open_sealed(blob, pb.SoftLabelSummary(), size_limit_bytes=expected.size_limit_bytes)
+    if message.run != expected.run:
+        raise WireError("run", f"{message.run[:64]!r}, expected {expected.run!r}")
+    if message.round != expected.round:
+        raise WireError("round", f"{message.round}, expected {expected.round}")
+    if message.family != expected.family:
+        raise WireError("family", f"{message.family[:64]!r}, expected {expected.family!r}")
+    kind = KINDS.get(message.kind)
+    if kind is not expected.kind:
+        raise WireError("kind", f"{kind.value if kind else message.kind}, expected {expected.kind.value}")
+    try:
+        statistics = _decode_statistics(message.statistics, expected)
+        return SoftLabelSummary(message.run, message.round, message.family, kind, statistics)
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
+
+
+def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> PrivateStatistics:
+    labels = None
+    if message.HasField("soft_labels") and expected.codec is not None:
+        place = "statistics.soft_labels"
+        _check_codec(message.soft_labels, expected.codec, expected.classes)
+        rows = expected.rows if expected.kind is SummaryKind.PUBLIC_SET else len(message.present_classes)
+        labels = decode_soft_labels(message.soft_labels, field=place, rows=rows, classes=expected.classes)
+    elif message.HasField("soft_labels"):
+        raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
+    parameters = decode_tensors(message.parameters, "statistics.parameters")
+    got = tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
+    if got != expected.parameters:
+        raise WireError("statistics.parameters", _difference(got, expected.parameters))
+    try:
+        return PrivateStatistics(
+            soft_labels=labels,
+            present_classes=np.array(message.present_classes, np.int64),
+            class_examples=np.array(message.class_examples, np.int64),
+            parameters=parameters,
+            examples=message.examples,
+        )
+    except InvalidValue as error:
+        raise WireError(f"statistics.{error.field}", error.problem) from None
+
+
+def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> None:
+    if labels.encoding != TO_WIRE[codec.encoding]:
+        problem = f"{labels.encoding}, expected {TO_WIRE[codec.encoding]} ({codec.encoding.value})"
+        raise WireError("statistics.soft_labels.encoding", problem)
+    if codec.encoding is Encoding.TOP_K and labels.k != min(codec.k, classes):
+        raise WireError("statistics.soft_labels.k", f"{labels.k}, expected {min(codec.k, classes)}")
+
+
+def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, ...]) -> str:
+    for index, (one, other) in enumerate(zip(got, expected, strict=False)):
+        if one != other:
+            return f"number {index} is {one.name} {one.shape}, expected {other.name} {other.shape}"
+    return f"{len(got)} arrays, expected {len(expected)}"
+
+
+def _labels(summary: SoftLabelSummary, codec: SoftLabelCodec | None) -> pb.SoftLabels | None:
+    labels = summary.statistics.soft_labels
+    if labels is None:
+        return None
+    if codec is None:
+        raise InvalidValue(
+            "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
+        )
+    return codec.encode(labels)

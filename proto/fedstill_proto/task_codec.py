@@ -1,0 +1,128 @@
+"""Tasks to bytes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedstill_proto.envelope import open_sealed, seal
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import (
+    PROTOCOL_VERSION,
+    ClassSoftLabels,
+    PublicSoftLabels,
+    RoundTask,
+    SoftTargets,
+    SummaryRequest,
+    TrainingPlan,
+)
+from fedstill_proto.soft_labels import FROM_WIRE, TO_WIRE, SoftLabelCodec, decode_soft_labels
+from fedstill_proto.tensors import decode_tensors, encode_tensors
+from fedstill_proto.v1 import fedstill_pb2 as pb
+from fedstill_proto.wire_numbers import KIND_NUMBERS, KINDS, OPTIMIZER_NUMBERS, OPTIMIZERS
+
+TASK_LIMIT_BYTES = 256 << 20
+
+
+def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
+    """`codec` is how the soft targets travel; what the device answers with is in the task's request."""
+    message = pb.RoundTask(
+        protocol_version=PROTOCOL_VERSION,
+        run=task.run,
+        round=task.round,
+        family=task.family,
+        training=pb.TrainingPlan(
+            epochs=task.training.epochs,
+            batch_size=task.training.batch_size,
+            learning_rate=task.training.learning_rate,
+            optimizer=OPTIMIZER_NUMBERS[task.training.optimizer],
+            temperature=task.training.temperature,
+            soft_weight=task.training.soft_weight,
+            seed=task.training.seed,
+        ),
+        parameters=encode_tensors(task.parameters),
+        replace_student=task.replace_student,
+        request=_request(task.request),
+    )
+    targets = task.soft_targets
+    if isinstance(targets, PublicSoftLabels):
+        message.soft_targets.public_set.public_rows.extend(targets.public_rows.tolist())
+        message.soft_targets.public_set.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
+    elif isinstance(targets, ClassSoftLabels):
+        message.soft_targets.class_means.present_classes.extend(targets.present_classes.tolist())
+        message.soft_targets.class_means.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
+    return seal(message)
+
+
+def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> RoundTask:
+    """Raises WireError, naming the field, unless `blob` is a task that this version understands."""
+    message = open_sealed(blob, pb.RoundTask(), size_limit_bytes=size_limit_bytes)
+    try:
+        return RoundTask(
+            run=message.run,
+            round=message.round,
+            family=message.family,
+            training=_decode_training(message.training),
+            parameters=decode_tensors(message.parameters, "parameters"),
+            replace_student=message.replace_student,
+            soft_targets=_decode_targets(message.soft_targets) if message.HasField("soft_targets") else None,
+            request=_decode_request(message.request),
+        )
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
+
+
+def _request(request: SummaryRequest) -> pb.SummaryRequest:
+    message = pb.SummaryRequest(kind=KIND_NUMBERS[request.kind], public_rows=request.public_rows.tolist())
+    if request.codec is not None:
+        message.encoding = TO_WIRE[request.codec.encoding]
+        message.k = request.codec.k
+    return message
+
+
+def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
+    kind = KINDS.get(message.kind)
+    if kind is None:
+        raise WireError("request.kind", f"unknown value {message.kind}")
+    try:
+        codec = None
+        if message.encoding or message.k:
+            encoding = FROM_WIRE.get(message.encoding)
+            if encoding is None:
+                raise WireError("request.encoding", f"unknown value {message.encoding}")
+            codec = SoftLabelCodec(encoding, message.k)
+        return SummaryRequest(kind, codec, np.array(message.public_rows, np.int64))
+    except InvalidValue as error:
+        raise WireError(f"request.{error.field}", error.problem) from None
+
+
+def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
+    optimizer = OPTIMIZERS.get(message.optimizer)
+    if optimizer is None:
+        raise WireError("training.optimizer", f"unknown value {message.optimizer}")
+    try:
+        return TrainingPlan(
+            epochs=message.epochs,
+            batch_size=message.batch_size,
+            learning_rate=message.learning_rate,
+            optimizer=optimizer,
+            temperature=message.temperature,
+            soft_weight=message.soft_weight,
+            seed=message.seed,
+        )
+    except InvalidValue as error:
+        raise WireError(f"training.{error.field}", error.problem) from None
+
+
+def _decode_targets(message: pb.SoftTargets) -> SoftTargets:
+    source = message.WhichOneof("source")
+    if source is None:
+        raise WireError("soft_targets", "neither public_set nor class_means")
+    place = f"soft_targets.{source}"
+    try:
+        if source == "public_set":
+            labels = decode_soft_labels(message.public_set.soft_labels, field=f"{place}.soft_labels")
+            return PublicSoftLabels(np.array(message.public_set.public_rows, np.int64), labels)
+        labels = decode_soft_labels(message.class_means.soft_labels, field=f"{place}.soft_labels")
+        return ClassSoftLabels(np.array(message.class_means.present_classes, np.int64), labels)
+    except InvalidValue as error:
+        raise WireError(f"{place}.{error.field}", error.problem) from None

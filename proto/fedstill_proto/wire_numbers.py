@@ -1,0 +1,21 @@
+"""The numbers that stand for our enumerations on the wire, both ways."""
+
+from __future__ import annotations
+
+from fedstill_proto.messages import Optimizer, SummaryKind
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+KIND_NUMBERS: dict[SummaryKind, pb.SummaryKind] = {
+    SummaryKind.NONE: pb.SUMMARY_KIND_NONE,
+    SummaryKind.PUBLIC_SET: pb.SUMMARY_KIND_PUBLIC_SET,
+    SummaryKind.CLASS_MEANS: pb.SUMMARY_KIND_CLASS_MEANS,
+    SummaryKind.PARAMETERS: pb.SUMMARY_KIND_PARAMETERS,
+}
+KINDS: dict[int, SummaryKind] = {int(number): kind for kind, number in KIND_NUMBERS.items()}
+
+OPTIMIZER_NUMBERS: dict[Optimizer, pb.Optimizer] = {
+    Optimizer.SGD: pb.OPTIMIZER_SGD,
+    Optimizer.MOMENTUM: pb.OPTIMIZER_MOMENTUM,
+    Optimizer.ADAMW: pb.OPTIMIZER_ADAMW,
+}
+OPTIMIZERS: dict[int, Optimizer] = {int(number): optimizer for optimizer, number in OPTIMIZER_NUMBERS.items()}
