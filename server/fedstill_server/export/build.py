@@ -8,6 +8,7 @@ from pathlib import Path
 from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer, ParameterSpec
+
 from fedstill_server.export.capture import capture_forward, capture_training_step
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from fedstill_proto.messages import Optimizer
 from torch import Tensor, nn
 from torch.func import functional_call, vjp  # type: ignore[attr-defined]
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph_module import GraphModule
 
-from fedstill_proto.messages import Optimizer
 from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
+from fedstill_server.export.rewrites import rewrite
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,5 @@ def _targets(values: dict[str, Tensor]) -> StepTargets:
 def _trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
     examples = [torch.zeros(port.shape, dtype=port.dtype) for port in ports]
     module = make_fx(function, tracing_mode="fake")(*examples)
-    module.graph.eliminate_dead_code()
-    module.recompile()
+    rewrite(module)
     return module

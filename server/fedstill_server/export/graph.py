@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -81,6 +82,19 @@ class GraphWriter:
         reshaped = self.node("Reshape", [source, target], shape=shape)
         self._reshaped_from[reshaped] = source
         return reshaped
+
+    def before_reshape(self, names: Sequence[str]) -> tuple[list[str], tuple[int, ...] | None]:
+        """The sources of reshaped operands of an element by element operator, if it may as well work on those.
+
+        That is so where all operands but single numbers have one shape now and had one shape before.
+        """
+        wide = [name for name in names if math.prod(self._shapes[name]) > 1]
+        sources = [self._reshaped_from.get(name, name) for name in wide]
+        now, before = ({self._shapes[name] for name in group} for group in (wide, sources))
+        if not wide or len(now) > 1 or len(before) > 1:
+            return list(names), None
+        replaced = dict(zip(wide, sources, strict=True))
+        return [replaced.get(name, name) for name in names], before.pop()
 
     def model(self) -> bytes:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from fedstill_proto.messages import Optimizer
+from torch import Tensor
 
 MOMENTUM = 0.9
 ADAMW_BETAS = (0.9, 0.999)

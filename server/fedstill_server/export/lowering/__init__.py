@@ -15,13 +15,23 @@ from torch.fx import Node
 
 from fedstill_server.export.capture import CapturedGraph
 from fedstill_server.export.layout import Value
-from fedstill_server.export.lowering import elementwise, products, reductions, tables, views
+from fedstill_server.export.lowering import (
+    convolution,
+    elementwise,
+    pooling,
+    products,
+    reductions,
+    tables,
+    views,
+)
 from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, LoweringError, StackedGraph
 
 __all__ = ["LoweringError", "lower"]
 
 OPERATORS: dict[Any, Callable[..., Any]] = {
+    **convolution.OPERATORS,
     **elementwise.OPERATORS,
+    **pooling.OPERATORS,
     **products.OPERATORS,
     **reductions.OPERATORS,
     **tables.OPERATORS,

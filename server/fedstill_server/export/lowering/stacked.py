@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-
 from fedstill_proto.errors import FedstillError
+
 from fedstill_server.export.graph import GraphWriter
 from fedstill_server.export.layout import (
     Order,
@@ -69,6 +70,16 @@ class StackedGraph:
         name = self.writer.constant(np.broadcast_to(array, (self.stack_size, *array.shape)))
         return replace(value, name=name, stacked=True)
 
+    def write(
+        self, operator: str, inputs: Sequence[str], *, shape: Shape, domain: str = "", **attributes: Any
+    ) -> str:
+        """Adds a node on tensors as they lie; `shape` is that of its output in memory."""
+        return self.writer.node(operator, inputs, shape=shape, domain=domain, **attributes)
+
+    def memory(self, value: Value, shape: Shape) -> str:
+        """The tensor of a value under another shape of its memory."""
+        return self.writer.reshape(value.name, shape)
+
     def emit(
         self,
         operator: str,
@@ -76,16 +87,17 @@ class StackedGraph:
         *,
         shape: Shape,
         order: Order,
+        memory: Shape | None = None,
         dtype: np.dtype[Any] = FLOAT,
         stacked: bool = True,
         domain: str = "",
         **attributes: Any,
     ) -> Value:
-        """Adds a node whose output has the logical `shape`, in `order`."""
+        """Adds a node whose output has the logical `shape` in `order`, even if it leaves the node as `memory`."""
         names = [item.name if isinstance(item, Value) else item for item in inputs]
         lying = self._memory_shape(tuple(shape[dimension] for dimension in order), stacked=stacked)
-        name = self.writer.node(operator, names, shape=lying, domain=domain, **attributes)
-        return Value(name, shape, order, dtype, stacked)
+        name = self.write(operator, names, shape=memory or lying, domain=domain, **attributes)
+        return Value(self.writer.reshape(name, lying), shape, order, dtype, stacked)
 
     def ints(self, numbers: Sequence[int]) -> str:
         """The name of a constant int64 vector: axes, starts, sizes."""
@@ -132,18 +144,51 @@ class StackedGraph:
         return [self._arranged(value, order) for value in padded], shape, order
 
     def elementwise(
-        self, operator: str, values: Sequence[Value], *, dtype: np.dtype[Any] | None = None, **attributes: Any
+        self, operator: str, values: Sequence[Value], *, dtype: np.dtype[Any] | None = None
     ) -> Value:
+        """One number from the numbers at the same place, broadcasting as torch does."""
         arranged, shape, order = self.broadcast(values)
+        names, memory = self.writer.before_reshape([value.name for value in arranged])
         return self.emit(
             operator,
-            arranged,
+            names,
             shape=shape,
             order=order,
+            memory=memory,
             dtype=values[0].dtype if dtype is None else dtype,
             stacked=any(value.stacked for value in values),
-            **attributes,
         )
+
+    def unstack(self, value: Value, dimension: int) -> list[Value]:
+        """The slices of a dimension, without it."""
+        outer, parts, inner = self._around(value, dimension)
+        flat = self.memory(value, (outer, parts * inner))
+        shape, order = _without(value.shape, value.order, dimension)
+        return [
+            self.emit(
+                "Slice",
+                [flat, self.ints([part * inner]), self.ints([(part + 1) * inner]), self.ints([1])],
+                shape=shape,
+                order=order,
+                memory=(outer, inner),
+            )
+            for part in range(parts)
+        ]
+
+    def stack(self, values: Sequence[Value], dimension: int, like: Value) -> Value:
+        """The opposite of `unstack`: the result lies as `like` does."""
+        outer, parts, inner = self._around(like, dimension)
+        shape, order = _without(like.shape, like.order, dimension)
+        flat = [self.memory(self.reordered(value, order), (outer, inner)) for value in values]
+        return self.emit(
+            "Concat", flat, shape=like.shape, order=like.order, memory=(outer, parts * inner), axis=1
+        )
+
+    def _around(self, value: Value, dimension: int) -> tuple[int, int, int]:
+        """Elements before, in and behind a dimension in memory."""
+        at = value.place(dimension)
+        lying = self._memory_shape(value.places, stacked=value.stacked)
+        return math.prod(lying[:at]), lying[at], math.prod(lying[at + 1 :])
 
     def _padded(self, value: Value, rank: int) -> Value:
         """Adds leading dimensions of size 1, logically; their place in memory is decided by `_arranged`."""
@@ -160,6 +205,12 @@ class StackedGraph:
 
     def _memory_shape(self, places: Shape, *, stacked: bool) -> Shape:
         return (self.stack_size if stacked else 1, *places)
+
+
+def _without(shape: Shape, order: Order, dimension: int) -> tuple[Shape, Order]:
+    """Shape and order of what is left when a dimension goes."""
+    kept = [d for d in range(len(shape)) if d != dimension]
+    return tuple(shape[d] for d in kept), tuple(kept.index(d) for d in order if d != dimension)
 
 
 def _common_order(values: Sequence[Value], shape: Shape) -> Order:
