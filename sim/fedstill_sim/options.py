@@ -1,0 +1,151 @@
+"""The options that `run` and `compare` share, each with its help, in the panels of `--help`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FLEET, LOCAL, EXCHANGE, ROUND, MACHINE, OUTPUT = (
+    "The fleet",
+    "Local training",
+    "What is exchanged",
+    "A round",
+    "This machine",
+    "Output",
+)
+
+
+class OptimizerName(StrEnum):
+    sgd = "sgd"
+    momentum = "momentum"
+    adamw = "adamw"
+
+
+class EncodingName(StrEnum):
+    float32 = "float32"
+    float16 = "float16"
+    uint8 = "uint8"
+    top_k = "top-k"
+
+
+class StartName(StrEnum):
+    distilled = "distilled"
+    random = "random"
+
+
+class EngineName(StrEnum):
+    cohort = "cohort"
+    flower = "flower"
+
+
+Dataset = Annotated[
+    str | None, typer.Argument(metavar="[digits]", help="A built-in data set; leave it out with --data.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(
+        help="Your own data: a folder with client_<i>.npz (x_train, y_train, x_test, y_test), public.npz "
+        "(x, optionally y) and global_test.npz (x, y).",
+        rich_help_panel=FLEET,
+    ),
+]
+Devices = Annotated[
+    int | None, typer.Option(min=1, help="Virtual devices [digits: 10, one writer each].", rich_help_panel=FLEET)
+]
+Dirichlet = Annotated[
+    float | None,
+    typer.Option(
+        help="Skew of classes over devices: 0.1 is strong, 100 hardly any. Without it, up to ten devices are "
+        "natural writers.",
+        rich_help_panel=FLEET,
+    ),
+]
+Families = Annotated[
+    str | None,
+    typer.Option(help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn.", rich_help_panel=FLEET),
+]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds [20].", rich_help_panel=ROUND)]
+Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.", rich_help_panel=ROUND)]
+Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the private data in a round.", rich_help_panel=LOCAL)]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Private examples in a step.", rich_help_panel=LOCAL)]
+LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.", rich_help_panel=LOCAL)]
+OptimizerOption = Annotated[OptimizerName | None, typer.Option("--optimizer", rich_help_panel=LOCAL)]
+Temperature = Annotated[
+    float | None, typer.Option(help="Softens the soft labels: 1 leaves them as they are.", rich_help_panel=LOCAL)
+]
+SoftWeight = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Weight of the fleet's soft labels against the private labels.", rich_help_panel=LOCAL
+    ),
+]
+LabelPrior = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="How strongly a device weighs in how often it sees each class when it answers for itself: 0 off, 1 Bayes.",
+        rich_help_panel=LOCAL,
+    ),
+]
+Sharpen = Annotated[
+    float | None,
+    typer.Option(
+        help="Temperature that sharpens the consensus (entropy reduction, DS-FL); 0 takes the plain mean.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+PublicBatch = Annotated[
+    int | None, typer.Option(min=0, help="Public examples that a round labels; 0 is all.", rich_help_panel=EXCHANGE)
+]
+EncodingOption = Annotated[
+    EncodingName | None, typer.Option("--encoding", help="Soft labels on the wire.", rich_help_panel=EXCHANGE)
+]
+TopK = Annotated[
+    int | None, typer.Option("--top-k", min=1, metavar="K", help="Classes kept by --encoding top-k.", rich_help_panel=EXCHANGE)
+]
+UsePublicLabels = Annotated[
+    bool | None,
+    typer.Option(
+        "--use-public-labels/--no-public-labels",
+        help="Whether the teacher may learn from the public set's labels, where it has any.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+Start = Annotated[
+    StartName | None,
+    typer.Option(help="Students start distilled from the teacher, or from random weights.", rich_help_panel=EXCHANGE),
+]
+GoalCount = Annotated[
+    int, typer.Option(min=0, help="A round ends when so many devices have answered; 0 asks all.", rich_help_panel=ROUND)
+]
+OverSelection = Annotated[
+    float, typer.Option(min=1.0, help="Ask so many times the goal count.", rich_help_panel=ROUND)
+]
+Deadline = Annotated[
+    float | None, typer.Option(help="Seconds after which a round goes on with who has answered.", rich_help_panel=ROUND)
+]
+EvaluateEvery = Annotated[
+    int | None, typer.Option(min=1, help="Evaluate every so many rounds, and after the last.", rich_help_panel=ROUND)
+]
+EngineOption = Annotated[
+    EngineName,
+    typer.Option(
+        "--engine",
+        help="cohort: this project's, for many devices at once. flower: Flower's own simulation on Ray, slower by far.",
+        rich_help_panel=MACHINE,
+    ),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(min=0, help="Worker processes, one thread each [one a core]. Never changes a result.", rich_help_panel=MACHINE),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)]
+Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from an earlier run.", rich_help_panel=OUTPUT)]
+NoReport = Annotated[bool, typer.Option("--no-report", help="Write no HTML report.", rich_help_panel=OUTPUT)]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print the result as JSON on stdout; progress goes to stderr.", rich_help_panel=OUTPUT)
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT)]

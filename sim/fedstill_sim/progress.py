@@ -1,0 +1,168 @@
+"""What a person sees while a run goes on: bars in a terminal, lines in a log, nothing when quiet."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from fedstill_sim.readable import readable_bytes, readable_percent, readable_seconds
+from fedstill_sim.result import RoundResult
+
+_SECONDS_BETWEEN_LINES = 1.0
+
+
+class RunProgress(Protocol):
+    """Follows a run from phase to phase and from round to round."""
+
+    def phase(self, text: str) -> None:
+        """A phase begins that has no rounds."""
+
+    def rounds(self, method: str, *, total: int, done: int) -> None:
+        """A method's rounds begin, or go on after the first `done`."""
+
+    def round_done(self, method: str, finished: RoundResult) -> None:
+        """A round is committed."""
+
+
+class Silent:
+    """Shows nothing."""
+
+    def phase(self, text: str) -> None:
+        """Nothing."""
+
+    def rounds(self, method: str, *, total: int, done: int) -> None:
+        """Nothing."""
+
+    def round_done(self, method: str, finished: RoundResult) -> None:
+        """Nothing."""
+
+
+@dataclass
+class _Pace:
+    """How long a round takes here and now; `best_known` keeps the accuracies of the last evaluated round."""
+
+    total: int
+    first: int
+    started: float
+    evaluated: RoundResult | None = None
+    quarantined: int = 0
+
+    def note(self, finished: RoundResult) -> None:
+        self.quarantined += len(finished.quarantined)
+        if finished.personal_accuracy is not None or finished.global_accuracy is not None:
+            self.evaluated = finished
+
+    def seconds_left(self, round_: int) -> float:
+        ran = max(1, round_ - self.first)
+        return (time.monotonic() - self.started) / ran * (self.total - round_)
+
+    def figures(self, finished: RoundResult) -> str:
+        """Accuracy so far, bytes and quarantined summaries."""
+        seen = self.evaluated
+        accuracy = (
+            f"personal {readable_percent(seen.personal_accuracy)}  global {readable_percent(seen.global_accuracy)}  "
+            f"worst {readable_percent(seen.worst_device_accuracy)}"
+            if seen
+            else "not evaluated yet"
+        )
+        up, down = finished.uplink_bytes_per_device_round, finished.downlink_bytes_per_device_round
+        refused = f"  quarantined {self.quarantined}" if self.quarantined else ""
+        return f"{accuracy}  up {readable_bytes(up)}  down {readable_bytes(down)}{refused}"
+
+
+class LineProgress:
+    """A line for each phase, and for rounds at most one a second: for logs and pipes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._pace: dict[str, _Pace] = {}
+        self._printed = 0.0
+
+    def phase(self, text: str) -> None:
+        """Say so."""
+        self._print(text)
+
+    def rounds(self, method: str, *, total: int, done: int) -> None:
+        """Say where the rounds begin."""
+        self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
+        self._print(f"{method}: {total} rounds" + (f", {done} done before" if done else ""))
+
+    def round_done(self, method: str, finished: RoundResult) -> None:
+        """Say how far it is, unless a line has just been printed."""
+        pace = self._pace[method]
+        pace.note(finished)
+        last = finished.round >= pace.total
+        if not last and time.monotonic() - self._printed < _SECONDS_BETWEEN_LINES:
+            return
+        left = "" if last else f"  {readable_seconds(pace.seconds_left(finished.round))} left"
+        self._print(f"{method}: round {finished.round}/{pace.total}  {pace.figures(finished)}{left}")
+        self._printed = time.monotonic()
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+class BarProgress:
+    """One bar for each method, with what is known so far, in a terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._tasks: dict[str, TaskID] = {}
+        self._pace: dict[str, _Pace] = {}
+        self._phase: TaskID | None = None
+
+    def phase(self, text: str) -> None:
+        """A pulsing line under the bars, which the next phase replaces."""
+        self._end_phase()
+        self._phase = self._progress.add_task(text, total=None, position="", figures="", left="")
+
+    def rounds(self, method: str, *, total: int, done: int) -> None:
+        """A bar."""
+        self._end_phase()
+        self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
+        self._tasks[method] = self._progress.add_task(
+            method, total=total, completed=done, position=f"{done}/{total}", figures="", left=""
+        )
+
+    def round_done(self, method: str, finished: RoundResult) -> None:
+        """Move the bar."""
+        pace = self._pace[method]
+        pace.note(finished)
+        left = pace.seconds_left(finished.round)
+        self._progress.update(
+            self._tasks[method],
+            completed=finished.round,
+            position=f"{finished.round}/{pace.total}",
+            figures=pace.figures(finished),
+            left=f"{readable_seconds(left)} left" if finished.round < pace.total else "",
+        )
+
+    def _end_phase(self) -> None:
+        if self._phase is not None:
+            self._progress.remove_task(self._phase)
+            self._phase = None
+
+
+@contextmanager
+def shown(console: Console, *, quiet: bool = False) -> Iterator[RunProgress]:
+    """The progress that suits the console."""
+    if quiet:
+        yield Silent()
+    elif not console.is_terminal:
+        yield LineProgress(console)
+    else:
+        columns = (
+            TextColumn("[bold]{task.description}", markup=True),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[position]}"),
+            TextColumn("[dim]{task.fields[figures]}"),
+            TextColumn("[cyan]{task.fields[left]}"),
+        )
+        with Progress(*columns, console=console) as progress:
+            yield BarProgress(progress)

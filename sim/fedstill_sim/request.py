@@ -1,0 +1,89 @@
+"""What a person asked for on the command line, before data and defaults turn it into a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.errors import FedstillError
+
+DATASETS = ("digits",)
+METHODS = ("class-logits", "public-logits", "local", "fedavg")
+FAMILIES = ("mlp-small", "mlp-wide", "cnn")
+DEFAULT_BASELINES = ("local", "fedavg")
+
+
+class RequestError(FedstillError):
+    """The command line asks for something that does not exist or does not fit together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """One run as asked for; None leaves the choice to the data set's defaults (see fedstill_sim.config)."""
+
+    method: str
+    dataset: str | None = None
+    data: Path | None = None
+    devices: int | None = None
+    dirichlet: float | None = None
+    families: tuple[str, ...] | None = None
+    rounds: int | None = None
+    seed: int = 0
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: str | None = None
+    temperature: float | None = None
+    soft_weight: float | None = None
+    sharpen: float | None = None
+    label_prior: float | None = None
+    public_batch: int | None = None
+    encoding: str | None = None
+    k: int | None = None
+    use_public_labels: bool | None = None
+    start: str | None = None
+    goal_count: int = 0
+    over_selection: float = 1.0
+    deadline: float | None = None
+    evaluate_every: int | None = None
+    engine: str = "cohort"
+    processes: int | None = None
+    baselines: tuple[str, ...] = DEFAULT_BASELINES
+
+    def __post_init__(self) -> None:
+        if (self.dataset is None) == (self.data is None):
+            raise RequestError(
+                f"name one data set: a built-in one ({', '.join(DATASETS)}) or --data FOLDER with your own"
+            )
+        if self.dataset is not None:
+            check_names("data set", [self.dataset], DATASETS)
+        check_names("--method", [self.method], METHODS)
+        check_names("--baselines", self.baselines, METHODS)
+        if self.families is not None:
+            check_names("--families", self.families, FAMILIES)
+        if self.data is not None and (self.devices is not None or self.dirichlet is not None):
+            raise RequestError(
+                "--devices and --dirichlet split a built-in data set; a folder brings its own devices, "
+                "one client_<i>.npz each"
+            )
+        if (self.k is not None) != (self.encoding == "top-k"):
+            raise RequestError("--encoding top-k and --top-k K belong together")
+
+
+def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+    """Refuse an unknown, repeated or missing name."""
+    for name in names:
+        if name not in known:
+            raise RequestError(f"{what}: {name!r} is unknown; there are {', '.join(known)}")
+    if not names and what != "--baselines":
+        raise RequestError(f"{what}: none given; there are {', '.join(known)}")
+    if len(set(names)) != len(names):
+        raise RequestError(f"{what}: {', '.join(names)} names one twice")
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Comma-separated names; "none" is no name at all."""
+    if text is None:
+        return None
+    return () if text.strip() == "none" else tuple(part.strip() for part in text.split(",") if part.strip())

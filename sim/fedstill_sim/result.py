@@ -1,0 +1,282 @@
+"""`result.json`: everything that a run found, in one documented file (docs/result.md says what each field means).
+
+Two runs with the same configuration and seed, killed and resumed or not, on one process or many, give the same
+document once `without_times` has dropped the keys that hold clocks and machines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from fedstill_proto.errors import FedstillError
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+TIMED_KEYS = frozenset({"timing", "engine"})
+
+Json = Any  # what json.load returns
+Record = TypeVar("Record")
+
+
+class ResultError(FedstillError):
+    """A result file is missing, or is not what this version writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """A summary that the server refused, and why; the round went on without it."""
+
+    device: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundResult:
+    """One round. Accuracies are 0 to 1, and None in a round that was not evaluated."""
+
+    round: int
+    asked: int
+    replied: int
+    accepted: int
+    quarantined: tuple[Quarantined, ...]
+    personal_accuracy: float | None
+    personal_p10: float | None
+    personal_median: float | None
+    personal_p90: float | None
+    global_accuracy: float | None
+    worst_device_accuracy: float | None
+    teacher_accuracy: float | None
+    uplink_bytes: int
+    downlink_bytes: int
+    uplink_bytes_per_device_round: float
+    downlink_bytes_per_device_round: float
+    consensus_digest: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalResult:
+    """Where the run ended: accuracies of the last evaluated round, bytes of all rounds."""
+
+    personal_accuracy: float | None
+    global_accuracy: float | None
+    worst_device_accuracy: float | None
+    teacher_accuracy: float | None
+    retention: float | None
+    uplink_bytes: int
+    downlink_bytes: int
+    uplink_bytes_per_device_round: float
+    downlink_bytes_per_device_round: float
+    quarantined: int
+    max_abs_logit_difference: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataResult:
+    """What the fleet learned from."""
+
+    name: str
+    description: str
+    devices: int
+    classes: int
+    input_shape: tuple[int, ...]
+    train_examples: int
+    test_examples: int
+    public_examples: int
+    public_labelled: bool
+    global_test_examples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentResult:
+    """A family's final student as exported for ONNX Runtime, checked against torch."""
+
+    family: str
+    devices: int
+    parameters: int
+    opset: int
+    inference_bytes: int
+    inference_sha256: str
+    parameters_sha256: str
+    global_accuracy: float
+    torch_global_accuracy: float
+    personal_students_checked: int
+    max_abs_logit_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceResult:
+    """One device: its data and how its student ended."""
+
+    name: str
+    family: str
+    train_examples: int
+    test_examples: int
+    class_counts: tuple[int, ...]
+    personal_accuracy: float | None
+    global_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceAccuracy:
+    """How one device's student ended under a baseline."""
+
+    name: str
+    personal_accuracy: float | None
+    global_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeoffPoint:
+    """Personalizing the fleet's final student at one soft_weight; None is the student as it comes."""
+
+    soft_weight: float | None
+    personal_accuracy: float
+    global_accuracy: float
+    worst_device_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineResult:
+    """What ran the virtual devices, and how fast."""
+
+    name: str
+    processes: int
+    stack_sizes: dict[str, int]
+    device_rounds_per_second: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds on the clock: what was spent in all, in each phase and in each round."""
+
+    finished: str
+    total_seconds: float
+    phase_seconds: dict[str, float]
+    round_seconds: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineResult:
+    """The same students and the same local work under another method."""
+
+    method: str
+    final: FinalResult
+    rounds: tuple[RoundResult, ...]
+    devices: tuple[DeviceAccuracy, ...]
+    engine: EngineResult
+    timing: Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A finished run."""
+
+    schema_version: int = SCHEMA_VERSION
+    method: str
+    seed: int
+    final: FinalResult
+    rounds: tuple[RoundResult, ...]
+    baselines: dict[str, BaselineResult]
+    tradeoff: tuple[TradeoffPoint, ...]
+    students: dict[str, StudentResult]
+    data: DataResult
+    devices: tuple[DeviceResult, ...]
+    engine: EngineResult
+    timing: Timing
+    config: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+
+
+def write_result(result: RunResult, path: Path) -> None:
+    """Write result.json whole: a reader sees the old file or the new one, never a part."""
+    write_json(path, dataclasses.asdict(result))
+
+
+def read_result(path: Path) -> RunResult:
+    """Read a result.json; says which field is wrong when it is not one."""
+    document = read_json(path)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ResultError(
+            f"{path}: schema_version is {version!r}, this fedstill reads {SCHEMA_VERSION}; "
+            "read it with the version that wrote it, or run again"
+        )
+    return record_from_json(RunResult, document, at=str(path))
+
+
+def without_times(document: Json) -> Json:
+    """A copy of a result document without the keys that hold clocks and machines (TIMED_KEYS), at any depth."""
+    if isinstance(document, dict):
+        return {key: without_times(value) for key, value in document.items() if key not in TIMED_KEYS}
+    if isinstance(document, list):
+        return [without_times(value) for value in document]
+    return document
+
+
+def write_json(path: Path, document: Json) -> None:
+    """Write a JSON file atomically; NaN and infinity are refused, since JSON has neither."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON file, or say what is wrong with it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path}: not a JSON file ({error})") from None
+
+
+def record_from_json(kind: type[Record], document: Json, *, at: str) -> Record:
+    """A frozen dataclass from the document that `dataclasses.asdict` and JSON made of it."""
+    return typing.cast(Record, _value(kind, document, at=at))
+
+
+def _value(kind: Any, document: Json, *, at: str) -> Any:
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if kind is Any:
+        return document
+    if origin is types.UnionType:  # only `X | None` occurs
+        return None if document is None else _value(arguments[0], document, at=at)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass(kind, document, at=at)
+    if origin is tuple:
+        items = _expect(list, document, at=at)
+        return tuple(_value(arguments[0], item, at=f"{at}[{index}]") for index, item in enumerate(items))
+    if origin is dict:
+        entries = _expect(dict, document, at=at)
+        return {key: _value(arguments[1], value, at=f"{at}.{key}") for key, value in entries.items()}
+    if kind is float and type(document) is int:
+        return float(document)
+    return _expect(kind, document, at=at)
+
+
+def _dataclass(kind: Any, document: Json, *, at: str) -> Any:
+    values = _expect(dict, document, at=at)
+    hints = typing.get_type_hints(kind)
+    missing, unknown = hints.keys() - values.keys(), values.keys() - hints.keys()
+    if missing or unknown:
+        problems = [f"{name} is missing" for name in sorted(missing)] + [f"{name} is unknown" for name in sorted(unknown)]
+        raise ResultError(f"{at}: {', '.join(problems)}")
+    return kind(**{name: _value(hints[name], values[name], at=f"{at}.{name}") for name in hints})
+
+
+def _expect(kind: type, document: Json, *, at: str) -> Any:
+    if type(document) is not kind:
+        raise ResultError(f"{at}: expected {kind.__name__}, found {type(document).__name__} {document!r:.60}")
+    return document
