@@ -206,7 +206,7 @@ def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.
     """Give devices [C] whose training diverged their old student back, and say which they are."""
     devices = len(next(iter(trained.values())))
     # A sum is finite only if all its terms are (or, near 3e38, the student is of no use anyway).
-    sums = np.stack([array.reshape(devices, -1).sum(axis=1) for array in trained.values()])
+    sums = np.stack([np.einsum("ij->i", array.reshape(devices, -1)) for array in trained.values()])
     diverged: npt.NDArray[np.bool_] = ~np.isfinite(sums).all(axis=0)
     if diverged.any():
         for name, array in trained.items():

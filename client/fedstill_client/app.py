@@ -1,0 +1,105 @@
+"""The Flower ClientApp: what a device answers to the server's messages.
+
+Flower starts a new process for each message, so nothing is kept in memory: the device's folder is opened
+each time. It is named by the node's configuration, `fedstill-device`, or by the environment,
+FEDSTILL_DEVICE_FOLDER; a "{partition}" in it stands for the node's partition-id, as Flower's simulation
+numbers its nodes.
+
+    query.hello   ConfigRecord (protocol, run)  ->  ConfigRecord (protocol, device, family)
+    train         RoundTask                     ->  SoftLabelSummary
+    evaluate      RoundTask                     ->  MetricRecord of counts
+
+What goes wrong is answered with an Error whose reason is one line for the operator; the log has the details.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+# Before flwr: it switches flwr's telemetry and update check off.
+from fedstill_proto import records  # isort: skip
+from fedstill_proto.codec import TASK_LIMIT_BYTES, decode_task
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import RoundTask
+from flwr.app import Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedstill_client.device import Device, DeviceDescription, DeviceError
+
+FOLDER_KEY = "fedstill-device"
+FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"
+# Flower's own codes end at 8.
+REFUSED, FAILED = 100, 101
+
+log = logging.getLogger("fedstill.device")
+app = ClientApp()
+
+Answer = Callable[[Message, Context], RecordDict]
+
+
+def answered(answer: Answer) -> Callable[[Message, Context], Message]:
+    """Turn an error into a reply: a device that cannot do a round says why, and lives on."""
+
+    @functools.wraps(answer)
+    def reply(message: Message, context: Context) -> Message:
+        try:
+            return Message(answer(message, context), reply_to=message)
+        except FedstillError as error:
+            log.warning("%s refused: %s", message.metadata.message_type, error)
+            return Message(Error(REFUSED, str(error)), reply_to=message)
+        except Exception as error:
+            log.exception("%s failed", message.metadata.message_type)
+            reason = f"unexpected {type(error).__name__} on the device; its log has the details."
+            return Message(Error(FAILED, reason), reply_to=message)
+
+    return reply
+
+
+@app.query("hello")
+@answered
+def hello(message: Message, context: Context) -> RecordDict:
+    """Say who this device is; refuse a server that speaks another version of the protocol."""
+    records.read_hello(message.content)
+    description = DeviceDescription.read(device_folder(context))
+    return records.hello_reply(description.name, description.family)
+
+
+@app.train()
+@answered
+def train(message: Message, context: Context) -> RecordDict:
+    """Do the device's part of a round."""
+    task = _task(message)
+    return records.pack("SoftLabelSummary", Device.open(device_folder(context)).perform(task))
+
+
+@app.evaluate()
+@answered
+def evaluate(message: Message, context: Context) -> RecordDict:
+    """Count the student's right answers on this device's held-out examples and on everyone's."""
+    task = _task(message)
+    counts = Device.open(device_folder(context)).evaluate(task)
+    return RecordDict({records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
+
+
+def device_folder(context: Context) -> Path:
+    """The folder of the device that this node is."""
+    template = context.node_config.get(FOLDER_KEY) or os.environ.get(FOLDER_VARIABLE)
+    if not template:
+        raise DeviceError(
+            f"this node does not know its device folder; start the SuperNode with "
+            f"--node-config '{FOLDER_KEY}=\"/path/to/device\"' or set {FOLDER_VARIABLE}."
+        )
+    folder = str(template)
+    if "{partition}" in folder:
+        if "partition-id" not in context.node_config:
+            raise DeviceError(f"{folder}: the node has no partition-id to put in place of {{partition}}.")
+        folder = folder.replace("{partition}", str(context.node_config["partition-id"]))
+    return Path(folder)
+
+
+def _task(message: Message) -> RoundTask:
+    return decode_task(records.unpack(message.content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES))

@@ -1,0 +1,185 @@
+"""A device: a folder with its name, its private examples, its student's training artifact, and its state.
+
+device.json       {"name": "kitchen", "family": "mlp-small"}, maybe "label_prior" (see label_prior.py)
+artifact/         the training artifact, for one device (see fedstill_proto.artifact)
+private.npz       x_train, y_train, x_test, y_test: these never leave the device
+public.npz        x: the public set, as the server has it (only for what is about public examples)
+global_test.npz   x, y: everyone's examples, to measure on (optional)
+state/            the device's own student (see student_store.py); written by fedstill
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.artifact import StudentManifest, TrainingArtifact, load_artifact
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import RoundTask, check_name
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_client.examples import checked_examples, read_labelled, read_npz
+from fedstill_client.forward import Forward
+from fedstill_client.label_prior import label_prior_strength, log_label_prior, personal_logits
+from fedstill_client.personalizer import Personalizer
+from fedstill_client.private_stack import PrivateStack
+from fedstill_client.round_work import (
+    Evaluation,
+    NoStudent,
+    StudentStack,
+    TrainingDiverged,
+    evaluate,
+    perform_round,
+)
+from fedstill_client.student_store import OwnStudent, StudentStore
+from fedstill_client.summarizer import softened
+
+DESCRIPTION_FILE = "device.json"
+PRIVATE_FILE = "private.npz"
+PUBLIC_FILE = "public.npz"
+GLOBAL_TEST_FILE = "global_test.npz"
+
+
+class DeviceError(FedstillError):
+    """A device folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class DeviceDescription:
+    """Who a device is: its device.json."""
+
+    name: str
+    family: str
+    label_prior: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
+            raise DeviceError(f"name is {self.name!r}; give a printable name.")
+        check_name("family", self.family)
+        label_prior_strength(self.label_prior)
+
+    @classmethod
+    def read(cls, folder: Path) -> DeviceDescription:
+        """The description in a device's folder."""
+        file = folder / DESCRIPTION_FILE
+        try:
+            fields = json.loads(file.read_text())
+            if not isinstance(fields, dict):
+                raise DeviceError('it holds no object like {"name": "kitchen", "family": "mlp-small"}.')
+            unknown = fields.keys() - {"name", "family", "label_prior"}
+            if unknown or not {"name", "family"} <= fields.keys():
+                raise DeviceError(
+                    f"its fields are {sorted(fields)}; give name and family, and label_prior if you like."
+                )
+            return cls(**fields)
+        except (OSError, ValueError, FedstillError) as error:
+            raise DeviceError(f"{file}: cannot be used: {error}") from None
+
+
+@dataclass(frozen=True)
+class Device:
+    """An opened device folder; all that it holds has been checked."""
+
+    folder: Path
+    description: DeviceDescription
+    artifact: TrainingArtifact
+    private: PrivateStack
+    held_out: PrivateStack
+    public_x: FloatArray | None  # [P, *shape]
+    global_test: tuple[FloatArray, IntArray] | None
+    store: StudentStore
+
+    @classmethod
+    def open(cls, folder: Path) -> Device:
+        """Read and check a device's folder."""
+        description = DeviceDescription.read(folder)
+        artifact = load_artifact(folder / "artifact")
+        _check_artifact(artifact.manifest, description, folder)
+        shape, classes = artifact.manifest.input_shape, artifact.manifest.classes
+        private, held_out = (
+            PrivateStack.of_one(
+                *read_labelled(
+                    folder / PRIVATE_FILE, x=f"x_{part}", y=f"y_{part}", input_shape=shape, classes=classes
+                )
+            )
+            for part in ("train", "test")
+        )
+        global_file = folder / GLOBAL_TEST_FILE
+        return cls(
+            folder=folder,
+            description=description,
+            artifact=artifact,
+            private=private,
+            held_out=held_out,
+            public_x=_public_set(folder / PUBLIC_FILE, shape),
+            global_test=read_labelled(global_file, x="x", y="y", input_shape=shape, classes=classes)
+            if global_file.exists()
+            else None,
+            store=StudentStore(folder / "state", artifact.manifest),
+        )
+
+    def perform(self, task: RoundTask) -> bytes:
+        """Do a round: train, keep the student, and return the encoded summary.
+
+        The same round again starts from where it started the first time, and has the same summary.
+        """
+        with self.store.locked():
+            before = None if task.replace_student else self.store.before(task.run, task.round)
+            personalizer, forward = Personalizer(self.artifact), Forward(self.artifact)
+            work = perform_round(self.stack(before), task, personalizer, forward, self.public_x)
+            summary = work.summaries[0]
+            if summary is None:
+                raise TrainingDiverged(task.training.learning_rate)
+            trained = {name: array[0] for name, array in work.parameters.items()}
+            self.store.save(OwnStudent(task.run, task.round, trained), before=before)
+        return summary
+
+    def evaluate(self, task: RoundTask) -> Evaluation:
+        """Right answers of the device's own student, or of the task's where that replaces it."""
+        own = None if task.replace_student else self.store.after(task.run, task.round)
+        return evaluate(
+            self.stack(own),
+            task,
+            Forward(self.artifact),
+            personal_test=self.held_out,
+            global_test=self.global_test,
+            label_prior=self.description.label_prior,
+        )
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Class probabilities [n, K] of the device's own student, with the device's label prior."""
+        own = self.store.latest()
+        if own is None:
+            raise NoStudent(f"{self.folder}: this device has no student yet; personalize it or run a round.")
+        stacked = {name: array[None] for name, array in own.parameters.items()}
+        logits = Forward(self.artifact).shared(stacked, x)
+        classes = self.artifact.manifest.classes
+        prior = log_label_prior(self.private.labels, self.private.counts, classes=classes)
+        answers = softened(personal_logits(logits, prior, self.description.label_prior), 1.0)  # [1, n, K]
+        return np.asarray(answers[0])
+
+    def stack(self, student: OwnStudent | None) -> StudentStack:
+        """This device as a stack of one, with `student`."""
+        parameters = None if student is None else {n: array[None] for n, array in student.parameters.items()}
+        return StudentStack([self.description.name], self.private, parameters)
+
+
+def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:
+    if manifest.family != description.family:
+        raise DeviceError(
+            f"{folder}: device.json says student family {description.family!r}, "
+            f"the artifact is for {manifest.family!r}."
+        )
+    if manifest.stack_size != 1:
+        raise DeviceError(
+            f"{folder / 'artifact'}: it trains {manifest.stack_size} devices at a time, as a simulator's "
+            "does; a device needs one of stack size 1."
+        )
+
+
+def _public_set(file: Path, input_shape: tuple[int, ...]) -> FloatArray | None:
+    if not file.exists():
+        return None
+    return checked_examples(read_npz(file, ("x",))["x"], input_shape=input_shape, file=file, array="x")
