@@ -98,7 +98,7 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
 
 
 def hold_out(part: IntArray, *, fraction: float, seed: Sequence[int]) -> tuple[IntArray, IntArray]:
-    """A part cut at random into (train, test), both in stored order, test with the fraction, each at least one."""
+    """A part cut at random into (train, test), both in stored order; each gets at least one."""
     if len(part) < 2:
         raise DataError(f"hold out: {len(part)} examples cannot be cut into a train and a test part")
     tests = min(max(1, round(len(part) * fraction)), len(part) - 1)

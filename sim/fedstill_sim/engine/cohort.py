@@ -2,38 +2,123 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
 
-from flwr.app import Error, RecordDict
+import numpy as np
+from fedstill_proto.artifact import StudentManifest, load_artifact
+from fedstill_proto.errors import FedstillError, WireError
+from fedstill_proto.messages import Parameters
+from fedstill_proto.records import RECORD, hello_reply, pack, read_hello
+from flwr.app import Error, MetricRecord, RecordDict
 
+from fedstill_sim.data.fleet import load_fleet
+from fedstill_sim.engine.groups import Group, cut, grouped
+from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.engine.pool import start_workers, usable_cores
+from fedstill_sim.engine.students import (
+    NO_STUDENT,
+    SlotArray,
+    StudentFile,
+    StudentSlots,
+    named_parameters,
+)
+from fedstill_sim.engine.worker import (
+    DATA_FOLDER,
+    DEVICES_FOLDER,
+    Answer,
+    Answers,
+    Failure,
+    Job,
+    artifact_folder,
+    evaluate,
+    students_path,
+    train,
+)
 from fedstill_sim.grid import Handler
+
+Reply = RecordDict | Error
+
+_RAISED_AN_EXCEPTION = 2  # Flower's code for what a ClientApp raised
+
+
+class EngineError(FedstillError):
+    """The engine cannot go on."""
 
 
 class CohortEngine:
     """Handlers for an InProcessGrid: the fleet in <run>/data, trained with the artifacts in <run>/artifacts.
 
-    stack_sizes: devices that one run of the training graph trains together, by family (see fedstill_sim.artifacts).
+    stack_sizes: devices that one run of the training graph trains together, by family.
     processes: worker processes of one thread each; None is one a core, 0 works in this process.
+    label_prior: how strongly a device's own class frequencies speak when it is tested on its own examples.
     """
 
-    def __init__(self, run_folder: Path, *, stack_sizes: Mapping[str, int], processes: int | None = None) -> None:
-        raise NotImplementedError  # lands within the hour; the signature is what run.py builds on
+    def __init__(
+        self,
+        run_folder: Path,
+        *,
+        stack_sizes: Mapping[str, int],
+        processes: int | None = None,
+        label_prior: float = 1.0,
+    ) -> None:
+        self._folder = run_folder.resolve()
+        self._stack_sizes = dict(stack_sizes)
+        self._label_prior = label_prior
+        self._data = load_fleet(self._folder / DATA_FOLDER)
+        self._families = np.array(self._data.families)
+        self._manifests: dict[str, StudentManifest] = {}
+        self._files = {family: self._student_file(family) for family in sorted(set(self._data.families))}
+        self._slots = StudentSlots(self._folder / DEVICES_FOLDER, devices=self._data.devices)
+        self._processes = usable_cores() if processes is None else processes
+        self._worker_ids: set[int] = set()
+        self._round = -1
+        self._executor = start_workers(self._processes)
+
+    def _student_file(self, family: str) -> StudentFile:
+        if family not in self._stack_sizes:
+            raise EngineError(f"no stack size for student family {family!r}; prepare its training artifact")
+        folder = artifact_folder(self._folder, family, self._stack_sizes[family])
+        manifest = self._manifests[family] = load_artifact(folder).manifest
+        file = StudentFile(
+            students_path(self._folder, family),
+            devices=int((self._families == family).sum()),
+            width=manifest.parameter_count,
+        )
+        file.create()
+        return file
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """By message type: "query.hello", "train", "evaluate"."""
-        raise NotImplementedError
+        return {"query.hello": self._hello, "train": self._train, "evaluate": self._evaluate}
 
     @property
     def peak_memory_mb(self) -> Sequence[float]:
-        """Peak resident memory of this process and of each worker."""
-        raise NotImplementedError
+        """Peak resident memory so far: this process, then each worker."""
+        return [peak_memory_mb(), *(peak_memory_mb(worker) for worker in sorted(self.worker_ids))]
+
+    @property
+    def worker_ids(self) -> frozenset[int]:
+        """The worker processes that have answered so far."""
+        return frozenset(self._worker_ids - {os.getpid()})
+
+    def students(self, devices: Sequence[int], *, after_round: int) -> Parameters:
+        """The students [n, *shape] of devices of one family as they were after a round."""
+        chosen = np.array(devices, np.int64)
+        family = str(self._families[chosen[0]])
+        slots = self._slots.after(after_round)[chosen]
+        if (self._families[chosen] != family).any() or (slots == NO_STUDENT).any():
+            raise EngineError(f"devices {list(devices)} are not all {family!r} devices with a student")
+        rows = np.searchsorted(np.flatnonzero(self._families == family), chosen)
+        return named_parameters(self._files[family].read(slots, rows), self._manifests[family])
 
     def close(self) -> None:
         """End the workers."""
-        raise NotImplementedError
+        self._executor.shutdown(cancel_futures=True)
 
     def __enter__(self) -> CohortEngine:
         return self
@@ -42,3 +127,103 @@ class CohortEngine:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _hello(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
+        return [self._greet(device, content) for device, content in zip(devices, contents, strict=True)]
+
+    def _greet(self, device: int, content: RecordDict) -> Reply:
+        try:
+            read_hello(content)
+        except WireError as error:
+            return _reply(Failure(str(error)))
+        return hello_reply(self._data.device_names[device], self._data.families[device])
+
+    def _train(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
+        groups, replies = self._grouped(devices, contents)
+        for number in sorted({group.task.round for group in groups}):
+            self._train_round(number, [group for group in groups if group.task.round == number], replies)
+        return [replies[place] for place in range(len(devices))]
+
+    def _train_round(self, number: int, groups: list[Group], replies: dict[int, Reply]) -> None:
+        if number != self._round:
+            self._slots.forget_from(number)
+            self._round = number
+        before, after = self._slots.before(number), self._slots.after(number)
+        other = np.where(before == 0, 1, 0).astype(np.uint8)
+        for answer, place, device in self._answers(train, groups, before, new_slots=other):
+            replies[place] = _reply(answer)
+            if not isinstance(answer, Failure):
+                after[device] = other[device]
+        for family in {group.task.family for group in groups}:
+            self._files[family].flush()
+        self._slots.commit(number, after)
+
+    def _evaluate(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
+        groups, replies = self._grouped(devices, contents)
+        for group in groups:
+            slots = self._slots.after(group.task.round)
+            for answer, place, _ in self._answers(evaluate, [group], slots):
+                replies[place] = _reply(answer)
+        return [replies[place] for place in range(len(devices))]
+
+    def _grouped(
+        self, devices: Sequence[int], contents: Sequence[RecordDict]
+    ) -> tuple[list[Group], dict[int, Reply]]:
+        groups, refused = grouped(devices, contents, families=self._data.families)
+        return groups, {place: _reply(Failure(reason)) for place, reason in refused.items()}
+
+    def _answers(
+        self,
+        work: Callable[[Job], Answers],
+        groups: Sequence[Group],
+        slots: SlotArray,
+        *,
+        new_slots: SlotArray | None = None,
+    ) -> Iterator[tuple[Answer, int, int]]:
+        """Each device's (answer, place, device), in an order that depends on nothing but the groups."""
+        try:
+            pending = [
+                (self._executor.submit(work, self._job(part, slots, new_slots)), part)
+                for group in groups
+                for part in self._parts(group, slots)
+            ]
+            for future, part in pending:
+                done = future.result()
+                self._worker_ids.add(done.process)
+                yield from zip(done.answers, part.places.tolist(), part.devices.tolist(), strict=True)
+        except BrokenProcessPool as error:
+            raise EngineError(
+                "a worker process ended in the middle of its work (killed, or out of memory?); "
+                "`fedstill-sim resume` goes on from the last full round, --processes lowers memory"
+            ) from error
+
+    def _parts(self, group: Group, slots: SlotArray) -> Iterator[Group]:
+        """Jobs in which all devices have a student of their own, or none has."""
+        no_student = slots[group.devices] == NO_STUDENT
+        for members in (np.flatnonzero(no_student), np.flatnonzero(~no_student)):
+            yield from cut(
+                group.part(members),
+                train_counts=self._data.train.counts,
+                stack_size=self._stack_sizes[group.task.family],
+                processes=self._processes,
+            )
+
+    def _job(self, part: Group, slots: SlotArray, new_slots: SlotArray | None) -> Job:
+        own = slots[part.devices]
+        return Job(
+            run_folder=self._folder,
+            stack_size=self._stack_sizes[part.task.family],
+            task=part.blob,
+            devices=part.devices,
+            slots=None if own[0] == NO_STUDENT else own,
+            new_slots=None if new_slots is None else new_slots[part.devices],
+            label_prior=self._label_prior,
+        )
+
+
+def _reply(answer: Answer) -> Reply:
+    if isinstance(answer, bytes):
+        return pack("SoftLabelSummary", answer)
+    if isinstance(answer, Failure):
+        return Error(_RAISED_AN_EXCEPTION, answer.reason)
+    return RecordDict({RECORD: MetricRecord(answer._asdict())})

@@ -1,0 +1,73 @@
+"""Sorts the messages of a push into groups of devices with the same task, and cuts groups into jobs."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.codec import TASK_LIMIT_BYTES, decode_task
+from fedstill_proto.errors import WireError
+from fedstill_proto.messages import RoundTask
+from fedstill_proto.records import unpack
+from flwr.app import RecordDict
+
+from fedstill_sim.data.fleet import IntArray
+
+_JOBS_A_PROCESS = 4  # enough that no process waits long for the last one
+_MOST_STACKS_IN_A_JOB = 16
+
+
+@dataclass(frozen=True)
+class Group:
+    """Devices [n] that got the same task, in `places` [n] of the push."""
+
+    blob: bytes
+    task: RoundTask
+    devices: IntArray
+    places: IntArray
+
+    def part(self, members: IntArray) -> Group:
+        """Some of the group."""
+        return Group(self.blob, self.task, self.devices[members], self.places[members])
+
+
+def grouped(
+    devices: Sequence[int], contents: Sequence[RecordDict], *, families: Sequence[str]
+) -> tuple[list[Group], dict[int, str]]:
+    """The groups of a push, and why other messages of it are no task for their device, by place."""
+    places: defaultdict[bytes, list[int]] = defaultdict(list)
+    refused: dict[int, str] = {}
+    for place, content in enumerate(contents):
+        try:
+            places[unpack(content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES)].append(place)
+        except WireError as error:
+            refused[place] = str(error)
+    groups = []
+    for blob, members in places.items():
+        try:
+            task = decode_task(blob)
+        except WireError as error:
+            refused |= dict.fromkeys(members, str(error))
+            continue
+        own = [place for place in members if families[devices[place]] == task.family]
+        for place in set(members).difference(own):
+            family = families[devices[place]]
+            refused[place] = f"the round is for student family {task.family!r}; here is {family!r}."
+        if own:
+            groups.append(Group(blob, task, np.array(devices)[own], np.array(own)))
+    return groups, refused
+
+
+def cut(group: Group, *, train_counts: IntArray, stack_size: int, processes: int) -> Iterator[Group]:
+    """The group in jobs of whole stacks; devices with equally much to do stand together, longest first.
+
+    train_counts: examples of every device of the fleet.
+    """
+    order = np.argsort(-train_counts[group.devices], kind="stable")
+    stacks = math.ceil(len(order) / stack_size)
+    share = math.ceil(stacks / (max(processes, 1) * _JOBS_A_PROCESS))
+    size = stack_size * min(max(share, 1), _MOST_STACKS_IN_A_JOB)
+    return (group.part(order[start : start + size]) for start in range(0, len(order), size))

@@ -1,0 +1,51 @@
+"""Cuts a fleet's data into the stacks that the client's own code works on."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_client.order import KeyArray, device_ids
+from fedstill_client.private_stack import PrivateStack
+
+from fedstill_sim.data.fleet import DeviceRows, FleetData, IntArray
+
+Number = TypeVar("Number", bound=np.integer)
+
+
+class FleetStacks:
+    """Private and test examples of any devices, as rows of the fleet's one pool."""
+
+    def __init__(self, data: FleetData) -> None:
+        self.device_names = data.device_names
+        self._ids: KeyArray = device_ids(data.device_names)
+        # Plain arrays over the same mapped memory: indexing numpy's memmap class is slower.
+        self._x = np.asarray(data.x)
+        self._y = np.asarray(data.y)
+        self._train, self._test = data.train, data.test
+
+    def ids(self, devices: IntArray) -> KeyArray:
+        """What each device draws its random numbers from."""
+        return self._ids[devices]
+
+    def private(self, devices: IntArray) -> PrivateStack:
+        """What the devices train on."""
+        return self._stack(self._train, devices)
+
+    def test(self, devices: IntArray) -> PrivateStack:
+        """What the devices are tested on."""
+        return self._stack(self._test, devices)
+
+    def _stack(self, owned: DeviceRows, devices: IntArray) -> PrivateStack:
+        first = owned.offsets[devices]
+        counts = owned.offsets[devices + 1] - first
+        capacity = max(int(counts.max(initial=0)), 1)
+        places = first[:, None] + np.arange(capacity)  # [C, N], beyond a device's own rows: padding
+        rows = owned.rows.take(places, mode="clip")
+        return PrivateStack(self._x, self._y.take(rows), counts, rows)
+
+
+def filled_up(part: npt.NDArray[Number], stack_size: int) -> npt.NDArray[Number]:
+    """What belongs to a stack's devices, with the last one repeated into the places that are left."""
+    return part.take(np.arange(stack_size), mode="clip")

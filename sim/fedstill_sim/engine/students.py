@@ -1,0 +1,120 @@
+"""The students of all virtual devices, on disk.
+
+A family's students lie in one file with two slots for each device. A round reads a device's student from
+the slot it is in and writes it to the other one, so what a killed round left half-written is never what the
+resumed round reads. Which slot holds whose student after round r is in slots_<r>.npy, which is written last.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.messages import Parameters
+
+from fedstill_sim.data.fleet import FloatArray, IntArray
+
+SlotArray = npt.NDArray[np.uint8]
+
+NO_STUDENT = 255
+_SLOTS_FILE = re.compile(r"slots_(\d+)\.npy")
+
+
+def named_parameters(students: FloatArray, manifest: StudentManifest) -> Parameters:
+    """Students [n, width] as parameters [n, *shape] by name, which share their memory."""
+    named, start = {}, 0
+    for spec in manifest.parameters:
+        named[spec.name] = students[:, start : start + spec.size].reshape(-1, *spec.shape)
+        start += spec.size
+    return named
+
+
+class StudentFile:
+    """One family's students: float32 [2 slots, devices, width], all parameters of a student in one row."""
+
+    def __init__(self, path: Path, *, devices: int, width: int) -> None:
+        self._path = path
+        self._shape = (2, devices, width)
+
+    def create(self) -> None:
+        """Make the file, which takes no space before students are written, unless it is there."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("ab") as file:
+            file.truncate(4 * int(np.prod(self._shape)))
+
+    def read(self, slots: SlotArray, rows: IntArray) -> FloatArray:
+        """The students [n, width] of the family's devices `rows` [n], from `slots` [n]."""
+        return np.array(self._map("r")[slots, rows])
+
+    def write(self, slots: SlotArray, rows: IntArray, students: FloatArray) -> None:
+        """Put students [n, width] into their slots."""
+        self._map("r+")[slots, rows] = students
+
+    def flush(self) -> None:
+        """Wait until what was written is on the disk."""
+        with self._path.open("rb") as file:
+            os.fsync(file.fileno())
+
+    def _map(self, mode: str) -> np.memmap[tuple[int, ...], np.dtype[np.float32]]:
+        # Mapped for one access: a mapping that stays counts every touched page as this process's memory.
+        return np.memmap(self._path, np.float32, mode=mode, shape=self._shape)  # type: ignore[call-overload,no-any-return]
+
+
+class StudentSlots:
+    """The slot of each device's student after each round: uint8 [devices], NO_STUDENT where there is none."""
+
+    def __init__(self, folder: Path, *, devices: int) -> None:
+        self._folder = folder
+        self._none = np.full(devices, NO_STUDENT, np.uint8)
+
+    def before(self, round_number: int) -> SlotArray:
+        """The slots that a round starts from, whatever a killed run left of the round itself."""
+        return self._latest([number for number in self._rounds() if number < round_number])
+
+    def after(self, round_number: int) -> SlotArray:
+        """The slots when a round is done."""
+        return self._latest([number for number in self._rounds() if number <= round_number])
+
+    def commit(self, round_number: int, slots: SlotArray) -> None:
+        """Make these the slots after a round, at once or not at all; forget all rounds but the one before."""
+        path = self._path(round_number)
+        new = path.with_suffix(".new")
+        with new.open("wb") as file:
+            np.save(file, slots)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+        _sync_folder(self._folder)
+        for number in sorted(self._rounds())[:-2]:
+            self._path(number).unlink()
+
+    def forget_from(self, round_number: int) -> None:
+        """Drop what a killed run left of this round and of later ones."""
+        for number in self._rounds():
+            if number >= round_number:
+                self._path(number).unlink()
+
+    def _latest(self, rounds: list[int]) -> SlotArray:
+        if not rounds:
+            return self._none.copy()
+        slots: SlotArray = np.load(self._path(max(rounds)), allow_pickle=False)
+        return slots
+
+    def _rounds(self) -> list[int]:
+        names = (_SLOTS_FILE.fullmatch(path.name) for path in self._folder.iterdir())
+        return [int(match[1]) for match in names if match]
+
+    def _path(self, round_number: int) -> Path:
+        return self._folder / f"slots_{round_number}.npy"
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

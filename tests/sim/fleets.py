@@ -1,0 +1,83 @@
+"""Small runs on disk for the engine's tests: data, training artifacts and tasks."""
+
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.artifact import save_artifact
+from fedstill_proto.codec import encode_task
+from fedstill_proto.messages import (
+    ClassSoftLabels,
+    Optimizer,
+    RoundTask,
+    SoftTargets,
+    SummaryKind,
+    SummaryRequest,
+    TrainingPlan,
+)
+from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
+from fedstill_server.export import build_artifact
+from fedstill_server.families import initial_parameters
+from fedstill_sim.data.digits import load_digits
+from fedstill_sim.data.fleet import FleetData, save_fleet
+from fedstill_sim.engine.worker import artifact_folder
+
+CODEC = SoftLabelCodec(Encoding.FLOAT32)
+
+
+def write_run(folder: Path, *, devices: int, stack_sizes: dict[str, int], seed: int = 0) -> FleetData:
+    """A run folder with digits for these devices and an artifact for each family."""
+    data = load_digits(devices=devices, families=tuple(stack_sizes), seed=seed)
+    save_fleet(data, folder / "data")
+    for family, stack_size in stack_sizes.items():
+        write_artifact(folder, family, stack_size)
+    return data
+
+
+def write_artifact(folder: Path, family: str, stack_size: int) -> None:
+    artifact = build_artifact(
+        family=family,
+        input_shape=(8, 8),
+        classes=10,
+        optimizer=Optimizer.SGD,
+        soft_labels="dense",
+        stack_size=stack_size,
+        step_rows=16,
+    )
+    save_artifact(artifact, artifact_folder(folder, family, stack_size))
+
+
+def even_class_labels() -> ClassSoftLabels:
+    """Soft labels that lean to their own class: 0.55, and 0.05 for each other."""
+    labels = np.full((10, 10), 0.05, np.float32) + 0.5 * np.eye(10, dtype=np.float32)
+    return ClassSoftLabels(np.arange(10), DenseSoftLabels(labels))
+
+
+def class_means_task(
+    family: str,
+    round_number: int,
+    *,
+    with_student: bool,
+    student_scale: float = 1.0,
+    soft_targets: SoftTargets | None = None,
+) -> bytes:
+    """Two epochs of batches of 16, then class means; the student's initial weights are scaled."""
+    student = initial_parameters(family, (8, 8), 10, 0) if with_student else {}
+    training = TrainingPlan(
+        epochs=2,
+        batch_size=16,
+        learning_rate=0.1,
+        optimizer=Optimizer.SGD,
+        temperature=2.0,
+        soft_weight=0.5,
+        seed=7,
+    )
+    task = RoundTask(
+        run="0123abcd",
+        round=round_number,
+        family=family,
+        training=training,
+        request=SummaryRequest(SummaryKind.CLASS_MEANS, CODEC),
+        parameters={name: array * np.float32(student_scale) for name, array in student.items()},
+        soft_targets=soft_targets,
+    )
+    return encode_task(task, codec=CODEC)

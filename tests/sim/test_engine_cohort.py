@@ -1,0 +1,201 @@
+"""The cohort engine: the same answers for any number of processes, any stack size, killed or not."""
+
+import os
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+
+import fedstill_proto.records  # noqa: F401  (before flwr)
+import numpy as np
+import pytest
+from fedstill_proto.messages import SoftTargets
+from fedstill_proto.records import hello, pack, read_hello_reply, unpack
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.engine.cohort import CohortEngine, EngineError, Reply
+from fedstill_sim.engine.pool import start_workers
+from flwr.app import Error, RecordDict
+
+from tests.sim.fleets import class_means_task, even_class_labels, write_artifact, write_run
+
+FAMILIES = {"mlp-small": 4, "mlp-wide": 8}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> tuple[Path, FleetData]:
+    """22 devices of two families, none of which fills its last stack."""
+    return tmp_path, write_run(tmp_path, devices=22, stack_sizes=FAMILIES)
+
+
+def ask(engine: CohortEngine, kind: str, data: FleetData, tasks: Mapping[str, bytes]) -> list[Reply]:
+    contents = [pack("RoundTask", tasks[family]) for family in data.families]
+    return list(engine.handlers[kind](range(data.devices), contents))
+
+
+def train(
+    engine: CohortEngine, data: FleetData, number: int, *, targets: SoftTargets | None = None
+) -> list[bytes | str]:
+    """One round of class means; a student comes with the first."""
+    tasks = {
+        family: class_means_task(family, number, with_student=number == 1, soft_targets=targets)
+        for family in set(data.families)
+    }
+    return [content_of(reply) for reply in ask(engine, "train", data, tasks)]
+
+
+def content_of(reply: Reply) -> bytes | str:
+    if isinstance(reply, Error):
+        return reply.reason or ""
+    return unpack(reply, "SoftLabelSummary", size_limit_bytes=1 << 20)
+
+
+def evaluate(engine: CohortEngine, data: FleetData, number: int) -> list[dict[str, int]]:
+    tasks = {family: class_means_task(family, number, with_student=False) for family in set(data.families)}
+    replies = ask(engine, "evaluate", data, tasks)
+    assert all(isinstance(reply, RecordDict) for reply in replies)
+    return [dict(reply["fedstill"]) for reply in replies]  # type: ignore[index,arg-type]
+
+
+def three_rounds(
+    folder: Path, data: FleetData, *, processes: int, stack_sizes: Mapping[str, int] = FAMILIES
+) -> list[object]:
+    with CohortEngine(folder, stack_sizes=stack_sizes, processes=processes) as engine:
+        answers = [train(engine, data, number, targets=even_class_labels()) for number in (1, 2, 3)]
+        return [*answers, evaluate(engine, data, 3)]
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_any_number_of_processes_gives_the_same_bytes(
+    tmp_path: Path, run: tuple[Path, FleetData], processes: int
+) -> None:
+    other = write_run(tmp_path / "other", devices=22, stack_sizes=FAMILIES)
+    expected = three_rounds(*run, processes=0)
+    assert isinstance(expected[0], list)
+    assert all(isinstance(summary, bytes) for summary in expected[0])
+    assert three_rounds(tmp_path / "other", other, processes=processes) == expected
+
+
+def test_any_stack_size_gives_the_same_bytes(tmp_path: Path, run: tuple[Path, FleetData]) -> None:
+    other_sizes = {"mlp-small": 2, "mlp-wide": 3}
+    other = write_run(tmp_path / "other", devices=22, stack_sizes=other_sizes)
+    expected = three_rounds(*run, processes=0)
+    assert three_rounds(tmp_path / "other", other, processes=0, stack_sizes=other_sizes) == expected
+
+
+def test_a_stack_of_one_differs_only_by_rounding(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    write_artifact(folder, "mlp-small", 1)
+    students = []
+    for stack_size in (1, 4):
+        sizes = {**FAMILIES, "mlp-small": stack_size}
+        with CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:
+            train(engine, data, 1, targets=even_class_labels())
+            students.append(engine.students([0, 2, 4], after_round=1))
+    for name, array in students[0].items():
+        assert len(array) == 3
+        np.testing.assert_allclose(array, students[1][name], rtol=0, atol=1e-6)
+
+
+def test_a_repeated_round_gives_what_the_killed_one_gave(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        train(engine, data, 1)
+        second = train(engine, data, 2)
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        assert train(engine, data, 2) == second
+        third = train(engine, data, 3)
+    assert third != second
+
+
+def test_devices_that_are_not_asked_keep_their_students(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        train(engine, data, 1)
+        before = evaluate(engine, data, 1)
+        asked = [0, 2, 4]
+        task = class_means_task("mlp-small", 2, with_student=False)
+        engine.handlers["train"](asked, [pack("RoundTask", task)] * 3)
+        engine.handlers["train"](
+            [6], [pack("RoundTask", class_means_task("mlp-small", 3, with_student=False))]
+        )
+        after = evaluate(engine, data, 3)
+    unasked = [device for device in range(22) if device not in (0, 2, 4, 6)]
+    assert [after[device] for device in unasked] == [before[device] for device in unasked]
+    assert after[0]["personal_examples"] == before[0]["personal_examples"] > 0
+
+
+def test_evaluation_counts_every_test_example(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        for number in range(1, 8):
+            train(engine, data, number)
+        counts = evaluate(engine, data, 7)
+    assert [count["personal_examples"] for count in counts] == data.test.counts.tolist()
+    assert {count["global_examples"] for count in counts} == {len(data.global_x)}
+    right = sum(count["personal_correct"] for count in counts)
+    assert right > 0.6 * data.test.counts.sum()
+
+
+def test_hello_says_who_a_device_is(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        replies = engine.handlers["query.hello"]([3], [hello("0123abcd")])
+        other_protocol = engine.handlers["query.hello"]([3], [RecordDict()])
+    assert isinstance(replies[0], RecordDict)
+    reply = read_hello_reply(replies[0])
+    assert (reply.device, reply.family) == (data.device_names[3], "mlp-wide")
+    assert isinstance(other_protocol[0], Error)
+
+
+def test_what_a_device_cannot_do_is_its_own_error(run: tuple[Path, FleetData]) -> None:
+    folder, _ = run
+    small = class_means_task("mlp-small", 1, with_student=True)
+    contents = [
+        pack("RoundTask", small),
+        pack("RoundTask", small),
+        pack("RoundTask", b"not a task"),
+        RecordDict(),
+        pack("RoundTask", class_means_task("mlp-small", 1, with_student=False)),
+        pack("RoundTask", class_means_task("mlp-wide", 1, with_student=True, student_scale=1e30)),
+    ]
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        replies = engine.handlers["train"]([0, 1, 2, 3, 4, 5], contents)
+    good, *failed = [content_of(reply) for reply in replies]
+    assert isinstance(good, bytes)
+    reasons = ["here is 'mlp-wide'", "checksum", "RoundTask", "brings no student", "nan"]
+    assert len(failed) == len(reasons)
+    for found, reason in zip(failed, reasons, strict=True):
+        assert reason in str(found)
+
+
+def test_a_family_without_an_artifact_is_named(run: tuple[Path, FleetData]) -> None:
+    with pytest.raises(EngineError, match="no stack size for student family 'mlp-wide'"):
+        CohortEngine(run[0], stack_sizes={"mlp-small": 4}, processes=0)
+
+
+def test_a_killed_worker_is_a_clear_error(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=1) as engine:
+        train(engine, data, 1)
+        (worker,) = engine.worker_ids
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(EngineError, match="a worker process ended"):
+            train(engine, data, 2)
+
+
+def test_workers_load_neither_torch_nor_flower() -> None:
+    executor = start_workers(1)
+    # Not a function of this module: the worker would import it, and with it all that tests need.
+    loaded = "__import__('fedstill_sim.engine.worker') and list(__import__('sys').modules)"
+    modules = executor.submit(eval, loaded).result()
+    executor.shutdown()
+    assert "onnxruntime" in modules
+    assert not {"torch", "flwr", "onnx", "ray", "sklearn"} & set(modules)
+
+
+def test_data_may_be_resampled_beyond_its_size(tmp_path: Path) -> None:
+    data = write_run(tmp_path, devices=100, stack_sizes={"mlp-small": 16})
+    write_artifact(tmp_path, "mlp-small", 16)
+    with CohortEngine(tmp_path, stack_sizes={"mlp-small": 16}, processes=0) as engine:
+        summaries = train(engine, data, 1)
+    assert len(set(summaries)) == 100
+    assert np.unique(data.train.rows).size < data.train.counts.sum()
