@@ -1,8 +1,8 @@
 """A message's bytes: its protobuf serialization, closed by a checksum (see the contract).
 
 Of bytes that are not what was sealed, any change within 32 neighbouring bits is refused (a property of
-CRC-32) and any other accident passes once in 2**32. A sender who means harm can compute a fitting checksum and
-gets as far as the checks of the values.
+CRC-32) and any other accident passes once in 2**32. A sender who means harm can compute a fitting checksum
+and gets as far as the checks of the values.
 """
 
 from __future__ import annotations

@@ -207,9 +207,8 @@ class SoftLabelSummary:
             state = "missing" if with_labels else "present"
             raise InvalidValue("statistics.soft_labels", f"{state} in a summary of kind {kind.value!r}")
         if (kind is SummaryKind.PARAMETERS) != bool(statistics.parameters):
-            raise InvalidValue(
-                "statistics.parameters", f"{len(statistics.parameters)} in kind {kind.value!r}"
-            )
+            problem = f"{len(statistics.parameters)} arrays in a summary of kind {kind.value!r}"
+            raise InvalidValue("statistics.parameters", problem)
         if kind is not SummaryKind.PARAMETERS and statistics.examples:
             raise InvalidValue("statistics.examples", f"{statistics.examples} in kind {kind.value!r}")
         if kind is SummaryKind.CLASS_MEANS and statistics.soft_labels is not None:
@@ -247,6 +246,7 @@ def check_header(run: str, round_number: int, family: str) -> None:
 def check_parameters(parameters: Parameters) -> None:
     for name, array in parameters.items():
         check_name("parameters", name)
+        ParameterSpec(name, np.shape(array))
         if not isinstance(array, np.ndarray) or array.dtype != np.float32:
             raise InvalidValue(f"parameters[{name}]", "not a float32 array")
         if not np.isfinite(array).all():
@@ -273,10 +273,10 @@ def check_present_classes(classes: IntArray, labels: SoftLabels, *, prefix: str 
     if not _is_row(classes):
         raise InvalidValue(place, "not an int64 array [m]")
     if labels.rows != len(classes):
-        raise InvalidValue(
-            f"{prefix}soft_labels.rows", f"{labels.rows} rows for {len(classes)} present classes"
-        )
+        problem = f"{labels.rows} rows for {len(classes)} present classes"
+        raise InvalidValue(f"{prefix}soft_labels.rows", problem)
     if len(classes) == 0:
         return
     if classes[0] < 0 or classes[-1] >= labels.classes or not (classes[1:] > classes[:-1]).all():
-        raise InvalidValue(place, f"not increasing class numbers in 0 to {labels.classes - 1}")
+        shown = ", ".join(map(str, classes[:20]))
+        raise InvalidValue(place, f"{shown} are not increasing class numbers in 0 to {labels.classes - 1}")

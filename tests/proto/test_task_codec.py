@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fedstill_proto.codec import decode_task, encode_task
+from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, SummaryKind
+from fedstill_proto.soft_labels import FloatArray, SoftLabelCodec
+from fedstill_proto.v1 import fedstill_pb2 as pb
+from hypothesis import given
+
+from tests.proto.wire_samples import (
+    FLOAT32,
+    THREE_CLASSES,
+    UINT8,
+    class_task,
+    codecs,
+    distributions,
+    forged,
+    public_task,
+    refused_field,
+)
+
+
+def test_a_task_on_the_public_set_survives_the_wire() -> None:
+    task = public_task()
+    decoded = decode_task(encode_task(task, codec=UINT8))
+    assert decoded.training == task.training
+    assert not decoded.replace_student
+    assert isinstance(decoded.soft_targets, PublicSoftLabels)
+    np.testing.assert_array_equal(decoded.soft_targets.public_rows, [0, 7, 14])
+    np.testing.assert_array_equal(decoded.soft_targets.soft_labels.dense(), THREE_CLASSES)
+    np.testing.assert_array_equal(decoded.parameters["weight"], task.parameters["weight"])
+    assert (decoded.request.kind, decoded.request.codec) == (SummaryKind.PUBLIC_SET, UINT8)
+    np.testing.assert_array_equal(decoded.request.public_rows, [0, 7, 14])
+
+
+def test_a_task_on_class_means_survives_the_wire() -> None:
+    decoded = decode_task(encode_task(class_task(), codec=FLOAT32))
+    assert isinstance(decoded.soft_targets, ClassSoftLabels)
+    np.testing.assert_array_equal(decoded.soft_targets.present_classes, [0, 2])
+    np.testing.assert_array_equal(decoded.soft_targets.soft_labels.dense(), THREE_CLASSES[:2])
+    assert decoded.request.codec == class_task().request.codec
+    assert decoded.parameters == {}
+
+
+@given(distributions().filter(len), codecs())
+def test_soft_targets_travel_as_their_codec_says(probabilities: FloatArray, codec: SoftLabelCodec) -> None:
+    blob = encode_task(public_task(probabilities), codec=codec)
+    decoded = decode_task(blob)
+    assert isinstance(decoded.soft_targets, PublicSoftLabels)
+    travelled = pb.RoundTask.FromString(blob).soft_targets.public_set.soft_labels
+    assert travelled == codec.encode(probabilities)
+    assert decoded.soft_targets.soft_labels.dense().shape == probabilities.shape
+
+
+def test_the_size_limit_comes_first() -> None:
+    blob = encode_task(public_task(), codec=UINT8)
+    assert refused_field(lambda: decode_task(blob, size_limit_bytes=len(blob) - 1)) == "RoundTask"
+    decode_task(blob, size_limit_bytes=len(blob))
+
+
+PUBLIC = "soft_targets.public_set"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("protocol_version", 0, "protocol_version"),
+        ("run", "", "run"),
+        ("run", "a/b", "run"),
+        ("family", "x" * 201, "family"),
+        ("training", None, "training.optimizer"),
+        ("training.optimizer", 0, "training.optimizer"),
+        ("training.optimizer", 12, "training.optimizer"),
+        ("training.batch_size", 0, "training.batch_size"),
+        ("training.epochs", 2**32 - 1, "training.epochs"),
+        ("training.learning_rate", -1, "training.learning_rate"),
+        ("training.learning_rate", float("nan"), "training.learning_rate"),
+        ("training.temperature", 0, "training.temperature"),
+        ("training.temperature", float("inf"), "training.temperature"),
+        ("training.soft_weight", 1.5, "training.soft_weight"),
+        ("parameters.0.data", b"", "parameters[0].data"),
+        (PUBLIC, None, "soft_targets"),
+        (f"{PUBLIC}.soft_labels", None, f"{PUBLIC}.soft_labels.encoding"),
+        (f"{PUBLIC}.soft_labels.values", bytes(9), f"{PUBLIC}.soft_labels.values"),
+        (f"{PUBLIC}.public_rows", [0, 7, 7], f"{PUBLIC}.public_rows"),
+        (f"{PUBLIC}.public_rows", [0, 7], f"{PUBLIC}.soft_labels.rows"),
+        ("soft_targets.class_means.present_classes", [0], "soft_targets.class_means.soft_labels.encoding"),
+        ("request", None, "request.kind"),
+        ("request.kind", 5, "request.kind"),
+        ("request.kind", pb.SUMMARY_KIND_NONE, "request.codec"),
+        ("request.encoding", 5, "request.encoding"),
+        ("request.encoding", 0, "request.codec"),
+        ("request.k", 5, "request.k"),
+        ("request.public_rows", [], "request.public_rows"),
+        ("request.public_rows", [3, 1, 3], "request.public_rows"),
+    ],
+)
+def test_a_forged_task_is_refused_by_field(path: str, value: Any, field: str) -> None:
+    blob = forged(pb.RoundTask(), encode_task(public_task(), codec=UINT8), path, value)
+    assert refused_field(lambda: decode_task(blob)) == field
+
+
+def test_replacing_a_student_by_nothing_is_refused() -> None:
+    blob = forged(pb.RoundTask(), encode_task(class_task(), codec=UINT8), "replace_student", True)
+    assert refused_field(lambda: decode_task(blob)) == "replace_student"
