@@ -84,17 +84,17 @@ class GraphWriter:
         return reshaped
 
     def before_reshape(self, names: Sequence[str]) -> tuple[list[str], tuple[int, ...] | None]:
-        """The sources of reshaped operands of an element by element operator, if it may as well work on those.
+        """Operands of an element by element operator, as they were before they were reshaped, where that will do.
 
-        That is so where all operands but single numbers have one shape now and had one shape before.
+        It does where all operands but single numbers have one shape: then any other of as many elements serves,
+        and the one that the first of them had when it was computed saves most reshapes.
         """
         wide = [name for name in names if math.prod(self._shapes[name]) > 1]
-        sources = [self._reshaped_from.get(name, name) for name in wide]
-        now, before = ({self._shapes[name] for name in group} for group in (wide, sources))
-        if not wide or len(now) > 1 or len(before) > 1:
+        if len({self._shapes[name] for name in wide}) != 1:
             return list(names), None
-        replaced = dict(zip(wide, sources, strict=True))
-        return [replaced.get(name, name) for name in names], before.pop()
+        computed = [name for name in wide if name in self._reshaped_from] or wide
+        shape = self._shapes[self._reshaped_from.get(computed[0], computed[0])]
+        return [self.reshape(name, shape) if name in wide else name for name in names], shape
 
     def model(self) -> bytes:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""

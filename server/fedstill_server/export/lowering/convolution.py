@@ -17,7 +17,7 @@ import torch
 
 from fedstill_server.export.graph import MICROSOFT
 from fedstill_server.export.layout import Order, Value, natural
-from fedstill_server.export.lowering.reductions import reduced
+from fedstill_server.export.lowering.reductions import total
 from fedstill_server.export.lowering.stacked import LoweringError, StackedGraph
 
 IMAGE_ORDER: Order = (1, 2, 3, 0)
@@ -105,7 +105,7 @@ def convolution_backward(
     return (
         _input_gradient(graph, gradient, weight, sizes) if wanted[0] else None,
         _kernel_gradient(graph, gradient, x, sizes) if wanted[1] else None,
-        reduced(graph, "ReduceSum", gradient, (0, 2, 3), keepdim=False) if wanted[2] else None,
+        total(graph, gradient, (0, 2, 3)) if wanted[2] else None,
     )
 
 
@@ -126,14 +126,25 @@ def _kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, sizes: _Geo
     taps = sizes.channels * sizes.kernel[0] * sizes.kernel[1]
     height, width = sizes.output
     flat = graph.memory(gradient, (sizes.devices, sizes.filters, height * width * sizes.rows))
-    lying = graph.emit(
+    product = graph.write(
         "FusedMatMul",
         [expanded, flat],
-        shape=(sizes.filters, sizes.channels, *sizes.kernel),
-        order=(1, 3, 2, 0),  # channel, kernel column, kernel row, filter
-        memory=(sizes.devices, taps, sizes.filters),
+        shape=(sizes.devices, taps, sizes.filters),
         domain=MICROSOFT,
         transB=1,
+    )
+    kernel_height, kernel_width = sizes.kernel
+    by_column = graph.writer.reshape(
+        product, (sizes.devices, sizes.channels, kernel_width * kernel_height, sizes.filters)
+    )
+    reading_order = np.arange(kernel_width * kernel_height).reshape(kernel_width, kernel_height).T.ravel()
+    lying = graph.emit(
+        "Gather",
+        [by_column, graph.writer.constant(reading_order)],
+        shape=(sizes.filters, sizes.channels, *sizes.kernel),
+        order=(1, 2, 3, 0),
+        memory=(sizes.devices, sizes.channels, kernel_width * kernel_height, sizes.filters),
+        axis=2,
     )
     return graph.reordered(lying, natural(4))
 

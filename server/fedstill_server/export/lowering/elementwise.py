@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from onnx import TensorProto
 
 from fedstill_server.export.layout import Value
 from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, LoweringError, StackedGraph
@@ -67,21 +68,39 @@ def relu_backward(graph: StackedGraph, gradient: Value, y: Value, threshold: flo
     return graph.elementwise("Mul", [gradient, cast(graph, passes, dtype=torch.float32)])
 
 
+def logarithm(graph: StackedGraph, x: Value) -> Value:
+    """The logarithm of a sum over a dimension of size 1.
+
+    ONNX Runtime's Log rounds a number in one or another way, depending on where in the tensor it stands; this does not.
+    """
+    devices = graph.stack_size if x.stacked else 1
+    column = graph.memory(x, (devices * x.elements, 1))
+    return graph.emit(
+        "ReduceLogSum",
+        [column, graph.ints([1])],
+        shape=x.shape,
+        order=x.order,
+        memory=(devices * x.elements,),
+        stacked=x.stacked,
+        keepdims=0,
+    )
+
+
 def cast(graph: StackedGraph, x: Value, *, dtype: torch.dtype | None = None, **unused: object) -> Value:
     if dtype not in _DTYPES:
         raise LoweringError(f"a cast to {dtype}: graphs hold float32, int64 and bool")
     target = _DTYPES[dtype]
     if x.dtype == target:
         return x
-    to = {FLOAT: 1, INT: 7, BOOL: 9}[target]  # onnx.TensorProto's numbers
-    return graph.emit("Cast", [x], shape=x.shape, order=x.order, dtype=target, stacked=x.stacked, to=to)
+    to = {FLOAT: TensorProto.FLOAT, INT: TensorProto.INT64, BOOL: TensorProto.BOOL}[target]
+    return graph.elementwise("Cast", [x], dtype=target, to=int(to))
 
 
 aten = torch.ops.aten
 OPERATORS = {
     aten.abs.default: unary("Abs"),
     aten.exp.default: unary("Exp"),
-    aten.log.default: unary("Log"),
+    aten.log.default: logarithm,
     aten.neg.default: unary("Neg"),
     aten.reciprocal.default: unary("Reciprocal"),
     aten.relu.default: unary("Relu"),

@@ -30,18 +30,13 @@ def max_pool(
     _check_tiling(kernel, stride, padding, dilation, ceil_mode)
     x = graph.reordered(x, IMAGE_ORDER)
     rows, channels, height, width = x.shape
-    volume = graph.memory(x, (1, graph.stack_size * channels, height, width, rows))
-    pooled = (height // kernel[0], width // kernel[1])
-    result = graph.emit(
-        "MaxPool",
-        [volume],
-        shape=(rows, channels, *pooled),
-        order=IMAGE_ORDER,
-        memory=(1, graph.stack_size * channels, *pooled, rows),
-        kernel_shape=[*kernel, 1],
-        strides=[*kernel, 1],
-    )
-    return result, None
+    whole = _cropped(graph, x, kernel)
+    rows, channels, height, width = whole.shape
+    by_column = graph.reshape(whole, (rows, channels, height, width // kernel[1], kernel[1]))
+    columns = graph.unstack(by_column, 4)
+    row_maxima = _later_maxima(graph, columns)[0]
+    by_row = graph.reshape(row_maxima, (rows, channels, height // kernel[0], kernel[0], width // kernel[1]))
+    return _later_maxima(graph, graph.unstack(by_row, 3))[0], None
 
 
 def max_pool_backward(
@@ -77,7 +72,9 @@ def _first_maximum(graph: StackedGraph, entrants: list[Value], prize: Value) -> 
     later = _later_maxima(graph, entrants)
     shares = []
     for entrant, rival in zip(entrants, later[1:], strict=False):
-        wins = cast(graph, graph.elementwise("GreaterOrEqual", [entrant, rival], dtype=BOOL), dtype=torch.float32)
+        wins = cast(
+            graph, graph.elementwise("GreaterOrEqual", [entrant, rival], dtype=BOOL), dtype=torch.float32
+        )
         share = graph.elementwise("Mul", [prize, wins])
         prize = graph.elementwise("Sub", [prize, share])
         shares.append(share)

@@ -144,7 +144,7 @@ class StackedGraph:
         return [self._arranged(value, order) for value in padded], shape, order
 
     def elementwise(
-        self, operator: str, values: Sequence[Value], *, dtype: np.dtype[Any] | None = None
+        self, operator: str, values: Sequence[Value], *, dtype: np.dtype[Any] | None = None, **attributes: Any
     ) -> Value:
         """One number from the numbers at the same place, broadcasting as torch does."""
         arranged, shape, order = self.broadcast(values)
@@ -157,6 +157,7 @@ class StackedGraph:
             memory=memory,
             dtype=values[0].dtype if dtype is None else dtype,
             stacked=any(value.stacked for value in values),
+            **attributes,
         )
 
     def unstack(self, value: Value, dimension: int) -> list[Value]:
