@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -34,7 +34,7 @@ class ArtifactMismatch(FedstillError):
 class StackPlan:
     """All steps of a round; S steps, C devices, B rows a batch."""
 
-    private: PrivateStack
+    table: FloatArray  # [n, *shape] that private rows are rows of
     public_x: FloatArray | None  # [M, *shape] the public examples that the task has soft labels of
     steps_of: IntArray  # [C] steps in which each device trains
     private_steps: PrivateSteps
@@ -49,6 +49,19 @@ class StackPlan:
         """S: the steps of the device with most."""
         return int(self.learning_rate.shape[0])
 
+    def part(self, devices: slice) -> StackPlan:
+        """The plan of some of the devices, which ends with the last step that one of them trains in."""
+        steps_of = self.steps_of[devices]
+        here = (slice(0, int(steps_of.max(initial=0))), devices)
+        return replace(
+            self,
+            steps_of=steps_of,
+            private_steps=self.private_steps.part(here),
+            hard_weight=self.hard_weight[here],
+            soft_steps=None if self.soft_steps is None else self.soft_steps.part(here),
+            learning_rate=self.learning_rate[here],
+        )
+
     def start(self, into: StepBatch) -> None:
         """Clear what another round left, and set what all steps share."""
         into.clear(self.temperature)
@@ -56,7 +69,7 @@ class StackPlan:
     def fill(self, step: int, into: StepBatch) -> None:
         """Gather one step; rows that the plan has no use for keep the weight 0 of `start`."""
         width = self.hard_weight.shape[2]
-        _gather(self.private.table, self.private_steps.rows[step], into.x[:, :width])
+        _gather(self.table, self.private_steps.rows[step], into.x[:, :width])
         into.labels[:, :width] = self.private_steps.labels[step]
         into.hard_weight[:, :width] = self.hard_weight[step]
         into.lr[:] = self.learning_rate[step]
@@ -90,8 +103,40 @@ def plan_batches(
 
     shuffle: draw a new order each epoch; otherwise rows come as they are stored.
     """
-    training, targets = task.training, soft_targets_of(task)
     check_artifact(manifest, task, devices=private.devices, input_shape=private.input_shape)
+    return _plan(private, devices, task, manifest, public_x, shuffle)
+
+
+def plan_stacks(
+    private: PrivateStack,
+    devices: KeyArray,
+    task: RoundTask,
+    *,
+    manifest: StudentManifest,
+    public_x: FloatArray | None = None,
+    shuffle: bool = True,
+) -> list[StackPlan]:
+    """The plans of several stacks that stand one after another in `private`.
+
+    To plan for many devices costs hardly more than for one. The last stack must be full, too: repeat a device
+    in its empty places.
+    """
+    size = manifest.stack_size
+    last = private.devices % size or size
+    check_artifact(manifest, task, devices=last, input_shape=private.input_shape)
+    plan = _plan(private, devices, task, manifest, public_x, shuffle)
+    return [plan.part(slice(start, start + size)) for start in range(0, private.devices, size)]
+
+
+def _plan(
+    private: PrivateStack,
+    devices: KeyArray,
+    task: RoundTask,
+    manifest: StudentManifest,
+    public_x: FloatArray | None,
+    shuffle: bool,
+) -> StackPlan:
+    training, targets = task.training, soft_targets_of(task)
     walked = len(targets.public_rows) if isinstance(targets, PublicSoftLabels) else 0
     steps_of = steps_of_devices(private.counts, training, public_examples=walked)
     active = np.arange(steps_of.max(initial=0))[:, None] < steps_of  # [S, C]
@@ -106,7 +151,7 @@ def plan_batches(
         hard_weight = hard.weight * np.float32(1 - training.soft_weight)
         soft = public_steps(targets, devices, training, round=task.round, active=active, shuffle=shuffle)
     return StackPlan(
-        private=private,
+        table=private.table,
         public_x=public,
         steps_of=steps_of,
         private_steps=hard,

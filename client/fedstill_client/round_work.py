@@ -16,7 +16,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Parameters, RoundTask
 from fedstill_proto.soft_labels import FloatArray, IntArray
 
-from fedstill_client.batches import plan_batches
+from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.forward import Forward
 from fedstill_client.label_prior import log_label_prior, personal_logits
 from fedstill_client.order import KeyArray, device_ids
@@ -89,23 +89,26 @@ def perform_round(
     public_x: FloatArray | None = None,
     *,
     shuffle: bool = True,
+    steps: StackPlan | None = None,
     out: Mapping[str, FloatArray] | None = None,
 ) -> RoundWork:
     """Train each device's student by `task`, and summarize it.
 
     shuffle: new batches each epoch; otherwise the rows come as they are stored.
+    steps: the stack's plan, where it was made together with that of other stacks.
     out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
     """
     started = time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
-    steps = plan_batches(
-        stack.private,
-        _ids(stack),
-        task,
-        manifest=personalizer.manifest,
-        public_x=public_x,
-        shuffle=shuffle,
-    )
+    if steps is None:
+        steps = plan_batches(
+            stack.private,
+            _ids(stack),
+            task,
+            manifest=personalizer.manifest,
+            public_x=public_x,
+            shuffle=shuffle,
+        )
     trained, loss = personalizer.train(student, steps, copy=False)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()

@@ -30,6 +30,10 @@ _PUBLIC_EPOCH = (1 << 32) - 1
 _ALL_DEVICES = np.zeros(1, np.uint64)
 
 
+# Some of the steps, and some of the devices.
+Part = tuple[slice, slice]
+
+
 @dataclass(frozen=True)
 class PrivateSteps:
     """The private rows of all steps: S steps, C devices, B rows a batch."""
@@ -37,6 +41,10 @@ class PrivateSteps:
     rows: IntArray  # [S, C, B] of the stack's table
     labels: IntArray  # [S, C, B]
     weight: FloatArray  # [S, C, B] 1/n, and 0 for padding
+
+    def part(self, here: Part) -> PrivateSteps:
+        """Some steps of some devices."""
+        return PrivateSteps(self.rows[here], self.labels[here], self.weight[here])
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,10 @@ class SoftSteps:
     first_row: int  # 0: the private rows have soft labels; B: public rows follow them
     labels: IntArray  # [S, C, B] rows of the task's soft labels, and of its public examples
     weight: FloatArray  # [S, C, B] a/n or a/m, and 0
+
+    def part(self, here: Part) -> SoftSteps:
+        """Some steps of some devices."""
+        return SoftSteps(self.first_row, self.labels[here], self.weight[here])
 
 
 def steps_of_devices(counts: IntArray, training: TrainingPlan, *, public_examples: int) -> IntArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fedstill_client.batches import ArtifactMismatch, StackPlan, plan_batches
+from fedstill_client.batches import ArtifactMismatch, StackPlan, plan_batches, plan_stacks
 from fedstill_client.order import device_ids
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.step import StepBatch
@@ -157,9 +157,7 @@ def test_top_k_soft_labels_reach_a_top_k_artifact_as_they_are() -> None:
     private = PrivateStack(np.zeros((1, 3, *SHAPE), np.float32), np.array([[2, 0, 1]]), np.array([3]))
     targets = ClassSoftLabels(np.arange(3), labels)
 
-    _, (step,) = planned(
-        private, task(plan(soft_weight=0.5), soft_targets=targets), soft_labels="top-k", k=2
-    )
+    _, (step,) = planned(private, task(plan(soft_weight=0.5), soft_targets=targets), soft_labels="top-k", k=2)
 
     assert step["soft_indices"][0, :3].tolist() == [[1, 2], [0, 2], [0, 1]]
     np.testing.assert_array_equal(step["soft_probabilities"][0, :3], labels.probabilities[[2, 0, 1]])
@@ -204,6 +202,53 @@ def test_a_device_gets_the_same_batches_alone_and_in_any_stack(shuffle: bool) ->
             for name in ("x", "labels", "soft_labels"):
                 np.testing.assert_array_equal(together[step][name][device, used], expected[name][0, used])
         assert all(step["lr"][device] == 0 for step in together[len(alone) :])
+
+
+@pytest.mark.parametrize("kind", ["none", "class-means", "public-set"])
+def test_stacks_planned_together_are_planned_as_each_alone(kind: str) -> None:
+    private = stack_of(5, 3, 0, 12)
+    names = device_ids(["a", "b", "c", "d"])
+    targets = {
+        "none": None,
+        "class-means": ClassSoftLabels(np.array([0, 2]), DenseSoftLabels(soft_rows(2))),
+        "public-set": PublicSoftLabels(np.array([4, 1, 3]), DenseSoftLabels(soft_rows(3))),
+    }[kind]
+    round_task = task(plan(epochs=2, soft_weight=0.5), soft_targets=targets)
+    manifest = artifact(stack_size=2).manifest
+    together = plan_stacks(private, names, round_task, manifest=manifest, public_x=examples(6)[0])
+    assert len(together) == 2
+    for number, found in enumerate(together):
+        pair = slice(2 * number, 2 * number + 2)
+        alone = plan_batches(
+            PrivateStack(private.x[pair], private.labels[pair], private.counts[pair]),
+            names[pair],
+            round_task,
+            manifest=manifest,
+            public_x=examples(6)[0],
+        )
+        assert found.steps == alone.steps
+        one, other = StepBatch.empty(manifest), StepBatch.empty(manifest)
+        found.start(one)
+        alone.start(other)
+        for step in range(alone.steps):
+            found.fill(step, one)
+            alone.fill(step, other)
+            weightless = (other.hard_weight == 0) & (other.soft_weight == 0)
+            for name, array in other.inputs().items():
+                same = one.inputs()[name] == array
+                if same.shape[:2] == weightless.shape and "weight" not in name:
+                    same |= weightless.reshape(*weightless.shape, *(1,) * (same.ndim - 2))
+                assert same.all(), name
+
+
+def test_the_last_of_several_stacks_must_be_full() -> None:
+    with pytest.raises(ArtifactMismatch, match="devices in a stack 1"):
+        plan_stacks(
+            stack_of(4, 4, 4),
+            device_ids(["a", "b", "c"]),
+            task(),
+            manifest=artifact(stack_size=2).manifest,
+        )
 
 
 def test_rows_of_a_shared_table_are_the_examples_themselves() -> None:
@@ -295,7 +340,9 @@ class TestRefusals:
 
     def test_examples_of_another_shape(self) -> None:
         private = PrivateStack(np.zeros((1, 2, 7), np.float32), np.zeros((1, 2), np.int64), np.array([2]))
-        with pytest.raises(ArtifactMismatch, match=r"input shape \(7,\), the training artifact is for \(6,\)"):
+        with pytest.raises(
+            ArtifactMismatch, match=r"input shape \(7,\), the training artifact is for \(6,\)"
+        ):
             planned(private, task())
 
 
