@@ -133,6 +133,7 @@ def print_personalization(done: Personalization, facts: Facts) -> None:
         f"{done.mean_loss:.3f}{kept}.",
         highlight=False,
         markup=False,
+        soft_wrap=True,
     )
 
 

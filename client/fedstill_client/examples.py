@@ -54,7 +54,8 @@ def checked_examples(
     if x.shape[1:] != input_shape or x.ndim == 0:
         expected = ", ".join(map(str, ("n", *input_shape)))
         raise ExamplesError(file, array, f"has shape {list(x.shape)}; the student takes [{expected}].")
-    converted = np.ascontiguousarray(x, np.float32)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+        converted = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(converted).all():
         row = int(np.argmin(np.isfinite(converted.reshape(len(x), -1)).all(axis=1)))
         raise ExamplesError(file, array, f"row {row} holds a value that is not a finite float32.")

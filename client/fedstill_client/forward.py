@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import onnxruntime as ort
 from fedstill_proto.artifact import TrainingArtifact
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_client.private_stack import PrivateStack
-from fedstill_client.runtime import GraphError, bound, matching_array, session
+from fedstill_client.runtime import Binding, GraphError, session
 
 
 class Forward:
@@ -66,19 +65,14 @@ class Forward:
         for start in range(0, examples, self._rows):
             stop = min(start + self._rows, examples)
             gather(start, stop)
-            self._session.run_with_iobinding(binding)
+            binding.run()
             logits[:, start:stop] = self._logits[:, : stop - start]
         return logits
 
-    def _bind(self, parameters: Mapping[str, FloatArray]) -> ort.IOBinding:
+    def _bind(self, parameters: Mapping[str, FloatArray]) -> Binding:
         # Weights that are already contiguous, as the personalizer's are, are bound where they stand.
         weights = {name: np.ascontiguousarray(array, np.float32) for name, array in parameters.items()}
-        binding = self._session.io_binding()
-        for port in self._session.get_inputs():
-            binding.bind_ortvalue_input(port.name, bound(matching_array(port, {**weights, "x": self._x})))
-        for port in self._session.get_outputs():
-            binding.bind_ortvalue_output(port.name, bound(matching_array(port, {"logits": self._logits})))
-        return binding
+        return Binding(self._session, inputs={**weights, "x": self._x}, outputs={"logits": self._logits})
 
     def _rows_of_graph(self) -> int:
         shapes = {port.name: port.shape for port in self._session.get_inputs()}

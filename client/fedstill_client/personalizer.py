@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.artifact import StudentManifest, TrainingArtifact
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer, Parameters
 from fedstill_proto.soft_labels import FloatArray, IntArray
 
-from fedstill_client.runtime import bound, matching_array, session
+from fedstill_client.runtime import Binding, session
 from fedstill_client.step import StepBatch
 
 SLOTS: dict[Optimizer, tuple[str, ...]] = {
@@ -56,15 +55,14 @@ class Personalizer:
 
     def __init__(self, artifact: TrainingArtifact, *, threads: int = 1) -> None:
         self.manifest = artifact.manifest
-        self._session = session(artifact.training_graph, threads=threads)
         self._batch = StepBatch.empty(self.manifest)
         self._loss = np.zeros(self.manifest.stack_size, np.float32)
         self._corrections = {
             name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")
         }
         self._sets = (self._zeros(), self._zeros())
-        inputs = {**self._batch.inputs(), **self._corrections, "epsilon": np.array([_EPSILON], np.float32)}
-        self._bindings = (self._bind(0, 1, inputs), self._bind(1, 0, inputs))
+        opened = session(artifact.training_graph, threads=threads)
+        self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
 
     def train(
         self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
@@ -80,7 +78,7 @@ class Personalizer:
         for step in range(steps.steps):
             steps.fill(step, self._batch)
             self._correct_bias(step + 1)
-            self._session.run_with_iobinding(self._bindings[step % 2])
+            self._bindings[step % 2].run()
             total += self._loss
         final = self._sets[steps.steps % 2]
         trained = {spec.name: final[spec.name] for spec in self.manifest.parameters}
@@ -98,15 +96,10 @@ class Personalizer:
             for spec in self.manifest.parameters
         }
 
-    def _bind(self, source: int, target: int, inputs: Mapping[str, npt.NDArray[np.generic]]) -> ort.IOBinding:
-        inputs = {**self._sets[source], **inputs}
-        outputs = {f"{name}.new": array for name, array in self._sets[target].items()} | {"loss": self._loss}
-        binding = self._session.io_binding()
-        for port in self._session.get_inputs():
-            binding.bind_ortvalue_input(port.name, bound(matching_array(port, inputs)))
-        for port in self._session.get_outputs():
-            binding.bind_ortvalue_output(port.name, bound(matching_array(port, outputs)))
-        return binding
+    def _bind(self, opened: ort.InferenceSession, source: int, target: int) -> Binding:
+        host = {**self._batch.inputs(), **self._corrections, "epsilon": np.array([_EPSILON], np.float32)}
+        new = {f"{name}.new": array for name, array in self._sets[target].items()}
+        return Binding(opened, inputs={**self._sets[source], **host}, outputs={**new, "loss": self._loss})
 
     def _install(self, parameters: Mapping[str, FloatArray]) -> None:
         """Copy a student in; optimizer slots start from nothing in each round."""

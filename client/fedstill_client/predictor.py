@@ -11,7 +11,7 @@ from fedstill_proto.artifact import StudentManifest, StudentPackage, load_studen
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.soft_labels import FloatArray
 
-from fedstill_client.runtime import GraphError, session
+from fedstill_client.runtime import GraphError, as_value, session
 from fedstill_client.summarizer import softened
 
 
@@ -24,7 +24,9 @@ class Predictor:
 
     def __init__(self, package: StudentPackage, *, threads: int = 1) -> None:
         self.manifest: StudentManifest = package.manifest
-        self._session = session(package.inference_graph, threads=threads, initializers=package.parameters)
+        # The session reads the weights where they stand.
+        self._weights = {name: as_value(np.ascontiguousarray(v)) for name, v in package.parameters.items()}
+        self._session = session(package.inference_graph, threads=threads, initializers=self._weights)
         inputs = [port.name for port in self._session.get_inputs()]
         if inputs != ["x"] or [port.name for port in self._session.get_outputs()] != ["logits"]:
             raise GraphError(f"the inference graph takes {inputs}; it should turn 'x' into 'logits'.")

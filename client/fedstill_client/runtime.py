@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.soft_labels import FloatArray
+
+Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 _ELEMENTS = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
 
@@ -18,9 +19,12 @@ class GraphError(FedstillError):
 
 
 def session(
-    graph: bytes, *, threads: int = 1, initializers: Mapping[str, FloatArray] | None = None
+    graph: bytes, *, threads: int = 1, initializers: Mapping[str, ort.OrtValue] | None = None
 ) -> ort.InferenceSession:
-    """Open a graph; `initializers` take the place of the graph's own weights of the same names."""
+    """Open a graph; `initializers` take the place of the graph's own weights of the same names.
+
+    ONNX Runtime reads the initializers where they stand: the caller keeps them as long as the session.
+    """
     if threads < 1:
         raise GraphError(f"threads is {threads}; give 1 or more.")
     options = ort.SessionOptions()
@@ -31,9 +35,10 @@ def session(
     # A spinning thread takes a core from whatever else the device (or the next worker) does.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    # ONNX Runtime reads these only while it builds the session; they must live until then.
-    values = {name: _value(array) for name, array in (initializers or {}).items()}
-    for name, value in values.items():
+    for name, value in (initializers or {}).items():
+        if name.encode() not in graph:
+            # ONNX Runtime would keep silent, and the graph its own weights.
+            raise GraphError(f"the graph has no weights named {name!r}; export the student again.")
         options.add_initializer(name, value)
     try:
         opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -43,20 +48,39 @@ def session(
     return opened
 
 
-def bound(array: npt.NDArray[np.generic]) -> ort.OrtValue:
-    """Wrap an array without a copy: what is written to the array later is what the graph reads.
-
-    The caller keeps the array alive and never gives the same one to an input and an output: ONNX Runtime
-    may write an output before it has read all of an input.
-    """
+def as_value(array: npt.NDArray[np.generic]) -> ort.OrtValue:
+    """The array as ONNX Runtime sees it, without a copy: later changes of the array are seen, too."""
     if not array.flags.c_contiguous:
         raise GraphError(f"an array of shape {array.shape} is not contiguous and cannot be bound.")
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def matching_array(
-    port: ort.NodeArg, arrays: Mapping[str, npt.NDArray[np.generic]]
-) -> npt.NDArray[np.generic]:
+class Binding:
+    """A graph with arrays for all its inputs and outputs: a run binds and copies nothing.
+
+    No array is an input and an output: ONNX Runtime may write an output before it has read all of an input.
+    """
+
+    def __init__(self, opened: ort.InferenceSession, *, inputs: Arrays, outputs: Arrays) -> None:
+        self._session = opened
+        self._binding = opened.io_binding()
+        # What is bound is read and written where it stands, and must live as long as the binding.
+        self._kept = []
+        for port in opened.get_inputs():
+            value = as_value(_matching_array(port, inputs))
+            self._binding.bind_ortvalue_input(port.name, value)
+            self._kept.append(value)
+        for port in opened.get_outputs():
+            value = as_value(_matching_array(port, outputs))
+            self._binding.bind_ortvalue_output(port.name, value)
+            self._kept.append(value)
+
+    def run(self) -> None:
+        """Read the inputs and write the outputs."""
+        self._session.run_with_iobinding(self._binding)
+
+
+def _matching_array(port: ort.NodeArg, arrays: Arrays) -> npt.NDArray[np.generic]:
     """The array for an input or output of a graph, if it has the port's type and shape."""
     array = arrays.get(port.name)
     if array is None:
@@ -69,7 +93,3 @@ def matching_array(
             f"{list(array.shape)}; the artifact and the student do not belong together."
         )
     return array
-
-
-def _value(array: FloatArray) -> ort.OrtValue:
-    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array, dtype=np.float32))

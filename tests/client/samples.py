@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.private_stack import PrivateStack
-from fedstill_proto.artifact import TrainingArtifact, save_artifact
+from fedstill_proto.artifact import StudentPackage, TrainingArtifact, save_artifact
 from fedstill_proto.messages import (
     Optimizer,
     Parameters,
@@ -20,6 +20,7 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_server.export.build import build_artifact
+from fedstill_server.export.student import export_student
 from fedstill_server.families import initial_parameters
 
 FAMILY, SHAPE, CLASSES = "mlp-small", (6,), 3
@@ -48,6 +49,13 @@ def artifact(
 
 def student(seed: int = 0) -> Parameters:
     return initial_parameters(FAMILY, SHAPE, CLASSES, seed)
+
+
+def student_package(parameters: Parameters | None = None) -> StudentPackage:
+    """A deployable student as the server exports it."""
+    weights = student() if parameters is None else parameters
+    manifest, graph = export_student(family=FAMILY, input_shape=SHAPE, classes=CLASSES, parameters=weights)
+    return StudentPackage(manifest, graph, weights)
 
 
 def plan(
@@ -120,7 +128,9 @@ def mlp_logits(parameters: Parameters, x: FloatArray) -> FloatArray:
     return hidden @ parameters["output.weight"].T + parameters["output.bias"]
 
 
-def write_device(folder: Path, trained_on: TrainingArtifact, *, private: int = 20, name: str = "kitchen") -> Path:
+def write_device(
+    folder: Path, trained_on: TrainingArtifact, *, private: int = 20, name: str = "kitchen"
+) -> Path:
     """A device's folder with everything in it."""
     folder.mkdir(parents=True)
     (folder / "device.json").write_text(json.dumps({"name": name, "family": FAMILY}))

@@ -67,7 +67,9 @@ def test_every_row_comes_first_about_equally_often() -> None:
 
 
 def test_stored_order_is_as_stored() -> None:
-    orders = epoch_order(0, device_ids(NAMES), round=1, epoch=0, counts=np.full(3, 5), capacity=5, shuffle=False)
+    orders = epoch_order(
+        0, device_ids(NAMES), round=1, epoch=0, counts=np.full(3, 5), capacity=5, shuffle=False
+    )
 
     assert orders.tolist() == [[0, 1, 2, 3, 4]] * 3
 

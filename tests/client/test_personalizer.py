@@ -23,8 +23,18 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
 
-from tests.client.samples import CLASSES, artifact, examples, mlp_logits, plan, soft_rows, softmax, stack_of
-from tests.client.samples import student, task
+from tests.client.samples import (
+    CLASSES,
+    artifact,
+    examples,
+    mlp_logits,
+    plan,
+    soft_rows,
+    softmax,
+    stack_of,
+    student,
+    task,
+)
 
 Doubles = dict[str, npt.NDArray[np.float64]]
 
@@ -41,8 +51,10 @@ def steps_for(
     return plan_batches(private, ids, round_task, manifest=built.manifest, public_x=public_x)
 
 
-def reference(built: TrainingArtifact, steps: StackPlan, start: Parameters, device: int = 0) -> tuple[Doubles, float]:
-    """The same steps in float64: the student's loss differentiated by hand, and the optimizer's published rule."""
+def reference(
+    built: TrainingArtifact, steps: StackPlan, start: Parameters, device: int = 0
+) -> tuple[Doubles, float]:
+    """The same steps in float64: the loss differentiated by hand, the optimizer by its published rule."""
     parameters = {name: array.astype(np.float64) for name, array in start.items()}
     slots: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     batch = StepBatch.empty(built.manifest)
@@ -53,7 +65,9 @@ def reference(built: TrainingArtifact, steps: StackPlan, start: Parameters, devi
         loss, gradients = loss_and_gradients(parameters, batch, device)
         losses.append(loss)
         for name, gradient in gradients.items():
-            update(built.manifest.optimizer, parameters, name, gradient, slots, float(batch.lr[device]), step + 1)
+            update(
+                built.manifest.optimizer, parameters, name, gradient, slots, float(batch.lr[device]), step + 1
+            )
     return parameters, float(np.mean(losses))
 
 
@@ -182,7 +196,9 @@ def test_distilling_public_examples() -> None:
 
 def test_distilling_top_k_soft_labels() -> None:
     built = artifact(step_rows=4, soft_labels="top-k", k=2)
-    labels = TopKSoftLabels(np.array([[0, 1], [0, 2], [1, 2]]), soft_rows(3)[:, :2] * np.float32(0.8), CLASSES)
+    labels = TopKSoftLabels(
+        np.array([[0, 1], [0, 2], [1, 2]]), soft_rows(3)[:, :2] * np.float32(0.8), CLASSES
+    )
     training = plan(epochs=3, batch_size=4, soft_weight=0.5)
     round_task = task(training, soft_targets=ClassSoftLabels(np.arange(3), labels))
     steps = steps_for(stack_of(8), round_task, built)
@@ -303,8 +319,12 @@ class _WrongStudent:
 @pytest.mark.parametrize(
     "wrong",
     [
-        _WrongStudent({n: a for n, a in student().items() if n != "output.bias"}, "'output.bias' has shape none"),
-        _WrongStudent(student() | {"output.bias": np.zeros(4, np.float32)}, r"has shape \(4,\).*needs \(3,\)"),
+        _WrongStudent(
+            {n: a for n, a in student().items() if n != "output.bias"}, "'output.bias' has shape none"
+        ),
+        _WrongStudent(
+            student() | {"output.bias": np.zeros(4, np.float32)}, r"has shape \(4,\).*needs \(3,\)"
+        ),
         _WrongStudent(student() | {"extra": np.zeros(1, np.float32)}, "parameters extra are unknown"),
     ],
 )

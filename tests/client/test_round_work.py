@@ -44,7 +44,9 @@ class TestStart:
     def test_a_device_without_a_student_takes_the_tasks(self) -> None:
         stack = StudentStack(["a"], stack_of(3))
 
-        assert starting_student(stack, task(parameters=student(4)), self.manifest)["output.bias"].shape == (3,)
+        assert starting_student(stack, task(parameters=student(4)), self.manifest)["output.bias"].shape == (
+            3,
+        )
 
     def test_a_device_keeps_its_own(self) -> None:
         own = own_students(1)
@@ -148,13 +150,9 @@ def test_a_device_that_diverges_keeps_its_student_and_disturbs_no_other() -> Non
     private.x[1] = 1e30
     built = artifact(stack_size=3)
     names, own = ["a", "b", "c"], own_students(1, 2, 3)
-    round_task = task(
-        plan(epochs=3), parameters={}, request=SummaryRequest(SummaryKind.PARAMETERS)
-    )
+    round_task = task(plan(epochs=3), parameters={}, request=SummaryRequest(SummaryKind.PARAMETERS))
 
-    work = perform_round(
-        StudentStack(names, private, own), round_task, Personalizer(built), Forward(built)
-    )
+    work = perform_round(StudentStack(names, private, own), round_task, Personalizer(built), Forward(built))
 
     assert work.summaries[1] is None
     for name, array in own.items():
@@ -175,7 +173,9 @@ def test_class_knowledge_of_the_fleet_moves_a_student() -> None:
     built = artifact()
     personalizer, forward = Personalizer(built), Forward(built)
 
-    work = perform_round(StudentStack(["a"], private), task(training, soft_targets=fleet), personalizer, forward)
+    work = perform_round(
+        StudentStack(["a"], private), task(training, soft_targets=fleet), personalizer, forward
+    )
 
     assert forward.own(work.parameters, private).argmax(-1).tolist() == [[2, 2, 2, 2]]
 
@@ -218,7 +218,7 @@ class TestEvaluation:
         assert counted.personal_examples.tolist() == [0, 0]
 
     def test_the_label_prior_counts_at_home_only(self) -> None:
-        # Class 2 leads by 0.5; the first device has only seen class 1: log((3/5) / (1/5)) = 1.1 in its favour.
+        # Class 2 leads by 0.5; the first device has only seen class 1, which log(3/5 / (1/5)) = 1.1 favours.
         round_task = task(parameters=constant_student(2, margin=0.5), replace_student=True)
         stack, forward = StudentStack(["a", "b"], self.private), Forward(artifact(stack_size=2))
 

@@ -14,7 +14,17 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec
 
-from tests.client.samples import CLASSES, artifact, examples, mlp_logits, plan, softmax, stack_of, student, task
+from tests.client.samples import (
+    CLASSES,
+    artifact,
+    examples,
+    mlp_logits,
+    plan,
+    softmax,
+    stack_of,
+    student,
+    task,
+)
 
 FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 
