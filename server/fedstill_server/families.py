@@ -11,9 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-
 from fedstill_proto.errors import FedstillError
+from torch import Tensor, nn
 
 Shape = tuple[int, ...]
 

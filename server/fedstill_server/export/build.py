@@ -1,15 +1,17 @@
-"""Builds training artifacts: one training step and one forward pass of a stack of students, as ONNX graphs."""
+"""Builds training artifacts: a training step and a forward pass of a stack of students, as ONNX graphs."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
-from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer, ParameterSpec
 
+from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
 from fedstill_server.export.capture import capture_forward, capture_training_step
+from fedstill_server.export.errors import ExportError
+from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
 from fedstill_server.families import build_student
@@ -17,10 +19,6 @@ from fedstill_server.families import build_student
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
 FORWARD_ROWS = 64
 """Examples of one forward pass; the last pass over a set is padded to it."""
-
-
-class ExportError(FedstillError):
-    """A graph cannot be built as asked, or is not what it must be."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,11 @@ class ArtifactOptions:
             if getattr(self, name) < 1:
                 raise ExportError(f"{name} = {getattr(self, name)}; give at least 1")
 
+    @property
+    def folder_name(self) -> str:
+        """Of its entry in a cache."""
+        return f"{self.family}-{self.optimizer.value}-c{self.stack_size}-{cache_key(asdict(self))}"
+
 
 def build_artifact(
     *,
@@ -64,12 +67,27 @@ def build_artifact(
     stack_size: int,
     step_rows: int,
     cache: Path | None = None,
+    verify: bool = True,
 ) -> TrainingArtifact:
-    """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run."""
+    """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run.
+
+    The graph's step over one device is the same, to the last bit, in a stack of any size. An artifact that
+    is returned has passed the gate, unless `verify` is False (to compare the speed of stack sizes, say);
+    `cache` is a folder that keeps those that have.
+    """
     options = ArtifactOptions(
         family, tuple(input_shape), classes, optimizer, soft_labels, k, stack_size, step_rows
     )
-    return _build(options)
+    folder = cache / options.folder_name if cache is not None else None
+    artifact = cached_artifact(folder) if folder is not None else None
+    if artifact is not None:
+        return artifact
+    artifact = _build(options)
+    if verify:
+        verify_artifact(artifact)
+        if folder is not None:
+            keep_artifact(artifact, folder)
+    return artifact
 
 
 def _build(options: ArtifactOptions) -> TrainingArtifact:

@@ -1,7 +1,7 @@
 """Captures what a student computes, for one device, as a small graph of aten operators.
 
-`make_fx` runs the function once on tensors without storage and writes down every operator. Devices are stacked
-later, when the graph is lowered to ONNX (see `fedstill_server.export.lowering`).
+`make_fx` runs the function once on tensors without storage and writes down every operator. Devices are
+stacked later, when the graph is lowered to ONNX (see `fedstill_server.export.lowering`).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from fedstill_proto.messages import Optimizer
 from torch import Tensor, nn
-from torch.func import functional_call, vjp  # type: ignore[attr-defined]
+from torch.func import functional_call, vjp
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph_module import GraphModule
 
@@ -63,7 +63,7 @@ def capture_training_step(
     def step(*arguments: Tensor) -> tuple[Tensor, ...]:
         values = {port.name: value for port, value in zip(ports, arguments, strict=True)}
         parameters = {name: values[name] for name in names}
-        logits, pull_back = vjp(lambda p: functional_call(student, p, (values["x"],)), parameters)
+        logits, pull_back, *_ = vjp(lambda p: functional_call(student, p, (values["x"],)), parameters)
         loss, logit_gradient = loss_and_logit_gradient(
             logits, _targets(values), step_scale=values["lr"] if rule.scales_rows else None
         )

@@ -64,7 +64,7 @@ class GraphWriter:
         domain: str = "",
         **attributes: Any,
     ) -> str:
-        """Adds an operator with one output of this shape, unless the same one is there, and names its output."""
+        """Adds an operator with one output of this shape, unless it is there already; names the output."""
         key = (operator, domain, tuple(inputs), repr(sorted(attributes.items())))
         if key not in self._known:
             name = f"{operator.lower()}_{len(self._nodes)}"
@@ -84,10 +84,9 @@ class GraphWriter:
         return reshaped
 
     def before_reshape(self, names: Sequence[str]) -> tuple[list[str], tuple[int, ...] | None]:
-        """Operands of an element by element operator, as they were before they were reshaped, where that will do.
+        """Operands of an element by element operator, in the shape in which the first was computed if possible.
 
-        It does where all operands but single numbers have one shape: then any other of as many elements serves,
-        and the one that the first of them had when it was computed saves most reshapes.
+        It is where all operands but single numbers have one shape now. This saves most reshapes.
         """
         wide = [name for name in names if math.prod(self._shapes[name]) > 1]
         if len({self._shapes[name] for name in wide}) != 1:
@@ -113,13 +112,13 @@ class GraphWriter:
             ir_version=IR_VERSION,
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
         )
-        return model.SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+        return model.SerializeToString(deterministic=True)
 
 
 def _without_identities(
     nodes: list[onnx.NodeProto], inputs: list[onnx.ValueInfoProto]
 ) -> list[onnx.NodeProto]:
-    """Lets a node write a graph output directly; an output that is an input or another output stays a copy."""
+    """Lets nodes write graph outputs directly; an output that is an input or another output stays a copy."""
     renamed: dict[str, str] = {}
     produced = {name for node in nodes if node.op_type != "Identity" for name in node.output}
     kept = []

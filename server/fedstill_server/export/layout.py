@@ -1,10 +1,10 @@
 """Values of a stacked graph: what a tensor is for one device, and how it lies in memory for all.
 
 Every ONNX tensor has a leading device dimension (the stack size C, or 1 for what all devices share). The
-dimensions behind it may stand in any order: `order[i]` is the logical dimension at place i. Transposing is then a change
-of `order` and costs nothing until an operator needs another one. Activations come to lie with the examples of the batch
-innermost ([C, channels, height, width, rows]), where slices, paddings and maxima are long contiguous runs,
-and parameters stay as they are.
+dimensions behind it may stand in any order: `order[i]` is the logical dimension at place i. Transposing is
+then a change of `order` and costs nothing until an operator needs another one. Activations come to lie with
+the examples of the batch innermost ([C, channels, height, width, rows]), where slices, paddings and maxima
+are long contiguous runs, and parameters stay as they are.
 """
 
 from __future__ import annotations
@@ -78,7 +78,8 @@ def split_groups(before: Shape, after: Shape) -> list[tuple[list[int], list[int]
     groups: list[tuple[list[int], list[int]]] = []
     i = j = 0
     while i < len(before) or j < len(after):
-        left, right = [], []
+        left: list[int] = []
+        right: list[int] = []
         left_size = right_size = 1
         while True:
             if left_size <= right_size and i < len(before) and (left_size < right_size or not left):

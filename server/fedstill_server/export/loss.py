@@ -7,9 +7,9 @@ the softmaxes, shares one exponential between value and gradient, and keeps top-
 
     dCE/dz = softmax(z) - onehot(y)             d(T^2 KL)/dz = T * (softmax(z / T) - target)
 
-For dense soft labels `target` is the soft label. For top-k soft labels the divergence is over k + 1 buckets, the
-last of which holds all classes that are not named, on both sides; with p = softmax(z / T), t the named
-probabilities and t_rest = 1 - sum(t), p_rest = sum of p over classes not named,
+For dense soft labels `target` is the soft label. For top-k soft labels the divergence is over k + 1
+buckets, the last of which holds all classes that are not named, on both sides; with p = softmax(z / T), t
+the named probabilities and t_rest = 1 - sum(t), p_rest = sum of p over classes not named,
 
     KL = sum_i t_i (log t_i - log p_i) + t_rest (log t_rest - log p_rest)
     target_j = t_j for a named class, t_rest * p_j / p_rest for any other:

@@ -1,7 +1,8 @@
 """The optimizers of a training step, written out so that they can be captured.
 
-Each is told where the learning rate goes (`scales_rows`), which slots it keeps for every parameter, which scalars the
-host must pass, and its update `(parameter, gradient, slots, scalars) -> (new parameter, new slots)`.
+Each is told where the learning rate goes (`scales_rows`), which slots it keeps for every parameter, which
+scalars the host must pass, and its update `(parameter, gradient, slots, scalars) -> (new parameter, new
+slots)`.
 """
 
 from __future__ import annotations

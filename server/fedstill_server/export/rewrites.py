@@ -19,8 +19,8 @@ def rewrite(module: GraphModule) -> None:
 def mask_pooled_gradients(graph: Graph) -> None:
     """relu'(h) * unpool(g) -> unpool(relu'(pool(h)) * g), for h = relu(...).
 
-    A window's gradient lands on its maximum, and the pooled value is that maximum: masking before the gradient is spread
-    touches only one element of each window.
+    A window's gradient lands on its maximum, and the pooled value is that maximum: masking before the
+    gradient is spread touches only one element of each window.
     """
     for node in graph.find_nodes(op="call_function", target=aten.threshold_backward.default):
         spread, activated, threshold = node.args

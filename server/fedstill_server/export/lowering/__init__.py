@@ -6,7 +6,7 @@ another operator, write one. An operator that has none is an error that names it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import operator
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,18 @@ from fedstill_server.export.lowering import (
     tables,
     views,
 )
-from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, LoweringError, StackedGraph
+from fedstill_server.export.lowering.stacked import (
+    BOOL,
+    FLOAT,
+    INT,
+    LoweringError,
+    OperatorTable,
+    StackedGraph,
+)
 
 __all__ = ["LoweringError", "lower"]
 
-OPERATORS: dict[Any, Callable[..., Any]] = {
+OPERATORS: OperatorTable = {
     **convolution.OPERATORS,
     **elementwise.OPERATORS,
     **pooling.OPERATORS,
@@ -37,11 +44,11 @@ OPERATORS: dict[Any, Callable[..., Any]] = {
     **tables.OPERATORS,
     **views.OPERATORS,
 }
-_DTYPES = {torch.float32: FLOAT, torch.int64: INT, torch.bool: BOOL}
+_DTYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: FLOAT, torch.int64: INT, torch.bool: BOOL}
 
 
 def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
-    """The ONNX model of `stack_size` devices: inputs and outputs as in the captured graph, behind a device dimension."""
+    """The ONNX model of a stack: inputs and outputs of the captured graph, behind a device dimension."""
     graph = StackedGraph(name, stack_size=stack_size)
     ports = iter(captured.inputs)
     values: dict[Node, Any] = {}
@@ -66,11 +73,11 @@ def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
 
 
 def _lowered(graph: StackedGraph, node: Node, values: dict[Node, Any]) -> Any:
-    arguments = torch.fx.map_arg(node.args, lambda source: values[source])
-    options = torch.fx.map_arg(node.kwargs, lambda source: values[source])
+    arguments: Any = torch.fx.map_arg(node.args, lambda source: values[source])
+    options: Any = torch.fx.map_arg(node.kwargs, lambda source: values[source])
+    if node.target is operator.getitem:
+        return arguments[0][arguments[1]]
     if node.target not in OPERATORS:
-        if getattr(node.target, "__name__", "") == "getitem":
-            return arguments[0][arguments[1]]
         raise LoweringError(
             f"operator {node.target} (of {node.name}) has no translation to ONNX; add one in export/lowering"
         )

@@ -1,16 +1,17 @@
 """Convolutions over the whole stack, in memory [C, channels, height, width, rows].
 
-A stack is one grouped convolution with C groups. With the rows of a batch innermost, width and rows read as one
-dimension of width * rows, over which a kernel is dilated by rows and padded by rows for each column:
-so one two-dimensional Conv serves all examples of all devices, and ONNX Runtime expands it block by block in cache.
-The gradient of the input is the ConvTranspose of the same form. The gradient of the kernel is a product with the
-expanded input (im2col), built from a few long copies.
+A stack is one grouped convolution with C groups. With the rows of a batch innermost, width and rows read as
+one dimension of width * rows, over which a kernel is dilated by rows and padded by rows for each column: so
+one two-dimensional Conv serves all examples of all devices, and ONNX Runtime expands it block by block in
+cache. The gradient of the input is the ConvTranspose of the same form. The gradient of the kernel is a
+product with the expanded input (im2col), built from a few long copies.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ import torch
 from fedstill_server.export.graph import MICROSOFT
 from fedstill_server.export.layout import Order, Value, natural
 from fedstill_server.export.lowering.reductions import total
-from fedstill_server.export.lowering.stacked import LoweringError, StackedGraph
+from fedstill_server.export.lowering.stacked import LoweringError, OperatorTable, StackedGraph
 
 IMAGE_ORDER: Order = (1, 2, 3, 0)
 """Of a batch of images [rows, channels, height, width]: rows innermost."""
@@ -46,7 +47,7 @@ class _Geometry:
         )
 
     @property
-    def attributes(self) -> dict[str, int | list[int]]:
+    def attributes(self) -> dict[str, Any]:
         """Of the Conv or ConvTranspose over [1, devices * channels, height, width * rows]."""
         vertical, horizontal = self.padding[0], self.padding[1] * self.rows
         return {
@@ -152,7 +153,8 @@ def _kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, sizes: _Geo
 def _expanded(graph: StackedGraph, x: Value, sizes: _Geometry) -> str:
     """The input seen by each kernel tap: [C, channels * kw * kh, height' * width' * rows].
 
-    Shifted columns are cut out first, where there is little to copy; then a Gather repeats whole rows of the image.
+    Shifted columns are cut out first, where there is little to copy; then a Gather repeats whole rows of
+    the image.
     """
     devices, channels, rows = sizes.devices, sizes.channels, sizes.rows
     (kernel_height, kernel_width), (vertical, horizontal) = sizes.kernel, sizes.padding
@@ -237,7 +239,7 @@ def _flat_kernel(graph: StackedGraph, weight: Value) -> str:
 
 
 aten = torch.ops.aten
-OPERATORS = {
+OPERATORS: OperatorTable = {
     aten.convolution.default: convolution,
     aten.convolution_backward.default: convolution_backward,
 }

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from onnx import TensorProto
 
 from fedstill_server.export.layout import Value
-from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, LoweringError, StackedGraph
+from fedstill_server.export.lowering.stacked import (
+    BOOL,
+    FLOAT,
+    INT,
+    LoweringError,
+    OperatorTable,
+    StackedGraph,
+)
 
 Operand = Value | float | int
-_DTYPES = {torch.float32: FLOAT, torch.int64: INT, torch.bool: BOOL}
+_DTYPES: dict[torch.dtype | None, np.dtype[Any]] = {torch.float32: FLOAT, torch.int64: INT, torch.bool: BOOL}
 
 
 def operand(graph: StackedGraph, value: Operand, *, like: Value) -> Value:
@@ -71,7 +79,8 @@ def relu_backward(graph: StackedGraph, gradient: Value, y: Value, threshold: flo
 def logarithm(graph: StackedGraph, x: Value) -> Value:
     """The logarithm of a sum over a dimension of size 1.
 
-    ONNX Runtime's Log rounds a number in one or another way, depending on where in the tensor it stands; this does not.
+    ONNX Runtime's Log rounds a number in one or another way, depending on where in the tensor it stands;
+    this does not.
     """
     devices = graph.stack_size if x.stacked else 1
     column = graph.memory(x, (devices * x.elements, 1))
@@ -97,7 +106,7 @@ def cast(graph: StackedGraph, x: Value, *, dtype: torch.dtype | None = None, **u
 
 
 aten = torch.ops.aten
-OPERATORS = {
+OPERATORS: OperatorTable = {
     aten.abs.default: unary("Abs"),
     aten.exp.default: unary("Exp"),
     aten.log.default: logarithm,

@@ -1,8 +1,8 @@
 """Max pooling over windows that tile the image, and its gradient.
 
-The gradient goes to the first maximum of a window in reading order, as in torch (constant image regions make ties
-common). A tournament decides it: along the width within each row of the window, then between the rows. Each round compares
-what comes first with the maximum of what comes later, so no indices are needed.
+The gradient goes to the first maximum of a window in reading order, as in torch (constant image regions
+make ties common). A tournament decides it: along the width within each row of the window, then between the
+rows. Each round compares what comes first with the maximum of what comes later, so no indices are needed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from fedstill_server.export.layout import Value
 from fedstill_server.export.lowering.convolution import IMAGE_ORDER
 from fedstill_server.export.lowering.elementwise import cast
-from fedstill_server.export.lowering.stacked import BOOL, LoweringError, StackedGraph
+from fedstill_server.export.lowering.stacked import BOOL, LoweringError, OperatorTable, StackedGraph
 
 
 def max_pool(
@@ -26,7 +26,7 @@ def max_pool(
     dilation: Sequence[int] = (1, 1),
     ceil_mode: bool = False,
 ) -> tuple[Value, None]:
-    """[rows, channels, height, width] -> [rows, channels, height // kh, width // kw]; indices are not kept."""
+    """[rows, channels, height, width] -> [rows, channels, height // kh, width // kw], without indices."""
     _check_tiling(kernel, stride, padding, dilation, ceil_mode)
     x = graph.reordered(x, IMAGE_ORDER)
     rows, channels, height, width = x.shape
@@ -129,7 +129,7 @@ def _check_tiling(
 
 
 aten = torch.ops.aten
-OPERATORS = {
+OPERATORS: OperatorTable = {
     aten.max_pool2d_with_indices.default: max_pool,
     aten.max_pool2d_with_indices_backward.default: max_pool_backward,
 }

@@ -1,19 +1,22 @@
 """Matrix products, as one batched product over the stack.
 
-ONNX Runtime's CPU kernel packs its right operand and streams the left one, and a FusedMatMul reads either operand
-transposed. A product of activations and parameters is therefore written with the parameters on the left, which
-makes the examples of a batch the innermost dimension of the result. A whole linear layer is a grouped convolution
-with kernel 1, whose bias (and the ReLU behind it, which ONNX Runtime fuses) costs no pass of its own.
+ONNX Runtime's CPU kernel packs its right operand and streams the left one, and a FusedMatMul reads either
+operand transposed. A product of activations and parameters is therefore written with the parameters on the
+left, which makes the examples of a batch the innermost dimension of the result. A whole linear layer is a
+grouped convolution with kernel 1, whose bias (and the ReLU behind it, which ONNX Runtime fuses) costs no
+pass of its own.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 
 from fedstill_server.export.graph import MICROSOFT
 from fedstill_server.export.layout import Order, Value
 from fedstill_server.export.lowering.elementwise import add
-from fedstill_server.export.lowering.stacked import StackedGraph
+from fedstill_server.export.lowering.stacked import OperatorTable, StackedGraph
 
 _NATURAL: Order = (0, 1)
 _SWAPPED: Order = (1, 0)
@@ -30,7 +33,10 @@ def product(graph: StackedGraph, left: Value, right: Value) -> Value:
 
 def _batched(graph: StackedGraph, left: Value, right: Value, *, shape: tuple[int, int]) -> Value:
     """The product written in this order; the result lies in its natural order."""
-    transposed = {"transA": int(left.order == _SWAPPED), "transB": int(right.order == _SWAPPED)}
+    transposed: dict[str, Any] = {
+        "transA": int(left.order == _SWAPPED),
+        "transB": int(right.order == _SWAPPED),
+    }
     stacked = left.stacked or right.stacked
     if not any(transposed.values()):
         return graph.emit("MatMul", [left, right], shape=shape, order=_NATURAL, stacked=stacked)
@@ -71,4 +77,4 @@ def _linear_layer(graph: StackedGraph, bias: Value, left: Value, right: Value) -
 
 
 aten = torch.ops.aten
-OPERATORS = {aten.mm.default: product, aten.addmm.default: product_plus}
+OPERATORS: OperatorTable = {aten.mm.default: product, aten.addmm.default: product_plus}

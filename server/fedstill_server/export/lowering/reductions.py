@@ -1,7 +1,8 @@
 """Sums, means and maxima over dimensions.
 
-Sums are products with a vector of ones: ONNX Runtime's ReduceSum adds in another order for a single device than for a
-stack, while its matrix product treats each device by itself, and a result must not depend on the stack it is in.
+Sums are products with a vector of ones: ONNX Runtime's ReduceSum adds in another order for a single device
+than for a stack, while its matrix product treats each device by itself, and a result must not depend on the
+stack it is in.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from fedstill_server.export.layout import Order, Shape, Value
-from fedstill_server.export.lowering.stacked import FLOAT, StackedGraph
+from fedstill_server.export.lowering.stacked import FLOAT, OperatorTable, StackedGraph
 
 
 def total(
@@ -105,7 +106,7 @@ def _kept_shape(x: Value, dropped: Sequence[int]) -> Shape:
 
 
 aten = torch.ops.aten
-OPERATORS = {
+OPERATORS: OperatorTable = {
     aten.sum.default: total,
     aten.sum.dim_IntList: total,
     aten.mean.dim: mean,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,10 @@ from fedstill_server.export.layout import (
 FLOAT = np.dtype(np.float32)
 INT = np.dtype(np.int64)
 BOOL = np.dtype(np.bool_)
+
+
+OperatorTable = dict[Any, Callable[..., Any]]
+"""From an aten operator to the function `(graph, *arguments) -> Value` that writes it."""
 
 
 class LoweringError(FedstillError):
@@ -57,7 +61,7 @@ class StackedGraph:
         return Value(name, array.shape, natural(array.ndim), array.dtype, stacked=False)
 
     def known(self, value: Value) -> np.ndarray | None:
-        """The array behind a constant in its natural order; None for what is only known when the graph runs."""
+        """The array behind a constant, in its natural order; None for what is computed."""
         return self._constants.get(value.name)
 
     def stacked(self, value: Value) -> Value:
@@ -93,7 +97,7 @@ class StackedGraph:
         domain: str = "",
         **attributes: Any,
     ) -> Value:
-        """Adds a node whose output has the logical `shape` in `order`, even if it leaves the node as `memory`."""
+        """Adds a node whose output is a `shape` lying in `order`; the node itself may give it as `memory`."""
         names = [item.name if isinstance(item, Value) else item for item in inputs]
         lying = self._memory_shape(tuple(shape[dimension] for dimension in order), stacked=stacked)
         name = self.write(operator, names, shape=memory or lying, domain=domain, **attributes)
@@ -179,7 +183,7 @@ class StackedGraph:
     def stack(self, values: Sequence[Value], dimension: int, like: Value) -> Value:
         """The opposite of `unstack`: the result lies as `like` does."""
         outer, parts, inner = self._around(like, dimension)
-        shape, order = _without(like.shape, like.order, dimension)
+        _, order = _without(like.shape, like.order, dimension)
         flat = [self.memory(self.reordered(value, order), (outer, inner)) for value in values]
         return self.emit(
             "Concat", flat, shape=like.shape, order=like.order, memory=(outer, parts * inner), axis=1

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from fedstill_server.export.layout import Value, natural
-from fedstill_server.export.lowering.stacked import FLOAT, INT, StackedGraph
+from fedstill_server.export.lowering.stacked import FLOAT, INT, OperatorTable, StackedGraph
 
 
 def arange(graph: StackedGraph, end: int, **unused: object) -> Value:
@@ -37,7 +37,7 @@ def scatter(graph: StackedGraph, x: Value, dimension: int, indices: Value, value
 
 
 aten = torch.ops.aten
-OPERATORS = {
+OPERATORS: OperatorTable = {
     aten.arange.default: arange,
     aten.full.default: full,
     aten.zeros_like.default: zeros_like,

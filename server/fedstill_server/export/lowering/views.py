@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from fedstill_server.export.layout import Value
-from fedstill_server.export.lowering.stacked import StackedGraph
+from fedstill_server.export.lowering.stacked import OperatorTable, StackedGraph
 
 
 def view(graph: StackedGraph, x: Value, shape: Sequence[int]) -> Value:
@@ -49,7 +49,7 @@ def same(graph: StackedGraph, x: Value, **unused: object) -> Value:
 
 
 aten = torch.ops.aten
-OPERATORS = {
+OPERATORS: OperatorTable = {
     aten.view.default: view,
     aten._unsafe_view.default: view,
     aten.reshape.default: view,

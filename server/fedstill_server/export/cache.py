@@ -1,0 +1,58 @@
+"""Keeps built artifacts by content: the same options, sources and libraries give the same artifact.
+
+A key covers everything that decides an artifact's bytes, so an entry is never out of date; deleting the
+folder is always safe. Only artifacts that have passed the gate are kept.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+import fedstill_proto
+from fedstill_proto.artifact import TrainingArtifact, load_artifact, save_artifact
+from fedstill_proto.errors import WireError
+
+_LIBRARIES = ("fedstill", "onnx", "onnxruntime", "torch")
+
+
+def cached_artifact(folder: Path) -> TrainingArtifact | None:
+    """The artifact kept in a folder; None if there is none, or it is damaged."""
+    if not folder.is_dir():
+        return None
+    try:
+        return load_artifact(folder)
+    except WireError:
+        return None
+
+
+def keep_artifact(artifact: TrainingArtifact, folder: Path) -> None:
+    """Keeps an artifact; another process may do the same at the same time, and either copy will do."""
+    try:
+        save_artifact(artifact, folder)
+    except OSError:
+        if cached_artifact(folder) is None:
+            raise
+
+
+def cache_key(options: Mapping[str, object]) -> str:
+    """A digest of the options, the sources that build graphs, and the versions of the libraries they use."""
+    versions = {name: metadata.version(name) for name in _LIBRARIES}
+    described = json.dumps([options, versions, _sources()], sort_keys=True, default=str)
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _sources() -> str:
+    """The digest of this package, the families, and the format of the folder."""
+    package = Path(__file__).parent
+    files = sorted(package.rglob("*.py")) + [package.parent / "families.py"]
+    files.append(Path(str(fedstill_proto.__file__)).parent / "artifact.py")
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()

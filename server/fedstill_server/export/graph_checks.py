@@ -1,0 +1,89 @@
+"""Reads the graphs of an artifact: exactly the promised ports, and nothing that must not ship."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx
+from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from onnx import helper
+
+from fedstill_server.export.capture import Port, batch_ports, parameter_ports, slot_ports
+from fedstill_server.export.errors import GateError
+from fedstill_server.export.graph import MICROSOFT, OPSET
+from fedstill_server.export.optimizers import RULES
+from fedstill_server.families import build_student
+
+_RANDOM_OPERATORS = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomUniform"}
+
+
+def check_graphs(artifact: TrainingArtifact) -> None:
+    """Raises GateError for a graph with other ports than promised, or with something that must not ship."""
+    manifest = artifact.manifest
+    student = build_student(manifest.family, manifest.input_shape, manifest.classes)
+    state = parameter_ports(student) + slot_ports(student, manifest.optimizer)
+    batch = batch_ports(
+        input_shape=manifest.input_shape,
+        classes=manifest.classes,
+        soft_labels=manifest.soft_labels,
+        k=manifest.k,
+        rows=manifest.step_rows,
+    )
+    scalars = [Port(name, (), per_device=False) for name in RULES[manifest.optimizer].scalars]
+    inputs = state + batch + [Port("lr", ())] + scalars
+    outputs = [Port(f"{port.name}.new", port.shape) for port in state] + [Port("loss", ())]
+    training = parsed_graph(TRAINING_FILE, artifact.training_graph)
+    _check_ports(manifest, TRAINING_FILE, "input", training.graph.input, inputs)
+    _check_ports(manifest, TRAINING_FILE, "output", training.graph.output, outputs)
+    forward = parsed_graph(FORWARD_FILE, artifact.forward_graph)
+    rows = _rows(forward)
+    logits = [Port("logits", (rows, manifest.classes))]
+    inputs = [*parameter_ports(student), Port("x", (rows, *manifest.input_shape))]
+    _check_ports(manifest, FORWARD_FILE, "input", forward.graph.input, inputs)
+    _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, logits)
+
+
+def parsed_graph(name: str, graph: bytes) -> onnx.ModelProto:
+    """The model, if every node of it may run on a device."""
+    model = onnx.load_from_string(graph)
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    if opsets.get("") != OPSET or set(opsets) - {"", MICROSOFT}:
+        raise GateError(
+            f"{name}: operator sets {opsets}; only ONNX's own at {OPSET} and {MICROSOFT} may ship"
+        )
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
+        raise GateError(f"{name}: weights in another file; an artifact is whole in itself")
+    for node in model.graph.node:
+        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        if node.op_type.startswith("Scatter") and attributes.get("reduction", b"none") != b"none":
+            raise GateError(
+                f"{name}: {node.op_type} {node.name or node.output[0]!r} adds to what it scatters to, "
+                "in an order that depends on threads"
+            )
+        if node.op_type in _RANDOM_OPERATORS:
+            raise GateError(f"{name}: {node.op_type} is random; seeds must be inputs")
+        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+            raise GateError(f"{name}: {node.op_type} holds a graph that the gate does not look into")
+    return model
+
+
+def _rows(forward: onnx.ModelProto) -> int:
+    """Examples of one forward pass: what x has behind the device dimension."""
+    shapes = [port.type.tensor_type.shape.dim for port in forward.graph.input if port.name == "x"]
+    if len(shapes) != 1 or len(shapes[0]) < 2:
+        raise GateError(f"{FORWARD_FILE}: has no input x [devices, rows, ...]")
+    return int(shapes[0][1].dim_value)
+
+
+def _check_ports(
+    manifest: StudentManifest,
+    name: str,
+    kind: str,
+    found: Iterable[onnx.ValueInfoProto],
+    expected: list[Port],
+) -> None:
+    shapes = {port.name: [manifest.stack_size if port.per_device else 1, *port.shape] for port in expected}
+    present = {item.name: [d.dim_value for d in item.type.tensor_type.shape.dim] for item in found}
+    if present != shapes:
+        differing = sorted({*present} ^ {*shapes}) or [n for n in shapes if present[n] != shapes[n]]
+        raise GateError(f"{name}: {kind}s {differing} are not as the manifest says")

@@ -1,0 +1,92 @@
+"""What a training step should compute, in the plainest torch: the independent side of the gate.
+
+Nothing here is shared with the capture: the loss goes through log_softmax and automatic differentiation,
+the optimizers are torch.optim's, and there are no stacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.messages import Optimizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedstill_server.export.student import load_parameters
+from fedstill_server.families import build_student
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class ReferenceStudent:
+    """One student with its optimizer, in float64 or float32."""
+
+    def __init__(self, manifest: StudentManifest, parameters: Arrays, *, dtype: torch.dtype) -> None:
+        self._manifest = manifest
+        self._dtype = dtype
+        self.module = build_student(manifest.family, manifest.input_shape, manifest.classes)
+        load_parameters(self.module, parameters)
+        self.module.to(dtype)
+        self._optimizer = _optimizer(manifest.optimizer, self.module)
+
+    def step(self, batch: Arrays, *, learning_rate: float) -> float:
+        """One step on the device's share of a batch; returns the loss."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = learning_rate
+        self._optimizer.zero_grad()
+        loss = self.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return float(loss.detach())
+
+    def loss(self, batch: Arrays) -> Tensor:
+        logits = self.module(self._tensor(batch["x"]))
+        hard = functional.cross_entropy(logits, torch.from_numpy(batch["labels"]), reduction="none")
+        loss = (self._tensor(batch["hard_weight"]) * hard).sum()
+        if self._manifest.soft_labels == "none":
+            return loss
+        temperature = float(batch["temperature"][0])
+        log_probabilities = functional.log_softmax(logits / temperature, dim=-1)
+        if self._manifest.soft_labels == "dense":
+            divergence = _divergence(self._tensor(batch["soft_labels"]), log_probabilities)
+        else:
+            divergence = self._bucket_divergence(batch, log_probabilities)
+        return loss + (self._tensor(batch["soft_weight"]) * temperature**2 * divergence).sum()
+
+    def logits(self, x: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            return np.asarray(self.module(self._tensor(x)).numpy())
+
+    def parameters(self) -> dict[str, np.ndarray]:
+        return {name: value.detach().numpy().copy() for name, value in self.module.named_parameters()}
+
+    def gradients(self, batch: Arrays) -> dict[str, np.ndarray]:
+        """Of the loss, at the present parameters."""
+        named = dict(self.module.named_parameters())
+        gradients = torch.autograd.grad(self.loss(batch), list(named.values()))
+        return {name: gradient.numpy() for name, gradient in zip(named, gradients, strict=True)}
+
+    def _bucket_divergence(self, batch: Arrays, log_probabilities: Tensor) -> Tensor:
+        """KL over the k named classes and one bucket for all others."""
+        indices = torch.from_numpy(batch["soft_indices"])
+        named = self._tensor(batch["soft_probabilities"])
+        others = torch.ones_like(log_probabilities).scatter(1, indices, 0).bool()
+        rest = log_probabilities.masked_fill(~others, -torch.inf).logsumexp(-1, keepdim=True)
+        buckets = torch.cat([log_probabilities.gather(1, indices), rest], -1)
+        return _divergence(torch.cat([named, 1 - named.sum(-1, keepdim=True)], -1), buckets)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self._dtype)
+
+
+def _divergence(target: Tensor, log_probabilities: Tensor) -> Tensor:
+    return functional.kl_div(log_probabilities, target, reduction="none").sum(-1)
+
+
+def _optimizer(kind: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
+    if kind is Optimizer.ADAMW:
+        return torch.optim.AdamW(module.parameters())
+    return torch.optim.SGD(module.parameters(), momentum=0.9 if kind is Optimizer.MOMENTUM else 0.0)

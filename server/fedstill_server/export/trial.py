@@ -1,0 +1,100 @@
+"""The material of the gate: random batches, and a stack of students that takes steps in ONNX Runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime as ort
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.messages import Optimizer, Parameters
+
+from fedstill_server.export.optimizers import ADAMW_BETAS, RULES
+from fedstill_server.export.reference import Arrays
+
+LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
+TEMPERATURE = 2.0
+EPSILON = 1e-8
+_PROBE_RATE = 1024.0
+"""So large a step that a plain SGD update is its gradient, to float32's precision."""
+
+
+class StudentStack:
+    """A stack of students in ONNX Runtime, the given ones first."""
+
+    def __init__(
+        self, manifest: StudentManifest, graph: bytes, students: list[Parameters], *, threads: int
+    ) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        self._manifest = manifest
+        self._shapes = {port.name: port.shape for port in self._session.get_inputs()}
+        filled = [students[min(device, len(students) - 1)] for device in range(manifest.stack_size)]
+        self.parameters = {name: np.stack([student[name] for student in filled]) for name in students[0]}
+        self._slots = {
+            f"{name}.{slot}": np.zeros_like(array)
+            for slot in RULES[manifest.optimizer].slots
+            for name, array in self.parameters.items()
+        }
+
+    def step(self, batch: Arrays, step: int) -> np.ndarray:
+        """One optimizer step; returns the losses [C]."""
+        new = self._run(batch, step, LEARNING_RATES[self._manifest.optimizer])
+        for state in (self.parameters, self._slots):
+            state.update({name: new[f"{name}.new"] for name in state})
+        return new["loss"]
+
+    def gradients(self, batch: Arrays) -> dict[str, np.ndarray]:
+        """Read off a first step: the update of plain SGD, or what the first slot has taken in."""
+        new = self._run(batch, 1, _PROBE_RATE)
+        if not self._slots:
+            return {n: (p - new[f"{n}.new"]) / np.float32(_PROBE_RATE) for n, p in self.parameters.items()}
+        slot = RULES[self._manifest.optimizer].slots[0]
+        share = 1 - ADAMW_BETAS[0] if self._manifest.optimizer is Optimizer.ADAMW else 1.0
+        return {name: new[f"{name}.{slot}.new"] / np.float32(share) for name in self.parameters}
+
+    def forward(self, parameters: Arrays) -> tuple[np.ndarray, np.ndarray]:
+        """Random examples [C, rows, ...] and the logits of students with these parameters."""
+        x = np.random.default_rng(0).normal(size=self._shapes["x"]).astype(np.float32)
+        return x, self._session.run(["logits"], {**parameters, "x": x})[0]
+
+    def _run(self, batch: Arrays, step: int, rate: float) -> dict[str, np.ndarray]:
+        beta1, beta2 = ADAMW_BETAS
+        scalars = {
+            "lr": np.full(self._manifest.stack_size, rate, np.float32),
+            "bias_correction1": np.array([1 - beta1**step], np.float32),
+            "bias_correction2": np.array([1 - beta2**step], np.float32),
+            "epsilon": np.array([EPSILON], np.float32),
+        }
+        feeds = {**self.parameters, **self._slots, **batch, **scalars}
+        names = [port.name for port in self._session.get_outputs()]
+        values = self._session.run(names, {name: feeds[name] for name in self._shapes})
+        return dict(zip(names, values, strict=True))
+
+
+def random_batch(manifest: StudentManifest, seed: int) -> Arrays:
+    """A random batch of the whole stack; the weights of its last row are 0, as padding's are."""
+    random = np.random.default_rng(seed)
+    rows = (manifest.stack_size, manifest.step_rows)
+    weight = np.full(rows, 1 / manifest.step_rows, np.float32)
+    if manifest.step_rows > 1:
+        weight[:, -1] = 0
+    scores = np.exp(2 * random.normal(size=(*rows, manifest.classes)))
+    soft = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
+    indices = np.argsort(-soft, -1)[..., : manifest.k]
+    return {
+        "x": random.normal(size=(*rows, *manifest.input_shape)).astype(np.float32),
+        "labels": random.integers(0, manifest.classes, rows),
+        "hard_weight": weight * np.float32(0.4),
+        "soft_labels": soft,
+        "soft_indices": indices,
+        "soft_probabilities": np.take_along_axis(soft, indices, -1),
+        "soft_weight": weight * np.float32(0.6),
+        "temperature": np.array([TEMPERATURE], np.float32),
+    }
+
+
+def share(batch: Arrays, device: int) -> Arrays:
+    """One device's part of a batch."""
+    return {name: array if name == "temperature" else array[device] for name, array in batch.items()}
