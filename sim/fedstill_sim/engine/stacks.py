@@ -29,6 +29,10 @@ class FleetStacks:
         """What each device draws its random numbers from."""
         return self._ids[devices]
 
+    def train_counts(self, devices: IntArray) -> IntArray:
+        """Training examples of each device."""
+        return self._train.offsets[devices + 1] - self._train.offsets[devices]
+
     def private(self, devices: IntArray) -> PrivateStack:
         """What the devices train on."""
         return self._stack(self._train, devices)

@@ -151,8 +151,18 @@ def evaluate(job: Job) -> Answers:
 StackWork = Callable[[Workplace, FamilyWork, RoundTask, Job, slice], Sequence[Answer]]
 
 
+def opened(job: Job) -> tuple[Workplace, RoundTask]:
+    """The job's run and its task, as this process keeps them."""
+    return _workplace(job.run_folder), _task(job.task)
+
+
+def stack_starts(job: Job) -> range:
+    """Where each stack begins among the job's devices."""
+    return range(0, len(job.devices), job.stack_size)
+
+
 def _stack_by_stack(work_on: StackWork, job: Job) -> Answers:
-    place, task = _workplace(job.run_folder), _task(job.task)
+    place, task = opened(job)
     work = place.work(task.family, job.stack_size)
 
     def answers_of(start: int, stop: int) -> Sequence[Answer]:
@@ -164,9 +174,7 @@ def _stack_by_stack(work_on: StackWork, job: Job) -> Answers:
         # One device's trouble is not its neighbours': each works on its own.
         return [answer for device in range(start, stop) for answer in answers_of(device, device + 1)]
 
-    ends = [*range(job.stack_size, len(job.devices), job.stack_size), len(job.devices)]
-    starts = range(0, len(job.devices), job.stack_size)
-    stacks = [answers_of(start, stop) for start, stop in zip(starts, ends, strict=True)]
+    stacks = [answers_of(start, min(start + job.stack_size, len(job.devices))) for start in stack_starts(job)]
     return Answers(os.getpid(), [answer for stack in stacks for answer in stack])
 
 

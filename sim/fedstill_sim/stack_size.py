@@ -1,0 +1,135 @@
+"""How many devices to train in one run of a graph: measured, once for each kind of graph on a machine.
+
+It depends on the student and on the processor's caches. No result depends on it: a device's step has the same
+bits in any stack.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from fedstill_client.batches import StackPlan, plan_batches
+from fedstill_client.personalizer import Personalizer
+from fedstill_client.private_stack import PrivateStack
+from fedstill_proto.artifact import StudentManifest, TrainingArtifact
+from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
+from fedstill_server.export import build_artifact
+from fedstill_server.export.build import ArtifactOptions
+
+CANDIDATES = (1, 8, 16, 32, 64)
+CACHE_VARIABLE = "FEDSTILL_CACHE"
+_STEPS = 4  # of a measured round: as many as 64 examples in batches of 16 take
+_LEAST_SECONDS = 0.06  # of measuring a candidate
+_REPEATS = 5
+
+
+def best_stack_size(options: ArtifactOptions, *, devices: int) -> int:
+    """The stack size that trains this many devices of a family soonest; that in the options is ignored."""
+    seconds = step_seconds(options)
+    return min(seconds, key=lambda size: (math.ceil(devices / size) * seconds[size], size))
+
+
+def step_seconds(options: ArtifactOptions) -> dict[int, float]:
+    """Seconds of a stack's step by candidate stack size on this machine: measured once, then remembered."""
+    file = cache_folder() / "stack-sizes" / f"{_machine_and(options)}.json"
+    try:
+        remembered = {int(size): float(seconds) for size, seconds in json.loads(file.read_text()).items()}
+        if sorted(remembered) == list(CANDIDATES):
+            return remembered
+    except (OSError, ValueError, AttributeError):
+        pass  # never measured, or not by this version
+    measured = _measured(options)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(f".{os.getpid()}")
+    new.write_text(json.dumps(measured))
+    new.replace(file)
+    return measured
+
+
+def cache_folder() -> Path:
+    """Where measurements are remembered: $FEDSTILL_CACHE, or fedstill in the user's cache folder."""
+    if CACHE_VARIABLE in os.environ:
+        return Path(os.environ[CACHE_VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedstill"
+
+
+def built(options: ArtifactOptions, stack_size: int) -> TrainingArtifact:
+    """The artifact of these options, but of this stack size."""
+    chosen = dataclasses.replace(options, stack_size=stack_size)
+    return build_artifact(**{field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)})
+
+
+def _machine_and(options: ArtifactOptions) -> str:
+    """A name for this kind of graph on this kind of machine."""
+    graph = dataclasses.replace(options, stack_size=1)
+    described = repr((graph, ort.__version__, np.__version__, platform.machine(), _processor()))
+    return hashlib.sha256(described.encode()).hexdigest()[:16]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _measured(options: ArtifactOptions) -> dict[int, float]:
+    """The fastest of a few interleaved measurements, which the rest of the machine's work disturbs least."""
+    trainers = {size: _Trainer(built(options, size)) for size in CANDIDATES}
+    seconds = dict.fromkeys(trainers, math.inf)
+    for _ in range(_REPEATS):
+        for size, trainer in trainers.items():
+            seconds[size] = min(seconds[size], trainer.step_seconds())
+    return seconds
+
+
+class _Trainer:
+    """A stack of devices with made-up examples, to be trained against the clock."""
+
+    def __init__(self, artifact: TrainingArtifact) -> None:
+        manifest = artifact.manifest
+        generator = np.random.default_rng(0)
+        self._personalizer = Personalizer(artifact)
+        self._student = {
+            spec.name: generator.normal(0, 0.1, spec.shape).astype(np.float32) for spec in manifest.parameters
+        }
+        self._plan = _plan(manifest, generator)
+        self.step_seconds()  # the first run allocates
+
+    def step_seconds(self) -> float:
+        """Mean of a step, over long enough a time."""
+        start, rounds = time.perf_counter(), 0
+        while time.perf_counter() - start < _LEAST_SECONDS / _REPEATS:
+            self._personalizer.train(self._student, self._plan, copy=False)
+            rounds += 1
+        return (time.perf_counter() - start) / (rounds * self._plan.steps)
+
+
+def _plan(manifest: StudentManifest, generator: np.random.Generator) -> StackPlan:
+    devices, rows = manifest.stack_size, _STEPS * manifest.step_rows
+    private = PrivateStack(
+        generator.normal(size=(devices, rows, *manifest.input_shape)).astype(np.float32),
+        generator.integers(0, manifest.classes, (devices, rows)),
+        np.full(devices, rows),
+    )
+    training = TrainingPlan(
+        epochs=1,
+        batch_size=manifest.step_rows,
+        learning_rate=0.01,
+        optimizer=manifest.optimizer,
+        temperature=1.0,
+        soft_weight=0.0,
+        seed=0,
+    )
+    task = RoundTask("measure", 0, manifest.family, training, SummaryRequest(SummaryKind.NONE))
+    return plan_batches(private, np.arange(devices, dtype=np.uint64), task, manifest=manifest)

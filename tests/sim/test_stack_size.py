@@ -1,0 +1,60 @@
+"""The stack size: measured once on a machine, chosen for the number of devices."""
+
+import json
+from pathlib import Path
+
+import pytest
+from fedstill_proto.messages import Optimizer
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_sim import stack_size
+from fedstill_sim.stack_size import best_stack_size, cache_folder, step_seconds
+
+
+def options(soft_labels: str = "none") -> ArtifactOptions:
+    return ArtifactOptions("mlp-small", (2, 2), 10, Optimizer.SGD, soft_labels, 0, 1, 4)
+
+
+def test_the_best_stack_size_counts_whole_stacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {1: 1.0, 8: 4.0, 16: 6.0, 32: 11.0, 64: 30.0}
+    monkeypatch.setattr(stack_size, "step_seconds", lambda _: seconds)
+    # 3 devices: 3 x 1.0; 8: 1 x 4.0; 9: 1 x 6.0; 100: 7 x 6.0; 1000: 32 x 11.0.
+    assert [best_stack_size(options(), devices=devices) for devices in (3, 8, 9, 100, 1000)] == [
+        1,
+        8,
+        16,
+        16,
+        32,
+    ]
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FEDSTILL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(stack_size, "_LEAST_SECONDS", 0.001)
+    monkeypatch.setattr(stack_size, "CANDIDATES", (1, 2))
+    return tmp_path / "cache"
+
+
+def test_a_measurement_is_remembered(cache: Path) -> None:
+    first = step_seconds(options())
+    assert sorted(first) == [1, 2]
+    assert min(first.values()) > 0
+    assert step_seconds(options()) == first
+    assert step_seconds(options("dense")) != first
+    assert len(list(cache.rglob("*.json"))) == 2
+
+
+def test_a_spoilt_memory_is_measured_again(cache: Path) -> None:
+    step_seconds(options())
+    (file,) = cache.rglob("*.json")
+    for spoilt in ("not json", "[1]", json.dumps({"1": 0.5})):
+        file.write_text(spoilt)
+        assert sorted(step_seconds(options())) == [1, 2]
+
+
+def test_the_cache_folder_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FEDSTILL_CACHE", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/x")
+    assert cache_folder() == Path("/x/fedstill")
+    monkeypatch.setenv("FEDSTILL_CACHE", "/y")
+    assert cache_folder() == Path("/y")
