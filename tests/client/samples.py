@@ -5,8 +5,10 @@ from __future__ import annotations
 import functools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_client.private_stack import PrivateStack
 from fedstill_proto.artifact import StudentPackage, TrainingArtifact, save_artifact
 from fedstill_proto.messages import (
@@ -51,9 +53,10 @@ def student(seed: int = 0) -> Parameters:
     return initial_parameters(FAMILY, SHAPE, CLASSES, seed)
 
 
-def student_package(parameters: Parameters | None = None) -> StudentPackage:
+@functools.cache
+def student_package(seed: int = 0) -> StudentPackage:
     """A deployable student as the server exports it."""
-    weights = student() if parameters is None else parameters
+    weights = student(seed)
     manifest, graph = export_student(family=FAMILY, input_shape=SHAPE, classes=CLASSES, parameters=weights)
     return StudentPackage(manifest, graph, weights)
 
@@ -116,16 +119,16 @@ def soft_rows(rows: int, *, classes: int = CLASSES, seed: int = 0) -> FloatArray
     return np.random.default_rng(seed).dirichlet(np.ones(classes), rows).astype(np.float32)
 
 
-def softmax(logits: FloatArray) -> FloatArray:
+def softmax(logits: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float64]:
     """In float64, as the tests' own yardstick."""
     exponential = np.exp(np.asarray(logits, np.float64) - np.max(logits, axis=-1, keepdims=True))
-    return exponential / exponential.sum(axis=-1, keepdims=True)
+    return np.asarray(exponential / exponential.sum(axis=-1, keepdims=True))
 
 
 def mlp_logits(parameters: Parameters, x: FloatArray) -> FloatArray:
     """The student family's forward pass, written out."""
     hidden = np.maximum(x @ parameters["hidden.weight"].T + parameters["hidden.bias"], 0)
-    return hidden @ parameters["output.weight"].T + parameters["output.bias"]
+    return np.asarray(hidden @ parameters["output.weight"].T + parameters["output.bias"])
 
 
 def write_device(

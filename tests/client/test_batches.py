@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -18,7 +20,7 @@ from hypothesis import strategies as st
 
 from tests.client.samples import SHAPE, artifact, examples, plan, soft_rows, stack_of, task
 
-Arrays = dict[str, npt.NDArray[np.generic]]
+Arrays = dict[str, npt.NDArray[Any]]
 
 
 def planned(
@@ -28,7 +30,7 @@ def planned(
     names: list[str] | None = None,
     public_x: FloatArray | None = None,
     shuffle: bool = False,
-    **built: object,
+    **built: Any,
 ) -> tuple[StackPlan, list[Arrays]]:
     """A plan and copies of all its steps, for an artifact of `step_rows` 8 unless said otherwise."""
     manifest = manifest_of(private, **built)
@@ -43,8 +45,8 @@ def planned(
     return steps, filled
 
 
-def manifest_of(private: PrivateStack, **built: object) -> StudentManifest:
-    return artifact(stack_size=private.devices, **built).manifest  # type: ignore[arg-type]
+def manifest_of(private: PrivateStack, **built: Any) -> StudentManifest:
+    return artifact(stack_size=private.devices, **built).manifest
 
 
 def test_without_soft_targets_each_batch_is_a_mean_over_its_own_examples() -> None:

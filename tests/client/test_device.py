@@ -152,9 +152,9 @@ class TestRefusedFolders:
             Device.open(tmp_path / "nowhere")
 
     def test_an_artifact_of_a_simulator(self, folder: Path) -> None:
-        save_artifact(artifact(stack_size=4), folder / "artifact")
+        save_artifact(artifact(stack_size=5), folder / "artifact")
 
-        with pytest.raises(FedstillError, match="trains 4 devices at a time"):
+        with pytest.raises(FedstillError, match="trains 5 devices at a time"):
             Device.open(folder)
 
     def test_an_altered_artifact(self, folder: Path) -> None:

@@ -17,7 +17,7 @@ from tests.client.samples import examples, mlp_logits, softmax, student, student
 
 
 def test_answers_are_those_of_the_student(tmp_path: Path) -> None:
-    package = student_package(student(3))
+    package = student_package(3)
     save_student(tmp_path / "student", package.manifest, package.inference_graph, package.parameters)
     x, _ = examples(11)
 
@@ -28,7 +28,7 @@ def test_answers_are_those_of_the_student(tmp_path: Path) -> None:
 
 
 def test_the_packages_weights_take_the_place_of_the_graphs() -> None:
-    exported = student_package(student(3))
+    exported = student_package(3)
     personal = StudentPackage(exported.manifest, exported.inference_graph, student(4))
     x, _ = examples(5)
 
