@@ -235,9 +235,6 @@ def _decode_top_k(message: pb.SoftLabels, field: str) -> TopKSoftLabels:
     stored = _checked(message.indices, index_dtype.itemsize, shape, f"{field}.indices")
     indices = np.frombuffer(stored, index_dtype).astype(np.int64).reshape(shape)
     codes = np.frombuffer(_checked(message.values, 1, shape, f"{field}.values"), np.uint8).reshape(shape)
-    sums = np.add.reduce(codes, axis=1, dtype=np.int64)
-    if (sums > SHARES).any() or (message.k == message.classes and (sums < SHARES).any()):
-        raise WireError(f"{field}.values", f"a row does not fit {SHARES} shares")
     try:
         return TopKSoftLabels(indices, joined(codes), message.classes)
     except InvalidValue as error:

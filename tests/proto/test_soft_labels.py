@@ -92,6 +92,21 @@ def test_labels_that_were_coded_once_are_coded_the_same_again(
         assert codec.encode(decode(once)) == once
 
 
+def test_rows_that_add_up_to_nearly_1_are_normalized_before_they_are_rounded() -> None:
+    # Each of these becomes a float16 of 0.33374, and three of them more than a row may hold.
+    nearly = np.full((1, 3), 1.0009 / 3, np.float32)
+    np.testing.assert_allclose(decode(FLOAT16.encode(nearly)).dense(), 1 / 3, rtol=1e-6)
+
+
+def test_top_k_that_keeps_every_class_gives_no_share_to_the_rest() -> None:
+    # In shares: 24 + f, ten times 23 + f, and a rest of 0.1, which would win the last share as f is 0.9 / 11.
+    shares = np.full((1, 11), 23 + 0.9 / 11)
+    shares[0, 0] += 1
+    message = SoftLabelCodec(Encoding.TOP_K, k=11).encode((shares / 255).astype(np.float32))
+    assert sum(message.values) == 255
+    decode(message)
+
+
 def test_top_k_spreads_the_rest_over_the_other_classes() -> None:
     labels = TopKSoftLabels(np.array([[1, 3]]), np.array([[0.25, 0.25]], np.float32), classes=6)
     np.testing.assert_array_equal(labels.rest, [0.5])

@@ -14,7 +14,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import FloatArray, SoftLabelCodec
+from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, FloatArray, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 
@@ -166,6 +166,15 @@ def test_no_good_summary_is_over_the_limit(probabilities: FloatArray, codec: Sof
         largest = dataclasses.replace(summary, run=longest, family=longest, round=2**32 - 1)
         limit = expected_of(largest, codec).size_limit_bytes
         assert len(encode_summary(largest, codec=codec)) <= limit
+
+
+@pytest.mark.parametrize("codec", [UINT8, SoftLabelCodec(Encoding.TOP_K, k=1)])
+def test_many_large_counts_are_within_the_limit(codec: SoftLabelCodec) -> None:
+    classes = np.arange(2000, dtype=np.int64)
+    labels = DenseSoftLabels(np.eye(2000, dtype=np.float32))
+    statistics = PrivateStatistics(labels, classes, class_examples=np.full(2000, 2**32 - 1))
+    summary = SoftLabelSummary(RUN, ROUND, FAMILY, SummaryKind.CLASS_MEANS, statistics)
+    decode_summary(encode_summary(summary, codec=codec), expected=expected_of(summary, codec))
 
 
 def test_expected_follows_the_task() -> None:
