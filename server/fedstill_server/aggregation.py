@@ -1,0 +1,144 @@
+"""What the server folds: monoids in float64, with `zero`, `+` and `result`.
+
+A list, a stream and a tree of partial sums give the same answer, up to the rounding of float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.messages import Parameters, PrivateStatistics
+
+Float64Array = npt.NDArray[np.float64]
+Sum = TypeVar("Sum", bound="Statistics")
+
+
+class Statistics(Protocol):
+    """A sum over devices."""
+
+    @property
+    def devices(self) -> int: ...
+
+    def __add__(self: Sum, other: Sum, /) -> Sum: ...
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """What was summed, by name: for digests."""
+        ...
+
+
+def fold(parts: Iterable[Sum], zero: Sum) -> Sum:
+    """The sum of all parts, added up in their order."""
+    total = zero
+    for part in parts:
+        total = total + part
+    return total
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Nothing but the number of devices (the `local` baseline)."""
+
+    devices: int = 0
+
+    def __add__(self, other: Answered) -> Answered:
+        return Answered(self.devices + other.devices)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"devices": np.array(self.devices)}
+
+
+@dataclass(frozen=True, eq=False)
+class RowSums:
+    """Weighted sums of one vector a row: `totals` [rows, classes], `weights` [rows].
+
+    A row is a class (weight: the examples behind a device's mean) or a public example (weight 1).
+    """
+
+    totals: Float64Array
+    weights: Float64Array
+    devices: int = 0
+
+    @classmethod
+    def zero(cls, rows: int, classes: int) -> RowSums:
+        return cls(np.zeros((rows, classes)), np.zeros(rows))
+
+    @classmethod
+    def of_class_means(cls, statistics: PrivateStatistics, *, classes: int) -> RowSums:
+        """A device's class means, weighted with the examples behind them."""
+        assert statistics.soft_labels is not None  # the gate lets no other class means through
+        totals, weights = np.zeros((classes, classes)), np.zeros(classes)
+        weights[statistics.present_classes] = statistics.class_examples
+        means = statistics.soft_labels.dense()
+        totals[statistics.present_classes] = means * statistics.class_examples[:, None].astype(np.float64)
+        return cls(totals, weights, 1)
+
+    @classmethod
+    def of_rows(cls, rows: npt.NDArray[Any]) -> RowSums:
+        """A device's vectors [rows, classes], with weight 1."""
+        return cls(rows.astype(np.float64), np.ones(len(rows)), 1)
+
+    def __add__(self, other: RowSums) -> RowSums:
+        return RowSums(self.totals + other.totals, self.weights + other.weights, self.devices + other.devices)
+
+    def result(self) -> Float64Array:
+        """The weighted mean of each row [rows, classes]; zeros in a row that nobody answered."""
+        return self.totals / np.where(self.weights > 0, self.weights, 1)[:, None]
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"totals": self.totals, "weights": self.weights}
+
+
+@dataclass(frozen=True, eq=False)
+class ParameterSum:
+    """Weighted sum of students of one family; `totals` by parameter, empty in the zero."""
+
+    totals: Mapping[str, Float64Array] = field(default_factory=dict)
+    weight: float = 0.0
+
+    def __add__(self, other: ParameterSum) -> ParameterSum:
+        if not self.totals or not other.totals:
+            return other if other.totals else self
+        totals = {name: total + other.totals[name] for name, total in self.totals.items()}
+        return ParameterSum(totals, self.weight + other.weight)
+
+    def result(self) -> Parameters:
+        """The weighted mean, float32; empty where nobody with an example answered."""
+        if self.weight <= 0:
+            return {}
+        return {name: (total / self.weight).astype(np.float32) for name, total in self.totals.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class FamilySums:
+    """One sum of students for each family."""
+
+    families: Mapping[str, ParameterSum] = field(default_factory=dict)
+    devices: int = 0
+
+    @classmethod
+    def of(cls, family: str, statistics: PrivateStatistics) -> FamilySums:
+        """A device's student, weighted with its private examples."""
+        weight = float(statistics.examples)
+        totals = {name: array.astype(np.float64) * weight for name, array in statistics.parameters.items()}
+        return cls({family: ParameterSum(totals, weight)}, 1)
+
+    def __add__(self, other: FamilySums) -> FamilySums:
+        names = [*self.families, *(name for name in other.families if name not in self.families)]
+        empty = ParameterSum()
+        families = {n: self.families.get(n, empty) + other.families.get(n, empty) for n in names}
+        return FamilySums(families, self.devices + other.devices)
+
+    def result(self) -> dict[str, Parameters]:
+        """The mean student of each family that answered."""
+        return {name: mean for name, part in self.families.items() if (mean := part.result())}
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        flat: dict[str, npt.NDArray[Any]] = {}
+        for family, part in self.families.items():
+            flat[f"{family}/weight"] = np.array(part.weight)
+            flat |= {f"{family}/{name}": total for name, total in part.totals.items()}
+        return flat

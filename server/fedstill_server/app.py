@@ -1,0 +1,72 @@
+"""The Flower ServerApp. The run's folder comes from the run's configuration, `fedstill-run`, or from the
+environment, FEDSTILL_RUN; what to do there from its config.json, under "fleet".
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+# Before flwr: it switches flwr's telemetry and update check off.
+from fedstill_proto import records  # noqa: F401  # isort: skip
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fedstill_server.checkpoint import RunStore
+from fedstill_server.config import FleetConfig
+from fedstill_server.config_json import ConfigError
+from fedstill_server.events import subscribe
+from fedstill_server.public_set import load_examples
+from fedstill_server.rounds import FleetRun
+
+__all__ = ["CONFIG_FILE", "app", "read_fleet_config", "run_folder", "subscribe"]
+
+FOLDER_KEY = "fedstill-run"
+FOLDER_VARIABLE = "FEDSTILL_RUN"
+CONFIG_FILE = "config.json"
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Run all rounds that the folder has not seen yet."""
+    folder = run_folder(context)
+    config = read_fleet_config(folder)
+    shape, classes = config.input_shape, config.classes
+    public = load_examples(folder / config.public_set, input_shape=shape, classes=classes)
+    test = None
+    if config.test_set is not None:
+        path = folder / config.test_set
+        test = load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
+    store = RunStore(folder)
+    try:
+        FleetRun(grid, config, public=public, test=test, store=store).run()
+    finally:
+        store.close()
+
+
+def run_folder(context: Context) -> Path:
+    """The folder of the run that Flower started."""
+    folder = context.run_config.get(FOLDER_KEY) or os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        raise ConfigError(
+            f"the server does not know its run's folder; start it with --run-config '{FOLDER_KEY}=\"/path\"' "
+            f"or set {FOLDER_VARIABLE}"
+        )
+    return Path(str(folder))
+
+
+def read_fleet_config(folder: Path) -> FleetConfig:
+    """The "fleet" of <folder>/config.json."""
+    path = folder / CONFIG_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; is {folder} the folder of a run?") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a JSON file ({error})") from None
+    if not isinstance(document, dict) or "fleet" not in document:
+        raise ConfigError(f'{path}: no "fleet"')
+    return FleetConfig.from_json(document["fleet"], where=f"{path}: fleet")

@@ -1,0 +1,125 @@
+"""What a fleet's run is asked to do: frozen, validated values, to and from JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedstill_proto.messages import TrainingPlan, check_name
+from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+
+from fedstill_server.config_json import ConfigError as ConfigError
+from fedstill_server.config_json import from_json, to_json
+from fedstill_server.families import FAMILIES
+
+METHOD_NAMES = ("local", "fedavg", "class-logits", "public-logits")
+STARTS = ("distilled", "random")
+
+
+def _check(holds: bool, field_name: str, value: object, needed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field_name}: {value!r} is not {needed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortRule:
+    """Which devices a round asks, and when it has heard enough."""
+
+    goal_count: int = 0  # good summaries that end a round; 0 asks all devices and waits for all
+    over_selection: float = 1.0  # devices asked for each summary wanted
+    deadline_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        _check(self.goal_count >= 0, "goal_count", self.goal_count, "0 (all devices) or a number of devices")
+        _check(
+            math.isfinite(self.over_selection) and self.over_selection >= 1,
+            "over_selection",
+            self.over_selection,
+            "a factor of 1 or more",
+        )
+        _check(0 < self.deadline_s < math.inf, "deadline_s", self.deadline_s, "a number of seconds above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """The teacher, and how it and the students are trained on the server.
+
+    `epochs` and `student_epochs` are those before the first round, `round_epochs` those of each round.
+    """
+
+    hidden: tuple[int, ...] = (256, 128)
+    epochs: int = 60
+    student_epochs: int = 60
+    round_epochs: int = 30
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    student_learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    input_noise: float = 0.1  # standard deviation, in units of the input; for the teacher only
+
+    def __post_init__(self) -> None:
+        _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "a list of layer widths")
+        for name in ("epochs", "student_epochs", "round_epochs"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "a number of epochs")
+        _check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        for name in ("learning_rate", "student_learning_rate"):
+            _check(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a rate above 0")
+        for name in ("weight_decay", "input_noise"):
+            _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number of 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetConfig:
+    """A run of the server. Paths are relative to the run's folder unless they are absolute."""
+
+    run: str  # 8 hex digits
+    method: str
+    rounds: int
+    seed: int
+    families: tuple[str, ...]
+    classes: int
+    input_shape: tuple[int, ...]
+    public_set: str  # .npz with x [n, *input_shape], and y [n] if the public set is labelled
+    training: TrainingPlan
+    use_public_labels: bool = True
+    test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
+    start: str = "distilled"
+    cohort: CohortRule = field(default_factory=CohortRule)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    public_batch: int = 0  # public rows that a device answers in a round; 0 is all
+    public_targets: int = 0  # public rows whose soft labels a task carries; 0 is all
+    uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
+    downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
+    sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
+    server_rate: float = 1.0  # how far the server follows the fleet's consensus in a round
+    evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
+
+    def __post_init__(self) -> None:
+        check_name("run", self.run)
+        _check(self.method in METHOD_NAMES, "method", self.method, f"one of {', '.join(METHOD_NAMES)}")
+        _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
+        _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
+        _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
+        _check(bool(self.families), "families", self.families, "a list of at least one student family")
+        _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
+        for family in self.families:
+            _check(family in FAMILIES, "families", family, f"one of {', '.join(FAMILIES)}")
+        _check(self.classes >= 2, "classes", self.classes, "2 or more")
+        shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
+        _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
+        _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
+        _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
+        _check(0 <= self.sharpen <= 1, "sharpen", self.sharpen, "0 (off) or a temperature up to 1")
+        _check(0 < self.server_rate <= 1e3, "server_rate", self.server_rate, "a rate above 0")
+        _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
+
+    def to_json(self) -> dict[str, Any]:
+        document = to_json(self)
+        assert isinstance(document, dict)
+        return document
+
+    @classmethod
+    def from_json(cls, document: object, *, where: str = "fleet") -> FleetConfig:
+        """Raises ConfigError, naming the place, for anything that is unknown, missing or out of range."""
+        return from_json(cls, document, where=where)

@@ -1,0 +1,178 @@
+"""The gate between the network and the consensus: every reply is accepted, or quarantined with its reason.
+
+It never raises, whatever a device sends.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fedstill_proto.codec import Expected, decode_summary
+from fedstill_proto.errors import WireError
+from fedstill_proto.messages import SoftLabelSummary
+from fedstill_proto.records import unpack
+from flwr.app import Message
+
+from fedstill_server.round_record import Quarantined
+
+log = logging.getLogger("fedstill.ingest")
+# Longest text of a reason that is kept: devices write part of it.
+_TEXT_LIMIT = 300
+
+
+class Reason(enum.Enum):
+    """Why an answer was left out."""
+
+    NO_ANSWER = "no-answer"  # by the deadline
+    UNSENT = "unsent"  # the network did not take the task
+    ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
+    UNASKED = "unasked"  # an answer to no question of this round
+    WRONG_NODE = "wrong-node"  # an answer to another node's question
+    DUPLICATE = "duplicate"  # a second answer of the same node
+    NO_SUMMARY = "no-summary"  # a message without the one record
+    TOO_LARGE = "too-large"
+    UNREADABLE = "unreadable"  # truncated, altered, or something else altogether
+    WRONG_VERSION = "wrong-version"
+    WRONG_RUN = "wrong-run"
+    WRONG_ROUND = "wrong-round"
+    WRONG_FAMILY = "wrong-family"
+    WRONG_KIND = "wrong-kind"
+    WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
+    BAD_VALUES = "bad-values"  # not finite, negative, not adding up
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who was asked, and what the answer must be."""
+
+    device: str
+    node: int
+    expected: Expected
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """An accepted summary; `device` is the name that its node gave."""
+
+    device: str
+    summary: SoftLabelSummary
+
+
+@dataclass
+class Gate:
+    """The gate of one round: `questions` by the id of the message that asked."""
+
+    questions: Mapping[str, Question]
+    answers: list[Answer] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    uplink_bytes: int = 0
+    _heard: set[str] = field(default_factory=set)
+
+    @property
+    def replied(self) -> int:
+        """Nodes that said anything, good or bad."""
+        return len(self._heard)
+
+    @property
+    def waiting(self) -> list[str]:
+        """Message ids without a reply."""
+        return [message_id for message_id in self.questions if message_id not in self._heard]
+
+    def admit(self, message: Message) -> None:
+        """Accept the reply, or quarantine it."""
+        try:
+            self._admit(message)
+        # Nothing that a device sends may end the round; what is not foreseen is logged whole.
+        except Exception as error:
+            log.exception("a reply could not be read")
+            question = self.questions.get(_asked_by(message))
+            self._refuse(question, Reason.UNREADABLE, f"{type(error).__name__} while reading it")
+
+    def close(self) -> None:
+        """Quarantine who has not answered."""
+        for message_id in self.waiting:
+            self._refuse(self.questions[message_id], Reason.NO_ANSWER, "no answer by the deadline")
+
+    def counts(self) -> Counter[str]:
+        return Counter(entry.reason for entry in self.quarantined)
+
+    def _admit(self, message: Message) -> None:
+        # Some of Flower's own error replies carry the server's node id: only the question says who it is.
+        asked_by = _asked_by(message)
+        question = self.questions.get(asked_by)
+        if question is None:
+            text = f"node {message.metadata.src_node_id} answers message {asked_by[:64]!r}"
+            self._refuse(None, Reason.UNASKED, text)
+            return
+        self.uplink_bytes += _bytes_in(message)
+        if asked_by in self._heard:
+            self._refuse(question, Reason.DUPLICATE, "a second answer to the same question")
+            return
+        self._heard.add(asked_by)
+        if message.has_error():
+            self._refuse(question, Reason.ERROR_REPLY, error_text(message))
+        elif message.metadata.src_node_id != question.node:
+            self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
+        else:
+            self._decode(message, question)
+
+    def _decode(self, message: Message, question: Question) -> None:
+        limit = question.expected.size_limit_bytes
+        try:
+            blob = unpack(message.content, "SoftLabelSummary", size_limit_bytes=limit)
+        except WireError as error:
+            too_large = "limit" in error.problem
+            self._refuse(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
+            return
+        try:
+            summary = decode_summary(blob, expected=question.expected)
+        except WireError as error:
+            self._refuse(question, reason_of(error), str(error))
+            return
+        self.answers.append(Answer(question.device, summary))
+
+    def _refuse(self, question: Question | None, reason: Reason, text: str) -> None:
+        device, node = ("", "") if question is None else (question.device, str(question.node))
+        self.quarantined.append(
+            Quarantined(device=device, node=node, reason=reason.value, text=text[:_TEXT_LIMIT])
+        )
+
+
+def reason_of(error: WireError) -> Reason:
+    """The kind of what a decode refused, from the field that it names."""
+    named = {
+        "protocol_version": Reason.WRONG_VERSION,
+        "run": Reason.WRONG_RUN,
+        "round": Reason.WRONG_ROUND,
+        "family": Reason.WRONG_FAMILY,
+        "kind": Reason.WRONG_KIND,
+    }
+    if error.field in named:
+        return named[error.field]
+    if not error.field.startswith("statistics"):
+        return Reason.TOO_LARGE if "limit" in error.problem else Reason.UNREADABLE
+    of_values = error.field.endswith((".values", ".class_examples", "]", ".examples"))
+    return Reason.BAD_VALUES if of_values else Reason.WRONG_SHAPE
+
+
+def error_text(message: Message) -> str:
+    """What an error reply says, on one line."""
+    error = message.error
+    return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:_TEXT_LIMIT]
+
+
+def _asked_by(message: Message) -> str:
+    return str(message.metadata.reply_to_message_id)
+
+
+def _bytes_in(message: Message) -> int:
+    """Bytes of all arrays in a reply: what it cost, good or bad."""
+    if not message.has_content():
+        return 0
+    return sum(
+        len(array.data) for record in message.content.array_records.values() for array in record.values()
+    )

@@ -1,0 +1,104 @@
+"""Federated distillation by class means (Jeong et al. 2018, arXiv 1811.11479).
+
+A device answers with its mean soft label of each class it has, and with the examples behind it. The
+consensus of a class is the mean over all examples of the fleet:
+
+    m_c = sum_i n_ic m_ic / sum_i n_ic
+
+and every device distils from m_c where its label is c. The paper's soft term is a cross-entropy between
+logits, which is unbounded below; here it is T^2 KL(m_c || softmax(z/T)), which is at least 0.
+A class that no device answered for keeps its last consensus.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from fedstill_proto.messages import (
+    ClassSoftLabels,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+    SummaryRequest,
+)
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
+
+from fedstill_server.aggregation import RowSums
+from fedstill_server.methods.interface import ServerSide
+from fedstill_server.networks import soft_labels_of
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
+
+MEANS, KNOWN = "class_means", "class_known"
+
+
+class ClassLogits(ServerSide):
+    def start(self, state: FleetState) -> FleetState:
+        """The teacher's class means of the public set, if it is labelled; otherwise nothing is known yet."""
+        classes = self.config.classes
+        sums = RowSums.zero(classes, classes)
+        if self.labels is not None:
+            teacher = build_teacher(self.config, state.teacher)
+            soft_labels = soft_labels_of(teacher, self.public.x, temperature=self.training.temperature)
+            np.add.at(sums.totals, self.labels, soft_labels)
+            np.add.at(sums.weights, self.labels, 1)
+        return self._remember(state, sums)
+
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.CLASS_MEANS, self.config.uplink),
+            parameters=state.students[family] if newcomer else {},
+            soft_targets=self._targets(state),
+        )
+
+    def zero(self, *, round_number: int) -> RowSums:
+        return RowSums.zero(self.config.classes, self.config.classes)
+
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
+        return lambda summary: RowSums.of_class_means(summary.statistics, classes=self.config.classes)
+
+    def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
+        """Remember the consensus; teacher and starting students learn it on the labelled public set."""
+        state = self._remember(state, consensus)
+        if self.labels is None:
+            return state
+        x, soft_labels = self.public.x, self._mixed_labels(state, self.labels)
+        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
+        students = {
+            family: student_learns(self.config, family, student, x, soft_labels, round_number=round_number)
+            for family, student in state.students.items()
+        }
+        return state.replace(teacher=teacher, students=students)
+
+    @property
+    def labels(self) -> IntArray | None:
+        """Of the public set, if they may be used."""
+        return self.public.y if self.config.use_public_labels else None
+
+    def _remember(self, state: FleetState, sums: RowSums) -> FleetState:
+        classes = self.config.classes
+        means = state.arrays.get(MEANS, np.zeros((classes, classes), np.float32))
+        known = state.arrays.get(KNOWN, np.zeros(classes, np.uint8))
+        answered = sums.weights > 0
+        means = np.where(answered[:, None], sums.result(), means).astype(np.float32)
+        return state.replace(arrays={MEANS: means, KNOWN: (known.astype(bool) | answered).astype(np.uint8)})
+
+    def _targets(self, state: FleetState) -> ClassSoftLabels | None:
+        present = np.flatnonzero(state.arrays[KNOWN])
+        if len(present) == 0:
+            return None
+        return ClassSoftLabels(present.astype(np.int64), DenseSoftLabels(state.arrays[MEANS][present]))
+
+    def _mixed_labels(self, state: FleetState, labels: IntArray) -> FloatArray:
+        """Soft labels of the public rows [P, classes]: what a device's loss would pull its student towards.
+
+        The class's consensus with soft_weight, the teacher's own view of the row with the rest.
+        """
+        weight = self.training.soft_weight * state.arrays[KNOWN][labels].astype(np.float32)
+        teacher = build_teacher(self.config, state.teacher)
+        own = soft_labels_of(teacher, self.public.x, temperature=self.training.temperature)
+        mixed = weight[:, None] * state.arrays[MEANS][labels] + (1 - weight[:, None]) * own
+        return mixed.astype(np.float32)

@@ -1,0 +1,47 @@
+"""Federated averaging (McMahan et al. 2017, arXiv 1602.05629): the baseline that sends whole students.
+
+A family's next student is sum_i n_i w_i / sum_i n_i over its devices, n_i being their private examples.
+Devices install it each round, and are measured with it. Families cannot be averaged with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+
+from fedstill_server.aggregation import FamilySums
+from fedstill_server.methods.interface import ServerSide
+from fedstill_server.state import FleetState
+
+
+class FedAvg(ServerSide):
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.PARAMETERS),
+            parameters=state.students[family],
+            replace_student=True,
+        )
+
+    def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        """The averaged student, on every device."""
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.NONE),
+            parameters=state.students[family],
+            replace_student=True,
+        )
+
+    def zero(self, *, round_number: int) -> FamilySums:
+        return FamilySums()
+
+    def contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], FamilySums]:
+        return lambda summary: FamilySums.of(summary.family, summary.statistics)
+
+    def learn(self, state: FleetState, consensus: FamilySums, *, round_number: int) -> FleetState:
+        return state.replace(students={**state.students, **consensus.result()})

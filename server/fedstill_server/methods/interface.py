@@ -1,0 +1,100 @@
+"""What a method is: which task a device gets, what of its answer is summed, what the server learns from it.
+
+A device does what its task describes, whatever the method: methods live on the server only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from fedstill_proto.messages import (
+    Parameters,
+    RoundTask,
+    SoftLabelSummary,
+    SoftTargets,
+    SummaryKind,
+    SummaryRequest,
+    TrainingPlan,
+)
+
+from fedstill_server.aggregation import Statistics
+from fedstill_server.config import FleetConfig
+from fedstill_server.public_set import Examples
+from fedstill_server.state import FleetState
+
+
+class Method(Protocol):
+    """One round is: task, contribution of each summary, zero + contributions, learn."""
+
+    def start(self, state: FleetState) -> FleetState:
+        """`state` with what the method remembers before the first round."""
+        ...
+
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        """What a device of `family` is asked; a newcomer has no student of its own yet."""
+        ...
+
+    def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        """Which student a device of `family` is to be measured with."""
+        ...
+
+    def zero(self, *, round_number: int) -> Statistics:
+        """The sum over no devices."""
+        ...
+
+    def contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Statistics]:
+        """How a summary of the round is turned into what it adds to the sum."""
+        ...
+
+    def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
+        """The state after learning from the sum over at least one device."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ServerSide:
+    """What every method knows, and what most do: devices keep their own students."""
+
+    config: FleetConfig
+    public: Examples
+
+    def start(self, state: FleetState) -> FleetState:
+        return state
+
+    def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        """The device's own student; a newcomer's is the one it would start from."""
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.NONE),
+            parameters=state.students[family] if newcomer else {},
+        )
+
+    def asking(
+        self,
+        *,
+        round_number: int,
+        family: str,
+        request: SummaryRequest,
+        parameters: Parameters,
+        replace_student: bool = False,
+        soft_targets: SoftTargets | None = None,
+    ) -> RoundTask:
+        return RoundTask(
+            run=self.config.run,
+            round=round_number,
+            family=family,
+            training=self.training,
+            request=request,
+            parameters=parameters,
+            replace_student=replace_student,
+            soft_targets=soft_targets,
+        )
+
+    @property
+    def training(self) -> TrainingPlan:
+        return self.config.training

@@ -1,0 +1,30 @@
+"""No exchange: each device trains its own student on its own labels. What federation must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+
+from fedstill_server.aggregation import Answered
+from fedstill_server.methods.interface import ServerSide
+from fedstill_server.state import FleetState
+
+
+class Local(ServerSide):
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.NONE),
+            parameters=state.students[family] if newcomer else {},
+        )
+
+    def zero(self, *, round_number: int) -> Answered:
+        return Answered()
+
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Answered]:
+        return lambda summary: Answered(1)
+
+    def learn(self, state: FleetState, consensus: Answered, *, round_number: int) -> FleetState:
+        return state

@@ -1,0 +1,125 @@
+"""Federated distillation over the public set (FedMD: Li and Wang 2019, arXiv 1910.03581; DS-FL: Itahara et
+al. 2020, arXiv 2008.06180; FedDF: Lin et al. 2020, arXiv 2006.07242).
+
+The server keeps one soft label for each public example, as centred logits z. In a round, all devices start
+from their family's student s, learn from their private labels and from softmax(z), and answer with their
+soft labels p_i of a batch of public rows. The consensus is the mean *shift* of the devices' logits away from
+the student that they were given, and the server takes a step along it:
+
+    z <- z + server_rate * mean_i (log p_i - log p_s)
+
+With server_rate 1 and a student that has learned z exactly this is FedMD's mean of logits. A rate above 1 is
+the server's learning rate of Reddi et al. 2020 (arXiv 2003.00295), taken in the space of soft labels: on
+skewed data only few devices know an example's class, the others do not move there, and a plain mean would
+drown the few. Teacher and students then learn z. `sharpen` below 1 is DS-FL's entropy reduction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.messages import (
+    PublicSoftLabels,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+    SummaryRequest,
+)
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, decode_soft_labels
+
+from fedstill_server.aggregation import Float64Array, RowSums
+from fedstill_server.methods.interface import ServerSide
+from fedstill_server.networks import soft_labels_of
+from fedstill_server.randomness import generator
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import build_family, build_teacher, student_learns, teacher_learns
+
+LOGITS = "public_logits"
+# Half of the smallest step of a uint8 soft label: what a probability that was coded as 0 may have been.
+_LEAST = 0.5 / 255
+
+
+class PublicLogits(ServerSide):
+    def start(self, state: FleetState) -> FleetState:
+        """The teacher's soft labels are the first consensus."""
+        teacher = build_teacher(self.config, state.teacher)
+        soft_labels = soft_labels_of(teacher, self.public.x, temperature=self.training.temperature)
+        return state.replace(arrays={LOGITS: centred_logits(soft_labels, least=1e-6).astype(np.float32)})
+
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        rows = self._rows(round_number, self.config.public_targets, "targets")
+        answers = self.answered_rows(round_number)
+        targets = PublicSoftLabels(rows, DenseSoftLabels(self._soft_labels(state)[rows]))
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.PUBLIC_SET, self.config.uplink, answers),
+            parameters=state.students[family],
+            replace_student=True,
+            soft_targets=targets,
+        )
+
+    def zero(self, *, round_number: int) -> RowSums:
+        return RowSums.zero(len(self.answered_rows(round_number)), self.config.classes)
+
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
+        """The shift of a device's logits away from the student it was given."""
+        x = self.public.x[self.answered_rows(round_number)]
+        start = {family: self._start_logits(state, family, x) for family in state.students}
+
+        def shift(summary: SoftLabelSummary) -> RowSums:
+            assert summary.statistics.soft_labels is not None  # the gate lets no other through
+            logits = centred_logits(summary.statistics.soft_labels.dense(), least=_LEAST)
+            return RowSums.of_rows(logits - start[summary.family])
+
+        return shift
+
+    def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
+        """Step along the mean shift; teacher and starting students learn the new soft labels."""
+        logits = state.arrays[LOGITS].astype(np.float64)
+        logits[self.answered_rows(round_number)] += self.config.server_rate * consensus.result()
+        state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
+        x, soft_labels = self.public.x, self._soft_labels(state)
+        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
+        students = {
+            family: student_learns(self.config, family, student, x, soft_labels, round_number=round_number)
+            for family, student in state.students.items()
+        }
+        return state.replace(teacher=teacher, students=students)
+
+    def answered_rows(self, round_number: int) -> IntArray:
+        """The public rows that the devices answer in a round, increasing."""
+        return self._rows(round_number, self.config.public_batch, "answers")
+
+    def _rows(self, round_number: int, count: int, purpose: str) -> IntArray:
+        """At most `count` rows (0: all): the parts of a seeded order one after another, then a new order."""
+        everything = len(self.public)
+        if count == 0 or count >= everything:
+            return np.arange(everything)
+        parts = -(-everything // count)
+        turn, part = divmod(round_number - 1, parts)
+        order = generator(self.config.seed, turn, f"public rows/{purpose}").permutation(everything)
+        return np.sort(np.array_split(order, parts)[part])
+
+    def _soft_labels(self, state: FleetState) -> FloatArray:
+        """softmax of the consensus [P, classes], sharpened."""
+        logits = state.arrays[LOGITS] / np.float32(self.config.sharpen or 1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        soft: FloatArray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return soft
+
+    def _start_logits(self, state: FleetState, family: str, x: FloatArray) -> Float64Array:
+        """What a device that learned nothing would answer, coded like an answer: its shift is exactly 0."""
+        student = build_family(self.config, family, state.students[family])
+        soft_labels = soft_labels_of(student, x, temperature=self.training.temperature)
+        coded = self.config.uplink.encode(soft_labels)
+        return centred_logits(decode_soft_labels(coded, field="start").dense(), least=_LEAST)
+
+
+def centred_logits(soft_labels: npt.NDArray[np.float32], *, least: float) -> Float64Array:
+    """log p, less its mean over the classes; probabilities below `least` count as that."""
+    logits = np.log(np.maximum(soft_labels.astype(np.float64), least))
+    centred: Float64Array = logits - logits.mean(axis=-1, keepdims=True)
+    return centred

@@ -1,0 +1,26 @@
+"""What happens before the first round: a teacher from the public set, and a starting student a family."""
+
+from __future__ import annotations
+
+from fedstill_server.config import FleetConfig
+from fedstill_server.methods import Method
+from fedstill_server.networks import parameters_of
+from fedstill_server.public_set import Examples
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import build_family, distil_student, train_teacher
+
+
+def prepare(config: FleetConfig, public: Examples, method: Method) -> FleetState:
+    """The state of round 0. Students start `distilled` from the teacher, or `random`.
+
+    A teacher that has learned nothing has nothing to distil: without public labels both starts are the same.
+    """
+    teacher = train_teacher(config, public)
+    taught = public.y is not None and config.use_public_labels
+    students = {}
+    for family in config.families:
+        if config.start == "distilled" and taught:
+            students[family] = distil_student(config, family, public, teacher)
+        else:
+            students[family] = parameters_of(build_family(config, family))
+    return method.start(FleetState(teacher=teacher, students=students))

@@ -1,0 +1,130 @@
+"""The teacher, a larger network on the server, and the students that start from it.
+
+The teacher is trained on the labelled public set. A student is distilled from the teacher's soft labels of
+the public set (Hinton et al. 2015, arXiv 1503.02531). Without public labels there is nothing to train a
+teacher on yet: it and the students start untrained and learn from the fleet's consensus.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import torch
+from fedstill_proto.messages import Parameters
+from fedstill_proto.soft_labels import FloatArray
+from torch import Tensor, nn
+
+from fedstill_server.config import FleetConfig, TeacherConfig
+from fedstill_server.families import build_student
+from fedstill_server.networks import FitPlan, fit, load_parameters, parameters_of, soft_labels_of
+from fedstill_server.public_set import Examples
+from fedstill_server.randomness import derived_seed
+
+
+class Teacher(nn.Module):
+    """A perceptron with ReLU layers over the flattened example."""
+
+    def __init__(self, input_shape: Sequence[int], classes: int, *, hidden: Sequence[int]) -> None:
+        super().__init__()
+        widths = [math.prod(input_shape), *hidden]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.output = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return self.output(x)  # type: ignore[no-any-return]
+
+
+def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> nn.Module:
+    """The teacher with `parameters`, or as it starts."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derived_seed(config.seed, 0, "teacher"))
+        teacher = Teacher(config.input_shape, config.classes, hidden=config.teacher.hidden)
+    return load_parameters(teacher, parameters) if parameters is not None else teacher
+
+
+def build_family(config: FleetConfig, family: str, parameters: Parameters | None = None) -> nn.Module:
+    """A student of `family` with `parameters`, or as it starts."""
+    seed = derived_seed(config.seed, 0, f"student/{family}")
+    student = build_student(family, config.input_shape, config.classes, seed=seed)
+    return load_parameters(student, parameters) if parameters is not None else student
+
+
+def train_teacher(config: FleetConfig, public: Examples) -> Parameters:
+    """The teacher after learning the public labels; untrained if there are none to use."""
+    teacher = build_teacher(config)
+    if public.y is not None and config.use_public_labels:
+        plan = _plan(config.teacher, epochs=config.teacher.epochs, input_noise=config.teacher.input_noise)
+        fit(teacher, public.x, None, plan=plan, seed=derived_seed(config.seed, 0, "teach"), labels=public.y)
+    return parameters_of(teacher)
+
+
+def distil_student(config: FleetConfig, family: str, public: Examples, teacher: Parameters) -> Parameters:
+    """A family's student after learning the teacher's soft labels of the public set."""
+    temperature = config.training.temperature
+    soft_labels = soft_labels_of(build_teacher(config, teacher), public.x, temperature=temperature)
+    student = build_family(config, family)
+    return _learn(config, student, public.x, soft_labels, epochs=config.teacher.student_epochs, place=family)
+
+
+def student_learns(
+    config: FleetConfig,
+    family: str,
+    student: Parameters,
+    x: FloatArray,
+    soft_labels: FloatArray,
+    *,
+    round_number: int,
+) -> Parameters:
+    """`student` after a round's learning of `soft_labels` (softened at the plan's temperature) for `x`."""
+    network = build_family(config, family, student)
+    epochs = config.teacher.round_epochs
+    return _learn(config, network, x, soft_labels, epochs=epochs, place=family, round_number=round_number)
+
+
+def teacher_learns(
+    config: FleetConfig, teacher: Parameters, x: FloatArray, soft_labels: FloatArray, *, round_number: int
+) -> Parameters:
+    """The teacher after a round's learning, the same way."""
+    network = build_teacher(config, teacher)
+    plan = _plan(config.teacher, epochs=config.teacher.round_epochs, temperature=config.training.temperature)
+    seed = derived_seed(config.seed, round_number, "learn/teacher")
+    return parameters_of(fit(network, x, soft_labels, plan=plan, seed=seed))
+
+
+def _learn(
+    config: FleetConfig,
+    student: nn.Module,
+    x: FloatArray,
+    soft_labels: FloatArray,
+    *,
+    epochs: int,
+    place: str,
+    round_number: int = 0,
+) -> Parameters:
+    rate, temperature = config.teacher.student_learning_rate, config.training.temperature
+    plan = _plan(config.teacher, epochs=epochs, learning_rate=rate, temperature=temperature)
+    seed = derived_seed(config.seed, round_number, f"learn/{place}")
+    return parameters_of(fit(student, x, soft_labels, plan=plan, seed=seed))
+
+
+def _plan(
+    config: TeacherConfig,
+    *,
+    epochs: int,
+    learning_rate: float | None = None,
+    temperature: float = 1.0,
+    input_noise: float = 0.0,
+) -> FitPlan:
+    return FitPlan(
+        epochs=epochs,
+        batch_size=config.batch_size,
+        learning_rate=config.learning_rate if learning_rate is None else learning_rate,
+        weight_decay=config.weight_decay,
+        temperature=temperature,
+        input_noise=input_noise,
+    )
