@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from hypothesis import settings
 
 os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
 os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+# Inside the checkout, not in the home directory of whoever runs the tests.
+os.environ.setdefault("FEDSTILL_CACHE", str(Path(__file__).resolve().parents[1] / ".cache" / "fedstill"))
 
 # Examples are the same in every run, and the clock fails none of them: a busy machine is no defect.
 # HYPOTHESIS_PROFILE=explore looks for new ones.
