@@ -209,8 +209,11 @@ def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.
     """Give devices [C] whose training diverged their old student back, and say which they are."""
     devices = len(next(iter(trained.values())))
     # A sum is finite only if all its terms are (or, near 3e38, the student is of no use anyway).
-    sums = np.stack([np.einsum("ij->i", array.reshape(devices, -1)) for array in trained.values()])
-    diverged: npt.NDArray[np.bool_] = ~np.isfinite(sums).all(axis=0)
+    sums = np.zeros(devices, np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for array in trained.values():
+            sums += np.einsum("ij->i", array.reshape(devices, -1))
+    diverged: npt.NDArray[np.bool_] = ~np.isfinite(sums)
     if diverged.any():
         for name, array in trained.items():
             array[diverged] = np.broadcast_to(student[name], array.shape)[diverged]
