@@ -10,6 +10,7 @@ from typing import Any
 
 from fedstill_sim.estimate import Estimate
 from fedstill_sim.result import (
+    DataResult,
     ResultError,
     RoundResult,
     RunResult,
@@ -81,7 +82,7 @@ class Comparison:
     methods: dict[str, MethodEstimate]
     advantages: tuple[Advantage, ...]
     verdicts: tuple[Verdict, ...]
-    data: dict[str, Any]
+    data: DataResult
     config: dict[str, Any]
     versions: dict[str, str]
     timing: ComparisonTiming
@@ -104,7 +105,7 @@ def compared(
         methods=methods,
         advantages=advantages,
         verdicts=tuple(line for advantage in advantages for line in _verdicts(advantage, methods)),
-        data=dataclasses.asdict(first.data),
+        data=first.data,
         config=config,
         versions=first.versions,
         timing=timing,

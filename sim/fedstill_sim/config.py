@@ -1,16 +1,247 @@
-"""What a run is asked to do: the fleet's part belongs to the server, the simulation's part is here.
+"""What a run is resolved to: the fleet's part belongs to the server, the simulation's part is here.
 
-Both are written to <run>/config.json before anything starts, and a resumed run reads nothing else.
+Both are written to <run>/config.json before anything starts, and a resumed run reads nothing else. What no option
+and no data set decides is decided in here, so that config.json is complete.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_server.config import CohortRule, ConfigError, FleetConfig
+from fedstill_server.config_json import from_json, to_json
 
-def command_line(config: dict[str, Any]) -> str:
-    return "fedstill-sim run ..."
+from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
+from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
+from fedstill_sim.request import RunRequest, command_line
+from fedstill_sim.result import read_json, write_json
+
+TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
+DEFAULT_FAMILIES = ("mlp-small",)
+DEFAULT_DEVICES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a data set gets unless the command line says otherwise."""
+
+    rounds: int = 20
+    epochs: int = 5
+    batch_size: int = 16
+    learning_rate: float = 0.05
+    optimizer: Optimizer = Optimizer.MOMENTUM
+    temperature: float = 4.0
+    soft_weight: float = 0.5
+    public_batch: int = 90
+    encoding: Encoding = Encoding.UINT8
+    sharpen: float = 0.0
+    label_prior: float = 1.0
+    start: str = "distilled"
+
+
+DIGITS = Defaults()
+FOLDER = Defaults()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """What runs the devices; never a matter of the result. processes: None is one a core."""
+
+    name: str = "cohort"
+    processes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulationConfig:
+    """The simulator's part of a run's configuration.
+
+    data: the folder of one's own data, else None. command: what asked for the run, without its folder.
+    """
+
+    command: str
+    dataset: str
+    data: str | None
+    devices: int
+    dirichlet: float | None
+    label_prior: float
+    baselines: tuple[str, ...]
+    tradeoff: tuple[float, ...]
+    engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A run's whole configuration."""
+
+    fleet: FleetConfig
+    simulation: SimulationConfig
+
+    def to_json(self) -> dict[str, Any]:
+        """As in config.json."""
+        return {"fleet": self.fleet.to_json(), "simulation": to_json(self.simulation)}
+
+
+def requested_data(request: RunRequest) -> FleetData:
+    """The data that a request names, read anew."""
+    return _load(
+        data=None if request.data is None else str(request.data),
+        devices=request.devices or DEFAULT_DEVICES,
+        dirichlet=request.dirichlet,
+        seed=request.seed,
+        families=request.families or DEFAULT_FAMILIES,
+    )
+
+
+def configured_data(config: RunConfig) -> FleetData:
+    """The data that a configuration names, read anew."""
+    return _load(
+        data=config.simulation.data,
+        devices=config.simulation.devices,
+        dirichlet=config.simulation.dirichlet,
+        seed=config.fleet.seed,
+        families=config.fleet.families,
+    )
+
+
+def _load(
+    *, data: str | None, devices: int, dirichlet: float | None, seed: int, families: Sequence[str]
+) -> FleetData:
+    if data is not None:
+        from fedstill_sim.data.folder import load_folder
+
+        return load_folder(Path(data), families=families)
+    from fedstill_sim.data.digits import load_digits
+
+    return load_digits(devices=devices, dirichlet=dirichlet, seed=seed, families=families)
+
+
+def resolve(request: RunRequest, data: FleetData) -> RunConfig:
+    """The request and its data set's defaults as a complete configuration."""
+    defaults = DIGITS if request.data is None else FOLDER
+    fleet = _named(_fleet(request, data, defaults))
+    own = request.data is not None
+    simulation = SimulationConfig(
+        command=command_line(request),
+        dataset=data.name,
+        data=str(request.data.absolute()) if request.data is not None else None,
+        devices=data.devices,
+        dirichlet=None if own else request.dirichlet,
+        label_prior=_chosen(request.label_prior, defaults.label_prior),
+        baselines=tuple(name for name in request.baselines if name != request.method),
+        tradeoff=TRADEOFF_WEIGHTS if _distils(fleet) else (),
+        engine=EngineConfig(name=request.engine, processes=request.processes),
+    )
+    return RunConfig(fleet=fleet, simulation=simulation)
+
+
+def baseline_config(config: RunConfig, method: str) -> RunConfig:
+    """The same fleet under another method, as a run in <run>/baselines/<method>."""
+    up = Path("..") / ".."
+    fleet = dataclasses.replace(
+        config.fleet,
+        method=method,
+        public_set=str(up / config.fleet.public_set),
+        test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
+    )
+    simulation = dataclasses.replace(config.simulation, baselines=(), tradeoff=())
+    return RunConfig(fleet=_named(fleet), simulation=simulation)
+
+
+def write_config(config: RunConfig, folder: Path) -> None:
+    """Write config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / CONFIG_FILE, config.to_json())
+
+
+def read_config(folder: Path) -> RunConfig:
+    """Read config.json; says which setting is wrong when one is."""
+    path = folder / CONFIG_FILE
+    document = read_json(path)
+    if not isinstance(document, dict) or not {"fleet", "simulation"} <= document.keys():
+        raise ConfigError(f"{path}: not a run's configuration; it needs `fleet` and `simulation`")
+    return RunConfig(
+        fleet=FleetConfig.from_json(document["fleet"], where=f"{path}: fleet"),
+        simulation=from_json(SimulationConfig, document["simulation"], where=f"{path}: simulation"),
+    )
 
 
 def described(config: dict[str, Any]) -> list[tuple[str, str]]:
-    return []
+    """Every setting of a configuration document, as (dotted name, value), for a report."""
+    rows = []
+    for name, value in _flat(config):
+        shown = "–" if value is None else ", ".join(map(str, value)) or "–" if isinstance(value, list) else str(value)
+        rows.append((name, shown))
+    return rows
+
+
+def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetConfig:
+    encoding = Encoding(_chosen(request.encoding, defaults.encoding.value))
+    codec = SoftLabelCodec(encoding, request.k or 0)
+    training = TrainingPlan(
+        epochs=_chosen(request.epochs, defaults.epochs),
+        batch_size=_chosen(request.batch_size, defaults.batch_size),
+        learning_rate=_chosen(request.learning_rate, defaults.learning_rate),
+        optimizer=Optimizer(_chosen(request.optimizer, defaults.optimizer.value)),
+        temperature=_chosen(request.temperature, defaults.temperature),
+        soft_weight=_chosen(request.soft_weight, defaults.soft_weight),
+        seed=request.seed,
+    )
+    labelled = data.public_y is not None
+    return FleetConfig(
+        run="0" * 8,
+        method=request.method,
+        rounds=_chosen(request.rounds, defaults.rounds),
+        seed=request.seed,
+        families=tuple(dict.fromkeys(data.families)),
+        classes=data.classes,
+        input_shape=data.input_shape,
+        public_set=f"{DATA_FOLDER}/{PUBLIC_SET_FILE}",
+        test_set=f"{DATA_FOLDER}/{GLOBAL_TEST_FILE}",
+        training=training,
+        use_public_labels=labelled and request.use_public_labels is not False,
+        start=_chosen(request.start, defaults.start if labelled else "random"),
+        cohort=_cohort(request),
+        public_batch=min(_chosen(request.public_batch, defaults.public_batch), len(data.public_x)),
+        uplink=codec,
+        downlink=codec,
+        sharpen=_chosen(request.sharpen, defaults.sharpen),
+        evaluate_every=_chosen(request.evaluate_every, 1),
+    )
+
+
+def _cohort(request: RunRequest) -> CohortRule:
+    rule = CohortRule(goal_count=request.goal_count, over_selection=request.over_selection)
+    return rule if request.deadline is None else dataclasses.replace(rule, deadline_s=request.deadline)
+
+
+def _distils(fleet: FleetConfig) -> bool:
+    """Whether devices learn from soft labels at all."""
+    return fleet.method not in ("local", "fedavg") and fleet.training.soft_weight > 0
+
+
+def _named(fleet: FleetConfig) -> FleetConfig:
+    """Named by what it is to do: the same configuration is the same run, wherever its folder lies."""
+    document = json.dumps(dataclasses.replace(fleet, run="0" * 8).to_json(), sort_keys=True)
+    return dataclasses.replace(fleet, run=hashlib.sha256(document.encode()).hexdigest()[:8])
+
+
+def _chosen(value: Any, default: Any) -> Any:
+    return default if value is None else value
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, value in document.items():
+        if isinstance(value, dict):
+            rows += _flat(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, value))
+    return rows

@@ -42,7 +42,7 @@ class EngineName(StrEnum):
 
 
 Dataset = Annotated[
-    str | None, typer.Argument(metavar="[digits]", help="A built-in data set; leave it out with --data.")
+    str | None, typer.Argument(metavar="DATASET", help="digits, which needs no download; leave it out with --data.")
 ]
 Data = Annotated[
     Path | None,
@@ -53,7 +53,7 @@ Data = Annotated[
     ),
 ]
 Devices = Annotated[
-    int | None, typer.Option(min=1, help="Virtual devices [digits: 10, one writer each].", rich_help_panel=FLEET)
+    int | None, typer.Option(min=1, help="Virtual devices; 10 unless you say, one writer each.", rich_help_panel=FLEET)
 ]
 Dirichlet = Annotated[
     float | None,
@@ -67,7 +67,7 @@ Families = Annotated[
     str | None,
     typer.Option(help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn.", rich_help_panel=FLEET),
 ]
-Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds [20].", rich_help_panel=ROUND)]
+Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds; 20 unless you say.", rich_help_panel=ROUND)]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.", rich_help_panel=ROUND)]
 Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the private data in a round.", rich_help_panel=LOCAL)]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Private examples in a step.", rich_help_panel=LOCAL)]
@@ -140,7 +140,7 @@ EngineOption = Annotated[
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(min=0, help="Worker processes, one thread each [one a core]. Never changes a result.", rich_help_panel=MACHINE),
+    typer.Option(min=0, help="Worker processes of one thread each; one a core unless you say. Never changes a result.", rich_help_panel=MACHINE),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)]
 Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from an earlier run.", rich_help_panel=OUTPUT)]

@@ -46,3 +46,8 @@ def readable_ratio(ratio: float | None) -> str:
     if ratio is None or ratio <= 0:
         return NONE
     return f"1/{1 / ratio:.3g}" if ratio < 1 else f"{ratio:.3g}x"
+
+
+def counted(count: int, thing: str) -> str:
+    """1 round, 10,000 devices."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -12,16 +12,18 @@ from typing import Any
 import jinja2
 
 import fedstill_sim
-from fedstill_sim.config import command_line, described
+from fedstill_sim.config import described
 from fedstill_sim.readable import (
     NONE,
+    counted,
     readable_bytes,
     readable_percent,
     readable_ratio,
     readable_seconds,
 )
 from fedstill_sim.report_charts import run_charts
-from fedstill_sim.result import BaselineResult, Quarantined, RunResult
+from fedstill_sim.result import Quarantined, RunResult
+from fedstill_sim.table import method_rows
 from fedstill_sim.verdict import verdicts
 
 REPORT_FILE = "report.html"
@@ -38,27 +40,15 @@ class Tile:
     note: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One figure of a table of methods."""
-
-    text: str
-    best: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class MethodRow:
-    """A method's row in the table against the baselines."""
-
-    method: str
-    own: bool
-    cells: Sequence[Cell]
-
-
 def write_report(result: RunResult, path: Path) -> None:
     """Write the report of a run."""
+    write_page(render_report(result), path)
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page whole: a reader sees the old one or the new one, never a part."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(render_report(result), encoding="utf-8")
+    partial.write_text(page, encoding="utf-8")
     partial.replace(path)
 
 
@@ -75,7 +65,7 @@ def render_report(result: RunResult) -> str:
         charts=run_charts(result),
         wide=_WIDE_CHARTS,
         quarantined=[
-            {"round": round_, "device": one.device, "reason": one.reason}
+            {"round": round_, "device": one.device, "reason": one.reason, "text": one.text}
             for round_, one in itertools.islice(quarantined, MOST_QUARANTINED_ROWS)
         ],
         more_quarantined=max(0, result.final.quarantined - MOST_QUARANTINED_ROWS),
@@ -83,7 +73,7 @@ def render_report(result: RunResult) -> str:
         asked=sum(one.asked for one in result.rounds),
         configuration=described(result.config),
         engine=_engine_rows(result),
-        command=command_line(result.config),
+        command=result.config["simulation"]["command"],
     )
 
 
@@ -97,67 +87,34 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": readable_bytes, "percent": readable_percent}
+    environment.filters |= {"bytes": readable_bytes, "percent": readable_percent, "counted": counted, "ratio": readable_ratio}
     style = (templates / "style.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(style=style, version=fedstill_sim.__version__, **values)
-
-
-def method_rows(runs: Sequence[RunResult | BaselineResult]) -> list[MethodRow]:
-    """The run and its baselines, one row each, the best accuracy of each column marked; the first run is the own one."""
-    columns = [
-        _column(runs, lambda run: run.final.personal_accuracy, readable_percent, mark=True),
-        _column(runs, lambda run: run.final.global_accuracy, readable_percent, mark=True),
-        _column(runs, lambda run: run.final.worst_device_accuracy, readable_percent, mark=True),
-        _column(runs, lambda run: run.final.uplink_bytes_per_device_round, readable_bytes),
-        _column(runs, lambda run: run.final.downlink_bytes_per_device_round, readable_bytes),
-        _column(runs, lambda run: run.engine.device_rounds_per_second, lambda rate: f"{rate:,.0f}"),
-        _column(runs, lambda run: sum(run.timing.round_seconds), readable_seconds),
-    ]
-    return [
-        MethodRow(method=run.method, own=index == 0, cells=[column[index] for column in columns])
-        for index, run in enumerate(runs)
-    ]
-
-
-def _column(
-    runs: Sequence[RunResult | BaselineResult],
-    figure: Callable[[RunResult | BaselineResult], float | None],
-    readable: Callable[[float], str],
-    *,
-    mark: bool = False,
-) -> list[Cell]:
-    figures = [figure(run) for run in runs]
-    best = max((value for value in figures if value is not None), default=None) if mark and len(runs) > 1 else None
-    return [Cell(text=NONE if value is None else readable(value), best=best is not None and value == best) for value in figures]
 
 
 def _tiles(result: RunResult) -> list[Tile]:
     final = result.final
     fedavg = result.baselines.get("fedavg")
-    saved = ""
+    saved = "a device-round"
     if fedavg is not None and fedavg.final.uplink_bytes_per_device_round > 0:
         ratio = final.uplink_bytes_per_device_round / fedavg.final.uplink_bytes_per_device_round
-        saved = f"{readable_ratio(ratio)} of fedavg's"
+        saved += f", {readable_ratio(ratio)} of fedavg's"
     return [
         Tile(name="Personal accuracy", value=readable_percent(final.personal_accuracy), note="mean over devices"),
         Tile(name="Global accuracy", value=readable_percent(final.global_accuracy), note=_retention(final.retention)),
         Tile(name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"),
-        Tile(
-            name="Uplink a device-round", value=readable_bytes(final.uplink_bytes_per_device_round), note=saved or "as sent"
-        ),
-        Tile(
-            name="Downlink a device-round", value=readable_bytes(final.downlink_bytes_per_device_round), note="as sent"
-        ),
+        Tile(name="Uplink", value=readable_bytes(final.uplink_bytes_per_device_round), note=saved),
+        Tile(name="Downlink", value=readable_bytes(final.downlink_bytes_per_device_round), note="a device-round"),
         Tile(
             name="Took",
             value=readable_seconds(result.timing.total_seconds),
-            note=f"{result.engine.device_rounds_per_second:,.0f} device-rounds a second",
+            note=f"{result.engine.device_rounds_per_second:,.0f} device-rounds/s",
         ),
     ]
 
 
 def _retention(retention: float | None) -> str:
-    return "mean over devices" if retention is None else f"{100 * retention:.0f} % of the teacher's"
+    return "mean over devices" if retention is None else f"{100 * retention:.0f} % of teacher's"
 
 
 def _quarantined(result: RunResult) -> Iterator[tuple[int, Quarantined]]:

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from fedstill_sim.charts import (
     INK,
     MARKERS,
+    NARROW,
     SERIES,
     Chart,
     Line,
@@ -77,7 +78,7 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
                 teacher = _by_round(run, "teacher_accuracy", label="teacher", series=len(runs), dashed=True)
                 draw_line(axes, teacher)
             axes.set_title(title)
-            rounds_axis(axes)
+            rounds_axis(axes, rounds=len(run.rounds))
         percent_axis(canvas.axes[0])
         _legend_in_order(canvas.axes[1], runs)
         final = run.final
@@ -94,17 +95,17 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
 
 def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
     """One dot a device and method, large marks for the means: up and right is better."""
-    with drawing(width=6.2, height=4.6) as canvas:
+    with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
         for run in reversed(runs):
             dots = _device_dots(run)
             colour, marker = SERIES[run.series % len(SERIES)], MARKERS[run.series % len(MARKERS)]
-            axes.scatter(dots[:, 0], dots[:, 1], s=22, color=colour, alpha=0.4, marker=marker, linewidths=0)
+            axes.scatter(dots[:, 0], dots[:, 1], s=20, color=colour, alpha=0.4, marker=marker, linewidths=0)
             if run.final.global_accuracy is not None and run.final.personal_accuracy is not None:
                 axes.scatter(
                     [run.final.global_accuracy],
                     [run.final.personal_accuracy],
-                    s=130,
+                    s=110,
                     color=colour,
                     marker=marker,
                     edgecolors=INK,
@@ -135,7 +136,7 @@ def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
 
 def device_spread(runs: Sequence[MethodRun]) -> Chart:
     """Personal accuracy of the devices in rising order: the left end is the worst device."""
-    with drawing(width=6.2, height=4.6) as canvas:
+    with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
         for run in reversed(runs):
             personal = _personal(run)
@@ -191,7 +192,7 @@ def tradeoff_curve(result: RunResult) -> Chart:
     weights = [point.soft_weight or 0.0 for point in points]
     names = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
     labels = ("personal", "global", "worst device")
-    with drawing(width=6.2, height=3.9) as canvas:
+    with drawing(width=NARROW, height=3.6) as canvas:
         axes = canvas.axes[0]
         for series, (name, label) in enumerate(zip(names, labels, strict=True)):
             draw_line(axes, Line(label=label, x=weights, y=[getattr(one, name) for one in points], series=series + 2))
@@ -220,7 +221,7 @@ def data_split(result: RunResult) -> Chart:
         shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
         counts = shares[np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))]
         counts = _averaged_rows(counts, most=400)
-    with drawing(width=6.2, height=min(6.5, 1.3 + 0.2 * len(counts)) if few else 4.6) as canvas:
+    with drawing(width=NARROW, height=min(7.5, 0.9 + 0.24 * len(counts)) if few else 3.9) as canvas:
         axes = canvas.axes[0]
         draw_heat_map(axes, counts)
         axes.set_xlabel("class")
@@ -249,7 +250,7 @@ def data_split(result: RunResult) -> Chart:
 def _write_counts(axes: Axes, counts: npt.NDArray[np.float64]) -> None:
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=7.5, color=INK)
+            axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=8, color=INK)
 
 
 def _averaged_rows(rows: npt.NDArray[np.float64], *, most: int) -> npt.NDArray[np.float64]:

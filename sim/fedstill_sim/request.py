@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
@@ -12,6 +13,10 @@ DATASETS = ("digits",)
 METHODS = ("class-logits", "public-logits", "local", "fedavg")
 FAMILIES = ("mlp-small", "mlp-wide", "cnn")
 DEFAULT_BASELINES = ("local", "fedavg")
+
+
+# The option of each field of a RunRequest, where it is not the field's own name.
+_OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
 
 
 class RequestError(FedstillError):
@@ -87,3 +92,23 @@ def names(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     return () if text.strip() == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def command_line(request: RunRequest) -> str:
+    """The `fedstill-sim run` command of a request, without --out and without what never changes a result."""
+    return shlex.join(["fedstill-sim", "run", *option_words(request), "--out", "DIR"])
+
+
+def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
+    """The words of a command line that ask for this request."""
+    words = [] if request.dataset is None else [request.dataset]
+    for field in fields(request):
+        value = getattr(request, field.name)
+        if field.name in ("dataset", "processes", *skip) or (value == field.default and field.name != "seed"):
+            continue
+        option = _OPTIONS.get(field.name, "--" + field.name.replace("_", "-"))
+        if field.name == "use_public_labels":
+            words.append("--use-public-labels" if value else "--no-public-labels")
+        else:
+            words += [option, ",".join(value) or "none" if isinstance(value, tuple) else str(value)]
+    return words

@@ -31,10 +31,11 @@ class ResultError(FedstillError):
 
 @dataclass(frozen=True, kw_only=True)
 class Quarantined:
-    """A summary that the server refused, and why; the round went on without it."""
+    """An answer that the server left out, and why; the round went on without it."""
 
     device: str
     reason: str
+    text: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,9 @@ class RoundResult:
     asked: int
     replied: int
     accepted: int
+    late: int
     quarantined: tuple[Quarantined, ...]
+    evaluation_failures: tuple[Quarantined, ...]
     personal_accuracy: float | None
     personal_p10: float | None
     personal_median: float | None
@@ -55,6 +58,7 @@ class RoundResult:
     teacher_accuracy: float | None
     uplink_bytes: int
     downlink_bytes: int
+    evaluation_bytes: int
     uplink_bytes_per_device_round: float
     downlink_bytes_per_device_round: float
     consensus_digest: str
@@ -155,12 +159,13 @@ class EngineResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds on the clock: what was spent in all, in each phase and in each round."""
+    """Seconds on the clock: what was spent in all, in each phase, in each round and in each part of the rounds."""
 
     finished: str
     total_seconds: float
     phase_seconds: dict[str, float]
     round_seconds: tuple[float, ...]
+    round_part_seconds: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)

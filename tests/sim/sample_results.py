@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
-
 from fedstill_sim.result import (
     BaselineResult,
     DataResult,
@@ -71,7 +71,7 @@ def sample_result(*, devices: int = 10, rounds: int = 20, baselines: tuple[str, 
         ),
         engine=own.engine,
         timing=own.timing,
-        config={"fleet": {"method": "public-logits"}, "simulation": {"data": "digits", "dirichlet": None}},
+        config={"fleet": {"method": "public-logits"}, "simulation": {"command": "fedstill-sim run digits --out DIR", "dirichlet": None}},
         versions={"fedstill": "0.1.0", "python": "3.11.7"},
     )
 
@@ -85,7 +85,7 @@ def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> Bas
     for round_ in range(1, rounds + 1):
         rise = 1 - 0.25 * np.exp(-round_ / 4)
         personal, everyone = top[0] * rise, top[1] * rise
-        quarantined = (Quarantined(device="writer-06", reason="soft_labels: row 3 sums to 1.7"),) if round_ == 4 else ()
+        quarantined = (Quarantined(device="writer-06", reason="bad-values", text="soft_labels: row 3 sums to 1.7"),) if round_ == 4 else ()
         each.append(_round(round_, devices, float(personal), float(everyone), uplink, quarantined))
     last = each[-1]
     personal = np.clip(generator.normal(top[0], 0.03, devices), 0, 1)
@@ -118,6 +118,7 @@ def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> Bas
             total_seconds=12.3,
             phase_seconds={"rounds": 9.0, "export": 3.3},
             round_seconds=(0.45,) * rounds,
+            round_part_seconds={"train": 6.0, "evaluate": 3.0},
         ),
     )
 
@@ -130,7 +131,9 @@ def _round(
         asked=devices,
         replied=devices,
         accepted=devices - len(quarantined),
+        late=0,
         quarantined=quarantined,
+        evaluation_failures=(),
         personal_accuracy=personal,
         personal_p10=personal - 0.05,
         personal_median=personal,
@@ -140,6 +143,7 @@ def _round(
         teacher_accuracy=0.93,
         uplink_bytes=uplink * devices,
         downlink_bytes=uplink * devices,
+        evaluation_bytes=0,
         uplink_bytes_per_device_round=float(uplink),
         downlink_bytes_per_device_round=float(uplink),
         consensus_digest="0" * 64,
@@ -170,6 +174,4 @@ def _student(family: str, devices: int) -> StudentResult:
 
 def as_document(result: Any) -> Any:
     """As json.load would return it."""
-    import json
-
     return json.loads(json.dumps(dataclasses.asdict(result)))

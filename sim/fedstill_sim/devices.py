@@ -1,0 +1,146 @@
+"""A run's rounds on virtual devices, by either engine, and the students that the devices end with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.messages import Parameters
+from fedstill_server.checkpoint import RunStore
+from fedstill_server.events import Event, RoundFinished, subscribe
+from fedstill_server.round_record import RoundRecord
+
+from fedstill_sim.config import RunConfig
+from fedstill_sim.engine.cohort import CohortEngine
+from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.engine.pool import usable_cores
+from fedstill_sim.grid import InProcessGrid
+from fedstill_sim.outcome import device_rounds_per_second, round_result
+from fedstill_sim.progress import RunProgress
+from fedstill_sim.result import EngineResult, read_json, write_json
+
+ENGINE_FILE = "engine.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRun:
+    """A run folder whose rounds are done."""
+
+    folder: Path
+    config: RunConfig
+    stack_sizes: dict[str, int]
+    records: Sequence[RoundRecord]
+    engine: EngineResult
+
+
+def run_rounds(
+    folder: Path, config: RunConfig, progress: RunProgress, *, label: str, stack_sizes: dict[str, int]
+) -> DeviceRun:
+    """Run what is left of a folder's rounds."""
+    total = config.fleet.rounds
+    done = len(_records(folder))
+    if done < total:
+        progress.rounds(label, total=total, done=done)
+        with subscribe(_following(progress, label)):
+            memory_mb = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
+        write_json(folder / ENGINE_FILE, {"peak_memory_mb": memory_mb})
+    records = _records(folder)
+    return DeviceRun(
+        folder=folder,
+        config=config,
+        stack_sizes=stack_sizes,
+        records=records,
+        engine=_engine_result(folder, config, stack_sizes, records),
+    )
+
+
+def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
+    """The devices that have taken part, and so have a student of their own."""
+    store = RunStore(run.folder)
+    try:
+        last = store.latest()
+    finally:
+        store.close()
+    installed = last.installed if last else frozenset()
+    return [device for device, name in enumerate(names) if name in installed]
+
+
+def students_of(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+    """The students [n, *shape] of devices of one family as the run left them."""
+    return _READERS[run.config.simulation.engine.name](run, devices)
+
+
+def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> float:
+    """Our own engine behind an in-process Grid, under the server's unmodified ServerApp."""
+    from fedstill_server.app import FOLDER_KEY, app
+
+    simulation = config.simulation
+    with CohortEngine(
+        folder,
+        stack_sizes=stack_sizes,
+        processes=simulation.engine.processes,
+        label_prior=simulation.label_prior,
+    ) as engine:
+        grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
+        app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
+        return sum(engine.peak_memory_mb)
+
+
+def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> float:
+    """Flower's own simulation, with the ClientApp that a device runs."""
+    from fedstill_sim.flower_engine import run_flower_simulation
+
+    run_flower_simulation(folder, processes=config.simulation.engine.processes)
+    return peak_memory_mb()
+
+
+def _cohort_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+    with CohortEngine(run.folder, stack_sizes=run.stack_sizes, processes=0) as engine:
+        return engine.students(devices, after_round=run.config.fleet.rounds)
+
+
+def _flower_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+    raise NotImplementedError
+
+
+_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], float]] = {
+    "cohort": _run_cohort,
+    "flower": _run_flower,
+}
+_READERS: dict[str, Callable[[DeviceRun, Sequence[int]], Parameters]] = {
+    "cohort": _cohort_students,
+    "flower": _flower_students,
+}
+
+
+def _following(progress: RunProgress, label: str) -> Callable[[Event], None]:
+    def follow(event: Event) -> None:
+        if isinstance(event, RoundFinished):
+            progress.round_done(label, round_result(event.record))
+
+    return follow
+
+
+def _records(folder: Path) -> list[RoundRecord]:
+    store = RunStore(folder)
+    try:
+        store.latest()  # forgets rounds whose state is not intact, which are then run again
+        return store.records()
+    finally:
+        store.close()
+
+
+def _engine_result(
+    folder: Path, config: RunConfig, stack_sizes: dict[str, int], records: Sequence[RoundRecord]
+) -> EngineResult:
+    engine = config.simulation.engine
+    path = folder / ENGINE_FILE
+    return EngineResult(
+        name=engine.name,
+        processes=usable_cores() if engine.processes is None else engine.processes,
+        stack_sizes=stack_sizes,
+        device_rounds_per_second=device_rounds_per_second(records),
+        # A run that was killed after its last round's commit has no figure.
+        peak_memory_mb=read_json(path)["peak_memory_mb"] if path.exists() else 0.0,
+    )

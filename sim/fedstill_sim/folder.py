@@ -1,0 +1,48 @@
+"""The folder of a run: what lies where, and who may write there."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from fedstill_proto.errors import FedstillError
+
+CONFIG_FILE = "config.json"
+DATA_FOLDER = "data"
+BASELINES_FOLDER = "baselines"
+STUDENTS_FOLDER = "students"
+
+
+class FolderError(FedstillError):
+    """A folder holds something else than the command needs."""
+
+
+def claim_folder(folder: Path, *, force: bool) -> None:
+    """Make sure that a new run may write here: an empty folder, or with force one that holds an earlier run."""
+    if folder.exists() and not folder.is_dir():
+        raise FolderError(f"--out {folder} is a file; name a folder")
+    entries = list(folder.iterdir()) if folder.exists() else []
+    if not entries:
+        folder.mkdir(parents=True, exist_ok=True)
+        return
+    if not (folder / CONFIG_FILE).is_file():
+        raise FolderError(f"--out {folder} holds other files ({entries[0].name}, ...); name a new or empty folder")
+    if not force:
+        raise FolderError(
+            f"--out {folder} holds a run already; go on with it (fedstill-sim resume {folder}), name another folder, "
+            "or replace it with --force"
+        )
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def require_run(folder: Path) -> None:
+    """Refuse a folder that no run has started in."""
+    if not (folder / CONFIG_FILE).is_file():
+        raise FolderError(
+            f"{folder} holds no run (no {CONFIG_FILE}); start one with: fedstill-sim run digits --method public-logits "
+            f"--out {folder}"
+        )

@@ -1,0 +1,44 @@
+"""Going on with what was stopped, and writing reports anew."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_sim import compare_report, report
+from fedstill_sim.compare import is_comparison
+from fedstill_sim.comparison import COMPARISON_FILE, read_comparison
+from fedstill_sim.folder import FolderError, require_run
+from fedstill_sim.progress import RunProgress
+from fedstill_sim.result import RESULT_FILE, RunResult, read_result
+from fedstill_sim.run import continue_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed:
+    """The result, and whether it was there before."""
+
+    result: RunResult
+    was_finished: bool
+
+
+def resume_run(folder: Path, progress: RunProgress, *, report: bool) -> Resumed:
+    """Finish a run; a finished one gets its report anew and is not touched otherwise."""
+    require_run(folder)
+    was_finished = (folder / RESULT_FILE).exists()
+    return Resumed(result=continue_run(folder, progress, report=report), was_finished=was_finished)
+
+
+def write_report_of(folder: Path) -> Path:
+    """The report of a finished run or comparison, from its result file alone."""
+    require_run(folder)
+    comparison = is_comparison(folder)
+    source = folder / (COMPARISON_FILE if comparison else RESULT_FILE)
+    if not source.exists():
+        raise FolderError(f"{folder} has no {source.name} yet; finish it first: fedstill-sim resume {folder}")
+    path = folder / (compare_report.REPORT_FILE if comparison else report.REPORT_FILE)
+    if comparison:
+        compare_report.write_comparison_report(read_comparison(source), path)
+    else:
+        report.write_report(read_result(source), path)
+    return path
