@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import sklearn.datasets
 from fedstill_sim.data.digits import digits_examples, load_digits
 from fedstill_sim.data.fleet import DataError
 
@@ -49,10 +50,12 @@ def test_the_seed_decides_the_split() -> None:
     assert not np.array_equal(first.train.offsets, other.train.offsets)
 
 
-def test_labels_are_scikit_learns() -> None:
+def test_examples_are_those_that_scikit_learn_gives() -> None:
+    images, labels = sklearn.datasets.load_digits(return_X_y=True)
     x, y = digits_examples()
-    assert y[:10].tolist() == list(range(10))
-    assert x.shape == (1797, 8, 8)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x.reshape(-1, 64) * 16, images)
+    np.testing.assert_array_equal(y, labels)
 
 
 def test_no_devices_is_refused() -> None:

@@ -1,0 +1,1 @@
+"""One FedAvg workload, run by different engines, for benchmarks/simulation.py."""

@@ -1,0 +1,50 @@
+"""Times the rounds of an engine in its own process, at the word of the benchmark."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from fedstill_proto.messages import Parameters
+from fedstill_sim.data.fleet import FloatArray
+
+from averaging.workload import flat
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """weights: of the global student after the workload's rounds. memory_mb: peak of each process."""
+
+    weights: FloatArray
+    memory_mb: list[float]
+
+
+class Clock:
+    """An engine calls `start` before each round and `stop` after it."""
+
+    def __init__(self, connection: Connection, *, rounds: int) -> None:
+        self._connection = connection
+        self._rounds = rounds
+        self._done = 0
+        self._began = 0.0
+        self.weights: FloatArray | None = None
+        self.before_end: Callable[[], None] = lambda: None
+
+    def start(self) -> bool:
+        """Wait for the benchmark's word; False when it wants no more rounds."""
+        self._connection.send("ready")
+        if not self._connection.recv():
+            self.before_end()
+            return False
+        self._began = time.perf_counter()
+        return True
+
+    def stop(self, student: Parameters) -> None:
+        """The round is done, and this is the new global student."""
+        seconds = time.perf_counter() - self._began
+        self._done += 1
+        if self._done == self._rounds:
+            self.weights = flat(student).copy()
+        self._connection.send(seconds)

@@ -1,0 +1,121 @@
+"""Flower's own simulation: FedAvg as it ships, an ordinary torch ClientApp, Ray with two CPUs."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+import fedstill_proto.records  # noqa: F401  (before flwr)
+import torch
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import FedAvg
+from flwr.simulation import run_simulation
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from averaging.clock import Clock
+from averaging.workload import BATCH_SIZE, LEARNING_RATE, Workload
+
+CPUS = 2
+
+
+def run(work: Workload, clock: Clock) -> None:
+    """The workload's rounds and the warm-up, no more."""
+    logging.getLogger("flwr").setLevel(logging.ERROR)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        ray: Any = {"num_cpus": CPUS, "_temp_dir": folder, "log_to_driver": False, "logging_level": "error"}
+        run_simulation(
+            server_app=_server_app(work, clock),
+            client_app=_client_app(work),
+            num_supernodes=work.users,
+            backend_config={"init_args": ray, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+        )
+
+
+def _server_app(work: Workload, clock: Clock) -> ServerApp:
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        strategy = TimedFedAvg(clock, fraction_evaluate=0.0, min_available_nodes=work.users)
+        start = ArrayRecord({name: torch.from_numpy(array) for name, array in work.student().items()})
+        strategy.start(grid=grid, initial_arrays=start, num_rounds=work.rounds + 1, timeout=3600)
+        clock.start()
+
+    return app
+
+
+class TimedFedAvg(FedAvg):
+    """FedAvg between two looks at the clock."""
+
+    def __init__(self, clock: Clock, **options: Any) -> None:
+        super().__init__(**options)
+        self._clock = clock
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """The messages of a round, from when the clock starts."""
+        self._clock.start()
+        return super().configure_train(server_round, arrays, config, grid)
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """The mean; the round ends with it."""
+        arrays, metrics = super().aggregate_train(server_round, replies)
+        if arrays is None:
+            raise RuntimeError("Flower: no client answered; see Ray's logs")
+        self._clock.stop({name: value.numpy() for name, value in arrays.to_torch_state_dict().items()})
+        return arrays, metrics
+
+
+def _client_app(work: Workload) -> ClientApp:
+    app = ClientApp()
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        torch.set_num_threads(1)
+        x, y = _examples(work, int(context.node_config["partition-id"]))
+        model = _model(work)
+        arrays = message.content["arrays"]
+        assert isinstance(arrays, ArrayRecord)
+        model.load_state_dict(arrays.to_torch_state_dict())
+        optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+        for batch, labels in zip(torch.split(x, BATCH_SIZE), torch.split(y, BATCH_SIZE), strict=True):
+            optimizer.zero_grad()
+            F.cross_entropy(model(batch), labels).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+        content = RecordDict(
+            {
+                "arrays": ArrayRecord(model.state_dict()),
+                "metrics": MetricRecord({"num-examples": len(x)}),
+            }
+        )
+        return Message(content=content, reply_to=message)
+
+    return app
+
+
+@functools.cache
+def _data(work: Workload) -> Any:
+    return work.data()
+
+
+def _examples(work: Workload, user: int) -> tuple[Tensor, Tensor]:
+    data = _data(work)
+    rows = data.train[user]
+    return torch.from_numpy(data.x[rows]), torch.from_numpy(data.y[rows])
+
+
+def _model(work: Workload) -> nn.Module:
+    from fedstill_server.families import build_student
+
+    return build_student(work.family, (8, 8), 10)
