@@ -64,6 +64,8 @@ def _value(kind: Any, document: Any, where: str) -> Any:
         if not isinstance(document, dict):
             raise ConfigError(f"{where}: {_shown(document)} is not an object")
         return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in document.items()}
+    if kind is Any:
+        return document
     if dataclasses.is_dataclass(kind):
         return from_json(cast(type, kind), document, where=where)
     if isinstance(kind, type) and issubclass(kind, enum.Enum):

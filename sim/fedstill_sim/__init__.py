@@ -1,4 +1,4 @@
-"""fedstill's simulator: a virtual fleet on one machine, by the code that devices and the server really run."""
+"""The simulator: a fleet of virtual devices on one machine, by the code that devices and the server run."""
 
 from importlib.metadata import version
 

@@ -1,6 +1,6 @@
 """Charts as inline SVG that follows the page's colours, light, dark or on paper.
 
-Matplotlib knows no CSS variables, so charts are drawn in placeholder colours which become `var(--...)` afterwards.
+Matplotlib knows no CSS variables: charts are drawn in placeholder colours, which then become `var(--...)`.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -29,7 +30,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {
 _HEAT = (0.18, 0.45, 0.85)  # of a heat map's cells: a hue that reads on white and on black
 MARKERS = ("o", "s", "^", "D", "v", "P")
 
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
@@ -80,8 +81,14 @@ class Line:
     dashed: bool = False
 
 
+# Inches. The page scales a chart to its column; these widths give both columns letters of the same size.
+WIDE, NARROW = 10.6, 5.0
+
+
 @contextmanager
-def drawing(*, panels: int = 1, width: float = 9.6, height: float = 3.3, share_y: bool = False) -> Iterator[Drawing]:
+def drawing(
+    *, panels: int = 1, width: float = WIDE, height: float = 3.3, share_y: bool = False
+) -> Iterator[Drawing]:
     """A figure with panels side by side, in the report's style."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
@@ -97,25 +104,17 @@ class Drawing:
     figure: Figure
     axes: list[Axes]
 
-    def legend(self) -> None:
-        """One legend for all panels, above them."""
-        entries = {}
-        for axes in self.axes:
-            for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-                entries.setdefault(label, handle)
-        self.figure.legend(
-            entries.values(), entries.keys(), loc="outside upper left", ncols=min(len(entries), 6), handlelength=1.6
-        )
-
     def chart(self, *, title: str, caption: str, alt: str) -> Chart:
         """The finished chart."""
         return Chart(title=title, caption=caption, alt=alt, svg=self._svg(title=title, alt=alt))
 
     def _svg(self, *, title: str, alt: str) -> str:
         buffer = io.StringIO()
-        # The salt names the SVG's inner parts: one for each chart, so that charts on one page do not mix them up.
+        # The salt names the SVG's inner parts: one a chart, so that charts on one page do not share them.
         with mpl.rc_context({"svg.hashsalt": f"{title}/{alt}"}):
-            self.figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+            self.figure.savefig(
+                buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
+            )
         return _page_colours(buffer.getvalue())
 
 
@@ -135,7 +134,7 @@ def percent_axis(axes: Axes, *, which: str = "y", low: float | None = None) -> N
     """Accuracies of 0 to 1 as percent."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
-    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
+    axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
     bottom, top = axes.get_ylim() if which == "y" else axes.get_xlim()
     limits = (max(low if low is not None else bottom, -0.02), min(top, 1.01))
     axes.set_ylim(limits) if which == "y" else axes.set_xlim(limits)
@@ -152,9 +151,11 @@ def bytes_axis(axes: Axes, *, which: str = "x") -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def rounds_axis(axes: Axes) -> None:
+def rounds_axis(axes: Axes, *, rounds: int) -> None:
     """Whole rounds."""
     axes.set_xlabel("round")
+    if rounds == 1:
+        axes.set_xlim(0, 2)
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
 
 
@@ -171,7 +172,7 @@ def draw_line(axes: Axes, line: Line, *, marker: bool | None = None) -> None:
         label=line.label,
         linestyle=(0, (5, 3)) if line.dashed else "-",
         marker=MARKERS[line.series % len(MARKERS)] if marked and not line.dashed else None,
-        markersize=3.6,
+        markersize=3.6 if len(kept) > 1 else 7,
         zorder=4 if line.series == 0 else 3,
     )
     if line.band is not None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from fedstill_proto.errors import FedstillError
 from rich.console import Console
 from rich.markup import escape
 
 import fedstill_sim
-from fedstill_proto.errors import FedstillError
 from fedstill_sim import options
 from fedstill_sim.request import DATASETS, METHODS, RunRequest, names
 
@@ -26,7 +26,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="A fleet of devices that learn from private data and exchange only soft labels, simulated on this machine "
+    help="A fleet of devices that learn from private data and exchange only soft labels, simulated on this "
+    "machine "
     "by the code that devices and the server really run.",
     epilog="Start here:  [bold cyan]fedstill-sim run digits --method public-logits --out runs/first[/]\n\n"
     "Each command has examples:  [bold cyan]fedstill-sim run --help[/]",
@@ -46,7 +47,7 @@ RUN_EXAMPLES = """[bold]Examples[/]
 
 [dim]Ten thousand devices:[/]
 
-[cyan]fedstill-sim run digits --method class-logits --devices 10000 --rounds 1 --baselines none --out runs/large[/]
+[cyan]fedstill-sim run --method class-logits --devices 10000 --rounds 1 --baselines none --out runs/large[/]
 
 [dim]Your own data, two kinds of students in one fleet:[/]
 
@@ -60,7 +61,7 @@ COMPARE_EXAMPLES = """[bold]Examples[/]
 
 [dim]Two of them, on your own data:[/]
 
-[cyan]fedstill-sim compare --data my-fleet/ --methods fedavg,public-logits --seeds 5 --out runs/mine-compared[/]
+[cyan]fedstill-sim compare --data my-fleet/ --methods fedavg,public-logits --seeds 5 --out runs/both[/]
 """
 
 
@@ -126,7 +127,8 @@ def run(
     baselines: Annotated[
         str,
         typer.Option(
-            help="What runs beside it, with the same students and the same local work; none switches them off.",
+            help="What runs beside it, with the same students and the same local work; none switches them "
+            "off.",
             rich_help_panel=options.OUTPUT,
         ),
     ] = "local,fedavg",
@@ -191,13 +193,18 @@ def compare(
 ) -> None:
     """Run several methods over several seeds and say, with intervals, which is better at what.
 
-    Each run is a folder of its own under DIR/runs; a killed comparison goes on with [bold cyan]fedstill-sim resume DIR[/].
+    Each run is a folder of its own under DIR/runs. A killed comparison goes on with
+    [bold cyan]fedstill-sim resume DIR[/].
     """
     output = Output(as_json=as_json, quiet=quiet)
     with told_plainly(out):
         from fedstill_sim.compare import CompareRequest, continue_comparison, start_comparison
 
-        wanted = CompareRequest(methods=names(methods) or (), seeds=seeds, run=_request(context, method=METHODS[0]))
+        wanted = CompareRequest(
+            methods=names(methods) or (),
+            seeds=seeds,
+            run=_request(context, method=METHODS[0], baselines="none"),
+        )
         start_comparison(wanted, out, force=force)
         _finish_comparison(out, output, continue_comparison, report=not no_report)
 
@@ -225,7 +232,9 @@ def resume(
         with _progress(output) as progress:
             resumed = resume_run(folder, progress, report=not no_report)
         if resumed.was_finished:
-            output.progress.print(f"{escape(str(folder))} had finished before; its result is unchanged.", highlight=False)
+            output.progress.print(
+                f"{escape(str(folder))} had finished before; its result is unchanged.", highlight=False
+            )
         print_run(output.results, resumed.result, folder)
         output.document(_brief(resumed.result))
 
@@ -273,14 +282,18 @@ def told_plainly(folder: Path) -> Iterator[None]:
 
 def _request(context: typer.Context, **values: Any) -> RunRequest:
     """The options of a command as a RunRequest, by name."""
-    given = {field.name: context.params[field.name] for field in fields(RunRequest) if field.name in context.params}
+    given: dict[str, Any] = {
+        field.name: context.params[field.name] for field in fields(RunRequest) if field.name in context.params
+    } | values
     for name in ("families", "baselines"):
-        if name in given:
-            given[name] = names(given[name])
-    if given["data"] is None and given["dataset"] is None:
+        given[name] = names(given.get(name))
+    for name in ("optimizer", "encoding", "start", "engine"):
+        given[name] = given[name] and str(given[name])
+    if given["data"] is not None:
+        given["data"] = str(given["data"].absolute())
+    elif given["dataset"] is None:
         given["dataset"] = DATASETS[0]
-    plain = {name: str(value) if isinstance(value, str) else value for name, value in given.items()}
-    return RunRequest(**(plain | values))
+    return RunRequest(**given)
 
 
 @contextmanager
@@ -311,4 +324,6 @@ def _brief(result: Any) -> dict[str, Any]:
         name: {key: value for key, value in one.items() if key not in ("rounds", "devices")}
         for name, one in document["baselines"].items()
     }
-    return {key: value for key, value in document.items() if key not in ("rounds", "devices")} | {"baselines": baselines}
+    return {key: value for key, value in document.items() if key not in ("rounds", "devices")} | {
+        "baselines": baselines
+    }

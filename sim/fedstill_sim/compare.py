@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedstill_server.config_json import from_json, to_json
+
+from fedstill_sim.compare_report import REPORT_FILE, write_comparison_report
 from fedstill_sim.comparison import (
     COMPARISON_FILE,
     Comparison,
@@ -18,11 +21,10 @@ from fedstill_sim.comparison import (
     read_comparison,
     write_comparison,
 )
-from fedstill_sim.compare_report import REPORT_FILE, write_comparison_report
 from fedstill_sim.folder import CONFIG_FILE, claim_folder
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.request import METHODS, RequestError, RunRequest, check_names, option_words
-from fedstill_sim.result import RESULT_FILE, RunResult, read_json, read_result, record_from_json, write_json
+from fedstill_sim.result import RESULT_FILE, RunResult, read_json, read_result, write_json
 from fedstill_sim.run import continue_run, start_run
 
 _COMPARISON = "comparison"  # the key of config.json that tells a comparison from a run
@@ -40,7 +42,9 @@ class CompareRequest:
     def __post_init__(self) -> None:
         check_names("--methods", self.methods, METHODS)
         if len(self.methods) < 2:
-            raise RequestError("--methods: name at least two to compare; for a single one there is `fedstill-sim run`")
+            raise RequestError(
+                "--methods: name at least two to compare; for a single one there is `fedstill-sim run`"
+            )
 
     def command(self) -> str:
         """The command line that asks for this, without --out."""
@@ -60,10 +64,7 @@ class CompareRequest:
 def start_comparison(request: CompareRequest, folder: Path, *, force: bool) -> None:
     """Claim the folder and write down what is to be compared."""
     claim_folder(folder, force=force)
-    document = {"command": request.command(), **dataclasses.asdict(request)}
-    data = request.run.data
-    document["run"]["data"] = None if data is None else str(data.absolute())
-    write_json(folder / CONFIG_FILE, {_COMPARISON: document})
+    write_json(folder / CONFIG_FILE, {_COMPARISON: {"command": request.command(), **to_json(request)}})
 
 
 def is_comparison(folder: Path) -> bool:
@@ -86,10 +87,12 @@ def continue_comparison(folder: Path, progress: RunProgress, *, report: bool) ->
 
 def _compare(folder: Path, progress: RunProgress) -> Comparison:
     config = read_json(folder / CONFIG_FILE)
-    request = _read_request(config[_COMPARISON], at=str(folder / CONFIG_FILE))
+    request = _read_request(config[_COMPARISON], where=f"{folder / CONFIG_FILE}: {_COMPARISON}")
     results: dict[str, list[RunResult]] = {method: [] for method in request.methods}
     for run in request.runs():
-        results[run.method].append(_finished(run, folder / "runs" / f"{run.method}-seed{run.seed}", folder, progress))
+        results[run.method].append(
+            _finished(run, folder / "runs" / f"{run.method}-seed{run.seed}", folder, progress)
+        )
     comparison = compared(results, config=config, timing=_timing(folder, results))
     write_comparison(comparison, folder / COMPARISON_FILE)
     return comparison
@@ -111,9 +114,12 @@ def _timing(folder: Path, results: dict[str, list[RunResult]]) -> ComparisonTimi
     return ComparisonTiming(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         total_seconds=_seconds(folder),
-        rounds_seconds={method: sum(sum(run.timing.round_seconds) for run in runs) for method, runs in results.items()},
+        rounds_seconds={
+            method: sum(sum(run.timing.round_seconds) for run in runs) for method, runs in results.items()
+        },
         device_rounds_per_second={
-            method: sum(run.engine.device_rounds_per_second for run in runs) / len(runs) for method, runs in results.items()
+            method: sum(run.engine.device_rounds_per_second for run in runs) / len(runs)
+            for method, runs in results.items()
         },
     )
 
@@ -127,11 +133,6 @@ def _add_seconds(folder: Path, seconds: float) -> None:
     write_json(folder / _SECONDS_FILE, {"total": _seconds(folder) + seconds})
 
 
-def _read_request(document: Any, *, at: str) -> CompareRequest:
-    run = dict(document["run"])
-    run["data"] = None if run["data"] is None else Path(run["data"])
-    return CompareRequest(
-        methods=tuple(document["methods"]),
-        seeds=document["seeds"],
-        run=record_from_json(RunRequest, run, at=f"{at}: comparison.run"),
-    )
+def _read_request(document: Any, *, where: str) -> CompareRequest:
+    asked = {name: value for name, value in document.items() if name != "command"}
+    return from_json(CompareRequest, asked, where=where)

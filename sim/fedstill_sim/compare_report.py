@@ -23,7 +23,11 @@ from fedstill_sim.readable import counted, readable_bytes, readable_percent
 from fedstill_sim.report import render, write_page
 
 REPORT_FILE = "compare.html"
-_PANELS = (("personal_accuracy", "Personal"), ("global_accuracy", "Global"), ("worst_device_accuracy", "Worst device"))
+_PANELS = (
+    ("personal_accuracy", "Personal"),
+    ("global_accuracy", "Global"),
+    ("worst_device_accuracy", "Worst device"),
+)
 
 
 def write_comparison_report(comparison: Comparison, path: Path) -> None:
@@ -34,7 +38,11 @@ def write_comparison_report(comparison: Comparison, path: Path) -> None:
 def render_comparison(comparison: Comparison) -> str:
     """The report as HTML."""
     methods = list(comparison.methods.values())
-    charts = [accuracy_with_intervals(comparison), accuracy_by_round(methods), accuracy_against_bytes(methods)]
+    charts = [
+        accuracy_with_intervals(comparison),
+        accuracy_by_round(methods),
+        accuracy_against_bytes(methods),
+    ]
     return render(
         "compare.html",
         comparison=comparison,
@@ -55,7 +63,14 @@ def accuracy_with_intervals(comparison: Comparison) -> Chart:
             for row, method in enumerate(methods):
                 estimate: Estimate = getattr(method, name)
                 colour = SERIES[row % len(SERIES)]
-                axes.scatter(estimate.values, [row] * len(estimate.values), s=16, color=colour, alpha=0.45, linewidths=0)
+                axes.scatter(
+                    estimate.values,
+                    [row] * len(estimate.values),
+                    s=16,
+                    color=colour,
+                    alpha=0.45,
+                    linewidths=0,
+                )
                 axes.errorbar(
                     estimate.mean,
                     row,
@@ -98,7 +113,8 @@ def accuracy_by_round(methods: Sequence[MethodEstimate]) -> Chart:
         return canvas.chart(
             title="Accuracy by round",
             caption="Mean over the seeds; bands are 95 % intervals of the mean.",
-            alt=f"Line chart of {counted(len(methods), 'method')} over {counted(len(methods[0].rounds), 'round')}.",
+            alt=f"Line chart of {counted(len(methods), 'method')} over "
+            f"{counted(len(methods[0].rounds), 'round')}.",
         )
 
 
@@ -116,9 +132,12 @@ def accuracy_against_bytes(methods: Sequence[MethodEstimate]) -> Chart:
         canvas.axes[0].legend(loc="best", handlelength=1.6)
         return canvas.chart(
             title="Accuracy against bytes",
-            caption="Serialized bytes as sent, up and down together, mean over the seeds; logarithmic. Left and up is better.",
+            caption="Serialized bytes as sent, up and down together, mean over the seeds; logarithmic. "
+            "Left and up is better.",
             alt="Bytes that a device exchanged in all: "
-            + "; ".join(f"{one.method} {readable_bytes(one.rounds[-1].bytes_so_far_per_device)}" for one in methods)
+            + "; ".join(
+                f"{one.method} {readable_bytes(one.rounds[-1].bytes_so_far_per_device)}" for one in methods
+            )
             + ".",
         )
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedstill_server.config_json import from_json
+
 from fedstill_sim.estimate import Estimate
 from fedstill_sim.result import (
     DataResult,
@@ -15,7 +17,6 @@ from fedstill_sim.result import (
     RoundResult,
     RunResult,
     read_json,
-    record_from_json,
     write_json,
 )
 from fedstill_sim.verdict import Verdict, accuracy_verdict, bytes_verdict
@@ -123,7 +124,7 @@ def read_comparison(path: Path) -> Comparison:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != COMPARISON_VERSION:
         raise ResultError(f"{path}: schema_version is {version!r}, this fedstill reads {COMPARISON_VERSION}")
-    return record_from_json(Comparison, document, at=str(path))
+    return from_json(Comparison, document, where=str(path))
 
 
 def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
@@ -134,7 +135,9 @@ def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
         global_accuracy=_estimate(runs, lambda run: run.final.global_accuracy),
         worst_device_accuracy=_estimate(runs, lambda run: run.final.worst_device_accuracy),
         uplink_bytes_per_device_round=_estimate(runs, lambda run: run.final.uplink_bytes_per_device_round),
-        downlink_bytes_per_device_round=_estimate(runs, lambda run: run.final.downlink_bytes_per_device_round),
+        downlink_bytes_per_device_round=_estimate(
+            runs, lambda run: run.final.downlink_bytes_per_device_round
+        ),
         quarantined=sum(run.final.quarantined for run in runs),
         max_abs_logit_difference=max(value for value in differences if value is not None),
         rounds=tuple(_round([run.rounds for run in runs], index) for index in range(len(runs[0].rounds))),
@@ -157,7 +160,9 @@ def _round(rounds: Sequence[Sequence[RoundResult]], index: int) -> RoundEstimate
     )
 
 
-def _advantage(method: str, own: Sequence[RunResult], baseline: str, theirs: Sequence[RunResult]) -> Advantage:
+def _advantage(
+    method: str, own: Sequence[RunResult], baseline: str, theirs: Sequence[RunResult]
+) -> Advantage:
     """Seeds are pairs: both methods had the same split, the same students and the same order of batches."""
 
     def differences(name: str) -> Estimate:
@@ -196,10 +201,16 @@ def _verdicts(advantage: Advantage, methods: Mapping[str, MethodEstimate]) -> li
     ]
     lines.append(
         bytes_verdict(
-            own.uplink_bytes_per_device_round.mean, advantage.baseline, theirs.uplink_bytes_per_device_round.mean
+            own.uplink_bytes_per_device_round.mean,
+            advantage.baseline,
+            theirs.uplink_bytes_per_device_round.mean,
         )
     )
-    return [dataclasses.replace(line, text=f"{advantage.method}: {line.text}") for line in lines if line is not None]
+    return [
+        dataclasses.replace(line, text=f"{advantage.method}: {line.text}")
+        for line in lines
+        if line is not None
+    ]
 
 
 def _estimate(runs: Sequence[RunResult], figure: Callable[[RunResult], float | None]) -> Estimate:

@@ -1,7 +1,7 @@
 """What a run is resolved to: the fleet's part belongs to the server, the simulation's part is here.
 
-Both are written to <run>/config.json before anything starts, and a resumed run reads nothing else. What no option
-and no data set decides is decided in here, so that config.json is complete.
+Both are written to <run>/config.json before anything starts, and a resumed run reads nothing else. What no
+option decides is decided in here, so that config.json is complete.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class RunConfig:
 def requested_data(request: RunRequest) -> FleetData:
     """The data that a request names, read anew."""
     return _load(
-        data=None if request.data is None else str(request.data),
+        data=request.data,
         devices=request.devices or DEFAULT_DEVICES,
         dirichlet=request.dirichlet,
         seed=request.seed,
@@ -131,7 +131,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     simulation = SimulationConfig(
         command=command_line(request),
         dataset=data.name,
-        data=str(request.data.absolute()) if request.data is not None else None,
+        data=request.data,
         devices=data.devices,
         dirichlet=None if own else request.dirichlet,
         label_prior=_chosen(request.label_prior, defaults.label_prior),
@@ -177,7 +177,13 @@ def described(config: dict[str, Any]) -> list[tuple[str, str]]:
     """Every setting of a configuration document, as (dotted name, value), for a report."""
     rows = []
     for name, value in _flat(config):
-        shown = "–" if value is None else ", ".join(map(str, value)) or "–" if isinstance(value, list) else str(value)
+        shown = (
+            "–"
+            if value is None
+            else ", ".join(map(str, value)) or "–"
+            if isinstance(value, list)
+            else str(value)
+        )
         rows.append((name, shown))
     return rows
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedstill_proto.messages import Parameters
 from fedstill_server.checkpoint import RunStore
-from fedstill_server.events import Event, RoundFinished, subscribe
+from fedstill_server.events import Event, RoundFinished, RunStarted, subscribe
 from fedstill_server.round_record import RoundRecord
 
 from fedstill_sim.config import RunConfig
@@ -41,7 +41,9 @@ def run_rounds(
     total = config.fleet.rounds
     done = len(_records(folder))
     if done < total:
-        progress.rounds(label, total=total, done=done)
+        progress.phase(
+            f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students")
+        )
         with subscribe(_following(progress, label)):
             memory_mb = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
         write_json(folder / ENGINE_FILE, {"peak_memory_mb": memory_mb})
@@ -116,7 +118,9 @@ _READERS: dict[str, Callable[[DeviceRun, Sequence[int]], Parameters]] = {
 
 def _following(progress: RunProgress, label: str) -> Callable[[Event], None]:
     def follow(event: Event) -> None:
-        if isinstance(event, RoundFinished):
+        if isinstance(event, RunStarted):
+            progress.rounds(label, total=event.rounds, done=event.first_round - 1)
+        elif isinstance(event, RoundFinished):
             progress.round_done(label, round_result(event.record))
 
     return follow

@@ -18,7 +18,7 @@ class FolderError(FedstillError):
 
 
 def claim_folder(folder: Path, *, force: bool) -> None:
-    """Make sure that a new run may write here: an empty folder, or with force one that holds an earlier run."""
+    """Make sure that a new run may write here: an empty folder, or with force that of an earlier run."""
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"--out {folder} is a file; name a folder")
     entries = list(folder.iterdir()) if folder.exists() else []
@@ -26,10 +26,13 @@ def claim_folder(folder: Path, *, force: bool) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         return
     if not (folder / CONFIG_FILE).is_file():
-        raise FolderError(f"--out {folder} holds other files ({entries[0].name}, ...); name a new or empty folder")
+        raise FolderError(
+            f"--out {folder} holds other files ({entries[0].name}, ...); name a new or empty folder"
+        )
     if not force:
         raise FolderError(
-            f"--out {folder} holds a run already; go on with it (fedstill-sim resume {folder}), name another folder, "
+            f"--out {folder} holds a run already; go on with it (fedstill-sim resume {folder}), name "
+            f"another folder, "
             "or replace it with --force"
         )
     for entry in entries:
@@ -43,6 +46,7 @@ def require_run(folder: Path) -> None:
     """Refuse a folder that no run has started in."""
     if not (folder / CONFIG_FILE).is_file():
         raise FolderError(
-            f"{folder} holds no run (no {CONFIG_FILE}); start one with: fedstill-sim run digits --method public-logits "
+            f"{folder} holds no run (no {CONFIG_FILE}); start one with: fedstill-sim run digits --method "
+            f"public-logits "
             f"--out {folder}"
         )

@@ -42,7 +42,8 @@ class EngineName(StrEnum):
 
 
 Dataset = Annotated[
-    str | None, typer.Argument(metavar="DATASET", help="digits, which needs no download; leave it out with --data.")
+    str | None,
+    typer.Argument(metavar="DATASET", help="digits, which needs no download; leave it out with --data."),
 ]
 Data = Annotated[
     Path | None,
@@ -53,7 +54,8 @@ Data = Annotated[
     ),
 ]
 Devices = Annotated[
-    int | None, typer.Option(min=1, help="Virtual devices; 10 unless you say, one writer each.", rich_help_panel=FLEET)
+    int | None,
+    typer.Option(min=1, help="Virtual devices; 10 unless you say, one writer each.", rich_help_panel=FLEET),
 ]
 Dirichlet = Annotated[
     float | None,
@@ -65,28 +67,40 @@ Dirichlet = Annotated[
 ]
 Families = Annotated[
     str | None,
-    typer.Option(help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn.", rich_help_panel=FLEET),
+    typer.Option(
+        help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn.",
+        rich_help_panel=FLEET,
+    ),
 ]
 Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds; 20 unless you say.", rich_help_panel=ROUND)]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.", rich_help_panel=ROUND)]
-Epochs = Annotated[int | None, typer.Option(min=0, help="Passes over the private data in a round.", rich_help_panel=LOCAL)]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Private examples in a step.", rich_help_panel=LOCAL)]
+Epochs = Annotated[
+    int | None, typer.Option(min=0, help="Passes over the private data in a round.", rich_help_panel=LOCAL)
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, help="Private examples in a step.", rich_help_panel=LOCAL)
+]
 LearningRate = Annotated[float | None, typer.Option("--lr", help="Learning rate.", rich_help_panel=LOCAL)]
 OptimizerOption = Annotated[OptimizerName | None, typer.Option("--optimizer", rich_help_panel=LOCAL)]
 Temperature = Annotated[
-    float | None, typer.Option(help="Softens the soft labels: 1 leaves them as they are.", rich_help_panel=LOCAL)
+    float | None,
+    typer.Option(help="Softens the soft labels: 1 leaves them as they are.", rich_help_panel=LOCAL),
 ]
 SoftWeight = Annotated[
     float | None,
     typer.Option(
-        min=0.0, max=1.0, help="Weight of the fleet's soft labels against the private labels.", rich_help_panel=LOCAL
+        min=0.0,
+        max=1.0,
+        help="Weight of the fleet's soft labels against the private labels.",
+        rich_help_panel=LOCAL,
     ),
 ]
 LabelPrior = Annotated[
     float | None,
     typer.Option(
         min=0.0,
-        help="How strongly a device weighs in how often it sees each class when it answers for itself: 0 off, 1 Bayes.",
+        help="How strongly a device weighs in how often it sees each class when it answers for itself: 0 "
+        "off, 1 Bayes.",
         rich_help_panel=LOCAL,
     ),
 ]
@@ -98,13 +112,17 @@ Sharpen = Annotated[
     ),
 ]
 PublicBatch = Annotated[
-    int | None, typer.Option(min=0, help="Public examples that a round labels; 0 is all.", rich_help_panel=EXCHANGE)
+    int | None,
+    typer.Option(min=0, help="Public examples that a round labels; 0 is all.", rich_help_panel=EXCHANGE),
 ]
 EncodingOption = Annotated[
     EncodingName | None, typer.Option("--encoding", help="Soft labels on the wire.", rich_help_panel=EXCHANGE)
 ]
 TopK = Annotated[
-    int | None, typer.Option("--top-k", min=1, metavar="K", help="Classes kept by --encoding top-k.", rich_help_panel=EXCHANGE)
+    int | None,
+    typer.Option(
+        "--top-k", min=1, metavar="K", help="Classes kept by --encoding top-k.", rich_help_panel=EXCHANGE
+    ),
 ]
 UsePublicLabels = Annotated[
     bool | None,
@@ -116,36 +134,58 @@ UsePublicLabels = Annotated[
 ]
 Start = Annotated[
     StartName | None,
-    typer.Option(help="Students start distilled from the teacher, or from random weights.", rich_help_panel=EXCHANGE),
+    typer.Option(
+        help="Students start distilled from the teacher, or from random weights.", rich_help_panel=EXCHANGE
+    ),
 ]
 GoalCount = Annotated[
-    int, typer.Option(min=0, help="A round ends when so many devices have answered; 0 asks all.", rich_help_panel=ROUND)
+    int,
+    typer.Option(
+        min=0, help="A round ends when so many devices have answered; 0 asks all.", rich_help_panel=ROUND
+    ),
 ]
 OverSelection = Annotated[
     float, typer.Option(min=1.0, help="Ask so many times the goal count.", rich_help_panel=ROUND)
 ]
 Deadline = Annotated[
-    float | None, typer.Option(help="Seconds after which a round goes on with who has answered.", rich_help_panel=ROUND)
+    float | None,
+    typer.Option(help="Seconds after which a round goes on with who has answered.", rich_help_panel=ROUND),
 ]
 EvaluateEvery = Annotated[
-    int | None, typer.Option(min=1, help="Evaluate every so many rounds, and after the last.", rich_help_panel=ROUND)
+    int | None,
+    typer.Option(min=1, help="Evaluate every so many rounds, and after the last.", rich_help_panel=ROUND),
 ]
 EngineOption = Annotated[
     EngineName,
     typer.Option(
         "--engine",
-        help="cohort: this project's, for many devices at once. flower: Flower's own simulation on Ray, slower by far.",
+        help="cohort: this project's, for many devices at once. flower: Flower's own simulation on Ray, "
+        "slower by far.",
         rich_help_panel=MACHINE,
     ),
 ]
 Processes = Annotated[
     int | None,
-    typer.Option(min=0, help="Worker processes of one thread each; one a core unless you say. Never changes a result.", rich_help_panel=MACHINE),
+    typer.Option(
+        min=0,
+        help="Worker processes of one thread each; one a core unless you say. Never changes a result.",
+        rich_help_panel=MACHINE,
+    ),
 ]
-Out = Annotated[Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)]
-Force = Annotated[bool, typer.Option("--force", help="Replace what --out holds from an earlier run.", rich_help_panel=OUTPUT)]
+Out = Annotated[
+    Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)
+]
+Force = Annotated[
+    bool,
+    typer.Option("--force", help="Replace what --out holds from an earlier run.", rich_help_panel=OUTPUT),
+]
 NoReport = Annotated[bool, typer.Option("--no-report", help="Write no HTML report.", rich_help_panel=OUTPUT)]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print the result as JSON on stdout; progress goes to stderr.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option(
+        "--json", help="Print the result as JSON on stdout; progress goes to stderr.", rich_help_panel=OUTPUT
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT)
+]

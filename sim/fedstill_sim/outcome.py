@@ -54,9 +54,13 @@ def round_result(record: RoundRecord) -> RoundResult:
 def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: float | None) -> FinalResult:
     """The last evaluated round's accuracies and all rounds' bytes."""
     seen = last_evaluated(records)
-    teacher = next((one.teacher_accuracy for one in reversed(records) if one.teacher_accuracy is not None), None)
+    teacher = next(
+        (one.teacher_accuracy for one in reversed(records) if one.teacher_accuracy is not None), None
+    )
     everyone = seen.global_accuracy if seen else None
-    uplink, downlink = (sum(getattr(one, name) for one in records) for name in ("uplink_bytes", "downlink_bytes"))
+    uplink, downlink = (
+        sum(getattr(one, name) for one in records) for name in ("uplink_bytes", "downlink_bytes")
+    )
     return FinalResult(
         personal_accuracy=seen.personal_accuracy if seen else None,
         global_accuracy=everyone,
@@ -107,7 +111,12 @@ def device_accuracies(data: FleetData, records: Sequence[RoundRecord]) -> tuple[
 
 
 def baseline_result(
-    method: str, data: FleetData, records: Sequence[RoundRecord], *, engine: EngineResult, seconds: Mapping[str, float]
+    method: str,
+    data: FleetData,
+    records: Sequence[RoundRecord],
+    *,
+    engine: EngineResult,
+    seconds: Mapping[str, float],
 ) -> BaselineResult:
     """A baseline run, whose students are not exported."""
     return BaselineResult(

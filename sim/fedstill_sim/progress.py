@@ -66,7 +66,8 @@ class _Pace:
         """Accuracy so far, bytes and quarantined summaries."""
         seen = self.evaluated
         accuracy = (
-            f"personal {readable_percent(seen.personal_accuracy)}  global {readable_percent(seen.global_accuracy)}  "
+            f"personal {readable_percent(seen.personal_accuracy)}  global "
+            f"{readable_percent(seen.global_accuracy)}  "
             f"worst {readable_percent(seen.worst_device_accuracy)}"
             if seen
             else "not evaluated yet"

@@ -87,7 +87,12 @@ def render(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"bytes": readable_bytes, "percent": readable_percent, "counted": counted, "ratio": readable_ratio}
+    environment.filters |= {
+        "bytes": readable_bytes,
+        "percent": readable_percent,
+        "counted": counted,
+        "ratio": readable_ratio,
+    }
     style = (templates / "style.css").read_text(encoding="utf-8")
     return environment.get_template(template).render(style=style, version=fedstill_sim.__version__, **values)
 
@@ -100,11 +105,25 @@ def _tiles(result: RunResult) -> list[Tile]:
         ratio = final.uplink_bytes_per_device_round / fedavg.final.uplink_bytes_per_device_round
         saved += f", {readable_ratio(ratio)} of fedavg's"
     return [
-        Tile(name="Personal accuracy", value=readable_percent(final.personal_accuracy), note="mean over devices"),
-        Tile(name="Global accuracy", value=readable_percent(final.global_accuracy), note=_retention(final.retention)),
-        Tile(name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"),
+        Tile(
+            name="Personal accuracy",
+            value=readable_percent(final.personal_accuracy),
+            note="mean over devices",
+        ),
+        Tile(
+            name="Global accuracy",
+            value=readable_percent(final.global_accuracy),
+            note=_retention(final.retention),
+        ),
+        Tile(
+            name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"
+        ),
         Tile(name="Uplink", value=readable_bytes(final.uplink_bytes_per_device_round), note=saved),
-        Tile(name="Downlink", value=readable_bytes(final.downlink_bytes_per_device_round), note="a device-round"),
+        Tile(
+            name="Downlink",
+            value=readable_bytes(final.downlink_bytes_per_device_round),
+            note="a device-round",
+        ),
         Tile(
             name="Took",
             value=readable_seconds(result.timing.total_seconds),

@@ -66,11 +66,13 @@ def run_charts(result: RunResult) -> list[Chart]:
 
 
 def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
-    """Three panels: personal (with the devices' 10 to 90 % band), global (with the teacher) and the worst device."""
+    """Three panels: personal (the devices' 10 to 90 % as a band), global (with the teacher), worst device."""
     run = runs[0]
     panels = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
     with drawing(panels=3, share_y=True) as canvas:
-        for axes, name, title in zip(canvas.axes, panels, ("Personal", "Global", "Worst device"), strict=True):
+        for axes, name, title in zip(
+            canvas.axes, panels, ("Personal", "Global", "Worst device"), strict=True
+        ):
             for other in reversed(runs):
                 band = _tenths(other) if other is run and name == "personal_accuracy" else None
                 draw_line(axes, _by_round(other, name, band=band))
@@ -84,10 +86,13 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
         final = run.final
         return canvas.chart(
             title="Accuracy by round",
-            caption="Personal: on each device's own held-out examples, mean over devices; the band holds the middle "
-            "80 % of devices. Global: the same students on everyone's test set. Worst device: the lowest personal "
+            caption="Personal: on each device's own held-out examples, mean over devices; the band holds "
+            "the middle "
+            "80 % of devices. Global: the same students on everyone's test set. Worst device: the lowest "
+            "personal "
             "accuracy in the fleet.",
-            alt=f"Line chart over {len(run.rounds)} rounds. {run.method} ends at {readable_percent(final.personal_accuracy)} "
+            alt=f"Line chart over {len(run.rounds)} rounds. {run.method} ends at "
+            f"{readable_percent(final.personal_accuracy)} "
             f"personal, {readable_percent(final.global_accuracy)} global and "
             f"{readable_percent(final.worst_device_accuracy)} on the worst device.",
         )
@@ -121,9 +126,14 @@ def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
         sampled = max(len(run.devices) for run in runs) > MOST_DOTS
         return canvas.chart(
             title="Personal against global accuracy",
-            caption="A dot is a device, a large mark the mean of a method. Up: better on the device's own data. Right: "
+            caption="A dot is a device, a large mark the mean of a method. Up: better on the device's own "
+            "data. Right: "
             "better on everyone's, so less forgotten."
-            + (f" Of {len(runs[0].devices):,} devices, {MOST_DOTS} evenly spaced by rank are drawn." if sampled else ""),
+            + (
+                f" Of {len(runs[0].devices):,} devices, {MOST_DOTS} evenly spaced by rank are drawn."
+                if sampled
+                else ""
+            ),
             alt="Scatter of devices. Means (global, personal): "
             + "; ".join(
                 f"{run.method} {readable_percent(run.final.global_accuracy)}, "
@@ -153,9 +163,11 @@ def device_spread(runs: Sequence[MethodRun]) -> Chart:
         low, middle, high = np.quantile(personal, [0.0, 0.5, 1.0]) if len(personal) else (0.0, 0.0, 0.0)
         return canvas.chart(
             title="Spread over devices",
-            caption="Each method's devices from worst to best. A curve above another is better for every rank; a flat "
+            caption="Each method's devices from worst to best. A curve above another is better for every "
+            "rank; a flat "
             "curve treats devices alike.",
-            alt=f"Rising curve. Under {runs[0].method} devices reach {readable_percent(low)} to {readable_percent(high)}, "
+            alt=f"Rising curve. Under {runs[0].method} devices reach {readable_percent(low)} to "
+            f"{readable_percent(high)}, "
             f"median {readable_percent(middle)}.",
         )
 
@@ -168,7 +180,10 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
         ):
             for run in reversed(runs):
                 spent = list(accumulate(_device_bytes(one) for one in run.rounds))
-                y = [getattr(one, name) if total > 0 else None for one, total in zip(run.rounds, spent, strict=True)]
+                y = [
+                    getattr(one, name) if total > 0 else None
+                    for one, total in zip(run.rounds, spent, strict=True)
+                ]
                 draw_line(axes, Line(label=run.method, x=spent, y=y, series=run.series))
             bytes_axis(axes)
             axes.set_title(title)
@@ -177,7 +192,8 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
         _legend_in_order(canvas.axes[0], runs)
         return canvas.chart(
             title="Accuracy against bytes",
-            caption="Serialized bytes as sent, up and down together, from the first message of the run; logarithmic. "
+            caption="Serialized bytes as sent, up and down together, from the first message of the run; "
+            "logarithmic. "
             "Left and up is better.",
             alt="Line chart. A device exchanged in all: "
             + "; ".join(f"{run.method} {readable_bytes(sum(map(_device_bytes, run.rounds)))}" for run in runs)
@@ -195,25 +211,38 @@ def tradeoff_curve(result: RunResult) -> Chart:
     with drawing(width=NARROW, height=3.6) as canvas:
         axes = canvas.axes[0]
         for series, (name, label) in enumerate(zip(names, labels, strict=True)):
-            draw_line(axes, Line(label=label, x=weights, y=[getattr(one, name) for one in points], series=series + 2))
+            draw_line(
+                axes,
+                Line(label=label, x=weights, y=[getattr(one, name) for one in points], series=series + 2),
+            )
             if before is not None:
-                axes.axhline(getattr(before, name), color=SERIES[series + 2], linewidth=1, linestyle=(0, (2, 3)), alpha=0.8)
+                axes.axhline(
+                    getattr(before, name),
+                    color=SERIES[series + 2],
+                    linewidth=1,
+                    linestyle=(0, (2, 3)),
+                    alpha=0.8,
+                )
         axes.set_xlabel("soft_weight: weight of the fleet's knowledge")
         percent_axis(axes)
         axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
         first, last = points[0], points[-1]
         return canvas.chart(
             title="Personalizing without forgetting",
-            caption="Each device starts from the fleet's final student and trains on its private labels, with the soft "
-            "term from the fleet's knowledge at each weight. Dotted: the same student before it personalizes.",
-            alt=f"Line chart. From soft_weight {first.soft_weight:g} to {last.soft_weight:g} personal accuracy goes from "
-            f"{readable_percent(first.personal_accuracy)} to {readable_percent(last.personal_accuracy)}, global from "
+            caption="Each device starts from the fleet's final student and trains on its private labels, "
+            "with the soft "
+            "term from the fleet's knowledge at each weight. Dotted: the same student before it "
+            "personalizes.",
+            alt=f"Line chart. From soft_weight {first.soft_weight:g} to {last.soft_weight:g} personal "
+            f"accuracy goes from "
+            f"{readable_percent(first.personal_accuracy)} to {readable_percent(last.personal_accuracy)}, "
+            f"global from "
             f"{readable_percent(first.global_accuracy)} to {readable_percent(last.global_accuracy)}.",
         )
 
 
 def data_split(result: RunResult) -> Chart:
-    """Devices x classes of the private training examples; a large fleet is sorted by its devices' main class."""
+    """Devices x classes of the private training examples; many devices are sorted by their main class."""
     counts = np.array([device.class_counts for device in result.devices], dtype=np.float64)
     counts = counts.reshape(len(result.devices), result.data.classes)
     few = len(counts) <= MOST_NAMED_DEVICES
@@ -241,7 +270,8 @@ def data_split(result: RunResult) -> Chart:
             + (
                 "Training examples of each device by class."
                 if few
-                else "Share of each class in a device's training examples; devices sorted by their main class."
+                else "Share of each class in a device's training examples; devices sorted by their main "
+                "class."
             ),
             alt=f"Heat map of {len(result.devices):,} devices by {result.data.classes} classes.",
         )
@@ -309,8 +339,4 @@ def _legend_in_order(axes: Axes, runs: Sequence[MethodRun]) -> None:
     handles, labels = axes.get_legend_handles_labels()
     order = {run.method: run.series for run in runs}
     pairs = sorted(zip(handles, labels, strict=True), key=lambda pair: order.get(pair[1], len(order)))
-    axes.legend(
-        [handle for handle, _ in pairs], [label for _, label in pairs], loc="best", handlelength=1.6
-    )
-
-
+    axes.legend([handle for handle, _ in pairs], [label for _, label in pairs], loc="best", handlelength=1.6)

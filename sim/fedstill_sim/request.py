@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
 
@@ -29,7 +28,7 @@ class RunRequest:
 
     method: str
     dataset: str | None = None
-    data: Path | None = None
+    data: str | None = None  # a folder; absolute
     devices: int | None = None
     dirichlet: float | None = None
     families: tuple[str, ...] | None = None

@@ -1,7 +1,7 @@
-"""`result.json`: everything that a run found, in one documented file (docs/result.md says what each field means).
+"""`result.json`: everything that a run found; docs/result.md says what each field means.
 
-Two runs with the same configuration and seed, killed and resumed or not, on one process or many, give the same
-document once `without_times` has dropped the keys that hold clocks and machines.
+Two runs with the same configuration and seed, killed and resumed or not, on one process or many, give the
+same document once `without_times` has dropped the keys that hold clocks and machines.
 """
 
 from __future__ import annotations
@@ -9,20 +9,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import types
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from fedstill_proto.errors import FedstillError
+from fedstill_server.config_json import from_json
 
 SCHEMA_VERSION = 1
 RESULT_FILE = "result.json"
 TIMED_KEYS = frozenset({"timing", "engine"})
 
 Json = Any  # what json.load returns
-Record = TypeVar("Record")
 
 
 class ResultError(FedstillError):
@@ -159,7 +157,7 @@ class EngineResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds on the clock: what was spent in all, in each phase, in each round and in each part of the rounds."""
+    """Seconds on the clock: in all, in each phase, in each round and in each part of the rounds."""
 
     finished: str
     total_seconds: float
@@ -214,11 +212,11 @@ def read_result(path: Path) -> RunResult:
             f"{path}: schema_version is {version!r}, this fedstill reads {SCHEMA_VERSION}; "
             "read it with the version that wrote it, or run again"
         )
-    return record_from_json(RunResult, document, at=str(path))
+    return from_json(RunResult, document, where=str(path))
 
 
 def without_times(document: Json) -> Json:
-    """A copy of a result document without the keys that hold clocks and machines (TIMED_KEYS), at any depth."""
+    """A result document without the keys that hold clocks and machines (TIMED_KEYS), at any depth."""
     if isinstance(document, dict):
         return {key: without_times(value) for key, value in document.items() if key not in TIMED_KEYS}
     if isinstance(document, list):
@@ -245,43 +243,3 @@ def read_json(path: Path) -> Json:
         raise ResultError(f"{path}: no such file") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ResultError(f"{path}: not a JSON file ({error})") from None
-
-
-def record_from_json(kind: type[Record], document: Json, *, at: str) -> Record:
-    """A frozen dataclass from the document that `dataclasses.asdict` and JSON made of it."""
-    return typing.cast(Record, _value(kind, document, at=at))
-
-
-def _value(kind: Any, document: Json, *, at: str) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return document
-    if origin is types.UnionType:  # only `X | None` occurs
-        return None if document is None else _value(arguments[0], document, at=at)
-    if dataclasses.is_dataclass(kind):
-        return _dataclass(kind, document, at=at)
-    if origin is tuple:
-        items = _expect(list, document, at=at)
-        return tuple(_value(arguments[0], item, at=f"{at}[{index}]") for index, item in enumerate(items))
-    if origin is dict:
-        entries = _expect(dict, document, at=at)
-        return {key: _value(arguments[1], value, at=f"{at}.{key}") for key, value in entries.items()}
-    if kind is float and type(document) is int:
-        return float(document)
-    return _expect(kind, document, at=at)
-
-
-def _dataclass(kind: Any, document: Json, *, at: str) -> Any:
-    values = _expect(dict, document, at=at)
-    hints = typing.get_type_hints(kind)
-    missing, unknown = hints.keys() - values.keys(), values.keys() - hints.keys()
-    if missing or unknown:
-        problems = [f"{name} is missing" for name in sorted(missing)] + [f"{name} is unknown" for name in sorted(unknown)]
-        raise ResultError(f"{at}: {', '.join(problems)}")
-    return kind(**{name: _value(hints[name], values[name], at=f"{at}.{name}") for name in hints})
-
-
-def _expect(kind: type, document: Json, *, at: str) -> Any:
-    if type(document) is not kind:
-        raise ResultError(f"{at}: expected {kind.__name__}, found {type(document).__name__} {document!r:.60}")
-    return document

@@ -1,7 +1,7 @@
 """One run, from its configuration to its result: every phase can be killed and done again.
 
-A phase leaves its outcome in the run's folder, whole or not at all, and a phase whose outcome is there is not done
-again. The rounds are the server's own: it commits each and goes on after the last.
+A phase leaves its outcome in the run's folder, whole or not at all; what is done again comes out the same.
+The rounds are the server's own: it commits each and goes on after the last.
 """
 
 from __future__ import annotations
@@ -20,11 +20,26 @@ from fedstill_server.public_set import load_examples
 from fedstill_server.state import FleetState
 
 from fedstill_sim.artifacts import prepare_artifacts
-from fedstill_sim.config import RunConfig, baseline_config, configured_data, read_config, requested_data, resolve, write_config
+from fedstill_sim.config import (
+    RunConfig,
+    baseline_config,
+    configured_data,
+    read_config,
+    requested_data,
+    resolve,
+    write_config,
+)
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.devices import DeviceRun, devices_with_students, run_rounds, students_of
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
-from fedstill_sim.outcome import baseline_result, data_result, device_results, final_result, round_result, timing
+from fedstill_sim.outcome import (
+    baseline_result,
+    data_result,
+    device_results,
+    final_result,
+    round_result,
+    timing,
+)
 from fedstill_sim.phases import Phases
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.report import REPORT_FILE, write_report
@@ -119,7 +134,7 @@ class _Run:
             yield
 
     def _data(self) -> FleetData:
-        """The fleet's data, which lies in <run>/data since the first start (unless that was killed on the way)."""
+        """The fleet's data, which lies in <run>/data since the first start, unless that was killed."""
         if not (self._folder / DATA_FOLDER).exists():
             with self._phase("data", "reading the data"):
                 _keep_data(self._folder, configured_data(self._config))
@@ -200,11 +215,14 @@ def _final_state(run: DeviceRun) -> FleetState:
 
 
 def _last_tasks(run: DeviceRun, state: FleetState) -> dict[str, RoundTask]:
-    """What the server would ask of new devices next: the final student and the fleet's knowledge, by family."""
+    """What the server would ask of new devices next, by family: the final student and its soft targets."""
     fleet = run.config.fleet
-    public = load_examples(run.folder / fleet.public_set, input_shape=fleet.input_shape, classes=fleet.classes)
+    public = load_examples(
+        run.folder / fleet.public_set, input_shape=fleet.input_shape, classes=fleet.classes
+    )
     method = build_method(fleet, public)
     tasks = {
-        family: method.task(state, round_number=fleet.rounds + 1, family=family, newcomer=True) for family in fleet.families
+        family: method.task(state, round_number=fleet.rounds + 1, family=family, newcomer=True)
+        for family in fleet.families
     }
     return tasks if all(task.soft_targets is not None for task in tasks.values()) else {}

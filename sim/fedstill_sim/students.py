@@ -40,7 +40,7 @@ def export_students(
 ) -> dict[str, StudentResult]:
     """Export each family's final student into <run>/students/<family> and check it there.
 
-    Checked are the fleet's student and some devices' own, on the global test set, in ONNX Runtime against torch.
+    Checked are the fleet's student and some devices' own, on the global test set, against torch.
     with_student: the devices that have one.
     """
     families = np.array(data.families)
@@ -73,7 +73,7 @@ def _exported(
     )
     save_student(folder, manifest, graph, student)
     package = load_student(folder)  # what is checked is what lies on the disk
-    x, labels = np.asarray(data.global_x), np.asarray(data.global_y)
+    x, labels = np.array(data.global_x), np.array(data.global_y)  # copies: torch takes no read-only memory
     in_onnx, in_torch = _both_logits(package, x)
     difference = _largest(in_onnx - in_torch)
     chosen = evenly_spaced(members, PERSONAL_STUDENTS)

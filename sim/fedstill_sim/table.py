@@ -27,7 +27,7 @@ class MethodRow:
 
 
 def method_rows(runs: Sequence[RunResult | BaselineResult]) -> list[MethodRow]:
-    """The run and its baselines, one row each, the best accuracy of each column marked; the first run is the own one."""
+    """The run (first) and its baselines, one row each; the best accuracy of each column is marked."""
     columns = [
         _column(runs, lambda run: run.final.personal_accuracy, readable_percent, mark=True),
         _column(runs, lambda run: run.final.global_accuracy, readable_percent, mark=True),
@@ -51,5 +51,12 @@ def _column(
     mark: bool = False,
 ) -> list[Cell]:
     figures = [figure(run) for run in runs]
-    best = max((value for value in figures if value is not None), default=None) if mark and len(runs) > 1 else None
-    return [Cell(text=NONE if value is None else readable(value), best=best is not None and value == best) for value in figures]
+    best = (
+        max((value for value in figures if value is not None), default=None)
+        if mark and len(runs) > 1
+        else None
+    )
+    return [
+        Cell(text=NONE if value is None else readable(value), best=best is not None and value == best)
+        for value in figures
+    ]

@@ -26,13 +26,22 @@ _MARKS = {"good": "[green]✓[/green]", "bad": "[red]✗[/red]", "even": "[yello
 
 def print_run(console: Console, result: RunResult, folder: Path) -> None:
     """The run beside its baselines, what that says, and where everything lies."""
-    title = f"{result.data.name}: {counted(result.data.devices, 'device')}, {counted(len(result.rounds), 'round')}, seed {result.seed}"
-    table = _table(title, ("personal", "global", "worst device", "uplink", "downlink", "device-rounds/s", "rounds took"))
+    data, rounds = result.data, len(result.rounds)
+    title = f"{data.name}: {counted(data.devices, 'device')}, {counted(rounds, 'round')}, seed {result.seed}"
+    table = _table(title, ("personal", "global", "worst", "uplink", "downlink", "rounds took"))
     for row in method_rows([result, *result.baselines.values()]):
-        cells = [f"[bold green]{cell.text}[/]" if cell.best else cell.text for cell in row.cells]
+        cells = [
+            f"[bold green]{cell.text}[/]" if cell.best else cell.text
+            for cell in (*row.cells[:5], row.cells[-1])
+        ]
         table.add_row(f"[bold]{row.method}[/]" if row.own else row.method, *cells)
     console.print(table)
-    console.print("[dim]Uplink and downlink: serialized bytes a device and round, as sent.[/dim]")
+    engine = result.engine
+    console.print(
+        "[dim]Accuracy on the device's own data, on everyone's, and of the worst device; serialized bytes "
+        "a device and "
+        f"round, as sent. {engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
+    )
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)
@@ -45,7 +54,7 @@ def print_comparison(console: Console, comparison: Comparison, folder: Path) -> 
     title = f"{data.name}: {counted(data.devices, 'device')}, mean of {counted(len(seeds), 'seed')}"
     table = _table(
         title + (" ± 95 % interval" if len(seeds) > 1 else ""),
-        ("personal", "global", "worst device", "uplink", "downlink", "device-rounds/s"),
+        ("personal", "global", "worst", "uplink", "downlink"),
     )
     accuracies = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
     best = {name: max(getattr(one, name).mean for one in comparison.methods.values()) for name in accuracies}
@@ -60,7 +69,6 @@ def print_comparison(console: Console, comparison: Comparison, folder: Path) -> 
             *cells,
             readable_bytes(one.uplink_bytes_per_device_round.mean),
             readable_bytes(one.downlink_bytes_per_device_round.mean),
-            f"{comparison.timing.device_rounds_per_second[method]:,.0f}",
         )
     console.print(table)
     _print_verdicts(console, comparison.verdicts)
@@ -78,7 +86,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("method", no_wrap=True)
     for column in columns:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
@@ -92,10 +100,13 @@ def _print_checks(console: Console, result: RunResult) -> None:
     if difference is not None:
         names = ", ".join(result.students)
         console.print(
-            f"[dim]Students {escape(names)} run in ONNX Runtime; largest logit difference to torch {difference:.1e}.[/dim]"
+            f"[dim]Students {escape(names)} run in ONNX Runtime; largest logit difference to torch "
+            f"{difference:.1e}.[/dim]"
         )
     if result.final.quarantined:
-        console.print(f"[yellow]Summaries quarantined: {result.final.quarantined}; the report has the reasons.[/yellow]")
+        console.print(
+            f"[yellow]Summaries quarantined: {result.final.quarantined}; the report has the reasons.[/yellow]"
+        )
 
 
 def _print_files(console: Console, folder: Path, *, result_file: str, report: str) -> None:

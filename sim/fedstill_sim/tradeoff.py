@@ -1,7 +1,7 @@
 """Personalizing without forgetting: how soft_weight trades a device's own accuracy against everyone's.
 
-Each device starts from the fleet's final student and works for one round, at each weight, by the run's own training
-artifacts. The devices' own students are not touched: this happens in a folder of its own.
+Each device starts from the fleet's final student and works for one round, at each weight, by the run's own
+training artifacts. The devices' own students are not touched: this happens in a folder of its own.
 """
 
 from __future__ import annotations
@@ -73,10 +73,13 @@ class _Curve:
     ) -> None:
         self._engine, self._families, self._devices, self._codec = engine, data.families, devices, codec
 
-    def point(self, tasks: Mapping[str, RoundTask], *, soft_weight: float | None, round_: int) -> TradeoffPoint:
-        """Train (unless soft_weight is None) and evaluate every device; a point is a round of the engine's."""
+    def point(
+        self, tasks: Mapping[str, RoundTask], *, soft_weight: float | None, round_: int
+    ) -> TradeoffPoint:
+        """Train (unless soft_weight is None) and evaluate every device; a point is a round for the engine."""
         tasks = {
-            family: dataclasses.replace(task, round=round_, replace_student=True) for family, task in tasks.items()
+            family: dataclasses.replace(task, round=round_, replace_student=True)
+            for family, task in tasks.items()
         }
         if soft_weight is not None:
             self._ask("train", {family: _weighed(task, soft_weight) for family, task in tasks.items()})
@@ -97,7 +100,9 @@ class _Curve:
     def _ask(self, what: str, tasks: Mapping[str, RoundTask]) -> Sequence[Reply]:
         blobs = {family: encode_task(task, codec=self._codec) for family, task in tasks.items()}
         contents = [pack("RoundTask", blobs[self._families[device]]) for device in self._devices]
-        handler: Callable[[Sequence[int], Sequence[RecordDict]], Sequence[Reply]] = self._engine.handlers[what]
+        handler: Callable[[Sequence[int], Sequence[RecordDict]], Sequence[Reply]] = self._engine.handlers[
+            what
+        ]
         return handler(self._devices, contents)
 
 

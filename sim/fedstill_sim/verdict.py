@@ -27,7 +27,11 @@ def verdicts(method: str, final: FinalResult, baselines: Mapping[str, FinalResul
             continue
         lines += [
             accuracy_verdict(
-                kind, getattr(final, f"{kind}_accuracy"), name, getattr(baseline, f"{kind}_accuracy"), interval=None
+                kind,
+                getattr(final, f"{kind}_accuracy"),
+                name,
+                getattr(baseline, f"{kind}_accuracy"),
+                interval=None,
             )
             for kind in ("personal", "global")
         ]

@@ -11,7 +11,10 @@ _PACKAGES = ("fedstill", "flwr", "numpy", "onnx", "onnxruntime", "protobuf", "sc
 def versions() -> dict[str, str]:
     """By name: packages, Python and the kind of machine."""
     found = {name: _version(name) for name in _PACKAGES}
-    return found | {"python": platform.python_version(), "machine": f"{platform.system()} {platform.machine()}"}
+    return found | {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+    }
 
 
 def _version(package: str) -> str:

@@ -23,10 +23,13 @@ from fedstill_sim.result import (
 )
 
 
-def sample_result(*, devices: int = 10, rounds: int = 20, baselines: tuple[str, ...] = ("local", "fedavg")) -> RunResult:
+def sample_result(
+    *, devices: int = 10, rounds: int = 20, baselines: tuple[str, ...] = ("local", "fedavg")
+) -> RunResult:
     """A run of public-logits that beats local on personal accuracy and fedavg on bytes."""
     methods = {
-        name: sample_baseline(name, devices=devices, rounds=rounds, seed=1 + index) for index, name in enumerate(baselines)
+        name: sample_baseline(name, devices=devices, rounds=rounds, seed=1 + index)
+        for index, name in enumerate(baselines)
     }
     own = sample_baseline("public-logits", devices=devices, rounds=rounds, seed=0)
     generator = np.random.default_rng(0)
@@ -47,7 +50,8 @@ def sample_result(*, devices: int = 10, rounds: int = 20, baselines: tuple[str, 
         students={"mlp-small": _student("mlp-small", devices)},
         data=DataResult(
             name="digits",
-            description="digits (scikit-learn), 10 devices; natural: a device is a writer; public set: the first four writers",
+            description="digits (scikit-learn), 10 devices; natural: a device is a writer; public set: the "
+            "first four writers",
             devices=devices,
             classes=10,
             input_shape=(8, 8),
@@ -63,7 +67,9 @@ def sample_result(*, devices: int = 10, rounds: int = 20, baselines: tuple[str, 
                 family="mlp-small",
                 train_examples=96,
                 test_examples=32,
-                class_counts=tuple(int(count) for count in generator.multinomial(96, generator.dirichlet([0.5] * 10))),
+                class_counts=tuple(
+                    int(count) for count in generator.multinomial(96, generator.dirichlet([0.5] * 10))
+                ),
                 personal_accuracy=one.personal_accuracy,
                 global_accuracy=one.global_accuracy,
             )
@@ -71,7 +77,10 @@ def sample_result(*, devices: int = 10, rounds: int = 20, baselines: tuple[str, 
         ),
         engine=own.engine,
         timing=own.timing,
-        config={"fleet": {"method": "public-logits"}, "simulation": {"command": "fedstill-sim run digits --out DIR", "dirichlet": None}},
+        config={
+            "fleet": {"method": "public-logits"},
+            "simulation": {"command": "fedstill-sim run digits --out DIR", "dirichlet": None},
+        },
         versions={"fedstill": "0.1.0", "python": "3.11.7"},
     )
 
@@ -79,13 +88,19 @@ def sample_result(*, devices: int = 10, rounds: int = 20, baselines: tuple[str, 
 def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> BaselineResult:
     """One method's rounds, rising to a plateau."""
     generator = np.random.default_rng(seed)
-    top = {"public-logits": (0.955, 0.885), "local": (0.93, 0.80), "fedavg": (0.92, 0.902)}.get(method, (0.94, 0.86))
+    top = {"public-logits": (0.955, 0.885), "local": (0.93, 0.80), "fedavg": (0.92, 0.902)}.get(
+        method, (0.94, 0.86)
+    )
     uplink = {"public-logits": 842, "local": 38, "fedavg": 19_412}.get(method, 300)
     each = []
     for round_ in range(1, rounds + 1):
         rise = 1 - 0.25 * np.exp(-round_ / 4)
         personal, everyone = top[0] * rise, top[1] * rise
-        quarantined = (Quarantined(device="writer-06", reason="bad-values", text="soft_labels: row 3 sums to 1.7"),) if round_ == 4 else ()
+        quarantined = (
+            (Quarantined(device="writer-06", reason="bad-values", text="soft_labels: row 3 sums to 1.7"),)
+            if round_ == 4
+            else ()
+        )
         each.append(_round(round_, devices, float(personal), float(everyone), uplink, quarantined))
     last = each[-1]
     personal = np.clip(generator.normal(top[0], 0.03, devices), 0, 1)
@@ -107,11 +122,17 @@ def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> Bas
         ),
         rounds=tuple(each),
         devices=tuple(
-            DeviceAccuracy(name=f"writer-{index:02d}", personal_accuracy=float(one), global_accuracy=float(other))
+            DeviceAccuracy(
+                name=f"writer-{index:02d}", personal_accuracy=float(one), global_accuracy=float(other)
+            )
             for index, (one, other) in enumerate(zip(personal, everyone, strict=True), start=5)
         ),
         engine=EngineResult(
-            name="cohort", processes=2, stack_sizes={"mlp-small": 8}, device_rounds_per_second=1834.0, peak_memory_mb=412.0
+            name="cohort",
+            processes=2,
+            stack_sizes={"mlp-small": 8},
+            device_rounds_per_second=1834.0,
+            peak_memory_mb=412.0,
         ),
         timing=Timing(
             finished="2026-01-01T12:00:00+00:00",
@@ -124,7 +145,12 @@ def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> Bas
 
 
 def _round(
-    round_: int, devices: int, personal: float, everyone: float, uplink: int, quarantined: tuple[Quarantined, ...]
+    round_: int,
+    devices: int,
+    personal: float,
+    everyone: float,
+    uplink: int,
+    quarantined: tuple[Quarantined, ...],
 ) -> RoundResult:
     return RoundResult(
         round=round_,
@@ -152,7 +178,10 @@ def _round(
 
 def _point(soft_weight: float | None, personal: float, everyone: float) -> TradeoffPoint:
     return TradeoffPoint(
-        soft_weight=soft_weight, personal_accuracy=personal, global_accuracy=everyone, worst_device_accuracy=personal - 0.1
+        soft_weight=soft_weight,
+        personal_accuracy=personal,
+        global_accuracy=everyone,
+        worst_device_accuracy=personal - 0.1,
     )
 
 

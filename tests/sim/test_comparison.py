@@ -2,7 +2,7 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-
+from fedstill_sim.compare_report import render_comparison
 from fedstill_sim.comparison import (
     Comparison,
     ComparisonTiming,
@@ -10,7 +10,6 @@ from fedstill_sim.comparison import (
     read_comparison,
     write_comparison,
 )
-from fedstill_sim.compare_report import render_comparison
 from fedstill_sim.result import ResultError, RunResult
 
 from tests.sim.sample_results import sample_result
@@ -40,13 +39,18 @@ def a_run(method: str, seed: int, *, personal: float, everyone: float, uplink: f
 @pytest.fixture
 def comparison() -> Comparison:
     results = {
-        "local": [a_run("local", seed, personal=0.90 + seed / 100, everyone=0.70, uplink=40.0) for seed in range(3)],
+        "local": [
+            a_run("local", seed, personal=0.90 + seed / 100, everyone=0.70, uplink=40.0) for seed in range(3)
+        ],
         "fedavg": [a_run("fedavg", seed, personal=0.85, everyone=0.90, uplink=20_000.0) for seed in range(3)],
         "public-logits": [
-            a_run("public-logits", seed, personal=0.92 + seed / 100, everyone=0.91, uplink=800.0) for seed in range(3)
+            a_run("public-logits", seed, personal=0.92 + seed / 100, everyone=0.91, uplink=800.0)
+            for seed in range(3)
         ],
     }
-    return compared(results, config={"comparison": {"command": "fedstill-sim compare digits --out DIR"}}, timing=TIMING)
+    return compared(
+        results, config={"comparison": {"command": "fedstill-sim compare digits --out DIR"}}, timing=TIMING
+    )
 
 
 def test_means_and_paired_differences(comparison: Comparison) -> None:

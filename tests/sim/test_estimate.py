@@ -1,5 +1,4 @@
 import pytest
-
 from fedstill_proto.errors import FedstillError
 from fedstill_sim.estimate import Estimate
 

@@ -1,5 +1,4 @@
 import pytest
-
 from fedstill_sim.readable import (
     counted,
     readable_bytes,
@@ -29,14 +28,23 @@ def test_bytes(count: float | None, text: str) -> None:
     assert readable_bytes(count) == text
 
 
-@pytest.mark.parametrize(("share", "text"), [(0.9345, "93.5 %"), (1.0, "100.0 %"), (0.0, "0.0 %"), (None, "–")])
+@pytest.mark.parametrize(
+    ("share", "text"), [(0.9345, "93.5 %"), (1.0, "100.0 %"), (0.0, "0.0 %"), (None, "–")]
+)
 def test_percent(share: float | None, text: str) -> None:
     assert readable_percent(share) == text
 
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(0.42, "0.4 s"), (9.9, "9.9 s"), (59.4, "59 s"), (59.6, "1 min 00 s"), (125, "2 min 05 s"), (3700, "1 h 01 min")],
+    [
+        (0.42, "0.4 s"),
+        (9.9, "9.9 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (125, "2 min 05 s"),
+        (3700, "1 h 01 min"),
+    ],
 )
 def test_seconds(seconds: float, text: str) -> None:
     assert readable_seconds(seconds) == text

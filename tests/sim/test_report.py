@@ -4,7 +4,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
 from fedstill_sim.report import render_report, write_report
 from fedstill_sim.result import Quarantined, RunResult
 
@@ -27,10 +26,14 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         if tag not in VOID:
             self.open.append(tag)
-        self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "xlink:href", "data")]
+        self.addresses += [
+            value or "" for name, value in attributes if name in ("src", "href", "xlink:href", "data")
+        ]
 
     def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        self.addresses += [value or "" for name, value in attributes if name in ("src", "href", "xlink:href", "data")]
+        self.addresses += [
+            value or "" for name, value in attributes if name in ("src", "href", "xlink:href", "data")
+        ]
 
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag

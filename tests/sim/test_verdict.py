@@ -7,9 +7,15 @@ from tests.sim.sample_results import sample_baseline
 
 def test_a_run_is_held_against_each_baseline() -> None:
     own = sample_baseline("public-logits", devices=3, rounds=2, seed=0).final
-    own = dataclasses.replace(own, personal_accuracy=0.95, global_accuracy=0.88, uplink_bytes_per_device_round=800.0)
-    local = dataclasses.replace(own, personal_accuracy=0.93, global_accuracy=0.80, uplink_bytes_per_device_round=40.0)
-    fedavg = dataclasses.replace(own, personal_accuracy=0.95, global_accuracy=0.90, uplink_bytes_per_device_round=16_000.0)
+    own = dataclasses.replace(
+        own, personal_accuracy=0.95, global_accuracy=0.88, uplink_bytes_per_device_round=800.0
+    )
+    local = dataclasses.replace(
+        own, personal_accuracy=0.93, global_accuracy=0.80, uplink_bytes_per_device_round=40.0
+    )
+    fedavg = dataclasses.replace(
+        own, personal_accuracy=0.95, global_accuracy=0.90, uplink_bytes_per_device_round=16_000.0
+    )
 
     lines = verdicts("public-logits", own, {"local": local, "fedavg": fedavg})
 
