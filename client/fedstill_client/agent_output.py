@@ -129,7 +129,7 @@ def print_personalization(done: Personalization, facts: Facts) -> None:
     console.print(table)
     kept = f", {done.public_examples} public examples kept it from forgetting" if done.public_examples else ""
     console.print(
-        f"{facts['device']}: {done.steps} steps in {done.seconds:.1f} s, mean loss "
+        f"{facts['device']}: {done.steps} steps in {done.seconds:.2f} s, mean loss "
         f"{done.mean_loss:.3f}{kept}.",
         highlight=False,
         markup=False,

@@ -74,7 +74,12 @@ class DeviceDescription:
                     f"its fields are {sorted(fields)}; give name and family, and label_prior if you like."
                 )
             return cls(**fields)
-        except (OSError, ValueError, FedstillError) as error:
+        except OSError as error:
+            raise DeviceError(
+                f"{file}: cannot be read: {error.strerror}. A device folder holds device.json, artifact/ and "
+                "private.npz."
+            ) from None
+        except (ValueError, FedstillError) as error:
             raise DeviceError(f"{file}: cannot be used: {error}") from None
 
 
