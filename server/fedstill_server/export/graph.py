@@ -84,7 +84,7 @@ class GraphWriter:
         return reshaped
 
     def before_reshape(self, names: Sequence[str]) -> tuple[list[str], tuple[int, ...] | None]:
-        """Operands of an element by element operator, in the shape in which the first was computed if possible.
+        """Operands of an element by element operator, in the shape in which the first was computed.
 
         It is where all operands but single numbers have one shape now. This saves most reshapes.
         """

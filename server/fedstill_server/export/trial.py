@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import onnxruntime as ort
 from fedstill_proto.artifact import StudentManifest
@@ -18,10 +20,10 @@ _PROBE_RATE = 1024.0
 
 
 class StudentStack:
-    """A stack of students in ONNX Runtime, the given ones first."""
+    """A stack of students in ONNX Runtime: the given ones at their places, and copies of the first."""
 
     def __init__(
-        self, manifest: StudentManifest, graph: bytes, students: list[Parameters], *, threads: int
+        self, manifest: StudentManifest, graph: bytes, students: Mapping[int, Parameters], *, threads: int
     ) -> None:
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
@@ -30,7 +32,7 @@ class StudentStack:
         self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         self._manifest = manifest
         self._shapes = {port.name: port.shape for port in self._session.get_inputs()}
-        filled = [students[min(device, len(students) - 1)] for device in range(manifest.stack_size)]
+        filled = [students.get(device, students[0]) for device in range(manifest.stack_size)]
         self.parameters = {name: np.stack([student[name] for student in filled]) for name in students[0]}
         self._slots = {
             f"{name}.{slot}": np.zeros_like(array)
@@ -54,10 +56,10 @@ class StudentStack:
         share = 1 - ADAMW_BETAS[0] if self._manifest.optimizer is Optimizer.ADAMW else 1.0
         return {name: new[f"{name}.{slot}.new"] / np.float32(share) for name in self.parameters}
 
-    def forward(self, parameters: Arrays) -> tuple[np.ndarray, np.ndarray]:
-        """Random examples [C, rows, ...] and the logits of students with these parameters."""
+    def forward(self) -> tuple[np.ndarray, np.ndarray]:
+        """Random examples [C, rows, ...] and the students' logits [C, rows, classes]."""
         x = np.random.default_rng(0).normal(size=self._shapes["x"]).astype(np.float32)
-        return x, self._session.run(["logits"], {**parameters, "x": x})[0]
+        return x, self._session.run(["logits"], {**self.parameters, "x": x})[0]
 
     def _run(self, batch: Arrays, step: int, rate: float) -> dict[str, np.ndarray]:
         beta1, beta2 = ADAMW_BETAS
