@@ -93,7 +93,8 @@ def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
     """Flower's own simulation, with the ClientApp that a device runs."""
     from fedstill_sim.flower_engine import run_flower_simulation
 
-    run_flower_simulation(folder, processes=config.simulation.engine.processes)
+    simulation = config.simulation
+    run_flower_simulation(folder, processes=simulation.engine.processes, label_prior=simulation.label_prior)
     return peak_memory_mb()
 
 
@@ -103,7 +104,9 @@ def _cohort_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
 
 
 def _flower_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
-    raise NotImplementedError
+    from fedstill_sim.flower_engine import flower_students
+
+    return flower_students(run.folder, devices)
 
 
 _ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], float]] = {

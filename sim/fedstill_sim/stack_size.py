@@ -62,15 +62,16 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedstill"
 
 
-def built(options: ArtifactOptions, stack_size: int) -> TrainingArtifact:
-    """The artifact of these options, but of this stack size."""
+def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> TrainingArtifact:
+    """The artifact of these options, but of this stack size; verified ones are remembered."""
     chosen = dataclasses.replace(options, stack_size=stack_size)
-    return build_artifact(**{field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)})
+    named = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
+    return build_artifact(**named, cache=cache_folder() / "artifacts", verify=verify)
 
 
 def _machine_and(options: ArtifactOptions) -> str:
     """A name for this kind of graph on this kind of machine."""
-    graph = dataclasses.replace(options, stack_size=1)
+    graph = dataclasses.replace(options, stack_size=1).folder_name
     described = repr((graph, ort.__version__, np.__version__, platform.machine(), _processor()))
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
@@ -85,7 +86,7 @@ def _processor() -> str:
 
 def _measured(options: ArtifactOptions) -> dict[int, float]:
     """The fastest of a few interleaved measurements, which the rest of the machine's work disturbs least."""
-    trainers = {size: _Trainer(built(options, size)) for size in CANDIDATES}
+    trainers = {size: _Trainer(built(options, size, verify=False)) for size in CANDIDATES}
     seconds = dict.fromkeys(trainers, math.inf)
     for _ in range(_REPEATS):
         for size, trainer in trainers.items():

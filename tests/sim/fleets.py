@@ -42,6 +42,7 @@ def write_artifact(folder: Path, family: str, stack_size: int) -> None:
         soft_labels="dense",
         stack_size=stack_size,
         step_rows=16,
+        verify=False,
     )
     save_artifact(artifact, artifact_folder(folder, family, stack_size))
 

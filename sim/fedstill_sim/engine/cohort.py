@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from fedstill_client.app import REFUSED
 from fedstill_proto.artifact import StudentManifest, load_artifact
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.messages import Parameters
@@ -41,8 +42,6 @@ from fedstill_sim.engine.worker import (
 from fedstill_sim.grid import Handler
 
 Reply = RecordDict | Error
-
-_RAISED_AN_EXCEPTION = 2  # Flower's code for what a ClientApp raised
 
 
 class EngineError(FedstillError):
@@ -225,5 +224,5 @@ def _reply(answer: Answer) -> Reply:
     if isinstance(answer, bytes):
         return pack("SoftLabelSummary", answer)
     if isinstance(answer, Failure):
-        return Error(_RAISED_AN_EXCEPTION, answer.reason)
+        return Error(REFUSED, answer.reason)
     return RecordDict({RECORD: MetricRecord(answer._asdict())})

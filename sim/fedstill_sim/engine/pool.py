@@ -7,7 +7,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
@@ -36,7 +36,7 @@ def start_workers(processes: int) -> Executor:
         return InlineExecutor()
     context = multiprocessing.get_context("spawn")
     executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
-    with _environment(_ONE_THREAD):
+    with environment(_ONE_THREAD):
         # A pool starts a process when a job finds none idle: these jobs start all of them, while the
         # environment says one thread.
         for _ in range(processes):
@@ -62,7 +62,8 @@ def _end_with_parent() -> None:
 
 
 @contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for as long as the block runs; the processes it starts keep them."""
     before: dict[str, Any] = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
