@@ -77,7 +77,7 @@ def capture_training_step(
         return (*(updated[port.name] for port in state), loss)
 
     outputs = (*(f"{port.name}.new" for port in state), "loss")
-    return CapturedGraph(_trace(step, ports), tuple(ports), outputs)
+    return CapturedGraph(trace(step, ports), tuple(ports), outputs)
 
 
 def capture_forward(student: nn.Module, *, input_shape: tuple[int, ...], rows: int) -> CapturedGraph:
@@ -89,7 +89,7 @@ def capture_forward(student: nn.Module, *, input_shape: tuple[int, ...], rows: i
         named = {port.name: value for port, value in zip(ports, parameters, strict=False)}
         return (functional_call(student, named, (x,)),)
 
-    return CapturedGraph(_trace(forward, ports), tuple(ports), ("logits",))
+    return CapturedGraph(trace(forward, ports), tuple(ports), ("logits",))
 
 
 def parameter_ports(student: nn.Module) -> list[Port]:
@@ -135,7 +135,8 @@ def _targets(values: dict[str, Tensor]) -> StepTargets:
     )
 
 
-def _trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
+def trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
+    """The graph of a function of tensors, one for each port."""
     examples = [torch.zeros(port.shape, dtype=port.dtype) for port in ports]
     module = make_fx(function, tracing_mode="fake")(*examples)
     rewrite(module)

@@ -27,6 +27,10 @@ def ones_like(graph: StackedGraph, x: Value, **unused: object) -> Value:
     return graph.constant(np.ones(x.shape, x.dtype))
 
 
+def full_like(graph: StackedGraph, x: Value, number: float, **unused: object) -> Value:
+    return graph.constant(np.full(x.shape, number, x.dtype))
+
+
 def scatter(graph: StackedGraph, x: Value, dimension: int, indices: Value, values: Value) -> Value:
     """x with `values` written at `indices` along a dimension; the indices of a row are unique."""
     order = natural(len(x.shape))
@@ -40,6 +44,7 @@ aten = torch.ops.aten
 OPERATORS: OperatorTable = {
     aten.arange.default: arange,
     aten.full.default: full,
+    aten.full_like.default: full_like,
     aten.zeros_like.default: zeros_like,
     aten.ones_like.default: ones_like,
     aten.scatter.src: scatter,

@@ -1,0 +1,187 @@
+"""Lowered operators against torch, device by device, in stacks and alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from fedstill_server.export.capture import CapturedGraph, Port, trace
+from fedstill_server.export.layout import split_groups
+from fedstill_server.export.lowering import LoweringError, lower
+from torch import Tensor
+from torch.nn import functional
+
+Function = Callable[..., tuple[Tensor, ...]]
+DEVICES = 3
+
+
+def run_stack(function: Function, *stacks: Tensor, parameters: int = 0) -> list[np.ndarray]:
+    """Lowers a function of one device's tensors and runs it on stacks, the first of which are parameters."""
+    devices = stacks[0].shape[0]
+    ports = [
+        Port(f"input{i}", tuple(stack.shape[1:]), stack.dtype, is_state=i < parameters)
+        for i, stack in enumerate(stacks)
+    ]
+    module = trace(function, ports)
+    outputs = [f"output{i}" for i in range(len(function(*(stack[0] for stack in stacks))))]
+    graph = lower(CapturedGraph(module, tuple(ports), tuple(outputs)), stack_size=devices, name="test")
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    given = {entry.name for entry in session.get_inputs()}
+    feeds = {
+        port.name: stack.numpy() for port, stack in zip(ports, stacks, strict=True) if port.name in given
+    }
+    return list(session.run(outputs, feeds))
+
+
+def check(function: Function, *stacks: Tensor, parameters: int = 0, tolerance: float = 1e-6) -> None:
+    """Every device of the stack gets what torch gives it alone; tolerance: of the largest number."""
+    found = run_stack(function, *stacks, parameters=parameters)
+    for device in range(stacks[0].shape[0]):
+        expected = function(*(stack[device] for stack in stacks))
+        for got, want in zip(found, expected, strict=True):
+            assert got[device].shape == want.shape
+            assert np.abs(got[device] - want.numpy()).max() <= tolerance * float(want.abs().max())
+
+
+def random(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(DEVICES, *shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_elementwise_operators_broadcast_as_in_torch() -> None:
+    def function(x: Tensor, row: Tensor, column: Tensor, single: Tensor) -> tuple[Tensor, ...]:
+        return (
+            (x + row) * single - column,
+            x / (row * row + 1.0) + (1.0 - single),
+            torch.relu(x) + (column.abs() + 0.5).log() + row.exp().sqrt(),
+            torch.maximum(x, column).clamp_min(0.1).neg(),
+        )
+
+    check(function, random(4, 5), random(5, seed=1), random(4, 1, seed=2), random(seed=3))
+
+
+def test_products_of_activations_and_parameters() -> None:
+    def function(weight: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        y = torch.addmm(bias, x, weight.t())
+        return y, y.t() @ x, y @ weight, (y.t() @ y).t()
+
+    check(function, random(4, 6), random(4, seed=1), random(5, 6, seed=2), parameters=2)
+
+
+def test_reductions_over_any_dimensions() -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        turned = x.permute(2, 0, 1)
+        return (
+            x.sum(),
+            x.sum((0, 2)),
+            x.mean(1, keepdim=True),
+            turned.sum((0, 1)),
+            turned.amax(-1),
+            x.amax((0, 1), keepdim=True),
+        )
+
+    check(function, random(3, 4, 5))
+
+
+def test_views_of_transposed_tensors() -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        turned = x.permute(1, 2, 0) * 2.0  # [4, 5, 3], lying as x does
+        return (
+            turned.reshape(20, 3),  # dimensions that lie side by side
+            turned.reshape(4, 15),  # dimensions that do not
+            turned.unsqueeze(1).squeeze(1).transpose(0, 2),
+        )
+
+    check(function, random(3, 4, 5))
+
+
+def test_scatter_writes_into_each_row() -> None:
+    def function(x: Tensor, values: Tensor, indices: Tensor) -> tuple[Tensor, ...]:
+        return (torch.zeros_like(x).scatter(1, indices, values) + x,)
+
+    indices = torch.tensor([[0, 3], [4, 1], [2, 0]]).expand(DEVICES, 3, 2).contiguous()
+    check(function, random(3, 5), random(3, 2, seed=1), indices)
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "padding"),
+    [((6, 8), (3, 3), (1, 1)), ((7, 5), (3, 2), (0, 1)), ((1, 9), (1, 3), (0, 1)), ((4, 4), (1, 1), (0, 0))],
+)
+def test_convolution_and_its_gradients(
+    size: tuple[int, int], kernel: tuple[int, int], padding: tuple[int, int]
+) -> None:
+    def function(weight: Tensor, bias: Tensor, x: Tensor) -> tuple[Tensor, ...]:
+        def convolve(weight: Tensor, bias: Tensor, x: Tensor) -> Tensor:
+            return functional.conv2d(x, weight, bias, padding=padding)
+
+        y, pull_back, *_ = torch.func.vjp(convolve, weight, bias, x)
+        return (y, *pull_back(y * y))
+
+    stacks = random(4, 3, *kernel), random(4, seed=1), random(5, 3, *size, seed=2)
+    check(function, *stacks, parameters=2)
+
+
+@pytest.mark.parametrize("size", [(4, 6), (5, 7)])
+@pytest.mark.parametrize("window", [(2, 2), (1, 2), (3, 2)])
+def test_max_pooling_gives_the_gradient_to_the_first_maximum(
+    size: tuple[int, int], window: tuple[int, int]
+) -> None:
+    def function(x: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        y, pull_back, *_ = torch.func.vjp(lambda image: torch.max_pool2d(torch.relu(image), window), x)
+        return (y, *pull_back(gradient))
+
+    ties = random(5, 2, *size).round()  # whole numbers: most windows hold a tie
+    pooled = (size[0] // window[0], size[1] // window[1])
+    check(function, ties, random(5, 2, *pooled, seed=1), tolerance=0)
+
+
+def test_one_window_by_hand() -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        y, pull_back, *_ = torch.func.vjp(lambda image: torch.max_pool2d(image, 2), x)
+        return pull_back(torch.full_like(y, 7.0))  # type: ignore[no-any-return]
+
+    (gradient,) = run_stack(function, torch.tensor([[[[[1.0, 3.0], [3.0, 2.0]]]]]))
+
+    assert gradient.reshape(-1).tolist() == [0, 7, 0, 0]
+
+
+def test_relu_is_masked_before_a_pooled_gradient_is_spread() -> None:
+    """All of a window negative: no gradient, in whatever order ReLU and pooling are undone."""
+
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        y, pull_back, *_ = torch.func.vjp(lambda image: torch.max_pool2d(torch.relu(image), 2), x)
+        return pull_back(torch.ones_like(y))  # type: ignore[no-any-return]
+
+    check(function, torch.tensor([[[[[-1.0, -3.0, 5.0, 4.0], [-3.0, -2.0, 0.0, 5.0]]]]]), tolerance=0)
+
+
+def test_an_unknown_operator_is_named() -> None:
+    with pytest.raises(LoweringError, match=r"aten\.cumsum.*export/lowering"):
+        run_stack(lambda x: (x.cumsum(0),), random(3))
+
+
+def test_a_strided_convolution_is_refused() -> None:
+    with pytest.raises(LoweringError, match=r"stride \[2, 2\]"):
+        run_stack(lambda w, x: (functional.conv2d(x, w, stride=2),), random(2, 1, 3, 3), random(4, 1, 8, 8))
+
+
+def test_overlapping_pools_are_refused() -> None:
+    with pytest.raises(LoweringError, match="tile the image"):
+        run_stack(lambda x: (torch.max_pool2d(x, 3, 1),), random(1, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "groups"),
+    [
+        ((16, 2, 3), (16, 6), [([0], [0]), ([1, 2], [1])]),
+        ((6,), (6, 1), [([0], [0]), ([], [1])]),
+        ((4, 6), (2, 12), [([0, 1], [0, 1])]),
+        ((), (1,), [([], [0])]),
+    ],
+)
+def test_a_reshape_is_split_into_the_smallest_groups(
+    before: tuple[int, ...], after: tuple[int, ...], groups: list[tuple[list[int], list[int]]]
+) -> None:
+    assert split_groups(before, after) == groups

@@ -1,0 +1,52 @@
+"""The deployable student's inference graph."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from fedstill_proto.artifact import load_student, save_student
+from fedstill_server.export import ExportError, export_student
+from fedstill_server.export.student import load_parameters
+from fedstill_server.families import build_student, initial_parameters
+from onnx import numpy_helper
+
+
+@pytest.mark.parametrize(
+    ("family", "input_shape"), [("mlp-small", (6,)), ("mlp-wide", (2, 3)), ("cnn", (5, 6))]
+)
+def test_logits_are_torchs_for_any_batch(family: str, input_shape: tuple[int, ...]) -> None:
+    parameters = initial_parameters(family, input_shape, 4, seed=3)
+    student = build_student(family, input_shape, 4)
+    load_parameters(student, parameters)
+
+    manifest, graph = export_student(family=family, input_shape=input_shape, classes=4, parameters=parameters)
+
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    for rows in (1, 7):
+        x = np.random.default_rng(rows).normal(size=(rows, *input_shape)).astype(np.float32)
+        expected = student(torch.from_numpy(x)).detach().numpy()
+        np.testing.assert_allclose(session.run(["logits"], {"x": x})[0], expected, atol=1e-6)
+    assert [(port.name, port.shape) for port in manifest.inputs] == [("x", (-1, *input_shape))]
+    assert [(port.name, port.shape) for port in manifest.outputs] == [("logits", (-1, 4))]
+    assert manifest.parameter_count == sum(array.size for array in parameters.values())
+
+
+def test_weights_are_inside_under_their_names(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    parameters = initial_parameters("mlp-small", (6,), 4, seed=1)
+
+    manifest, graph = export_student(family="mlp-small", input_shape=(6,), classes=4, parameters=parameters)
+    save_student(tmp_path / "student", manifest, graph, parameters)
+
+    inside = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(graph).graph.initializer}
+    assert all(np.array_equal(inside[name], array) for name, array in parameters.items())
+    assert load_student(tmp_path / "student").inference_graph == graph
+
+
+def test_parameters_of_another_family_are_refused() -> None:
+    wide = initial_parameters("mlp-wide", (6,), 4, seed=1)
+
+    with pytest.raises(ExportError, match=r"hidden\.weight"):
+        export_student(family="mlp-small", input_shape=(6,), classes=4, parameters=wide)

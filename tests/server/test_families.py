@@ -1,0 +1,69 @@
+"""The student families and their first parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from fedstill_server.families import FAMILIES, FamilyError, build_student, initial_parameters
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("input_shape", [(64,), (8, 8), (2, 9, 7)])
+def test_a_student_maps_a_batch_to_logits(family: str, input_shape: tuple[int, ...]) -> None:
+    student = build_student(family, input_shape, 5)
+
+    logits = student(torch.zeros(3, *input_shape))
+
+    assert logits.shape == (3, 5)
+
+
+def test_parameter_counts_by_hand() -> None:
+    counts = {
+        family: sum(array.size for array in initial_parameters(family, (8, 8), 10, 0).values())
+        for family in FAMILIES
+    }
+
+    assert counts == {
+        "mlp-small": 64 * 64 + 64 + 64 * 10 + 10,
+        "mlp-wide": 64 * 256 + 256 + 256 * 10 + 10,
+        "cnn": (9 * 8 + 8) + (8 * 9 * 16 + 16) + (16 * 2 * 2 * 10 + 10),
+    }
+
+
+def test_flat_examples_are_images_of_height_one() -> None:
+    parameters = initial_parameters("cnn", (20,), 4, 0)
+
+    assert parameters["conv1.weight"].shape == (8, 1, 1, 3)
+    assert parameters["output.weight"].shape == (4, 16 * 5)  # 20 -> 10 -> 5
+
+
+def test_the_seed_decides_the_parameters_and_nothing_else_changes() -> None:
+    torch.manual_seed(7)
+    expected_next = torch.rand(1)
+    torch.manual_seed(7)
+
+    first, again, other = (initial_parameters("mlp-small", (6,), 3, seed) for seed in (1, 1, 2))
+
+    assert list(first) == ["hidden.weight", "hidden.bias", "output.weight", "output.bias"]
+    assert all(array.dtype == np.float32 for array in first.values())
+    assert all(np.array_equal(first[name], again[name]) for name in first)
+    assert not np.array_equal(first["hidden.weight"], other["hidden.weight"])
+    assert torch.equal(torch.rand(1), expected_next)
+
+
+@pytest.mark.parametrize(
+    ("family", "input_shape", "classes", "named"),
+    [
+        ("resnet", (8, 8), 10, "mlp-small"),
+        ("cnn", (3, 8), 10, "too small"),
+        ("cnn", (1, 2, 3, 4), 10, "4 dimensions"),
+        ("mlp-small", (), 10, "input shape"),
+        ("mlp-small", (8,), 1, "1 classes"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_by_name(
+    family: str, input_shape: tuple[int, ...], classes: int, named: str
+) -> None:
+    with pytest.raises(FamilyError, match=named):
+        build_student(family, input_shape, classes)
