@@ -290,7 +290,7 @@ def _request(context: typer.Context, **values: Any) -> RunRequest:
     for name in ("optimizer", "encoding", "start", "engine"):
         given[name] = given[name] and str(given[name])
     if given["data"] is not None:
-        given["data"] = str(given["data"].absolute())
+        given["data"] = str(Path(given["data"]).absolute())
     elif given["dataset"] is None:
         given["dataset"] = DATASETS[0]
     return RunRequest(**given)

@@ -1,0 +1,136 @@
+"""What a person may get wrong, and what they are told: one line, exit code 2, no traceback, nothing left behind."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedstill_sim.cli import app
+from typer.testing import CliRunner, Result
+
+
+def fedstill_sim(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def own_data(folder: Path, *, devices: int = 2, labelled: bool = True) -> Path:
+    """Two well separated classes in five dimensions."""
+    generator = np.random.default_rng(0)
+
+    def examples(count: int) -> tuple[np.ndarray, np.ndarray]:
+        y = np.arange(count) % 2
+        return (generator.normal(size=(count, 5)) + 4 * y[:, None]).astype(np.float32), y
+
+    folder.mkdir()
+    for device in range(devices):
+        (x, y), (x_test, y_test) = examples(24), examples(8)
+        np.savez(folder / f"client_{device}.npz", x_train=x, y_train=y, x_test=x_test, y_test=y_test)
+    x, y = examples(40)
+    np.savez(folder / "public.npz", **({"x": x, "y": y} if labelled else {"x": x}))
+    x, y = examples(40)
+    np.savez(folder / "global_test.npz", x=x, y=y)
+    return folder
+
+
+@pytest.mark.parametrize("method", ["public-logits", "class-logits"])
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_folder_of_one_s_own(tmp_path: Path, method: str, labelled: bool) -> None:
+    data = own_data(tmp_path / "mine", labelled=labelled)
+    words = ("--data", data, "--method", method, "--rounds", 2, "--processes", 0, "--baselines", "none")
+
+    done = fedstill_sim("run", *words, "--no-report", "--json", "--out", tmp_path / "run")
+
+    assert done.exit_code == 0, done.output
+    assert '"name": "mine"' in done.stdout
+    assert f'"public_labelled": {str(labelled).lower()}' in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--method", "fedsgd"), "--method: 'fedsgd' is unknown; there are class-logits, public-logits"),
+        (("--families", "mlp-small,resnet"), "--families: 'resnet' is unknown"),
+        (("--families", "cnn,cnn"), "names one twice"),
+        (("--baselines", "best"), "--baselines: 'best' is unknown"),
+        (("--encoding", "top-k"), "--top-k K belong together"),
+        (("--top-k", "3"), "--top-k K belong together"),
+        (("--data", "missing"), "missing"),
+        (("--dirichlet", "-1"), "alpha"),
+        (("--temperature", "0"), "temperature"),
+        (("--lr", "nan"), "learning_rate"),
+        (("--sharpen", "3"), "sharpen"),
+        (("--deadline", "0"), "deadline_s"),
+        (("--devices", "200", "--dirichlet", "0"), "alpha"),
+    ],
+)
+def test_a_request_that_cannot_be_met_claims_no_folder(
+    tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    done = fedstill_sim("run", *words, "--out", tmp_path / "run")
+
+    assert done.exit_code == 2, done.output
+    assert said in done.output
+    assert done.output.startswith("Error:")
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_digits_and_a_folder_at_once_are_too_many(tmp_path: Path) -> None:
+    done = fedstill_sim("run", "digits", "--data", own_data(tmp_path / "mine"), "--out", tmp_path / "run")
+
+    assert done.exit_code == 2
+    assert "name one data set" in done.output
+
+
+@pytest.mark.parametrize("command", ["resume", "report"])
+def test_a_folder_without_a_run_says_how_to_start_one(tmp_path: Path, command: str) -> None:
+    done = fedstill_sim(command, tmp_path)
+
+    assert done.exit_code == 2
+    assert "holds no run" in done.output
+
+
+def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("...")
+
+    done = fedstill_sim("run", "digits", "--force", "--out", tmp_path)
+
+    assert done.exit_code == 2
+    assert "holds other files (thesis.tex" in done.output
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_report_of_an_unfinished_run_says_to_finish_it(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+
+    done = fedstill_sim("report", tmp_path)
+
+    assert done.exit_code == 2
+    assert "no result.json yet" in done.output
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"fleet": {}, "simulation": {}}', '{"fleet": 3, "simulation": 4}']
+)
+def test_a_damaged_configuration_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.json").write_text(text)
+
+    done = fedstill_sim("resume", tmp_path)
+
+    assert done.exit_code == 2
+    assert "config.json" in done.output
+    assert "Traceback" not in done.output
+
+
+def test_one_method_is_no_comparison(tmp_path: Path) -> None:
+    done = fedstill_sim("compare", "digits", "--methods", "local", "--out", tmp_path / "run")
+
+    assert done.exit_code == 2
+    assert "at least two" in done.output
+
+
+@pytest.mark.parametrize("words", [(), ("run",), ("compare",), ("resume",), ("report",)])
+def test_help_is_there_for_everyone(words: tuple[str, ...]) -> None:
+    done = fedstill_sim(*words, "--help")
+
+    assert done.exit_code == 0
+    assert "Usage" in done.output

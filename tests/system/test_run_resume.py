@@ -1,0 +1,88 @@
+"""A killed run goes on where it was, and ends as if it had never been killed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fedstill_sim.cli import app
+from fedstill_sim.result import Json, without_times
+from typer.testing import CliRunner
+
+WORDS = ("run", "digits", "--method", "public-logits", "--devices", "3", "--rounds", "3", "--epochs", "1")
+WORDS += ("--public-batch", "20", "--baselines", "fedavg", "--seed", "3", "--processes", "1")
+
+FIRST_ROUND = "server/checkpoints/round-000001.safetensors"
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Json:
+    """The result of the run that nobody killed."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    done = CliRunner().invoke(app, [*WORDS, "--no-report", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    return json.loads((out / "result.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "reached",
+    [
+        lambda run: (run / FIRST_ROUND).exists(),
+        lambda run: (run / "baselines" / "fedavg" / FIRST_ROUND).exists(),
+        lambda run: (run / "tradeoff.partial").exists(),
+    ],
+    ids=["in-its-rounds", "in-a-baseline", "in-the-trade-off"],
+)
+def test_killed_and_resumed_it_is_the_same(
+    whole: Json, tmp_path: Path, reached: Callable[[Path], bool]
+) -> None:
+    out = tmp_path / "run"
+    kill_when(lambda: reached(out), [*WORDS, "--out", str(out)])
+    assert not (out / "result.json").exists()
+
+    done = CliRunner().invoke(app, ["resume", str(out), "--json"])
+
+    assert done.exit_code == 0, done.output
+    resumed = json.loads((out / "result.json").read_text())
+    assert without_times(resumed) == without_times(whole)
+    assert (out / "report.html").exists()
+
+
+def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+
+    process = started([*WORDS, "--out", str(out)])
+    wait_until(lambda: (out / FIRST_ROUND).exists(), process)
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the workers, too
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert f"fedstill-sim resume {out}" in said
+    assert "Traceback" not in said
+
+
+def kill_when(reached: Callable[[], bool], words: list[str]) -> None:
+    """Start the command, and kill it (no clean-up, no goodbye) as soon as it has got so far."""
+    process = started(words)
+    wait_until(reached, process)
+    process.kill()
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+
+
+def started(words: list[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from fedstill_sim.cli import main; main()", *words]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def wait_until(reached: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    while not reached():
+        assert process.poll() is None, process.communicate()[1]
+        time.sleep(0.002)
