@@ -108,14 +108,15 @@ class Gate:
             text = f"node {message.metadata.src_node_id} answers message {asked_by[:64]!r}"
             self._refuse(None, Reason.UNASKED, text)
             return
-        self.uplink_bytes += _bytes_in(message)
         if asked_by in self._heard:
+            self.uplink_bytes += _bytes_in(message)
             self._refuse(question, Reason.DUPLICATE, "a second answer to the same question")
             return
         self._heard.add(asked_by)
         if message.has_error():
             self._refuse(question, Reason.ERROR_REPLY, error_text(message))
         elif message.metadata.src_node_id != question.node:
+            self.uplink_bytes += _bytes_in(message)
             self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
         else:
             self._decode(message, question)
@@ -125,9 +126,11 @@ class Gate:
         try:
             blob = unpack(message.content, "SoftLabelSummary", size_limit_bytes=limit)
         except WireError as error:
+            self.uplink_bytes += _bytes_in(message)
             too_large = "limit" in error.problem
             self._refuse(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
             return
+        self.uplink_bytes += len(blob)
         try:
             summary = decode_summary(blob, expected=question.expected)
         except WireError as error:

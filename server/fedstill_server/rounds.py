@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,8 @@ from dataclasses import dataclass, field
 from fedstill_proto.codec import Expected, encode_task
 from fedstill_proto.errors import WireError
 from fedstill_proto.messages import ParameterSpec, RoundTask, parameter_specs
-from fedstill_proto.records import pack
-from flwr.app import Message
+from fedstill_proto.records import RECORD, pack
+from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fedstill_server import events
@@ -37,6 +38,17 @@ class EncodedTask:
 
     task: RoundTask
     blob: bytes
+
+    @functools.cached_property
+    def _record(self) -> ArrayRecord:
+        record = pack("RoundTask", self.blob)[RECORD]
+        assert isinstance(record, ArrayRecord)
+        return record
+
+    def message_to(self, node: int, message_type: str) -> Message:
+        """Each node has a record dictionary of its own; the bytes in it, which nobody changes, are shared."""
+        content = RecordDict({RECORD: self._record})
+        return Message(content, node, message_type, group_id=str(self.task.round))
 
 
 @dataclass
@@ -185,10 +197,7 @@ class FleetRun:
             key: Expected.of(each.task, self._config.classes, self._specs[key[0]])
             for key, each in tasks.items()
         }
-        messages = [
-            Message(pack("RoundTask", task.blob), one.node, "train", group_id=str(number))
-            for one, task in zip(asked, own, strict=True)
-        ]
+        messages = [task.message_to(one.node, "train") for one, task in zip(asked, own, strict=True)]
         questions, unsent = {}, []
         for one, message_id in zip(asked, push(self._grid, messages).message_ids, strict=True):
             if message_id is None:
@@ -239,17 +248,14 @@ class FleetRun:
     def _measure(self, after: Checkpoint) -> Measured:
         """Have every member count its right answers, in the cohort or not."""
         members = sorted(self._roster.members.values(), key=lambda member: member.device)
-        blobs = {}
+        tasks = {}
         for family, newcomer in {(one.family, one.device not in after.installed) for one in members}:
             task = self._method.evaluation(
                 after.state, round_number=after.round, family=family, newcomer=newcomer
             )
-            blobs[family, newcomer] = encode_task(task, codec=self._config.downlink)
-        own = [blobs[one.family, one.device not in after.installed] for one in members]
-        messages = [
-            Message(pack("RoundTask", blob), one.node, "evaluate", group_id=str(after.round))
-            for one, blob in zip(members, own, strict=True)
-        ]
+            tasks[family, newcomer] = EncodedTask(task, encode_task(task, codec=self._config.downlink))
+        own = [tasks[one.family, one.device not in after.installed] for one in members]
+        messages = [task.message_to(one.node, "evaluate") for one, task in zip(members, own, strict=True)]
         asked = dict(zip(push(self._grid, messages).message_ids, members, strict=True))
         replies: dict[str, Message] = {}
 
@@ -261,7 +267,7 @@ class FleetRun:
             return [key for key in asked if key is not None and key not in replies]
 
         collect(self._grid, waiting=waiting, receive=receive, deadline_s=self._config.cohort.deadline_s)
-        return _measured(asked, replies, sent_bytes=sum(map(len, own)))
+        return _measured(asked, replies, sent_bytes=sum(len(task.blob) for task in own))
 
     def _teacher_accuracy(self, state: FleetState) -> float | None:
         if self._test is None or self._test.y is None:

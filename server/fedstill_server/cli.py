@@ -1,0 +1,132 @@
+"""fedstill-server: look into a run's server side, and say what there is to choose from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import parameter_specs
+from rich.console import Console
+from rich.table import Table
+
+from fedstill_server.app import read_fleet_config
+from fedstill_server.checkpoint import RunStore, StoreError
+from fedstill_server.config import FleetConfig
+from fedstill_server.round_record import RoundRecord
+
+cli = typer.Typer(
+    help="The server of a fedstill fleet. Rounds are run by Flower (flwr run) or by fedstill-sim; "
+    "this shows what came of them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+_METHOD_LINES = {
+    "local": "each device on its own; the baseline without exchange",
+    "fedavg": "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)",
+    "class-logits": "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)",
+    "public-logits": "soft labels of public examples (FedMD: Li and Wang 2019, arXiv 1910.03581; "
+    "DS-FL: Itahara et al. 2020, arXiv 2008.06180)",
+}
+
+
+@cli.command()
+def inspect(
+    run: Annotated[Path, typer.Argument(help="The folder of a run (with config.json and server/).")],
+    as_json: AsJson = False,
+) -> None:
+    """Show the rounds of a run, and every answer that was left out, with its reason."""
+    config = read_fleet_config(run)
+    if not (run / "server" / "state.db").is_file():
+        raise StoreError(f"{run}: no server/state.db; this run has not been started")
+    store = RunStore(run)
+    records = store.records()
+    store.close()
+    if as_json:
+        document = {"fleet": config.to_json(), "rounds": [record.to_json() for record in records]}
+        print(json.dumps(document, indent=1))
+        return
+    console = Console()
+    console.print(_round_table(config, records))
+    for record in records:
+        for entry in record.quarantined:
+            who = entry.device or f"node {entry.node or 'unknown'}"
+            console.print(f"round {record.round}: {who}: {entry.reason}: {entry.text}", markup=False)
+
+
+@cli.command()
+def methods(as_json: AsJson = False) -> None:
+    """List the methods that a run can use, with their papers."""
+    if as_json:
+        print(json.dumps(_METHOD_LINES, indent=1))
+        return
+    for name, line in _METHOD_LINES.items():
+        typer.echo(f"{name:14s} {line}")
+
+
+@cli.command()
+def families(
+    input_shape: Annotated[str, typer.Option(help="Shape of one example, such as 64 or 1,8,8.")] = "8,8",
+    classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """List the student families with their size for an input."""
+    # torch takes a second to import, which the other commands do not need.
+    from fedstill_server.families import FAMILIES, initial_parameters
+
+    shape = _shape(input_shape)
+    sizes = {}
+    for name in FAMILIES:
+        specs = parameter_specs(initial_parameters(name, shape, classes, 0))
+        sizes[name] = sum(spec.size for spec in specs)
+    if as_json:
+        print(json.dumps({name: {"parameters": size} for name, size in sizes.items()}, indent=1))
+        return
+    for name, size in sizes.items():
+        typer.echo(f"{name:14s} {size:9,d} parameters, {4 * size:11,d} bytes as float32")
+
+
+def main() -> None:
+    """The console script: errors that are meant to happen are one line."""
+    try:
+        cli()
+    except FedstillError as error:
+        typer.echo(f"fedstill-server: {error}", err=True)
+        sys.exit(2)
+
+
+def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
+    table = Table(title=f"run {config.run}: {config.method}, {len(records)} of {config.rounds} rounds")
+    for heading in ("round", "asked", "accepted", "left out", "late", "personal", "global", "worst"):
+        table.add_column(heading, justify="right")
+    table.add_column("up a device", justify="right")
+    table.add_column("down a device", justify="right")
+    table.add_column("seconds", justify="right")
+    for one in records:
+        shares = (one.personal_accuracy, one.global_accuracy, one.worst_device_accuracy)
+        counts = (one.round, one.asked, one.accepted, len(one.quarantined), one.late)
+        table.add_row(
+            *map(str, counts),
+            *("" if share is None else f"{share:.1%}" for share in shares),
+            f"{one.uplink_bytes_per_device:,.0f} B",
+            f"{one.downlink_bytes_per_device:,.0f} B",
+            f"{one.seconds:.2f}",
+        )
+    return table
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise FedstillError(f"--input-shape: {text!r} is not a list of sizes such as 1,8,8") from None
+
+
+if __name__ == "__main__":
+    main()

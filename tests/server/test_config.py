@@ -1,0 +1,83 @@
+"""Configurations: complete round trips, and one clear line for everything that cannot be."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_server.config import METHOD_NAMES, CohortRule, ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.methods import METHODS
+
+from tests.server.scripted_fleet import fleet_config
+
+
+def test_json_and_back() -> None:
+    config = fleet_config(
+        uplink=SoftLabelCodec(Encoding.TOP_K, 3), test_set="test.npz", cohort=CohortRule(goal_count=7)
+    )
+    document = json.loads(json.dumps(config.to_json()))
+    assert FleetConfig.from_json(document) == config
+    assert document["uplink"] == {"encoding": "top-k", "k": 3}
+
+
+def test_names_are_those_of_the_methods() -> None:
+    assert tuple(METHODS) == METHOD_NAMES
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("colour", "red", "fleet.colour: unknown setting"),
+        ("cohort.goal", 3, "fleet.cohort.goal: unknown setting; there are goal_count, over_selection"),
+        ("training.temperature", 0, "fleet.training.temperature: 0.0 is not a number in 0.001 to 1000"),
+        ("training.optimizer", "adam", "fleet.training.optimizer: 'adam' is not one of sgd, momentum, adamw"),
+        ("method", "fedprox", "fleet.method: 'fedprox' is not one of local, fedavg"),
+        ("rounds", "ten", "fleet.rounds: 'ten' is not of type int"),
+        ("rounds", True, "fleet.rounds: True is not of type int"),
+        ("families", "cnn", "fleet.families: 'cnn' is not a list"),
+        ("families", ["cnn", "cnn"], "fleet.families: ('cnn', 'cnn') is not free of repeats"),
+        ("families", ["resnet"], "fleet.families: 'resnet' is not one of mlp-small"),
+        ("uplink", {"encoding": "top-k"}, "fleet.uplink.k: 0 classes to keep"),
+        ("sharpen", 2, "fleet.sharpen: 2.0 is not 0 (off) or a temperature up to 1"),
+        ("teacher", [], "fleet.teacher: [] is not an object of settings"),
+        ("teacher.hidden", [0], "fleet.teacher.hidden: (0,) is not a list of layer widths"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_place(path: str, value: Any, message: str) -> None:
+    document = fleet_config().to_json()
+    place = document
+    *outer, name = path.split(".")
+    for key in outer:
+        place = place[key]
+    place[name] = value
+    with pytest.raises(ConfigError) as refused:
+        FleetConfig.from_json(document)
+    assert str(refused.value).startswith(message)
+
+
+def test_a_missing_setting_is_named() -> None:
+    document = fleet_config().to_json()
+    del document["classes"]
+    with pytest.raises(ConfigError, match=r"fleet\.classes: missing"):
+        FleetConfig.from_json(document)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: CohortRule(goal_count=-1),
+        lambda: CohortRule(over_selection=0.5),
+        lambda: CohortRule(deadline_s=float("inf")),
+        lambda: TeacherConfig(batch_size=0),
+        lambda: TeacherConfig(learning_rate=float("nan")),
+        lambda: fleet_config(run="../up"),
+        lambda: fleet_config(input_shape=()),
+        lambda: fleet_config(start="warm"),
+        lambda: fleet_config(server_rate=0),
+    ],
+)
+def test_values_are_checked_when_they_are_made(make: Any) -> None:
+    with pytest.raises((ConfigError, ValueError)):
+        make()

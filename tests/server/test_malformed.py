@@ -1,0 +1,49 @@
+"""The benchmark of malformed answers: its verdict holds, and fails for a gate that lets things pass."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from fedstill_proto.soft_labels import Encoding
+from fedstill_server import ingest
+
+from benchmarks.malformed import examine, main
+
+
+@pytest.mark.parametrize("method", ["class-logits", "public-logits"])
+def test_a_thousand_malformed_answers_change_nothing(method: str) -> None:
+    result = examine(method, Encoding.UINT8, 1000)
+    assert result["holds"], result
+    assert result["quarantined"] == sum(result["reasons"].values()) == 1000
+    assert result["accepted"] == 20
+
+
+def test_the_command_prints_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--count", "50", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["holds"] is True
+    assert {(each["method"], each["malformed"]) for each in document["rounds"]} == {
+        ("fedavg", 50),
+        ("class-logits", 50),
+        ("public-logits", 50),
+    }
+
+
+def test_a_gate_that_ignores_the_round_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import replace
+
+    def careless(blob: bytes, *, expected: Any) -> Any:
+        for number in (0, 1, 8):
+            try:
+                return decode(blob, expected=replace(expected, round=number))
+            except ingest.WireError as error:
+                refused = error
+        raise refused
+
+    decode = ingest.decode_summary
+    monkeypatch.setattr(ingest, "decode_summary", careless)
+    result = examine("public-logits", Encoding.UINT8, 100)
+    assert not result["holds"]
+    assert any(problem.startswith("later round") for problem in result["miscounted"])

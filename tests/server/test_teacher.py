@@ -1,0 +1,126 @@
+"""Teacher and students on the server: they learn, the same way each time, and leave torch as it was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from fedstill_server.config import TeacherConfig
+from fedstill_server.methods import build_method
+from fedstill_server.networks import (
+    FitPlan,
+    accuracy_of,
+    fit,
+    logits_of,
+    one_deterministic_thread,
+    parameters_of,
+    soft_labels_of,
+)
+from fedstill_server.preparation import prepare
+from fedstill_server.public_set import Examples
+from fedstill_server.state import FleetState, digest_of
+from fedstill_server.teacher import build_family, build_teacher, student_learns, train_teacher
+
+from tests.server.scripted_fleet import fleet_config, public_examples
+
+LEARNING = TeacherConfig(
+    hidden=(8,),
+    epochs=40,
+    student_epochs=40,
+    round_epochs=20,
+    batch_size=6,
+    learning_rate=0.03,
+    student_learning_rate=0.03,
+)
+FAMILIES = ("mlp-small", "cnn")
+
+
+def prepared(public: Examples | None = None, **changes: Any) -> FleetState:
+    config = fleet_config(teacher=LEARNING, **{"families": FAMILIES, **changes})
+    public = public or public_examples()
+    return prepare(config, public, build_method(config, public))
+
+
+def test_teacher_and_students_learn_the_public_set() -> None:
+    config, public = fleet_config(teacher=LEARNING), public_examples()
+    state = prepared()
+    assert public.y is not None
+    assert accuracy_of(build_teacher(config, state.teacher), public.x, public.y) == 1
+    teacher = soft_labels_of(build_teacher(config, state.teacher), public.x, temperature=2)
+    for family in FAMILIES:
+        student = build_family(config, family, state.students[family])
+        np.testing.assert_allclose(soft_labels_of(student, public.x, temperature=2), teacher, atol=0.2)
+        assert accuracy_of(student, public.x, public.y) == 1
+
+
+def test_preparing_twice_is_the_same_bit_for_bit() -> None:
+    assert digest_of(prepared().flat()) == digest_of(prepared().flat())
+    assert digest_of(prepared(seed=6).flat()) != digest_of(prepared().flat())
+
+
+def test_the_global_random_state_neither_matters_nor_moves() -> None:
+    torch.manual_seed(1)
+    first = digest_of(prepared(families=("cnn",)).flat())
+    drawn = torch.rand(1)
+    torch.manual_seed(1)
+    assert torch.rand(1) == drawn
+    assert digest_of(prepared(families=("cnn",)).flat()) == first
+
+
+@pytest.mark.parametrize("changes", [{"start": "random"}, {"use_public_labels": False}])
+def test_students_may_start_untaught(changes: dict[str, Any]) -> None:
+    state = prepared(families=("mlp-small",), **changes)
+    fresh = parameters_of(build_family(fleet_config(), "mlp-small"))
+    assert digest_of(dict(state.students["mlp-small"])) == digest_of(fresh)
+
+
+def test_without_labels_the_teacher_stays_as_it_starts() -> None:
+    config = fleet_config(teacher=LEARNING)
+    unlabelled = Examples(public_examples().x)
+    assert digest_of(train_teacher(config, unlabelled)) == digest_of(parameters_of(build_teacher(config)))
+
+
+def test_a_student_learns_soft_labels_it_is_given() -> None:
+    config, x = fleet_config(teacher=LEARNING), public_examples().x
+    target = np.tile(np.array([0.2, 0.5, 0.3], np.float32), (len(x), 1))
+    student = parameters_of(build_family(config, "mlp-small"))
+    for number in (1, 2, 3):
+        student = student_learns(config, "mlp-small", student, x, target, round_number=number)
+    learned = soft_labels_of(build_family(config, "mlp-small", student), x, temperature=2)
+    np.testing.assert_allclose(learned, target, atol=0.03)
+
+
+def test_soft_labels_are_taken_in_eval_mode_without_gradients() -> None:
+    network = torch.nn.Sequential(torch.nn.Dropout(0.5), torch.nn.Linear(2, 2))
+    network.train()
+    x = np.ones((5, 2), np.float32)
+    first = logits_of(network, x)
+    np.testing.assert_array_equal(first, logits_of(network, x))
+    assert network.training
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_labels_and_soft_labels_may_be_mixed() -> None:
+    x, y = np.ones((4, 2), np.float32), np.zeros(4, np.int64)
+    soft = np.tile(np.array([0, 1], np.float32), (4, 1))
+    plan = FitPlan(epochs=300, batch_size=4, learning_rate=0.05, weight_decay=0, hard_weight=0.25)
+    network = fit(torch.nn.Linear(2, 2), x, soft, plan=plan, seed=0, labels=y)
+    # 1/4 of class 0 from the labels, 3/4 of class 1 from the soft labels.
+    np.testing.assert_allclose(soft_labels_of(network, x, temperature=1)[0], [0.25, 0.75], atol=0.01)
+
+
+def test_torch_is_left_as_it_was() -> None:
+    threads = torch.get_num_threads()
+
+    def fails() -> None:
+        with one_deterministic_thread():
+            assert torch.get_num_threads() == 1
+            assert torch.are_deterministic_algorithms_enabled()
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fails()
+    assert torch.get_num_threads() == threads
+    assert not torch.are_deterministic_algorithms_enabled()
