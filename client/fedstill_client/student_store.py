@@ -82,7 +82,12 @@ class StudentStore:
             if kept is not None:
                 metadata |= {f"{role}.run": kept.run, f"{role}.round": str(kept.round)}
                 arrays |= {f"{role}/{name}": np.ascontiguousarray(v) for name, v in kept.parameters.items()}
-        _replace(self.folder / STUDENTS_FILE, safetensors.numpy.save(arrays, metadata))
+        file = self.folder / STUDENTS_FILE
+        try:
+            _replace(file, safetensors.numpy.save(arrays, metadata))
+        except OSError as error:
+            problem = f"{file}: cannot be written: {error.strerror}; the student from before is kept."
+            raise StoreError(problem) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -185,7 +185,7 @@ class TestEvaluation:
 
     private = PrivateStack(np.zeros((2, 2, *SHAPE), np.float32), np.array([[1, 1], [0, 2]]), np.array([2, 2]))
     test = PrivateStack(
-        np.zeros((2, 4, *SHAPE), np.float32), np.array([[1, 1, 0, 1], [1, 2, 1, 1]]), np.array([3, 2])
+        np.zeros((2, 4, *SHAPE), np.float32), np.array([[1, 1, 0, 1], [1, 2, 2, 2]]), np.array([3, 2])
     )
     everyone = (np.zeros((5, *SHAPE), np.float32), np.array([0, 0, 1, 2, 1]))
 

@@ -110,6 +110,32 @@ def test_nothing_is_left_beside_the_state(store: StudentStore) -> None:
     assert sorted(path.name for path in store.folder.iterdir()) == [".lock", STUDENTS_FILE]
 
 
+def test_a_state_is_replaced_and_never_written_over(store: StudentStore) -> None:
+    store.save(own(1), before=None)
+    file = store.folder / STUDENTS_FILE
+    first = file.read_bytes()
+
+    with file.open("rb") as still_open:
+        store.save(own(2), before=own(1))
+
+        assert still_open.read() == first
+    assert file.read_bytes() != first
+
+
+def test_a_write_that_fails_changes_nothing(store: StudentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.save(own(1), before=None)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(StoreError, match="No space left on device; the student from before is kept"):
+        store.save(own(2), before=own(1))
+
+    assert_is(store.latest(), own(1))
+    assert [path.name for path in store.folder.iterdir()] == [STUDENTS_FILE]
+
+
 def _save_for_ever(folder: Path, ready: multiprocessing.synchronize.Event) -> None:
     endless = StudentStore(folder, artifact().manifest)
     number = 1
