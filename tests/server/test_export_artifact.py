@@ -218,7 +218,7 @@ def test_the_loss_of_equal_logits_is_the_logarithm_of_the_classes() -> None:
 
 
 def test_a_plain_step_by_hand() -> None:
-    """Zero weights: probabilities 1/4, so output.bias moves by 0.4 * (onehot - 1/4) = 0.4 * [.75, -.25, ...]."""
+    """Zero weights give probabilities 1/4: the bias moves by 0.4 * [.75, -.25, -.25, -.25]."""
     artifact = build(stack_size=1, step_rows=1)
     feeds = stack_feeds(artifact, learning_rate=0.4)
     feeds["output.weight"][:] = 0

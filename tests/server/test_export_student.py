@@ -9,9 +9,9 @@ import pytest
 import torch
 from fedstill_proto.artifact import load_student, save_student
 from fedstill_server.export import ExportError, export_student
-from fedstill_server.export.student import load_parameters
+from fedstill_server.export.student import check_weights_stay_weights, load_parameters
 from fedstill_server.families import build_student, initial_parameters
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,16 @@ def test_parameters_of_another_family_are_refused() -> None:
 
     with pytest.raises(ExportError, match=r"hidden\.weight"):
         export_student(family="mlp-small", input_shape=(6,), classes=4, parameters=wide)
+
+
+def test_a_node_on_weights_alone_is_refused() -> None:
+    """Folded into a constant, it would outlive the weights that a device puts in their place."""
+    weight = numpy_helper.from_array(np.zeros((2, 3), np.float32), "weight")
+    turned = helper.make_node("Transpose", ["weight"], ["turned"], name="turn")
+    product = helper.make_node("MatMul", ["x", "turned"], ["logits"])
+    folded = helper.make_graph([turned, product], "folded", [], [], [weight])
+
+    with pytest.raises(ExportError, match="Transpose 'turn'"):
+        check_weights_stay_weights(folded, {"weight": np.zeros((2, 3), np.float32)})
+    with pytest.raises(ExportError, match="bias"):
+        check_weights_stay_weights(folded, {"bias": np.zeros(3, np.float32)})

@@ -19,7 +19,7 @@ from fedstill_proto.messages import Parameters
 
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph_checks import check_graphs
-from fedstill_server.export.reference import Arrays, ReferenceStudent
+from fedstill_server.export.reference import Arrays, ReferenceStudent, one_torch_thread
 from fedstill_server.export.trial import LEARNING_RATES, StudentStack, random_batch, share
 from fedstill_server.families import initial_parameters
 
@@ -90,10 +90,11 @@ def verify_artifact(
 def _trial(artifact: TrainingArtifact, devices: int, threads: Sequence[int], *, seed: int) -> GateReport:
     manifest = artifact.manifest
     batches = [random_batch(manifest, seed + step) for step in range(STEPS)]
-    expected = {
-        device: _expectation(manifest, seed + device, [share(batch, device) for batch in batches])
-        for device in {round(at) for at in np.linspace(0, manifest.stack_size - 1, devices)}
-    }
+    with one_torch_thread():
+        expected = {
+            device: _expectation(manifest, seed + device, [share(batch, device) for batch in batches])
+            for device in {round(at) for at in np.linspace(0, manifest.stack_size - 1, devices)}
+        }
     return GateReport.worst(_compare(artifact, batches, expected, count) for count in threads)
 
 

@@ -6,7 +6,8 @@ the optimizers are torch.optim's, and there are no stacks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -80,6 +81,17 @@ class ReferenceStudent:
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self._dtype)
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Steps this small are several times slower on many threads, most of all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _divergence(target: Tensor, log_probabilities: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+import onnx
 import torch
 from fedstill_proto.artifact import INFERENCE_FILE, GraphPort, StudentManifest
 from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
@@ -40,7 +41,9 @@ def export_student(
             verbose=False,
         )
     assert program is not None
-    graph = program.model_proto.SerializeToString(deterministic=True)
+    model = program.model_proto
+    check_weights_stay_weights(model.graph, parameters)
+    graph = model.SerializeToString(deterministic=True)
     manifest = StudentManifest(
         family=family,
         classes=classes,
@@ -68,6 +71,25 @@ def load_parameters(student: torch.nn.Module, parameters: Mapping[str, np.ndarra
     with torch.no_grad():
         for name, value in student.named_parameters():
             value.copy_(torch.from_numpy(np.array(parameters[name])))
+
+
+def check_weights_stay_weights(graph: onnx.GraphProto, parameters: Mapping[str, np.ndarray]) -> None:
+    """Refuses a node that computes on weights alone.
+
+    ONNX Runtime folds such a node into a constant, and may go on using it when a device has put its own
+    weights in place.
+    """
+    constants = {tensor.name for tensor in graph.initializer}
+    missing = sorted(parameters.keys() - constants)
+    if missing:
+        raise ExportError(
+            f"the inference graph has no weights named {missing}; a device could not replace them"
+        )
+    for node in graph.node:
+        if parameters.keys() & set(node.input) and constants.issuperset(node.input):
+            raise ExportError(
+                f"{node.op_type} {node.name!r} of the inference graph computes on weights alone"
+            )
 
 
 @contextmanager
