@@ -39,6 +39,8 @@ def run_stack(function: Function, *stacks: Tensor, parameters: int = 0) -> list[
 def check(function: Function, *stacks: Tensor, parameters: int = 0, tolerance: float = 1e-6) -> None:
     """Every device of the stack gets what torch gives it alone; tolerance: of the largest number."""
     found = run_stack(function, *stacks, parameters=parameters)
+    alone = run_stack(function, *(stack[-1:] for stack in stacks), parameters=parameters)
+    assert all(np.array_equal(a[0], f[-1]) for a, f in zip(alone, found, strict=True))  # to the last bit
     for device in range(stacks[0].shape[0]):
         expected = function(*(stack[device] for stack in stacks))
         for got, want in zip(found, expected, strict=True):

@@ -93,7 +93,13 @@ class GraphWriter:
             return list(names), None
         computed = [name for name in wide if name in self._reshaped_from] or wide
         shape = self._shapes[self._reshaped_from.get(computed[0], computed[0])]
-        return [self.reshape(name, shape) if name in wide else name for name in names], shape
+        return [self._reshaped_operand(name, shape, single=name not in wide) for name in names], shape
+
+    def _reshaped_operand(self, name: str, shape: tuple[int, ...], *, single: bool) -> str:
+        if not single:
+            return self.reshape(name, shape)
+        # Of a higher rank, a single number would give it to the result.
+        return name if len(self._shapes[name]) <= len(shape) else self.reshape(name, (1,))
 
     def model(self) -> bytes:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""
