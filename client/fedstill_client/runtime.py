@@ -40,6 +40,10 @@ def session(
             # ONNX Runtime would keep silent, and the graph its own weights.
             raise GraphError(f"the graph has no weights named {name!r}; export the student again.")
         options.add_initializer(name, value)
+    if initializers:
+        # Above this level ONNX Runtime lays convolutions' weights out anew while it opens the graph: the
+        # graph's own weights, not those that take their place.
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
     try:
         opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises a class of its own for each status code

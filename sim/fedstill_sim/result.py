@@ -109,6 +109,7 @@ class StudentResult:
     global_accuracy: float
     torch_global_accuracy: float
     personal_students_checked: int
+    max_abs_logit: float
     max_abs_logit_difference: float
 
 

@@ -75,12 +75,13 @@ def _exported(
     package = load_student(folder)  # what is checked is what lies on the disk
     x, labels = np.array(data.global_x), np.array(data.global_y)  # copies: torch takes no read-only memory
     in_onnx, in_torch = _both_logits(package, x)
-    difference = _largest(in_onnx - in_torch)
+    difference, largest = _largest(in_onnx - in_torch), _largest(in_torch)
     chosen = evenly_spaced(members, PERSONAL_STUDENTS)
     for own in _one_by_one(personal(chosen)) if chosen else ():
         of_device = StudentPackage(package.manifest, package.inference_graph, own)
         on_device, reference = _both_logits(of_device, x)
         difference = max(difference, _largest(on_device - reference))
+        largest = max(largest, _largest(reference))
     digests = {part.name: part for part in package.manifest.parts}
     return StudentResult(
         family=family,
@@ -93,6 +94,7 @@ def _exported(
         global_accuracy=float((in_onnx.argmax(axis=1) == labels).mean()),
         torch_global_accuracy=float((in_torch.argmax(axis=1) == labels).mean()),
         personal_students_checked=len(chosen),
+        max_abs_logit=largest,
         max_abs_logit_difference=difference,
     )
 
@@ -120,5 +122,5 @@ def _one_by_one(stack: Parameters) -> Iterator[Parameters]:
         yield {name: array[device] for name, array in stack.items()}
 
 
-def _largest(difference: FloatArray) -> float:
-    return float(np.abs(difference).max(initial=0.0))
+def _largest(values: FloatArray) -> float:
+    return float(np.abs(values).max(initial=0.0))

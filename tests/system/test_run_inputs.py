@@ -1,4 +1,4 @@
-"""What a person may get wrong, and what they are told: one line, exit code 2, no traceback, nothing left behind."""
+"""What a person may get wrong, and what they are told: one line, exit code 2, and nothing is left behind."""
 
 from pathlib import Path
 
