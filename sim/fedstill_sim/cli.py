@@ -132,6 +132,7 @@ def run(
             rich_help_panel=options.OUTPUT,
         ),
     ] = "local,fedavg",
+    tradeoff: options.Tradeoff = True,
     engine: options.EngineOption = options.EngineName.cohort,
     processes: options.Processes = None,
     force: options.Force = False,

@@ -48,14 +48,14 @@ class CompareRequest:
 
     def command(self) -> str:
         """The command line that asks for this, without --out."""
-        words = ["--methods", ",".join(self.methods), "--seeds", str(self.seeds)]
-        words += option_words(self.run, skip=("method", "seed", "baselines"))
+        words = option_words(self.run, skip=("method", "seed", "baselines", "tradeoff"))
+        words += ["--methods", ",".join(self.methods), "--seeds", str(self.seeds)]
         return shlex.join(["fedstill-sim", "compare", *words, "--out", "DIR"])
 
     def runs(self) -> list[RunRequest]:
         """Seed by seed, so that what a stopped comparison has is balanced."""
         return [
-            dataclasses.replace(self.run, method=method, seed=seed, baselines=())
+            dataclasses.replace(self.run, method=method, seed=seed, baselines=(), tradeoff=False)
             for seed in range(self.seeds)
             for method in self.methods
         ]

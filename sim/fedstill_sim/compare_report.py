@@ -101,7 +101,7 @@ def accuracy_with_intervals(comparison: Comparison) -> Chart:
 
 
 def accuracy_by_round(methods: Sequence[MethodEstimate]) -> Chart:
-    """Means over the seeds with their intervals."""
+    """Means over the seeds, in bands from the lowest to the highest."""
     with drawing(panels=3, share_y=True) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS, strict=True):
             for series, method in enumerate(methods):
@@ -112,7 +112,7 @@ def accuracy_by_round(methods: Sequence[MethodEstimate]) -> Chart:
         canvas.axes[1].legend(loc="best", handlelength=1.6)
         return canvas.chart(
             title="Accuracy by round",
-            caption="Mean over the seeds; bands are 95 % intervals of the mean.",
+            caption="Mean over the seeds; bands from the lowest seed to the highest.",
             alt=f"Line chart of {counted(len(methods), 'method')} over "
             f"{counted(len(methods[0].rounds), 'round')}.",
         )
@@ -144,8 +144,8 @@ def accuracy_against_bytes(methods: Sequence[MethodEstimate]) -> Chart:
 
 def _line(method: MethodEstimate, name: str, series: int, x: Sequence[float], *, band: bool = True) -> Line:
     estimates = [_named(one, name) for one in method.rounds]
-    low = [None if one is None else max(0.0, one.low) for one in estimates]
-    high = [None if one is None else min(1.0, one.high) for one in estimates]
+    low = [None if one is None else min(one.values) for one in estimates]
+    high = [None if one is None else max(one.values) for one in estimates]
     return Line(
         label=method.method,
         x=x,

@@ -25,7 +25,7 @@ from fedstill_sim.request import RunRequest, command_line
 from fedstill_sim.result import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
-DEFAULT_FAMILIES = ("mlp-small",)
+DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")
 DEFAULT_DEVICES = 10
 
 
@@ -40,7 +40,7 @@ class Defaults:
     optimizer: Optimizer = Optimizer.MOMENTUM
     temperature: float = 4.0
     soft_weight: float = 0.5
-    public_batch: int = 90
+    public_batch: int = 130
     encoding: Encoding = Encoding.UINT8
     sharpen: float = 0.0
     label_prior: float = 1.0
@@ -136,7 +136,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         dirichlet=None if own else request.dirichlet,
         label_prior=_chosen(request.label_prior, defaults.label_prior),
         baselines=tuple(name for name in request.baselines if name != request.method),
-        tradeoff=TRADEOFF_WEIGHTS if _distils(fleet) else (),
+        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and _distils(fleet) else (),
         engine=EngineConfig(name=request.engine, processes=request.processes),
     )
     return RunConfig(fleet=fleet, simulation=simulation)

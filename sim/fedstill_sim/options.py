@@ -172,6 +172,14 @@ Processes = Annotated[
         rich_help_panel=MACHINE,
     ),
 ]
+Tradeoff = Annotated[
+    bool,
+    typer.Option(
+        "--tradeoff/--no-tradeoff",
+        help="Whether to measure, at the end, how soft_weight trades personal against global accuracy.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)
 ]

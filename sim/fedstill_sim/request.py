@@ -17,6 +17,11 @@ DEFAULT_BASELINES = ("local", "fedavg")
 # The option of each field of a RunRequest, where it is not the field's own name.
 _OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
 
+_FLAGS = {
+    "use_public_labels": ("--no-public-labels", "--use-public-labels"),
+    "tradeoff": ("--no-tradeoff", "--tradeoff"),
+}
+
 
 class RequestError(FedstillError):
     """The command line asks for something that does not exist or does not fit together."""
@@ -54,6 +59,7 @@ class RunRequest:
     engine: str = "cohort"
     processes: int | None = None
     baselines: tuple[str, ...] = DEFAULT_BASELINES
+    tradeoff: bool = True
 
     def __post_init__(self) -> None:
         if (self.dataset is None) == (self.data is None):
@@ -106,8 +112,8 @@ def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
         if field.name in ("dataset", "processes", *skip) or (value == field.default and field.name != "seed"):
             continue
         option = _OPTIONS.get(field.name, "--" + field.name.replace("_", "-"))
-        if field.name == "use_public_labels":
-            words.append("--use-public-labels" if value else "--no-public-labels")
+        if field.name in _FLAGS:
+            words.append(_FLAGS[field.name][bool(value)])
         else:
             words += [option, ",".join(value) or "none" if isinstance(value, tuple) else str(value)]
     return words

@@ -15,7 +15,6 @@ from fedstill_sim.estimate import Estimate
 from fedstill_sim.readable import (
     counted,
     readable_bytes,
-    readable_percent,
 )
 from fedstill_sim.result import RunResult
 from fedstill_sim.table import method_rows
@@ -54,7 +53,7 @@ def print_comparison(console: Console, comparison: Comparison, folder: Path) -> 
     title = f"{data.name}: {counted(data.devices, 'device')}, mean of {counted(len(seeds), 'seed')}"
     table = _table(
         title + (" ± 95 % interval" if len(seeds) > 1 else ""),
-        ("personal", "global", "worst", "uplink", "downlink"),
+        ("personal %", "global %", "worst %", "uplink", "downlink"),
     )
     accuracies = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
     best = {name: max(getattr(one, name).mean for one in comparison.methods.values()) for name in accuracies}
@@ -62,7 +61,7 @@ def print_comparison(console: Console, comparison: Comparison, folder: Path) -> 
         cells = [
             f"[bold green]{text}[/]" if getattr(one, name).mean == best[name] else text
             for name in accuracies
-            for text in [percent_with_interval(getattr(one, name))]
+            for text in [with_interval(getattr(one, name))]
         ]
         table.add_row(
             method,
@@ -75,11 +74,11 @@ def print_comparison(console: Console, comparison: Comparison, folder: Path) -> 
     _print_files(console, folder, result_file="compare.json", report="compare.html")
 
 
-def percent_with_interval(estimate: Estimate) -> str:
-    """93.4 ± 1.2 %."""
+def with_interval(estimate: Estimate) -> str:
+    """93.4 ± 1.2, in percent."""
     if estimate.half_width is None:
-        return readable_percent(estimate.mean)
-    return f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f} %"
+        return f"{100 * estimate.mean:.1f}"
+    return f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f}"
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
