@@ -87,7 +87,7 @@ def test_twenty_steps_are_those_of_torch_in_float64(
 
     report = verify_artifact(artifact)
 
-    assert report.gradient_error <= 1e-6
+    assert report.gradients.artifact <= 1e-6
 
 
 @pytest.mark.parametrize("rows", [5, 16])

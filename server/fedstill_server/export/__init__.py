@@ -7,10 +7,11 @@ graph.py), hold it against torch in float64 (gate.py), keep it (cache.py). build
 
 from fedstill_server.export.build import build_artifact
 from fedstill_server.export.errors import ExportError, GateError
-from fedstill_server.export.gate import GateReport, Tolerance, verify_artifact
+from fedstill_server.export.gate import Difference, GateReport, Tolerance, verify_artifact
 from fedstill_server.export.student import export_student
 
 __all__ = [
+    "Difference",
     "ExportError",
     "GateError",
     "GateReport",
