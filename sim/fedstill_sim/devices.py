@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,14 @@ from fedstill_sim.progress import RunProgress
 from fedstill_sim.result import EngineResult, read_json, write_json
 
 ENGINE_FILE = "engine.json"
+
+
+@dataclass(frozen=True)
+class Used:
+    """What an engine took of the machine. processes: workers, 0 if it worked in the run's own process."""
+
+    processes: int
+    peak_memory_mb: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +54,8 @@ def run_rounds(
             f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students")
         )
         with subscribe(_following(progress, label)):
-            memory_mb = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
-        write_json(folder / ENGINE_FILE, {"peak_memory_mb": memory_mb})
+            used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
+        write_json(folder / ENGINE_FILE, dataclasses.asdict(used))
     records = _records(folder)
     return DeviceRun(
         folder=folder,
@@ -73,7 +82,7 @@ def students_of(run: DeviceRun, devices: Sequence[int]) -> Parameters:
     return _READERS[run.config.simulation.engine.name](run, devices)
 
 
-def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> float:
+def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
     """Our own engine behind an in-process Grid, under the server's unmodified ServerApp."""
     from fedstill_server.app import FOLDER_KEY, app
 
@@ -86,16 +95,17 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
     ) as engine:
         grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
         app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
-        return sum(engine.peak_memory_mb)
+        return Used(engine.processes, sum(engine.peak_memory_mb))
 
 
-def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> float:
+def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
     """Flower's own simulation, with the ClientApp that a device runs."""
     from fedstill_sim.flower_engine import run_flower_simulation
 
     simulation = config.simulation
     run_flower_simulation(folder, processes=simulation.engine.processes, label_prior=simulation.label_prior)
-    return peak_memory_mb()
+    processes = usable_cores() if simulation.engine.processes is None else simulation.engine.processes
+    return Used(processes, peak_memory_mb())
 
 
 def _cohort_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
@@ -109,7 +119,7 @@ def _flower_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
     return flower_students(run.folder, devices)
 
 
-_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], float]] = {
+_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], Used]] = {
     "cohort": _run_cohort,
     "flower": _run_flower,
 }
@@ -141,13 +151,13 @@ def _records(folder: Path) -> list[RoundRecord]:
 def _engine_result(
     folder: Path, config: RunConfig, stack_sizes: dict[str, int], records: Sequence[RoundRecord]
 ) -> EngineResult:
-    engine = config.simulation.engine
     path = folder / ENGINE_FILE
+    # A run that was killed after its last round's commit has none.
+    used = Used(**read_json(path)) if path.exists() else Used(0, 0.0)
     return EngineResult(
-        name=engine.name,
-        processes=usable_cores() if engine.processes is None else engine.processes,
+        name=config.simulation.engine.name,
+        processes=used.processes,
         stack_sizes=stack_sizes,
         device_rounds_per_second=device_rounds_per_second(records),
-        # A run that was killed after its last round's commit has no figure.
-        peak_memory_mb=read_json(path)["peak_memory_mb"] if path.exists() else 0.0,
+        peak_memory_mb=used.peak_memory_mb,
     )

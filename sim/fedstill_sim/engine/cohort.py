@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +20,7 @@ from flwr.app import Error, MetricRecord, RecordDict
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.groups import Group, cut, grouped
 from fedstill_sim.engine.memory import peak_memory_mb
-from fedstill_sim.engine.pool import start_workers, usable_cores
+from fedstill_sim.engine.pool import start_workers, worthwhile_processes
 from fedstill_sim.engine.students import (
     NO_STUDENT,
     SlotArray,
@@ -36,6 +37,7 @@ from fedstill_sim.engine.worker import (
     Job,
     artifact_folder,
     evaluate,
+    forget_runs,
     students_path,
     train,
 )
@@ -52,7 +54,8 @@ class CohortEngine:
     """Handlers for an InProcessGrid: the fleet in <run>/data, trained with the artifacts in <run>/artifacts.
 
     stack_sizes: devices that one run of the training graph trains together, by family.
-    processes: worker processes of one thread each; None is one a core, 0 works in this process.
+    processes: worker processes of one thread each; 0 works in this process, None is one a core or fewer for a
+    fleet with little to do.
     label_prior: how strongly a device's own class frequencies speak when it is tested on its own examples.
     """
 
@@ -72,7 +75,7 @@ class CohortEngine:
         self._manifests: dict[str, StudentManifest] = {}
         self._files = {family: self._student_file(family) for family in sorted(set(self._data.families))}
         self._slots = StudentSlots(self._folder / DEVICES_FOLDER, devices=self._data.devices)
-        self._processes = usable_cores() if processes is None else processes
+        self._processes = worthwhile_processes(self._stacks()) if processes is None else processes
         self._worker_ids: set[int] = set()
         self._round = -1
         self._executor = start_workers(self._processes)
@@ -94,6 +97,17 @@ class CohortEngine:
     def handlers(self) -> Mapping[str, Handler]:
         """By message type: "query.hello", "train", "evaluate"."""
         return {"query.hello": self._hello, "train": self._train, "evaluate": self._evaluate}
+
+    def _stacks(self) -> int:
+        """Of the whole fleet."""
+        return sum(
+            math.ceil((self._families == family).sum() / self._stack_sizes[family]) for family in self._files
+        )
+
+    @property
+    def processes(self) -> int:
+        """Worker processes; 0 works in this one."""
+        return self._processes
 
     @property
     def peak_memory_mb(self) -> Sequence[float]:
@@ -118,6 +132,7 @@ class CohortEngine:
     def close(self) -> None:
         """End the workers."""
         self._executor.shutdown(cancel_futures=True)
+        forget_runs()
 
     def __enter__(self) -> CohortEngine:
         return self

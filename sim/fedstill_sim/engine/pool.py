@@ -18,6 +18,9 @@ Result = TypeVar("Result")
 # What numpy's libraries read, once, when they are loaded.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
+# Fewer stacks than this in a round take less time than a process takes to start.
+_FEWEST_STACKS = 8
+
 
 class InlineExecutor(Executor):
     """Does each job when it is submitted, in this process."""
@@ -48,6 +51,12 @@ def start_workers(processes: int) -> Executor:
 def usable_cores() -> int:
     """Cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worthwhile_processes(stacks: int) -> int:
+    """One a core, but none that would have only a few stacks to do in a round; 0 for a small fleet."""
+    processes = min(usable_cores(), stacks // _FEWEST_STACKS)
+    return processes if processes > 1 else 0
 
 
 def _end_with_parent() -> None:

@@ -151,6 +151,11 @@ def evaluate(job: Job) -> Answers:
 StackWork = Callable[[Workplace, FamilyWork, RoundTask, Job, slice], Sequence[Answer]]
 
 
+def forget_runs() -> None:
+    """Close what this process keeps open: a folder's content may change once its run is over."""
+    _workplace.cache_clear()
+
+
 def opened(job: Job) -> tuple[Workplace, RoundTask]:
     """The job's run and its task, as this process keeps them."""
     return _workplace(job.run_folder), _task(job.task)
