@@ -1,8 +1,8 @@
 """Does a run that is killed at a random point and resumed end like one that was not?
 
 One run is left alone. Each try starts the same run in a process of its own, kills that process (SIGKILL, by
-its id: no clean-up, no goodbye) at a random moment after its folder exists, resumes it, and compares result.json,
-times aside. A try whose run ended before the kill does not count and is done again, killed sooner.
+its id: no clean-up, no goodbye) at a random moment after its folder exists, resumes it, and compares the two
+result.json, times aside. A try whose run ended before the kill is done again, killed sooner.
 
     python benchmarks/resume.py --tries 20 --json
 """
