@@ -36,7 +36,7 @@ class Defaults:
     rounds: int = 20
     epochs: int = 5
     batch_size: int = 16
-    learning_rate: float = 0.05
+    learning_rate: float = 0.02
     optimizer: Optimizer = Optimizer.MOMENTUM
     temperature: float = 4.0
     soft_weight: float = 0.5
