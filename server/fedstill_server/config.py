@@ -53,6 +53,7 @@ class TeacherConfig:
     student_epochs: int = 60
     round_epochs: int = 30
     batch_size: int = 32
+    round_batch_size: int = 64
     learning_rate: float = 1e-3
     student_learning_rate: float = 3e-3
     weight_decay: float = 0.01
@@ -62,7 +63,8 @@ class TeacherConfig:
         _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "a list of layer widths")
         for name in ("epochs", "student_epochs", "round_epochs"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "a number of epochs")
-        _check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        for name in ("batch_size", "round_batch_size"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("learning_rate", "student_learning_rate"):
             _check(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a rate above 0")
         for name in ("weight_decay", "input_noise"):
@@ -92,7 +94,8 @@ class FleetConfig:
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
-    server_rate: float = 1.0  # how far the server follows the fleet's consensus in a round
+    server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
+    propagation_width: float = 1 / 3  # public-logits: how far shifts reach, in median distances; 0 is off
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
 
     def __post_init__(self) -> None:
@@ -112,6 +115,12 @@ class FleetConfig:
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
         _check(0 <= self.sharpen <= 1, "sharpen", self.sharpen, "0 (off) or a temperature up to 1")
         _check(0 < self.server_rate <= 1e3, "server_rate", self.server_rate, "a rate above 0")
+        _check(
+            0 <= self.propagation_width <= 100,
+            "propagation_width",
+            self.propagation_width,
+            "0 (off) or a width",
+        )
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
 
     def to_json(self) -> dict[str, Any]:

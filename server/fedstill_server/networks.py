@@ -92,7 +92,7 @@ def fit(
     hard = None if labels is None else torch.from_numpy(labels)
     random = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(
-        network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, foreach=True
+        network.parameters(), lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
     )
     steps = plan.epochs * -(-len(x) // plan.batch_size)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))

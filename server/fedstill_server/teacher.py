@@ -91,7 +91,8 @@ def teacher_learns(
 ) -> Parameters:
     """The teacher after a round's learning, the same way."""
     network = build_teacher(config, teacher)
-    plan = _plan(config.teacher, epochs=config.teacher.round_epochs, temperature=config.training.temperature)
+    temperature = config.training.temperature
+    plan = _plan(config.teacher, epochs=config.teacher.round_epochs, temperature=temperature, in_round=True)
     seed = derived_seed(config.seed, round_number, "learn/teacher")
     return parameters_of(fit(network, x, soft_labels, plan=plan, seed=seed))
 
@@ -107,7 +108,13 @@ def _learn(
     round_number: int = 0,
 ) -> Parameters:
     rate, temperature = config.teacher.student_learning_rate, config.training.temperature
-    plan = _plan(config.teacher, epochs=epochs, learning_rate=rate, temperature=temperature)
+    plan = _plan(
+        config.teacher,
+        epochs=epochs,
+        learning_rate=rate,
+        temperature=temperature,
+        in_round=round_number > 0,
+    )
     seed = derived_seed(config.seed, round_number, f"learn/{place}")
     return parameters_of(fit(student, x, soft_labels, plan=plan, seed=seed))
 
@@ -119,10 +126,11 @@ def _plan(
     learning_rate: float | None = None,
     temperature: float = 1.0,
     input_noise: float = 0.0,
+    in_round: bool = False,
 ) -> FitPlan:
     return FitPlan(
         epochs=epochs,
-        batch_size=config.batch_size,
+        batch_size=config.round_batch_size if in_round else config.batch_size,
         learning_rate=config.learning_rate if learning_rate is None else learning_rate,
         weight_decay=config.weight_decay,
         temperature=temperature,

@@ -6,12 +6,20 @@ from their family's student s, learn from their private labels and from softmax(
 soft labels p_i of a batch of public rows. The consensus is the mean *shift* of the devices' logits away from
 the student that they were given, and the server takes a step along it:
 
-    z <- z + server_rate * mean_i (log p_i - log p_s)
+    shift = mean_i (log p_i - log p_s), less its mean over the classes and over the rows
+    z <- z + server_rate * K(all, batch) (K(batch, batch) + I)^-1 shift
 
-With server_rate 1 and a student that has learned z exactly this is FedMD's mean of logits. A rate above 1 is
-the server's learning rate of Reddi et al. 2020 (arXiv 2003.00295), taken in the space of soft labels: on
-skewed data only few devices know an example's class, the others do not move there, and a plain mean would
-drown the few. Teacher and students then learn z. `sharpen` below 1 is DS-FL's entropy reduction.
+FedMD's mean of logits is a server_rate of 1 without the kernel K and the mean over the rows. What differs:
+
+- A rate above 1 is the server's learning rate of Reddi et al. 2020 (arXiv 2003.00295), taken in the space of
+  soft labels: on skewed data only few devices know an example's class, the others do not move there, and a
+  plain mean would drown the few.
+- The mean over the rows says how often devices see a class: the skew of their own labels, not knowledge of
+  the examples (compare logit adjustment, Menon et al. 2020, arXiv 2007.07314).
+- Only a batch of rows is answered in a round. A Gaussian kernel carries shifts to the rows nearby: the mean
+  of a Gaussian process with unit noise (Rasmussen and Williams 2006, eq. 2.25).
+
+Teacher and students then learn z. `sharpen` below 1 is DS-FL's entropy reduction.
 """
 
 from __future__ import annotations
@@ -78,8 +86,12 @@ class PublicLogits(ServerSide):
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift; teacher and starting students learn the new soft labels."""
-        logits = state.arrays[LOGITS].astype(np.float64)
-        logits[self.answered_rows(round_number)] += self.config.server_rate * consensus.result()
+        shift = consensus.result()
+        shift = shift - shift.mean(axis=0)
+        rows, width = self.answered_rows(round_number), self.config.propagation_width
+        logits = state.arrays[LOGITS] + self.config.server_rate * propagated(
+            shift, self.public.x, rows, width=width
+        )
         state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
         x, soft_labels = self.public.x, self._soft_labels(state)
         teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
@@ -123,3 +135,22 @@ def centred_logits(soft_labels: npt.NDArray[np.float32], *, least: float) -> Flo
     logits = np.log(np.maximum(soft_labels.astype(np.float64), least))
     centred: Float64Array = logits - logits.mean(axis=-1, keepdims=True)
     return centred
+
+
+def propagated(shift: Float64Array, x: FloatArray, rows: IntArray, *, width: float) -> Float64Array:
+    """The shifts [n, classes] of the rows `rows` [n] of x [P, *shape], carried to all rows [P, classes].
+
+    width: of the Gaussian kernel, as a share of the rows' median distance; 0 moves no other row.
+    """
+    if width == 0 or len(rows) < 2:
+        everywhere = np.zeros((len(x), shift.shape[1]))
+        everywhere[rows] = shift
+        return everywhere
+    flat = x.reshape(len(x), -1).astype(np.float64)
+    squares = (flat * flat).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares[rows] - 2 * flat @ flat[rows].T, 0)  # [P, n], squared
+    between = np.sqrt(distances[rows][np.triu_indices(len(rows), 1)])
+    scale = width * float(np.median(between)) or 1.0  # rows that are all the same have no distance
+    kernel = np.exp(distances / (-2 * scale * scale))
+    carried: Float64Array = kernel @ np.linalg.solve(kernel[rows] + np.eye(len(rows)), shift)
+    return carried
