@@ -184,7 +184,7 @@ def draw_heat_map(axes: Axes, counts: npt.NDArray[np.float64]) -> None:
     """Cells [rows, columns] from transparent (0) to full colour (the largest)."""
     cells = np.empty((*counts.shape, 4))
     cells[..., :3] = _HEAT
-    cells[..., 3] = counts / max(1.0, float(counts.max()))
+    cells[..., 3] = 0.75 * counts / max(1e-9, float(counts.max()))
     axes.imshow(cells, aspect="auto", interpolation="nearest")
     axes.grid(False)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,8 +26,7 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A fleet of devices that learn from private data and exchange only soft labels, simulated on this "
-    "machine "
-    "by the code that devices and the server really run.",
+    "machine by the code that devices and the server really run.",
     epilog="Start here:  [bold cyan]fedstill-sim run digits --method public-logits --out runs/first[/]\n\n"
     "Each command has examples:  [bold cyan]fedstill-sim run --help[/]",
 )
@@ -257,9 +255,6 @@ def report(
 
 def main() -> None:
     """The console script."""
-    # Flower reads both when it is imported; without them each exit can wait for its servers.
-    os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-    os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
     app()
 
 

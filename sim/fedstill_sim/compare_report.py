@@ -92,8 +92,8 @@ def accuracy_with_intervals(comparison: Comparison) -> Chart:
             caption=f"Small dots: {counted(seeds, 'seed')}. Large marks: their mean"
             + (" with its 95 % interval (Student's t)." if seeds > 1 else "; one seed gives no interval."),
             alt="; ".join(
-                f"{one.method} personal {readable_percent(one.personal_accuracy.mean)}, "
-                f"global {readable_percent(one.global_accuracy.mean)}"
+                f"{one.method} personal {readable_percent(one.personal_accuracy.mean)}, global "
+                f"{readable_percent(one.global_accuracy.mean)}"
                 for one in methods
             )
             + ".",
@@ -102,13 +102,13 @@ def accuracy_with_intervals(comparison: Comparison) -> Chart:
 
 def accuracy_by_round(methods: Sequence[MethodEstimate]) -> Chart:
     """Means over the seeds, in bands from the lowest to the highest."""
-    with drawing(panels=3, share_y=True) as canvas:
+    with drawing(panels=3) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS, strict=True):
             for series, method in enumerate(methods):
                 draw_line(axes, _line(method, name, series, [one.round for one in method.rounds]))
             axes.set_title(title)
             rounds_axis(axes, rounds=len(methods[0].rounds))
-        percent_axis(canvas.axes[0])
+            percent_axis(axes)
         canvas.axes[1].legend(loc="best", handlelength=1.6)
         return canvas.chart(
             title="Accuracy by round",

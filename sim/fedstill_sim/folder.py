@@ -32,8 +32,7 @@ def claim_folder(folder: Path, *, force: bool) -> None:
     if not force:
         raise FolderError(
             f"--out {folder} holds a run already; go on with it (fedstill-sim resume {folder}), name "
-            f"another folder, "
-            "or replace it with --force"
+            "another folder, or replace it with --force"
         )
     for entry in entries:
         if entry.is_dir() and not entry.is_symlink():
@@ -47,6 +46,5 @@ def require_run(folder: Path) -> None:
     if not (folder / CONFIG_FILE).is_file():
         raise FolderError(
             f"{folder} holds no run (no {CONFIG_FILE}); start one with: fedstill-sim run digits --method "
-            f"public-logits "
-            f"--out {folder}"
+            f"public-logits --out {folder}"
         )

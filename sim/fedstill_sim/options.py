@@ -60,8 +60,8 @@ Devices = Annotated[
 Dirichlet = Annotated[
     float | None,
     typer.Option(
-        help="Skew of classes over devices: 0.1 is strong, 100 hardly any. Without it, up to ten devices are "
-        "natural writers.",
+        help="Skew of classes over devices: 0.1 is strong, 100 hardly any. Without it, up to ten devices "
+        "are natural writers.",
         rich_help_panel=FLEET,
     ),
 ]

@@ -67,8 +67,8 @@ class _Pace:
         seen = self.evaluated
         accuracy = (
             f"personal {readable_percent(seen.personal_accuracy)}  global "
-            f"{readable_percent(seen.global_accuracy)}  "
-            f"worst {readable_percent(seen.worst_device_accuracy)}"
+            f"{readable_percent(seen.global_accuracy)}  worst "
+            f"{readable_percent(seen.worst_device_accuracy)}"
             if seen
             else "not evaluated yet"
         )
@@ -120,12 +120,12 @@ class BarProgress:
 
     def phase(self, text: str) -> None:
         """A pulsing line under the bars, which the next phase replaces."""
-        self._end_phase()
+        self.end_phase()
         self._phase = self._progress.add_task(text, total=None, position="", figures="", left="")
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """A bar."""
-        self._end_phase()
+        self.end_phase()
         self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
         self._tasks[method] = self._progress.add_task(
             method, total=total, completed=done, position=f"{done}/{total}", figures="", left=""
@@ -144,7 +144,8 @@ class BarProgress:
             left=f"{readable_seconds(left)} left" if finished.round < pace.total else "",
         )
 
-    def _end_phase(self) -> None:
+    def end_phase(self) -> None:
+        """Take the pulsing line away."""
         if self._phase is not None:
             self._progress.remove_task(self._phase)
             self._phase = None
@@ -166,4 +167,6 @@ def shown(console: Console, *, quiet: bool = False) -> Iterator[RunProgress]:
             TextColumn("[cyan]{task.fields[left]}"),
         )
         with Progress(*columns, console=console) as progress:
-            yield BarProgress(progress)
+            bars = BarProgress(progress)
+            yield bars
+            bars.end_phase()

@@ -29,6 +29,7 @@ from fedstill_sim.result import DeviceAccuracy, DeviceResult, FinalResult, Round
 
 MOST_DOTS = 250  # of one method in a scatter: above it, an even sample by rank
 MOST_NAMED_DEVICES = 40
+_TRADEOFF_SERIES = (0, 3, 4)  # colours that stand for no baseline
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
     """Three panels: personal (the devices' 10 to 90 % as a band), global (with the teacher), worst device."""
     run = runs[0]
     panels = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
-    with drawing(panels=3, share_y=True) as canvas:
+    with drawing(panels=3) as canvas:
         for axes, name, title in zip(
             canvas.axes, panels, ("Personal", "Global", "Worst device"), strict=True
         ):
@@ -81,19 +82,17 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
                 draw_line(axes, teacher)
             axes.set_title(title)
             rounds_axis(axes, rounds=len(run.rounds))
-        percent_axis(canvas.axes[0])
+            percent_axis(axes)
         _legend_in_order(canvas.axes[1], runs)
         final = run.final
         return canvas.chart(
             title="Accuracy by round",
             caption="Personal: on each device's own held-out examples, mean over devices; the band holds "
-            "the middle "
-            "80 % of devices. Global: the same students on everyone's test set. Worst device: the lowest "
-            "personal "
-            "accuracy in the fleet.",
+            "the middle 80 % of devices. Global: the same students on everyone's test set. Worst device: "
+            "the lowest personal accuracy in the fleet.",
             alt=f"Line chart over {len(run.rounds)} rounds. {run.method} ends at "
-            f"{readable_percent(final.personal_accuracy)} "
-            f"personal, {readable_percent(final.global_accuracy)} global and "
+            f"{readable_percent(final.personal_accuracy)} personal, "
+            f"{readable_percent(final.global_accuracy)} global and "
             f"{readable_percent(final.worst_device_accuracy)} on the worst device.",
         )
 
@@ -127,8 +126,7 @@ def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
         return canvas.chart(
             title="Personal against global accuracy",
             caption="A dot is a device, a large mark the mean of a method. Up: better on the device's own "
-            "data. Right: "
-            "better on everyone's, so less forgotten."
+            "data. Right: better on everyone's, so less forgotten."
             + (
                 f" Of {len(runs[0].devices):,} devices, {MOST_DOTS} evenly spaced by rank are drawn."
                 if sampled
@@ -164,11 +162,9 @@ def device_spread(runs: Sequence[MethodRun]) -> Chart:
         return canvas.chart(
             title="Spread over devices",
             caption="Each method's devices from worst to best. A curve above another is better for every "
-            "rank; a flat "
-            "curve treats devices alike.",
+            "rank; a flat curve treats devices alike.",
             alt=f"Rising curve. Under {runs[0].method} devices reach {readable_percent(low)} to "
-            f"{readable_percent(high)}, "
-            f"median {readable_percent(middle)}.",
+            f"{readable_percent(high)}, median {readable_percent(middle)}.",
         )
 
 
@@ -193,8 +189,7 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
         return canvas.chart(
             title="Accuracy against bytes",
             caption="Serialized bytes as sent, up and down together, from the first message of the run; "
-            "logarithmic. "
-            "Left and up is better.",
+            "logarithmic. Left and up is better.",
             alt="Line chart. A device exchanged in all: "
             + "; ".join(f"{run.method} {readable_bytes(sum(map(_device_bytes, run.rounds)))}" for run in runs)
             + ".",
@@ -213,12 +208,17 @@ def tradeoff_curve(result: RunResult) -> Chart:
         for series, (name, label) in enumerate(zip(names, labels, strict=True)):
             draw_line(
                 axes,
-                Line(label=label, x=weights, y=[getattr(one, name) for one in points], series=series + 2),
+                Line(
+                    label=label,
+                    x=weights,
+                    y=[getattr(one, name) for one in points],
+                    series=_TRADEOFF_SERIES[series],
+                ),
             )
             if before is not None:
                 axes.axhline(
                     getattr(before, name),
-                    color=SERIES[series + 2],
+                    color=SERIES[_TRADEOFF_SERIES[series]],
                     linewidth=1,
                     linestyle=(0, (2, 3)),
                     alpha=0.8,
@@ -230,13 +230,11 @@ def tradeoff_curve(result: RunResult) -> Chart:
         return canvas.chart(
             title="Personalizing without forgetting",
             caption="Each device starts from the fleet's final student and trains on its private labels, "
-            "with the soft "
-            "term from the fleet's knowledge at each weight. Dotted: the same student before it "
-            "personalizes.",
+            "with the soft term from the fleet's knowledge at each weight. Dotted: the same student before "
+            "it personalizes.",
             alt=f"Line chart. From soft_weight {first.soft_weight:g} to {last.soft_weight:g} personal "
-            f"accuracy goes from "
-            f"{readable_percent(first.personal_accuracy)} to {readable_percent(last.personal_accuracy)}, "
-            f"global from "
+            f"accuracy goes from {readable_percent(first.personal_accuracy)} to "
+            f"{readable_percent(last.personal_accuracy)}, global from "
             f"{readable_percent(first.global_accuracy)} to {readable_percent(last.global_accuracy)}.",
         )
 

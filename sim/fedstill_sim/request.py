@@ -74,8 +74,8 @@ class RunRequest:
             check_names("--families", self.families, FAMILIES)
         if self.data is not None and (self.devices is not None or self.dirichlet is not None):
             raise RequestError(
-                "--devices and --dirichlet split a built-in data set; a folder brings its own devices, "
-                "one client_<i>.npz each"
+                "--devices and --dirichlet split a built-in data set; a folder brings its own devices, one "
+                "client_<i>.npz each"
             )
         if (self.k is not None) != (self.encoding == "top-k"):
             raise RequestError("--encoding top-k and --top-k K belong together")

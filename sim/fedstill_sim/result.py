@@ -210,8 +210,8 @@ def read_result(path: Path) -> RunResult:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
         raise ResultError(
-            f"{path}: schema_version is {version!r}, this fedstill reads {SCHEMA_VERSION}; "
-            "read it with the version that wrote it, or run again"
+            f"{path}: schema_version is {version!r}, this fedstill reads {SCHEMA_VERSION}; read it with "
+            "the version that wrote it, or run again"
         )
     return from_json(RunResult, document, where=str(path))
 

@@ -38,8 +38,7 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     engine = result.engine
     console.print(
         "[dim]Accuracy on the device's own data, on everyone's, and of the worst device; serialized bytes "
-        "a device and "
-        f"round, as sent. {engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
+        f"a device and round, as sent. {engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
