@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import fedstill_proto.telemetry  # noqa: F401  (before a test imports onnxruntime or flwr)
 from hypothesis import settings
 
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 # Inside the checkout, not in the home directory of whoever runs the tests.
 os.environ.setdefault("FEDSTILL_CACHE", str(Path(__file__).resolve().parents[1] / ".cache" / "fedstill"))
 

@@ -1,18 +1,13 @@
 """How messages travel in Flower records.
 
 A message is one array of bytes in an ArrayRecord, since Flower cuts arrays into chunks and deduplicates them,
-which it does not do with bytes in a ConfigRecord. Import this module before flwr: it switches telemetry and
-update checks off.
+which it does not do with bytes in a ConfigRecord.
 """
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal
-
-os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
-os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 

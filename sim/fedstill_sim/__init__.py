@@ -2,4 +2,6 @@
 
 from importlib.metadata import version
 
+import fedstill_proto.telemetry  # noqa: F401  (before onnxruntime and flwr)
+
 __version__ = version("fedstill")

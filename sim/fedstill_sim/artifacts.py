@@ -35,7 +35,7 @@ def prepare_artifacts(
 
 
 def artifact_options(fleet: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
-    """The graph that a family needs for the fleet's method: the soft labels it reads, and the rows of a step."""
+    """The graph that a family needs for the fleet's method: the soft labels it reads, the rows of a step."""
     training = fleet.training
     form, k, rows = "none", 0, training.batch_size
     if fleet.method in ("class-logits", "public-logits") and training.soft_weight > 0:

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 from fedstill_proto import records
 from fedstill_proto.errors import InvalidValue, WireError
@@ -88,13 +84,3 @@ def test_a_bad_greeting_is_refused_by_field() -> None:
 def test_a_version_mismatch_says_what_to_do() -> None:
     with pytest.raises(WireError, match="this side speaks 1; install the same release on both"):
         records.read_hello(config(protocol=2, run="r"))
-
-
-def test_importing_records_switches_flwr_s_telemetry_off() -> None:
-    names = ("FLWR_TELEMETRY_ENABLED", "FLWR_DISABLE_UPDATE_CHECK")
-    environment = {name: value for name, value in os.environ.items() if name not in names}
-    program = f"import fedstill_proto.records, os; print(*(os.environ[name] for name in {names}))"
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
-    )
-    assert done.stdout.split() == ["0", "1"]

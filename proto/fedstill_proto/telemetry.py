@@ -1,0 +1,16 @@
+"""Switches off what the libraries under fedstill would tell their makers.
+
+Each reads its variable once, when it is loaded, so every fedstill package imports this module first. ONNX
+Runtime (from 1.29 on, on Linux too) otherwise keeps an identifier of the device and reports its models and
+sessions; flwr reports commands and can wait four seconds for that at every exit. Whoever wants to report sets
+the variable.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("FLWR_TELEMETRY_ENABLED", "0")
+os.environ.setdefault("FLWR_DISABLE_UPDATE_CHECK", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
