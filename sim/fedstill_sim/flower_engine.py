@@ -22,16 +22,20 @@ import fedstill_proto.records  # noqa: F401  (sets the environment that flwr rea
 import numpy as np
 from fedstill_client.app import FOLDER_VARIABLE as DEVICE_FOLDER_VARIABLE
 from fedstill_client.device import Device
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Parameters
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData, load_fleet
 from fedstill_sim.engine.pool import environment, usable_cores
 from fedstill_sim.engine.worker import DATA_FOLDER, artifact_folder
-from fedstill_sim.grid import GridError
 
 FLOWER_FOLDER = "flower"
 # Ray's sockets lie some 65 characters below its folder, and a socket's path has at most 107.
 _LONGEST_RAY_FOLDER = 40
+
+
+class FlowerError(FedstillError):
+    """Flower's simulation has not left what is asked for."""
 
 
 def run_flower_simulation(
@@ -68,7 +72,7 @@ def flower_students(run_folder: Path, devices: Sequence[int]) -> Parameters:
         folder = device_folder(run_folder, device)
         own = Device.open(folder).store.latest()
         if own is None:
-            raise GridError(f"{folder}: this device has no student yet")
+            raise FlowerError(f"{folder}: this device has no student yet")
         students.append(own.parameters)
     return {name: np.stack([student[name] for student in students]) for name in students[0]}
 

@@ -14,7 +14,7 @@ from fedstill_client.batches import StackPlan, plan_stacks
 from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.messages import Parameters, RoundTask
 
-from fedstill_sim.data.fleet import FloatArray
+from fedstill_sim.data.fleet import DataError, FloatArray
 from fedstill_sim.engine.stacks import filled_up
 from fedstill_sim.engine.students import named_parameters
 from fedstill_sim.engine.worker import FamilyWork, Job, opened, stack_starts
@@ -38,7 +38,7 @@ class WeightedSum:
     def result(self, manifest: StudentManifest) -> Parameters:
         """The average student [*shape]."""
         if self.examples == 0:
-            raise ZeroDivisionError("no device has an example: there is no average")
+            raise DataError("average: no device has an example; there is nothing to average")
         average = (self.total / self.examples).astype(np.float32)
         return {name: array[0] for name, array in named_parameters(average[None], manifest).items()}
 

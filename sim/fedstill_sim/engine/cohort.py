@@ -17,7 +17,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.records import RECORD, hello_reply, pack, read_hello
 from flwr.app import Error, MetricRecord, RecordDict
 
-from fedstill_sim.data.fleet import load_fleet
+from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.groups import Group, cut, grouped
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pool import start_workers, worthwhile_processes
@@ -103,6 +103,11 @@ class CohortEngine:
         return sum(
             math.ceil((self._families == family).sum() / self._stack_sizes[family]) for family in self._files
         )
+
+    @property
+    def data(self) -> FleetData:
+        """The fleet's data."""
+        return self._data
 
     @property
     def processes(self) -> int:
