@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import logging
-import os
-import tempfile
 from collections.abc import Iterable
 from typing import Any
 
 import fedstill_proto.records  # noqa: F401  (before flwr)
 import torch
+from fedstill_sim.flower_engine import ray_backend
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
@@ -27,15 +25,12 @@ CPUS = 2
 
 def run(work: Workload, clock: Clock) -> None:
     """The workload's rounds and the warm-up, no more."""
-    logging.getLogger("flwr").setLevel(logging.ERROR)
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
-        ray: Any = {"num_cpus": CPUS, "_temp_dir": folder, "log_to_driver": False, "logging_level": "error"}
+    with ray_backend(CPUS) as backend:
         run_simulation(
             server_app=_server_app(work, clock),
             client_app=_client_app(work),
             num_supernodes=work.users,
-            backend_config={"init_args": ray, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
+            backend_config=backend,
         )
 
 

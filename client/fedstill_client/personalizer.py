@@ -104,9 +104,7 @@ class Personalizer:
     def _install(self, parameters: Mapping[str, FloatArray]) -> None:
         """Copy a student in; optimizer slots start from nothing in each round."""
         for name, array in self._sets[0].items():
-            array.fill(0)
-            if name in parameters:
-                array[:] = parameters[name]
+            array[:] = parameters.get(name, 0)
 
     def _correct_bias(self, step: int) -> None:
         # In float64: 1 - 0.999^t has three digits left in float32.
