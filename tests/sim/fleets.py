@@ -59,6 +59,7 @@ def class_means_task(
     *,
     with_student: bool,
     student_scale: float = 1.0,
+    replace_student: bool = False,
     soft_targets: SoftTargets | None = None,
 ) -> bytes:
     """Two epochs of batches of 16, then class means; the student's initial weights are scaled."""
@@ -79,6 +80,7 @@ def class_means_task(
         training=training,
         request=SummaryRequest(SummaryKind.CLASS_MEANS, CODEC),
         parameters={name: array * np.float32(student_scale) for name, array in student.items()},
+        replace_student=replace_student,
         soft_targets=soft_targets,
     )
     return encode_task(task, codec=CODEC)

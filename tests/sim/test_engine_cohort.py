@@ -123,6 +123,19 @@ def test_devices_that_are_not_asked_keep_their_students(run: tuple[Path, FleetDa
     assert after[0]["personal_examples"] == before[0]["personal_examples"] > 0
 
 
+def test_a_task_may_replace_the_student(tmp_path: Path, run: tuple[Path, FleetData]) -> None:
+    tasks = {
+        family: class_means_task(family, 2, with_student=True, replace_student=True) for family in FAMILIES
+    }
+    other = write_run(tmp_path / "other", devices=22, stack_sizes=FAMILIES)
+    with CohortEngine(tmp_path / "other", stack_sizes=FAMILIES, processes=0) as engine:
+        of_newcomers = [content_of(reply) for reply in ask(engine, "train", other, tasks)]
+    folder, data = run
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        train(engine, data, 1)
+        assert [content_of(reply) for reply in ask(engine, "train", data, tasks)] == of_newcomers
+
+
 def test_evaluation_counts_every_test_example(run: tuple[Path, FleetData]) -> None:
     folder, data = run
     with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:

@@ -217,8 +217,8 @@ class CohortEngine:
             ) from error
 
     def _parts(self, group: Group, slots: SlotArray) -> Iterator[Group]:
-        """Jobs in which all devices have a student of their own, or none has."""
-        no_student = slots[group.devices] == NO_STUDENT
+        """Jobs in which all devices work with a student of their own, or none does."""
+        no_student = (slots[group.devices] == NO_STUDENT) | group.task.replace_student
         for members in (np.flatnonzero(no_student), np.flatnonzero(~no_student)):
             yield from cut(
                 group.part(members),
@@ -234,7 +234,7 @@ class CohortEngine:
             stack_size=self._stack_sizes[part.task.family],
             task=part.blob,
             devices=part.devices,
-            slots=None if own[0] == NO_STUDENT else own,
+            slots=None if own[0] == NO_STUDENT or part.task.replace_student else own,
             new_slots=None if new_slots is None else new_slots[part.devices],
             label_prior=self._label_prior,
         )
