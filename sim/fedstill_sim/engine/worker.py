@@ -30,9 +30,10 @@ DEVICES_FOLDER = "devices"
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """One task for n devices of one family; all of them work with a student of their own, or none does.
+    """One task for n devices of one family; all work with a student of their own, or none does.
 
-    slots: where their students lie [n]; None: they start from the one in the task. new_slots: where the trained ones go [n].
+    slots: where their students lie [n]; None: they start from the one in the task.
+    new_slots: where the trained ones go [n].
     label_prior: how strongly a device's own class frequencies speak on its own examples.
     """
 
