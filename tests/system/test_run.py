@@ -10,7 +10,19 @@ from fedstill_sim.cli import app
 from fedstill_sim.result import read_result, without_times
 from typer.testing import CliRunner, Result
 
-SMALL = ("--devices", "3", "--rounds", "2", "--epochs", "1", "--public-batch", "20", "--processes", "0")
+SMALL = (
+    "--devices",
+    "3",
+    "--families",
+    "mlp-small",
+    "--rounds",
+    "2",
+    "--epochs",
+    "1",
+    "--public-batch",
+    "20",
+)
+SMALL += ("--processes", "0")
 
 
 def fedstill_sim(*words: object) -> Result:

@@ -15,7 +15,18 @@ from fedstill_sim.result import Json, without_times
 from typer.testing import CliRunner
 
 WORDS = ("run", "digits", "--method", "public-logits", "--devices", "3", "--rounds", "3", "--epochs", "1")
-WORDS += ("--public-batch", "20", "--baselines", "fedavg", "--seed", "3", "--processes", "1")
+WORDS += (
+    "--families",
+    "mlp-small",
+    "--public-batch",
+    "20",
+    "--baselines",
+    "fedavg",
+    "--seed",
+    "3",
+    "--processes",
+    "1",
+)
 
 FIRST_ROUND = "server/checkpoints/round-000001.safetensors"
 
