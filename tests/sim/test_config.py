@@ -1,0 +1,107 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.soft_labels import Encoding
+from fedstill_sim.config import (
+    baseline_config,
+    configured_data,
+    described,
+    read_config,
+    requested_data,
+    resolve,
+    write_config,
+)
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.request import RunRequest
+
+REQUEST = RunRequest(method="public-logits", dataset="digits", devices=4, families=("cnn",), seed=3)
+
+
+@pytest.fixture(scope="module")
+def data() -> FleetData:
+    return requested_data(REQUEST)
+
+
+def test_what_is_asked_for_is_what_is_configured(data: FleetData) -> None:
+    asked = dataclasses.replace(
+        REQUEST, epochs=2, learning_rate=0.5, optimizer="sgd", soft_weight=0.1, encoding="top-k", k=2
+    )
+
+    config = resolve(asked, data)
+
+    training = config.fleet.training
+    assert (training.epochs, training.learning_rate, training.soft_weight) == (2, 0.5, 0.1)
+    assert training.optimizer is Optimizer.SGD
+    assert training.seed == config.fleet.seed == 3
+    assert (config.fleet.uplink.encoding, config.fleet.uplink.k) == (Encoding.TOP_K, 2)
+    assert config.simulation.devices == 4
+
+
+def test_a_configuration_read_back_is_the_same(data: FleetData, tmp_path: Path) -> None:
+    config = resolve(REQUEST, data)
+
+    write_config(config, tmp_path)
+
+    assert read_config(tmp_path) == config
+
+
+def test_the_data_of_a_configuration_are_those_of_its_request(data: FleetData) -> None:
+    again = configured_data(resolve(REQUEST, data))
+
+    assert again.description == data.description
+    assert (again.train.rows == data.train.rows).all()
+
+
+def test_the_same_work_has_the_same_name_and_other_work_another(data: FleetData) -> None:
+    one, same, other = (
+        resolve(request, data).fleet.run
+        for request in (
+            REQUEST,
+            dataclasses.replace(REQUEST, processes=1, baselines=()),
+            dataclasses.replace(REQUEST, rounds=7),
+        )
+    )
+
+    assert one == same != other
+
+
+def test_a_baseline_differs_in_nothing_but_its_method(data: FleetData) -> None:
+    config = resolve(REQUEST, data)
+
+    baseline = baseline_config(config, "fedavg")
+
+    assert baseline.fleet.method == "fedavg"
+    assert baseline.fleet.public_set == "../../data/public.npz"
+    kept = {"method": "", "run": "0" * 8, "public_set": "", "test_set": ""} | {"method": "local"}
+    assert dataclasses.replace(baseline.fleet, **kept) == dataclasses.replace(config.fleet, **kept)
+
+
+@pytest.mark.parametrize(
+    ("changes", "measured"),
+    [({}, True), ({"method": "local"}, False), ({"soft_weight": 0.0}, False), ({"tradeoff": False}, False)],
+)
+def test_the_trade_off_is_measured_where_there_is_one(
+    data: FleetData, changes: dict[str, object], measured: bool
+) -> None:
+    config = resolve(dataclasses.replace(REQUEST, **changes), data)
+
+    assert bool(config.simulation.tradeoff) == measured
+
+
+def test_a_method_is_not_its_own_baseline(data: FleetData) -> None:
+    config = resolve(dataclasses.replace(REQUEST, method="fedavg"), data)
+
+    assert config.simulation.baselines == ("local",)
+
+
+def test_every_setting_is_described() -> None:
+    document = {"fleet": {"method": "local", "cohort": {"goal_count": 0}, "families": ["a", "b"]}, "x": None}
+
+    assert described(document) == [
+        ("fleet.method", "local"),
+        ("fleet.cohort.goal_count", "0"),
+        ("fleet.families", "a, b"),
+        ("x", "–"),
+    ]

@@ -1,0 +1,45 @@
+import shlex
+
+import pytest
+from fedstill_sim.request import RequestError, RunRequest, command_line, names
+
+
+def test_a_command_line_asks_for_the_same_again() -> None:
+    request = RunRequest(
+        method="class-logits",
+        dataset="digits",
+        devices=50,
+        dirichlet=0.1,
+        families=("mlp-small", "cnn"),
+        learning_rate=0.02,
+        encoding="top-k",
+        k=3,
+        use_public_labels=False,
+        baselines=(),
+        seed=4,
+        processes=7,
+    )
+
+    assert command_line(request) == (
+        "fedstill-sim run digits --method class-logits --devices 50 --dirichlet 0.1 --families mlp-small,cnn "
+        "--seed 4 --lr 0.02 --encoding top-k --top-k 3 --no-public-labels --baselines none --out DIR"
+    )
+
+
+def test_a_folder_with_a_blank_is_quoted() -> None:
+    words = shlex.split(command_line(RunRequest(method="local", data="/my data/fleet")))
+
+    assert words[words.index("--data") + 1] == "/my data/fleet"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [(None, None), ("none", ()), ("a", ("a",)), ("a, b,", ("a", "b"))],
+)
+def test_names(text: str | None, parts: tuple[str, ...] | None) -> None:
+    assert names(text) == parts
+
+
+def test_a_folder_s_devices_are_its_own() -> None:
+    with pytest.raises(RequestError, match="brings its own devices"):
+        RunRequest(method="local", data="/fleet", devices=3)
