@@ -53,7 +53,7 @@ def fleet_config(method: str = "public-logits", **changes: Any) -> FleetConfig:
         "training": TrainingPlan(
             epochs=1,
             batch_size=4,
-            learning_rate=0.1,
+            learning_rate=0.125,  # a float32, as on the wire
             optimizer=Optimizer.SGD,
             temperature=2.0,
             soft_weight=0.5,
