@@ -26,7 +26,7 @@ from fedstill_sim.folder import DATA_FOLDER
 from fedstill_sim.result import TradeoffPoint
 from fedstill_sim.students import evenly_spaced
 
-MOST_DEVICES = 500
+MOST_DEVICES = 200
 _FEW_DEVICES = 100  # for which starting worker processes takes longer than the work
 
 Reply = RecordDict | Error
