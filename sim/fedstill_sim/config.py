@@ -39,7 +39,7 @@ class Defaults:
     learning_rate: float = 0.02
     optimizer: Optimizer = Optimizer.MOMENTUM
     temperature: float = 4.0
-    soft_weight: float = 0.5
+    soft_weight: float = 0.35
     public_batch: int = 130
     encoding: Encoding = Encoding.UINT8
     sharpen: float = 0.0
