@@ -51,19 +51,25 @@ class Contestant:
         while not rounds or (self.name != "flower" and sum(rounds) < TURN_SECONDS):
             self._expect("ready")
             self.connection.send(True)
-            rounds.append(self.connection.recv())
+            rounds.append(self._receive())
         self.turns.append(rounds)
 
     def finish(self) -> Outcome:
         """End the engine."""
         self._expect("ready")
         self.connection.send(False)
-        outcome: Outcome = self.connection.recv()
+        outcome: Outcome = self._receive()
         self.process.join()
         return outcome
 
+    def _receive(self) -> Any:
+        try:
+            return self.connection.recv()
+        except EOFError:
+            raise SystemExit(f"{self.name}: its process ended early; what it said is above") from None
+
     def _expect(self, word: str) -> None:
-        found = self.connection.recv()
+        found = self._receive()
         if found != word:
             raise RuntimeError(f"{self.name}: expected {word!r}, got {found!r}")
 

@@ -65,9 +65,15 @@ class TimedFedAvg(FedAvg):
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
         """The mean; the round ends with it."""
-        arrays, metrics = super().aggregate_train(server_round, replies)
-        if arrays is None:
-            raise RuntimeError("Flower: no client answered; see Ray's logs")
+        answers = list(replies)
+        failed = [answer.error.reason for answer in answers if answer.has_error()]
+        if failed or len(answers) != self.min_available_nodes:
+            raise RuntimeError(
+                f"Flower: {len(answers)} of {self.min_available_nodes} clients answered, "
+                f"{len(failed)} of them with an error: {failed[:1]}"
+            )
+        arrays, metrics = super().aggregate_train(server_round, answers)
+        assert arrays is not None
         self._clock.stop({name: value.numpy() for name, value in arrays.to_torch_state_dict().items()})
         return arrays, metrics
 
