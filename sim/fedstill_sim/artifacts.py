@@ -11,7 +11,7 @@ from fedstill_proto.soft_labels import Encoding
 from fedstill_server.config import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
 
-from fedstill_sim.engine.worker import artifact_folder
+from fedstill_sim.engine.workplace import artifact_folder
 from fedstill_sim.stack_size import best_stack_size, built
 
 

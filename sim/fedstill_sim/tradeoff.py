@@ -21,7 +21,7 @@ from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
-from fedstill_sim.engine.worker import ARTIFACTS_FOLDER
+from fedstill_sim.engine.workplace import ARTIFACTS_FOLDER
 from fedstill_sim.folder import DATA_FOLDER
 from fedstill_sim.result import TradeoffPoint
 from fedstill_sim.students import evenly_spaced

@@ -12,6 +12,7 @@ from fedstill_proto.messages import SoftTargets
 from fedstill_proto.records import hello, pack, read_hello_reply, unpack
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine, EngineError, Reply
+from fedstill_sim.engine.fleet_students import StudentsError
 from fedstill_sim.engine.pool import start_workers
 from flwr.app import Error, RecordDict
 
@@ -87,7 +88,7 @@ def test_students_are_read_by_device(run: tuple[Path, FleetData]) -> None:
         train(engine, data, 1)
         both = engine.students([4, 0], after_round=1)
         alone = engine.students([0], after_round=1)
-        with pytest.raises(EngineError, match="not all 'mlp-small' devices"):
+        with pytest.raises(StudentsError, match="not all 'mlp-small' devices"):
             engine.students([0, 1], after_round=1)
     assert both["hidden.weight"].shape == (2, 64, 64)
     for name, array in alone.items():

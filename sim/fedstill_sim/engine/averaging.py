@@ -15,9 +15,11 @@ from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.messages import Parameters, RoundTask
 
 from fedstill_sim.data.fleet import DataError, FloatArray
+from fedstill_sim.engine.jobs import Job
 from fedstill_sim.engine.stacks import filled_up
 from fedstill_sim.engine.students import named_parameters
-from fedstill_sim.engine.worker import FamilyWork, Job, opened, stack_starts
+from fedstill_sim.engine.worker import stack_starts
+from fedstill_sim.engine.workplace import FamilyWork, opened
 
 
 @dataclass(frozen=True)

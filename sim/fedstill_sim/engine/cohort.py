@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -18,29 +19,14 @@ from fedstill_proto.records import RECORD, hello_reply, pack, read_hello
 from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData, load_fleet
+from fedstill_sim.engine.fleet_students import FleetStudents
 from fedstill_sim.engine.groups import Group, cut, grouped
+from fedstill_sim.engine.jobs import Answer, Answers, Failure, Job
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pool import start_workers, worthwhile_processes
-from fedstill_sim.engine.students import (
-    NO_STUDENT,
-    SlotArray,
-    StudentFile,
-    StudentSlots,
-    named_parameters,
-)
-from fedstill_sim.engine.worker import (
-    DATA_FOLDER,
-    DEVICES_FOLDER,
-    Answer,
-    Answers,
-    Failure,
-    Job,
-    artifact_folder,
-    evaluate,
-    forget_runs,
-    students_path,
-    train,
-)
+from fedstill_sim.engine.students import NO_STUDENT, SlotArray
+from fedstill_sim.engine.worker import evaluate, train
+from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder, forget_runs
 from fedstill_sim.grid import Handler
 
 Reply = RecordDict | Error
@@ -71,27 +57,16 @@ class CohortEngine:
         self._stack_sizes = dict(stack_sizes)
         self._label_prior = label_prior
         self._data = load_fleet(self._folder / DATA_FOLDER)
-        self._families = np.array(self._data.families)
-        self._manifests: dict[str, StudentManifest] = {}
-        self._files = {family: self._student_file(family) for family in sorted(set(self._data.families))}
-        self._slots = StudentSlots(self._folder / DEVICES_FOLDER, devices=self._data.devices)
+        manifests = {family: self._manifest(family) for family in sorted(set(self._data.families))}
+        self._students = FleetStudents(self._folder, self._data, manifests)
         self._processes = worthwhile_processes(self._stacks()) if processes is None else processes
         self._worker_ids: set[int] = set()
-        self._round = -1
         self._executor = start_workers(self._processes)
 
-    def _student_file(self, family: str) -> StudentFile:
+    def _manifest(self, family: str) -> StudentManifest:
         if family not in self._stack_sizes:
             raise EngineError(f"no stack size for student family {family!r}; prepare its training artifact")
-        folder = artifact_folder(self._folder, family, self._stack_sizes[family])
-        manifest = self._manifests[family] = load_artifact(folder).manifest
-        file = StudentFile(
-            students_path(self._folder, family),
-            devices=int((self._families == family).sum()),
-            width=manifest.parameter_count,
-        )
-        file.create()
-        return file
+        return load_artifact(artifact_folder(self._folder, family, self._stack_sizes[family])).manifest
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -100,9 +75,8 @@ class CohortEngine:
 
     def _stacks(self) -> int:
         """Of the whole fleet."""
-        return sum(
-            math.ceil((self._families == family).sum() / self._stack_sizes[family]) for family in self._files
-        )
+        families = Counter(self._data.families)
+        return sum(math.ceil(devices / self._stack_sizes[one]) for one, devices in families.items())
 
     @property
     def data(self) -> FleetData:
@@ -126,13 +100,7 @@ class CohortEngine:
 
     def students(self, devices: Sequence[int], *, after_round: int) -> Parameters:
         """The students [n, *shape] of devices of one family as they were after a round."""
-        chosen = np.array(devices, np.int64)
-        family = str(self._families[chosen[0]])
-        slots = self._slots.after(after_round)[chosen]
-        if (self._families[chosen] != family).any() or (slots == NO_STUDENT).any():
-            raise EngineError(f"devices {list(devices)} are not all {family!r} devices with a student")
-        rows = np.searchsorted(np.flatnonzero(self._families == family), chosen)
-        return named_parameters(self._files[family].read(slots, rows), self._manifests[family])
+        return self._students.of(devices, after_round=after_round)
 
     def close(self) -> None:
         """End the workers."""
@@ -164,23 +132,18 @@ class CohortEngine:
         return [replies[place] for place in range(len(devices))]
 
     def _train_round(self, number: int, groups: list[Group], replies: dict[int, Reply]) -> None:
-        if number != self._round:
-            self._slots.forget_from(number)
-            self._round = number
-        before, after = self._slots.before(number), self._slots.after(number)
+        before, after = self._students.begin(number)
         other = np.where(before == 0, 1, 0).astype(np.uint8)
         for answer, place, device in self._answers(train, groups, before, new_slots=other):
             replies[place] = _reply(answer)
             if not isinstance(answer, Failure):
                 after[device] = other[device]
-        for family in {group.task.family for group in groups}:
-            self._files[family].flush()
-        self._slots.commit(number, after)
+        self._students.commit(number, after, families={group.task.family for group in groups})
 
     def _evaluate(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         groups, replies = self._grouped(devices, contents)
         for group in groups:
-            slots = self._slots.after(group.task.round)
+            slots = self._students.after(group.task.round)
             for answer, place, _ in self._answers(evaluate, [group], slots):
                 replies[place] = _reply(answer)
         return [replies[place] for place in range(len(devices))]

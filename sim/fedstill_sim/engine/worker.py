@@ -2,141 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from fedstill_client import round_work
-from fedstill_client.forward import Forward
-from fedstill_client.personalizer import Personalizer
 from fedstill_client.round_work import StudentStack, TrainingDiverged
-from fedstill_proto.artifact import StudentManifest, load_artifact
-from fedstill_proto.codec import decode_task
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 
-from fedstill_sim.data.fleet import IntArray, load_fleet
-from fedstill_sim.engine.stacks import FleetStacks, filled_up
-from fedstill_sim.engine.students import SlotArray, StudentFile, named_parameters
-
-DATA_FOLDER = "data"
-ARTIFACTS_FOLDER = "artifacts"
-DEVICES_FOLDER = "devices"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """One task for n devices of one family; all work with a student of their own, or none does.
-
-    slots: where their students lie [n]; None: they start from the one in the task.
-    new_slots: where the trained ones go [n].
-    label_prior: how strongly a device's own class frequencies speak on its own examples.
-    """
-
-    run_folder: Path
-    stack_size: int
-    task: bytes
-    devices: IntArray
-    slots: SlotArray | None
-    new_slots: SlotArray | None = None
-    label_prior: float = 1.0
-
-
-class Counts(NamedTuple):
-    """Right answers of one device, and what it was asked: on its own examples and on everyone's."""
-
-    personal_correct: int
-    personal_examples: int
-    global_correct: int
-    global_examples: int
-
-
-@dataclass(frozen=True)
-class Failure:
-    """Why a device has no answer."""
-
-    reason: str
-
-
-Answer = bytes | Counts | Failure
-"""An encoded summary, or how many answers of a device were right."""
-
-
-@dataclass(frozen=True)
-class Answers:
-    """An answer of each device of a job, in the job's order, and the process that did the work."""
-
-    process: int
-    answers: list[Answer]
-
-
-class FamilyWork:
-    """One family's artifact at one stack size, opened, and the file of its students."""
-
-    def __init__(self, folder: Path, *, students: Path, devices: int) -> None:
-        self._artifact = load_artifact(folder)
-        self.manifest: StudentManifest = self._artifact.manifest
-        self.file = StudentFile(students, devices=devices, width=self.manifest.parameter_count)
-
-    @functools.cached_property
-    def personalizer(self) -> Personalizer:
-        return Personalizer(self._artifact)
-
-    @functools.cached_property
-    def forward(self) -> Forward:
-        return Forward(self._artifact)
-
-
-class Workplace:
-    """A run's data and artifacts, opened once in a process."""
-
-    def __init__(self, run_folder: Path) -> None:
-        self._folder = run_folder
-        data = load_fleet(run_folder / DATA_FOLDER)
-        self.stacks = FleetStacks(data)
-        self.public_x = np.asarray(data.public_x)
-        self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
-        self._families = np.array(data.families)
-        self._work: dict[tuple[str, int], FamilyWork] = {}
-
-    def work(self, family: str, stack_size: int) -> FamilyWork:
-        """The family's artifact at this stack size."""
-        key = (family, stack_size)
-        if key not in self._work:
-            self._work[key] = FamilyWork(
-                artifact_folder(self._folder, family, stack_size),
-                students=students_path(self._folder, family),
-                devices=int((self._families == family).sum()),
-            )
-        return self._work[key]
-
-    def family_rows(self, family: str, devices: IntArray) -> IntArray:
-        """Each device's place among the devices of its family."""
-        return np.searchsorted(np.flatnonzero(self._families == family), devices)
-
-
-def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
-    """Where a run keeps a training artifact."""
-    return run_folder / ARTIFACTS_FOLDER / f"{family}-c{stack_size}"
-
-
-def students_path(run_folder: Path, family: str) -> Path:
-    """Where a run keeps the students of a family's virtual devices."""
-    return run_folder / DEVICES_FOLDER / f"{family}.f32"
-
-
-@functools.lru_cache(maxsize=1)
-def _workplace(run_folder: Path) -> Workplace:
-    return Workplace(run_folder)
-
-
-@functools.lru_cache(maxsize=4)
-def _task(blob: bytes) -> RoundTask:
-    return decode_task(blob)
+from fedstill_sim.engine.jobs import Answer, Answers, Counts, Failure, Job
+from fedstill_sim.engine.stacks import filled_up
+from fedstill_sim.engine.students import named_parameters
+from fedstill_sim.engine.workplace import FamilyWork, Workplace, opened
 
 
 def train(job: Job) -> Answers:
@@ -150,16 +28,6 @@ def evaluate(job: Job) -> Answers:
 
 
 StackWork = Callable[[Workplace, FamilyWork, RoundTask, Job, slice], Sequence[Answer]]
-
-
-def forget_runs() -> None:
-    """Close what this process keeps open: a folder's content may change once its run is over."""
-    _workplace.cache_clear()
-
-
-def opened(job: Job) -> tuple[Workplace, RoundTask]:
-    """The job's run and its task, as this process keeps them."""
-    return _workplace(job.run_folder), _task(job.task)
 
 
 def stack_starts(job: Job) -> range:

@@ -1,0 +1,66 @@
+"""Every virtual device's student, by family and by round, as the engine's own process sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.engine.students import NO_STUDENT, SlotArray, StudentFile, StudentSlots, named_parameters
+from fedstill_sim.engine.workplace import DEVICES_FOLDER, students_path
+
+
+class StudentsError(FedstillError):
+    """A student is asked for that no device has."""
+
+
+class FleetStudents:
+    """The files of a run's students, one a family, and which of their slots are good."""
+
+    def __init__(self, run_folder: Path, data: FleetData, manifests: Mapping[str, StudentManifest]) -> None:
+        self._families = np.array(data.families)
+        self._manifests = manifests
+        self._files = {
+            family: StudentFile(
+                students_path(run_folder, family),
+                devices=int((self._families == family).sum()),
+                width=manifest.parameter_count,
+            )
+            for family, manifest in manifests.items()
+        }
+        for file in self._files.values():
+            file.create()
+        self._slots = StudentSlots(run_folder / DEVICES_FOLDER, devices=data.devices)
+        self._round = -1
+
+    def begin(self, round_number: int) -> tuple[SlotArray, SlotArray]:
+        """The slots that a round starts from, and those so far: a round may be asked in several parts."""
+        if round_number != self._round:
+            self._slots.forget_from(round_number)
+            self._round = round_number
+        return self._slots.before(round_number), self._slots.after(round_number)
+
+    def commit(self, round_number: int, slots: SlotArray, *, families: Iterable[str]) -> None:
+        """Keep what the workers have written, then say that it is good."""
+        for family in families:
+            self._files[family].flush()
+        self._slots.commit(round_number, slots)
+
+    def after(self, round_number: int) -> SlotArray:
+        """The slots when a round is done."""
+        return self._slots.after(round_number)
+
+    def of(self, devices: Sequence[int], *, after_round: int) -> Parameters:
+        """The students [n, *shape] of devices of one family as they were after a round."""
+        chosen = np.array(devices, np.int64)
+        family = str(self._families[chosen[0]])
+        slots = self._slots.after(after_round)[chosen]
+        if (self._families[chosen] != family).any() or (slots == NO_STUDENT).any():
+            raise StudentsError(f"devices {list(devices)} are not all {family!r} devices with a student")
+        rows = np.searchsorted(np.flatnonzero(self._families == family), chosen)
+        return named_parameters(self._files[family].read(slots, rows), self._manifests[family])
