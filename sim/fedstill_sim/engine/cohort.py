@@ -127,8 +127,8 @@ class CohortEngine:
 
     def _train(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         groups, replies = self._grouped(devices, contents)
-        for number in sorted({group.task.round for group in groups}):
-            self._train_round(number, [group for group in groups if group.task.round == number], replies)
+        for number, of_round in _by_round(groups):
+            self._train_round(number, of_round, replies)
         return [replies[place] for place in range(len(devices))]
 
     def _train_round(self, number: int, groups: list[Group], replies: dict[int, Reply]) -> None:
@@ -142,9 +142,8 @@ class CohortEngine:
 
     def _evaluate(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         groups, replies = self._grouped(devices, contents)
-        for group in groups:
-            slots = self._students.after(group.task.round)
-            for answer, place, _ in self._answers(evaluate, [group], slots):
+        for number, of_round in _by_round(groups):
+            for answer, place, _ in self._answers(evaluate, of_round, self._students.after(number)):
                 replies[place] = _reply(answer)
         return [replies[place] for place in range(len(devices))]
 
@@ -201,6 +200,12 @@ class CohortEngine:
             new_slots=None if new_slots is None else new_slots[part.devices],
             label_prior=self._label_prior,
         )
+
+
+def _by_round(groups: Sequence[Group]) -> Iterator[tuple[int, list[Group]]]:
+    """A push holds one round's tasks, but nothing keeps a server from mixing them."""
+    for number in sorted({group.task.round for group in groups}):
+        yield number, [group for group in groups if group.task.round == number]
 
 
 def _reply(answer: Answer) -> Reply:
