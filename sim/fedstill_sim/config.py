@@ -201,6 +201,10 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         seed=request.seed,
     )
     labelled = data.public_y is not None
+    public_logits: dict[str, Any] = {
+        "server_rate": request.server_rate,
+        "propagation_width": request.propagation_width,
+    }
     return FleetConfig(
         run="0" * 8,
         method=request.method,
@@ -216,10 +220,12 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         start=_chosen(request.start, defaults.start if labelled else "random"),
         cohort=_cohort(request),
         public_batch=min(_chosen(request.public_batch, defaults.public_batch), len(data.public_x)),
+        public_targets=_chosen(request.public_targets, 0),
         uplink=codec,
         downlink=codec,
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, 1),
+        **{name: value for name, value in public_logits.items() if value is not None},
     )
 
 

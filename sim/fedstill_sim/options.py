@@ -115,6 +115,28 @@ PublicBatch = Annotated[
     int | None,
     typer.Option(min=0, help="Public examples that a round labels; 0 is all.", rich_help_panel=EXCHANGE),
 ]
+PublicTargets = Annotated[
+    int | None,
+    typer.Option(
+        min=0, help="Public examples whose soft labels a device gets; 0 is all.", rich_help_panel=EXCHANGE
+    ),
+]
+ServerRate = Annotated[
+    float | None,
+    typer.Option(
+        help="public-logits: how far the server follows the devices' consensus in a round.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+PropagationWidth = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="public-logits: how far what is learned of a public example reaches its neighbours, in median "
+        "distances; 0 is off.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
 EncodingOption = Annotated[
     EncodingName | None, typer.Option("--encoding", help="Soft labels on the wire.", rich_help_panel=EXCHANGE)
 ]

@@ -22,7 +22,7 @@ from fedstill_sim.readable import (
     readable_seconds,
 )
 from fedstill_sim.report_charts import run_charts
-from fedstill_sim.result import Quarantined, RunResult
+from fedstill_sim.result import FinalResult, Quarantined, RunResult
 from fedstill_sim.table import method_rows
 from fedstill_sim.verdict import verdicts
 
@@ -113,7 +113,7 @@ def _tiles(result: RunResult) -> list[Tile]:
         Tile(
             name="Global accuracy",
             value=readable_percent(final.global_accuracy),
-            note=_retention(final.retention),
+            note=_beside_teacher(final),
         ),
         Tile(
             name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"
@@ -132,8 +132,9 @@ def _tiles(result: RunResult) -> list[Tile]:
     ]
 
 
-def _retention(retention: float | None) -> str:
-    return "mean over devices" if retention is None else f"{100 * retention:.0f} % of teacher's"
+def _beside_teacher(final: FinalResult) -> str:
+    teacher = final.teacher_accuracy
+    return "mean over devices" if teacher is None else f"teacher {readable_percent(teacher)}"
 
 
 def _quarantined(result: RunResult) -> Iterator[tuple[int, Quarantined]]:

@@ -48,6 +48,9 @@ class RunRequest:
     sharpen: float | None = None
     label_prior: float | None = None
     public_batch: int | None = None
+    public_targets: int | None = None
+    server_rate: float | None = None
+    propagation_width: float | None = None
     encoding: str | None = None
     k: int | None = None
     use_public_labels: bool | None = None

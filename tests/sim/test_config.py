@@ -26,7 +26,15 @@ def data() -> FleetData:
 
 def test_what_is_asked_for_is_what_is_configured(data: FleetData) -> None:
     asked = dataclasses.replace(
-        REQUEST, epochs=2, learning_rate=0.5, optimizer="sgd", soft_weight=0.1, encoding="top-k", k=2
+        REQUEST,
+        epochs=2,
+        learning_rate=0.5,
+        optimizer="sgd",
+        soft_weight=0.1,
+        encoding="top-k",
+        k=2,
+        server_rate=2.0,
+        public_targets=50,
     )
 
     config = resolve(asked, data)
@@ -36,6 +44,7 @@ def test_what_is_asked_for_is_what_is_configured(data: FleetData) -> None:
     assert training.optimizer is Optimizer.SGD
     assert training.seed == config.fleet.seed == 3
     assert (config.fleet.uplink.encoding, config.fleet.uplink.k) == (Encoding.TOP_K, 2)
+    assert (config.fleet.server_rate, config.fleet.public_targets) == (2.0, 50)
     assert config.simulation.devices == 4
 
 
