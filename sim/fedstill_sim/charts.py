@@ -18,7 +18,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from fedstill_sim.readable import readable_bytes
 
@@ -104,6 +104,20 @@ class Drawing:
     figure: Figure
     axes: list[Axes]
 
+    def legend_above(self, *, of: Axes, first: Sequence[str] = ()) -> None:
+        """One panel's legend above all panels, where it hides no line; the labels in `first` come first."""
+        entries = dict(zip(*reversed(of.get_legend_handles_labels()), strict=True))
+        order = [label for label in first if label in entries]
+        labels = order + [label for label in entries if label not in order]
+        self.figure.legend(
+            [entries[label] for label in labels],
+            labels,
+            loc="outside upper left",
+            ncols=len(labels),
+            handlelength=1.6,
+            borderpad=0.5,
+        )
+
     def chart(self, *, title: str, caption: str, alt: str) -> Chart:
         """The finished chart."""
         return Chart(title=title, caption=caption, alt=alt, svg=self._svg(title=title, alt=alt))
@@ -140,15 +154,14 @@ def percent_axis(axes: Axes, *, which: str = "y", low: float | None = None) -> N
     axes.set_ylim(limits) if which == "y" else axes.set_xlim(limits)
 
 
-def bytes_axis(axes: Axes, *, which: str = "x") -> None:
-    """Bytes on a logarithmic axis, in the units that people read."""
-    if which == "x":
-        axes.set_xscale("log")
-    else:
-        axes.set_yscale("log")
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
-    axis.set_minor_formatter(NullFormatter())
+def bytes_axis(axes: Axes) -> None:
+    """Bytes along x on a logarithmic axis, in the units that people read."""
+    axes.set_xscale("log")
+    low, high = axes.get_xlim()
+    within_decades = (1, 2, 5) if high < 300 * low else (1,)
+    axes.xaxis.set_major_locator(LogLocator(subs=within_decades))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: readable_bytes(value)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def rounds_axis(axes: Axes, *, rounds: int) -> None:

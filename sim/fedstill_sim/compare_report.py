@@ -109,7 +109,7 @@ def accuracy_by_round(methods: Sequence[MethodEstimate]) -> Chart:
             axes.set_title(title)
             rounds_axis(axes, rounds=len(methods[0].rounds))
             percent_axis(axes)
-        canvas.axes[1].legend(loc="best", handlelength=1.6)
+        canvas.legend_above(of=canvas.axes[1])
         return canvas.chart(
             title="Accuracy by round",
             caption="Mean over the seeds; bands from the lowest seed to the highest.",
@@ -129,7 +129,7 @@ def accuracy_against_bytes(methods: Sequence[MethodEstimate]) -> Chart:
             axes.set_title(title)
             axes.set_xlabel("bytes a device has sent and received")
         percent_axis(canvas.axes[0])
-        canvas.axes[0].legend(loc="best", handlelength=1.6)
+        canvas.legend_above(of=canvas.axes[0])
         return canvas.chart(
             title="Accuracy against bytes",
             caption="Serialized bytes as sent, up and down together, mean over the seeds; logarithmic. "

@@ -83,7 +83,7 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
             axes.set_title(title)
             rounds_axis(axes, rounds=len(run.rounds))
             percent_axis(axes)
-        _legend_in_order(canvas.axes[1], runs)
+        canvas.legend_above(of=canvas.axes[1], first=[one.method for one in runs])
         final = run.final
         return canvas.chart(
             title="Accuracy by round",
@@ -185,7 +185,7 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
             axes.set_title(title)
             axes.set_xlabel("bytes a device has sent and received")
         percent_axis(canvas.axes[0])
-        _legend_in_order(canvas.axes[0], runs)
+        canvas.legend_above(of=canvas.axes[0], first=[one.method for one in runs])
         return canvas.chart(
             title="Accuracy against bytes",
             caption="Serialized bytes as sent, up and down together, from the first message of the run; "
