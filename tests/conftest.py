@@ -11,6 +11,9 @@ from hypothesis import settings
 # Inside the checkout, not in the home directory of whoever runs the tests.
 os.environ.setdefault("FEDSTILL_CACHE", str(Path(__file__).resolve().parents[1] / ".cache" / "fedstill"))
 
+# What is printed is not broken at a place that depends on the length of a temporary folder's name.
+os.environ["COLUMNS"] = "400"
+
 # Examples are the same in every run, and the clock fails none of them: a busy machine is no defect.
 # HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
