@@ -1,5 +1,7 @@
 """Messages become groups with the same task, groups become jobs of whole stacks."""
 
+from itertools import pairwise
+
 import fedstill_proto.records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
@@ -39,23 +41,32 @@ def group_of(devices: int) -> Group:
     return Group(TASK, decode_task(TASK), everyone, everyone[::-1])
 
 
+def stacks_of(jobs: list[Group], stack_size: int) -> list[list[int]]:
+    """The devices of each stack that the jobs' workers will form."""
+    return [
+        job.devices[start : start + stack_size].tolist()
+        for job in jobs
+        for start in range(0, len(job.devices), stack_size)
+    ]
+
+
 @given(
     counts=st.lists(st.integers(0, 90), min_size=1, max_size=120),
     stack_size=st.integers(1, 16),
     processes=st.integers(0, 5),
 )
-def test_jobs_hold_every_device_once_in_whole_stacks(
+def test_jobs_hold_every_device_once_in_stacks_of_like_devices(
     counts: list[int], stack_size: int, processes: int
 ) -> None:
     train_counts = np.array(counts)
-    jobs = list(
-        cut(group_of(len(counts)), train_counts=train_counts, stack_size=stack_size, processes=processes)
-    )
-    devices = np.concatenate([job.devices for job in jobs])
-    assert sorted(devices.tolist()) == list(range(len(counts)))
-    assert all(len(job.devices) % stack_size == 0 for job in jobs[:-1])
+    group = group_of(len(counts))
+    jobs = cut(group, train_counts=train_counts, stack_size=stack_size, processes=processes)
+    stacks = stacks_of(jobs, stack_size)
+    assert sorted(device for stack in stacks for device in stack) == list(range(len(counts)))
     assert all(job.places.tolist() == (len(counts) - 1 - job.devices).tolist() for job in jobs)
-    assert (np.diff(train_counts[devices]) <= 0).all()
+    assert len(stacks) == -(-len(counts) // stack_size)
+    ranges = sorted((max(train_counts[stack]), min(train_counts[stack])) for stack in stacks)
+    assert all(low[0] <= high[1] for low, high in pairwise(ranges))
 
 
 def test_stacks_do_not_depend_on_the_number_of_processes() -> None:
@@ -63,13 +74,18 @@ def test_stacks_do_not_depend_on_the_number_of_processes() -> None:
 
     def stacks(processes: int) -> list[list[int]]:
         jobs = cut(group_of(100), train_counts=train_counts, stack_size=8, processes=processes)
-        devices = np.concatenate([job.devices for job in jobs])
-        return [devices[start : start + 8].tolist() for start in range(0, 100, 8)]
+        return sorted(stacks_of(jobs, 8))
 
     assert stacks(0) == stacks(1) == stacks(2) == stacks(9)
 
 
-@pytest.mark.parametrize(("processes", "jobs"), [(1, 4), (2, 7), (100, 13)])
+@pytest.mark.parametrize(("processes", "jobs"), [(0, 1), (1, 3), (2, 6), (100, 13)])
 def test_more_processes_get_more_and_smaller_jobs(processes: int, jobs: int) -> None:
     parts = cut(group_of(100), train_counts=np.ones(100, np.int64), stack_size=8, processes=processes)
-    assert len(list(parts)) == jobs
+    assert len(parts) == jobs
+    sizes = [len(part.devices) for part in parts]
+    assert max(sizes) - min(sizes) <= 8
+
+
+def test_nobody_asked_is_no_job() -> None:
+    assert cut(group_of(0), train_counts=np.ones(1, np.int64), stack_size=8, processes=2) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from flwr.app import RecordDict
 
 from fedstill_sim.data.fleet import IntArray
 
-_JOBS_A_PROCESS = 4  # enough that no process waits long for the last one
+_JOBS_A_PROCESS = 3  # so that no process waits long for the last one
 _MOST_STACKS_IN_A_JOB = 16
 
 
@@ -61,13 +61,14 @@ def grouped(
     return groups, refused
 
 
-def cut(group: Group, *, train_counts: IntArray, stack_size: int, processes: int) -> Iterator[Group]:
-    """The group in jobs of whole stacks; devices with equally much to do stand together, longest first.
+def cut(group: Group, *, train_counts: IntArray, stack_size: int, processes: int) -> list[Group]:
+    """The group in jobs of whole stacks, each with about equally much to do.
 
-    train_counts: examples of every device of the fleet.
+    Devices with equally many examples (train_counts, of the whole fleet) stand together in a stack, since a
+    stack works as long as its longest; stacks are dealt out to jobs in turn.
     """
     order = np.argsort(-train_counts[group.devices], kind="stable")
-    stacks = math.ceil(len(order) / stack_size)
-    share = math.ceil(stacks / (max(processes, 1) * _JOBS_A_PROCESS))
-    size = stack_size * min(max(share, 1), _MOST_STACKS_IN_A_JOB)
-    return (group.part(order[start : start + size]) for start in range(0, len(order), size))
+    stacks = np.split(order, range(stack_size, len(order), stack_size))
+    jobs = max(min(processes * _JOBS_A_PROCESS, len(stacks)), math.ceil(len(stacks) / _MOST_STACKS_IN_A_JOB))
+    # The last stack may not be full: it ends the job that it is dealt to.
+    return [group.part(np.concatenate(stacks[job::jobs])) for job in range(jobs) if len(order)]
