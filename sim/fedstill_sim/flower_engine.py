@@ -30,8 +30,9 @@ from fedstill_sim.engine.pool import environment, usable_cores
 from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder
 
 FLOWER_FOLDER = "flower"
-# Ray's sockets lie some 65 characters below its folder, and a socket's path has at most 107.
-_LONGEST_RAY_FOLDER = 40
+# Ray's sockets lie up to 78 characters below the folder for temporary files, and a socket's path has at most
+# 107.
+_LONGEST_TEMPORARY_FOLDER = 28
 
 
 class FlowerError(FedstillError):
@@ -133,7 +134,7 @@ def ray_backend(cpus: int) -> Iterator[dict[str, Any]]:
 
 def _short_folder() -> str | None:
     """Where Ray's folder can lie: None is the usual place, unless that is too deep for sockets."""
-    return None if len(tempfile.gettempdir()) <= _LONGEST_RAY_FOLDER else "/tmp"
+    return None if len(tempfile.gettempdir()) <= _LONGEST_TEMPORARY_FOLDER else "/tmp"
 
 
 @contextlib.contextmanager
