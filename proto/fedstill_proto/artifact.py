@@ -25,23 +25,29 @@ from fedstill_proto.manifest import (
     StudentManifest,
 )
 from fedstill_proto.messages import Parameters, ParameterSpec, check_parameters, parameter_specs
+from fedstill_proto.soft_labels import FloatArray
 
 __all__ = [
     "FORWARD_FILE",
     "INFERENCE_FILE",
+    "INT8_FILE",
     "MANIFEST_FILE",
     "PARAMETERS_FILE",
+    "PUBLIC_FILE",
     "TRAINING_FILE",
+    "VOCABULARY_FILE",
     "GraphPort",
     "PackagePart",
     "StudentManifest",
     "StudentPackage",
     "TrainingArtifact",
+    "check_parts",
     "decode_parameters",
     "encode_parameters",
     "load_artifact",
     "load_student",
     "save_artifact",
+    "save_package",
     "save_student",
 ]
 
@@ -50,6 +56,11 @@ TRAINING_FILE = "training.onnx"
 FORWARD_FILE = "forward.onnx"
 INFERENCE_FILE = "inference.onnx"
 PARAMETERS_FILE = "parameters.safetensors"
+INT8_FILE = "inference.int8.onnx"
+PUBLIC_FILE = "public.safetensors"
+VOCABULARY_FILE = "vocabulary.json"
+_ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
+_MAYBE = (INT8_FILE, TRAINING_FILE, FORWARD_FILE, PUBLIC_FILE, VOCABULARY_FILE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,15 +74,72 @@ class TrainingArtifact:
 
 @dataclass(frozen=True, eq=False)
 class StudentPackage:
-    """A deployable student: its inference graph and its weights."""
+    """A deployable student: its inference graph and its weights.
+
+    What a server publishes holds all that a device needs: the 8-bit inference graph, the two graphs of the
+    training artifact, the fleet's public set, and the vocabulary of a student of text.
+    """
 
     manifest: StudentManifest
     inference_graph: bytes
     parameters: Parameters
+    int8_graph: bytes | None = None
+    training_graph: bytes | None = None
+    forward_graph: bytes | None = None
+    public_x: FloatArray | None = None  # [P, *input_shape]
+    vocabulary: bytes | None = None  # vocabulary.json
 
     def __post_init__(self) -> None:
         check_parameters(self.parameters)
         _check_specs(self.parameters, self.manifest.parameters)
+        if (self.training_graph is None) != (self.forward_graph is None):
+            raise InvalidValue(
+                "training_graph", "a package holds both graphs of the training artifact or none"
+            )
+        if self.public_x is not None and self.public_x.shape[1:] != self.manifest.input_shape:
+            problem = f"shape {self.public_x.shape} is not [P, *{self.manifest.input_shape}]"
+            raise InvalidValue("public_x", problem)
+
+    @property
+    def artifact(self) -> TrainingArtifact:
+        """The training artifact; raises InvalidValue where the package has none."""
+        if self.training_graph is None or self.forward_graph is None:
+            raise InvalidValue(
+                "training_graph", f"this package of {self.manifest.family!r} cannot be trained"
+            )
+        return TrainingArtifact(self.manifest, self.training_graph, self.forward_graph)
+
+    def contents(self) -> dict[str, bytes]:
+        """The package's files by name, but for the manifest."""
+        files = {
+            INFERENCE_FILE: self.inference_graph,
+            PARAMETERS_FILE: encode_parameters(self.parameters),
+            INT8_FILE: self.int8_graph,
+            TRAINING_FILE: self.training_graph,
+            FORWARD_FILE: self.forward_graph,
+            PUBLIC_FILE: None if self.public_x is None else _encode_public(self.public_x),
+            VOCABULARY_FILE: self.vocabulary,
+        }
+        return {name: content for name, content in files.items() if content is not None}
+
+    @classmethod
+    def of_contents(cls, manifest: StudentManifest, contents: Mapping[str, bytes]) -> StudentPackage:
+        """The package of files whose digests have been verified; raises WireError."""
+        parameters = decode_parameters(contents[PARAMETERS_FILE], manifest.parameters, field=PARAMETERS_FILE)
+        public = contents.get(PUBLIC_FILE)
+        try:
+            return cls(
+                manifest,
+                contents[INFERENCE_FILE],
+                parameters,
+                int8_graph=contents.get(INT8_FILE),
+                training_graph=contents.get(TRAINING_FILE),
+                forward_graph=contents.get(FORWARD_FILE),
+                public_x=None if public is None else _decode_public(public),
+                vocabulary=contents.get(VOCABULARY_FILE),
+            )
+        except InvalidValue as error:
+            raise WireError(error.field, error.problem) from None
 
 
 def save_artifact(artifact: TrainingArtifact, folder: Path) -> None:
@@ -81,23 +149,25 @@ def save_artifact(artifact: TrainingArtifact, folder: Path) -> None:
 
 def load_artifact(folder: Path) -> TrainingArtifact:
     """Raises WireError where a file is missing, altered or too large."""
-    manifest, contents = _read_folder(folder, (TRAINING_FILE, FORWARD_FILE))
+    manifest, contents = _read_folder(folder, always=(TRAINING_FILE, FORWARD_FILE))
     return TrainingArtifact(manifest, contents[TRAINING_FILE], contents[FORWARD_FILE])
 
 
 def save_student(
     folder: Path, manifest: StudentManifest, inference_graph: bytes, parameters: Parameters
 ) -> None:
-    package = StudentPackage(manifest, inference_graph, parameters)
-    contents = {INFERENCE_FILE: inference_graph, PARAMETERS_FILE: encode_parameters(package.parameters)}
-    _write_folder(folder, manifest, contents)
+    save_package(folder, StudentPackage(manifest, inference_graph, parameters))
+
+
+def save_package(folder: Path, package: StudentPackage) -> None:
+    """Write the package and the manifest of its files."""
+    _write_folder(folder, package.manifest, package.contents())
 
 
 def load_student(folder: Path) -> StudentPackage:
     """Raises WireError where a file is missing, altered or too large."""
-    manifest, contents = _read_folder(folder, (INFERENCE_FILE, PARAMETERS_FILE))
-    parameters = decode_parameters(contents[PARAMETERS_FILE], manifest.parameters, field=PARAMETERS_FILE)
-    return StudentPackage(manifest, contents[INFERENCE_FILE], parameters)
+    manifest, contents = _read_folder(folder, always=_ALWAYS, maybe=_MAYBE)
+    return StudentPackage.of_contents(manifest, contents)
 
 
 def encode_parameters(parameters: Parameters) -> bytes:
@@ -122,6 +192,21 @@ def decode_parameters(data: bytes, specs: Iterable[ParameterSpec], *, field: str
     except InvalidValue as error:
         raise WireError(f"{field}: {error.field}", error.problem) from None
     return parameters
+
+
+def _encode_public(public_x: FloatArray) -> bytes:
+    return bytes(safetensors.numpy.save({"x": np.ascontiguousarray(public_x)}))
+
+
+def _decode_public(data: bytes) -> FloatArray:
+    try:
+        loaded = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise WireError(PUBLIC_FILE, f"not a safetensors file: {error}") from None
+    x = loaded.get("x")
+    if set(loaded) != {"x"} or x is None or x.dtype not in (np.float32, np.int64) or not np.isfinite(x).all():
+        raise WireError(PUBLIC_FILE, "not one array x of finite float32 or int64 numbers, and nothing else")
+    return np.asarray(x)
 
 
 def _check_specs(parameters: Parameters, specs: tuple[ParameterSpec, ...]) -> None:
@@ -176,11 +261,11 @@ def _sync_directory(folder: Path) -> None:
         os.close(handle)
 
 
-def _read_folder(folder: Path, names: tuple[str, ...]) -> tuple[StudentManifest, dict[str, bytes]]:
+def _read_folder(
+    folder: Path, *, always: tuple[str, ...], maybe: tuple[str, ...] = ()
+) -> tuple[StudentManifest, dict[str, bytes]]:
     manifest = StudentManifest.from_json(_read_file(folder / MANIFEST_FILE, MANIFEST_LIMIT_BYTES))
-    if {part.name for part in manifest.parts} != set(names):
-        listed = ", ".join(part.name for part in manifest.parts)[:200]
-        raise WireError("parts", f"{folder} lists {listed or 'nothing'}, expected {', '.join(names)}")
+    check_parts(manifest, always=always, maybe=maybe)
     contents = {}
     for part in manifest.parts:
         content = _read_file(folder / part.name, part.size_bytes)
@@ -190,6 +275,16 @@ def _read_folder(folder: Path, names: tuple[str, ...]) -> tuple[StudentManifest,
             )
         contents[part.name] = content
     return manifest, contents
+
+
+def check_parts(
+    manifest: StudentManifest, *, always: tuple[str, ...] = _ALWAYS, maybe: tuple[str, ...] = _MAYBE
+) -> None:
+    """Raises WireError unless the manifest lists all of `always`, and besides them only some of `maybe`."""
+    listed = {part.name for part in manifest.parts}
+    if not set(always) <= listed <= {*always, *maybe}:
+        problem = f"lists {', '.join(sorted(listed))[:200] or 'nothing'}, expected {', '.join(always)}"
+        raise WireError("parts", problem + (f", and maybe {', '.join(maybe)}" if maybe else ""))
 
 
 def _read_file(path: Path, limit_bytes: int) -> bytes:

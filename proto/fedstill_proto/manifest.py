@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -23,6 +25,7 @@ from fedstill_proto.wire_numbers import OPTIMIZER_NUMBERS, OPTIMIZERS
 
 MANIFEST_LIMIT_BYTES = 1 << 20
 PART_LIMIT_BYTES = 2 << 30
+_VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,51 @@ class PackagePart:
 
 
 @dataclass(frozen=True)
+class QuantizedWeight:
+    """A parameter that the 8-bit inference graph holds as uint8 `codes` and float32 `scales`.
+
+    Its rows are cut into blocks of `block` values: value = (code - 128) * scale of the block.
+    """
+
+    parameter: str
+    block: int
+    codes: str
+    scales: str
+
+    def __post_init__(self) -> None:
+        for name in ("parameter", "codes", "scales"):
+            check_name(name, getattr(self, name))
+        check_integer("block", self.block, 1, 1 << 16)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Of a student of text: `tables` are the parameters that have a row for each of `size` words.
+
+    A training step sees `step_size` of the rows: those of the words that its batch speaks of.
+    """
+
+    size: int
+    step_size: int
+    tables: tuple[str, ...]
+    tokenizer: str = "words"
+
+    def __post_init__(self) -> None:
+        check_integer("size", self.size, 2, MAX_UINT32)
+        check_integer("step_size", self.step_size, 2, self.size)
+        for table in self.tables:
+            check_name("tables", table)
+        check_name("tokenizer", self.tokenizer)
+
+
+@dataclass(frozen=True)
 class StudentManifest:
     """What a student's graphs are: enough for a device to run them without guessing.
 
     `soft_labels` is what the training graph takes ("none", "dense" or "top-k"); `stack_size` devices are
     trained together by one run of it, on `step_rows` examples each. `inputs` and `outputs` are the inference
-    graph's.
+    graph's. `parameters` have their full shapes; in the training graph, `vocabulary.tables` have
+    `vocabulary.step_size` rows instead. A published package has a `package_version` of 1 or more.
     """
 
     family: str
@@ -82,6 +124,13 @@ class StudentManifest:
     parts: tuple[PackagePart, ...] = ()
     inputs: tuple[GraphPort, ...] = ()
     outputs: tuple[GraphPort, ...] = ()
+    package_version: int = 0
+    lowest_agent_version: str = ""
+    quality: tuple[tuple[str, float], ...] = ()  # measured at build: ("accuracy", 0.97), ...
+    quantized: tuple[QuantizedWeight, ...] = ()
+    label_shape: tuple[int, ...] = ()  # of one example: () is one class, (S,) a word at each of S places
+    input_type: str = "float32"  # or "int64": the numbers of words
+    vocabulary: Vocabulary | None = None
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -99,6 +148,35 @@ class StudentManifest:
             names = [entry.name for entry in getattr(self, name)]
             if len(set(names)) != len(names):
                 raise InvalidValue(name, "a name appears twice")
+        self._check_publication()
+        self._check_text()
+
+    def _check_publication(self) -> None:
+        check_integer("package_version", self.package_version, 0, MAX_UINT32)
+        if self.lowest_agent_version and not _VERSION.fullmatch(self.lowest_agent_version):
+            raise InvalidValue(
+                "lowest_agent_version", f"{self.lowest_agent_version[:40]!r} is not like 0.1.0"
+            )
+        for name, value in self.quality:
+            check_name("quality", name)
+            if not math.isfinite(value):
+                raise InvalidValue(f"quality[{name}]", f"{value} is not a finite number")
+        names = {spec.name for spec in self.parameters}
+        for weight in self.quantized:
+            if weight.parameter not in names:
+                raise InvalidValue("quantized", f"{weight.parameter!r} is not a parameter")
+
+    def _check_text(self) -> None:
+        ParameterSpec("label_shape", self.label_shape)
+        if self.input_type not in ("float32", "int64"):
+            raise InvalidValue("input_type", f"{self.input_type!r} is neither float32 nor int64")
+        if self.vocabulary is None:
+            return
+        rows = {spec.name: spec.shape[:1] for spec in self.parameters}
+        for table in self.vocabulary.tables:
+            if rows.get(table) != (self.vocabulary.size,):
+                problem = f"{table!r} is not a parameter of {self.vocabulary.size} rows"
+                raise InvalidValue("vocabulary.tables", problem)
 
     @property
     def parameter_count(self) -> int:
@@ -141,6 +219,25 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         parts=[pb.PackagePart(name=p.name, sha256=p.sha256, size_bytes=p.size_bytes) for p in manifest.parts],
         inputs=[_port(port) for port in manifest.inputs],
         outputs=[_port(port) for port in manifest.outputs],
+        package_version=manifest.package_version,
+        lowest_agent_version=manifest.lowest_agent_version,
+        quality=[pb.QualityFigure(name=name, value=value) for name, value in manifest.quality],
+        quantized=[
+            pb.QuantizedWeight(parameter=w.parameter, block=w.block, codes=w.codes, scales=w.scales)
+            for w in manifest.quantized
+        ],
+        label_shape=manifest.label_shape,
+        input_type=manifest.input_type,
+        vocabulary=None if manifest.vocabulary is None else _vocabulary_message(manifest.vocabulary),
+    )
+
+
+def _vocabulary_message(vocabulary: Vocabulary) -> pb.Vocabulary:
+    return pb.Vocabulary(
+        size=vocabulary.size,
+        step_size=vocabulary.step_size,
+        tables=vocabulary.tables,
+        tokenizer=vocabulary.tokenizer,
     )
 
 
@@ -168,6 +265,15 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             parts=tuple(PackagePart(part.name, part.sha256, part.size_bytes) for part in message.parts),
             inputs=_ports(message.inputs),
             outputs=_ports(message.outputs),
+            package_version=message.package_version,
+            lowest_agent_version=message.lowest_agent_version,
+            quality=tuple((figure.name, figure.value) for figure in message.quality),
+            quantized=tuple(
+                QuantizedWeight(w.parameter, w.block, w.codes, w.scales) for w in message.quantized
+            ),
+            label_shape=tuple(message.label_shape),
+            input_type=message.input_type or "float32",
+            vocabulary=_vocabulary(message.vocabulary) if message.HasField("vocabulary") else None,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
@@ -175,6 +281,10 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
         problem = f"{message.parameter_count}, but the parameters hold {manifest.parameter_count} values"
         raise WireError("parameter_count", problem)
     return manifest
+
+
+def _vocabulary(message: pb.Vocabulary) -> Vocabulary:
+    return Vocabulary(message.size, message.step_size, tuple(message.tables), message.tokenizer)
 
 
 def _ports(ports: Iterable[pb.GraphPort]) -> tuple[GraphPort, ...]:

@@ -208,8 +208,40 @@ class PackagePart(_message.Message):
     size_bytes: int
     def __init__(self, name: _Optional[str] = ..., sha256: _Optional[str] = ..., size_bytes: _Optional[int] = ...) -> None: ...
 
+class QualityFigure(_message.Message):
+    __slots__ = ("name", "value")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
+
+class QuantizedWeight(_message.Message):
+    __slots__ = ("parameter", "block", "codes", "scales")
+    PARAMETER_FIELD_NUMBER: _ClassVar[int]
+    BLOCK_FIELD_NUMBER: _ClassVar[int]
+    CODES_FIELD_NUMBER: _ClassVar[int]
+    SCALES_FIELD_NUMBER: _ClassVar[int]
+    parameter: str
+    block: int
+    codes: str
+    scales: str
+    def __init__(self, parameter: _Optional[str] = ..., block: _Optional[int] = ..., codes: _Optional[str] = ..., scales: _Optional[str] = ...) -> None: ...
+
+class Vocabulary(_message.Message):
+    __slots__ = ("size", "step_size", "tables", "tokenizer")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    STEP_SIZE_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    TOKENIZER_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    step_size: int
+    tables: _containers.RepeatedScalarFieldContainer[str]
+    tokenizer: str
+    def __init__(self, size: _Optional[int] = ..., step_size: _Optional[int] = ..., tables: _Optional[_Iterable[str]] = ..., tokenizer: _Optional[str] = ...) -> None: ...
+
 class StudentManifest(_message.Message):
-    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs")
+    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -225,6 +257,13 @@ class StudentManifest(_message.Message):
     PARTS_FIELD_NUMBER: _ClassVar[int]
     INPUTS_FIELD_NUMBER: _ClassVar[int]
     OUTPUTS_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    LOWEST_AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    QUALITY_FIELD_NUMBER: _ClassVar[int]
+    QUANTIZED_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    VOCABULARY_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     family: str
     classes: int
@@ -240,4 +279,11 @@ class StudentManifest(_message.Message):
     parts: _containers.RepeatedCompositeFieldContainer[PackagePart]
     inputs: _containers.RepeatedCompositeFieldContainer[GraphPort]
     outputs: _containers.RepeatedCompositeFieldContainer[GraphPort]
-    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ...) -> None: ...
+    package_version: int
+    lowest_agent_version: str
+    quality: _containers.RepeatedCompositeFieldContainer[QualityFigure]
+    quantized: _containers.RepeatedCompositeFieldContainer[QuantizedWeight]
+    label_shape: _containers.RepeatedScalarFieldContainer[int]
+    input_type: str
+    vocabulary: Vocabulary
+    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ...) -> None: ...
