@@ -33,7 +33,7 @@ from fedstill_client.round_work import (
     evaluate,
     perform_round,
 )
-from fedstill_client.student_store import OwnStudent, StudentStore
+from fedstill_client.student_store import OwnStudent, StudentHistory, StudentStore
 from fedstill_client.summarizer import softened
 
 DESCRIPTION_FILE = "device.json"
@@ -94,7 +94,7 @@ class Device:
     held_out: PrivateStack
     public_x: FloatArray | None  # [P, *shape]
     global_test: tuple[FloatArray, IntArray] | None
-    store: StudentStore
+    store: StudentHistory
 
     @classmethod
     def open(cls, folder: Path) -> Device:

@@ -12,9 +12,10 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import safetensors
@@ -44,6 +45,25 @@ class OwnStudent:
     def is_before(self, run: str, round: int) -> bool:
         """Whether the round can start from this student; students of other runs are always from before."""
         return self.run != run or self.round < round
+
+
+class StudentHistory(Protocol):
+    """Where a device keeps its student and the one before: a folder here, the private store on an agent."""
+
+    def before(self, run: str, round: int) -> OwnStudent | None:
+        """The student that this round starts from; none when the device had none yet."""
+
+    def after(self, run: str, round: int) -> OwnStudent | None:
+        """The student as this round left it, or an earlier one."""
+
+    def latest(self) -> OwnStudent | None:
+        """The student that the device answers with."""
+
+    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
+        """Keep `student`, and the one `before` it."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from training this device at the same time."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from rich.table import Table
 
 from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
+from fedstill_server.commands import fleet, publish
 from fedstill_server.config import FleetConfig
 from fedstill_server.round_record import RoundRecord
 
@@ -25,6 +26,8 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+publish.register(cli)
+fleet.register(cli)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 _METHOD_LINES = {

@@ -1,0 +1,83 @@
+"""An agent's home: one folder that holds all that a device of a fleet is, private to its owner's user.
+
+device.json     who the device is (see device.py)
+fleet.json      the fleet it belongs to: where its server is, and which certificates it trusts
+keys/           the device's own key, which its server knows it by
+trust/          the fleet's signed word on which student packages are good (TUF metadata)
+packages/       installed student packages, <version>-<family>/ each
+store.db        private examples, personal weights and the privacy ledger (see store/)
+agent.sock      where apps of the same user ask and tell the agent (see service/)
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.errors import FedstillError
+
+HOME_VARIABLE = "FEDSTILL_HOME"
+DEFAULT_HOME = Path("/var/lib/fedstill")
+
+
+class HomeError(FedstillError):
+    """An agent's home that is missing, or open to others."""
+
+
+@dataclass(frozen=True)
+class AgentHome:
+    """The folder, and where each thing stands in it."""
+
+    folder: Path
+
+    @classmethod
+    def given(cls, folder: Path | None = None) -> AgentHome:
+        """`folder`, or what FEDSTILL_HOME names, or /var/lib/fedstill."""
+        return cls(folder or Path(os.environ.get(HOME_VARIABLE) or DEFAULT_HOME))
+
+    @classmethod
+    def is_at(cls, folder: Path) -> bool:
+        """Whether an agent has its home there (and it is not a plain device folder of .npz files)."""
+        return cls(folder).store.exists()
+
+    @property
+    def description(self) -> Path:
+        return self.folder / "device.json"
+
+    @property
+    def fleet(self) -> Path:
+        return self.folder / "fleet.json"
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def trust(self) -> Path:
+        return self.folder / "trust"
+
+    @property
+    def packages(self) -> Path:
+        return self.folder / "packages"
+
+    @property
+    def store(self) -> Path:
+        return self.folder / "store.db"
+
+    @property
+    def socket(self) -> Path:
+        return self.folder / "agent.sock"
+
+    def create(self) -> None:
+        """Make the folder, for the owner's user alone; refuse one that others can look into."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            mode = self.folder.stat().st_mode
+        except OSError as error:
+            raise HomeError(f"{self.folder}: cannot be made: {error.strerror}.") from None
+        if mode & 0o077:
+            raise HomeError(
+                f"{self.folder}: others may look into it (mode {mode & 0o777:o}); "
+                f"run: chmod 700 {self.folder}"
+            )
