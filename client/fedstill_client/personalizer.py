@@ -3,11 +3,15 @@
 The students live in two sets of arrays. A step reads one set and writes the other, and the next step goes
 back: an output bound onto its own input can be overwritten before it has been read. All arrays are bound
 once; a step binds and copies nothing.
+
+Training can stop after any step: `state` is all that the next step depends on besides its batch, and a
+personalizer in another process that begins with it goes on bit for bit as this one would have.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -30,6 +34,24 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 class StudentMismatch(FedstillError):
     """Parameters that are not those of the student family."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """A stack of students in the middle of training."""
+
+    parameters: Mapping[str, FloatArray]  # [C, *shape]
+    slots: Mapping[str, FloatArray]  # the optimizer's "<parameter>.<slot>", [C, *shape]
+    step: int  # steps taken since the slots were 0
+
+    def __post_init__(self) -> None:
+        if self.step < 0:
+            raise StudentMismatch(f"a training state of {self.step} steps; give 0 or more.")
+
+    @classmethod
+    def start(cls, parameters: Mapping[str, FloatArray]) -> TrainingState:
+        """Before the first step: the slots are 0. parameters: [C, *shape], or [*shape] for all devices."""
+        return cls(parameters, {}, 0)
 
 
 class Steps(Protocol):
@@ -61,6 +83,7 @@ class Personalizer:
             name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")
         }
         self._sets = (self._zeros(), self._zeros())
+        self._taken = 0  # steps; after an even number of them the first set is the newest
         opened = session(artifact.training_graph, threads=threads)
         self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
 
@@ -72,19 +95,57 @@ class Personalizer:
         parameters: [C, *shape], or [*shape] for all devices to start from.
         copy: return arrays of their own; otherwise they belong to the personalizer, until its next call.
         """
-        self._install(parameters)
-        steps.start(self._batch)
-        total = np.zeros(self.manifest.stack_size)
-        for step in range(steps.steps):
-            steps.fill(step, self._batch)
-            self._correct_bias(step + 1)
-            self._bindings[step % 2].run()
-            total += self._loss
-        final = self._sets[steps.steps % 2]
-        trained = {spec.name: final[spec.name] for spec in self.manifest.parameters}
+        self._install(TrainingState.start(parameters))
+        total = self.take(steps, 0, steps.steps)
+        trained = self._trained(("",))
         if copy:
             trained = {name: array.copy() for name, array in trained.items()}
         return trained, (total / np.maximum(steps.steps_of, 1)).astype(np.float32)
+
+    def begin(self, state: TrainingState) -> None:
+        """Let the next step go on from `state`; raises StudentMismatch where it is of another student."""
+        stacked = {
+            name: np.broadcast_to(array, self._sets[0][name].shape) if state.step == 0 else array
+            for name, array in state.parameters.items()
+            if name in self._sets[0]
+        }
+        check_student({**state.parameters, **stacked}, self.manifest, stacked=True)
+        if state.step > 0:
+            self._check_slots(state.slots)
+        self._install(state)
+
+    def take(self, steps: Steps, first: int, last: int) -> FloatArray:
+        """Train on the steps `first` to before `last`, and give the sums of their losses [C] (float64).
+
+        Losses of a step in which a device waits are 0.
+        """
+        steps.start(self._batch)
+        total = np.zeros(self.manifest.stack_size)
+        for step in range(first, last):
+            steps.fill(step, self._batch)
+            self._correct_bias(self._taken + 1)
+            self._bindings[self._taken % 2].run()
+            self._taken += 1
+            total += self._loss
+        return total
+
+    def state(self) -> TrainingState:
+        """Where training stands, in arrays of their own."""
+        slots = tuple(f".{slot}" for slot in SLOTS[self.manifest.optimizer])
+        return TrainingState(
+            {name: array.copy() for name, array in self._trained(("",)).items()},
+            {name: array.copy() for name, array in self._trained(slots).items()},
+            self._taken,
+        )
+
+    def _trained(self, suffixes: tuple[str, ...]) -> Parameters:
+        """The arrays that the last step wrote, in the order of the manifest."""
+        final = self._sets[self._taken % 2]
+        return {
+            spec.name + suffix: final[spec.name + suffix]
+            for suffix in suffixes
+            for spec in self.manifest.parameters
+        }
 
     def _zeros(self) -> dict[str, FloatArray]:
         """Parameters and optimizer slots of the whole stack."""
@@ -101,10 +162,22 @@ class Personalizer:
         new = {f"{name}.new": array for name, array in self._sets[target].items()}
         return Binding(opened, inputs={**self._sets[source], **host}, outputs={**new, "loss": self._loss})
 
-    def _install(self, parameters: Mapping[str, FloatArray]) -> None:
-        """Copy a student in; optimizer slots start from nothing in each round."""
-        for name, array in self._sets[0].items():
-            array[:] = parameters.get(name, 0)
+    def _install(self, state: TrainingState) -> None:
+        """Copy a state in; slots that it has none of start from nothing."""
+        arrays = {**state.parameters, **state.slots}
+        for name, array in self._sets[state.step % 2].items():
+            array[:] = arrays.get(name, 0)
+        self._taken = state.step
+
+    def _check_slots(self, slots: Mapping[str, FloatArray]) -> None:
+        expected = {name: array.shape for name, array in self._sets[0].items()}
+        for spec in self.manifest.parameters:
+            del expected[spec.name]
+        if {name: array.shape for name, array in slots.items()} != expected:
+            raise StudentMismatch(
+                f"a training state has optimizer slots {sorted(slots)[:6]}; {self.manifest.optimizer.value} "
+                f"on {self.manifest.family!r} needs {sorted(expected)[:6]} of the stack's shapes."
+            )
 
     def _correct_bias(self, step: int) -> None:
         # In float64: 1 - 0.999^t has three digits left in float32.

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.order import device_ids
-from fedstill_client.personalizer import Personalizer, StudentMismatch, check_student
+from fedstill_client.personalizer import Personalizer, StudentMismatch, TrainingState, check_student
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.runtime import GraphError
 from fedstill_client.step import StepBatch
@@ -295,6 +295,59 @@ def test_borrowed_parameters_belong_to_the_personalizer_and_copies_do_not() -> N
 
     np.testing.assert_array_equal(copied["output.bias"], kept["output.bias"])
     assert not np.array_equal(borrowed["output.bias"], before)
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+@pytest.mark.parametrize("stopped_after", [0, 1, 4, 7])
+def test_training_goes_on_in_another_personalizer_as_if_it_had_not_stopped(
+    optimizer: Optimizer, stopped_after: int
+) -> None:
+    built = artifact(stack_size=2, optimizer=optimizer)
+    targets = PublicSoftLabels(np.arange(9), DenseSoftLabels(soft_rows(9)))
+    training = plan(epochs=2, batch_size=3, optimizer=optimizer, soft_weight=0.5)
+    round_task = task(training, soft_targets=targets)
+    steps = steps_for(stack_of(10, 5), round_task, built, public_x=examples(9, seed=5)[0])
+    whole, loss = Personalizer(built).train(student(), steps)
+
+    first = Personalizer(built)
+    first.begin(TrainingState.start(student()))
+    total = first.take(steps, 0, stopped_after)
+    second = Personalizer(built)
+    second.begin(first.state())
+    total += second.take(steps, stopped_after, steps.steps)
+
+    assert steps.steps == 8
+    assert second.state().step == 8
+    for name, array in whole.items():
+        np.testing.assert_array_equal(second.state().parameters[name], array, err_msg=name)
+    # Two sums of float64 in another order: the students are equal to the last bit, their mean loss almost.
+    np.testing.assert_allclose(total / steps.steps_of, loss, rtol=1e-6)
+
+
+def test_a_state_is_its_own() -> None:
+    built = artifact(optimizer=Optimizer.MOMENTUM)
+    personalizer = Personalizer(built)
+    steps = steps_for(stack_of(9), task(plan(batch_size=3, optimizer=Optimizer.MOMENTUM)), built)
+    personalizer.begin(TrainingState.start(student()))
+    personalizer.take(steps, 0, 1)
+    state = personalizer.state()
+    kept = state.slots["output.bias.momentum"].copy()
+
+    personalizer.take(steps, 1, 3)
+
+    assert state.step == 1
+    assert np.abs(kept).max() > 0
+    np.testing.assert_array_equal(state.slots["output.bias.momentum"], kept)
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    built = artifact(optimizer=Optimizer.ADAMW)
+    stacked = {name: array[None] for name, array in student().items()}
+
+    with pytest.raises(StudentMismatch, match=r"needs .*first_moment"):
+        Personalizer(built).begin(TrainingState(stacked, {}, 3))
+    with pytest.raises(StudentMismatch, match="give 0 or more"):
+        TrainingState(stacked, {}, -1)
 
 
 def test_a_graph_that_is_not_its_manifests_is_refused() -> None:
