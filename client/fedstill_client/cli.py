@@ -21,6 +21,7 @@ from fedstill_client.agent_output import (
     print_personalization,
     student_facts,
 )
+from fedstill_client.commands import fleet
 from fedstill_client.device import Device
 from fedstill_client.examples import read_unlabelled
 from fedstill_client.offline import OfflineWork, personalize
@@ -167,6 +168,9 @@ def personalize_command(
         print_json(facts)
     else:
         print_personalization(done, facts)
+
+
+fleet.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""The groups of fedstill-agent's commands; each module registers its own."""
