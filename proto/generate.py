@@ -9,22 +9,28 @@ from grpc_tools import protoc
 
 SOURCE_ROOT = Path(__file__).resolve().parent
 CONTRACT = "fedstill_proto/v1/fedstill.proto"
+AGENT_SERVICE = "fedstill_proto/v1/agent.proto"
 
 
 def generate(output_root: Path) -> list[Path]:
-    """Write the message module and its type stub below `output_root`; returns the files written."""
+    """Write the messages' modules, their type stubs and the service's module; returns the files written."""
     arguments = [
         "protoc",
         f"--proto_path={SOURCE_ROOT}",
         f"--python_out={output_root}",
         f"--pyi_out={output_root}",
-        CONTRACT,
     ]
+    _compile([*arguments, CONTRACT])
+    _compile([*arguments, f"--grpc_python_out={output_root}", AGENT_SERVICE])
+    folder = (output_root / CONTRACT).parent
+    names = ("fedstill_pb2.py", "fedstill_pb2.pyi", "agent_pb2.py", "agent_pb2.pyi", "agent_pb2_grpc.py")
+    return [folder / name for name in names]
+
+
+def _compile(arguments: list[str]) -> None:
     status = protoc.main(arguments)
     if status != 0:
-        raise SystemExit(f"protoc could not compile {SOURCE_ROOT / CONTRACT}: status {status}")
-    module = output_root / CONTRACT
-    return [module.with_name("fedstill_pb2.py"), module.with_name("fedstill_pb2.pyi")]
+        raise SystemExit(f"protoc could not compile {SOURCE_ROOT / arguments[-1]}: status {status}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,181 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ElementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ELEMENT_TYPE_UNSPECIFIED: _ClassVar[ElementType]
+    ELEMENT_TYPE_FLOAT32: _ClassVar[ElementType]
+    ELEMENT_TYPE_INT64: _ClassVar[ElementType]
+ELEMENT_TYPE_UNSPECIFIED: ElementType
+ELEMENT_TYPE_FLOAT32: ElementType
+ELEMENT_TYPE_INT64: ElementType
+
+class AgentArray(_message.Message):
+    __slots__ = ("element_type", "shape", "data")
+    ELEMENT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    element_type: ElementType
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    data: bytes
+    def __init__(self, element_type: _Optional[_Union[ElementType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class PredictRequest(_message.Message):
+    __slots__ = ("x",)
+    X_FIELD_NUMBER: _ClassVar[int]
+    x: AgentArray
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+
+class PredictResponse(_message.Message):
+    __slots__ = ("probabilities",)
+    PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    probabilities: AgentArray
+    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+
+class ObserveRequest(_message.Message):
+    __slots__ = ("x", "labels")
+    X_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    x: AgentArray
+    labels: AgentArray
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., labels: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+
+class ObserveResponse(_message.Message):
+    __slots__ = ("example_ids",)
+    EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    example_ids: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, example_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class PersonalizeRequest(_message.Message):
+    __slots__ = ("epochs", "batch_size", "learning_rate", "temperature", "soft_weight", "seed", "max_seconds", "max_steps")
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    SOFT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MAX_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    MAX_STEPS_FIELD_NUMBER: _ClassVar[int]
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    temperature: float
+    soft_weight: float
+    seed: int
+    max_seconds: float
+    max_steps: int
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., max_seconds: _Optional[float] = ..., max_steps: _Optional[int] = ...) -> None: ...
+
+class PersonalizeUpdate(_message.Message):
+    __slots__ = ("progress", "result")
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    progress: LearningProgress
+    result: LearningResult
+    def __init__(self, progress: _Optional[_Union[LearningProgress, _Mapping]] = ..., result: _Optional[_Union[LearningResult, _Mapping]] = ...) -> None: ...
+
+class LearningProgress(_message.Message):
+    __slots__ = ("steps", "total_steps", "seconds", "loss")
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    steps: int
+    total_steps: int
+    seconds: float
+    loss: float
+    def __init__(self, steps: _Optional[int] = ..., total_steps: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+
+class LearningResult(_message.Message):
+    __slots__ = ("kept", "reason", "steps", "epochs", "seconds", "training_examples", "held_out_examples", "loss_before", "loss_after", "accuracy_before", "accuracy_after")
+    KEPT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SECONDS_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    LOSS_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    LOSS_AFTER_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    ACCURACY_AFTER_FIELD_NUMBER: _ClassVar[int]
+    kept: bool
+    reason: str
+    steps: int
+    epochs: int
+    seconds: float
+    training_examples: int
+    held_out_examples: int
+    loss_before: float
+    loss_after: float
+    accuracy_before: float
+    accuracy_after: float
+    def __init__(self, kept: _Optional[bool] = ..., reason: _Optional[str] = ..., steps: _Optional[int] = ..., epochs: _Optional[int] = ..., seconds: _Optional[float] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., loss_before: _Optional[float] = ..., loss_after: _Optional[float] = ..., accuracy_before: _Optional[float] = ..., accuracy_after: _Optional[float] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class StatusResponse(_message.Message):
+    __slots__ = ("device", "family", "package_version", "parameters", "input_type", "input_shape", "label_shape", "classes", "training_examples", "held_out_examples", "stored_bytes", "student_run", "student_round", "personalizing", "releases", "released_bytes", "agent_version")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    FAMILY_FIELD_NUMBER: _ClassVar[int]
+    PACKAGE_VERSION_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    INPUT_TYPE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    LABEL_SHAPE_FIELD_NUMBER: _ClassVar[int]
+    CLASSES_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    HELD_OUT_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    STORED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STUDENT_RUN_FIELD_NUMBER: _ClassVar[int]
+    STUDENT_ROUND_FIELD_NUMBER: _ClassVar[int]
+    PERSONALIZING_FIELD_NUMBER: _ClassVar[int]
+    RELEASES_FIELD_NUMBER: _ClassVar[int]
+    RELEASED_BYTES_FIELD_NUMBER: _ClassVar[int]
+    AGENT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    family: str
+    package_version: int
+    parameters: int
+    input_type: ElementType
+    input_shape: _containers.RepeatedScalarFieldContainer[int]
+    label_shape: _containers.RepeatedScalarFieldContainer[int]
+    classes: int
+    training_examples: int
+    held_out_examples: int
+    stored_bytes: int
+    student_run: str
+    student_round: int
+    personalizing: bool
+    releases: int
+    released_bytes: int
+    agent_version: str
+    def __init__(self, device: _Optional[str] = ..., family: _Optional[str] = ..., package_version: _Optional[int] = ..., parameters: _Optional[int] = ..., input_type: _Optional[_Union[ElementType, str]] = ..., input_shape: _Optional[_Iterable[int]] = ..., label_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., student_run: _Optional[str] = ..., student_round: _Optional[int] = ..., personalizing: _Optional[bool] = ..., releases: _Optional[int] = ..., released_bytes: _Optional[int] = ..., agent_version: _Optional[str] = ...) -> None: ...
+
+class ForgetRequest(_message.Message):
+    __slots__ = ("example_ids", "before_seconds", "everything")
+    EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_SECONDS_FIELD_NUMBER: _ClassVar[int]
+    EVERYTHING_FIELD_NUMBER: _ClassVar[int]
+    example_ids: _containers.RepeatedScalarFieldContainer[int]
+    before_seconds: float
+    everything: bool
+    def __init__(self, example_ids: _Optional[_Iterable[int]] = ..., before_seconds: _Optional[float] = ..., everything: _Optional[bool] = ...) -> None: ...
+
+class ForgetResponse(_message.Message):
+    __slots__ = ("examples", "students", "learning")
+    EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    STUDENTS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_FIELD_NUMBER: _ClassVar[int]
+    examples: int
+    students: int
+    learning: bool
+    def __init__(self, examples: _Optional[int] = ..., students: _Optional[int] = ..., learning: _Optional[bool] = ...) -> None: ...
