@@ -9,6 +9,7 @@ from grpc_tools import protoc
 
 SOURCE_ROOT = Path(__file__).resolve().parent
 CONTRACT = "fedstill_proto/v1/fedstill.proto"
+ONNX_OUTLINE = "fedstill_proto/v1/onnx_outline.proto"
 AGENT_SERVICE = "fedstill_proto/v1/agent.proto"
 
 
@@ -20,11 +21,12 @@ def generate(output_root: Path) -> list[Path]:
         f"--python_out={output_root}",
         f"--pyi_out={output_root}",
     ]
-    _compile([*arguments, CONTRACT])
+    _compile([*arguments, CONTRACT, ONNX_OUTLINE])
     _compile([*arguments, f"--grpc_python_out={output_root}", AGENT_SERVICE])
     folder = (output_root / CONTRACT).parent
-    names = ("fedstill_pb2.py", "fedstill_pb2.pyi", "agent_pb2.py", "agent_pb2.pyi", "agent_pb2_grpc.py")
-    return [folder / name for name in names]
+    modules = ("fedstill_pb2", "onnx_outline_pb2", "agent_pb2")
+    names = [f"{module}{suffix}" for module in modules for suffix in (".py", ".pyi")]
+    return [folder / name for name in (*names, "agent_pb2_grpc.py")]
 
 
 def _compile(arguments: list[str]) -> None:

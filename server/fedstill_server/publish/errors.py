@@ -1,0 +1,9 @@
+"""What can go wrong while packages are signed and published."""
+
+from __future__ import annotations
+
+from fedstill_proto.errors import FedstillError
+
+
+class PublishError(FedstillError):
+    """A package, a key or a repository that cannot be published, signed with or written to."""

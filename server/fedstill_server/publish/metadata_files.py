@@ -1,0 +1,103 @@
+"""The metadata of a repository on disk: read the release in force, write the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TypeVar
+
+from securesystemslib.signer import CryptoSigner
+from tuf.api.exceptions import RepositoryError
+from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.serialization.json import JSONSerializer
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.publish.errors import PublishError
+
+LIFETIMES = {
+    "root": timedelta(days=365),
+    "targets": timedelta(days=365),
+    "snapshot": timedelta(days=30),
+    "timestamp": timedelta(days=7),
+}
+"""For how long a device believes a role's word; the timestamp's bounds how long news can be kept from it."""
+
+_KEPT_RELEASES = 2
+
+Role = TypeVar("Role", Root, Targets, Snapshot, Timestamp)
+
+
+@dataclass(frozen=True)
+class MetadataFiles:
+    """<n>.root.json, <n>.targets.json, <n>.snapshot.json and timestamp.json in `folder`."""
+
+    folder: Path
+
+    def has_root(self) -> bool:
+        return any(self.folder.glob("*.root.json"))
+
+    def root(self) -> Root:
+        """The newest root; raises PublishError."""
+        return _decoded(self._root_file(), Root)
+
+    def root_bytes(self) -> bytes:
+        return self._root_file().read_bytes()
+
+    def read(self, kind: type[Role]) -> Role:
+        """What the timestamp in force leads to; before the first release, an empty one of version 0."""
+        timestamp_file = self.folder / "timestamp.json"
+        if not timestamp_file.exists():
+            return empty(kind)
+        timestamp = _decoded(timestamp_file, Timestamp)
+        if kind is Timestamp:
+            return timestamp
+        snapshot = _decoded(self.folder / f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
+        if kind is Snapshot:
+            return snapshot
+        return _decoded(self.folder / f"{snapshot.meta['targets.json'].version}.targets.json", kind)
+
+    def write(self, signed: Role, signers: Iterable[CryptoSigner], *, now: datetime) -> None:
+        """The next version of `signed`, signed by all of `signers`; on disk when this returns."""
+        signed.version += 1
+        signed.expires = now + LIFETIMES[signed.type]
+        metadata = Metadata(signed)
+        for signer in signers:
+            metadata.sign(signer, append=True)
+        name = "timestamp.json" if isinstance(signed, Timestamp) else f"{signed.version}.{signed.type}.json"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / name, metadata.to_bytes(JSONSerializer(compact=False)))
+
+    def remove_old(self, kind: type[Snapshot | Targets], version: int) -> None:
+        """Keep the release of this version and the one before, which devices may just be reading."""
+        for path in self.folder.glob(f"*.{kind.type}.json"):
+            number = path.name.split(".")[0]
+            if number.isdecimal() and int(number) <= version - _KEPT_RELEASES:
+                path.unlink(missing_ok=True)
+
+    def _root_file(self) -> Path:
+        numbers = [path.name.split(".")[0] for path in self.folder.glob("*.root.json")]
+        newest = max((int(number) for number in numbers if number.isdecimal()), default=0)
+        if newest == 0:
+            raise PublishError(
+                f"{self.folder}: no repository of packages here; fedstill-server init makes a fleet with one."
+            )
+        return self.folder / f"{newest}.root.json"
+
+
+def empty(kind: type[Role]) -> Role:
+    """Metadata that was never written: the first to be written is version 1."""
+    signed = kind()
+    signed.version = 0
+    return signed
+
+
+def _decoded(path: Path, kind: type[Role]) -> Role:
+    try:
+        signed = Metadata.from_bytes(path.read_bytes()).signed
+    except (OSError, RepositoryError) as error:
+        raise PublishError(f"{path}: cannot be read as metadata of the repository: {error}") from None
+    if not isinstance(signed, kind):
+        raise PublishError(f"{path}: holds the metadata of the role {signed.type!r}.")
+    return signed

@@ -1,0 +1,196 @@
+"""A fleet's signed repository of student packages, after The Update Framework (theupdateframework.github.io).
+
+FLEET/repository/metadata   <n>.root.json, <n>.targets.json, <n>.snapshot.json, timestamp.json
+FLEET/repository/targets    students/<digest>.<family>.json and parts/<digest>/<digest>.<name>
+
+A release is written from its files up: parts, manifests, targets, snapshot, and last the timestamp, each by
+a rename. Until the timestamp is there, devices see the release before; a crash loses nothing but the work.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fedstill_proto.artifact import StudentPackage
+from securesystemslib.signer import CryptoSigner
+from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+
+from fedstill_server.publish.errors import PublishError
+from fedstill_server.publish.keys import ROLES, SigningKeys, check_role
+from fedstill_server.publish.metadata_files import LIFETIMES, MetadataFiles, empty
+from fedstill_server.publish.target_files import TargetFiles, without_orphans
+
+ONLINE_ROLES = ("targets", "snapshot", "timestamp")
+
+
+@dataclass(frozen=True)
+class PublishedStudent:
+    """A package as the repository offers it."""
+
+    family: str
+    package_version: int
+    size_bytes: int  # of the manifest and all parts
+
+
+@dataclass(frozen=True)
+class Repository:
+    """Signs and writes; `fleet` is the operator's folder."""
+
+    fleet: Path
+
+    @classmethod
+    def create(cls, fleet: Path) -> Repository:
+        """New keys and an empty first release; raises PublishError where there is a repository."""
+        repository = cls(fleet)
+        if repository._metadata.has_root():
+            raise PublishError(f"{fleet}: there is a repository already, and devices trust its keys.")
+        root = empty(Root)
+        signers = {role: repository.keys.generate(role) for role in ROLES}
+        for role, signer in signers.items():
+            root.add_key(signer.public_key, role)
+        repository._metadata.write(root, [signers["root"]], now=_now())
+        repository._release({}, signers=[signers[role] for role in ONLINE_ROLES])
+        return repository
+
+    @classmethod
+    def open(cls, fleet: Path) -> Repository:
+        """Raises PublishError where there is none."""
+        repository = cls(fleet)
+        repository._metadata.root()
+        return repository
+
+    @property
+    def keys(self) -> SigningKeys:
+        return SigningKeys(self.fleet / "keys" / "packages")
+
+    @property
+    def folder(self) -> Path:
+        """What devices are given to read: metadata/ and targets/."""
+        return self.fleet / "repository"
+
+    def trusted_root(self) -> bytes:
+        """The newest root metadata: what a device that enrols now starts from."""
+        return self._metadata.root_bytes()
+
+    def published(self) -> dict[str, PublishedStudent]:
+        """The newest packages by family."""
+        students = {}
+        for path, target in self._offered().items():
+            if path.startswith("students/"):
+                family = path.removeprefix("students/").removesuffix(".json")
+                size = target.length + target.custom["parts_bytes"]
+                students[family] = PublishedStudent(family, target.custom["package_version"], size)
+        return students
+
+    def next_version(self) -> int:
+        """One more than any package of the fleet has."""
+        return 1 + max((student.package_version for student in self.published().values()), default=0)
+
+    def publish(self, packages: Iterable[StudentPackage], *, now: datetime | None = None) -> None:
+        """Offer these packages in place of their families' earlier ones, in one release."""
+        with self._locked():
+            published, before = self.published(), self._offered()
+            offered = dict(before)
+            for package in packages:
+                _check_newer(package, published.get(package.manifest.family))
+                offered |= self._targets.put(package)
+            offered = without_orphans(offered)
+            self._release(offered, now=now)
+            # Devices that read the release before go on finding its files.
+            self._targets.remove_all_but([*before.values(), *offered.values()])
+
+    def refresh(self, *, now: datetime | None = None) -> None:
+        """Sign anew what must not expire; while devices are out there, run it every day.
+
+        The root and the list of packages are signed anew in the second half of their lives only.
+        """
+        now = now or _now()
+        with self._locked():
+            root, targets = self._metadata.root(), self._metadata.read(Targets)
+            if root.expires - now < LIFETIMES["root"] / 2:
+                self._metadata.write(root, [self.keys.signer("root", root)], now=now)
+            renew = targets.expires - now < LIFETIMES["targets"] / 2
+            self._release(targets.targets if renew else None, now=now)
+
+    def rotate(self, role: str, *, now: datetime | None = None) -> str:
+        """Put a new key in the place of the role's, and return its id; devices follow by themselves."""
+        check_role(role)
+        with self._locked():
+            root = self._metadata.root()
+            signers = [self.keys.signer("root", root)]
+            old, new = self.keys.signer(role, root), self.keys.generate(role)
+            if role == "root":
+                # Signed with the old key, so that devices believe it, and with the new one that it names.
+                signers.append(new)
+            else:
+                # Signed with both keys, so that devices can follow before the new root is there, and after.
+                both = [*self._online_signers(), new]
+                self._release(self._offered(), signers=both, now=now)
+            root.revoke_key(old.public_key.keyid, role)
+            root.add_key(new.public_key, role)
+            self._metadata.write(root, signers, now=now or _now())
+            self.keys.forget_others(root)
+        return new.public_key.keyid
+
+    def _release(
+        self,
+        offered: Mapping[str, TargetFile] | None,
+        *,
+        signers: Sequence[CryptoSigner] | None = None,
+        now: datetime | None = None,
+    ) -> None:
+        """Write targets (unless None: they stay as they are), snapshot and timestamp, in this order."""
+        signers, now = signers or self._online_signers(), now or _now()
+        targets = self._metadata.read(Targets)
+        if offered is not None:
+            targets.targets = dict(offered)
+            self._metadata.write(targets, signers, now=now)
+        snapshot = self._metadata.read(Snapshot)
+        snapshot.meta["targets.json"] = MetaFile(targets.version)
+        self._metadata.write(snapshot, signers, now=now)
+        timestamp = self._metadata.read(Timestamp)
+        timestamp.snapshot_meta = MetaFile(snapshot.version)
+        self._metadata.write(timestamp, signers, now=now)
+        self._metadata.remove_old(Snapshot, snapshot.version)
+        self._metadata.remove_old(Targets, targets.version)
+
+    def _online_signers(self) -> list[CryptoSigner]:
+        root = self._metadata.root()
+        return [self.keys.signer(role, root) for role in ONLINE_ROLES]
+
+    def _offered(self) -> dict[str, TargetFile]:
+        return self._metadata.read(Targets).targets
+
+    @property
+    def _metadata(self) -> MetadataFiles:
+        return MetadataFiles(self.folder / "metadata")
+
+    @property
+    def _targets(self) -> TargetFiles:
+        return TargetFiles(self.folder / "targets")
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time: a fleet that is up refreshes while its operator publishes."""
+        Repository.open(self.fleet)
+        with (self.fleet / "keys" / "packages" / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _check_newer(package: StudentPackage, before: PublishedStudent | None) -> None:
+    manifest, newest = package.manifest, before.package_version if before else 0
+    if manifest.package_version <= newest:
+        raise PublishError(
+            f"{manifest.family}: package version {manifest.package_version} is not above {newest}, "
+            "the newest that was published; a device would refuse it."
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

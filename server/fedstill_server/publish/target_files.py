@@ -1,0 +1,62 @@
+"""The files that devices download: a manifest for each family, and the parts that manifests name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from fedstill_proto.artifact import StudentPackage
+from tuf.api.metadata import TargetFile
+
+from fedstill_server.checkpoint import write_whole
+
+
+@dataclass(frozen=True)
+class TargetFiles:
+    """The folder; file names begin with the digest of what they hold (TUF's consistent snapshots)."""
+
+    folder: Path
+
+    def put(self, package: StudentPackage) -> dict[str, TargetFile]:
+        """Write a package's parts and manifest; what the targets metadata says of them, by path."""
+        contents = package.contents()
+        manifest = package.manifest.with_parts(contents)
+        entries = {}
+        for part in manifest.parts:
+            path = f"parts/{part.sha256}/{part.name}"
+            entries[path] = self._write(path, contents[part.name])
+        path = f"students/{manifest.family}.json"
+        listed = self._write(path, manifest.to_json().encode())
+        listed.unrecognized_fields["custom"] = {
+            "package_version": manifest.package_version,
+            "parts": list(entries),
+            "parts_bytes": sum(part.size_bytes for part in manifest.parts),
+        }
+        return {**entries, path: listed}
+
+    def remove_all_but(self, entries: Iterable[TargetFile]) -> None:
+        """Remove the files of releases that no device reads any more."""
+        kept = {self._file(entry) for entry in entries}
+        for file in sorted(self.folder.rglob("*"), reverse=True):
+            if file.is_file() and file not in kept:
+                file.unlink()
+            elif file.is_dir() and not any(file.iterdir()):
+                file.rmdir()
+
+    def _write(self, path: str, content: bytes) -> TargetFile:
+        entry = TargetFile.from_data(path, content, ["sha256"])
+        file = self._file(entry)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, content)
+        return entry
+
+    def _file(self, entry: TargetFile) -> Path:
+        path = PurePosixPath(entry.path)
+        return self.folder / path.parent / f"{entry.hashes['sha256']}.{path.name}"
+
+
+def without_orphans(entries: Mapping[str, TargetFile]) -> dict[str, TargetFile]:
+    """Less the parts that no manifest names any more."""
+    named = {part for entry in entries.values() if entry.custom for part in entry.custom["parts"]}
+    return {path: entry for path, entry in entries.items() if entry.custom or path in named}
