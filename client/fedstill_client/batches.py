@@ -157,7 +157,7 @@ def _plan(
         private_steps=hard,
         hard_weight=hard_weight,
         soft_steps=soft,
-        soft_labels=None if targets is None else _fitting(targets.soft_labels, manifest),
+        soft_labels=None if targets is None else fitting_soft_labels(targets.soft_labels, manifest),
         learning_rate=active * np.float32(training.learning_rate),
         temperature=training.temperature,
     )
@@ -194,7 +194,7 @@ def check_artifact(
             f"{manifest.step_rows}; rebuild it with step_rows={rows} or lower batch_size."
         )
     if targets is not None:
-        _fitting(targets.soft_labels, manifest)
+        fitting_soft_labels(targets.soft_labels, manifest)
 
 
 def public_examples(public_x: FloatArray | None, rows: IntArray) -> FloatArray:
@@ -209,7 +209,7 @@ def public_examples(public_x: FloatArray | None, rows: IntArray) -> FloatArray:
     return public_x[rows]
 
 
-def _fitting(soft_labels: SoftLabels, manifest: StudentManifest) -> SoftLabels:
+def fitting_soft_labels(soft_labels: SoftLabels, manifest: StudentManifest) -> SoftLabels:
     """The soft labels as the artifact reads them."""
     if soft_labels.classes != manifest.classes:
         raise ArtifactMismatch(

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.artifact import StudentManifest, TrainingArtifact
 from fedstill_proto.errors import FedstillError
@@ -114,7 +115,7 @@ class Personalizer:
             self._check_slots(state.slots)
         self._install(state)
 
-    def take(self, steps: Steps, first: int, last: int) -> FloatArray:
+    def take(self, steps: Steps, first: int, last: int) -> npt.NDArray[np.float64]:
         """Train on the steps `first` to before `last`, and give the sums of their losses [C] (float64).
 
         Losses of a step in which a device waits are 0.

@@ -1,0 +1,117 @@
+"""The soft labels that keep a student from forgetting while it learns from the device's own examples.
+
+They are the fleet's newest ones, where the device has kept them from a round with the installed package; else
+the student's own from before the learning (Li and Hoiem 2016, "Learning without forgetting", arXiv
+1606.09282).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from fedstill_proto.artifact import StudentManifest, StudentPackage
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters, PublicSoftLabels, RoundTask, SoftTargets
+from fedstill_proto.soft_labels import (
+    DenseSoftLabels,
+    Encoding,
+    FloatArray,
+    SoftLabelCodec,
+    SoftLabels,
+    TopKSoftLabels,
+    decode_soft_labels,
+)
+from fedstill_proto.task_codec import decode_task, encode_task
+
+from fedstill_client.batches import fitting_soft_labels, public_examples
+from fedstill_client.forward import Forward
+from fedstill_client.summarizer import softened
+
+
+class FleetLabels(Protocol):
+    """Where a device keeps the soft labels of its last round."""
+
+    def soft_labels(self, package_version: int) -> bytes | None:
+        """What `encode_fleet_labels` made, for this version of the package."""
+
+
+@dataclass(frozen=True, eq=False)
+class SoftTerm:
+    """Soft targets and where they are from."""
+
+    source: str  # "fleet", "installed" or "none"
+    temperature: float
+    targets: SoftTargets | None = None
+
+    @property
+    def examples(self) -> int:
+        return 0 if self.targets is None else self.targets.soft_labels.rows
+
+
+def encode_fleet_labels(task: RoundTask) -> bytes:
+    """The task's soft targets and training plan, without parameters, for the store's `keep_soft_labels`."""
+    labels = None if task.soft_targets is None else task.soft_targets.soft_labels
+    codec = SoftLabelCodec(Encoding.FLOAT32)
+    if isinstance(labels, TopKSoftLabels):
+        codec = SoftLabelCodec(Encoding.TOP_K, labels.k)
+    return encode_task(replace(task, parameters={}, replace_student=False), codec=codec)
+
+
+def soft_term(
+    store: FleetLabels,
+    package: StudentPackage,
+    student: Parameters,
+    forward: Forward,
+    *,
+    soft_weight: float,
+    temperature: float,
+) -> SoftTerm:
+    """The fleet's soft labels if there are fitting ones, or those of `student` on the public set."""
+    manifest = package.manifest
+    if soft_weight == 0 or manifest.soft_labels == "none":
+        return SoftTerm("none", temperature)
+    fleet = _fleet_term(store.soft_labels(manifest.package_version), package)
+    if fleet is not None:
+        return fleet
+    if package.public_x is None or manifest.step_rows < 2 or len(package.public_x) == 0:
+        return SoftTerm("none", temperature)
+    return SoftTerm("installed", temperature, own_targets(student, package.public_x, forward, temperature))
+
+
+def own_targets(
+    student: Mapping[str, FloatArray], public_x: FloatArray, forward: Forward, temperature: float
+) -> PublicSoftLabels:
+    """The student's own soft labels of the public set, softened at `temperature`."""
+    stacked = {name: array[None] for name, array in student.items()}
+    answers = softened(forward.shared(stacked, public_x)[0], temperature)
+    return PublicSoftLabels(np.arange(len(answers)), _as_artifact_reads(answers, forward.manifest))
+
+
+def _fleet_term(kept: bytes | None, package: StudentPackage) -> SoftTerm | None:
+    """The kept soft labels; none where they are not for this package's students or public set."""
+    if kept is None:
+        return None
+    try:
+        task = decode_task(kept)
+        targets = task.soft_targets
+        if targets is None or task.family != package.manifest.family or targets.soft_labels.rows == 0:
+            return None
+        fitting_soft_labels(targets.soft_labels, package.manifest)
+        if isinstance(targets, PublicSoftLabels):
+            public_examples(package.public_x, targets.public_rows)
+            if package.manifest.step_rows < 2:
+                return None
+    except FedstillError:
+        # Labels of another time: the student's own take their place.
+        return None
+    return SoftTerm("fleet", task.training.temperature, targets)
+
+
+def _as_artifact_reads(probabilities: FloatArray, manifest: StudentManifest) -> SoftLabels:
+    if manifest.soft_labels == "dense":
+        return DenseSoftLabels(probabilities)
+    message = SoftLabelCodec(Encoding.TOP_K, manifest.k).encode(probabilities)
+    return decode_soft_labels(message, field="soft_labels")

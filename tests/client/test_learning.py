@@ -1,0 +1,226 @@
+"""Learning on the device: what it brings, when it ends, what it keeps, and that it goes on when killed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fedstill_client.learning import Budget, Judgement, LearningProgress, LearningSettings, Result, learn
+from fedstill_client.learning.soft_term import encode_fleet_labels
+from fedstill_client.student_store import OwnStudent
+from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels
+from fedstill_proto.soft_labels import DenseSoftLabels
+
+from tests.client.learning_samples import MemoryStore, package
+from tests.client.samples import examples, mlp_logits, plan, soft_rows, student, task
+
+SETTINGS = LearningSettings(check_every=10, epochs=12, learning_rate=0.05, snapshot_seconds=0)
+
+
+def after_steps(steps: int) -> tuple[Callable[[], str | None], Callable[[LearningProgress], None]]:
+    """A `stop` that says so from this step on, and the `on_progress` that tells it."""
+    seen = [0]
+    return (
+        lambda: "on battery" if seen[0] >= steps else None,
+        lambda progress: seen.__setitem__(0, progress.step),
+    )
+
+
+def test_a_student_that_got_better_on_held_out_examples_replaces_the_one_from_before() -> None:
+    store = MemoryStore.of(120, 40)
+
+    outcome = learn(store, package(), settings=SETTINGS)
+
+    assert outcome.result is Result.REPLACED
+    assert outcome.before is not None
+    assert outcome.after is not None
+    assert outcome.after.accuracy > outcome.before.accuracy + 0.2
+    assert outcome.judged_on == "held-out examples"
+    assert (outcome.soft_labels, outcome.soft_examples) == ("installed", 24)
+    assert store.current is not None
+    right = mlp_logits(store.current.parameters, store.held_out.x).argmax(axis=1) == store.held_out.labels
+    assert int(right.sum()) == outcome.after.correct
+    assert (store.current.run, store.current.round) == ("offline", 1)
+    assert store.snapshot is None
+
+
+def test_a_student_that_got_no_better_is_not_kept() -> None:
+    store = MemoryStore.of(60, 30)
+    learned = learn(store, package(), settings=replace(SETTINGS, epochs=40))
+    store.training.labels = (store.training.labels + 1) % 3  # what it is told now is wrong
+    best = store.current
+
+    outcome = learn(store, package(), settings=SETTINGS)
+
+    assert learned.result is Result.REPLACED
+    assert outcome.result is Result.KEPT
+    assert "no check was better" in outcome.words.lower()
+    assert store.current is best
+    assert store.finished[-1] is None
+    assert outcome.steps == 50  # patience: 5 checks of 10 steps
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+@pytest.mark.parametrize("steps", [1, 10, 37])
+def test_an_interrupted_learning_ends_as_one_that_was_not(optimizer: Optimizer, steps: int) -> None:
+    whole, broken = MemoryStore.of(90, 30), MemoryStore.of(90, 30)
+    published = package(optimizer=optimizer)
+    wanted = learn(whole, published, settings=SETTINGS)
+
+    stop, on_progress = after_steps(steps)
+    first = learn(broken, published, settings=SETTINGS, stop=stop, on_progress=on_progress)
+    second = learn(broken, published, settings=SETTINGS)
+
+    assert first.result is Result.INTERRUPTED
+    assert "on battery" in first.words
+    assert second.resumed
+    assert (second.result, second.steps, second.after) == (wanted.result, wanted.steps, wanted.after)
+    assert whole.current is not None
+    assert broken.current is not None
+    for name, array in whole.current.parameters.items():
+        np.testing.assert_array_equal(broken.current.parameters[name], array, err_msg=name)
+
+
+def test_a_killed_learning_goes_on_from_its_last_snapshot() -> None:
+    whole, broken = MemoryStore.of(90, 30), MemoryStore.of(90, 30)
+    wanted = learn(whole, package(), settings=SETTINGS)
+
+    def die(progress: LearningProgress) -> None:
+        if progress.step >= 33:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        learn(broken, package(), settings=SETTINGS, on_progress=die)
+    outcome = learn(broken, package(), settings=SETTINGS)
+
+    assert outcome.resumed
+    assert outcome.after == wanted.after
+    assert whole.current is not None
+    assert broken.current is not None
+    np.testing.assert_array_equal(
+        broken.current.parameters["hidden.weight"], whole.current.parameters["hidden.weight"]
+    )
+
+
+def test_new_examples_wait_and_removed_ones_make_learning_start_anew() -> None:
+    store = MemoryStore.of(90, 30)
+    stop, on_progress = after_steps(20)
+    learn(store, package(), settings=SETTINGS, stop=stop, on_progress=on_progress)
+    kept, snapshot = replace(store.training), store.snapshot
+    x, labels = examples(1, seed=8)
+    store.training.ids = np.append(kept.ids, 999)
+    store.training.x, store.training.labels = np.append(kept.x, x, 0), np.append(kept.labels, labels)
+
+    with_new = learn(store, package(), settings=SETTINGS)
+    store.snapshot, store.current = snapshot, None
+    store.training.ids, store.training.x = kept.ids[1:], kept.x[1:]
+    store.training.labels = kept.labels[1:]
+    with_removed = learn(store, package(), settings=SETTINGS)
+
+    assert with_new.resumed
+    assert not with_removed.resumed
+
+
+def test_another_student_or_other_settings_make_learning_start_anew() -> None:
+    store = MemoryStore.of(90, 30)
+    stop, on_progress = after_steps(20)
+    learn(store, package(), settings=SETTINGS, stop=stop, on_progress=on_progress)
+    snapshot = store.snapshot
+
+    other_settings = learn(store, package(), settings=replace(SETTINGS, seed=9))
+    store.snapshot, store.current = snapshot, OwnStudent("a round", 4, student(5))
+    other_student = learn(store, package(), settings=SETTINGS)
+    store.snapshot, store.current = b"not a snapshot", None
+    no_snapshot = learn(store, package(), settings=SETTINGS)
+
+    assert not any(outcome.resumed for outcome in (other_settings, other_student, no_snapshot))
+
+
+def test_with_few_held_out_examples_the_stated_rule_holds() -> None:
+    store = MemoryStore.of(40, 3)
+
+    outcome = learn(store, package(), settings=SETTINGS)
+
+    assert outcome.judged_on == "all examples"
+    assert outcome.before is not None
+    assert outcome.before.answers == 43
+    assert outcome.epochs == SETTINGS.epochs_unjudged
+    assert "Fewer than 10 examples are held out" in outcome.words
+
+
+def test_too_few_examples_teach_nothing() -> None:
+    store = MemoryStore.of(9, 20)
+
+    outcome = learn(store, package(), settings=SETTINGS)
+
+    assert outcome.result is Result.NOTHING
+    assert "9 training examples" in outcome.words
+    assert store.finished == []
+
+
+def test_the_fleets_soft_labels_come_before_the_students_own() -> None:
+    store = MemoryStore.of(60, 20)
+    public = PublicSoftLabels(np.arange(6), DenseSoftLabels(soft_rows(6)))
+    classes = ClassSoftLabels(np.array([0, 2]), DenseSoftLabels(soft_rows(2)))
+    too_many = PublicSoftLabels(np.arange(99), DenseSoftLabels(soft_rows(99)))
+    found = []
+
+    for targets in (public, classes, too_many):
+        store.fleet = encode_fleet_labels(task(plan(soft_weight=0.5), soft_targets=targets))
+        outcome = learn(store, package(), settings=replace(SETTINGS, epochs=1))
+        found.append((outcome.soft_labels, outcome.soft_examples))
+
+    assert found == [("fleet", 6), ("fleet", 2), ("installed", 24)]
+
+
+def test_without_soft_labels_learning_is_plain() -> None:
+    plain, no_public = package(soft_labels="none"), package(public=0)
+
+    outcomes = [
+        learn(MemoryStore.of(60, 20), published, settings=replace(SETTINGS, epochs=1))
+        for published in (plain, no_public)
+    ]
+
+    assert [outcome.soft_labels for outcome in outcomes] == ["none", "none"]
+
+
+def test_a_budget_of_steps_ends_learning_at_that_step() -> None:
+    store = MemoryStore.of(90, 30)
+
+    outcome = learn(store, package(), settings=SETTINGS, budget=Budget(steps=17))
+
+    assert outcome.steps == 17
+    assert "its 17 steps are taken" in outcome.words
+    assert outcome.result is Result.REPLACED
+
+
+def test_what_an_interrupted_sitting_spent_counts() -> None:
+    store = MemoryStore.of(90, 30)
+    stop, on_progress = after_steps(15)
+    learn(store, package(), settings=SETTINGS, stop=stop, on_progress=on_progress, budget=Budget(steps=30))
+
+    outcome = learn(store, package(), settings=SETTINGS, budget=Budget(steps=30, power_watts=1e6))
+
+    assert outcome.resumed
+    assert outcome.steps == 30
+    assert outcome.joules is not None
+
+
+def test_training_that_diverges_keeps_the_student_from_before() -> None:
+    store = MemoryStore.of(60, 20)
+
+    outcome = learn(store, package(), settings=replace(SETTINGS, learning_rate=1e6))
+
+    assert outcome.result is Result.KEPT
+    assert "left the finite numbers" in outcome.words
+
+
+def test_better_is_a_lower_loss_and_no_fewer_right_answers() -> None:
+    before = Judgement(1.0, 5, 10)
+
+    assert Judgement(0.9, 5, 10).is_better_than(before)
+    assert not Judgement(0.9, 4, 10).is_better_than(before)
+    assert not Judgement(1.0, 9, 10).is_better_than(before)
+    assert not Judgement(float("nan"), 9, 10).is_better_than(before)
