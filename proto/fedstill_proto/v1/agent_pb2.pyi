@@ -81,42 +81,58 @@ class PersonalizeUpdate(_message.Message):
     def __init__(self, progress: _Optional[_Union[LearningProgress, _Mapping]] = ..., result: _Optional[_Union[LearningResult, _Mapping]] = ...) -> None: ...
 
 class LearningProgress(_message.Message):
-    __slots__ = ("steps", "total_steps", "seconds", "loss")
+    __slots__ = ("steps", "epoch", "epochs", "training_loss", "seconds", "best")
     STEPS_FIELD_NUMBER: _ClassVar[int]
-    TOTAL_STEPS_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    TRAINING_LOSS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
-    LOSS_FIELD_NUMBER: _ClassVar[int]
+    BEST_FIELD_NUMBER: _ClassVar[int]
     steps: int
-    total_steps: int
+    epoch: int
+    epochs: int
+    training_loss: float
     seconds: float
+    best: Judgement
+    def __init__(self, steps: _Optional[int] = ..., epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., training_loss: _Optional[float] = ..., seconds: _Optional[float] = ..., best: _Optional[_Union[Judgement, _Mapping]] = ...) -> None: ...
+
+class Judgement(_message.Message):
+    __slots__ = ("loss", "correct", "answers")
+    LOSS_FIELD_NUMBER: _ClassVar[int]
+    CORRECT_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
     loss: float
-    def __init__(self, steps: _Optional[int] = ..., total_steps: _Optional[int] = ..., seconds: _Optional[float] = ..., loss: _Optional[float] = ...) -> None: ...
+    correct: int
+    answers: int
+    def __init__(self, loss: _Optional[float] = ..., correct: _Optional[int] = ..., answers: _Optional[int] = ...) -> None: ...
 
 class LearningResult(_message.Message):
-    __slots__ = ("kept", "reason", "steps", "epochs", "seconds", "training_examples", "held_out_examples", "loss_before", "loss_after", "accuracy_before", "accuracy_after")
-    KEPT_FIELD_NUMBER: _ClassVar[int]
-    REASON_FIELD_NUMBER: _ClassVar[int]
+    __slots__ = ("result", "words", "before", "after", "judged_on", "steps", "epochs", "seconds", "joules", "soft_labels", "soft_examples", "resumed")
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    WORDS_FIELD_NUMBER: _ClassVar[int]
+    BEFORE_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
+    JUDGED_ON_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     SECONDS_FIELD_NUMBER: _ClassVar[int]
-    TRAINING_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-    HELD_OUT_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
-    LOSS_BEFORE_FIELD_NUMBER: _ClassVar[int]
-    LOSS_AFTER_FIELD_NUMBER: _ClassVar[int]
-    ACCURACY_BEFORE_FIELD_NUMBER: _ClassVar[int]
-    ACCURACY_AFTER_FIELD_NUMBER: _ClassVar[int]
-    kept: bool
-    reason: str
+    JOULES_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    SOFT_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    RESUMED_FIELD_NUMBER: _ClassVar[int]
+    result: str
+    words: str
+    before: Judgement
+    after: Judgement
+    judged_on: str
     steps: int
     epochs: int
     seconds: float
-    training_examples: int
-    held_out_examples: int
-    loss_before: float
-    loss_after: float
-    accuracy_before: float
-    accuracy_after: float
-    def __init__(self, kept: _Optional[bool] = ..., reason: _Optional[str] = ..., steps: _Optional[int] = ..., epochs: _Optional[int] = ..., seconds: _Optional[float] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., loss_before: _Optional[float] = ..., loss_after: _Optional[float] = ..., accuracy_before: _Optional[float] = ..., accuracy_after: _Optional[float] = ...) -> None: ...
+    joules: float
+    soft_labels: str
+    soft_examples: int
+    resumed: bool
+    def __init__(self, result: _Optional[str] = ..., words: _Optional[str] = ..., before: _Optional[_Union[Judgement, _Mapping]] = ..., after: _Optional[_Union[Judgement, _Mapping]] = ..., judged_on: _Optional[str] = ..., steps: _Optional[int] = ..., epochs: _Optional[int] = ..., seconds: _Optional[float] = ..., joules: _Optional[float] = ..., soft_labels: _Optional[str] = ..., soft_examples: _Optional[int] = ..., resumed: _Optional[bool] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()

@@ -1,0 +1,164 @@
+"""What the agent's service does with each call: check, ask the agent, answer or name the problem."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Any, NoReturn, Protocol
+
+import grpc
+import numpy.typing as npt
+from fedstill_proto.errors import FedstillError, FieldError, WireError
+from fedstill_proto.v1 import agent_pb2 as pb
+
+from fedstill_client.agent_values import (
+    AgentBusy,
+    AgentStatus,
+    Forgotten,
+    LearningResult,
+    LearningWishes,
+    OnProgress,
+    Stop,
+)
+from fedstill_client.service import messages
+from fedstill_client.service.wire import decode_array, encode_array
+
+_LOG = logging.getLogger(__name__)
+_STOPPED = "the service is stopping"
+_CALL_ENDED = "the call that asked for it has ended"
+
+
+class Answering(Protocol):
+    """What the service needs of an agent; `fedstill_client.agent.Agent` is one."""
+
+    def predict(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
+
+    def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
+
+    def personalize(
+        self, wishes: LearningWishes, *, on_progress: OnProgress, stop: Stop
+    ) -> LearningResult: ...
+
+    def status(self) -> AgentStatus: ...
+
+    def forget(self, *, ids: tuple[int, ...] | None, before: float | None, everything: bool) -> Forgotten: ...
+
+
+class AgentHandlers:
+    """The calls of fedstill.v1.Agent."""
+
+    def __init__(self, agent: Answering, stopping: threading.Event) -> None:
+        self._agent = agent
+        self._stopping = stopping
+
+    def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
+        try:
+            answers = self._agent.predict(decode_array(request.x, "x"))
+            return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"))
+        except Exception as error:
+            refuse(context, error)
+
+    def Observe(self, request: pb.ObserveRequest, context: grpc.ServicerContext) -> pb.ObserveResponse:
+        try:
+            x, labels = decode_array(request.x, "x"), decode_array(request.labels, "labels")
+            return pb.ObserveResponse(example_ids=self._agent.observe(x, labels))
+        except Exception as error:
+            refuse(context, error)
+
+    def Personalize(
+        self, request: pb.PersonalizeRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.PersonalizeUpdate]:
+        try:
+            wishes = messages.wishes_of(request)
+        except Exception as error:
+            refuse(context, error)
+        learning = _Learning(self._agent, wishes, self._stopping)
+        if not context.add_callback(learning.abandon):
+            return  # the call has ended before it began
+        learning.start()
+        while True:
+            update = learning.updates.get()
+            if isinstance(update, Exception):
+                refuse(context, update)
+            yield update
+            if update.HasField("result"):
+                return
+
+    def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
+        try:
+            return messages.status_message(self._agent.status())
+        except Exception as error:
+            refuse(context, error)
+
+    def Forget(self, request: pb.ForgetRequest, context: grpc.ServicerContext) -> pb.ForgetResponse:
+        try:
+            if len(request.example_ids) > messages.FORGET_LIMIT:
+                problem = f"{len(request.example_ids)} ids; send {messages.FORGET_LIMIT} at most at a time"
+                raise WireError("example_ids", problem)
+            forgotten = self._agent.forget(
+                ids=tuple(request.example_ids) or None,
+                before=request.before_seconds if request.HasField("before_seconds") else None,
+                everything=request.everything,
+            )
+            return messages.forgotten_message(forgotten)
+        except Exception as error:
+            refuse(context, error)
+
+
+class _Learning:
+    """A learning in a thread of its own, so that a caller who goes away can stop it."""
+
+    def __init__(self, agent: Answering, wishes: LearningWishes, stopping: threading.Event) -> None:
+        self.updates: queue.SimpleQueue[pb.PersonalizeUpdate | Exception] = queue.SimpleQueue()
+        self._agent, self._wishes, self._stopping = agent, wishes, stopping
+        self._abandoned = threading.Event()
+        self._thread = threading.Thread(target=self._learn, name="personalize", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def abandon(self) -> None:
+        self._abandoned.set()
+
+    def _stop(self) -> str | None:
+        if self._stopping.is_set():
+            return _STOPPED
+        return _CALL_ENDED if self._abandoned.is_set() else None
+
+    def _learn(self) -> None:
+        try:
+            result = self._agent.personalize(
+                self._wishes,
+                on_progress=lambda progress: self.updates.put(messages.progress_update(progress)),
+                stop=self._stop,
+            )
+            self.updates.put(messages.result_update(result))
+        except Exception as error:  # the caller hears of it
+            self.updates.put(error)
+
+
+def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
+    """End the call with the error's own words, and the status code that says what kind of error it is."""
+    if not isinstance(error, FedstillError):
+        _LOG.exception("a call failed", exc_info=error)
+    context.abort(status_of(error), _words(error))
+    raise AssertionError("abort has raised")
+
+
+def status_of(error: Exception) -> grpc.StatusCode:
+    """INVALID_ARGUMENT: send something else; FAILED_PRECONDITION: do something first; and so on."""
+    if isinstance(error, FieldError):
+        return grpc.StatusCode.INVALID_ARGUMENT
+    if isinstance(error, AgentBusy):
+        return grpc.StatusCode.RESOURCE_EXHAUSTED
+    if isinstance(error, FedstillError):
+        return grpc.StatusCode.FAILED_PRECONDITION
+    return grpc.StatusCode.INTERNAL
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, FedstillError):
+        return str(error)
+    return f"the agent failed ({type(error).__name__}); its log says more."

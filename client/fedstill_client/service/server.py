@@ -1,0 +1,64 @@
+"""Serve an agent on its home's socket."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import grpc
+from fedstill_proto.v1 import agent_pb2, agent_pb2_grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from fedstill_client.agent_values import AgentError
+from fedstill_client.service.handlers import AgentHandlers, Answering
+from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
+
+SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
+_CALLS_AT_ONCE = 8
+_GRACE_SECONDS = 3.0
+_LIMIT = MESSAGE_LIMIT_BYTES + (1 << 16)  # what stands around the arrays
+
+
+@contextmanager
+def running(agent: Answering, address: str, socket: Path, stopping: threading.Event) -> Iterator[None]:
+    """A service of `agent` at `address`, with health and reflection; it ends what runs when it is left."""
+    server = grpc.server(
+        ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="call"),
+        options=[
+            ("grpc.max_receive_message_length", _LIMIT),
+            ("grpc.max_send_message_length", _LIMIT),
+            ("grpc.so_reuseport", 0),
+        ],
+        maximum_concurrent_rpcs=4 * _CALLS_AT_ONCE,
+    )
+    checks = health.HealthServicer()
+    agent_pb2_grpc.add_AgentServicer_to_server(AgentHandlers(agent, stopping), server)
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    _listen(server, address, socket)
+    server.start()
+    for name in ("", SERVICE):
+        checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    try:
+        yield
+    finally:
+        stopping.set()
+        checks.enter_graceful_shutdown()
+        server.stop(_GRACE_SECONDS).wait()
+
+
+def _listen(server: grpc.Server, address: str, socket: Path) -> None:
+    # The umask is the process's: no other thread makes files yet.
+    before = os.umask(0o177)
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise AgentError(f"{socket}: cannot listen there: {error}") from None
+    finally:
+        os.umask(before)
+    socket.chmod(0o600)
