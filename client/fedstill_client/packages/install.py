@@ -1,0 +1,114 @@
+"""Puts a package into the agent's home so that a crash leaves the old one or the new one, and loads it again.
+
+The folder is written beside its place, synced and renamed, and then the private store records the digest of
+its manifest. The record decides: until it is there, the package before is the one in use.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+
+from fedstill_proto.artifact import MANIFEST_FILE, StudentPackage, check_parts, save_package
+from fedstill_proto.errors import FieldError
+from fedstill_proto.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
+
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.errors import PackageError
+from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
+from fedstill_client.packages.operators import check_package
+from fedstill_client.packages.source import check_agent_version
+
+
+def install(home: AgentHome, store: InstallationRecord, package: StudentPackage) -> InstalledPackage:
+    """Make `package` the one in use; keeps the one before, and removes those before that.
+
+    Raises PackageError for an older package than the one in use, or one that this agent cannot run.
+    """
+    manifest, before = package.manifest, store.installed()
+    check_agent_version(manifest)
+    check_package(package)
+    wanted = _described(home, package)
+    if before is not None and _is_in_use(wanted, before) and _is_whole(home, store):
+        return before
+    try:
+        save_package(wanted.folder, package)
+    except OSError as error:
+        raise PackageError("disk", f"{wanted.folder}: cannot be written: {error.strerror}") from None
+    store.record_installation(wanted)
+    _remove_all_but(home.packages, wanted, before)
+    return wanted
+
+
+def load_installed(home: AgentHome, store: InstallationRecord) -> StudentPackage:
+    """The package in use, its files verified against what was recorded when it was installed."""
+    installed = store.installed()
+    if installed is None:
+        raise PackageError("missing", f"{home.folder}: no package is installed; enrol this device")
+    folder = home.packages / installed.folder.name
+    content = _read(folder / MANIFEST_FILE, MANIFEST_LIMIT_BYTES)
+    if hashlib.sha256(content).hexdigest() != installed.manifest_sha256:
+        raise PackageError("digest", f"{folder / MANIFEST_FILE}: not the manifest that was installed")
+    try:
+        manifest = StudentManifest.from_json(content)
+        check_parts(manifest)
+        contents = {part.name: _part(folder, part) for part in manifest.parts}
+        package = StudentPackage.of_contents(manifest, contents)
+    except FieldError as error:
+        raise PackageError("manifest", f"{folder}: {error}") from None
+    check_package(package)
+    return package
+
+
+def _described(home: AgentHome, package: StudentPackage) -> InstalledPackage:
+    manifest = package.manifest.with_parts(package.contents())
+    folder = home.packages / f"{manifest.package_version}-{manifest.family}"
+    digest = hashlib.sha256(manifest.to_json().encode()).hexdigest()
+    return InstalledPackage(manifest.package_version, manifest.family, folder, digest)
+
+
+def _is_in_use(wanted: InstalledPackage, before: InstalledPackage) -> bool:
+    """Whether the package in use is the wanted one; raises PackageError if it is newer, or its namesake."""
+    if before.family != wanted.family or before.version < wanted.version:
+        return False
+    if before.version > wanted.version or before.manifest_sha256 != wanted.manifest_sha256:
+        raise PackageError(
+            "version",
+            f"package {wanted.version} of {wanted.family!r} is not newer than the installed {before.version}",
+        )
+    return True
+
+
+def _is_whole(home: AgentHome, store: InstallationRecord) -> bool:
+    """Whether the files of the package in use are as they were installed."""
+    try:
+        load_installed(home, store)
+    except PackageError:
+        return False
+    return True
+
+
+def _part(folder: Path, part: PackagePart) -> bytes:
+    content = _read(folder / part.name, part.size_bytes)
+    if PackagePart.of(part.name, content) != part:
+        raise PackageError("digest", f"{folder / part.name}: not the file that was installed")
+    return content
+
+
+def _read(path: Path, limit_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise PackageError("missing", f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > limit_bytes:
+        raise PackageError("size", f"{path}: larger than the {limit_bytes} bytes that were installed")
+    return content
+
+
+def _remove_all_but(packages: Path, *kept: InstalledPackage | None) -> None:
+    names = {each.folder.name for each in kept if each is not None}
+    for folder in packages.iterdir():
+        if folder.name not in names:
+            shutil.rmtree(folder, ignore_errors=True)

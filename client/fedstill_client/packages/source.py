@@ -1,0 +1,218 @@
+"""Fetches packages from the fleet's repository, verified after The Update Framework.
+
+The device starts from the root metadata that its enrolment gave it and follows the fleet's keys from there.
+What it has seen is kept in its trust folder, so that nobody can show it something older: the client side of
+the TUF specification, sections 5.2 to 5.7 (theupdateframework.github.io), is tuf.ngclient's.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fedstill_proto.artifact import StudentPackage, check_parts
+from fedstill_proto.errors import FieldError
+from fedstill_proto.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
+from fedstill_proto.messages import check_name
+from tuf.api import exceptions
+from tuf.api.metadata import TargetFile
+from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
+
+from fedstill_client.packages.errors import PackageError
+from fedstill_client.packages.fetchers import FolderFetcher, HttpsFetcher
+from fedstill_client.packages.operators import check_package
+
+ROOT_FILE = "root.json"
+PACKAGE_LIMIT_BYTES = 1 << 30  # of all parts together
+_METADATA_FOLDER = "metadata"
+
+# From the special to the general: the first that fits names the check.
+_CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
+    (exceptions.ExpiredMetadataError, "expired", "the repository's word is too old to be believed"),
+    (
+        exceptions.BadVersionNumberError,
+        "rollback",
+        "the repository shows an older state, or a mixture of states",
+    ),
+    (exceptions.UnsignedMetadataError, "signature", "not signed by the fleet's keys"),
+    (exceptions.LengthOrHashMismatchError, "digest", "a file is not the one that was signed"),
+    (exceptions.DownloadLengthMismatchError, "size", "a file is larger than what was signed"),
+    (exceptions.DownloadHTTPError, "missing", "the repository does not have a file that it should"),
+    (exceptions.DownloadError, "unreachable", "the repository does not answer"),
+    (exceptions.RepositoryError, "metadata", "the repository's metadata cannot be read"),
+    (OSError, "disk", "the trust folder cannot be read or written"),
+)
+
+
+@dataclass(frozen=True)
+class PackageSource:
+    """A repository, the fetcher for it, and the folder that holds what the device trusts.
+
+    address: https://host:port/path, or an absolute folder; metadata/ and targets/ are below it.
+    """
+
+    address: str
+    trust: Path
+    fetcher: FetcherInterface
+
+    @classmethod
+    def of(cls, repository: str | Path, trust_folder: Path, *, ca: Path | None = None) -> PackageSource:
+        """`ca`: a PEM file of the certificate authorities to trust instead of the system's."""
+        text = str(repository).rstrip("/")
+        if urlsplit(text).scheme == "https":
+            return cls(text, trust_folder, HttpsFetcher(ca))
+        if "://" in text:
+            raise PackageError(
+                "unreachable", f"{text}: give an address that begins with https://, or a folder"
+            )
+        folder = Path(text).resolve()
+        return cls(str(folder), trust_folder, FolderFetcher(folder))
+
+    @staticmethod
+    def trust_root(trust_folder: Path, root: bytes) -> None:
+        """Start trusting a fleet: `root` is the TUF root metadata that came with the enrolment.
+
+        Raises PackageError where the device trusts another root already, or `root` does not sign itself.
+        """
+        file = trust_folder / ROOT_FILE
+        if file.exists() and file.read_bytes() != root:
+            raise PackageError("trust", f"{file}: this device trusts another fleet; enrol it in a new home")
+        (trust_folder / _METADATA_FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _explained():
+            Updater(
+                str(trust_folder / _METADATA_FOLDER), "", bootstrap=root, fetcher=FolderFetcher(trust_folder)
+            )
+        partial = file.with_suffix(".partial")
+        partial.write_bytes(root)
+        partial.replace(file)
+
+    def newest_version(self, family: str) -> int:
+        """Of the family's package in the repository; raises PackageError."""
+        with _explained():
+            target = _target(self._updater(), _manifest_path(family))
+            custom = target.custom
+        number = custom.get("package_version") if isinstance(custom, dict) else None
+        if type(number) is not int:
+            raise PackageError("metadata", f"{family}: the repository does not tell its package's version")
+        return number
+
+    def fetch(self, family: str) -> StudentPackage:
+        """The family's newest package, every byte verified; raises PackageError."""
+        with _explained(), tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.trust) as folder:
+            updater, download = self._updater(), Path(folder) / "file"
+
+            def read(path: str, expected: Callable[[TargetFile], None]) -> bytes:
+                target = _target(updater, path)
+                expected(target)
+                return Path(updater.download_target(target, str(download))).read_bytes()
+
+            manifest = _manifest(read(_manifest_path(family), _small_enough), family)
+            contents = {
+                part.name: read(f"parts/{part.sha256}/{part.name}", _is_part(part)) for part in manifest.parts
+            }
+        return _package(manifest, contents)
+
+    def _updater(self) -> Updater:
+        """An updater whose metadata is as new as the repository's."""
+        file = self.trust / ROOT_FILE
+        if not file.is_file():
+            raise PackageError("trust", f"{file}: missing; enrol this device with fedstill-agent enrol")
+        updater = Updater(
+            str(self.trust / _METADATA_FOLDER),
+            f"{self.address}/metadata/",
+            target_base_url=f"{self.address}/targets/",
+            fetcher=self.fetcher,
+            config=UpdaterConfig(max_delegations=0),
+            bootstrap=file.read_bytes(),
+        )
+        updater.refresh()
+        return updater
+
+
+def check_agent_version(manifest: StudentManifest) -> None:
+    """Raises PackageError for a package that needs a newer agent than this one."""
+    needed, own = manifest.lowest_agent_version, installed_version("fedstill")
+    if needed and _numbers(needed) > _numbers(own):
+        raise PackageError(
+            "agent-version",
+            f"package {manifest.package_version} of {manifest.family!r} needs fedstill {needed}, "
+            f"this is {own}; update the agent",
+        )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """What tuf and the disk raise, as a PackageError."""
+    try:
+        yield
+    except (exceptions.RepositoryError, exceptions.DownloadError, OSError) as error:
+        check, meaning = next((name, text) for kind, name, text in _CHECKS if isinstance(error, kind))
+        raise PackageError(check, f"{meaning} ({str(error)[:200] or type(error).__name__})") from error
+
+
+def _manifest_path(family: str) -> str:
+    check_name("family", family)
+    return f"students/{family}.json"
+
+
+def _target(updater: Updater, path: str) -> TargetFile:
+    target = updater.get_targetinfo(path)
+    if target is None:
+        raise PackageError("missing", f"{path}: the repository's newest release has no such file")
+    return target
+
+
+def _small_enough(target: TargetFile) -> None:
+    if target.length > MANIFEST_LIMIT_BYTES:
+        raise PackageError("size", f"{target.path}: {target.length} bytes, more than {MANIFEST_LIMIT_BYTES}")
+
+
+def _is_part(part: PackagePart) -> Callable[[TargetFile], None]:
+    """Holds the signed entry against the manifest's before anything is downloaded."""
+
+    def check(target: TargetFile) -> None:
+        if target.length != part.size_bytes or target.hashes.get("sha256") != part.sha256:
+            raise PackageError("digest", f"{part.name}: manifest and signed metadata name different files")
+
+    return check
+
+
+def _manifest(content: bytes, family: str) -> StudentManifest:
+    try:
+        manifest = StudentManifest.from_json(content)
+        check_parts(manifest)
+    except FieldError as error:
+        raise PackageError("manifest", str(error)) from None
+    if manifest.family != family or manifest.package_version < 1:
+        problem = (
+            f"package {manifest.package_version} of {manifest.family!r} stands where {family!r}'s should"
+        )
+        raise PackageError("manifest", problem)
+    check_agent_version(manifest)
+    size = sum(part.size_bytes for part in manifest.parts)
+    if size > PACKAGE_LIMIT_BYTES:
+        raise PackageError("size", f"{size} bytes of parts, more than {PACKAGE_LIMIT_BYTES}")
+    return manifest
+
+
+def _package(manifest: StudentManifest, contents: dict[str, bytes]) -> StudentPackage:
+    try:
+        package = StudentPackage.of_contents(manifest, contents)
+    except FieldError as error:
+        raise PackageError("manifest", str(error)) from None
+    check_package(package)
+    return package
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """0.1.0 as (0, 1, 0, 0); what follows the numbers (rc1, +local) does not count."""
+    numbers = []
+    for piece in text.split(".")[:4]:
+        digits = piece[: len(piece) - len(piece.lstrip("0123456789"))]
+        numbers.append(int(digits or 0))
+    return tuple(numbers + [0] * (4 - len(numbers)))
