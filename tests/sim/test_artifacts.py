@@ -8,8 +8,9 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.training_graph import artifact_options
 from fedstill_sim import stack_size
-from fedstill_sim.artifacts import artifact_options, prepare_artifacts
+from fedstill_sim.artifacts import prepare_artifacts
 
 
 def fleet(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedstill_server.config import FleetConfig
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.fedavg import FedAvg
-from fedstill_server.methods.interface import Method, ServerSide
+from fedstill_server.methods.interface import Method, ServerSide, SoftLabelUse
 from fedstill_server.methods.local import Local
 from fedstill_server.methods.public_logits import PublicLogits
 from fedstill_server.public_set import Examples
@@ -22,4 +22,4 @@ def build_method(config: FleetConfig, public: Examples) -> Method:
     return METHODS[config.method](config, public)
 
 
-__all__ = ["METHODS", "Method", "ServerSide", "build_method"]
+__all__ = ["METHODS", "Method", "ServerSide", "SoftLabelUse", "build_method"]

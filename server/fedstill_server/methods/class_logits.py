@@ -25,7 +25,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
 from fedstill_server.aggregation import RowSums
-from fedstill_server.methods.interface import ServerSide
+from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.networks import soft_labels_of
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
@@ -34,6 +34,8 @@ MEANS, KNOWN = "class_means", "class_known"
 
 
 class ClassLogits(ServerSide):
+    soft_labels = SoftLabelUse.PRIVATE_ROWS
+
     def start(self, state: FleetState) -> FleetState:
         """The teacher's class means of the public set, if it is labelled; otherwise nothing is known yet."""
         classes = self.config.classes

@@ -5,9 +5,10 @@ A device does what its task describes, whatever the method: methods live on the 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from fedstill_proto.messages import (
     Parameters,
@@ -25,8 +26,18 @@ from fedstill_server.public_set import Examples
 from fedstill_server.state import FleetState
 
 
+class SoftLabelUse(enum.Enum):
+    """Which soft labels a device reads in a training step."""
+
+    NONE = "none"
+    PRIVATE_ROWS = "private rows"  # one for each private example of the step
+    PUBLIC_ROWS = "public rows"  # a private batch, and as many public examples with theirs
+
+
 class Method(Protocol):
     """One round is: task, contribution of each summary, zero + contributions, learn."""
+
+    soft_labels: ClassVar[SoftLabelUse]
 
     def start(self, state: FleetState) -> FleetState:
         """`state` with what the method remembers before the first round."""
@@ -59,6 +70,7 @@ class Method(Protocol):
 class ServerSide:
     """What every method knows, and what most do: devices keep their own students."""
 
+    soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     config: FleetConfig
     public: Examples
 

@@ -38,7 +38,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, decode_soft_labels
 
 from fedstill_server.aggregation import Float64Array, RowSums
-from fedstill_server.methods.interface import ServerSide
+from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.networks import soft_labels_of
 from fedstill_server.randomness import generator
 from fedstill_server.state import FleetState
@@ -50,6 +50,8 @@ _LEAST = 0.5 / 255
 
 
 class PublicLogits(ServerSide):
+    soft_labels = SoftLabelUse.PUBLIC_ROWS
+
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels are the first consensus."""
         teacher = build_teacher(self.config, state.teacher)

@@ -1,0 +1,24 @@
+"""Which training graph the devices of a fleet need: the soft labels it reads, and the rows of a step."""
+
+from __future__ import annotations
+
+from fedstill_proto.soft_labels import Encoding
+
+from fedstill_server.config import FleetConfig
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.methods import METHODS
+from fedstill_server.methods.interface import SoftLabelUse
+
+
+def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
+    """Of a family's training artifact, from what the fleet's method says it reads."""
+    training, use = config.training, METHODS[config.method].soft_labels
+    form, k, rows = "none", 0, training.batch_size
+    if use is not SoftLabelUse.NONE and training.soft_weight > 0:
+        form = "dense"
+        if config.downlink.encoding is Encoding.TOP_K and config.downlink.k < config.classes:
+            form, k = "top-k", config.downlink.k
+        rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
+    return ArtifactOptions(
+        family, config.input_shape, config.classes, training.optimizer, form, k, stack_size, rows
+    )
