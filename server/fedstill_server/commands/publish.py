@@ -1,9 +1,95 @@
-"""fedstill-server publish: sign student packages, and look after the keys that sign them."""
+"""fedstill-server publish, refresh, rotate-keys: sign student packages, and look after the keys that sign."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from rich.console import Console
+from rich.table import Table
+
+Fleet = Annotated[Path, typer.Argument(help="The fleet's folder, as fedstill-server init made it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
+    cli.command()(publish)
+    cli.command()(refresh)
+    cli.command(name="rotate-keys")(rotate_keys)
+
+
+def publish(
+    fleet: Fleet,
+    families: Annotated[str, typer.Option(help="Student families, as in mlp-small,cnn. Empty: all.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Sign the newest students, and offer them to the fleet's devices.
+
+    A package holds the student's inference graph, its weights, the training and forward graphs of the
+    fleet's method, and the public set. All packages of one call get the same new version, and become
+    visible together. Devices verify every byte against the fleet's keys (TUF), and refuse older versions.
+
+    Example: fedstill-server publish fleets/kitchen --families mlp-small
+    """
+    # torch takes a second to import, which other commands do not need.
+    from fedstill_server.publish.students import publish_students
+
+    names = [name.strip() for name in families.split(",") if name.strip()]
+    published = publish_students(fleet, names)
+    if as_json:
+        document = {
+            each.family: {"package_version": each.package_version, "bytes": each.size_bytes}
+            for each in published
+        }
+        print(json.dumps({"repository": str(fleet / "repository"), "published": document}, indent=1))
+        return
+    table = Table(title=f"published in {fleet / 'repository'}")
+    for heading in ("family", "version", "size"):
+        table.add_column(heading, justify="left" if heading == "family" else "right")
+    for each in published:
+        table.add_row(each.family, str(each.package_version), f"{each.size_bytes:,d} B")
+    Console().print(table)
+
+
+def refresh(fleet: Fleet, as_json: AsJson = False) -> None:
+    """Sign the repository's state anew, so that devices go on believing it.
+
+    Devices believe the newest word for 7 days, so that nobody can keep news from them for longer.
+    fedstill-server up does this every day; run it yourself where a web server of your own serves the
+    repository (cron, a systemd timer).
+    """
+    from fedstill_server.publish.repository import Repository
+
+    repository = Repository.open(fleet)
+    repository.refresh()
+    _report({"refreshed": str(repository.folder)}, f"signed anew: {repository.folder}", as_json)
+
+
+def rotate_keys(
+    fleet: Fleet,
+    role: Annotated[
+        str, typer.Option(help="root, targets, snapshot or timestamp. Empty: all but root.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Replace keys that sign packages; enrolled devices follow by themselves.
+
+    Do it when a key may have been seen by others, or when people leave. The new root metadata is signed
+    by the root key, and a new root key by the old one as well. Once the old root key is lost, devices can
+    follow no more and must be enrolled again: keep a copy of keys/packages in a safe place.
+
+    Example: fedstill-server rotate-keys fleets/kitchen --role timestamp
+    """
+    from fedstill_server.publish.repository import ONLINE_ROLES, Repository
+
+    repository = Repository.open(fleet)
+    rotated = {each: repository.rotate(each) for each in ([role] if role else ONLINE_ROLES)}
+    lines = "\n".join(f"{each:10s} new key {keyid[:16]}" for each, keyid in rotated.items())
+    _report({"rotated": rotated}, lines, as_json)
+
+
+def _report(document: dict[str, object], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(document, indent=1) if as_json else text)

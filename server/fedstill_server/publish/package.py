@@ -1,0 +1,92 @@
+"""Builds a student package: all that a device needs to answer with a student and to train it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.messages import Parameters
+from fedstill_proto.soft_labels import FloatArray
+
+from fedstill_server.config import FleetConfig
+from fedstill_server.export.build import build_artifact
+from fedstill_server.export.student import export_student
+from fedstill_server.networks import logits_of
+from fedstill_server.publish.errors import PublishError
+from fedstill_server.teacher import build_family
+from fedstill_server.training_graph import artifact_options
+
+LOWEST_AGENT_VERSION = "0.1.0"
+"""Of fedstill on a device that runs what is built here; raise it when graphs or manifests need more."""
+
+LARGEST_DIFFERENCE = 1e-4  # of a logit between torch and ONNX Runtime
+_ROWS_COMPARED = 256
+
+
+def build_package(
+    config: FleetConfig,
+    family: str,
+    parameters: Parameters,
+    *,
+    package_version: int,
+    public_x: FloatArray,  # [P, *input_shape]
+    quality: Mapping[str, float] | None = None,
+    cache: Path | None = None,
+) -> StudentPackage:
+    """The package of `family` with these weights, for the fleet's method.
+
+    quality: figures measured on the server, by name. cache: a folder that keeps training artifacts.
+    Raises PublishError when ONNX Runtime and torch answer differently.
+    """
+    options = artifact_options(config, family)
+    artifact = build_artifact(
+        family=family,
+        input_shape=options.input_shape,
+        classes=options.classes,
+        optimizer=options.optimizer,
+        soft_labels=options.soft_labels,
+        k=options.k,
+        stack_size=1,
+        step_rows=options.step_rows,
+        cache=cache,
+    )
+    student, graph = export_student(
+        family=family, input_shape=config.input_shape, classes=config.classes, parameters=parameters
+    )
+    _check_answers(config, family, parameters, graph, public_x[:_ROWS_COMPARED])
+    manifest = replace(
+        artifact.manifest,
+        parts=(),
+        inputs=student.inputs,
+        outputs=student.outputs,
+        package_version=package_version,
+        lowest_agent_version=LOWEST_AGENT_VERSION,
+        quality=tuple(sorted((quality or {}).items())),
+    )
+    package = StudentPackage(
+        manifest,
+        graph,
+        {spec.name: parameters[spec.name] for spec in manifest.parameters},
+        training_graph=artifact.training_graph,
+        forward_graph=artifact.forward_graph,
+        public_x=public_x,
+    )
+    return replace(package, manifest=manifest.with_parts(package.contents()))
+
+
+def _check_answers(
+    config: FleetConfig, family: str, parameters: Parameters, graph: bytes, x: FloatArray
+) -> None:
+    expected = logits_of(build_family(config, family, parameters), x)
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    (answered,) = session.run(["logits"], {"x": x})
+    difference = float(np.abs(answered - expected).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise PublishError(
+            f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g} on the public set, "
+            f"more than {LARGEST_DIFFERENCE:g}; the package is not published."
+        )

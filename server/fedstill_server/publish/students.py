@@ -1,0 +1,86 @@
+"""Publishes the newest students of a fleet's run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedstill_proto.messages import Parameters
+
+from fedstill_server.app import read_fleet_config
+from fedstill_server.checkpoint import RunStore, StoreError
+from fedstill_server.config import FleetConfig
+from fedstill_server.networks import accuracy_of
+from fedstill_server.public_set import Examples, load_examples
+from fedstill_server.publish.errors import PublishError
+from fedstill_server.publish.package import build_package
+from fedstill_server.publish.repository import PublishedStudent, Repository
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import build_family
+
+
+def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[PublishedStudent]:
+    """Build, sign and offer the packages of `families` (none: all), in one release under one new version."""
+    config, repository = read_fleet_config(fleet), Repository.open(fleet)
+    chosen = _chosen(config, families)
+    students = newest_state(fleet).students
+    public, test = _examples(fleet, config)
+    version = repository.next_version()
+    packages = [
+        build_package(
+            config,
+            family,
+            students[family],
+            package_version=version,
+            public_x=public.x,
+            quality=_quality(config, family, students[family], test),
+            cache=fleet / "server" / "artifacts",
+        )
+        for family in chosen
+    ]
+    repository.publish(packages)
+    published = repository.published()
+    return [published[family] for family in chosen]
+
+
+def newest_state(fleet: Path) -> FleetState:
+    """After the last round that was committed; raises StoreError before the fleet is prepared."""
+    if not (fleet / "server" / "state.db").is_file():
+        raise StoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
+    store = RunStore(fleet)
+    try:
+        checkpoint = store.latest()
+    finally:
+        store.close()
+    if checkpoint is None:
+        raise StoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
+    return checkpoint.state
+
+
+def _chosen(config: FleetConfig, families: Sequence[str]) -> list[str]:
+    for family in families:
+        if family not in config.families:
+            raise PublishError(
+                f"--families: {family!r} is not of this fleet; it has {', '.join(config.families)}."
+            )
+    return list(dict.fromkeys(families)) or list(config.families)
+
+
+def _examples(fleet: Path, config: FleetConfig) -> tuple[Examples, Examples | None]:
+    """The public set, and the test set if there is one."""
+    shape, classes = config.input_shape, config.classes
+    public = load_examples(fleet / config.public_set, input_shape=shape, classes=classes)
+    if config.test_set is None:
+        return public, None
+    path = fleet / config.test_set
+    return public, load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
+
+
+def _quality(
+    config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
+) -> dict[str, float]:
+    """The share of right answers on the test set, which the student never saw."""
+    if test is None or test.y is None:
+        return {}
+    student = build_family(config, family, parameters)
+    return {"accuracy": accuracy_of(student, test.x, test.y), "test_examples": len(test)}
