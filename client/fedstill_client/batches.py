@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -43,6 +44,7 @@ class StackPlan:
     soft_labels: SoftLabels | None  # that soft_steps' labels are rows of
     learning_rate: FloatArray  # [S, C]
     temperature: float
+    seed: int = 0  # of the words that a step of text draws besides its own
 
     @property
     def steps(self) -> int:
@@ -71,7 +73,7 @@ class StackPlan:
         width = self.hard_weight.shape[2]
         _gather(self.table, self.private_steps.rows[step], into.x[:, :width])
         into.labels[:, :width] = self.private_steps.labels[step]
-        into.hard_weight[:, :width] = self.hard_weight[step]
+        into.hard_weight[:, :width] = _at_places(self.hard_weight[step], into.labels)
         into.lr[:] = self.learning_rate[step]
         if self.soft_steps is not None:
             self._fill_soft(step, self.soft_steps, into)
@@ -79,15 +81,18 @@ class StackPlan:
     def _fill_soft(self, step: int, soft: SoftSteps, into: StepBatch) -> None:
         rows = slice(soft.first_row, soft.first_row + soft.labels.shape[2])
         if into.soft_weight is not None:
-            into.soft_weight[:, rows] = soft.weight[step]
+            into.soft_weight[:, rows] = _at_places(soft.weight[step], into.labels)
         if self.public_x is not None:
             _gather(self.public_x, soft.labels[step], into.x[:, rows])
+        places = into.labels.shape[2:]
         if isinstance(self.soft_labels, TopKSoftLabels):
             if into.soft_indices is not None and into.soft_probabilities is not None:
-                _gather(self.soft_labels.indices, soft.labels[step], into.soft_indices[:, rows])
-                _gather(self.soft_labels.probabilities, soft.labels[step], into.soft_probabilities[:, rows])
+                indices, named = self.soft_labels.indices, self.soft_labels.probabilities
+                _gather(_by_example(indices, places), soft.labels[step], into.soft_indices[:, rows])
+                _gather(_by_example(named, places), soft.labels[step], into.soft_probabilities[:, rows])
         elif self.soft_labels is not None and into.soft_labels is not None:
-            _gather(self.soft_labels.probabilities, soft.labels[step], into.soft_labels[:, rows])
+            dense = _by_example(self.soft_labels.probabilities, places)
+            _gather(dense, soft.labels[step], into.soft_labels[:, rows])
 
 
 def plan_batches(
@@ -137,6 +142,7 @@ def _plan(
     shuffle: bool,
 ) -> StackPlan:
     training, targets = task.training, soft_targets_of(task)
+    check_labels(private, targets, manifest)
     walked = len(targets.public_rows) if isinstance(targets, PublicSoftLabels) else 0
     steps_of = steps_of_devices(private.counts, training, public_examples=walked)
     active = np.arange(steps_of.max(initial=0))[:, None] < steps_of  # [S, C]
@@ -160,6 +166,7 @@ def _plan(
         soft_labels=None if targets is None else fitting_soft_labels(targets.soft_labels, manifest),
         learning_rate=active * np.float32(training.learning_rate),
         temperature=training.temperature,
+        seed=training.seed ^ task.round,
     )
 
 
@@ -197,6 +204,32 @@ def check_artifact(
         fitting_soft_labels(targets.soft_labels, manifest)
 
 
+def check_labels(private: PrivateStack, targets: SoftTargets | None, manifest: StudentManifest) -> None:
+    """Refuse labels, private or soft, that are not for as many places as the student answers at."""
+    shape = private.labels.shape[2:]
+    if shape != manifest.label_shape:
+        raise ArtifactMismatch(
+            f"private labels are of shape {shape} an example, the student {manifest.family!r} answers in "
+            f"{manifest.label_shape}."
+        )
+    if targets is not None:
+        check_places(targets, manifest)
+
+
+def check_places(targets: SoftTargets, manifest: StudentManifest) -> None:
+    """Refuse soft targets that are not for as many places as the student answers at."""
+    places = math.prod(manifest.label_shape)
+    if isinstance(targets, ClassSoftLabels) and manifest.label_shape:
+        raise ArtifactMismatch("class means are soft labels of classifiers, the student is one of text.")
+    if isinstance(targets, PublicSoftLabels) and targets.soft_labels.rows != places * len(
+        targets.public_rows
+    ):
+        raise ArtifactMismatch(
+            f"{targets.soft_labels.rows} soft labels of {len(targets.public_rows)} public examples; the "
+            f"student {manifest.family!r} takes {places} of each."
+        )
+
+
 def public_examples(public_x: FloatArray | None, rows: IntArray) -> FloatArray:
     """The rows of the device's public set that a task names."""
     if public_x is None:
@@ -229,6 +262,20 @@ def fitting_soft_labels(soft_labels: SoftLabels, manifest: StudentManifest) -> S
             f"the round brings {have} soft labels, the training artifact reads top-{manifest.k}."
         )
     return soft_labels
+
+
+def _at_places(weight: FloatArray, labels: IntArray) -> FloatArray:
+    """The weights of rows [C, B] as those of labels: a row of text spreads its own evenly over its places."""
+    if labels.ndim == 2:
+        return weight
+    places = labels.shape[2:]
+    spread = np.divide(weight, np.float32(math.prod(places)))
+    return np.broadcast_to(spread.reshape(*weight.shape, *(1 for _ in places)), (*weight.shape, *places))
+
+
+def _by_example(table: npt.NDArray[np.generic], places: tuple[int, ...]) -> npt.NDArray[np.generic]:
+    """A table [n * places, k] with a row for each place as one with a row for each example."""
+    return table.reshape(-1, *places, table.shape[-1]) if places else table
 
 
 def _gather(table: npt.NDArray[np.generic], rows: IntArray, out: npt.NDArray[np.generic]) -> None:

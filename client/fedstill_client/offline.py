@@ -15,33 +15,24 @@ import numpy as np
 from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.messages import (
     Parameters,
-    PublicSoftLabels,
     RoundTask,
     SummaryKind,
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import (
-    DenseSoftLabels,
-    Encoding,
-    FloatArray,
-    IntArray,
-    SoftLabelCodec,
-    SoftLabels,
-    decode_soft_labels,
-)
+from fedstill_proto.soft_labels import IntArray
 
 from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.device import Device
 from fedstill_client.forward import Forward
+from fedstill_client.learning.sitting import LEARNED_RUN as OFFLINE_RUN
+from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.order import device_ids
 from fedstill_client.personalizer import Personalizer, check_student
 from fedstill_client.round_work import Evaluation, NoStudent, TrainingDiverged, evaluate
 from fedstill_client.step import StepBatch
 from fedstill_client.student_store import OwnStudent
-from fedstill_client.summarizer import softened
 
-OFFLINE_RUN = "offline"
 _BATCH_SIZE = 16
 
 OnStep = Callable[[int, int], None]  # steps done, steps in all
@@ -96,6 +87,10 @@ class _WatchedSteps:
     @property
     def steps_of(self) -> IntArray:
         return self.plan.steps_of
+
+    @property
+    def seed(self) -> int:
+        return self.plan.seed
 
     def start(self, into: StepBatch) -> None:
         self.plan.start(into)
@@ -155,9 +150,7 @@ def _task(device: Device, before: OwnStudent, work: OfflineWork, forward: Forwar
     remembers = bool(work.soft_weight) and manifest.soft_labels != "none" and device.public_x is not None
     training, targets = work.plan(manifest, soft_weight=work.soft_weight if remembers else 0.0), None
     if remembers and device.public_x is not None:
-        stacked = {name: array[None] for name, array in before.parameters.items()}
-        answers = softened(forward.shared(stacked, device.public_x)[0], training.temperature)
-        targets = PublicSoftLabels(np.arange(len(answers)), _as_artifact_reads(answers, manifest))
+        targets = own_targets(before.parameters, device.public_x, forward, training.temperature)
     return RoundTask(
         run=OFFLINE_RUN,
         round=before.round + 1 if before.run == OFFLINE_RUN else 1,
@@ -166,13 +159,6 @@ def _task(device: Device, before: OwnStudent, work: OfflineWork, forward: Forwar
         request=SummaryRequest(SummaryKind.NONE),
         soft_targets=targets,
     )
-
-
-def _as_artifact_reads(probabilities: FloatArray, manifest: StudentManifest) -> SoftLabels:
-    if manifest.soft_labels == "dense":
-        return DenseSoftLabels(probabilities)
-    message = SoftLabelCodec(Encoding.TOP_K, manifest.k).encode(probabilities)
-    return decode_soft_labels(message, field="soft_labels")
 
 
 def _measured(device: Device, student: OwnStudent, task: RoundTask, forward: Forward) -> Evaluation:

@@ -4,6 +4,9 @@ The students live in two sets of arrays. A step reads one set and writes the oth
 back: an output bound onto its own input can be overwritten before it has been read. All arrays are bound
 once; a step binds and copies nothing.
 
+Of a text student a step sees the rows of its tables that its batch speaks of (step_vocabulary.py): they are
+gathered into the bound arrays before the step, and put back with their optimizer slots after it.
+
 Training can stop after any step: `state` is all that the next step depends on besides its batch, and a
 personalizer in another process that begins with it goes on bit for bit as this one would have.
 """
@@ -24,6 +27,7 @@ from fedstill_proto.soft_labels import FloatArray, IntArray
 
 from fedstill_client.runtime import Binding, session
 from fedstill_client.step import StepBatch
+from fedstill_client.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
 
 SLOTS: dict[Optimizer, tuple[str, ...]] = {
     Optimizer.SGD: (),
@@ -66,6 +70,10 @@ class Steps(Protocol):
     def steps_of(self) -> IntArray:
         """Steps in which each device trains, [C]."""
 
+    @property
+    def seed(self) -> int:
+        """Of the words that a step of text draws."""
+
     def start(self, into: StepBatch) -> None:
         """Set what all steps share."""
 
@@ -78,12 +86,19 @@ class Personalizer:
 
     def __init__(self, artifact: TrainingArtifact, *, threads: int = 1) -> None:
         self.manifest = artifact.manifest
-        self._batch = StepBatch.empty(self.manifest)
+        self._tables: dict[str, FloatArray] = {}  # of text, whole: [C, V, ...]; the sets hold U rows of them
+        self._words: StepVocabulary | None = None
+        self._batch = self._spoken = StepBatch.empty(self.manifest)
+        if (vocabulary := self.manifest.vocabulary) is not None:
+            self._words = StepVocabulary(self.manifest, vocabulary)
+            self._batch = StepBatch.empty(self.manifest, classes=vocabulary.step_size)
         self._loss = np.zeros(self.manifest.stack_size, np.float32)
         self._corrections = {
             name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")
         }
         self._sets = (self._zeros(), self._zeros())
+        for table in () if vocabulary is None else vocabulary.tables:
+            self._tables |= self._whole(table)
         self._taken = 0  # steps; after an even number of them the first set is the newest
         opened = session(artifact.training_graph, threads=threads)
         self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
@@ -106,7 +121,7 @@ class Personalizer:
     def begin(self, state: TrainingState) -> None:
         """Let the next step go on from `state`; raises StudentMismatch where it is of another student."""
         stacked = {
-            name: np.broadcast_to(array, self._sets[0][name].shape) if state.step == 0 else array
+            name: np.broadcast_to(array, self._shape(name)) if state.step == 0 else array
             for name, array in state.parameters.items()
             if name in self._sets[0]
         }
@@ -120,12 +135,15 @@ class Personalizer:
 
         Losses of a step in which a device waits are 0.
         """
-        steps.start(self._batch)
+        steps.start(self._spoken)
         total = np.zeros(self.manifest.stack_size)
         for step in range(first, last):
-            steps.fill(step, self._batch)
+            steps.fill(step, self._spoken)
             self._correct_bias(self._taken + 1)
-            self._bindings[self._taken % 2].run()
+            if self._words is None:
+                self._bindings[self._taken % 2].run()
+            else:
+                self._run_in_words(self._words, steps.seed)
             self._taken += 1
             total += self._loss
         return total
@@ -141,7 +159,7 @@ class Personalizer:
 
     def _trained(self, suffixes: tuple[str, ...]) -> Parameters:
         """The arrays that the last step wrote, in the order of the manifest."""
-        final = self._sets[self._taken % 2]
+        final = {**self._sets[self._taken % 2], **self._tables}
         return {
             spec.name + suffix: final[spec.name + suffix]
             for suffix in suffixes
@@ -149,14 +167,40 @@ class Personalizer:
         }
 
     def _zeros(self) -> dict[str, FloatArray]:
-        """Parameters and optimizer slots of the whole stack."""
-        slots = ("", *(f".{slot}" for slot in SLOTS[self.manifest.optimizer]))
-        stack = self.manifest.stack_size
+        """Parameters and optimizer slots of the whole stack, as a step sees them."""
+        stack, seen = self.manifest.stack_size, {spec.name: spec.shape for spec in self.manifest.parameters}
+        if (vocabulary := self.manifest.vocabulary) is not None:
+            for table in vocabulary.tables:
+                seen[table] = (vocabulary.step_size, *seen[table][1:])
         return {
-            spec.name + slot: np.zeros((stack, *spec.shape), np.float32)
-            for slot in slots
-            for spec in self.manifest.parameters
+            name + slot: np.zeros((stack, *shape), np.float32)
+            for slot in self._slots()
+            for name, shape in seen.items()
         }
+
+    def _whole(self, table: str) -> dict[str, FloatArray]:
+        """A table of all words, and its optimizer slots."""
+        shapes = {spec.name: spec.shape for spec in self.manifest.parameters}
+        stack = self.manifest.stack_size
+        return {table + slot: np.zeros((stack, *shapes[table]), np.float32) for slot in self._slots()}
+
+    def _slots(self) -> tuple[str, ...]:
+        """What follows a parameter's name in the names of its arrays."""
+        return ("", *(f".{slot}" for slot in SLOTS[self.manifest.optimizer]))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Of a parameter or slot of the whole stack."""
+        return self._tables.get(name, self._sets[0][name]).shape
+
+    def _run_in_words(self, words: StepVocabulary, seed: int) -> None:
+        """A step on the rows of the tables that its batch speaks of."""
+        chosen = words.say(self._spoken, self._batch, seed=seed, step=self._taken)
+        source, target = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
+        for name, table in self._tables.items():
+            gather_rows(table, chosen, source[name])
+        self._bindings[self._taken % 2].run()
+        for name, table in self._tables.items():
+            scatter_rows(target[name], chosen, table)
 
     def _bind(self, opened: ort.InferenceSession, source: int, target: int) -> Binding:
         host = {**self._batch.inputs(), **self._corrections, "epsilon": np.array([_EPSILON], np.float32)}
@@ -166,12 +210,12 @@ class Personalizer:
     def _install(self, state: TrainingState) -> None:
         """Copy a state in; slots that it has none of start from nothing."""
         arrays = {**state.parameters, **state.slots}
-        for name, array in self._sets[state.step % 2].items():
+        for name, array in {**self._sets[state.step % 2], **self._tables}.items():
             array[:] = arrays.get(name, 0)
         self._taken = state.step
 
     def _check_slots(self, slots: Mapping[str, FloatArray]) -> None:
-        expected = {name: array.shape for name, array in self._sets[0].items()}
+        expected = {name: self._shape(name) for name in self._sets[0]}
         for spec in self.manifest.parameters:
             del expected[spec.name]
         if {name: array.shape for name, array in slots.items()} != expected:

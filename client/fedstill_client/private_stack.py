@@ -18,15 +18,15 @@ class PrivateStack:
     copying them: `x` then is the table.
     """
 
-    x: FloatArray  # [C, N, *shape], or with `rows` the table [n, *shape]
-    labels: IntArray  # [C, N]; any class where it is padding
+    x: FloatArray  # [C, N, *shape], or with `rows` the table [n, *shape]; int64 where it is text
+    labels: IntArray  # [C, N], of text [C, N, S]; any class where it is padding
     counts: IntArray  # [C]
     rows: IntArray | None = None  # [C, N] rows of the table; any row where it is padding
     table: FloatArray = field(init=False, repr=False)  # [n, *shape]
     table_rows: IntArray = field(init=False, repr=False)  # [C, N]
 
     def __post_init__(self) -> None:
-        devices, capacity = self.labels.shape
+        devices, capacity = self.labels.shape[:2]
         if self.counts.shape != (devices,) or capacity == 0:
             raise FedstillError(
                 f"a private stack has labels of shape {self.labels.shape} and counts of shape "
@@ -40,8 +40,10 @@ class PrivateStack:
         object.__setattr__(self, "table_rows", self._checked_rows(devices, capacity))
 
     def _checked_table(self, devices: int, capacity: int) -> FloatArray:
-        if self.x.dtype != np.float32:
-            raise FedstillError(f"private examples are {self.x.dtype}; give float32.")
+        if self.x.dtype not in (np.float32, np.int64):
+            raise FedstillError(
+                f"private examples are {self.x.dtype}; give float32, or int64 numbers of words."
+            )
         if self.rows is not None:
             return self.x
         if self.x.shape[:2] != (devices, capacity):
@@ -63,9 +65,9 @@ class PrivateStack:
 
     @classmethod
     def of_one(cls, x: FloatArray, labels: IntArray) -> PrivateStack:
-        """The examples [n, *shape] and labels [n] of a single device, which may have none."""
+        """The examples [n, *shape] and labels [n, *label_shape] of a single device, which may have none."""
         if len(labels) == 0:
-            x, labels = np.zeros((1, *x.shape[1:]), np.float32), np.zeros(1, np.int64)
+            x, labels = np.zeros((1, *x.shape[1:]), x.dtype), np.zeros((1, *labels.shape[1:]), np.int64)
             return cls(x[None], labels[None], np.array([0]))
         return cls(x[None], labels[None], np.array([len(labels)]))
 

@@ -39,7 +39,7 @@ class PrivateSteps:
     """The private rows of all steps: S steps, C devices, B rows a batch."""
 
     rows: IntArray  # [S, C, B] of the stack's table
-    labels: IntArray  # [S, C, B]
+    labels: IntArray  # [S, C, B, *label_shape]
     weight: FloatArray  # [S, C, B] 1/n, and 0 for padding
 
     def part(self, here: Part) -> PrivateSteps:
@@ -91,11 +91,11 @@ def private_steps(
             shuffle=shuffle,
         )
     first_cell = np.arange(private.devices) * capacity  # [C] of the flattened [C, N]
-    position = (epoch * private.labels.size + first_cell + start)[..., None] + np.arange(size)
+    position = (epoch * private.devices * capacity + first_cell + start)[..., None] + np.arange(size)
     cells = orders.reshape(-1).take(np.where(here, position, 0)) + first_cell[:, None]
     return PrivateSteps(
         rows=private.table_rows.reshape(-1).take(cells, mode="clip"),
-        labels=private.labels.reshape(-1).take(cells, mode="clip"),
+        labels=_labels_of_cells(private.labels, cells),
         weight=_one_over(examples)[..., None] * here,
     )
 
@@ -143,6 +143,13 @@ def public_steps(
     here = active[..., None] & (np.arange(training.batch_size) < together)
     weight = here * np.float32(training.soft_weight / together)
     return SoftSteps(first_row=training.batch_size, labels=rows, weight=weight)
+
+
+def _labels_of_cells(labels: IntArray, cells: IntArray) -> IntArray:
+    """The labels [S, C, B, *label_shape] of cells of the flattened [C, N]."""
+    if labels.ndim == 2:
+        return labels.reshape(-1).take(cells, mode="clip")
+    return labels.reshape(-1, *labels.shape[2:]).take(cells, axis=0, mode="clip")
 
 
 def _batches(examples: IntArray, batch_size: int) -> IntArray:

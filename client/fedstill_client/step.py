@@ -12,9 +12,12 @@ from fedstill_proto.soft_labels import FloatArray, IntArray
 
 @dataclass(frozen=True)
 class StepBatch:
-    """One step of C devices with R rows each; the soft arrays are there when the artifact reads them."""
+    """One step of C devices with R rows each; the soft arrays are there when the artifact reads them.
 
-    x: FloatArray  # [C, R, *shape]
+    A row of text has a label at each of its S places: what is [C, R] here is [C, R, S] then.
+    """
+
+    x: FloatArray  # [C, R, *shape]; int64 numbers of words where it is text
     labels: IntArray  # [C, R]
     hard_weight: FloatArray  # [C, R]
     lr: FloatArray  # [C]
@@ -25,9 +28,11 @@ class StepBatch:
     soft_probabilities: FloatArray | None  # [C, R, k]
 
     @classmethod
-    def empty(cls, manifest: StudentManifest) -> StepBatch:
-        """Zeros in the shapes of an artifact."""
-        rows = (manifest.stack_size, manifest.step_rows)
+    def empty(cls, manifest: StudentManifest, *, classes: int | None = None) -> StepBatch:
+        """Zeros in the shapes of an artifact; `classes` of a dense soft label, if not the manifest's."""
+        examples = (manifest.stack_size, manifest.step_rows)
+        rows = (*examples, *manifest.label_shape)
+        classes = classes or manifest.classes
         soft, dense, top_k = (
             manifest.soft_labels != "none",
             manifest.soft_labels == "dense",
@@ -35,13 +40,13 @@ class StepBatch:
         )
         sparse = soft and not dense
         batch = cls(
-            x=np.zeros((*rows, *manifest.input_shape), np.float32),
+            x=np.zeros((*examples, *manifest.input_shape), manifest.input_type),
             labels=np.zeros(rows, np.int64),
             hard_weight=np.zeros(rows, np.float32),
             lr=np.zeros(manifest.stack_size, np.float32),
             temperature=np.ones(1, np.float32) if soft else None,
             soft_weight=np.zeros(rows, np.float32) if soft else None,
-            soft_labels=np.zeros((*rows, manifest.classes), np.float32) if dense else None,
+            soft_labels=np.zeros((*rows, classes), np.float32) if dense else None,
             soft_indices=np.zeros(top_k, np.int64) if sparse else None,
             soft_probabilities=np.zeros(top_k, np.float32) if sparse else None,
         )

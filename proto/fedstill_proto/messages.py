@@ -91,15 +91,16 @@ class TrainingPlan:
 
 @dataclass(frozen=True, eq=False)
 class PublicSoftLabels:
-    """Soft labels of the public set's rows `public_rows` [n]."""
+    """Soft labels of the public set's rows `public_rows` [n]: one of each, or of text one at each place."""
 
     public_rows: IntArray
     soft_labels: SoftLabels
 
     def __post_init__(self) -> None:
         check_public_rows(self.public_rows)
-        if self.soft_labels.rows != len(self.public_rows):
-            problem = f"{self.soft_labels.rows} rows for {len(self.public_rows)} public rows"
+        public = len(self.public_rows)
+        if self.soft_labels.rows != public and (public == 0 or self.soft_labels.rows % public):
+            problem = f"{self.soft_labels.rows} rows for {public} public rows"
             raise InvalidValue("soft_labels.rows", problem)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -11,8 +12,8 @@ from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_client.forward import Forward
 from fedstill_client.learning.outcome import Judgement
 
-# Answers at a time: logits stay small, and whoever waits for the judge to stop does not wait long.
-_ANSWERS_AT_ONCE = 1024
+# At a time: logits stay small, and whoever waits for the judge to stop does not wait long.
+_ANSWERS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20
 
 
 class Judge:
@@ -20,8 +21,8 @@ class Judge:
 
     def __init__(self, forward: Forward, x: FloatArray, labels: IntArray) -> None:
         self._forward, self._x, self._labels = forward, x, labels
-        places = int(np.prod(labels.shape[1:]))
-        self._rows = max(1, _ANSWERS_AT_ONCE // places)
+        answers = min(_ANSWERS_AT_ONCE, _VALUES_AT_ONCE // forward.manifest.classes)
+        self._rows = max(1, answers // math.prod(labels.shape[1:]))
 
     def judge(self, student: Mapping[str, FloatArray], stop: Callable[[], bool]) -> Judgement | None:
         """The judgement of a student [*shape]; none where `stop` says so in the middle."""

@@ -7,7 +7,8 @@ the student's own from before the learning (Li and Hoiem 2016, "Learning without
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -26,9 +27,12 @@ from fedstill_proto.soft_labels import (
 )
 from fedstill_proto.task_codec import decode_task, encode_task
 
-from fedstill_client.batches import fitting_soft_labels, public_examples
+from fedstill_client.batches import check_places, fitting_soft_labels, public_examples
 from fedstill_client.forward import Forward
 from fedstill_client.summarizer import softened
+
+# Of logits, while soft labels are made of them: a vocabulary of 10,000 words times 20 places is many.
+_VALUES_AT_ONCE = 1 << 20
 
 
 class FleetLabels(Protocol):
@@ -48,6 +52,9 @@ class SoftTerm:
 
     @property
     def examples(self) -> int:
+        """Public examples, or classes, that have soft labels."""
+        if isinstance(self.targets, PublicSoftLabels):
+            return len(self.targets.public_rows)
         return 0 if self.targets is None else self.targets.soft_labels.rows
 
 
@@ -85,9 +92,16 @@ def own_targets(
     student: Mapping[str, FloatArray], public_x: FloatArray, forward: Forward, temperature: float
 ) -> PublicSoftLabels:
     """The student's own soft labels of the public set, softened at `temperature`."""
+    manifest = forward.manifest
     stacked = {name: array[None] for name, array in student.items()}
-    answers = softened(forward.shared(stacked, public_x)[0], temperature)
-    return PublicSoftLabels(np.arange(len(answers)), _as_artifact_reads(answers, forward.manifest))
+    values = math.prod((*manifest.label_shape, manifest.classes))  # of the logits of one example
+    rows = max(1, _VALUES_AT_ONCE // values)
+    parts = []
+    for start in range(0, len(public_x), rows):
+        logits = forward.shared(stacked, public_x[start : start + rows])[0]  # [rows, ..., K]
+        answers = softened(logits.reshape(-1, manifest.classes), temperature)
+        parts.append(_as_artifact_reads(answers, manifest))
+    return PublicSoftLabels(np.arange(len(public_x)), _joined(parts, manifest.classes))
 
 
 def _fleet_term(kept: bytes | None, package: StudentPackage) -> SoftTerm | None:
@@ -100,6 +114,7 @@ def _fleet_term(kept: bytes | None, package: StudentPackage) -> SoftTerm | None:
         if targets is None or task.family != package.manifest.family or targets.soft_labels.rows == 0:
             return None
         fitting_soft_labels(targets.soft_labels, package.manifest)
+        check_places(targets, package.manifest)
         if isinstance(targets, PublicSoftLabels):
             public_examples(package.public_x, targets.public_rows)
             if package.manifest.step_rows < 2:
@@ -108,6 +123,14 @@ def _fleet_term(kept: bytes | None, package: StudentPackage) -> SoftTerm | None:
         # Labels of another time: the student's own take their place.
         return None
     return SoftTerm("fleet", task.training.temperature, targets)
+
+
+def _joined(parts: Sequence[SoftLabels], classes: int) -> SoftLabels:
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    indices = [part.indices for part in parts if isinstance(part, TopKSoftLabels)]
+    if indices:
+        return TopKSoftLabels(np.concatenate(indices), probabilities, classes)
+    return DenseSoftLabels(probabilities)
 
 
 def _as_artifact_reads(probabilities: FloatArray, manifest: StudentManifest) -> SoftLabels:
