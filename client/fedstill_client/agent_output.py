@@ -13,6 +13,7 @@ from fedstill_proto.soft_labels import FloatArray, IntArray
 from rich.console import Console
 from rich.table import Table
 
+from fedstill_client.agent_values import Judgement, LearningResult
 from fedstill_client.device import Device
 from fedstill_client.offline import Personalization
 from fedstill_client.round_work import Evaluation
@@ -135,6 +136,28 @@ def print_personalization(done: Personalization, facts: Facts) -> None:
         markup=False,
         soft_wrap=True,
     )
+
+
+def learning_facts(result: LearningResult) -> Facts:
+    judged = {when: getattr(result, when) for when in ("before", "after")}
+    return {**vars(result), **{when: _judgement_facts(judgement) for when, judgement in judged.items()}}
+
+
+def _judgement_facts(judgement: Judgement | None) -> Facts | None:
+    return None if judgement is None else {**vars(judgement), "accuracy": judgement.accuracy}
+
+
+def print_learning(result: LearningResult) -> None:
+    console = Console(soft_wrap=True)
+    if result.before is not None and result.after is not None:
+        table = Table(f"on {result.judged_on}", "before", "after", box=None)
+        before, after = result.before, result.after
+        table.add_row("accuracy", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}")
+        table.add_row("loss", f"{before.loss:.3f}", f"{after.loss:.3f}")
+        console.print(table)
+    energy = "" if result.joules is None else f", {result.joules:.1f} J"
+    words = f"{result.words} {result.steps} steps in {result.seconds:.2f} s{energy}."
+    console.print(words, highlight=False, markup=False)
 
 
 def print_json(facts: Facts) -> None:

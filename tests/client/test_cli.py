@@ -221,11 +221,13 @@ class TestPredict:
                 "predict", "--student", package, "--input", tmp_path / "x.npz", "--output", tmp_path / "x.xls"
             )
 
-    def test_either_a_device_or_a_student(self, package: Path, device: Path, tmp_path: Path) -> None:
-        with pytest.raises(FedstillError, match="either --device FOLDER or --student FOLDER"):
-            run("predict", "--input", tmp_path / "x.npz")
-        with pytest.raises(FedstillError, match="either"):
-            run("info", "--student", package, "--device", device)
+    def test_one_of_a_home_a_device_or_a_student(self, package: Path, device: Path, tmp_path: Path) -> None:
+        with pytest.raises(FedstillError, match="give one of --home FOLDER, --device FOLDER and --student"):
+            run("predict", "--input", tmp_path / "x.npz", "--student", package, "--device", device)
+        with pytest.raises(FedstillError, match="one of --home"):
+            run("info", "--home", tmp_path, "--device", device)
+        with pytest.raises(FedstillError, match="nowhere: there is no agent's home"):
+            run("info", "--home", tmp_path / "nowhere")
 
 
 class TestInfo:

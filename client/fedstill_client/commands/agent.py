@@ -1,0 +1,129 @@
+"""The commands that need an agent's home: observe, status and forget."""
+
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from fedstill_proto.errors import FedstillError
+from rich.console import Console
+
+from fedstill_client.agent_output import print_facts, print_json
+from fedstill_client.agent_values import AgentStatus
+from fedstill_client.commands.reach import HomeOption, JsonOption, reach
+from fedstill_client.examples import read_npz
+from fedstill_client.service.client import AgentClient
+
+_OBSERVED_AT_ONCE = 256  # examples in a call
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to fedstill-agent."""
+    app.command(name="observe")(observe_command)
+    app.command(name="status")(status_command)
+    app.command(name="forget")(forget_command)
+
+
+def observe_command(
+    examples: Annotated[Path, typer.Option("--input", help="A .npz file with arrays x and y.")],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep private examples and their labels: the student learns from them, and they never leave the device.
+
+    x is [n, *the student's input shape], y [n] class numbers ([n, *words] for a student of text). One in
+    five is set aside for good, to measure the student on. When the command ends, all are on the disk.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent observe --home /var/lib/fedstill --input today.npz
+
+      fedstill-agent observe --input today.npz --json
+    """
+    arrays = read_npz(examples, ("x", "y"))
+    x, labels = arrays["x"], arrays["y"]
+    if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
+        problem = f"x has shape {list(x.shape)}, y {list(labels.shape)}; give one label an example."
+        raise FedstillError(f"{examples}: {problem}")
+    ids: list[int] = []
+    with reach(home) as agent:
+        for start in range(0, len(x), _OBSERVED_AT_ONCE):
+            part = slice(start, start + _OBSERVED_AT_ONCE)
+            ids += agent.observe(x[part], labels[part])
+        status = agent.status()
+    if as_json:
+        print_json({"ids": ids, **_example_facts(status)})
+    else:
+        held = f"{status.training_examples} to learn from, {status.held_out_examples} held out"
+        Console().print(f"{len(ids)} examples kept; the device has {held}.", highlight=False)
+
+
+def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Say what the agent has and does: its student, its examples, and what has left the device.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent status --home /var/lib/fedstill
+
+      fedstill-agent status --json
+    """
+    with reach(home) as agent:
+        facts = {**vars(agent.status()), "service_runs": isinstance(agent, AgentClient)}
+    if as_json:
+        print_json(facts)
+    else:
+        facts["student_run"] = facts["student_run"] or "none: the package's own student answers"
+        print_facts(facts)
+
+
+def forget_command(
+    home: HomeOption = None,
+    ids: Annotated[list[int] | None, typer.Option("--id", help="An example; may be given again.")] = None,
+    before: Annotated[
+        str | None,
+        typer.Option(help="Examples from before this time: 2026-01-31, or 2026-01-31T18:00 (local time)."),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--everything", help="All examples.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to go on.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove private examples, and the personal weights that may have come of them, from the disk too.
+
+    The device then answers with the student that the fleet published. What has left the device in rounds
+    cannot be called back: the ledger (fedstill-agent status) says how much that is.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent forget --home /var/lib/fedstill --id 12 --id 15
+
+      fedstill-agent forget --before 2026-01-31
+
+      fedstill-agent forget --everything --yes --json
+    """
+    if not (ids or before or everything):
+        raise FedstillError("give --id NUMBER, --before TIME or --everything.")
+    moment = None if before is None else _seconds(before)
+    if not yes and not as_json:
+        typer.confirm("Remove them, and what was learned from them?", abort=True)
+    with reach(home) as agent:
+        gone = agent.forget(ids=tuple(ids) if ids else None, before=moment, everything=everything)
+    if as_json:
+        print_json(vars(gone))
+    else:
+        learning = ", and a learning that had not ended" if gone.learning else ""
+        removed = f"{gone.examples} examples and {gone.students} personal students removed{learning}."
+        Console().print(removed, highlight=False)
+
+
+def _example_facts(status: AgentStatus) -> dict[str, int]:
+    names = ("training_examples", "held_out_examples", "stored_bytes")
+    return {name: getattr(status, name) for name in names}
+
+
+def _seconds(moment: str) -> float:
+    try:
+        return datetime.datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        raise FedstillError(f"--before {moment}: is no time; write 2026-01-31 or 2026-01-31T18:00.") from None

@@ -1,0 +1,37 @@
+"""The agent of a home as a command reaches it: the service that runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedstill_client.home import AgentHome
+from fedstill_client.service.client import AgentClient
+from fedstill_client.service.endpoint import check_private
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="An agent's home; without it, what FEDSTILL_HOME names, or /var/lib/fedstill.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object for scripts, and nothing else.")
+]
+
+Reached = AgentClient
+
+
+@contextmanager
+def reach(folder: Path | None) -> Iterator[Reached]:
+    """The running service of a home."""
+    home = AgentHome.given(folder)
+    check_private(home)
+    with AgentClient(home.folder) as reached:
+        yield reached
