@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,3 +116,16 @@ def test_a_file_that_grew_or_went_is_refused(home: AgentHome) -> None:
 def test_nothing_installed_is_said_so(home: AgentHome) -> None:
     with pytest.raises(PackageError, match="no package is installed"):
         load_installed(home, Record())
+
+
+def test_loading_a_package_needs_no_network_code() -> None:
+    program = (
+        "import sys, fedstill_client.packages as packages\n"
+        "assert packages.load_installed\n"
+        "print(sorted({'tuf', 'urllib3', 'cryptography', 'flwr'} & set(sys.modules)))\n"
+        "assert packages.PackageSource and 'tuf' in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

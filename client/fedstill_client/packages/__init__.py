@@ -4,11 +4,17 @@ source.py fetches and verifies after TUF, operators.py reads graphs before ONNX 
 a package into the agent's home, and loads it from there.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import install, load_installed
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
 from fedstill_client.packages.operators import check_graph, check_package
-from fedstill_client.packages.source import PackageSource
+
+if TYPE_CHECKING:
+    from fedstill_client.packages.source import PackageSource as PackageSource
 
 __all__ = [
     "InstallationRecord",
@@ -20,3 +26,12 @@ __all__ = [
     "install",
     "load_installed",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # tuf, urllib3 and cryptography are megabytes that a process which only answers does not need.
+    if name == "PackageSource":
+        from fedstill_client.packages.source import PackageSource
+
+        return PackageSource
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,6 +15,7 @@ from fedstill_client.packages.errors import PackageError
 
 _CHUNK_BYTES = 1 << 16
 _TIMEOUT_S = 30.0  # to connect, and between two chunks
+_RETRIES = 2
 
 
 class HttpsFetcher(FetcherInterface):
@@ -26,7 +27,9 @@ class HttpsFetcher(FetcherInterface):
         except (OSError, ssl.SSLError) as error:
             raise PackageError("trust", f"{ca}: not a file of CA certificates: {error}") from None
         self._pool = urllib3.PoolManager(
-            ssl_context=context, timeout=urllib3.Timeout(_TIMEOUT_S), retries=urllib3.Retry(2, redirect=0)
+            ssl_context=context,
+            timeout=urllib3.Timeout(_TIMEOUT_S),
+            retries=urllib3.Retry(_RETRIES, redirect=0),
         )
 
     def _fetch(self, url: str) -> Iterator[bytes]:

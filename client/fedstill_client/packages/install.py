@@ -15,10 +15,10 @@ from fedstill_proto.errors import FieldError
 from fedstill_proto.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 
 from fedstill_client.home import AgentHome
+from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
 from fedstill_client.packages.operators import check_package
-from fedstill_client.packages.source import check_agent_version
 
 
 def install(home: AgentHome, store: InstallationRecord, package: StudentPackage) -> InstalledPackage:

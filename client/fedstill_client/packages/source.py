@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version as installed_version
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,6 +22,7 @@ from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.fetchers import FolderFetcher, HttpsFetcher
 from fedstill_client.packages.operators import check_package
@@ -134,17 +134,6 @@ class PackageSource:
         return updater
 
 
-def check_agent_version(manifest: StudentManifest) -> None:
-    """Raises PackageError for a package that needs a newer agent than this one."""
-    needed, own = manifest.lowest_agent_version, installed_version("fedstill")
-    if needed and _numbers(needed) > _numbers(own):
-        raise PackageError(
-            "agent-version",
-            f"package {manifest.package_version} of {manifest.family!r} needs fedstill {needed}, "
-            f"this is {own}; update the agent",
-        )
-
-
 @contextmanager
 def _explained() -> Iterator[None]:
     """What tuf and the disk raise, as a PackageError."""
@@ -207,12 +196,3 @@ def _package(manifest: StudentManifest, contents: dict[str, bytes]) -> StudentPa
         raise PackageError("manifest", str(error)) from None
     check_package(package)
     return package
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    """0.1.0 as (0, 1, 0, 0); what follows the numbers (rc1, +local) does not count."""
-    numbers = []
-    for piece in text.split(".")[:4]:
-        digits = piece[: len(piece) - len(piece.lstrip("0123456789"))]
-        numbers.append(int(digits or 0))
-    return tuple(numbers + [0] * (4 - len(numbers)))
