@@ -66,7 +66,7 @@ def test_an_older_snapshot_under_a_new_timestamp_is_refused(fleet: Fleet) -> Non
     old = fleet.file("*.snapshot.json").read_bytes()
     fleet.repository.publish([full_package(2)])
     fleet.file("*.snapshot.json").write_bytes(old)
-    assert refusal(fleet) == "rollback"
+    assert refusal(fleet) == "digest"
 
 
 def test_a_frozen_repository_is_refused_once_its_word_is_old(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_the_list_of_another_release_is_refused(fleet: Fleet) -> None:
     old = fleet.file("*.targets.json").read_bytes()
     fleet.repository.publish([full_package(2)])
     fleet.file("*.targets.json").write_bytes(old)
-    assert refusal(fleet) == "rollback"
+    assert refusal(fleet) == "digest"
 
 
 def test_the_manifest_of_another_release_is_refused(fleet: Fleet) -> None:

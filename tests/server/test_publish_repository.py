@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.keys import ROLES
 from fedstill_server.publish.metadata_files import MetadataFiles
 from fedstill_server.publish.repository import Repository
-from tuf.api.metadata import Root, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, Targets, Timestamp
 
 from tests.client.samples import student_package
 
@@ -75,6 +76,16 @@ def test_files_of_the_last_two_releases_are_kept(repository: Repository) -> None
     manifests = (repository.folder / "targets" / "students").iterdir()
     versions = {json.loads(path.read_text())["package_version"] for path in manifests}
     assert versions == {2, 3}
+
+
+def test_timestamp_and_snapshot_name_the_bytes_of_the_next_file(repository: Repository) -> None:
+    repository.publish([package(1)])
+    files = metadata(repository)
+    snapshot = (files.folder / f"{files.read(Snapshot).version}.snapshot.json").read_bytes()
+    targets = (files.folder / f"{files.read(Targets).version}.targets.json").read_bytes()
+    assert files.read(Timestamp).snapshot_meta.hashes == {"sha256": hashlib.sha256(snapshot).hexdigest()}
+    listed = files.read(Snapshot).meta["targets.json"]
+    assert (listed.length, listed.hashes) == (len(targets), {"sha256": hashlib.sha256(targets).hexdigest()})
 
 
 def test_refreshing_signs_a_new_timestamp_and_keeps_the_list(repository: Repository) -> None:

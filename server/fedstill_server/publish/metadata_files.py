@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
-from tuf.api.metadata import Metadata, Root, Snapshot, Targets, Timestamp
+from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from fedstill_server.checkpoint import write_whole
@@ -68,6 +68,11 @@ class MetadataFiles:
         name = "timestamp.json" if isinstance(signed, Timestamp) else f"{signed.version}.{signed.type}.json"
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / name, metadata.to_bytes(JSONSerializer(compact=False)))
+
+    def described(self, signed: Snapshot | Targets) -> MetaFile:
+        """Version, length and digest of a file as it was written: devices take no other bytes for it."""
+        content = (self.folder / f"{signed.version}.{signed.type}.json").read_bytes()
+        return MetaFile.from_data(signed.version, content, ["sha256"])
 
     def remove_old(self, kind: type[Snapshot | Targets], version: int) -> None:
         """Keep the release of this version and the one before, which devices may just be reading."""

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fedstill_proto.artifact import StudentPackage
 from securesystemslib.signer import CryptoSigner
-from tuf.api.metadata import MetaFile, Root, Snapshot, TargetFile, Targets, Timestamp
+from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.keys import ROLES, SigningKeys, check_role
@@ -151,10 +151,10 @@ class Repository:
             targets.targets = dict(offered)
             self._metadata.write(targets, signers, now=now)
         snapshot = self._metadata.read(Snapshot)
-        snapshot.meta["targets.json"] = MetaFile(targets.version)
+        snapshot.meta["targets.json"] = self._metadata.described(targets)
         self._metadata.write(snapshot, signers, now=now)
         timestamp = self._metadata.read(Timestamp)
-        timestamp.snapshot_meta = MetaFile(snapshot.version)
+        timestamp.snapshot_meta = self._metadata.described(snapshot)
         self._metadata.write(timestamp, signers, now=now)
         self._metadata.remove_old(Snapshot, snapshot.version)
         self._metadata.remove_old(Targets, targets.version)
