@@ -1,0 +1,29 @@
+"""The private store: examples, personal weights, privacy ledger and installed packages of a device."""
+
+from fedstill_client.store.examples import (
+    ExampleCounts,
+    Retention,
+    StoredExamples,
+    check_example,
+    is_held_out,
+)
+from fedstill_client.store.keys import ENCRYPTIONS, Encryption
+from fedstill_client.store.ledger import Ledger, Release, Spent
+from fedstill_client.store.private_store import Forgotten, PrivateStore
+from fedstill_client.store.weights import StoredStudents
+
+__all__ = [
+    "ENCRYPTIONS",
+    "Encryption",
+    "ExampleCounts",
+    "Forgotten",
+    "Ledger",
+    "PrivateStore",
+    "Release",
+    "Retention",
+    "Spent",
+    "StoredExamples",
+    "StoredStudents",
+    "check_example",
+    "is_held_out",
+]

@@ -1,0 +1,186 @@
+"""The private store's database: SQLite as a device wants it, encrypted by SQLCipher when there is a key.
+
+WAL with synchronous=FULL: a transaction that returned has been fsynced. secure_delete: what is deleted is
+overwritten with zeros.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedstill_client.store.keys import check_private
+from fedstill_client.student_store import StoreError
+
+SCHEMA_VERSION = 1
+_BUSY_S = 30.0
+_PLAIN_HEADER = b"SQLite format 3\0"
+_SCHEMA = """
+CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE examples (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
+    kind TEXT NOT NULL,
+    held_out INTEGER NOT NULL,
+    observed_at REAL NOT NULL,             -- seconds since 1970
+    element_type TEXT NOT NULL,            -- of x: float32 or int64
+    shape TEXT NOT NULL,
+    x BLOB NOT NULL,
+    label_shape TEXT NOT NULL,
+    labels BLOB NOT NULL                   -- int64
+);
+CREATE TABLE students (
+    package_version INTEGER NOT NULL,
+    role TEXT NOT NULL,                    -- current or previous
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    weights BLOB NOT NULL,                 -- safetensors
+    PRIMARY KEY (package_version, role)
+);
+CREATE TABLE learning (only INTEGER PRIMARY KEY CHECK (only = 1), progress BLOB NOT NULL);
+CREATE TABLE soft_labels (
+    package_version INTEGER PRIMARY KEY, run TEXT NOT NULL, round INTEGER NOT NULL, labels BLOB NOT NULL
+);
+CREATE TABLE releases (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    run TEXT NOT NULL,
+    round INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    amount INTEGER NOT NULL,               -- numbers released
+    bytes INTEGER NOT NULL,
+    digest TEXT NOT NULL,                  -- SHA-256 of the bytes
+    mechanism TEXT NOT NULL,
+    epsilon REAL,                          -- null: no bound
+    delta REAL NOT NULL,
+    released_at REAL NOT NULL,
+    UNIQUE (run, round, digest)
+);
+CREATE TABLE installations (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    version INTEGER NOT NULL,
+    family TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    manifest_sha256 TEXT NOT NULL,
+    installed_at REAL NOT NULL
+);
+"""
+
+
+class Database:
+    """An open database; every error of SQLite becomes a StoreError that names the file."""
+
+    def __init__(self, file: Path, key: bytes | None) -> None:
+        self.file = file
+        self._module = _sqlcipher() if key is not None else sqlite3
+        with self._explained():
+            self._connection = self._module.connect(
+                str(file), timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            if key is not None:
+                self._connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
+                self._connection.execute(f"PRAGMA {pragma}").fetchall()
+
+    @classmethod
+    def create(cls, file: Path, key: bytes | None) -> Database:
+        """A new database with empty tables."""
+        try:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            raise StoreError(f"{file}: there is a private store already.") from None
+        except OSError as error:
+            raise StoreError(f"{file}: cannot be made: {error.strerror}.") from None
+        database = cls(file, key)
+        with database.transaction():
+            for statement in _SCHEMA.split(";\n"):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return database
+
+    @classmethod
+    def open(cls, file: Path, key: bytes | None) -> Database:
+        """A database that is there; refused when it is of another version, or others may read it."""
+        check_private(file)
+        with file.open("rb") as opened:
+            plain = opened.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER
+        if plain and key is not None:
+            raise StoreError(f"{file}: is not encrypted, although a key for it is there.")
+        if not plain and key is None:
+            raise StoreError(f"{file}: is encrypted or damaged, and no key for it is there.")
+        database = cls(file, key)
+        version = database.value("PRAGMA user_version")
+        if version != SCHEMA_VERSION:
+            database.close()
+            raise StoreError(
+                f"{file}: is a private store of version {version}, this agent reads {SCHEMA_VERSION}; "
+                "install the agent that wrote it."
+            )
+        return database
+
+    def close(self) -> None:
+        with self._explained():
+            self._connection.close()
+
+    def execute(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+        """A cursor over the rows."""
+        with self._explained():
+            return self._connection.execute(statement, values)
+
+    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with self._explained():
+            return list(self._connection.execute(statement, values).fetchall())
+
+    def value(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
+        """The first column of the first row; None where there is no row."""
+        rows = self.rows(statement, values)
+        return rows[0][0] if rows else None
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that happens within is there after the end, fsynced, or none of it."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self.execute("ROLLBACK")
+            raise
+        self.execute("COMMIT")
+
+    @property
+    def generation(self) -> int:
+        """Another number after every committed write, of this process or another."""
+        others = int(self.value("PRAGMA data_version"))
+        return others << 40 | int(self._connection.total_changes)
+
+    def erase_deleted(self) -> None:
+        """Leave no byte of what was deleted in the files."""
+        self.execute("VACUUM")
+        busy = self.value("PRAGMA wal_checkpoint(TRUNCATE)")
+        if busy:
+            raise StoreError(
+                f"{self.file}: deleted, but another process is reading, so that old pages are still in the "
+                "write-ahead file; forget once more when it has ended."
+            )
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except self._module.Error as error:
+            raise StoreError(
+                f"{self.file}: {error}. Nothing was changed; keep the file, and check disk and key."
+            ) from None
+
+
+def _sqlcipher() -> Any:
+    try:
+        from sqlcipher3 import dbapi2
+    except ImportError:
+        raise StoreError(
+            "the private store is encrypted and sqlcipher3 is missing; "
+            "install it with: pip install 'fedstill[encrypted]'"
+        ) from None
+    return dbapi2

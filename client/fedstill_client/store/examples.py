@@ -1,0 +1,182 @@
+"""Private examples in the store: what is held out for life, what is kept, and for how long."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_client.store.database import Database
+from fedstill_client.student_store import StoreError
+
+PARTS = ("training", "held-out", "all")
+_ONE_IN = 5
+_DAY_S = 86_400.0
+
+
+@dataclass(frozen=True, eq=False)
+class StoredExamples:
+    """Examples in the order in which they were observed."""
+
+    ids: IntArray  # [n]
+    x: FloatArray  # [n, *shape]; int64 for students of text
+    labels: IntArray  # [n, *label_shape]
+
+
+@dataclass(frozen=True)
+class ExampleCounts:
+    """How much is kept; `oldest` in seconds since 1970."""
+
+    training: int
+    held_out: int
+    bytes: int
+    oldest: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retention:
+    """Which examples are kept: none that is older, and of the rest the newest up to a number and a size."""
+
+    max_age_days: float = 365.0
+    max_examples: int = 20_000
+    max_bytes: int = 64 << 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.max_age_days < math.inf:
+            raise InvalidValue("max_age_days", f"{self.max_age_days} is not a number of days above 0")
+        for name in ("max_examples", "max_bytes"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise InvalidValue(name, f"{value!r} is not a whole number of 1 or more")
+
+    def to_json(self) -> str:
+        return json.dumps(vars(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Retention:
+        return cls(**json.loads(text))
+
+
+def check_example(
+    manifest: StudentManifest, x: npt.NDArray[Any], labels: npt.NDArray[Any] | int
+) -> tuple[npt.NDArray[Any], IntArray]:
+    """One example as the student takes it: x [*input_shape], labels [*label_shape]; raises InvalidValue."""
+    asked = np.dtype(manifest.input_type)
+    x, labels = np.asarray(x), np.asarray(labels)
+    kinds = "iu" if asked.kind == "i" else "fiu"
+    if x.dtype.kind not in kinds or x.shape != manifest.input_shape:
+        problem = (
+            f"{x.dtype} of shape {list(x.shape)}; the student takes {asked} {list(manifest.input_shape)}"
+        )
+        raise InvalidValue("x", problem)
+    if labels.dtype.kind not in "iu" or labels.shape != manifest.label_shape:
+        problem = f"{labels.dtype} of shape {list(labels.shape)}; give integers {list(manifest.label_shape)}"
+        raise InvalidValue("labels", problem)
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+        converted = np.ascontiguousarray(x, asked)
+    if not np.isfinite(converted).all():
+        raise InvalidValue("x", "holds a value that is not a finite float32")
+    if asked.kind == "i" and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
+        raise InvalidValue("x", f"holds a word outside 0 to {manifest.classes - 1}")
+    if labels.size and not 0 <= labels.min() <= labels.max() < manifest.classes:
+        raise InvalidValue(
+            "labels", f"{labels.tolist()!r:.80} is outside the classes 0 to {manifest.classes - 1}"
+        )
+    return converted, np.ascontiguousarray(labels, np.int64)
+
+
+def is_held_out(number: int) -> bool:
+    """Whether the example of this id is one of the fifth that is never trained on."""
+    return hashlib.sha256(b"held out %d" % number).digest()[0] % _ONE_IN == 0
+
+
+def add_example(
+    database: Database,
+    x: npt.NDArray[Any],
+    labels: IntArray,
+    *,
+    kind: str,
+    observed_at: float,
+    held_out: bool | None,
+) -> int:
+    """Within a transaction: keep one example; returns its id."""
+    if x.dtype not in (np.float32, np.int64):
+        raise InvalidValue("x", f"{x.dtype}; examples are float32, or int64 for words")
+    number = int(database.value("SELECT seq FROM sqlite_sequence WHERE name = 'examples'") or 0) + 1
+    held_out = is_held_out(number) if held_out is None else held_out
+    arrays = (
+        x.dtype.name,
+        json.dumps(x.shape),
+        np.ascontiguousarray(x).tobytes(),
+        json.dumps(labels.shape),
+        np.ascontiguousarray(labels, np.int64).tobytes(),
+    )
+    database.execute(
+        "INSERT INTO examples (id, kind, held_out, observed_at, element_type, shape, x, label_shape, labels) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (number, kind, int(held_out), observed_at, *arrays),
+    )
+    return number
+
+
+def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples:
+    """Raises StoreError where rows are not what an example is, or are of several shapes."""
+    if part not in PARTS:
+        raise InvalidValue("part", f"{part!r} is none of {', '.join(PARTS)}")
+    chosen = {"training": (0,), "held-out": (1,), "all": (0, 1)}[part]
+    rows = database.rows(
+        "SELECT id, element_type, shape, x, label_shape, labels FROM examples "
+        f"WHERE kind = ? AND held_out IN ({', '.join(map(str, chosen))}) ORDER BY id",
+        (kind,),
+    )
+    if not rows:
+        return StoredExamples(np.zeros(0, np.int64), np.zeros((0,), np.float32), np.zeros(0, np.int64))
+    if len({(row[1], row[2], row[4]) for row in rows}) != 1:
+        raise StoreError(
+            f"{database.file}: holds examples of several shapes; forget those from before the last package."
+        )
+    _, element_type, shape, _, label_shape, _ = rows[0]
+    try:
+        if element_type not in ("float32", "int64"):
+            raise ValueError(f"{element_type!r} is no type of examples")
+        x = np.stack([_array(row[3], element_type, shape) for row in rows])
+        labels = np.stack([_array(row[5], "int64", label_shape) for row in rows])
+        if not np.isfinite(x).all():
+            raise ValueError("not all are finite")
+    except (ValueError, TypeError, FedstillError) as error:
+        raise StoreError(f"{database.file}: its examples cannot be used: {error}.") from None
+    return StoredExamples(np.array([row[0] for row in rows], np.int64), x, labels)
+
+
+def count_examples(database: Database) -> ExampleCounts:
+    row = database.rows(
+        "SELECT COALESCE(SUM(1 - held_out), 0), COALESCE(SUM(held_out), 0), "
+        "COALESCE(SUM(LENGTH(x) + LENGTH(labels)), 0), MIN(observed_at) FROM examples"
+    )[0]
+    return ExampleCounts(*row)
+
+
+def prune_examples(database: Database, retention: Retention, now: float) -> int:
+    """Within a transaction: delete what is not to be kept; returns how many that were."""
+    before = int(database.value("SELECT COUNT(*) FROM examples"))
+    database.execute("DELETE FROM examples WHERE observed_at < ?", (now - retention.max_age_days * _DAY_S,))
+    # From the newest on, as many as fit the number and the size.
+    database.execute(
+        "DELETE FROM examples WHERE id IN (SELECT id FROM (SELECT id, ROW_NUMBER() OVER newest AS place, "
+        "SUM(LENGTH(x) + LENGTH(labels)) OVER newest AS size FROM examples "
+        "WINDOW newest AS (ORDER BY id DESC)) WHERE place > ? OR size > ?)",
+        (retention.max_examples, retention.max_bytes),
+    )
+    return before - int(database.value("SELECT COUNT(*) FROM examples"))
+
+
+def _array(content: bytes, element_type: str, shape: str) -> npt.NDArray[Any]:
+    return np.frombuffer(content, element_type).reshape(json.loads(shape))

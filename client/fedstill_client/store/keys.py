@@ -1,0 +1,116 @@
+"""The key of an encrypted private store: in the system's keyring, or in a file for the owner's eyes only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Literal
+
+from fedstill_client.home import AgentHome
+from fedstill_client.student_store import StoreError
+
+Encryption = Literal["off", "key-file", "keyring"]
+ENCRYPTIONS: tuple[Encryption, ...] = ("off", "key-file", "keyring")
+KEY_BYTES = 32
+_SERVICE = "fedstill"
+_EXTRA = "install it with: pip install 'fedstill[encrypted]'"
+
+
+def key_file(home: AgentHome) -> Path:
+    return home.folder / "store.key"
+
+
+def keyring_marker(home: AgentHome) -> Path:
+    """Says that the key is in the keyring; holds the name that it has there."""
+    return home.folder / "store.keyring"
+
+
+def make_key(home: AgentHome, encryption: Encryption) -> bytes | None:
+    """Draw and keep a key; None where nothing is to be encrypted."""
+    if encryption == "off":
+        return None
+    if encryption not in ENCRYPTIONS:
+        raise StoreError(f"encryption is {encryption!r}; choose one of {', '.join(ENCRYPTIONS)}.")
+    key = secrets.token_bytes(KEY_BYTES)
+    if encryption == "key-file":
+        _write_private(key_file(home), key.hex())
+        return key
+    name = str(home.folder.resolve())
+    _keyring_call("set_password", _SERVICE, name, key.hex())
+    _write_private(keyring_marker(home), name)
+    return key
+
+
+def find_key(home: AgentHome) -> bytes | None:
+    """The key that `make_key` kept; None for a store that is not encrypted."""
+    file, marker = key_file(home), keyring_marker(home)
+    if file.exists():
+        return _parsed(_read_private(file), str(file))
+    if not marker.exists():
+        return None
+    name = _read_private(marker)
+    kept = _keyring_call("get_password", _SERVICE, name)
+    if kept is None:
+        raise StoreError(
+            f"{home.store}: its key {name!r} is not in the system's keyring; unlock the keyring of the user "
+            "who made the store."
+        )
+    return _parsed(kept, f"the keyring's {name!r}")
+
+
+def _keyring_call(function: str, *arguments: str) -> str | None:
+    try:
+        import keyring
+        import keyring.errors
+    except ImportError:
+        raise StoreError(
+            f"the key belongs in the system's keyring, and keyring is missing; {_EXTRA}"
+        ) from None
+    try:
+        answer = getattr(keyring, function)(*arguments)
+    except (keyring.errors.KeyringError, RuntimeError) as error:
+        raise StoreError(
+            f"the system's keyring cannot be used: {str(error).splitlines()[0]} "
+            'Keep the key in a file instead: encryption "key-file".'
+        ) from None
+    return answer if isinstance(answer, str) else None
+
+
+def _parsed(text: str, where: str) -> bytes:
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise StoreError(f"{where}: holds no key of {2 * KEY_BYTES} hexadecimal digits.")
+    return key
+
+
+def _write_private(file: Path, text: str) -> None:
+    try:
+        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as opened:
+            opened.write(text)
+            opened.flush()
+            os.fsync(opened.fileno())
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
+
+
+def _read_private(file: Path) -> str:
+    check_private(file)
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{file}: cannot be read: {error}.") from None
+
+
+def check_private(file: Path) -> None:
+    """Refuse a file that other users may read or write."""
+    try:
+        mode = file.stat().st_mode
+    except OSError as error:
+        raise StoreError(f"{file}: cannot be read: {error.strerror}.") from None
+    if mode & 0o077:
+        raise StoreError(f"{file}: others may open it (mode {mode & 0o777:o}); run: chmod 600 {file}")

@@ -1,0 +1,277 @@
+"""The private store: all that a device must not lose and must not tell, in one SQLite database.
+
+Several processes of a device use it at the same time: the agent that answers, and one for each round.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.messages import check_name
+
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.installed import InstalledPackage
+from fedstill_client.store.database import Database
+from fedstill_client.store.examples import (
+    ExampleCounts,
+    Retention,
+    StoredExamples,
+    add_example,
+    count_examples,
+    prune_examples,
+    read_examples,
+)
+from fedstill_client.store.keys import Encryption, find_key, make_key
+from fedstill_client.store.ledger import Ledger
+from fedstill_client.store.weights import StoredStudents, put_student
+from fedstill_client.student_store import OwnStudent, StoreError
+
+_RETENTION = "retention"
+_FORGOTTEN = "forgotten"  # how many times something was forgotten
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """What is gone: examples, personal students, and whether a learning was under way."""
+
+    examples: int
+    students: int
+    learning: bool
+
+
+class PrivateStore:
+    """An open private store."""
+
+    def __init__(self, home: AgentHome, database: Database) -> None:
+        self.home = home
+        self._database = database
+        self._forgotten_before_training: int | None = None
+        self.ledger = Ledger(database)
+
+    @classmethod
+    def create(cls, home: AgentHome, *, encryption: Encryption = "off") -> PrivateStore:
+        """A new, empty store in a home, which is made if it is not there."""
+        home.create()
+        if home.store.exists():
+            raise StoreError(f"{home.store}: there is a private store already.")
+        return cls(home, Database.create(home.store, make_key(home, encryption)))
+
+    @classmethod
+    def open(cls, home: AgentHome) -> PrivateStore:
+        """The store of a home."""
+        if not home.store.exists():
+            raise StoreError(f"{home.store}: there is no private store; enrol the device first.")
+        return cls(home, Database.open(home.store, find_key(home)))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def __enter__(self) -> PrivateStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def observe(
+        self,
+        x: npt.NDArray[Any],
+        labels: npt.NDArray[Any] | int,
+        *,
+        kind: str = "example",
+        held_out: bool | None = None,
+        observed_at: float | None = None,
+    ) -> int:
+        """Keep an example (see `check_example`); its id. On disk when this returns.
+
+        held_out: never train on it, only judge; one in five by its id unless given.
+        """
+        check_name("kind", kind)
+        when = time.time() if observed_at is None else observed_at
+        numbers = np.asarray(labels, np.int64)
+        with self._database.transaction():
+            return add_example(
+                self._database, np.asarray(x), numbers, kind=kind, observed_at=when, held_out=held_out
+            )
+
+    def examples(self, part: str = "training", *, kind: str = "example") -> StoredExamples:
+        """The examples to train on ("training"), to judge on ("held-out"), or "all"."""
+        return read_examples(self._database, part, kind=kind)
+
+    def counts(self) -> ExampleCounts:
+        return count_examples(self._database)
+
+    @property
+    def retention(self) -> Retention:
+        text = self.setting(_RETENTION)
+        return Retention() if text is None else Retention.from_json(text)
+
+    @retention.setter
+    def retention(self, retention: Retention) -> None:
+        self.set_setting(_RETENTION, retention.to_json())
+
+    def prune(self, now: float | None = None) -> int:
+        """Delete the examples that retention does not keep; returns how many."""
+        retention = self.retention
+        with self._database.transaction():
+            return prune_examples(self._database, retention, time.time() if now is None else now)
+
+    def forget(
+        self, *, ids: Sequence[int] | None = None, before: float | None = None, everything: bool = False
+    ) -> Forgotten:
+        """Erase examples, and all personal students and learning that came of the store's examples.
+
+        Name the examples by `ids`, by `before` (observed earlier, seconds since 1970), or say `everything`.
+        A training that is under way in another process cannot keep its student. The ledger stays: what
+        left the device has left it.
+        """
+        if (ids is not None) + (before is not None) + everything != 1:
+            raise InvalidValue("forget", "name examples by ids, by before, or say everything: one of them")
+        database = self._database
+        with database.transaction():
+            held = self.counts()
+            if everything:
+                database.execute("DELETE FROM examples")
+            elif before is not None:
+                database.execute("DELETE FROM examples WHERE observed_at < ?", (before,))
+            for number in ids or ():
+                database.execute("DELETE FROM examples WHERE id = ?", (number,))
+            left = self.counts()
+            gone = Forgotten(
+                examples=held.training + held.held_out - left.training - left.held_out,
+                students=int(database.value("SELECT COUNT(*) FROM students")),
+                learning=self.learning() is not None,
+            )
+            database.execute("DELETE FROM students")
+            database.execute("DELETE FROM learning")
+            self._put_setting(_FORGOTTEN, str(self._times_forgotten() + 1))
+        database.erase_deleted()
+        return gone
+
+    def students(self, manifest: StudentManifest, package_version: int) -> StoredStudents:
+        """The personal students of a package version (see StudentHistory)."""
+        return StoredStudents(
+            self._database,
+            manifest,
+            package_version,
+            locked=self._training,
+            check_not_forgotten=self._check_not_forgotten,
+        )
+
+    def save_learning(self, blob: bytes) -> None:
+        """Keep how far a learning has come."""
+        with self._database.transaction():
+            self._check_not_forgotten()
+            self._database.execute("INSERT OR REPLACE INTO learning VALUES (1, ?)", (blob,))
+
+    def learning(self) -> bytes | None:
+        """What `save_learning` kept last; None when no learning is under way."""
+        blob = self._database.value("SELECT progress FROM learning")
+        return None if blob is None else bytes(blob)
+
+    def finish_learning(self, student: OwnStudent | None) -> None:
+        """End a learning: put its student, if any, in place of the installed package's current one."""
+        installed = self.installed()
+        if installed is None:
+            raise StoreError(f"{self.home.store}: no student package is installed.")
+        database = self._database
+        with database.transaction():
+            self._check_not_forgotten()
+            if student is not None:
+                database.execute(
+                    "DELETE FROM students WHERE package_version = ? AND role = 'previous'",
+                    (installed.version,),
+                )
+                database.execute(
+                    "UPDATE students SET role = 'previous' WHERE package_version = ?", (installed.version,)
+                )
+                put_student(database, installed.version, "current", student)
+            database.execute("DELETE FROM learning")
+
+    def keep_soft_labels(self, package_version: int, run: str, round: int, blob: bytes) -> None:
+        """Keep the fleet's newest soft labels for a package version."""
+        with self._database.transaction():
+            self._database.execute(
+                "INSERT OR REPLACE INTO soft_labels VALUES (?, ?, ?, ?)", (package_version, run, round, blob)
+            )
+
+    def soft_labels(self, package_version: int) -> bytes | None:
+        blob = self._database.value(
+            "SELECT labels FROM soft_labels WHERE package_version = ?", (package_version,)
+        )
+        return None if blob is None else bytes(blob)
+
+    def record_installation(self, installed: InstalledPackage) -> None:
+        """Make this the package in use; on disk when this returns."""
+        with self._database.transaction():
+            self._database.execute(
+                "INSERT INTO installations (version, family, folder, manifest_sha256, installed_at) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (
+                    installed.version,
+                    installed.family,
+                    str(installed.folder),
+                    installed.manifest_sha256,
+                    time.time(),
+                ),
+            )
+
+    def installed(self) -> InstalledPackage | None:
+        """The package in use."""
+        history = self.installations()
+        return history[-1] if history else None
+
+    def installations(self) -> list[InstalledPackage]:
+        """All that were ever in use, first to last."""
+        rows = self._database.rows(
+            "SELECT version, family, folder, manifest_sha256 FROM installations ORDER BY id"
+        )
+        return [
+            InstalledPackage(version, family, Path(folder), digest)
+            for version, family, folder, digest in rows
+        ]
+
+    def setting(self, name: str) -> str | None:
+        value = self._database.value("SELECT value FROM settings WHERE name = ?", (name,))
+        return None if value is None else str(value)
+
+    def set_setting(self, name: str, value: str) -> None:
+        with self._database.transaction():
+            self._put_setting(name, value)
+
+    def generation(self) -> int:
+        """Another number after every committed write, of this process or another."""
+        return self._database.generation
+
+    def _put_setting(self, name: str, value: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
+
+    def _times_forgotten(self) -> int:
+        return int(self.setting(_FORGOTTEN) or 0)
+
+    @contextmanager
+    def _training(self) -> Iterator[None]:
+        """One training at a time, over all processes; after a `forget` it cannot keep what it learned."""
+        with (self.home.folder / "training.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._forgotten_before_training = self._times_forgotten()
+            try:
+                yield
+            finally:
+                self._forgotten_before_training = None
+
+    def _check_not_forgotten(self) -> None:
+        before = self._forgotten_before_training
+        if before is not None and before != self._times_forgotten():
+            raise StoreError(
+                "examples were forgotten while this student learned from them; it is not kept. Learn again."
+            )

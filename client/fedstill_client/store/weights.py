@@ -1,0 +1,98 @@
+"""A device's personal weights in the private store: those in use, and those from before the last round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import numpy as np
+from fedstill_proto.artifact import StudentManifest, decode_parameters, encode_parameters
+from fedstill_proto.errors import FedstillError
+
+from fedstill_client.store.database import Database
+from fedstill_client.student_store import OwnStudent, StoreError
+
+_CURRENT, _PREVIOUS = "current", "previous"
+
+
+class StoredStudents:
+    """The students of one package version; see StudentHistory for what its methods promise."""
+
+    def __init__(
+        self,
+        database: Database,
+        manifest: StudentManifest,
+        package_version: int,
+        *,
+        locked: Callable[[], AbstractContextManager[None]],
+        check_not_forgotten: Callable[[], None],
+    ) -> None:
+        self._database = database
+        self._manifest = manifest
+        self._version = package_version
+        self._locked = locked
+        self._check_not_forgotten = check_not_forgotten
+
+    def before(self, run: str, round: int) -> OwnStudent | None:
+        """The student that this round starts from; none when the device had none yet."""
+        current = self._read(_CURRENT)
+        if current is None or current.is_before(run, round):
+            return current
+        previous = self._read(_PREVIOUS)
+        if previous is None or previous.is_before(run, round):
+            return previous
+        raise StoreError(
+            f"{self._database.file}: asked for round {round} of run {run}, but the students kept are of "
+            f"rounds {previous.round} and {current.round}; a device goes back by one round only. "
+            "Forget what this device learned to start it afresh."
+        )
+
+    def after(self, run: str, round: int) -> OwnStudent | None:
+        """The student as this round left it, or an earlier one."""
+        return self.before(run, round + 1)
+
+    def latest(self) -> OwnStudent | None:
+        """The student that the device answers with."""
+        return self._read(_CURRENT)
+
+    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
+        """Keep `student`, and the one `before` it; both or nothing, on disk when this returns."""
+        with self._database.transaction():
+            self._check_not_forgotten()
+            self._database.execute("DELETE FROM students WHERE package_version = ?", (self._version,))
+            put_student(self._database, self._version, _CURRENT, student)
+            if before is not None:
+                put_student(self._database, self._version, _PREVIOUS, before)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this device at the same time."""
+        with self._locked():
+            yield
+
+    def _read(self, role: str) -> OwnStudent | None:
+        rows = self._database.rows(
+            "SELECT run, round, weights FROM students WHERE package_version = ? AND role = ?",
+            (self._version, role),
+        )
+        if not rows:
+            return None
+        run, round, weights = rows[0]
+        try:
+            parameters = decode_parameters(bytes(weights), self._manifest.parameters, field="weights")
+            if not all(np.isfinite(array).all() for array in parameters.values()):
+                raise StoreError("they are not all finite numbers.")
+        except FedstillError as error:
+            raise StoreError(
+                f"{self._database.file}: the {role} weights of package {self._version} are damaged: {error} "
+                "Forget what this device learned to start it afresh."
+            ) from None
+        return OwnStudent(run, round, parameters)
+
+
+def put_student(database: Database, package_version: int, role: str, student: OwnStudent) -> None:
+    """Within a transaction: add a student whose role is free."""
+    database.execute(
+        "INSERT INTO students (package_version, role, run, round, weights) VALUES (?, ?, ?, ?, ?)",
+        (package_version, role, student.run, student.round, encode_parameters(student.parameters)),
+    )
