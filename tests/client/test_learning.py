@@ -150,6 +150,16 @@ def test_with_few_held_out_examples_the_stated_rule_holds() -> None:
     assert "Fewer than 10 examples are held out" in outcome.words
 
 
+def test_with_no_held_out_examples_students_are_judged_on_those_they_train_on() -> None:
+    store = MemoryStore.of(40, 0)
+    store.held_out.x = np.zeros((0,), np.float32)  # of what shape an example would be, nobody can say
+
+    outcome = learn(store, package(), settings=SETTINGS)
+
+    assert outcome.before is not None
+    assert outcome.before.answers == 40
+
+
 def test_too_few_examples_teach_nothing() -> None:
     store = MemoryStore.of(9, 20)
 

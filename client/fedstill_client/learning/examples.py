@@ -82,6 +82,8 @@ class Chosen:
         own = Part(training.ids, training.x, training.labels)
         if len(held_out.ids) >= least_held_out:
             return cls(own, Part(held_out.ids, held_out.x, held_out.labels), True)
+        if len(held_out.ids) == 0:
+            return cls(own, own, False)
         everything = Part(
             np.concatenate([training.ids, held_out.ids]),
             np.concatenate([training.x, held_out.x]),

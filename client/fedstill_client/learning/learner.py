@@ -35,7 +35,8 @@ def learn(
     """Let the device's student learn from its own examples, or go on with a learning that was interrupted.
 
     stop: asked several times a second; a reason ends this sitting, and the next call goes on from there.
-    Raises BudgetError on a budget that cannot be measured here.
+    Raises BudgetError on a budget that cannot be measured here, and what the store raises: StoreError if
+    examples were forgotten meanwhile. The student from before is kept then.
     """
     settings, budget = settings or LearningSettings(), budget or Budget()
     manifest = package.manifest
