@@ -21,11 +21,12 @@ class Forward:
         self._session = session(artifact.forward_graph, threads=threads)
         self._rows = self._rows_of_graph()
         stack = self.manifest.stack_size
-        self._x = np.zeros((stack, self._rows, *self.manifest.input_shape), np.float32)
-        self._logits = np.zeros((stack, self._rows, self.manifest.classes), np.float32)
+        self._answer = (*self.manifest.label_shape, self.manifest.classes)  # shape of one example's logits
+        self._x = np.zeros((stack, self._rows, *self.manifest.input_shape), self.manifest.input_type)
+        self._logits = np.zeros((stack, self._rows, *self._answer), np.float32)
 
     def shared(self, parameters: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
-        """The logits [C, n, K] of all students on the same examples x [n, *shape]."""
+        """The logits [C, n, K] of all students on the same examples x [n, *shape]; of text [C, n, S, K]."""
 
         def gather(start: int, stop: int) -> None:
             self._x[:, : stop - start] = x[start:stop]
@@ -61,7 +62,7 @@ class Forward:
                 f"{self.manifest.input_shape}."
             )
         binding = self._bind(parameters)
-        logits = np.empty((self.manifest.stack_size, examples, self.manifest.classes), np.float32)
+        logits = np.empty((self.manifest.stack_size, examples, *self._answer), np.float32)
         for start in range(0, examples, self._rows):
             stop = min(start + self._rows, examples)
             gather(start, stop)

@@ -8,17 +8,21 @@ import numpy as np
 import pytest
 import torch
 from fedstill_client.batches import ArtifactMismatch, StackPlan, plan_batches
+from fedstill_client.forward import Forward
+from fedstill_client.learning import LearningSettings, Result, learn
+from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.order import device_ids
 from fedstill_client.personalizer import Personalizer, TrainingState
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.step import StepBatch
 from fedstill_client.step_vocabulary import StepVocabulary, StepVocabularyError
-from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.artifact import StudentManifest, StudentPackage
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.soft_labels import DenseSoftLabels, IntArray, TopKSoftLabels
 
 from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
-from tests.client.samples import plan, soft_rows, task
+from tests.client.learning_samples import MemoryStore, Part
+from tests.client.samples import plan, soft_rows, softmax, task
 
 
 def sentences(count: int, *, seed: int = 0, words: int = WORDS) -> tuple[IntArray, IntArray]:
@@ -221,3 +225,43 @@ def test_labels_of_another_shape_are_refused() -> None:
 
     with pytest.raises(ArtifactMismatch, match=r"shape \(\) an example"):
         plan_batches(PrivateStack.of_one(x, labels[:, 0]), device_ids(["a"]), text_task(), manifest=manifest)
+
+
+def test_a_device_learns_text_from_its_own_sentences() -> None:
+    built = bigram_artifact(step_size=30, step_rows=8, optimizer=Optimizer.MOMENTUM)
+    published = StudentPackage(
+        replace(built.manifest, package_version=1),
+        b"not read here",
+        bigram_student(),
+        training_graph=built.training_graph,
+        forward_graph=built.forward_graph,
+        public_x=sentences(5, seed=9)[0],
+    )
+    (x, labels), (held_x, held_labels) = sentences(60), sentences(20, seed=1)
+    store = MemoryStore(Part(np.arange(60), x, labels), Part(np.arange(60, 80), held_x, held_labels))
+
+    outcome = learn(store, published, settings=LearningSettings(learning_rate=0.2, epochs=12))
+
+    assert outcome.result is Result.REPLACED
+    assert outcome.before is not None
+    assert outcome.after is not None
+    assert outcome.before.answers == 60  # 20 texts of 3 places
+    assert outcome.after.accuracy > outcome.before.accuracy + 0.3
+
+
+@pytest.mark.parametrize("k", [2, 29])
+def test_the_installed_students_soft_labels_of_text_are_of_each_place(k: int) -> None:
+    built = bigram_artifact()
+    forward = Forward(replace(built, manifest=soft_manifest("top-k", step_size=30, k=k)))
+    public_x, _ = sentences(11, seed=9)
+
+    targets = own_targets(bigram_student(), public_x, forward, 2.0)
+
+    table = bigram_student()[TABLE].astype(np.float64)
+    wanted = softmax(table[public_x.reshape(-1)] @ table.T / 2)
+    labels = targets.soft_labels
+    assert isinstance(labels, TopKSoftLabels)
+    assert labels.rows == 33
+    named = np.take_along_axis(wanted, labels.indices.astype(np.int64), axis=1)
+    np.testing.assert_allclose(labels.probabilities, named, atol=1e-6)
+    assert (named.min(axis=1) >= np.sort(wanted, axis=1)[:, -k] - 1e-6).all()
