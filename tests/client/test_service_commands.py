@@ -15,6 +15,7 @@ from fedstill_client.home import AgentHome
 from fedstill_proto.errors import FedstillError
 from typer.testing import CliRunner
 
+from tests.client.agent_samples import enrolled_home
 from tests.client.recording_agent import Recorder, recording_service, short_home
 from tests.client.samples import examples
 
@@ -116,3 +117,15 @@ def test_learning_that_is_refused(
 ) -> None:
     with pytest.raises(FedstillError, match=words):
         run(home, "personalize", *arguments)
+
+
+def test_a_home_at_which_no_service_runs(tmp_path: Path) -> None:
+    enrolled = enrolled_home(tmp_path / "home")
+    x, labels = examples(60)
+    np.savez(tmp_path / "today.npz", x=x, y=labels)
+
+    assert len(run_json(enrolled, "observe", "--input", tmp_path / "today.npz")["ids"]) == 60
+    assert run_json(enrolled, "personalize", "--epochs", 5)["result"] in ("replaced", "kept")
+    assert len(run_json(enrolled, "predict", "--input", tmp_path / "today.npz")["classes"]) == 60
+    assert run_json(enrolled, "status")["service_runs"] is False
+    assert run_json(enrolled, "forget", "--everything")["examples"] == 60

@@ -1,8 +1,9 @@
-"""The commands that need an agent's home: observe, status and forget."""
+"""The commands that need an agent's home: observe, status, forget and serve."""
 
 from __future__ import annotations
 
 import datetime
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +15,9 @@ from fedstill_client.agent_output import print_facts, print_json
 from fedstill_client.agent_values import AgentStatus
 from fedstill_client.commands.reach import HomeOption, JsonOption, reach
 from fedstill_client.examples import read_npz
+from fedstill_client.home import AgentHome
 from fedstill_client.service.client import AgentClient
+from fedstill_client.service.server import serve
 
 _OBSERVED_AT_ONCE = 256  # examples in a call
 
@@ -24,6 +27,7 @@ def register(app: typer.Typer) -> None:
     app.command(name="observe")(observe_command)
     app.command(name="status")(status_command)
     app.command(name="forget")(forget_command)
+    app.command(name="serve")(serve_command)
 
 
 def observe_command(
@@ -115,6 +119,29 @@ def forget_command(
         learning = ", and a learning that had not ended" if gone.learning else ""
         removed = f"{gone.examples} examples and {gone.students} personal students removed{learning}."
         Console().print(removed, highlight=False)
+
+
+def serve_command(
+    home: HomeOption = None,
+    threads: Annotated[int, typer.Option(help="Of each answer.")] = 1,
+) -> None:
+    """Answer the apps of this user at agent.sock in the home, until SIGTERM or Ctrl-C.
+
+    In Python, an app asks with fedstill_client.AgentClient; any other language takes the contract
+    fedstill_proto/v1/agent.proto, which gRPC reflection lists, too.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent serve --home /var/lib/fedstill
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    folder = AgentHome.given(home).folder
+    console = Console(stderr=True, soft_wrap=True)
+    serve(
+        folder,
+        threads=threads,
+        on_ready=lambda socket: console.print(f"answering at {socket}", highlight=False),
+    )
 
 
 def _example_facts(status: AgentStatus) -> dict[str, int]:

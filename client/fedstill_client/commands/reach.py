@@ -1,4 +1,4 @@
-"""The agent of a home as a command reaches it: the service that runs there."""
+"""The agent of a home as a command reaches it: the service that runs there, or the home itself."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
+from fedstill_client.agent import Agent
 from fedstill_client.home import AgentHome
 from fedstill_client.service.client import AgentClient
-from fedstill_client.service.endpoint import check_private
+from fedstill_client.service.endpoint import answers, check_private
 
 HomeOption = Annotated[
     Path | None,
@@ -25,13 +26,14 @@ JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object for scripts, and nothing else.")
 ]
 
-Reached = AgentClient
+Reached = Agent | AgentClient
 
 
 @contextmanager
 def reach(folder: Path | None) -> Iterator[Reached]:
-    """The running service of a home."""
+    """The running service of a home, or its agent in this process where none runs."""
     home = AgentHome.given(folder)
     check_private(home)
-    with AgentClient(home.folder) as reached:
+    reached: Reached = AgentClient(home.folder) if answers(home.socket) else Agent.open(home.folder)
+    with reached:
         yield reached

@@ -1,12 +1,13 @@
-"""Serve an agent on its home's socket."""
+"""Serve an agent on its home's socket until SIGTERM or SIGINT."""
 
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import grpc
@@ -14,7 +15,10 @@ from fedstill_proto.v1 import agent_pb2, agent_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from fedstill_client.agent import Agent
 from fedstill_client.agent_values import AgentError
+from fedstill_client.home import AgentHome
+from fedstill_client.service.endpoint import held
 from fedstill_client.service.handlers import AgentHandlers, Answering
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
 
@@ -22,6 +26,28 @@ SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
 _CALLS_AT_ONCE = 8
 _GRACE_SECONDS = 3.0
 _LIMIT = MESSAGE_LIMIT_BYTES + (1 << 16)  # what stands around the arrays
+
+
+def serve(
+    home: Path,
+    *,
+    threads: int = 1,
+    on_ready: Callable[[Path], None] = lambda socket: None,
+) -> None:
+    """Answer at home/agent.sock until a signal ends it; raises AgentError where another service does.
+
+    threads: of each answer.
+    """
+    stopping = threading.Event()
+    found = AgentHome(home)
+    with (
+        held(found) as address,
+        Agent.open(home, threads=threads) as agent,
+        _until_a_signal(stopping),
+        running(agent, address, found.socket, stopping),
+    ):
+        on_ready(found.socket)
+        stopping.wait()
 
 
 @contextmanager
@@ -62,3 +88,19 @@ def _listen(server: grpc.Server, address: str, socket: Path) -> None:
     finally:
         os.umask(before)
     socket.chmod(0o600)
+
+
+def _until_a_signal(stopping: threading.Event) -> AbstractContextManager[None]:
+    @contextmanager
+    def handled() -> Iterator[None]:
+        before = {
+            number: signal.signal(number, lambda number, _: stopping.set())
+            for number in (signal.SIGTERM, signal.SIGINT)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    return handled()

@@ -90,7 +90,8 @@ def check_example(
         raise InvalidValue(
             "labels", f"{labels.tolist()!r:.80} is outside the classes 0 to {manifest.classes - 1}"
         )
-    return converted, np.ascontiguousarray(labels, np.int64)
+    # ascontiguousarray makes a list of one of a single number
+    return converted.reshape(x.shape), np.ascontiguousarray(labels, np.int64).reshape(labels.shape)
 
 
 def is_held_out(number: int) -> bool:

@@ -1,0 +1,226 @@
+"""The agent: everything that a device does with its own examples, in one place.
+
+It answers with the newest student there is, whoever made it: a round, a learning here, or the package that
+the fleet published. It looks at the private store before each answer, and puts other weights in place when
+another process has left some there.
+"""
+
+from __future__ import annotations
+
+import threading
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels import FloatArray
+
+from fedstill_client.agent_learning import learn_now
+from fedstill_client.agent_student import ROW_LIMIT, AnsweringStudent
+from fedstill_client.agent_values import (
+    AgentBusy,
+    AgentStatus,
+    Forgotten,
+    LearningResult,
+    LearningWishes,
+    OnProgress,
+    Stop,
+)
+from fedstill_client.device import DeviceDescription
+from fedstill_client.home import AgentHome
+from fedstill_client.label_prior import log_label_prior
+from fedstill_client.packages.install import load_installed
+from fedstill_client.packages.installed import InstalledPackage
+from fedstill_client.store import PrivateStore, check_example
+from fedstill_client.student_store import OwnStudent
+
+_PRIOR_GRAIN = 16  # the prior is read anew when one training example in so many came or went
+
+_PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
+
+
+class Agent:
+    """A device's agent; safe to share among threads."""
+
+    def __init__(self, home: AgentHome, store: PrivateStore, *, threads: int = 1) -> None:
+        self._home, self._store, self._threads = home, store, threads
+        self._description = DeviceDescription.read(home.folder)
+        self._lock = threading.RLock()  # of the store, and of what is read from it below
+        self._learning = threading.Lock()
+        self._seen: int | None = None  # the store's generation that the fields below are of
+        self._installed: InstalledPackage | None = None
+        self._own: OwnStudent | None = None
+        self._student: AnsweringStudent | None = None
+        self._log_prior: FloatArray | None = None
+        self._prior_of = -1  # training examples that the prior was read of
+        self._since_pruned = 0  # examples
+        store.prune()
+        self._newest()
+
+    @classmethod
+    def open(cls, home: Path, *, threads: int = 1) -> Agent:
+        """Open an agent's home; raises HomeError, StoreError or PackageError, with what to do."""
+        found = AgentHome(home)
+        store = PrivateStore.open(found)
+        try:
+            return cls(found, store, threads=threads)
+        except BaseException:
+            store.close()
+            raise
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for a learning to end, and close the private store."""
+        with self._learning, self._lock:
+            self._store.close()
+
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Class probabilities [n, classes] of the examples x [n, *input_shape]; raises InvalidValue."""
+        student, log_prior = self._newest()
+        return student.probabilities(np.asarray(x), log_prior)
+
+    def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
+        """Keep private examples x [n, *input_shape] with their labels [n, *label_shape]; gives their ids.
+
+        They are on the disk when it returns. Raises InvalidValue, and then keeps none of them.
+        """
+        given, marks = np.asarray(x), np.asarray(labels)
+        if given.ndim == 0 or marks.ndim == 0 or len(given) != len(marks):
+            problem = (
+                f"x has shape {list(given.shape)}, labels {list(marks.shape)}; give one label an example"
+            )
+            raise InvalidValue("labels", problem)
+        if len(given) > ROW_LIMIT:
+            raise InvalidValue("x", f"{len(given)} examples; send {ROW_LIMIT} at most at a time")
+        with self._lock:
+            self._newest()
+            return self._keep(given, marks)
+
+    def personalize(
+        self,
+        wishes: LearningWishes | None = None,
+        *,
+        on_progress: OnProgress = lambda progress: None,
+        stop: Stop = lambda: None,
+    ) -> LearningResult:
+        """Learn from the private examples now; answers go on meanwhile. Raises AgentBusy while it learns.
+
+        stop: asked at least twice a second; a reason ends the learning, and the next one goes on from there.
+        """
+        if not self._learning.acquire(blocking=False):
+            raise AgentBusy("this agent is learning already; ask again when it is done.")
+        try:
+            # A store of its own: the other calls need theirs meanwhile.
+            with PrivateStore.open(self._home) as store:
+                return learn_now(self._home, store, wishes or LearningWishes(), on_progress, stop)
+        finally:
+            self._learning.release()
+
+    def forget(
+        self, *, ids: tuple[int, ...] | None = None, before: float | None = None, everything: bool = False
+    ) -> Forgotten:
+        """Remove private examples (by id, from before a time in seconds since 1970, or all of them).
+
+        All personal weights go with them, since they may have been learned from them. Raises AgentBusy while
+        the agent learns: what it learns now would come of what is to be forgotten. Raises InvalidValue unless
+        one of the three is given.
+        """
+        if not self._learning.acquire(blocking=False):
+            raise AgentBusy("this agent is learning; stop that first, or ask again when it is done.")
+        try:
+            with self._lock:
+                gone = self._store.forget(
+                    ids=None if ids is None else list(ids), before=before, everything=everything
+                )
+                self._prior_of = -1
+                self._newest()
+        finally:
+            self._learning.release()
+        return Forgotten(gone.examples, gone.students, bool(gone.learning))
+
+    def status(self) -> AgentStatus:
+        """What the agent has and does."""
+        with self._lock:
+            student, _ = self._newest()
+            counts, spent = self._store.counts(), self._store.ledger.spent()
+        manifest, own = student.manifest, self._own
+        return AgentStatus(
+            device=self._description.name,
+            family=manifest.family,
+            package_version=manifest.package_version,
+            parameters=manifest.parameter_count,
+            input_type=manifest.input_type,
+            input_shape=manifest.input_shape,
+            label_shape=manifest.label_shape,
+            classes=manifest.classes,
+            training_examples=counts.training,
+            held_out_examples=counts.held_out,
+            stored_bytes=counts.bytes,
+            student_run="" if own is None else own.run,
+            student_round=0 if own is None else own.round,
+            personalizing=self._learning.locked(),
+            releases=spent.releases,
+            released_bytes=spent.bytes,
+            agent_version=metadata.version("fedstill"),
+        )
+
+    def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:
+        """The student that answers now, and the device's own log prior over its classes."""
+        with self._lock:
+            generation = self._store.generation()
+            if generation != self._seen or self._student is None:
+                self._student = self._refreshed()
+                self._seen = generation
+            return self._student, self._log_prior
+
+    def _refreshed(self) -> AnsweringStudent:
+        installed = self._store.installed()
+        student = self._student
+        if student is None or installed != self._installed:
+            package = load_installed(self._home, self._store)
+            student = AnsweringStudent(package, threads=self._threads)
+            self._installed = installed
+        manifest = student.manifest
+        self._own = self._store.students(manifest, manifest.package_version).latest()
+        student.swap(None if self._own is None else self._own.parameters)
+        self._read_prior(student)
+        return student
+
+    def _read_prior(self, student: AnsweringStudent) -> None:
+        """Read how often this device sees each class; `label_prior` in its device.json weighs it."""
+        if student.manifest.label_shape or not self._description.label_prior:
+            return
+        known = self._store.counts().training
+        # One example more or less moves the prior little, and reading all of them takes time.
+        if self._prior_of >= 0 and abs(known - self._prior_of) * _PRIOR_GRAIN <= known:
+            return
+        labels = self._store.examples("training").labels
+        prior = log_label_prior(labels[None], np.array([len(labels)]), classes=student.manifest.classes)
+        self._log_prior = np.asarray(prior[0] * np.float32(self._description.label_prior))
+        self._prior_of = known
+
+    def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
+        """Check all of them, and then keep each."""
+        student, _ = self._newest()
+        checked = []
+        for row in range(len(x)):
+            try:
+                checked.append(check_example(student.manifest, x[row], labels[row]))
+            except InvalidValue as error:
+                raise InvalidValue(f"{error.field}[{row}]", error.problem) from None
+        ids = tuple(self._store.observe(*example) for example in checked)
+        self._since_pruned += len(ids)
+        if self._since_pruned >= _PRUNE_EVERY:
+            self._store.prune()
+            self._since_pruned = 0
+        return ids

@@ -1,0 +1,39 @@
+"""An enrolled device's home, with a real private store and an installed package."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
+from fedstill_client.store import PrivateStore
+from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.messages import Optimizer
+
+from tests.client.package_samples import full_package
+from tests.client.samples import FAMILY, artifact, examples
+
+
+def trainable_package(version: int = 1) -> StudentPackage:
+    """A package that learns with AdamW in steps of 16 rows, with a public set."""
+    trained = artifact(step_rows=16, optimizer=Optimizer.ADAMW)
+    package = full_package(version)
+    manifest = dataclasses.replace(package.manifest, optimizer=Optimizer.ADAMW, step_rows=16)
+    return dataclasses.replace(
+        package,
+        manifest=manifest,
+        training_graph=trained.training_graph,
+        forward_graph=trained.forward_graph,
+        public_x=examples(12, seed=3)[0],
+    )
+
+
+def enrolled_home(folder: Path, *, label_prior: float = 1.0) -> AgentHome:
+    home = AgentHome(folder)
+    home.create()
+    home.description.write_text(json.dumps({"name": "kitchen", "family": FAMILY, "label_prior": label_prior}))
+    with PrivateStore.create(home) as store:
+        install(home, store, trainable_package())
+    return home
