@@ -63,6 +63,7 @@ class Fleet:
     def at(cls, folder: Path) -> Fleet:
         fleet = cls(folder)
         repository = Repository.create(fleet.folder / "fleet")
+        fleet.home.create()
         PackageSource.trust_root(fleet.home.trust, repository.trusted_root())
         repository.publish([full_package(1)])
         return fleet

@@ -15,6 +15,7 @@ from fedstill_client.packages.operators import check_graph, check_package
 
 if TYPE_CHECKING:
     from fedstill_client.packages.source import PackageSource as PackageSource
+    from fedstill_client.packages.updates import update as update
 
 __all__ = [
     "InstallationRecord",
@@ -25,6 +26,7 @@ __all__ = [
     "check_package",
     "install",
     "load_installed",
+    "update",
 ]
 
 
@@ -34,4 +36,8 @@ def __getattr__(name: str) -> Any:
         from fedstill_client.packages.source import PackageSource
 
         return PackageSource
+    if name == "update":
+        from fedstill_client.packages.updates import update
+
+        return update
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,6 +7,7 @@ the TUF specification, sections 5.2 to 5.7 (theupdateframework.github.io), is tu
 
 from __future__ import annotations
 
+import fcntl
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -93,9 +94,8 @@ class PackageSource:
 
     def newest_version(self, family: str) -> int:
         """Of the family's package in the repository; raises PackageError."""
-        with _explained():
-            target = _target(self._updater(), _manifest_path(family))
-            custom = target.custom
+        with _explained(), self._locked():
+            custom = _target(self._updater(), _manifest_path(family)).custom
         number = custom.get("package_version") if isinstance(custom, dict) else None
         if type(number) is not int:
             raise PackageError("metadata", f"{family}: the repository does not tell its package's version")
@@ -103,7 +103,11 @@ class PackageSource:
 
     def fetch(self, family: str) -> StudentPackage:
         """The family's newest package, every byte verified; raises PackageError."""
-        with _explained(), tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.trust) as folder:
+        with (
+            _explained(),
+            self._locked(),
+            tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.trust) as folder,
+        ):
             updater, download = self._updater(), Path(folder) / "file"
 
             def read(path: str, expected: Callable[[TargetFile], None]) -> bytes:
@@ -132,6 +136,13 @@ class PackageSource:
         )
         updater.refresh()
         return updater
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """One process at a time: tuf's folder of trusted metadata is not made for two."""
+        with (self.trust / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 @contextmanager

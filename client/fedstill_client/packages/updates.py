@@ -1,0 +1,21 @@
+"""Keeps a device's package as new as its fleet's."""
+
+from __future__ import annotations
+
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
+from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
+from fedstill_client.packages.source import PackageSource
+
+
+def update(
+    home: AgentHome, store: InstallationRecord, source: PackageSource, family: str
+) -> InstalledPackage | None:
+    """Install the family's newest package if it is newer than the one in use; None if it is not.
+
+    Only the repository's metadata is read to find that out. Raises PackageError; the package in use stays.
+    """
+    before = store.installed()
+    if before is not None and before.family == family and source.newest_version(family) <= before.version:
+        return None
+    return install(home, store, source.fetch(family))
