@@ -78,7 +78,8 @@ def run(graph: bytes, feeds: Arrays, *, threads: int = 1) -> Arrays:
 @pytest.mark.parametrize(("soft_labels", "k"), FORMS)
 @pytest.mark.parametrize("optimizer", list(Optimizer))
 @pytest.mark.parametrize(
-    ("family", "input_shape"), [("mlp-small", (6,)), ("mlp-wide", (3, 2)), ("cnn", (5, 6))]
+    ("family", "input_shape"),
+    [("mlp-small", (6,)), ("mlp-wide", (3, 2)), ("cnn", (5, 6)), ("cnn-norm", (5, 6))],
 )
 def test_twenty_steps_are_those_of_torch_in_float64(
     family: str, input_shape: tuple[int, ...], optimizer: Optimizer, soft_labels: str, k: int

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fedstill_server.families import FAMILIES, FamilyError, build_student, initial_parameters
+from fedstill_server.families.classifiers import GroupNormalization
 
 
 @pytest.mark.parametrize("family", sorted(FAMILIES))
@@ -28,6 +29,7 @@ def test_parameter_counts_by_hand() -> None:
         "mlp-small": 64 * 64 + 64 + 64 * 10 + 10,
         "mlp-wide": 64 * 256 + 256 + 256 * 10 + 10,
         "cnn": (9 * 8 + 8) + (8 * 9 * 16 + 16) + (16 * 2 * 2 * 10 + 10),
+        "cnn-norm": (9 * 8 + 8) + (8 * 9 * 16 + 16) + (16 * 2 * 2 * 10 + 10) + 2 * (8 + 16),
     }
 
 
@@ -67,3 +69,38 @@ def test_what_cannot_be_built_is_refused_by_name(
 ) -> None:
     with pytest.raises(FamilyError, match=named):
         build_student(family, input_shape, classes)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+def test_group_normalization_is_that_of_torch(groups: int) -> None:
+    x = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(0))
+    norm = GroupNormalization(4, groups=groups)
+    torch.nn.init.normal_(norm.weight)
+    torch.nn.init.normal_(norm.bias)
+
+    expected = torch.nn.functional.group_norm(x, groups, norm.weight.flatten(), norm.bias.flatten())
+
+    torch.testing.assert_close(norm(x), expected)
+
+
+def test_a_recurrent_student_is_torchs_gru_over_tied_embeddings() -> None:
+    student = build_student("gru", (5,), 37)
+    theirs = torch.nn.GRU(64, 64, batch_first=True)
+    theirs.load_state_dict(
+        {
+            "weight_ih_l0": student.of_word.weight,  # type: ignore[union-attr]
+            "bias_ih_l0": student.of_word.bias,  # type: ignore[union-attr]
+            "weight_hh_l0": student.of_state.weight,  # type: ignore[union-attr]
+            "bias_hh_l0": student.of_state.bias,  # type: ignore[union-attr]
+        }
+    )
+    x = torch.arange(10).reshape(2, 5)
+
+    states, _ = theirs(student.embedding(x))  # type: ignore[operator]
+
+    torch.testing.assert_close(student(x), states @ student.embedding.weight.t())  # type: ignore[union-attr,operator]
+
+
+def test_text_is_a_row_of_words() -> None:
+    with pytest.raises(FamilyError, match=r"gru: input shape \[2, 3\]"):
+        build_student("gru", (2, 3), 37)

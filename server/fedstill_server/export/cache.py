@@ -50,7 +50,7 @@ def cache_key(options: Mapping[str, object]) -> str:
 def _sources() -> str:
     """The digest of this package, the families, and the format of the folder."""
     package = Path(__file__).parent
-    files = sorted(package.rglob("*.py")) + [package.parent / "families.py"]
+    files = sorted(package.rglob("*.py")) + sorted((package.parent / "families").glob("*.py"))
     files.append(Path(str(fedstill_proto.__file__)).parent / "artifact.py")
     digest = hashlib.sha256()
     for file in files:

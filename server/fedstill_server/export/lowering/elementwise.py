@@ -76,6 +76,18 @@ def relu_backward(graph: StackedGraph, gradient: Value, y: Value, threshold: flo
     return graph.elementwise("Mul", [gradient, cast(graph, passes, dtype=torch.float32)])
 
 
+def sigmoid_backward(graph: StackedGraph, gradient: Value, y: Value) -> Value:
+    """gradient * y * (1 - y)."""
+    slope = graph.elementwise("Mul", [y, reverse_subtract(graph, y, 1.0)])
+    return graph.elementwise("Mul", [gradient, slope])
+
+
+def tanh_backward(graph: StackedGraph, gradient: Value, y: Value) -> Value:
+    """gradient * (1 - y^2)."""
+    slope = reverse_subtract(graph, graph.elementwise("Mul", [y, y]), 1.0)
+    return graph.elementwise("Mul", [gradient, slope])
+
+
 def logarithm(graph: StackedGraph, x: Value) -> Value:
     """The logarithm of a sum over a dimension of size 1.
 
@@ -120,7 +132,11 @@ OPERATORS: OperatorTable = {
     aten.sub.Tensor: subtract,
     aten.rsub.Scalar: reverse_subtract,
     aten.mul.Tensor: binary("Mul"),
+    aten.mul.Scalar: binary("Mul"),
     aten.div.Tensor: binary("Div"),
+    aten.div.Scalar: binary("Div"),
+    aten.sigmoid_backward.default: sigmoid_backward,
+    aten.tanh_backward.default: tanh_backward,
     aten.maximum.default: binary("Max"),
     aten.minimum.default: binary("Min"),
     aten.eq.Tensor: equal,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from fedstill_server.export.layout import Value
@@ -44,6 +45,14 @@ def squeeze(graph: StackedGraph, x: Value, dimension: int) -> Value:
     return graph.reshape(x, (*x.shape[:at], *x.shape[at + 1 :])) if x.shape[at] == 1 else x
 
 
+def expand(graph: StackedGraph, x: Value, shape: Sequence[int], **unused: object) -> Value:
+    """x repeated along dimensions of size 1, written out: whoever reads it may need its full size."""
+    sizes = np.broadcast_shapes(x.shape, tuple(1 if size == -1 else size for size in shape))
+    if sizes == x.shape:
+        return x
+    return graph.elementwise("Add", [x, graph.constant(np.zeros(sizes, x.dtype))])
+
+
 def same(graph: StackedGraph, x: Value, **unused: object) -> Value:
     return x
 
@@ -58,6 +67,7 @@ OPERATORS: OperatorTable = {
     aten.transpose.int: transpose,
     aten.unsqueeze.default: unsqueeze,
     aten.squeeze.dim: squeeze,
+    aten.expand.default: expand,
     aten.detach.default: same,
     aten.alias.default: same,
     aten.clone.default: same,

@@ -1,24 +1,16 @@
-"""The student families: small networks that fit a device, as plain torch modules.
-
-A family is a function from the shape of one example and the number of classes to a module whose `forward`
-takes `x: [batch, *input_shape]` and returns logits `[batch, classes]`.
-"""
+"""Students that classify arrays: multilayer perceptrons and convolutional networks."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-import numpy as np
 import torch
-from fedstill_proto.errors import FedstillError
 from torch import Tensor, nn
 
+from fedstill_server.families.errors import FamilyError
+
 Shape = tuple[int, ...]
-
-
-class FamilyError(FedstillError):
-    """A family is unknown, or cannot be built for an input shape."""
 
 
 class MultilayerPerceptron(nn.Module):
@@ -61,6 +53,44 @@ class ConvolutionalNetwork(nn.Module):
         return self.output(x.flatten(1))  # type: ignore[no-any-return]
 
 
+class NormalizedConvolutionalNetwork(ConvolutionalNetwork):
+    """The same with group normalization (Wu and He, 2018, arXiv:1803.08494) before a ReLU."""
+
+    def __init__(self, input_shape: Shape, classes: int) -> None:
+        super().__init__(input_shape, classes)
+        self.norm1 = GroupNormalization(8, groups=2)
+        self.norm2 = GroupNormalization(16, groups=4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.reshape(-1, *self.image)
+        x = torch.max_pool2d(torch.relu(self.norm1(self.conv1(x))), self.pool)
+        x = torch.max_pool2d(torch.relu(self.norm2(self.conv2(x))), self.pool)
+        return self.output(x.flatten(1))  # type: ignore[no-any-return]
+
+
+class GroupNormalization(nn.Module):
+    """Each group of channels of an image to mean 0 and variance 1, then a scale and a shift for each channel.
+
+    torch's nn.GroupNorm, in operators whose gradients can be lowered. The weights have the rank of the image
+    [channels, 1, 1]: a graph for a device must not reshape weights (see export/student.py).
+    """
+
+    def __init__(self, channels: int, *, groups: int, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.groups = groups
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(channels, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(channels, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        grouped = x.reshape(batch, self.groups, channels // self.groups * height * width)
+        centred = grouped - grouped.mean(-1, keepdim=True)
+        variance = (centred * centred).mean(-1, keepdim=True)
+        normal = centred / (variance + self.epsilon).sqrt()
+        return normal.reshape(batch, channels, height, width) * self.weight + self.bias
+
+
 def _image_shape(input_shape: Shape) -> tuple[int, int, int]:
     if len(input_shape) not in (1, 2, 3):
         raise FamilyError(
@@ -83,29 +113,13 @@ def cnn(input_shape: Shape, classes: int) -> nn.Module:
     return ConvolutionalNetwork(input_shape, classes)
 
 
+def cnn_norm(input_shape: Shape, classes: int) -> nn.Module:
+    return NormalizedConvolutionalNetwork(input_shape, classes)
+
+
 FAMILIES: dict[str, Callable[[Shape, int], nn.Module]] = {
     "mlp-small": mlp_small,
     "mlp-wide": mlp_wide,
     "cnn": cnn,
+    "cnn-norm": cnn_norm,
 }
-
-
-def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
-    """A student of `family` with torch's default initialization; the same seed gives the same student."""
-    if family not in FAMILIES:
-        raise FamilyError(f"unknown student family {family!r}; there are {', '.join(sorted(FAMILIES))}")
-    if not input_shape or min(input_shape) < 1:
-        raise FamilyError(f"{family}: input shape {list(input_shape)} must hold positive sizes")
-    if classes < 2:
-        raise FamilyError(f"{family}: {classes} classes; a classifier needs at least 2")
-    with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
-        torch.manual_seed(seed)
-        return FAMILIES[family](tuple(input_shape), classes)
-
-
-def initial_parameters(
-    family: str, input_shape: Sequence[int], classes: int, seed: int
-) -> dict[str, np.ndarray]:
-    """Freshly initialized parameters by name, float32, in the module's order."""
-    student = build_student(family, input_shape, classes, seed=seed)
-    return {name: value.detach().numpy().copy() for name, value in student.named_parameters()}

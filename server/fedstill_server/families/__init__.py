@@ -1,0 +1,42 @@
+"""The student families: small networks that fit a device, as plain torch modules.
+
+A family is a function from the shape of one example and the number of classes to a module whose `forward`
+takes `x: [batch, *input_shape]` and returns logits `[batch, classes]`; one of text (language.py) takes the
+numbers of words `x: int64 [batch, S]` and returns logits `[batch, S, classes]`, of the word after each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from fedstill_server.families.classifiers import FAMILIES
+from fedstill_server.families.errors import FamilyError
+from fedstill_server.families.language import LANGUAGE_FAMILIES
+
+__all__ = ["FAMILIES", "LANGUAGE_FAMILIES", "FamilyError", "build_student", "initial_parameters"]
+
+
+def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
+    """A student of `family` with its default initialization; the same seed gives the same student."""
+    families = {**FAMILIES, **LANGUAGE_FAMILIES}
+    if family not in families:
+        raise FamilyError(f"unknown student family {family!r}; there are {', '.join(sorted(families))}")
+    if not input_shape or min(input_shape) < 1:
+        raise FamilyError(f"{family}: input shape {list(input_shape)} must hold positive sizes")
+    if classes < 2:
+        raise FamilyError(f"{family}: {classes} classes; a classifier needs at least 2")
+    with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
+        torch.manual_seed(seed)
+        return families[family](tuple(input_shape), classes)
+
+
+def initial_parameters(
+    family: str, input_shape: Sequence[int], classes: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Freshly initialized parameters by name, float32, in the module's order."""
+    student = build_student(family, input_shape, classes, seed=seed)
+    return {name: value.detach().numpy().copy() for name, value in student.named_parameters()}

@@ -1,0 +1,70 @@
+"""Students of text: networks that say which word comes next.
+
+The table of words is read twice, as what goes in and as what logits are products with (Press and Wolf, 2016,
+arXiv:1608.05859), so that a training step needs only the rows of the words that its batch speaks of. All is
+written in plain products, slices and element-wise operators, of which every gradient can be lowered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from fedstill_server.families.errors import FamilyError
+
+WIDTH = 64
+
+
+class GatedRecurrentNetwork(nn.Module):
+    """A gated recurrent unit (Cho et al., 2014, arXiv:1406.1078) over tied embeddings, as in torch.
+
+        r = sigmoid(x_r + h_r)   z = sigmoid(x_z + h_z)   n = tanh(x_n + r * h_n)   h <- n + z * (h - n)
+
+    where x_* are a linear function of the word, h_* one of the state h.
+    """
+
+    def __init__(self, vocabulary: int, *, width: int = WIDTH) -> None:
+        super().__init__()
+        self.width = width
+        self.embedding = nn.Embedding(vocabulary, width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        self.of_word = nn.Linear(width, 3 * width)
+        self.of_state = nn.Linear(width, 3 * width)
+
+    def cell(self, word: Tensor, state: Tensor) -> Tensor:
+        """The state [batch, width] after a word, given as its `of_word` [batch, 3 * width]."""
+        width, before = self.width, self.of_state(state)
+        gates = torch.sigmoid(word[:, : 2 * width] + before[:, : 2 * width])
+        reset, keep = gates[:, :width], gates[:, width:]
+        new = torch.tanh(word[:, 2 * width :] + reset * before[:, 2 * width :])
+        return new + keep * (state - new)
+
+    def logits(self, state: Tensor) -> Tensor:
+        """[rows, width] -> [rows, vocabulary]."""
+        return state @ self.embedding.weight.t()
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, places = x.shape
+        words = self.of_word(self.embedding(x.t().reshape(-1)))  # [S * batch, 3 * width]
+        state = torch.zeros(batch, self.width, dtype=words.dtype)
+        states = []
+        for place in range(places):
+            state = self.cell(words[place * batch : (place + 1) * batch], state)
+            states.append(state)
+        logits = self.logits(torch.cat(states))  # [S * batch, vocabulary]
+        return logits.reshape(places, batch, -1).transpose(0, 1)
+
+
+def gru(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    _check_text("gru", input_shape)
+    return GatedRecurrentNetwork(classes)
+
+
+def _check_text(family: str, input_shape: tuple[int, ...]) -> None:
+    if len(input_shape) != 1:
+        raise FamilyError(f"{family}: input shape {list(input_shape)}; text is [places], the words of a row")
+
+
+LANGUAGE_FAMILIES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {"gru": gru}
