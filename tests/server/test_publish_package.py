@@ -16,12 +16,13 @@ from fedstill_server.checkpoint import RunStore
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish import package as package_module
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.publish.package import build_package
+from fedstill_server.publish.package import assemble_package, build_package
 from fedstill_server.publish.repository import Repository
 from fedstill_server.publish.students import publish_students
 from fedstill_server.state import FleetState
 from typer.testing import CliRunner
 
+from tests.client.samples import artifact, student_package
 from tests.server.scripted_fleet import CLASSES, SHAPE, fleet_config, public_examples, write_run
 
 FAMILY = "mlp-small"
@@ -108,3 +109,8 @@ def test_a_graph_that_answers_otherwise_is_not_published(
             package_version=1,
             public_x=public_examples().x,
         )
+
+
+def test_an_artifact_for_many_devices_is_not_published() -> None:
+    with pytest.raises(PublishError, match=r"is of 'mlp-small' for 2 devices; .* for one"):
+        assemble_package(artifact(stack_size=2), student_package(), package_version=1, public_x=None)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.artifact import StudentPackage, TrainingArtifact
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
@@ -58,19 +58,47 @@ def build_package(
         family=family, input_shape=config.input_shape, classes=config.classes, parameters=parameters
     )
     _check_answers(config, family, parameters, graph, public_x[:_ROWS_COMPARED])
+    return assemble_package(
+        artifact,
+        StudentPackage(student, graph, parameters),
+        package_version=package_version,
+        public_x=public_x,
+        quality=quality,
+    )
+
+
+def assemble_package(
+    artifact: TrainingArtifact,
+    student: StudentPackage,
+    *,
+    package_version: int,
+    public_x: FloatArray | None,
+    quality: Mapping[str, float] | None = None,
+) -> StudentPackage:
+    """One package of a student of any family and its training artifact (of a stack of 1).
+
+    The training side of the manifest is the artifact's; the inference graphs, the weights, the 8-bit
+    weights and the vocabulary are the student's.
+    """
+    if artifact.manifest.stack_size != 1 or artifact.manifest.family != student.manifest.family:
+        raise PublishError(
+            f"{student.manifest.family}: the training artifact is of {artifact.manifest.family!r} for "
+            f"{artifact.manifest.stack_size} devices; a device needs its own family's, for one."
+        )
     manifest = replace(
         artifact.manifest,
         parts=(),
-        inputs=student.inputs,
-        outputs=student.outputs,
+        inputs=student.manifest.inputs,
+        outputs=student.manifest.outputs,
+        quantized=student.manifest.quantized,
         package_version=package_version,
         lowest_agent_version=LOWEST_AGENT_VERSION,
         quality=tuple(sorted((quality or {}).items())),
     )
-    package = StudentPackage(
-        manifest,
-        graph,
-        {spec.name: parameters[spec.name] for spec in manifest.parameters},
+    package = replace(
+        student,
+        manifest=manifest,
+        parameters={spec.name: student.parameters[spec.name] for spec in manifest.parameters},
         training_graph=artifact.training_graph,
         forward_graph=artifact.forward_graph,
         public_x=public_x,
