@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from fedstill_client.learning import Budget, Judgement, LearningProgress, LearningSettings, Result, learn
+from fedstill_client.learning.snapshot import decode_snapshot
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.student_store import OwnStudent
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels
@@ -216,6 +218,44 @@ def test_what_an_interrupted_sitting_spent_counts() -> None:
     assert outcome.resumed
     assert outcome.steps == 30
     assert outcome.joules is not None
+
+
+def test_whoever_wants_it_to_stop_is_asked_all_the_time() -> None:
+    asked: list[float] = []
+
+    learn(
+        MemoryStore.of(90, 30),
+        package(),
+        settings=replace(SETTINGS, check_every=10_000, epochs=200, snapshot_seconds=60),
+        stop=lambda: asked.append(time.monotonic()),
+    )
+
+    assert len(asked) > 3
+    assert np.quantile(np.diff(asked), 0.9) < 0.5
+
+
+def test_a_process_that_is_too_large_learns_nothing_more() -> None:
+    store = MemoryStore.of(90, 30)
+
+    outcome = learn(store, package(), settings=SETTINGS, budget=Budget(memory_mb=1))
+
+    assert (outcome.result, outcome.steps) == (Result.KEPT, 0)
+    assert "MB of memory" in outcome.words
+
+
+@pytest.mark.parametrize("part", [b"", b"\xff" * 40, b"\x08" + bytes(7) + b'{"a": 1}'])
+def test_bytes_that_are_no_snapshot_are_none(part: bytes) -> None:
+    assert decode_snapshot(part) is None
+
+
+def test_a_snapshot_cut_short_is_none() -> None:
+    store = MemoryStore.of(90, 30)
+    stop, on_progress = after_steps(20)
+    learn(store, package(), settings=SETTINGS, stop=stop, on_progress=on_progress)
+    whole = store.snapshot or b""
+
+    assert decode_snapshot(whole) is not None
+    assert all(decode_snapshot(whole[:length]) is None for length in range(0, len(whole), 97))
 
 
 def test_training_that_diverges_keeps_the_student_from_before() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray, IntArray
 
@@ -93,7 +94,7 @@ def decode_snapshot(blob: bytes) -> Snapshot | None:
             else Best(_part(arrays, _BEST), Judgement(**best["judgement"]), int(best["step"])),
             spent=Spent(**about["spent"]),
         )
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError):
+    except (safetensors.SafetensorError, FedstillError, KeyError, ValueError, TypeError):
         return None
 
 
