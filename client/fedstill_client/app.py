@@ -29,6 +29,9 @@ from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedstill_client.device import Device, DeviceDescription, DeviceError
+from fedstill_client.eligibility import Eligibility
+from fedstill_client.home import AgentHome
+from fedstill_client.round_work import Interrupted
 
 FOLDER_KEY = "fedstill-device"
 FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"
@@ -72,8 +75,12 @@ def hello(message: Message, context: Context) -> RecordDict:
 @answered
 def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
-    task = _task(message)
-    return records.pack("SoftLabelSummary", Device.open(device_folder(context)).perform(task))
+    task, folder = _task(message), device_folder(context)
+    stop = Eligibility(folder) if AgentHome.is_at(folder) else None
+    if stop is not None and (reason := stop()) is not None:
+        raise Interrupted(reason)
+    with Device.opened(folder) as device:
+        return records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
 @app.evaluate()
@@ -81,7 +88,8 @@ def train(message: Message, context: Context) -> RecordDict:
 def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
     task = _task(message)
-    counts = Device.open(device_folder(context)).evaluate(task)
+    with Device.opened(device_folder(context)) as device:
+        counts = device.evaluate(task)
     return RecordDict({records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
 
 

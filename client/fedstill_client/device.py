@@ -6,23 +6,33 @@ private.npz       x_train, y_train, x_test, y_test: these never leave the device
 public.npz        x: the public set, as the server has it (only for what is about public examples)
 global_test.npz   x, y: everyone's examples, to measure on (optional)
 state/            the device's own student (see student_store.py); written by fedstill
+
+An enrolled agent's home (see home.py) is a device, too: its examples and its student are in the private
+store, the rest comes from the installed student package.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from fedstill_proto.artifact import StudentManifest, TrainingArtifact, load_artifact
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import RoundTask, check_name
+from fedstill_proto.messages import RoundTask, SummaryKind, check_name
 from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.v1 import fedstill_pb2 as pb
 
 from fedstill_client.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.forward import Forward
+from fedstill_client.home import AgentHome
 from fedstill_client.label_prior import label_prior_strength, log_label_prior, personal_logits
+from fedstill_client.learning.soft_term import encode_fleet_labels
+from fedstill_client.packages.install import load_installed
 from fedstill_client.personalizer import Personalizer
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.round_work import (
@@ -33,6 +43,7 @@ from fedstill_client.round_work import (
     evaluate,
     perform_round,
 )
+from fedstill_client.store import PrivateStore, Release, StoredExamples
 from fedstill_client.student_store import OwnStudent, StudentHistory, StudentStore
 from fedstill_client.summarizer import softened
 
@@ -95,11 +106,14 @@ class Device:
     public_x: FloatArray | None  # [P, *shape]
     global_test: tuple[FloatArray, IntArray] | None
     store: StudentHistory
+    private_store: PrivateStore | None = None  # of an agent's home
 
     @classmethod
     def open(cls, folder: Path) -> Device:
-        """Read and check a device's folder."""
+        """Read and check a device's folder, or an agent's home; close the device in the end."""
         description = DeviceDescription.read(folder)
+        if AgentHome.is_at(folder):
+            return cls._of_home(AgentHome(folder), description)
         artifact = load_artifact(folder / "artifact")
         _check_artifact(artifact.manifest, description, folder)
         shape, classes = artifact.manifest.input_shape, artifact.manifest.classes
@@ -125,21 +139,78 @@ class Device:
             store=StudentStore(folder / "state", artifact.manifest),
         )
 
-    def perform(self, task: RoundTask) -> bytes:
+    @classmethod
+    def _of_home(cls, home: AgentHome, description: DeviceDescription) -> Device:
+        private_store = PrivateStore.open(home)
+        try:
+            package = load_installed(home, private_store)
+            _check_artifact(package.manifest, description, home.folder)
+            return cls(
+                folder=home.folder,
+                description=description,
+                artifact=package.artifact,
+                private=_stack(private_store.examples("training"), package.manifest),
+                held_out=_stack(private_store.examples("held-out"), package.manifest),
+                public_x=package.public_x,
+                global_test=None,
+                store=private_store.students(package.manifest, package.manifest.package_version),
+                private_store=private_store,
+            )
+        except BaseException:
+            private_store.close()
+            raise
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path) -> Iterator[Device]:
+        """The device, closed afterwards."""
+        device = cls.open(folder)
+        try:
+            yield device
+        finally:
+            device.close()
+
+    def close(self) -> None:
+        """Close what is open on disk."""
+        if self.private_store is not None:
+            self.private_store.close()
+
+    def perform(self, task: RoundTask, *, stop: Callable[[], str | None] | None = None) -> bytes:
         """Do a round: train, keep the student, and return the encoded summary.
 
-        The same round again starts from where it started the first time, and has the same summary.
+        The same round again starts from where it started the first time, and has the same summary. On an
+        agent's home the summary is in the privacy ledger, on disk, before this returns. stop: asked before
+        each step; a reason ends the round with Interrupted, and leaves the student as it was.
         """
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), Forward(self.artifact)
-            work = perform_round(self.stack(before), task, personalizer, forward, self.public_x)
+            work = perform_round(self.stack(before), task, personalizer, forward, self.public_x, stop=stop)
             summary = work.summaries[0]
             if summary is None:
                 raise TrainingDiverged(task.training.learning_rate)
             trained = {name: array[0] for name, array in work.parameters.items()}
             self.store.save(OwnStudent(task.run, task.round, trained), before=before)
+            if self.private_store is not None:
+                self._write_down(task, summary, self.private_store)
         return summary
+
+    def _write_down(self, task: RoundTask, summary: bytes, private_store: PrivateStore) -> None:
+        """Debit the ledger, and keep what the fleet taught for learning without it."""
+        if task.request.kind is not SummaryKind.NONE:
+            private_store.ledger.debit(
+                Release(
+                    run=task.run,
+                    round=task.round,
+                    kind=task.request.kind.value,
+                    values=_released_numbers(summary),
+                    bytes=len(summary),
+                    digest=hashlib.sha256(summary).hexdigest(),
+                )
+            )
+        if task.soft_targets is not None:
+            version = self.artifact.manifest.package_version
+            private_store.keep_soft_labels(version, task.run, task.round, encode_fleet_labels(task))
 
     def evaluate(self, task: RoundTask) -> Evaluation:
         """Right answers of the device's own student, or of the task's where that replaces it."""
@@ -182,6 +253,31 @@ def _check_artifact(manifest: StudentManifest, description: DeviceDescription, f
             f"{folder / 'artifact'}: it trains {manifest.stack_size} devices at a time, as a simulator's "
             "does; a device needs one of stack size 1."
         )
+
+
+def _stack(examples: StoredExamples, manifest: StudentManifest) -> PrivateStack:
+    """The stored examples of this device; they must be what the installed student takes."""
+    x, labels = examples.x, examples.labels
+    if not len(examples.ids):
+        x = np.zeros((0, *manifest.input_shape), manifest.input_type)
+        labels = np.zeros((0, *manifest.label_shape), np.int64)
+    if x.shape[1:] != manifest.input_shape or labels.shape[1:] != manifest.label_shape:
+        raise DeviceError(
+            f"the private store's examples have shape {list(x.shape[1:])}, the installed student takes "
+            f"{list(manifest.input_shape)}; forget those from before the package was installed."
+        )
+    return PrivateStack.of_one(x, labels)
+
+
+def _released_numbers(summary: bytes) -> int:
+    """How many numbers made of private data a summary holds."""
+    statistics = pb.SoftLabelSummary.FromString(summary).statistics
+    soft = statistics.soft_labels
+    return (
+        soft.rows * (soft.k or soft.classes)
+        + len(statistics.class_examples)
+        + sum(len(tensor.data) // 4 for tensor in statistics.parameters)
+    )
 
 
 def _public_set(file: Path, input_shape: tuple[int, ...]) -> FloatArray | None:

@@ -20,17 +20,15 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import IntArray
 
-from fedstill_client.batches import StackPlan, plan_batches
+from fedstill_client.batches import plan_batches
 from fedstill_client.device import Device
 from fedstill_client.forward import Forward
 from fedstill_client.learning.sitting import LEARNED_RUN as OFFLINE_RUN
 from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.order import device_ids
 from fedstill_client.personalizer import Personalizer, check_student
-from fedstill_client.round_work import Evaluation, NoStudent, TrainingDiverged, evaluate
-from fedstill_client.step import StepBatch
+from fedstill_client.round_work import Evaluation, NoStudent, TrainingDiverged, WatchedSteps, evaluate
 from fedstill_client.student_store import OwnStudent
 
 _BATCH_SIZE = 16
@@ -75,31 +73,6 @@ class Personalization:
     seconds: float
 
 
-@dataclass(frozen=True)
-class _WatchedSteps:
-    plan: StackPlan
-    on_step: OnStep
-
-    @property
-    def steps(self) -> int:
-        return self.plan.steps
-
-    @property
-    def steps_of(self) -> IntArray:
-        return self.plan.steps_of
-
-    @property
-    def seed(self) -> int:
-        return self.plan.seed
-
-    def start(self, into: StepBatch) -> None:
-        self.plan.start(into)
-
-    def fill(self, step: int, into: StepBatch) -> None:
-        self.on_step(step, self.steps)
-        self.plan.fill(step, into)
-
-
 def personalize(
     device: Device, work: OfflineWork, *, start: Parameters | None = None, on_step: OnStep = lambda *_: None
 ) -> Personalization:
@@ -120,7 +93,7 @@ def personalize(
             manifest=manifest,
             public_x=device.public_x,
         )
-        trained, loss = personalizer.train(before.parameters, _WatchedSteps(plan, on_step))
+        trained, loss = personalizer.train(before.parameters, WatchedSteps(plan, on_step))
         on_step(plan.steps, plan.steps)
         after = OwnStudent(task.run, task.round, {name: array[0] for name, array in trained.items()})
         if not all(np.isfinite(array).all() for array in trained.values()):

@@ -6,7 +6,7 @@ Train from the task, then summarize. What a device does here does not depend on 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +20,9 @@ from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.forward import Forward
 from fedstill_client.label_prior import log_label_prior, personal_logits
 from fedstill_client.order import KeyArray, device_ids
-from fedstill_client.personalizer import Personalizer, StudentMismatch, check_student
+from fedstill_client.personalizer import Personalizer, Steps, StudentMismatch, check_student
 from fedstill_client.private_stack import PrivateStack
+from fedstill_client.step import StepBatch
 from fedstill_client.summarizer import summarize
 
 # Global test examples at a time: [C, rows, K] logits stay small.
@@ -30,6 +31,17 @@ _ROWS_AT_ONCE = 1024
 
 class NoStudent(FedstillError):
     """A device without a student was given a round that brings none."""
+
+
+class Interrupted(FedstillError):
+    """Training was asked to stop; `reason` says why. The student from before is kept."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"stopped: {reason}; the student from before is kept.")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[str]]:
+        return type(self), (self.reason,)
 
 
 class TrainingDiverged(FedstillError):
@@ -58,6 +70,33 @@ class StudentStack:
             ids = np.zeros(self.private.devices, np.uint64)
             ids[: len(self.names)] = device_ids(self.names)
             object.__setattr__(self, "device_ids", ids)
+
+
+@dataclass(frozen=True)
+class WatchedSteps:
+    """The steps of a plan; `on_step` hears of each before it is done, and may raise to end the training."""
+
+    plan: StackPlan
+    on_step: Callable[[int, int], None]  # steps done, steps in all
+
+    @property
+    def steps(self) -> int:
+        return self.plan.steps
+
+    @property
+    def steps_of(self) -> IntArray:
+        return self.plan.steps_of
+
+    @property
+    def seed(self) -> int:
+        return self.plan.seed
+
+    def start(self, into: StepBatch) -> None:
+        self.plan.start(into)
+
+    def fill(self, step: int, into: StepBatch) -> None:
+        self.on_step(step, self.steps)
+        self.plan.fill(step, into)
 
 
 @dataclass(frozen=True)
@@ -91,12 +130,14 @@ def perform_round(
     shuffle: bool = True,
     steps: StackPlan | None = None,
     out: Mapping[str, FloatArray] | None = None,
+    stop: Callable[[], str | None] | None = None,
 ) -> RoundWork:
     """Train each device's student by `task`, and summarize it.
 
     shuffle: new batches each epoch; otherwise the rows come as they are stored.
     steps: the stack's plan, where it was made together with that of other stacks.
     out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
+    stop: asked before each step; a reason ends the round with Interrupted.
     """
     started = time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
@@ -109,7 +150,8 @@ def perform_round(
             public_x=public_x,
             shuffle=shuffle,
         )
-    trained, loss = personalizer.train(student, steps, copy=False)
+    walked: Steps = steps if stop is None else WatchedSteps(steps, _raising(stop))
+    trained, loss = personalizer.train(student, walked, copy=False)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()
     summaries: list[bytes | None] = list(
@@ -203,6 +245,15 @@ def _global_correct(
         part = slice(start, start + _ROWS_AT_ONCE)
         correct += (forward.shared(student, x[part]).argmax(axis=-1) == labels[part]).sum(axis=1)
     return correct, np.full(devices, len(labels))
+
+
+def _raising(stop: Callable[[], str | None]) -> Callable[[int, int], None]:
+    def on_step(done: int, steps: int) -> None:
+        reason = stop()
+        if reason is not None:
+            raise Interrupted(reason)
+
+    return on_step
 
 
 def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.NDArray[np.bool_]:

@@ -1,0 +1,113 @@
+"""A device whose examples and student are in an agent's home."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedstill_client.device import Device
+from fedstill_client.home import AgentHome
+from fedstill_client.round_work import Interrupted
+from fedstill_client.store import PrivateStore
+from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
+from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+
+from tests.client.agent_samples import enrolled_home
+from tests.client.samples import FAMILY, examples, student
+
+
+def task(round: int = 1, *, epochs: int = 2, kind: SummaryKind = SummaryKind.PUBLIC_SET) -> RoundTask:
+    return RoundTask(
+        run="r1",
+        round=round,
+        family=FAMILY,
+        training=TrainingPlan(
+            epochs=epochs,
+            batch_size=8,
+            learning_rate=0.01,
+            optimizer=Optimizer.ADAMW,
+            temperature=2.0,
+            soft_weight=0.0,
+            seed=1,
+        ),
+        request=SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.UINT8), np.arange(5))
+        if kind is SummaryKind.PUBLIC_SET
+        else SummaryRequest(kind),
+        parameters=student(),
+    )
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> AgentHome:
+    home = enrolled_home(tmp_path / "home")
+    x, labels = examples(30, seed=1)
+    with PrivateStore.open(home) as store:
+        for row in range(len(x)):
+            store.observe(x[row], labels[row])
+    return home
+
+
+def test_it_trains_on_the_store_s_examples_but_for_the_held_out(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
+        assert int(device.private.counts[0]) == store.counts().training
+        assert int(device.held_out.counts[0]) == store.counts().held_out > 0
+        assert device.public_x is not None
+
+
+def test_a_round_is_in_the_ledger_once_however_often_it_is_asked(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device:
+        first = device.perform(task())
+    with Device.opened(home.folder) as device:
+        again = device.perform(task())
+
+    assert first == again
+    with PrivateStore.open(home) as store:
+        releases = store.ledger.releases()
+    assert [(one.run, one.round, one.kind, one.bytes) for one in releases] == [
+        ("r1", 1, SummaryKind.PUBLIC_SET.value, len(first))
+    ]
+    assert releases[0].values == 5 * 3
+
+
+def test_a_round_that_sends_nothing_of_the_device_costs_nothing(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device:
+        device.perform(task(kind=SummaryKind.NONE))
+
+    with PrivateStore.open(home) as store:
+        assert store.ledger.releases() == []
+
+
+def test_an_interrupted_round_leaves_the_student_and_can_be_done_later(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device:
+        device.perform(task(1))
+        before = device.store.latest()
+    asked: list[float] = []
+
+    def stop() -> str | None:
+        asked.append(time.perf_counter())
+        return "the device runs on its battery" if len(asked) > 50 else None
+
+    with Device.opened(home.folder) as device:
+        with pytest.raises(Interrupted, match="battery"):
+            device.perform(task(2, epochs=100), stop=stop)
+        kept = device.store.latest()
+        assert before is not None
+        assert kept is not None
+        assert kept.round == 1
+        for name, array in before.parameters.items():
+            np.testing.assert_array_equal(kept.parameters[name], array)
+        device.perform(dataclasses.replace(task(2), parameters={}))
+        latest = device.store.latest()
+    assert latest is not None
+    assert latest.round == 2
+    assert max(np.diff(asked)) < 1.0
+
+
+def test_a_device_without_examples_can_be_asked(tmp_path: Path) -> None:
+    home = enrolled_home(tmp_path / "home")
+
+    with Device.opened(home.folder) as device:
+        assert device.perform(task())
