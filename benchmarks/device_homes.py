@@ -1,0 +1,81 @@
+"""Homes of devices for the benchmarks: a package as the server publishes it, beside a private store.
+
+    python benchmarks/device_homes.py FOLDER --family mlp-small --inputs 64 --examples 300
+
+Makes the home in a process of its own, so that the process that measures never loads torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
+from fedstill_client.store import PrivateStore
+
+CLASSES = 10
+
+
+def make_home(folder: Path, *, family: str, inputs: int, examples: int = 300) -> AgentHome:
+    """A home at `folder`, made by a child process."""
+    options = ["--family", family, "--inputs", str(inputs), "--examples", str(examples)]
+    subprocess.run([sys.executable, __file__, str(folder), *options], check=True)
+    return AgentHome(folder)
+
+
+def sample(count: int, inputs: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Examples [count, inputs] whose class is a linear function of them, with noise, and their labels."""
+    rng = np.random.default_rng(seed)
+    directions = np.random.default_rng(1234).normal(size=(inputs, CLASSES))
+    x = rng.normal(size=(count, inputs)).astype(np.float32)
+    noisy = x @ directions + rng.normal(size=(count, CLASSES))
+    return x, noisy.argmax(axis=1).astype(np.int64)
+
+
+def _build(folder: Path, *, family: str, inputs: int, examples: int) -> None:
+    from fedstill_proto.messages import Optimizer, TrainingPlan
+    from fedstill_server.config import FleetConfig
+    from fedstill_server.families import initial_parameters
+    from fedstill_server.publish.package import build_package
+
+    plan = TrainingPlan(1, 16, 0.01, Optimizer.ADAMW, 2.0, 0.3, 0)
+    config = FleetConfig(
+        run="0123abcd",
+        method="public-logits",
+        rounds=1,
+        seed=0,
+        families=(family,),
+        classes=CLASSES,
+        input_shape=(inputs,),
+        public_set="public.npz",
+        training=plan,
+    )
+    package = build_package(
+        config,
+        family,
+        initial_parameters(family, (inputs,), CLASSES, 0),
+        package_version=1,
+        public_x=sample(200, inputs, seed=2)[0],
+    )
+    home = AgentHome(folder)
+    home.create()
+    home.description.write_text(json.dumps({"name": "benchmark", "family": family}))
+    with PrivateStore.create(home) as store:
+        install(home, store, package)
+        for x, label in zip(*sample(examples, inputs), strict=True):
+            store.observe(x, label)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--family", required=True)
+    parser.add_argument("--inputs", type=int, required=True)
+    parser.add_argument("--examples", type=int, default=300)
+    given = parser.parse_args()
+    _build(given.folder, family=given.family, inputs=given.inputs, examples=given.examples)
