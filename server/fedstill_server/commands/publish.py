@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -16,9 +17,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
-    cli.command()(publish)
-    cli.command()(refresh)
-    cli.command(name="rotate-keys")(rotate_keys)
+    commands: dict[str, Callable[..., None]] = {
+        "publish": publish,
+        "refresh": refresh,
+        "rotate-keys": rotate_keys,
+    }
+    for name, command in commands.items():
+        cli.command(name=name, help=_flowing(command.__doc__ or ""))(command)
 
 
 def publish(
@@ -89,6 +94,11 @@ def rotate_keys(
     rotated = {each: repository.rotate(each) for each in ([role] if role else ONLINE_ROLES)}
     lines = "\n".join(f"{each:10s} new key {keyid[:16]}" for each, keyid in rotated.items())
     _report({"rotated": rotated}, lines, as_json)
+
+
+def _flowing(text: str) -> str:
+    """A docstring whose paragraphs break where the terminal ends, not where the source does."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 def _report(document: dict[str, object], text: str, as_json: bool) -> None:
