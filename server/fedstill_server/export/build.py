@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from fedstill_proto.manifest import Vocabulary
 from fedstill_proto.messages import Optimizer, ParameterSpec
 
 from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
@@ -14,7 +16,8 @@ from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
-from fedstill_server.families import build_student
+from fedstill_server.families import LANGUAGE_FAMILIES, build_student
+from fedstill_server.families.language import TABLES
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
 FORWARD_ROWS = 64
@@ -33,12 +36,14 @@ class ArtifactOptions:
     k: int
     stack_size: int
     step_rows: int
+    step_vocabulary: int | None = None  # rows of a table of words that a step sees, of a student of text
 
     def __post_init__(self) -> None:
         if self.soft_labels not in SOFT_LABEL_FORMS:
             raise ExportError(
                 f"soft_labels {self.soft_labels!r} is not one of {', '.join(map(repr, SOFT_LABEL_FORMS))}"
             )
+        self._check_text()
         if self.soft_labels == "top-k" and not 1 <= self.k < self.classes:
             raise ExportError(
                 f"k = {self.k}: top-k soft labels of {self.classes} classes name 1 to {self.classes - 1}; "
@@ -49,6 +54,19 @@ class ArtifactOptions:
         for name in ("stack_size", "step_rows"):
             if getattr(self, name) < 1:
                 raise ExportError(f"{name} = {getattr(self, name)}; give at least 1")
+
+    def _check_text(self) -> None:
+        if self.is_text != (self.step_vocabulary is not None):
+            need = "needs" if self.is_text else "is no student of text and takes no"
+            raise ExportError(f"{self.family} {need} step_vocabulary, the words that a step of training sees")
+        if self.step_vocabulary is not None and not 2 <= self.step_vocabulary <= self.classes:
+            raise ExportError(f"step_vocabulary = {self.step_vocabulary}; give 2 to {self.classes} words")
+        if self.step_vocabulary is not None and self.k >= self.step_vocabulary:
+            raise ExportError(f"k = {self.k}; a step of {self.step_vocabulary} words has fewer to name")
+
+    @property
+    def is_text(self) -> bool:
+        return self.family in LANGUAGE_FAMILIES
 
     @property
     def folder_name(self) -> str:
@@ -66,17 +84,19 @@ def build_artifact(
     k: int = 0,
     stack_size: int,
     step_rows: int,
+    step_vocabulary: int | None = None,
     cache: Path | None = None,
     verify: bool = True,
 ) -> TrainingArtifact:
     """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run.
 
+    A student of text has a training graph over `step_vocabulary` rows of its tables: the words of a batch.
     The graph's step over one device is the same, to the last bit, in a stack of any size. An artifact that
     is returned has passed the gate, unless `verify` is False (to compare the speed of stack sizes, say);
     `cache` is a folder that keeps those that have.
     """
     options = ArtifactOptions(
-        family, tuple(input_shape), classes, optimizer, soft_labels, k, stack_size, step_rows
+        family, tuple(input_shape), classes, optimizer, soft_labels, k, stack_size, step_rows, step_vocabulary
     )
     folder = cache / options.folder_name if cache is not None else None
     artifact = cached_artifact(folder) if folder is not None else None
@@ -92,16 +112,23 @@ def build_artifact(
 
 def _build(options: ArtifactOptions) -> TrainingArtifact:
     student = build_student(options.family, options.input_shape, options.classes)
+    words = options.step_vocabulary or options.classes
+    label_shape = options.input_shape if options.is_text else ()
+    input_type = torch.int64 if options.is_text else torch.float32
     step = capture_training_step(
-        student,
+        build_student(options.family, options.input_shape, words),
         input_shape=options.input_shape,
-        classes=options.classes,
+        classes=words,
         optimizer=options.optimizer,
         soft_labels=options.soft_labels,
         k=options.k,
+        label_shape=label_shape,
+        input_type=input_type,
         rows=options.step_rows,
     )
-    forward = capture_forward(student, input_shape=options.input_shape, rows=FORWARD_ROWS)
+    forward = capture_forward(
+        student, input_shape=options.input_shape, rows=FORWARD_ROWS, input_type=input_type
+    )
     training_graph = lower(step, stack_size=options.stack_size, name=f"{options.family} training step")
     forward_graph = lower(forward, stack_size=options.stack_size, name=f"{options.family} forward")
     manifest = StudentManifest(
@@ -117,6 +144,9 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
         k=options.k,
         stack_size=options.stack_size,
         step_rows=options.step_rows,
+        label_shape=label_shape,
+        input_type="int64" if options.is_text else "float32",
+        vocabulary=Vocabulary(options.classes, words, TABLES) if options.is_text else None,
     )
     contents = {TRAINING_FILE: training_graph, FORWARD_FILE: forward_graph}
     return TrainingArtifact(manifest.with_parts(contents), training_graph, forward_graph)

@@ -7,7 +7,7 @@ stacked later, when the graph is lowered to ONNX (see `fedstill_server.export.lo
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from fedstill_proto.messages import Optimizer
@@ -48,14 +48,27 @@ def capture_training_step(
     soft_labels: str,
     k: int,
     rows: int,
+    label_shape: tuple[int, ...] = (),
+    input_type: torch.dtype = torch.float32,
 ) -> CapturedGraph:
-    """Forward pass, distillation loss, backward pass and optimizer of one step."""
+    """Forward pass, distillation loss, backward pass and optimizer of one step.
+
+    A row with `label_shape` (S,) has a label at each of S places; the loss takes all places as rows.
+    """
     rule = RULES[optimizer]
     names = [name for name, _ in student.named_parameters()]
     state = parameter_ports(student) + slot_ports(student, optimizer)
     ports = (
         state
-        + batch_ports(input_shape=input_shape, classes=classes, soft_labels=soft_labels, k=k, rows=rows)
+        + batch_ports(
+            input_shape=input_shape,
+            classes=classes,
+            soft_labels=soft_labels,
+            k=k,
+            rows=rows,
+            label_shape=label_shape,
+            input_type=input_type,
+        )
         + [Port("lr", ())]
         + [Port(name, (), per_device=False) for name in rule.scalars]
     )
@@ -63,9 +76,16 @@ def capture_training_step(
     def step(*arguments: Tensor) -> tuple[Tensor, ...]:
         values = {port.name: value for port, value in zip(ports, arguments, strict=True)}
         parameters = {name: values[name] for name in names}
-        logits, pull_back, *_ = vjp(lambda p: functional_call(student, p, (values["x"],)), parameters)
+
+        def answer(parameters: dict[str, Tensor]) -> Tensor:
+            logits: Tensor = functional_call(student, parameters, (values["x"],))
+            return logits.flatten(0, len(label_shape)) if label_shape else logits
+
+        logits, pull_back, *_ = vjp(answer, parameters)
         loss, logit_gradient = loss_and_logit_gradient(
-            logits, _targets(values), step_scale=values["lr"] if rule.scales_rows else None
+            logits,
+            _targets(values, places=len(label_shape)),
+            step_scale=values["lr"] if rule.scales_rows else None,
         )
         (gradients,) = pull_back(logit_gradient)
         scalars: Scalars = {name: values[name] for name in ("lr", *rule.scalars)}
@@ -80,9 +100,15 @@ def capture_training_step(
     return CapturedGraph(trace(step, ports), tuple(ports), outputs)
 
 
-def capture_forward(student: nn.Module, *, input_shape: tuple[int, ...], rows: int) -> CapturedGraph:
-    """Logits `[rows, classes]` from parameters and `x`."""
-    ports = [*parameter_ports(student), Port("x", (rows, *input_shape))]
+def capture_forward(
+    student: nn.Module,
+    *,
+    input_shape: tuple[int, ...],
+    rows: int,
+    input_type: torch.dtype = torch.float32,
+) -> CapturedGraph:
+    """Logits `[rows, *label_shape, classes]` from parameters and `x`."""
+    ports = [*parameter_ports(student), Port("x", (rows, *input_shape), input_type)]
 
     def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
         *parameters, x = arguments
@@ -106,24 +132,40 @@ def slot_ports(student: nn.Module, optimizer: Optimizer) -> list[Port]:
 
 
 def batch_ports(
-    *, input_shape: tuple[int, ...], classes: int, soft_labels: str, k: int, rows: int
+    *,
+    input_shape: tuple[int, ...],
+    classes: int,
+    soft_labels: str,
+    k: int,
+    rows: int,
+    label_shape: tuple[int, ...] = (),
+    input_type: torch.dtype = torch.float32,
 ) -> list[Port]:
     """What a step learns from: examples, labels, and the soft part in its form."""
+    places = (rows, *label_shape)
     ports = [
-        Port("x", (rows, *input_shape)),
-        Port("labels", (rows,), torch.int64),
-        Port("hard_weight", (rows,)),
+        Port("x", (rows, *input_shape), input_type),
+        Port("labels", places, torch.int64),
+        Port("hard_weight", places),
     ]
     if soft_labels == "none":
         return ports
     if soft_labels == "dense":
-        ports.append(Port("soft_labels", (rows, classes)))
+        ports.append(Port("soft_labels", (*places, classes)))
     else:
-        ports += [Port("soft_indices", (rows, k), torch.int64), Port("soft_probabilities", (rows, k))]
-    return [*ports, Port("soft_weight", (rows,)), Port("temperature", (), per_device=False)]
+        ports += [
+            Port("soft_indices", (*places, k), torch.int64),
+            Port("soft_probabilities", (*places, k)),
+        ]
+    return [*ports, Port("soft_weight", places), Port("temperature", (), per_device=False)]
 
 
-def _targets(values: dict[str, Tensor]) -> StepTargets:
+def _targets(values: dict[str, Tensor], *, places: int) -> StepTargets:
+    """The targets; of rows with several `places`, each place becomes a row."""
+    if places:
+        temperature = {"temperature": values["temperature"]} if "temperature" in values else {}
+        names = {field.name for field in fields(StepTargets)} - {"temperature"}
+        values = {n: v.flatten(0, places) for n, v in values.items() if n in names} | temperature
     return StepTargets(
         labels=values["labels"],
         hard_weight=values["hard_weight"],

@@ -2,9 +2,9 @@
 
 First the graphs are read: they must have exactly the ports that their manifest promises and hold nothing
 that a device cannot run, or not reproduce (ScatterND that adds races between threads in ONNX Runtime's CPU
-provider). Then devices of the stack take 20 steps, with 1 and with 2 threads, beside plain torch in
-float64; torch in float32 takes them, too, and says how much of the difference is due to the precision
-alone.
+provider). Then devices of the stack take steps (20, if not told otherwise), with 1 and with 2 threads,
+beside plain torch in float64; torch in float32 takes them, too, and says how much of the difference is due
+to the precision alone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedstill_proto.artifact import StudentManifest, TrainingArtifact
 from fedstill_proto.messages import Parameters
 
 from fedstill_server.export.errors import GateError
-from fedstill_server.export.graph_checks import check_graphs
+from fedstill_server.export.graph_checks import check_graphs, step_manifest
 from fedstill_server.export.reference import Arrays, ReferenceStudent, one_torch_thread
 from fedstill_server.export.trial import LEARNING_RATES, StudentStack, random_batch, share
 from fedstill_server.families import initial_parameters
@@ -71,6 +71,7 @@ def verify_artifact(
     threads: Sequence[int] = (1, 2),
     tolerance: Tolerance | None = None,
     trials: int = 5,
+    steps: int = STEPS,
 ) -> GateReport:
     """Raises GateError unless the artifact is sound and computes what it should.
 
@@ -81,7 +82,7 @@ def verify_artifact(
     """
     check_graphs(artifact)
     for seed in range(trials):
-        report = _trial(artifact, devices, threads, seed=1000 * seed)
+        report = _trial(artifact, devices, threads, steps=steps, seed=1000 * seed)
         failure = _failure(report, tolerance or Tolerance())
         if failure is None:
             return report
@@ -92,9 +93,11 @@ def verify_artifact(
     )
 
 
-def _trial(artifact: TrainingArtifact, devices: int, threads: Sequence[int], *, seed: int) -> GateReport:
+def _trial(
+    artifact: TrainingArtifact, devices: int, threads: Sequence[int], *, steps: int, seed: int
+) -> GateReport:
     manifest = artifact.manifest
-    batches = [random_batch(manifest, seed + step) for step in range(STEPS)]
+    batches = [random_batch(step_manifest(manifest), seed + step) for step in range(steps)]
     with one_torch_thread():
         expected = {
             device: _expectation(manifest, seed + device, [share(batch, device) for batch in batches])
@@ -117,21 +120,25 @@ class _Expectation:
     """A device's student, and its course in torch."""
 
     start: Parameters
+    whole: Parameters  # with the rows of all words, where it is a student of text
     exact: _Course  # float64
     single: _Course  # float32
 
 
 def _expectation(manifest: StudentManifest, seed: int, batches: list[Arrays]) -> _Expectation:
-    start = initial_parameters(manifest.family, manifest.input_shape, manifest.classes, seed)
+    step = step_manifest(manifest)
+    start, whole = (
+        initial_parameters(form.family, form.input_shape, form.classes, seed) for form in (step, manifest)
+    )
 
     def course(dtype: torch.dtype) -> _Course:
-        student = ReferenceStudent(manifest, start, dtype=dtype)
+        student = ReferenceStudent(step, start, dtype=dtype)
         gradients = student.gradients(batches[0])
         rate = LEARNING_RATES[manifest.optimizer]
         losses = np.array([student.step(batch, learning_rate=rate) for batch in batches])
         return _Course(gradients, losses, _moves(start, student.parameters()))
 
-    return _Expectation(start, course(torch.float64), course(torch.float32))
+    return _Expectation(start, whole, course(torch.float64), course(torch.float32))
 
 
 def _compare(
@@ -139,9 +146,10 @@ def _compare(
 ) -> GateReport:
     """Runs the stack on all batches and holds the chosen devices against their expectations."""
     manifest = artifact.manifest
+    whole = {device: wanted.whole for device, wanted in expected.items()}
+    x, logits = StudentStack(manifest, artifact.forward_graph, whole, threads=threads).forward()
     students = {device: wanted.start for device, wanted in expected.items()}
-    x, logits = StudentStack(manifest, artifact.forward_graph, students, threads=threads).forward()
-    training = StudentStack(manifest, artifact.training_graph, students, threads=threads)
+    training = StudentStack(step_manifest(manifest), artifact.training_graph, students, threads=threads)
     gradients = training.gradients(batches[0])
     losses = np.stack([training.step(batch, step) for step, batch in enumerate(batches, start=1)])
 
@@ -149,7 +157,7 @@ def _compare(
         moves = _moves(wanted.start, share(training.parameters, device))
         found = _Course(share(gradients, device), losses[:, device], moves)
         exact_logits, single_logits = (
-            ReferenceStudent(manifest, wanted.start, dtype=dtype).logits(x[device])
+            ReferenceStudent(manifest, wanted.whole, dtype=dtype).logits(x[device])
             for dtype in (torch.float64, torch.float32)
         )
         by_artifact, by_float32 = (_differences(course, wanted.exact) for course in (found, wanted.single))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import onnx
+import torch
 from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from fedstill_proto.messages import ParameterSpec
 from onnx import helper
 
 from fedstill_server.export.capture import Port, batch_ports, parameter_ports, slot_ports
@@ -20,14 +23,18 @@ _RANDOM_OPERATORS = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "Ran
 def check_graphs(artifact: TrainingArtifact) -> None:
     """Raises GateError for a graph with other ports than promised, or with something that must not ship."""
     manifest = artifact.manifest
-    student = build_student(manifest.family, manifest.input_shape, manifest.classes)
+    step = step_manifest(manifest)
+    types = {"float32": torch.float32, "int64": torch.int64}
+    student = build_student(step.family, step.input_shape, step.classes)
     state = parameter_ports(student) + slot_ports(student, manifest.optimizer)
     batch = batch_ports(
         input_shape=manifest.input_shape,
-        classes=manifest.classes,
+        classes=step.classes,
         soft_labels=manifest.soft_labels,
         k=manifest.k,
         rows=manifest.step_rows,
+        label_shape=manifest.label_shape,
+        input_type=types[manifest.input_type],
     )
     scalars = [Port(name, (), per_device=False) for name in RULES[manifest.optimizer].scalars]
     inputs = state + batch + [Port("lr", ())] + scalars
@@ -37,10 +44,24 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     _check_ports(manifest, TRAINING_FILE, "output", training.graph.output, outputs)
     forward = parsed_graph(FORWARD_FILE, artifact.forward_graph)
     rows = _rows(forward)
-    logits = [Port("logits", (rows, manifest.classes))]
+    logits = [Port("logits", (rows, *manifest.label_shape, manifest.classes))]
+    student = build_student(manifest.family, manifest.input_shape, manifest.classes)
     inputs = [*parameter_ports(student), Port("x", (rows, *manifest.input_shape))]
     _check_ports(manifest, FORWARD_FILE, "input", forward.graph.input, inputs)
     _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, logits)
+
+
+def step_manifest(manifest: StudentManifest) -> StudentManifest:
+    """What a training graph sees: a student of `vocabulary.step_size` words, where it is one of text."""
+    vocabulary = manifest.vocabulary
+    if vocabulary is None:
+        return manifest
+    size = vocabulary.step_size
+    parameters = tuple(
+        ParameterSpec(spec.name, (size, *spec.shape[1:])) if spec.name in vocabulary.tables else spec
+        for spec in manifest.parameters
+    )
+    return replace(manifest, classes=size, parameters=parameters, vocabulary=None)
 
 
 def parsed_graph(name: str, graph: bytes) -> onnx.ModelProto:

@@ -44,18 +44,20 @@ class ReferenceStudent:
         return float(loss.detach())
 
     def loss(self, batch: Arrays) -> Tensor:
-        logits = self.module(self._tensor(batch["x"]))
-        hard = functional.cross_entropy(logits, torch.from_numpy(batch["labels"]), reduction="none")
-        loss = (self._tensor(batch["hard_weight"]) * hard).sum()
+        """All places of all rows weigh as `hard_weight` and `soft_weight` say."""
+        logits = self.module(self._tensor(batch["x"])).flatten(0, -2)  # [rows * places, classes]
+        labels = torch.from_numpy(batch["labels"]).flatten()
+        hard = functional.cross_entropy(logits, labels, reduction="none")
+        loss = (self._tensor(batch["hard_weight"]).flatten() * hard).sum()
         if self._manifest.soft_labels == "none":
             return loss
         temperature = float(batch["temperature"][0])
         log_probabilities = functional.log_softmax(logits / temperature, dim=-1)
         if self._manifest.soft_labels == "dense":
-            divergence = _divergence(self._tensor(batch["soft_labels"]), log_probabilities)
+            divergence = _divergence(self._tensor(batch["soft_labels"]).flatten(0, -2), log_probabilities)
         else:
             divergence = self._bucket_divergence(batch, log_probabilities)
-        return loss + (self._tensor(batch["soft_weight"]) * temperature**2 * divergence).sum()
+        return loss + (self._tensor(batch["soft_weight"]).flatten() * temperature**2 * divergence).sum()
 
     def logits(self, x: np.ndarray) -> np.ndarray:
         with torch.no_grad():
@@ -72,15 +74,16 @@ class ReferenceStudent:
 
     def _bucket_divergence(self, batch: Arrays, log_probabilities: Tensor) -> Tensor:
         """KL over the k named classes and one bucket for all others."""
-        indices = torch.from_numpy(batch["soft_indices"])
-        named = self._tensor(batch["soft_probabilities"])
+        indices = torch.from_numpy(batch["soft_indices"]).flatten(0, -2)
+        named = self._tensor(batch["soft_probabilities"]).flatten(0, -2)
         others = torch.ones_like(log_probabilities).scatter(1, indices, 0).bool()
         rest = log_probabilities.masked_fill(~others, -torch.inf).logsumexp(-1, keepdim=True)
         buckets = torch.cat([log_probabilities.gather(1, indices), rest], -1)
         return _divergence(torch.cat([named, 1 - named.sum(-1, keepdim=True)], -1), buckets)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(self._dtype)
+        tensor = torch.from_numpy(array)
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
 
 
 @contextmanager

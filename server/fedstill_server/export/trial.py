@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
@@ -58,7 +59,7 @@ class StudentStack:
 
     def forward(self) -> tuple[np.ndarray, np.ndarray]:
         """Random examples [C, rows, ...] and the students' logits [C, rows, classes]."""
-        x = np.random.default_rng(0).normal(size=self._shapes["x"]).astype(np.float32)
+        x = random_examples(self._manifest, self._shapes["x"], np.random.default_rng(0))
         return x, self._session.run(["logits"], {**self.parameters, "x": x})[0]
 
     def _run(self, batch: Arrays, step: int, rate: float) -> dict[str, np.ndarray]:
@@ -75,6 +76,15 @@ class StudentStack:
         return dict(zip(names, values, strict=True))
 
 
+def random_examples(
+    manifest: StudentManifest, shape: Sequence[int], random: np.random.Generator
+) -> np.ndarray:
+    """Normal numbers, or the numbers of words."""
+    if manifest.input_type == "int64":
+        return random.integers(0, manifest.classes, shape)
+    return random.normal(size=shape).astype(np.float32)
+
+
 def random_batch(manifest: StudentManifest, seed: int) -> Arrays:
     """A random batch of the whole stack. Of its rows, up to 8 weigh anything; the others, at least one, are
     padding.
@@ -82,15 +92,15 @@ def random_batch(manifest: StudentManifest, seed: int) -> Arrays:
     Few rows are enough, and seldom bring an activation close to a kink.
     """
     random = np.random.default_rng(seed)
-    rows = (manifest.stack_size, manifest.step_rows)
+    rows = (manifest.stack_size, manifest.step_rows, *manifest.label_shape)
     weighing = min(max(manifest.step_rows - 1, 1), 8)
     weight = np.zeros(rows, np.float32)
-    weight[:, :weighing] = 1 / weighing
+    weight[:, :weighing] = 1 / (weighing * math.prod(manifest.label_shape))
     scores = np.exp(2 * random.normal(size=(*rows, manifest.classes)))
     soft = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
     indices = np.argsort(-soft, -1)[..., : manifest.k]
     return {
-        "x": random.normal(size=(*rows, *manifest.input_shape)).astype(np.float32),
+        "x": random_examples(manifest, (*rows[:2], *manifest.input_shape), random),
         "labels": random.integers(0, manifest.classes, rows),
         "hard_weight": weight * np.float32(0.4),
         "soft_labels": soft,

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from fedstill_server.families.errors import FamilyError
 
 WIDTH = 64
+TABLES = ("embedding.weight",)
+"""The parameters that have a row for each word."""
 
 
 class GatedRecurrentNetwork(nn.Module):
@@ -35,10 +37,11 @@ class GatedRecurrentNetwork(nn.Module):
 
     def cell(self, word: Tensor, state: Tensor) -> Tensor:
         """The state [batch, width] after a word, given as its `of_word` [batch, 3 * width]."""
-        width, before = self.width, self.of_state(state)
-        gates = torch.sigmoid(word[:, : 2 * width] + before[:, : 2 * width])
-        reset, keep = gates[:, :width], gates[:, width:]
-        new = torch.tanh(word[:, 2 * width :] + reset * before[:, 2 * width :])
+        word_reset, word_keep, word_new = word.chunk(3, -1)
+        state_reset, state_keep, state_new = self.of_state(state).chunk(3, -1)
+        reset = torch.sigmoid(word_reset + state_reset)
+        keep = torch.sigmoid(word_keep + state_keep)
+        new = torch.tanh(word_new + reset * state_new)
         return new + keep * (state - new)
 
     def logits(self, state: Tensor) -> Tensor:
@@ -50,8 +53,8 @@ class GatedRecurrentNetwork(nn.Module):
         words = self.of_word(self.embedding(x.t().reshape(-1)))  # [S * batch, 3 * width]
         state = torch.zeros(batch, self.width, dtype=words.dtype)
         states = []
-        for place in range(places):
-            state = self.cell(words[place * batch : (place + 1) * batch], state)
+        for word in words.split(batch):
+            state = self.cell(word, state)
             states.append(state)
         logits = self.logits(torch.cat(states))  # [S * batch, vocabulary]
         return logits.reshape(places, batch, -1).transpose(0, 1)

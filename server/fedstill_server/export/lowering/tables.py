@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from fedstill_server.export.layout import Value, natural
-from fedstill_server.export.lowering.stacked import FLOAT, INT, OperatorTable, StackedGraph
+from fedstill_server.export.lowering.elementwise import cast
+from fedstill_server.export.lowering.products import product
+from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, OperatorTable, StackedGraph
 
 
 def arange(graph: StackedGraph, end: int, **unused: object) -> Value:
@@ -31,6 +33,33 @@ def full_like(graph: StackedGraph, x: Value, number: float, **unused: object) ->
     return graph.constant(np.full(x.shape, number, x.dtype))
 
 
+def zeros(graph: StackedGraph, shape: Sequence[int], **unused: object) -> Value:
+    """One for each device: unlike other constants it may be a state that products read."""
+    return graph.stacked(graph.constant(np.zeros(tuple(shape), FLOAT)))
+
+
+def embedding(graph: StackedGraph, table: Value, words: Value, *unused: object) -> Value:
+    """The rows [n, width] of a table that words [n] name."""
+    indices = graph.reordered(graph.reshape(words, (*words.shape, 1)), natural(len(words.shape) + 1))
+    shape = (*words.shape, table.shape[1])
+    rows = graph.reordered(table, natural(2))
+    return graph.emit("GatherND", [rows, indices], shape=shape, order=natural(len(shape)), batch_dims=1)
+
+
+def embedding_backward(
+    graph: StackedGraph, gradient: Value, words: Value, rows: int, *unused: object
+) -> Value:
+    """The gradients of a table's rows, as a product with which place holds which word.
+
+    A word that stands at several places gets the sum, in an order that no number of threads changes.
+    """
+    count = words.elements
+    numbers = graph.constant(np.arange(rows, dtype=np.int64).reshape(rows, 1))
+    held = graph.elementwise("Equal", [numbers, graph.reshape(words, (1, count))], dtype=BOOL)
+    one_hot = cast(graph, held, dtype=torch.float32)  # [rows, count]
+    return product(graph, one_hot, graph.reshape(gradient, (count, gradient.shape[-1])))
+
+
 def scatter(graph: StackedGraph, x: Value, dimension: int, indices: Value, values: Value) -> Value:
     """x with `values` written at `indices` along a dimension; the indices of a row are unique."""
     order = natural(len(x.shape))
@@ -43,7 +72,10 @@ def scatter(graph: StackedGraph, x: Value, dimension: int, indices: Value, value
 aten = torch.ops.aten
 OPERATORS: OperatorTable = {
     aten.arange.default: arange,
+    aten.embedding.default: embedding,
+    aten.embedding_dense_backward.default: embedding_backward,
     aten.full.default: full,
+    aten.zeros.default: zeros,
     aten.full_like.default: full_like,
     aten.zeros_like.default: zeros_like,
     aten.ones_like.default: ones_like,
