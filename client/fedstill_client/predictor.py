@@ -2,39 +2,64 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime as ort
 from fedstill_proto.artifact import StudentManifest, StudentPackage, load_student
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+from fedstill_proto.quantization import quantized_arrays
 from fedstill_proto.soft_labels import FloatArray
 
+from fedstill_client.personalizer import check_student
 from fedstill_client.runtime import GraphError, as_value, session
 from fedstill_client.summarizer import softened
 
+Precision = Literal["float32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+
 
 class PredictionError(FedstillError):
-    """Examples that this student does not take."""
+    """Examples that this student does not take, or a precision that its package does not hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A session, and the weights that it reads where they stand."""
+
+    session: ort.InferenceSession
+    weights: dict[str, ort.OrtValue]
 
 
 class Predictor:
     """A student that answers: its inference graph with its weights in place of the graph's own."""
 
-    def __init__(self, package: StudentPackage, *, threads: int = 1) -> None:
+    def __init__(
+        self, package: StudentPackage, *, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
         self.manifest: StudentManifest = package.manifest
-        # The session reads the weights where they stand.
-        self._weights = {name: as_value(np.ascontiguousarray(v)) for name, v in package.parameters.items()}
-        self._session = session(package.inference_graph, threads=threads, initializers=self._weights)
-        inputs = [port.name for port in self._session.get_inputs()]
-        if inputs != ["x"] or [port.name for port in self._session.get_outputs()] != ["logits"]:
+        self._graph = _graph_of(package, precision)
+        self._quantized = package.manifest.quantized if precision == "int8" else ()
+        self._threads = threads
+        self._opened = self._open(package.parameters)
+        opened = self._opened.session
+        inputs = [port.name for port in opened.get_inputs()]
+        if inputs != ["x"] or [port.name for port in opened.get_outputs()] != ["logits"]:
             raise GraphError(f"the inference graph takes {inputs}; it should turn 'x' into 'logits'.")
 
     @classmethod
-    def load(cls, folder: Path, *, threads: int = 1) -> Predictor:
+    def load(cls, folder: Path, *, threads: int = 1, precision: Precision = "float32") -> Predictor:
         """The student package in a folder; its digests are verified first."""
-        return cls(load_student(folder), threads=threads)
+        return cls(load_student(folder), threads=threads, precision=precision)
+
+    def swap(self, parameters: Parameters) -> None:
+        """Answer with these weights from now on; an answer that has begun ends with those from before."""
+        check_student(parameters, self.manifest, stacked=False)
+        self._opened = self._open(parameters)
 
     def logits(self, x: npt.NDArray[Any]) -> FloatArray:
         """Logits [n, K] of the examples x [n, *input_shape]."""
@@ -46,10 +71,29 @@ class Predictor:
             )
         if len(x) == 0:
             return np.zeros((0, self.manifest.classes), np.float32)
-        feeds = {"x": np.ascontiguousarray(x, np.float32)}
-        logits: FloatArray = self._session.run(["logits"], feeds)[0]
+        opened = self._opened  # kept here until the answer is there, whatever is swapped in meanwhile
+        logits: FloatArray = opened.session.run(["logits"], {"x": np.ascontiguousarray(x, np.float32)})[0]
         return logits
 
     def predict(self, x: npt.NDArray[Any]) -> FloatArray:
         """Class probabilities [n, K]."""
         return softened(self.logits(x), 1.0)
+
+    def _open(self, parameters: Parameters) -> _Opened:
+        in_codes = {weight.parameter for weight in self._quantized}
+        arrays = {name: array for name, array in parameters.items() if name not in in_codes}
+        # Copies: whoever handed the weights over may go on training them.
+        weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}
+        for name, array in quantized_arrays(parameters, self._quantized).items():
+            weights[name] = as_value(array)
+        return _Opened(session(self._graph, threads=self._threads, initializers=weights), weights)
+
+
+def _graph_of(package: StudentPackage, precision: Precision) -> bytes:
+    if precision not in PRECISIONS:
+        raise PredictionError(f"precision is {precision!r}; choose {' or '.join(PRECISIONS)}.")
+    if precision == "float32":
+        return package.inference_graph
+    if package.int8_graph is None:
+        raise PredictionError(f"the package of {package.manifest.family!r} has no 8-bit graph; use float32.")
+    return package.int8_graph
