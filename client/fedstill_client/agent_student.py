@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,6 @@ class AnsweringStudent:
             raise AgentError(f"the agent answers no text yet, and {package.manifest.family!r} is for text.")
         # Only what answers: the training graphs and the public set are read again when they are needed.
         self._package = StudentPackage(package.manifest, package.inference_graph, package.parameters)
-        self._threads = threads
         self._in_place = package.parameters
         self._predictor = Predictor(self._package, threads=threads)
 
@@ -43,7 +41,7 @@ class AnsweringStudent:
         """
         wanted = self._package.parameters if parameters is None else parameters
         if not _are_equal(wanted, self._in_place):
-            self._predictor = Predictor(replace(self._package, parameters=wanted), threads=self._threads)
+            self._predictor.swap(wanted)
             self._in_place = wanted
 
     def probabilities(self, x: npt.NDArray[Any], log_prior: FloatArray | None = None) -> FloatArray:

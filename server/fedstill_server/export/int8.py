@@ -33,8 +33,11 @@ class QuantizedStudent:
     graph: bytes
 
 
-def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK) -> QuantizedStudent:
-    """The 8-bit form of an inference graph whose initializers bear the names of `parameters`."""
+def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK) -> QuantizedStudent | None:
+    """The 8-bit form of an inference graph whose initializers bear the names of `parameters`.
+
+    None for a student without a linear layer of `LEAST_VALUES` weights: it has nothing to gain.
+    """
     model = onnx.load_from_string(graph)
     quantized, nodes = [], []
     for node in model.graph.node:
@@ -46,7 +49,7 @@ def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK
         quantized.append(entry)
         nodes += _eight_bit_product(node, entry, *parameters[weight].shape)
     if not quantized:
-        raise ExportError(f"no linear layer has {LEAST_VALUES} weights or more; there is nothing to quantize")
+        return None
     _check_used_once(model.graph, quantized)
     del model.graph.node[:]
     model.graph.node.extend(nodes)

@@ -14,6 +14,7 @@ from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_server.config import FleetConfig
 from fedstill_server.export.build import build_artifact
+from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.networks import logits_of
 from fedstill_server.publish.errors import PublishError
@@ -57,13 +58,19 @@ def build_package(
     student, graph = export_student(
         family=family, input_shape=config.input_shape, classes=config.classes, parameters=parameters
     )
-    _check_answers(config, family, parameters, graph, public_x[:_ROWS_COMPARED])
+    answers = _checked_answers(config, family, parameters, graph, public_x[:_ROWS_COMPARED])
+    answering, measured = StudentPackage(student, graph, parameters), dict(quality or {})
+    eight_bit = quantize_student(graph, parameters)
+    if eight_bit is not None:
+        answering = replace(
+            answering,
+            manifest=replace(student, quantized=eight_bit.quantized),
+            int8_graph=eight_bit.graph,
+        )
+        same = _logits(eight_bit.graph, public_x[:_ROWS_COMPARED]).argmax(-1) == answers.argmax(-1)
+        measured["top1_agreement_int8"] = float(same.mean())
     return assemble_package(
-        artifact,
-        StudentPackage(student, graph, parameters),
-        package_version=package_version,
-        public_x=public_x,
-        quality=quality,
+        artifact, answering, package_version=package_version, public_x=public_x, quality=measured
     )
 
 
@@ -106,15 +113,22 @@ def assemble_package(
     return replace(package, manifest=manifest.with_parts(package.contents()))
 
 
-def _check_answers(
+def _checked_answers(
     config: FleetConfig, family: str, parameters: Parameters, graph: bytes, x: FloatArray
-) -> None:
+) -> FloatArray:
+    """The graph's logits [n, classes], once they are known to be torch's."""
     expected = logits_of(build_family(config, family, parameters), x)
-    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    (answered,) = session.run(["logits"], {"x": x})
+    answered = _logits(graph, x)
     difference = float(np.abs(answered - expected).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise PublishError(
             f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g} on the public set, "
             f"more than {LARGEST_DIFFERENCE:g}; the package is not published."
         )
+    return answered
+
+
+def _logits(graph: bytes, x: FloatArray) -> FloatArray:
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    logits: FloatArray = session.run(["logits"], {"x": x})[0]
+    return logits
