@@ -100,7 +100,19 @@ def add_sparse(changed: onnx.ModelProto) -> None:
         (lambda m: m.ClearField("graph"), "graph"),
         (lambda m: m.ClearField("ir_version"), "graph"),
     ],
-    ids=str,
+    ids=[
+        "function",
+        "training-info",
+        "foreign-domain",
+        "external",
+        "location",
+        "external-constant",
+        "sparse",
+        "huge",
+        "negative",
+        "no-graph",
+        "no-version",
+    ],
 )
 def test_a_model_that_does_not_stand_for_itself_is_refused(change: Change, check: str) -> None:
     changed = model()
