@@ -1,0 +1,130 @@
+"""Registered devices: whose keys the fleet knows, and under which name."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_pem_public_key,
+    load_ssh_public_key,
+)
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.fleet.errors import FleetError
+
+_NAME_LIMIT = 64
+_KEY_LIMIT_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class RegisteredDevice:
+    """A device's name, its public key as OpenSSH writes it, and its Flower node once it has one."""
+
+    name: str
+    public_key: str
+    node: int | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """As `ssh-keygen -l` shows it."""
+        digest = hashlib.sha256(base64.b64decode(self.public_key.split()[1])).digest()
+        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+    @property
+    def key_bytes(self) -> bytes:
+        """As Flower knows it: PEM."""
+        key = load_ssh_public_key(self.public_key.encode())
+        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+
+class DeviceRegister:
+    """The folder devices/: one JSON file a device."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def add(self, key_file: Path, name: str | None = None) -> RegisteredDevice:
+        """Register the key in `key_file` under `name`, or under the name that the key's comment gives.
+
+        Raises FleetError for a key that is none, and for a name or key that is taken.
+        """
+        public_key, comment = _read_key(key_file)
+        device = RegisteredDevice(_checked(name or comment), public_key)
+        for other in self.all():
+            if other.name == device.name and other.public_key != public_key:
+                raise FleetError(
+                    f"{device.name}: another key is registered by this name ({other.fingerprint}); remove it "
+                    f"first: fedstill-server unregister {self.folder.parent} {device.name}"
+                )
+            if other.public_key == public_key and other.name != device.name:
+                raise FleetError(f"{key_file}: this key is registered already, as {other.name!r}.")
+            if other == RegisteredDevice(device.name, public_key, other.node):
+                return other
+        self.write(device)
+        return device
+
+    def remove(self, name: str) -> RegisteredDevice:
+        """Take a device's key away; raises FleetError for one that is not there."""
+        for device in self.all():
+            if device.name == name:
+                self._file(name).unlink()
+                return device
+        known = ", ".join(device.name for device in self.all()) or "none"
+        raise FleetError(f"{name!r}: no such device; registered are: {known}.")
+
+    def all(self) -> list[RegisteredDevice]:
+        """By name."""
+        devices = []
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                fields = json.loads(path.read_text(encoding="utf-8"))
+                devices.append(RegisteredDevice(**fields))
+            except (OSError, ValueError, TypeError) as error:
+                raise FleetError(f"{path}: cannot be read: {error}") from None
+        return sorted(devices, key=lambda device: device.name)
+
+    def names_of_nodes(self) -> dict[int, str]:
+        """The name that each known node must go by."""
+        return {device.node: device.name for device in self.all() if device.node is not None}
+
+    def write(self, device: RegisteredDevice) -> None:
+        """Keep a device, in place of one of its name."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(self._file(device.name), (json.dumps(vars(device), indent=1) + "\n").encode())
+
+    def _file(self, name: str) -> Path:
+        # A name may hold what a file's may not.
+        return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+
+def _checked(name: str) -> str:
+    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
+        raise FleetError(f"name: {name!r} is no printable name of up to {_NAME_LIMIT} characters.")
+    return name
+
+
+def _read_key(path: Path) -> tuple[str, str]:
+    """The key "ecdsa-sha2-nistp384 AAAA..." of a .pub file, and its comment."""
+    try:
+        content = path.read_bytes()[: _KEY_LIMIT_BYTES + 1]
+    except OSError as error:
+        raise FleetError(f"{path}: cannot be read: {error.strerror}.") from None
+    try:
+        key = (load_pem_public_key if content.startswith(b"-----") else load_ssh_public_key)(content)
+    except (ValueError, UnsupportedAlgorithm):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
+        raise FleetError(
+            f"{path}: not a public key of the curve P-384; take the .pub file that fedstill-agent enrol wrote."
+        )
+    parts = [] if content.startswith(b"-----") else content.decode("utf-8", "replace").split(None, 2)
+    text = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return text, parts[2].strip() if len(parts) == 3 else ""

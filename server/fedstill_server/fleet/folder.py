@@ -1,0 +1,159 @@
+"""A fleet's folder, and where each thing stands in it.
+
+fleet.json      where devices reach the fleet (FleetSettings)
+config.json     what its run does ("fleet": FleetConfig), public.npz, test.npz
+server/         the run's memory (checkpoint.py)
+keys/           private keys: of the certificate authority, the server, the packages; mode 0700
+certificates/   ca.pem, server.pem
+repository/     signed student packages, as devices read them
+devices/        <name>.json of each registered device: its public key and its node
+bundle/         the Flower app, configuration only
+superlink.db    Flower's messages on their way
+flower/         Flower's own files
+nginx/          the reverse proxy's configuration
+logs/           what each process says
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import json
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+from fedstill_proto.enrolment import check_address
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.fleet.errors import FleetError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetSettings:
+    """How the fleet is reached. Ports are of TCP."""
+
+    host: str  # name or address that devices reach the server by
+    port: int
+    superlink_port: int  # of Flower's SuperLink, on loopback; never open it to a network
+    proxy: bool = True  # without nginx, devices of this machine alone reach the SuperLink itself
+
+    def __post_init__(self) -> None:
+        check_address("host", self.address)
+        for name in ("port", "superlink_port"):
+            value = getattr(self, name)
+            if type(value) is not int or not 0 < value < 1 << 16:
+                raise FleetError(f"{name}: {value!r} is not a port from 1 to 65535.")
+        if self.proxy and self.port == self.superlink_port:
+            raise FleetError(f"superlink_port: {self.port} is the proxy's port; choose another.")
+        if not self.proxy and not self.is_loopback:
+            raise FleetError(
+                f"host: {self.host!r}: without the proxy everybody who reaches the server may control it; "
+                "use 127.0.0.1 to try a fleet out on this machine, or the proxy."
+            )
+
+    @property
+    def address(self) -> str:
+        """host:port for devices."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port if self.proxy else self.superlink_port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return False
+
+
+@dataclass(frozen=True)
+class FleetFolder:
+    """The folder; `open` checks that it is one."""
+
+    folder: Path
+
+    @classmethod
+    def create(cls, folder: Path, settings: FleetSettings) -> FleetFolder:
+        """A new folder for its operator's user alone; raises FleetError where there is a fleet."""
+        created = cls(folder)
+        if created._settings_file.exists():
+            raise FleetError(f"{folder}: there is a fleet already.")
+        for path in (created.keys, created.certificates, created.devices, created.logs):
+            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)
+        # The name that the run's rounds go by, on every device and for ever.
+        document = {**asdict(settings), "run": secrets.token_hex(4)}
+        write_whole(created._settings_file, (json.dumps(document, indent=1) + "\n").encode())
+        return created
+
+    @classmethod
+    def open(cls, folder: Path) -> FleetFolder:
+        """Raises FleetError for a folder that is not a fleet's."""
+        opened = cls(folder)
+        _ = opened.settings, opened.run
+        return opened
+
+    @property
+    def settings(self) -> FleetSettings:
+        document = self._document()
+        known = {each.name for each in fields(FleetSettings)}
+        try:
+            return FleetSettings(**{name: document[name] for name in known})
+        except KeyError as missing:
+            raise FleetError(f"{self._settings_file}: no field {missing}.") from None
+
+    @property
+    def run(self) -> str:
+        """8 hex digits."""
+        return str(self._document().get("run"))
+
+    @property
+    def keys(self) -> Path:
+        return self.folder / "keys"
+
+    @property
+    def certificates(self) -> Path:
+        return self.folder / "certificates"
+
+    @property
+    def devices(self) -> Path:
+        return self.folder / "devices"
+
+    @property
+    def repository(self) -> Path:
+        return self.folder / "repository"
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def _settings_file(self) -> Path:
+        return self.folder / "fleet.json"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Serve the fleet alone; raises FleetError where another process does."""
+        with (self.keys / ".up.lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise FleetError(f"{self.folder}: this fleet is up already.") from None
+            yield
+
+    def _document(self) -> dict[str, object]:
+        try:
+            document = json.loads(self._settings_file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise FleetError(
+                f"{self.folder}: no fleet here (no fleet.json); run: fedstill-server init {self.folder}"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise FleetError(f"{self._settings_file}: cannot be read: {error}") from None
+        if not isinstance(document, dict):
+            raise FleetError(f"{self._settings_file}: not a JSON object.")
+        return document
