@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,7 +64,7 @@ class Child:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **self.environment},
-                    start_new_session=True,  # Ctrl-C reaches the parent alone, which stops its children in order
+                    start_new_session=True,  # Ctrl-C reaches the parent alone, which ends them in order
                 )
             except OSError as error:
                 raise ChildError(f"{self.name}: {self.command[0]} cannot be started: {error}") from None
@@ -70,7 +72,7 @@ class Child:
         self._started = time.monotonic()
 
     def revive(self) -> bool:
-        """Start it again if it has ended and its pause is over; the pauses grow. Says whether it was started."""
+        """Start it again if it has ended and its pause, which grows, is over; says whether it was started."""
         if self.is_running():
             return False
         now = time.monotonic()
@@ -117,6 +119,7 @@ class Children:
     def look_after(self, on_end: Callable[[Child], None] = lambda child: None) -> None:
         """Start again what has ended; call it about every second. on_end: told of each that was started."""
         for child in self._children:
+            _trim(child.log)
             if child.keeps_running and not child.is_running() and child.revive():
                 on_end(child)
                 self._write_down()
@@ -146,6 +149,22 @@ class Children:
         partial = self._record.with_suffix(".partial")
         partial.write_text(json.dumps(entries))
         partial.replace(self._record)
+
+
+def flower_program(name: str) -> str:
+    """The path of one of Flower's programs, beside this Python."""
+    return str(Path(sys.executable).with_name(name))
+
+
+def flower_environment(home: Path) -> dict[str, str]:
+    """What Flower's programs need: a folder of their own, each other on the PATH, and no word to anybody."""
+    programs = str(Path(sys.executable).parent)
+    return {
+        "FLWR_HOME": str(home.resolve()),
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "FLWR_DISABLE_UPDATE_CHECK": "1",
+        "PATH": os.pathsep.join((programs, os.environ.get("PATH", os.defpath))),
+    }
 
 
 def end_leftovers(record: Path) -> int:
@@ -187,10 +206,15 @@ def _end(processes: Sequence[subprocess.Popen[bytes] | psutil.Process]) -> None:
 
 @contextlib.contextmanager
 def _log(path: Path) -> Iterator[IO[bytes]]:
-    """The log, to append to; one that has grown large starts anew, and one before it is kept."""
+    """The log, to append to: so a child goes on writing at the end of one that was emptied."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with contextlib.suppress(OSError):
-        if path.stat().st_size > _LOG_LIMIT_BYTES:
-            path.replace(path.with_suffix(path.suffix + ".1"))
     with path.open("ab") as file:
         yield file
+
+
+def _trim(path: Path) -> None:
+    """Start a log anew that has grown large; the one before is kept as <log>.1."""
+    with contextlib.suppress(OSError):
+        if path.stat().st_size > _LOG_LIMIT_BYTES:
+            shutil.copyfile(path, path.with_name(path.name + ".1"))
+            os.truncate(path, 0)

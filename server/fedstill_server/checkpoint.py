@@ -17,7 +17,7 @@ from pathlib import Path
 import safetensors
 import safetensors.numpy
 from fedstill_proto.errors import FedstillError
-from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, select
+from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
@@ -122,6 +122,11 @@ class RunStore:
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact; "
             "start the run again in a new folder"
         )
+
+    def last_round(self) -> int:
+        """The newest committed round; 0 is the preparation, and nothing at all."""
+        with Session(self._engine) as session:
+            return session.scalar(select(func.max(_Round.round))) or 0
 
     def records(self) -> list[RoundRecord]:
         """All committed rounds, first to last."""

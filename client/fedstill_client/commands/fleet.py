@@ -1,9 +1,89 @@
-"""Commands that bind a device to its fleet."""
+"""fedstill-agent enrol and run: join a fleet, and take part in it."""
 
 from __future__ import annotations
 
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, cast, get_args
+
 import typer
+
+from fedstill_client.commands.reach import HomeOption, JsonOption
+from fedstill_client.home import AgentHome
 
 
 def register(app: typer.Typer) -> None:
     """Add the fleet's commands to fedstill-agent."""
+    app.command()(enrol)
+    app.command()(run)
+
+
+def enrol(
+    file: Annotated[Path, typer.Argument(help="What the operator gave: fedstill-server invite wrote it.")],
+    name: Annotated[str, typer.Option(help="The device's name, which the fleet knows it by.")],
+    family: Annotated[
+        str | None,
+        typer.Option(help="Student family; needed where the fleet has several.", show_default=False),
+    ] = None,
+    encryption: Annotated[
+        str,
+        typer.Option(
+            help="Of the private store at rest: off, key-file or keyring (needs fedstill[encrypted])."
+        ),
+    ] = "off",
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Join a fleet: make this device's home and key, and install its student.
+
+    The public key that it names must then be brought to the operator, who registers it; until then the
+    server does not let the device in. A command that was interrupted can be given again.
+    """
+    from fedstill_client.fleet.enrol import enrol as enrol_device
+    from fedstill_client.fleet.enrol import read_enrolment
+    from fedstill_client.store import Encryption
+
+    if encryption not in get_args(Encryption):
+        choices = ", ".join(get_args(Encryption))
+        raise typer.BadParameter(f"{encryption!r} is not one of {choices}.", param_hint="--encryption")
+    enrolled = enrol_device(
+        AgentHome.given(home),
+        read_enrolment(file),
+        name=name,
+        family=family,
+        encryption=cast(Encryption, encryption),
+    )
+    if as_json:
+        document = {
+            "name": enrolled.name,
+            "public_key": str(enrolled.public_key),
+            "fingerprint": enrolled.fingerprint,
+            "package_version": enrolled.package.version,
+            "family": enrolled.package.family,
+        }
+        print(json.dumps(document))
+        return
+    print(
+        f"enrolled as {enrolled.name}, with package {enrolled.package.version} of {enrolled.package.family}"
+    )
+    print(f"bring {enrolled.public_key} to the operator ({enrolled.fingerprint}), who registers it with")
+    print(f"  fedstill-server register FLEET {enrolled.public_key.name}")
+    print("and then: fedstill-agent run")
+
+
+def run(
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each answer.")] = 1,
+    home: HomeOption = None,
+) -> None:
+    """Answer this device's apps and take part in the fleet's rounds, until Ctrl-C or SIGTERM.
+
+    Rounds are done when the device is idle, on power and on an unmetered network (eligibility.json in the
+    home changes that). What Flower's SuperNode says is in logs/ of the home.
+    """
+    from fedstill_client.fleet.run import run as run_device
+
+    def tell(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    run_device(AgentHome.given(home), tell=tell, threads=threads)

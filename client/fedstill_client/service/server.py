@@ -33,10 +33,11 @@ def serve(
     *,
     threads: int = 1,
     on_ready: Callable[[Path], None] = lambda socket: None,
+    until: Callable[[threading.Event], object] = threading.Event.wait,
 ) -> None:
     """Answer at home/agent.sock until a signal ends it; raises AgentError where another service does.
 
-    threads: of each answer.
+    threads: of each answer. until: what to do meanwhile; it returns when the event is set by a signal.
     """
     stopping = threading.Event()
     found = AgentHome(home)
@@ -47,7 +48,7 @@ def serve(
         running(agent, address, found.socket, stopping),
     ):
         on_ready(found.socket)
-        stopping.wait()
+        until(stopping)
 
 
 @contextmanager

@@ -1,9 +1,255 @@
-"""fedstill-server init, prepare, invite, register, up: a real fleet over TLS."""
+"""fedstill-server init, prepare, invite, register, unregister, devices, up: a real fleet over TLS."""
 
 from __future__ import annotations
 
+import json
+import signal
+import threading
+from pathlib import Path
+from typing import Annotated
+
 import typer
+from rich.console import Console
+from rich.table import Table
+
+Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
 
 
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
+    for name, command in (
+        ("init", init),
+        ("prepare", prepare),
+        ("invite", invite),
+        ("register", register_device),
+        ("unregister", unregister_device),
+        ("devices", devices),
+        ("up", up),
+    ):
+        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        cli.command(name=name, help=help_text)(command)
+
+
+def init(
+    fleet: Fleet,
+    host: Annotated[str, typer.Option(help="Name or address that devices reach this server by.")],
+    port: Annotated[int, typer.Option(help="Where the reverse proxy listens for devices.")] = 8443,
+    superlink_port: Annotated[
+        int, typer.Option(help="Where Flower's SuperLink listens, on loopback.")
+    ] = 8000,
+    without_proxy: Annotated[
+        bool, typer.Option("--without-proxy", help="Try a fleet out on this machine alone, without nginx.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make a new fleet: its folder, its certificate authority, and the keys that sign its packages.
+
+    The folder holds private keys; keep a copy of keys/ in a safe place. What comes next: prepare, publish,
+    invite, then enrol devices, register their keys, and bring the fleet up.
+
+    Example: fedstill-server init fleets/kitchen --host fleet.example.org
+    """
+    from fedstill_server.fleet.certificates import create_authority, renew_server_certificate
+    from fedstill_server.fleet.folder import FleetFolder, FleetSettings
+    from fedstill_server.publish.repository import Repository
+
+    settings = FleetSettings(host=host, port=port, superlink_port=superlink_port, proxy=not without_proxy)
+    created = FleetFolder.create(fleet, settings)
+    create_authority(created)
+    renew_server_certificate(created)
+    Repository.create(fleet)
+    document: dict[str, object] = {"fleet": str(fleet), "run": created.run, "address": settings.address}
+    _report(
+        document, f"made fleet {created.run} in {fleet}; devices will reach it at {settings.address}", as_json
+    )
+
+
+def prepare(
+    fleet: Fleet,
+    public: Annotated[
+        Path, typer.Option(help="The public set: an .npz file with x [n, *shape] and labels y [n].")
+    ],
+    test: Annotated[Path | None, typer.Option(help="An .npz file with x and y, to measure on only.")] = None,
+    families: Annotated[str, typer.Option(help="Student families, as in mlp-small,cnn.")] = "mlp-small",
+    method: Annotated[
+        str, typer.Option(help="What is exchanged; see fedstill-server methods.")
+    ] = "public-logits",
+    rounds: Annotated[int, typer.Option(min=1, help="How many rounds to run.")] = 20,
+    goal_count: Annotated[
+        int, typer.Option(min=0, help="Good summaries that end a round; 0 waits for all devices.")
+    ] = 0,
+    deadline: Annotated[float, typer.Option(help="Seconds after which a round ends anyway.")] = 600.0,
+    epochs: Annotated[int, typer.Option(min=0, help="Of a device's own examples in each round.")] = 5,
+    batch_size: Annotated[int, typer.Option(min=1, help="A device's own examples in a step.")] = 16,
+    learning_rate: Annotated[float, typer.Option(help="Of a device's steps.")] = 0.02,
+    soft_weight: Annotated[
+        float, typer.Option(help="Weight of the fleet's soft labels, from 0 to 1.")
+    ] = 0.35,
+    temperature: Annotated[float, typer.Option(help="Of the soft labels in the loss.")] = 4.0,
+    public_batch: Annotated[int, typer.Option(min=0, help="Public rows answered in a round; 0 is all.")] = 0,
+    classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
+
+    Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
+    """
+    # torch takes a second to import, which other commands do not need.
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.preparing import Plan, prepare_fleet
+
+    plan = Plan(
+        public=public,
+        test=test,
+        families=tuple(name.strip() for name in families.split(",") if name.strip()),
+        method=method,
+        rounds=rounds,
+        classes=classes or None,
+        goal_count=goal_count,
+        deadline_s=deadline,
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        soft_weight=soft_weight,
+        temperature=temperature,
+        public_batch=public_batch,
+        seed=seed,
+    )
+    opened = FleetFolder.open(fleet)
+    with Console(stderr=True).status("training the teacher and the first students"):
+        prepared = prepare_fleet(opened, plan)
+    lines = [f"prepared {rounds} rounds of {method} for {', '.join(prepared.config.families)}"]
+    lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
+    _report({"fleet": prepared.config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
+
+
+def invite(
+    fleet: Fleet,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where to write it.")] = Path("fleet.enrolment"),
+    as_json: AsJson = False,
+) -> None:
+    """Write the enrolment file that a device joins with: where the fleet is, and what to trust there.
+
+    It is the same for all devices and holds no secret, but a device believes what it says: bring it to the
+    device by a way you trust.
+    """
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.inviting import enrolment_of
+
+    enrolment = enrolment_of(FleetFolder.open(fleet))
+    try:
+        out.write_text(enrolment.to_json())
+    except OSError as error:
+        raise typer.BadParameter(f"{out}: cannot be written: {error.strerror}", param_hint="--out") from None
+    how = f"fedstill-agent enrol {out.name} --name NAME --family {enrolment.families[0]}"
+    _report(
+        {"enrolment": str(out), "address": enrolment.address, "families": enrolment.families},
+        f"wrote {out}; on a device: {how}",
+        as_json,
+    )
+
+
+def register_device(
+    fleet: Fleet,
+    key: Annotated[
+        Path, typer.Argument(help="The device's public key: the .pub file of fedstill-agent enrol.")
+    ],
+    name: Annotated[
+        str, typer.Option(help="The device's name, where the key's comment does not give it.")
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Let a device in, by its public key; a fleet that is up does so within seconds.
+
+    Compare the fingerprint with what enrol showed on the device, unless you carried the file yourself.
+    """
+    from fedstill_server.fleet.devices import DeviceRegister
+    from fedstill_server.fleet.folder import FleetFolder
+
+    device = DeviceRegister(FleetFolder.open(fleet).devices).add(key, name or None)
+    document: dict[str, object] = {"name": device.name, "fingerprint": device.fingerprint}
+    _report(document, f"registered {device.name} ({device.fingerprint})", as_json)
+
+
+def unregister_device(
+    fleet: Fleet,
+    name: Annotated[str, typer.Argument(help="The device's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a device in no more; a fleet that is up shuts it out within seconds."""
+    from fedstill_server.fleet.devices import DeviceRegister
+    from fedstill_server.fleet.folder import FleetFolder
+
+    device = DeviceRegister(FleetFolder.open(fleet).devices).remove(name)
+    _report({"name": device.name, "fingerprint": device.fingerprint}, f"unregistered {device.name}", as_json)
+
+
+def devices(fleet: Fleet, as_json: AsJson = False) -> None:
+    """List the devices that are registered."""
+    from fedstill_server.fleet.devices import DeviceRegister
+    from fedstill_server.fleet.folder import FleetFolder
+
+    known = DeviceRegister(FleetFolder.open(fleet).devices).all()
+    if as_json:
+        print(
+            json.dumps(
+                [{"name": one.name, "fingerprint": one.fingerprint, "node": one.node} for one in known]
+            )
+        )
+        return
+    table = Table("device", "key", "node")
+    for one in known:
+        table.add_row(one.name, one.fingerprint, "" if one.node is None else str(one.node))
+    Console().print(table)
+
+
+def up(
+    fleet: Fleet,
+    exit_when_done: Annotated[
+        bool, typer.Option("--exit-when-done", help="End after the last round, instead of serving on.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Serve the fleet: reverse proxy, SuperLink, and the rounds, until Ctrl-C or SIGTERM.
+
+    Whatever ends is started again, and a fleet that was killed goes on after its last committed round. What
+    each process says is in the fleet's logs/.
+    """
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.up import FleetUp, Watch
+    from fedstill_server.round_record import RoundRecord
+
+    opened, stopping = FleetFolder.open(fleet), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+
+    def tell(kind: str, text: str, **document: object) -> None:
+        print(json.dumps({"event": kind, **document}) if as_json else text, flush=True)
+
+    def on_round(record: RoundRecord, rounds: int) -> None:
+        share = (
+            "" if record.personal_accuracy is None else f", personal accuracy {record.personal_accuracy:.1%}"
+        )
+        text = f"round {record.round} of {rounds}: {record.accepted} of {record.asked} summaries{share}"
+        tell("round", text, record=record.to_json(), rounds=rounds)
+
+    watch = Watch(
+        on_text=lambda text: tell("note", text, note=text),
+        on_round=on_round,
+        on_processes=lambda pids: tell(
+            "up",
+            f"fleet {opened.run} is up at {opened.settings.address} "
+            f"({', '.join(f'{name} {pid}' for name, pid in pids.items())})",
+            run=opened.run,
+            address=opened.settings.address,
+            processes=pids,
+        ),
+    )
+    FleetUp(opened, watch).run(stop=stopping.is_set, stay=not exit_when_done)
+    tell("down", f"fleet {opened.run} is down")
+
+
+def _report(document: dict[str, object], text: str, as_json: bool) -> None:
+    typer.echo(json.dumps(document, indent=1) if as_json else text)

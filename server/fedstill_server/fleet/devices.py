@@ -123,7 +123,7 @@ def _read_key(path: Path) -> tuple[str, str]:
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         raise FleetError(
-            f"{path}: not a public key of the curve P-384; take the .pub file that fedstill-agent enrol wrote."
+            f"{path}: not a public key of the curve P-384; take the .pub file of fedstill-agent enrol."
         )
     parts = [] if content.startswith(b"-----") else content.decode("utf-8", "replace").split(None, 2)
     text = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()

@@ -24,6 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from fedstill_proto.enrolment import check_address
 
@@ -145,7 +146,7 @@ class FleetFolder:
                 raise FleetError(f"{self.folder}: this fleet is up already.") from None
             yield
 
-    def _document(self) -> dict[str, object]:
+    def _document(self) -> dict[str, Any]:
         try:
             document = json.loads(self._settings_file.read_text(encoding="utf-8"))
         except FileNotFoundError:

@@ -1,0 +1,1 @@
+"""The device's side of a fleet: joining one, and taking part in its rounds."""

@@ -1,0 +1,126 @@
+"""Enrols a device: makes its home, its key and its private store, and installs its student.
+
+fleet.json is written last. A device that loses power before that enrols again with the same command, and
+keeps the key that it had made.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_ssh_private_key,
+)
+from fedstill_proto.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
+
+from fedstill_client.device import DeviceDescription
+from fedstill_client.fleet.membership import (
+    FleetError,
+    Membership,
+    authority_file,
+    device_key,
+    write_whole,
+)
+from fedstill_client.home import AgentHome
+from fedstill_client.packages import InstalledPackage, PackageSource, update
+from fedstill_client.store import Encryption, PrivateStore
+
+
+@dataclass(frozen=True)
+class Enrolled:
+    """What the operator needs to let the device in, and what is installed."""
+
+    name: str
+    public_key: Path
+    fingerprint: str  # as `ssh-keygen -l` shows it
+    package: InstalledPackage
+
+
+def read_enrolment(file: Path) -> Enrolment:
+    """The enrolment that the operator wrote; raises EnrolmentError."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise EnrolmentError(f"{file}: cannot be read: {error.strerror}.") from None
+    if len(content) > SIZE_LIMIT_BYTES:
+        raise EnrolmentError(f"{file}: {len(content)} bytes; an enrolment has {SIZE_LIMIT_BYTES} at most.")
+    try:
+        return Enrolment.from_json(content.decode("utf-8"))
+    except (UnicodeDecodeError, EnrolmentError) as error:
+        raise EnrolmentError(f"{file}: {error}") from None
+
+
+def enrol(
+    home: AgentHome,
+    enrolment: Enrolment,
+    *,
+    name: str,
+    family: str | None = None,
+    encryption: Encryption = "off",
+) -> Enrolled:
+    """Make `home` a device of the fleet. family: None takes the only one that there is.
+
+    Raises FleetError, PackageError or StoreError; the command can then be given again.
+    """
+    if home.fleet.exists():
+        raise FleetError(
+            f"{home.folder}: this device is in fleet {Membership.read(home).run} already; to join another, "
+            "enrol into a new home."
+        )
+    description = DeviceDescription(name, _chosen(family, enrolment))
+    home.create()
+    for folder in (home.keys, home.trust):
+        folder.mkdir(exist_ok=True, mode=0o700)
+    write_whole(authority_file(home), enrolment.certificate_authority.encode())
+    PackageSource.trust_root(home.trust, enrolment.package_root.encode())
+    fingerprint = _make_key(home, name)
+    membership = Membership(run=enrolment.run, address=enrolment.address, repository=enrolment.repository)
+    store = (
+        PrivateStore.open(home) if home.store.exists() else PrivateStore.create(home, encryption=encryption)
+    )
+    with store:
+        package = update(home, store, source_of(home, membership), description.family) or store.installed()
+    assert package is not None
+    fields = {"name": description.name, "family": description.family}
+    write_whole(home.description, (json.dumps(fields, indent=1) + "\n").encode())
+    membership.write(home)
+    return Enrolled(name, device_key(home).with_suffix(".pub"), fingerprint, package)
+
+
+def source_of(home: AgentHome, membership: Membership) -> PackageSource:
+    """Where the fleet's packages come from."""
+    return PackageSource.of(membership.repository, home.trust, ca=authority_file(home))
+
+
+def _chosen(family: str | None, enrolment: Enrolment) -> str:
+    if family is None and len(enrolment.families) == 1:
+        return enrolment.families[0]
+    if family not in enrolment.families:
+        raise FleetError(
+            f"--family: {'choose one' if family is None else f'{family!r} is not one'} of this fleet's: "
+            f"{', '.join(enrolment.families)}."
+        )
+    return family
+
+
+def _make_key(home: AgentHome, name: str) -> str:
+    """An EC P-384 key, which Flower asks of a registered device; a key that is there stays."""
+    file = device_key(home)
+    if file.exists():
+        key = load_ssh_private_key(file.read_bytes(), None)
+    else:
+        key = ec.generate_private_key(ec.SECP384R1())
+        write_whole(file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    write_whole(file.with_suffix(".pub"), public + f" {name}\n".encode(), mode=0o644)
+    digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -1,0 +1,118 @@
+"""Keeps a device in its fleet: answers apps, runs Flower's SuperNode, and follows the fleet's releases.
+
+The service is in this process. The SuperNode is a child, and starts a process of its own for each message of
+the server, so that a round can neither block nor crash the answers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from fedstill_proto.children import Child, Children, flower_environment, flower_program
+from fedstill_proto.errors import FedstillError
+
+from fedstill_client.device import DeviceDescription
+from fedstill_client.fleet.membership import FleetError, Membership, authority_file, device_key
+from fedstill_client.home import AgentHome
+from fedstill_client.service.server import serve
+
+# As app.py names it, which imports flwr: the service should not hold that in memory.
+_FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"
+_LOOPBACK = "127.0.0.1"
+_LOOK_EVERY_S = 0.5
+_UPDATE_EVERY_S = 3600.0
+_UPDATE_AGAIN_S = 60.0  # after one that failed
+
+Tell = Callable[[str], None]
+
+
+def run(home: AgentHome, *, tell: Tell, threads: int = 1) -> None:
+    """Serve and take part until SIGTERM or SIGINT. Raises FleetError for a device that is in no fleet."""
+    membership, description = Membership.read(home), DeviceDescription.read(home.folder)
+
+    def take_part(stopping: threading.Event) -> None:
+        updates = Updates(home, membership, description.family, tell)
+        with Children(home.folder / "children.json") as children:
+            node = children.start(supernode(home, membership))
+            tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
+            while not stopping.wait(_LOOK_EVERY_S):
+                children.look_after(lambda child: tell(f"{child.name} had ended; started again"))
+                updates.look()
+            tell(f"leaving the fleet for now; process {node.pid} is ended")
+
+    with _held(home):
+        serve(
+            home.folder,
+            threads=threads,
+            on_ready=lambda at: tell(f"apps are answered at {at}"),
+            until=take_part,
+        )
+
+
+def supernode(home: AgentHome, membership: Membership) -> Child:
+    """Flower's SuperNode over TLS, known to the server by the device's key."""
+    folder = home.folder.resolve()
+    command = [
+        *(flower_program("flower-supernode"), "--superlink", membership.address),
+        *("--root-certificates", str(authority_file(home).resolve())),
+        *("--auth-supernode-private-key", str(device_key(home).resolve())),
+        *("--isolation", "subprocess", "--host", _LOOPBACK, "--port", str(_free_port())),
+    ]
+    environment = {**flower_environment(folder / "flower"), _FOLDER_VARIABLE: str(folder)}
+    return Child("supernode", command, folder / "logs" / "supernode.log", environment)
+
+
+class Updates:
+    """Looks for a newer student package from time to time, in a process of its own."""
+
+    def __init__(self, home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
+        self._home, self._membership, self._family, self._tell = home, membership, family, tell
+        self._due = time.monotonic()
+        self._thread: threading.Thread | None = None
+
+    def look(self) -> None:
+        """Start looking if it is time and no look is under way."""
+        if time.monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
+            return
+        self._due = time.monotonic() + _UPDATE_EVERY_S
+        self._thread = threading.Thread(target=self._update, name="updates", daemon=True)
+        self._thread.start()
+
+    def _update(self) -> None:
+        from fedstill_client.fleet.enrol import source_of
+        from fedstill_client.packages import update
+        from fedstill_client.store import PrivateStore
+
+        try:
+            with PrivateStore.open(self._home) as store:
+                source = source_of(self._home, self._membership)
+                installed = update(self._home, store, source, self._family)
+        except FedstillError as error:
+            self._due = time.monotonic() + _UPDATE_AGAIN_S
+            self._tell(f"no news of student packages: {error}")
+            return
+        if installed is not None:
+            self._tell(f"installed student package {installed.version} of {installed.family}")
+
+
+@contextlib.contextmanager
+def _held(home: AgentHome) -> Iterator[None]:
+    """One at a time, whoever serves."""
+    with (home.folder / "run.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise FleetError(f"{home.folder}: this device takes part already, in another process.") from None
+        yield
+
+
+def _free_port() -> int:
+    """A port that nobody listens at: several agents may live on one machine."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,185 @@
+"""Flower's programs and its Control API, as this fleet uses them: all that depends on flwr 1.41 is here.
+
+The SuperLink keeps messages in its own database and runs no code of ours ("--isolation process"): a SuperExec
+beside it starts the ServerApp. So the SuperLink can be killed and started again in the middle of a round.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+# Before flwr: it switches flwr's telemetry and update check off.
+from fedstill_proto import records  # noqa: F401  # isort: skip
+from fedstill_proto.children import Child, flower_environment, flower_program
+
+from fedstill_server.app import FOLDER_VARIABLE
+from fedstill_server.fleet.bundle import write_bundle
+from fedstill_server.fleet.certificates import authority_file, server_files
+from fedstill_server.fleet.errors import FleetError
+from fedstill_server.fleet.folder import FleetFolder
+
+if TYPE_CHECKING:
+    from flwr.supercore.control.control_http_client import ControlHttpClient
+
+LOOPBACK = "127.0.0.1"
+# What a device may ask of the SuperLink, and nothing else (POST /v1/fleet/<route>).
+FLEET_ROUTES = (
+    "activate-node",
+    "deactivate-node",
+    "send-node-heartbeat",
+    "pull-messages",
+    "push-messages",
+    "get-run",
+    "get-fab",
+    "push-object",
+    "pull-object",
+    "confirm-message-received",
+)
+
+
+def superlink(fleet: FleetFolder) -> Child:
+    """Flower's SuperLink on loopback, with TLS and registered devices only."""
+    certificate, key = server_files(fleet)
+    command = [
+        *(
+            flower_program("flower-superlink"),
+            "--host",
+            LOOPBACK,
+            "--port",
+            str(fleet.settings.superlink_port),
+        ),
+        *("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)),
+        *("--ssl-ca-certfile", str(authority_file(fleet))),
+        *("--isolation", "process", "--database", str(fleet.folder / "superlink.db")),
+        *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
+        *("--superexec-auth-secret-file", str(_secret(fleet))),
+    ]
+    return Child("superlink", command, fleet.logs / "superlink.log", _environment(fleet))
+
+
+def superexec(fleet: FleetFolder) -> Child:
+    """Flower's SuperExec, which starts our ServerApp when a run is due."""
+    command = [
+        *(flower_program("flower-superexec"), "--runtime-api-address", superlink_address(fleet)),
+        *("--root-certificates", str(authority_file(fleet))),
+        *("--superexec-auth-secret-file", str(_secret(fleet))),
+    ]
+    return Child("serverapp", command, fleet.logs / "serverapp.log", _environment(fleet))
+
+
+def superlink_address(fleet: FleetFolder) -> str:
+    """host:port of the SuperLink itself; the proxy and the operator alone reach it."""
+    return f"{LOOPBACK}:{fleet.settings.superlink_port}"
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How a Flower run stands: `pending`, `starting`, `running`, or `finished:<how>`."""
+
+    run_id: int
+    status: str
+
+    @property
+    def is_over(self) -> bool:
+        return self.status.startswith("finished")
+
+    @property
+    def is_completed(self) -> bool:
+        return self.status == "finished:completed"
+
+
+class Control:
+    """The operator's side of a SuperLink."""
+
+    def __init__(self, client: ControlHttpClient) -> None:
+        self._client = client
+
+    @classmethod
+    @contextmanager
+    def of(cls, fleet: FleetFolder) -> Iterator[Control]:
+        """Connected over TLS; each call raises httpx.HTTPError or flwr's errors where nobody answers."""
+        from flwr.supercore.control.control_http_client import ControlHttpClient
+        from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+
+        client = ControlHttpClient.from_server_address(
+            server_address=superlink_address(fleet),
+            insecure=False,
+            root_certificates=authority_file(fleet).read_bytes(),
+            interceptors=[RuntimeVersionHttpInterceptor(component_name="flwr CLI")],
+        )
+        try:
+            yield cls(client)
+        finally:
+            client.close()
+
+    def nodes(self) -> dict[bytes, int]:
+        """The node of each registered public key (PEM)."""
+        from flwr.proto.control_pb2 import ListNodesRequest
+
+        answer = self._client.ListNodes(ListNodesRequest())
+        return {info.public_key: info.node_id for info in answer.nodes_info if not info.unregistered_at}
+
+    def register(self, public_key: bytes, name: str) -> int:
+        """Let a device in; gives its node."""
+        from flwr.proto.control_pb2 import RegisterNodeRequest
+
+        return int(self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name)).node_id)
+
+    def unregister(self, node: int) -> None:
+        """Let a node in no more."""
+        from flwr.proto.control_pb2 import UnregisterNodeRequest
+
+        self._client.UnregisterNode(UnregisterNodeRequest(node_id=node))
+
+    def newest_run(self) -> RunStatus | None:
+        """How the run that was started last stands."""
+        from flwr.proto.control_pb2 import ListRunsRequest
+
+        runs: Mapping[int, Any] = self._client.ListRuns(ListRunsRequest()).run_dict
+        if not runs:
+            return None
+        newest = max(runs.values(), key=lambda run: run.pending_at)
+        status = newest.status
+        return RunStatus(
+            newest.run_id, f"{status.status}:{status.sub_status}" if status.sub_status else status.status
+        )
+
+    def start_run(self, fleet: FleetFolder) -> int:
+        """Start the fleet's app; gives the run's id."""
+        import hashlib
+
+        from flwr.cli.build import build_fab_from_disk
+        from flwr.common.serde import fab_to_proto
+        from flwr.proto.control_pb2 import StartRunRequest
+        from flwr.supercore.fab import Fab
+
+        content = build_fab_from_disk(write_bundle(fleet.folder / "bundle"))
+        fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
+        answer = self._client.StartRun(StartRunRequest(fab=fab_to_proto(fab)))
+        if not answer.HasField("run_id"):
+            raise FleetError(f"Flower did not start the run: {answer.note or 'it gives no reason'}")
+        return int(answer.run_id)
+
+    def stop_run(self, run_id: int) -> None:
+        """End a run that goes on."""
+        from flwr.proto.control_pb2 import StopRunRequest
+
+        self._client.StopRun(StopRunRequest(run_id=run_id))
+
+
+def _environment(fleet: FleetFolder) -> dict[str, str]:
+    return {**flower_environment(fleet.folder / "flower"), FOLDER_VARIABLE: str(fleet.folder.resolve())}
+
+
+def _secret(fleet: FleetFolder) -> Path:
+    """What the SuperExec shows the SuperLink; made once."""
+    path = fleet.keys / "superexec.secret"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_hex(32))
+    return path

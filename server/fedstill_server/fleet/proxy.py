@@ -1,0 +1,140 @@
+"""nginx in front of the SuperLink: devices reach the fleet's routes and the signed packages, no more.
+
+Flower's SuperLink has its Control and Runtime APIs at the same port as its Fleet API, without accounts: who
+reaches the port could stop runs and let devices in. So it listens on loopback, behind this proxy.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from fedstill_proto.children import Child
+
+from fedstill_server.fleet.certificates import authority_file, server_files
+from fedstill_server.fleet.errors import FleetError
+from fedstill_server.fleet.flower import FLEET_ROUTES, LOOPBACK
+from fedstill_server.fleet.folder import FleetFolder
+
+REPOSITORY_PATH = "/repository"
+_BODY_LIMIT = "64m"  # of one of Flower's objects
+_CONNECTIONS = 4096
+
+_CONFIGURATION = """\
+# Written by fedstill-server up, anew each time.
+{user}daemon off;
+pid {folder}/nginx.pid;
+error_log stderr warn;
+worker_processes auto;
+events {{ worker_connections {connections}; }}
+http {{
+  access_log off;
+  server_tokens off;
+  default_type application/octet-stream;
+  client_body_temp_path {folder}/body;
+  proxy_temp_path {folder}/proxy;
+  fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi;
+  scgi_temp_path {folder}/scgi;
+
+  client_max_body_size {body_limit};
+  client_header_timeout 30s;
+  client_body_timeout 60s;
+  send_timeout 60s;
+  keepalive_timeout 75s;
+
+  ssl_certificate {certificate};
+  ssl_certificate_key {key};
+  ssl_protocols TLSv1.2 TLSv1.3;
+  ssl_session_cache shared:tls:4m;
+
+  upstream superlink {{
+    server {superlink};
+    keepalive 16;
+  }}
+
+  server {{
+    listen {listen} ssl;
+    server_name _;
+
+    location ~ ^/v1/fleet/({routes})$ {{
+      limit_except POST {{ deny all; }}
+      proxy_pass https://superlink;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $host;
+      proxy_ssl_trusted_certificate {authority};
+      proxy_ssl_verify on;
+      proxy_ssl_name 127.0.0.1;
+      proxy_ssl_session_reuse on;
+      proxy_read_timeout 300s;
+      proxy_next_upstream off;
+    }}
+
+    location {repository_path}/ {{
+      limit_except GET {{ deny all; }}
+      root {root};
+      disable_symlinks on from=$document_root;
+      sendfile on;
+      log_not_found off;  # devices ask whether there is a newer root
+    }}
+
+    location / {{ return 404; }}
+  }}
+}}
+"""
+
+
+def nginx_program() -> str:
+    """Where nginx is; raises FleetError, saying how to get it."""
+    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise FleetError(
+            "nginx is not installed; get it from the system's packages (apt install nginx), or try a fleet "
+            "out on this machine alone: fedstill-server init --without-proxy"
+        )
+    return found
+
+
+def configuration(fleet: FleetFolder) -> str:
+    """nginx's configuration for this fleet."""
+    (certificate, key), folder = server_files(fleet), _folder(fleet)
+    for path in (folder, fleet.folder.resolve()):
+        if any(letter in str(path) for letter in " ;{}\"'\\$\n"):
+            raise FleetError(f"{path}: nginx cannot read a path with such characters; move the fleet.")
+    settings = fleet.settings
+    return _CONFIGURATION.format(
+        # Started as root, nginx would change to a user who may not read the fleet's folder.
+        user=f"user {getpass.getuser()};\n" if os.geteuid() == 0 else "",
+        folder=folder,
+        connections=_CONNECTIONS,
+        body_limit=_BODY_LIMIT,
+        certificate=certificate.resolve(),
+        key=key.resolve(),
+        authority=authority_file(fleet).resolve(),
+        superlink=f"{LOOPBACK}:{settings.superlink_port}",
+        listen=f"{LOOPBACK}:{settings.port}" if settings.is_loopback else str(settings.port),
+        routes="|".join(FLEET_ROUTES),
+        repository_path=REPOSITORY_PATH,
+        root=fleet.folder.resolve(),
+    )
+
+
+def proxy(fleet: FleetFolder) -> Child:
+    """nginx with its configuration written and checked; raises FleetError where nginx refuses it."""
+    program, folder = nginx_program(), _folder(fleet)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = folder / "nginx.conf"
+    file.write_text(configuration(fleet))
+    command = [program, "-p", str(folder), "-c", str(file), "-e", "stderr"]
+    checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
+    if checked.returncode != 0:
+        raise FleetError(f"nginx refuses {file}: {checked.stderr.strip()}")
+    return Child("proxy", command, fleet.logs / "proxy.log")
+
+
+def _folder(fleet: FleetFolder) -> Path:
+    return fleet.folder.resolve() / "nginx"

@@ -1,0 +1,164 @@
+"""Serves a fleet: starts its processes, lets registered devices in, starts the run, and looks after them all.
+
+Whatever dies is started again: the SuperLink finds its messages in its database, the run goes on after its
+last committed round. A run that failed is started anew as long as rounds are left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import httpx
+from fedstill_proto.children import Child, Children
+from fedstill_proto.errors import FedstillError
+
+from fedstill_server.app import read_fleet_config
+from fedstill_server.checkpoint import RunStore
+from fedstill_server.fleet.certificates import renew_server_certificate
+from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.errors import FleetError
+from fedstill_server.fleet.flower import Control, RunStatus, superexec, superlink
+from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.proxy import proxy
+from fedstill_server.publish.repository import Repository
+from fedstill_server.round_record import RoundRecord
+
+_LOOK_EVERY_S = 2.0
+_REFRESH_EVERY_S = 24 * 3600.0
+_START_WITHIN_S = 60.0
+_PAUSE_BEFORE_NEW_RUN_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """What whoever brought the fleet up is told."""
+
+    on_text: Callable[[str], None] = lambda text: None
+    on_round: Callable[[RoundRecord, int], None] = lambda record, rounds: None
+    on_processes: Callable[[dict[str, int]], None] = lambda pids: None
+
+
+class FleetUp:
+    """A fleet that is up; `run` returns when its rounds are done or `stop` says so."""
+
+    def __init__(self, fleet: FleetFolder, watch: Watch) -> None:
+        self._fleet, self._watch = fleet, watch
+        self._config = read_fleet_config(fleet.folder)
+        self._register = DeviceRegister(fleet.devices)
+        self._store = RunStore(fleet.folder)
+        self._told = 0  # rounds
+        self._refreshed = 0.0
+        self._start_again_at = 0.0
+
+    def run(self, *, stop: Callable[[], bool], stay: bool = True) -> None:
+        """Serve until `stop`. stay: go on serving devices when the last round is done."""
+        with ExitStack() as stack:
+            stack.callback(self._store.close)
+            stack.enter_context(self._fleet.held())
+            self._check()
+            children = stack.enter_context(Children(self._fleet.logs / "children.json"))
+            self._start(children, stop)
+            control = stack.enter_context(Control.of(self._fleet))
+            while not stop():
+                children.look_after(self._started_again)
+                self._refresh()
+                try:
+                    self._admit_devices(control)
+                    run = self._look_after_run(control)
+                except (httpx.HTTPError, ConnectionError) as error:
+                    self._watch.on_text(f"the SuperLink does not answer ({type(error).__name__})")
+                    run = None
+                self._tell_rounds()
+                if run is not None and run.is_completed and self._rounds_left() == 0 and not stay:
+                    return
+                time.sleep(_LOOK_EVERY_S)
+
+    def _check(self) -> None:
+        """What must be there before a process is started."""
+        if renew_server_certificate(self._fleet):
+            self._watch.on_text("made a new server certificate")
+        Repository.open(self._fleet.folder)
+        if not Repository.open(self._fleet.folder).published():
+            raise FleetError(f"no student is published; run: fedstill-server publish {self._fleet.folder}")
+
+    def _start(self, children: Children, stop: Callable[[], bool]) -> None:
+        started = [children.start(superlink(self._fleet))]
+        self._wait_for_superlink(started[0], stop)
+        started.append(children.start(superexec(self._fleet)))
+        if self._fleet.settings.proxy:
+            started.append(children.start(proxy(self._fleet)))
+        self._watch.on_processes({child.name: child.pid or 0 for child in started})
+
+    def _wait_for_superlink(self, child: Child, stop: Callable[[], bool]) -> None:
+        end = time.monotonic() + _START_WITHIN_S
+        with Control.of(self._fleet) as control:
+            while not stop():
+                try:
+                    control.newest_run()
+                    return
+                except (httpx.HTTPError, ConnectionError):
+                    if not child.is_running() or time.monotonic() > end:
+                        raise FleetError(
+                            f"the SuperLink does not start; {child.log} ends with:\n{child.last_words()}"
+                        ) from None
+                    time.sleep(0.2)
+
+    def _started_again(self, child: Child) -> None:
+        self._watch.on_text(f"{child.name} had ended; started again (process {child.pid})")
+
+    def _admit_devices(self, control: Control) -> None:
+        """Let in whom the operator has registered, and nobody else."""
+        nodes, wanted = control.nodes(), {}
+        for device in self._register.all():
+            wanted[device.key_bytes] = device
+            node = nodes.get(device.key_bytes)
+            if node is None:
+                node = control.register(device.key_bytes, device.name)
+                self._watch.on_text(f"let {device.name} in (node {node})")
+            if device.node != node:
+                self._register.write(dataclasses.replace(device, node=node))
+        for key, node in nodes.items():
+            if key not in wanted:
+                control.unregister(node)
+                self._watch.on_text(f"let node {node} in no more")
+
+    def _look_after_run(self, control: Control) -> RunStatus | None:
+        """Start the run, or one that goes on where a failed one ended."""
+        run = control.newest_run()
+        if run is not None and not run.is_over:
+            return run
+        if self._rounds_left() == 0 or not self._register.all():
+            return run
+        now = time.monotonic()
+        if run is not None and self._start_again_at == 0.0:
+            self._watch.on_text(f"run {run.run_id} ended as {run.status}; it goes on in a new one")
+            self._start_again_at = now + _PAUSE_BEFORE_NEW_RUN_S
+        if now >= self._start_again_at:
+            self._start_again_at = 0.0
+            self._watch.on_text(f"started run {control.start_run(self._fleet)}")
+        return None
+
+    def _rounds_left(self) -> int:
+        return self._config.rounds - self._store.last_round()
+
+    def _tell_rounds(self) -> None:
+        if self._store.last_round() == self._told:
+            return
+        for record in self._store.records():
+            if record.round > self._told:
+                self._told = record.round
+                self._watch.on_round(record, self._config.rounds)
+
+    def _refresh(self) -> None:
+        """Sign the packages' list anew once a day, before devices think it too old."""
+        now = time.monotonic()
+        if self._refreshed and now - self._refreshed < _REFRESH_EVERY_S:
+            return
+        self._refreshed = now
+        try:
+            Repository.open(self._fleet.folder).refresh()
+        except FedstillError as error:
+            self._watch.on_text(f"the packages could not be signed anew: {error}")
