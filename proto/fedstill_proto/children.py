@@ -125,9 +125,8 @@ class Children:
                 self._write_down()
 
     def stop(self) -> None:
-        """End all, the last one first; each gets SIGTERM and ten seconds."""
-        for child in reversed(self._children):
-            _end([child.process] if child.process else [])
+        """End all, the last one first: SIGTERM, and SIGKILL to those that are there after ten seconds."""
+        _end([child.process for child in reversed(self._children) if child.process])
         self._children.clear()
         self._record.unlink(missing_ok=True)
 

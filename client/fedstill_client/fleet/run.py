@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 
 from fedstill_proto.children import Child, Children, flower_environment, flower_program
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.signals import EndSignals
 
 from fedstill_client.device import DeviceDescription
 from fedstill_client.fleet.membership import FleetError, Membership, authority_file, device_key
@@ -35,12 +36,12 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1) -> None:
     """Serve and take part until SIGTERM or SIGINT. Raises FleetError for a device that is in no fleet."""
     membership, description = Membership.read(home), DeviceDescription.read(home.folder)
 
-    def take_part(stopping: threading.Event) -> None:
+    def take_part(signals: EndSignals) -> None:
         updates = Updates(home, membership, description.family, tell)
         with Children(home.folder / "children.json") as children:
             node = children.start(supernode(home, membership))
             tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
-            while not stopping.wait(_LOOK_EVERY_S):
+            while not signals.wait(_LOOK_EVERY_S):
                 children.look_after(lambda child: tell(f"{child.name} had ended; started again"))
                 updates.look()
             tell(f"leaving the fleet for now; process {node.pid} is ended")

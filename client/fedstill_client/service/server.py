@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
+from fedstill_proto.signals import EndSignals
 from fedstill_proto.v1 import agent_pb2, agent_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
@@ -33,22 +33,22 @@ def serve(
     *,
     threads: int = 1,
     on_ready: Callable[[Path], None] = lambda socket: None,
-    until: Callable[[threading.Event], object] = threading.Event.wait,
+    until: Callable[[EndSignals], object] = EndSignals.wait,
 ) -> None:
     """Answer at home/agent.sock until a signal ends it; raises AgentError where another service does.
 
-    threads: of each answer. until: what to do meanwhile; it returns when the event is set by a signal.
+    threads: of each answer. until: what to do meanwhile; it returns when a signal has come.
     """
     stopping = threading.Event()
     found = AgentHome(home)
     with (
         held(found) as address,
         Agent.open(home, threads=threads) as agent,
-        _until_a_signal(stopping),
+        EndSignals() as signals,
         running(agent, address, found.socket, stopping),
     ):
         on_ready(found.socket)
-        until(stopping)
+        until(signals)
 
 
 @contextmanager
@@ -89,19 +89,3 @@ def _listen(server: grpc.Server, address: str, socket: Path) -> None:
     finally:
         os.umask(before)
     socket.chmod(0o600)
-
-
-def _until_a_signal(stopping: threading.Event) -> AbstractContextManager[None]:
-    @contextmanager
-    def handled() -> Iterator[None]:
-        before = {
-            number: signal.signal(number, lambda number, _: stopping.set())
-            for number in (signal.SIGTERM, signal.SIGINT)
-        }
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    return handled()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -83,11 +81,9 @@ def prepare(
     epochs: Annotated[int, typer.Option(min=0, help="Of a device's own examples in each round.")] = 5,
     batch_size: Annotated[int, typer.Option(min=1, help="A device's own examples in a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Of a device's steps.")] = 0.02,
-    soft_weight: Annotated[
-        float, typer.Option(help="Weight of the fleet's soft labels, from 0 to 1.")
-    ] = 0.35,
+    soft_weight: Annotated[float, typer.Option(help="Weight of the fleet's soft labels, 0 to 1.")] = 0.35,
     temperature: Annotated[float, typer.Option(help="Of the soft labels in the loss.")] = 4.0,
-    public_batch: Annotated[int, typer.Option(min=0, help="Public rows answered in a round; 0 is all.")] = 0,
+    public_batch: Annotated[int, typer.Option(min=0, help="Public rows a round asks about; 0 is all.")] = 130,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     as_json: AsJson = False,
@@ -217,13 +213,13 @@ def up(
     Whatever ends is started again, and a fleet that was killed goes on after its last committed round. What
     each process says is in the fleet's logs/.
     """
+    from fedstill_proto.signals import EndSignals
+
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.up import FleetUp, Watch
     from fedstill_server.round_record import RoundRecord
 
-    opened, stopping = FleetFolder.open(fleet), threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    opened = FleetFolder.open(fleet)
 
     def tell(kind: str, text: str, **document: object) -> None:
         print(json.dumps({"event": kind, **document}) if as_json else text, flush=True)
@@ -247,7 +243,8 @@ def up(
             processes=pids,
         ),
     )
-    FleetUp(opened, watch).run(stop=stopping.is_set, stay=not exit_when_done)
+    with EndSignals() as signals:
+        FleetUp(opened, watch).run(signals, stay=not exit_when_done)
     tell("down", f"fleet {opened.run} is down")
 
 

@@ -45,14 +45,9 @@ FLEET_ROUTES = (
 def superlink(fleet: FleetFolder) -> Child:
     """Flower's SuperLink on loopback, with TLS and registered devices only."""
     certificate, key = server_files(fleet)
+    port = str(fleet.settings.superlink_port)
     command = [
-        *(
-            flower_program("flower-superlink"),
-            "--host",
-            LOOPBACK,
-            "--port",
-            str(fleet.settings.superlink_port),
-        ),
+        *(flower_program("flower-superlink"), "--host", LOOPBACK, "--port", port),
         *("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)),
         *("--ssl-ca-certfile", str(authority_file(fleet))),
         *("--isolation", "process", "--database", str(fleet.folder / "superlink.db")),
@@ -136,18 +131,15 @@ class Control:
 
         self._client.UnregisterNode(UnregisterNodeRequest(node_id=node))
 
-    def newest_run(self) -> RunStatus | None:
-        """How the run that was started last stands."""
+    def runs(self) -> list[RunStatus]:
+        """How each run stands, from the first to the last."""
         from flwr.proto.control_pb2 import ListRunsRequest
 
         runs: Mapping[int, Any] = self._client.ListRuns(ListRunsRequest()).run_dict
-        if not runs:
-            return None
-        newest = max(runs.values(), key=lambda run: run.pending_at)
-        status = newest.status
-        return RunStatus(
-            newest.run_id, f"{status.status}:{status.sub_status}" if status.sub_status else status.status
-        )
+        return [
+            RunStatus(run.run_id, ":".join(filter(None, (run.status.status, run.status.sub_status))))
+            for run in sorted(runs.values(), key=lambda run: run.pending_at)
+        ]
 
     def start_run(self, fleet: FleetFolder) -> int:
         """Start the fleet's app; gives the run's id."""

@@ -68,7 +68,7 @@ http {{
       proxy_set_header Host $host;
       proxy_ssl_trusted_certificate {authority};
       proxy_ssl_verify on;
-      proxy_ssl_name 127.0.0.1;
+      proxy_ssl_name localhost;  # nginx does not match addresses
       proxy_ssl_session_reuse on;
       proxy_read_timeout 300s;
       proxy_next_upstream off;

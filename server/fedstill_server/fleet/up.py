@@ -14,6 +14,7 @@ from contextlib import ExitStack
 import httpx
 from fedstill_proto.children import Child, Children
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.signals import EndSignals
 
 from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore
@@ -42,7 +43,7 @@ class Watch:
 
 
 class FleetUp:
-    """A fleet that is up; `run` returns when its rounds are done or `stop` says so."""
+    """A fleet that is up; `run` returns when its rounds are done or a signal comes."""
 
     def __init__(self, fleet: FleetFolder, watch: Watch) -> None:
         self._fleet, self._watch = fleet, watch
@@ -53,16 +54,16 @@ class FleetUp:
         self._refreshed = 0.0
         self._start_again_at = 0.0
 
-    def run(self, *, stop: Callable[[], bool], stay: bool = True) -> None:
-        """Serve until `stop`. stay: go on serving devices when the last round is done."""
+    def run(self, signals: EndSignals, *, stay: bool = True) -> None:
+        """Serve until a signal comes. stay: go on serving devices when the last round is done."""
         with ExitStack() as stack:
             stack.callback(self._store.close)
             stack.enter_context(self._fleet.held())
             self._check()
             children = stack.enter_context(Children(self._fleet.logs / "children.json"))
-            self._start(children, stop)
+            self._start(children, signals)
             control = stack.enter_context(Control.of(self._fleet))
-            while not stop():
+            while not signals.wait(_LOOK_EVERY_S):
                 children.look_after(self._started_again)
                 self._refresh()
                 try:
@@ -74,7 +75,6 @@ class FleetUp:
                 self._tell_rounds()
                 if run is not None and run.is_completed and self._rounds_left() == 0 and not stay:
                     return
-                time.sleep(_LOOK_EVERY_S)
 
     def _check(self) -> None:
         """What must be there before a process is started."""
@@ -84,27 +84,28 @@ class FleetUp:
         if not Repository.open(self._fleet.folder).published():
             raise FleetError(f"no student is published; run: fedstill-server publish {self._fleet.folder}")
 
-    def _start(self, children: Children, stop: Callable[[], bool]) -> None:
+    def _start(self, children: Children, signals: EndSignals) -> None:
         started = [children.start(superlink(self._fleet))]
-        self._wait_for_superlink(started[0], stop)
+        self._wait_for_superlink(started[0], signals)
         started.append(children.start(superexec(self._fleet)))
         if self._fleet.settings.proxy:
             started.append(children.start(proxy(self._fleet)))
         self._watch.on_processes({child.name: child.pid or 0 for child in started})
 
-    def _wait_for_superlink(self, child: Child, stop: Callable[[], bool]) -> None:
+    def _wait_for_superlink(self, child: Child, signals: EndSignals) -> None:
         end = time.monotonic() + _START_WITHIN_S
         with Control.of(self._fleet) as control:
-            while not stop():
+            while not signals.wait(0.2):
                 try:
-                    control.newest_run()
+                    for run in control.runs():
+                        if not run.is_over:  # its ServerApp ended with the fleet that was up before
+                            control.stop_run(run.run_id)
                     return
                 except (httpx.HTTPError, ConnectionError):
                     if not child.is_running() or time.monotonic() > end:
                         raise FleetError(
                             f"the SuperLink does not start; {child.log} ends with:\n{child.last_words()}"
                         ) from None
-                    time.sleep(0.2)
 
     def _started_again(self, child: Child) -> None:
         self._watch.on_text(f"{child.name} had ended; started again (process {child.pid})")
@@ -127,7 +128,8 @@ class FleetUp:
 
     def _look_after_run(self, control: Control) -> RunStatus | None:
         """Start the run, or one that goes on where a failed one ended."""
-        run = control.newest_run()
+        runs = control.runs()
+        run = runs[-1] if runs else None
         if run is not None and not run.is_over:
             return run
         if self._rounds_left() == 0 or not self._register.all():
