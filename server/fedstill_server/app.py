@@ -17,6 +17,7 @@ from fedstill_server.checkpoint import RunStore
 from fedstill_server.config import FleetConfig
 from fedstill_server.config_json import ConfigError
 from fedstill_server.events import subscribe
+from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.public_set import load_examples
 from fedstill_server.rounds import FleetRun
 
@@ -42,7 +43,10 @@ def main(grid: Grid, context: Context) -> None:
         test = load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
     store = RunStore(folder)
     try:
-        FleetRun(grid, config, public=public, test=test, store=store).run()
+        # Where devices are registered, a node is who its key says, not who it says it is.
+        register = DeviceRegister(folder / "devices")
+        names = register.names_of_nodes if register.folder.is_dir() else None
+        FleetRun(grid, config, public=public, test=test, store=store, names_of_nodes=names).run()
     finally:
         store.close()
 

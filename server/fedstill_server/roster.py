@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedstill_proto.errors import FedstillError, WireError
@@ -32,10 +32,15 @@ class Member:
 
 @dataclass
 class Roster:
-    """Members by device name. Nodes come and go: `update` before each round."""
+    """Members by device name. Nodes come and go: `update` before each round.
+
+    names_of_nodes: which name each registered node must go by, asked at each greeting; None where nodes are
+    not registered, as in a simulation.
+    """
 
     run: str
     families: Sequence[str]
+    names_of_nodes: Callable[[], Mapping[int, str]] | None = None
     members: dict[str, Member] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)  # node -> why; not greeted again
     _greetings: dict[str, int] = field(default_factory=dict)  # message id -> node without an answer yet
@@ -91,7 +96,10 @@ class Roster:
         except WireError as error:
             self.refused[node] = str(error)
             return
-        if who.family not in self.families:
+        registered = None if self.names_of_nodes is None else self.names_of_nodes().get(node)
+        if self.names_of_nodes is not None and registered != who.device:
+            self.refused[node] = f"{who.device}: this node's key is registered as {registered or 'nobody'}"
+        elif who.family not in self.families:
             self.refused[node] = f"{who.device}: family {who.family!r} is not one of this run's"
         elif who.device in self.members:
             other = self.members[who.device].node

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fedstill_proto.codec import Expected, encode_task
@@ -80,7 +80,10 @@ class Measured:
 
 
 class FleetRun:
-    """A run of the server over `grid`; one that was stopped goes on where its store says."""
+    """A run of the server over `grid`; one that was stopped goes on where its store says.
+
+    names_of_nodes: see Roster.
+    """
 
     def __init__(
         self,
@@ -90,6 +93,7 @@ class FleetRun:
         public: Examples,
         store: RunStore,
         test: Examples | None = None,
+        names_of_nodes: Callable[[], Mapping[int, str]] | None = None,
     ) -> None:
         self._grid = grid
         self._config = config
@@ -97,7 +101,7 @@ class FleetRun:
         self._test = test
         self._store = store
         self._method: Method = build_method(config, public)
-        self._roster = Roster(config.run, config.families)
+        self._roster = Roster(config.run, config.families, names_of_nodes)
         self._overdue: set[str] = set()  # message ids of earlier rounds without an answer
         self._specs: dict[str, tuple[ParameterSpec, ...]] = {}
 
