@@ -18,6 +18,7 @@ from fedstill_server.config import FleetConfig
 from fedstill_server.config_json import ConfigError
 from fedstill_server.events import subscribe
 from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.public_set import load_examples
 from fedstill_server.rounds import FleetRun
 
@@ -43,9 +44,10 @@ def main(grid: Grid, context: Context) -> None:
         test = load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
     store = RunStore(folder)
     try:
-        # Where devices are registered, a node is who its key says, not who it says it is.
-        register = DeviceRegister(folder / "devices")
-        names = register.names_of_nodes if register.folder.is_dir() else None
+        # In a real fleet a node is who its key says, not who it says it is.
+        names = None
+        if FleetFolder.is_at(folder):
+            names = DeviceRegister(FleetFolder(folder).devices).names_of_nodes
         FleetRun(grid, config, public=public, test=test, store=store, names_of_nodes=names).run()
     finally:
         store.close()

@@ -98,6 +98,11 @@ class FleetFolder:
         _ = opened.settings, opened.run
         return opened
 
+    @classmethod
+    def is_at(cls, folder: Path) -> bool:
+        """Whether the folder is a real fleet's; that of a simulated one has no fleet.json."""
+        return cls(folder)._settings_file.exists()
+
     @property
     def settings(self) -> FleetSettings:
         document = self._document()
