@@ -1,0 +1,42 @@
+"""Relational knowledge distillation (RKD, Park et al. 2019, arXiv 1904.05068): geometry instead of places.
+
+    distance: mean_{i != j} huber( d_ij^s / mu_s, d_ij^t / mu_t )       mu is the mean distance of a batch
+    angle:    mean_{i, j, k different} huber( cos^s_ijk, cos^t_ijk )    the angle at j of the triangle i j k
+
+huber(a, b) is (a - b)^2 / 2 up to a difference of 1, and |a - b| - 1/2 beyond. Both hold for any two widths.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize, smooth_l1_loss
+
+_EPSILON = 1e-12  # squared distance; the root of 0 has no gradient
+
+
+def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """From features [batch, ...]; a batch of at least 2."""
+    return smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
+
+
+def _relative_distances(features: Tensor) -> Tensor:
+    flat = features.flatten(1)
+    apart = ~torch.eye(len(flat), dtype=torch.bool)
+    squares = (flat.unsqueeze(0) - flat.unsqueeze(1)).square().sum(dim=-1)[apart]
+    distances = squares.clamp(min=_EPSILON).sqrt()
+    return distances / distances.mean()
+
+
+def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """From features [batch, ...]; a batch of at least 3. Costs batch^2 * (width + batch) numbers."""
+    return smooth_l1_loss(_angles(student), _angles(teacher))
+
+
+def _angles(features: Tensor) -> Tensor:
+    flat = features.flatten(1)
+    count = len(flat)
+    towards = normalize(flat.unsqueeze(0) - flat.unsqueeze(1), dim=-1)  # [j, i, width]: from j to i
+    cosines = towards @ towards.transpose(1, 2)  # [j, i, k]
+    j, i, k = torch.meshgrid(*(torch.arange(count),) * 3, indexing="ij")
+    return cosines[(i != j) & (j != k) & (i != k)]
