@@ -35,8 +35,9 @@ from fedstill_proto.records import RECORD, hello_reply, pack, unpack
 from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import METHOD_NAMES, CohortRule, FleetConfig, TeacherConfig
+from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.ingest import Reason
+from fedstill_server.methods import METHODS
 from fedstill_server.public_set import Examples
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.rounds import FleetRun
@@ -45,7 +46,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 
 SHAPE, CLASSES, PUBLIC, HONEST = (16,), 10, 40, 20
 Reply = RecordDict | Error
-METHODS = tuple(name for name in METHOD_NAMES if name != "local")  # its summaries hold nothing to damage
+DAMAGED = tuple(name for name in METHODS if name != "local")  # its summaries hold nothing to damage
 
 
 def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
@@ -307,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=1000, help="malformed answers in each round")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
-    cases = [(method, Encoding.UINT8) for method in METHODS]
+    cases = [(method, Encoding.UINT8) for method in DAMAGED]
     cases += [("public-logits", Encoding.FLOAT32), ("public-logits", Encoding.TOP_K)]
     results = [examine(method, encoding, options.count) for method, encoding in cases]
     holds = all(result["holds"] for result in results)

@@ -17,6 +17,7 @@ from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
 from fedstill_server.commands import fleet, publish
 from fedstill_server.config import FleetConfig
+from fedstill_server.methods import METHODS
 from fedstill_server.round_record import RoundRecord
 
 cli = typer.Typer(
@@ -29,14 +30,6 @@ cli = typer.Typer(
 publish.register(cli)
 fleet.register(cli)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-
-_METHOD_LINES = {
-    "local": "each device on its own; the baseline without exchange",
-    "fedavg": "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)",
-    "class-logits": "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)",
-    "public-logits": "soft labels of public examples (FedMD: Li and Wang 2019, arXiv 1910.03581; "
-    "DS-FL: Itahara et al. 2020, arXiv 2008.06180)",
-}
 
 
 @cli.command()
@@ -66,10 +59,11 @@ def inspect(
 @cli.command()
 def methods(as_json: AsJson = False) -> None:
     """List the methods that a run can use, with their papers."""
+    lines = {name: method.line for name, method in METHODS.items()}
     if as_json:
-        print(json.dumps(_METHOD_LINES, indent=1))
+        print(json.dumps(lines, indent=1))
         return
-    for name, line in _METHOD_LINES.items():
+    for name, line in lines.items():
         typer.echo(f"{name:14s} {line}")
 
 

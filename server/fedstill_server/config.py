@@ -13,7 +13,6 @@ from fedstill_server.config_json import ConfigError as ConfigError
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.families import FAMILIES
 
-METHOD_NAMES = ("local", "fedavg", "class-logits", "public-logits")
 STARTS = ("distilled", "random")
 
 
@@ -99,8 +98,10 @@ class FleetConfig:
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
 
     def __post_init__(self) -> None:
+        from fedstill_server.methods import METHODS  # which are made of a configuration
+
         check_name("run", self.run)
-        _check(self.method in METHOD_NAMES, "method", self.method, f"one of {', '.join(METHOD_NAMES)}")
+        _check(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
         _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
         _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")

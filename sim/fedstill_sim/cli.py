@@ -17,7 +17,7 @@ from rich.markup import escape
 
 import fedstill_sim
 from fedstill_sim import options
-from fedstill_sim.request import DATASETS, METHODS, RunRequest, names
+from fedstill_sim.request import COMPARED, DATASETS, RunRequest, names
 
 app = typer.Typer(
     name="fedstill-sim",
@@ -31,7 +31,7 @@ app = typer.Typer(
     "Each command has examples:  [bold cyan]fedstill-sim run --help[/]",
 )
 
-_METHODS_HELP = ", ".join(METHODS)
+_METHODS_HELP = "what [cyan]fedstill-server methods[/] lists, such as public-logits or class-logits"
 
 RUN_EXAMPLES = """[bold]Examples[/]
 
@@ -97,7 +97,9 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def run(
     context: typer.Context,
     out: options.Out,
-    method: Annotated[str, typer.Option(help=f"{_METHODS_HELP}.", show_default=True)] = "public-logits",
+    method: Annotated[
+        str, typer.Option(help=f"One of {_METHODS_HELP}.", show_default=True)
+    ] = "public-logits",
     dataset: options.Dataset = None,
     data: options.Data = None,
     devices: options.Devices = None,
@@ -161,7 +163,7 @@ def run(
 def compare(
     context: typer.Context,
     out: options.Out,
-    methods: Annotated[str, typer.Option(help=f"Two or more of {_METHODS_HELP}.")] = ",".join(METHODS),
+    methods: Annotated[str, typer.Option(help=f"Two or more of {_METHODS_HELP}.")] = ",".join(COMPARED),
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1; each splits the data anew.")] = 3,
     dataset: options.Dataset = None,
     data: options.Data = None,
@@ -208,7 +210,7 @@ def compare(
         wanted = CompareRequest(
             methods=names(methods) or (),
             seeds=seeds,
-            run=_request(context, method=METHODS[0], baselines="none"),
+            run=_request(context, method=COMPARED[0], baselines="none"),
         )
         start_comparison(wanted, out, force=force)
         _finish_comparison(out, output, continue_comparison, report=not no_report)

@@ -23,7 +23,7 @@ from fedstill_sim.comparison import (
 )
 from fedstill_sim.folder import CONFIG_FILE, claim_folder
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.request import METHODS, RequestError, RunRequest, check_names, option_words
+from fedstill_sim.request import RequestError, RunRequest, check_names, method_names, option_words
 from fedstill_sim.result import RESULT_FILE, RunResult, read_json, read_result, write_json
 from fedstill_sim.run import continue_run, start_run
 
@@ -40,7 +40,7 @@ class CompareRequest:
     run: RunRequest
 
     def __post_init__(self) -> None:
-        check_names("--methods", self.methods, METHODS)
+        check_names("--methods", self.methods, method_names())
         if len(self.methods) < 2:
             raise RequestError(
                 "--methods: name at least two to compare; for a single one there is `fedstill-sim run`"

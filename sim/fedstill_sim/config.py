@@ -18,6 +18,7 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config import CohortRule, ConfigError, FleetConfig
 from fedstill_server.config_json import from_json, to_json
+from fedstill_server.methods import distils
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
@@ -236,7 +237,7 @@ def _cohort(request: RunRequest) -> CohortRule:
 
 def _distils(fleet: FleetConfig) -> bool:
     """Whether devices learn from soft labels at all."""
-    return fleet.method not in ("local", "fedavg") and fleet.training.soft_weight > 0
+    return distils(fleet.method) and fleet.training.soft_weight > 0
 
 
 def _named(fleet: FleetConfig) -> FleetConfig:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from fedstill_proto.errors import FedstillError
 
 DATASETS = ("digits",)
-METHODS = ("class-logits", "public-logits", "local", "fedavg")
+COMPARED = ("class-logits", "public-logits", "local", "fedavg")  # by `compare`, unless one says
 FAMILIES = ("mlp-small", "mlp-wide", "cnn")
 DEFAULT_BASELINES = ("local", "fedavg")
 
@@ -71,8 +71,8 @@ class RunRequest:
             )
         if self.dataset is not None:
             check_names("data set", [self.dataset], DATASETS)
-        check_names("--method", [self.method], METHODS)
-        check_names("--baselines", self.baselines, METHODS)
+        check_names("--method", [self.method], method_names())
+        check_names("--baselines", self.baselines, method_names())
         if self.families is not None:
             check_names("--families", self.families, FAMILIES)
         if self.data is not None and (self.devices is not None or self.dirichlet is not None):
@@ -82,6 +82,14 @@ class RunRequest:
             )
         if (self.k is not None) != (self.encoding == "top-k"):
             raise RequestError("--encoding top-k and --top-k K belong together")
+
+
+def method_names() -> tuple[str, ...]:
+    """All methods."""
+    # torch takes a second to import, which `--help` does not need.
+    from fedstill_server.methods import METHODS
+
+    return tuple(METHODS)
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -9,8 +9,8 @@ import pytest
 from fedstill_proto.messages import RoundTask
 from fedstill_server import cli
 from fedstill_server.app import app
-from fedstill_server.config import METHOD_NAMES
 from fedstill_server.families import FAMILIES
+from fedstill_server.methods import METHODS
 from flwr.app import Error
 from typer.testing import CliRunner
 
@@ -49,7 +49,7 @@ def test_inspect_as_json(run: Path) -> None:
 
 
 def test_methods_and_families_are_those_there_are() -> None:
-    assert set(json.loads(printed("methods", "--json"))) == set(METHOD_NAMES)
+    assert set(json.loads(printed("methods", "--json"))) == set(METHODS)
     assert "1811.11479" in printed("methods")
     sizes = json.loads(printed("families", "--input-shape", "64", "--json"))
     assert set(sizes) == set(FAMILIES)

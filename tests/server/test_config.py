@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import METHOD_NAMES, CohortRule, ConfigError, FleetConfig, TeacherConfig
-from fedstill_server.methods import METHODS
+from fedstill_server.config import CohortRule, ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.methods import METHODS, SoftLabelUse, distils
 
 from tests.server.scripted_fleet import fleet_config
 
@@ -22,8 +22,12 @@ def test_json_and_back() -> None:
     assert document["uplink"] == {"encoding": "top-k", "k": 3}
 
 
-def test_names_are_those_of_the_methods() -> None:
-    assert tuple(METHODS) == METHOD_NAMES
+def test_every_method_has_a_line_and_says_what_devices_read() -> None:
+    for name, method in METHODS.items():
+        assert fleet_config(name).method == name
+        assert 10 < len(method.line) < 110
+        assert distils(name) == (method.soft_labels is not SoftLabelUse.NONE)
+    assert not distils("fedprox")
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,11 @@ from fedstill_server.checkpoint import RunStore, write_whole
 from fedstill_server.config import CohortRule, FleetConfig
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.methods import build_method
+from fedstill_server.methods import build_method, distils
 from fedstill_server.networks import accuracy_of, one_deterministic_thread
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
 from fedstill_server.teacher import build_family, build_teacher
-
-_DISTILLING = ("class-logits", "public-logits")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +94,7 @@ def _configuration(fleet: FleetFolder, plan: Plan) -> tuple[Examples, FleetConfi
         learning_rate=plan.learning_rate,
         optimizer=plan.optimizer,
         temperature=plan.temperature,
-        soft_weight=plan.soft_weight if plan.method in _DISTILLING else 0.0,
+        soft_weight=plan.soft_weight if distils(plan.method) else 0.0,
         seed=plan.seed,
     )
     config = FleetConfig(

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fedstill_server.config import FleetConfig
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.fedavg import FedAvg
-from fedstill_server.methods.interface import Method, ServerSide, SoftLabelUse
+from fedstill_server.methods.interface import Method, MethodClass, ServerSide, SoftLabelUse
 from fedstill_server.methods.local import Local
 from fedstill_server.methods.public_logits import PublicLogits
 from fedstill_server.public_set import Examples
 
-METHODS: dict[str, type[Local] | type[FedAvg] | type[ClassLogits] | type[PublicLogits]] = {
+# All that anything else knows of a method by its name is in here: its class says the rest.
+METHODS: dict[str, MethodClass] = {
     "local": Local,
     "fedavg": FedAvg,
     "class-logits": ClassLogits,
@@ -22,4 +23,9 @@ def build_method(config: FleetConfig, public: Examples) -> Method:
     return METHODS[config.method](config, public)
 
 
-__all__ = ["METHODS", "Method", "ServerSide", "SoftLabelUse", "build_method"]
+def distils(name: str) -> bool:
+    """Whether devices learn from soft labels under this method; False for a name that is unknown."""
+    return name in METHODS and METHODS[name].soft_labels is not SoftLabelUse.NONE
+
+
+__all__ = ["METHODS", "Method", "MethodClass", "ServerSide", "SoftLabelUse", "build_method", "distils"]

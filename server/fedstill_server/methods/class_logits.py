@@ -34,6 +34,7 @@ MEANS, KNOWN = "class_means", "class_known"
 
 
 class ClassLogits(ServerSide):
+    line = "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
 
     def start(self, state: FleetState) -> FleetState:

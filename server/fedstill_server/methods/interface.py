@@ -37,6 +37,7 @@ class SoftLabelUse(enum.Enum):
 class Method(Protocol):
     """One round is: task, contribution of each summary, zero + contributions, learn."""
 
+    line: ClassVar[str]  # what it does, and where it is from
     soft_labels: ClassVar[SoftLabelUse]
 
     def start(self, state: FleetState) -> FleetState:
@@ -66,10 +67,23 @@ class Method(Protocol):
         ...
 
 
+class MethodClass(Protocol):
+    """A method before it knows its fleet: all that others need to know of methods by name."""
+
+    @property
+    def line(self) -> str: ...
+
+    @property
+    def soft_labels(self) -> SoftLabelUse: ...
+
+    def __call__(self, config: FleetConfig, public: Examples) -> Method: ...
+
+
 @dataclass(frozen=True, eq=False)
 class ServerSide:
     """What every method knows, and what most do: devices keep their own students."""
 
+    line: ClassVar[str]
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     config: FleetConfig
     public: Examples

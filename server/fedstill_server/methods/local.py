@@ -12,6 +12,8 @@ from fedstill_server.state import FleetState
 
 
 class Local(ServerSide):
+    line = "each device on its own; the baseline without exchange"
+
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(
             round_number=round_number,

@@ -50,6 +50,7 @@ _LEAST = 0.5 / 255
 
 
 class PublicLogits(ServerSide):
+    line = "mean shift of the soft labels of public examples, and a server step (after FedMD, DS-FL)"
     soft_labels = SoftLabelUse.PUBLIC_ROWS
 
     def start(self, state: FleetState) -> FleetState:
