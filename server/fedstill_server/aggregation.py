@@ -25,6 +25,10 @@ class Statistics(Protocol):
 
     def __add__(self: Sum, other: Sum, /) -> Sum: ...
 
+    def weighted(self: Sum, weight: float, /) -> Sum:
+        """The same sum counting `weight` times (from 0 to 1) in a mean; it still is of as many devices."""
+        ...
+
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """What was summed, by name: for digests."""
         ...
@@ -46,6 +50,9 @@ class Answered:
 
     def __add__(self, other: Answered) -> Answered:
         return Answered(self.devices + other.devices)
+
+    def weighted(self, weight: float) -> Answered:
+        return self
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {"devices": np.array(self.devices)}
@@ -81,8 +88,22 @@ class RowSums:
         """A device's vectors [rows, classes], with weight 1."""
         return cls(rows.astype(np.float64), np.ones(len(rows)), 1)
 
+    @classmethod
+    def at_places(cls, rows: npt.NDArray[Any], places: npt.NDArray[np.int64], *, of: int) -> RowSums:
+        """A device's vectors [n, classes] for the `places` [n] of so many rows; it says nothing of others.
+
+        So devices that answered different rows add up.
+        """
+        sums = cls.zero(of, rows.shape[1])
+        sums.totals[places] = rows
+        sums.weights[places] = 1
+        return cls(sums.totals, sums.weights, 1)
+
     def __add__(self, other: RowSums) -> RowSums:
         return RowSums(self.totals + other.totals, self.weights + other.weights, self.devices + other.devices)
+
+    def weighted(self, weight: float) -> RowSums:
+        return RowSums(weight * self.totals, weight * self.weights, self.devices)
 
     def result(self) -> Float64Array:
         """The weighted mean of each row [rows, classes]; zeros in a row that nobody answered."""
@@ -104,6 +125,11 @@ class ParameterSum:
             return other if other.totals else self
         totals = {name: total + other.totals[name] for name, total in self.totals.items()}
         return ParameterSum(totals, self.weight + other.weight)
+
+    def weighted(self, weight: float) -> ParameterSum:
+        return ParameterSum(
+            {name: weight * total for name, total in self.totals.items()}, weight * self.weight
+        )
 
     def result(self) -> Parameters:
         """The weighted mean, float32; empty where nobody with an example answered."""
@@ -131,6 +157,10 @@ class FamilySums:
         empty = ParameterSum()
         families = {n: self.families.get(n, empty) + other.families.get(n, empty) for n in names}
         return FamilySums(families, self.devices + other.devices)
+
+    def weighted(self, weight: float) -> FamilySums:
+        families = {name: part.weighted(weight) for name, part in self.families.items()}
+        return FamilySums(families, self.devices)
 
     def result(self) -> dict[str, Parameters]:
         """The mean student of each family that answered."""

@@ -71,6 +71,9 @@ def test_parts_make_the_whole_in_any_order(kind: str, seed: int, count: int, cut
     assert_same((fold(parts[:cut], zero) + fold(parts[cut:], zero)).arrays(), whole.arrays())
     assert_same((whole + zero).arrays(), whole.arrays())
     assert_same((zero + whole).arrays(), whole.arrays())
+    halves = [part.weighted(0.5) for part in parts]
+    assert fold(halves, zero).devices == count
+    assert_same(fold(halves, zero).arrays(), whole.weighted(0.5).arrays())
 
 
 def test_class_means_weigh_with_their_examples() -> None:
@@ -108,3 +111,23 @@ def test_a_family_whose_devices_have_no_examples_has_no_average() -> None:
 
 def test_a_row_that_nobody_answered_is_zero() -> None:
     assert not RowSums.zero(2, 3).result().any()
+
+
+def test_a_weight_of_a_third_counts_a_third_in_every_mean() -> None:
+    def student(value: float) -> FamilySums:
+        statistics = PrivateStatistics(parameters={"w": np.full(1, value, np.float32)}, examples=6)
+        return FamilySums.of("cnn", statistics)
+
+    rows = RowSums.of_rows(np.array([[1.0, 5.0]])) + RowSums.of_rows(np.array([[5.0, 1.0]])).weighted(1 / 3)
+    students = student(1) + student(5).weighted(1 / 3)
+
+    np.testing.assert_allclose(rows.result(), [[2, 4]])
+    np.testing.assert_allclose(students.result()["cnn"]["w"], [2])
+    assert (rows.devices, students.devices) == (2, 2)
+
+
+def test_devices_that_answered_different_rows_add_up() -> None:
+    one = RowSums.at_places(np.array([[1.0, 3.0]]), np.array([1]), of=3)
+    other = RowSums.at_places(np.array([[3.0, 5.0], [7.0, 9.0]]), np.array([1, 2]), of=3)
+    assert (one + other).result().tolist() == [[0, 0], [2, 4], [7, 9]]
+    assert (one + other).devices == 2

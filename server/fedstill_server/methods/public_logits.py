@@ -73,25 +73,26 @@ class PublicLogits(ServerSide):
         )
 
     def zero(self, *, round_number: int) -> RowSums:
-        return RowSums.zero(len(self.answered_rows(round_number)), self.config.classes)
+        return RowSums.zero(len(self.public), self.config.classes)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         """The shift of a device's logits away from the student it was given."""
-        x = self.public.x[self.answered_rows(round_number)]
+        rows = self.answered_rows(round_number)
+        x = self.public.x[rows]
         start = {family: self._start_logits(state, family, x) for family in state.students}
 
         def shift(summary: SoftLabelSummary) -> RowSums:
             assert summary.statistics.soft_labels is not None  # the gate lets no other through
             logits = centred_logits(summary.statistics.soft_labels.dense(), least=_LEAST)
-            return RowSums.of_rows(logits - start[summary.family])
+            return RowSums.at_places(logits - start[summary.family], rows, of=len(self.public))
 
         return shift
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift; teacher and starting students learn the new soft labels."""
-        shift = consensus.result()
+        rows, width = np.flatnonzero(consensus.weights), self.config.propagation_width
+        shift = consensus.result()[rows]
         shift = shift - shift.mean(axis=0)
-        rows, width = self.answered_rows(round_number), self.config.propagation_width
         logits = state.arrays[LOGITS] + self.config.server_rate * propagated(
             shift, self.public.x, rows, width=width
         )
