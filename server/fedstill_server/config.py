@@ -11,7 +11,7 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from fedstill_server.config_json import ConfigError as ConfigError
 from fedstill_server.config_json import from_json, to_json
-from fedstill_server.families import FAMILIES
+from fedstill_server.families import FAMILIES, classifies
 
 STARTS = ("distilled", "random")
 
@@ -108,7 +108,8 @@ class FleetConfig:
         _check(bool(self.families), "families", self.families, "a list of at least one student family")
         _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
         for family in self.families:
-            _check(family in FAMILIES, "families", family, f"one of {', '.join(FAMILIES)}")
+            needed = f"one of {', '.join(FAMILIES)}, or a size such as mlp-32"
+            _check(classifies(family), "families", family, needed)
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
         shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
         _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")

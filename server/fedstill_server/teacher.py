@@ -7,43 +7,24 @@ teacher on yet: it and the students start untrained and learn from the fleet's c
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Sequence
-
 import torch
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
-from torch import Tensor, nn
+from torch import nn
 
 from fedstill_server.config import FleetConfig, TeacherConfig
 from fedstill_server.families import build_student
+from fedstill_server.families.sized import DeepPerceptron
 from fedstill_server.networks import FitPlan, fit, load_parameters, parameters_of, soft_labels_of
 from fedstill_server.public_set import Examples
 from fedstill_server.randomness import derived_seed
 
 
-class Teacher(nn.Module):
-    """A perceptron with ReLU layers over the flattened example."""
-
-    def __init__(self, input_shape: Sequence[int], classes: int, *, hidden: Sequence[int]) -> None:
-        super().__init__()
-        widths = [math.prod(input_shape), *hidden]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
-        self.output = nn.Linear(widths[-1], classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x.flatten(1)
-        for layer in self.hidden:
-            x = torch.relu(layer(x))
-        return self.output(x)  # type: ignore[no-any-return]
-
-
 def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> nn.Module:
-    """The teacher with `parameters`, or as it starts."""
+    """A perceptron with `parameters`, or as it starts."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, 0, "teacher"))
-        teacher = Teacher(config.input_shape, config.classes, hidden=config.teacher.hidden)
+        teacher = DeepPerceptron(config.input_shape, config.classes, hidden=config.teacher.hidden)
     return load_parameters(teacher, parameters) if parameters is not None else teacher
 
 

@@ -9,7 +9,7 @@ from fedstill_server.families import FAMILIES, FamilyError, build_student, initi
 from fedstill_server.families.classifiers import GroupNormalization
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", [*sorted(FAMILIES), "mlp-5", "mlp-7-5", "cnn-3-4"])
 @pytest.mark.parametrize("input_shape", [(64,), (8, 8), (2, 9, 7)])
 def test_a_student_maps_a_batch_to_logits(family: str, input_shape: tuple[int, ...]) -> None:
     student = build_student(family, input_shape, 5)
@@ -31,6 +31,18 @@ def test_parameter_counts_by_hand() -> None:
         "cnn": (9 * 8 + 8) + (8 * 9 * 16 + 16) + (16 * 2 * 2 * 10 + 10),
         "cnn-norm": (9 * 8 + 8) + (8 * 9 * 16 + 16) + (16 * 2 * 2 * 10 + 10) + 2 * (8 + 16),
     }
+
+
+def test_widths_are_in_the_names_of_sized_families() -> None:
+    def count(family: str) -> int:
+        return sum(array.size for array in initial_parameters(family, (8, 8), 10, 0).values())
+
+    assert count("mlp-32") == 64 * 32 + 32 + 32 * 10 + 10
+    assert count("mlp-32-8") == 64 * 32 + 32 + 32 * 8 + 8 + 8 * 10 + 10
+    assert count("cnn-8-16") == count("cnn")
+    for family in ("mlp-0", "mlp-", "mlp-32-", "cnn-8", "cnn-8-8-8", "mlp-32x2", "gru-8"):
+        with pytest.raises(FamilyError, match="unknown student family"):
+            build_student(family, (8, 8), 10)
 
 
 def test_flat_examples_are_images_of_height_one() -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import sklearn.datasets
-from fedstill_sim.data.digits import digits_examples, load_digits
+from fedstill_server.digits import digits_examples
+from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import DataError
 
 

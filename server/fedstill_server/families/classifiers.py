@@ -31,10 +31,10 @@ class ConvolutionalNetwork(nn.Module):
     A flat example `[length]` is read as an image of height 1, with 1x3 kernels and 1x2 pools.
     """
 
-    def __init__(self, input_shape: Shape, classes: int) -> None:
+    def __init__(self, input_shape: Shape, classes: int, *, channels: tuple[int, int] = (8, 16)) -> None:
         super().__init__()
         self.image = _image_shape(input_shape)  # channels, height, width
-        channels, height, width = self.image
+        colours, height, width = self.image
         flat = len(input_shape) == 1
         kernel, padding, self.pool = ((1, 3), (0, 1), (1, 2)) if flat else ((3, 3), (1, 1), (2, 2))
         pooled = height // self.pool[0] ** 2 * (width // self.pool[1] ** 2)
@@ -42,9 +42,9 @@ class ConvolutionalNetwork(nn.Module):
             raise FamilyError(
                 f"cnn: input shape {list(input_shape)} is too small for two poolings of {self.pool}"
             )
-        self.conv1 = nn.Conv2d(channels, 8, kernel, padding=padding)
-        self.conv2 = nn.Conv2d(8, 16, kernel, padding=padding)
-        self.output = nn.Linear(16 * pooled, classes)
+        self.conv1 = nn.Conv2d(colours, channels[0], kernel, padding=padding)
+        self.conv2 = nn.Conv2d(channels[0], channels[1], kernel, padding=padding)
+        self.output = nn.Linear(channels[1] * pooled, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         x = x.reshape(-1, *self.image)

@@ -3,9 +3,8 @@ Oord et al. 2018, arXiv 1807.03748).
 
     mean_i -log( exp(s_i . t_i / tau) / sum_j exp(s_i . t_j / tau) )
 
-with unit vectors s, t: the student's view of example i shall be nearer to the teacher's view of i than to that
-of any other example of the batch. CRD's memory of negatives from outside the batch, larger than a student, is
-left out.
+with unit vectors s, t: the student's view of example i shall be nearer to the teacher's view of i than to any
+other example of the batch. CRD's memory of negatives from outside the batch is left out.
 """
 
 from __future__ import annotations

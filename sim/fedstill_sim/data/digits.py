@@ -6,33 +6,20 @@ set, the other ten are the private data: ten natural devices, or a pool for larg
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
+from fedstill_server.digits import CLASSES, digits_examples
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
+from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, IntArray
 from fedstill_sim.data.splits import dirichlet_split, hold_out, natural_split, resampled_split
 
-CLASSES = 10
 FIRST_ROWS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667)
 PUBLIC_WRITERS = 4
 TEST_FRACTION = 0.25
 DEFAULT_ALPHA = 0.5
 FEWEST_EXAMPLES, MOST_EXAMPLES = 32, 64  # of a resampled device, to train on
 _FEWEST_IN_A_SPLIT = 8
-
-
-def digits_examples() -> tuple[FloatArray, IntArray]:
-    """All digits: x float32 [1797, 8, 8] in 0 to 1, y int64 [1797]."""
-    spec = importlib.util.find_spec("sklearn")
-    if spec is None or not spec.submodule_search_locations:
-        raise DataError("digits: scikit-learn ships them and is not installed; pip install 'fedstill[sim]'")
-    file = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
-    # The file itself: to import scikit-learn for it costs a second and 85 MB in every process.
-    table = np.loadtxt(file, delimiter=",", dtype=np.float32)  # [1797, 64 pixels and a label]
-    return (table[:, :-1] / 16.0).reshape(-1, 8, 8), table[:, -1].astype(np.int64)
 
 
 def load_digits(

@@ -1,0 +1,58 @@
+"""Families whose widths are in their names: mlp-32, mlp-64-32, cnn-4-8.
+
+`mlp-<width>-<width>...` is a perceptron with a ReLU layer of each width; `cnn-<channels>-<channels>` is the
+convolutional network with these channels. A search over sizes, a pruned student and a student's early exits
+are families of this kind, so that a package says by its family's name how its student is built.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from fedstill_server.families.classifiers import ConvolutionalNetwork, Shape
+
+_NAME = re.compile(r"(mlp|cnn)((?:-[1-9]\d{0,3})+)")
+_MOST_LAYERS = 16
+
+
+class DeepPerceptron(nn.Module):
+    """A perceptron with ReLU layers of the widths `hidden` over the flattened example."""
+
+    def __init__(self, input_shape: Sequence[int], classes: int, *, hidden: Sequence[int]) -> None:
+        super().__init__()
+        widths = [math.prod(input_shape), *hidden]
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
+        self.output = nn.Linear(widths[-1], classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1)
+        for layer in self.hidden:
+            x = torch.relu(layer(x))
+        return self.output(x)  # type: ignore[no-any-return]
+
+
+def widths_of(family: str) -> tuple[str, tuple[int, ...]] | None:
+    """("mlp", (64, 32)) of mlp-64-32; None for a name of another form."""
+    match = _NAME.fullmatch(family)
+    if match is None:
+        return None
+    kind, widths = match[1], tuple(int(width) for width in match[2].split("-")[1:])
+    holds = len(widths) == 2 if kind == "cnn" else len(widths) <= _MOST_LAYERS
+    return (kind, widths) if holds else None
+
+
+def build_sized(family: str, input_shape: Shape, classes: int) -> nn.Module | None:
+    """The student of a family of this form; None for another name."""
+    sized = widths_of(family)
+    if sized is None:
+        return None
+    kind, widths = sized
+    if kind == "cnn":
+        return ConvolutionalNetwork(input_shape, classes, channels=(widths[0], widths[1]))
+    return DeepPerceptron(input_shape, classes, hidden=widths)
