@@ -276,6 +276,7 @@ def _released_numbers(summary: bytes) -> int:
     return (
         soft.rows * (soft.k or soft.classes)
         + len(statistics.class_examples)
+        + 8 * len(statistics.answered)  # which of the asked rows are answered, a number each
         + sum(len(tensor.data) // 4 for tensor in statistics.parameters)
     )
 

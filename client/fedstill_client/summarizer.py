@@ -3,7 +3,8 @@
 Class means (Jeong et al. 2018, arXiv 1811.11479): for each class y that the device has examples of, the
 mean over them of softmax(logits / temperature), and their number. Public soft labels (FedMD: Li and Wang
 2019, arXiv 1910.03581; DS-FL: Itahara et al. 2020, arXiv 2008.06180): softmax(logits / temperature) of the
-public rows that the task asks for.
+public rows that the task asks for, or of those among them that the device selects (row_selection.py); with
+the number of its examples of each class, if the task asks for that, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 from fedstill_client.batches import public_examples
 from fedstill_client.forward import Forward
 from fedstill_client.private_stack import PrivateStack
+from fedstill_client.row_selection import selected_rows
 
 
 @dataclass(frozen=True)
@@ -87,10 +89,10 @@ def summarize(
         logits = forward.own(parameters, private)
         means = class_means(logits, private.labels, private.counts, temperature=task.training.temperature)
         return [_encoded(task, _means_of(means, device)) for device in range(devices)]
-    examples = public_examples(public_x, task.request.public_rows)
-    soft_labels = softened(forward.shared(parameters, examples), task.training.temperature)
+    rows = public_examples(public_x, task.request.public_rows)
+    logits = forward.shared(parameters, rows)  # [C, n, K]
     return [
-        _encoded(task, PrivateStatistics(soft_labels=DenseSoftLabels(soft_labels[device])))
+        _encoded(task, _public_answer(task, logits[device], rows, private, device))
         for device in range(devices)
     ]
 
@@ -98,6 +100,30 @@ def summarize(
 def _encoded(task: RoundTask, statistics: PrivateStatistics) -> bytes:
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
     return encode_summary(summary, codec=task.request.codec)
+
+
+def _public_answer(
+    task: RoundTask, logits: FloatArray, rows: FloatArray, private: PrivateStack, device: int
+) -> PrivateStatistics:
+    """Soft labels of the rows [n, *shape] of which `logits` [n, K] are one device's."""
+    request, answered = task.request, None
+    if request.selection is not None:
+        own = private.table[private.table_rows[device, : private.counts[device]]]
+        answered = selected_rows(request.selection, logits, rows, own)
+        logits = logits[answered]
+    present = class_examples = np.empty(0, np.int64)
+    if request.class_counts:
+        counts = np.bincount(
+            private.labels[device, : private.counts[device]].reshape(-1), minlength=logits.shape[-1]
+        )
+        present = np.flatnonzero(counts).astype(np.int64)
+        class_examples = counts[present].astype(np.int64)
+    return PrivateStatistics(
+        soft_labels=DenseSoftLabels(softened(logits, task.training.temperature)),
+        present_classes=present,
+        class_examples=class_examples,
+        answered=answered,
+    )
 
 
 def _trained_student(parameters: Mapping[str, FloatArray], device: int, examples: int) -> PrivateStatistics:

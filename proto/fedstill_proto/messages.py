@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.soft_labels import FloatArray, IntArray, SoftLabelCodec, SoftLabels
+from fedstill_proto.soft_labels import BoolArray, FloatArray, IntArray, SoftLabelCodec, SoftLabels
 
 PROTOCOL_VERSION = 1
 MAX_UINT32 = (1 << 32) - 1
@@ -118,13 +118,35 @@ class ClassSoftLabels:
 SoftTargets = PublicSoftLabels | ClassSoftLabels
 
 
+@dataclass(frozen=True)
+class RowSelection:
+    """Which of the asked public rows a device is to answer: those that it knows something of.
+
+    `least_density_ratio`: of a row under the device's own examples to under the asked rows; 0 is off.
+    `most_ambiguity`: entropy of the device's soft label, as a share of a uniform one's; 1 is off.
+    """
+
+    least_density_ratio: float = 0.0
+    most_ambiguity: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("least_density_ratio", self.least_density_ratio, 0, 1e6)
+        check_number("most_ambiguity", self.most_ambiguity, 0, 1)
+
+
 @dataclass(frozen=True, eq=False)
 class SummaryRequest:
-    """What a device is to answer, and how it is to be coded; `public_rows` [n] for the public set only."""
+    """What a device is to answer, and how it is to be coded.
+
+    Of the public set only: `public_rows` [n], `class_counts` (say how many private examples of each class
+    there are, too), and `selection`.
+    """
 
     kind: SummaryKind
     codec: SoftLabelCodec | None = None
     public_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    class_counts: bool = False
+    selection: RowSelection | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
@@ -137,6 +159,9 @@ class SummaryRequest:
         if (self.kind is SummaryKind.PUBLIC_SET) != (len(self.public_rows) > 0):
             problem = f"{len(self.public_rows)} rows asked for a summary of kind {self.kind.value!r}"
             raise InvalidValue("public_rows", problem)
+        for name, wanted in (("class_counts", self.class_counts), ("selection", self.selection is not None)):
+            if wanted and self.kind is not SummaryKind.PUBLIC_SET:
+                raise InvalidValue(name, f"asked for in a summary of kind {self.kind.value!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,8 +192,9 @@ class RoundTask:
 class PrivateStatistics:
     """What private data has gone into; noise is added here and nowhere else.
 
-    `present_classes` [m] and `class_examples` [m] (examples behind each row) belong to class means,
-    `parameters` and `examples` (the weight in the average) to a trained student.
+    `present_classes` [m] and `class_examples` [m] belong to class means (a row each, and the examples behind
+    it), or to soft labels of the public set that come with class counts; `answered` [n] to those of a
+    selection of the n asked rows; `parameters` and `examples` (the weight in the average) to a student.
     """
 
     soft_labels: SoftLabels | None = None
@@ -176,10 +202,13 @@ class PrivateStatistics:
     class_examples: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     parameters: Parameters = field(default_factory=dict)
     examples: int = 0
+    answered: BoolArray | None = None
 
     def __post_init__(self) -> None:
         check_integer("examples", self.examples, 0, MAX_UINT32)
         check_parameters(self.parameters)
+        if self.answered is not None:
+            check_answered(self.answered, self.soft_labels)
         if not _is_row(self.class_examples) or len(self.class_examples) != len(self.present_classes):
             raise InvalidValue("class_examples", "not an int64 array with a count for each class")
         if len(self.class_examples) == 0:
@@ -214,8 +243,13 @@ class SoftLabelSummary:
             raise InvalidValue("statistics.examples", f"{statistics.examples} in kind {kind.value!r}")
         if kind is SummaryKind.CLASS_MEANS and statistics.soft_labels is not None:
             check_present_classes(statistics.present_classes, statistics.soft_labels, prefix="statistics.")
+        elif kind is SummaryKind.PUBLIC_SET and statistics.soft_labels is not None:
+            classes = statistics.soft_labels.classes
+            check_increasing_classes(statistics.present_classes, classes, place="statistics.present_classes")
         elif len(statistics.present_classes):
             raise InvalidValue("statistics.present_classes", f"not empty in kind {kind.value!r}")
+        if statistics.answered is not None and kind is not SummaryKind.PUBLIC_SET:
+            raise InvalidValue("statistics.answered", f"present in kind {kind.value!r}")
 
 
 def check_integer(name: str, value: int, low: int, high: int) -> None:
@@ -269,15 +303,29 @@ def check_public_rows(rows: IntArray) -> None:
         raise InvalidValue("public_rows", "a row appears twice")
 
 
-def check_present_classes(classes: IntArray, labels: SoftLabels, *, prefix: str = "") -> None:
+def check_present_classes(present: IntArray, labels: SoftLabels, *, prefix: str = "") -> None:
     place = f"{prefix}present_classes"
-    if not _is_row(classes):
+    if not _is_row(present):
         raise InvalidValue(place, "not an int64 array [m]")
-    if labels.rows != len(classes):
-        problem = f"{labels.rows} rows for {len(classes)} present classes"
+    if labels.rows != len(present):
+        problem = f"{labels.rows} rows for {len(present)} present classes"
         raise InvalidValue(f"{prefix}soft_labels.rows", problem)
-    if len(classes) == 0:
+    check_increasing_classes(present, labels.classes, place=place)
+
+
+def check_increasing_classes(present: IntArray, classes: int, *, place: str) -> None:
+    if not _is_row(present):
+        raise InvalidValue(place, "not an int64 array [m]")
+    if len(present) == 0:
         return
-    if classes[0] < 0 or classes[-1] >= labels.classes or not (classes[1:] > classes[:-1]).all():
-        shown = ", ".join(map(str, classes[:20]))
-        raise InvalidValue(place, f"{shown} are not increasing class numbers in 0 to {labels.classes - 1}")
+    if present[0] < 0 or present[-1] >= classes or not (present[1:] > present[:-1]).all():
+        shown = ", ".join(map(str, present[:20]))
+        raise InvalidValue(place, f"{shown} are not increasing class numbers in 0 to {classes - 1}")
+
+
+def check_answered(answered: BoolArray, labels: SoftLabels | None) -> None:
+    if not isinstance(answered, np.ndarray) or answered.dtype != np.bool_ or answered.ndim != 1:
+        raise InvalidValue("answered", "not a bool array [n]")
+    rows = 0 if labels is None else labels.rows
+    if rows != int(answered.sum()):
+        raise InvalidValue("answered", f"{int(answered.sum())} rows answered, {rows} soft labels")

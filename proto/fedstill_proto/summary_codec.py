@@ -20,6 +20,7 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels import (
     TO_WIRE,
+    BoolArray,
     Encoding,
     FloatArray,
     SoftLabelCodec,
@@ -42,6 +43,8 @@ class Expected:
     codec: SoftLabelCodec | None = None
     rows: int = 0  # PUBLIC_SET only
     parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
+    class_counts: bool = False  # PUBLIC_SET only
+    selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
 
     @classmethod
     def of(
@@ -63,7 +66,14 @@ class Expected:
             codec=task.request.codec,
             rows=len(task.request.public_rows),
             parameters=tuple(parameter_specs) if asks_parameters else (),
+            class_counts=task.request.class_counts,
+            selected=task.request.selection is not None,
         )
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the summary may name classes that the device has."""
+        return self.kind is SummaryKind.CLASS_MEANS or self.class_counts
 
     @property
     def size_limit_bytes(self) -> int:
@@ -71,7 +81,9 @@ class Expected:
         rows = self.classes if self.kind is SummaryKind.CLASS_MEANS else self.rows
         labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
         parameters = sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
-        return 1024 + labels + parameters
+        counts = 10 * self.classes if self.class_counts else 0
+        answered = self.rows // 8 + 8 if self.selected else 0
+        return 1024 + labels + parameters + counts + answered
 
 
 def encode_summary(summary: SoftLabelSummary, *, codec: SoftLabelCodec | None) -> bytes:
@@ -89,6 +101,7 @@ def encode_summary(summary: SoftLabelSummary, *, codec: SoftLabelCodec | None) -
             class_examples=statistics.class_examples.tolist(),
             parameters=encode_tensors(statistics.parameters),
             examples=statistics.examples,
+            answered=b"" if statistics.answered is None else _bits(statistics.answered),
         ),
     )
     return seal(message)
@@ -115,10 +128,15 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
 
 def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> PrivateStatistics:
     labels = None
+    answered = _decode_answered(message.answered, expected)
+    if len(message.present_classes) and not expected.has_classes:
+        raise WireError("statistics.present_classes", f"not empty in kind {expected.kind.value!r}")
     if message.HasField("soft_labels") and expected.codec is not None:
         place = "statistics.soft_labels"
         _check_codec(message.soft_labels, expected.codec, expected.classes)
-        rows = expected.rows if expected.kind is SummaryKind.PUBLIC_SET else len(message.present_classes)
+        rows = expected.rows if answered is None else int(answered.sum())
+        if expected.kind is not SummaryKind.PUBLIC_SET:
+            rows = len(message.present_classes)
         labels = decode_soft_labels(message.soft_labels, field=place, rows=rows, classes=expected.classes)
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
@@ -133,9 +151,31 @@ def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> Pri
             class_examples=np.array(message.class_examples, np.int64),
             parameters=parameters,
             examples=message.examples,
+            answered=answered,
         )
     except InvalidValue as error:
         raise WireError(f"statistics.{error.field}", error.problem) from None
+
+
+def _bits(answered: BoolArray) -> bytes:
+    return np.packbits(answered, bitorder="little").tobytes()
+
+
+def _decode_answered(bits: bytes, expected: Expected) -> BoolArray | None:
+    """Which of the asked rows are answered, [n]; None where all are to be."""
+    place = "statistics.answered"
+    if not expected.selected:
+        if bits:
+            raise WireError(place, "present, but all rows were asked for")
+        return None
+    if len(bits) != -(-expected.rows // 8):
+        raise WireError(
+            place, f"{len(bits)} bytes, expected {-(-expected.rows // 8)} for {expected.rows} rows"
+        )
+    unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little").astype(np.bool_)
+    if unpacked[expected.rows :].any():
+        raise WireError(place, f"a bit beyond the {expected.rows} rows that were asked for")
+    return unpacked[: expected.rows]
 
 
 def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> None:

@@ -11,6 +11,7 @@ from fedstill_proto.messages import (
     ClassSoftLabels,
     PublicSoftLabels,
     RoundTask,
+    RowSelection,
     SoftTargets,
     SummaryRequest,
     TrainingPlan,
@@ -72,7 +73,14 @@ def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> Rou
 
 
 def _request(request: SummaryRequest) -> pb.SummaryRequest:
-    message = pb.SummaryRequest(kind=KIND_NUMBERS[request.kind], public_rows=request.public_rows.tolist())
+    message = pb.SummaryRequest(
+        kind=KIND_NUMBERS[request.kind],
+        public_rows=request.public_rows.tolist(),
+        class_counts=request.class_counts,
+    )
+    if request.selection is not None:
+        message.selection.least_density_ratio = request.selection.least_density_ratio
+        message.selection.most_ambiguity = request.selection.most_ambiguity
     if request.codec is not None:
         message.encoding = TO_WIRE[request.codec.encoding]
         message.k = request.codec.k
@@ -90,7 +98,12 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             if encoding is None:
                 raise WireError("request.encoding", f"unknown value {message.encoding}")
             codec = SoftLabelCodec(encoding, message.k)
-        return SummaryRequest(kind, codec, np.array(message.public_rows, np.int64))
+        selection = None
+        if message.HasField("selection"):
+            asked = message.selection
+            selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
+        rows = np.array(message.public_rows, np.int64)
+        return SummaryRequest(kind, codec, rows, message.class_counts, selection)
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
 

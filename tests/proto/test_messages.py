@@ -12,6 +12,7 @@ from fedstill_proto.messages import (
     ParameterSpec,
     PrivateStatistics,
     PublicSoftLabels,
+    RowSelection,
     SoftLabelSummary,
     SummaryKind,
     SummaryRequest,
@@ -111,15 +112,36 @@ def test_a_summary_holds_what_its_kind_says_and_nothing_else() -> None:
         (SummaryKind.NONE, weights),
         (SummaryKind.NONE, PrivateStatistics(examples=1)),
         (SummaryKind.NONE, means),
-        (SummaryKind.PUBLIC_SET, means),
+        (SummaryKind.PUBLIC_SET, PrivateStatistics(LABELS, present + 1, present + 1)),
         (SummaryKind.PUBLIC_SET, PrivateStatistics()),
         (SummaryKind.CLASS_MEANS, PrivateStatistics(soft_labels=LABELS)),
         (SummaryKind.PARAMETERS, means),
+        (SummaryKind.CLASS_MEANS, PrivateStatistics(LABELS, present, present + 1, answered=np.ones(3, bool))),
         (SummaryKind.PARAMETERS, PrivateStatistics()),
     ]:
         with pytest.raises(InvalidValue, match=r"^statistics\."):
             SoftLabelSummary("run", 1, "cnn", kind, statistics)
     SoftLabelSummary("run", 1, "cnn", SummaryKind.CLASS_MEANS, means)
+    SoftLabelSummary("run", 1, "cnn", SummaryKind.PUBLIC_SET, means)  # soft labels with class counts
+
+
+def test_as_many_soft_labels_as_rows_are_answered() -> None:
+    PrivateStatistics(LABELS, answered=np.array([True, False, True, True]))
+    for answered in (np.ones(2, bool), np.ones(3), np.ones((3, 1), bool)):
+        with pytest.raises(InvalidValue, match=r"^answered"):
+            PrivateStatistics(LABELS, answered=answered)
+
+
+@pytest.mark.parametrize(("density", "ambiguity"), [(-1, 1), (0, 1.5), (float("nan"), 1), (1e9, 0)])
+def test_a_selection_has_bounds(density: float, ambiguity: float) -> None:
+    with pytest.raises(InvalidValue):
+        RowSelection(density, ambiguity)
+
+
+def test_only_public_rows_are_selected_and_counted() -> None:
+    for extra in ({"class_counts": True}, {"selection": RowSelection()}):
+        with pytest.raises(InvalidValue, match=next(iter(extra))):
+            SummaryRequest(SummaryKind.CLASS_MEANS, UINT8, **extra)
 
 
 def test_errors_cross_process_borders() -> None:

@@ -34,6 +34,7 @@ from tests.proto.wire_samples import (
     public_task,
     refused_field,
     sealed,
+    selected_summary,
 )
 
 
@@ -78,6 +79,48 @@ def test_a_device_without_examples_has_no_class_means() -> None:
     decoded = decode_summary(encode_summary(summary, codec=UINT8), expected=expected_of(summary, UINT8))
     assert decoded.statistics.soft_labels is not None
     assert decoded.statistics.soft_labels.rows == 0
+
+
+def test_a_selection_with_class_counts() -> None:
+    summary = selected_summary()
+    blob = encode_summary(summary, codec=UINT8)
+    decoded = decode_summary(blob, expected=expected_of(summary, UINT8)).statistics
+    assert decoded.answered is not None
+    assert decoded.answered.tolist() == [True, *[False] * 4, True, False, False, True]
+    assert decoded.soft_labels is not None
+    np.testing.assert_array_equal(decoded.soft_labels.dense(), THREE_CLASSES)
+    assert decoded.present_classes.tolist() == [0, 2]
+    assert decoded.class_examples.tolist() == [7, 9]
+    # Nine bits are two bytes; a count and a class are a byte each; and each list has a header of two.
+    assert len(blob) == len(encode_summary(public_summary(), codec=UINT8)) + (2 + 2) + (2 + 2) + (2 + 2)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("answered", b"", "answered"),
+        ("answered", b"\x07", "answered"),
+        ("answered", b"\x21\x03", "answered"),  # a tenth row
+        ("answered", b"\x21\x00", "soft_labels.rows"),
+        ("present_classes", [0, 3], "present_classes"),
+        ("present_classes", [2, 0], "present_classes"),
+        ("class_examples", [7], "class_examples"),
+        ("class_examples", [7, 0], "class_examples"),
+    ],
+)
+def test_a_forged_selection_is_refused_by_field(path: str, value: Any, field: str) -> None:
+    summary = selected_summary()
+    blob = forged(pb.SoftLabelSummary(), encode_summary(summary, codec=UINT8), f"statistics.{path}", value)
+    expected = expected_of(summary, UINT8)
+    assert refused_field(lambda: decode_summary(blob, expected=expected)) == f"statistics.{field}"
+
+
+@pytest.mark.parametrize(("asked", "field"), [("selected", "answered"), ("class_counts", "present_classes")])
+def test_a_selection_or_counts_that_nobody_asked_for_are_refused(asked: str, field: str) -> None:
+    summary = selected_summary()
+    blob = encode_summary(summary, codec=UINT8)
+    unasked = dataclasses.replace(expected_of(summary, UINT8), **{asked: False})
+    assert refused_field(lambda: decode_summary(blob, expected=unasked)) == f"statistics.{field}"
 
 
 LABELS = "statistics.soft_labels"

@@ -30,6 +30,7 @@ from tests.proto.wire_samples import (
     public_task,
     refused_field,
     sealed,
+    selected_summary,
 )
 
 TOP_2 = SoftLabelCodec(Encoding.TOP_K, k=2)
@@ -38,6 +39,7 @@ SUMMARIES = [
     (public_summary(), TOP_2),
     (public_summary(), FLOAT32),
     (parameter_summary(), None),
+    (selected_summary(), UINT8),
 ]
 Decode = Callable[[bytes], object]
 
@@ -52,7 +54,7 @@ def decoder(index: int) -> tuple[bytes, Decode]:
 
 
 MESSAGES = [decoder(index) for index in range(len(SUMMARIES) + 1)]
-NAMES = ["class means", "public set, top-k", "public set, float32", "parameters", "task"]
+NAMES = ["class means", "public set, top-k", "public set, float32", "parameters", "selection", "task"]
 each_message = pytest.mark.parametrize(("blob", "decode"), MESSAGES, ids=NAMES)
 
 

@@ -1,11 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 from fedstill_proto.codec import decode_task, encode_task
-from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, SummaryKind
+from fedstill_proto.messages import (
+    ClassSoftLabels,
+    PublicSoftLabels,
+    RowSelection,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.soft_labels import FloatArray, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
@@ -43,6 +50,16 @@ def test_a_task_on_class_means_survives_the_wire() -> None:
     np.testing.assert_array_equal(decoded.soft_targets.soft_labels.dense(), THREE_CLASSES[:2])
     assert decoded.request.codec == class_task().request.codec
     assert decoded.parameters == {}
+
+
+def test_what_else_is_asked_of_public_rows_survives_the_wire() -> None:
+    plain = public_task()
+    selection = RowSelection(least_density_ratio=0.5, most_ambiguity=0.75)
+    request = SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, plain.request.public_rows, True, selection)
+    decoded = decode_task(encode_task(dataclasses.replace(plain, request=request), codec=UINT8)).request
+    assert decoded.class_counts
+    assert decoded.selection == selection
+    assert decode_task(encode_task(plain, codec=UINT8)).request.selection is None
 
 
 @given(distributions().filter(len), codecs())
@@ -89,7 +106,9 @@ PUBLIC = "soft_targets.public_set"
         (f"{PUBLIC}.public_rows", [0, 7], f"{PUBLIC}.soft_labels.rows"),
         ("soft_targets.class_means.present_classes", [0], "soft_targets.class_means.soft_labels.encoding"),
         ("request", None, "request.kind"),
-        ("request.kind", 5, "request.kind"),
+        ("request.kind", 77, "request.kind"),
+        ("request.selection.most_ambiguity", 1.5, "request.most_ambiguity"),
+        ("request.selection.least_density_ratio", float("nan"), "request.least_density_ratio"),
         ("request.kind", pb.SUMMARY_KIND_NONE, "request.codec"),
         ("request.encoding", 5, "request.encoding"),
         ("request.encoding", 0, "request.codec"),

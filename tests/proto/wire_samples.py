@@ -62,6 +62,16 @@ def public_summary(probabilities: FloatArray = THREE_CLASSES) -> SoftLabelSummar
     return SoftLabelSummary(RUN, ROUND, FAMILY, SummaryKind.PUBLIC_SET, statistics)
 
 
+def selected_summary() -> SoftLabelSummary:
+    """Three of nine rows, and a device that has examples of two classes."""
+    answered = np.isin(np.arange(9), [0, 5, 8])
+    present = np.array([0, 2], np.int64)
+    statistics = PrivateStatistics(
+        DenseSoftLabels(THREE_CLASSES), present, class_examples=present + 7, answered=answered
+    )
+    return SoftLabelSummary(RUN, ROUND, FAMILY, SummaryKind.PUBLIC_SET, statistics)
+
+
 def parameter_summary() -> SoftLabelSummary:
     weights = {"b.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2, np.float32)}
     statistics = PrivateStatistics(parameters=weights, examples=40)
@@ -77,9 +87,19 @@ def expected_of(summary: SoftLabelSummary, codec: SoftLabelCodec | None) -> Expe
         kind=summary.kind,
         classes=labels.classes if labels is not None else 3,
         codec=codec,
-        rows=labels.rows if labels is not None and summary.kind is SummaryKind.PUBLIC_SET else 0,
+        rows=_rows_asked(summary),
         parameters=parameter_specs(summary.statistics.parameters),
+        class_counts=summary.kind is SummaryKind.PUBLIC_SET and len(summary.statistics.present_classes) > 0,
+        selected=summary.statistics.answered is not None,
     )
+
+
+def _rows_asked(summary: SoftLabelSummary) -> int:
+    statistics = summary.statistics
+    if statistics.answered is not None:
+        return len(statistics.answered)
+    labels = statistics.soft_labels
+    return labels.rows if labels is not None and summary.kind is SummaryKind.PUBLIC_SET else 0
 
 
 def public_task(probabilities: FloatArray = THREE_CLASSES) -> RoundTask:

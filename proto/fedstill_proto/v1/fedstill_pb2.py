@@ -24,19 +24,19 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fedstill_proto/v1/fedstill.proto\x12\x0b\x66\x65\x64still.v1\"3\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x89\x01\n\nSoftLabels\x12\x30\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1e.fedstill.v1.SoftLabelEncoding\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\x12\t\n\x01k\x18\x04 \x01(\r\x12\x0f\n\x07indices\x18\x05 \x01(\x0c\x12\x0e\n\x06values\x18\x06 \x01(\x0c\"\xac\x01\n\x0cTrainingPlan\x12\x0e\n\x06\x65pochs\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x15\n\rlearning_rate\x18\x03 \x01(\x02\x12)\n\toptimizer\x18\x04 \x01(\x0e\x32\x16.fedstill.v1.Optimizer\x12\x13\n\x0btemperature\x18\x05 \x01(\x02\x12\x13\n\x0bsoft_weight\x18\x06 \x01(\x02\x12\x0c\n\x04seed\x18\x07 \x01(\x04\"\x81\x01\n\x0bSoftTargets\x12\x33\n\npublic_set\x18\x01 \x01(\x0b\x32\x1d.fedstill.v1.PublicSoftLabelsH\x00\x12\x33\n\x0b\x63lass_means\x18\x02 \x01(\x0b\x32\x1c.fedstill.v1.ClassSoftLabelsH\x00\x42\x08\n\x06source\"U\n\x10PublicSoftLabels\x12\x13\n\x0bpublic_rows\x18\x01 \x03(\r\x12,\n\x0bsoft_labels\x18\x02 \x01(\x0b\x32\x17.fedstill.v1.SoftLabels\"X\n\x0f\x43lassSoftLabels\x12\x17\n\x0fpresent_classes\x18\x01 \x03(\r\x12,\n\x0bsoft_labels\x18\x02 \x01(\x0b\x32\x17.fedstill.v1.SoftLabels\"\x8a\x01\n\x0eSummaryRequest\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.fedstill.v1.SummaryKind\x12\x30\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x1e.fedstill.v1.SoftLabelEncoding\x12\t\n\x01k\x18\x03 \x01(\r\x12\x13\n\x0bpublic_rows\x18\x04 \x03(\r\"\xb0\x02\n\tRoundTask\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\x12+\n\x08training\x18\x05 \x01(\x0b\x32\x19.fedstill.v1.TrainingPlan\x12\'\n\nparameters\x18\x06 \x03(\x0b\x32\x13.fedstill.v1.Tensor\x12\x17\n\x0freplace_student\x18\x07 \x01(\x08\x12.\n\x0csoft_targets\x18\x08 \x01(\x0b\x32\x18.fedstill.v1.SoftTargets\x12,\n\x07request\x18\t \x01(\x0b\x32\x1b.fedstill.v1.SummaryRequest\x12\x10\n\x08\x63hecksum\x18\x0f \x01(\x07\"\xad\x01\n\x11PrivateStatistics\x12,\n\x0bsoft_labels\x18\x01 \x01(\x0b\x32\x17.fedstill.v1.SoftLabels\x12\x17\n\x0fpresent_classes\x18\x02 \x03(\r\x12\x16\n\x0e\x63lass_examples\x18\x03 \x03(\r\x12\'\n\nparameters\x18\x04 \x03(\x0b\x32\x13.fedstill.v1.Tensor\x12\x10\n\x08\x65xamples\x18\x05 \x01(\r\"\xc6\x01\n\x10SoftLabelSummary\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.fedstill.v1.SummaryKind\x12\x32\n\nstatistics\x18\x06 \x01(\x0b\x32\x1e.fedstill.v1.PrivateStatistics\x12\x10\n\x08\x63hecksum\x18\x0f \x01(\x07\",\n\rParameterSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\">\n\tGraphPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x14\n\x0c\x65lement_type\x18\x03 \x01(\t\"?\n\x0bPackagePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\",\n\rQualityFigure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"R\n\x0fQuantizedWeight\x12\x11\n\tparameter\x18\x01 \x01(\t\x12\r\n\x05\x62lock\x18\x02 \x01(\r\x12\r\n\x05\x63odes\x18\x03 \x01(\t\x12\x0e\n\x06scales\x18\x04 \x01(\t\"P\n\nVocabulary\x12\x0c\n\x04size\x18\x01 \x01(\r\x12\x11\n\tstep_size\x18\x02 \x01(\r\x12\x0e\n\x06tables\x18\x03 \x03(\t\x12\x11\n\ttokenizer\x18\x04 \x01(\t\"\x90\x05\n\x0fStudentManifest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\x12\x13\n\x0binput_shape\x18\x04 \x03(\r\x12.\n\nparameters\x18\x05 \x03(\x0b\x32\x1a.fedstill.v1.ParameterSpec\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x04\x12)\n\toptimizer\x18\x07 \x01(\x0e\x32\x16.fedstill.v1.Optimizer\x12\x13\n\x0bsoft_labels\x18\x08 \x01(\t\x12\t\n\x01k\x18\t \x01(\r\x12\x12\n\nstack_size\x18\n \x01(\r\x12\x11\n\tstep_rows\x18\x0b \x01(\r\x12\r\n\x05opset\x18\x0c \x01(\r\x12\'\n\x05parts\x18\r \x03(\x0b\x32\x18.fedstill.v1.PackagePart\x12&\n\x06inputs\x18\x0e \x03(\x0b\x32\x16.fedstill.v1.GraphPort\x12\'\n\x07outputs\x18\x0f \x03(\x0b\x32\x16.fedstill.v1.GraphPort\x12\x17\n\x0fpackage_version\x18\x10 \x01(\r\x12\x1c\n\x14lowest_agent_version\x18\x11 \x01(\t\x12+\n\x07quality\x18\x12 \x03(\x0b\x32\x1a.fedstill.v1.QualityFigure\x12/\n\tquantized\x18\x13 \x03(\x0b\x32\x1c.fedstill.v1.QuantizedWeight\x12\x13\n\x0blabel_shape\x18\x14 \x03(\r\x12\x12\n\ninput_type\x18\x15 \x01(\t\x12+\n\nvocabulary\x18\x16 \x01(\x0b\x32\x17.fedstill.v1.Vocabulary*\xb8\x01\n\x11SoftLabelEncoding\x12#\n\x1fSOFT_LABEL_ENCODING_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSOFT_LABEL_ENCODING_FLOAT32\x10\x01\x12\x1f\n\x1bSOFT_LABEL_ENCODING_FLOAT16\x10\x02\x12\x1d\n\x19SOFT_LABEL_ENCODING_UINT8\x10\x03\x12\x1d\n\x19SOFT_LABEL_ENCODING_TOP_K\x10\x04*f\n\tOptimizer\x12\x19\n\x15OPTIMIZER_UNSPECIFIED\x10\x00\x12\x11\n\rOPTIMIZER_SGD\x10\x01\x12\x16\n\x12OPTIMIZER_MOMENTUM\x10\x02\x12\x13\n\x0fOPTIMIZER_ADAMW\x10\x03*\x9a\x01\n\x0bSummaryKind\x12\x1c\n\x18SUMMARY_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_KIND_NONE\x10\x01\x12\x1b\n\x17SUMMARY_KIND_PUBLIC_SET\x10\x02\x12\x1c\n\x18SUMMARY_KIND_CLASS_MEANS\x10\x03\x12\x1b\n\x17SUMMARY_KIND_PARAMETERS\x10\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n fedstill_proto/v1/fedstill.proto\x12\x0b\x66\x65\x64still.v1\"3\n\x06Tensor\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\x12\x0c\n\x04\x64\x61ta\x18\x03 \x01(\x0c\"\x89\x01\n\nSoftLabels\x12\x30\n\x08\x65ncoding\x18\x01 \x01(\x0e\x32\x1e.fedstill.v1.SoftLabelEncoding\x12\x0c\n\x04rows\x18\x02 \x01(\r\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\x12\t\n\x01k\x18\x04 \x01(\r\x12\x0f\n\x07indices\x18\x05 \x01(\x0c\x12\x0e\n\x06values\x18\x06 \x01(\x0c\"\xac\x01\n\x0cTrainingPlan\x12\x0e\n\x06\x65pochs\x18\x01 \x01(\r\x12\x12\n\nbatch_size\x18\x02 \x01(\r\x12\x15\n\rlearning_rate\x18\x03 \x01(\x02\x12)\n\toptimizer\x18\x04 \x01(\x0e\x32\x16.fedstill.v1.Optimizer\x12\x13\n\x0btemperature\x18\x05 \x01(\x02\x12\x13\n\x0bsoft_weight\x18\x06 \x01(\x02\x12\x0c\n\x04seed\x18\x07 \x01(\x04\"\x81\x01\n\x0bSoftTargets\x12\x33\n\npublic_set\x18\x01 \x01(\x0b\x32\x1d.fedstill.v1.PublicSoftLabelsH\x00\x12\x33\n\x0b\x63lass_means\x18\x02 \x01(\x0b\x32\x1c.fedstill.v1.ClassSoftLabelsH\x00\x42\x08\n\x06source\"U\n\x10PublicSoftLabels\x12\x13\n\x0bpublic_rows\x18\x01 \x03(\r\x12,\n\x0bsoft_labels\x18\x02 \x01(\x0b\x32\x17.fedstill.v1.SoftLabels\"X\n\x0f\x43lassSoftLabels\x12\x17\n\x0fpresent_classes\x18\x01 \x03(\r\x12,\n\x0bsoft_labels\x18\x02 \x01(\x0b\x32\x17.fedstill.v1.SoftLabels\"C\n\x0cRowSelection\x12\x1b\n\x13least_density_ratio\x18\x01 \x01(\x02\x12\x16\n\x0emost_ambiguity\x18\x02 \x01(\x02\"\xce\x01\n\x0eSummaryRequest\x12&\n\x04kind\x18\x01 \x01(\x0e\x32\x18.fedstill.v1.SummaryKind\x12\x30\n\x08\x65ncoding\x18\x02 \x01(\x0e\x32\x1e.fedstill.v1.SoftLabelEncoding\x12\t\n\x01k\x18\x03 \x01(\r\x12\x13\n\x0bpublic_rows\x18\x04 \x03(\r\x12\x14\n\x0c\x63lass_counts\x18\x05 \x01(\x08\x12,\n\tselection\x18\x06 \x01(\x0b\x32\x19.fedstill.v1.RowSelection\"\xb0\x02\n\tRoundTask\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\x12+\n\x08training\x18\x05 \x01(\x0b\x32\x19.fedstill.v1.TrainingPlan\x12\'\n\nparameters\x18\x06 \x03(\x0b\x32\x13.fedstill.v1.Tensor\x12\x17\n\x0freplace_student\x18\x07 \x01(\x08\x12.\n\x0csoft_targets\x18\x08 \x01(\x0b\x32\x18.fedstill.v1.SoftTargets\x12,\n\x07request\x18\t \x01(\x0b\x32\x1b.fedstill.v1.SummaryRequest\x12\x10\n\x08\x63hecksum\x18\x0f \x01(\x07\"\xbf\x01\n\x11PrivateStatistics\x12,\n\x0bsoft_labels\x18\x01 \x01(\x0b\x32\x17.fedstill.v1.SoftLabels\x12\x17\n\x0fpresent_classes\x18\x02 \x03(\r\x12\x16\n\x0e\x63lass_examples\x18\x03 \x03(\r\x12\'\n\nparameters\x18\x04 \x03(\x0b\x32\x13.fedstill.v1.Tensor\x12\x10\n\x08\x65xamples\x18\x05 \x01(\r\x12\x10\n\x08\x61nswered\x18\x06 \x01(\x0c\"\xc6\x01\n\x10SoftLabelSummary\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0b\n\x03run\x18\x02 \x01(\t\x12\r\n\x05round\x18\x03 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x04 \x01(\t\x12&\n\x04kind\x18\x05 \x01(\x0e\x32\x18.fedstill.v1.SummaryKind\x12\x32\n\nstatistics\x18\x06 \x01(\x0b\x32\x1e.fedstill.v1.PrivateStatistics\x12\x10\n\x08\x63hecksum\x18\x0f \x01(\x07\",\n\rParameterSpec\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\r\">\n\tGraphPort\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05shape\x18\x02 \x03(\x03\x12\x14\n\x0c\x65lement_type\x18\x03 \x01(\t\"?\n\x0bPackagePart\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06sha256\x18\x02 \x01(\t\x12\x12\n\nsize_bytes\x18\x03 \x01(\x04\",\n\rQualityFigure\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\"R\n\x0fQuantizedWeight\x12\x11\n\tparameter\x18\x01 \x01(\t\x12\r\n\x05\x62lock\x18\x02 \x01(\r\x12\r\n\x05\x63odes\x18\x03 \x01(\t\x12\x0e\n\x06scales\x18\x04 \x01(\t\"P\n\nVocabulary\x12\x0c\n\x04size\x18\x01 \x01(\r\x12\x11\n\tstep_size\x18\x02 \x01(\r\x12\x0e\n\x06tables\x18\x03 \x03(\t\x12\x11\n\ttokenizer\x18\x04 \x01(\t\"\x90\x05\n\x0fStudentManifest\x12\x18\n\x10protocol_version\x18\x01 \x01(\r\x12\x0e\n\x06\x66\x61mily\x18\x02 \x01(\t\x12\x0f\n\x07\x63lasses\x18\x03 \x01(\r\x12\x13\n\x0binput_shape\x18\x04 \x03(\r\x12.\n\nparameters\x18\x05 \x03(\x0b\x32\x1a.fedstill.v1.ParameterSpec\x12\x17\n\x0fparameter_count\x18\x06 \x01(\x04\x12)\n\toptimizer\x18\x07 \x01(\x0e\x32\x16.fedstill.v1.Optimizer\x12\x13\n\x0bsoft_labels\x18\x08 \x01(\t\x12\t\n\x01k\x18\t \x01(\r\x12\x12\n\nstack_size\x18\n \x01(\r\x12\x11\n\tstep_rows\x18\x0b \x01(\r\x12\r\n\x05opset\x18\x0c \x01(\r\x12\'\n\x05parts\x18\r \x03(\x0b\x32\x18.fedstill.v1.PackagePart\x12&\n\x06inputs\x18\x0e \x03(\x0b\x32\x16.fedstill.v1.GraphPort\x12\'\n\x07outputs\x18\x0f \x03(\x0b\x32\x16.fedstill.v1.GraphPort\x12\x17\n\x0fpackage_version\x18\x10 \x01(\r\x12\x1c\n\x14lowest_agent_version\x18\x11 \x01(\t\x12+\n\x07quality\x18\x12 \x03(\x0b\x32\x1a.fedstill.v1.QualityFigure\x12/\n\tquantized\x18\x13 \x03(\x0b\x32\x1c.fedstill.v1.QuantizedWeight\x12\x13\n\x0blabel_shape\x18\x14 \x03(\r\x12\x12\n\ninput_type\x18\x15 \x01(\t\x12+\n\nvocabulary\x18\x16 \x01(\x0b\x32\x17.fedstill.v1.Vocabulary*\xb8\x01\n\x11SoftLabelEncoding\x12#\n\x1fSOFT_LABEL_ENCODING_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSOFT_LABEL_ENCODING_FLOAT32\x10\x01\x12\x1f\n\x1bSOFT_LABEL_ENCODING_FLOAT16\x10\x02\x12\x1d\n\x19SOFT_LABEL_ENCODING_UINT8\x10\x03\x12\x1d\n\x19SOFT_LABEL_ENCODING_TOP_K\x10\x04*f\n\tOptimizer\x12\x19\n\x15OPTIMIZER_UNSPECIFIED\x10\x00\x12\x11\n\rOPTIMIZER_SGD\x10\x01\x12\x16\n\x12OPTIMIZER_MOMENTUM\x10\x02\x12\x13\n\x0fOPTIMIZER_ADAMW\x10\x03*\x9a\x01\n\x0bSummaryKind\x12\x1c\n\x18SUMMARY_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11SUMMARY_KIND_NONE\x10\x01\x12\x1b\n\x17SUMMARY_KIND_PUBLIC_SET\x10\x02\x12\x1c\n\x18SUMMARY_KIND_CLASS_MEANS\x10\x03\x12\x1b\n\x17SUMMARY_KIND_PARAMETERS\x10\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'fedstill_proto.v1.fedstill_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SOFTLABELENCODING']._serialized_start=2598
-  _globals['_SOFTLABELENCODING']._serialized_end=2782
-  _globals['_OPTIMIZER']._serialized_start=2784
-  _globals['_OPTIMIZER']._serialized_end=2886
-  _globals['_SUMMARYKIND']._serialized_start=2889
-  _globals['_SUMMARYKIND']._serialized_end=3043
+  _globals['_SOFTLABELENCODING']._serialized_start=2753
+  _globals['_SOFTLABELENCODING']._serialized_end=2937
+  _globals['_OPTIMIZER']._serialized_start=2939
+  _globals['_OPTIMIZER']._serialized_end=3041
+  _globals['_SUMMARYKIND']._serialized_start=3044
+  _globals['_SUMMARYKIND']._serialized_end=3198
   _globals['_TENSOR']._serialized_start=49
   _globals['_TENSOR']._serialized_end=100
   _globals['_SOFTLABELS']._serialized_start=103
@@ -49,26 +49,28 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PUBLICSOFTLABELS']._serialized_end=634
   _globals['_CLASSSOFTLABELS']._serialized_start=636
   _globals['_CLASSSOFTLABELS']._serialized_end=724
-  _globals['_SUMMARYREQUEST']._serialized_start=727
-  _globals['_SUMMARYREQUEST']._serialized_end=865
-  _globals['_ROUNDTASK']._serialized_start=868
-  _globals['_ROUNDTASK']._serialized_end=1172
-  _globals['_PRIVATESTATISTICS']._serialized_start=1175
-  _globals['_PRIVATESTATISTICS']._serialized_end=1348
-  _globals['_SOFTLABELSUMMARY']._serialized_start=1351
-  _globals['_SOFTLABELSUMMARY']._serialized_end=1549
-  _globals['_PARAMETERSPEC']._serialized_start=1551
-  _globals['_PARAMETERSPEC']._serialized_end=1595
-  _globals['_GRAPHPORT']._serialized_start=1597
-  _globals['_GRAPHPORT']._serialized_end=1659
-  _globals['_PACKAGEPART']._serialized_start=1661
-  _globals['_PACKAGEPART']._serialized_end=1724
-  _globals['_QUALITYFIGURE']._serialized_start=1726
-  _globals['_QUALITYFIGURE']._serialized_end=1770
-  _globals['_QUANTIZEDWEIGHT']._serialized_start=1772
-  _globals['_QUANTIZEDWEIGHT']._serialized_end=1854
-  _globals['_VOCABULARY']._serialized_start=1856
-  _globals['_VOCABULARY']._serialized_end=1936
-  _globals['_STUDENTMANIFEST']._serialized_start=1939
-  _globals['_STUDENTMANIFEST']._serialized_end=2595
+  _globals['_ROWSELECTION']._serialized_start=726
+  _globals['_ROWSELECTION']._serialized_end=793
+  _globals['_SUMMARYREQUEST']._serialized_start=796
+  _globals['_SUMMARYREQUEST']._serialized_end=1002
+  _globals['_ROUNDTASK']._serialized_start=1005
+  _globals['_ROUNDTASK']._serialized_end=1309
+  _globals['_PRIVATESTATISTICS']._serialized_start=1312
+  _globals['_PRIVATESTATISTICS']._serialized_end=1503
+  _globals['_SOFTLABELSUMMARY']._serialized_start=1506
+  _globals['_SOFTLABELSUMMARY']._serialized_end=1704
+  _globals['_PARAMETERSPEC']._serialized_start=1706
+  _globals['_PARAMETERSPEC']._serialized_end=1750
+  _globals['_GRAPHPORT']._serialized_start=1752
+  _globals['_GRAPHPORT']._serialized_end=1814
+  _globals['_PACKAGEPART']._serialized_start=1816
+  _globals['_PACKAGEPART']._serialized_end=1879
+  _globals['_QUALITYFIGURE']._serialized_start=1881
+  _globals['_QUALITYFIGURE']._serialized_end=1925
+  _globals['_QUANTIZEDWEIGHT']._serialized_start=1927
+  _globals['_QUANTIZEDWEIGHT']._serialized_end=2009
+  _globals['_VOCABULARY']._serialized_start=2011
+  _globals['_VOCABULARY']._serialized_end=2091
+  _globals['_STUDENTMANIFEST']._serialized_start=2094
+  _globals['_STUDENTMANIFEST']._serialized_end=2750
 # @@protoc_insertion_point(module_scope)

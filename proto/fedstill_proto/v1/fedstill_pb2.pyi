@@ -112,17 +112,29 @@ class ClassSoftLabels(_message.Message):
     soft_labels: SoftLabels
     def __init__(self, present_classes: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ...) -> None: ...
 
+class RowSelection(_message.Message):
+    __slots__ = ("least_density_ratio", "most_ambiguity")
+    LEAST_DENSITY_RATIO_FIELD_NUMBER: _ClassVar[int]
+    MOST_AMBIGUITY_FIELD_NUMBER: _ClassVar[int]
+    least_density_ratio: float
+    most_ambiguity: float
+    def __init__(self, least_density_ratio: _Optional[float] = ..., most_ambiguity: _Optional[float] = ...) -> None: ...
+
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
+    CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
     k: int
     public_rows: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ...) -> None: ...
+    class_counts: bool
+    selection: RowSelection
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
@@ -149,18 +161,20 @@ class RoundTask(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
-    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples")
+    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered")
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
     PRESENT_CLASSES_FIELD_NUMBER: _ClassVar[int]
     CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
     soft_labels: SoftLabels
     present_classes: _containers.RepeatedScalarFieldContainer[int]
     class_examples: _containers.RepeatedScalarFieldContainer[int]
     parameters: _containers.RepeatedCompositeFieldContainer[Tensor]
     examples: int
-    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ...) -> None: ...
+    answered: bytes
+    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ...) -> None: ...
 
 class SoftLabelSummary(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "checksum")
