@@ -1,15 +1,25 @@
-"""The closed form of the loss and its gradient, against numbers by hand and automatic differentiation."""
+"""The closed forms of the loss and its gradient, against numbers by hand and automatic differentiation."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
 from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
+from fedstill_server.export.text_loss import text_loss_and_logit_gradient
 from torch import Tensor
 from torch.nn import functional
+
+Loss = Callable[..., tuple[Tensor, Tensor]]
+
+
+@pytest.fixture(params=[loss_and_logit_gradient, text_loss_and_logit_gradient])
+def loss_of(request: pytest.FixtureRequest) -> Loss:
+    loss: Loss = request.param
+    return loss
 
 
 def _random_targets(rows: int, classes: int, k: int) -> StepTargets:
@@ -35,16 +45,16 @@ def _top_k(targets: StepTargets) -> StepTargets:
     return replace(targets, soft_labels=None)
 
 
-def test_equal_logits_of_two_classes() -> None:
+def test_equal_logits_of_two_classes(loss_of: Loss) -> None:
     targets = StepTargets(labels=torch.tensor([0]), hard_weight=torch.tensor([1.0]))
 
-    loss, gradient = loss_and_logit_gradient(torch.zeros(1, 2), targets, step_scale=None)
+    loss, gradient = loss_of(torch.zeros(1, 2), targets, step_scale=None)
 
     assert float(loss) == pytest.approx(math.log(2))
     assert gradient.tolist() == [[-0.5, 0.5]]
 
 
-def test_soft_term_by_hand() -> None:
+def test_soft_term_by_hand(loss_of: Loss) -> None:
     """softmax([ln 9, 0] / 2) = [0.75, 0.25]; T^2 KL against [0.5, 0.5], gradient T (p - q)."""
     targets = StepTargets(
         labels=torch.tensor([0]),
@@ -54,14 +64,14 @@ def test_soft_term_by_hand() -> None:
         temperature=torch.tensor(2.0),
     )
 
-    loss, gradient = loss_and_logit_gradient(torch.tensor([[math.log(9), 0.0]]), targets, step_scale=None)
+    loss, gradient = loss_of(torch.tensor([[math.log(9), 0.0]]), targets, step_scale=None)
 
     divergence = 0.5 * math.log(0.5 / 0.75) + 0.5 * math.log(0.5 / 0.25)
     assert float(loss) == pytest.approx(4 * divergence, rel=1e-6)
     assert gradient[0].tolist() == pytest.approx([2 * (0.75 - 0.5), 2 * (0.25 - 0.5)], rel=1e-6)
 
 
-def test_top_k_by_hand() -> None:
+def test_top_k_by_hand(loss_of: Loss) -> None:
     """Student [1/2, 1/4, 1/4]; class 0 named with 0.2: the rest, 0.8, is spread as the student spreads it."""
     targets = StepTargets(
         labels=torch.tensor([0]),
@@ -72,16 +82,14 @@ def test_top_k_by_hand() -> None:
         temperature=torch.tensor(1.0),
     )
 
-    loss, gradient = loss_and_logit_gradient(
-        torch.tensor([[math.log(2), 0.0, 0.0]]), targets, step_scale=None
-    )
+    loss, gradient = loss_of(torch.tensor([[math.log(2), 0.0, 0.0]]), targets, step_scale=None)
 
     assert float(loss) == pytest.approx(0.2 * math.log(0.2 / 0.5) + 0.8 * math.log(0.8 / 0.5), rel=1e-6)
     assert gradient[0].tolist() == pytest.approx([0.5 - 0.2, 0.25 - 0.4, 0.25 - 0.4], rel=1e-6)
 
 
 @pytest.mark.parametrize("form", ["none", "dense", "top-k"])
-def test_gradient_agrees_with_automatic_differentiation(form: str) -> None:
+def test_gradient_agrees_with_automatic_differentiation(loss_of: Loss, form: str) -> None:
     targets = _random_targets(rows=6, classes=5, k=2)
     logits = torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) * 3
     targets = {
@@ -90,7 +98,7 @@ def test_gradient_agrees_with_automatic_differentiation(form: str) -> None:
         "top-k": _top_k(targets),
     }[form]
 
-    loss, gradient = loss_and_logit_gradient(logits, targets, step_scale=torch.tensor(0.5))
+    loss, gradient = loss_of(logits, targets, step_scale=torch.tensor(0.5))
 
     leaf = logits.clone().requires_grad_()
     expected = _plain_loss(leaf, targets)
@@ -100,27 +108,27 @@ def test_gradient_agrees_with_automatic_differentiation(form: str) -> None:
 
 
 @pytest.mark.parametrize("form", [_dense, _top_k])
-def test_rows_of_a_gradient_sum_to_zero(form: type) -> None:
+def test_rows_of_a_gradient_sum_to_zero(loss_of: Loss, form: type) -> None:
     targets = form(_random_targets(rows=6, classes=5, k=2))
 
-    _, gradient = loss_and_logit_gradient(torch.randn(6, 5).double(), targets, step_scale=None)
+    _, gradient = loss_of(torch.randn(6, 5).double(), targets, step_scale=None)
 
     assert gradient.sum(-1).abs().max() < 1e-12
 
 
-def test_agreement_exerts_no_pull() -> None:
+def test_agreement_exerts_no_pull(loss_of: Loss) -> None:
     logits = torch.randn(4, 5, generator=torch.Generator().manual_seed(2)).double()
     own = torch.softmax(logits / 2.5, -1)
     targets = replace(_dense(_random_targets(4, 5, 2)), soft_labels=own, hard_weight=torch.zeros(4).double())
 
-    loss, gradient = loss_and_logit_gradient(logits, targets, step_scale=None)
+    loss, gradient = loss_of(logits, targets, step_scale=None)
 
     assert abs(float(loss)) < 1e-12
     assert gradient.abs().max() < 1e-12
 
 
 @pytest.mark.parametrize("scale", [1e4, -1e4])
-def test_extreme_logits_and_certain_labels_stay_finite(scale: float) -> None:
+def test_extreme_logits_and_certain_labels_stay_finite(loss_of: Loss, scale: float) -> None:
     targets = StepTargets(
         labels=torch.tensor([0]),
         hard_weight=torch.tensor([1.0]),
@@ -130,7 +138,7 @@ def test_extreme_logits_and_certain_labels_stay_finite(scale: float) -> None:
         temperature=torch.tensor(1.0),
     )
 
-    loss, gradient = loss_and_logit_gradient(torch.tensor([[scale, 0.0, 0.0, 1.0]]), targets, step_scale=None)
+    loss, gradient = loss_of(torch.tensor([[scale, 0.0, 0.0, 1.0]]), targets, step_scale=None)
 
     assert torch.isfinite(loss)
     assert torch.isfinite(gradient).all()

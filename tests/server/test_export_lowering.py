@@ -107,6 +107,66 @@ def test_scatter_writes_into_each_row() -> None:
     check(function, random(3, 5), random(3, 2, seed=1), indices)
 
 
+def test_a_table_is_read_and_learned_by_word() -> None:
+    """Word 3 stands at three places: its row gets the sum of their gradients, and that of no place is 0."""
+
+    def function(table: Tensor, words: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        rows, pull_back, *_ = torch.func.vjp(lambda table: functional.embedding(words, table), table)
+        return (rows, rows * 2.0, *pull_back(gradient))
+
+    words = torch.tensor([[3, 0], [3, 1], [4, 3]]).expand(DEVICES, 3, 2).contiguous()
+    check(function, random(5, 4), words, random(3, 2, 4, seed=1), parameters=1)
+
+
+def test_gather_reads_from_each_row() -> None:
+    def function(x: Tensor, indices: Tensor) -> tuple[Tensor, ...]:
+        return (x.gather(1, indices), (x * 2.0).t().gather(0, indices.t()))
+
+    indices = torch.tensor([[0, 3], [4, 4], [2, 0]]).expand(DEVICES, 3, 2).contiguous()
+    check(function, random(3, 5), indices)
+
+
+@pytest.mark.parametrize("dimension", [0, 1, -1])
+def test_softmaxes_and_their_gradients_over_any_dimension(dimension: int) -> None:
+    def function(x: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        y, pull_back, *_ = torch.func.vjp(lambda x: torch.softmax(x * 3.0, dimension), x)
+        return (y, *pull_back(gradient), torch.log_softmax(x.permute(1, 2, 0), dimension))
+
+    check(function, random(3, 4, 5), random(3, 4, 5, seed=1))
+
+
+def test_products_of_many_matrices_however_they_lie() -> None:
+    def function(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+        turned = y.transpose(1, 2)  # [2, 5, 4]
+        return (
+            torch.bmm(x, y),
+            torch.bmm(turned, x.transpose(1, 2)),
+            torch.bmm(x.permute(1, 0, 2), x.permute(1, 2, 0)),  # matrices that lie scattered
+            torch.bmm(torch.full((2, 6, 3), 0.5), x),  # the same for all devices
+        )
+
+    check(function, random(2, 3, 4), random(2, 4, 5, seed=1))
+
+
+def test_what_a_place_may_see_is_compared() -> None:
+    def function(x: Tensor) -> tuple[Tensor, ...]:
+        places = torch.arange(4)
+        mask = (places.unsqueeze(1) < places).to(x.dtype) * -1e9
+        return (x + mask, (x < 0.1).to(x.dtype))
+
+    check(function, random(3, 4, 4), tolerance=0)
+
+
+def test_logits_of_a_whole_table_lie_by_row() -> None:
+    """A product with a table as it stands, and its gradients, which read it the other way."""
+
+    def function(table: Tensor, x: Tensor, gradient: Tensor) -> tuple[Tensor, ...]:
+        y, pull_back, *_ = torch.func.vjp(lambda table, x: x @ table.t(), table, x)
+        return (y, *pull_back(gradient))
+
+    check(function, random(7, 4), random(5, 4, seed=1), random(5, 7, seed=2), parameters=1)
+
+
 @pytest.mark.parametrize(
     ("size", "kernel", "padding"),
     [((6, 8), (3, 3), (1, 1)), ((7, 5), (3, 2), (0, 1)), ((1, 9), (1, 3), (0, 1)), ((4, 4), (1, 1), (0, 0))],

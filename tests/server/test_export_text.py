@@ -8,8 +8,7 @@ import onnxruntime as ort
 import pytest
 from fedstill_proto.artifact import TrainingArtifact
 from fedstill_proto.messages import Optimizer
-from fedstill_server.export import ExportError, build_artifact, verify_artifact
-from fedstill_server.families import LANGUAGE_FAMILIES
+from fedstill_server.export import ExportError, build_artifact
 
 
 def build(**changes: Any) -> TrainingArtifact:
@@ -26,20 +25,6 @@ def build(**changes: Any) -> TrainingArtifact:
         "verify": False,
     }
     return build_artifact(**{**options, **changes})
-
-
-@pytest.mark.parametrize(("soft_labels", "k"), [("none", 0), ("dense", 0), ("top-k", 3)])
-@pytest.mark.parametrize("optimizer", list(Optimizer))
-@pytest.mark.parametrize("family", sorted(LANGUAGE_FAMILIES))
-def test_fifty_steps_are_those_of_torch_in_float64(
-    family: str, optimizer: Optimizer, soft_labels: str, k: int
-) -> None:
-    """Words stand at several of the 15 places, as a step has only 11: their gradients add up."""
-    artifact = build(family=family, optimizer=optimizer, soft_labels=soft_labels, k=k)
-
-    report = verify_artifact(artifact, steps=50)
-
-    assert report.gradients.artifact <= 2e-6
 
 
 def test_ports_are_the_contract() -> None:

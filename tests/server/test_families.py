@@ -7,6 +7,7 @@ import pytest
 import torch
 from fedstill_server.families import FAMILIES, FamilyError, build_student, initial_parameters
 from fedstill_server.families.classifiers import GroupNormalization
+from torch.nn import functional
 
 
 @pytest.mark.parametrize("family", [*sorted(FAMILIES), "mlp-5", "mlp-7-5", "cnn-3-4"])
@@ -116,3 +117,49 @@ def test_a_recurrent_student_is_torchs_gru_over_tied_embeddings() -> None:
 def test_text_is_a_row_of_words() -> None:
     with pytest.raises(FamilyError, match=r"gru: input shape \[2, 3\]"):
         build_student("gru", (2, 3), 37)
+
+
+def test_a_transformer_is_torchs_attention_over_tied_embeddings() -> None:
+    student = build_student("transformer", (5,), 37)
+    x = torch.arange(10).reshape(2, 5)
+    rows = student.embedding(x) + student.place  # type: ignore[operator]
+
+    for block in student.blocks:  # type: ignore[union-attr]
+        attention, heads = block.attention, (2, 5, 4, 16)
+        normal = functional.rms_norm(rows, (64,), block.norm1.weight, eps=1e-5)
+        query, key, value = (
+            part(normal).reshape(heads).transpose(1, 2)
+            for part in (attention.query, attention.key, attention.value)
+        )
+        seen = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        rows = rows + attention.output(seen.transpose(1, 2).reshape(2, 5, 64))
+        hidden = block.hidden(functional.rms_norm(rows, (64,), block.norm2.weight, eps=1e-5))
+        rows = rows + block.output(hidden * torch.sigmoid(1.702 * hidden))
+    expected = functional.rms_norm(rows, (64,), student.norm.weight, eps=1e-5)  # type: ignore[arg-type, union-attr]
+
+    torch.testing.assert_close(student(x), expected @ student.embedding.weight.t())  # type: ignore[union-attr,operator]
+
+
+def test_a_place_sees_no_word_behind_it() -> None:
+    student = build_student("transformer", (5,), 37)
+    x = torch.arange(5).reshape(1, 5)
+    changed = x.clone()
+    changed[0, 3:] = 30
+
+    before, after = student(x), student(changed)
+
+    torch.testing.assert_close(after[:, :3], before[:, :3], rtol=0, atol=0)
+    assert not torch.allclose(after[:, 3], before[:, 3])
+
+
+def test_text_students_are_of_one_size() -> None:
+    gru, transformer = (
+        sum(array.size for array in initial_parameters(family, (20,), 10_000, 0).values())
+        for family in ("gru", "transformer")
+    )
+
+    assert gru == 10_000 * 64 + 2 * (64 * 192 + 192)
+    attention = 4 * 64 * 64 + 3 * 64
+    layer = 64 * 128 + 128 + 128 * 64 + 64
+    assert transformer == 10_000 * 64 + 20 * 64 + 2 * (attention + layer + 2 * 64) + 64
+    assert transformer / gru < 1.07

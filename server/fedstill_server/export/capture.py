@@ -19,6 +19,7 @@ from torch.fx.graph_module import GraphModule
 from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.rewrites import rewrite
+from fedstill_server.export.text_loss import text_loss_and_logit_gradient
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ def capture_training_step(
     A row with `label_shape` (S,) has a label at each of S places; the loss takes all places as rows.
     """
     rule = RULES[optimizer]
+    loss_of = text_loss_and_logit_gradient if label_shape else loss_and_logit_gradient
     names = [name for name, _ in student.named_parameters()]
     state = parameter_ports(student) + slot_ports(student, optimizer)
     ports = (
@@ -82,7 +84,7 @@ def capture_training_step(
             return logits.flatten(0, len(label_shape)) if label_shape else logits
 
         logits, pull_back, *_ = vjp(answer, parameters)
-        loss, logit_gradient = loss_and_logit_gradient(
+        loss, logit_gradient = loss_of(
             logits,
             _targets(values, places=len(label_shape)),
             step_scale=values["lr"] if rule.scales_rows else None,

@@ -20,7 +20,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph_checks import check_graphs, step_manifest
 from fedstill_server.export.reference import Arrays, ReferenceStudent, one_torch_thread
-from fedstill_server.export.trial import LEARNING_RATES, StudentStack, random_batch, share
+from fedstill_server.export.trial import LEARNING_RATES, SOFT_WEIGHT, StudentStack, random_batch, share
 from fedstill_server.families import initial_parameters
 
 STEPS = 20
@@ -72,17 +72,18 @@ def verify_artifact(
     tolerance: Tolerance | None = None,
     trials: int = 5,
     steps: int = STEPS,
+    soft_weight: float = SOFT_WEIGHT,
 ) -> GateReport:
     """Raises GateError unless the artifact is sound and computes what it should.
 
     devices: how many of the stack are held against torch; the first and the last are among them. trials: so
     many sets of batches at most. Sometimes an activation comes so close to a kink (a ReLU at 0, two pooled
     values alike) that float32 and float64 go different ways there, and both are right; a graph that is
-    wrong is wrong on any set.
+    wrong is wrong on any set. soft_weight: of the soft labels in each step, from 0 to 1.
     """
     check_graphs(artifact)
     for seed in range(trials):
-        report = _trial(artifact, devices, threads, steps=steps, seed=1000 * seed)
+        report = _trial(artifact, devices, threads, steps=steps, seed=1000 * seed, soft_weight=soft_weight)
         failure = _failure(report, tolerance or Tolerance())
         if failure is None:
             return report
@@ -94,10 +95,17 @@ def verify_artifact(
 
 
 def _trial(
-    artifact: TrainingArtifact, devices: int, threads: Sequence[int], *, steps: int, seed: int
+    artifact: TrainingArtifact,
+    devices: int,
+    threads: Sequence[int],
+    *,
+    steps: int,
+    seed: int,
+    soft_weight: float,
 ) -> GateReport:
     manifest = artifact.manifest
-    batches = [random_batch(step_manifest(manifest), seed + step) for step in range(steps)]
+    step_form = step_manifest(manifest)
+    batches = [random_batch(step_form, seed + step, soft_weight=soft_weight) for step in range(steps)]
     with one_torch_thread():
         expected = {
             device: _expectation(manifest, seed + device, [share(batch, device) for batch in batches])

@@ -76,7 +76,8 @@ def parsed_graph(name: str, graph: bytes) -> onnx.ModelProto:
         raise GateError(f"{name}: weights in another file; an artifact is whole in itself")
     for node in model.graph.node:
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
-        if node.op_type.startswith("Scatter") and attributes.get("reduction", b"none") != b"none":
+        # ScatterElements adds on one thread; ScatterND on several at once, and loses what collides.
+        if node.op_type == "ScatterND" and attributes.get("reduction", b"none") != b"none":
             raise GateError(
                 f"{name}: {node.op_type} {node.name or node.output[0]!r} adds to what it scatters to, "
                 "in an order that depends on threads"

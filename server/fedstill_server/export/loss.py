@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-_TINY = float(torch.finfo(torch.float32).tiny)
+TINY = float(torch.finfo(torch.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _hard_term(shifted: Tensor, targets: StepTargets, step_scale: Tensor | None)
     one_hot = (targets.labels.unsqueeze(-1) == classes).to(shifted.dtype)
     cross_entropy = total.log().squeeze(-1) - (shifted * one_hot).sum(-1)  # [rows]
     loss = (targets.hard_weight * cross_entropy).sum()
-    weight = _scaled(targets.hard_weight, step_scale).unsqueeze(-1)
+    weight = scaled_weight(targets.hard_weight, step_scale).unsqueeze(-1)
     return loss, (exponential / total - one_hot) * weight
 
 
@@ -77,12 +77,12 @@ def _soft_term(shifted: Tensor, targets: StepTargets, step_scale: Tensor | None)
     probabilities = exponential / total
     if targets.soft_labels is not None:
         target = targets.soft_labels
-        divergence = (target * (_log(target) - (scaled - log_total))).sum(-1)  # [rows]
+        divergence = (target * (logarithm(target) - (scaled - log_total))).sum(-1)  # [rows]
     else:
         target, divergence = _top_k_target(scaled, exponential, log_total, targets)
     weight = targets.soft_weight * temperature
     loss = (weight * temperature * divergence).sum()
-    gradient = (probabilities - target) * _scaled(weight, step_scale).unsqueeze(-1)
+    gradient = (probabilities - target) * scaled_weight(weight, step_scale).unsqueeze(-1)
     return loss, gradient
 
 
@@ -98,17 +98,17 @@ def _top_k_target(
     label = zeros.scatter(1, targets.soft_indices, named)  # [rows, classes]
     is_named = zeros.scatter(1, targets.soft_indices, torch.ones_like(named))
     rest_exponential = exponential * (1.0 - is_named)
-    rest_total = rest_exponential.sum(-1, keepdim=True).clamp_min(_TINY)  # [rows, 1]
+    rest_total = rest_exponential.sum(-1, keepdim=True).clamp_min(TINY)  # [rows, 1]
     target = label + rest_exponential * (rest / rest_total)
-    entropy = (named * _log(named)).sum(-1) + (rest * _log(rest)).squeeze(-1)
+    entropy = (named * logarithm(named)).sum(-1) + (rest * logarithm(rest)).squeeze(-1)
     cross = (label * (scaled - log_total)).sum(-1) + (rest * (rest_total.log() - log_total)).squeeze(-1)
     return target, entropy - cross
 
 
-def _log(probabilities: Tensor) -> Tensor:
+def logarithm(probabilities: Tensor) -> Tensor:
     """A logarithm for `p * log(p)`, which is 0 at p = 0."""
-    return probabilities.clamp_min(_TINY).log()
+    return probabilities.clamp_min(TINY).log()
 
 
-def _scaled(weight: Tensor, step_scale: Tensor | None) -> Tensor:
+def scaled_weight(weight: Tensor, step_scale: Tensor | None) -> Tensor:
     return weight if step_scale is None else weight * step_scale

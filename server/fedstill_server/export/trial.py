@@ -15,6 +15,7 @@ from fedstill_server.export.reference import Arrays
 
 LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
 TEMPERATURE = 2.0
+SOFT_WEIGHT = 0.6
 EPSILON = 1e-8
 _PROBE_RATE = 1024.0
 """So large a step that a plain SGD update is its gradient, to float32's precision."""
@@ -85,9 +86,9 @@ def random_examples(
     return random.normal(size=shape).astype(np.float32)
 
 
-def random_batch(manifest: StudentManifest, seed: int) -> Arrays:
+def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = SOFT_WEIGHT) -> Arrays:
     """A random batch of the whole stack. Of its rows, up to 8 weigh anything; the others, at least one, are
-    padding.
+    padding. soft_weight: of the soft labels, where the graph reads them; the rest is the labels'.
 
     Few rows are enough, and seldom bring an activation close to a kink.
     """
@@ -102,11 +103,11 @@ def random_batch(manifest: StudentManifest, seed: int) -> Arrays:
     return {
         "x": random_examples(manifest, (*rows[:2], *manifest.input_shape), random),
         "labels": random.integers(0, manifest.classes, rows),
-        "hard_weight": weight * np.float32(0.4),
+        "hard_weight": weight * np.float32(1 - soft_weight),
         "soft_labels": soft,
         "soft_indices": indices,
         "soft_probabilities": np.take_along_axis(soft, indices, -1),
-        "soft_weight": weight * np.float32(0.6),
+        "soft_weight": weight * np.float32(soft_weight),
         "temperature": np.array([TEMPERATURE], np.float32),
     }
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from fedstill_server.families.errors import FamilyError
+from fedstill_server.families.transformer import CausalTransformer
 
 WIDTH = 64
 TABLES = ("embedding.weight",)
@@ -56,8 +57,9 @@ class GatedRecurrentNetwork(nn.Module):
         for word in words.split(batch):
             state = self.cell(word, state)
             states.append(state)
-        logits = self.logits(torch.cat(states))  # [S * batch, vocabulary]
-        return logits.reshape(places, batch, -1).transpose(0, 1)
+        in_rows = torch.cat(states).reshape(places, batch, -1).transpose(0, 1)
+        logits = self.logits(in_rows.reshape(batch * places, -1))  # [batch * S, vocabulary]
+        return logits.reshape(batch, places, -1)
 
 
 def gru(input_shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -65,9 +67,17 @@ def gru(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return GatedRecurrentNetwork(classes)
 
 
+def transformer(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    _check_text("transformer", input_shape)
+    return CausalTransformer(classes, input_shape[0])
+
+
 def _check_text(family: str, input_shape: tuple[int, ...]) -> None:
     if len(input_shape) != 1:
         raise FamilyError(f"{family}: input shape {list(input_shape)}; text is [places], the words of a row")
 
 
-LANGUAGE_FAMILIES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {"gru": gru}
+LANGUAGE_FAMILIES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
+    "gru": gru,
+    "transformer": transformer,
+}

@@ -21,6 +21,7 @@ from fedstill_server.export.lowering import (
     pooling,
     products,
     reductions,
+    softmax,
     tables,
     views,
 )
@@ -41,6 +42,7 @@ OPERATORS: OperatorTable = {
     **pooling.OPERATORS,
     **products.OPERATORS,
     **reductions.OPERATORS,
+    **softmax.OPERATORS,
     **tables.OPERATORS,
     **views.OPERATORS,
 }

@@ -66,6 +66,10 @@ def equal(graph: StackedGraph, left: Value, right: Operand) -> Value:
     return graph.elementwise("Equal", [left, operand(graph, right, like=left)], dtype=BOOL)
 
 
+def less(graph: StackedGraph, left: Value, right: Operand) -> Value:
+    return graph.elementwise("Less", [left, operand(graph, right, like=left)], dtype=BOOL)
+
+
 def clamp_min(graph: StackedGraph, x: Value, low: float) -> Value:
     return graph.elementwise("Max", [x, operand(graph, low, like=x)])
 
@@ -141,6 +145,8 @@ OPERATORS: OperatorTable = {
     aten.minimum.default: binary("Min"),
     aten.eq.Tensor: equal,
     aten.eq.Scalar: equal,
+    aten.lt.Tensor: less,
+    aten.lt.Scalar: less,
     aten.clamp_min.default: clamp_min,
     aten.threshold_backward.default: relu_backward,
     aten._to_copy.default: cast,

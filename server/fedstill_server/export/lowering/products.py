@@ -4,7 +4,8 @@ ONNX Runtime's CPU kernel packs its right operand and streams the left one, and 
 operand transposed. A product of activations and parameters is therefore written with the parameters on the
 left, which makes the examples of a batch the innermost dimension of the result. A whole linear layer is a
 grouped convolution with kernel 1, whose bias (and the ReLU behind it, which ONNX Runtime fuses) costs no
-pass of its own.
+pass of its own. Only the logits of a whole table of words lie as their rows do: softmax, labels and soft
+labels go along the words.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ from fedstill_server.export.lowering.stacked import OperatorTable, StackedGraph
 
 _NATURAL: Order = (0, 1)
 _SWAPPED: Order = (1, 0)
+_EACH: Order = (0, 1, 2)
+_EACH_SWAPPED: Order = (0, 2, 1)
 
 
 def product(graph: StackedGraph, left: Value, right: Value) -> Value:
     """[m, k] x [k, n] -> [m, n]."""
     shape = (left.shape[0], right.shape[1])
-    if right.is_state and not left.is_state:
+    reads_table = right.is_state and right.order == _SWAPPED  # a linear layer without bias
+    if right.is_state and not left.is_state and not reads_table:
         swapped = _batched(graph, right.permuted(_SWAPPED), left.permuted(_SWAPPED), shape=shape[::-1])
         return swapped.permuted(_SWAPPED)
     return _batched(graph, left, right, shape=shape)
@@ -49,6 +53,25 @@ def _batched(graph: StackedGraph, left: Value, right: Value, *, shape: tuple[int
         domain=MICROSOFT,
         **transposed,
     )
+
+
+def each_product(graph: StackedGraph, left: Value, right: Value) -> Value:
+    """[b, m, k] x [b, k, n] -> [b, m, n], each of the b by itself."""
+    left, right = (_matrices(graph, value) for value in (left, right))
+    transposed: dict[str, Any] = {
+        "transA": int(left.order == _EACH_SWAPPED),
+        "transB": int(right.order == _EACH_SWAPPED),
+    }
+    operands = [graph.stacked(left), graph.stacked(right)]
+    shape = (left.shape[0], left.shape[1], right.shape[2])
+    if not any(transposed.values()):
+        return graph.emit("MatMul", operands, shape=shape, order=_EACH)
+    return graph.emit("FusedMatMul", operands, shape=shape, order=_EACH, domain=MICROSOFT, **transposed)
+
+
+def _matrices(graph: StackedGraph, value: Value) -> Value:
+    """Matrices that lie one after another, as they are or transposed."""
+    return value if value.order == _EACH_SWAPPED else graph.reordered(value, _EACH)
 
 
 def product_plus(graph: StackedGraph, bias: Value, left: Value, right: Value) -> Value:
@@ -77,4 +100,8 @@ def _linear_layer(graph: StackedGraph, bias: Value, left: Value, right: Value) -
 
 
 aten = torch.ops.aten
-OPERATORS: OperatorTable = {aten.mm.default: product, aten.addmm.default: product_plus}
+OPERATORS: OperatorTable = {
+    aten.mm.default: product,
+    aten.addmm.default: product_plus,
+    aten.bmm.default: each_product,
+}

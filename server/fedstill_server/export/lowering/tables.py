@@ -8,9 +8,7 @@ import numpy as np
 import torch
 
 from fedstill_server.export.layout import Value, natural
-from fedstill_server.export.lowering.elementwise import cast
-from fedstill_server.export.lowering.products import product
-from fedstill_server.export.lowering.stacked import BOOL, FLOAT, INT, OperatorTable, StackedGraph
+from fedstill_server.export.lowering.stacked import FLOAT, INT, OperatorTable, StackedGraph
 
 
 def arange(graph: StackedGraph, end: int, **unused: object) -> Value:
@@ -49,15 +47,32 @@ def embedding(graph: StackedGraph, table: Value, words: Value, *unused: object) 
 def embedding_backward(
     graph: StackedGraph, gradient: Value, words: Value, rows: int, *unused: object
 ) -> Value:
-    """The gradients of a table's rows, as a product with which place holds which word.
+    """The gradients of a table's rows; a word that stands at several places gets the sum.
 
-    A word that stands at several places gets the sum, in an order that no number of threads changes.
+    ONNX Runtime's ScatterElements adds on one thread, in the order of the places; its ScatterND does not.
     """
-    count = words.elements
-    numbers = graph.constant(np.arange(rows, dtype=np.int64).reshape(rows, 1))
-    held = graph.elementwise("Equal", [numbers, graph.reshape(words, (1, count))], dtype=BOOL)
-    one_hot = cast(graph, held, dtype=torch.float32)  # [rows, count]
-    return product(graph, one_hot, graph.reshape(gradient, (count, gradient.shape[-1])))
+    count, width = words.elements, gradient.shape[-1]
+    places = graph.reordered(graph.reshape(gradient, (count, width)), natural(2))
+    word = graph.reordered(graph.reshape(words, (count, 1)), natural(2))
+    repeated = graph.constant(np.zeros((count, width), np.int64))
+    named = graph.elementwise("Add", [word, repeated])
+    table = zeros(graph, (rows, width))
+    return graph.emit(
+        "ScatterElements",
+        [table, graph.reordered(named, natural(2)), places],
+        shape=(rows, width),
+        order=natural(2),
+        axis=1,
+        reduction="add",
+    )
+
+
+def gather(graph: StackedGraph, x: Value, dimension: int, indices: Value, **unused: object) -> Value:
+    """x at `indices` along a dimension."""
+    order = natural(len(x.shape))
+    read = [graph.stacked(graph.reordered(value, order)) for value in (x, indices)]
+    at = 1 + dimension % len(x.shape)
+    return graph.emit("GatherElements", read, shape=indices.shape, order=order, dtype=x.dtype, axis=at)
 
 
 def scatter(graph: StackedGraph, x: Value, dimension: int, indices: Value, values: Value) -> Value:
@@ -79,5 +94,6 @@ OPERATORS: OperatorTable = {
     aten.full_like.default: full_like,
     aten.zeros_like.default: zeros_like,
     aten.ones_like.default: ones_like,
+    aten.gather.default: gather,
     aten.scatter.src: scatter,
 }

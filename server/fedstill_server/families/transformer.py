@@ -1,0 +1,102 @@
+"""A small transformer that says which word comes next (Vaswani et al., 2017, arXiv:1706.03762).
+
+    x <- E[word] + P[place]
+    x <- x + O(attention(Q(n(x)), K(n(x)), V(n(x))))        attention = softmax(q k^T / sqrt(d) + mask) v
+    x <- x + B(g(A(n(x))))                                  g(a) = a * sigmoid(1.702 a)
+    logits = n(x) E^T
+
+What goes into a part is normalized, not what comes out (Xiong et al., 2020, arXiv:2002.04745), by its root
+mean square (Zhang and Sennrich, 2019, arXiv:1910.07467); g is the smooth rectifier of Hendrycks and Gimpel
+(2016, arXiv:1606.08415) in its cheap form. A place sees itself and those before it. As in language.py the
+table E is tied, and all that learns is read as it stands: linear layers see rows of two dimensions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WIDTH, HEADS, BLOCKS = 64, 4, 2
+_HIDDEN = -1e9  # added to the score of what a place may not see: the places behind it
+
+
+class RootMeanSquareNormalization(nn.Module):
+    """x / sqrt(mean(x^2) + epsilon) * weight, over the last dimension."""
+
+    def __init__(self, width: int, *, epsilon: float = 1e-5) -> None:
+        super().__init__()
+        self.epsilon = epsilon
+        self.weight = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        square = (x * x).mean(-1, keepdim=True)
+        return x / (square + self.epsilon).sqrt() * self.weight
+
+
+class CausalAttention(nn.Module):
+    """What each place takes from those before it and from itself."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width, bias=False)  # softmax would not see one: it shifts a row's scores
+        self.value = nn.Linear(width, width)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: [batch * S, width], mask: [S, S]."""
+        places, (rows, width) = len(mask), x.shape
+        query, key, value = (self._by_head(part(x), places) for part in (self.query, self.key, self.value))
+        scores = torch.bmm(query, key.transpose(1, 2)) * (width // self.heads) ** -0.5
+        mixed = torch.bmm(torch.softmax(scores + mask, -1), value)  # [batch * heads, S, width / heads]
+        mixed = mixed.reshape(-1, self.heads, places, width // self.heads).transpose(1, 2)
+        return self.output(mixed.reshape(rows, width))  # type: ignore[no-any-return]
+
+    def _by_head(self, x: Tensor, places: int) -> Tensor:
+        """[batch * S, width] -> [batch * heads, S, width / heads]."""
+        width = x.shape[-1] // self.heads
+        return x.reshape(-1, places, self.heads, width).transpose(1, 2).reshape(-1, places, width)
+
+
+class TransformerBlock(nn.Module):
+    """Attention, then a layer of twice the width."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = RootMeanSquareNormalization(width)
+        self.attention = CausalAttention(width, heads)
+        self.norm2 = RootMeanSquareNormalization(width)
+        self.hidden = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(2 * width, width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.attention(self.norm1(x), mask)
+        hidden = self.hidden(self.norm2(x))
+        return x + self.output(hidden * torch.sigmoid(1.702 * hidden))  # type: ignore[no-any-return]
+
+
+class CausalTransformer(nn.Module):
+    """Blocks of attention over tied embeddings, for rows of up to `places` words."""
+
+    def __init__(
+        self, vocabulary: int, places: int, *, width: int = WIDTH, heads: int = HEADS, blocks: int = BLOCKS
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.place = nn.Parameter(torch.empty(places, width))
+        self.blocks = nn.ModuleList(TransformerBlock(width, heads) for _ in range(blocks))
+        self.norm = RootMeanSquareNormalization(width)
+        nn.init.normal_(self.embedding.weight, std=width**-0.5)
+        nn.init.normal_(self.place, std=0.5 * width**-0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, places = x.shape
+        words = self.embedding(x) + self.place
+        numbers = torch.arange(places)
+        mask = (numbers.unsqueeze(1) < numbers).to(words.dtype) * _HIDDEN  # [S, S]
+        rows = words.reshape(batch * places, -1)
+        for block in self.blocks:
+            rows = block(rows, mask)
+        logits: Tensor = self.norm(rows) @ self.embedding.weight.t()  # [batch * S, vocabulary]
+        return logits.reshape(batch, places, -1)
