@@ -17,9 +17,7 @@ def digits_examples() -> tuple[FloatArray, IntArray]:
     """All digits: x float32 [1797, 8, 8] in 0 to 1, y int64 [1797]."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
-        raise DataError(
-            "digits: ships with scikit-learn, which is missing; pip install 'fedstill[server]'"
-        )
+        raise DataError("digits: ships with scikit-learn, which is missing; pip install 'fedstill[server]'")
     file = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     # The file itself: to import scikit-learn for it costs a second and 85 MB in every process.
     table = np.loadtxt(file, delimiter=",", dtype=np.float32)  # [1797, 64 pixels and a label]

@@ -29,14 +29,15 @@ def _relative_distances(features: Tensor) -> Tensor:
 
 
 def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """From features [batch, ...]; a batch of at least 3. Costs batch^2 * (width + batch) numbers."""
-    return smooth_l1_loss(_angles(student), _angles(teacher))
+    """From features [batch, ...]; a batch of at least 3. Takes the memory of batch^3 numbers."""
+    count = len(student)
+    differences = smooth_l1_loss(_angles(student), _angles(teacher), reduction="none")  # [j, i, k]
+    apart = ~torch.eye(count, dtype=torch.bool)
+    different = apart.unsqueeze(0) & apart.unsqueeze(1) & apart.unsqueeze(2)
+    return (differences * different).sum() / (count * (count - 1) * (count - 2))
 
 
 def _angles(features: Tensor) -> Tensor:
     flat = features.flatten(1)
-    count = len(flat)
     towards = normalize(flat.unsqueeze(0) - flat.unsqueeze(1), dim=-1)  # [j, i, width]: from j to i
-    cosines = towards @ towards.transpose(1, 2)  # [j, i, k]
-    j, i, k = torch.meshgrid(*(torch.arange(count),) * 3, indexing="ij")
-    return cosines[(i != j) & (j != k) & (i != k)]
+    return towards @ towards.transpose(1, 2)  # [j, i, k]

@@ -1,0 +1,113 @@
+"""Kept answers of a teacher: asked once, read in every epoch, in every later run, and without the teacher.
+
+A file holds the teacher's logits (and features) for examples that are known by the SHA-256 of their bytes,
+and the digest of the teacher. Another teacher's answers are refused, never mixed in. What the file does not
+hold is asked and added. Reading a row costs a training step nothing but an index.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from fedstill_proto.soft_labels import FloatArray
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.distill.errors import DistillError, StaleAnswers
+from fedstill_server.distill.teachers.interface import Answers, Teacher
+
+_FORMAT = "fedstill-answers-1"
+
+
+def sample_keys(x: FloatArray) -> list[bytes]:
+    """SHA-256 of each example's shape and bytes."""
+    head = repr(x.shape[1:]).encode()
+    return [hashlib.sha256(head + np.ascontiguousarray(row, "<f4").tobytes()).digest() for row in x]
+
+
+class AnswerFile:
+    """One file of one teacher's answers."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def answers(self, teacher: Teacher, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+        """The teacher's answers to x, asked only where the file does not hold them."""
+        keys = sample_keys(x)
+        known = self.read(teacher.digest) if self.path.exists() else {}
+        # An example without one of the layers is asked again as a whole.
+        missing = [n for n, key in enumerate(keys) if key not in known or not _has(known[key], layers)]
+        if missing:
+            asked = teacher.answer(x[missing], layers=layers)
+            for place, n in enumerate(missing):
+                known[keys[n]] = {"logits": asked.logits[place]} | {
+                    f"features/{layer}": asked.features[layer][place] for layer in layers
+                }
+            self._write(teacher.digest, known)
+        return _gathered([known[key] for key in keys], layers)
+
+    def recalled(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+        """The kept answers alone, with no teacher at hand."""
+        known = self.read(None)
+        keys = sample_keys(x)
+        missing = sum(key not in known or not _has(known[key], layers) for key in keys)
+        if missing:
+            raise DistillError(f"{self.path}: no answers to {missing} of {len(x)} examples; ask a teacher")
+        return _gathered([known[key] for key in keys], layers)
+
+    def read(self, digest: str | None) -> dict[bytes, dict[str, FloatArray]]:
+        """The answers by example; raises StaleAnswers unless they are of the teacher `digest` (None: of
+        any).
+        """
+        try:
+            blob = self.path.read_bytes()
+            arrays = safetensors.numpy.load(blob)
+            header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
+            samples = arrays.pop("samples")
+            holds = (
+                header["format"] == _FORMAT
+                and "logits" in arrays
+                and samples.shape == (len(arrays["logits"]), 32)
+                and samples.dtype == np.uint8
+                and all(len(a) == len(samples) and a.dtype == np.float32 for a in arrays.values())
+                and all(np.isfinite(a).all() for a in arrays.values())
+            )
+            whose = header["teacher"]
+        except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+            raise DistillError(f"{self.path}: not a file of a teacher's answers ({error})") from None
+        if not holds:
+            raise DistillError(f"{self.path}: not a file of a teacher's answers")
+        if digest is not None and whose != digest:
+            raise StaleAnswers(
+                f"{self.path}: the answers of another teacher ({whose[:12]}, not {digest[:12]}); delete the "
+                "file or name another"
+            )
+        return {
+            key.tobytes(): {name: array[row] for name, array in arrays.items()}
+            for row, key in enumerate(samples)
+        }
+
+    def _write(self, digest: str, known: dict[bytes, dict[str, FloatArray]]) -> None:
+        # Layers that only some examples have cannot stand in one array; the file keeps what all have.
+        shared = set.intersection(*(set(one) for one in known.values()))
+        arrays = {name: np.stack([one[name] for one in known.values()]) for name in sorted(shared)}
+        samples = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 32)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"format": _FORMAT, "teacher": digest}
+        write_whole(self.path, safetensors.numpy.save({**arrays, "samples": samples}, metadata=metadata))
+
+
+def _has(one: dict[str, FloatArray], layers: Sequence[str]) -> bool:
+    return all(f"features/{layer}" in one for layer in layers)
+
+
+def _gathered(rows: Sequence[dict[str, FloatArray]], layers: Sequence[str]) -> Answers:
+    return Answers(
+        np.stack([row["logits"] for row in rows]),
+        {layer: np.stack([row[f"features/{layer}"] for row in rows]) for layer in layers},
+    )

@@ -1,0 +1,263 @@
+"""The distiller: trains one student by a job, and can be killed at any moment.
+
+Every random choice follows from the plan's seed and the epoch, and a checkpoint holds the student, the
+techniques' own modules and the optimizer; so a run that was killed and started again ends bit for bit as if
+it had never been killed.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from fedstill_proto.messages import Parameters
+from torch import Tensor, nn
+
+from fedstill_server.distill.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.job import UNKNOWN, Job, Trained
+from fedstill_server.distill.layers import LOGITS, inner_layers, watched
+from fedstill_server.distill.students import new_student
+from fedstill_server.distill.teachers.interface import Answers
+from fedstill_server.distill.technique import Setting, Step, Term, mean_one
+from fedstill_server.losses import cross_entropy
+from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
+from fedstill_server.randomness import derived_seed
+
+_ROWS_SHOWN = 2  # examples from which techniques read the shapes of features
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochDone:
+    """How an epoch went: the mean loss, and the mean of each part of it by name."""
+
+    epoch: int  # from 1
+    epochs: int
+    loss: float
+    parts: Mapping[str, float]
+
+
+Watcher = Callable[[EpochDone], None]
+
+
+def train(job: Job, *, checkpoint: Path | None = None, watch: Watcher | None = None) -> Trained:
+    """The student of a job, from the checkpoint on if there is one."""
+    started = time.perf_counter()
+    with one_deterministic_thread():
+        run = _Run(job)
+        first = run.resume(checkpoint)
+        loss = 0.0
+        for epoch in range(first, job.plan.epochs):
+            parts = run.epoch(epoch)
+            loss = sum(parts.values())
+            if watch is not None:
+                watch(EpochDone(epoch=epoch + 1, epochs=job.plan.epochs, loss=loss, parts=parts))
+            last = epoch + 1 == job.plan.epochs
+            if checkpoint is not None and ((epoch + 1) % job.plan.checkpoint_epochs == 0 or last):
+                write_checkpoint(checkpoint, run.state(epoch + 1), fingerprint=run.fingerprint)
+        exits: dict[str, Parameters] = {}
+        for term in run.working():
+            exits |= term.exits(run.student)
+    return Trained(
+        family=job.family,
+        parameters=parameters_of(run.student),
+        exits=exits,
+        seconds=time.perf_counter() - started,
+        loss=loss,
+    )
+
+
+class _Run:
+    """A job at work."""
+
+    def __init__(self, job: Job) -> None:
+        self.job, plan = job, job.plan
+        self.fingerprint = job.fingerprint()
+        self.x, self.labels = torch.from_numpy(job.x), torch.from_numpy(job.labels)
+        self.student = new_student(
+            job.family, job.input_shape, job.classes, seed=derived_seed(plan.seed, 0, "student")
+        )
+        if job.start is not None:
+            load_parameters(self.student, job.start)
+        self._pair_layers()
+        self._ask_teacher()
+        self._begin_terms()
+        self.trained = [
+            *self.student.parameters(),
+            *(value for value in self.terms.parameters() if value.requires_grad),
+        ]
+        self.optimizer = torch.optim.AdamW(
+            self.trained, lr=plan.learning_rate, weight_decay=plan.weight_decay, fused=True
+        )
+        self.steps = plan.epochs * -(-len(self.x) // plan.batch_size)
+        self.done = 0
+
+    def _pair_layers(self) -> None:
+        mine = inner_layers(self.student)
+        theirs = self.job.teacher.layers if self.job.teacher is not None else ()
+        if self.job.answers is not None and not theirs:
+            theirs = tuple(self.job.answers.features)
+        self.pairs = [technique.pairs(mine, theirs) for technique in self.job.techniques]
+        pairs = [pair for each in self.pairs for pair in each]
+        self.student_layers = sorted({mine for mine, _ in pairs} - {LOGITS})
+        self.teacher_layers = sorted({theirs for _, theirs in pairs} - {LOGITS})
+
+    def _ask_teacher(self) -> None:
+        """Of all examples before the first step, unless the plan says online."""
+        job = self.job
+        self.answers: Answers | None = None
+        if job.plan.online:
+            if job.teacher is None:
+                raise DistillError("online: there is no teacher to ask")
+            return
+        if job.answers is not None:
+            self.answers = job.answers
+        elif job.teacher is not None and job.techniques:
+            self.answers = job.teacher.answer(job.x, layers=self.teacher_layers)
+        if self.answers is not None:
+            self.teacher_logits = torch.from_numpy(self.answers.logits)
+            self.teacher_features = {
+                layer: torch.from_numpy(self.answers.features[layer]) for layer in self.teacher_layers
+            }
+
+    def _taught(self, rows: Tensor, batch: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The teacher's logits and features of a batch."""
+        if self.answers is not None:
+            features = {layer: values[rows] for layer, values in self.teacher_features.items()}
+            logits = self.teacher_logits[rows]
+        elif self.job.plan.online and self.job.teacher is not None:
+            asked = self.job.teacher.answer(batch.numpy(), layers=self.teacher_layers)
+            features = {layer: torch.from_numpy(asked.features[layer]) for layer in self.teacher_layers}
+            logits = torch.from_numpy(asked.logits)
+        else:
+            return None, {}
+        return logits, {**features, LOGITS: logits}
+
+    def _begin_terms(self) -> None:
+        shown = self.x[:_ROWS_SHOWN]
+        logits, features = self._taught(torch.arange(len(shown)), shown)
+        with torch.no_grad(), watched(self.student, self.student_layers) as seen:
+            mine = {**seen, LOGITS: self.student(shown)} | dict(seen)
+        terms: list[Term] = []
+        for number, technique in enumerate(self.job.techniques):
+            setting = Setting(
+                plan=self.job.plan,
+                family=self.job.family,
+                student=self.student,
+                input_shape=self.job.input_shape,
+                classes=self.job.classes,
+                pairs=self.pairs[number],
+                student_features=mine,
+                teacher_features=features,
+                teacher_classes=0 if logits is None else logits.shape[-1],
+                teacher_logits=None if self.answers is None else self.teacher_logits,
+            )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derived_seed(self.job.plan.seed, number, f"technique/{technique.name}"))
+                terms.append(technique.begin(setting))
+        self.terms = nn.ModuleList(terms)
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over all examples; the means of the loss's parts."""
+        self.student.train()
+        sums: dict[str, float] = {}
+        batches = 0
+        with ExitStack() as open_layers:
+            self.seen = open_layers.enter_context(watched(self.student, self.student_layers))
+            for rows, batch in self._batches(epoch):
+                parts = self._step(rows, batch)
+                batches += 1
+                for name, value in parts.items():
+                    sums[name] = sums.get(name, 0.0) + value.item()
+        for term in self.working():
+            term.after_epoch(self.student, progress=(epoch + 1) / self.job.plan.epochs)
+        return {name: value / batches for name, value in sums.items()}
+
+    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+        plan = self.job.plan
+        random = torch.Generator().manual_seed(derived_seed(plan.seed, epoch, "order"))
+        order = torch.randperm(len(self.x), generator=random)
+        for rows in order.split(plan.batch_size):  # type: ignore[no-untyped-call]
+            batch = self.x[rows]
+            if plan.input_noise:
+                batch = batch + plan.input_noise * torch.randn(batch.shape, generator=random)
+            yield rows, batch
+
+    def _step(self, rows: Tensor, batch: Tensor) -> dict[str, Tensor]:
+        plan = self.job.plan
+        falling = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = plan.learning_rate * falling
+        logits = self.student(batch)
+        taught, features = self._taught(rows, batch)
+        labels = self.labels[rows]
+        step = Step(
+            x=batch,
+            labels=labels,
+            labelled=labels != UNKNOWN,
+            logits=logits,
+            features={**self.seen, LOGITS: logits},
+            teacher_logits=taught,
+            teacher_features=features,
+            progress=self.done / self.steps,
+            temperature=plan.temperature,
+        )
+        parts = self._parts(self._weighed(step))
+        self.optimizer.zero_grad(set_to_none=True)
+        sum(parts.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.done += 1
+        for term in self.working():
+            term.after_step(self.student)
+        return {name: value.detach() for name, value in parts.items()}
+
+    def _weighed(self, step: Step) -> Step:
+        """The step with what each example counts: the product of all that techniques say."""
+        weights: Tensor | None = None
+        for term in self.working():
+            one = term.example_weights(step)
+            if one is not None:
+                weights = one.detach() if weights is None else weights * one.detach()
+        return step if weights is None else replace(step, weights=mean_one(weights))
+
+    def _parts(self, step: Step) -> dict[str, Tensor]:
+        """The loss's parts by name, each with its weight."""
+        soft_weight = self.job.plan.soft_weight if self.job.techniques else 0.0
+        logits = step.logits
+        for term in self.working():
+            logits = term.label_logits(logits, step)
+        parts = {"labels": (1 - soft_weight) * cross_entropy(logits, step.labels, mask=step.labelled)}
+        for technique, term in zip(self.job.techniques, self.working(), strict=True):
+            soft, hard = term.loss(step), term.hard_loss(step)
+            if soft is not None:
+                parts[technique.name] = soft_weight * technique.weight * soft
+            if hard is not None:
+                parts[f"{technique.name}/labels"] = (1 - soft_weight) * hard
+        return parts
+
+    def working(self) -> Iterator[Term]:
+        """The techniques' terms, in their order."""
+        for term in self.terms:
+            assert isinstance(term, Term)
+            yield term
+
+    def state(self, epoch: int) -> TrainingState:
+        return TrainingState(
+            epoch=epoch,
+            modules={"student": self.student, "terms": self.terms},
+            optimizer=self.optimizer,
+            trained=self.trained,
+        )
+
+    def resume(self, path: Path | None) -> int:
+        """The epoch to go on with: 0, or what a checkpoint holds."""
+        if path is None or not path.exists():
+            return 0
+        epoch = read_checkpoint(path, self.state(0), fingerprint=self.fingerprint)
+        self.done = epoch * -(-len(self.x) // self.job.plan.batch_size)
+        return epoch

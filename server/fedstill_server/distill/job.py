@@ -1,0 +1,87 @@
+"""One training run of one student, as a value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from fedstill_proto.messages import Parameters
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_server.config_json import to_json
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.distill.teachers.interface import Answers, Teacher
+from fedstill_server.distill.technique import Technique
+from fedstill_server.public_set import Examples
+from fedstill_server.state import digest_of
+
+UNKNOWN = -1
+"""The label of an example that has none."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Job:
+    """`labels` [n] holds UNKNOWN where there is none. `answers`, where given, are the teacher's to `x`."""
+
+    family: str
+    classes: int
+    x: FloatArray  # [n, *input_shape]
+    labels: IntArray
+    plan: DistillPlan
+    teacher: Teacher | None = None
+    techniques: tuple[Technique, ...] = ()
+    start: Parameters | None = None
+    answers: Answers | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.x) == 0 or len(self.x) != len(self.labels):
+            raise DistillError(f"examples: {len(self.x)} with {len(self.labels)} labels")
+        if self.labels.min() < UNKNOWN or self.labels.max() >= self.classes:
+            raise DistillError(f"labels: not from 0 to {self.classes - 1}")
+        if not self.techniques and (self.labels == UNKNOWN).all():
+            raise DistillError("examples: none has a label, and no technique teaches")
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        return self.x.shape[1:]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of all that the outcome depends on."""
+        described = {
+            "family": self.family,
+            "classes": self.classes,
+            "plan": to_json(self.plan),
+            "techniques": [{"name": each.name, **to_json(each)} for each in self.techniques],
+            "teacher": None if self.teacher is None else self.teacher.digest,
+        }
+        arrays: dict[str, np.ndarray] = {"x": self.x, "labels": self.labels}
+        arrays |= {f"start/{name}": array for name, array in (self.start or {}).items()}
+        if self.answers is not None:
+            arrays["answers"] = self.answers.logits
+        text = json.dumps(described, sort_keys=True) + digest_of(arrays)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """What a run made: the student, and the further students of its techniques by family."""
+
+    family: str
+    parameters: Parameters
+    exits: Mapping[str, Parameters] = field(default_factory=dict)
+    seconds: float = 0.0
+    loss: float = 0.0  # mean of the last epoch
+
+
+def gathered(*parts: Examples) -> tuple[FloatArray, IntArray]:
+    """x [n, *input_shape] and labels [n] of all parts together, UNKNOWN where a part has none."""
+    parts = tuple(part for part in parts if len(part))
+    if not parts:
+        raise DistillError("examples: none")
+    x = np.concatenate([part.x for part in parts])
+    labels = [np.full(len(part), UNKNOWN, np.int64) if part.y is None else part.y for part in parts]
+    return x, np.concatenate(labels)

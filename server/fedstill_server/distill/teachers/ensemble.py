@@ -1,0 +1,66 @@
+"""Several teachers as one: by the mean of their probabilities, of their logits, or weighed by agreement.
+
+    probabilities   T log mean_k softmax(z_k / T)              (You et al. 2017, and most since)
+    logits          mean_k (z_k - mean over classes z_k)
+    agreement       T log sum_k w_k softmax(z_k / T), with the weights of losses/agreement.py
+
+so that softmax(answer / T) is the mean of the teachers' soft labels at the temperature T of the distillation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import torch
+from fedstill_proto.soft_labels import FloatArray
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.teachers.interface import Answers, Teacher, refuse_layers
+from fedstill_server.losses import agreement_weights
+
+COMBINATIONS = ("probabilities", "logits", "agreement")
+AGREEMENT_SHARPNESS = 4.0
+"""Of the agreement weights; measured with one corrupted teacher of five (benchmarks/techniques.py)."""
+
+
+class EnsembleTeacher:
+    layers: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        *,
+        combination: str = "probabilities",
+        temperature: float = 4.0,
+        sharpness: float = AGREEMENT_SHARPNESS,
+    ) -> None:
+        if not teachers:
+            raise DistillError("teachers: none; an ensemble has at least one")
+        check(combination in COMBINATIONS, "combination", combination, f"one of {', '.join(COMBINATIONS)}")
+        self.teachers = tuple(teachers)
+        self.combination, self.temperature, self.sharpness = combination, temperature, sharpness
+        parts = [combination, repr(temperature), repr(sharpness), *(each.digest for each in teachers)]
+        self.digest = hashlib.sha256("/".join(parts).encode()).hexdigest()
+
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+        refuse_layers(layers, "ensemble")
+        answers = [teacher.answer(x).logits for teacher in self.teachers]
+        if len({each.shape for each in answers}) != 1:
+            raise DistillError(
+                f"teachers: of {[each.shape[1] for each in answers]} classes; they must be the same"
+            )
+        logits = torch.stack([torch.from_numpy(each) for each in answers])  # [teachers, n, classes]
+        return Answers(self.combined(logits).numpy())
+
+    def combined(self, logits: Tensor) -> Tensor:
+        """One teacher's logits [n, classes] of those of all [teachers, n, classes]."""
+        if self.combination == "logits":
+            return (logits - logits.mean(dim=-1, keepdim=True)).mean(dim=0)
+        log_p = log_softmax(logits / self.temperature, dim=-1)
+        sharpness = self.sharpness if self.combination == "agreement" else 0.0
+        weights = agreement_weights(logits, temperature=self.temperature, sharpness=sharpness)
+        return self.temperature * (log_p + weights.log().unsqueeze(-1)).logsumexp(dim=0)

@@ -1,0 +1,66 @@
+"""The interface of a teacher."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from fedstill_proto.soft_labels import FloatArray
+
+from fedstill_server.distill.errors import DistillError
+
+LEAST_PROBABILITY = 1e-7
+"""A probability of 0 counts as this where logits are made of probabilities."""
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """Logits [n, classes] and the features [n, ...] of the layers that were asked for."""
+
+    logits: FloatArray
+    features: Mapping[str, FloatArray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+
+class Teacher(Protocol):
+    """Anything that answers examples with logits, the same each time."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that its answers depend on, in hexadecimal."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The layers whose features it shows; a black box has none."""
+
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+        """Of examples [n, *input_shape]."""
+
+
+def logits_of_probabilities(probabilities: FloatArray) -> FloatArray:
+    """Logits whose softmax is `probabilities` [n, classes]."""
+    return np.log(np.maximum(probabilities, LEAST_PROBABILITY)).astype(np.float32)
+
+
+def checked(logits: FloatArray, *, rows: int, who: str) -> FloatArray:
+    """Raises DistillError unless these are finite logits [rows, classes]."""
+    if logits.ndim != 2 or len(logits) != rows or logits.shape[1] < 2:
+        raise DistillError(
+            f"{who}: answers of shape {list(logits.shape)} to {rows} examples, not [n, classes]"
+        )
+    if not np.isfinite(logits).all():
+        raise DistillError(f"{who}: an answer that is not a finite number")
+    return np.ascontiguousarray(logits, np.float32)
+
+
+def refuse_layers(layers: Sequence[str], who: str) -> None:
+    """For black boxes."""
+    if layers:
+        raise DistillError(
+            f"{who}: shows answers only, no layers; techniques of features need a teacher that is "
+            "a torch module"
+        )

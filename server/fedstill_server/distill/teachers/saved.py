@@ -1,0 +1,28 @@
+"""Teachers that fedstill itself has saved: of a fleet's run, and student packages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedstill_proto.artifact import load_student
+
+from fedstill_server.app import read_fleet_config
+from fedstill_server.distill.teachers.torch_module import TorchTeacher
+from fedstill_server.families import build_student
+from fedstill_server.networks import load_parameters
+from fedstill_server.publish.students import newest_state
+from fedstill_server.teacher import build_teacher
+
+
+def teacher_of_run(folder: Path) -> TorchTeacher:
+    """The newest teacher of a run (a folder with config.json and server/)."""
+    config = read_fleet_config(folder)
+    return TorchTeacher(build_teacher(config, newest_state(folder).teacher), name=str(folder))
+
+
+def teacher_of_package(folder: Path) -> TorchTeacher:
+    """A student package as a teacher, built anew as torch module from its family's name and its weights."""
+    package = load_student(folder)
+    manifest = package.manifest
+    network = build_student(manifest.family, manifest.input_shape, manifest.classes)
+    return TorchTeacher(load_parameters(network, package.parameters), name=str(folder))

@@ -1,0 +1,127 @@
+"""What a technique is: a frozen description with its options, which begins a Term for one training run.
+
+A Term is a torch module. Its parameters (adapters, auxiliary heads, peers) are trained along with the student
+and are no part of it, so no export can hold them; its buffers (an averaged teacher, say) are saved in every
+checkpoint with them. Each hook does nothing until a technique says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from fedstill_proto.messages import Parameters
+from torch import Tensor, nn
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.layers import parse_map
+from fedstill_server.distill.plan import DistillPlan
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Setting:
+    """What a technique begins from. Features are of a few examples, to read their shapes from."""
+
+    plan: DistillPlan
+    family: str
+    student: nn.Module
+    input_shape: tuple[int, ...]
+    classes: int
+    pairs: tuple[tuple[str, str], ...]  # the technique's own
+    student_features: Mapping[str, Tensor]
+    teacher_features: Mapping[str, Tensor]
+    teacher_classes: int  # 0 without a teacher
+    teacher_logits: Tensor | None  # of all examples [n, teacher_classes], unless the plan is online
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Step:
+    """One batch: what the student and the teacher make of it."""
+
+    x: Tensor  # [B, *input_shape]
+    labels: Tensor  # [B] int64, -1 where unknown
+    labelled: Tensor  # [B] bool
+    logits: Tensor  # [B, classes], the student's
+    features: Mapping[str, Tensor]
+    teacher_logits: Tensor | None  # [B, teacher_classes]
+    teacher_features: Mapping[str, Tensor]
+    progress: float  # share of the training that is done, 0 to 1
+    temperature: float
+    weights: Tensor | None = None  # [B], of mean 1: what each example counts in the soft terms
+
+    @property
+    def taught(self) -> Tensor:
+        """The teacher's logits, where a technique cannot do without."""
+        if self.teacher_logits is None:
+            raise DistillError("the techniques ask for a teacher and there is none; give one with --teacher")
+        return self.teacher_logits
+
+
+class Term(nn.Module):
+    """A technique at work in one training run."""
+
+    def example_weights(self, step: Step) -> Tensor | None:
+        """What each example counts in the soft terms [B], of any scale; None leaves them alone."""
+        return None
+
+    def loss(self, step: Step) -> Tensor | None:
+        """The term, a scalar; it is multiplied with the plan's soft_weight."""
+        return None
+
+    def label_logits(self, logits: Tensor, step: Step) -> Tensor:
+        """The logits [B, classes] that the labels' cross-entropy sees."""
+        return logits
+
+    def hard_loss(self, step: Step) -> Tensor | None:
+        """A term of labels, multiplied with 1 - soft_weight."""
+        return None
+
+    def after_step(self, student: nn.Module) -> None:
+        """Called when the optimizer has moved."""
+
+    def after_epoch(self, student: nn.Module, *, progress: float) -> None:
+        """Called at the end of each epoch."""
+
+    def exits(self, student: nn.Module) -> dict[str, Parameters]:
+        """Further students that this training made, by family."""
+        return {}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Technique:
+    """The base of all; `weight` multiplies the term."""
+
+    name: ClassVar[str]
+    source: ClassVar[str]  # the paper
+    line: ClassVar[str]  # what it does, for a list
+
+    weight: float = field(default=1.0)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight < float("inf"):
+            raise DistillError(f"{self.name}.weight: {self.weight!r} is not a number of 0 or more")
+
+    def pairs(self, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        """The (student layer, teacher layer) whose features it needs, from those there are."""
+        return ()
+
+    def begin(self, setting: Setting) -> Term:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureTechnique(Technique):
+    """The base of techniques that compare layers; see layers.parse_map for what `layers` may say."""
+
+    layers: str = "last"
+
+    def pairs(self, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        return parse_map(self.layers, student, teacher)
+
+
+def mean_one(weights: Tensor) -> Tensor:
+    """Scaled to a mean of 1; all 1 where all are 0."""
+    mean = weights.mean()
+    return torch.where(mean > 0, weights / mean.clamp(min=1e-12), torch.ones_like(weights))

@@ -1,0 +1,46 @@
+"""Attention transfer of convolution maps (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
+
+Layers that are no maps [n, channels, h, w] are refused. For transformers' attention matrices there is
+losses.attention_matrix_loss.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
+from fedstill_server.losses import attention_map_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionTransfer(FeatureTechnique):
+    name: ClassVar[str] = "attention"
+    source: ClassVar[str] = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"
+    line: ClassVar[str] = "convolutions look where the teacher's look"
+
+    layers: str = "uniform"
+
+    def begin(self, setting: Setting) -> Term:
+        for mine, theirs in setting.pairs:
+            shapes = setting.student_features[mine].shape, setting.teacher_features[theirs].shape
+            if {len(shape) for shape in shapes} != {4}:
+                raise DistillError(
+                    f"attention.layers: {mine}={theirs} are no maps of convolutions; the shapes are "
+                    f"{list(shapes[0])} and {list(shapes[1])}"
+                )
+        return _Term(setting)
+
+
+class _Term(Term):
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.pairs = setting.pairs
+
+    def loss(self, step: Step) -> Tensor:
+        each = [attention_map_loss(step.features[s], step.teacher_features[t]) for s, t in self.pairs]
+        return torch.stack(each).mean()

@@ -1,0 +1,186 @@
+"""Teachers of every kind, ensembles, and kept answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+from fedstill_proto.artifact import save_student
+from fedstill_server.distill.answers import AnswerFile
+from fedstill_server.distill.engine import train
+from fedstill_server.distill.errors import DistillError, StaleAnswers
+from fedstill_server.distill.layers import inner_layers, parse_map
+from fedstill_server.distill.teachers import EnsembleTeacher, EstimatorTeacher, OnnxTeacher, TorchTeacher
+from fedstill_server.distill.teachers.opening import open_teacher
+from fedstill_server.distill.techniques.fitnets import FitNets
+from fedstill_server.distill.techniques.kd import KnowledgeDistillation
+from fedstill_server.export import export_student
+from fedstill_server.networks import parameters_of
+from fedstill_server.state import digest_of
+from sklearn.ensemble import RandomForestClassifier
+
+from tests.server.distill_samples import CLASSES, corners, job, taught
+
+X, Y = corners(30, seed=7)
+FOREST = RandomForestClassifier(5, random_state=0).fit(X[Y < 3].reshape(-1, 16), Y[Y < 3])
+
+
+def probabilities(logits: np.ndarray) -> np.ndarray:
+    return torch.softmax(torch.from_numpy(logits), dim=-1).numpy()
+
+
+@pytest.fixture(scope="module")
+def teacher() -> TorchTeacher:
+    return taught()
+
+
+def test_the_same_network_answers_the_same_from_every_shelf(teacher: TorchTeacher, tmp_path: Path) -> None:
+    parameters = parameters_of(teacher.network)
+    manifest, graph = export_student(
+        family="mlp-12-8", input_shape=(4, 4), classes=CLASSES, parameters=parameters
+    )
+    (tmp_path / "big.onnx").write_bytes(graph)
+    save_student(tmp_path / "package", manifest, graph, parameters)
+    safetensors.torch.save_file(teacher.network.state_dict(), tmp_path / "big.safetensors")
+    imported = f"{__name__}:big_network@{tmp_path / 'big.safetensors'}"
+
+    expected = teacher.answer(X).logits
+    for place in (str(tmp_path / "big.onnx"), str(tmp_path / "package"), imported):
+        opened = open_teacher(place, classes=CLASSES)
+        np.testing.assert_allclose(opened.answer(X).logits, expected, atol=1e-5)
+    assert open_teacher(imported, classes=CLASSES).digest == teacher.digest
+    assert open_teacher(str(tmp_path / "big.onnx"), classes=CLASSES).layers == ()
+
+
+def big_network() -> torch.nn.Module:
+    from fedstill_server.families import build_student
+
+    return build_student("mlp-12-8", (4, 4), CLASSES)
+
+
+def test_an_estimator_s_probabilities_are_its_soft_labels() -> None:
+    forest = EstimatorTeacher(FOREST, classes=CLASSES)
+
+    soft = probabilities(forest.answer(X).logits)
+
+    np.testing.assert_allclose(soft[:, :3], FOREST.predict_proba(X.reshape(30, -1)), atol=1e-5)
+    assert soft[:, 3].max() < 1e-6  # a class that the forest never saw
+    assert open_teacher(f"{__name__}:FOREST", classes=CLASSES).digest == forest.digest
+    other = RandomForestClassifier(5, random_state=1).fit(X.reshape(30, -1), Y)
+    assert EstimatorTeacher(other, classes=CLASSES).digest != forest.digest
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("nowhere", "neither an .onnx file"),
+        ("nowhere.onnx", "cannot be read"),
+        ("fedstill_server.families:unknown", "cannot be imported"),
+        ("fedstill_server.families:FAMILIES", "has no predict_proba"),
+        (f"{__name__}:FOREST@weights", "takes no weights"),
+    ],
+)
+def test_what_is_no_teacher_is_said(place: str, message: str) -> None:
+    with pytest.raises(DistillError, match=message):
+        open_teacher(place, classes=CLASSES)
+
+
+def test_a_damaged_graph_is_refused() -> None:
+    with pytest.raises(DistillError, match="does not take it"):
+        OnnxTeacher(b"not a graph")
+
+
+def test_a_black_box_shows_no_layers() -> None:
+    with pytest.raises(DistillError, match="no layers"):
+        EstimatorTeacher(FOREST, classes=CLASSES).answer(X, layers=["hidden.0"])
+    with pytest.raises(DistillError, match="the teacher shows no inner layers"):
+        train(job(teacher=EstimatorTeacher(FOREST, classes=CLASSES), techniques=(FitNets(),)))
+
+
+def test_layers_are_mapped() -> None:
+    student, teacher = ("a", "b"), ("1", "2", "3", "4")
+    assert parse_map("uniform", student, teacher) == (("a", "2"), ("b", "4"))
+    assert parse_map("uniform", teacher, student) == (("1", "a"), ("2", "a"), ("3", "b"), ("4", "b"))
+    assert parse_map("last", student, teacher) == (("b", "4"),)
+    assert parse_map("a=3, logits=logits", student, teacher) == (("a", "3"), ("logits", "logits"))
+    assert inner_layers(big_network()) == ("hidden.0", "hidden.1")
+
+
+class Fixed:
+    """A teacher that answers every example alike."""
+
+    def __init__(self, *logits: float) -> None:
+        self.logits, self.layers, self.digest = np.array([logits], np.float32), (), str(logits)
+
+    def answer(self, x: np.ndarray, *, layers: object = ()) -> object:
+        from fedstill_server.distill.teachers import Answers
+
+        return Answers(np.repeat(self.logits, len(x), axis=0))
+
+
+def test_means_by_hand() -> None:
+    teachers = [Fixed(np.log(0.9), np.log(0.1)), Fixed(np.log(0.5), np.log(0.5))]
+    mean = EnsembleTeacher(teachers, temperature=1).answer(X[:1]).logits  # type: ignore[arg-type]
+    assert probabilities(mean)[0] == pytest.approx([0.7, 0.3])
+    logits = EnsembleTeacher(teachers, combination="logits").answer(X[:1]).logits  # type: ignore[arg-type]
+    assert probabilities(logits)[0] == pytest.approx([0.75, 0.25])  # root of 9 : 1 is 3 : 1
+
+
+def test_agreement_leaves_the_corrupted_teacher_out() -> None:
+    good, bad = Fixed(4.0, 0, 0), Fixed(0, 0, 9.0)
+    plain = EnsembleTeacher([good] * 4 + [bad], temperature=1)  # type: ignore[list-item]
+    agreeing = EnsembleTeacher([good] * 4 + [bad], temperature=1, combination="agreement")  # type: ignore[list-item]
+    assert probabilities(plain.answer(X[:1]).logits)[0, 2] > 0.2
+    assert probabilities(agreeing.answer(X[:1]).logits)[0, 2] < 0.03
+    assert plain.digest != agreeing.digest
+
+
+def test_answers_are_kept_and_asked_once(teacher: TorchTeacher, tmp_path: Path) -> None:
+    file = AnswerFile(tmp_path / "answers.safetensors")
+    first = file.answers(teacher, X[:20], layers=["hidden.1"])
+    asked: list[int] = []
+
+    class Counting(TorchTeacher):
+        def answer(self, x: np.ndarray, *, layers: object = ()) -> object:  # type: ignore[override]
+            asked.append(len(x))
+            return super().answer(x, layers=layers)  # type: ignore[arg-type]
+
+    again = file.answers(Counting(teacher.network), X, layers=["hidden.1"])
+
+    assert asked == [10]
+    assert np.array_equal(again.logits[:20], first.logits)
+    np.testing.assert_allclose(
+        again.features["hidden.1"], teacher.answer(X, layers=["hidden.1"]).features["hidden.1"]
+    )
+    recalled = file.recalled(X[::-1].copy(), layers=["hidden.1"])
+    assert np.array_equal(recalled.logits, again.logits[::-1])
+
+
+def test_a_student_learns_from_kept_answers_alone(teacher: TorchTeacher, tmp_path: Path) -> None:
+    one = job()
+    file = AnswerFile(tmp_path / "answers.safetensors")
+    answers = file.answers(teacher, one.x)
+    kd = (KnowledgeDistillation(),)
+    assert digest_of(train(job(answers=file.recalled(one.x), techniques=kd)).parameters) == digest_of(
+        train(job(answers=answers, techniques=kd)).parameters
+    )
+
+
+def test_stale_and_damaged_answers_are_refused(teacher: TorchTeacher, tmp_path: Path) -> None:
+    file = AnswerFile(tmp_path / "answers.safetensors")
+    file.answers(teacher, X)
+    changed = taught()
+    with torch.no_grad():
+        changed.network.output.bias[0] += 1e-3  # type: ignore[union-attr,index,operator]
+    with pytest.raises(StaleAnswers, match="another teacher"):
+        file.answers(TorchTeacher(changed.network), X)
+    with pytest.raises(DistillError, match="no answers to 1 of 1"):
+        file.recalled(X[:1] + 1)
+    blob = file.path.read_bytes()
+    for damaged in (blob[:-1], b"", blob.replace(b"fedstill-answers-1", b"fedstill-answers-9")):
+        file.path.write_bytes(damaged)
+        with pytest.raises(DistillError, match="not a file of a teacher's answers"):
+            file.answers(teacher, X)
