@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fedstill_proto.errors import FedstillError
@@ -17,7 +17,10 @@ from rich.markup import escape
 
 import fedstill_sim
 from fedstill_sim import options
-from fedstill_sim.request import COMPARED, DATASETS, RunRequest, names
+from fedstill_sim.request import COMPARED, DATASETS, RequestError, RunRequest, names
+
+if TYPE_CHECKING:
+    from fedstill_sim.comparison import Split
 
 app = typer.Typer(
     name="fedstill-sim",
@@ -53,9 +56,13 @@ RUN_EXAMPLES = """[bold]Examples[/]
 """
 COMPARE_EXAMPLES = """[bold]Examples[/]
 
-[dim]Four methods on three splits, means with 95 % intervals:[/]
+[dim]Four methods, three seeds, means with 95 % intervals:[/]
 
 [cyan]fedstill-sim compare digits --dirichlet 0.1 --devices 20 --seeds 3 --out runs/compared[/]
+
+[dim]A paper's table: three skews, five seeds, two runs at a time, differences to fedavg:[/]
+
+[cyan]fedstill-sim compare digits --dirichlet 0.1,1,10 --seeds 5 --jobs 2 --reference fedavg -o runs/table[/]
 
 [dim]Two of them, on your own data:[/]
 
@@ -165,10 +172,14 @@ def compare(
     out: options.Out,
     methods: Annotated[str, typer.Option(help=f"Two or more of {_METHODS_HELP}.")] = ",".join(COMPARED),
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1; each splits the data anew.")] = 3,
-    dataset: options.Dataset = None,
-    data: options.Data = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(help="What all others are held against, seed by seed; local and fedavg unless you say."),
+    ] = None,
+    datasets: options.Datasets = None,
+    data: options.DataFolders = None,
     devices: options.Devices = None,
-    dirichlet: options.Dirichlet = None,
+    dirichlet: options.Dirichlets = None,
     families: options.Families = None,
     rounds: options.Rounds = None,
     goal_count: options.GoalCount = 0,
@@ -193,32 +204,44 @@ def compare(
     start: options.Start = None,
     engine: options.EngineOption = options.EngineName.cohort,
     processes: options.Processes = None,
+    jobs: options.Jobs = 1,
+    markdown: options.Markdown = None,
     force: options.Force = False,
     no_report: options.NoReport = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Run several methods over several seeds and say, with intervals, which is better at what.
+    """Run several methods on several splits and seeds and say, with intervals, which is better at what.
 
     Each run is a folder of its own under DIR/runs. A killed comparison goes on with
-    [bold cyan]fedstill-sim resume DIR[/].
+    [bold cyan]fedstill-sim resume DIR[/]; a run that fails is shown with its reason, and the others go on.
+    The table is also in DIR as CSV and LaTeX.
     """
     output = Output(as_json=as_json, quiet=quiet)
     with told_plainly(out):
-        from fedstill_sim.compare import CompareRequest, continue_comparison, start_comparison
+        from fedstill_sim.compare import CompareRequest, start_comparison
 
+        splits = _splits(datasets, data or [], dirichlet)
+        first = {"dataset": splits[0].dataset, "data": splits[0].data, "dirichlet": splits[0].dirichlet}
+        if splits[0].data is not None:
+            first["devices"] = None
         wanted = CompareRequest(
             methods=names(methods) or (),
             seeds=seeds,
-            run=_request(context, method=COMPARED[0], baselines="none"),
+            run=_request(context, method=COMPARED[0], baselines="none", **first),
+            splits=splits,
+            reference=reference,
         )
         start_comparison(wanted, out, force=force)
-        _finish_comparison(out, output, continue_comparison, report=not no_report)
+        _finish_comparison(out, output, report=not no_report, jobs=jobs, markdown=markdown)
 
 
 @app.command()
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What --out named.")],
+    jobs: options.Jobs = 1,
+    retry_failed: options.RetryFailed = False,
+    markdown: options.Markdown = None,
     no_report: options.NoReport = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
@@ -229,12 +252,19 @@ def resume(
     """
     output = Output(as_json=as_json, quiet=quiet)
     with told_plainly(folder):
-        from fedstill_sim.compare import continue_comparison, is_comparison
+        from fedstill_sim.compare import is_comparison
         from fedstill_sim.resume import resume_run
         from fedstill_sim.terminal import print_run
 
         if is_comparison(folder):
-            _finish_comparison(folder, output, continue_comparison, report=not no_report)
+            _finish_comparison(
+                folder,
+                output,
+                report=not no_report,
+                jobs=jobs,
+                markdown=markdown,
+                retry_failed=retry_failed,
+            )
             return
         with _progress(output) as progress:
             resumed = resume_run(folder, progress, report=not no_report)
@@ -308,15 +338,51 @@ def _progress(output: Output) -> Iterator[Any]:
         yield progress
 
 
-def _finish_comparison(folder: Path, output: Output, finish: Callable[..., Any], *, report: bool) -> None:
+def _splits(datasets: str | None, folders: Sequence[Path], dirichlet: str | None) -> tuple[Split, ...]:
+    """Every data set at every alpha, and every folder, whose devices are its own."""
+    from fedstill_sim.comparison import Split
+
+    built_in = names(datasets) or (() if folders else DATASETS[:1])
+    alphas = _alphas(dirichlet)
+    if dirichlet is not None and not built_in:
+        raise RequestError("--dirichlet splits a built-in data set; a folder brings its own devices")
+    return (
+        *(Split(dataset=dataset, data=None, dirichlet=alpha) for dataset in built_in for alpha in alphas),
+        *(Split(dataset=None, data=str(folder.absolute()), dirichlet=None) for folder in folders),
+    )
+
+
+def _alphas(text: str | None) -> tuple[float | None, ...]:
+    if text is None:
+        return (None,)
+    try:
+        return tuple(None if part.strip() == "none" else float(part) for part in text.split(","))
+    except ValueError:
+        raise RequestError(f"--dirichlet: {text!r} is no list of numbers such as 0.1,1") from None
+
+
+def _finish_comparison(
+    folder: Path, output: Output, *, report: bool, jobs: int, markdown: str | None, retry_failed: bool = False
+) -> None:
     import dataclasses
 
+    from fedstill_sim.compare import continue_comparison
+    from fedstill_sim.compare_markdown import markdown as as_markdown
     from fedstill_sim.terminal import print_comparison
 
     with _progress(output) as progress:
-        comparison = finish(folder, progress, report=report)
-    print_comparison(output.results, comparison, folder)
+        comparison = continue_comparison(
+            folder, progress, report=report, processes=jobs, retry_failed=retry_failed
+        )
+    if markdown is not None and markdown != "-":
+        Path(markdown).write_text(as_markdown(comparison), encoding="utf-8")
+    if markdown == "-":
+        sys.stdout.write(as_markdown(comparison))
+    else:
+        print_comparison(output.results, comparison, folder)
     output.document(dataclasses.asdict(comparison))
+    if not comparison.complete:
+        raise typer.Exit(1)
 
 
 def _brief(result: Any) -> dict[str, Any]:

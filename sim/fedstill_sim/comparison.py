@@ -1,4 +1,8 @@
-"""`compare.json`: several methods over several seeds, each figure with its mean and 95 % interval."""
+"""`compare.json`: methods over splits and seeds, each figure with its mean and 95 % interval.
+
+A run that failed stands under `failed` with its reason; a method's figures are of the seeds that finished,
+and say which those are. Differences are paired: of two methods, only seeds that both finished count.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +25,32 @@ from fedstill_sim.result import (
 )
 from fedstill_sim.verdict import Verdict, accuracy_verdict, bytes_verdict
 
-COMPARISON_VERSION = 1
+COMPARISON_VERSION = 2
 COMPARISON_FILE = "compare.json"
 BASELINES = ("local", "fedavg")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Which data a part of the comparison is on, and how it is dealt out to devices.
+
+    data: a folder of one's own. dirichlet: None is the data's own way.
+    """
+
+    dataset: str | None
+    data: str | None
+    dirichlet: float | None
+
+    @property
+    def name(self) -> str:
+        """As it stands in tables: digits, Dirichlet 0.1."""
+        data = self.dataset or Path(self.data or "").name
+        return data if self.dirichlet is None else f"{data}, Dirichlet {self.dirichlet:g}"
+
+    @property
+    def folder_name(self) -> str:
+        """As it stands in paths: digits-dirichlet-0.1."""
+        return self.name.replace(", Dirichlet ", "-dirichlet-")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,25 +66,27 @@ class RoundEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodEstimate:
-    """One method over the seeds."""
+    """One method on one split, over the seeds that finished; its values stand in their order."""
 
     method: str
+    seeds: tuple[int, ...]
     personal_accuracy: Estimate
     global_accuracy: Estimate
     worst_device_accuracy: Estimate
     uplink_bytes_per_device_round: Estimate
     downlink_bytes_per_device_round: Estimate
     quarantined: int
-    max_abs_logit_difference: float
+    max_abs_logit_difference: float | None
     rounds: tuple[RoundEstimate, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Advantage:
-    """A method minus a baseline, seed by seed: accuracies in shares of 1, uplink as a ratio."""
+    """A method minus another, over the seeds that both finished: shares of 1, uplink as a ratio."""
 
     method: str
     baseline: str
+    seeds: tuple[int, ...]
     personal_accuracy: Estimate
     global_accuracy: Estimate
     worst_device_accuracy: Estimate
@@ -65,50 +94,93 @@ class Advantage:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FailedRun:
+    """A run that has no result, and why."""
+
+    method: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitComparison:
+    """One split. data is None where no run finished; a method that finished nothing is not in `methods`."""
+
+    split: Split
+    data: DataResult | None
+    methods: dict[str, MethodEstimate]
+    failed: tuple[FailedRun, ...]
+    advantages: tuple[Advantage, ...]
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ComparisonTiming:
-    """Seconds on the clock: all runs, and device-rounds a second by method."""
+    """Seconds on the clock: of everything, and of the rounds by split and method."""
 
     finished: str
     total_seconds: float
-    rounds_seconds: dict[str, float]
-    device_rounds_per_second: dict[str, float]
+    rounds_seconds: dict[str, dict[str, float]]
+    device_rounds_per_second: dict[str, dict[str, float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A finished comparison."""
+    """A finished comparison: `methods` and `seeds` as asked for."""
 
     schema_version: int = COMPARISON_VERSION
+    methods: tuple[str, ...]
     seeds: tuple[int, ...]
-    methods: dict[str, MethodEstimate]
-    advantages: tuple[Advantage, ...]
-    verdicts: tuple[Verdict, ...]
-    data: DataResult
+    splits: tuple[SplitComparison, ...]
     config: dict[str, Any]
     versions: dict[str, str]
     timing: ComparisonTiming
 
+    @property
+    def failed(self) -> int:
+        """Runs without a result."""
+        return sum(len(one.failed) for one in self.splits)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run that was asked for has a result."""
+        return self.failed == 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRuns:
+    """What the runs on one split came to: the finished ones, and why the others are not."""
+
+    split: Split
+    finished: tuple[RunResult, ...]
+    failed: tuple[FailedRun, ...] = ()
+
+    def by_seed(self, method: str) -> dict[int, RunResult]:
+        """The finished runs of a method, in the order of their seeds."""
+        return {run.seed: run for run in sorted(self.finished, key=_seed) if run.method == method}
+
+
+def _seed(run: RunResult) -> int:
+    return run.seed
+
 
 def compared(
-    results: Mapping[str, Sequence[RunResult]], *, config: dict[str, Any], timing: ComparisonTiming
+    splits: Sequence[SplitRuns],
+    *,
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    references: Sequence[str],
+    config: dict[str, Any],
+    timing: ComparisonTiming,
 ) -> Comparison:
-    """The comparison of finished runs: by method, one a seed, in the same order of seeds."""
-    first = next(iter(results.values()))[0]
-    methods = {method: _method(method, runs) for method, runs in results.items()}
-    advantages = tuple(
-        _advantage(method, results[method], baseline, results[baseline])
-        for method in methods
-        for baseline in BASELINES
-        if baseline in methods and method not in BASELINES
-    )
+    """The comparison of all runs. references: the methods that every other is held against."""
+    finished = [run for one in splits for run in one.finished]
     return Comparison(
-        seeds=tuple(run.seed for run in next(iter(results.values()))),
-        methods=methods,
-        advantages=advantages,
-        verdicts=tuple(line for advantage in advantages for line in _verdicts(advantage, methods)),
-        data=first.data,
+        methods=tuple(methods),
+        seeds=tuple(seeds),
+        splits=tuple(_split(one, methods, references, alone=len(splits) == 1) for one in splits),
         config=config,
-        versions=first.versions,
+        versions=finished[0].versions if finished else {},
         timing=timing,
     )
 
@@ -127,10 +199,34 @@ def read_comparison(path: Path) -> Comparison:
     return from_json(Comparison, document, where=str(path))
 
 
+def _split(
+    runs: SplitRuns, asked: Sequence[str], references: Sequence[str], *, alone: bool
+) -> SplitComparison:
+    of_method = {method: found for method in asked if (found := runs.by_seed(method))}
+    methods = {method: _method(method, list(found.values())) for method, found in of_method.items()}
+    advantages = tuple(
+        advantage
+        for method in methods
+        for reference in references
+        if method not in references and reference in methods
+        if (advantage := _advantage(method, of_method[method], reference, of_method[reference])) is not None
+    )
+    prefix = "" if alone else f"{runs.split.name}: "
+    return SplitComparison(
+        split=runs.split,
+        data=runs.finished[0].data if runs.finished else None,
+        methods=methods,
+        failed=runs.failed,
+        advantages=advantages,
+        verdicts=tuple(line for one in advantages for line in _verdicts(one, of_method, prefix=prefix)),
+    )
+
+
 def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
     differences = [run.final.max_abs_logit_difference for run in runs]
     return MethodEstimate(
         method=method,
+        seeds=tuple(run.seed for run in runs),
         personal_accuracy=_estimate(runs, lambda run: run.final.personal_accuracy),
         global_accuracy=_estimate(runs, lambda run: run.final.global_accuracy),
         worst_device_accuracy=_estimate(runs, lambda run: run.final.worst_device_accuracy),
@@ -139,7 +235,7 @@ def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
             runs, lambda run: run.final.downlink_bytes_per_device_round
         ),
         quarantined=sum(run.final.quarantined for run in runs),
-        max_abs_logit_difference=max(value for value in differences if value is not None),
+        max_abs_logit_difference=max((value for value in differences if value is not None), default=None),
         rounds=tuple(_round([run.rounds for run in runs], index) for index in range(len(runs[0].rounds))),
     )
 
@@ -161,34 +257,44 @@ def _round(rounds: Sequence[Sequence[RoundResult]], index: int) -> RoundEstimate
 
 
 def _advantage(
-    method: str, own: Sequence[RunResult], baseline: str, theirs: Sequence[RunResult]
-) -> Advantage:
+    method: str, own: Mapping[int, RunResult], reference: str, theirs: Mapping[int, RunResult]
+) -> Advantage | None:
     """Seeds are pairs: both methods had the same split, the same students and the same order of batches."""
+    seeds = tuple(seed for seed in own if seed in theirs)
+    if not seeds:
+        return None
 
     def differences(name: str) -> Estimate:
         return Estimate.of(
             [
-                _known(getattr(one.final, name)) - _known(getattr(other.final, name))
-                for one, other in zip(own, theirs, strict=True)
+                _known(getattr(own[seed].final, name)) - _known(getattr(theirs[seed].final, name))
+                for seed in seeds
             ]
         )
 
-    sent, sent_by_baseline = (
-        sum(run.final.uplink_bytes_per_device_round for run in runs) for runs in (own, theirs)
+    sent, sent_by_other = (
+        sum(runs[seed].final.uplink_bytes_per_device_round for seed in seeds) for runs in (own, theirs)
     )
-    comparable = baseline == "fedavg" and sent_by_baseline > 0
+    comparable = reference != "local" and sent_by_other > 0
     return Advantage(
         method=method,
-        baseline=baseline,
+        baseline=reference,
+        seeds=seeds,
         personal_accuracy=differences("personal_accuracy"),
         global_accuracy=differences("global_accuracy"),
         worst_device_accuracy=differences("worst_device_accuracy"),
-        uplink_ratio=sent / sent_by_baseline if comparable else None,
+        uplink_ratio=sent / sent_by_other if comparable else None,
     )
 
 
-def _verdicts(advantage: Advantage, methods: Mapping[str, MethodEstimate]) -> list[Verdict]:
-    own, theirs = methods[advantage.method], methods[advantage.baseline]
+def _verdicts(
+    advantage: Advantage, runs: Mapping[str, Mapping[int, RunResult]], *, prefix: str
+) -> list[Verdict]:
+    """Means are of the seeds that both have, so that they differ by what the verdict says."""
+    own, theirs = (
+        _method(name, [runs[name][seed] for seed in advantage.seeds])
+        for name in (advantage.method, advantage.baseline)
+    )
     lines = [
         accuracy_verdict(
             kind,
@@ -207,7 +313,7 @@ def _verdicts(advantage: Advantage, methods: Mapping[str, MethodEstimate]) -> li
         )
     )
     return [
-        dataclasses.replace(line, text=f"{advantage.method}: {line.text}")
+        dataclasses.replace(line, text=f"{prefix}{advantage.method}: {line.text}")
         for line in lines
         if line is not None
     ]

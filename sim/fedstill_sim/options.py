@@ -53,6 +53,29 @@ Data = Annotated[
         rich_help_panel=FLEET,
     ),
 ]
+Datasets = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="DATASETS", help="One or more with commas between; digits, which needs no download, if none."
+    ),
+]
+DataFolders = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--data",
+        help="Your own data, as for [cyan]run[/]; may be given several times, beside data sets or alone.",
+        rich_help_panel=FLEET,
+    ),
+]
+Dirichlets = Annotated[
+    str | None,
+    typer.Option(
+        "--dirichlet",
+        metavar="ALPHA,...",
+        help="Skew of classes over devices, one or more with commas between; none is the natural split.",
+        rich_help_panel=FLEET,
+    ),
+]
 Devices = Annotated[
     int | None,
     typer.Option(min=1, help="Virtual devices; 10 unless you say, one writer each.", rich_help_panel=FLEET),
@@ -199,6 +222,27 @@ Tradeoff = Annotated[
     typer.Option(
         "--tradeoff/--no-tradeoff",
         help="Whether to measure, at the end, how soft_weight trades personal against global accuracy.",
+        rich_help_panel=OUTPUT,
+    ),
+]
+Jobs = Annotated[
+    int,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Runs of a comparison at a time, each in a process of its own. Never changes a result.",
+        rich_help_panel=MACHINE,
+    ),
+]
+RetryFailed = Annotated[
+    bool, typer.Option("--retry-failed", help="Make the runs of a comparison that failed once more.")
+]
+Markdown = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Write a comparison's table as Markdown, too; - prints it instead of the usual table.",
         rich_help_panel=OUTPUT,
     ),
 ]

@@ -15,6 +15,7 @@ from fedstill_sim.readable import readable_bytes, readable_percent, readable_sec
 from fedstill_sim.result import RoundResult
 
 _SECONDS_BETWEEN_LINES = 1.0
+_SECONDS_BETWEEN_LINES_OF_MANY_RUNS = 10.0
 
 
 class RunProgress(Protocol):
@@ -30,8 +31,24 @@ class RunProgress(Protocol):
         """A round is committed."""
 
 
+class ComparisonProgress(RunProgress, Protocol):
+    """Follows a comparison from run to run, of which several may go on at a time."""
+
+    def runs(self, *, total: int, done: int) -> None:
+        """The runs begin, or go on after the first `done`."""
+
+    def run_done(self, label: str, *, failed: bool, text: str) -> None:
+        """A run has a result, or failed; `text` says which, or why."""
+
+
 class Silent:
     """Shows nothing."""
+
+    def runs(self, *, total: int, done: int) -> None:
+        """Nothing."""
+
+    def run_done(self, label: str, *, failed: bool, text: str) -> None:
+        """Nothing."""
 
     def phase(self, text: str) -> None:
         """Nothing."""
@@ -77,33 +94,87 @@ class _Pace:
         return f"{accuracy}  up {readable_bytes(up)}  down {readable_bytes(down)}{refused}"
 
 
+@dataclass
+class _RunsPace:
+    """How long a run takes here and now, several at a time or not."""
+
+    total: int
+    first: int
+    started: float
+    done: int
+    failed: int = 0
+
+    @classmethod
+    def begun(cls, *, total: int, done: int) -> _RunsPace:
+        return cls(total=total, first=done, started=time.monotonic(), done=done)
+
+    def note(self, *, failed: bool) -> None:
+        self.done += 1
+        self.failed += failed
+
+    @property
+    def position(self) -> str:
+        return f"{self.done}/{self.total} runs" + (f", {self.failed} failed" if self.failed else "")
+
+    @property
+    def left(self) -> str:
+        """As text; nothing at the end."""
+        if self.done >= self.total or self.done == self.first:
+            return ""
+        seconds = (time.monotonic() - self.started) / (self.done - self.first) * (self.total - self.done)
+        return f"{readable_seconds(seconds)} left"
+
+
 class LineProgress:
-    """A line for each phase, and for rounds at most one a second: for logs and pipes."""
+    """A line for each phase, and for rounds at most one a second: for logs and pipes.
+
+    In a comparison a line for each run, and of what goes on in them at most one in ten seconds.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._pace: dict[str, _Pace] = {}
         self._printed = 0.0
+        self._runs: _RunsPace | None = None
+
+    def runs(self, *, total: int, done: int) -> None:
+        """Say how many runs there are."""
+        self._runs = _RunsPace.begun(total=total, done=done)
+        self._print(f"{total} runs" + (f", {done} done before" if done else ""))
+
+    def run_done(self, label: str, *, failed: bool, text: str) -> None:
+        """Say so, always."""
+        assert self._runs is not None
+        self._runs.note(failed=failed)
+        words = ("failed: " if failed else "") + text
+        self._print(f"{self._runs.position}  {label}: {words}  {self._runs.left}".rstrip())
 
     def phase(self, text: str) -> None:
         """Say so."""
-        self._print(text)
+        if not self._amid_runs:
+            self._print(text)
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
         """Say where the rounds begin."""
         self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
-        self._print(f"{method}: {total} rounds" + (f", {done} done before" if done else ""))
+        if not self._amid_runs:
+            self._print(f"{method}: {total} rounds" + (f", {done} done before" if done else ""))
 
     def round_done(self, method: str, finished: RoundResult) -> None:
         """Say how far it is, unless a line has just been printed."""
         pace = self._pace[method]
         pace.note(finished)
         last = finished.round >= pace.total
-        if not last and time.monotonic() - self._printed < _SECONDS_BETWEEN_LINES:
+        between = _SECONDS_BETWEEN_LINES_OF_MANY_RUNS if self._amid_runs else _SECONDS_BETWEEN_LINES
+        if (not last or self._amid_runs) and time.monotonic() - self._printed < between:
             return
         left = "" if last else f"  {readable_seconds(pace.seconds_left(finished.round))} left"
         self._print(f"{method}: round {finished.round}/{pace.total}  {pace.figures(finished)}{left}")
         self._printed = time.monotonic()
+
+    @property
+    def _amid_runs(self) -> bool:
+        return self._runs is not None and self._runs.done < self._runs.total
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -117,6 +188,33 @@ class BarProgress:
         self._tasks: dict[str, TaskID] = {}
         self._pace: dict[str, _Pace] = {}
         self._phase: TaskID | None = None
+        self._runs: _RunsPace | None = None
+        self._all_runs: TaskID | None = None
+
+    def runs(self, *, total: int, done: int) -> None:
+        """A bar over all runs, above theirs."""
+        self._runs = _RunsPace.begun(total=total, done=done)
+        self._all_runs = self._progress.add_task(
+            "all runs", total=total, completed=done, position=self._runs.position, figures="", left=""
+        )
+
+    def run_done(self, label: str, *, failed: bool, text: str) -> None:
+        """Move the bar over all runs; that of the run goes, one that failed leaves a line."""
+        assert self._runs is not None
+        assert self._all_runs is not None
+        self.end_phase()
+        self._runs.note(failed=failed)
+        if (task := self._tasks.pop(label, None)) is not None:
+            self._progress.remove_task(task)
+        if failed:
+            self._progress.console.print(f"{label}: failed: {text}", markup=False, highlight=False)
+        self._progress.update(
+            self._all_runs,
+            completed=self._runs.done,
+            position=self._runs.position,
+            figures=f"{label}: {text}" if not failed else "",
+            left=self._runs.left,
+        )
 
     def phase(self, text: str) -> None:
         """A pulsing line under the bars, which the next phase replaces."""
@@ -152,7 +250,7 @@ class BarProgress:
 
 
 @contextmanager
-def shown(console: Console, *, quiet: bool = False) -> Iterator[RunProgress]:
+def shown(console: Console, *, quiet: bool = False) -> Iterator[ComparisonProgress]:
     """The progress that suits the console."""
     if quiet:
         yield Silent()

@@ -117,7 +117,7 @@ def command_line(request: RunRequest) -> str:
 
 def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
     """The words of a command line that ask for this request."""
-    words = [] if request.dataset is None else [request.dataset]
+    words = [] if request.dataset is None or "dataset" in skip else [request.dataset]
     for field in fields(request):
         value = getattr(request, field.name)
         if field.name in ("dataset", "processes", *skip) or (value == field.default and field.name != "seed"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedstill_sim import compare_report, report
 from fedstill_sim.compare import is_comparison
+from fedstill_sim.compare_exports import write_exports
 from fedstill_sim.comparison import COMPARISON_FILE, read_comparison
 from fedstill_sim.folder import FolderError, require_run
 from fedstill_sim.progress import RunProgress
@@ -38,7 +39,9 @@ def write_report_of(folder: Path) -> Path:
         raise FolderError(f"{folder} has no {source.name} yet; finish it first: fedstill-sim resume {folder}")
     path = folder / (compare_report.REPORT_FILE if comparison else report.REPORT_FILE)
     if comparison:
-        compare_report.write_comparison_report(read_comparison(source), path)
+        read = read_comparison(source)
+        write_exports(read, folder)
+        compare_report.write_comparison_report(read, path)
     else:
         report.write_report(read_result(source), path)
     return path

@@ -10,12 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fedstill_sim.compare_table import ComparedCell, sections
 from fedstill_sim.comparison import Comparison
-from fedstill_sim.estimate import Estimate
-from fedstill_sim.readable import (
-    counted,
-    readable_bytes,
-)
+from fedstill_sim.readable import counted
 from fedstill_sim.result import RunResult
 from fedstill_sim.table import method_rows
 from fedstill_sim.verdict import Verdict, verdicts
@@ -43,41 +40,35 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)
-    _print_files(console, folder, result_file="result.json", report="report.html")
+    _print_files(console, folder, ("result.json", "report.html"))
 
 
 def print_comparison(console: Console, comparison: Comparison, folder: Path) -> None:
-    """Means and 95 % intervals, and what they say."""
-    data, seeds = comparison.data, comparison.seeds
-    title = f"{data.name}: {counted(data.devices, 'device')}, mean of {counted(len(seeds), 'seed')}"
-    table = _table(
-        title + (" ± 95 % interval" if len(seeds) > 1 else ""),
-        ("personal %", "global %", "worst %", "uplink", "downlink"),
-    )
-    accuracies = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
-    best = {name: max(getattr(one, name).mean for one in comparison.methods.values()) for name in accuracies}
-    for method, one in comparison.methods.items():
-        cells = [
-            f"[bold green]{text}[/]" if getattr(one, name).mean == best[name] else text
-            for name in accuracies
-            for text in [with_interval(getattr(one, name))]
-        ]
-        table.add_row(
-            method,
-            *cells,
-            readable_bytes(one.uplink_bytes_per_device_round.mean),
-            readable_bytes(one.downlink_bytes_per_device_round.mean),
-        )
-    console.print(table)
-    _print_verdicts(console, comparison.verdicts)
-    _print_files(console, folder, result_file="compare.json", report="compare.html")
+    """Means and 95 % intervals, what they say, and which runs failed."""
+    seeds = len(comparison.seeds)
+    mean = f"mean of {counted(seeds, 'seed')}" + (" ± 95 % interval" if seeds > 1 else "")
+    columns = ("personal %", "global %", "worst %", "uplink", "downlink")
+    for part in sections(comparison):
+        table = _table(f"{part.title}, {mean}", columns if comparison.complete else ("seeds", *columns))
+        for row in part.rows:
+            cells = [_styled(cell) for cell in row.cells]
+            table.add_row(row.method, *cells if comparison.complete else (row.seeds, *cells))
+        console.print(table)
+    for one in comparison.splits:
+        _print_verdicts(console, one.verdicts)
+    for one in comparison.splits:
+        for run in one.failed:
+            console.print(
+                f"[red]failed[/] {escape(f'{one.split.name}, {run.method}, seed {run.seed}: {run.reason}')}",
+                highlight=False,
+                soft_wrap=True,
+            )
+    _print_files(console, folder, ("compare.json", "compare.html", "compare.csv", "compare.tex"))
 
 
-def with_interval(estimate: Estimate) -> str:
-    """93.4 ± 1.2, in percent."""
-    if estimate.half_width is None:
-        return f"{100 * estimate.mean:.1f}"
-    return f"{100 * estimate.mean:.1f} ± {100 * estimate.half_width:.1f}"
+def _styled(cell: ComparedCell) -> str:
+    text = cell.joined("±")
+    return f"[bold green]{text}[/]" if cell.best else text
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -107,7 +98,7 @@ def _print_checks(console: Console, result: RunResult) -> None:
         )
 
 
-def _print_files(console: Console, folder: Path, *, result_file: str, report: str) -> None:
-    for name in (result_file, report):
+def _print_files(console: Console, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
         if (folder / name).exists():
             console.print(f"  {escape(str(folder / name))}", highlight=False, soft_wrap=True)

@@ -59,8 +59,8 @@ def accuracy_verdict(
 
 
 def bytes_verdict(own: float, baseline: str, theirs: float) -> Verdict | None:
-    """Uplink bytes a device-round against fedavg's; `local` sends nothing but that it has trained."""
-    if baseline != "fedavg" or theirs <= 0:
+    """Uplink bytes a device-round; `local` sends nothing but that it has trained."""
+    if baseline == "local" or theirs <= 0:
         return None
     ratio = own / theirs
     return Verdict(

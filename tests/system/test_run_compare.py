@@ -1,6 +1,8 @@
 """A comparison from the command line: one run a method and seed, and what they say together."""
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,8 +33,9 @@ def test_means_are_those_of_the_runs(folder: Path) -> None:
     runs = [read_result(folder / "runs" / f"fedavg-seed{seed}" / "result.json") for seed in (0, 1)]
 
     assert comparison.seeds == (0, 1)
-    assert list(comparison.methods) == ["local", "fedavg", "class-logits"]
-    fedavg = comparison.methods["fedavg"].global_accuracy
+    assert comparison.methods == ("local", "fedavg", "class-logits")
+    (split,) = comparison.splits
+    fedavg = split.methods["fedavg"].global_accuracy
     assert fedavg.values == tuple(run.final.global_accuracy for run in runs)
     assert runs[0].data.description == runs[1].data.description
     assert runs[0].devices != runs[1].devices  # a seed splits the data anew
@@ -52,19 +55,53 @@ def test_the_verdicts_stand_in_the_report(folder: Path) -> None:
     comparison = read_comparison(folder / "compare.json")
     page = (folder / "compare.html").read_text()
 
-    assert len(comparison.verdicts) == 5  # personal and global against both, and bytes against fedavg
+    assert len(comparison.splits[0].verdicts) == 5  # two accuracies against both, bytes against fedavg
     assert "class-logits: uplink" in page
 
 
-def test_a_comparison_that_was_stopped_goes_on(folder: Path) -> None:
+def test_a_stopped_comparison_goes_on_with_two_runs_at_a_time_and_does_nothing_again(folder: Path) -> None:
     whole = json.loads((folder / "compare.json").read_text())
-    for path in (folder / "compare.json", folder / "runs" / "class-logits-seed1" / "result.json"):
-        path.unlink()
+    missing = [folder / "runs" / name for name in ("fedavg-seed1", "class-logits-seed1")]
+    (folder / "compare.json").unlink()
+    for run in missing:
+        shutil.rmtree(run)  # as if it had been killed before the last two
+    made = {path: path.stat().st_mtime_ns for path in (folder / "runs").glob("*/result.json")}
+    assert len(made) == 4
 
-    done = fedstill_sim("resume", folder, "--json")
+    done = fedstill_sim("resume", folder, "--jobs", "2", "--json")
 
     assert done.exit_code == 0, done.output
+    assert "6 runs, 4 done before" in done.stderr
+    assert "6/6 runs" in done.stderr
+    assert {path: path.stat().st_mtime_ns for path in made} == made
     assert without_times(json.loads(done.stdout)) == without_times(whole)
+    assert without_times(json.loads((folder / "compare.json").read_text())) == without_times(whole)
+
+
+def test_a_run_that_fails_is_shown_and_can_be_made_again(folder: Path) -> None:
+    whole = json.loads((folder / "compare.json").read_text())
+    broken = folder / "runs" / "class-logits-seed0"
+    (folder / "compare.json").unlink()
+    (broken / "result.json").unlink()
+    config = (broken / "config.json").read_text()
+    (broken / "config.json").write_text(config.replace('"rounds": 1', '"rounds": 0'))
+
+    done = fedstill_sim("resume", folder, "--no-report")
+
+    assert done.exit_code == 1, done.output
+    assert re.search(r"class-logits +1/2 ", done.stdout)
+    assert "seed 0" in done.stdout
+    assert "rounds: 0 is not 1 or more" in done.stdout
+    comparison = read_comparison(folder / "compare.json")
+    assert [(run.method, run.seed) for run in comparison.splits[0].failed] == [("class-logits", 0)]
+    assert comparison.splits[0].methods["class-logits"].seeds == (1,)
+    assert fedstill_sim("resume", folder, "--no-report").exit_code == 1  # it stays as it is
+
+    (broken / "config.json").write_text(config)
+    again = fedstill_sim("resume", folder, "--retry-failed", "--markdown", "-", "--no-report")
+
+    assert again.exit_code == 0, again.output
+    assert "| class-logits | 2 |" in again.stdout
     assert without_times(json.loads((folder / "compare.json").read_text())) == without_times(whole)
 
 

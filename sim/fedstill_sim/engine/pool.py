@@ -39,7 +39,7 @@ def start_workers(processes: int) -> Executor:
     if processes == 0:
         return InlineExecutor()
     context = multiprocessing.get_context("spawn")
-    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=_end_with_parent)
+    executor = ProcessPoolExecutor(processes, mp_context=context, initializer=end_with_parent)
     with environment(_ONE_THREAD):
         # A pool starts a process when a job finds none idle: these jobs start all of them, while the
         # environment says one thread.
@@ -59,7 +59,7 @@ def worthwhile_processes(stacks: int) -> int:
     return processes if processes > 1 else 0
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A pool's workers wait for jobs for ever when their parent is killed; these notice and go."""
     # Ctrl-C reaches every process of a terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
