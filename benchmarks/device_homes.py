@@ -17,6 +17,7 @@ import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
+from fedstill_proto.artifact import StudentPackage
 
 CLASSES = 10
 
@@ -37,7 +38,8 @@ def sample(count: int, inputs: int, *, seed: int = 0) -> tuple[np.ndarray, np.nd
     return x, noisy.argmax(axis=1).astype(np.int64)
 
 
-def _build(folder: Path, *, family: str, inputs: int, examples: int) -> None:
+def package(family: str, inputs: int, version: int) -> StudentPackage:
+    """A package as the server builds it, in a process that may load torch."""
     from fedstill_proto.messages import Optimizer, TrainingPlan
     from fedstill_server.config import FleetConfig
     from fedstill_server.families import initial_parameters
@@ -55,20 +57,24 @@ def _build(folder: Path, *, family: str, inputs: int, examples: int) -> None:
         public_set="public.npz",
         training=plan,
     )
-    package = build_package(
+    return build_package(
         config,
         family,
-        initial_parameters(family, (inputs,), CLASSES, 0),
-        package_version=1,
+        initial_parameters(family, (inputs,), CLASSES, version - 1),
+        package_version=version,
         public_x=sample(200, inputs, seed=2)[0],
     )
-    home = AgentHome(folder)
+
+
+def fill_home(home: AgentHome, installed: StudentPackage, *, examples: int) -> None:
+    """Make the home, with this package installed and so many examples observed."""
     home.create()
-    home.description.write_text(json.dumps({"name": "benchmark", "family": family}))
+    description = {"name": "benchmark", "family": installed.manifest.family}
+    home.description.write_text(json.dumps(description))
     with PrivateStore.create(home) as store:
-        install(home, store, package)
-        for x, label in zip(*sample(examples, inputs), strict=True):
-            store.observe(x, label)
+        install(home, store, installed)
+        x, labels = sample(examples, *installed.manifest.input_shape)
+        store.observe_all(zip(x, labels, strict=True))
 
 
 if __name__ == "__main__":
@@ -78,4 +84,4 @@ if __name__ == "__main__":
     parser.add_argument("--inputs", type=int, required=True)
     parser.add_argument("--examples", type=int, default=300)
     given = parser.parse_args()
-    _build(given.folder, family=given.family, inputs=given.inputs, examples=given.examples)
+    fill_home(AgentHome(given.folder), package(given.family, given.inputs, 1), examples=given.examples)

@@ -92,7 +92,7 @@ class Agent:
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
         """Keep private examples x [n, *input_shape] with their labels [n, *label_shape]; gives their ids.
 
-        They are on the disk when it returns. Raises InvalidValue, and then keeps none of them.
+        All are on the disk when it returns. Raises InvalidValue, and then keeps none of them.
         """
         given, marks = np.asarray(x), np.asarray(labels)
         if given.ndim == 0 or marks.ndim == 0 or len(given) != len(marks):
@@ -218,7 +218,7 @@ class Agent:
                 checked.append(check_example(student.manifest, x[row], labels[row]))
             except InvalidValue as error:
                 raise InvalidValue(f"{error.field}[{row}]", error.problem) from None
-        ids = tuple(self._store.observe(*example) for example in checked)
+        ids = self._store.observe_all(checked)
         self._since_pruned += len(ids)
         if self._since_pruned >= _PRUNE_EVERY:
             self._store.prune()

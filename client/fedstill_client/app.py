@@ -10,6 +10,7 @@ numbers its nodes.
     evaluate      RoundTask                     ->  MetricRecord of counts
 
 What goes wrong is answered with an Error whose reason is one line for the operator; the log has the details.
+An agent's device works only while it may (see eligibility/): it refuses, or stops within seconds.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from flwr.clientapp import ClientApp
 
 from fedstill_client.device import Device, DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
+from fedstill_client.examples import ExamplesError
 from fedstill_client.home import AgentHome
 from fedstill_client.round_work import Interrupted
 
@@ -51,6 +53,11 @@ def answered(answer: Answer) -> Callable[[Message, Context], Message]:
     def reply(message: Message, context: Context) -> Message:
         try:
             return Message(answer(message, context), reply_to=message)
+        except ExamplesError as error:
+            # Its words may quote the device's own examples, which nobody else is to read.
+            log.warning("%s refused: %s", message.metadata.message_type, error)
+            reason = "this device's examples cannot be used; its log has the details."
+            return Message(Error(REFUSED, reason), reply_to=message)
         except FedstillError as error:
             log.warning("%s refused: %s", message.metadata.message_type, error)
             return Message(Error(REFUSED, str(error)), reply_to=message)
@@ -76,9 +83,7 @@ def hello(message: Message, context: Context) -> RecordDict:
 def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
     task, folder = _task(message), device_folder(context)
-    stop = Eligibility(folder) if AgentHome.is_at(folder) else None
-    if stop is not None and (reason := stop()) is not None:
-        raise Interrupted(reason)
+    stop = _eligibility(folder)
     with Device.opened(folder) as device:
         return records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
@@ -87,9 +92,10 @@ def train(message: Message, context: Context) -> RecordDict:
 @answered
 def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
-    task = _task(message)
-    with Device.opened(device_folder(context)) as device:
-        counts = device.evaluate(task)
+    task, folder = _task(message), device_folder(context)
+    stop = _eligibility(folder)
+    with Device.opened(folder) as device:
+        counts = device.evaluate(task, stop=stop)
     return RecordDict({records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
 
 
@@ -107,6 +113,16 @@ def device_folder(context: Context) -> Path:
             raise DeviceError(f"{folder}: the node has no partition-id to put in place of {{partition}}.")
         folder = folder.replace("{partition}", str(context.node_config["partition-id"]))
     return Path(folder)
+
+
+def _eligibility(folder: Path) -> Eligibility | None:
+    """What to ask while working; raises Interrupted where an agent's device may not work now."""
+    if not AgentHome.is_at(folder):
+        return None
+    eligibility = Eligibility(folder)
+    if (reason := eligibility()) is not None:
+        raise Interrupted(reason)
+    return eligibility
 
 
 def _task(message: Message) -> RoundTask:

@@ -41,6 +41,7 @@ from fedstill_client.round_work import (
     StudentStack,
     TrainingDiverged,
     evaluate,
+    interrupting,
     perform_round,
 )
 from fedstill_client.store import PrivateStore, Release, StoredExamples
@@ -51,6 +52,8 @@ DESCRIPTION_FILE = "device.json"
 PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
+
+Stop = Callable[[], str | None]  # a reason why work is to end, or None
 
 
 class DeviceError(FedstillError):
@@ -143,6 +146,7 @@ class Device:
     def _of_home(cls, home: AgentHome, description: DeviceDescription) -> Device:
         private_store = PrivateStore.open(home)
         try:
+            forgotten = private_store.times_forgotten()
             package = load_installed(home, private_store)
             _check_artifact(package.manifest, description, home.folder)
             return cls(
@@ -153,7 +157,9 @@ class Device:
                 held_out=_stack(private_store.examples("held-out"), package.manifest),
                 public_x=package.public_x,
                 global_test=None,
-                store=private_store.students(package.manifest, package.manifest.package_version),
+                store=private_store.students(
+                    package.manifest, package.manifest.package_version, read_after=forgotten
+                ),
                 private_store=private_store,
             )
         except BaseException:
@@ -175,16 +181,17 @@ class Device:
         if self.private_store is not None:
             self.private_store.close()
 
-    def perform(self, task: RoundTask, *, stop: Callable[[], str | None] | None = None) -> bytes:
+    def perform(self, task: RoundTask, *, stop: Stop | None = None) -> bytes:
         """Do a round: train, keep the student, and return the encoded summary.
 
         The same round again starts from where it started the first time, and has the same summary. On an
         agent's home the summary is in the privacy ledger, on disk, before this returns. stop: asked before
-        each step; a reason ends the round with Interrupted, and leaves the student as it was.
+        each step of training and each chunk of answers; a reason ends the round with Interrupted, and leaves
+        the student as it was.
         """
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
-            personalizer, forward = Personalizer(self.artifact), Forward(self.artifact)
+            personalizer, forward = Personalizer(self.artifact), self._forward(stop)
             work = perform_round(self.stack(before), task, personalizer, forward, self.public_x, stop=stop)
             summary = work.summaries[0]
             if summary is None:
@@ -195,34 +202,37 @@ class Device:
                 self._write_down(task, summary, self.private_store)
         return summary
 
+    def _forward(self, stop: Stop | None) -> Forward:
+        return Forward(self.artifact) if stop is None else Forward(self.artifact, on_chunk=interrupting(stop))
+
     def _write_down(self, task: RoundTask, summary: bytes, private_store: PrivateStore) -> None:
         """Debit the ledger, and keep what the fleet taught for learning without it."""
         if task.request.kind is not SummaryKind.NONE:
             private_store.ledger.debit(
-                Release(
-                    run=task.run,
-                    round=task.round,
-                    kind=task.request.kind.value,
-                    values=_released_numbers(summary),
-                    bytes=len(summary),
-                    digest=hashlib.sha256(summary).hexdigest(),
-                )
+                _release(task, task.request.kind.value, _released_numbers(summary), summary)
             )
         if task.soft_targets is not None:
             version = self.artifact.manifest.package_version
             private_store.keep_soft_labels(version, task.run, task.round, encode_fleet_labels(task))
 
-    def evaluate(self, task: RoundTask) -> Evaluation:
-        """Right answers of the device's own student, or of the task's where that replaces it."""
+    def evaluate(self, task: RoundTask, *, stop: Stop | None = None) -> Evaluation:
+        """Right answers of the device's own student, or of the task's where that replaces it.
+
+        stop: as for `perform`. On an agent's home the counts are in the privacy ledger before this returns.
+        """
         own = None if task.replace_student else self.store.after(task.run, task.round)
-        return evaluate(
+        counts = evaluate(
             self.stack(own),
             task,
-            Forward(self.artifact),
+            self._forward(stop),
             personal_test=self.held_out,
             global_test=self.global_test,
             label_prior=self.description.label_prior,
         )
+        if self.private_store is not None:
+            content = np.array([count[0] for count in vars(counts).values()], "<i8").tobytes()
+            self.private_store.ledger.debit(_release(task, "evaluation", len(vars(counts)), content))
+        return counts
 
     def predict(self, x: FloatArray) -> FloatArray:
         """Class probabilities [n, K] of the device's own student, with the device's label prior."""
@@ -266,7 +276,17 @@ def _stack(examples: StoredExamples, manifest: StudentManifest) -> PrivateStack:
             f"the private store's examples have shape {list(x.shape[1:])}, the installed student takes "
             f"{list(manifest.input_shape)}; forget those from before the package was installed."
         )
+    if labels.size and labels.max() >= manifest.classes:
+        raise DeviceError(
+            f"the private store's examples have classes that the installed student has not: it knows "
+            f"{manifest.classes}; forget those from before the package was installed."
+        )
     return PrivateStack.of_one(x, labels)
+
+
+def _release(task: RoundTask, kind: str, values: int, content: bytes) -> Release:
+    digest = hashlib.sha256(content).hexdigest()
+    return Release(task.run, task.round, kind, values=values, bytes=len(content), digest=digest)
 
 
 def _released_numbers(summary: bytes) -> int:

@@ -14,10 +14,16 @@ from fedstill_client.runtime import Binding, GraphError, session
 
 
 class Forward:
-    """Logits of C students (1 on a device), in chunks of the rows that the graph was built for."""
+    """Logits of C students (1 on a device), in chunks of the rows that the graph was built for.
 
-    def __init__(self, artifact: TrainingArtifact, *, threads: int = 1) -> None:
+    on_chunk: called before each chunk; it may raise to end the work.
+    """
+
+    def __init__(
+        self, artifact: TrainingArtifact, *, threads: int = 1, on_chunk: Callable[[], None] = lambda: None
+    ) -> None:
         self.manifest = artifact.manifest
+        self._on_chunk = on_chunk
         self._session = session(artifact.forward_graph, threads=threads)
         self._rows = self._rows_of_graph()
         stack = self.manifest.stack_size
@@ -65,6 +71,7 @@ class Forward:
         logits = np.empty((self.manifest.stack_size, examples, *self._answer), np.float32)
         for start in range(0, examples, self._rows):
             stop = min(start + self._rows, examples)
+            self._on_chunk()
             gather(start, stop)
             binding.run()
             logits[:, start:stop] = self._logits[:, : stop - start]

@@ -77,7 +77,7 @@ class WatchedSteps:
     """The steps of a plan; `on_step` hears of each before it is done, and may raise to end the training."""
 
     plan: StackPlan
-    on_step: Callable[[int, int], None]  # steps done, steps in all
+    on_step: Callable[[int, int], None]  # told of steps done, and steps in all
 
     @property
     def steps(self) -> int:
@@ -150,7 +150,11 @@ def perform_round(
             public_x=public_x,
             shuffle=shuffle,
         )
-    walked: Steps = steps if stop is None else WatchedSteps(steps, _raising(stop))
+    if stop is None:
+        walked: Steps = steps
+    else:
+        interrupt = interrupting(stop)
+        walked = WatchedSteps(steps, lambda done, steps: interrupt())
     trained, loss = personalizer.train(student, walked, copy=False)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()
@@ -247,13 +251,15 @@ def _global_correct(
     return correct, np.full(devices, len(labels))
 
 
-def _raising(stop: Callable[[], str | None]) -> Callable[[int, int], None]:
-    def on_step(done: int, steps: int) -> None:
+def interrupting(stop: Callable[[], str | None]) -> Callable[[], None]:
+    """Raises Interrupted when `stop` gives a reason."""
+
+    def ask() -> None:
         reason = stop()
         if reason is not None:
             raise Interrupted(reason)
 
-    return on_step
+    return ask
 
 
 def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.NDArray[np.bool_]:

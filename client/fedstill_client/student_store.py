@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -104,7 +103,7 @@ class StudentStore:
                 arrays |= {f"{role}/{name}": np.ascontiguousarray(v) for name, v in kept.parameters.items()}
         file = self.folder / STUDENTS_FILE
         try:
-            _replace(file, safetensors.numpy.save(arrays, metadata))
+            replace_file(file, safetensors.numpy.save(arrays, metadata))
         except OSError as error:
             problem = f"{file}: cannot be written: {error.strerror}; the student from before is kept."
             raise StoreError(problem) from None
@@ -144,21 +143,29 @@ class StudentStore:
         return OwnStudent(metadata[f"{role}.run"], int(metadata[f"{role}.round"]), ordered)
 
 
-def _replace(file: Path, content: bytes) -> None:
-    """Write a file so that a reader, now or after a power cut, finds the old content or the new one."""
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file so that a reader, now or after a power cut, finds the old content or the new one.
+
+    For one writer at a time. What a killed one leaves beside the file, the next one writes over.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    partial = file.with_name(f".{file.name}.partial")
     try:
-        with os.fdopen(handle, "wb") as opened:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
             opened.write(content)
             opened.flush()
             os.fsync(opened.fileno())
-        Path(temporary).replace(file)
+        partial.replace(file)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
-    folder = os.open(file.parent, os.O_RDONLY)
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which files are in it, and under which names."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(handle)
     finally:
-        os.close(folder)
+        os.close(handle)

@@ -92,6 +92,6 @@ class MemoryStore:
     def learning(self) -> bytes | None:
         return self.snapshot
 
-    def finish_learning(self, student: OwnStudent | None) -> None:
+    def finish_learning(self, package_version: int, student: OwnStudent | None) -> None:
         self.finished.append(student)
         self.current, self.snapshot = student or self.current, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fedstill_client.app import FAILED, REFUSED, app
 from fedstill_proto import records
@@ -179,6 +180,18 @@ class TestErrors:
         assert reply.error.code == FAILED
         assert reason(reply) == "unexpected ZeroDivisionError on the device; its log has the details."
         assert "secret detail" in caplog.text
+
+    def test_a_refusal_quotes_no_private_example(
+        self, folder: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with np.load(folder / "private.npz") as archive:
+            arrays = dict(archive)
+        np.savez(folder / "private.npz", **arrays | {"y_train": np.full(20, 7654321)})
+
+        reply = call("train", packed(task()), node_of(folder))
+
+        assert reason(reply) == "this device's examples cannot be used; its log has the details."
+        assert "7654321" in caplog.text
 
     def test_refusals_are_one_line(self, folder: Path) -> None:
         (folder / "device.json").write_text(json.dumps({"name": 1}))

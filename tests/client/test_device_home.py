@@ -12,6 +12,7 @@ from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
 from fedstill_client.round_work import Interrupted
 from fedstill_client.store import PrivateStore
+from fedstill_client.student_store import StoreError
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
@@ -111,3 +112,48 @@ def test_a_device_without_examples_can_be_asked(tmp_path: Path) -> None:
 
     with Device.opened(home.folder) as device:
         assert device.perform(task())
+
+
+def test_the_counts_of_an_evaluation_are_in_the_ledger(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device:
+        first = device.evaluate(task())
+        again = device.evaluate(task())
+
+    assert first.personal_correct == again.personal_correct
+    with PrivateStore.open(home) as store:
+        releases = store.ledger.releases()
+    assert [(one.run, one.round, one.kind, one.values, one.bytes) for one in releases] == [
+        ("r1", 1, "evaluation", 4, 32)
+    ]
+
+
+@pytest.mark.parametrize("part", ["perform", "evaluate"])
+def test_answers_stop_as_well_as_training(home: AgentHome, part: str) -> None:
+    training = task(epochs=1)
+    with Device.opened(home.folder) as device:
+        steps: list[str] = []
+        device.perform(training, stop=lambda: steps.append("asked"))
+        before = device.store.latest()
+        late = iter(steps[:-1] if part == "perform" else ())  # the last time is before an answer
+
+        def stop() -> str | None:
+            return None if next(late, None) else "the lid is closed"
+
+        with pytest.raises(Interrupted, match="lid"):
+            getattr(device, part)(dataclasses.replace(training, round=2), stop=stop)
+        kept = device.store.latest()
+
+    assert before is not None
+    assert kept is not None
+    assert (kept.run, kept.round) == (before.run, before.round)
+
+
+def test_a_round_that_waited_while_its_examples_were_forgotten_keeps_nothing(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
+        store.forget(everything=True)
+
+        with pytest.raises(StoreError, match="forgotten"):
+            device.perform(task())
+
+        assert device.store.latest() is None
+        assert store.ledger.releases() == []

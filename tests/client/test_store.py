@@ -18,7 +18,7 @@ from fedstill_client.home import AgentHome, HomeError
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store import PrivateStore, Release, Retention, check_example, is_held_out
 from fedstill_client.store.database import Database
-from fedstill_client.store.keys import find_key
+from fedstill_client.store.keys import Encryption, find_key
 from fedstill_client.student_store import OwnStudent, StoreError
 from fedstill_proto.errors import InvalidValue
 
@@ -140,7 +140,7 @@ def test_a_learned_student_takes_the_place_of_the_one_before(store: PrivateStore
     students.save(OwnStudent("r1", 1, student(1)), before=None)
     store.save_learning(b"half way")
 
-    store.finish_learning(OwnStudent("offline", 1, student(2)))
+    store.finish_learning(3, OwnStudent("offline", 1, student(2)))
 
     latest, before = students.latest(), students.before("offline", 1)
     assert latest is not None
@@ -157,7 +157,7 @@ def test_a_learning_that_was_not_better_leaves_the_student(store: PrivateStore) 
     students.save(OwnStudent("r1", 1, student(1)), before=None)
     store.save_learning(b"half way")
 
-    store.finish_learning(None)
+    store.finish_learning(3, None)
 
     latest = students.latest()
     assert latest is not None
@@ -209,6 +209,73 @@ def test_a_training_cannot_keep_what_it_learned_from_forgotten_examples(home: Ag
 
     assert students.latest() is None
     students.save(OwnStudent("r1", 2, student(1)), before=None)
+
+
+def test_examples_read_before_a_forgetting_make_no_student(home: AgentHome) -> None:
+    agent, round = PrivateStore.create(home), PrivateStore.open(home)
+    agent.observe(example(1), 0)
+    students = round.students(artifact().manifest, 3, read_after=round.times_forgotten())
+    agent.forget(everything=True)
+
+    with students.locked(), pytest.raises(StoreError, match="forgotten"):
+        students.save(OwnStudent("r1", 1, student(1)), before=None)
+
+
+def test_a_forgetting_that_was_cut_off_is_ended_by_whoever_opens_the_store(
+    home: AgentHome, store: PrivateStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(50):
+        store.observe(CANARY, 0)
+
+    def power_cut(_: Database) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Database, "erase_deleted", power_cut)
+        with pytest.raises(KeyboardInterrupt):
+            store.forget(everything=True)
+    assert CANARY.tobytes()[:12] in everything_in(home.folder)
+
+    with PrivateStore.open(home) as again:
+        assert CANARY.tobytes()[:12] not in everything_in(home.folder)
+        assert again.counts().training == 0
+
+
+@pytest.mark.parametrize("encryption", ["off", "key-file"])
+def test_a_store_whose_making_was_cut_off_is_made_again(
+    home: AgentHome, monkeypatch: pytest.MonkeyPatch, encryption: Encryption
+) -> None:
+    def power_cut(_: Database) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Database, "_fill", power_cut)
+        PrivateStore.create(home, encryption=encryption)
+    assert not home.store.exists()
+
+    with PrivateStore.create(home, encryption=encryption) as store:
+        store.observe(example(1), 0)
+    with PrivateStore.open(home) as again:
+        assert again.counts().training + again.counts().held_out == 1
+
+
+def test_a_key_of_another_encryption_is_not_overwritten(home: AgentHome) -> None:
+    PrivateStore.create(home, encryption="key-file").close()
+    key = (home.folder / "store.key").read_text()
+    home.store.unlink()
+
+    with pytest.raises(StoreError, match='"off" is asked'):
+        PrivateStore.create(home)
+    assert (home.folder / "store.key").read_text() == key
+
+
+def test_examples_are_kept_together_or_not_at_all(store: PrivateStore) -> None:
+    with pytest.raises(InvalidValue, match="float64"):
+        store.observe_all([(example(1), 0), (np.zeros(3), 0)])
+    assert store.counts().training + store.counts().held_out == 0
+
+    assert store.observe_all([(example(1), 0), (example(2), 1)]) == (1, 2)
+    assert store.examples("all").labels.tolist() == [0, 1]
 
 
 def test_another_process_s_write_is_noticed(home: AgentHome, store: PrivateStore) -> None:

@@ -47,8 +47,8 @@ class LearningStore(Protocol):
     def learning(self) -> bytes | None:
         """The snapshot of a learning that has not finished."""
 
-    def finish_learning(self, student: OwnStudent | None) -> None:
-        """Put the student in place, if there is one, and drop the snapshot: both or neither."""
+    def finish_learning(self, package_version: int, student: OwnStudent | None) -> None:
+        """Put the package version's student in place, if any, and drop the snapshot: both or neither."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,8 @@ class Sitting:
     ) -> None:
         manifest, artifact = package.manifest, package.artifact
         self._store, self._settings, self._budget = store, settings, budget
-        latest = store.students(manifest, manifest.package_version).latest()
+        self._version = manifest.package_version
+        latest = store.students(manifest, self._version).latest()
         self._before = latest or OwnStudent(LEARNED_RUN, 0, package.parameters)
         self._forward, self._personalizer = Forward(artifact), Personalizer(artifact)
         self._soft = soft_term(
@@ -177,11 +178,11 @@ class Sitting:
     def _finish(self, before: Judgement, ended: str) -> LearningOutcome:
         ended = f"Learning ended after {self._step} steps, as {ended}."
         if self._best is None:
-            self._store.finish_learning(None)
+            self._store.finish_learning(self._version, None)
             words = f"{ended} No check was better than the student from before ({before}); it is kept."
             return self._outcome(Result.KEPT, words + self._on_what(), before)
         round = self._before.round + 1 if self._before.run == LEARNED_RUN else 1
-        self._store.finish_learning(OwnStudent(LEARNED_RUN, round, self._best.student))
+        self._store.finish_learning(self._version, OwnStudent(LEARNED_RUN, round, self._best.student))
         words = (
             f"{ended} The student of step {self._best.step} ({self._best.judgement}) replaces the one from "
             f"before ({before})."

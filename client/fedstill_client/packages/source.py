@@ -8,6 +8,7 @@ the TUF specification, sections 5.2 to 5.7 (theupdateframework.github.io), is tu
 from __future__ import annotations
 
 import fcntl
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,10 +28,12 @@ from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.fetchers import FolderFetcher, HttpsFetcher
 from fedstill_client.packages.operators import check_package
+from fedstill_client.student_store import replace_file
 
 ROOT_FILE = "root.json"
 PACKAGE_LIMIT_BYTES = 1 << 30  # of all parts together
 _METADATA_FOLDER = "metadata"
+_DOWNLOADS = ".fetch-"  # how the folder begins that downloads go through
 
 # From the special to the general: the first that fits names the check.
 _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
@@ -88,9 +91,7 @@ class PackageSource:
             Updater(
                 str(trust_folder / _METADATA_FOLDER), "", bootstrap=root, fetcher=FolderFetcher(trust_folder)
             )
-        partial = file.with_suffix(".partial")
-        partial.write_bytes(root)
-        partial.replace(file)
+        replace_file(file, root)
 
     def newest_version(self, family: str) -> int:
         """Of the family's package in the repository; raises PackageError."""
@@ -106,7 +107,7 @@ class PackageSource:
         with (
             _explained(),
             self._locked(),
-            tempfile.TemporaryDirectory(prefix=".fetch-", dir=self.trust) as folder,
+            tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=self.trust) as folder,
         ):
             updater, download = self._updater(), Path(folder) / "file"
 
@@ -142,6 +143,8 @@ class PackageSource:
         """One process at a time: tuf's folder of trusted metadata is not made for two."""
         with (self.trust / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            for leftover in self.trust.glob(f"{_DOWNLOADS}*"):  # of a fetch that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
             yield
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_client.store.keys import check_private
-from fedstill_client.student_store import StoreError
+from fedstill_client.student_store import StoreError, sync_folder
 
 SCHEMA_VERSION = 1
 _BUSY_S = 30.0
@@ -86,19 +86,20 @@ class Database:
 
     @classmethod
     def create(cls, file: Path, key: bytes | None) -> Database:
-        """A new database with empty tables."""
+        """A new database with empty tables, made beside its place and renamed: there is never half of it."""
+        if file.exists():
+            raise StoreError(f"{file}: there is a private store already.")
+        new = file.with_name(file.name + ".new")
         try:
-            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        except FileExistsError:
-            raise StoreError(f"{file}: there is a private store already.") from None
+            for leftover in (new, *_companions(new)):
+                leftover.unlink(missing_ok=True)
+            os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            cls(new, key)._fill()
+            new.rename(file)
+            sync_folder(file.parent)
         except OSError as error:
             raise StoreError(f"{file}: cannot be made: {error.strerror}.") from None
-        database = cls(file, key)
-        with database.transaction():
-            for statement in _SCHEMA.split(";\n"):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        return database
+        return cls(file, key)
 
     @classmethod
     def open(cls, file: Path, key: bytes | None) -> Database:
@@ -165,6 +166,15 @@ class Database:
                 "write-ahead file; forget once more when it has ended."
             )
 
+    def _fill(self) -> None:
+        """Make the tables, and close."""
+        with self.transaction():
+            for statement in _SCHEMA.split(";\n"):
+                self.execute(statement)
+            self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        self.value("PRAGMA wal_checkpoint(TRUNCATE)")  # all of it is in the one file that is renamed
+        self.close()
+
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
@@ -173,6 +183,11 @@ class Database:
             raise StoreError(
                 f"{self.file}: {error}. Nothing was changed; keep the file, and check disk and key."
             ) from None
+
+
+def _companions(file: Path) -> tuple[Path, Path]:
+    """What SQLite keeps beside a database that is open."""
+    return file.with_name(file.name + "-wal"), file.with_name(file.name + "-shm")
 
 
 def _sqlcipher() -> Any:

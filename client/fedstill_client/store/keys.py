@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from typing import Literal
 
 from fedstill_client.home import AgentHome
-from fedstill_client.student_store import StoreError
+from fedstill_client.student_store import StoreError, replace_file
 
 Encryption = Literal["off", "key-file", "keyring"]
 ENCRYPTIONS: tuple[Encryption, ...] = ("off", "key-file", "keyring")
@@ -27,11 +26,22 @@ def keyring_marker(home: AgentHome) -> Path:
 
 
 def make_key(home: AgentHome, encryption: Encryption) -> bytes | None:
-    """Draw and keep a key; None where nothing is to be encrypted."""
-    if encryption == "off":
-        return None
+    """Draw and keep a key for a new store; None where nothing is to be encrypted.
+
+    A key that is there, since the power failed before its store was made, is taken.
+    """
     if encryption not in ENCRYPTIONS:
         raise StoreError(f"encryption is {encryption!r}; choose one of {', '.join(ENCRYPTIONS)}.")
+    for kind, file in (("key-file", key_file(home)), ("keyring", keyring_marker(home))):
+        if file.exists() and encryption == kind:
+            return find_key(home)
+        if file.exists():
+            raise StoreError(
+                f'{file}: is of a store with encryption "{kind}", and "{encryption}" is asked; ask for that '
+                "one, or delete the file if no store needs it."
+            )
+    if encryption == "off":
+        return None
     key = secrets.token_bytes(KEY_BYTES)
     if encryption == "key-file":
         _write_private(key_file(home), key.hex())
@@ -89,11 +99,7 @@ def _parsed(text: str, where: str) -> bytes:
 
 def _write_private(file: Path, text: str) -> None:
     try:
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as opened:
-            opened.write(text)
-            opened.flush()
-            os.fsync(opened.fileno())
+        replace_file(file, text.encode())
     except OSError as error:
         raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
 

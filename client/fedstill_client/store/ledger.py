@@ -23,7 +23,7 @@ class Release:
 
     run: str
     round: int
-    kind: str
+    kind: str  # the summary's, or "evaluation": counts of right answers
     values: int  # numbers in it
     bytes: int  # as sent
     digest: str  # SHA-256 of the bytes, hexadecimal

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from fedstill_client.student_store import OwnStudent, StoreError
 
 _RETENTION = "retention"
 _FORGOTTEN = "forgotten"  # how many times something was forgotten
+_ERASING = "erasing"  # is there from when something was forgotten until none of its bytes is on the disk
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,15 @@ class PrivateStore:
 
     @classmethod
     def open(cls, home: AgentHome) -> PrivateStore:
-        """The store of a home."""
+        """The store of a home; what a `forget` was killed over is erased first."""
         if not home.store.exists():
             raise StoreError(f"{home.store}: there is no private store; enrol the device first.")
-        return cls(home, Database.open(home.store, find_key(home)))
+        store = cls(home, Database.open(home.store, find_key(home)))
+        if store.setting(_ERASING) is not None:
+            # Another process reads, perhaps the one that forgets: then the next one to open tries again.
+            with suppress(StoreError):
+                store._erase()
+        return store
 
     def close(self) -> None:
         self._database.close()
@@ -95,12 +102,30 @@ class PrivateStore:
 
         held_out: never train on it, only judge; one in five by its id unless given.
         """
+        return self.observe_all([(x, labels)], kind=kind, held_out=held_out, observed_at=observed_at)[0]
+
+    def observe_all(
+        self,
+        examples: Iterable[tuple[npt.NDArray[Any], npt.NDArray[Any] | int]],
+        *,
+        kind: str = "example",
+        held_out: bool | None = None,
+        observed_at: float | None = None,
+    ) -> tuple[int, ...]:
+        """Keep examples, all or none; their ids. On disk when this returns."""
         check_name("kind", kind)
         when = time.time() if observed_at is None else observed_at
-        numbers = np.asarray(labels, np.int64)
         with self._database.transaction():
-            return add_example(
-                self._database, np.asarray(x), numbers, kind=kind, observed_at=when, held_out=held_out
+            return tuple(
+                add_example(
+                    self._database,
+                    np.asarray(x),
+                    np.asarray(labels, np.int64),
+                    kind=kind,
+                    observed_at=when,
+                    held_out=held_out,
+                )
+                for x, labels in examples
             )
 
     def examples(self, part: str = "training", *, kind: str = "example") -> StoredExamples:
@@ -153,17 +178,28 @@ class PrivateStore:
             )
             database.execute("DELETE FROM students")
             database.execute("DELETE FROM learning")
-            self._put_setting(_FORGOTTEN, str(self._times_forgotten() + 1))
-        database.erase_deleted()
+            self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
+            self._put_setting(_ERASING, "yes")
+        self._erase()
         return gone
 
-    def students(self, manifest: StudentManifest, package_version: int) -> StoredStudents:
-        """The personal students of a package version (see StudentHistory)."""
+    def times_forgotten(self) -> int:
+        """How many times something was forgotten; see `students`."""
+        return int(self.setting(_FORGOTTEN) or 0)
+
+    def students(
+        self, manifest: StudentManifest, package_version: int, *, read_after: int | None = None
+    ) -> StoredStudents:
+        """The personal students of a package version (see StudentHistory).
+
+        A training keeps no student when something was forgotten since it began; or since `times_forgotten`
+        was `read_after`, where its examples were read before it began.
+        """
         return StoredStudents(
             self._database,
             manifest,
             package_version,
-            locked=self._training,
+            locked=partial(self._training, read_after),
             check_not_forgotten=self._check_not_forgotten,
         )
 
@@ -178,23 +214,20 @@ class PrivateStore:
         blob = self._database.value("SELECT progress FROM learning")
         return None if blob is None else bytes(blob)
 
-    def finish_learning(self, student: OwnStudent | None) -> None:
-        """End a learning: put its student, if any, in place of the installed package's current one."""
-        installed = self.installed()
-        if installed is None:
-            raise StoreError(f"{self.home.store}: no student package is installed.")
+    def finish_learning(self, package_version: int, student: OwnStudent | None) -> None:
+        """End a learning: put its student, if any, in place of the package version's current one."""
         database = self._database
         with database.transaction():
             self._check_not_forgotten()
             if student is not None:
                 database.execute(
                     "DELETE FROM students WHERE package_version = ? AND role = 'previous'",
-                    (installed.version,),
+                    (package_version,),
                 )
                 database.execute(
-                    "UPDATE students SET role = 'previous' WHERE package_version = ?", (installed.version,)
+                    "UPDATE students SET role = 'previous' WHERE package_version = ?", (package_version,)
                 )
-                put_student(database, installed.version, "current", student)
+                put_student(database, package_version, "current", student)
             database.execute("DELETE FROM learning")
 
     def keep_soft_labels(self, package_version: int, run: str, round: int, blob: bytes) -> None:
@@ -248,6 +281,10 @@ class PrivateStore:
         with self._database.transaction():
             self._put_setting(name, value)
 
+    def integrity(self) -> str:
+        """ "ok", or what SQLite finds wrong with the database."""
+        return str(self._database.value("PRAGMA integrity_check(1)"))
+
     def generation(self) -> int:
         """Another number after every committed write, of this process or another."""
         return self._database.generation
@@ -255,15 +292,17 @@ class PrivateStore:
     def _put_setting(self, name: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
-    def _times_forgotten(self) -> int:
-        return int(self.setting(_FORGOTTEN) or 0)
+    def _erase(self) -> None:
+        self._database.erase_deleted()
+        with self._database.transaction():
+            self._database.execute("DELETE FROM settings WHERE name = ?", (_ERASING,))
 
     @contextmanager
-    def _training(self) -> Iterator[None]:
+    def _training(self, read_after: int | None) -> Iterator[None]:
         """One training at a time, over all processes; after a `forget` it cannot keep what it learned."""
         with (self.home.folder / "training.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            self._forgotten_before_training = self._times_forgotten()
+            self._forgotten_before_training = self.times_forgotten() if read_after is None else read_after
             try:
                 yield
             finally:
@@ -271,7 +310,7 @@ class PrivateStore:
 
     def _check_not_forgotten(self) -> None:
         before = self._forgotten_before_training
-        if before is not None and before != self._times_forgotten():
+        if before is not None and before != self.times_forgotten():
             raise StoreError(
                 "examples were forgotten while this student learned from them; it is not kept. Learn again."
             )
