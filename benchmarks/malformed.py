@@ -57,9 +57,12 @@ def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
         moved = {n: a + rng.normal(0, 0.1, a.shape).astype(np.float32) for n, a in task.parameters.items()}
         statistics = PrivateStatistics(parameters=moved, examples=1 + device % 50)
     else:
-        rows = len(task.request.public_rows) if kind is SummaryKind.PUBLIC_SET else 4
+        rows, answered = len(task.request.public_rows) if kind is SummaryKind.PUBLIC_SET else 4, None
+        if task.request.selection is not None:
+            answered = np.arange(rows) % 3 > 0
+            rows = int(answered.sum())
         soft_labels = DenseSoftLabels(rng.dirichlet(np.ones(CLASSES), rows).astype(np.float32))
-        statistics = PrivateStatistics(soft_labels=soft_labels)
+        statistics = PrivateStatistics(soft_labels=soft_labels, answered=answered)
         if kind is SummaryKind.CLASS_MEANS:
             present = np.sort(rng.choice(CLASSES, rows, replace=False)).astype(np.int64)
             statistics = replace(

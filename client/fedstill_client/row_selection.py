@@ -2,7 +2,8 @@
 
 A row is answered if it looks like the device's own examples, and if its student is sure enough of it. How
 much a row z_k looks like them is the ratio of two densities, that of the n own examples x_i over that of the
-m asked rows, by kernel least squares (KuLSIF: Kanamori et al. 2012). At the rows themselves its closed form is
+m asked rows, by kernel least squares (KuLSIF: Kanamori et al. 2012). At the rows themselves its closed form
+is
 
     w = (K / m + lambda I)^-1 b,    K_kj = k(z_k, z_j),    b_k = mean_i k(z_k, x_i)
 

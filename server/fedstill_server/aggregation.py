@@ -114,6 +114,98 @@ class RowSums:
 
 
 @dataclass(frozen=True, eq=False)
+class VoteSums:
+    """Weighted votes about public rows: `totals` and `weights` [rows, classes].
+
+    `plain` [rows, classes] and `entropies` [rows] are the sums of the `votes` [rows] whatever their weights.
+    """
+
+    totals: Float64Array
+    weights: Float64Array
+    plain: Float64Array
+    entropies: Float64Array
+    votes: Float64Array
+    devices: int = 0
+
+    @classmethod
+    def zero(cls, rows: int, classes: int) -> VoteSums:
+        cells = np.zeros((rows, classes))
+        return cls(cells, cells, cells, np.zeros(rows), np.zeros(rows))
+
+    @classmethod
+    def at_places(
+        cls,
+        probabilities: Float64Array,
+        weights: Float64Array,
+        places: npt.NDArray[np.int64],
+        *,
+        of: int,
+    ) -> VoteSums:
+        """A device's soft labels [n, classes] and their weights, for the `places` [n] of so many rows."""
+
+        def placed(values: Float64Array) -> Float64Array:
+            everywhere = np.zeros((of, *values.shape[1:]))
+            everywhere[places] = values
+            return everywhere
+
+        return cls(
+            placed(probabilities * weights),
+            placed(weights),
+            placed(probabilities),
+            placed(entropy(probabilities)),
+            placed(np.ones(len(places))),
+            1,
+        )
+
+    def __add__(self, other: VoteSums) -> VoteSums:
+        return VoteSums(
+            self.totals + other.totals,
+            self.weights + other.weights,
+            self.plain + other.plain,
+            self.entropies + other.entropies,
+            self.votes + other.votes,
+            self.devices + other.devices,
+        )
+
+    def weighted(self, weight: float) -> VoteSums:
+        return VoteSums(
+            weight * self.totals,
+            weight * self.weights,
+            weight * self.plain,
+            weight * self.entropies,
+            weight * self.votes,
+            self.devices,
+        )
+
+    def mean(self) -> Float64Array:
+        """The weighted mean of each class of a row, normalized [rows, classes]; zeros where nobody voted."""
+        means = self.totals / np.where(self.weights > 0, self.weights, 1)
+        sums = means.sum(axis=1, keepdims=True)
+        return np.asarray(means / np.where(sums > 0, sums, 1))
+
+    def agreement(self) -> Float64Array:
+        """1 - JSD/log K of each row's votes, whatever their weights: 1 where all say the same [rows]."""
+        votes = np.where(self.votes > 0, self.votes, 1)
+        divergence = entropy(self.plain / votes[:, None]) - self.entropies / votes
+        return np.asarray(1 - np.clip(divergence / np.log(self.plain.shape[1]), 0, 1))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {
+            "totals": self.totals,
+            "weights": self.weights,
+            "plain": self.plain,
+            "entropies": self.entropies,
+            "votes": self.votes,
+        }
+
+
+def entropy(probabilities: Float64Array) -> Float64Array:
+    """In nats, over the last dimension; 0 log 0 is 0."""
+    logarithm = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
+    return np.asarray(-(probabilities * logarithm).sum(axis=-1))
+
+
+@dataclass(frozen=True, eq=False)
 class ParameterSum:
     """Weighted sum of students of one family; `totals` by parameter, empty in the zero."""
 

@@ -12,6 +12,7 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config_json import ConfigError as ConfigError
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.families import FAMILIES, classifies
+from fedstill_server.weighting import WEIGHTINGS
 
 STARTS = ("distilled", "random")
 
@@ -71,6 +72,40 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConsensusConfig:
+    """How methods of the public set make one soft label of many; what only one of them reads says which.
+
+    `weighting` names pieces of weighting.py. Entropies and ambiguity are shares of a uniform label's, 0 to 1.
+    """
+
+    weighting: tuple[str, ...] = ()
+    era_temperature: float = 0.1  # dsfl: of the softmax over mean probabilities
+    era_exponent: float = 2.0  # scarlet: of the mean probabilities
+    cache_rounds: int = 10  # scarlet: after so many rounds a soft label is asked for again
+    least_density_ratio: float = 0.5  # selective: rows that are rarer among a device's examples are left out
+    most_ambiguity: float = 0.9  # selective: a device leaves out rows that its student is less sure of
+    most_entropy: float = 0.9  # selective: the server leaves out rows whose consensus says less
+
+    def __post_init__(self) -> None:
+        for name in self.weighting:
+            _check(name in WEIGHTINGS, "weighting", name, f"one of {', '.join(WEIGHTINGS)}")
+        _check(
+            len(set(self.weighting)) == len(self.weighting), "weighting", self.weighting, "free of repeats"
+        )
+        _check(0.01 <= self.era_temperature <= 10, "era_temperature", self.era_temperature, "0.01 to 10")
+        _check(0.1 <= self.era_exponent <= 100, "era_exponent", self.era_exponent, "0.1 to 100")
+        _check(self.cache_rounds >= 1, "cache_rounds", self.cache_rounds, "1 or more")
+        _check(
+            0 <= self.least_density_ratio <= 1e6,
+            "least_density_ratio",
+            self.least_density_ratio,
+            "0 (off) to 1e6",
+        )
+        for name in ("most_ambiguity", "most_entropy"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1 (off)")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """A run of the server. Paths are relative to the run's folder unless they are absolute."""
 
@@ -92,6 +127,7 @@ class FleetConfig:
     public_targets: int = 0  # public rows whose soft labels a task carries; 0 is all
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
+    consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
     sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
     server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
     propagation_width: float = 1 / 3  # public-logits: how far shifts reach, in median distances; 0 is off

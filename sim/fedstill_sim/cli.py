@@ -129,6 +129,13 @@ def run(
     public_targets: options.PublicTargets = None,
     server_rate: options.ServerRate = None,
     propagation_width: options.PropagationWidth = None,
+    weighting: options.Weighting = None,
+    era_temperature: options.EraTemperature = None,
+    era_exponent: options.EraExponent = None,
+    cache_rounds: options.CacheRounds = None,
+    least_density_ratio: options.LeastDensityRatio = None,
+    most_ambiguity: options.MostAmbiguity = None,
+    most_entropy: options.MostEntropy = None,
     encoding: options.EncodingOption = None,
     k: options.TopK = None,
     sharpen: options.Sharpen = None,
@@ -197,6 +204,13 @@ def compare(
     public_targets: options.PublicTargets = None,
     server_rate: options.ServerRate = None,
     propagation_width: options.PropagationWidth = None,
+    weighting: options.Weighting = None,
+    era_temperature: options.EraTemperature = None,
+    era_exponent: options.EraExponent = None,
+    cache_rounds: options.CacheRounds = None,
+    least_density_ratio: options.LeastDensityRatio = None,
+    most_ambiguity: options.MostAmbiguity = None,
+    most_entropy: options.MostEntropy = None,
     encoding: options.EncodingOption = None,
     k: options.TopK = None,
     sharpen: options.Sharpen = None,
@@ -319,7 +333,7 @@ def _request(context: typer.Context, **values: Any) -> RunRequest:
     given: dict[str, Any] = {
         field.name: context.params[field.name] for field in fields(RunRequest) if field.name in context.params
     } | values
-    for name in ("families", "baselines"):
+    for name in ("families", "baselines", "weighting"):
         given[name] = names(given.get(name))
     for name in ("optimizer", "encoding", "start", "engine"):
         given[name] = given[name] and str(given[name])

@@ -16,7 +16,7 @@ from typing import Any
 
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import CohortRule, ConfigError, FleetConfig
+from fedstill_server.config import CohortRule, ConfigError, ConsensusConfig, FleetConfig
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.methods import distils
 
@@ -224,10 +224,16 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         public_targets=_chosen(request.public_targets, 0),
         uplink=codec,
         downlink=codec,
+        consensus=_consensus(request),
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, 1),
         **{name: value for name, value in public_logits.items() if value is not None},
     )
+
+
+def _consensus(request: RunRequest) -> ConsensusConfig:
+    chosen = {field.name: getattr(request, field.name) for field in dataclasses.fields(ConsensusConfig)}
+    return ConsensusConfig(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _cohort(request: RunRequest) -> CohortRule:

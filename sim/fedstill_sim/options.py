@@ -160,6 +160,55 @@ PropagationWidth = Annotated[
         rich_help_panel=EXCHANGE,
     ),
 ]
+Weighting = Annotated[
+    str | None,
+    typer.Option(
+        help="How soft labels of public examples are weighed: class-presence, confidence, label-prior, "
+        "agreement; several with commas.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+EraTemperature = Annotated[
+    float | None,
+    typer.Option(help="dsfl: temperature of the softmax over mean probabilities.", rich_help_panel=EXCHANGE),
+]
+EraExponent = Annotated[
+    float | None,
+    typer.Option(help="scarlet: exponent of the mean probabilities.", rich_help_panel=EXCHANGE),
+]
+CacheRounds = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="scarlet: rounds until a soft label is asked for again.", rich_help_panel=EXCHANGE
+    ),
+]
+LeastDensityRatio = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="selective: a device answers public examples that are at least so common among its own, "
+        "compared with the public ones; 0 is off.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+MostAmbiguity = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="selective: a device leaves out public examples that its student is less sure of; 1 is off.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+MostEntropy = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="selective: the server leaves out public examples whose mean says less; 1 is off.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
 EncodingOption = Annotated[
     EncodingName | None, typer.Option("--encoding", help="Soft labels on the wire.", rich_help_panel=EXCHANGE)
 ]

@@ -51,6 +51,13 @@ class RunRequest:
     public_targets: int | None = None
     server_rate: float | None = None
     propagation_width: float | None = None
+    weighting: tuple[str, ...] | None = None
+    era_temperature: float | None = None
+    era_exponent: float | None = None
+    cache_rounds: int | None = None
+    least_density_ratio: float | None = None
+    most_ambiguity: float | None = None
+    most_entropy: float | None = None
     encoding: str | None = None
     k: int | None = None
     use_public_labels: bool | None = None

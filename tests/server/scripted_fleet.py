@@ -79,8 +79,18 @@ def honest_statistics(task: RoundTask, device: int) -> PrivateStatistics:
     rng = np.random.default_rng([device, task.round])
     kind = task.request.kind
     if kind is SummaryKind.PUBLIC_SET:
-        labels = rng.dirichlet(np.ones(CLASSES), len(task.request.public_rows))
-        return PrivateStatistics(soft_labels=DenseSoftLabels(labels.astype(np.float32)))
+        answered, rows = None, len(task.request.public_rows)
+        if task.request.selection is not None:
+            answered = rng.random(rows) < 0.7
+            rows = int(answered.sum())
+        labels = rng.dirichlet(np.ones(CLASSES), rows)
+        present = np.flatnonzero(np.arange(CLASSES) != device % CLASSES)[: 9 * task.request.class_counts]
+        return PrivateStatistics(
+            soft_labels=DenseSoftLabels(labels.reshape(rows, CLASSES).astype(np.float32)),
+            present_classes=present,
+            class_examples=rng.integers(1, 9, len(present)),
+            answered=answered,
+        )
     if kind is SummaryKind.CLASS_MEANS:
         present = np.flatnonzero(np.arange(CLASSES) != device % CLASSES)
         labels = rng.dirichlet(np.ones(CLASSES), len(present))

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from fedstill_server.config import FleetConfig
+from fedstill_server.methods.cfd import Cfd
 from fedstill_server.methods.class_logits import ClassLogits
+from fedstill_server.methods.dsfl import DsFl
 from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.fedmd import FedMD
 from fedstill_server.methods.interface import Method, MethodClass, ServerSide, SoftLabelUse
 from fedstill_server.methods.local import Local
 from fedstill_server.methods.public_logits import PublicLogits
+from fedstill_server.methods.scarlet import Scarlet
+from fedstill_server.methods.selective import Selective
 from fedstill_server.public_set import Examples
 
 # All that anything else knows of a method by its name is in here: its class says the rest.
@@ -16,6 +21,11 @@ METHODS: dict[str, MethodClass] = {
     "fedavg": FedAvg,
     "class-logits": ClassLogits,
     "public-logits": PublicLogits,
+    "fedmd": FedMD,
+    "dsfl": DsFl,
+    "scarlet": Scarlet,
+    "cfd": Cfd,
+    "selective": Selective,
 }
 
 

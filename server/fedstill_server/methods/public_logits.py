@@ -40,7 +40,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, de
 from fedstill_server.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.networks import soft_labels_of
-from fedstill_server.randomness import generator
+from fedstill_server.public_turns import rows_in_turn
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_family, build_teacher, student_learns, teacher_learns
 
@@ -110,14 +110,7 @@ class PublicLogits(ServerSide):
         return self._rows(round_number, self.config.public_batch, "answers")
 
     def _rows(self, round_number: int, count: int, purpose: str) -> IntArray:
-        """At most `count` rows (0: all): the parts of a seeded order one after another, then a new order."""
-        everything = len(self.public)
-        if count == 0 or count >= everything:
-            return np.arange(everything)
-        parts = -(-everything // count)
-        turn, part = divmod(round_number - 1, parts)
-        order = generator(self.config.seed, turn, f"public rows/{purpose}").permutation(everything)
-        return np.sort(np.array_split(order, parts)[part])
+        return rows_in_turn(self.config, len(self.public), count, round_number, purpose)
 
     def _soft_labels(self, state: FleetState) -> FloatArray:
         """softmax of the consensus [P, classes], sharpened."""

@@ -1,0 +1,19 @@
+"""Which public rows it is the turn of: a part of the public set in each round, and all in some rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+from fedstill_proto.soft_labels import IntArray
+
+from fedstill_server.config import FleetConfig
+from fedstill_server.randomness import generator
+
+
+def rows_in_turn(config: FleetConfig, rows: int, count: int, round_number: int, purpose: str) -> IntArray:
+    """At most `count` of so many rows (0: all), increasing: the parts of a seeded order, then a new order."""
+    if count == 0 or count >= rows:
+        return np.arange(rows)
+    parts = -(-rows // count)
+    turn, part = divmod(round_number - 1, parts)
+    order = generator(config.seed, turn, f"public rows/{purpose}").permutation(rows)
+    return np.sort(np.array_split(order, parts)[part])
