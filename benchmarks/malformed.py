@@ -107,7 +107,7 @@ def flipped(task: RoundTask, device: int) -> bytes:
 
 
 def bad_value(value: float) -> Callable[[RoundTask, int], bytes]:
-    """`value` in place of a float; where probabilities are bytes, a first row that adds up to more than 1."""
+    """`value` in place of a float; where probabilities are bytes, a first row that is no distribution."""
 
     def change(message: pb.SoftLabelSummary) -> None:
         statistics = message.statistics
@@ -116,6 +116,10 @@ def bad_value(value: float) -> Callable[[RoundTask, int], bytes]:
             statistics.parameters[0].data = number + statistics.parameters[0].data[4:]
         elif statistics.soft_labels.encoding == pb.SOFT_LABEL_ENCODING_FLOAT32:
             statistics.soft_labels.values = number + statistics.soft_labels.values[4:]
+        elif (
+            statistics.soft_labels.k == 1
+        ):  # any share of one class is good; a class that does not exist is not
+            statistics.soft_labels.indices = b"\xfe" + statistics.soft_labels.indices[1:]
         else:
             statistics.soft_labels.values = b"\xff\xff" + statistics.soft_labels.values[2:]
 
@@ -155,6 +159,17 @@ def no_statistics(message: pb.SoftLabelSummary) -> None:
     message.ClearField("statistics")
 
 
+def other_rows(message: pb.SoftLabelSummary) -> None:
+    """Bits for rows that nobody asked for; where all rows were asked for, any bit is one too many."""
+    message.statistics.answered += b"\x01"
+
+
+def many_examples(message: pb.SoftLabelSummary) -> None:
+    """A class that the device cannot have, or counts that nobody asked for."""
+    message.statistics.present_classes.append(CLASSES)
+    message.statistics.class_examples.append(1)
+
+
 def record_of(data: bytes, stype: str, dtype: str = "uint8") -> RecordDict:
     array = Array(dtype, (len(data),), stype, data)
     return RecordDict({RECORD: ArrayRecord({"SoftLabelSummary": array})})
@@ -174,11 +189,13 @@ DAMAGES = (
     damaged("later round", lambda t, d: plain(t, d, round=t.round + 7), Reason.WRONG_ROUND),
     damaged("wrong family", lambda t, d: plain(t, d, family="cnn"), Reason.WRONG_FAMILY),
     damaged("wrong kind", lambda t, d: sealed(t, d, another_kind), Reason.WRONG_KIND),
-    damaged("not a number", bad_value(float("nan")), Reason.BAD_VALUES),
-    damaged("infinite", bad_value(float("-inf")), Reason.BAD_VALUES),
-    damaged("negative", negative, Reason.BAD_VALUES),
+    damaged("not a number", bad_value(float("nan")), *ANY_VALUE),
+    damaged("infinite", bad_value(float("-inf")), *ANY_VALUE),
+    damaged("negative", negative, *ANY_VALUE),
     damaged("no statistics", lambda t, d: sealed(t, d, no_statistics), Reason.WRONG_SHAPE),
     damaged("wrong shape", lambda t, d: sealed(t, d, wrong_shape), Reason.WRONG_SHAPE),
+    damaged("other rows", lambda t, d: sealed(t, d, other_rows), Reason.WRONG_SHAPE),
+    damaged("another class", lambda t, d: sealed(t, d, many_examples), Reason.WRONG_SHAPE),
     damaged("cut array", lambda t, d: sealed(t, d, cut_array), *ANY_VALUE),
     Damage("error reply", lambda t, d: Error(2, "out of memory"), frozenset({Reason.ERROR_REPLY})),
     Damage("nothing inside", lambda t, d: RecordDict(), frozenset({Reason.NO_SUMMARY})),
@@ -310,9 +327,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="A round with many malformed answers.")
     parser.add_argument("--count", type=int, default=1000, help="malformed answers in each round")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--methods", default=",".join(DAMAGED), help="whose summaries; with commas")
     options = parser.parse_args(arguments)
-    cases = [(method, Encoding.UINT8) for method in DAMAGED]
-    cases += [("public-logits", Encoding.FLOAT32), ("public-logits", Encoding.TOP_K)]
+    cases = [(method, Encoding.UINT8) for method in options.methods.split(",")]
+    if "public-logits" in options.methods:
+        cases += [("public-logits", Encoding.FLOAT32), ("public-logits", Encoding.TOP_K)]
     results = [examine(method, encoding, options.count) for method, encoding in cases]
     holds = all(result["holds"] for result in results)
     if options.json:

@@ -21,13 +21,16 @@ def test_a_thousand_malformed_answers_change_nothing(method: str) -> None:
 
 
 def test_the_command_prints_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--count", "50", "--json"]) == 0
+    methods = "fedavg,class-logits,public-logits,cfd,selective"
+    assert main(["--count", "50", "--json", "--methods", methods]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["holds"] is True
     assert {(each["method"], each["malformed"]) for each in document["rounds"]} == {
         ("fedavg", 50),
         ("class-logits", 50),
         ("public-logits", 50),
+        ("cfd", 50),
+        ("selective", 50),
     }
 
 
