@@ -248,9 +248,10 @@ def test_a_store_whose_making_was_cut_off_is_made_again(
     def power_cut(_: Database) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patched:
         patched.setattr(Database, "_fill", power_cut)
-        PrivateStore.create(home, encryption=encryption)
+        with pytest.raises(KeyboardInterrupt):
+            PrivateStore.create(home, encryption=encryption)
     assert not home.store.exists()
 
     with PrivateStore.create(home, encryption=encryption) as store:
