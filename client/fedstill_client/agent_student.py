@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
-from fedstill_client.agent_values import AgentError
 from fedstill_client.predictor import Predictor
 from fedstill_client.summarizer import softened
 
@@ -23,8 +23,6 @@ class AnsweringStudent:
     """Answers examples; `swap` changes the weights between two answers, under whoever asks."""
 
     def __init__(self, package: StudentPackage, *, threads: int = 1) -> None:
-        if package.manifest.vocabulary is not None:
-            raise AgentError(f"the agent answers no text yet, and {package.manifest.family!r} is for text.")
         # Only what answers: the training graphs and the public set are read again when they are needed.
         self._package = StudentPackage(package.manifest, package.inference_graph, package.parameters)
         self._in_place = package.parameters
@@ -45,28 +43,55 @@ class AnsweringStudent:
             self._in_place = wanted
 
     def probabilities(self, x: npt.NDArray[Any], log_prior: FloatArray | None = None) -> FloatArray:
-        """Class probabilities [n, classes] of x [n, *input_shape]; log_prior [classes] adds to the logits."""
-        logits = self._predictor.logits(check_inputs(self.manifest, x))
+        """Class probabilities [n, classes] of x [n, *input_shape]; log_prior [classes] adds to the logits.
+
+        Of text, the probabilities of the word after rows x [n, 1 to S] of words.
+        """
+        given = check_inputs(self.manifest, x)
+        if self.manifest.label_shape:
+            return self._predictor.next_words(given)
+        logits = self._predictor.logits(given)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 
 
-def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> FloatArray:
+def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Examples to answer, as the student's graph takes them; raises InvalidValue."""
+    if manifest.input_type == "int64":
+        return _check_words(manifest, x)
     if x.dtype.kind not in "fiu":
         raise InvalidValue("x", f"is of type {x.dtype}; give floats or integers")
     if x.ndim == 0 or x.shape[1:] != manifest.input_shape:
         expected = ", ".join(map(str, ("n", *manifest.input_shape)))
         problem = f"has shape {list(x.shape)}; the student {manifest.family!r} takes [{expected}]"
         raise InvalidValue("x", problem)
-    rows = min(ROW_LIMIT, ANSWER_LIMIT_BYTES // (4 * manifest.classes))
-    if len(x) > rows:
-        raise InvalidValue("x", f"{len(x)} examples; send {rows} at most at a time")
+    _check_rows(manifest, len(x))
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
         converted = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(converted).all():
         row = int(np.argmin(np.isfinite(converted.reshape(len(x), -1)).all(axis=1)))
         raise InvalidValue("x", f"row {row} holds a value that is not a finite float32")
     return converted
+
+
+def _check_words(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers of words [n, 1 to S]."""
+    if x.dtype.kind not in "iu":
+        raise InvalidValue("x", f"is of type {x.dtype}; give the numbers of words, as integers")
+    (places,) = manifest.input_shape
+    if x.ndim != 2 or not 1 <= x.shape[1] <= places:
+        problem = f"has shape {list(x.shape)}; the student {manifest.family!r} takes [n, 1 to {places}] words"
+        raise InvalidValue("x", problem)
+    _check_rows(manifest, len(x))
+    if x.size and not 0 <= x.min() <= x.max() < manifest.classes:
+        raise InvalidValue("x", f"holds a word outside 0 to {manifest.classes - 1}")
+    return np.ascontiguousarray(x, np.int64)
+
+
+def _check_rows(manifest: StudentManifest, rows: int) -> None:
+    values = math.prod((*manifest.label_shape, manifest.classes))  # that the graph gives for a row
+    most = max(1, min(ROW_LIMIT, ANSWER_LIMIT_BYTES // (4 * values)))
+    if rows > most:
+        raise InvalidValue("x", f"{rows} examples; send {most} at most at a time")
 
 
 def _are_equal(one: Parameters, other: Parameters) -> bool:

@@ -62,22 +62,45 @@ class Predictor:
         self._opened = self._open(parameters)
 
     def logits(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Logits [n, K] of the examples x [n, *input_shape]."""
-        if x.shape[1:] != self.manifest.input_shape or x.ndim == 0 or x.dtype.kind not in "fiu":
-            expected = ", ".join(map(str, ("n", *self.manifest.input_shape)))
+        """Logits [n, K] of the examples x [n, *input_shape]; of the words x [n, S], logits [n, S, K]."""
+        manifest = self.manifest
+        is_text = manifest.input_type == "int64"
+        kinds, taken = ("iu", "the numbers of words") if is_text else ("fiu", "real numbers")
+        if x.shape[1:] != manifest.input_shape or x.ndim == 0 or x.dtype.kind not in kinds:
+            expected = ", ".join(map(str, ("n", *manifest.input_shape)))
             raise PredictionError(
                 f"examples are {x.dtype} of shape {list(x.shape)}; "
-                f"the student {self.manifest.family!r} takes real numbers of shape [{expected}]."
+                f"the student {manifest.family!r} takes {taken} of shape [{expected}]."
+            )
+        if is_text and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
+            raise PredictionError(
+                f"examples hold words {x.min()} to {x.max()}; "
+                f"the student {manifest.family!r} knows 0 to {manifest.classes - 1}."
             )
         if len(x) == 0:
-            return np.zeros((0, self.manifest.classes), np.float32)
+            return np.zeros((0, *manifest.label_shape, manifest.classes), np.float32)
         opened = self._opened  # kept here until the answer is there, whatever is swapped in meanwhile
-        logits: FloatArray = opened.session.run(["logits"], {"x": np.ascontiguousarray(x, np.float32)})[0]
+        given = np.ascontiguousarray(x, manifest.input_type)
+        logits: FloatArray = opened.session.run(["logits"], {"x": given})[0]
         return logits
 
     def predict(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Class probabilities [n, K]."""
+        """Class probabilities [n, K]; of words [n, S], those [n, S, K] of the word after each."""
         return softened(self.logits(x), 1.0)
+
+    def next_words(self, x: npt.NDArray[Any]) -> FloatArray:
+        """Of a student of text: probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
+        if not self.manifest.label_shape:
+            raise PredictionError(f"{self.manifest.family!r} is no student of text; it has no next word.")
+        places, most = x.shape[1] if x.ndim == 2 else 0, self.manifest.label_shape[0]
+        if not 1 <= places <= most:
+            raise PredictionError(
+                f"words are of shape {list(x.shape)}; {self.manifest.family!r} takes [n, 1 to {most}]."
+            )
+        # No place sees what stands behind it: any words will do there.
+        whole = np.zeros((len(x), *self.manifest.input_shape), np.int64)
+        whole[:, :places] = x
+        return softened(self.logits(whole)[:, places - 1], 1.0)
 
     def _open(self, parameters: Parameters) -> _Opened:
         in_codes = {weight.parameter for weight in self._quantized}

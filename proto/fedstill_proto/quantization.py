@@ -17,7 +17,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
 CodeArray = npt.NDArray[np.uint8]
-_ZERO = 128
+CODE_OF_ZERO = 128
 
 
 def quantize_rows(weight: FloatArray, *, block: int) -> tuple[CodeArray, FloatArray]:
@@ -29,13 +29,13 @@ def quantize_rows(weight: FloatArray, *, block: int) -> tuple[CodeArray, FloatAr
     values = padded.reshape(rows, blocks, block)
     scales = np.abs(values).max(axis=-1) / np.float32(127)
     steps = values / np.where(scales > 0, scales, np.float32(1))[..., None]
-    codes = (np.clip(np.rint(steps), -127, 127) + _ZERO).astype(np.uint8)
+    codes = (np.clip(np.rint(steps), -127, 127) + CODE_OF_ZERO).astype(np.uint8)
     return codes, scales.astype(np.float32)
 
 
 def dequantize_rows(codes: CodeArray, scales: FloatArray, *, columns: int) -> FloatArray:
     """The weight [N, columns] that codes and scales stand for."""
-    values = (codes.astype(np.float32) - _ZERO) * scales[..., None]
+    values = (codes.astype(np.float32) - CODE_OF_ZERO) * scales[..., None]
     return np.ascontiguousarray(values.reshape(len(codes), -1)[:, :columns])
 
 

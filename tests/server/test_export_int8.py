@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import onnx
 import pytest
 from fedstill_client.predictor import PredictionError, Predictor
 from fedstill_proto.artifact import StudentPackage
@@ -12,15 +13,18 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.quantization import dequantize_rows, quantize_rows, quantized_arrays
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
-from fedstill_server.families import FAMILIES, build_student, initial_parameters
+from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student, initial_parameters
 from fedstill_server.networks import FitPlan, fit, parameters_of
+from onnx import helper, numpy_helper
 from sklearn.datasets import load_digits
 
 SHAPE, CLASSES = (8, 8), 10
+PLACES, WORDS = (3,), 1_100  # a table large enough that products with it round their activations
 
 
 def package(family: str, parameters: Parameters) -> StudentPackage:
-    manifest, graph = export_student(family=family, input_shape=SHAPE, classes=CLASSES, parameters=parameters)
+    shape, classes = (PLACES, WORDS) if family in LANGUAGE_FAMILIES else (SHAPE, CLASSES)
+    manifest, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
     eight_bit = quantize_student(graph, parameters)
     assert eight_bit is not None
     manifest = dataclasses.replace(manifest, quantized=eight_bit.quantized)
@@ -76,11 +80,42 @@ def test_the_8_bit_student_answers_as_the_float32_one(family: str) -> None:
     assert not np.array_equal(float32, int8)
 
 
+@pytest.mark.parametrize("family", sorted(LANGUAGE_FAMILIES))
+def test_a_table_of_words_is_there_once_and_in_8_bits(family: str) -> None:
+    parameters = initial_parameters(family, PLACES, WORDS, 0)
+    made = package(family, parameters)
+    x = np.random.default_rng(0).integers(0, WORDS, (20, *PLACES))
+
+    float32, int8 = Predictor(made).logits(x), Predictor(made, precision="int8").logits(x)
+
+    assert made.int8_graph is not None
+    inside = {t.name: t for t in onnx.load_from_string(made.int8_graph).graph.initializer}
+    assert "embedding.weight" not in inside
+    assert list(inside["embedding.weight.codes"].dims) == [WORDS, 2, 32]
+    assert len(made.int8_graph) < 0.4 * len(made.inference_graph)
+    assert int8.shape == float32.shape == (20, *PLACES, WORDS)
+    error = np.linalg.norm(int8 - float32, axis=-1) / np.linalg.norm(float32, axis=-1)
+    assert error.max() < 0.04  # 1/127 of the largest of a block, in each of the products
+
+
+def test_a_table_that_blocks_do_not_fill_stays_as_it_is() -> None:
+    table = np.random.default_rng(0).normal(size=(20, 40)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "x"], ["rows"]),
+        helper.make_node("Gemm", ["rows", "table"], ["logits"], transB=1),
+    ]
+    graph = helper.make_graph(nodes, "tied", [], [], [numpy_helper.from_array(table, "table")])
+
+    assert quantize_student(helper.make_model(graph).SerializeToString(), {"table": table}) is None
+
+
 @pytest.mark.parametrize("precision", ["float32", "int8"])
-@pytest.mark.parametrize("family", ["mlp-small", "cnn"])
+@pytest.mark.parametrize("family", ["mlp-small", "cnn", "gru", "transformer"])
 def test_swapped_weights_answer_as_a_package_of_them_would(family: str, precision: str) -> None:
-    first, second = (initial_parameters(family, SHAPE, CLASSES, seed) for seed in (0, 1))
-    x = digits()[0][:50]
+    is_text = family in LANGUAGE_FAMILIES
+    shape, classes = (PLACES, WORDS) if is_text else (SHAPE, CLASSES)
+    first, second = (initial_parameters(family, shape, classes, seed) for seed in (0, 1))
+    x = np.random.default_rng(0).integers(0, WORDS, (20, *PLACES)) if is_text else digits()[0][:50]
     predictor = Predictor(package(family, first), precision=precision)  # type: ignore[arg-type]
     before = predictor.logits(x)
 

@@ -10,7 +10,8 @@ import torch
 from fedstill_proto.artifact import load_student, save_student
 from fedstill_server.export import ExportError, export_student
 from fedstill_server.export.student import check_weights_stay_weights, load_parameters
-from fedstill_server.families import build_student, initial_parameters
+from fedstill_server.families import LANGUAGE_FAMILIES, build_student, initial_parameters
+from fedstill_server.families.language import GatedRecurrentNetwork
 from onnx import helper, numpy_helper
 
 
@@ -32,6 +33,44 @@ def test_logits_are_torchs_for_any_batch(family: str, input_shape: tuple[int, ..
     assert [(port.name, port.shape) for port in manifest.inputs] == [("x", (-1, *input_shape))]
     assert [(port.name, port.shape) for port in manifest.outputs] == [("logits", (-1, 4))]
     assert manifest.parameter_count == sum(array.size for array in parameters.values())
+
+
+@pytest.mark.parametrize("family", sorted(LANGUAGE_FAMILIES))
+def test_logits_of_text_are_torchs_for_any_batch(family: str) -> None:
+    parameters = initial_parameters(family, (5,), 37, seed=3)
+    student = build_student(family, (5,), 37)
+    load_parameters(student, parameters)
+
+    manifest, graph = export_student(family=family, input_shape=(5,), classes=37, parameters=parameters)
+
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    for rows in (1, 7):
+        x = np.random.default_rng(rows).integers(0, 37, (rows, 5))
+        expected = student(torch.from_numpy(x)).detach().numpy()
+        np.testing.assert_allclose(session.run(["logits"], {"x": x})[0], expected, atol=1e-5)
+    assert [(port.shape, port.element_type) for port in manifest.inputs] == [((-1, 5), "int64")]
+    assert [port.shape for port in manifest.outputs] == [(-1, 5, 37)]
+    assert (manifest.input_type, manifest.label_shape) == ("int64", (5,))
+
+
+def test_weights_that_are_alike_keep_their_own_names() -> None:
+    """All scales of a new transformer are 1."""
+    parameters = initial_parameters("transformer", (5,), 37, seed=0)
+
+    _, graph = export_student(family="transformer", input_shape=(5,), classes=37, parameters=parameters)
+
+    assert parameters.keys() <= {tensor.name for tensor in onnx.load_from_string(graph).graph.initializer}
+
+
+def test_weights_in_a_constant_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read by word as well, a table times rows the other way round is folded by torch.onnx."""
+    monkeypatch.setattr(
+        GatedRecurrentNetwork, "logits", lambda self, state: state @ self.embedding.weight.t()
+    )
+    parameters = initial_parameters("gru", (2,), 9, seed=0)
+
+    with pytest.raises(ExportError, match="does not answer as torch does"):
+        export_student(family="gru", input_shape=(2,), classes=9, parameters=parameters)
 
 
 def test_weights_are_inside_under_their_names(tmp_path) -> None:  # type: ignore[no-untyped-def]

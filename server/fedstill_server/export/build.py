@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -20,8 +21,8 @@ from fedstill_server.families import LANGUAGE_FAMILIES, build_student
 from fedstill_server.families.language import TABLES
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
-FORWARD_ROWS = 64
-"""Examples of one forward pass; the last pass over a set is padded to it."""
+FORWARD_ROWS, FORWARD_VALUES = 64, 1 << 20
+"""Examples of one forward pass at most, and logits; the last pass over a set is padded to it."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,9 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
         input_type=input_type,
         rows=options.step_rows,
     )
+    forward_rows = min(FORWARD_ROWS, max(1, FORWARD_VALUES // math.prod((*label_shape, options.classes))))
     forward = capture_forward(
-        student, input_shape=options.input_shape, rows=FORWARD_ROWS, input_type=input_type
+        student, input_shape=options.input_shape, rows=forward_rows, input_type=input_type
     )
     training_graph = lower(step, stack_size=options.stack_size, name=f"{options.family} training step")
     forward_graph = lower(forward, stack_size=options.stack_size, name=f"{options.family} forward")

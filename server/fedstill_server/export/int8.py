@@ -1,28 +1,34 @@
 """Turns a student's inference graph into one with 8-bit weights.
 
-The weights of linear layers become codes and scales (see `fedstill_proto.quantization`), multiplied by
-ONNX Runtime's MatMulNBits with activations in float32; convolutions, biases and small weights stay as they
-are. A device puts its own codes and scales in place of the graph's.
+The weights of linear layers become codes and scales (see `fedstill_proto.quantization`), multiplied by ONNX
+Runtime's MatMulNBits; convolutions, biases and small weights stay as they are. A table of words that is read
+by word and multiplied as well is there once, in 8 bits: the rows of a batch's words are made float32 as they
+are read. A device puts its own codes and scales in place of the graph's.
+
+Activations stay float32, but before a table of thousands of words, where they are rounded to 8 bits, too:
+ONNX Runtime then makes no float32 table of the codes first, which takes twenty times as long for one row.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import onnx
 from fedstill_proto.manifest import QuantizedWeight
 from fedstill_proto.messages import Parameters
-from fedstill_proto.quantization import quantized_arrays
+from fedstill_proto.quantization import CODE_OF_ZERO, quantized_arrays
 from onnx import helper, numpy_helper
-
-from fedstill_server.export.errors import ExportError
 
 BLOCK = 32
 LEAST_VALUES = 256
 """Smaller weights gain nothing: a scale for each block and a node more cost as much."""
+TABLE_ROWS = 1024
+"""From so many outputs on, the activations before a product are rounded to 8 bits."""
 
 _DOMAIN = "com.microsoft"
-_FLOAT32_ACTIVATIONS = 1  # MatMulNBits' accuracy_level; 4 would round activations to 8 bits, too
+_FLOAT32_ACTIVATIONS, _ROUNDED_ACTIVATIONS = 1, 4  # MatMulNBits' accuracy_level
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,49 +42,74 @@ class QuantizedStudent:
 def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK) -> QuantizedStudent | None:
     """The 8-bit form of an inference graph whose initializers bear the names of `parameters`.
 
-    None for a student without a linear layer of `LEAST_VALUES` weights: it has nothing to gain.
+    A weight is in 8 bits where all that reads it can read codes. None for a student without a linear layer of
+    `LEAST_VALUES` weights: it has nothing to gain.
     """
     model = onnx.load_from_string(graph)
-    quantized, nodes = [], []
-    for node in model.graph.node:
-        weight = _linear_weight(node, parameters)
-        if weight is None:
-            nodes.append(node)
-            continue
-        entry = QuantizedWeight(weight, block, f"{weight}.codes", f"{weight}.scales")
-        quantized.append(entry)
-        nodes += _eight_bit_product(node, entry, *parameters[weight].shape)
-    if not quantized:
+    entries = {
+        name: QuantizedWeight(name, block, f"{name}.codes", f"{name}.scales")
+        for name in parameters
+        if _is_linear(model.graph, name, parameters)
+    }
+    if not entries:
         return None
-    _check_used_once(model.graph, quantized)
-    del model.graph.node[:]
+    quantized = tuple(entries.values())
+    arrays: dict[str, np.ndarray] = dict(quantized_arrays(parameters, quantized))
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim)
+        for value in (*model.graph.input, *model.graph.value_info)
+    }
+    nodes: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.op_type == "Gemm" and node.input[1] in entries:
+            nodes += _product(node, entries[node.input[1]], *parameters[node.input[1]].shape)
+        elif node.op_type == "Gather" and node.input[0] in entries:
+            nodes += _lookup(node, entries[node.input[0]])
+            arrays |= {
+                _ZERO: _ZERO_CODE,
+                _LAST_AXIS: _LAST,
+                f"{node.output[0]}.shape": _rows(ranks[node.input[1]]),
+            }
+        else:
+            nodes.append(node)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in entries]
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
     model.graph.node.extend(nodes)
-    replaced = {entry.parameter for entry in quantized}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name not in replaced]
-    arrays = quantized_arrays(parameters, quantized)
-    del model.graph.initializer[:]
     model.graph.initializer.extend(kept)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
-    del model.graph.value_info[:]
     if all(one.domain != _DOMAIN for one in model.opset_import):
         model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-    return QuantizedStudent(tuple(quantized), model.SerializeToString(deterministic=True))
+    return QuantizedStudent(quantized, model.SerializeToString(deterministic=True))
 
 
-def _linear_weight(node: onnx.NodeProto, parameters: Parameters) -> str | None:
-    """The weight [out, in] of a linear layer that is worth 8 bits."""
-    if node.op_type != "Gemm" or node.domain not in ("", "ai.onnx") or node.input[1] not in parameters:
-        return None
-    options = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    plain = {"alpha": 1.0, "beta": 1.0, "transA": 0} | options
-    if (plain["alpha"], plain["beta"], plain["transA"], plain.get("transB", 0)) != (1.0, 1.0, 0, 1):
-        return None
-    return node.input[1] if parameters[node.input[1]].size >= LEAST_VALUES else None
+def _is_linear(graph: onnx.GraphProto, name: str, parameters: Parameters) -> bool:
+    """Whether a parameter is the weight [out, in] of linear layers alone, and worth 8 bits."""
+    weight = parameters[name]
+    readers = [node for node in graph.node if name in node.input]
+    products = [node for node in readers if _is_product(node, name)]
+    others = [node for node in readers if not _is_product(node, name) and not _is_lookup(node, name, weight)]
+    return weight.ndim == 2 and weight.size >= LEAST_VALUES and bool(products) and not others
 
 
-def _eight_bit_product(
-    node: onnx.NodeProto, entry: QuantizedWeight, outputs: int, inputs: int
-) -> list[onnx.NodeProto]:
+def _is_product(node: onnx.NodeProto, weight: str) -> bool:
+    """x weight^T, with a bias or none."""
+    if node.op_type != "Gemm" or node.domain not in ("", "ai.onnx") or list(node.input).index(weight) != 1:
+        return False
+    options = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0} | _options(node)
+    return options == {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+
+
+def _is_lookup(node: onnx.NodeProto, name: str, weight: np.ndarray) -> bool:
+    """Rows of a table whose blocks fill them: what pads a row would be read as well."""
+    is_gather = node.op_type == "Gather" and node.input[0] == name and _options(node).get("axis", 0) == 0
+    return is_gather and weight.shape[1] % BLOCK == 0
+
+
+def _options(node: onnx.NodeProto) -> dict[str, Any]:
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _product(node: onnx.NodeProto, entry: QuantizedWeight, outputs: int, inputs: int) -> list[onnx.NodeProto]:
     biased = len(node.input) > 2 and bool(node.input[2])
     product = f"{node.output[0]}.product" if biased else node.output[0]
     multiply = helper.make_node(
@@ -90,18 +121,42 @@ def _eight_bit_product(
         N=outputs,
         bits=8,
         block_size=entry.block,
-        accuracy_level=_FLOAT32_ACTIVATIONS,
+        accuracy_level=_ROUNDED_ACTIVATIONS if outputs >= TABLE_ROWS else _FLOAT32_ACTIVATIONS,
     )
     if not biased:
         return [multiply]
     return [multiply, helper.make_node("Add", [product, node.input[2]], [node.output[0]])]
 
 
-def _check_used_once(graph: onnx.GraphProto, quantized: list[QuantizedWeight]) -> None:
-    used = [name for node in graph.node for name in node.input]
-    for entry in quantized:
-        if used.count(entry.parameter) != 1:
-            raise ExportError(
-                f"weight {entry.parameter!r} is used {used.count(entry.parameter)} times in the graph; "
-                "8-bit weights of linear layers may be used once"
-            )
+_ZERO, _LAST_AXIS = "codes.zero", "codes.last_axis"
+_ZERO_CODE, _LAST = np.array(CODE_OF_ZERO, np.float32), np.array([-1], np.int64)
+
+
+def _lookup(node: onnx.NodeProto, entry: QuantizedWeight) -> list[onnx.NodeProto]:
+    """(codes[words] - zero) * scales[words], one row a word.
+
+    GatherBlockQuantized would do it in one node, but wants the scales in another shape than MatMulNBits: the
+    package would hold them twice.
+    """
+    words, rows = node.input[1], node.output[0]
+
+    def name(part: str) -> str:
+        return f"{rows}.{part}"
+
+    def make(operator: str, inputs: list[str], output: str, **options: Any) -> onnx.NodeProto:
+        return helper.make_node(operator, inputs, [output], **options)
+
+    return [
+        make("Gather", [entry.codes, words], name("codes"), axis=0),  # [..., blocks, block]
+        make("Gather", [entry.scales, words], name("scales"), axis=0),  # [..., blocks]
+        make("Cast", [name("codes")], name("numbers"), to=onnx.TensorProto.FLOAT),
+        make("Sub", [name("numbers"), _ZERO], name("steps")),
+        make("Unsqueeze", [name("scales"), _LAST_AXIS], name("step")),
+        make("Mul", [name("steps"), name("step")], name("blocks")),
+        make("Reshape", [name("blocks"), name("shape")], rows),
+    ]
+
+
+def _rows(rank: int) -> np.ndarray:
+    """The shape of words of this rank, each a row: Reshape reads a 0 as "as it is"."""
+    return np.array([0] * rank + [-1], np.int64)

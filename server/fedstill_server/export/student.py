@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,13 +10,16 @@ from contextlib import contextmanager
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import torch
 from fedstill_proto.artifact import INFERENCE_FILE, GraphPort, StudentManifest
 from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from onnx import numpy_helper
+from torch import nn
 
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
-from fedstill_server.families import build_student
+from fedstill_server.families import LANGUAGE_FAMILIES, build_student
 
 
 def export_student(
@@ -23,27 +27,20 @@ def export_student(
 ) -> tuple[StudentManifest, bytes]:
     """The inference graph `x [batch, *input_shape] -> logits [batch, classes]` and what describes it.
 
+    Of a student of text x is int64 [batch, S] and the logits are [batch, S, classes], of the word after each.
     The initializers have the names of the parameters, so that a device can put its own weights in their
     place.
     """
-    student = build_student(family, input_shape, classes)
+    is_text = family in LANGUAGE_FAMILIES
+    student = build_student(family, input_shape, classes).eval()
     load_parameters(student, parameters)
-    student.eval()
-    with _quiet_exporter():
-        program = torch.onnx.export(
-            student,
-            (torch.zeros(2, *input_shape),),
-            dynamo=True,
-            input_names=["x"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
+    model = onnx.load_from_string(_captured(family, tuple(input_shape), classes))
+    _put_weights(model.graph, parameters)
     check_weights_stay_weights(model.graph, parameters)
     graph = model.SerializeToString(deterministic=True)
+    _check_answers(student, graph, _examples(family, input_shape))
+    label_shape = tuple(input_shape) if is_text else ()
+    input_type = "int64" if is_text else "float32"
     manifest = StudentManifest(
         family=family,
         classes=classes,
@@ -52,10 +49,66 @@ def export_student(
         optimizer=Optimizer.SGD,
         soft_labels="none",
         opset=OPSET,
-        inputs=(GraphPort("x", (-1, *input_shape), "float32"),),
-        outputs=(GraphPort("logits", (-1, classes), "float32"),),
+        inputs=(GraphPort("x", (-1, *input_shape), input_type),),
+        outputs=(GraphPort("logits", (-1, *label_shape, classes), "float32"),),
+        label_shape=label_shape,
+        input_type=input_type,
     )
     return manifest.with_parts({INFERENCE_FILE: graph}), graph
+
+
+@functools.lru_cache(maxsize=16)
+def _captured(family: str, input_shape: tuple[int, ...], classes: int) -> bytes:
+    """The graph of a student whose weights are all different numbers, and none of those it will have.
+
+    torch.onnx gives equal weights one name, as the ones that all scales begin with.
+    """
+    student = build_student(family, input_shape, classes).eval()
+    numbers = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in student.parameters():
+            value.normal_(generator=numbers)
+    with _quiet_exporter():
+        program = torch.onnx.export(
+            student,
+            (_examples(family, input_shape),),
+            dynamo=True,
+            input_names=["x"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    graph: bytes = program.model_proto.SerializeToString(deterministic=True)
+    return graph
+
+
+def _examples(family: str, input_shape: Sequence[int]) -> torch.Tensor:
+    return torch.zeros(2, *input_shape, dtype=torch.int64 if family in LANGUAGE_FAMILIES else torch.float32)
+
+
+def _put_weights(graph: onnx.GraphProto, parameters: Parameters) -> None:
+    for tensor in graph.initializer:
+        if tensor.name in parameters:
+            tensor.CopyFrom(
+                numpy_helper.from_array(np.ascontiguousarray(parameters[tensor.name]), tensor.name)
+            )
+
+
+def _check_answers(student: nn.Module, graph: bytes, examples: torch.Tensor) -> None:
+    """Refuses a graph with constants that torch.onnx made of the weights that it was captured with."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    answered = opened.run(["logits"], {"x": examples.numpy()})[0]
+    with torch.no_grad():
+        expected = student(examples).numpy()
+    if not np.allclose(answered, expected, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(expected).max()))):
+        raise ExportError(
+            "the inference graph does not answer as torch does: it computes with weights that are not the "
+            "student's. Write the family so that torch.onnx folds none of them into a constant."
+        )
 
 
 def load_parameters(student: torch.nn.Module, parameters: Mapping[str, np.ndarray]) -> None:

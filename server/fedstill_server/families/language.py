@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from fedstill_server.families.errors import FamilyError
 from fedstill_server.families.transformer import CausalTransformer
@@ -47,14 +48,14 @@ class GatedRecurrentNetwork(nn.Module):
 
     def logits(self, state: Tensor) -> Tensor:
         """[rows, width] -> [rows, vocabulary]."""
-        return state @ self.embedding.weight.t()
+        return functional.linear(state, self.embedding.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, places = x.shape
         words = self.of_word(self.embedding(x.t().reshape(-1)))  # [S * batch, 3 * width]
         state = torch.zeros(batch, self.width, dtype=words.dtype)
         states = []
-        for word in words.split(batch):
+        for word in words.reshape(places, batch, -1).unbind():
             state = self.cell(word, state)
             states.append(state)
         in_rows = torch.cat(states).reshape(places, batch, -1).transpose(0, 1)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 WIDTH, HEADS, BLOCKS = 64, 4, 2
 _HIDDEN = -1e9  # added to the score of what a place may not see: the places behind it
@@ -98,5 +99,5 @@ class CausalTransformer(nn.Module):
         rows = words.reshape(batch * places, -1)
         for block in self.blocks:
             rows = block(rows, mask)
-        logits: Tensor = self.norm(rows) @ self.embedding.weight.t()  # [batch * S, vocabulary]
+        logits = functional.linear(self.norm(rows), self.embedding.weight)  # [batch * S, vocabulary]
         return logits.reshape(batch, places, -1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,19 +14,19 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_server.config import FleetConfig
-from fedstill_server.export.build import build_artifact
+from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
-from fedstill_server.networks import logits_of
+from fedstill_server.families import build_student
+from fedstill_server.networks import load_parameters, logits_of
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.teacher import build_family
 from fedstill_server.training_graph import artifact_options
 
 LOWEST_AGENT_VERSION = "0.1.0"
 """Of fedstill on a device that runs what is built here; raise it when graphs or manifests need more."""
 
 LARGEST_DIFFERENCE = 1e-4  # of a logit between torch and ONNX Runtime
-_ROWS_COMPARED = 256
+_ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
 
 
 def build_package(
@@ -43,23 +44,35 @@ def build_package(
     quality: figures measured on the server, by name. cache: a folder that keeps training artifacts.
     Raises PublishError when ONNX Runtime and torch answer differently.
     """
-    options = artifact_options(config, family)
-    artifact = build_artifact(
-        family=family,
-        input_shape=options.input_shape,
-        classes=options.classes,
-        optimizer=options.optimizer,
-        soft_labels=options.soft_labels,
-        k=options.k,
-        stack_size=1,
-        step_rows=options.step_rows,
+    return package_of(
+        artifact_options(config, family),
+        parameters,
+        package_version=package_version,
+        public_x=public_x,
+        quality=quality,
         cache=cache,
     )
-    student, graph = export_student(
-        family=family, input_shape=config.input_shape, classes=config.classes, parameters=parameters
-    )
-    answers = _checked_answers(config, family, parameters, graph, public_x[:_ROWS_COMPARED])
-    answering, measured = StudentPackage(student, graph, parameters), dict(quality or {})
+
+
+def package_of(
+    options: ArtifactOptions,
+    parameters: Parameters,
+    *,
+    package_version: int,
+    public_x: FloatArray,  # [P, *input_shape]; int64 numbers of words where it is text
+    quality: Mapping[str, float] | None = None,
+    vocabulary: bytes | None = None,  # vocabulary.json of a student of text
+    cache: Path | None = None,
+) -> StudentPackage:
+    """The package of a student of any family: inference graph, also in 8 bits, training step and weights."""
+    artifact = build_artifact(**vars(options), cache=cache)
+    family, shape, classes = options.family, options.input_shape, options.classes
+    student, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
+    values = math.prod((*student.label_shape, classes))  # logits of an example
+    compared = public_x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // values))]
+    answers = _checked_answers(options, parameters, graph, compared)
+    answering = StudentPackage(student, graph, parameters, vocabulary=vocabulary)
+    measured = dict(quality or {})
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
         answering = replace(
@@ -67,7 +80,7 @@ def build_package(
             manifest=replace(student, quantized=eight_bit.quantized),
             int8_graph=eight_bit.graph,
         )
-        same = _logits(eight_bit.graph, public_x[:_ROWS_COMPARED]).argmax(-1) == answers.argmax(-1)
+        same = _logits(eight_bit.graph, compared).argmax(-1) == answers.argmax(-1)
         measured["top1_agreement_int8"] = float(same.mean())
     return assemble_package(
         artifact, answering, package_version=package_version, public_x=public_x, quality=measured
@@ -114,16 +127,17 @@ def assemble_package(
 
 
 def _checked_answers(
-    config: FleetConfig, family: str, parameters: Parameters, graph: bytes, x: FloatArray
+    options: ArtifactOptions, parameters: Parameters, graph: bytes, x: FloatArray
 ) -> FloatArray:
-    """The graph's logits [n, classes], once they are known to be torch's."""
-    expected = logits_of(build_family(config, family, parameters), x)
+    """The graph's logits [n, ..., classes], once they are known to be torch's."""
+    student = build_student(options.family, options.input_shape, options.classes)
+    expected = logits_of(load_parameters(student, parameters), x)
     answered = _logits(graph, x)
     difference = float(np.abs(answered - expected).max())
     if not difference <= LARGEST_DIFFERENCE:
         raise PublishError(
-            f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g} on the public set, "
-            f"more than {LARGEST_DIFFERENCE:g}; the package is not published."
+            f"{options.family}: logits of ONNX Runtime and torch differ by {difference:.2g} on the public "
+            f"set, more than {LARGEST_DIFFERENCE:g}; the package is not published."
         )
     return answered
 

@@ -98,6 +98,11 @@ def split(graph: StackedGraph, x: Value, size: int, dimension: int = 0) -> list[
     return [part(graph, x, dimension, start, start + size) for start in range(0, whole, size)]
 
 
+def unbind(graph: StackedGraph, x: Value, dimension: int = 0) -> list[Value]:
+    """The slices of a dimension, without it."""
+    return graph.unstack(x, dimension % len(x.shape))
+
+
 def _numbers(
     shape: Sequence[int], dimension: int, start: int | None, end: int | None, step: int
 ) -> tuple[int, range]:
@@ -115,6 +120,12 @@ def concatenate(graph: StackedGraph, values: Sequence[Value], dimension: int = 0
     return graph.emit(
         "Concat", lying, shape=shape, order=first.order, dtype=first.dtype, axis=first.place(at)
     )
+
+
+def stack(graph: StackedGraph, values: Sequence[Value], dimension: int = 0) -> Value:
+    """The opposite of `unbind`."""
+    at = dimension % (len(values[0].shape) + 1)
+    return concatenate(graph, [unsqueeze(graph, value, at) for value in values], at)
 
 
 def same(graph: StackedGraph, x: Value, **unused: object) -> Value:
@@ -135,6 +146,8 @@ OPERATORS: OperatorTable = {
     aten.expand.default: expand,
     aten.slice.Tensor: part,
     aten.split.Tensor: split,
+    aten.unbind.int: unbind,
+    aten.stack.default: stack,
     aten.slice_backward.default: part_backward,
     aten.detach.default: same,
     aten.alias.default: same,
