@@ -209,7 +209,12 @@ class Device:
         """Debit the ledger, and keep what the fleet taught for learning without it."""
         if task.request.kind is not SummaryKind.NONE:
             private_store.ledger.debit(
-                _release(task, task.request.kind.value, _released_numbers(summary), summary)
+                _release(
+                    task,
+                    task.request.kind.value,
+                    _released_numbers(summary, task, self.artifact.manifest.classes),
+                    summary,
+                )
             )
         if task.soft_targets is not None:
             version = self.artifact.manifest.package_version
@@ -289,12 +294,19 @@ def _release(task: RoundTask, kind: str, values: int, content: bytes) -> Release
     return Release(task.run, task.round, kind, values=values, bytes=len(content), digest=digest)
 
 
-def _released_numbers(summary: bytes) -> int:
+def _released_numbers(summary: bytes, task: RoundTask, classes: int) -> int:
     """How many numbers made of private data a summary holds."""
     statistics = pb.SoftLabelSummary.FromString(summary).statistics
     soft = statistics.soft_labels
+    rows, in_a_row = soft.rows, soft.k or soft.classes
+    if soft.encoding == pb.SOFT_LABEL_ENCODING_LEVELS and task.request.codec is not None:
+        # These leave out what the request says.
+        rows = len(task.request.public_rows) or len(statistics.present_classes)
+        if task.request.selection is not None:
+            rows = int.from_bytes(statistics.answered, "little").bit_count()
+        in_a_row = task.request.codec.kept(classes) or classes
     return (
-        soft.rows * (soft.k or soft.classes)
+        rows * in_a_row
         + len(statistics.class_examples)
         + 8 * len(statistics.answered)  # which of the asked rows are answered, a number each
         + sum(len(tensor.data) // 4 for tensor in statistics.parameters)

@@ -13,7 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from fedstill_proto.bases import offered_base
 from fedstill_proto.codec import encode_summary
+from fedstill_proto.levels import Levels
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
@@ -91,15 +93,16 @@ def summarize(
         return [_encoded(task, _means_of(means, device)) for device in range(devices)]
     rows = public_examples(public_x, task.request.public_rows)
     logits = forward.shared(parameters, rows)  # [C, n, K]
+    base = offered_base(task.request, task.soft_targets)
     return [
-        _encoded(task, _public_answer(task, logits[device], rows, private, device))
+        _encoded(task, _public_answer(task, logits[device], rows, private, device), base)
         for device in range(devices)
     ]
 
 
-def _encoded(task: RoundTask, statistics: PrivateStatistics) -> bytes:
+def _encoded(task: RoundTask, statistics: PrivateStatistics, base: Levels | None = None) -> bytes:
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
-    return encode_summary(summary, codec=task.request.codec)
+    return encode_summary(summary, codec=task.request.codec, base=base)
 
 
 def _public_answer(

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.levels import NAME_BYTES
 from fedstill_proto.soft_labels import BoolArray, FloatArray, IntArray, SoftLabelCodec, SoftLabels
 
 PROTOCOL_VERSION = 1
@@ -139,7 +140,8 @@ class SummaryRequest:
     """What a device is to answer, and how it is to be coded.
 
     Of the public set only: `public_rows` [n], `class_counts` (say how many private examples of each class
-    there are, too), and `selection`.
+    there are, too), and `selection`. `base` names the levels that the answer may be coded against (see
+    bases.py); empty: there are none.
     """
 
     kind: SummaryKind
@@ -147,6 +149,7 @@ class SummaryRequest:
     public_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     class_counts: bool = False
     selection: RowSelection | None = None
+    base: bytes = b""
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
@@ -162,6 +165,8 @@ class SummaryRequest:
         for name, wanted in (("class_counts", self.class_counts), ("selection", self.selection is not None)):
             if wanted and self.kind is not SummaryKind.PUBLIC_SET:
                 raise InvalidValue(name, f"asked for in a summary of kind {self.kind.value!r}")
+        if self.base and (self.codec is None or not self.codec.delta or len(self.base) != NAME_BYTES):
+            raise InvalidValue("base", f"{len(self.base)} bytes; with a delta, it is a name of {NAME_BYTES}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,12 +16,12 @@ import numpy.typing as npt
 SHARES = 255  # of a row
 
 
-def cut(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+def cut(probabilities: npt.NDArray[np.float32], *, shares: int = SHARES) -> npt.NDArray[np.uint8]:
     """Codes of each row of `probabilities` [rows, n], normalized to 1 first; earlier columns win ties."""
     exact = np.clip(probabilities, 0, 1, dtype=np.float64)
-    exact *= SHARES / np.add.reduce(exact, axis=1, keepdims=True)
+    exact *= shares / np.add.reduce(exact, axis=1, keepdims=True)
     codes = np.floor(exact)
-    left_over = SHARES - np.add.reduce(codes, axis=1, keepdims=True)  # [rows, 1], fewer than n
+    left_over = shares - np.add.reduce(codes, axis=1, keepdims=True)  # [rows, 1], fewer than n
     by_fraction = np.argsort(codes - exact, axis=1, kind="stable")
     rank = np.empty_like(by_fraction)
     np.put_along_axis(rank, by_fraction, np.arange(codes.shape[1])[None, :], axis=1)
@@ -30,6 +30,6 @@ def cut(probabilities: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
     return whole
 
 
-def joined(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def joined(codes: npt.NDArray[np.uint8], *, shares: int = SHARES) -> npt.NDArray[np.float32]:
     """The probabilities that codes [rows, n] stand for."""
-    return np.divide(codes, SHARES, dtype=np.float32)
+    return np.divide(codes, shares, dtype=np.float32)

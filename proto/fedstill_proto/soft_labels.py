@@ -1,4 +1,4 @@
-"""Soft labels in numpy and on the wire: dense, or the top k classes and a rest bucket."""
+"""Soft labels on the wire: how they are coded, and the checks of what comes back."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ import enum
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.label_arrays import (
+    ROW_SUM_TOLERANCE,
+    check_probabilities,
+    check_sums,
+    keep_top_k,
+    unchecked_dense,
+)
+from fedstill_proto.label_arrays import BoolArray as BoolArray
+from fedstill_proto.label_arrays import DenseSoftLabels as DenseSoftLabels
+from fedstill_proto.label_arrays import FloatArray as FloatArray
+from fedstill_proto.label_arrays import IntArray as IntArray
+from fedstill_proto.label_arrays import SoftLabels as SoftLabels
+from fedstill_proto.label_arrays import TopKSoftLabels as TopKSoftLabels
+from fedstill_proto.level_codec import decode_levels, encode_levels
+from fedstill_proto.level_model import LevelShape
+from fedstill_proto.levels import MAX_BITS, Levels, quantized
+from fedstill_proto.levels import Grid as Grid
 from fedstill_proto.shares import SHARES, cut, joined
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-
-# How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
-ROW_SUM_TOLERANCE = 1e-3
 MAX_CLASSES = 1 << 24
 # Of a decoded array, dense or made dense: 1 GiB of float32. Stops a small message with a huge shape.
 MAX_CELLS = 1 << 28
+# Codes of LEVELS in one message: they can be told from next to no bytes, and each takes a microsecond.
+MAX_LEVEL_CODES = 1 << 24
 
 
 class Encoding(enum.Enum):
@@ -30,72 +42,7 @@ class Encoding(enum.Enum):
     FLOAT16 = "float16"
     UINT8 = "uint8"
     TOP_K = "top-k"
-
-
-@dataclass(frozen=True, eq=False)
-class DenseSoftLabels:
-    """A probability for each class: `probabilities` [rows, classes]."""
-
-    probabilities: FloatArray
-
-    def __post_init__(self) -> None:
-        _check_probabilities(self.probabilities)
-        if self.classes < 1:
-            raise InvalidValue("probabilities", "no classes")
-        _check_sums(self.probabilities)
-
-    @property
-    def rows(self) -> int:
-        return int(self.probabilities.shape[0])
-
-    @property
-    def classes(self) -> int:
-        return int(self.probabilities.shape[1])
-
-    def dense(self) -> FloatArray:
-        """[rows, classes]"""
-        return self.probabilities
-
-
-@dataclass(frozen=True, eq=False)
-class TopKSoftLabels:
-    """The k likeliest classes of each row; what they leave of 1 is the rest bucket.
-
-    `indices` [rows, k] increase within a row; `probabilities` [rows, k] belong to them.
-    """
-
-    indices: IntArray
-    probabilities: FloatArray
-    classes: int
-
-    def __post_init__(self) -> None:
-        _check_probabilities(self.probabilities)
-        _check_indices(self.indices, self.probabilities.shape, self.classes)
-        _check_sums(self.probabilities, at_most=self.k < self.classes)
-
-    @property
-    def rows(self) -> int:
-        return int(self.probabilities.shape[0])
-
-    @property
-    def k(self) -> int:
-        return int(self.probabilities.shape[1])
-
-    @property
-    def rest(self) -> FloatArray:
-        """Probability of all other classes together, [rows]."""
-        rest: FloatArray = np.clip(1 - np.add.reduce(self.probabilities, axis=1), 0, 1)
-        return rest
-
-    def dense(self) -> FloatArray:
-        """[rows, classes], the rest spread evenly over the classes that are not among the k."""
-        others = max(self.classes - self.k, 1)
-        dense = np.repeat((self.rest / np.float32(others))[:, None], self.classes, axis=1)
-        np.put_along_axis(dense, self.indices, self.probabilities, axis=1)
-        return dense
-
-
-SoftLabels = DenseSoftLabels | TopKSoftLabels
+    LEVELS = "levels"
 
 
 @dataclass(frozen=True)
@@ -107,35 +54,91 @@ class SoftLabelCodec:
       and as much again because the decoded row is normalized)
     - UINT8: less than 1/255; a row decodes to whole 255ths that add up to 1
     - TOP_K: less than 1/255 on the kept ones and on the rest bucket
+    - LEVELS: see levels.py; `k` classes are kept (0: all), in codes of `bits` on a `grid`, maybe `entropy`
+      coded, and then maybe as a `delta` against a base that both sides hold
     """
 
     encoding: Encoding
     k: int = 0
+    bits: int = MAX_BITS
+    grid: Grid = Grid.SHARES
+    entropy: bool = False
+    delta: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.encoding, Encoding):
             raise InvalidValue("encoding", f"{self.encoding!r} is not an Encoding")
         if self.encoding is Encoding.TOP_K and not 1 <= self.k <= MAX_CLASSES:
             raise InvalidValue("k", f"{self.k} classes to keep; top-k needs at least 1")
+        if self.encoding is Encoding.LEVELS:
+            self._check_levels()
+            return
         if self.encoding is not Encoding.TOP_K and self.k != 0:
             raise InvalidValue("k", f"{self.k}, but only top-k has a k; leave it at 0")
+        for name, value in (("bits", MAX_BITS), ("grid", Grid.SHARES), ("entropy", False), ("delta", False)):
+            if getattr(self, name) != value:
+                raise InvalidValue(name, f"{getattr(self, name)!r}, but only levels have it")
+
+    def _check_levels(self) -> None:
+        if not isinstance(self.k, int) or not 0 <= self.k <= MAX_CLASSES:
+            raise InvalidValue("k", f"{self.k!r} classes to keep; 0 keeps all")
+        if not isinstance(self.bits, int) or not 1 <= self.bits <= MAX_BITS:
+            raise InvalidValue("bits", f"{self.bits!r} is not 1 to {MAX_BITS}")
+        if not isinstance(self.grid, Grid):
+            raise InvalidValue("grid", f"{self.grid!r} is not a Grid")
+        if self.delta and not self.entropy:
+            raise InvalidValue("delta", "only entropy coding gains by a base; switch entropy on as well")
 
     def row_bytes(self, classes: int) -> int:
-        """What one coded row takes, without the message around it."""
+        """What one coded row takes at most, without the message around it."""
+        if self.encoding is Encoding.LEVELS:
+            kept = self.kept(classes)
+            return (kept * 4 if kept else 0) + (kept + 1 if kept else classes)
         if self.encoding is Encoding.TOP_K:
             return min(self.k, classes) * (_index_dtype(classes).itemsize + 1)
         return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
 
-    def encode(self, labels: FloatArray | SoftLabels) -> pb.SoftLabels:
-        """Code probabilities [rows, classes], or labels that were decoded before.
+    def kept(self, classes: int) -> int:
+        """The k of what is decoded; 0 where all classes are kept."""
+        return self.k if 0 < self.k < classes else 0
+
+    def shape(self, rows: int, classes: int) -> LevelShape:
+        """Of LEVELS, what is known before a code is read."""
+        return LevelShape(rows, classes, self.kept(classes), self.bits, self.grid)
+
+    def levels(self, labels: FloatArray | SoftLabels) -> Levels:
+        """Of LEVELS, the nearest rows on the grid."""
+        if isinstance(labels, np.ndarray):
+            labels = DenseSoftLabels(labels)
+        return quantized(labels, k=self.k, bits=self.bits, grid=self.grid)
+
+    def rounded(self, labels: FloatArray | SoftLabels) -> SoftLabels:
+        """What the receiver will see of probabilities [rows, classes], without coding them."""
+        if self.encoding is Encoding.LEVELS:
+            return self.levels(labels).soft_labels()
+        return decode_soft_labels(self.encode(labels), field="labels")
+
+    def encode(self, labels: FloatArray | SoftLabels, *, base: Levels | None = None) -> pb.SoftLabels:
+        """Code probabilities [rows, classes], or labels that were decoded before; `base` is for LEVELS.
 
         Top-k labels keep their indices when the codec is top-k with the same k, and are spread over all
         classes otherwise. A k above the number of classes keeps all of them.
         """
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
+        if self.encoding is Encoding.LEVELS:
+            levels = self.levels(labels)
+            return pb.SoftLabels(
+                encoding=pb.SOFT_LABEL_ENCODING_LEVELS,
+                rows=levels.rows,
+                classes=levels.classes,
+                k=levels.k,
+                bits=levels.bits,
+                grid=GRID_NUMBERS[levels.grid],
+                values=encode_levels(levels, entropy=self.entropy, offered=base),
+            )
         if self.encoding is Encoding.TOP_K:
-            return _encode_top_k(_keep_top_k(labels, self.k))
+            return _encode_top_k(keep_top_k(labels, self.k))
         return _encode_dense(labels.dense(), self.encoding)
 
 
@@ -165,17 +168,6 @@ def _encode_top_k(labels: TopKSoftLabels) -> pb.SoftLabels:
     )
 
 
-def _keep_top_k(labels: SoftLabels, k: int) -> TopKSoftLabels:
-    k = min(k, labels.classes)
-    if isinstance(labels, TopKSoftLabels) and labels.k == k:
-        return labels
-    dense = labels.dense()
-    # A stable sort, so that of two equally likely classes the first is kept, on every machine.
-    order = np.argsort(-dense, axis=1, kind="stable")[:, :k]
-    indices = np.sort(order, axis=1).astype(np.int64)
-    return TopKSoftLabels(indices, np.take_along_axis(dense, indices, axis=1), labels.classes)
-
-
 def decode_soft_labels(
     message: pb.SoftLabels, *, field: str, rows: int | None = None, classes: int | None = None
 ) -> SoftLabels:
@@ -186,6 +178,8 @@ def decode_soft_labels(
     encoding = FROM_WIRE.get(message.encoding)
     if encoding is None:
         raise WireError(f"{field}.encoding", f"unknown value {message.encoding}")
+    if encoding is not Encoding.LEVELS and (message.bits or message.grid):
+        raise WireError(f"{field}.bits", "bits and grid belong to levels only")
     if rows is not None and message.rows != rows:
         raise WireError(f"{field}.rows", f"{message.rows}, expected {rows}")
     if classes is not None and message.classes != classes:
@@ -193,6 +187,8 @@ def decode_soft_labels(
     if not 1 <= message.classes <= MAX_CLASSES or message.rows * message.classes > MAX_CELLS:
         problem = f"{message.rows} rows of {message.classes} classes are out of range"
         raise WireError(f"{field}.classes", problem)
+    if encoding is Encoding.LEVELS:
+        return _decode_levels(message, field)
     if encoding is Encoding.TOP_K:
         return _decode_top_k(message, field)
     if message.k or message.indices:
@@ -202,6 +198,30 @@ def decode_soft_labels(
     return _decode_floats(message, encoding, field)
 
 
+def decode_asked_levels(
+    message: pb.SoftLabels, shape: LevelShape, *, field: str, base: Levels | None = None
+) -> SoftLabels:
+    """The soft labels of a message that leaves out what the request said: everything but the codes."""
+    for name in ("rows", "classes", "k", "bits", "grid", "indices"):
+        if getattr(message, name):
+            raise WireError(f"{field}.{name}", "not left out, though the request says it")
+    return decode_levels(message.values, shape, field=f"{field}.values", offered=base).soft_labels()
+
+
+def _decode_levels(message: pb.SoftLabels, field: str) -> SoftLabels:
+    grid = GRIDS.get(message.grid)
+    if grid is None:
+        raise WireError(f"{field}.grid", f"unknown value {message.grid}")
+    if not 1 <= message.bits <= MAX_BITS:
+        raise WireError(f"{field}.bits", f"{message.bits} is not 1 to {MAX_BITS}")
+    if message.k >= message.classes or message.indices:
+        raise WireError(f"{field}.k", f"{message.k} of {message.classes} classes (0 is all)")
+    shape = LevelShape(message.rows, message.classes, message.k, message.bits, grid)
+    if shape.rows * shape.buckets > MAX_LEVEL_CODES:
+        raise WireError(f"{field}.rows", f"{shape.rows} rows of {shape.buckets} codes are too many")
+    return decode_levels(message.values, shape, field=f"{field}.values").soft_labels()
+
+
 def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:
     data = _checked(message.values, 1, (message.rows, message.classes), f"{field}.values")
     codes = np.frombuffer(data, np.uint8).reshape(message.rows, message.classes)
@@ -209,7 +229,7 @@ def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:
     if (sums != SHARES).any():
         row = int(np.argmax(sums != SHARES))
         raise WireError(f"{field}.values", f"row {row} adds up to {sums[row]} of {SHARES} shares")
-    return _unchecked_dense(joined(codes))
+    return unchecked_dense(joined(codes))
 
 
 def _decode_floats(message: pb.SoftLabels, encoding: Encoding, field: str) -> DenseSoftLabels:
@@ -219,13 +239,13 @@ def _decode_floats(message: pb.SoftLabels, encoding: Encoding, field: str) -> De
     probabilities = np.frombuffer(data, dtype).astype(np.float32).reshape(shape)
     rounding = 0.0 if encoding is Encoding.FLOAT32 else message.classes * 2.0**-25
     try:
-        _check_probabilities(probabilities)
+        check_probabilities(probabilities)
         if probabilities.size and probabilities.max() > 1:
             raise InvalidValue("probabilities", f"{probabilities.max()} is not in 0 to 1")
-        _check_sums(probabilities, tolerance=ROW_SUM_TOLERANCE + rounding)
+        check_sums(probabilities, tolerance=ROW_SUM_TOLERANCE + rounding)
     except InvalidValue as error:
         raise WireError(f"{field}.values", error.problem) from None
-    return _unchecked_dense(probabilities if encoding is Encoding.FLOAT32 else _normalized(probabilities))
+    return unchecked_dense(probabilities if encoding is Encoding.FLOAT32 else _normalized(probabilities))
 
 
 def _decode_top_k(message: pb.SoftLabels, field: str) -> TopKSoftLabels:
@@ -255,45 +275,6 @@ def _normalized(probabilities: FloatArray) -> FloatArray:
     return np.divide(probabilities, sums, dtype=np.float32)
 
 
-def _unchecked_dense(probabilities: FloatArray) -> DenseSoftLabels:
-    """Labels whose rows are known to be distributions, without summing them once more."""
-    labels = object.__new__(DenseSoftLabels)
-    object.__setattr__(labels, "probabilities", probabilities)
-    return labels
-
-
-def _check_probabilities(probabilities: FloatArray) -> None:
-    is_array = isinstance(probabilities, np.ndarray)
-    if not is_array or probabilities.dtype != np.float32 or probabilities.ndim != 2:
-        raise InvalidValue("probabilities", "not a float32 array [rows, classes]")
-    # NaN compares false, so it fails here too; infinity fails in the sums.
-    if probabilities.size and not probabilities.min() >= 0:
-        raise InvalidValue("probabilities", f"{probabilities.min()} is not in 0 to 1")
-
-
-def _check_sums(
-    probabilities: FloatArray, *, tolerance: float = ROW_SUM_TOLERANCE, at_most: bool = False
-) -> None:
-    """Each row adds up to 1, or to 1 `at_most`."""
-    sums = np.add.reduce(probabilities, axis=1)
-    low = -tolerance if at_most else 1 - tolerance
-    good = (sums >= low) & (sums <= 1 + tolerance)
-    if not good.all():
-        row = int(np.argmin(good))
-        raise InvalidValue("probabilities", f"row {row} adds up to {sums[row]}, not to 1")
-
-
-def _check_indices(indices: IntArray, shape: tuple[int, ...], classes: int) -> None:
-    if not isinstance(indices, np.ndarray) or indices.dtype != np.int64 or indices.shape != shape:
-        raise InvalidValue("indices", "not an int64 array with an index for each probability")
-    if not 1 <= shape[1] <= classes:
-        raise InvalidValue("indices", f"{shape[1]} kept of {classes} classes")
-    if indices.size and not (indices.min() >= 0 and indices.max() < classes):
-        raise InvalidValue("indices", f"{indices.min()} to {indices.max()} is not in 0 to {classes - 1}")
-    if (indices[:, 1:] <= indices[:, :-1]).any():
-        raise InvalidValue("indices", "not increasing within a row")
-
-
 def _index_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
     if classes <= 1 << 8:
         return np.dtype("u1")
@@ -309,5 +290,11 @@ TO_WIRE: dict[Encoding, pb.SoftLabelEncoding] = {
     Encoding.FLOAT16: pb.SOFT_LABEL_ENCODING_FLOAT16,
     Encoding.UINT8: pb.SOFT_LABEL_ENCODING_UINT8,
     Encoding.TOP_K: pb.SOFT_LABEL_ENCODING_TOP_K,
+    Encoding.LEVELS: pb.SOFT_LABEL_ENCODING_LEVELS,
 }
+GRID_NUMBERS: dict[Grid, pb.SoftLabelGrid] = {
+    Grid.SHARES: pb.SOFT_LABEL_GRID_SHARES,
+    Grid.LOG: pb.SOFT_LABEL_GRID_LOG,
+}
+GRIDS: dict[int, Grid] = {int(number): grid for grid, number in GRID_NUMBERS.items()}
 FROM_WIRE: dict[int, Encoding] = {int(number): encoding for encoding, number in TO_WIRE.items()}

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fedstill_proto.bases import offered_base
 from fedstill_proto.envelope import open_sealed, seal
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.levels import Levels
 from fedstill_proto.messages import (
     MAX_RANK,
     PROTOCOL_VERSION,
@@ -24,6 +26,8 @@ from fedstill_proto.soft_labels import (
     Encoding,
     FloatArray,
     SoftLabelCodec,
+    SoftLabels,
+    decode_asked_levels,
     decode_soft_labels,
 )
 from fedstill_proto.tensors import decode_tensors, encode_tensors
@@ -42,6 +46,7 @@ class Expected:
     classes: int
     codec: SoftLabelCodec | None = None
     rows: int = 0  # PUBLIC_SET only
+    base: Levels | None = None  # what the task offered to code against
     parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
     class_counts: bool = False  # PUBLIC_SET only
     selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
@@ -53,7 +58,7 @@ class Expected:
         classes: int,
         parameter_specs: Iterable[ParameterSpec] | Mapping[str, FloatArray] = (),
     ) -> Expected:
-        """What `task` asks of a student with these classes and parameters."""
+        """What `task`, as a device decodes it, asks of a student with these classes and parameters."""
         if isinstance(parameter_specs, Mapping):
             parameter_specs = (ParameterSpec(name, array.shape) for name, array in parameter_specs.items())
         asks_parameters = task.request.kind is SummaryKind.PARAMETERS
@@ -65,6 +70,7 @@ class Expected:
             classes=classes,
             codec=task.request.codec,
             rows=len(task.request.public_rows),
+            base=offered_base(task.request, task.soft_targets),
             parameters=tuple(parameter_specs) if asks_parameters else (),
             class_counts=task.request.class_counts,
             selected=task.request.selection is not None,
@@ -86,8 +92,13 @@ class Expected:
         return 1024 + labels + parameters + counts + answered
 
 
-def encode_summary(summary: SoftLabelSummary, *, codec: SoftLabelCodec | None) -> bytes:
-    """`codec` is the one of the task's request; None where the summary holds no soft labels."""
+def encode_summary(
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, base: Levels | None = None
+) -> bytes:
+    """`codec` is the one of the task's request; None where the summary holds no soft labels.
+
+    base: what the task offers to code against.
+    """
     statistics = summary.statistics
     message = pb.SoftLabelSummary(
         protocol_version=PROTOCOL_VERSION,
@@ -96,7 +107,7 @@ def encode_summary(summary: SoftLabelSummary, *, codec: SoftLabelCodec | None) -
         family=summary.family,
         kind=KIND_NUMBERS[summary.kind],
         statistics=pb.PrivateStatistics(
-            soft_labels=_labels(summary, codec),
+            soft_labels=_labels(summary, codec, base),
             present_classes=statistics.present_classes.tolist(),
             class_examples=statistics.class_examples.tolist(),
             parameters=encode_tensors(statistics.parameters),
@@ -127,17 +138,15 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
 
 
 def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> PrivateStatistics:
-    labels = None
+    labels: SoftLabels | None = None
     answered = _decode_answered(message.answered, expected)
     if len(message.present_classes) and not expected.has_classes:
         raise WireError("statistics.present_classes", f"not empty in kind {expected.kind.value!r}")
     if message.HasField("soft_labels") and expected.codec is not None:
-        place = "statistics.soft_labels"
-        _check_codec(message.soft_labels, expected.codec, expected.classes)
         rows = expected.rows if answered is None else int(answered.sum())
         if expected.kind is not SummaryKind.PUBLIC_SET:
             rows = len(message.present_classes)
-        labels = decode_soft_labels(message.soft_labels, field=place, rows=rows, classes=expected.classes)
+        labels = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
     parameters = decode_tensors(message.parameters, "statistics.parameters")
@@ -178,6 +187,26 @@ def _decode_answered(bits: bytes, expected: Expected) -> BoolArray | None:
     return unpacked[: expected.rows]
 
 
+def _decode_labels(
+    message: pb.SoftLabels,
+    expected: Expected,
+    codec: SoftLabelCodec,
+    rows: int,
+    answered: BoolArray | None,
+) -> SoftLabels:
+    place = "statistics.soft_labels"
+    _check_codec(message, codec, expected.classes)
+    if codec.encoding is not Encoding.LEVELS:
+        return decode_soft_labels(message, field=place, rows=rows, classes=expected.classes)
+    base = _answered_base(expected.base, answered)
+    return decode_asked_levels(message, codec.shape(rows, expected.classes), field=place, base=base)
+
+
+def _answered_base(base: Levels | None, answered: BoolArray | None) -> Levels | None:
+    """The base of the rows that are answered."""
+    return base if base is None or answered is None else base.of_rows(np.flatnonzero(answered))
+
+
 def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> None:
     if labels.encoding != TO_WIRE[codec.encoding]:
         problem = f"{labels.encoding}, expected {TO_WIRE[codec.encoding]} ({codec.encoding.value})"
@@ -193,7 +222,9 @@ def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, .
     return f"{len(got)} arrays, expected {len(expected)}"
 
 
-def _labels(summary: SoftLabelSummary, codec: SoftLabelCodec | None) -> pb.SoftLabels | None:
+def _labels(
+    summary: SoftLabelSummary, codec: SoftLabelCodec | None, base: Levels | None
+) -> pb.SoftLabels | None:
     labels = summary.statistics.soft_labels
     if labels is None:
         return None
@@ -201,4 +232,7 @@ def _labels(summary: SoftLabelSummary, codec: SoftLabelCodec | None) -> pb.SoftL
         raise InvalidValue(
             "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
         )
-    return codec.encode(labels)
+    coded = codec.encode(labels, base=_answered_base(base, summary.statistics.answered))
+    if codec.encoding is Encoding.LEVELS:
+        return pb.SoftLabels(encoding=coded.encoding, values=coded.values)
+    return coded

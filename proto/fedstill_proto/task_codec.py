@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedstill_proto.bases import base_of_targets
 from fedstill_proto.envelope import open_sealed, seal
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
@@ -16,7 +17,15 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import FROM_WIRE, TO_WIRE, SoftLabelCodec, decode_soft_labels
+from fedstill_proto.soft_labels import (
+    FROM_WIRE,
+    GRID_NUMBERS,
+    GRIDS,
+    TO_WIRE,
+    Encoding,
+    SoftLabelCodec,
+    decode_soft_labels,
+)
 from fedstill_proto.tensors import decode_tensors, encode_tensors
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_proto.wire_numbers import KIND_NUMBERS, KINDS, OPTIMIZER_NUMBERS, OPTIMIZERS
@@ -51,6 +60,9 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
     elif isinstance(targets, ClassSoftLabels):
         message.soft_targets.class_means.present_classes.extend(targets.present_classes.tolist())
         message.soft_targets.class_means.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
+    if task.request.codec is not None and task.request.codec.delta and message.HasField("soft_targets"):
+        base = base_of_targets(task.request, _decode_targets(message.soft_targets))
+        message.request.base = b"" if base is None else base.name()
     return seal(message)
 
 
@@ -84,6 +96,10 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
     if request.codec is not None:
         message.encoding = TO_WIRE[request.codec.encoding]
         message.k = request.codec.k
+    if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
+        message.bits = request.codec.bits
+        message.grid = GRID_NUMBERS[request.codec.grid]
+        message.entropy, message.delta = request.codec.entropy, request.codec.delta
     return message
 
 
@@ -97,15 +113,28 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             encoding = FROM_WIRE.get(message.encoding)
             if encoding is None:
                 raise WireError("request.encoding", f"unknown value {message.encoding}")
-            codec = SoftLabelCodec(encoding, message.k)
+            codec = _decode_codec(encoding, message)
+        elif message.bits or message.grid or message.entropy or message.delta:
+            raise WireError("request.bits", "a grid, but no encoding that has one")
         selection = None
         if message.HasField("selection"):
             asked = message.selection
             selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
         rows = np.array(message.public_rows, np.int64)
-        return SummaryRequest(kind, codec, rows, message.class_counts, selection)
+        return SummaryRequest(kind, codec, rows, message.class_counts, selection, message.base)
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
+
+
+def _decode_codec(encoding: Encoding, message: pb.SummaryRequest) -> SoftLabelCodec:
+    if encoding is not Encoding.LEVELS:
+        if message.bits or message.grid or message.entropy or message.delta:
+            raise WireError("request.bits", f"a grid for {encoding.value}, which has none")
+        return SoftLabelCodec(encoding, message.k)
+    grid = GRIDS.get(message.grid)
+    if grid is None:
+        raise WireError("request.grid", f"unknown value {message.grid}")
+    return SoftLabelCodec(encoding, message.k, message.bits, grid, message.entropy, message.delta)
 
 
 def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fedstill_proto.codec import Expected, encode_task
+from fedstill_proto.codec import Expected, decode_task, encode_task
 from fedstill_proto.errors import WireError
 from fedstill_proto.messages import ParameterSpec, RoundTask, parameter_specs
 from fedstill_proto.records import RECORD, pack
@@ -38,6 +38,12 @@ class EncodedTask:
 
     task: RoundTask
     blob: bytes
+
+    @property
+    def as_received(self) -> RoundTask:
+        """The task as devices decode it, where that makes a difference: with a base for their answers."""
+        codec = self.task.request.codec
+        return decode_task(self.blob) if codec is not None and codec.delta else self.task
 
     @functools.cached_property
     def _record(self) -> ArrayRecord:
@@ -198,7 +204,7 @@ class FleetRun:
             tasks[family, newcomer] = EncodedTask(task, encode_task(task, codec=self._config.downlink))
         own = [tasks[one.family, one.device not in before.installed] for one in asked]
         expected = {
-            key: Expected.of(each.task, self._config.classes, self._specs[key[0]])
+            key: Expected.of(each.as_received, self._config.classes, self._specs[key[0]])
             for key, each in tasks.items()
         }
         messages = [task.message_to(one.node, "train") for one, task in zip(asked, own, strict=True)]

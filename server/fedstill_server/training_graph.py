@@ -16,7 +16,8 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
     form, k, rows = "none", 0, training.batch_size
     if use is not SoftLabelUse.NONE and training.soft_weight > 0:
         form = "dense"
-        if config.downlink.encoding is Encoding.TOP_K and config.downlink.k < config.classes:
+        sparse = config.downlink.encoding in (Encoding.TOP_K, Encoding.LEVELS)
+        if sparse and config.downlink.kept(config.classes):
             form, k = "top-k", config.downlink.k
         rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
     return ArtifactOptions(

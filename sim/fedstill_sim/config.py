@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config import CohortRule, ConfigError, ConsensusConfig, FleetConfig
@@ -222,8 +223,8 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         cohort=_cohort(request),
         public_batch=min(_chosen(request.public_batch, defaults.public_batch), len(data.public_x)),
         public_targets=_chosen(request.public_targets, 0),
-        uplink=codec,
-        downlink=codec,
+        uplink=codec if request.uplink is None else codec_of_words(request.uplink),
+        downlink=codec if request.downlink is None else codec_of_words(request.downlink),
         consensus=_consensus(request),
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, 1),

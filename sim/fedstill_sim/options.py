@@ -210,12 +210,35 @@ MostEntropy = Annotated[
     ),
 ]
 EncodingOption = Annotated[
-    EncodingName | None, typer.Option("--encoding", help="Soft labels on the wire.", rich_help_panel=EXCHANGE)
+    EncodingName | None,
+    typer.Option(
+        "--encoding", help="Soft labels on the wire, both ways; see --uplink.", rich_help_panel=EXCHANGE
+    ),
 ]
 TopK = Annotated[
     int | None,
     typer.Option(
         "--top-k", min=1, metavar="K", help="Classes kept by --encoding top-k.", rich_help_panel=EXCHANGE
+    ),
+]
+Uplink = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS",
+        help="How devices code their soft labels, in words with commas: dense or topk<k> (the k likeliest "
+        "classes and a rest bucket); <n>bit, 1 to 8 a probability (1bit is the likeliest class); shares or "
+        "log, equal steps of the probability or of its logarithm; entropy, entropy coded; delta, against "
+        "what the server sent of the same examples. For example dense,3bit,entropy,delta. Or float32, "
+        "float16, uint8 alone.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+Downlink = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORDS",
+        help="How the server codes the soft labels of a task, in the words of --uplink.",
+        rich_help_panel=EXCHANGE,
     ),
 ]
 UsePublicLabels = Annotated[

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
-from fedstill_proto.errors import FedstillError
+from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.errors import FedstillError, InvalidValue
 
 DATASETS = ("digits",)
 COMPARED = ("class-logits", "public-logits", "local", "fedavg")  # by `compare`, unless one says
@@ -60,6 +61,8 @@ class RunRequest:
     most_entropy: float | None = None
     encoding: str | None = None
     k: int | None = None
+    uplink: str | None = None  # in words, see fedstill_proto.codec_words
+    downlink: str | None = None
     use_public_labels: bool | None = None
     start: str | None = None
     goal_count: int = 0
@@ -89,6 +92,17 @@ class RunRequest:
             )
         if (self.k is not None) != (self.encoding == "top-k"):
             raise RequestError("--encoding top-k and --top-k K belong together")
+        for name in ("uplink", "downlink"):
+            check_codec(f"--{name}", getattr(self, name))
+
+
+def check_codec(option: str, words: str | None) -> None:
+    """Refuse words that are no codec."""
+    try:
+        if words is not None:
+            codec_of_words(words)
+    except InvalidValue as error:
+        raise RequestError(f"{option}: {error.problem}") from None
 
 
 def method_names() -> tuple[str, ...]:

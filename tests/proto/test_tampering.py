@@ -14,7 +14,7 @@ from contextlib import suppress
 import pytest
 from fedstill_proto.codec import decode_summary, decode_task, encode_summary, encode_task
 from fedstill_proto.errors import WireError
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels import Encoding, Grid, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,27 +34,32 @@ from tests.proto.wire_samples import (
 )
 
 TOP_2 = SoftLabelCodec(Encoding.TOP_K, k=2)
+LEVELS = SoftLabelCodec(Encoding.LEVELS, bits=4, grid=Grid.LOG, entropy=True)
+TOP_1_LEVELS = SoftLabelCodec(Encoding.LEVELS, 1, bits=3)
 SUMMARIES = [
     (class_summary(), UINT8),
     (public_summary(), TOP_2),
     (public_summary(), FLOAT32),
     (parameter_summary(), None),
     (selected_summary(), UINT8),
+    (public_summary(), LEVELS),
+    (class_summary(), TOP_1_LEVELS),
 ]
 Decode = Callable[[bytes], object]
 
 
 def decoder(index: int) -> tuple[bytes, Decode]:
     """A good message, and the decode that takes it."""
-    if index == len(SUMMARIES):
-        return encode_task(public_task(), codec=UINT8), decode_task
+    if index >= len(SUMMARIES):
+        return encode_task(public_task(), codec=(UINT8, LEVELS)[index - len(SUMMARIES)]), decode_task
     summary, codec = SUMMARIES[index]
     expected = expected_of(summary, codec)
     return encode_summary(summary, codec=codec), lambda blob: decode_summary(blob, expected=expected)
 
 
-MESSAGES = [decoder(index) for index in range(len(SUMMARIES) + 1)]
-NAMES = ["class means", "public set, top-k", "public set, float32", "parameters", "selection", "task"]
+MESSAGES = [decoder(index) for index in range(len(SUMMARIES) + 2)]
+NAMES = ["class means", "public set, top-k", "public set, float32", "parameters", "selection"]
+NAMES += ["public set, levels", "class means, levels", "task", "task of levels"]
 each_message = pytest.mark.parametrize(("blob", "decode"), MESSAGES, ids=NAMES)
 
 

@@ -22,7 +22,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
     parameter_specs,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, FloatArray, SoftLabelCodec
+from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, FloatArray, Grid, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import strategies as st
 
@@ -147,6 +147,23 @@ def codecs() -> st.SearchStrategy[SoftLabelCodec]:
     dense = st.sampled_from([Encoding.FLOAT32, Encoding.FLOAT16, Encoding.UINT8]).map(SoftLabelCodec)
     top_k = st.integers(1, 45).map(lambda k: SoftLabelCodec(Encoding.TOP_K, k))
     return st.one_of(dense, top_k)
+
+
+@st.composite
+def level_codecs(draw: st.DrawFn) -> SoftLabelCodec:
+    entropy = draw(st.booleans())
+    return SoftLabelCodec(
+        Encoding.LEVELS,
+        draw(st.integers(0, 45)),
+        draw(st.integers(1, 8)),
+        draw(st.sampled_from(Grid)),
+        entropy,
+        delta=entropy and draw(st.booleans()),
+    )
+
+
+def all_codecs() -> st.SearchStrategy[SoftLabelCodec]:
+    return st.one_of(codecs(), level_codecs())
 
 
 SEAL_BYTES = 5

@@ -14,6 +14,13 @@ class SoftLabelEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOFT_LABEL_ENCODING_FLOAT16: _ClassVar[SoftLabelEncoding]
     SOFT_LABEL_ENCODING_UINT8: _ClassVar[SoftLabelEncoding]
     SOFT_LABEL_ENCODING_TOP_K: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_LEVELS: _ClassVar[SoftLabelEncoding]
+
+class SoftLabelGrid(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SOFT_LABEL_GRID_UNSPECIFIED: _ClassVar[SoftLabelGrid]
+    SOFT_LABEL_GRID_SHARES: _ClassVar[SoftLabelGrid]
+    SOFT_LABEL_GRID_LOG: _ClassVar[SoftLabelGrid]
 
 class Optimizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -34,6 +41,10 @@ SOFT_LABEL_ENCODING_FLOAT32: SoftLabelEncoding
 SOFT_LABEL_ENCODING_FLOAT16: SoftLabelEncoding
 SOFT_LABEL_ENCODING_UINT8: SoftLabelEncoding
 SOFT_LABEL_ENCODING_TOP_K: SoftLabelEncoding
+SOFT_LABEL_ENCODING_LEVELS: SoftLabelEncoding
+SOFT_LABEL_GRID_UNSPECIFIED: SoftLabelGrid
+SOFT_LABEL_GRID_SHARES: SoftLabelGrid
+SOFT_LABEL_GRID_LOG: SoftLabelGrid
 OPTIMIZER_UNSPECIFIED: Optimizer
 OPTIMIZER_SGD: Optimizer
 OPTIMIZER_MOMENTUM: Optimizer
@@ -55,20 +66,24 @@ class Tensor(_message.Message):
     def __init__(self, name: _Optional[str] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class SoftLabels(_message.Message):
-    __slots__ = ("encoding", "rows", "classes", "k", "indices", "values")
+    __slots__ = ("encoding", "rows", "classes", "k", "indices", "values", "bits", "grid")
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     ROWS_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     INDICES_FIELD_NUMBER: _ClassVar[int]
     VALUES_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
     encoding: SoftLabelEncoding
     rows: int
     classes: int
     k: int
     indices: bytes
     values: bytes
-    def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ...) -> None: ...
+    bits: int
+    grid: SoftLabelGrid
+    def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
     __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed")
@@ -121,20 +136,30 @@ class RowSelection(_message.Message):
     def __init__(self, least_density_ratio: _Optional[float] = ..., most_ambiguity: _Optional[float] = ...) -> None: ...
 
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
     PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
     CLASS_COUNTS_FIELD_NUMBER: _ClassVar[int]
     SELECTION_FIELD_NUMBER: _ClassVar[int]
+    BITS_FIELD_NUMBER: _ClassVar[int]
+    GRID_FIELD_NUMBER: _ClassVar[int]
+    ENTROPY_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
     k: int
     public_rows: _containers.RepeatedScalarFieldContainer[int]
     class_counts: bool
     selection: RowSelection
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ...) -> None: ...
+    bits: int
+    grid: SoftLabelGrid
+    entropy: bool
+    delta: bool
+    base: bytes
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")

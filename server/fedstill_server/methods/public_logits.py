@@ -35,7 +35,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, decode_soft_labels
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
 from fedstill_server.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
@@ -123,8 +123,7 @@ class PublicLogits(ServerSide):
         """What a device that learned nothing would answer, coded like an answer: its shift is exactly 0."""
         student = build_family(self.config, family, state.students[family])
         soft_labels = soft_labels_of(student, x, temperature=self.training.temperature)
-        coded = self.config.uplink.encode(soft_labels)
-        return centred_logits(decode_soft_labels(coded, field="start").dense(), least=_LEAST)
+        return centred_logits(self.config.uplink.rounded(soft_labels).dense(), least=_LEAST)
 
 
 def centred_logits(soft_labels: npt.NDArray[np.float32], *, least: float) -> Float64Array:

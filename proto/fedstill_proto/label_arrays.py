@@ -1,0 +1,133 @@
+"""Soft labels in numpy: dense, or the top k classes and a rest bucket; each is checked when it is made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fedstill_proto.errors import InvalidValue
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+# How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
+ROW_SUM_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class DenseSoftLabels:
+    """A probability for each class: `probabilities` [rows, classes]."""
+
+    probabilities: FloatArray
+
+    def __post_init__(self) -> None:
+        check_probabilities(self.probabilities)
+        if self.classes < 1:
+            raise InvalidValue("probabilities", "no classes")
+        check_sums(self.probabilities)
+
+    @property
+    def rows(self) -> int:
+        return int(self.probabilities.shape[0])
+
+    @property
+    def classes(self) -> int:
+        return int(self.probabilities.shape[1])
+
+    def dense(self) -> FloatArray:
+        """[rows, classes]"""
+        return self.probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class TopKSoftLabels:
+    """The k likeliest classes of each row; what they leave of 1 is the rest bucket.
+
+    `indices` [rows, k] increase within a row; `probabilities` [rows, k] belong to them.
+    """
+
+    indices: IntArray
+    probabilities: FloatArray
+    classes: int
+
+    def __post_init__(self) -> None:
+        check_probabilities(self.probabilities)
+        check_indices(self.indices, self.probabilities.shape, self.classes)
+        check_sums(self.probabilities, at_most=self.k < self.classes)
+
+    @property
+    def rows(self) -> int:
+        return int(self.probabilities.shape[0])
+
+    @property
+    def k(self) -> int:
+        return int(self.probabilities.shape[1])
+
+    @property
+    def rest(self) -> FloatArray:
+        """Probability of all other classes together, [rows]."""
+        rest: FloatArray = np.clip(1 - np.add.reduce(self.probabilities, axis=1), 0, 1)
+        return rest
+
+    def dense(self) -> FloatArray:
+        """[rows, classes], the rest spread evenly over the classes that are not among the k."""
+        others = max(self.classes - self.k, 1)
+        dense = np.repeat((self.rest / np.float32(others))[:, None], self.classes, axis=1)
+        np.put_along_axis(dense, self.indices, self.probabilities, axis=1)
+        return dense
+
+
+SoftLabels = DenseSoftLabels | TopKSoftLabels
+
+
+def keep_top_k(labels: SoftLabels, k: int) -> TopKSoftLabels:
+    k = min(k, labels.classes)
+    if isinstance(labels, TopKSoftLabels) and labels.k == k:
+        return labels
+    dense = labels.dense()
+    # A stable sort, so that of two equally likely classes the first is kept, on every machine.
+    order = np.argsort(-dense, axis=1, kind="stable")[:, :k]
+    indices = np.sort(order, axis=1).astype(np.int64)
+    return TopKSoftLabels(indices, np.take_along_axis(dense, indices, axis=1), labels.classes)
+
+
+def unchecked_dense(probabilities: FloatArray) -> DenseSoftLabels:
+    """Labels whose rows are known to be distributions, without summing them once more."""
+    labels = object.__new__(DenseSoftLabels)
+    object.__setattr__(labels, "probabilities", probabilities)
+    return labels
+
+
+def check_probabilities(probabilities: FloatArray) -> None:
+    is_array = isinstance(probabilities, np.ndarray)
+    if not is_array or probabilities.dtype != np.float32 or probabilities.ndim != 2:
+        raise InvalidValue("probabilities", "not a float32 array [rows, classes]")
+    # NaN compares false, so it fails here too; infinity fails in the sums.
+    if probabilities.size and not probabilities.min() >= 0:
+        raise InvalidValue("probabilities", f"{probabilities.min()} is not in 0 to 1")
+
+
+def check_sums(
+    probabilities: FloatArray, *, tolerance: float = ROW_SUM_TOLERANCE, at_most: bool = False
+) -> None:
+    """Each row adds up to 1, or to 1 `at_most`."""
+    sums = np.add.reduce(probabilities, axis=1)
+    low = -tolerance if at_most else 1 - tolerance
+    good = (sums >= low) & (sums <= 1 + tolerance)
+    if not good.all():
+        row = int(np.argmin(good))
+        raise InvalidValue("probabilities", f"row {row} adds up to {sums[row]}, not to 1")
+
+
+def check_indices(indices: IntArray, shape: tuple[int, ...], classes: int) -> None:
+    if not isinstance(indices, np.ndarray) or indices.dtype != np.int64 or indices.shape != shape:
+        raise InvalidValue("indices", "not an int64 array with an index for each probability")
+    if not 1 <= shape[1] <= classes:
+        raise InvalidValue("indices", f"{shape[1]} kept of {classes} classes")
+    if indices.size and not (indices.min() >= 0 and indices.max() < classes):
+        raise InvalidValue("indices", f"{indices.min()} to {indices.max()} is not in 0 to {classes - 1}")
+    if (indices[:, 1:] <= indices[:, :-1]).any():
+        raise InvalidValue("indices", "not increasing within a row")

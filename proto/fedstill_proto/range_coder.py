@@ -1,0 +1,177 @@
+"""A range coder over tables of whole-number weights (Martin 1979): constriction's, or the same in Python.
+
+Each symbol of an alphabet of n is coded with a row of n weights that add up to `TOTAL - n`; symbol s gets the
+share (weight + 1) / TOTAL of the interval, so none is impossible. Weights are whole numbers and so is all
+arithmetic: both sides agree to the bit, on every machine.
+
+The coding is that of constriction's RangeEncoder (Bamler 2022, arXiv 2201.01741; MIT, Apache-2.0 or BSL-1.0):
+32-bit words, 64-bit state, 24 bits of precision. It has no wheel for Linux on arm64, so the same coding
+stands below in whole numbers of Python, slower by far and as exact; a test compares the two. Beside what
+constriction writes, `finish` leaves out every byte at the end that the decoder does not need.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    from constriction import stream
+
+    # The weights are whole numbers with the sum that this model scales to: it uses them as they are.
+    _MODEL = stream.model.Categorical(perfect=False)
+    HAS_LIBRARY = True
+except ImportError:
+    HAS_LIBRARY = False
+
+WeightArray = npt.NDArray[np.int64]
+SymbolArray = npt.NDArray[np.int64]
+
+PRECISION_BITS = 24
+TOTAL = 1 << PRECISION_BITS
+_WORD_BITS, _STATE_BITS = 32, 64
+_WORD, _STATE = 1 << _WORD_BITS, 1 << _STATE_BITS
+
+
+class NotCoded(ValueError):
+    """Bytes that no encoder makes with these weights."""
+
+
+class RangeEncoder(Protocol):
+    """Codes symbols one after another."""
+
+    def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
+        """Symbols [m] with weights [m, n]."""
+
+    def finish(self) -> bytes:
+        """The shortest bytes that decode to all of it."""
+
+
+class RangeDecoder(Protocol):
+    """Gives back what a RangeEncoder coded; of other bytes, some symbols or others."""
+
+    def decode(self, weights: WeightArray) -> SymbolArray:
+        """The next symbols [m], coded with weights [m, n]; raises NotCoded for bytes that nobody codes."""
+
+
+def range_encoder() -> RangeEncoder:
+    """constriction's where it is installed."""
+    return LibraryEncoder() if HAS_LIBRARY else PlainEncoder()
+
+
+def range_decoder(data: bytes) -> RangeDecoder:
+    """constriction's where it is installed."""
+    return LibraryDecoder(data) if HAS_LIBRARY else PlainDecoder(data)
+
+
+class LibraryEncoder:
+    """By constriction."""
+
+    def __init__(self) -> None:
+        self._coder = stream.queue.RangeEncoder()
+
+    def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
+        if len(symbols):
+            self._coder.encode(symbols.astype(np.int32), _MODEL, weights.astype(np.float64))
+
+    def finish(self) -> bytes:
+        words, (low, width) = self._coder.pos()
+        bits = _STATE_BITS + _WORD_BITS * words
+        inside = int.from_bytes(
+            self._coder.get_compressed().astype(">u4").tobytes().ljust(bits // 8, b"\0"), "big"
+        )
+        # The state is the low end's last 64 bits; `inside` lies less than 2**64 above it.
+        return _shortest(inside - (inside - low) % _STATE, width, bits=bits)
+
+
+class LibraryDecoder:
+    """By constriction."""
+
+    def __init__(self, data: bytes) -> None:
+        padded = data + bytes(-len(data) % (_WORD_BITS // 8))
+        self._coder = stream.queue.RangeDecoder(np.frombuffer(padded, ">u4").astype(np.uint32))
+
+    def decode(self, weights: WeightArray) -> SymbolArray:
+        if not len(weights):
+            return np.empty(0, np.int64)
+        try:
+            symbols: SymbolArray = self._coder.decode(_MODEL, weights.astype(np.float64)).astype(np.int64)
+        except AssertionError:  # what it raises for data that fits no symbol
+            raise NotCoded from None
+        return symbols
+
+
+class PlainEncoder:
+    """The interval [low, low + width) of all that was coded, with the words before it."""
+
+    def __init__(self) -> None:
+        self._words: list[int] = []
+        self._low, self._width = 0, _STATE - 1
+
+    def encode(self, symbols: SymbolArray, weights: WeightArray) -> None:
+        starts = np.cumsum(weights + 1, axis=1) - (weights + 1)
+        picked = np.arange(len(symbols)), symbols
+        for start, weight in zip(starts[picked].tolist(), weights[picked].tolist(), strict=True):
+            scale = self._width >> PRECISION_BITS
+            self._low += scale * start
+            self._width = scale * (weight + 1)
+            if self._low >= _STATE:
+                self._low -= _STATE
+                self._carry()
+            if self._width < _STATE >> _WORD_BITS:
+                self._words.append(self._low >> _WORD_BITS)
+                self._low = (self._low << _WORD_BITS) % _STATE
+                self._width <<= _WORD_BITS
+
+    def finish(self) -> bytes:
+        before = int.from_bytes(np.array(self._words, ">u4").tobytes(), "big")
+        bits = _STATE_BITS + _WORD_BITS * len(self._words)
+        return _shortest((before << _STATE_BITS) + self._low, self._width, bits=bits)
+
+    def _carry(self) -> None:
+        place = len(self._words) - 1
+        while self._words[place] == _WORD - 1:
+            self._words[place] = 0
+            place -= 1
+        self._words[place] += 1
+
+
+class PlainDecoder:
+    """Finds, symbol by symbol, in which part of the interval the point lies (counted from its low end)."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._read = 0
+        self._point = self._next_word() << _WORD_BITS | self._next_word()
+        self._width = _STATE - 1
+
+    def decode(self, weights: WeightArray) -> SymbolArray:
+        symbols = np.empty(len(weights), np.int64)
+        for row, ends in enumerate(np.cumsum(weights + 1, axis=1)):
+            scale = self._width >> PRECISION_BITS
+            quantile = self._point // scale
+            if quantile >= TOTAL:
+                raise NotCoded
+            symbols[row] = symbol = int(np.searchsorted(ends, quantile, side="right"))
+            share = int(weights[row, symbol]) + 1
+            self._point -= scale * (int(ends[symbol]) - share)
+            self._width = scale * share
+            if self._width < _STATE >> _WORD_BITS:
+                self._point = self._point << _WORD_BITS | self._next_word()
+                self._width <<= _WORD_BITS
+        return symbols
+
+    def _next_word(self) -> int:
+        word = self._data[self._read : self._read + _WORD_BITS // 8]
+        self._read += _WORD_BITS // 8
+        return int.from_bytes(word.ljust(_WORD_BITS // 8, b"\0"), "big")
+
+
+def _shortest(low: int, width: int, *, bits: int) -> bytes:
+    """The fewest bytes which, followed by zeros, are a number of `bits` bits in [low, low + width)."""
+    dropped = min(width.bit_length() // 8 + 1, bits // 8) * 8
+    while -(-low >> dropped) << dropped >= low + width:
+        dropped -= 8
+    return (-(-low >> dropped)).to_bytes((bits - dropped) // 8, "big").rstrip(b"\0")

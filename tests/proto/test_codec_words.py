@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from fedstill_proto.codec_words import codec_of_words, words_of_codec
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels import Encoding, Grid, SoftLabelCodec
+from hypothesis import given
+
+from tests.proto.wire_samples import all_codecs
+
+LEVELS = Encoding.LEVELS
+
+
+@pytest.mark.parametrize(
+    ("words", "codec"),
+    [
+        ("float16", SoftLabelCodec(Encoding.FLOAT16)),
+        ("topk8", SoftLabelCodec(Encoding.TOP_K, 8)),
+        ("dense, 1bit", SoftLabelCodec(LEVELS, bits=1)),
+        ("log,3bit,entropy", SoftLabelCodec(LEVELS, bits=3, grid=Grid.LOG, entropy=True)),
+        ("topk8,4bit,entropy,delta", SoftLabelCodec(LEVELS, 8, 4, entropy=True, delta=True)),
+        ("entropy", SoftLabelCodec(LEVELS, entropy=True)),
+    ],
+)
+def test_words_name_a_codec(words: str, codec: SoftLabelCodec) -> None:
+    assert codec_of_words(words) == codec
+
+
+@given(all_codecs())
+def test_every_codec_has_words(codec: SoftLabelCodec) -> None:
+    assert codec_of_words(words_of_codec(codec)) == codec
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        ("", "is none of dense"),
+        ("uint8,entropy", "uint8 stands alone"),
+        ("9bit", "9 is not 1 to 8"),
+        ("0bit", "0 is not 1 to 8"),
+        ("topk0", "keeps no class"),
+        ("dense,topk3", "says classes twice"),
+        ("dense,delta", "switch entropy on"),
+        ("dense,4bits", "is none of dense"),
+    ],
+)
+def test_words_that_name_none_are_explained(words: str, problem: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        codec_of_words(words)
+    assert problem in caught.value.problem
