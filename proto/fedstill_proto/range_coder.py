@@ -17,6 +17,8 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from fedstill_proto.errors import FedstillError
+
 try:
     from constriction import stream
 
@@ -35,7 +37,7 @@ _WORD_BITS, _STATE_BITS = 32, 64
 _WORD, _STATE = 1 << _WORD_BITS, 1 << _STATE_BITS
 
 
-class NotCoded(ValueError):
+class NotCoded(FedstillError):
     """Bytes that no encoder makes with these weights."""
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config import CohortRule, ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.config_json import to_json
 from fedstill_server.methods import METHODS, SoftLabelUse, distils
 
 from tests.server.scripted_fleet import fleet_config
@@ -19,7 +20,9 @@ def test_json_and_back() -> None:
     )
     document = json.loads(json.dumps(config.to_json()))
     assert FleetConfig.from_json(document) == config
-    assert document["uplink"] == {"encoding": "top-k", "k": 3}
+    assert document["uplink"] == to_json(SoftLabelCodec(Encoding.TOP_K, 3))
+    # What an earlier release wrote is read as it was meant.
+    assert FleetConfig.from_json({**document, "uplink": {"encoding": "top-k", "k": 3}}) == config
 
 
 def test_every_method_has_a_line_and_says_what_devices_read() -> None:
