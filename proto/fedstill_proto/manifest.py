@@ -131,6 +131,7 @@ class StudentManifest:
     label_shape: tuple[int, ...] = ()  # of one example: () is one class, (S,) a word at each of S places
     input_type: str = "float32"  # or "int64": the numbers of words
     vocabulary: Vocabulary | None = None
+    feature_width: int = 0  # of the forward graph's second output, what the last layer reads; 0: it has none
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -144,6 +145,7 @@ class StudentManifest:
             raise InvalidValue("k", f"{self.k}, but the graph takes no top-k labels")
         for name in ("opset", "stack_size", "step_rows"):
             check_integer(name, getattr(self, name), 1, MAX_UINT32)
+        check_integer("feature_width", self.feature_width, 0, 1 << 20)
         for name in ("parameters", "parts", "inputs", "outputs"):
             names = [entry.name for entry in getattr(self, name)]
             if len(set(names)) != len(names):
@@ -229,6 +231,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         label_shape=manifest.label_shape,
         input_type=manifest.input_type,
         vocabulary=None if manifest.vocabulary is None else _vocabulary_message(manifest.vocabulary),
+        feature_width=manifest.feature_width,
     )
 
 
@@ -274,6 +277,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             label_shape=tuple(message.label_shape),
             input_type=message.input_type or "float32",
             vocabulary=_vocabulary(message.vocabulary) if message.HasField("vocabulary") else None,
+            feature_width=message.feature_width,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

@@ -12,7 +12,8 @@ from fedstill_server.methods.interface import SoftLabelUse
 
 def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
     """Of a family's training artifact, from what the fleet's method says it reads."""
-    training, use = config.training, METHODS[config.method].soft_labels
+    method, training = METHODS[config.method], config.training
+    use = method.soft_labels
     form, k, rows = "none", 0, training.batch_size
     if use is not SoftLabelUse.NONE and training.soft_weight > 0:
         form = "dense"
@@ -21,5 +22,13 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
             form, k = "top-k", config.downlink.k
         rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
     return ArtifactOptions(
-        family, config.input_shape, config.classes, training.optimizer, form, k, stack_size, rows
+        family,
+        config.input_shape,
+        config.classes,
+        training.optimizer,
+        form,
+        k,
+        stack_size,
+        rows,
+        features=method.features,
     )

@@ -18,6 +18,7 @@ from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
 from fedstill_server.families import LANGUAGE_FAMILIES, build_student
+from fedstill_server.families.features import feature_width
 from fedstill_server.families.language import TABLES
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
@@ -38,6 +39,7 @@ class ArtifactOptions:
     stack_size: int
     step_rows: int
     step_vocabulary: int | None = None  # rows of a table of words that a step sees, of a student of text
+    features: bool = False  # whether the forward graph gives what the last layer reads, too
 
     def __post_init__(self) -> None:
         if self.soft_labels not in SOFT_LABEL_FORMS:
@@ -86,18 +88,29 @@ def build_artifact(
     stack_size: int,
     step_rows: int,
     step_vocabulary: int | None = None,
+    features: bool = False,
     cache: Path | None = None,
     verify: bool = True,
 ) -> TrainingArtifact:
     """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run.
 
     A student of text has a training graph over `step_vocabulary` rows of its tables: the words of a batch.
+    With `features` the forward graph has a second output, what the student's last layer reads.
     The graph's step over one device is the same, to the last bit, in a stack of any size. An artifact that
     is returned has passed the gate, unless `verify` is False (to compare the speed of stack sizes, say);
     `cache` is a folder that keeps those that have.
     """
     options = ArtifactOptions(
-        family, tuple(input_shape), classes, optimizer, soft_labels, k, stack_size, step_rows, step_vocabulary
+        family,
+        tuple(input_shape),
+        classes,
+        optimizer,
+        soft_labels,
+        k,
+        stack_size,
+        step_rows,
+        step_vocabulary,
+        features,
     )
     folder = cache / options.folder_name if cache is not None else None
     artifact = cached_artifact(folder) if folder is not None else None
@@ -129,7 +142,11 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
     )
     forward_rows = min(FORWARD_ROWS, max(1, FORWARD_VALUES // math.prod((*label_shape, options.classes))))
     forward = capture_forward(
-        student, input_shape=options.input_shape, rows=forward_rows, input_type=input_type
+        student,
+        input_shape=options.input_shape,
+        rows=forward_rows,
+        input_type=input_type,
+        features=options.features,
     )
     training_graph = lower(step, stack_size=options.stack_size, name=f"{options.family} training step")
     forward_graph = lower(forward, stack_size=options.stack_size, name=f"{options.family} forward")
@@ -149,6 +166,7 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
         label_shape=label_shape,
         input_type="int64" if options.is_text else "float32",
         vocabulary=Vocabulary(options.classes, words, TABLES) if options.is_text else None,
+        feature_width=feature_width(student) if options.features else 0,
     )
     contents = {TRAINING_FILE: training_graph, FORWARD_FILE: forward_graph}
     return TrainingArtifact(manifest.with_parts(contents), training_graph, forward_graph)

@@ -20,6 +20,7 @@ from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.rewrites import rewrite
 from fedstill_server.export.text_loss import text_loss_and_logit_gradient
+from fedstill_server.families.features import with_features
 
 
 @dataclass(frozen=True)
@@ -108,16 +109,23 @@ def capture_forward(
     input_shape: tuple[int, ...],
     rows: int,
     input_type: torch.dtype = torch.float32,
+    features: bool = False,
 ) -> CapturedGraph:
-    """Logits `[rows, *label_shape, classes]` from parameters and `x`."""
+    """Logits `[rows, *label_shape, classes]` from parameters and `x`; with features `[rows, width]` if asked.
+
+    Features are what the last layer reads.
+    """
     ports = [*parameter_ports(student), Port("x", (rows, *input_shape), input_type)]
 
     def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
         *parameters, x = arguments
         named = {port.name: value for port, value in zip(ports, parameters, strict=False)}
+        if features:
+            return with_features(student, lambda: functional_call(student, named, (x,)))
         return (functional_call(student, named, (x,)),)
 
-    return CapturedGraph(trace(forward, ports), tuple(ports), ("logits",))
+    outputs = ("logits", "features") if features else ("logits",)
+    return CapturedGraph(trace(forward, ports), tuple(ports), outputs)
 
 
 def parameter_ports(student: nn.Module) -> list[Port]:

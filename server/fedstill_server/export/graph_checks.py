@@ -44,11 +44,13 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     _check_ports(manifest, TRAINING_FILE, "output", training.graph.output, outputs)
     forward = parsed_graph(FORWARD_FILE, artifact.forward_graph)
     rows = _rows(forward)
-    logits = [Port("logits", (rows, *manifest.label_shape, manifest.classes))]
+    answers = [Port("logits", (rows, *manifest.label_shape, manifest.classes))]
+    if manifest.feature_width:
+        answers.append(Port("features", (rows, manifest.feature_width)))
     student = build_student(manifest.family, manifest.input_shape, manifest.classes)
     inputs = [*parameter_ports(student), Port("x", (rows, *manifest.input_shape))]
     _check_ports(manifest, FORWARD_FILE, "input", forward.graph.input, inputs)
-    _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, logits)
+    _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, answers)
 
 
 def step_manifest(manifest: StudentManifest) -> StudentManifest:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from fedstill_server.export.student import load_parameters
 from fedstill_server.families import build_student
+from fedstill_server.families.features import with_features
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -59,9 +60,13 @@ class ReferenceStudent:
             divergence = self._bucket_divergence(batch, log_probabilities)
         return loss + (self._tensor(batch["soft_weight"]).flatten() * temperature**2 * divergence).sum()
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
+    def answers(self, x: np.ndarray) -> list[np.ndarray]:
+        """Logits, and features where the manifest promises them."""
         with torch.no_grad():
-            return np.asarray(self.module(self._tensor(x)).numpy())
+            if not self._manifest.feature_width:
+                return [self.module(self._tensor(x)).numpy()]
+            logits, features = with_features(self.module, lambda: self.module(self._tensor(x)))
+            return [logits.numpy(), features.numpy()]
 
     def parameters(self) -> dict[str, np.ndarray]:
         return {name: value.detach().numpy().copy() for name, value in self.module.named_parameters()}

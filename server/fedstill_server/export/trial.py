@@ -58,10 +58,11 @@ class StudentStack:
         share = 1 - ADAMW_BETAS[0] if self._manifest.optimizer is Optimizer.ADAMW else 1.0
         return {name: new[f"{name}.{slot}.new"] / np.float32(share) for name in self.parameters}
 
-    def forward(self) -> tuple[np.ndarray, np.ndarray]:
-        """Random examples [C, rows, ...] and the students' logits [C, rows, classes]."""
+    def forward(self) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Random examples [C, rows, ...] and the students' logits [C, rows, classes], and features if any."""
         x = random_examples(self._manifest, self._shapes["x"], np.random.default_rng(0))
-        return x, self._session.run(["logits"], {**self.parameters, "x": x})[0]
+        names = ["logits", "features"] if self._manifest.feature_width else ["logits"]
+        return x, self._session.run(names, {**self.parameters, "x": x})
 
     def _run(self, batch: Arrays, step: int, rate: float) -> dict[str, np.ndarray]:
         beta1, beta2 = ADAMW_BETAS

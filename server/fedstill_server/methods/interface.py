@@ -39,6 +39,7 @@ class Method(Protocol):
 
     line: ClassVar[str]  # what it does, and where it is from
     soft_labels: ClassVar[SoftLabelUse]
+    features: ClassVar[bool]  # whether devices say something of their students' features
 
     def start(self, state: FleetState) -> FleetState:
         """`state` with what the method remembers before the first round."""
@@ -76,6 +77,9 @@ class MethodClass(Protocol):
     @property
     def soft_labels(self) -> SoftLabelUse: ...
 
+    @property
+    def features(self) -> bool: ...
+
     def __call__(self, config: FleetConfig, public: Examples) -> Method: ...
 
 
@@ -85,6 +89,7 @@ class ServerSide:
 
     line: ClassVar[str]
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
+    features: ClassVar[bool] = False
     config: FleetConfig
     public: Examples
 
