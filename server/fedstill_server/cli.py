@@ -15,7 +15,7 @@ from rich.table import Table
 
 from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
-from fedstill_server.commands import fleet, publish
+from fedstill_server.commands import distill, fleet, publish
 from fedstill_server.config import FleetConfig
 from fedstill_server.methods import METHODS
 from fedstill_server.round_record import RoundRecord
@@ -29,6 +29,7 @@ cli = typer.Typer(
 )
 publish.register(cli)
 fleet.register(cli)
+distill.register(cli)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

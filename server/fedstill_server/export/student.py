@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import warnings
@@ -31,10 +32,28 @@ def export_student(
     The initializers have the names of the parameters, so that a device can put its own weights in their
     place.
     """
-    is_text = family in LANGUAGE_FAMILIES
     student = build_student(family, input_shape, classes).eval()
     load_parameters(student, parameters)
-    model = onnx.load_from_string(_captured(family, tuple(input_shape), classes))
+    graph = _captured(family, tuple(input_shape), classes)
+    return _finished(student, graph, family=family, input_shape=input_shape, classes=classes)
+
+
+def export_network(
+    network: nn.Module, *, family: str, input_shape: Sequence[int], classes: int
+) -> tuple[StudentManifest, bytes]:
+    """The same of any network that classifies arrays, with its weights, under the name `family`."""
+    network.eval()
+    graph = _capture(copy.deepcopy(network), torch.zeros(2, *input_shape))
+    return _finished(network, graph, family=family, input_shape=input_shape, classes=classes)
+
+
+def _finished(
+    student: nn.Module, captured: bytes, *, family: str, input_shape: Sequence[int], classes: int
+) -> tuple[StudentManifest, bytes]:
+    """The captured graph with the student's own weights, and its manifest."""
+    is_text = family in LANGUAGE_FAMILIES
+    parameters = {name: value.detach().numpy() for name, value in student.named_parameters()}
+    model = onnx.load_from_string(captured)
     _put_weights(model.graph, parameters)
     check_weights_stay_weights(model.graph, parameters)
     graph = model.SerializeToString(deterministic=True)
@@ -59,11 +78,14 @@ def export_student(
 
 @functools.lru_cache(maxsize=16)
 def _captured(family: str, input_shape: tuple[int, ...], classes: int) -> bytes:
+    return _capture(build_student(family, input_shape, classes).eval(), _examples(family, input_shape))
+
+
+def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
     """The graph of a student whose weights are all different numbers, and none of those it will have.
 
-    torch.onnx gives equal weights one name, as the ones that all scales begin with.
+    torch.onnx gives equal weights one name, as the ones that all scales begin with. `student` is changed.
     """
-    student = build_student(family, input_shape, classes).eval()
     numbers = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for value in student.parameters():
@@ -71,7 +93,7 @@ def _captured(family: str, input_shape: tuple[int, ...], classes: int) -> bytes:
     with _quiet_exporter():
         program = torch.onnx.export(
             student,
-            (_examples(family, input_shape),),
+            (examples,),
             dynamo=True,
             input_names=["x"],
             output_names=["logits"],

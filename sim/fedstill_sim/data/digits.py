@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from fedstill_server.digits import CLASSES, digits_examples
+from fedstill_server.digits import CLASSES, FIRST_ROWS, digits_examples
 
 from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, IntArray
 from fedstill_sim.data.splits import dirichlet_split, hold_out, natural_split, resampled_split
 
-FIRST_ROWS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667)
 PUBLIC_WRITERS = 4
 TEST_FRACTION = 0.25
 DEFAULT_ALPHA = 0.5

@@ -2,10 +2,7 @@
 
     w = max_c softmax(t / T)_c, or softmax(t)_label where the label is known
 
-so that a teacher's doubtful or wrong answers teach less (after the label-aware weights of Kim et al. 2021,
-"Comparing Kullback-Leibler Divergence and Mean Squared Error Loss in Knowledge Distillation", arXiv
-2105.08919, section on noisy teachers, and confidence weighting as in Zhang et al. 2020, arXiv 1908.08932).
-Needs another technique, whose term it weighs.
+so that a teacher's doubtful or wrong answers teach less. Needs another technique, whose term it weighs.
 """
 
 from __future__ import annotations

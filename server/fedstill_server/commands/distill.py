@@ -1,0 +1,133 @@
+"""fedstill-server distill, techniques: from a teacher to a student package."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from fedstill_proto.errors import FedstillError
+from rich.console import Console
+from rich.progress import Progress, TextColumn
+
+if TYPE_CHECKING:
+    from fedstill_server.distill.engine import EpochDone
+    from fedstill_server.distill.run import Outcome
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands to `cli`."""
+    cli.command()(distill)
+    cli.command()(techniques)
+
+
+def distill(
+    out: Annotated[Path, typer.Option(help="The folder to write, with the student's package in it.")],
+    task: Annotated[str, typer.Option(help="digits, or a folder with public.npz and test.npz.")] = "",
+    teacher: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="An .onnx file, the folder of a run or a package, package.module:name of a torch module or "
+            "an estimator, or train:mlp-128-128 to train one on the task's labels. Repeat it for several."
+        ),
+    ] = None,
+    family: Annotated[
+        str, typer.Option(help="Student family, such as mlp-32 or cnn, or an import path.")
+    ] = "",
+    technique: Annotated[str, typer.Option(help="As in fitnets,kd; fedstill-server techniques.")] = "",
+    config: Annotated[Path | None, typer.Option(help="A TOML file; what is given here overrides it.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the examples.")] = None,
+    answers: Annotated[
+        str,
+        typer.Option(help="A file that keeps the teacher's answers; with no teacher, it is one."),
+    ] = "",
+    tensorboard: Annotated[bool, typer.Option(help="Write scalars to <out>/tensorboard.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Distil a student from a teacher, and pack it for devices. Run it again after a kill: it goes on."""
+    # torch takes a second to import, which other commands do not need.
+    from fedstill_server.distill.request import read_request
+    from fedstill_server.distill.run import distil
+
+    given: dict[str, Any] = {
+        "task": task or None,
+        "teacher": teacher or None,
+        "family": family or None,
+        "technique": _names(technique) or None,
+        "answers": answers or None,
+        "plan.seed": seed,
+        "plan.epochs": epochs,
+    }
+    request = read_request(config, {name: value for name, value in given.items() if value is not None})
+    out.mkdir(parents=True, exist_ok=True)
+    scalars = _scalars(out / "tensorboard") if tensorboard else None
+    console = Console(stderr=True)
+    with Progress(
+        *Progress.get_default_columns(), TextColumn("{task.fields[loss]}"), console=console
+    ) as bars:
+        stages: dict[str, Any] = {}
+
+        def watch(stage: str, report: EpochDone) -> None:
+            if stage not in stages:
+                stages[stage] = bars.add_task(stage, total=report.epochs, loss="")
+            bars.update(stages[stage], completed=report.epoch, loss=f"loss {report.loss:.3f}")
+            if scalars is not None:
+                scalars(stage, report)
+
+        outcome = distil(request, out, watch=watch)
+    typer.echo(json.dumps(outcome.to_json(), indent=1) if as_json else _text(outcome))
+
+
+def techniques(as_json: AsJson = False) -> None:
+    """List all techniques, one line each, with their papers."""
+    from fedstill_server.distill.recipes import RECIPES
+    from fedstill_server.distill.techniques import TECHNIQUES
+
+    every: dict[str, Any] = {**TECHNIQUES, **RECIPES}
+    if as_json:
+        lines = {name: {"line": one.line, "source": one.source} for name, one in every.items()}
+        typer.echo(json.dumps(lines, indent=1))
+        return
+    for name, one in every.items():
+        typer.echo(f"{name:16s} {one.line} ({one.source})")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _text(outcome: Outcome) -> str:
+    lines = [
+        f"student   {outcome.family}, {outcome.parameters:,d} parameters, in {outcome.package}",
+        f"accuracy  {outcome.accuracy:.1%}",
+    ]
+    if outcome.teacher_accuracy:
+        kept = outcome.accuracy / outcome.teacher_accuracy
+        lines[1] += f"; the teacher's is {outcome.teacher_accuracy:.1%}, of which {kept:.1%} are kept"
+    lines += [f"exit      {family}: {accuracy:.1%}" for family, accuracy in outcome.exits.items()]
+    lines += [f"note      {note}" for note in outcome.notes]
+    return "\n".join([*lines, f"seconds   {outcome.seconds:.1f}"])
+
+
+def _scalars(folder: Path) -> Callable[[str, EpochDone], None]:
+    """Writes each epoch's losses for TensorBoard."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise FedstillError(
+            "--tensorboard: tensorboard is not installed; pip install 'fedstill[tensorboard]'"
+        ) from None
+    writer = SummaryWriter(str(folder))
+
+    def write(stage: str, report: EpochDone) -> None:
+        writer.add_scalar(f"{stage}/loss", report.loss, report.epoch)
+        for name, value in report.parts.items():
+            writer.add_scalar(f"{stage}/{name}", value, report.epoch)
+        writer.flush()
+
+    return write

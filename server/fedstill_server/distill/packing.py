@@ -1,0 +1,89 @@
+"""A distilled student as a package: what `publish`, devices, and other distillations take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from fedstill_proto.artifact import StudentManifest, StudentPackage, save_package
+from fedstill_proto.messages import Parameters
+from torch import nn
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.students import family_name, new_student
+from fedstill_server.distill.tasks import Task
+from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.student import export_network, export_student
+from fedstill_server.networks import load_parameters, logits_of
+from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package
+
+_ROWS_COMPARED = 256
+
+
+def pack_student(
+    folder: Path,
+    task: Task,
+    family: str,
+    parameters: Parameters,
+    *,
+    quality: Mapping[str, float],
+    trainable: bool = False,
+) -> None:
+    """Write the package. Only what the student's own module holds goes in: no adapters, no peers."""
+    network = load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)
+    manifest, graph = _exported(network, task, family, parameters)
+    x = task.test.x[:_ROWS_COMPARED]
+    session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    difference = float(np.abs(session.run(["logits"], {"x": x})[0] - logits_of(network, x)).max())
+    if not difference <= LARGEST_DIFFERENCE:
+        raise DistillError(
+            f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g}, more than "
+            f"{LARGEST_DIFFERENCE:g}; nothing is written"
+        )
+    package = StudentPackage(manifest, graph, parameters)
+    eight_bit = quantize_student(graph, parameters)
+    if eight_bit is not None:
+        package = replace(
+            package,
+            manifest=replace(manifest, quantized=eight_bit.quantized),
+            int8_graph=eight_bit.graph,
+        )
+    if trainable:
+        package = _trainable(package, task, quality)
+    else:
+        described = replace(package.manifest, quality=tuple(sorted(quality.items())))
+        package = replace(package, manifest=described)
+    save_package(folder, package)
+
+
+def _exported(
+    network: nn.Module, task: Task, family: str, parameters: Parameters
+) -> tuple[StudentManifest, bytes]:
+    shape, classes = task.input_shape, task.classes
+    if ":" in family:
+        return export_network(network, family=family_name(family), input_shape=shape, classes=classes)
+    return export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
+
+
+def _trainable(package: StudentPackage, task: Task, quality: Mapping[str, float]) -> StudentPackage:
+    """With the training step for a device, which takes dense soft labels."""
+    # The exporter takes seconds to import.
+    from fedstill_proto.messages import Optimizer
+
+    from fedstill_server.export.build import build_artifact
+
+    artifact = build_artifact(
+        family=package.manifest.family,
+        input_shape=task.input_shape,
+        classes=task.classes,
+        optimizer=Optimizer.SGD,
+        soft_labels="dense",
+        k=0,
+        stack_size=1,
+        step_rows=64,
+        cache=None,
+    )
+    return assemble_package(artifact, package, package_version=1, public_x=task.public.x, quality=quality)

@@ -1,0 +1,34 @@
+"""Progressive distillation through assistants (Mirzadeh et al. 2020, arXiv 1902.03393): where the step from
+the teacher to the student is long, networks of sizes between go first, each taught by the one before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.techniques.kd import KnowledgeDistillation
+from fedstill_server.distill.workshop import Recipe, Workshop, teacher_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assistants(Recipe):
+    name: ClassVar[str] = "assistants"
+    source: ClassVar[str] = "Mirzadeh et al. 2020, arXiv 1902.03393"
+    line: ClassVar[str] = "a chain of ever smaller networks between teacher and student"
+
+    families: tuple[str, ...] = ("mlp-64",)  # largest first
+
+    def __post_init__(self) -> None:
+        check(bool(self.families), "assistants.families", self.families, "a list of at least one family")
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        techniques = base.techniques or (KnowledgeDistillation(),)
+        job = replace(base, techniques=techniques)
+        for place, family in enumerate(self.families):
+            assistant = replace(job, family=family, start=None)
+            made = workshop.train(f"assistant-{place}-{family}", assistant)
+            job = replace(job, teacher=teacher_of(base, made), answers=None)
+        return workshop.train("student", job)

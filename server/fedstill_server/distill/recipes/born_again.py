@@ -1,0 +1,54 @@
+"""Born-again networks (Furlanello et al. 2018, arXiv 1805.04770): a student teaches its own successor.
+
+Generation 0 learns from the teacher (from the labels, if there is none), generation g from generation g - 1.
+It ends when the accuracy on the validation examples falls, or after `generations`. With `ensemble`, a last
+student learns from the mean of all generations; of all, the one that validates best is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.teachers.ensemble import EnsembleTeacher
+from fedstill_server.distill.techniques.kd import KnowledgeDistillation
+from fedstill_server.distill.workshop import Recipe, Workshop, network_of, teacher_of
+from fedstill_server.randomness import derived_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class BornAgain(Recipe):
+    name: ClassVar[str] = "born-again"
+    source: ClassVar[str] = "Furlanello et al. 2018, arXiv 1805.04770"
+    line: ClassVar[str] = "generations of the same student, each taught by the one before, and their ensemble"
+
+    generations: int = 3  # after the first
+    ensemble: bool = True
+
+    def __post_init__(self) -> None:
+        check(self.generations >= 1, "born-again.generations", self.generations, "1 or more")
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        made = [workshop.train("generation-0", base)]
+        scores = [workshop.accuracy(network_of(base, made[0]))]
+        for generation in range(1, self.generations + 1):
+            plan = replace(base.plan, seed=derived_seed(base.plan.seed, generation, "born-again"))
+            job = self._taught(base, plan=plan, teacher=teacher_of(base, made[-1]))
+            made.append(workshop.train(f"generation-{generation}", job))
+            scores.append(workshop.accuracy(network_of(base, made[-1])))
+            if scores[-1] < scores[-2]:
+                break
+        if self.ensemble:
+            everyone = EnsembleTeacher(
+                [teacher_of(base, one) for one in made], temperature=base.plan.temperature
+            )
+            made.append(workshop.train("from-all", self._taught(base, plan=base.plan, teacher=everyone)))
+            scores.append(workshop.accuracy(network_of(base, made[-1])))
+        workshop.notes.append("born-again: validation " + ", ".join(f"{score:.1%}" for score in scores))
+        return made[max(range(len(made)), key=scores.__getitem__)]
+
+    def _taught(self, base: Job, **changes: object) -> Job:
+        techniques = base.techniques or (KnowledgeDistillation(),)
+        return replace(base, techniques=techniques, answers=None, **changes)  # type: ignore[arg-type]

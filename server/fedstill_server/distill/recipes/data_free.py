@@ -1,0 +1,110 @@
+"""Distillation without data: examples are made from the teacher, and then teach as any others do.
+
+See distill/synthetic for how each kind is made. The examples of the job are not looked at, but for their
+shape; `low` and `high` say between what values real ones would be.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from fedstill_proto.soft_labels import FloatArray
+from torch import nn
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.students import new_student
+from fedstill_server.distill.synthetic import (
+    Canvas,
+    adversarial_examples,
+    inverted_examples,
+    noise_examples,
+    one_hot_examples,
+)
+from fedstill_server.distill.teachers.torch_module import TorchTeacher
+from fedstill_server.distill.workshop import Recipe, Workshop, without_data
+from fedstill_server.randomness import derived_seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFree(Recipe):
+    """The base of all; each kind makes its examples."""
+
+    count: int = 2000
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        check(self.count >= 1, f"{self.name}.count", self.count, "1 or more")
+        check(self.low < self.high, f"{self.name}.low", self.low, f"below high, which is {self.high}")
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        canvas = Canvas(
+            shape=base.input_shape,
+            classes=base.classes,
+            count=self.count,
+            low=self.low,
+            high=self.high,
+            seed=derived_seed(base.plan.seed, 0, self.name),
+        )
+        x = self.examples(base, canvas)
+        workshop.notes.append(f"{self.name}: {len(x)} examples made from the teacher")
+        return workshop.train("student", without_data(base, x))
+
+    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomNoise(DataFree):
+    name: ClassVar[str] = "noise"
+    source: ClassVar[str] = "baseline"
+    line: ClassVar[str] = "no data: the teacher's answers to uniform noise"
+
+    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+        return noise_examples(canvas)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeepInversion(DataFree):
+    name: ClassVar[str] = "deep-inversion"
+    source: ClassVar[str] = "Yin et al. 2020, arXiv 1912.08795"
+    line: ClassVar[str] = "no data: noise moved along the teacher's gradient until it looks like a class"
+
+    steps: int = 40
+
+    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+        return inverted_examples(_network(base, self.name), canvas, steps=self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneHotGenerator(DataFree):
+    name: ClassVar[str] = "dafl"
+    source: ClassVar[str] = "Chen et al. 2019, arXiv 1904.01186"
+    line: ClassVar[str] = "no data: a generator of examples that the teacher is sure of"
+
+    steps: int = 400
+
+    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+        return one_hot_examples(_network(base, self.name), canvas, steps=self.steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialGenerator(DataFree):
+    name: ClassVar[str] = "dfad"
+    source: ClassVar[str] = "Fang et al. 2019, arXiv 1912.11006"
+    line: ClassVar[str] = "no data: a generator of examples on which student and teacher differ"
+
+    steps: int = 400
+
+    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+        critic = new_student(base.family, canvas.shape, canvas.classes, seed=canvas.seed)
+        return adversarial_examples(_network(base, self.name), critic, canvas, steps=self.steps)
+
+
+def _network(base: Job, name: str) -> nn.Module:
+    if not isinstance(base.teacher, TorchTeacher):
+        raise DistillError(f"{name}: needs the teacher's gradients; give a torch module as the teacher")
+    return base.teacher.network

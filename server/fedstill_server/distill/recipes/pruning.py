@@ -1,0 +1,93 @@
+"""Structured pruning with recovery (Li et al. 2017, arXiv 1608.08710, with the first-order importance of
+Molchanov et al. 2019, arXiv 1906.10771).
+
+A wider perceptron is distilled first. Then, in `rounds` equal steps, its least important hidden units go, and
+what is left is distilled again to recover. A unit's importance is |activation * gradient of the loss|, summed
+over the examples: what the loss would change without it, to first order. The student is of the family mlp-W
+that was asked for: whole units are gone, so it is smaller and faster without any sparse arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from fedstill_proto.messages import Parameters
+from fedstill_proto.soft_labels import IntArray
+from torch import nn
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.layers import inner_layers, watched
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.workshop import Recipe, Workshop, network_of
+from fedstill_server.families.sized import widths_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructuredPruning(Recipe):
+    name: ClassVar[str] = "pruning"
+    source: ClassVar[str] = "Li et al. 2017, arXiv 1608.08710; Molchanov et al. 2019, arXiv 1906.10771"
+    line: ClassVar[str] = "a wider student loses its least important units, and recovers"
+
+    wider: float = 2.0  # than the family that is asked for
+    rounds: int = 2
+
+    def __post_init__(self) -> None:
+        check(1 < self.wider <= 16, "pruning.wider", self.wider, "a factor above 1, up to 16")
+        check(self.rounds >= 1, "pruning.rounds", self.rounds, "1 or more")
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        sized = widths_of(base.family)
+        if sized is None or sized[0] != "mlp":
+            raise DistillError(f"pruning: {base.family} is not a perceptron by its widths, such as mlp-32")
+        goal = np.array(sized[1])
+        start = np.maximum(np.round(goal * self.wider).astype(int), goal)
+        epochs = max(1, base.plan.epochs // (self.rounds + 1))  # in all, no more than without the recipe
+        plan = replace(base.plan, epochs=epochs)
+        made = workshop.train("wide", replace(base, family=_family(start), plan=plan, start=None))
+        for turn in range(1, self.rounds + 1):
+            widths = np.round(start + (goal - start) * turn / self.rounds).astype(int)
+            pruned = pruned_parameters(made.parameters, unit_importance(base, made), widths)
+            job = replace(base, family=_family(widths), plan=plan, start=pruned)
+            made = workshop.train(f"pruned-{turn}", job)
+        return made
+
+
+def _family(widths: IntArray) -> str:
+    return "-".join(["mlp", *map(str, widths)])
+
+
+def unit_importance(job: Job, made: Trained) -> list[np.ndarray]:
+    """|activation * gradient| of each hidden unit, one array [width] a layer.
+
+    The loss is the cross-entropy with the student's own first choice where a label is missing.
+    """
+    network = network_of(job, made)
+    layers = inner_layers(network)
+    x, labels = torch.from_numpy(job.x), torch.from_numpy(job.labels)
+    with watched(network, layers) as seen:
+        logits = network(x)
+        goals = labels.where(labels >= 0, logits.argmax(dim=-1))
+        loss = nn.functional.cross_entropy(logits, goals, reduction="sum")
+        gradients = torch.autograd.grad(loss, [seen[layer] for layer in layers])
+        activations = [torch.relu(seen[layer].detach()) for layer in layers]
+    return [
+        (activation * gradient).abs().sum(dim=0).numpy()
+        for activation, gradient in zip(activations, gradients, strict=True)
+    ]
+
+
+def pruned_parameters(parameters: Parameters, importance: list[np.ndarray], widths: IntArray) -> Parameters:
+    """Those of a perceptron whose layers keep their `widths` most important units, in the old order."""
+    kept = dict(parameters)
+    for layer, (scores, width) in enumerate(zip(importance, widths, strict=True)):
+        units = np.sort(np.argsort(-scores, kind="stable")[:width])
+        last = layer + 1 == len(importance)
+        following = "output.weight" if last else f"hidden.{layer + 1}.weight"
+        for name in (f"hidden.{layer}.weight", f"hidden.{layer}.bias"):
+            kept[name] = np.ascontiguousarray(kept[name][units])
+        kept[following] = np.ascontiguousarray(kept[following][:, units])
+    return kept

@@ -1,0 +1,77 @@
+"""What a person asks of `fedstill-server distill`: a TOML file, and what the command line says instead."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedstill_server.config_json import ConfigError, from_json
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.distill.recipes import RECIPES
+from fedstill_server.distill.technique import Technique
+from fedstill_server.distill.techniques import TECHNIQUES
+from fedstill_server.distill.workshop import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillRequest:
+    """`options` holds a table for each technique or recipe that is not to be as it comes."""
+
+    task: str = "digits"
+    teacher: tuple[str, ...] = ()
+    family: str = "mlp-32"
+    technique: tuple[str, ...] = ("kd",)
+    private_labels: int = 100
+    public_labels: bool = False
+    combination: str = "probabilities"  # of several teachers
+    answers: str = ""  # a file of the teacher's kept answers
+    trainable: bool = False  # whether devices can train the student: adds the training graph to the package
+    plan: DistillPlan = field(default_factory=DistillPlan)
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        known = [*TECHNIQUES, *RECIPES]
+        for name in (*self.technique, *self.options):
+            if name not in known:
+                raise DistillError(f"technique: {name!r} is unknown; there are {', '.join(known)}")
+        if len(set(self.technique)) != len(self.technique):
+            raise DistillError(f"technique: {', '.join(self.technique)} names one twice")
+        recipes = [name for name in self.technique if name in RECIPES]
+        if len(recipes) > 1:
+            raise DistillError(
+                f"technique: {' and '.join(recipes)} cannot be combined; each leads a training"
+            )
+        unused = sorted(set(self.options) - set(self.technique))
+        if unused:
+            raise DistillError(f"options.{unused[0]}: is not among the techniques that are asked for")
+
+    def techniques(self) -> tuple[Technique, ...]:
+        """In the order asked for."""
+        return tuple(self._made(TECHNIQUES[name]) for name in self.technique if name in TECHNIQUES)
+
+    def recipe(self) -> Recipe | None:
+        found = [self._made(RECIPES[name]) for name in self.technique if name in RECIPES]
+        return found[0] if found else None
+
+    def _made(self, kind: Any) -> Any:
+        return from_json(kind, self.options.get(kind.name, {}), where=f"options.{kind.name}")
+
+
+def read_request(path: Path | None, changes: Mapping[str, Any]) -> DistillRequest:
+    """The file's request (None: all defaults) with `changes`; a dotted name goes into a table (plan.seed)."""
+    document: dict[str, Any] = {}
+    if path is not None:
+        try:
+            document = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not a TOML file ({error})") from None
+    for name, value in changes.items():
+        table, _, key = name.rpartition(".")
+        (document.setdefault(table, {}) if table else document)[key] = value
+    return from_json(DistillRequest, document, where=str(path or "distill"))

@@ -1,0 +1,169 @@
+"""A whole distillation as a person asks for it: from names to a folder with the student's package.
+
+<out>/student/           the package
+<out>/exits/<family>/    further students, where a technique makes any
+<out>/distill.json       what was asked for, and what came of it
+<out>/checkpoints/       while it runs
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fedstill_proto.messages import Parameters
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.config_json import to_json
+from fedstill_server.distill.answers import AnswerFile
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.job import Job, Trained, gathered
+from fedstill_server.distill.packing import pack_student
+from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.distill.request import DistillRequest
+from fedstill_server.distill.students import new_student
+from fedstill_server.distill.tasks import Task, open_task
+from fedstill_server.distill.teachers import EnsembleTeacher, Teacher, TorchTeacher
+from fedstill_server.distill.teachers.opening import open_teacher
+from fedstill_server.distill.workshop import StageWatcher, Workshop
+from fedstill_server.families import build_student
+from fedstill_server.networks import accuracy_of, load_parameters
+
+TRAINED_HERE = "train:"
+"""`train:mlp-128-128` is a teacher that is trained on the task's labels first."""
+
+_TEACHER_PLAN = DistillPlan(learning_rate=1e-3, input_noise=0.1)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Outcome:
+    """What came of it; accuracies are on the task's test examples."""
+
+    package: Path
+    family: str
+    parameters: int
+    accuracy: float
+    teacher_accuracy: float | None
+    exits: Mapping[str, float]  # accuracy by family
+    seconds: float
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "package": str(self.package),
+            "exits": dict(self.exits),
+            "notes": list(self.notes),
+        }
+
+
+def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = None) -> Outcome:
+    """Do what is asked for; a run that was killed goes on where it was."""
+    started = time.perf_counter()
+    task = open_task(
+        request.task,
+        seed=request.plan.seed,
+        private_labels=request.private_labels,
+        public_labels=request.public_labels,
+    )
+    checkpoints = out / "checkpoints"
+    workshop = Workshop(folder=checkpoints, validation=task.validation, watch=watch)
+    teacher = _teacher(request, task, workshop)
+    job = _job(request, task, teacher)
+    recipe = request.recipe()
+    made = workshop.train("student", job) if recipe is None else recipe.run(job, workshop)
+    outcome = _packed(request, task, teacher, made, out, workshop, seconds=time.perf_counter() - started)
+    document = {"request": to_json(request), "outcome": outcome.to_json()}
+    write_whole(out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return outcome
+
+
+def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher | None:
+    teachers = [_one_teacher(text, task, workshop, place) for place, text in enumerate(request.teacher)]
+    if len(teachers) < 2:
+        return teachers[0] if teachers else None
+    return EnsembleTeacher(teachers, combination=request.combination, temperature=request.plan.temperature)
+
+
+def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teacher:
+    if not text.startswith(TRAINED_HERE):
+        return open_teacher(text, classes=task.classes)
+    family = text.removeprefix(TRAINED_HERE)
+    if task.teaching.y is None or len(task.teaching) == 0:
+        raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
+    plan = replace(_TEACHER_PLAN, seed=place)
+    job = Job(family=family, classes=task.classes, x=task.teaching.x, labels=task.teaching.y, plan=plan)
+    trained = workshop.train(f"teacher-{place}", job)
+    network = build_student(family, task.input_shape, task.classes)
+    return TorchTeacher(load_parameters(network, trained.parameters), name=text)
+
+
+def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
+    x, labels = gathered(task.public, task.private)
+    techniques = request.techniques()
+    if teacher is None and not techniques:
+        x, labels = x[labels >= 0], labels[labels >= 0]
+    job = Job(
+        family=request.family,
+        classes=task.classes,
+        x=x,
+        labels=labels,
+        plan=request.plan,
+        teacher=teacher,
+        techniques=techniques,
+    )
+    if not request.answers:
+        return job
+    file = AnswerFile(Path(request.answers))
+    layers = teacher.layers if teacher is not None else ()
+    return replace(job, answers=file.answers(teacher, x, layers=layers) if teacher else file.recalled(x))
+
+
+def _packed(
+    request: DistillRequest,
+    task: Task,
+    teacher: Teacher | None,
+    made: Trained,
+    out: Path,
+    workshop: Workshop,
+    *,
+    seconds: float,
+) -> Outcome:
+    assert task.test.y is not None
+    taught = None
+    if teacher is not None:
+        taught = float((teacher.answer(task.test.x).logits.argmax(-1) == task.test.y).mean())
+    exits = {}
+    for family, parameters in made.exits.items():
+        exits[family] = _accuracy(task, family, parameters)
+        pack_student(out / "exits" / family, task, family, parameters, quality={"accuracy": exits[family]})
+    accuracy = _accuracy(task, made.family, made.parameters)
+    quality = {"accuracy": accuracy, "test_examples": float(len(task.test))}
+    if taught:
+        quality |= {"teacher_accuracy": taught, "retention": accuracy / taught}
+    pack_student(
+        out / "student", task, made.family, made.parameters, quality=quality, trainable=request.trainable
+    )
+    return Outcome(
+        package=out / "student",
+        family=made.family,
+        parameters=int(sum(np.size(array) for array in made.parameters.values())),
+        accuracy=accuracy,
+        teacher_accuracy=taught,
+        exits=exits,
+        seconds=seconds,
+        notes=tuple(workshop.notes),
+    )
+
+
+def _accuracy(task: Task, family: str, parameters: Parameters) -> float:
+    network = load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)
+    assert task.test.y is not None
+    return accuracy_of(network, task.test.x, task.test.y)

@@ -1,0 +1,246 @@
+"""A distillation as a person asks for it: the task, the recipes, the folder that comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedstill_proto.artifact import load_student
+from fedstill_server import cli
+from fedstill_server.config_json import ConfigError
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.layers import inner_layers
+from fedstill_server.distill.recipes import RECIPES
+from fedstill_server.distill.recipes.assistants import Assistants
+from fedstill_server.distill.recipes.born_again import BornAgain
+from fedstill_server.distill.recipes.data_free import DeepInversion
+from fedstill_server.distill.recipes.pruning import StructuredPruning, pruned_parameters, unit_importance
+from fedstill_server.distill.request import DistillRequest, read_request
+from fedstill_server.distill.tasks import open_task
+from fedstill_server.distill.teachers import TorchTeacher
+from fedstill_server.distill.techniques import TECHNIQUES
+from fedstill_server.distill.techniques.kd import KnowledgeDistillation
+from fedstill_server.distill.workshop import Workshop, network_of
+from fedstill_server.networks import accuracy_of, logits_of
+from fedstill_server.public_set import Examples
+from fedstill_server.state import digest_of
+from typer.testing import CliRunner
+
+from tests.server.distill_samples import PLAN, corners, job, taught
+
+KD = (KnowledgeDistillation(),)
+
+
+@pytest.fixture(scope="module")
+def teacher() -> TorchTeacher:
+    return taught()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A task of one's own."""
+    place = tmp_path / "task"
+    place.mkdir()
+    for name, seed, count in (("public", 1, 80), ("private", 2, 20), ("validation", 3, 40), ("test", 4, 60)):
+        x, y = corners(count, seed=seed)
+        np.savez(place / f"{name}.npz", **({"x": x} if name == "public" else {"x": x, "y": y}))
+    return place
+
+
+def invoked(*arguments: str) -> str:
+    result = CliRunner(env={"COLUMNS": "200"}).invoke(cli.cli, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_from_the_command_line_to_a_package(folder: Path, tmp_path: Path) -> None:
+    config = tmp_path / "distill.toml"
+    config.write_text(
+        'technique = ["fitnets", "exits", "kd"]\nfamily = "mlp-7-6"\n'
+        "[plan]\nbatch_size = 16\nepochs = 9\n[options.fitnets]\nweight = 0.5\n"
+    )
+    out = tmp_path / "out"
+
+    arguments = ["distill", "--task", str(folder), "--teacher", "train:mlp-9-8", "--config", str(config)]
+    document = json.loads(invoked(*arguments, "--epochs", "3", "--out", str(out), "--json", "--tensorboard"))
+
+    package = load_student(out / "student")
+    assert package.manifest.family == "mlp-7-6"
+    assert [spec.name for spec in package.manifest.parameters] == [
+        f"{layer}.{part}" for layer in ("hidden.0", "hidden.1", "output") for part in ("weight", "bias")
+    ]
+    assert dict(package.manifest.quality)["accuracy"] == document["accuracy"]
+    assert load_student(out / "exits" / "mlp-7").manifest.family == "mlp-7"
+    assert list((out / "tensorboard").iterdir())
+    assert not (out / "checkpoints").exists()
+    kept = json.loads((out / "distill.json").read_text())
+    assert kept["request"]["plan"]["epochs"] == 3
+    assert kept["request"]["options"] == {"fitnets": {"weight": 0.5}}
+
+
+def test_techniques_are_those_there_are() -> None:
+    document = json.loads(invoked("techniques", "--json"))
+    assert set(document) == {*TECHNIQUES, *RECIPES}
+    assert all(one["line"] and one["source"] for one in document.values())
+    assert "1503.02531" in invoked("techniques")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"technique": ["kd", "magic"]}, "'magic' is unknown"),
+        ({"technique": ["kd", "kd"]}, "names one twice"),
+        ({"technique": ["born-again", "dafl"]}, "cannot be combined"),
+        ({"options": {"rkd": {}}}, "options.rkd: is not among"),
+        ({"plan.temperature": 0.0}, "plan.temperature"),
+        ({"plan.warmth": 1.0}, "plan.warmth: unknown setting"),
+    ],
+)
+def test_a_wrong_request_is_said(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_request(None, changes)
+
+
+def test_options_are_checked_when_they_are_used() -> None:
+    with pytest.raises(ConfigError, match=r"options\.fitnets\.wight: unknown"):
+        DistillRequest(technique=("fitnets",), options={"fitnets": {"wight": 1.0}}).techniques()
+
+
+def test_digits_are_cut_without_overlap() -> None:
+    task = open_task("digits", seed=3, private_labels=100)
+    assert [len(part) for part in (task.test, task.validation, task.private, task.public)] == [
+        500,
+        100,
+        100,
+        1097,
+    ]
+    assert task.public.y is None
+    assert len(task.teaching) == 1197
+    assert task.test_groups is not None
+    assert len(set(task.test_groups)) == 14
+    again, other = open_task("digits", seed=3), open_task("digits", seed=4)
+    assert np.array_equal(again.test.x, task.test.x)
+    assert not np.array_equal(other.test.x, task.test.x)
+    assert open_task("digits", public_labels=True).public.y is not None
+
+
+def test_a_folder_without_a_test_set_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DistillError, match=r"public\.npz is missing"):
+        open_task(str(tmp_path))
+
+
+def workshop(folder: Path | None = None) -> Workshop:
+    x, y = corners(200, seed=8)
+    return Workshop(folder=folder, validation=Examples(x, y))
+
+
+def test_generations_end_where_validation_falls(teacher: TorchTeacher) -> None:
+    shop = workshop()
+    made = BornAgain(generations=2).run(job(teacher=teacher, techniques=KD), shop)
+    scores = [float(part.rstrip("%")) for part in shop.notes[0].partition("validation ")[2].split(", ")]
+    assert len(scores) >= 3
+    assert round(100 * shop.accuracy(network_of(job(), made)), 1) == max(scores)
+
+
+def test_assistants_teach_in_turn(teacher: TorchTeacher) -> None:
+    shop = workshop()
+    made = Assistants(families=("mlp-10", "mlp-8")).run(job(teacher=teacher, techniques=KD), shop)
+    assert (made.family, shop.trainings) == ("mlp-6", 3)
+
+
+@pytest.mark.parametrize("name", ["deep-inversion", "dafl", "dfad", "noise"])
+def test_no_data_is_looked_at(name: str, teacher: TorchTeacher) -> None:
+    options = {} if name == "noise" else {"steps": 20}
+    recipe = RECIPES[name](count=64, **options)
+    one, other = corners(40, seed=1), corners(40, seed=2)
+    before = digest_of({"x": teacher.answer(one[0]).logits})
+
+    made = [
+        recipe.run(job(x=x, labels=y, teacher=teacher, techniques=KD), workshop()) for x, y in (one, other)
+    ]
+
+    assert digest_of(made[0].parameters) == digest_of(made[1].parameters)
+    assert digest_of({"x": teacher.answer(one[0]).logits}) == before
+    assert all(value.requires_grad for value in teacher.network.parameters())
+
+
+def test_inverted_examples_are_what_the_teacher_wants_to_see(teacher: TorchTeacher) -> None:
+    x = DeepInversion(count=80, steps=60).examples(job(teacher=teacher), _canvas())
+    sure = (teacher.answer(x).logits.argmax(-1) == np.arange(80) % 4).mean()
+    assert sure > 0.8
+    assert x.min() >= 0
+    assert x.max() <= 1
+
+
+def _canvas() -> object:
+    from fedstill_server.distill.synthetic import Canvas
+
+    return Canvas(shape=(4, 4), classes=4, count=80)
+
+
+def test_a_black_box_has_no_gradients() -> None:
+    with pytest.raises(DistillError, match="needs the teacher's gradients"):
+        DeepInversion().run(job(), workshop())
+
+
+def test_pruning_reaches_the_family_that_was_asked_for(teacher: TorchTeacher) -> None:
+    made = StructuredPruning(rounds=2).run(job(teacher=teacher, techniques=KD), workshop())
+    assert made.family == "mlp-6"
+    assert made.parameters["hidden.0.weight"].shape == (6, 16)
+
+
+def test_units_that_do_nothing_go_first_and_are_not_missed(teacher: TorchTeacher) -> None:
+    base = job(teacher=teacher, techniques=KD, family="mlp-5-4")
+    made = Workshop().train("wide", base)
+    made.parameters["hidden.1.weight"][:, 2] = 0  # nobody listens to unit 2
+    importance = unit_importance(base, made)
+
+    kept = pruned_parameters(made.parameters, importance, np.array([4, 4]))
+
+    assert importance[0].argmin() == 2
+    smaller = replace(made, family="mlp-4-4", parameters=kept)
+    np.testing.assert_allclose(
+        logits_of(network_of(base, smaller), base.x), logits_of(network_of(base, made), base.x), atol=1e-5
+    )
+
+
+def test_a_recipe_that_was_killed_reads_its_finished_stages(teacher: TorchTeacher, tmp_path: Path) -> None:
+    recipe, base = Assistants(families=("mlp-10",)), job(teacher=teacher, techniques=KD)
+    whole = recipe.run(base, workshop())
+    first: list[str] = []
+    again: list[str] = []
+
+    class Killed(Exception):
+        pass
+
+    def kill(stage: str, report: object) -> None:
+        first.append(stage)
+        if stage == "student":
+            raise Killed
+
+    shop = workshop(tmp_path)
+    shop.watch = kill
+    with pytest.raises(Killed):
+        recipe.run(base, shop)
+    shop.watch = lambda stage, report: again.append(stage)
+    resumed = recipe.run(base, shop)
+
+    assert first == ["assistant-0-mlp-10"] * PLAN.epochs + ["student"]
+    assert set(again) == {"student"}
+    assert digest_of(resumed.parameters) == digest_of(whole.parameters)
+
+
+def test_students_learn_without_data_what_noise_does_not_teach() -> None:
+    teacher = taught(epochs=30)
+    x, y = corners(300, seed=9)
+
+    def accuracy(name: str) -> float:
+        base = job(teacher=teacher, techniques=KD, plan=replace(PLAN, epochs=6))
+        made = RECIPES[name](count=300).run(base, workshop())
+        return accuracy_of(network_of(base, made), x, y)
+
+    assert accuracy("deep-inversion") > accuracy("noise")
+    assert inner_layers(teacher.network)
