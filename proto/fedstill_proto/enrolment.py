@@ -6,6 +6,7 @@ It holds no secret, but a device believes it: hand it over as you would a passwo
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from fedstill_proto.errors import FedstillError, FieldError
 from fedstill_proto.messages import check_name
 
 FORMAT = 1
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")  # a name, or an address of either kind
 SIZE_LIMIT_BYTES = 1 << 20
 _FIELDS = {"format", "run", "address", "repository", "families", "certificate_authority", "package_root"}
 
@@ -79,6 +81,6 @@ def check_address(field: str, address: str) -> tuple[str, int]:
         host, port = parts.hostname, parts.port
     except ValueError:
         host = port = None
-    if not host or not port or address != parts.netloc or "@" in address:
+    if not host or not port or address != parts.netloc or "@" in address or not _HOST.fullmatch(host):
         raise EnrolmentError(f"{field}: {address!r} is not host:port.")
     return host, port

@@ -1,0 +1,155 @@
+"""A fleet of digits writers: prepared, published, enrolled and brought up by fedstill's own commands."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from fedstill_client.fleet.enrol import read_enrolment
+from fedstill_client.home import AgentHome
+from fedstill_client.store import PrivateStore, Release
+from fedstill_server.checkpoint import RunStore
+from fedstill_server.round_record import RoundRecord
+from fedstill_sim.data.digits import load_digits
+from fedstill_sim.data.fleet import FleetData
+
+from benchmarks.fleet_on_loopback.processes import (
+    LOOPBACK,
+    Agent,
+    Server,
+    ended,
+    free_port,
+    program,
+)
+from benchmarks.fleet_on_loopback.wire import Wire
+
+_UP_WITHIN_S = 60.0
+# A test's machine has other things to do; a real device works when it is idle.
+_ALWAYS_ELIGIBLE = {"external_power": False, "min_battery_percent": 0, "unmetered_network": False}
+_ALWAYS_ELIGIBLE |= {"max_other_load": 1, "min_free_memory_mb": 0, "min_free_disk_mb": 0, "max_temperature_c": 0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the fleet is, and what it does."""
+
+    devices: int = 4
+    rounds: int = 3
+    method: str = "public-logits"
+    families: tuple[str, ...] = ("mlp-small", "cnn")
+    epochs: int = 2
+    public_batch: int = 60
+    seed: int = 0
+    proxy: bool = True
+
+
+@dataclass
+class Fleet:
+    """A fleet that is up; its agents are started with `start`."""
+
+    folder: Path
+    shape: Shape
+    data: FleetData
+    server: Server
+    wire: Wire | None = None
+    agents: dict[str, Agent] = field(default_factory=dict)
+
+    @property
+    def superlink_pid(self) -> int:
+        """The one that runs now: it is started again when it ends."""
+        entries = json.loads((self.folder / "logs" / "children.json").read_text())
+        return int(entries[0]["pid"])  # it is started first
+
+    def start(self) -> None:
+        for agent in self.agents.values():
+            agent.start()
+
+    def records(self) -> list[RoundRecord]:
+        """The rounds that the server has committed."""
+        store = RunStore(self.folder)
+        try:
+            return store.records()
+        finally:
+            store.close()
+
+    def releases(self, name: str) -> list[Release]:
+        """What a device's ledger says has left it."""
+        with PrivateStore.open(self.agents[name].home) as store:
+            return store.ledger.releases()
+
+
+@contextlib.contextmanager
+def brought_up(folder: Path, shape: Shape) -> Iterator[Fleet]:
+    """The fleet in `folder`: up, with every device enrolled, its examples observed and its key registered.
+
+    No agent runs yet. Everything is ended afterwards.
+    """
+    data = load_digits(devices=shape.devices, families=shape.families, seed=shape.seed)
+    fleet = _prepared(folder / "fleet", shape, data)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(ended(fleet.server))
+        fleet.server.start()
+        fleet.server.wait_for("up", seconds=_UP_WITHIN_S)
+        if shape.proxy:
+            fleet.wire = stack.enter_context(
+                Wire(fleet.folder, server_port=read_port(fleet.folder / "enrolment"))
+            )
+        for device in range(shape.devices):
+            _enrol(fleet, device)
+        stack.enter_context(ended(*fleet.agents.values()))
+        yield fleet
+
+
+def _prepared(folder: Path, shape: Shape, data: FleetData) -> Fleet:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    public, test = folder.parent / "public.npz", folder.parent / "test.npz"
+    np.savez(public, x=data.public_x, y=np.asarray(data.public_y))
+    np.savez(test, x=data.global_x, y=data.global_y)
+    ports = ("--port", free_port(), "--superlink-port", free_port())
+    without = () if shape.proxy else ("--without-proxy",)
+    program("fedstill-server", "init", folder, "--host", LOOPBACK, *ports, *without)
+    options = {
+        "--public": public,
+        "--test": test,
+        "--families": ",".join(shape.families),
+        "--method": shape.method,
+        "--rounds": shape.rounds,
+        "--goal-count": shape.devices,  # all: no round starts without one
+        "--epochs": shape.epochs,
+        "--public-batch": shape.public_batch,
+        "--seed": shape.seed,
+    }
+    program("fedstill-server", "prepare", folder, *(word for pair in options.items() for word in pair))
+    program("fedstill-server", "publish", folder)
+    program("fedstill-server", "invite", folder, "--out", folder / "enrolment")
+    return Fleet(folder, shape, data, Server(folder))
+
+
+def read_port(enrolment: Path) -> int:
+    """The port of the address that devices are told."""
+    return int(read_enrolment(enrolment).address.rpartition(":")[2])
+
+
+def _enrol(fleet: Fleet, device: int) -> None:
+    """Enrol, observe all training examples of the device, register its key."""
+    name, family = fleet.data.device_names[device], fleet.data.families[device]
+    home = AgentHome(fleet.folder.parent / name)
+    enrolment = read_enrolment(fleet.folder / "enrolment")
+    if fleet.wire is not None:  # the device is told the address at which the wire is read
+        enrolment = dataclasses.replace(enrolment, address=f"{LOOPBACK}:{fleet.wire.port}")
+    told = fleet.folder.parent / f"{name}.enrolment"
+    told.write_text(enrolment.to_json())
+    words = ("--name", name, "--family", family, "--home", home.folder)
+    enrolled = program("fedstill-agent", "enrol", told, *words)
+    (home.folder / "eligibility.json").write_text(json.dumps(_ALWAYS_ELIGIBLE))
+    with PrivateStore.open(home) as store:
+        rows = fleet.data.train[device]
+        for x, label in zip(fleet.data.x[rows], fleet.data.y[rows], strict=True):
+            store.observe(np.asarray(x), int(label))
+    program("fedstill-server", "register", fleet.folder, enrolled["public_key"])
+    fleet.agents[name] = Agent(home)

@@ -1,0 +1,161 @@
+"""The server and the agents of a fleet as an operator and an integrator start them, on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from fedstill_client.home import AgentHome
+
+LOOPBACK = "127.0.0.1"
+_END_WITHIN_S = 40.0
+
+
+class FleetFailed(Exception):
+    """A process of the fleet ended, or what was waited for did not happen."""
+
+
+def program(name: str, *words: object, as_json: bool = True) -> Any:
+    """Run one of fedstill's commands to its end; gives what its --json prints."""
+    command = [str(Path(sys.executable).with_name(name)), *map(str, words), *(["--json"] if as_json else [])]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise FleetFailed(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr}")
+    return json.loads(done.stdout) if as_json else done.stdout
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens at just now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(holds: Callable[[], Any], *, seconds: float, what: str) -> Any:
+    """What `holds` gives once that is true; raises FleetFailed when the time is over."""
+    end = time.monotonic() + seconds
+    while not (found := holds()):
+        if time.monotonic() > end:
+            raise FleetFailed(f"{what}: not within {seconds:g} s")
+        time.sleep(0.05)
+    return found
+
+
+class Running:
+    """A command that goes on until it is told to end; its output is a file."""
+
+    def __init__(self, log: Path, name: str, *words: object) -> None:
+        self.log = log
+        self._command = [str(Path(sys.executable).with_name(name)), *map(str, words)]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+            )
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def lines(self) -> list[str]:
+        """What it has said so far, in whole lines."""
+        return self.log.read_text(errors="replace").split("\n")[:-1] if self.log.exists() else []
+
+    def end(self) -> None:
+        """SIGTERM, as a service manager does; raises FleetFailed where that does not end it."""
+        if self._process is None or not self.is_running():
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(_END_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            kill_tree(self.pid)
+            self._process.wait()
+            raise FleetFailed(f"{' '.join(self._command)}: SIGTERM did not end it") from None
+
+    def lose_power(self) -> int:
+        """SIGKILL to it and to all that it started; gives how many processes that were."""
+        assert self._process is not None
+        killed = kill_tree(self.pid)
+        self._process.wait()
+        return killed
+
+
+class Server(Running):
+    """fedstill-server up."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder.with_suffix(".log"), "fedstill-server", "up", folder, "--json")
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        """What it has reported, of one kind: up, note, round, down."""
+        found = []
+        for line in self.lines():
+            with contextlib.suppress(ValueError):
+                document = json.loads(line)
+                if document.get("event") == kind:
+                    found.append(document)
+        return found
+
+    def wait_for(self, kind: str, *, count: int = 1, seconds: float) -> dict[str, Any]:
+        """The last of `count` reports of a kind; raises FleetFailed with the log's end when it dies first."""
+
+        def enough() -> list[dict[str, Any]] | None:
+            found = self.events(kind)
+            if len(found) < count and not self.is_running():
+                raise FleetFailed("the server ended:\n" + "\n".join(self.lines()[-15:]))
+            return found if len(found) >= count else None
+
+        what = f"{count} times {kind!r} from the server"
+        found: list[dict[str, Any]] = wait_until(enough, seconds=seconds, what=what)
+        return found[count - 1]
+
+
+class Agent(Running):
+    """fedstill-agent run."""
+
+    def __init__(self, home: AgentHome) -> None:
+        super().__init__(home.folder / "run.log", "fedstill-agent", "run", "--home", home.folder)
+        self.home = home
+
+
+@contextlib.contextmanager
+def ended(*running: Running) -> Iterator[None]:
+    """Ends all at the end, whatever happens, the last one first."""
+    try:
+        yield
+    finally:
+        failures = []
+        for one in reversed(running):
+            try:
+                one.end()
+            except FleetFailed as failure:
+                failures.append(failure)
+        if failures and sys.exc_info()[0] is None:
+            raise failures[0]
+
+
+def kill_tree(pid: int) -> int:
+    """SIGKILL to a process and all below it, so fast that none can start another."""
+    own = psutil.Process(pid)
+    family = [own, *own.children(recursive=True)]
+    for process in family:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, signal.SIGKILL)
+    return len(family)
