@@ -1,11 +1,12 @@
 """A real fleet on loopback against the same fleet in the simulator: the same consensus, each summary once.
 
-Everything is as an operator has it: nginx, Flower's SuperLink and SuperExec, a SuperNode and an agent for each
-device, TLS, registered keys, signed packages. With --kill, while the second round is under way, one device
-loses power (SIGKILL to its agent and all below it) and comes back, and the SuperLink gets SIGKILL.
+Everything is as an operator has it: nginx, Flower's SuperLink and SuperExec, a SuperNode and an agent for
+each device, TLS, registered keys, signed packages. With --kill, while the second round is under way, one
+device loses power (SIGKILL to its agent and all below it) and comes back, and the SuperLink gets SIGKILL.
 
-The verdict: in each round every device's summary is counted, once; each ledger holds one release a round; and
-the consensus is the simulator's within 1e-4, which it would not be if a summary were missing or counted twice.
+The verdict: in each round every device's summary is counted, once; each ledger holds one release a round;
+and the consensus is the simulator's within 1e-4, which it would not be if a summary were missing or counted
+twice.
 
     python benchmarks/real_fleet.py --devices 8
     python benchmarks/real_fleet.py --devices 4 --kill
@@ -60,7 +61,9 @@ def examine(fleet: Fleet, folder: Path) -> dict[str, Any]:
     wrong = [f"{name}: releases of rounds {had}" for name, had in ledgers.items() if had != every_round]
     for record, twin in zip(records, expected_records, strict=True):
         if not record.accepted == twin.accepted == fleet.shape.devices:
-            wrong.append(f"round {record.round}: {record.accepted} of {fleet.shape.devices} summaries counted")
+            wrong.append(
+                f"round {record.round}: {record.accepted} of {fleet.shape.devices} summaries counted"
+            )
     if not difference <= TOLERANCE:
         wrong.append(f"the consensus is {difference:.1e} away from the simulator's")
     return {
@@ -94,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         method=options.method,
         proxy=not options.without_proxy,
     )
-    with tempfile.TemporaryDirectory(prefix="fs") as folder, brought_up(Path(folder) / "real", shape) as fleet:
+    with (
+        tempfile.TemporaryDirectory(prefix="fs") as folder,
+        brought_up(Path(folder) / "real", shape) as fleet,
+    ):
         killed = rounds_done(fleet, kill=options.kill)
         result = examine(fleet, Path(folder) / "simulated") | {"killed": killed}
     if options.json:

@@ -31,7 +31,12 @@ from benchmarks.fleet_on_loopback.wire import Wire
 _UP_WITHIN_S = 60.0
 # A test's machine has other things to do; a real device works when it is idle.
 _ALWAYS_ELIGIBLE = {"external_power": False, "min_battery_percent": 0, "unmetered_network": False}
-_ALWAYS_ELIGIBLE |= {"max_other_load": 1, "min_free_memory_mb": 0, "min_free_disk_mb": 0, "max_temperature_c": 0}
+_ALWAYS_ELIGIBLE |= {
+    "max_other_load": 1,
+    "min_free_memory_mb": 0,
+    "min_free_disk_mb": 0,
+    "max_temperature_c": 0,
+}
 
 
 @dataclass(frozen=True, kw_only=True)

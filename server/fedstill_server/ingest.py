@@ -92,6 +92,12 @@ class Gate:
             question = self.questions.get(_asked_by(message))
             self._refuse(question, Reason.UNREADABLE, f"{type(error).__name__} while reading it")
 
+    def move(self, before: str, now: str) -> None:
+        """A question was asked anew: the answer to message `now` is the one that counts."""
+        questions = dict(self.questions)
+        questions[now] = questions.pop(before)
+        self.questions = questions
+
     def close(self) -> None:
         """Quarantine who has not answered."""
         for message_id in self.waiting:
@@ -109,14 +115,14 @@ class Gate:
             self._refuse(None, Reason.UNASKED, text)
             return
         if asked_by in self._heard:
-            self.uplink_bytes += _bytes_in(message)
+            self.uplink_bytes += bytes_in(message)
             self._refuse(question, Reason.DUPLICATE, "a second answer to the same question")
             return
         self._heard.add(asked_by)
         if message.has_error():
             self._refuse(question, Reason.ERROR_REPLY, error_text(message))
         elif message.metadata.src_node_id != question.node:
-            self.uplink_bytes += _bytes_in(message)
+            self.uplink_bytes += bytes_in(message)
             self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
         else:
             self._decode(message, question)
@@ -126,7 +132,7 @@ class Gate:
         try:
             blob = unpack(message.content, "SoftLabelSummary", size_limit_bytes=limit)
         except WireError as error:
-            self.uplink_bytes += _bytes_in(message)
+            self.uplink_bytes += bytes_in(message)
             too_large = "limit" in error.problem
             self._refuse(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
             return
@@ -172,7 +178,7 @@ def _asked_by(message: Message) -> str:
     return str(message.metadata.reply_to_message_id)
 
 
-def _bytes_in(message: Message) -> int:
+def bytes_in(message: Message) -> int:
     """Bytes of all arrays in a reply: what it cost, good or bad."""
     if not message.has_content():
         return 0

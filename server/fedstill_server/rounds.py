@@ -16,6 +16,7 @@ from flwr.serverapp import Grid
 
 from fedstill_server import events
 from fedstill_server.aggregation import Statistics, fold
+from fedstill_server.asking_again import AskingAgain
 from fedstill_server.checkpoint import Checkpoint, RunStore
 from fedstill_server.cohort import counted_answers, goal_of, select_cohort
 from fedstill_server.config import FleetConfig
@@ -208,22 +209,26 @@ class FleetRun:
             for key, each in tasks.items()
         }
         messages = [task.message_to(one.node, "train") for one, task in zip(asked, own, strict=True)]
-        questions, unsent = {}, []
-        for one, message_id in zip(asked, push(self._grid, messages).message_ids, strict=True):
+        questions, anew, unsent = {}, {}, []
+        sent = push(self._grid, messages).message_ids
+        for one, encoded, message_id in zip(asked, own, sent, strict=True):
             if message_id is None:
                 text = "the network did not take the task"
                 unsent.append(_left_out(one, Reason.UNSENT, text))
                 continue
             key = one.family, one.device not in before.installed
             questions[message_id] = Question(one.device, one.node, expected[key])
+            anew[message_id] = functools.partial(encoded.message_to, one.node, "train")
         gate = Gate(questions, quarantined=unsent)
-        self._collect(gate, number=number, goal=goal)
-        return gate, sum(len(task.blob) for task in own), late
+        again = AskingAgain(self._grid, gate, anew)
+        self._collect(gate, again, number=number, goal=goal)
+        return gate, sum(len(task.blob) for task in own) + again.sent_bytes, late
 
-    def _collect(self, gate: Gate, *, number: int, goal: int) -> None:
+    def _collect(self, gate: Gate, again: AskingAgain, *, number: int, goal: int) -> None:
         def receive(replies: Iterable[Message]) -> bool:
             for reply in replies:
-                gate.admit(reply)
+                if not again.instead_of(reply):
+                    gate.admit(reply)
             events.publish(
                 events.Collected(
                     round=number,

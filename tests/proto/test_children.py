@@ -1,4 +1,4 @@
-"""Children of a long-running program: kept alive, logged, and ended, also those of a parent that was killed."""
+"""Children of a long-running program: kept alive, logged, ended; also those of a parent that was killed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ SLEEP = [sys.executable, "-c", "print('hello', flush=True); import time; time.sl
 STUBBORN = [
     sys.executable,
     "-c",
-    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(600)",
+    "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "print('up', flush=True); time.sleep(600)",
 ]
 
 
@@ -71,7 +72,8 @@ def test_the_next_parent_ends_what_a_killed_one_left(tmp_path: Path) -> None:
     record = tmp_path / "children.json"
     parent = (
         "import os, sys; from pathlib import Path; from fedstill_proto.children import Child, Children\n"
-        f"child = Children(Path({str(record)!r})).start(Child('c', {SLEEP!r}, Path({str(tmp_path / 'log')!r})))\n"
+        f"child = Child('c', {SLEEP!r}, Path({str(tmp_path / 'log')!r}))\n"
+        f"Children(Path({str(record)!r})).start(child)\n"
         "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True)

@@ -42,7 +42,9 @@ def certificate(path: Path) -> x509.Certificate:
     return x509.load_pem_x509_certificate(path.read_bytes())
 
 
-def key_file(folder: Path, *, comment: str = "kitchen", key: ec.EllipticCurvePrivateKey | None = None) -> Path:
+def key_file(
+    folder: Path, *, comment: str = "kitchen", key: ec.EllipticCurvePrivateKey | None = None
+) -> Path:
     public = (key or ec.generate_private_key(ec.SECP384R1())).public_key()
     path = folder / "device.pub"
     path.write_bytes(public.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH) + f" {comment}\n".encode())

@@ -20,7 +20,14 @@ from fedstill_server.rounds import FleetRun
 from fedstill_server.state import FleetState, digest_of
 from flwr.app import Error, RecordDict
 
-from tests.server.scripted_fleet import ScriptedGrid, fleet_config, honest_summary, public_examples, write_run
+from tests.server.scripted_fleet import (
+    Script,
+    ScriptedGrid,
+    fleet_config,
+    honest_summary,
+    public_examples,
+    write_run,
+)
 
 
 def play(
@@ -57,6 +64,47 @@ def test_bytes_are_those_that_went_over_the_wire(tmp_path: Path) -> None:
     assert record.uplink_bytes == sum(map(len, summaries))
     assert record.uplink_bytes_per_device == record.uplink_bytes / 2
     assert record.downlink_bytes_per_device == record.downlink_bytes / 2 > 0
+
+
+def away(times: int) -> Script:
+    """A device that is away that often, each round, before it answers as device 1."""
+    seen: dict[int, int] = {}
+
+    def script(task: RoundTask) -> RecordDict | Error:
+        seen[task.round] = seen.get(task.round, 0) + 1
+        if seen[task.round] <= times:
+            return Error(code=5, reason="Node Unavailable")
+        return pack("SoftLabelSummary", honest_summary(task, 1))
+
+    return script
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_device_that_was_away_is_asked_again_and_counts_once(tmp_path: Path, times: int) -> None:
+    there, back = ScriptedGrid(devices=3), ScriptedGrid(devices=3, scripts={1: away(times)})
+
+    state, records = play(tmp_path / "there", there)
+    same, back_records = play(tmp_path / "back", back)
+
+    assert digest_of(same.flat()) == digest_of(state.flat())
+    assert [record.accepted for record in back_records] == [3, 3, 3]
+    assert not any(record.quarantined for record in back_records)
+    assert [device for device, _ in back.tasks].count(1) == 3 * (1 + times)
+    more = sum(record.downlink_bytes for record in back_records) - sum(one.downlink_bytes for one in records)
+    assert more == times * sum(record.downlink_bytes for record in records) / 3  # a third of the devices
+
+
+def test_a_device_that_stays_away_is_not_asked_for_ever(tmp_path: Path) -> None:
+    grid = ScriptedGrid(devices=3, scripts={1: away(99)})
+    _, (record,) = play(tmp_path, grid, fleet_config(rounds=1))
+    assert [device for device, _ in grid.tasks].count(1) == 3
+    assert [(entry.device, entry.reason) for entry in record.quarantined] == [("device-1", "error-reply")]
+
+
+def test_a_device_that_refuses_is_not_asked_again(tmp_path: Path) -> None:
+    grid = ScriptedGrid(devices=2, scripts={1: lambda task: Error(code=100, reason="on battery")})
+    play(tmp_path, grid, fleet_config(rounds=1))
+    assert [device for device, _ in grid.tasks].count(1) == 1
 
 
 def test_a_bad_device_is_left_out_and_the_round_goes_on(tmp_path: Path) -> None:
