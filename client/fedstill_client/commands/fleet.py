@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     """Add the fleet's commands to fedstill-agent."""
     app.command()(enrol)
     app.command()(run)
+    app.command()(unit)
 
 
 def enrol(
@@ -87,3 +88,18 @@ def run(
         print(text, file=sys.stderr, flush=True)
 
     run_device(AgentHome.given(home), tell=tell, threads=threads)
+
+
+def unit(
+    user: Annotated[
+        str, typer.Option(help="Whom the home belongs to and the agent runs as; empty: you.")
+    ] = "",
+    home: HomeOption = None,
+) -> None:
+    """Print a systemd unit that runs this agent from boot on, with the lowest priority, shut in its home.
+
+    Example: fedstill-agent unit --user fedstill | sudo tee /etc/systemd/system/fedstill-agent.service
+    """
+    from fedstill_client.fleet.unit import agent_unit
+
+    print(agent_unit(AgentHome.given(home), user=user or None), end="")

@@ -1,4 +1,4 @@
-"""fedstill-server init, prepare, invite, register, unregister, devices, up: a real fleet over TLS."""
+"""fedstill-server init, prepare, invite, register, unregister, devices, up, unit: a real fleet over TLS."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def register(cli: typer.Typer) -> None:
         ("unregister", unregister_device),
         ("devices", devices),
         ("up", up),
+        ("unit", unit),
     ):
         help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
         cli.command(name=name, help=help_text)(command)
@@ -246,6 +247,22 @@ def up(
     with EndSignals() as signals:
         FleetUp(opened, watch).run(signals, stay=not exit_when_done)
     tell("down", f"fleet {opened.run} is down")
+
+
+def unit(
+    fleet: Fleet,
+    user: Annotated[
+        str, typer.Option(help="Whom the folder belongs to and the server runs as; empty: you.")
+    ] = "",
+) -> None:
+    """Print a systemd unit that brings the fleet up from boot on.
+
+    Example: fedstill-server unit fleets/kitchen | sudo tee /etc/systemd/system/fedstill-kitchen.service
+    """
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.unit import server_unit
+
+    print(server_unit(FleetFolder.open(fleet), user=user or None), end="")
 
 
 def _report(document: dict[str, object], text: str, as_json: bool) -> None:

@@ -1,0 +1,55 @@
+"""The systemd unit of a fleet's server: SuperLink, proxy and rounds under one service."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from pathlib import Path
+
+from fedstill_server.fleet.folder import FleetFolder
+
+_UNIT = """\
+# Written by fedstill-server unit.
+[Unit]
+Description=fedstill fleet {run} at {address}
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=exec
+User={user}
+ExecStart={program} up {folder}
+Restart=always
+RestartSec=5
+# Each of its processes gets ten seconds to end.
+TimeoutStopSec=60
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome={protect_home}
+ReadWritePaths={folder}
+PrivateTmp=yes
+PrivateDevices=yes
+ProtectKernelTunables=yes
+ProtectControlGroups=yes
+{ports}UMask=0077
+
+[Install]
+WantedBy=multi-user.target
+"""
+_FIRST_OPEN_PORT = 1024
+
+
+def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
+    """The unit's text; user: whom the folder belongs to, None is who asks."""
+    folder, program = fleet.folder.resolve(), Path(sys.executable).with_name("fedstill-server")
+    under_home = any(path.is_relative_to("/home") or path.is_relative_to("/root") for path in (folder, program))
+    low = fleet.settings.proxy and fleet.settings.port < _FIRST_OPEN_PORT
+    return _UNIT.format(
+        run=fleet.run,
+        address=fleet.settings.address,
+        folder=folder,
+        program=program,
+        user=user or getpass.getuser(),
+        protect_home="no" if under_home else "yes",
+        ports="AmbientCapabilities=CAP_NET_BIND_SERVICE\n" if low else "",
+    )
