@@ -32,6 +32,7 @@ from flwr.clientapp import ClientApp
 from fedstill_client.device import Device, DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
 from fedstill_client.examples import ExamplesError
+from fedstill_client.fleet.node import write_node
 from fedstill_client.home import AgentHome
 from fedstill_client.round_work import Interrupted
 
@@ -74,7 +75,10 @@ def answered(answer: Answer) -> Callable[[Message, Context], Message]:
 def hello(message: Message, context: Context) -> RecordDict:
     """Say who this device is; refuse a server that speaks another version of the protocol."""
     records.read_hello(message.content)
-    description = DeviceDescription.read(device_folder(context))
+    folder = device_folder(context)
+    description = DeviceDescription.read(folder)
+    if AgentHome.is_at(folder):
+        write_node(AgentHome(folder), context.node_id)
     return records.hello_reply(description.name, description.family)
 
 

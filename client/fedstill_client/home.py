@@ -6,6 +6,7 @@ keys/           the device's own key, which its server knows it by
 trust/          the fleet's signed word on which student packages are good (TUF metadata)
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
+node            the Flower node that the device is, once its server has greeted it
 agent.sock      where apps of the same user ask and tell the agent (see service/)
 """
 
@@ -48,6 +49,10 @@ class AgentHome:
     @property
     def fleet(self) -> Path:
         return self.folder / "fleet.json"
+
+    @property
+    def node(self) -> Path:
+        return self.folder / "node"
 
     @property
     def keys(self) -> Path:

@@ -4,6 +4,7 @@ environment, FEDSTILL_RUN; what to do there from its config.json, under "fleet".
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -17,8 +18,8 @@ from fedstill_server.checkpoint import RunStore
 from fedstill_server.config import FleetConfig
 from fedstill_server.config_json import ConfigError
 from fedstill_server.events import subscribe
-from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.public_set import load_examples
 from fedstill_server.rounds import FleetRun
 
@@ -45,10 +46,10 @@ def main(grid: Grid, context: Context) -> None:
     store = RunStore(folder)
     try:
         # In a real fleet a node is who its key says, not who it says it is.
-        names = None
+        registered = None
         if FleetFolder.is_at(folder):
-            names = DeviceRegister(FleetFolder(folder).devices).names_of_nodes
-        FleetRun(grid, config, public=public, test=test, store=store, names_of_nodes=names).run()
+            registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
+        FleetRun(grid, config, public=public, test=test, store=store, registered=registered).run()
     finally:
         store.close()
 

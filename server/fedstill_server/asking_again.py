@@ -13,6 +13,7 @@ from flwr.serverapp import Grid
 
 from fedstill_server.exchange import push
 from fedstill_server.ingest import Gate, bytes_in
+from fedstill_server.roster import NodeRegister
 
 # Of flwr.common.constant.ErrorCode: the task or its answer is not there (any more), the node was away, the
 # process that did the round was killed. A device that refuses a task says so under a code of its own.
@@ -21,13 +22,23 @@ _TIMES = 2  # after the first
 
 
 class AskingAgain:
-    """For one round: the question of each message id, and how to ask it anew."""
+    """For one round; made before its tasks are sent.
 
-    def __init__(self, grid: Grid, gate: Gate, messages: Mapping[str, Callable[[], Message]]) -> None:
-        self._grid, self._gate = grid, gate
+    registered: says when a node last came up; without it, only Flower's own word counts.
+    """
+
+    def __init__(self, grid: Grid, registered: NodeRegister | None = None) -> None:
+        self._grid, self._registered = grid, registered
+        self._came_up = self._activations()
+        self._messages: dict[str, Callable[[], Message]] = {}
+        self._left: dict[str, int] = {}
+        self.sent_bytes = 0
+
+    def watch(self, gate: Gate, messages: Mapping[str, Callable[[], Message]]) -> None:
+        """The questions of the gate, by message id, and how to make the message of each anew."""
+        self._gate = gate
         self._messages = dict(messages)
         self._left = dict.fromkeys(messages, _TIMES)
-        self.sent_bytes = 0
 
     def instead_of(self, reply: Message) -> bool:
         """Whether `reply` says that a task was lost, and the device is there again and was asked again."""
@@ -36,6 +47,24 @@ class AskingAgain:
             return False
         if self._gate.questions[before].node not in set(self._grid.get_node_ids()):
             return False
+        return self._ask(before)
+
+    def those_that_came_back(self) -> None:
+        """Ask again whose node has come up anew since it was asked: what it had is gone."""
+        now = self._activations()
+        if now == self._came_up:
+            return
+        changed = {node for node, activated_at in now.items() if activated_at != self._came_up.get(node)}
+        self._came_up = now
+        for message_id in self._gate.waiting:
+            if self._gate.questions[message_id].node in changed and self._left.get(message_id, 0) > 0:
+                self._ask(message_id)
+
+    def _activations(self) -> dict[int, str]:
+        known = {} if self._registered is None else self._registered()
+        return {node: each.activated_at for node, each in known.items()}
+
+    def _ask(self, before: str) -> bool:
         make, left = self._messages.pop(before), self._left.pop(before)
         message = make()
         (now,) = push(self._grid, [message]).message_ids

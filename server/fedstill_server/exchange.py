@@ -43,6 +43,7 @@ def collect(
     waiting: Callable[[], Sequence[str]],
     receive: Callable[[Iterable[Message]], bool],
     deadline_s: float,
+    before_each_look: Callable[[], None] = lambda: None,
 ) -> None:
     """Pull replies to the message ids `waiting` and hand them to `receive`, until it says that it is enough.
 
@@ -52,6 +53,7 @@ def collect(
     pause = _FIRST_PAUSE_S
     while True:
         expired = time.monotonic() >= end
+        before_each_look()
         asked = waiting()
         if not asked:
             return

@@ -30,17 +30,28 @@ class Member:
     node: int
 
 
+@dataclass(frozen=True)
+class RegisteredNode:
+    """A node whose key the operator has registered. activated_at: when it last came up, as Flower says it."""
+
+    name: str
+    activated_at: str
+
+
+# Asked anew each time; None in place of it where nodes are not registered, as in a simulation.
+NodeRegister = Callable[[], Mapping[int, RegisteredNode]]
+
+
 @dataclass
 class Roster:
     """Members by device name. Nodes come and go: `update` before each round.
 
-    names_of_nodes: which name each registered node must go by, asked at each greeting; None where nodes are
-    not registered, as in a simulation.
+    registered: a node must go by the name that its key is registered under.
     """
 
     run: str
     families: Sequence[str]
-    names_of_nodes: Callable[[], Mapping[int, str]] | None = None
+    registered: NodeRegister | None = None
     members: dict[str, Member] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)  # node -> why; not greeted again
     _greetings: dict[str, int] = field(default_factory=dict)  # message id -> node without an answer yet
@@ -96,9 +107,8 @@ class Roster:
         except WireError as error:
             self.refused[node] = str(error)
             return
-        registered = None if self.names_of_nodes is None else self.names_of_nodes().get(node)
-        if self.names_of_nodes is not None and registered != who.device:
-            self.refused[node] = f"{who.device}: this node's key is registered as {registered or 'nobody'}"
+        if self.registered is not None and (name := self._registered_name(node)) != who.device:
+            self.refused[node] = f"{who.device}: this node's key is registered as {name or 'nobody'}"
         elif who.family not in self.families:
             self.refused[node] = f"{who.device}: family {who.family!r} is not one of this run's"
         elif who.device in self.members:
@@ -106,6 +116,11 @@ class Roster:
             self.refused[node] = f"{who.device}: node {other} already goes by this name"
         else:
             self.members[who.device] = Member(who.device, who.family, node)
+
+    def _registered_name(self, node: int) -> str | None:
+        assert self.registered is not None
+        known = self.registered().get(node)
+        return None if known is None else known.name
 
     def _why_not(self) -> str:
         if self.refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from fedstill_proto.codec import Expected, decode_task, encode_task
@@ -27,7 +27,7 @@ from fedstill_server.methods import Method, build_method
 from fedstill_server.networks import accuracy_of, one_deterministic_thread
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import Examples
-from fedstill_server.roster import Member, Roster
+from fedstill_server.roster import Member, NodeRegister, Roster
 from fedstill_server.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.teacher import build_teacher
@@ -89,7 +89,7 @@ class Measured:
 class FleetRun:
     """A run of the server over `grid`; one that was stopped goes on where its store says.
 
-    names_of_nodes: see Roster.
+    registered: see Roster; a device that came up anew is asked anew for what it had not answered.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class FleetRun:
         public: Examples,
         store: RunStore,
         test: Examples | None = None,
-        names_of_nodes: Callable[[], Mapping[int, str]] | None = None,
+        registered: NodeRegister | None = None,
     ) -> None:
         self._grid = grid
         self._config = config
@@ -108,7 +108,8 @@ class FleetRun:
         self._test = test
         self._store = store
         self._method: Method = build_method(config, public)
-        self._roster = Roster(config.run, config.families, names_of_nodes)
+        self._roster = Roster(config.run, config.families, registered)
+        self._registered = registered
         self._overdue: set[str] = set()  # message ids of earlier rounds without an answer
         self._specs: dict[str, tuple[ParameterSpec, ...]] = {}
 
@@ -210,6 +211,7 @@ class FleetRun:
         }
         messages = [task.message_to(one.node, "train") for one, task in zip(asked, own, strict=True)]
         questions, anew, unsent = {}, {}, []
+        again = AskingAgain(self._grid, self._registered)
         sent = push(self._grid, messages).message_ids
         for one, encoded, message_id in zip(asked, own, sent, strict=True):
             if message_id is None:
@@ -220,7 +222,7 @@ class FleetRun:
             questions[message_id] = Question(one.device, one.node, expected[key])
             anew[message_id] = functools.partial(encoded.message_to, one.node, "train")
         gate = Gate(questions, quarantined=unsent)
-        again = AskingAgain(self._grid, gate, anew)
+        again.watch(gate, anew)
         self._collect(gate, again, number=number, goal=goal)
         return gate, sum(len(task.blob) for task in own) + again.sent_bytes, late
 
@@ -240,7 +242,13 @@ class FleetRun:
             return len(gate.answers) >= goal
 
         deadline_s = self._config.cohort.deadline_s
-        collect(self._grid, waiting=lambda: gate.waiting, receive=receive, deadline_s=deadline_s)
+        collect(
+            self._grid,
+            waiting=lambda: gate.waiting,
+            receive=receive,
+            deadline_s=deadline_s,
+            before_each_look=again.those_that_came_back,
+        )
         self._overdue.update(gate.waiting)
         if len(gate.answers) < goal:
             gate.close()

@@ -136,7 +136,6 @@ class TestRegister:
         assert device.fingerprint.startswith("SHA256:")
         assert register.all() == [device]
         assert register.add(tmp_path / "device.pub") == device  # the same again is no error
-        assert register.names_of_nodes() == {}
 
     def test_a_name_has_one_key_and_a_key_one_name(self, tmp_path: Path) -> None:
         register = DeviceRegister(tmp_path / "devices")

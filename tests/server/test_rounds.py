@@ -14,10 +14,11 @@ from fedstill_server.checkpoint import RunStore
 from fedstill_server.config import CohortRule, FleetConfig
 from fedstill_server.events import Collected, Event, Prepared, RoundFinished, RoundStarted, RunFinished
 from fedstill_server.methods import METHODS
-from fedstill_server.roster import NoDevices
+from fedstill_server.roster import NoDevices, RegisteredNode
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.rounds import FleetRun
 from fedstill_server.state import FleetState, digest_of
+from fedstill_sim.grid import FIRST_DEVICE_NODE_ID
 from flwr.app import Error, RecordDict
 
 from tests.server.scripted_fleet import (
@@ -92,6 +93,45 @@ def test_a_device_that_was_away_is_asked_again_and_counts_once(tmp_path: Path, t
     assert [device for device, _ in back.tasks].count(1) == 3 * (1 + times)
     more = sum(record.downlink_bytes for record in back_records) - sum(one.downlink_bytes for one in records)
     assert more == times * sum(record.downlink_bytes for record in records) / 3  # a third of the devices
+
+
+def test_a_device_whose_node_came_up_anew_is_asked_again(tmp_path: Path) -> None:
+    """It lost power with its task in hand: Flower says nothing, but that the node has come up since."""
+    came_up = {"device-1": 0}
+
+    def loses_power(task: RoundTask) -> RecordDict | None:
+        came_up["device-1"] += 1
+        return None if came_up["device-1"] == 1 else pack("SoftLabelSummary", honest_summary(task, 1))
+
+    def registered() -> dict[int, RegisteredNode]:
+        names = [f"device-{device}" for device in range(3)]
+        return {
+            FIRST_DEVICE_NODE_ID + device: RegisteredNode(name, str(came_up.get(name, 0)))
+            for device, name in enumerate(names)
+        }
+
+    grid = ScriptedGrid(devices=3, scripts={1: loses_power})
+    config = fleet_config(rounds=1, cohort=CohortRule(deadline_s=20))
+    store = RunStore(tmp_path)
+    FleetRun(grid, config, public=public_examples(), store=store, registered=registered).run()
+    (record,) = store.records()
+    store.close()
+
+    assert record.accepted == 3
+    assert [device for device, _ in grid.tasks] == [0, 1, 2, 1]
+
+
+def test_a_node_goes_by_its_registered_name(tmp_path: Path) -> None:
+    def registered() -> dict[int, RegisteredNode]:
+        return {FIRST_DEVICE_NODE_ID: RegisteredNode("device-0", ""), 3: RegisteredNode("somebody", "")}
+
+    store = RunStore(tmp_path)
+    grid = ScriptedGrid(devices=3)
+    FleetRun(grid, fleet_config(rounds=1), public=public_examples(), store=store, registered=registered).run()
+    (record,) = store.records()
+    store.close()
+    assert record.asked == record.accepted == 1
+    assert set(record.devices) == {"device-0"}
 
 
 def test_a_device_that_stays_away_is_not_asked_for_ever(tmp_path: Path) -> None:

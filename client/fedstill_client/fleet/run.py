@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 
-from fedstill_proto.children import Child, Children, flower_environment, flower_program
+from fedstill_proto.children import Child, Children, flower_environment
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.signals import EndSignals
 
@@ -59,7 +60,8 @@ def supernode(home: AgentHome, membership: Membership) -> Child:
     """Flower's SuperNode over TLS, known to the server by the device's key."""
     folder = home.folder.resolve()
     command = [
-        *(flower_program("flower-supernode"), "--superlink", membership.address),
+        *(sys.executable, "-m", "fedstill_client.fleet.supernode"),
+        *("--superlink", membership.address),
         *("--root-certificates", str(authority_file(home).resolve())),
         *("--auth-supernode-private-key", str(device_key(home).resolve())),
         *("--isolation", "subprocess", "--host", _LOOPBACK, "--port", str(_free_port())),

@@ -52,7 +52,9 @@ WantedBy=multi-user.target
 def agent_unit(home: AgentHome, *, user: str | None = None) -> str:
     """The unit's text; user: whom the home belongs to, None is who asks."""
     folder, program = home.folder.resolve(), Path(sys.executable).with_name("fedstill-agent")
-    under_home = any(path.is_relative_to("/home") or path.is_relative_to("/root") for path in (folder, program))
+    under_home = any(
+        path.is_relative_to("/home") or path.is_relative_to("/root") for path in (folder, program)
+    )
     return _UNIT.format(
         home=folder,
         program=program,

@@ -187,18 +187,19 @@ def devices(fleet: Fleet, as_json: AsJson = False) -> None:
     """List the devices that are registered."""
     from fedstill_server.fleet.devices import DeviceRegister
     from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.nodes import read_nodes
 
-    known = DeviceRegister(FleetFolder.open(fleet).devices).all()
+    opened = FleetFolder.open(fleet)
+    known = DeviceRegister(opened.devices).all()
+    nodes = {each.name: (node, each.activated_at) for node, each in read_nodes(opened.nodes).items()}
+    rows = [(one.name, one.fingerprint, *nodes.get(one.name, (None, ""))) for one in known]
     if as_json:
-        print(
-            json.dumps(
-                [{"name": one.name, "fingerprint": one.fingerprint, "node": one.node} for one in known]
-            )
-        )
+        fields = ("name", "fingerprint", "node", "came_up_at")
+        print(json.dumps([dict(zip(fields, row, strict=True)) for row in rows]))
         return
-    table = Table("device", "key", "node")
-    for one in known:
-        table.add_row(one.name, one.fingerprint, "" if one.node is None else str(one.node))
+    table = Table("device", "key", "node", "came up at")
+    for name, fingerprint, node, came_up_at in rows:
+        table.add_row(name, fingerprint, "" if node is None else str(node), came_up_at)
     Console().print(table)
 
 

@@ -26,11 +26,10 @@ _KEY_LIMIT_BYTES = 4096
 
 @dataclass(frozen=True)
 class RegisteredDevice:
-    """A device's name, its public key as OpenSSH writes it, and its Flower node once it has one."""
+    """A device's name, and its public key as OpenSSH writes it."""
 
     name: str
     public_key: str
-    node: int | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -66,9 +65,8 @@ class DeviceRegister:
                 )
             if other.public_key == public_key and other.name != device.name:
                 raise FleetError(f"{key_file}: this key is registered already, as {other.name!r}.")
-            if other == RegisteredDevice(device.name, public_key, other.node):
-                return other
-        self.write(device)
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(self._file(device.name), (json.dumps(vars(device), indent=1) + "\n").encode())
         return device
 
     def remove(self, name: str) -> RegisteredDevice:
@@ -90,15 +88,6 @@ class DeviceRegister:
             except (OSError, ValueError, TypeError) as error:
                 raise FleetError(f"{path}: cannot be read: {error}") from None
         return sorted(devices, key=lambda device: device.name)
-
-    def names_of_nodes(self) -> dict[int, str]:
-        """The name that each known node must go by."""
-        return {device.node: device.name for device in self.all() if device.node is not None}
-
-    def write(self, device: RegisteredDevice) -> None:
-        """Keep a device, in place of one of its name."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(self._file(device.name), (json.dumps(vars(device), indent=1) + "\n").encode())
 
     def _file(self, name: str) -> Path:
         # A name may hold what a file's may not.

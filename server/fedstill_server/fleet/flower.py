@@ -88,6 +88,14 @@ class RunStatus:
         return self.status == "finished:completed"
 
 
+@dataclass(frozen=True)
+class FlowerNode:
+    """A device to Flower; activated_at: ISO 8601, empty while it has not been there."""
+
+    node_id: int
+    activated_at: str = ""
+
+
 class Control:
     """The operator's side of a SuperLink."""
 
@@ -112,12 +120,16 @@ class Control:
         finally:
             client.close()
 
-    def nodes(self) -> dict[bytes, int]:
+    def nodes(self) -> dict[bytes, FlowerNode]:
         """The node of each registered public key (PEM)."""
         from flwr.proto.control_pb2 import ListNodesRequest
 
         answer = self._client.ListNodes(ListNodesRequest())
-        return {info.public_key: info.node_id for info in answer.nodes_info if not info.unregistered_at}
+        return {
+            info.public_key: FlowerNode(info.node_id, info.last_activated_at)
+            for info in answer.nodes_info
+            if not info.unregistered_at
+        }
 
     def register(self, public_key: bytes, name: str) -> int:
         """Let a device in; gives its node."""

@@ -6,7 +6,8 @@ server/         the run's memory (checkpoint.py)
 keys/           private keys: of the certificate authority, the server, the packages; mode 0700
 certificates/   ca.pem, server.pem
 repository/     signed student packages, as devices read them
-devices/        <name>.json of each registered device: its public key and its node
+devices/        <name>.json of each registered device: its public key
+nodes.json      the Flower node of each, and when it last came up (nodes.py)
 bundle/         the Flower app, configuration only
 superlink.db    Flower's messages on their way
 flower/         Flower's own files
@@ -128,6 +129,10 @@ class FleetFolder:
     @property
     def devices(self) -> Path:
         return self.folder / "devices"
+
+    @property
+    def nodes(self) -> Path:
+        return self.folder / "nodes.json"
 
     @property
     def repository(self) -> Path:

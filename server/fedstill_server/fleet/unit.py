@@ -42,7 +42,9 @@ _FIRST_OPEN_PORT = 1024
 def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
     """The unit's text; user: whom the folder belongs to, None is who asks."""
     folder, program = fleet.folder.resolve(), Path(sys.executable).with_name("fedstill-server")
-    under_home = any(path.is_relative_to("/home") or path.is_relative_to("/root") for path in (folder, program))
+    under_home = any(
+        path.is_relative_to("/home") or path.is_relative_to("/root") for path in (folder, program)
+    )
     low = fleet.settings.proxy and fleet.settings.port < _FIRST_OPEN_PORT
     return _UNIT.format(
         run=fleet.run,

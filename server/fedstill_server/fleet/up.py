@@ -21,10 +21,12 @@ from fedstill_server.checkpoint import RunStore
 from fedstill_server.fleet.certificates import renew_server_certificate
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.fleet.flower import Control, RunStatus, superexec, superlink
+from fedstill_server.fleet.flower import Control, FlowerNode, RunStatus, superexec, superlink
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.nodes import write_nodes
 from fedstill_server.fleet.proxy import proxy
 from fedstill_server.publish.repository import Repository
+from fedstill_server.roster import RegisteredNode
 from fedstill_server.round_record import RoundRecord
 
 _LOOK_EVERY_S = 2.0
@@ -50,6 +52,7 @@ class FleetUp:
         self._config = read_fleet_config(fleet.folder)
         self._register = DeviceRegister(fleet.devices)
         self._store = RunStore(fleet.folder)
+        self._known: dict[int, RegisteredNode] | None = None  # as written down
         self._told = 0  # rounds
         self._refreshed = 0.0
         self._start_again_at = 0.0
@@ -112,19 +115,19 @@ class FleetUp:
 
     def _admit_devices(self, control: Control) -> None:
         """Let in whom the operator has registered, and nobody else."""
-        nodes, wanted = control.nodes(), {}
+        nodes, known = control.nodes(), {}
         for device in self._register.all():
-            wanted[device.key_bytes] = device
-            node = nodes.get(device.key_bytes)
+            node = nodes.pop(device.key_bytes, None)
             if node is None:
-                node = control.register(device.key_bytes, device.name)
-                self._watch.on_text(f"let {device.name} in (node {node})")
-            if device.node != node:
-                self._register.write(dataclasses.replace(device, node=node))
-        for key, node in nodes.items():
-            if key not in wanted:
-                control.unregister(node)
-                self._watch.on_text(f"let node {node} in no more")
+                node = FlowerNode(control.register(device.key_bytes, device.name))
+                self._watch.on_text(f"let {device.name} in (node {node.node_id})")
+            known[node.node_id] = RegisteredNode(device.name, node.activated_at)
+        if known != self._known:
+            write_nodes(self._fleet.nodes, known)
+            self._known = known
+        for node in nodes.values():
+            control.unregister(node.node_id)
+            self._watch.on_text(f"let node {node.node_id} in no more")
 
     def _look_after_run(self, control: Control) -> RunStatus | None:
         """Start the run, or one that goes on where a failed one ended."""

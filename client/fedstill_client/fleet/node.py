@@ -1,0 +1,20 @@
+"""The Flower node that a device is: the home's file `node`, written when the server greets the device."""
+
+from __future__ import annotations
+
+from fedstill_client.fleet.membership import write_whole
+from fedstill_client.home import AgentHome
+
+
+def write_node(home: AgentHome, node: int) -> None:
+    """Keep the node's number, if it is news."""
+    if read_node(home) != node:
+        write_whole(home.node, f"{node}\n".encode())
+
+
+def read_node(home: AgentHome) -> int | None:
+    """The node's number; None before the first greeting."""
+    try:
+        return int(home.node.read_text())
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,59 @@
+"""Flower's SuperNode, for a device that may have lost power: first it says that its former self is gone.
+
+A SuperLink takes a node for present until its heartbeats have been missing for a minute, and lets no second
+one of the same key in. So a device that is back after ten seconds would wait for its own ghost to pass away.
+
+    python -m fedstill_client.fleet.supernode <the options of flower-supernode>
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from pathlib import Path
+
+# Before flwr: it switches flwr's telemetry and update check off.
+from fedstill_proto import records  # noqa: F401  # isort: skip
+import httpx
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+from flwr.proto.fleet_pb2 import DeactivateNodeRequest
+from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+from flwr.supernode.cli import flower_supernode
+from flwr.supernode.fleet_http_client import FleetHttpClient
+from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+from fedstill_client.app import FOLDER_VARIABLE
+from fedstill_client.fleet.membership import Membership, authority_file, device_key
+from fedstill_client.fleet.node import read_node
+from fedstill_client.home import AgentHome
+
+
+def take_leave(home: AgentHome) -> bool:
+    """Deactivate the node that this device was; False where it was none, or was gone already."""
+    node = read_node(home)
+    if node is None:
+        return False
+    key = load_ssh_private_key(device_key(home).read_bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # enrol made it
+    client = FleetHttpClient.from_server_address(
+        server_address=Membership.read(home).address,
+        insecure=False,
+        root_certificates=authority_file(home).read_bytes(),
+        interceptors=[
+            RuntimeVersionHttpInterceptor(component_name="SuperNode"),
+            NodeAuthHttpInterceptor(key, key.public_key()),
+        ],
+    )
+    # Where the server does not answer, or knows of no ghost, the SuperNode finds out by itself.
+    with client, contextlib.suppress(httpx.HTTPError, RuntimeError):
+        client.DeactivateNode(DeactivateNodeRequest(node_id=node))
+        return True
+    return False
+
+
+if __name__ == "__main__":
+    take_leave(AgentHome(Path(os.environ[FOLDER_VARIABLE])))
+    sys.argv[0] = "flower-supernode"
+    flower_supernode()

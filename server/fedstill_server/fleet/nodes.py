@@ -1,0 +1,32 @@
+"""What Flower knows of the registered devices, from `fedstill-server up` to the process of the rounds.
+
+nodes.json in the fleet's folder: {"<node>": {"name": "kitchen", "activated_at": "<when it last came up>"}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.fleet.errors import FleetError
+from fedstill_server.roster import RegisteredNode
+
+
+def write_nodes(path: Path, nodes: Mapping[int, RegisteredNode]) -> None:
+    """Replace what was known."""
+    document = {str(node): asdict(known) for node, known in nodes.items()}
+    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+
+
+def read_nodes(path: Path) -> dict[int, RegisteredNode]:
+    """Every registered node; none while no device is registered. Raises FleetError."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {int(node): RegisteredNode(**known) for node, known in document.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise FleetError(f"{path}: cannot be read: {error}; remove it, and up writes it anew.") from None
