@@ -15,15 +15,6 @@ from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import records  # noqa: F401  # isort: skip
-import httpx
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_ssh_private_key
-from flwr.proto.fleet_pb2 import DeactivateNodeRequest
-from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
-from flwr.supernode.cli import flower_supernode
-from flwr.supernode.fleet_http_client import FleetHttpClient
-from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
-
 from fedstill_client.app import FOLDER_VARIABLE
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.node import read_node
@@ -32,6 +23,15 @@ from fedstill_client.home import AgentHome
 
 def take_leave(home: AgentHome) -> bool:
     """Deactivate the node that this device was; False where it was none, or was gone already."""
+    # Flower's SuperNode loads a database's library, which nothing else on a device needs.
+    import httpx
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.serialization import load_ssh_private_key
+    from flwr.proto.fleet_pb2 import DeactivateNodeRequest
+    from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
     node = read_node(home)
     if node is None:
         return False
@@ -53,7 +53,13 @@ def take_leave(home: AgentHome) -> bool:
     return False
 
 
-if __name__ == "__main__":
+def main() -> None:
+    from flwr.supernode.cli import flower_supernode
+
     take_leave(AgentHome(Path(os.environ[FOLDER_VARIABLE])))
     sys.argv[0] = "flower-supernode"
     flower_supernode()
+
+
+if __name__ == "__main__":
+    main()
