@@ -5,8 +5,10 @@ logits[s] = E[x[s]] E^T. The step is plain or heavy-ball gradient descent, diffe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
-from fedstill_proto.artifact import StudentManifest, TrainingArtifact
+from fedstill_proto.artifact import StudentManifest, StudentPackage, TrainingArtifact
 from fedstill_proto.manifest import Vocabulary
 from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
 from onnx import ModelProto, TensorProto, helper, numpy_helper
@@ -15,34 +17,39 @@ TABLE, WORDS, WIDTH, PLACES = "embedding.weight", 30, 4, 3
 _FLOAT, _INT = TensorProto.FLOAT, TensorProto.INT64
 
 
-def bigram_student(seed: int = 0) -> Parameters:
-    table = np.random.default_rng(seed).normal(size=(WORDS, WIDTH)) * 0.5
+def bigram_student(seed: int = 0, *, words: int = WORDS) -> Parameters:
+    table = np.random.default_rng(seed).normal(size=(words, WIDTH)) * 0.5
     return {TABLE: table.astype(np.float32)}
 
 
 def bigram_artifact(
-    *, step_size: int = 20, step_rows: int = 4, optimizer: Optimizer = Optimizer.SGD
+    *,
+    step_size: int = 20,
+    step_rows: int = 4,
+    optimizer: Optimizer = Optimizer.SGD,
+    words: int = WORDS,
+    places: int = PLACES,
 ) -> TrainingArtifact:
     manifest = StudentManifest(
         family="bigram",
-        classes=WORDS,
-        input_shape=(PLACES,),
-        parameters=(ParameterSpec(TABLE, (WORDS, WIDTH)),),
+        classes=words,
+        input_shape=(places,),
+        parameters=(ParameterSpec(TABLE, (words, WIDTH)),),
         optimizer=optimizer,
         soft_labels="none",
         opset=20,
         step_rows=step_rows,
-        label_shape=(PLACES,),
+        label_shape=(places,),
         input_type="int64",
-        vocabulary=Vocabulary(WORDS, step_size, (TABLE,)),
+        vocabulary=Vocabulary(words, step_size, (TABLE,)),
     )
-    step = _step_graph(step_size, step_rows, momentum=optimizer is Optimizer.MOMENTUM)
-    return TrainingArtifact(manifest, step.SerializeToString(), _forward_graph().SerializeToString())
+    step = _step_graph(step_size, (1, step_rows, places), momentum=optimizer is Optimizer.MOMENTUM)
+    forward = _forward_graph((1, 8, places), words)
+    return TrainingArtifact(manifest, step.SerializeToString(), forward.SerializeToString())
 
 
-def _step_graph(words: int, rows: int, *, momentum: bool) -> ModelProto:
+def _step_graph(words: int, examples: tuple[int, int, int], *, momentum: bool) -> ModelProto:
     table, slot = [1, words, WIDTH], f"{TABLE}.momentum"
-    examples = [1, rows, PLACES]
     shapes = {"flat": [-1], "one": [words, WIDTH], "many": table, "column": [-1, 1]}
     constants = [numpy_helper.from_array(np.array(shape, np.int64), name) for name, shape in shapes.items()]
     constants += [
@@ -109,7 +116,31 @@ def _step_graph(words: int, rows: int, *, momentum: bool) -> ModelProto:
     return _model(helper.make_graph(nodes, "bigram step", inputs, outputs, constants))
 
 
-def _forward_graph(rows: int = 8) -> ModelProto:
+def bigram_package(*, version: int, words: int, places: int, step_size: int) -> StudentPackage:
+    """A package to install; its graph for answers has the weights in it."""
+    artifact, weights = (
+        bigram_artifact(words=words, places=places, step_size=step_size),
+        bigram_student(0, words=words),
+    )
+    table = weights[TABLE]
+    nodes = [
+        helper.make_node("Gather", [TABLE, "x"], ["h"]),
+        helper.make_node("MatMul", ["h", "E_t"], ["logits"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", _INT, ["n", places])]
+    outputs = [helper.make_tensor_value_info("logits", _FLOAT, ["n", places, words])]
+    constants = [numpy_helper.from_array(table, TABLE), numpy_helper.from_array(table.T.copy(), "E_t")]
+    graph = _model(helper.make_graph(nodes, "bigram", inputs, outputs, constants))
+    return StudentPackage(
+        replace(artifact.manifest, package_version=version),
+        graph.SerializeToString(),
+        weights,
+        training_graph=artifact.training_graph,
+        forward_graph=artifact.forward_graph,
+    )
+
+
+def _forward_graph(examples: tuple[int, int, int], words: int) -> ModelProto:
     nodes = [
         helper.make_node("Reshape", [TABLE, "one"], ["E"]),
         helper.make_node("Gather", ["E", "x"], ["h"]),
@@ -117,11 +148,11 @@ def _forward_graph(rows: int = 8) -> ModelProto:
         helper.make_node("MatMul", ["h", "E_t"], ["logits"]),
     ]
     inputs = [
-        helper.make_tensor_value_info(TABLE, _FLOAT, [1, WORDS, WIDTH]),
-        helper.make_tensor_value_info("x", _INT, [1, rows, PLACES]),
+        helper.make_tensor_value_info(TABLE, _FLOAT, [1, words, WIDTH]),
+        helper.make_tensor_value_info("x", _INT, examples),
     ]
-    outputs = [helper.make_tensor_value_info("logits", _FLOAT, [1, rows, PLACES, WORDS])]
-    one = numpy_helper.from_array(np.array([WORDS, WIDTH], np.int64), "one")
+    outputs = [helper.make_tensor_value_info("logits", _FLOAT, [*examples, words])]
+    one = numpy_helper.from_array(np.array([words, WIDTH], np.int64), "one")
     return _model(helper.make_graph(nodes, "bigram forward", inputs, outputs, [one]))
 
 

@@ -7,17 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.app import FAILED, REFUSED, app
+from fedstill_client.app import FAILED, REFUSED
 from fedstill_proto import records
-from fedstill_proto.codec import Expected, decode_summary, encode_task
-from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.codec import Expected, decode_summary
+from fedstill_proto.messages import SummaryKind, SummaryRequest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
-from flwr.app.metadata import Metadata
 
+from tests.client.flower_calls import FLOAT32, call, node_of, packed
 from tests.client.samples import CLASSES, artifact, plan, student, task, write_device
 
-FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 MEANS = SummaryRequest(SummaryKind.CLASS_MEANS, FLOAT32)
 
 
@@ -26,38 +24,9 @@ def folder(tmp_path: Path) -> Path:
     return write_device(tmp_path / "device-3", artifact())
 
 
-def call(message_type: str, content: RecordDict, node: Context) -> Message:
-    """What the app replies; the metadata is what a SuperLink would have filled in."""
-    metadata = Metadata(
-        run_id=1,
-        message_id="m1",
-        src_node_id=1,
-        dst_node_id=22,
-        reply_to_message_id="",
-        group_id="4",
-        created_at=1e9,
-        ttl=1e9,
-        message_type=message_type,
-    )
-    # Flower types this way of making a message as its own.
-    message: Message = Message(content=content, metadata=metadata)  # type: ignore[call-overload]
-    reply = app(message, node)
-    assert reply.metadata.reply_to_message_id == "m1"
-    assert reply.metadata.src_node_id == 22
-    return reply
-
-
-def node_of(folder: Path | str, **config: int) -> Context:
-    return Context(1, 22, {"fedstill-device": str(folder), **config}, RecordDict(), {})
-
-
 def reason(reply: Message) -> str:
     assert reply.error.reason is not None
     return reply.error.reason
-
-
-def packed(round_task: RoundTask) -> RecordDict:
-    return records.pack("RoundTask", encode_task(round_task, codec=FLOAT32))
 
 
 def test_hello_says_who_the_device_is(folder: Path) -> None:
