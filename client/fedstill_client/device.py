@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -53,6 +54,9 @@ PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
 
+# Numbers in a round's plan, which is made before its first step: 32 MB, and less than a second on a core. To
+# draw the order of an epoch takes as long as 400 of them.
+PLAN_LIMIT, _EPOCH_COSTS = 4_000_000, 400
 Stop = Callable[[], str | None]  # a reason why work is to end, or None
 
 
@@ -189,6 +193,7 @@ class Device:
         each step of training and each chunk of answers; a reason ends the round with Interrupted, and leaves
         the student as it was.
         """
+        self._check_work(task)
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
@@ -201,6 +206,19 @@ class Device:
             if self.private_store is not None:
                 self._write_down(task, summary, self.private_store)
         return summary
+
+    def _check_work(self, task: RoundTask) -> None:
+        """Refuse more steps than a device plans at once, whoever asks for them."""
+        public = task.soft_targets.soft_labels.rows if task.soft_targets is not None else 0
+        examples = int(self.private.counts[0]) or public
+        batches = -(-examples // task.training.batch_size)
+        a_row = 2 + math.prod(self.artifact.manifest.label_shape) + (2 if public else 0)
+        most = PLAN_LIMIT // max(batches * task.training.batch_size * a_row, _EPOCH_COSTS)
+        if task.training.epochs > most:
+            raise DeviceError(
+                f"the round asks for {task.training.epochs} epochs of {examples} examples; a device plans "
+                f"{most} at most at once."
+            )
 
     def _forward(self, stop: Stop | None) -> Forward:
         return Forward(self.artifact) if stop is None else Forward(self.artifact, on_chunk=interrupting(stop))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.device import Device
+from fedstill_client.device import Device, DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.round_work import Interrupted
 from fedstill_client.store import PrivateStore
@@ -157,3 +157,13 @@ def test_a_round_that_waited_while_its_examples_were_forgotten_keeps_nothing(hom
 
         assert device.store.latest() is None
         assert store.ledger.releases() == []
+
+
+def test_more_work_than_a_device_plans_at_once_is_refused(home: AgentHome) -> None:
+    with Device.opened(home.folder) as device:
+        with pytest.raises(DeviceError, match=r"1000000 epochs .* plans \d+ at most") as caught:
+            device.perform(task(epochs=1_000_000))
+        most = int(str(caught.value).split("plans ")[1].split()[0])
+        with pytest.raises(Interrupted):
+            device.perform(task(epochs=most), stop=lambda: "it was taken on")
+        assert device.store.latest() is None
