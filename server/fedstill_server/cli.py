@@ -16,6 +16,7 @@ from rich.table import Table
 from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
 from fedstill_server.commands import distill, fleet, publish
+from fedstill_server.commands.inspect import package_at, show_package
 from fedstill_server.config import FleetConfig
 from fedstill_server.methods import METHODS
 from fedstill_server.round_record import RoundRecord
@@ -35,10 +36,29 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a ta
 
 @cli.command()
 def inspect(
-    run: Annotated[Path, typer.Argument(help="The folder of a run (with config.json and server/).")],
+    folder: Annotated[
+        Path,
+        typer.Argument(help="A run (with config.json and server/), a student package, or a distillation."),
+    ],
+    task: Annotated[
+        str, typer.Option(help="Of a package: digits, or a folder with public.npz and test.npz.")
+    ] = "",
+    teacher: Annotated[str, typer.Option(help="Of a package: whom to compare it with; see distill.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Of a package: where to write the report.")] = None,
+    watts: Annotated[float, typer.Option(help="Of a package: power, where no counter can be read.")] = 5.0,
+    seed: Annotated[int | None, typer.Option(help="Of a package: that of the task's split.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show the rounds of a run, and every answer that was left out, with its reason."""
+    """Show a run's rounds with every answer left out and its reason, or how good a student package is.
+
+    Of a package: calibration, accuracy under noise, blur and rotation, outliers, agreement with the teacher,
+    a decision tree that imitates it, energy; and an HTML report.
+    """
+    package = package_at(folder)
+    if package is not None:
+        show_package(package, task=task, teacher=teacher, page=html, watts=watts, seed=seed, as_json=as_json)
+        return
+    run = folder
     config = read_fleet_config(run)
     if not (run / "server" / "state.db").is_file():
         raise StoreError(f"{run}: no server/state.db; this run has not been started")

@@ -20,7 +20,7 @@ import numpy as np
 from fedstill_proto.messages import Parameters
 
 from fedstill_server.checkpoint import write_whole
-from fedstill_server.config_json import to_json
+from fedstill_server.config_json import from_json, to_json
 from fedstill_server.distill.answers import AnswerFile
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import Job, Trained, gathered
@@ -83,6 +83,35 @@ def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = N
     write_whole(out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     shutil.rmtree(checkpoints, ignore_errors=True)
     return outcome
+
+
+def reopened(
+    record: Path, *, task: str = "", teacher: str = "", seed: int | None = None
+) -> tuple[Task, Teacher | None]:
+    """The task and the teacher of a distillation whose distill.json is `record`, or those that are named.
+
+    A teacher that was trained on the spot is trained again: the same seed gives the same teacher.
+    """
+    request = DistillRequest()
+    if record.is_file():
+        request = from_json(
+            DistillRequest, json.loads(record.read_text(encoding="utf-8"))["request"], where=str(record)
+        )
+    elif not task:
+        raise DistillError(f"--task: needed, since there is no {record} to tell it")
+    changes: dict[str, Any] = {"task": task or request.task}
+    if teacher:
+        changes["teacher"] = (teacher,)
+    if seed is not None:
+        changes["plan"] = replace(request.plan, seed=seed)
+    request = replace(request, **changes)
+    opened = open_task(
+        request.task,
+        seed=request.plan.seed,
+        private_labels=request.private_labels,
+        public_labels=request.public_labels,
+    )
+    return opened, _teacher(request, opened, Workshop())
 
 
 def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher | None:

@@ -1,0 +1,83 @@
+"""How often student and teacher answer the same: overall, by class, and by slice of the test set.
+
+Slices are the classes, quarters by brightness (the mean of an example's values) and by the teacher's
+confidence, and the groups that the task names (writers, sites). The worst slice is the one of the lowest
+agreement among those of at least `LEAST_EXAMPLES` examples: fewer say nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_server.inspection.outliers import confidence
+
+LEAST_EXAMPLES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    name: str
+    examples: int
+    agreement: float
+    student_accuracy: float
+    teacher_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    overall: float
+    slices: tuple[Slice, ...]
+
+    @property
+    def worst(self) -> Slice:
+        """The slice of the lowest agreement."""
+        enough = [one for one in self.slices if one.examples >= LEAST_EXAMPLES] or list(self.slices)
+        return min(enough, key=lambda one: one.agreement)
+
+
+def agreement(
+    x: FloatArray,
+    labels: IntArray,
+    student: FloatArray,
+    teacher: FloatArray,
+    *,
+    groups: Sequence[str] | None = None,
+) -> Agreement:
+    """From examples [n, *shape], labels [n] and the logits of both [n, classes]."""
+    mine, theirs = student.argmax(-1), teacher.argmax(-1)
+    slices = []
+    for name, rows in _rows_of_slices(x, labels, teacher, groups).items():
+        if rows.any():
+            slices.append(
+                Slice(
+                    name=name,
+                    examples=int(rows.sum()),
+                    agreement=float((mine == theirs)[rows].mean()),
+                    student_accuracy=float((mine == labels)[rows].mean()),
+                    teacher_accuracy=float((theirs == labels)[rows].mean()),
+                )
+            )
+    return Agreement(overall=float((mine == theirs).mean()), slices=tuple(slices))
+
+
+def _rows_of_slices(
+    x: FloatArray, labels: IntArray, teacher: FloatArray, groups: Sequence[str] | None
+) -> Mapping[str, np.ndarray]:
+    slices = {f"class {c}": labels == c for c in range(teacher.shape[1])}
+    slices |= _quarters("brightness", x.reshape(len(x), -1).mean(axis=1))
+    slices |= _quarters("teacher's confidence", confidence(teacher))
+    if groups is not None:
+        named = np.array(groups)
+        slices |= {str(name): named == name for name in np.unique(named)}
+    return slices
+
+
+def _quarters(what: str, values: FloatArray) -> dict[str, np.ndarray]:
+    """Of equal size, by rank."""
+    quarter = np.argsort(np.argsort(values, kind="stable"), kind="stable") * 4 // len(values)
+    names = ("lowest", "second", "third", "highest")
+    return {f"{what}: {name} quarter": quarter == number for number, name in enumerate(names)}

@@ -1,0 +1,89 @@
+"""Whether a student's confidence means what it says.
+
+ECE (Naeini et al. 2015; Guo et al. 2017, arXiv 1706.04599): over bins of equal width of the top probability,
+
+    sum_b n_b / n |accuracy_b - confidence_b|
+
+Brier score (Brier 1950): mean over examples of sum_c (p_c - 1[c is the label])^2. Temperature scaling (Guo et
+al.): the T that minimizes the negative log-likelihood of softmax(z / T) on held-out examples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.soft_labels import FloatArray, IntArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+BINS = 15
+_TEMPERATURES = (0.05, 20.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """Examples whose top probability is in (low, high]."""
+
+    low: float
+    high: float
+    examples: int
+    accuracy: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Of one temperature; shares from 0 to 1, the log-likelihood in nats."""
+
+    temperature: float
+    accuracy: float
+    ece: float
+    brier: float
+    negative_log_likelihood: float
+    bins: tuple[Bin, ...]
+
+
+def calibration(logits: FloatArray, labels: IntArray, *, temperature: float = 1.0) -> Calibration:
+    """Of softmax(logits / temperature), logits [n, classes] and labels [n]."""
+    scaled = logits.astype(np.float64) / temperature
+    probabilities = softmax(scaled, axis=-1)
+    bins = reliability(probabilities, labels)
+    goals = np.eye(logits.shape[1])[labels]
+    return Calibration(
+        temperature=temperature,
+        accuracy=float((logits.argmax(-1) == labels).mean()),
+        ece=sum(one.examples * abs(one.accuracy - one.confidence) for one in bins) / len(labels),
+        brier=float(((probabilities - goals) ** 2).sum(axis=-1).mean()),
+        negative_log_likelihood=float(-log_softmax(scaled, axis=-1)[np.arange(len(labels)), labels].mean()),
+        bins=bins,
+    )
+
+
+def reliability(probabilities: np.ndarray, labels: IntArray, *, bins: int = BINS) -> tuple[Bin, ...]:
+    """The bins that hold examples, from unsure to sure."""
+    confidence, right = probabilities.max(axis=-1), probabilities.argmax(axis=-1) == labels
+    place = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    return tuple(
+        Bin(
+            low=b / bins,
+            high=(b + 1) / bins,
+            examples=int((place == b).sum()),
+            accuracy=float(right[place == b].mean()),
+            confidence=float(confidence[place == b].mean()),
+        )
+        for b in range(bins)
+        if (place == b).any()
+    )
+
+
+def fitted_temperature(logits: FloatArray, labels: IntArray) -> float:
+    """The temperature of the lowest negative log-likelihood, from 0.05 to 20."""
+    exact = logits.astype(np.float64)
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        return float(-log_softmax(exact / np.exp(log_temperature), axis=-1)[rows, labels].mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
+    return float(np.exp(found.x))

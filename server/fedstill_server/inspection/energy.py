@@ -1,0 +1,55 @@
+"""The energy of an answer: read from the processor where it lets itself be read, else estimated.
+
+RAPL (running average power limit) counts the joules of the whole package, of all that runs on it meanwhile.
+Where the counter cannot be read, the figure is CPU seconds times a stated power, and says so.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.soft_labels import FloatArray
+
+from fedstill_server.inspection.corruption import Answer
+
+RAPL = Path("/sys/class/powercap/intel-rapl:0")
+_LEAST_SECONDS = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Energy:
+    """Of answering one example at a time; `how` says where the joules come from."""
+
+    microjoules_per_answer: float
+    cpu_microseconds_per_answer: float
+    how: str
+
+
+def energy_of(answer: Answer, x: FloatArray, *, watts: float, rapl: Path = RAPL) -> Energy:
+    """Answers the examples one by one until at least 0.2 s have passed."""
+    before, cpu, wall = _joules(rapl), time.process_time(), time.perf_counter()
+    answers = 0
+    while time.perf_counter() - wall < _LEAST_SECONDS or answers < len(x):
+        answer(x[answers % len(x) : answers % len(x) + 1])
+        answers += 1
+    seconds = time.process_time() - cpu
+    after = _joules(rapl)
+    if before is not None and after is not None and after >= before:  # the counter wraps around
+        joules, how = after - before, "measured by RAPL, the whole processor package"
+    else:
+        joules = seconds * watts
+        how = f"estimated: CPU seconds times a stated {watts:g} W; no energy counter was read"
+    return Energy(
+        microjoules_per_answer=1e6 * joules / answers,
+        cpu_microseconds_per_answer=1e6 * seconds / answers,
+        how=how,
+    )
+
+
+def _joules(rapl: Path) -> float | None:
+    try:
+        return int((rapl / "energy_uj").read_text()) / 1e6
+    except (OSError, ValueError):
+        return None
