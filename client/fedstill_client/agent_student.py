@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -88,8 +87,7 @@ def _check_words(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[
 
 
 def _check_rows(manifest: StudentManifest, rows: int) -> None:
-    values = math.prod((*manifest.label_shape, manifest.classes))  # that the graph gives for a row
-    most = max(1, min(ROW_LIMIT, ANSWER_LIMIT_BYTES // (4 * values)))
+    most = min(ROW_LIMIT, ANSWER_LIMIT_BYTES // (4 * manifest.classes))
     if rows > most:
         raise InvalidValue("x", f"{rows} examples; send {most} at most at a time")
 

@@ -19,7 +19,7 @@ from onnx import helper, numpy_helper
 from sklearn.datasets import load_digits
 
 SHAPE, CLASSES = (8, 8), 10
-PLACES, WORDS = (3,), 1_100  # a table large enough that products with it round their activations
+PLACES, WORDS = (3,), 1_100
 
 
 def package(family: str, parameters: Parameters) -> StudentPackage:

@@ -103,8 +103,11 @@ def predict_command(
     one_at_most(home, device, student)
     if student is not None:
         predictor = Predictor.load(student)
-        x = read_unlabelled(examples, input_shape=predictor.manifest.input_shape)
-        probabilities = predictor.predict(x)
+        if predictor.manifest.label_shape:
+            probabilities = predictor.next_words(_words(examples))
+        else:
+            x = read_unlabelled(examples, input_shape=predictor.manifest.input_shape)
+            probabilities = predictor.predict(x)
     elif device is not None:
         opened = Device.open(device)
         x = read_unlabelled(examples, input_shape=opened.artifact.manifest.input_shape)

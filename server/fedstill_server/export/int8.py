@@ -5,8 +5,9 @@ Runtime's MatMulNBits; convolutions, biases and small weights stay as they are. 
 by word and multiplied as well is there once, in 8 bits: the rows of a batch's words are made float32 as they
 are read. A device puts its own codes and scales in place of the graph's.
 
-Activations stay float32, but before a table of thousands of words, where they are rounded to 8 bits, too:
-ONNX Runtime then makes no float32 table of the codes first, which takes twenty times as long for one row.
+What goes into such a product is rounded to 8 bits, too, block by block. Otherwise ONNX Runtime would make a
+float32 weight of the codes first, in every run: for a single row of a table of 10,000 words that takes twenty
+times as long. benchmarks/student_agreement.py measures what it costs in answers.
 """
 
 from __future__ import annotations
@@ -24,11 +25,9 @@ from onnx import helper, numpy_helper
 BLOCK = 32
 LEAST_VALUES = 256
 """Smaller weights gain nothing: a scale for each block and a node more cost as much."""
-TABLE_ROWS = 1024
-"""From so many outputs on, the activations before a product are rounded to 8 bits."""
 
 _DOMAIN = "com.microsoft"
-_FLOAT32_ACTIVATIONS, _ROUNDED_ACTIVATIONS = 1, 4  # MatMulNBits' accuracy_level
+_ROUNDED_ACTIVATIONS = 4  # MatMulNBits' accuracy_level; 1 would leave them float32
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK
     entries = {
         name: QuantizedWeight(name, block, f"{name}.codes", f"{name}.scales")
         for name in parameters
-        if _is_linear(model.graph, name, parameters)
+        if _is_linear(model.graph, name, parameters[name], block=block)
     }
     if not entries:
         return None
@@ -82,13 +81,16 @@ def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK
     return QuantizedStudent(quantized, model.SerializeToString(deterministic=True))
 
 
-def _is_linear(graph: onnx.GraphProto, name: str, parameters: Parameters) -> bool:
-    """Whether a parameter is the weight [out, in] of linear layers alone, and worth 8 bits."""
-    weight = parameters[name]
+def _is_linear(graph: onnx.GraphProto, name: str, weight: np.ndarray, *, block: int) -> bool:
+    """Whether a parameter is the weight [out, in] of linear layers, worth 8 bits and read in no other way.
+
+    It may be a table that words look up as well, if blocks fill its rows: padding would be read with them.
+    """
     readers = [node for node in graph.node if name in node.input]
-    products = [node for node in readers if _is_product(node, name)]
-    others = [node for node in readers if not _is_product(node, name) and not _is_lookup(node, name, weight)]
-    return weight.ndim == 2 and weight.size >= LEAST_VALUES and bool(products) and not others
+    products = [_is_product(node, name) for node in readers]
+    lookups = [_is_lookup(node, name) and weight.shape[-1] % block == 0 for node in readers]
+    read_in_codes = all(product or lookup for product, lookup in zip(products, lookups, strict=True))
+    return weight.ndim == 2 and weight.size >= LEAST_VALUES and any(products) and read_in_codes
 
 
 def _is_product(node: onnx.NodeProto, weight: str) -> bool:
@@ -99,10 +101,9 @@ def _is_product(node: onnx.NodeProto, weight: str) -> bool:
     return options == {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
 
 
-def _is_lookup(node: onnx.NodeProto, name: str, weight: np.ndarray) -> bool:
-    """Rows of a table whose blocks fill them: what pads a row would be read as well."""
-    is_gather = node.op_type == "Gather" and node.input[0] == name and _options(node).get("axis", 0) == 0
-    return is_gather and weight.shape[1] % BLOCK == 0
+def _is_lookup(node: onnx.NodeProto, table: str) -> bool:
+    """The rows of a table that words name."""
+    return node.op_type == "Gather" and node.input[0] == table and _options(node).get("axis", 0) == 0
 
 
 def _options(node: onnx.NodeProto) -> dict[str, Any]:
@@ -121,7 +122,7 @@ def _product(node: onnx.NodeProto, entry: QuantizedWeight, outputs: int, inputs:
         N=outputs,
         bits=8,
         block_size=entry.block,
-        accuracy_level=_ROUNDED_ACTIVATIONS if outputs >= TABLE_ROWS else _FLOAT32_ACTIVATIONS,
+        accuracy_level=_ROUNDED_ACTIVATIONS,
     )
     if not biased:
         return [multiply]
