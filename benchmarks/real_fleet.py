@@ -4,7 +4,7 @@ Everything is as an operator has it: nginx, Flower's SuperLink and SuperExec, a 
 each device, TLS, registered keys, signed packages. With --kill, while the second round is under way, one
 device loses power (SIGKILL to its agent and all below it) and comes back, and the SuperLink gets SIGKILL.
 
-The verdict: in each round every device's summary is counted, once; each ledger holds one release a round;
+The verdict: in each round every device's summary is counted, once; each ledger holds one summary a round;
 and the consensus is the simulator's within 1e-4, which it would not be if a summary were missing or counted
 twice.
 
@@ -55,10 +55,14 @@ def examine(fleet: Fleet, folder: Path) -> dict[str, Any]:
     """What the fleet came to, and what is wrong with it; `folder`: for the simulator's run."""
     state, records = outcome(fleet.folder)
     expected, expected_records = simulate(fleet, folder)
-    ledgers = {name: [one.round for one in fleet.releases(name)] for name in fleet.agents}
+    ledgers = {name: [one.round for one in fleet.summaries(name)] for name in fleet.agents}
     difference = max(float(np.abs(state.arrays[n] - array).max()) for n, array in expected.arrays.items())
     every_round = list(range(1, fleet.shape.rounds + 1))
-    wrong = [f"{name}: releases of rounds {had}" for name, had in ledgers.items() if had != every_round]
+    wrong = [
+        f"{name}: summaries of rounds {had} in its ledger"
+        for name, had in ledgers.items()
+        if had != every_round
+    ]
     for record, twin in zip(records, expected_records, strict=True):
         if not record.accepted == twin.accepted == fleet.shape.devices:
             wrong.append(
@@ -76,7 +80,7 @@ def examine(fleet: Fleet, folder: Path) -> dict[str, Any]:
         "largest_difference": difference,
         "personal_accuracy": [one.personal_accuracy for one in records],
         "personal_accuracy_simulated": [one.personal_accuracy for one in expected_records],
-        "releases": ledgers,
+        "summaries": ledgers,
         "wrong": wrong,
         "holds": not wrong,
     }

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import fedstill_proto.telemetry  # noqa: F401  (before a test imports onnxruntime or flwr)
+import pytest
 from hypothesis import settings
 
 # Inside the checkout, not in the home directory of whoever runs the tests.
@@ -19,3 +20,8 @@ os.environ["COLUMNS"] = "400"
 settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=100)
 settings.register_profile("explore", deadline=None, max_examples=2000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: started last, one of them would keep the other core waiting."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -82,10 +82,10 @@ class Fleet:
         finally:
             store.close()
 
-    def releases(self, name: str) -> list[Release]:
-        """What a device's ledger says has left it."""
+    def summaries(self, name: str) -> list[Release]:
+        """What a device's ledger says has left it, but for the counts of evaluations."""
         with PrivateStore.open(self.agents[name].home) as store:
-            return store.ledger.releases()
+            return [release for release in store.ledger.releases() if release.kind != "evaluation"]
 
 
 @contextlib.contextmanager

@@ -77,7 +77,7 @@ def test_no_private_example_is_on_the_wire(ran: tuple[Fleet, dict[str, Any]]) ->
     wire = fleet.wire.sent()
     # What must be there, is: the wire is read in the clear.
     for name, agent in fleet.agents.items():
-        (first, *_) = fleet.releases(name)
+        (first, *_) = fleet.summaries(name)
         assert first.bytes > 0
         assert any(name.encode() in sent for sent in wire), agent.home
     assert sum(b"mlp-small" in sent for sent in wire) > 0
