@@ -6,6 +6,7 @@ the first answer is asked for no more, so nothing is counted twice.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 
 from flwr.app import Message
@@ -19,6 +20,7 @@ from fedstill_server.roster import NodeRegister
 # process that did the round was killed. A device that refuses a task says so under a code of its own.
 _LOST = frozenset({3, 4, 5, 8})
 _TIMES = 2  # after the first
+_BACK_WITHIN_S = 30.0
 
 
 class AskingAgain:
@@ -32,6 +34,7 @@ class AskingAgain:
         self._came_up = self._activations()
         self._messages: dict[str, Callable[[], Message]] = {}
         self._left: dict[str, int] = {}
+        self._away: dict[str, tuple[Message, float]] = {}  # what Flower said, and until when to hope
         self.sent_bytes = 0
 
     def watch(self, gate: Gate, messages: Mapping[str, Callable[[], Message]]) -> None:
@@ -41,24 +44,43 @@ class AskingAgain:
         self._left = dict.fromkeys(messages, _TIMES)
 
     def instead_of(self, reply: Message) -> bool:
-        """Whether `reply` says that a task was lost, and the device is there again and was asked again."""
+        """Whether `reply` says that a task was lost, and the device is asked again now or when it is back."""
         before = str(reply.metadata.reply_to_message_id)
         if not reply.has_error() or reply.error.code not in _LOST or self._left.get(before, 0) == 0:
             return False
-        if self._gate.questions[before].node not in set(self._grid.get_node_ids()):
-            return False
-        return self._ask(before)
+        if before in self._away:
+            return True
+        if self._gate.questions[before].node in set(self._grid.get_node_ids()):
+            return self._ask(before)
+        self._away[before] = reply, time.monotonic() + _BACK_WITHIN_S
+        return True
 
     def those_that_came_back(self) -> None:
         """Ask again whose node has come up anew since it was asked: what it had is gone."""
+        self._look_for_those_away()
         now = self._activations()
         if now == self._came_up:
             return
         changed = {node for node, activated_at in now.items() if activated_at != self._came_up.get(node)}
         self._came_up = now
         for message_id in self._gate.waiting:
-            if self._gate.questions[message_id].node in changed and self._left.get(message_id, 0) > 0:
+            if (
+                message_id not in self._away
+                and self._gate.questions[message_id].node in changed
+                and self._left.get(message_id, 0) > 0
+            ):
                 self._ask(message_id)
+
+    def _look_for_those_away(self) -> None:
+        present = set(self._grid.get_node_ids()) if self._away else set()
+        for message_id, (reply, until) in list(self._away.items()):
+            if self._gate.questions[message_id].node in present:
+                del self._away[message_id]
+                if not self._ask(message_id):
+                    self._gate.admit(reply)
+            elif time.monotonic() > until:
+                del self._away[message_id]
+                self._gate.admit(reply)
 
     def _activations(self) -> dict[int, str]:
         known = {} if self._registered is None else self._registered()

@@ -95,6 +95,42 @@ def test_a_device_that_was_away_is_asked_again_and_counts_once(tmp_path: Path, t
     assert more == times * sum(record.downlink_bytes for record in records) / 3  # a third of the devices
 
 
+def vanishing(grid: ScriptedGrid, *, looks: int) -> Script:
+    """Device 1 is gone when its task comes, for so many looks at which nodes there are."""
+    ids = type(grid).get_node_ids
+    left = [looks]
+
+    def get_node_ids() -> list[int]:
+        if grid.absent:
+            left[0] -= 1
+            if left[0] < 0:
+                grid.absent.clear()
+        return ids(grid)
+
+    def script(task: RoundTask) -> RecordDict | Error:
+        if left[0] == looks:
+            grid.absent.add(1)
+            grid.get_node_ids = get_node_ids  # type: ignore[method-assign]
+            return Error(code=5, reason="Node Unavailable")
+        return pack("SoftLabelSummary", honest_summary(task, 1))
+
+    return script
+
+
+@pytest.mark.parametrize(("looks", "accepted", "asked"), [(4, 3, 2), (10**6, 2, 1)])
+def test_a_device_that_is_gone_is_waited_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int, accepted: int, asked: int
+) -> None:
+    monkeypatch.setattr("fedstill_server.asking_again._BACK_WITHIN_S", 0.5)
+    grid = ScriptedGrid(devices=3)
+    grid.scripts[1] = vanishing(grid, looks=looks)
+    _, (record,) = play(tmp_path, grid, fleet_config(rounds=1, cohort=CohortRule(deadline_s=20)))
+    assert record.accepted == accepted
+    assert [device for device, _ in grid.tasks].count(1) == asked
+    assert record.phase_seconds.train < 10
+    assert [entry.reason for entry in record.quarantined] == ["error-reply"] * (3 - accepted)
+
+
 def test_a_device_whose_node_came_up_anew_is_asked_again(tmp_path: Path) -> None:
     """It lost power with its task in hand: Flower says nothing, but that the node has come up since."""
     came_up = {"device-1": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,7 +53,7 @@ def test_every_summary_is_counted_once_and_the_consensus_is_the_simulator_s(
 @pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 def test_devices_reach_the_fleet_s_routes_and_nothing_else(ran: tuple[Fleet, dict[str, Any]]) -> None:
     fleet, _ = ran
-    authority = str(fleet.folder / "certificates" / "ca.pem")
+    authority = ssl.create_default_context(cafile=str(fleet.folder / "certificates" / "ca.pem"))
     server = f"https://127.0.0.1:{read_port(fleet.folder / 'enrolment')}"
     with httpx.Client(verify=authority, base_url=server) as device:
         for route in ("control/list-runs", "control/register-node", "runtime/pull-app-inputs", "fleet/x"):
