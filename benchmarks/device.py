@@ -1,15 +1,17 @@
 """A device at work, for each student family: how fast it answers and learns, and what it takes.
 
-Each family is put into a home as a device has it (example of 64 numbers, 10 classes, as the digits students),
-and measured on one thread:
+Each family is put into a home as a device has it (example of 64 numbers, 10 classes, as the digits students;
+of text 20 words out of 10,000), and measured on one thread:
 
-  predict     one example, in microseconds, median and 99th percentile: the bare student (predictor), the
-              agent in its own process, and the agent's service through its socket
+  predict     one example, in microseconds, median and 99th percentile, in the quietest of three runs: the
+              bare student (predictor), the agent in its own process, and the agent's service through its
+              socket; with weights of float32 and, where the package has them, of 8 bits. Of text: the word
+              after 20 others
   learning    steps a second of the training graph, and of a whole personalization with its judging
   package     bytes on disk
-  memory      peak PSS of the service over all of this (see agent_memory.py)
+  memory      peak PSS of the service while it serves, and while it learns (see agent_memory.py)
 
-The verdict: batch-1 predict p99 under 1 ms in process and under 3 ms through the socket.
+The verdict, on the digits students: predict p99 under 1 ms in process and under 3 ms through the socket.
 
     python benchmarks/device.py --json --output device.json
 """
@@ -27,30 +29,37 @@ from typing import Any
 
 import numpy as np
 from agent_memory import service, watched
-from device_homes import CLASSES, make_home, sample
+from device_homes import CLASSES, TEXT_FAMILIES, examples_of, make_home
 from fedstill_client import AgentClient
 from fedstill_client.agent import Agent
 from fedstill_client.agent_values import LearningWishes
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import load_installed
-from fedstill_client.predictor import Predictor
+from fedstill_client.predictor import Precision, Predictor
 from fedstill_client.store import PrivateStore
 from fedstill_proto.artifact import StudentPackage
 from rich.console import Console
 from rich.table import Table
 
 INPUTS = 64
+CLASSIFIERS = ("mlp-small", "mlp-wide", "cnn", "cnn-norm")
 IN_PROCESS_LIMIT_MS, SOCKET_LIMIT_MS = 1.0, 3.0  # of the 99th percentile
-_WARM_UP = 100
+_WARM_UP, _RUNS = 100, 3
 Figures = dict[str, Any]
 
 
-def latency(answer: Callable[[np.ndarray], object], calls: int) -> Figures:
-    """Median and 99th percentile of one example's answer, in microseconds."""
-    x, _ = sample(256, INPUTS, seed=7)
+def latency(answer: Callable[[np.ndarray], object], rows: np.ndarray, calls: int) -> Figures:
+    """Median and 99th percentile of one example's answer, in microseconds, in the quietest of the runs.
+
+    What else the machine does at that moment shows in the 99th percentile above all.
+    """
+    return min((_latency(answer, rows, calls) for _ in range(_RUNS)), key=lambda run: run["p99_us"])
+
+
+def _latency(answer: Callable[[np.ndarray], object], rows: np.ndarray, calls: int) -> Figures:
     taken = np.zeros(calls)
     for call in range(-_WARM_UP, calls):
-        row = x[call % 256][None]
+        row = rows[call % len(rows)][None]
         started = time.perf_counter_ns()
         answer(row)
         if call >= 0:
@@ -59,34 +68,58 @@ def latency(answer: Callable[[np.ndarray], object], calls: int) -> Figures:
     return {"p50_us": float(p50), "p99_us": float(p99), "calls": calls}
 
 
+def answers(home: AgentHome, package: StudentPackage, precision: Precision, *, calls: int) -> Figures:
+    """One example at a time: by the bare student, the agent, and the service. Peak memory of the service."""
+    rows = examples_of(package.manifest, 256, seed=7)[0]
+    predictor = Predictor(package, threads=1, precision=precision)
+    bare = predictor.next_words if package.manifest.label_shape else predictor.predict
+    figures: Figures = {"precision": precision, "predictor": latency(bare, rows, calls)}
+    with Agent.open(home.folder, precision=precision) as agent:
+        figures["agent"] = latency(agent.predict, rows, calls)
+    with (
+        service(home, "--precision", precision) as process,
+        AgentClient(home.folder) as client,
+        watched(process) as peak,
+    ):
+        figures["socket"] = latency(client.predict, rows, calls)
+    figures["serving_pss_mb"] = peak.pss_mb
+    return figures
+
+
 def measure(home: AgentHome, family: str, *, calls: int) -> Figures:
     with PrivateStore.open(home) as store:
         package = load_installed(home, store)
-    figures: Figures = {
-        "family": family,
-        "parameters": package.manifest.parameter_count,
-        "package_bytes": sum(part.size_bytes for part in package.manifest.parts),
-        "parts_bytes": {part.name: part.size_bytes for part in package.manifest.parts},
-        "predictor": latency(Predictor(package, threads=1).predict, calls),
-    }
-    with Agent.open(home.folder) as agent:
-        figures["agent"] = latency(agent.predict, calls)
+    manifest = package.manifest
+    precisions: list[Precision] = ["float32"] if package.int8_graph is None else ["float32", "int8"]
+    answering = [answers(home, package, precision, calls=calls) for precision in precisions]
     with service(home) as process, AgentClient(home.folder) as client, watched(process) as peak:
-        figures["socket"] = latency(client.predict, calls)
         learned = client.personalize(LearningWishes(epochs=30))
-    figures["learning"] = {
-        "result": learned.result,
-        "steps": learned.steps,
-        "steps_a_second": learned.steps / max(learned.seconds, 1e-9),
-        "training_steps_a_second": training_rate(package),
+    return {
+        "family": family,
+        "parameters": manifest.parameter_count,
+        "package_bytes": sum(part.size_bytes for part in manifest.parts),
+        "parts_bytes": {part.name: part.size_bytes for part in manifest.parts},
+        "quality": dict(manifest.quality),
+        "answers": answering,
+        "learning": {
+            "result": learned.result,
+            "steps": learned.steps,
+            "steps_a_second": learned.steps / max(learned.seconds, 1e-9),
+            "training_steps_a_second": training_rate(package),
+            "peak_pss_mb": peak.pss_mb,
+        },
+        "verdicts": None if manifest.label_shape else _verdicts(answering),
     }
-    figures["peak_pss_mb"] = peak.pss_mb
-    figures["verdicts"] = {
-        "in process": max(figures[part]["p99_us"] for part in ("predictor", "agent"))
-        < 1e3 * IN_PROCESS_LIMIT_MS,
-        "socket": figures["socket"]["p99_us"] < 1e3 * SOCKET_LIMIT_MS,
+
+
+def _verdicts(answering: list[Figures]) -> dict[str, bool]:
+    """Of classifiers; students of text are measured, and have no bar here."""
+    in_process = max(each[part]["p99_us"] for each in answering for part in ("predictor", "agent"))
+    socket = max(each["socket"]["p99_us"] for each in answering)
+    return {
+        "in process": in_process < 1e3 * IN_PROCESS_LIMIT_MS,
+        "socket": socket < 1e3 * SOCKET_LIMIT_MS,
     }
-    return figures
 
 
 def training_rate(package: StudentPackage, *, epochs: int = 40) -> float:
@@ -98,9 +131,10 @@ def training_rate(package: StudentPackage, *, epochs: int = 40) -> float:
     from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 
     manifest = package.manifest
+    epochs = 4 if manifest.label_shape else epochs
     plan = TrainingPlan(epochs, min(16, manifest.step_rows), 0.002, manifest.optimizer, 2.0, 0.0, 0)
     task = RoundTask("benchmark", 1, manifest.family, plan, SummaryRequest(SummaryKind.NONE))
-    private = PrivateStack.of_one(*sample(240, INPUTS))
+    private = PrivateStack.of_one(*examples_of(manifest, 240))
     steps = plan_batches(private, device_ids(["benchmark"]), task, manifest=manifest)
     personalizer = Personalizer(package.artifact, threads=1)
     personalizer.train(package.parameters, steps)  # warm
@@ -111,7 +145,7 @@ def training_rate(package: StudentPackage, *, epochs: int = 40) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--families", nargs="+", default=["mlp-small", "mlp-wide", "cnn", "cnn-norm"])
+    parser.add_argument("--families", nargs="+", default=[*CLASSIFIERS, *TEXT_FAMILIES])
     parser.add_argument("--calls", type=int, default=3000, help="answers timed for each figure")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.add_argument("--output", type=Path, help="write the figures there, too")
@@ -128,29 +162,34 @@ def main() -> None:
         print(text)
     else:
         _print(report)
-    sys.exit(0 if all(all(figures["verdicts"].values()) for figures in report) else 1)
+    sys.exit(0 if all(all((figures["verdicts"] or {}).values()) for figures in report) else 1)
 
 
 def _print(report: list[Figures]) -> None:
-    columns = ("family", "parameters", "predictor", "agent", "socket", "steps/s", "learning steps/s")
-    table = Table(*columns, "package KB", "PSS MB", "bars", box=None, title="predict: p50 / p99 in µs")
+    columns = ("family", "parameters", "weights", "predictor", "agent", "socket", "serving MB", "steps/s")
+    table = Table(*columns, "learning steps/s", "learning MB", "package KB", "bars", box=None)
     for figures in report:
-        learning = figures["learning"]
-        times = [
-            f"{figures[part]['p50_us']:.0f} / {figures[part]['p99_us']:.0f}"
-            for part in ("predictor", "agent", "socket")
-        ]
-        table.add_row(
-            figures["family"],
-            str(figures["parameters"]),
-            *times,
-            f"{learning['training_steps_a_second']:.0f}",
-            f"{learning['steps_a_second']:.0f}",
-            f"{figures['package_bytes'] / 1e3:.0f}",
-            f"{figures['peak_pss_mb']:.1f}",
-            "hold" if all(figures["verdicts"].values()) else "MISSED",
-        )
-    Console(width=140).print(table)
+        learning, verdicts = figures["learning"], figures["verdicts"]
+        bars = "" if verdicts is None else "hold" if all(verdicts.values()) else "MISSED"
+        for row, answering in enumerate(figures["answers"]):
+            times = [
+                f"{answering[part]['p50_us']:.0f} / {answering[part]['p99_us']:.0f}"
+                for part in ("predictor", "agent", "socket")
+            ]
+            names = (figures["family"], f"{figures['parameters']:,}") if row == 0 else ("", "")
+            rest = (
+                f"{learning['training_steps_a_second']:.0f}",
+                f"{learning['steps_a_second']:.0f}",
+                f"{learning['peak_pss_mb']:.0f}",
+                f"{figures['package_bytes'] / 1e3:,.0f}",
+                bars,
+            )
+            served = f"{answering['serving_pss_mb']:.0f}"
+            cells = rest if row == 0 else ("",) * len(rest)
+            table.add_row(*names, answering["precision"], *times, served, *cells)
+    console = Console(width=150)
+    console.print("predict: p50 / p99 in µs, one example; memory: peak PSS of the service", highlight=False)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -17,9 +17,11 @@ import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.artifact import StudentManifest, StudentPackage
 
 CLASSES = 10
+# Students of text: rows of so many words out of so many, of which a training step sees some.
+TEXT_FAMILIES, PLACES, WORDS, STEP_WORDS = ("gru", "transformer"), 20, 10_000, 2_000
 
 
 def make_home(folder: Path, *, family: str, inputs: int, examples: int = 300) -> AgentHome:
@@ -38,8 +40,19 @@ def sample(count: int, inputs: int, *, seed: int = 0) -> tuple[np.ndarray, np.nd
     return x, noisy.argmax(axis=1).astype(np.int64)
 
 
+def examples_of(manifest: StudentManifest, count: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Examples as a student takes them, and their labels; of text, rows of words and what comes next."""
+    if manifest.input_type != "int64":
+        return sample(count, *manifest.input_shape, seed=seed)
+    often = np.random.default_rng(seed).zipf(1.3, (count, manifest.input_shape[0] + 1))
+    words = often % manifest.classes
+    return words[:, :-1], words[:, 1:]
+
+
 def package(family: str, inputs: int, version: int) -> StudentPackage:
     """A package as the server builds it, in a process that may load torch."""
+    if family in TEXT_FAMILIES:
+        return text_package(family, version)
     from fedstill_proto.messages import Optimizer, TrainingPlan
     from fedstill_server.config import FleetConfig
     from fedstill_server.families import initial_parameters
@@ -66,6 +79,22 @@ def package(family: str, inputs: int, version: int) -> StudentPackage:
     )
 
 
+def text_package(family: str, version: int) -> StudentPackage:
+    """A package of a student of text, as large as a keyboard's."""
+    from fedstill_proto.messages import Optimizer
+    from fedstill_server.export.build import ArtifactOptions
+    from fedstill_server.families import initial_parameters
+    from fedstill_server.publish.package import package_of
+
+    options = ArtifactOptions(
+        family, (PLACES,), WORDS, Optimizer.ADAMW, "top-k", 32, stack_size=1, step_rows=32,
+        step_vocabulary=STEP_WORDS,
+    )  # fmt: skip
+    weights = initial_parameters(family, (PLACES,), WORDS, version - 1)
+    public = np.random.default_rng(2).zipf(1.3, (200, PLACES)) % WORDS
+    return package_of(options, weights, package_version=version, public_x=public)
+
+
 def fill_home(home: AgentHome, installed: StudentPackage, *, examples: int) -> None:
     """Make the home, with this package installed and so many examples observed."""
     home.create()
@@ -73,7 +102,7 @@ def fill_home(home: AgentHome, installed: StudentPackage, *, examples: int) -> N
     home.description.write_text(json.dumps(description))
     with PrivateStore.create(home) as store:
         install(home, store, installed)
-        x, labels = sample(examples, *installed.manifest.input_shape)
+        x, labels = examples_of(installed.manifest, examples)
         store.observe_all(zip(x, labels, strict=True))
 
 

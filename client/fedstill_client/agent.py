@@ -34,6 +34,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.label_prior import log_label_prior
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
+from fedstill_client.predictor import Precision, check_precision
 from fedstill_client.store import PrivateStore, check_example
 from fedstill_client.student_store import OwnStudent
 
@@ -45,8 +46,11 @@ _PRUNE_EVERY = 64  # examples, after which what is too old or too much is remove
 class Agent:
     """A device's agent; safe to share among threads."""
 
-    def __init__(self, home: AgentHome, store: PrivateStore, *, threads: int = 1) -> None:
+    def __init__(
+        self, home: AgentHome, store: PrivateStore, *, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
         self._home, self._store, self._threads = home, store, threads
+        self._precision = check_precision(precision)
         self._description = DeviceDescription.read(home.folder)
         self._lock = threading.RLock()  # of the store, and of what is read from it below
         self._learning = threading.Lock()
@@ -61,12 +65,15 @@ class Agent:
         self._newest()
 
     @classmethod
-    def open(cls, home: Path, *, threads: int = 1) -> Agent:
-        """Open an agent's home; raises HomeError, StoreError or PackageError, with what to do."""
+    def open(cls, home: Path, *, threads: int = 1, precision: Precision = "float32") -> Agent:
+        """Open an agent's home; raises HomeError, StoreError or PackageError, with what to do.
+
+        precision: "int8" answers with 8-bit weights, where the installed package has a graph for them.
+        """
         found = AgentHome(home)
         store = PrivateStore.open(found)
         try:
-            return cls(found, store, threads=threads)
+            return cls(found, store, threads=threads, precision=precision)
         except BaseException:
             store.close()
             raise
@@ -188,7 +195,7 @@ class Agent:
         student = self._student
         if student is None or installed != self._installed:
             package = load_installed(self._home, self._store)
-            student = AnsweringStudent(package, threads=self._threads)
+            student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
             self._installed = installed
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()

@@ -11,7 +11,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
-from fedstill_client.predictor import Predictor
+from fedstill_client.predictor import Precision, Predictor, check_precision
 from fedstill_client.summarizer import softened
 
 ROW_LIMIT = 4096  # examples in one request
@@ -19,13 +19,20 @@ ANSWER_LIMIT_BYTES = 16 << 20  # as much as a message of the service holds
 
 
 class AnsweringStudent:
-    """Answers examples; `swap` changes the weights between two answers, under whoever asks."""
+    """Answers examples; `swap` changes the weights between two answers, under whoever asks.
 
-    def __init__(self, package: StudentPackage, *, threads: int = 1) -> None:
+    precision: of the weights that answer; float32 where the package has no others.
+    """
+
+    def __init__(
+        self, package: StudentPackage, *, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
+        self.precision = check_precision(precision) if package.int8_graph is not None else "float32"
         # Only what answers: the training graphs and the public set are read again when they are needed.
         self._package = StudentPackage(package.manifest, package.inference_graph, package.parameters)
         self._in_place = package.parameters
-        self._predictor = Predictor(self._package, threads=threads)
+        answering = self._package if self.precision == "float32" else package
+        self._predictor = Predictor(answering, threads=threads, precision=self.precision)
 
     @property
     def manifest(self) -> StudentManifest:

@@ -118,10 +118,16 @@ class Predictor:
         return _Opened(session(self._graph, threads=self._threads, initializers=weights), weights)
 
 
+def check_precision(precision: str) -> Precision:
+    """Raises PredictionError for one that there is not."""
+    for each in PRECISIONS:
+        if precision == each:
+            return each
+    raise PredictionError(f"precision is {precision!r}; choose {' or '.join(PRECISIONS)}.")
+
+
 def _graph_of(package: StudentPackage, precision: Precision) -> bytes:
-    if precision not in PRECISIONS:
-        raise PredictionError(f"precision is {precision!r}; choose {' or '.join(PRECISIONS)}.")
-    if precision == "float32":
+    if check_precision(precision) == "float32":
         return package.inference_graph
     if package.int8_graph is None:
         raise PredictionError(f"the package of {package.manifest.family!r} has no 8-bit graph; use float32.")

@@ -12,6 +12,7 @@ from fedstill_client.agent import Agent
 from fedstill_client.agent_values import AgentBusy, LearningProgress, LearningWishes
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
+from fedstill_client.predictor import PredictionError
 from fedstill_client.store import PrivateStore, Release
 from fedstill_client.student_store import OwnStudent, StoreError
 from fedstill_proto.errors import InvalidValue
@@ -50,6 +51,13 @@ class TestAnswers:
 
     def test_the_package_s_student_answers_first(self, agent: Agent) -> None:
         assert_answers_as(agent, student())
+
+    def test_a_package_without_8_bit_weights_answers_in_float32(self, home: AgentHome) -> None:
+        with Agent.open(home.folder, precision="int8") as agent:
+            assert_answers_as(agent, student())
+
+        with pytest.raises(PredictionError, match="choose float32 or int8"):
+            Agent.open(home.folder, precision="int4")  # type: ignore[arg-type]
 
     def test_weights_from_another_process_take_their_place(self, home: AgentHome, agent: Agent) -> None:
         put_student(home, student(5))

@@ -73,6 +73,10 @@ def test_it_learns_what_its_device_writes(home: AgentHome) -> None:
         assert learned.result == "replaced"
         assert learned.soft_labels == "installed"
         assert (after.argmax(-1) == labels[:, 2]).mean() > 0.95
+        with Agent.open(home.folder, precision="int8") as small:
+            in_8_bits = small.predict(x[:, :3])
+        assert np.abs(in_8_bits - after).max() > 0
+        np.testing.assert_allclose(in_8_bits, after, atol=0.1)
         assert agent.forget(everything=True).examples == 60
         np.testing.assert_allclose(agent.predict(x[:, :3]), before, atol=1e-6)
 

@@ -152,3 +152,20 @@ def test_a_missing_key_is_named(repository: Repository) -> None:
         repository.rotate("root")
     with pytest.raises(PublishError, match="role 'mirror' is not one of"):
         repository.rotate("mirror")
+
+
+def test_each_file_is_signed_by_its_own_role_and_nobody_else(repository: Repository) -> None:
+    repository.publish([package(1)])
+    repository.rotate("timestamp")
+    repository.publish([package(2)])
+
+    root = metadata(repository).root()
+    newest = {
+        role: max(
+            (repository.folder / "metadata").glob(f"*{role}.json"), key=lambda path: path.stat().st_mtime_ns
+        )
+        for role in ROLES
+    }
+    for role, file in newest.items():
+        signatures = json.loads(file.read_text())["signatures"]
+        assert [each["keyid"] for each in signatures] == root.roles[role].keyids, role

@@ -13,9 +13,10 @@ from rich.console import Console
 
 from fedstill_client.agent_output import print_facts, print_json
 from fedstill_client.agent_values import AgentStatus
-from fedstill_client.commands.reach import HomeOption, JsonOption, reach
+from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption, reach
 from fedstill_client.examples import read_npz
 from fedstill_client.home import AgentHome
+from fedstill_client.predictor import check_precision
 from fedstill_client.service.client import AgentClient
 from fedstill_client.service.server import serve
 
@@ -123,7 +124,8 @@ def forget_command(
 
 def serve_command(
     home: HomeOption = None,
-    threads: Annotated[int, typer.Option(help="Of each answer.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of each answer.")] = 1,
+    precision: PrecisionOption = "float32",
 ) -> None:
     """Answer the apps of this user at agent.sock in the home, until SIGTERM or Ctrl-C.
 
@@ -140,6 +142,7 @@ def serve_command(
     serve(
         folder,
         threads=threads,
+        precision=check_precision(precision),
         on_ready=lambda socket: console.print(f"answering at {socket}", highlight=False),
     )
 

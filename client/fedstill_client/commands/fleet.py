@@ -9,8 +9,9 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from fedstill_client.commands.reach import HomeOption, JsonOption
+from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption
 from fedstill_client.home import AgentHome
+from fedstill_client.predictor import check_precision
 
 
 def register(app: typer.Typer) -> None:
@@ -75,6 +76,7 @@ def enrol(
 
 def run(
     threads: Annotated[int, typer.Option(min=1, help="Threads of each answer.")] = 1,
+    precision: PrecisionOption = "float32",
     home: HomeOption = None,
 ) -> None:
     """Answer this device's apps and take part in the fleet's rounds, until Ctrl-C or SIGTERM.
@@ -87,7 +89,7 @@ def run(
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    run_device(AgentHome.given(home), tell=tell, threads=threads)
+    run_device(AgentHome.given(home), tell=tell, threads=threads, precision=check_precision(precision))
 
 
 def unit(

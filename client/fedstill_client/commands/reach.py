@@ -25,6 +25,10 @@ HomeOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object for scripts, and nothing else.")
 ]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(help="Of the weights that answer: float32, or int8 where the installed package has them."),
+]
 
 Reached = Agent | AgentClient
 

@@ -21,6 +21,7 @@ from fedstill_proto.signals import EndSignals
 from fedstill_client.device import DeviceDescription
 from fedstill_client.fleet.membership import FleetError, Membership, authority_file, device_key
 from fedstill_client.home import AgentHome
+from fedstill_client.predictor import Precision
 from fedstill_client.service.server import serve
 
 # As app.py names it, which imports flwr: the service should not hold that in memory.
@@ -33,7 +34,7 @@ _UPDATE_AGAIN_S = 60.0  # after one that failed
 Tell = Callable[[str], None]
 
 
-def run(home: AgentHome, *, tell: Tell, threads: int = 1) -> None:
+def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision = "float32") -> None:
     """Serve and take part until SIGTERM or SIGINT. Raises FleetError for a device that is in no fleet."""
     membership, description = Membership.read(home), DeviceDescription.read(home.folder)
 
@@ -51,6 +52,7 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1) -> None:
         serve(
             home.folder,
             threads=threads,
+            precision=precision,
             on_ready=lambda at: tell(f"apps are answered at {at}"),
             until=take_part,
         )

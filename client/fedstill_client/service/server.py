@@ -18,6 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from fedstill_client.agent import Agent
 from fedstill_client.agent_values import AgentError
 from fedstill_client.home import AgentHome
+from fedstill_client.predictor import Precision
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.handlers import AgentHandlers, Answering
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
@@ -32,18 +33,20 @@ def serve(
     home: Path,
     *,
     threads: int = 1,
+    precision: Precision = "float32",
     on_ready: Callable[[Path], None] = lambda socket: None,
     until: Callable[[EndSignals], object] = EndSignals.wait,
 ) -> None:
     """Answer at home/agent.sock until a signal ends it; raises AgentError where another service does.
 
-    threads: of each answer. until: what to do meanwhile; it returns when a signal has come.
+    threads, precision: of each answer, see Agent.open. until: what to do meanwhile; it returns when a signal
+    has come.
     """
     stopping = threading.Event()
     found = AgentHome(home)
     with (
         held(found) as address,
-        Agent.open(home, threads=threads) as agent,
+        Agent.open(home, threads=threads, precision=precision) as agent,
         EndSignals() as signals,
         running(agent, address, found.socket, stopping),
     ):

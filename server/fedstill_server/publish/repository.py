@@ -54,7 +54,7 @@ class Repository:
         for role, signer in signers.items():
             root.add_key(signer.public_key, role)
         repository._metadata.write(root, [signers["root"]], now=_now())
-        repository._release({}, signers=[signers[role] for role in ONLINE_ROLES])
+        repository._release({}, signers={role: [signers[role]] for role in ONLINE_ROLES})
         return repository
 
     @classmethod
@@ -129,8 +129,9 @@ class Repository:
                 signers.append(new)
             else:
                 # Signed with both keys, so that devices can follow before the new root is there, and after.
-                both = [*self._online_signers(), new]
-                self._release(self._offered(), signers=both, now=now)
+                online = self._online_signers()
+                online[role].append(new)
+                self._release(self._offered(), signers=online, now=now)
             root.revoke_key(old.public_key.keyid, role)
             root.add_key(new.public_key, role)
             self._metadata.write(root, signers, now=now or _now())
@@ -141,27 +142,30 @@ class Repository:
         self,
         offered: Mapping[str, TargetFile] | None,
         *,
-        signers: Sequence[CryptoSigner] | None = None,
+        signers: Mapping[str, Sequence[CryptoSigner]] | None = None,
         now: datetime | None = None,
     ) -> None:
-        """Write targets (unless None: they stay as they are), snapshot and timestamp, in this order."""
+        """Write targets (unless None: they stay as they are), snapshot and timestamp, in this order.
+
+        Each is signed by its own role alone: a signature that no device asks for could be altered unseen.
+        """
         signers, now = signers or self._online_signers(), now or _now()
         targets = self._metadata.read(Targets)
         if offered is not None:
             targets.targets = dict(offered)
-            self._metadata.write(targets, signers, now=now)
+            self._metadata.write(targets, signers[Targets.type], now=now)
         snapshot = self._metadata.read(Snapshot)
         snapshot.meta["targets.json"] = self._metadata.described(targets)
-        self._metadata.write(snapshot, signers, now=now)
+        self._metadata.write(snapshot, signers[Snapshot.type], now=now)
         timestamp = self._metadata.read(Timestamp)
         timestamp.snapshot_meta = self._metadata.described(snapshot)
-        self._metadata.write(timestamp, signers, now=now)
+        self._metadata.write(timestamp, signers[Timestamp.type], now=now)
         self._metadata.remove_old(Snapshot, snapshot.version)
         self._metadata.remove_old(Targets, targets.version)
 
-    def _online_signers(self) -> list[CryptoSigner]:
+    def _online_signers(self) -> dict[str, list[CryptoSigner]]:
         root = self._metadata.root()
-        return [self.keys.signer(role, root) for role in ONLINE_ROLES]
+        return {role: [self.keys.signer(role, root)] for role in ONLINE_ROLES}
 
     def _offered(self) -> dict[str, TargetFile]:
         return self._metadata.read(Targets).targets
