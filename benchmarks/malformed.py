@@ -143,6 +143,8 @@ def cut_array(message: pb.SoftLabelSummary) -> None:
     statistics = message.statistics
     if statistics.parameters:
         statistics.parameters[0].data = statistics.parameters[0].data[:-4]
+    elif statistics.soft_labels.encoding == pb.SOFT_LABEL_ENCODING_LEVELS:
+        statistics.soft_labels.values = b""  # an entropy coded row that ends early is another row, not no row
     else:
         statistics.soft_labels.values = statistics.soft_labels.values[:-1]
 

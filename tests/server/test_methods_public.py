@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.codec import decode_task, encode_task
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -19,7 +20,6 @@ from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_server.aggregation import fold
 from fedstill_server.config import ConfigError, ConsensusConfig, FleetConfig
 from fedstill_server.methods import METHODS, build_method
-from fedstill_server.methods.cfd import quantized
 from fedstill_server.methods.dsfl import reduced_entropy
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
 from fedstill_server.methods.scarlet import enhanced
@@ -123,13 +123,24 @@ def test_selective_leaves_out_what_stays_ambiguous() -> None:
     assert np.flatnonzero(after.arrays[KNOWN]).tolist() == [method.asked_rows(state, 1)[0]]
 
 
-def test_cfd_sends_and_sums_likeliest_classes() -> None:
+def test_cfd_asks_for_one_bit_against_what_the_task_carries() -> None:
+    method, state = started("cfd", labelled=True)
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
+    assert task.request.codec == SoftLabelCodec(Encoding.LEVELS, bits=1, entropy=True, delta=True)
+    assert task.soft_targets is not None
+    targets = task.soft_targets.soft_labels.dense()
+    assert sorted(np.unique(targets)) == [0, 1]
+    received = decode_task(encode_task(task, codec=method.config.downlink))
+    assert received.request.base  # all asked rows have a target to be coded against
+
+
+def test_cfd_sums_likeliest_classes() -> None:
     method, state = started("cfd")
-    assert method.task(state, round_number=1, family=FAMILY, newcomer=True).request.codec == SoftLabelCodec(
-        Encoding.TOP_K, 1
-    )
     contribution = method.contribution(state, round_number=1)
-    total = contribution(told(method, state, ONE)) + contribution(told(method, state, OTHER))
+    one, other = (
+        [row.tolist() for row in method.codec.rounded(np.float32(rows)).dense()] for rows in (ONE, OTHER)
+    )
+    total = contribution(told(method, state, one)) + contribution(told(method, state, other))
     np.testing.assert_allclose(total.mean()[method.asked_rows(state, 1)], [[1, 0, 0], [0.5, 0.5, 0]])
 
 
@@ -137,11 +148,13 @@ def test_cfd_teaches_the_likeliest_class_of_the_teacher() -> None:
     method, state = started("cfd")
     after = learned(method, state, told(method, state, ONE), told(method, state, OTHER))
     rows = method.asked_rows(state, 1)
-    teacher = soft_labels_of(
-        build_teacher(method.config, after.teacher), method.public.x[rows], temperature=1
-    )
-    np.testing.assert_array_equal(method.taught(after)[rows], np.eye(CLASSES)[teacher.argmax(axis=1)])
-    np.testing.assert_array_equal(quantized(np.array([[0.4, 0.4, 0.2], [0, 0, 0]])), [[1, 0, 0], [0, 0, 0]])
+    view = soft_labels_of(build_teacher(method.config, after.teacher), method.public.x[rows], temperature=1)
+    np.testing.assert_array_equal(method.taught(after)[rows], np.eye(CLASSES)[view.argmax(axis=1)])
+
+
+def test_cfd_takes_the_bits_of_the_uplink() -> None:
+    codec = SoftLabelCodec(Encoding.LEVELS, bits=3, entropy=True)
+    assert started("cfd", uplink=codec)[0].codec == codec
 
 
 @pytest.mark.parametrize("name", ["dsfl", "scarlet", "selective"])

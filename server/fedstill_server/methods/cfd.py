@@ -7,26 +7,25 @@ distillation):
 
     m(x) = 1/M sum_i Q(p_i(x)),    server <- distil(server, m),    target(x) = Q(softmax(server(x)))
 
-The teacher is the server's model. Of a device's answer the likeliest class is all that counts, so that is
-all it sends: a class number, instead of a probability for each class. Targets travel as `downlink` codes
-them.
+The teacher is the server's model. Answers are levels on the grid of shares (proto: levels.py), entropy coded
+against the targets that the task itself carried: the paper's delta coding, where what both sides hold is the
+task instead of an earlier round, so that a device that missed a round decodes as well as any. Another number
+of bits is the uplink's codec. Targets travel as the downlink's codec says, and hold one-hot rows at one bit.
 
-The paper's delta coding between rounds belongs to the wire, not to the method.
+A student is not pulled to a one-hot row with less than its label's force: T^2 KL is bounded below by 0, but
+at a high temperature it asks for large logits. That is the paper's one-bit trade.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec
 
-from fedstill_server.aggregation import Float64Array, VoteSums
+from fedstill_server.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
 from fedstill_server.networks import soft_labels_of
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
-from fedstill_server.weighting import Vote
 
 
 class Cfd(PublicConsensus):
@@ -34,18 +33,21 @@ class Cfd(PublicConsensus):
 
     @property
     def codec(self) -> SoftLabelCodec:
-        return SoftLabelCodec(Encoding.TOP_K, 1)
-
-    def read(self, vote: Vote) -> Vote:
-        return replace(vote, probabilities=quantized(vote.probabilities))
+        """Levels as configured, or of one bit."""
+        asked = self.config.uplink
+        if asked.encoding is Encoding.LEVELS:
+            return asked
+        return SoftLabelCodec(Encoding.LEVELS, bits=1, entropy=True, delta=True)
 
     def taught(self, state: FleetState) -> FloatArray:
-        """The teacher's likeliest class of each row."""
+        """The teacher's view of each row, quantized."""
         return state.arrays[CONSENSUS]
 
     def start(self, state: FleetState) -> FleetState:
         state = super().start(state)
-        consensus = quantized(state.arrays[CONSENSUS].astype(np.float64)).astype(np.float32)
+        known = state.arrays[KNOWN].astype(bool)
+        consensus = state.arrays[CONSENSUS].copy()
+        consensus[known] = self.codec.rounded(consensus[known]).dense()
         return state.replace(arrays={**state.arrays, CONSENSUS: consensus})
 
     def learn(self, state: FleetState, consensus: VoteSums, *, round_number: int) -> FleetState:
@@ -58,18 +60,10 @@ class Cfd(PublicConsensus):
         teacher = teacher_learns(self.config, state.teacher, x, mean, round_number=round_number)
         view = soft_labels_of(build_teacher(self.config, teacher), x, temperature=self.training.temperature)
         said = voted.arrays[CONSENSUS].copy()
-        said[rows] = quantized(view.astype(np.float64)).astype(np.float32)
+        said[rows] = self.codec.rounded(view).dense()
         students = {
             family: student_learns(self.config, family, student, x, said[rows], round_number=round_number)
             for family, student in state.students.items()
         }
         arrays = {**voted.arrays, CONSENSUS: said}
         return voted.replace(teacher=teacher, students=students, arrays=arrays)
-
-
-def quantized(probabilities: Float64Array) -> Float64Array:
-    """The likeliest class, the first of equals, as a distribution; a row of nothing stays nothing."""
-    likeliest = np.zeros_like(probabilities)
-    np.put_along_axis(likeliest, probabilities.argmax(axis=1)[:, None], 1, axis=1)
-    likeliest[probabilities.sum(axis=1) == 0] = 0
-    return likeliest
