@@ -56,6 +56,12 @@ def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
     if kind is SummaryKind.PARAMETERS:
         moved = {n: a + rng.normal(0, 0.1, a.shape).astype(np.float32) for n, a in task.parameters.items()}
         statistics = PrivateStatistics(parameters=moved, examples=1 + device % 50)
+    elif kind is SummaryKind.CLASS_PROTOTYPES:
+        present = np.sort(rng.choice(CLASSES, 4, replace=False)).astype(np.int64)
+        features = rng.uniform(-1, 1, (4, len(task.request.anchor_rows))).astype(np.float32)
+        statistics = PrivateStatistics(
+            present_classes=present, class_examples=rng.integers(1, 50, 4), features=features
+        )
     else:
         rows, answered = len(task.request.public_rows) if kind is SummaryKind.PUBLIC_SET else 4, None
         if task.request.selection is not None:
@@ -68,6 +74,9 @@ def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
             statistics = replace(
                 statistics, present_classes=present, class_examples=rng.integers(1, 50, rows)
             )
+        if len(task.request.anchor_rows):
+            features = rng.uniform(-1, 1, (rows, len(task.request.anchor_rows))).astype(np.float32)
+            statistics = replace(statistics, features=features)
     fields = {"run": task.run, "round": task.round, "family": task.family, **header}
     return SoftLabelSummary(**fields, kind=kind, statistics=statistics)
 
@@ -114,6 +123,8 @@ def bad_value(value: float) -> Callable[[RoundTask, int], bytes]:
         number = np.float32(value).tobytes()
         if statistics.parameters:
             statistics.parameters[0].data = number + statistics.parameters[0].data[4:]
+        elif statistics.features:
+            statistics.features = b"\x80" + statistics.features[1:]  # -128 of 127
         elif statistics.soft_labels.encoding == pb.SOFT_LABEL_ENCODING_FLOAT32:
             statistics.soft_labels.values = number + statistics.soft_labels.values[4:]
         elif (
@@ -135,6 +146,8 @@ def wrong_shape(message: pb.SoftLabelSummary) -> None:
     statistics = message.statistics
     if statistics.parameters:
         del statistics.parameters[-1]
+    elif statistics.features:
+        statistics.features += b"\x00"
     else:
         statistics.soft_labels.classes += 1
 
@@ -143,6 +156,8 @@ def cut_array(message: pb.SoftLabelSummary) -> None:
     statistics = message.statistics
     if statistics.parameters:
         statistics.parameters[0].data = statistics.parameters[0].data[:-4]
+    elif statistics.features:
+        statistics.features = statistics.features[:-1]
     elif statistics.soft_labels.encoding == pb.SOFT_LABEL_ENCODING_LEVELS:
         statistics.soft_labels.values = b""  # an entropy coded row that ends early is another row, not no row
     else:

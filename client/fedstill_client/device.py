@@ -327,6 +327,7 @@ def _released_numbers(summary: bytes, task: RoundTask, classes: int) -> int:
         rows * in_a_row
         + len(statistics.class_examples)
         + 8 * len(statistics.answered)  # which of the asked rows are answered, a number each
+        + len(statistics.features)
         + sum(len(tensor.data) // 4 for tensor in statistics.parameters)
     )
 

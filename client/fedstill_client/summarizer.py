@@ -4,17 +4,19 @@ Class means (Jeong et al. 2018, arXiv 1811.11479): for each class y that the dev
 mean over them of softmax(logits / temperature), and their number. Public soft labels (FedMD: Li and Wang
 2019, arXiv 1910.03581; DS-FL: Itahara et al. 2020, arXiv 2008.06180): softmax(logits / temperature) of the
 public rows that the task asks for, or of those among them that the device selects (row_selection.py); with
-the number of its examples of each class, if the task asks for that, too.
+the number of its examples of each class, if the task asks for that, too. Relative features
+(relative_features.py): of each class, alone or beside its mean soft label, or of the public rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from fedstill_proto.bases import offered_base
 from fedstill_proto.codec import encode_summary
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.levels import Levels
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
@@ -22,6 +24,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 from fedstill_client.batches import public_examples
 from fedstill_client.forward import Forward
 from fedstill_client.private_stack import PrivateStack
+from fedstill_client.relative_features import class_prototypes, relative_features
 from fedstill_client.row_selection import selected_rows
 
 
@@ -87,17 +90,58 @@ def summarize(
             _encoded(task, _trained_student(parameters, device, int(private.counts[device])))
             for device in range(devices)
         ]
-    if kind is SummaryKind.CLASS_MEANS:
-        logits = forward.own(parameters, private)
-        means = class_means(logits, private.labels, private.counts, temperature=task.training.temperature)
-        return [_encoded(task, _means_of(means, device)) for device in range(devices)]
-    rows = public_examples(public_x, task.request.public_rows)
-    logits = forward.shared(parameters, rows)  # [C, n, K]
-    base = offered_base(task.request, task.soft_targets)
-    return [
-        _encoded(task, _public_answer(task, logits[device], rows, private, device), base)
-        for device in range(devices)
-    ]
+    anchors = None
+    if len(task.request.anchor_rows):
+        anchors = _anchors(forward, parameters, public_examples(public_x, task.request.anchor_rows))
+    if kind is SummaryKind.PUBLIC_SET:
+        rows = public_examples(public_x, task.request.public_rows)
+        answers = forward.shared_outputs(parameters, rows)
+        base = offered_base(task.request, task.soft_targets)
+        return [
+            _encoded(task, _public_answer(task, _of(answers, device), rows, private, device, anchors), base)
+            for device in range(devices)
+        ]
+    answers = forward.own_outputs(parameters, private)
+    if kind is SummaryKind.CLASS_PROTOTYPES:
+        assert anchors is not None  # a request of this kind has some
+        return [
+            _encoded(task, _prototypes_of(_of(answers, device), private, device, anchors))
+            for device in range(devices)
+        ]
+    means = class_means(
+        answers["logits"], private.labels, private.counts, temperature=task.training.temperature
+    )
+    statistics = [_means_of(means, device) for device in range(devices)]
+    if anchors is not None:
+        for device, known in enumerate(statistics):
+            prototypes = _prototypes_of(_of(answers, device), private, device, anchors)
+            statistics[device] = replace(known, features=prototypes.features)
+    return [_encoded(task, known) for known in statistics]
+
+
+def _of(answers: Mapping[str, FloatArray], device: int) -> dict[str, FloatArray]:
+    """One device's part of what the forward graph gave."""
+    return {name: array[device] for name, array in answers.items()}
+
+
+def _anchors(forward: Forward, parameters: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
+    """Features [C, W, width] of the anchors x [W, *shape]."""
+    outputs = forward.shared_outputs(parameters, x)
+    if "features" not in outputs:
+        raise FedstillError(
+            "the round asks for features, and the training artifact gives none; rebuild it with them."
+        )
+    return outputs["features"]
+
+
+def _prototypes_of(
+    answers: Mapping[str, FloatArray], private: PrivateStack, device: int, anchors: FloatArray
+) -> PrivateStatistics:
+    """The mean relative features of each class that the device has examples of."""
+    count = private.counts[device]
+    relative = relative_features(answers["features"][:count], anchors[device])
+    present, examples, prototypes = class_prototypes(relative, private.labels[device, :count])
+    return PrivateStatistics(present_classes=present, class_examples=examples, features=prototypes)
 
 
 def _encoded(task: RoundTask, statistics: PrivateStatistics, base: Levels | None = None) -> bytes:
@@ -106,14 +150,21 @@ def _encoded(task: RoundTask, statistics: PrivateStatistics, base: Levels | None
 
 
 def _public_answer(
-    task: RoundTask, logits: FloatArray, rows: FloatArray, private: PrivateStack, device: int
+    task: RoundTask,
+    answers: Mapping[str, FloatArray],
+    rows: FloatArray,
+    private: PrivateStack,
+    device: int,
+    anchors: FloatArray | None,
 ) -> PrivateStatistics:
-    """Soft labels of the rows [n, *shape] of which `logits` [n, K] are one device's."""
-    request, answered = task.request, None
+    """Soft labels, and features if asked, of `rows` [n, *shape], of which `answers` are the student's."""
+    request, answered, logits = task.request, None, answers["logits"]
+    features = None if anchors is None else relative_features(answers["features"], anchors[device])
     if request.selection is not None:
         own = private.table[private.table_rows[device, : private.counts[device]]]
         answered = selected_rows(request.selection, logits, rows, own)
         logits = logits[answered]
+        features = None if features is None else features[answered]
     present = class_examples = np.empty(0, np.int64)
     if request.class_counts:
         counts = np.bincount(
@@ -126,6 +177,7 @@ def _public_answer(
         present_classes=present,
         class_examples=class_examples,
         answered=answered,
+        features=features,
     )
 
 

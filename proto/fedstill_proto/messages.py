@@ -16,13 +16,21 @@ import numpy as np
 
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.levels import NAME_BYTES
-from fedstill_proto.soft_labels import BoolArray, FloatArray, IntArray, SoftLabelCodec, SoftLabels
+from fedstill_proto.soft_labels import (
+    MAX_CLASSES,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    SoftLabelCodec,
+    SoftLabels,
+)
 
 PROTOCOL_VERSION = 1
 MAX_UINT32 = (1 << 32) - 1
 MAX_UINT64 = (1 << 64) - 1
 MAX_NAME_LENGTH = 200
 MAX_RANK = 8
+MAX_ANCHORS = 1024
 
 # A student's weights by name, float32, in the order of the model.
 Parameters = dict[str, FloatArray]
@@ -43,6 +51,11 @@ class SummaryKind(enum.Enum):
     PUBLIC_SET = "public-set"
     CLASS_MEANS = "class-means"
     PARAMETERS = "parameters"
+    CLASS_PROTOTYPES = "class-prototypes"
+
+
+WITH_SOFT_LABELS = (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
+MAYBE_WITH_FEATURES = (*WITH_SOFT_LABELS, SummaryKind.CLASS_PROTOTYPES)
 
 
 @dataclass(frozen=True)
@@ -140,8 +153,9 @@ class SummaryRequest:
     """What a device is to answer, and how it is to be coded.
 
     Of the public set only: `public_rows` [n], `class_counts` (say how many private examples of each class
-    there are, too), and `selection`. `base` names the levels that the answer may be coded against (see
-    bases.py); empty: there are none.
+    there are, too), and `selection`. `anchor_rows` [W] asks for relative features: cosines with so many
+    public rows (see the client's relative_features.py). `base` names the levels that the answer may be coded
+    against (see bases.py); empty: there are none.
     """
 
     kind: SummaryKind
@@ -150,11 +164,12 @@ class SummaryRequest:
     class_counts: bool = False
     selection: RowSelection | None = None
     base: bytes = b""
+    anchor_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
             raise InvalidValue("kind", f"{self.kind!r} is not a SummaryKind")
-        with_labels = self.kind in (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
+        with_labels = self.kind in WITH_SOFT_LABELS
         if with_labels != (self.codec is not None):
             needs = "needs a codec" if with_labels else "holds no soft labels to code"
             raise InvalidValue("codec", f"a summary of kind {self.kind.value!r} {needs}")
@@ -165,8 +180,20 @@ class SummaryRequest:
         for name, wanted in (("class_counts", self.class_counts), ("selection", self.selection is not None)):
             if wanted and self.kind is not SummaryKind.PUBLIC_SET:
                 raise InvalidValue(name, f"asked for in a summary of kind {self.kind.value!r}")
+        self._check_anchors()
         if self.base and (self.codec is None or not self.codec.delta or len(self.base) != NAME_BYTES):
             raise InvalidValue("base", f"{len(self.base)} bytes; with a delta, it is a name of {NAME_BYTES}")
+
+    def _check_anchors(self) -> None:
+        check_public_rows(self.anchor_rows, name="anchor_rows")
+        anchors, needed = len(self.anchor_rows), self.kind is SummaryKind.CLASS_PROTOTYPES
+        if anchors > MAX_ANCHORS or (anchors == 0 and needed) or (anchors and not self.may_have_features):
+            raise InvalidValue("anchor_rows", f"{anchors} rows in a request of kind {self.kind.value!r}")
+
+    @property
+    def may_have_features(self) -> bool:
+        """Whether a summary of this kind may come with relative features."""
+        return self.kind in MAYBE_WITH_FEATURES
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +227,8 @@ class PrivateStatistics:
     `present_classes` [m] and `class_examples` [m] belong to class means (a row each, and the examples behind
     it), or to soft labels of the public set that come with class counts; `answered` [n] to those of a
     selection of the n asked rows; `parameters` and `examples` (the weight in the average) to a student.
+    `features` [rows, W] are cosines with the W anchors of the request: of each present class (their mean over
+    its examples), or of each public row that is answered.
     """
 
     soft_labels: SoftLabels | None = None
@@ -208,10 +237,13 @@ class PrivateStatistics:
     parameters: Parameters = field(default_factory=dict)
     examples: int = 0
     answered: BoolArray | None = None
+    features: FloatArray | None = None
 
     def __post_init__(self) -> None:
         check_integer("examples", self.examples, 0, MAX_UINT32)
         check_parameters(self.parameters)
+        if self.features is not None:
+            check_features(self.features)
         if self.answered is not None:
             check_answered(self.answered, self.soft_labels)
         if not _is_row(self.class_examples) or len(self.class_examples) != len(self.present_classes):
@@ -237,7 +269,7 @@ class SoftLabelSummary:
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
         statistics, kind = self.statistics, self.kind
-        with_labels = kind in (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
+        with_labels = kind in WITH_SOFT_LABELS
         if with_labels != (statistics.soft_labels is not None):
             state = "missing" if with_labels else "present"
             raise InvalidValue("statistics.soft_labels", f"{state} in a summary of kind {kind.value!r}")
@@ -251,10 +283,33 @@ class SoftLabelSummary:
         elif kind is SummaryKind.PUBLIC_SET and statistics.soft_labels is not None:
             classes = statistics.soft_labels.classes
             check_increasing_classes(statistics.present_classes, classes, place="statistics.present_classes")
+        elif kind is SummaryKind.CLASS_PROTOTYPES:
+            check_increasing_classes(
+                statistics.present_classes, MAX_CLASSES, place="statistics.present_classes"
+            )
         elif len(statistics.present_classes):
             raise InvalidValue("statistics.present_classes", f"not empty in kind {kind.value!r}")
+        self._check_features()
         if statistics.answered is not None and kind is not SummaryKind.PUBLIC_SET:
             raise InvalidValue("statistics.answered", f"present in kind {kind.value!r}")
+
+    def _check_features(self) -> None:
+        """A row for each class, or for each answered public row."""
+        statistics, place = self.statistics, "statistics.features"
+        if statistics.features is None:
+            if self.kind is SummaryKind.CLASS_PROTOTYPES:
+                raise InvalidValue(place, f"missing in a summary of kind {self.kind.value!r}")
+            return
+        if self.kind not in MAYBE_WITH_FEATURES:
+            raise InvalidValue(place, f"present in a summary of kind {self.kind.value!r}")
+        public = self.kind is SummaryKind.PUBLIC_SET and statistics.soft_labels is not None
+        rows = (
+            statistics.soft_labels.rows
+            if public and statistics.soft_labels
+            else len(statistics.present_classes)
+        )
+        if len(statistics.features) != rows:
+            raise InvalidValue(place, f"{len(statistics.features)} rows, expected {rows}")
 
 
 def check_integer(name: str, value: int, low: int, high: int) -> None:
@@ -297,15 +352,23 @@ def _is_row(array: IntArray) -> bool:
     return isinstance(array, np.ndarray) and array.dtype == np.int64 and array.ndim == 1
 
 
-def check_public_rows(rows: IntArray) -> None:
+def check_public_rows(rows: IntArray, *, name: str = "public_rows") -> None:
     if not _is_row(rows):
-        raise InvalidValue("public_rows", "not an int64 array [n]")
+        raise InvalidValue(name, "not an int64 array [n]")
     if len(rows) == 0:
         return
     if rows.min() < 0 or rows.max() > MAX_UINT32:
-        raise InvalidValue("public_rows", f"{rows.min()} to {rows.max()} are not rows of a public set")
+        raise InvalidValue(name, f"{rows.min()} to {rows.max()} are not rows of a public set")
     if len(rows) > 1 and not (rows[1:] > rows[:-1]).all() and len(np.unique(rows)) != len(rows):
-        raise InvalidValue("public_rows", "a row appears twice")
+        raise InvalidValue(name, "a row appears twice")
+
+
+def check_features(features: FloatArray) -> None:
+    if not isinstance(features, np.ndarray) or features.dtype != np.float32 or features.ndim != 2:
+        raise InvalidValue("features", "not a float32 array [rows, anchors]")
+    # A cosine may round to just above 1; NaN compares false.
+    if features.size and not np.abs(features).max() <= 1.001:
+        raise InvalidValue("features", "holds a value that is no cosine")
 
 
 def check_present_classes(present: IntArray, labels: SoftLabels, *, prefix: str = "") -> None:

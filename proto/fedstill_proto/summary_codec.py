@@ -34,6 +34,8 @@ from fedstill_proto.tensors import decode_tensors, encode_tensors
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_proto.wire_numbers import KIND_NUMBERS, KINDS
 
+_COSINE_STEPS = 127  # of an int8 on each side of 0
+
 
 @dataclass(frozen=True)
 class Expected:
@@ -50,6 +52,7 @@ class Expected:
     parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
     class_counts: bool = False  # PUBLIC_SET only
     selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
+    anchors: int = 0  # of relative features; 0 asks for none
 
     @classmethod
     def of(
@@ -74,22 +77,23 @@ class Expected:
             parameters=tuple(parameter_specs) if asks_parameters else (),
             class_counts=task.request.class_counts,
             selected=task.request.selection is not None,
+            anchors=len(task.request.anchor_rows),
         )
 
     @property
     def has_classes(self) -> bool:
         """Whether the summary may name classes that the device has."""
-        return self.kind is SummaryKind.CLASS_MEANS or self.class_counts
+        return self.class_counts or self.kind in (SummaryKind.CLASS_MEANS, SummaryKind.CLASS_PROTOTYPES)
 
     @property
     def size_limit_bytes(self) -> int:
         """As much as a good summary can take: names at their longest, each count as a full varint."""
-        rows = self.classes if self.kind is SummaryKind.CLASS_MEANS else self.rows
+        rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
         labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
         parameters = sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
-        counts = 10 * self.classes if self.class_counts else 0
+        counts = 10 * self.classes if self.has_classes else 0
         answered = self.rows // 8 + 8 if self.selected else 0
-        return 1024 + labels + parameters + counts + answered
+        return 1024 + labels + parameters + counts + answered + rows * self.anchors
 
 
 def encode_summary(
@@ -113,6 +117,7 @@ def encode_summary(
             parameters=encode_tensors(statistics.parameters),
             examples=statistics.examples,
             answered=b"" if statistics.answered is None else _bits(statistics.answered),
+            features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
         ),
     )
     return seal(message)
@@ -130,6 +135,8 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
     kind = KINDS.get(message.kind)
     if kind is not expected.kind:
         raise WireError("kind", f"{kind.value if kind else message.kind}, expected {expected.kind.value}")
+    if kind is SummaryKind.CLASS_PROTOTYPES and not message.HasField("statistics"):
+        raise WireError("statistics.features", "missing")  # of a device without examples they are empty
     try:
         statistics = _decode_statistics(message.statistics, expected)
         return SoftLabelSummary(message.run, message.round, message.family, kind, statistics)
@@ -140,12 +147,11 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
 def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> PrivateStatistics:
     labels: SoftLabels | None = None
     answered = _decode_answered(message.answered, expected)
-    if len(message.present_classes) and not expected.has_classes:
-        raise WireError("statistics.present_classes", f"not empty in kind {expected.kind.value!r}")
-    if message.HasField("soft_labels") and expected.codec is not None:
+    _check_classes(message, expected)
+    rows = len(message.present_classes)
+    if expected.kind is SummaryKind.PUBLIC_SET:
         rows = expected.rows if answered is None else int(answered.sum())
-        if expected.kind is not SummaryKind.PUBLIC_SET:
-            rows = len(message.present_classes)
+    if message.HasField("soft_labels") and expected.codec is not None:
         labels = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
@@ -161,9 +167,19 @@ def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> Pri
             parameters=parameters,
             examples=message.examples,
             answered=answered,
+            features=_decode_cosines(message.features, rows, expected.anchors),
         )
     except InvalidValue as error:
         raise WireError(f"statistics.{error.field}", error.problem) from None
+
+
+def _check_classes(message: pb.PrivateStatistics, expected: Expected) -> None:
+    """Class numbers only where they were asked for, and only those there are."""
+    place, highest = "statistics.present_classes", max(message.present_classes, default=-1)
+    if highest >= 0 and not expected.has_classes:
+        raise WireError(place, f"not empty in kind {expected.kind.value!r}")
+    if highest >= expected.classes:
+        raise WireError(place, f"class {highest}, expected 0 to {expected.classes - 1}")
 
 
 def _bits(answered: BoolArray) -> bytes:
@@ -185,6 +201,23 @@ def _decode_answered(bits: bytes, expected: Expected) -> BoolArray | None:
     if unpacked[expected.rows :].any():
         raise WireError(place, f"a bit beyond the {expected.rows} rows that were asked for")
     return unpacked[: expected.rows]
+
+
+def _cosine_bytes(features: FloatArray) -> bytes:
+    return np.rint(np.clip(features, -1, 1) * _COSINE_STEPS).astype(np.int8).tobytes()
+
+
+def _decode_cosines(data: bytes, rows: int, anchors: int) -> FloatArray | None:
+    """Relative features [rows, anchors]; None where none were asked for."""
+    place = "statistics.features"
+    if len(data) != rows * anchors:
+        raise WireError(place, f"{len(data)} bytes, expected {rows * anchors} for {rows} x {anchors}")
+    if anchors == 0:
+        return None
+    codes = np.frombuffer(data, np.int8).reshape(rows, anchors)
+    if codes.size and codes.min() < -_COSINE_STEPS:
+        raise WireError(place, f"{codes.min()} in {_COSINE_STEPS}ths is no cosine")
+    return codes.astype(np.float32) / np.float32(_COSINE_STEPS)
 
 
 def _decode_labels(

@@ -89,6 +89,7 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
         kind=KIND_NUMBERS[request.kind],
         public_rows=request.public_rows.tolist(),
         class_counts=request.class_counts,
+        anchor_rows=request.anchor_rows.tolist(),
     )
     if request.selection is not None:
         message.selection.least_density_ratio = request.selection.least_density_ratio
@@ -121,7 +122,8 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             asked = message.selection
             selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
         rows = np.array(message.public_rows, np.int64)
-        return SummaryRequest(kind, codec, rows, message.class_counts, selection, message.base)
+        anchors = np.array(message.anchor_rows, np.int64)
+        return SummaryRequest(kind, codec, rows, message.class_counts, selection, message.base, anchors)
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
 

@@ -10,6 +10,7 @@ KIND_NUMBERS: dict[SummaryKind, pb.SummaryKind] = {
     SummaryKind.PUBLIC_SET: pb.SUMMARY_KIND_PUBLIC_SET,
     SummaryKind.CLASS_MEANS: pb.SUMMARY_KIND_CLASS_MEANS,
     SummaryKind.PARAMETERS: pb.SUMMARY_KIND_PARAMETERS,
+    SummaryKind.CLASS_PROTOTYPES: pb.SUMMARY_KIND_CLASS_PROTOTYPES,
 }
 KINDS: dict[int, SummaryKind] = {int(number): kind for kind, number in KIND_NUMBERS.items()}
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from fedstill_proto.messages import Parameters, PrivateStatistics
 
 Float64Array = npt.NDArray[np.float64]
 Sum = TypeVar("Sum", bound="Statistics")
+First = TypeVar("First", bound="Statistics")
+Second = TypeVar("Second", bound="Statistics")
 
 
 class Statistics(Protocol):
@@ -82,6 +84,16 @@ class RowSums:
         means = statistics.soft_labels.dense()
         totals[statistics.present_classes] = means * statistics.class_examples[:, None].astype(np.float64)
         return cls(totals, weights, 1)
+
+    @classmethod
+    def of_prototypes(cls, statistics: PrivateStatistics, *, classes: int) -> RowSums:
+        """A device's class prototypes, weighted with the examples behind them: totals [classes, anchors]."""
+        assert statistics.features is not None  # the gate lets no other prototypes through
+        present, examples = statistics.present_classes, statistics.class_examples
+        sums = cls.zero(classes, statistics.features.shape[1])
+        sums.totals[present] = statistics.features * examples[:, None].astype(np.float64)
+        sums.weights[present] = examples
+        return cls(sums.totals, sums.weights, 1)
 
     @classmethod
     def of_rows(cls, rows: npt.NDArray[Any]) -> RowSums:
@@ -203,6 +215,58 @@ def entropy(probabilities: Float64Array) -> Float64Array:
     """In nats, over the last dimension; 0 log 0 is 0."""
     logarithm = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return np.asarray(-(probabilities * logarithm).sum(axis=-1))
+
+
+@dataclass(frozen=True, eq=False)
+class ClassVectors:
+    """All vectors that devices gave, side by side: `vectors` [n, width], each with its class and weight [n].
+
+    They are kept in an order of their own, so that a merge of any shape holds the same.
+    """
+
+    vectors: Float64Array
+    classes: npt.NDArray[np.int64]
+    weights: Float64Array
+    devices: int = 0
+
+    @classmethod
+    def zero(cls, width: int) -> ClassVectors:
+        return cls(np.zeros((0, width)), np.zeros(0, np.int64), np.zeros(0))
+
+    def __add__(self, other: ClassVectors) -> ClassVectors:
+        vectors = np.concatenate([self.vectors, other.vectors])
+        classes = np.concatenate([self.classes, other.classes])
+        weights = np.concatenate([self.weights, other.weights])
+        order = np.lexsort((weights, *vectors.T, classes))
+        return ClassVectors(vectors[order], classes[order], weights[order], self.devices + other.devices)
+
+    def weighted(self, weight: float) -> ClassVectors:
+        return ClassVectors(self.vectors, self.classes, weight * self.weights, self.devices)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"vectors": self.vectors, "classes": self.classes, "weights": self.weights}
+
+
+@dataclass(frozen=True, eq=False)
+class Both(Generic[First, Second]):
+    """Two sums over the same devices."""
+
+    first: First
+    second: Second
+
+    @property
+    def devices(self) -> int:
+        return self.first.devices
+
+    def __add__(self, other: Both[First, Second]) -> Both[First, Second]:
+        return Both(self.first + other.first, self.second + other.second)
+
+    def weighted(self, weight: float) -> Both[First, Second]:
+        return Both(self.first.weighted(weight), self.second.weighted(weight))
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        parts = {"first": self.first.arrays(), "second": self.second.arrays()}
+        return {f"{part}/{name}": array for part, arrays in parts.items() for name, array in arrays.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedstill_proto.messages import TrainingPlan, check_name
+from fedstill_proto.messages import MAX_ANCHORS, TrainingPlan, check_name
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from fedstill_server.config_json import ConfigError as ConfigError
@@ -106,6 +106,26 @@ class ConsensusConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrototypeConfig:
+    """What methods of class prototypes need to know.
+
+    sharpness: logits of a class's soft label fall by so much for the mean squared distance of prototypes.
+    """
+
+    anchors: int = 32  # public rows that features are compared with; at most all
+    sharpness: float = 8.0
+    server_epochs: int = 100  # fedtgp: of the trainable prototypes in a round
+    server_learning_rate: float = 0.01  # fedtgp, fedgkt
+
+    def __post_init__(self) -> None:
+        _check(2 <= self.anchors <= MAX_ANCHORS, "anchors", self.anchors, f"2 to {MAX_ANCHORS}")
+        _check(0 < self.sharpness <= 1e3, "sharpness", self.sharpness, "above 0, at most 1000")
+        _check(1 <= self.server_epochs <= 100_000, "server_epochs", self.server_epochs, "1 to 100000")
+        rate = self.server_learning_rate
+        _check(0 < rate <= 1, "server_learning_rate", rate, "a rate above 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """A run of the server. Paths are relative to the run's folder unless they are absolute."""
 
@@ -128,6 +148,7 @@ class FleetConfig:
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
+    prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
     sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
     server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
     propagation_width: float = 1 / 3  # public-logits: how far shifts reach, in median distances; 0 is off

@@ -144,6 +144,41 @@ def test_only_public_rows_are_selected_and_counted() -> None:
             SummaryRequest(SummaryKind.CLASS_MEANS, UINT8, **extra)
 
 
+def test_features_are_asked_of_whom_they_can_be_had() -> None:
+    anchors, rows = np.arange(4, dtype=np.int64), np.arange(2, dtype=np.int64)
+    SummaryRequest(SummaryKind.CLASS_PROTOTYPES, anchor_rows=anchors)
+    SummaryRequest(SummaryKind.CLASS_MEANS, UINT8, anchor_rows=anchors)
+    SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, rows, anchor_rows=anchors)
+    for kind, wrong in [
+        (SummaryKind.NONE, anchors),
+        (SummaryKind.PARAMETERS, anchors),
+        (SummaryKind.CLASS_PROTOTYPES, anchors[:0]),
+        (SummaryKind.CLASS_PROTOTYPES, np.zeros(2, np.int64)),
+        (SummaryKind.CLASS_PROTOTYPES, np.arange(1025, dtype=np.int64)),
+    ]:
+        with pytest.raises(InvalidValue, match=r"^anchor_rows"):
+            SummaryRequest(kind, anchor_rows=wrong)
+
+
+@pytest.mark.parametrize(
+    "features", [np.zeros((1, 2)), np.zeros(2, np.float32), np.full((1, 2), 1.5, np.float32), [[0.0]]]
+)
+def test_features_are_cosines(features: Any) -> None:
+    with pytest.raises(InvalidValue, match=r"^features"):
+        PrivateStatistics(features=features)
+
+
+def test_prototypes_need_features_and_one_row_a_class() -> None:
+    present = np.arange(3, dtype=np.int64)
+    for features in (None, np.zeros((2, 4), np.float32)):
+        statistics = PrivateStatistics(present_classes=present, class_examples=present + 1, features=features)
+        with pytest.raises(InvalidValue, match=r"^statistics\.features"):
+            SoftLabelSummary("run", 1, "cnn", SummaryKind.CLASS_PROTOTYPES, statistics)
+    nothing = PrivateStatistics(features=np.zeros((0, 4), np.float32))
+    with pytest.raises(InvalidValue, match=r"^statistics\.features"):
+        SoftLabelSummary("run", 1, "cnn", SummaryKind.NONE, nothing)
+
+
 def test_errors_cross_process_borders() -> None:
     error = pickle.loads(pickle.dumps(WireError("round", "4, expected 3")))
     assert isinstance(error, WireError)

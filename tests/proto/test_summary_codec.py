@@ -30,6 +30,7 @@ from tests.proto.wire_samples import (
     expected_of,
     forged,
     parameter_summary,
+    prototype_summary,
     public_summary,
     public_task,
     refused_field,
@@ -121,6 +122,55 @@ def test_a_selection_or_counts_that_nobody_asked_for_are_refused(asked: str, fie
     blob = encode_summary(summary, codec=UINT8)
     unasked = dataclasses.replace(expected_of(summary, UINT8), **{asked: False})
     assert refused_field(lambda: decode_summary(blob, expected=unasked)) == f"statistics.{field}"
+
+
+def test_prototypes_survive_the_wire_a_byte_each() -> None:
+    summary = prototype_summary()
+    blob = encode_summary(summary, codec=None)
+    decoded = decode_summary(blob, expected=expected_of(summary, None)).statistics
+    np.testing.assert_array_equal(decoded.features, summary.statistics.features)
+    assert decoded.present_classes.tolist() == [0, 2]
+    assert decoded.class_examples.tolist() == [3, 5]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("features", b"", "features"),
+        ("features", bytes(5), "features"),
+        ("features", bytes(9), "features"),
+        ("features", b"\x80" + bytes(5), "features"),  # -128 of 127
+        ("present_classes", [0], "features"),
+        ("present_classes", [0, 3], "present_classes"),
+        ("present_classes", [2, 0], "present_classes"),
+        ("class_examples", [1, 0], "class_examples"),
+    ],
+)
+def test_forged_prototypes_are_refused_by_field(path: str, value: Any, field: str) -> None:
+    summary = prototype_summary()
+    blob = forged(pb.SoftLabelSummary(), encode_summary(summary, codec=None), f"statistics.{path}", value)
+    expected = expected_of(summary, None)
+    assert refused_field(lambda: decode_summary(blob, expected=expected)) == f"statistics.{field}"
+
+
+def test_a_device_without_examples_has_no_prototypes_but_says_so() -> None:
+    nothing = PrivateStatistics(features=np.zeros((0, 3), np.float32))
+    summary = dataclasses.replace(prototype_summary(), statistics=nothing)
+    blob, expected = encode_summary(summary, codec=None), expected_of(summary, None)
+    assert decode_summary(blob, expected=expected).statistics.features is not None
+    silent = forged(pb.SoftLabelSummary(), blob, "statistics", None)
+    assert refused_field(lambda: decode_summary(silent, expected=expected)) == "statistics.features"
+
+
+def test_features_that_nobody_asked_for_are_refused() -> None:
+    blob = encode_summary(public_summary(), codec=UINT8)
+    blob = forged(pb.SoftLabelSummary(), blob, "statistics.features", bytes(9))
+    expected = expected_of(public_summary(), UINT8)
+    assert refused_field(lambda: decode_summary(blob, expected=expected)) == "statistics.features"
+    asked = dataclasses.replace(expected, anchors=3)
+    decoded = decode_summary(blob, expected=asked).statistics
+    assert decoded.features is not None
+    assert decoded.features.shape == (3, 3)
 
 
 LABELS = "statistics.soft_labels"

@@ -26,6 +26,7 @@ from tests.proto.wire_samples import (
     class_summary,
     expected_of,
     parameter_summary,
+    prototype_summary,
     public_summary,
     public_task,
     refused_field,
@@ -44,6 +45,7 @@ SUMMARIES = [
     (selected_summary(), UINT8),
     (public_summary(), LEVELS),
     (class_summary(), TOP_1_LEVELS),
+    (prototype_summary(), None),
 ]
 Decode = Callable[[bytes], object]
 
@@ -59,7 +61,7 @@ def decoder(index: int) -> tuple[bytes, Decode]:
 
 MESSAGES = [decoder(index) for index in range(len(SUMMARIES) + 2)]
 NAMES = ["class means", "public set, top-k", "public set, float32", "parameters", "selection"]
-NAMES += ["public set, levels", "class means, levels", "task", "task of levels"]
+NAMES += ["public set, levels", "class means, levels", "prototypes", "task", "task of levels"]
 each_message = pytest.mark.parametrize(("blob", "decode"), MESSAGES, ids=NAMES)
 
 

@@ -55,10 +55,15 @@ def test_a_task_on_class_means_survives_the_wire() -> None:
 def test_what_else_is_asked_of_public_rows_survives_the_wire() -> None:
     plain = public_task()
     selection = RowSelection(least_density_ratio=0.5, most_ambiguity=0.75)
-    request = SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, plain.request.public_rows, True, selection)
+    anchors = np.array([9, 4], np.int64)
+    rows = plain.request.public_rows
+    request = SummaryRequest(
+        SummaryKind.PUBLIC_SET, UINT8, rows, class_counts=True, selection=selection, anchor_rows=anchors
+    )
     decoded = decode_task(encode_task(dataclasses.replace(plain, request=request), codec=UINT8)).request
     assert decoded.class_counts
     assert decoded.selection == selection
+    assert decoded.anchor_rows.tolist() == [9, 4]
     assert decode_task(encode_task(plain, codec=UINT8)).request.selection is None
 
 
@@ -107,6 +112,7 @@ PUBLIC = "soft_targets.public_set"
         ("soft_targets.class_means.present_classes", [0], "soft_targets.class_means.soft_labels.encoding"),
         ("request", None, "request.kind"),
         ("request.kind", 77, "request.kind"),
+        ("request.anchor_rows", [3, 3], "request.anchor_rows"),
         ("request.selection.most_ambiguity", 1.5, "request.most_ambiguity"),
         ("request.selection.least_density_ratio", float("nan"), "request.least_density_ratio"),
         ("request.kind", pb.SUMMARY_KIND_NONE, "request.codec"),

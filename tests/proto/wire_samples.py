@@ -72,6 +72,14 @@ def selected_summary() -> SoftLabelSummary:
     return SoftLabelSummary(RUN, ROUND, FAMILY, SummaryKind.PUBLIC_SET, statistics)
 
 
+def prototype_summary() -> SoftLabelSummary:
+    """Two classes, and three anchors; whole 127ths, so that the wire holds them exactly."""
+    present = np.array([0, 2], np.int64)
+    features = np.array([[127, 0, -127], [1, -64, 50]], np.float32) / np.float32(127)
+    statistics = PrivateStatistics(present_classes=present, class_examples=present + 3, features=features)
+    return SoftLabelSummary(RUN, ROUND, FAMILY, SummaryKind.CLASS_PROTOTYPES, statistics)
+
+
 def parameter_summary() -> SoftLabelSummary:
     weights = {"b.weight": np.arange(6, dtype=np.float32).reshape(2, 3), "a.bias": np.ones(2, np.float32)}
     statistics = PrivateStatistics(parameters=weights, examples=40)
@@ -91,6 +99,7 @@ def expected_of(summary: SoftLabelSummary, codec: SoftLabelCodec | None) -> Expe
         parameters=parameter_specs(summary.statistics.parameters),
         class_counts=summary.kind is SummaryKind.PUBLIC_SET and len(summary.statistics.present_classes) > 0,
         selected=summary.statistics.answered is not None,
+        anchors=0 if summary.statistics.features is None else summary.statistics.features.shape[1],
     )
 
 

@@ -90,6 +90,7 @@ def honest_statistics(task: RoundTask, device: int) -> PrivateStatistics:
             present_classes=present,
             class_examples=rng.integers(1, 9, len(present)),
             answered=answered,
+            features=cosines(rng, task, rows),
         )
     if kind is SummaryKind.CLASS_MEANS:
         present = np.flatnonzero(np.arange(CLASSES) != device % CLASSES)
@@ -98,11 +99,27 @@ def honest_statistics(task: RoundTask, device: int) -> PrivateStatistics:
             soft_labels=DenseSoftLabels(labels.astype(np.float32)),
             present_classes=present,
             class_examples=rng.integers(1, 9, len(present)),
+            features=cosines(rng, task, len(present)),
+        )
+    if kind is SummaryKind.CLASS_PROTOTYPES:
+        present = np.flatnonzero(np.arange(CLASSES) != device % CLASSES)
+        return PrivateStatistics(
+            present_classes=present,
+            class_examples=rng.integers(1, 9, len(present)),
+            features=cosines(rng, task, len(present)),
         )
     if kind is SummaryKind.PARAMETERS:
         moved = {name: array + np.float32(device) for name, array in task.parameters.items()}
         return PrivateStatistics(parameters=moved, examples=device + 1)
     return PrivateStatistics()
+
+
+def cosines(rng: np.random.Generator, task: RoundTask, rows: int) -> np.ndarray | None:
+    """Relative features in whole 127ths, if the task asks for any."""
+    anchors = len(task.request.anchor_rows)
+    if not anchors:
+        return None
+    return rng.integers(-127, 128, (rows, anchors)).astype(np.float32) / np.float32(127)
 
 
 def honest_summary(task: RoundTask, device: int) -> bytes:

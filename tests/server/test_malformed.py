@@ -21,7 +21,7 @@ def test_a_thousand_malformed_answers_change_nothing(method: str) -> None:
 
 
 def test_the_command_prints_its_verdict(capsys: pytest.CaptureFixture[str]) -> None:
-    methods = "fedavg,class-logits,public-logits,cfd,selective"
+    methods = "fedavg,class-logits,public-logits,cfd,selective,fedproto,fedhkd"
     assert main(["--count", "50", "--json", "--methods", methods]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["holds"] is True
@@ -31,6 +31,8 @@ def test_the_command_prints_its_verdict(capsys: pytest.CaptureFixture[str]) -> N
         ("public-logits", 50),
         ("cfd", 50),
         ("selective", 50),
+        ("fedproto", 50),
+        ("fedhkd", 50),
     }
 
 

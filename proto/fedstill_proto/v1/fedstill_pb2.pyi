@@ -36,6 +36,7 @@ class SummaryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SUMMARY_KIND_PUBLIC_SET: _ClassVar[SummaryKind]
     SUMMARY_KIND_CLASS_MEANS: _ClassVar[SummaryKind]
     SUMMARY_KIND_PARAMETERS: _ClassVar[SummaryKind]
+    SUMMARY_KIND_CLASS_PROTOTYPES: _ClassVar[SummaryKind]
 SOFT_LABEL_ENCODING_UNSPECIFIED: SoftLabelEncoding
 SOFT_LABEL_ENCODING_FLOAT32: SoftLabelEncoding
 SOFT_LABEL_ENCODING_FLOAT16: SoftLabelEncoding
@@ -54,6 +55,7 @@ SUMMARY_KIND_NONE: SummaryKind
 SUMMARY_KIND_PUBLIC_SET: SummaryKind
 SUMMARY_KIND_CLASS_MEANS: SummaryKind
 SUMMARY_KIND_PARAMETERS: SummaryKind
+SUMMARY_KIND_CLASS_PROTOTYPES: SummaryKind
 
 class Tensor(_message.Message):
     __slots__ = ("name", "shape", "data")
@@ -136,7 +138,7 @@ class RowSelection(_message.Message):
     def __init__(self, least_density_ratio: _Optional[float] = ..., most_ambiguity: _Optional[float] = ...) -> None: ...
 
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "anchor_rows")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +150,7 @@ class SummaryRequest(_message.Message):
     ENTROPY_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
+    ANCHOR_ROWS_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
     k: int
@@ -159,7 +162,8 @@ class SummaryRequest(_message.Message):
     entropy: bool
     delta: bool
     base: bytes
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ...) -> None: ...
+    anchor_rows: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
@@ -186,20 +190,22 @@ class RoundTask(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
-    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered")
+    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features")
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
     PRESENT_CLASSES_FIELD_NUMBER: _ClassVar[int]
     CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_FIELD_NUMBER: _ClassVar[int]
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    FEATURES_FIELD_NUMBER: _ClassVar[int]
     soft_labels: SoftLabels
     present_classes: _containers.RepeatedScalarFieldContainer[int]
     class_examples: _containers.RepeatedScalarFieldContainer[int]
     parameters: _containers.RepeatedCompositeFieldContainer[Tensor]
     examples: int
     answered: bytes
-    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ...) -> None: ...
+    features: bytes
+    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ..., features: _Optional[bytes] = ...) -> None: ...
 
 class SoftLabelSummary(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "checksum")

@@ -7,7 +7,10 @@ from fedstill_server.methods.cfd import Cfd
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.dsfl import DsFl
 from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.fedhkd import FedHkd
 from fedstill_server.methods.fedmd import FedMD
+from fedstill_server.methods.fedproto import FedProto
+from fedstill_server.methods.fedtgp import FedTgp
 from fedstill_server.methods.interface import Method, MethodClass, ServerSide, SoftLabelUse
 from fedstill_server.methods.local import Local
 from fedstill_server.methods.public_logits import PublicLogits
@@ -26,6 +29,9 @@ METHODS: dict[str, MethodClass] = {
     "scarlet": Scarlet,
     "cfd": Cfd,
     "selective": Selective,
+    "fedproto": FedProto,
+    "fedtgp": FedTgp,
+    "fedhkd": FedHkd,
 }
 
 
