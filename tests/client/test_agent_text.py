@@ -10,16 +10,19 @@ import numpy as np
 import pytest
 from fedstill_client.agent import Agent
 from fedstill_client.agent_values import LearningWishes
+from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import check_package
 from fedstill_client.packages.install import install
+from fedstill_client.predictor import Predictor
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.artifact import StudentPackage, save_package
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters
 from fedstill_server.publish.package import package_of
+from typer.testing import CliRunner
 
 PLACES, WORDS = 5, 40
 
@@ -91,6 +94,21 @@ def test_words_that_follow_change_nothing(home: AgentHome) -> None:
         np.testing.assert_allclose(agent.predict(x[:1]), whole[:1], atol=1e-6)
         x[:, 1:] = 0
         np.testing.assert_allclose(agent.predict(x[:, :1]), short, atol=1e-6)
+
+
+def test_the_command_says_the_next_word_of_a_student_folder(tmp_path: Path) -> None:
+    package = text_package("gru")
+    save_package(tmp_path / "gru", package)
+    (tmp_path / "words.csv").write_text("3,4,5\n1,2,3\n")
+
+    asked = ["predict", "--student", str(tmp_path / "gru"), "--input", str(tmp_path / "words.csv"), "--json"]
+    result = CliRunner().invoke(app, asked)
+
+    assert result.exit_code == 0, result.output
+    answers = json.loads(result.stdout)
+    expected = Predictor(package).next_words(np.array([[3, 4, 5], [1, 2, 3]]))
+    np.testing.assert_allclose(answers["probabilities"], expected, atol=1e-6)
+    assert answers["classes"] == expected.argmax(-1).tolist()
 
 
 @pytest.mark.parametrize(
