@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import ssl
 import tempfile
@@ -16,7 +17,7 @@ import pytest
 from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, brought_up, read_port
 from benchmarks.real_fleet import examine, rounds_done
 
-NGINX = shutil.which("nginx", path="/usr/bin:/usr/sbin:/usr/local/sbin:/usr/local/bin")
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
 DEVICES, ROUNDS = 4, 3
 
 
