@@ -22,19 +22,19 @@ from fedstill_server.methods import METHODS
 from fedstill_server.round_record import RoundRecord
 
 cli = typer.Typer(
-    help="The server of a fedstill fleet. Rounds are run by Flower (flwr run) or by fedstill-sim; "
-    "this shows what came of them.",
+    help="The server of a fedstill fleet: distil and sign students, bring a fleet up over TLS, and look into "
+    "its rounds, or those that fedstill-sim simulated.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-publish.register(cli)
 fleet.register(cli)
+publish.register(cli)
 distill.register(cli)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-@cli.command()
+@cli.command(rich_help_panel="Look into")
 def inspect(
     folder: Annotated[
         Path,
@@ -77,7 +77,7 @@ def inspect(
             console.print(f"round {record.round}: {who}: {entry.reason}: {entry.text}", markup=False)
 
 
-@cli.command()
+@cli.command(rich_help_panel="Look into")
 def methods(as_json: AsJson = False) -> None:
     """List the methods that a run can use, with their papers."""
     lines = {name: method.line for name, method in METHODS.items()}
@@ -88,7 +88,7 @@ def methods(as_json: AsJson = False) -> None:
         typer.echo(f"{name:14s} {line}")
 
 
-@cli.command()
+@cli.command(rich_help_panel="Look into")
 def families(
     input_shape: Annotated[str, typer.Option(help="Shape of one example, such as 64 or 1,8,8.")] = "8,8",
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,

@@ -21,8 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
-    cli.command()(distill)
-    cli.command()(techniques)
+    cli.command(rich_help_panel="Distillation")(distill)
+    cli.command(rich_help_panel="Distillation")(techniques)
 
 
 def distill(

@@ -27,7 +27,7 @@ def register(cli: typer.Typer) -> None:
         ("unit", unit),
     ):
         help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
-        cli.command(name=name, help=help_text)(command)
+        cli.command(name=name, help=help_text, rich_help_panel="A real fleet")(command)
 
 
 def init(

@@ -23,7 +23,9 @@ def register(cli: typer.Typer) -> None:
         "rotate-keys": rotate_keys,
     }
     for name, command in commands.items():
-        cli.command(name=name, help=_flowing(command.__doc__ or ""))(command)
+        cli.command(name=name, help=_flowing(command.__doc__ or ""), rich_help_panel="Student packages")(
+            command
+        )
 
 
 def publish(
