@@ -44,6 +44,14 @@ def fold(parts: Iterable[Sum], zero: Sum) -> Sum:
     return total
 
 
+def _aged_by(aged: float, devices: int, weight: float) -> float:
+    return devices - weight * (devices - aged)
+
+
+def _freshness(aged: float, devices: int) -> float:
+    return 1 - aged / max(devices, 1)
+
+
 @dataclass(frozen=True)
 class Answered:
     """Nothing but the number of devices (the `local` baseline)."""
@@ -70,6 +78,7 @@ class RowSums:
     totals: Float64Array
     weights: Float64Array
     devices: int = 0
+    aged: float = 0.0  # how much less than once each the devices count, summed
 
     @classmethod
     def zero(cls, rows: int, classes: int) -> RowSums:
@@ -112,10 +121,21 @@ class RowSums:
         return cls(sums.totals, sums.weights, 1)
 
     def __add__(self, other: RowSums) -> RowSums:
-        return RowSums(self.totals + other.totals, self.weights + other.weights, self.devices + other.devices)
+        return RowSums(
+            self.totals + other.totals,
+            self.weights + other.weights,
+            self.devices + other.devices,
+            self.aged + other.aged,
+        )
 
     def weighted(self, weight: float) -> RowSums:
-        return RowSums(weight * self.totals, weight * self.weights, self.devices)
+        aged = _aged_by(self.aged, self.devices, weight)
+        return RowSums(weight * self.totals, weight * self.weights, self.devices, aged)
+
+    @property
+    def freshness(self) -> float:
+        """The mean weight of the devices: 1 where all are fresh."""
+        return _freshness(self.aged, self.devices)
 
     def result(self) -> Float64Array:
         """The weighted mean of each row [rows, classes]; zeros in a row that nobody answered."""
@@ -300,23 +320,32 @@ class FamilySums:
 
     families: Mapping[str, ParameterSum] = field(default_factory=dict)
     devices: int = 0
+    aged: float = 0.0  # as in RowSums
 
     @classmethod
-    def of(cls, family: str, statistics: PrivateStatistics) -> FamilySums:
-        """A device's student, weighted with its private examples."""
+    def of(cls, family: str, statistics: PrivateStatistics, *, given: Parameters | None = None) -> FamilySums:
+        """A device's student, less the one it was `given`, weighted with its private examples."""
         weight = float(statistics.examples)
-        totals = {name: array.astype(np.float64) * weight for name, array in statistics.parameters.items()}
+        totals = {
+            name: weight * (array.astype(np.float64) - (0 if given is None else given[name]))
+            for name, array in statistics.parameters.items()
+        }
         return cls({family: ParameterSum(totals, weight)}, 1)
 
     def __add__(self, other: FamilySums) -> FamilySums:
         names = [*self.families, *(name for name in other.families if name not in self.families)]
         empty = ParameterSum()
         families = {n: self.families.get(n, empty) + other.families.get(n, empty) for n in names}
-        return FamilySums(families, self.devices + other.devices)
+        return FamilySums(families, self.devices + other.devices, self.aged + other.aged)
 
     def weighted(self, weight: float) -> FamilySums:
         families = {name: part.weighted(weight) for name, part in self.families.items()}
-        return FamilySums(families, self.devices)
+        return FamilySums(families, self.devices, _aged_by(self.aged, self.devices, weight))
+
+    @property
+    def freshness(self) -> float:
+        """The mean weight of the devices: 1 where all are fresh."""
+        return _freshness(self.aged, self.devices)
 
     def result(self) -> dict[str, Parameters]:
         """The mean student of each family that answered."""

@@ -6,12 +6,12 @@ the first answer is asked for no more, so nothing is counted twice.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from fedstill_server.clock import clock_of
 from fedstill_server.exchange import push
 from fedstill_server.ingest import Gate, bytes_in
 from fedstill_server.roster import NodeRegister
@@ -24,13 +24,14 @@ _BACK_WITHIN_S = 30.0
 
 
 class AskingAgain:
-    """For one round; made before its tasks are sent.
+    """For one round, and as long as questions of it stay open; made before its tasks are sent.
 
     registered: says when a node last came up; without it, only Flower's own word counts.
     """
 
     def __init__(self, grid: Grid, registered: NodeRegister | None = None) -> None:
         self._grid, self._registered = grid, registered
+        self._clock = clock_of(grid)
         self._came_up = self._activations()
         self._messages: dict[str, Callable[[], Message]] = {}
         self._left: dict[str, int] = {}
@@ -38,10 +39,10 @@ class AskingAgain:
         self.sent_bytes = 0
 
     def watch(self, gate: Gate, messages: Mapping[str, Callable[[], Message]]) -> None:
-        """The questions of the gate, by message id, and how to make the message of each anew."""
+        """Questions of the gate, by message id, and how to make the message of each anew."""
         self._gate = gate
-        self._messages = dict(messages)
-        self._left = dict.fromkeys(messages, _TIMES)
+        self._messages = {**messages, **self._messages}
+        self._left = {**dict.fromkeys(messages, _TIMES), **self._left}
 
     def instead_of(self, reply: Message) -> bool:
         """Whether `reply` says that a task was lost, and the device is asked again now or when it is back."""
@@ -52,7 +53,7 @@ class AskingAgain:
             return True
         if self._gate.questions[before].node in set(self._grid.get_node_ids()):
             return self._ask(before)
-        self._away[before] = reply, time.monotonic() + _BACK_WITHIN_S
+        self._away[before] = reply, self._clock.now_s() + _BACK_WITHIN_S
         return True
 
     def those_that_came_back(self) -> None:
@@ -72,13 +73,15 @@ class AskingAgain:
                 self._ask(message_id)
 
     def _look_for_those_away(self) -> None:
+        waiting = set(self._gate.waiting) if self._away else set()
+        self._away = {key: away for key, away in self._away.items() if key in waiting}
         present = set(self._grid.get_node_ids()) if self._away else set()
         for message_id, (reply, until) in list(self._away.items()):
             if self._gate.questions[message_id].node in present:
                 del self._away[message_id]
                 if not self._ask(message_id):
                     self._gate.admit(reply)
-            elif time.monotonic() > until:
+            elif self._clock.now_s() > until:
                 del self._away[message_id]
                 self._gate.admit(reply)
 

@@ -53,6 +53,36 @@ class _Device(_Table):
     round: Mapped[int] = mapped_column(ForeignKey("rounds.round"))
 
 
+class _Question(_Table):
+    """A question that was open when a round was committed; node numbers are too large for SQLite's."""
+
+    __tablename__ = "questions"
+    committed: Mapped[int] = mapped_column(ForeignKey("rounds.round"), primary_key=True)
+    message_id: Mapped[str] = mapped_column(primary_key=True)
+    place: Mapped[int]
+    device: Mapped[str]
+    family: Mapped[str]
+    node: Mapped[str]
+    round: Mapped[int]
+    newcomer: Mapped[bool]
+    asked_s: Mapped[float]
+    overdue: Mapped[bool]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A device that was asked in `round` and has not answered; overdue: nobody waits for it any more."""
+
+    message_id: str
+    device: str
+    family: str
+    node: int
+    round: int
+    newcomer: bool
+    asked_s: float
+    overdue: bool
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """What a run goes on from."""
@@ -60,6 +90,8 @@ class Checkpoint:
     round: int
     state: FleetState
     installed: frozenset[str]  # devices that have a student
+    pending: tuple[Pending, ...] = ()
+    clock_s: float = 0.0  # of a Grid that has a clock of its own
 
 
 class RunStore:
@@ -68,6 +100,7 @@ class RunStore:
     def __init__(self, folder: Path) -> None:
         """`folder` is the run's; opening it changes nothing that was committed."""
         self.folder = Path(folder) / "server"
+        self._kept = _KEPT_FILES
         self._checkpoints = self.folder / "checkpoints"
         self._checkpoints.mkdir(parents=True, exist_ok=True)
         self._engine = _open(self.folder / "state.db")
@@ -79,6 +112,22 @@ class RunStore:
     def close(self) -> None:
         self._engine.dispose()
 
+    def keep_states(self, rounds: int) -> None:
+        """Keep the states of so many rounds before the last two: what devices that are slow still answer."""
+        self._kept = _KEPT_FILES + rounds
+
+    def state_after(self, round_number: int) -> FleetState | None:
+        """The state after a round, as long as it is kept and intact."""
+        with Session(self._engine) as session:
+            row = session.get(_Round, round_number)
+            return None if row is None else self._state_of(row)
+
+    def _state_of(self, row: _Round) -> FleetState | None:
+        blob = _read(self._checkpoints / row.file)
+        if blob is None or hashlib.sha256(blob).hexdigest() != row.sha256:
+            return None
+        return FleetState.from_flat(_from_bytes(blob))
+
     def commit(
         self,
         round_number: int,
@@ -86,6 +135,7 @@ class RunStore:
         *,
         record: RoundRecord | None = None,
         newly_installed: Iterable[str] = (),
+        pending: Iterable[Pending] = (),
     ) -> None:
         """Make `state` the state after `round_number`; when this returns, a crash cannot undo it."""
         file = f"round-{round_number:06d}.safetensors"
@@ -101,6 +151,8 @@ class RunStore:
             session.add(row)
             session.flush()
             session.add_all(_Device(name=name, round=round_number) for name in sorted(newly_installed))
+            session.add_all(_rows_of(pending, round_number))
+            session.execute(delete(_Question).where(_Question.committed <= round_number - _KEPT_FILES))
             session.commit()
         self._remove_files_before(round_number)
 
@@ -111,13 +163,14 @@ class RunStore:
             if not rows:
                 return None
             for row in rows[:_KEPT_FILES]:
-                blob = _read(self._checkpoints / row.file)
-                if blob is not None and hashlib.sha256(blob).hexdigest() == row.sha256:
-                    state = FleetState.from_flat(_from_bytes(blob))
-                    number = row.round
+                if (state := self._state_of(row)) is not None:
+                    number, record = row.round, row.record
                     self._forget_after(session, number)
                     names = session.scalars(select(_Device.name)).all()
-                    return Checkpoint(number, state, frozenset(names))
+                    clock_s = json.loads(record).get("clock_s") if record is not None else None
+                    return Checkpoint(
+                        number, state, frozenset(names), _pending_after(session, number), clock_s or 0.0
+                    )
         raise StoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact; "
             "start the run again in a new folder"
@@ -149,14 +202,40 @@ class RunStore:
 
     def _forget_after(self, session: Session, round_number: int) -> None:
         session.execute(delete(_Device).where(_Device.round > round_number))
+        session.execute(delete(_Question).where(_Question.committed > round_number))
         session.execute(delete(_Round).where(_Round.round > round_number))
         session.commit()
 
     def _remove_files_before(self, round_number: int) -> None:
-        kept = {f"round-{round_number - back:06d}.safetensors" for back in range(_KEPT_FILES)}
+        kept = {f"round-{round_number - back:06d}.safetensors" for back in range(self._kept)}
         for path in self._checkpoints.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
+
+
+def _rows_of(pending: Iterable[Pending], round_number: int) -> list[_Question]:
+    return [
+        _Question(committed=round_number, place=place, **{**vars(one), "node": str(one.node)})
+        for place, one in enumerate(pending)
+    ]
+
+
+def _pending_after(session: Session, round_number: int) -> tuple[Pending, ...]:
+    """In the order in which they were committed: it decides who is asked first."""
+    query = select(_Question).where(_Question.committed == round_number).order_by(_Question.place)
+    return tuple(
+        Pending(
+            message_id=row.message_id,
+            device=row.device,
+            family=row.family,
+            node=int(row.node),
+            round=row.round,
+            newcomer=row.newcomer,
+            asked_s=row.asked_s,
+            overdue=row.overdue,
+        )
+        for row in session.scalars(query)
+    )
 
 
 def load_parameters_file(path: Path) -> Arrays:

@@ -20,14 +20,16 @@ def select_cohort(devices: Iterable[str], rule: CohortRule, *, seed: int, round_
     names = sorted(devices)
     order = generator(seed, round_number, "cohort").permutation(len(names))
     chosen = [names[index] for index in order]
-    if rule.goal_count == 0:
+    if rule.goal_count == 0 and rule.fraction == 0:
         return chosen
-    return chosen[: min(len(names), math.ceil(rule.goal_count * rule.over_selection))]
+    return chosen[: math.ceil(goal_of(rule, len(names)) * rule.over_selection)]
 
 
-def goal_of(rule: CohortRule, cohort: Sequence[str]) -> int:
-    """Good answers that end the round."""
-    return min(rule.goal_count or len(cohort), len(cohort))
+def goal_of(rule: CohortRule, devices: int) -> int:
+    """Good answers that end a round when so many devices are there."""
+    if rule.fraction > 0:
+        return min(max(1, round(rule.fraction * devices)), devices)
+    return min(rule.goal_count or devices, devices)
 
 
 def counted_answers(answers: Sequence[Answer], cohort: Sequence[str], goal: int) -> list[Answer]:

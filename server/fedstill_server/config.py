@@ -15,6 +15,7 @@ from fedstill_server.families import FAMILIES, classifies
 from fedstill_server.weighting import WEIGHTINGS
 
 STARTS = ("distilled", "random")
+MODES = ("rounds", "async")
 
 
 def _check(holds: bool, field_name: str, value: object, needed: str) -> None:
@@ -27,11 +28,19 @@ class CohortRule:
     """Which devices a round asks, and when it has heard enough."""
 
     goal_count: int = 0  # good summaries that end a round; 0 asks all devices and waits for all
+    fraction: float = 0.0  # the same as a share of the devices that are there; 0 is off
     over_selection: float = 1.0  # devices asked for each summary wanted
     deadline_s: float = 600.0
 
     def __post_init__(self) -> None:
         _check(self.goal_count >= 0, "goal_count", self.goal_count, "0 (all devices) or a number of devices")
+        _check(0 <= self.fraction <= 1, "fraction", self.fraction, "0 (off) or a share of up to 1")
+        _check(
+            self.goal_count == 0 or self.fraction == 0,
+            "fraction",
+            self.fraction,
+            f"0 beside a goal_count of {self.goal_count}; name one of the two",
+        )
         _check(
             math.isfinite(self.over_selection) and self.over_selection >= 1,
             "over_selection",
@@ -39,6 +48,23 @@ class CohortRule:
             "a factor of 1 or more",
         )
         _check(0 < self.deadline_s < math.inf, "deadline_s", self.deadline_s, "a number of seconds above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncRule:
+    """When the server learns in mode async, and what an old summary still counts.
+
+    A summary's age is the number of times that the server has learned since the state that it answers.
+    """
+
+    buffer: int = 10  # good summaries that make the server learn
+    max_age: int = 10  # older summaries are quarantined
+    exponent: float = 0.5  # a summary counts (1 + age)^-exponent times
+
+    def __post_init__(self) -> None:
+        _check(self.buffer >= 1, "buffer", self.buffer, "1 or more summaries")
+        _check(0 <= self.max_age <= 1000, "max_age", self.max_age, "an age from 0 to 1000")
+        _check(0 <= self.exponent <= 10, "exponent", self.exponent, "a number from 0 to 10")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +167,9 @@ class FleetConfig:
     use_public_labels: bool = True
     test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
     start: str = "distilled"
+    mode: str = "rounds"  # or "async": `cohort` then says how many devices work at a time
     cohort: CohortRule = field(default_factory=CohortRule)
+    asynchronous: AsyncRule = field(default_factory=AsyncRule)
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
     public_batch: int = 0  # public rows that a device answers in a round; 0 is all
     public_targets: int = 0  # public rows whose soft labels a task carries; 0 is all
@@ -162,6 +190,7 @@ class FleetConfig:
         _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
         _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
+        _check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         _check(bool(self.families), "families", self.families, "a list of at least one student family")
         _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
         for family in self.families:

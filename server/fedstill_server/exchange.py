@@ -6,12 +6,13 @@ pushed once and replies pulled, ever more slowly, until there is enough or the d
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flwr.app import Message
 from flwr.serverapp import Grid
+
+from fedstill_server.clock import clock_of
 
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
@@ -49,10 +50,11 @@ def collect(
 
     At the deadline there is one last look: a deadline of 0 takes what is there.
     """
-    end = time.monotonic() + deadline_s
+    clock = clock_of(grid)
+    end = clock.now_s() + deadline_s
     pause = _FIRST_PAUSE_S
     while True:
-        expired = time.monotonic() >= end
+        expired = clock.now_s() >= end
         before_each_look()
         asked = waiting()
         if not asked:
@@ -62,5 +64,5 @@ def collect(
             return
         if expired or not waiting():
             return
-        time.sleep(max(0.0, min(pause, end - time.monotonic())))
+        clock.wait(pause, until_s=end)
         pause = _FIRST_PAUSE_S if replies else min(2 * pause, _LONGEST_PAUSE_S)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import enum
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from fedstill_proto.codec import Expected, decode_summary
@@ -36,6 +37,7 @@ class Reason(enum.Enum):
     NO_SUMMARY = "no-summary"  # a message without the one record
     TOO_LARGE = "too-large"
     UNREADABLE = "unreadable"  # truncated, altered, or something else altogether
+    STALE = "stale"  # it answers a state that is too old (mode async)
     WRONG_VERSION = "wrong-version"
     WRONG_RUN = "wrong-run"
     WRONG_ROUND = "wrong-round"
@@ -52,25 +54,33 @@ class Question:
     device: str
     node: int
     expected: Expected
+    newcomer: bool = False
+    asked_s: float = 0.0  # by the run's clock
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """An accepted summary; `device` is the name that its node gave."""
+    """An accepted summary, and the round that was asked; `device` is the name that its node gave."""
 
     device: str
     summary: SoftLabelSummary
+    round: int
 
 
 @dataclass
 class Gate:
-    """The gate of one round: `questions` by the id of the message that asked."""
+    """The gate of one round: `questions` by the id of the message that asked.
 
-    questions: Mapping[str, Question]
+    stale: of these, those that are too old for their answers to count; they are not even read.
+    """
+
+    questions: dict[str, Question]
+    stale: AbstractSet[str] = frozenset()
     answers: list[Answer] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     uplink_bytes: int = 0
     _heard: set[str] = field(default_factory=set)
+    _given_up: set[str] = field(default_factory=set)
 
     @property
     def replied(self) -> int:
@@ -79,8 +89,13 @@ class Gate:
 
     @property
     def waiting(self) -> list[str]:
-        """Message ids without a reply."""
-        return [message_id for message_id in self.questions if message_id not in self._heard]
+        """Message ids without a reply that are still waited for."""
+        done = self._heard | self._given_up
+        return [message_id for message_id in self.questions if message_id not in done]
+
+    def ask(self, questions: Mapping[str, Question]) -> None:
+        """Wait for the answers to these, too."""
+        self.questions = {**self.questions, **questions}
 
     def admit(self, message: Message) -> None:
         """Accept the reply, or quarantine it."""
@@ -98,10 +113,12 @@ class Gate:
         questions[now] = questions.pop(before)
         self.questions = questions
 
-    def close(self) -> None:
-        """Quarantine who has not answered."""
-        for message_id in self.waiting:
-            self._refuse(self.questions[message_id], Reason.NO_ANSWER, "no answer by the deadline")
+    def close(self, message_ids: Iterable[str], *, quarantine: bool) -> None:
+        """Do not wait for these any more, and quarantine who was asked, or not."""
+        for message_id in message_ids:
+            self._given_up.add(message_id)
+            if quarantine:
+                self._refuse(self.questions[message_id], Reason.NO_ANSWER, "no answer by the deadline")
 
     def counts(self) -> Counter[str]:
         return Counter(entry.reason for entry in self.quarantined)
@@ -124,6 +141,10 @@ class Gate:
         elif message.metadata.src_node_id != question.node:
             self.uplink_bytes += bytes_in(message)
             self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
+        elif asked_by in self.stale:
+            self.uplink_bytes += bytes_in(message)
+            text = f"answers round {question.expected.round}, whose state is too old"
+            self._refuse(question, Reason.STALE, text)
         else:
             self._decode(message, question)
 
@@ -142,13 +163,18 @@ class Gate:
         except WireError as error:
             self._refuse(question, reason_of(error), str(error))
             return
-        self.answers.append(Answer(question.device, summary))
+        self.answers.append(Answer(question.device, summary, question.expected.round))
 
     def _refuse(self, question: Question | None, reason: Reason, text: str) -> None:
         device, node = ("", "") if question is None else (question.device, str(question.node))
         self.quarantined.append(
             Quarantined(device=device, node=node, reason=reason.value, text=text[:_TEXT_LIMIT])
         )
+
+
+def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
+    """A device whose answer does not count."""
+    return Quarantined(device=device, node=str(node), reason=reason.value, text=text)
 
 
 def reason_of(error: WireError) -> Reason:

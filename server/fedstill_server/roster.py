@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from fedstill_proto.records import hello, read_hello_reply
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from fedstill_server.clock import clock_of
 from fedstill_server.exchange import collect, push
 from fedstill_server.ingest import error_text
 
@@ -58,19 +58,25 @@ class Roster:
 
     def gather(self, grid: Grid, *, wanted: int, deadline_s: float) -> None:
         """Wait until `wanted` devices are there and every node greeted has answered, or the deadline."""
-        end = time.monotonic() + deadline_s
+        clock = clock_of(grid)
+        end = clock.now_s() + deadline_s
         while True:
-            self.update(grid, wait_s=end - time.monotonic())
+            self.update(grid, wait_s=end - clock.now_s())
             if len(self.members) >= max(wanted, 1):
                 return
-            if time.monotonic() >= end:
+            if clock.now_s() >= end:
                 break
-            time.sleep(min(_LOOK_FOR_NODES_S, max(0.0, end - time.monotonic())))
+            clock.wait(_LOOK_FOR_NODES_S, until_s=end)
         if not self.members:
             raise NoDevices(
                 f"no device took part within {deadline_s:g} seconds; {self._why_not()} "
                 "Check that the devices' SuperNodes run and connect to this SuperLink."
             )
+
+    def drop_absent(self, grid: Grid) -> None:
+        """Forget those whose node has left, and greet nobody."""
+        present = set(grid.get_node_ids())
+        self.members = {name: one for name, one in self.members.items() if one.node in present}
 
     def update(self, grid: Grid, *, wait_s: float = 0.0) -> None:
         """Greet nodes that are new, drop those that left; without `wait_s`, take what answers are there."""

@@ -42,8 +42,11 @@ class RoundRecord:
     """One round. Bytes are those of the serialized tasks and summaries, as sent; refused ones count, too.
 
     `uplink_bytes_per_device` is for each device that answered, `downlink_bytes_per_device` for each asked.
-    Accuracies are None in a round that was not evaluated. `late` are answers to earlier rounds.
-    `evaluation_bytes` went down to measure students, and are no part of the method.
+    Accuracies are None in a round that was not evaluated. `evaluation_bytes` went down to measure students,
+    and are no part of the method. `overdue` answers came when their own round had ended; `late` are those,
+    and the good ones beyond the goal. `counted` are the devices whose summaries were folded, `ages` how often
+    the server had learned since the states that they answered (all 0 in mode rounds). `clock_s` is the second
+    at which the round was committed, where the Grid has a clock of its own, as in a simulation.
     """
 
     round: int
@@ -65,6 +68,11 @@ class RoundRecord:
     teacher_accuracy: float | None
     consensus_digest: str
     evaluation_failures: tuple[Quarantined, ...] = ()
+    present: int = 0
+    overdue: int = 0
+    counted: tuple[str, ...] = ()
+    ages: tuple[int, ...] = ()
+    clock_s: float | None = None
     phase_seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
 
     def to_json(self) -> dict[str, Any]:

@@ -50,6 +50,14 @@ RUN_EXAMPLES = """[bold]Examples[/]
 
 [cyan]fedstill-sim run --method class-logits --devices 10000 --rounds 1 --baselines none --out runs/large[/]
 
+[dim]Three in ten devices a round, some of them slow, some that vanish:[/]
+
+[cyan]fedstill-sim run --devices 50 --participation 0.3 --stragglers 0.1 --vanish 0.05 -o runs/real[/]
+
+[dim]The server learns whenever ten summaries have come:[/]
+
+[cyan]fedstill-sim run --devices 50 --mode async --buffer 10 --stragglers 0.1 --out runs/async[/]
+
 [dim]Your own data, two kinds of students in one fleet:[/]
 
 [cyan]fedstill-sim run --data my-fleet/ --method public-logits --families mlp-small,cnn --out runs/mine[/]
@@ -114,9 +122,22 @@ def run(
     families: options.Families = None,
     rounds: options.Rounds = None,
     seed: options.Seed = 0,
+    participation: options.Participation = None,
     goal_count: options.GoalCount = 0,
     over_selection: options.OverSelection = 1.0,
     deadline: options.Deadline = None,
+    mode: options.Mode = options.ModeName.rounds,
+    buffer: options.Buffer = None,
+    max_age: options.MaxAge = None,
+    age_exponent: options.AgeExponent = None,
+    stragglers: options.Stragglers = None,
+    slowdown: options.Slowdown = None,
+    speed_spread: options.SpeedSpread = None,
+    device_seconds: options.DeviceSeconds = None,
+    vanish: options.Vanish = None,
+    away: options.Away = None,
+    away_rounds: options.AwayRounds = None,
+    join_late: options.JoinLate = None,
     evaluate_every: options.EvaluateEvery = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -191,9 +212,22 @@ def compare(
     dirichlet: options.Dirichlets = None,
     families: options.Families = None,
     rounds: options.Rounds = None,
+    participation: options.Participation = None,
     goal_count: options.GoalCount = 0,
     over_selection: options.OverSelection = 1.0,
     deadline: options.Deadline = None,
+    mode: options.Mode = options.ModeName.rounds,
+    buffer: options.Buffer = None,
+    max_age: options.MaxAge = None,
+    age_exponent: options.AgeExponent = None,
+    stragglers: options.Stragglers = None,
+    slowdown: options.Slowdown = None,
+    speed_spread: options.SpeedSpread = None,
+    device_seconds: options.DeviceSeconds = None,
+    vanish: options.Vanish = None,
+    away: options.Away = None,
+    away_rounds: options.AwayRounds = None,
+    join_late: options.JoinLate = None,
     evaluate_every: options.EvaluateEvery = None,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
@@ -339,7 +373,7 @@ def _request(context: typer.Context, **values: Any) -> RunRequest:
     } | values
     for name in ("families", "baselines", "weighting"):
         given[name] = names(given.get(name))
-    for name in ("optimizer", "encoding", "start", "engine"):
+    for name in ("optimizer", "encoding", "start", "engine", "mode"):
         given[name] = given[name] and str(given[name])
     if given["data"] is not None:
         given["data"] = str(Path(given["data"]).absolute())

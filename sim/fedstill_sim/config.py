@@ -17,18 +17,20 @@ from typing import Any
 from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import CohortRule, ConfigError, ConsensusConfig, FleetConfig
+from fedstill_server.config import AsyncRule, CohortRule, ConfigError, ConsensusConfig, FleetConfig
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.methods import distils
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
-from fedstill_sim.request import RunRequest, command_line
+from fedstill_sim.participation import Participation
+from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
 from fedstill_sim.result import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")
 DEFAULT_DEVICES = 10
+ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is about 6 times the slowest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +78,7 @@ class SimulationConfig:
     label_prior: float
     baselines: tuple[str, ...]
     tradeoff: tuple[float, ...]
+    participation: Participation | None = None  # None: every device is there, and time does not pass
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
 
 
@@ -139,6 +142,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         label_prior=_chosen(request.label_prior, defaults.label_prior),
         baselines=tuple(name for name in request.baselines if name != request.method),
         tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and _distils(fleet) else (),
+        participation=_participation(request),
         engine=EngineConfig(name=request.engine, processes=request.processes),
     )
     return RunConfig(fleet=fleet, simulation=simulation)
@@ -220,7 +224,9 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         training=training,
         use_public_labels=labelled and request.use_public_labels is not False,
         start=_chosen(request.start, defaults.start if labelled else "random"),
+        mode=request.mode,
         cohort=_cohort(request),
+        asynchronous=_asynchronous(request),
         public_batch=min(_chosen(request.public_batch, defaults.public_batch), len(data.public_x)),
         public_targets=_chosen(request.public_targets, 0),
         uplink=codec if request.uplink is None else codec_of_words(request.uplink),
@@ -238,8 +244,29 @@ def _consensus(request: RunRequest) -> ConsensusConfig:
 
 
 def _cohort(request: RunRequest) -> CohortRule:
-    rule = CohortRule(goal_count=request.goal_count, over_selection=request.over_selection)
+    rule = CohortRule(
+        goal_count=request.goal_count,
+        fraction=_chosen(request.participation, 0.0),
+        over_selection=request.over_selection,
+    )
     return rule if request.deadline is None else dataclasses.replace(rule, deadline_s=request.deadline)
+
+
+def _asynchronous(request: RunRequest) -> AsyncRule:
+    rule = AsyncRule()
+    return AsyncRule(
+        buffer=_chosen(request.buffer, rule.buffer),
+        max_age=_chosen(request.max_age, rule.max_age),
+        exponent=_chosen(request.age_exponent, rule.exponent),
+    )
+
+
+def _participation(request: RunRequest) -> Participation | None:
+    """As asked for; in mode async devices differ in speed, unless the request says how much."""
+    asked = {name: value for name in COMING_AND_GOING if (value := getattr(request, name)) is not None}
+    if request.mode == "async" and request.engine == "cohort":
+        asked = {"speed_spread": ASYNC_SPEED_SPREAD, **asked}
+    return Participation(**asked) if asked else None
 
 
 def _distils(fleet: FleetConfig) -> bool:

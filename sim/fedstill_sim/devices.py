@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pool import usable_cores
 from fedstill_sim.grid import InProcessGrid
+from fedstill_sim.mailbox import Mailbox
 from fedstill_sim.outcome import device_rounds_per_second, round_result
+from fedstill_sim.participation import timetable
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.result import EngineResult, read_json, write_json
 
@@ -93,9 +96,30 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
         processes=simulation.engine.processes,
         label_prior=simulation.label_prior,
     ) as engine:
-        grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
-        app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
+        with _fleet_grid(folder, config, engine) as grid:
+            app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
         return Used(engine.processes, sum(engine.peak_memory_mb))
+
+
+@contextmanager
+def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
+    """The virtual fleet's Grid; where devices come and go, its letters lie in the run's folder meanwhile."""
+    simulation, fleet = config.simulation, config.fleet
+    grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
+    if simulation.participation is None:
+        yield grid
+        return
+    plan = timetable(
+        simulation.participation, devices=simulation.devices, rounds=fleet.rounds, seed=fleet.seed
+    )
+    mailbox = Mailbox(folder)
+    over = False
+    try:
+        grid.set_time(plan, mailbox, done=len(_records(folder)))
+        yield grid
+        over = True
+    finally:
+        mailbox.close(remove=over)
 
 
 def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:

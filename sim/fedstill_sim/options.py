@@ -8,11 +8,12 @@ from typing import Annotated
 
 import typer
 
-FLEET, LOCAL, EXCHANGE, ROUND, MACHINE, OUTPUT = (
+FLEET, LOCAL, EXCHANGE, ROUND, COMING, MACHINE, OUTPUT = (
     "The fleet",
     "Local training",
     "What is exchanged",
     "A round",
+    "Devices that come, go and dawdle (in virtual time)",
     "This machine",
     "Output",
 )
@@ -34,6 +35,11 @@ class EncodingName(StrEnum):
 class StartName(StrEnum):
     distilled = "distilled"
     random = "random"
+
+
+class ModeName(StrEnum):
+    rounds = "rounds"
+    asynchronous = "async"
 
 
 class EngineName(StrEnum):
@@ -267,6 +273,86 @@ OverSelection = Annotated[
 Deadline = Annotated[
     float | None,
     typer.Option(help="Seconds after which a round goes on with who has answered.", rich_help_panel=ROUND),
+]
+Participation = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of the devices that a round asks (or that work at a time in mode async); all if none.",
+        rich_help_panel=ROUND,
+    ),
+]
+Mode = Annotated[
+    ModeName,
+    typer.Option(
+        help="rounds: the server waits for a cohort. async: it learns whenever --buffer summaries have come, "
+        "and a device gets its next task when it has answered.",
+        rich_help_panel=ROUND,
+    ),
+]
+Buffer = Annotated[
+    int | None,
+    typer.Option(min=1, help="Mode async: summaries that make the server learn; 10.", rich_help_panel=ROUND),
+]
+MaxAge = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Mode async: how often the server may have learned since the state that a summary answers; 10.",
+        rich_help_panel=ROUND,
+    ),
+]
+AgeExponent = Annotated[
+    float | None,
+    typer.Option(min=0.0, help="Mode async: a summary counts (1 + age)^-this; 0.5.", rich_help_panel=ROUND),
+]
+Stragglers = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Share of devices that are --slowdown times as slow.", rich_help_panel=COMING
+    ),
+]
+Slowdown = Annotated[
+    float | None, typer.Option(min=1.0, help="How slow stragglers are; 5.", rich_help_panel=COMING)
+]
+SpeedSpread = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        help="How much devices differ in speed: standard deviation of log seconds; 0, in mode async 0.5.",
+        rich_help_panel=COMING,
+    ),
+]
+DeviceSeconds = Annotated[
+    float | None,
+    typer.Option(
+        help="Virtual seconds that an ordinary device takes for a round; 60.", rich_help_panel=COMING
+    ),
+]
+Vanish = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Share of devices that vanish in some round, for ever.", rich_help_panel=COMING
+    ),
+]
+Away = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Share of devices that vanish in some round and are back --away-rounds later.",
+        rich_help_panel=COMING,
+    ),
+]
+AwayRounds = Annotated[
+    int | None, typer.Option(min=1, help="How long they are away; 3.", rich_help_panel=COMING)
+]
+JoinLate = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0, max=1.0, help="Share of devices that join in some later round.", rich_help_panel=COMING
+    ),
 ]
 EvaluateEvery = Annotated[
     int | None,

@@ -18,6 +18,19 @@ DEFAULT_BASELINES = ("local", "fedavg")
 # The option of each field of a RunRequest, where it is not the field's own name.
 _OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
 
+# Fields of fedstill_sim.participation.Participation, and of the server's AsyncRule.
+COMING_AND_GOING = (
+    "stragglers",
+    "slowdown",
+    "speed_spread",
+    "device_seconds",
+    "vanish",
+    "away",
+    "away_rounds",
+    "join_late",
+)
+_ASYNCHRONOUS = ("buffer", "max_age", "age_exponent")
+
 _FLAGS = {
     "use_public_labels": ("--no-public-labels", "--use-public-labels"),
     "tradeoff": ("--no-tradeoff", "--tradeoff"),
@@ -65,9 +78,22 @@ class RunRequest:
     downlink: str | None = None
     use_public_labels: bool | None = None
     start: str | None = None
+    participation: float | None = None
     goal_count: int = 0
     over_selection: float = 1.0
     deadline: float | None = None
+    mode: str = "rounds"
+    buffer: int | None = None
+    max_age: int | None = None
+    age_exponent: float | None = None
+    stragglers: float | None = None
+    slowdown: float | None = None
+    speed_spread: float | None = None
+    device_seconds: float | None = None
+    vanish: float | None = None
+    away: float | None = None
+    away_rounds: int | None = None
+    join_late: float | None = None
     evaluate_every: int | None = None
     engine: str = "cohort"
     processes: int | None = None
@@ -94,6 +120,15 @@ class RunRequest:
             raise RequestError("--encoding top-k and --top-k K belong together")
         for name in ("uplink", "downlink"):
             check_codec(f"--{name}", getattr(self, name))
+        asynchronous = [name for name in _ASYNCHRONOUS if getattr(self, name) is not None]
+        if asynchronous and self.mode != "async":
+            raise RequestError(f"{_option(asynchronous[0])} belongs to --mode async")
+        coming_and_going = [name for name in COMING_AND_GOING if getattr(self, name) is not None]
+        if coming_and_going and self.engine != "cohort":
+            raise RequestError(
+                f"{_option(coming_and_going[0])} is a matter of virtual time, which --engine {self.engine} "
+                "has not; leave one of the two out"
+            )
 
 
 def check_codec(option: str, words: str | None) -> None:
@@ -131,6 +166,10 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return () if text.strip() == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
+def _option(field_name: str) -> str:
+    return _OPTIONS.get(field_name, "--" + field_name.replace("_", "-"))
+
+
 def command_line(request: RunRequest) -> str:
     """The `fedstill-sim run` command of a request, without --out and without what never changes a result."""
     return shlex.join(["fedstill-sim", "run", *option_words(request), "--out", "DIR"])
@@ -143,7 +182,7 @@ def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
         value = getattr(request, field.name)
         if field.name in ("dataset", "processes", *skip) or (value == field.default and field.name != "seed"):
             continue
-        option = _OPTIONS.get(field.name, "--" + field.name.replace("_", "-"))
+        option = _option(field.name)
         if field.name in _FLAGS:
             words.append(_FLAGS[field.name][bool(value)])
         else:

@@ -124,6 +124,8 @@ def test_a_weight_of_a_third_counts_a_third_in_every_mean() -> None:
     np.testing.assert_allclose(rows.result(), [[2, 4]])
     np.testing.assert_allclose(students.result()["cnn"]["w"], [2])
     assert (rows.devices, students.devices) == (2, 2)
+    assert (rows.freshness, students.freshness) == (pytest.approx(2 / 3), pytest.approx(2 / 3))
+    assert (rows + rows.weighted(0.0)).freshness == pytest.approx(1 / 3)
 
 
 def test_devices_that_answered_different_rows_add_up() -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import cast
 
+import pytest
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_server.cohort import counted_answers, goal_of, select_cohort
-from fedstill_server.config import CohortRule
+from fedstill_server.config import CohortRule, ConfigError
 from fedstill_server.ingest import Answer
 
 NAMES = [f"device-{number}" for number in range(10)]
@@ -14,19 +15,19 @@ SOME = CohortRule(goal_count=4, over_selection=1.3)
 
 
 def answers(*names: str) -> list[Answer]:
-    return [Answer(name, cast(SoftLabelSummary, None)) for name in names]
+    return [Answer(name, cast(SoftLabelSummary, None), round=1) for name in names]
 
 
 def test_all_take_part_without_a_goal() -> None:
     cohort = select_cohort(NAMES, CohortRule(), seed=0, round_number=1)
     assert sorted(cohort) == NAMES
-    assert goal_of(CohortRule(), cohort) == 10
+    assert goal_of(CohortRule(), 10) == 10
 
 
 def test_a_goal_asks_more_than_it_needs() -> None:
     cohort = select_cohort(NAMES, SOME, seed=0, round_number=1)
     assert len(cohort) == len(set(cohort)) == 6  # 4 * 1.3 = 5.2
-    assert goal_of(SOME, cohort) == 4
+    assert goal_of(SOME, 10) == 4
 
 
 def test_the_order_of_arrival_does_not_matter() -> None:
@@ -46,8 +47,16 @@ def test_every_device_has_its_turn() -> None:
 
 
 def test_a_goal_beyond_the_fleet_waits_for_the_fleet() -> None:
-    cohort = select_cohort(NAMES[:3], SOME, seed=0, round_number=1)
-    assert goal_of(SOME, cohort) == 3
+    assert len(select_cohort(NAMES[:3], SOME, seed=0, round_number=1)) == 3
+    assert goal_of(SOME, 3) == 3
+
+
+def test_a_share_is_of_those_that_are_there() -> None:
+    rule = CohortRule(fraction=0.3, over_selection=1.4)
+    assert [goal_of(rule, devices) for devices in (1, 2, 10, 30)] == [1, 1, 3, 9]
+    assert len(select_cohort(NAMES, rule, seed=0, round_number=1)) == 5  # 3 * 1.4 = 4.2
+    with pytest.raises(ConfigError, match="name one of the two"):
+        CohortRule(fraction=0.3, goal_count=4)
 
 
 def test_what_goes_beyond_the_goal_falls_to_the_last_selected() -> None:

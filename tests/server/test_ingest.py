@@ -38,7 +38,7 @@ def test_what_is_good_passes_and_what_is_missing_is_named() -> None:
     gate, (first, second, _) = replies(answer(), answer(round_number=3), answer())
     gate.admit(first)
     gate.admit(second)
-    gate.close()
+    gate.close(gate.waiting, quarantine=True)
     assert [accepted.device for accepted in gate.answers] == ["device-0"]
     assert gate.counts() == {"wrong-round": 1, "no-answer": 1}
     assert gate.quarantined[0].text == "round: 3, expected 4"
@@ -96,3 +96,14 @@ def test_an_error_nobody_foresaw_ends_in_quarantine(monkeypatch: pytest.MonkeyPa
 )
 def test_reasons(field: str, problem: str, reason: Reason) -> None:
     assert reason_of(WireError(field, problem)) is reason
+
+
+def test_an_answer_to_a_state_that_is_too_old_is_not_read() -> None:
+    gate, (first, second) = replies(answer(), answer())
+    gate.stale = {first.metadata.reply_to_message_id}
+    gate.admit(first)
+    gate.admit(second)
+    assert [accepted.device for accepted in gate.answers] == ["device-1"]
+    assert gate.counts() == {"stale": 1}
+    assert gate.uplink_bytes > 0
+    assert gate.waiting == []

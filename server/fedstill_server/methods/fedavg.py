@@ -2,12 +2,18 @@
 
 A family's next student is sum_i n_i w_i / sum_i n_i over its devices, n_i being their private examples.
 Devices install it each round, and are measured with it. Families cannot be averaged with each other.
+
+What is summed is how far each student has moved from the one that its device was given, and the mean is added
+to the student that the server has. In rounds that is the same; in mode async, where a device may have been
+given an older one, it is FedBuff's update (Nguyen et al. 2022, arXiv 2106.06639), smaller as a whole where
+the answers are old.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 
 from fedstill_server.aggregation import FamilySums
@@ -43,7 +49,16 @@ class FedAvg(ServerSide):
     def contribution(
         self, state: FleetState, *, round_number: int
     ) -> Callable[[SoftLabelSummary], FamilySums]:
-        return lambda summary: FamilySums.of(summary.family, summary.statistics)
+        return lambda summary: FamilySums.of(
+            summary.family, summary.statistics, given=state.students[summary.family]
+        )
 
     def learn(self, state: FleetState, consensus: FamilySums, *, round_number: int) -> FleetState:
-        return state.replace(students={**state.students, **consensus.result()})
+        moved = {
+            family: {
+                name: state.students[family][name] + np.float32(consensus.freshness) * step
+                for name, step in steps.items()
+            }
+            for family, steps in consensus.result().items()
+        }
+        return state.replace(students={**state.students, **moved})

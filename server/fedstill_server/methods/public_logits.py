@@ -92,7 +92,7 @@ class PublicLogits(ServerSide):
         """Step along the mean shift; teacher and starting students learn the new soft labels."""
         rows, width = np.flatnonzero(consensus.weights), self.config.propagation_width
         shift = consensus.result()[rows]
-        shift = shift - shift.mean(axis=0)
+        shift = consensus.freshness * (shift - shift.mean(axis=0))
         logits = state.arrays[LOGITS] + self.config.server_rate * propagated(
             shift, self.public.x, rows, width=width
         )
