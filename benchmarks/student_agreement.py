@@ -143,6 +143,7 @@ def examine(family: str, material: Material, *, epochs: int, seed: int) -> dict[
         "one_row_us": dict(
             zip(("int8", "float32"), _row_us((int8, float32), material.judged_x), strict=True)
         ),
+        "swap_ms": {"int8": _swap_ms(int8, package), "float32": _swap_ms(float32, package)},
     }
     holds = (
         row["difference"] <= LARGEST_DIFFERENCE
