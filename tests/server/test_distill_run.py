@@ -13,12 +13,14 @@ from fedstill_server import cli
 from fedstill_server.config_json import ConfigError
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import inner_layers
+from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.recipes import RECIPES
 from fedstill_server.distill.recipes.assistants import Assistants
 from fedstill_server.distill.recipes.born_again import BornAgain
 from fedstill_server.distill.recipes.data_free import DeepInversion
 from fedstill_server.distill.recipes.pruning import StructuredPruning, pruned_parameters, unit_importance
 from fedstill_server.distill.request import DistillRequest, read_request
+from fedstill_server.distill.run import distil
 from fedstill_server.distill.tasks import open_task
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES
@@ -27,6 +29,7 @@ from fedstill_server.distill.workshop import Workshop, network_of
 from fedstill_server.networks import accuracy_of, logits_of
 from fedstill_server.public_set import Examples
 from fedstill_server.state import digest_of
+from torch import nn
 from typer.testing import CliRunner
 
 from tests.server.distill_samples import PLAN, corners, job, taught
@@ -244,3 +247,20 @@ def test_students_learn_without_data_what_noise_does_not_teach() -> None:
 
     assert accuracy("deep-inversion") > accuracy("noise")
     assert inner_layers(teacher.network)
+
+
+def small_network() -> nn.Module:
+    """A student of one's own."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 4))
+
+
+def test_any_module_can_be_the_student(folder: Path, tmp_path: Path) -> None:
+    plan = DistillPlan(epochs=3, batch_size=16)
+    place = f"{__name__}:small_network"
+    request = DistillRequest(task=str(folder), teacher=("train:mlp-9",), family=place, plan=plan)
+
+    outcome = distil(request, tmp_path / "out")
+
+    package = load_student(outcome.package)
+    assert package.manifest.family == place.replace(":", ".")
+    assert package.manifest.parameter_count == outcome.parameters == 16 * 5 + 5 + 5 * 4 + 4

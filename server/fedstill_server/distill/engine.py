@@ -206,6 +206,7 @@ class _Run:
             teacher_features=features,
             progress=self.done / self.steps,
             temperature=plan.temperature,
+            rows=None if self.answers is None else rows,
         )
         parts = self._parts(self._weighed(step))
         self.optimizer.zero_grad(set_to_none=True)

@@ -24,8 +24,8 @@ class DistillPlan:
     """
 
     epochs: int = 60
-    batch_size: int = 32
-    learning_rate: float = 3e-3
+    batch_size: int = 64
+    learning_rate: float = 1e-2
     weight_decay: float = 0.01
     temperature: float = 4.0
     soft_weight: float = 0.9

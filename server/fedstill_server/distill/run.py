@@ -38,7 +38,7 @@ from fedstill_server.networks import accuracy_of, load_parameters
 TRAINED_HERE = "train:"
 """`train:mlp-128-128` is a teacher that is trained on the task's labels first."""
 
-_TEACHER_PLAN = DistillPlan(learning_rate=1e-3, input_noise=0.1)
+TEACHER_PLAN = DistillPlan(batch_size=32, learning_rate=1e-3, input_noise=0.1)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,7 +127,7 @@ def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teach
     family = text.removeprefix(TRAINED_HERE)
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
-    plan = replace(_TEACHER_PLAN, seed=place)
+    plan = replace(TEACHER_PLAN, seed=place)
     job = Job(family=family, classes=task.classes, x=task.teaching.x, labels=task.teaching.y, plan=plan)
     trained = workshop.train(f"teacher-{place}", job)
     network = build_student(family, task.input_shape, task.classes)

@@ -49,6 +49,7 @@ class Step:
     teacher_features: Mapping[str, Tensor]
     progress: float  # share of the training that is done, 0 to 1
     temperature: float
+    rows: Tensor | None = None  # [B], places in Setting.teacher_logits, unless the plan is online
     weights: Tensor | None = None  # [B], of mean 1: what each example counts in the soft terms
 
     @property

@@ -2,6 +2,7 @@
 
 from fedstill_server.distill.recipes.assistants import Assistants
 from fedstill_server.distill.recipes.born_again import BornAgain
+from fedstill_server.distill.recipes.budget import BudgetSearch
 from fedstill_server.distill.recipes.data_free import (
     AdversarialGenerator,
     DeepInversion,
@@ -21,6 +22,7 @@ RECIPES: dict[str, type[Recipe]] = {
         AdversarialGenerator,
         RandomNoise,
         StructuredPruning,
+        BudgetSearch,
     )
 }
 

@@ -1,0 +1,65 @@
+"""What a graph costs on a device: its size, and how long ONNX Runtime takes for one answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+from fedstill_proto.soft_labels import FloatArray, IntArray
+
+from fedstill_server.public_set import Examples
+
+_WARM_UP = 20
+_ANSWERS = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Of a graph; the latency is the median for one example on one thread of the machine that measured it."""
+
+    size_bytes: int
+    latency_us: float
+
+
+def open_graph(graph: bytes) -> ort.InferenceSession:
+    """With one thread, as on a device."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def cost_of(graph: bytes, x: FloatArray) -> Cost:
+    """Answers to single examples of x [n, *input_shape]."""
+    session = open_graph(graph)
+    seconds = []
+    for turn in range(_WARM_UP + _ANSWERS):
+        row = x[turn % len(x) : turn % len(x) + 1]
+        started = time.perf_counter()
+        session.run(["logits"], {"x": row})
+        seconds.append(time.perf_counter() - started)
+    return Cost(size_bytes=len(graph), latency_us=1e6 * float(np.median(seconds[_WARM_UP:])))
+
+
+def accuracy_of_graph(graph: bytes, examples: Examples) -> float:
+    assert examples.y is not None
+    labels: IntArray = examples.y
+    logits = open_graph(graph).run(["logits"], {"x": examples.x})[0]
+    return float((logits.argmax(-1) == labels).mean())
+
+
+def pareto(costs: Mapping[str, Cost], accuracies: Mapping[str, float]) -> list[str]:
+    """The names that no other beats in accuracy without costing more of size or latency; smallest first."""
+
+    def beaten(name: str) -> bool:
+        one = (-accuracies[name], costs[name].size_bytes, costs[name].latency_us)
+        for other in accuracies:
+            rival = (-accuracies[other], costs[other].size_bytes, costs[other].latency_us)
+            if all(a <= b for a, b in zip(rival, one, strict=True)) and rival != one:
+                return True
+        return False
+
+    return sorted((name for name in accuracies if not beaten(name)), key=lambda name: costs[name].size_bytes)

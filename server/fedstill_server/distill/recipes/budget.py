@@ -1,0 +1,82 @@
+"""A search for the best student within a budget, measured in ONNX Runtime on this machine.
+
+Each candidate's graph is built and timed before it is trained: what is too large or too slow costs no
+training. The rest are distilled alike; the one that validates best is kept, and the Pareto list (nothing is
+better without being larger or slower) is reported. `families` names widths and depths, such as mlp-16 and
+mlp-32-16.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.measuring import Cost, accuracy_of_graph, cost_of, pareto
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.quantization import eight_bit_forms
+from fedstill_server.distill.workshop import Recipe, Workshop, network_of
+from fedstill_server.export.student import export_student
+from fedstill_server.families import initial_parameters
+from fedstill_server.networks import parameters_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSearch(Recipe):
+    name: ClassVar[str] = "budget"
+    source: ClassVar[str] = "grid search with the hardware in the loop"
+    line: ClassVar[str] = "the best of several sizes within a limit of bytes and time, and the Pareto list"
+
+    families: tuple[str, ...] = ("mlp-8", "mlp-16", "mlp-32", "mlp-64", "mlp-32-16", "cnn-4-8")
+    size_bytes: int = 0  # of the float32 graph; 0 is no limit
+    latency_us: float = 0.0  # median of one answer on one thread; 0 is no limit
+
+    def __post_init__(self) -> None:
+        check(bool(self.families), "budget.families", self.families, "a list of at least one family")
+        check(self.size_bytes >= 0, "budget.size_bytes", self.size_bytes, "0 (no limit) or a number of bytes")
+        check(self.latency_us >= 0, "budget.latency_us", self.latency_us, "0 (no limit) or microseconds")
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        costs = {family: self._cost(base, family) for family in self.families}
+        fitting = [family for family in self.families if self._fits(costs[family])]
+        if not fitting:
+            least = min(costs, key=lambda family: costs[family].size_bytes)
+            raise DistillError(
+                f"budget: nothing fits; the smallest, {least}, has {costs[least].size_bytes:,d} B and takes "
+                f"{costs[least].latency_us:.1f} us"
+            )
+        made = {family: workshop.train(f"size-{family}", replace(base, family=family)) for family in fitting}
+        scores = {family: workshop.accuracy(network_of(base, one)) for family, one in made.items()}
+        for family in pareto({name: costs[name] for name in scores}, scores):
+            workshop.notes.append(f"pareto: {family:12s} {_shown(costs[family], scores[family])}")
+        best = max(fitting, key=lambda family: (scores[family], -costs[family].size_bytes))
+        self._note_forms(base, made[best], workshop)
+        return made[best]
+
+    def _cost(self, base: Job, family: str) -> Cost:
+        first = initial_parameters(family, base.input_shape, base.classes, 0)
+        _, graph = export_student(
+            family=family, input_shape=base.input_shape, classes=base.classes, parameters=first
+        )
+        return cost_of(graph, base.x)
+
+    def _fits(self, cost: Cost) -> bool:
+        size, latency = self.size_bytes or math.inf, self.latency_us or math.inf
+        return cost.size_bytes <= size and cost.latency_us <= latency
+
+    def _note_forms(self, base: Job, made: Trained, workshop: Workshop) -> None:
+        """What each 8-bit form of the chosen student would be like."""
+        assert workshop.validation is not None  # accuracy() has asked for it
+        parameters = parameters_of(network_of(base, made))
+        _, graph = export_student(
+            family=made.family, input_shape=base.input_shape, classes=base.classes, parameters=parameters
+        )
+        for name, form in eight_bit_forms(graph, parameters, base.x[:256]).items():
+            accuracy = accuracy_of_graph(form, workshop.validation)
+            workshop.notes.append(f"{made.family} as {name:8s} {_shown(cost_of(form, base.x), accuracy)}")
+
+
+def _shown(cost: Cost, accuracy: float) -> str:
+    return f"{cost.size_bytes:9,d} B {cost.latency_us:7.1f} us  validation {accuracy:.1%}"
