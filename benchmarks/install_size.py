@@ -1,0 +1,136 @@
+"""What `pip install .` puts on a device: a clean virtual environment without any extra, measured.
+
+Makes the environment in a temporary folder, installs this checkout into it as a device would, and looks at
+what is there: megabytes on disk, the largest packages, and the seconds and memory that an app's import of
+fedstill_client takes, and the agent's and a round's. The verdict holds only if neither torch nor onnx nor
+anything else of the server's is there, and `fedstill-agent --help` works.
+
+    python benchmarks/install_size.py --json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import venv
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+ABSENT = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib", "ray", "pandas", "scipy")
+IMPORTS = {
+    "an app (AgentClient)": "from fedstill_client import AgentClient",
+    "the agent": "from fedstill_client.agent import Agent",
+    "a round (ClientApp)": "from fedstill_client.app import app",
+}
+_RUNS = 5
+_MEASURED = """
+import json, resource, time
+started = time.perf_counter()
+{statement}
+seconds = time.perf_counter() - started
+peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+print(json.dumps({{"seconds": seconds, "peak_mb": peak_mb}}))
+"""
+_PACKAGES = """
+import json
+from importlib import metadata
+sizes = {}
+for found in metadata.distributions():
+    files = [found.locate_file(file) for file in found.files or ()]
+    sizes[found.metadata["Name"]] = sum(file.stat().st_size for file in files if file.is_file())
+print(json.dumps(sizes))
+"""
+_ABSENT = (
+    "import importlib.util, json; print(json.dumps([n for n in {names} if importlib.util.find_spec(n)]))"
+)
+
+
+class Installed:
+    """An environment with this checkout in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        venv.create(folder, with_pip=True)
+        before = _size_mb(folder)
+        self._run("-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(CHECKOUT))
+        self.size_mb, self.pip_mb = _size_mb(folder), before
+
+    def measure(self) -> dict[str, Any]:
+        packages = json.loads(self._run("-c", _PACKAGES))
+        largest = sorted(packages.items(), key=lambda item: -item[1])
+        unwanted = json.loads(self._run("-c", _ABSENT.format(names=ABSENT)))
+        helped = self._run("-m", "fedstill_client.cli", "--help")
+        return {
+            "environment_mb": self.size_mb,
+            "of_which_pip_mb": self.pip_mb,  # an empty environment
+            "packages": len(packages),
+            "largest_mb": {name: size / 1e6 for name, size in largest[:10]},
+            "imports": {name: self._imported(statement) for name, statement in IMPORTS.items()},
+            "unwanted": unwanted,
+            "verdicts": {"no server's packages": not unwanted, "the command works": "observe" in helped},
+        }
+
+    def _imported(self, statement: str) -> dict[str, float]:
+        """Medians; the first run, which writes byte code, is not counted."""
+        program = _MEASURED.format(statement=statement)
+        runs = [json.loads(self._run("-c", program)) for _ in range(_RUNS + 1)][1:]
+        return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
+
+    def _run(self, *arguments: str) -> str:
+        # Nothing of the environment that this runs in: what is measured stands alone.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        python = str(self.folder / "bin" / "python")
+        done = subprocess.run([python, *arguments], capture_output=True, text=True, cwd="/", env=kept)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(arguments)[:200]} failed:\n{done.stderr[-2000:]}")
+        return done.stdout
+
+
+def _size_mb(folder: Path) -> float:
+    """Bytes on disk, in 10^6; a file that is there by two names counts once."""
+    blocks = {entry.lstat().st_ino: entry.lstat().st_blocks for entry in folder.rglob("*")}
+    return sum(blocks.values()) * 512 / 1e6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Installed(Path(folder) / "venv").measure()
+    if given.json:
+        print(json.dumps(report, indent=1))
+    else:
+        _print(report)
+    sys.exit(0 if all(report["verdicts"].values()) else 1)
+
+
+def _print(report: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    size, pip = report["environment_mb"], report["of_which_pip_mb"]
+    console.print(f"environment: {size:.0f} MB on disk, of which an empty one with pip is {pip:.0f} MB")
+    console.print(f"{report['packages']} packages; the largest:")
+    largest = Table("package", "MB", box=None)
+    for name, mb in report["largest_mb"].items():
+        largest.add_row(name, f"{mb:.1f}")
+    console.print(largest)
+    imports = Table("import of", "seconds", "peak MB (resident)", box=None)
+    for name, figures in report["imports"].items():
+        imports.add_row(name, f"{figures['seconds']:.2f}", f"{figures['peak_mb']:.0f}")
+    console.print(imports)
+    unwanted = ", ".join(report["unwanted"]) or "none"
+    console.print(f"packages of the server's that are there: {unwanted}")
+    console.print("PASSED" if all(report["verdicts"].values()) else "FAILED")
+
+
+if __name__ == "__main__":
+    main()
