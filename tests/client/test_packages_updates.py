@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from fedstill_client.fleet.membership import Membership
+from fedstill_client.fleet.run import mend
 from fedstill_client.packages import PackageError, load_installed, update
 from fedstill_client.store import PrivateStore
 
@@ -38,4 +41,29 @@ def test_a_refused_package_leaves_the_one_in_use(tmp_path: Path) -> None:
             update(fleet.home, store, fleet.source, FAMILY)
         assert load_installed(fleet.home, store).manifest.package_version == 1
     with PrivateStore.open(fleet.home) as store:
+        assert load_installed(fleet.home, store).manifest.package_version == 1
+
+
+@pytest.mark.parametrize("damage", ["a byte", "the folder"])
+def test_a_package_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path, damage: str) -> None:
+    fleet, told = Fleet.at(tmp_path), []
+    membership = Membership(run="0123abcd", address="localhost:9092", repository=str(fleet.repository.folder))
+    with PrivateStore.create(fleet.home) as store:
+        installed = update(fleet.home, store, fleet.source, FAMILY)
+        assert installed is not None
+        mend(fleet.home, membership, FAMILY, told.append)
+        assert told == []
+
+        if damage == "a byte":
+            file = installed.folder / "inference.onnx"
+            file.write_bytes(file.read_bytes()[:-1] + b"?")
+        else:
+            shutil.rmtree(installed.folder)
+        with pytest.raises(PackageError):
+            load_installed(fleet.home, store)
+
+        mend(fleet.home, membership, FAMILY, told.append)
+
+        assert len(told) == 1
+        assert "is fetched again" in told[0]
         assert load_installed(fleet.home, store).manifest.package_version == 1

@@ -50,6 +50,12 @@ REQUESTS = {
     "public set": SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.FLOAT32), ROWS),
     "public set, uint8": SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.UINT8), ROWS),
     "public set, top 2": SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.TOP_K, 2), ROWS),
+    "class means, levels": SummaryRequest(
+        SummaryKind.CLASS_MEANS, SoftLabelCodec(Encoding.LEVELS, bits=4, entropy=True)
+    ),
+    "public set, levels": SummaryRequest(
+        SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.LEVELS, bits=8), ROWS
+    ),
     "public set, selected": SummaryRequest(
         SummaryKind.PUBLIC_SET,
         SoftLabelCodec(Encoding.FLOAT32),

@@ -56,7 +56,12 @@ def observe_command(
     with reach(home) as agent:
         for start in range(0, len(x), _OBSERVED_AT_ONCE):
             part = slice(start, start + _OBSERVED_AT_ONCE)
-            ids += agent.observe(x[part], labels[part])
+            try:
+                ids += agent.observe(x[part], labels[part])
+            except FedstillError as error:
+                where = f"of the rows from {start} on, " if start else ""
+                kept = f" The {start} rows before are kept." if start else ""
+                raise FedstillError(f"{examples}: {where}{error}{kept}") from None
         status = agent.status()
     if as_json:
         print_json({"ids": ids, **_example_facts(status)})

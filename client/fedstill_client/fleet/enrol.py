@@ -55,7 +55,9 @@ def read_enrolment(file: Path) -> Enrolment:
         raise EnrolmentError(f"{file}: {len(content)} bytes; an enrolment has {SIZE_LIMIT_BYTES} at most.")
     try:
         return Enrolment.from_json(content.decode("utf-8"))
-    except (UnicodeDecodeError, EnrolmentError) as error:
+    except UnicodeDecodeError:
+        raise EnrolmentError(f"{file}: no enrolment, it is not even text.") from None
+    except EnrolmentError as error:
         raise EnrolmentError(f"{file}: {error}") from None
 
 

@@ -49,6 +49,7 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
             tell(f"leaving the fleet for now; process {node.pid} is ended")
 
     with _held(home):
+        mend(home, membership, description.family, tell)
         serve(
             home.folder,
             threads=threads,
@@ -72,8 +73,24 @@ def supernode(home: AgentHome, membership: Membership) -> Child:
     return Child("supernode", command, folder / "logs" / "supernode.log", environment)
 
 
+def mend(home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
+    """Fetch the package in use again where the disk has damaged it: nothing would answer without it."""
+    from fedstill_client.packages import PackageError, load_installed
+    from fedstill_client.store import PrivateStore
+
+    with PrivateStore.open(home) as store:
+        try:
+            load_installed(home, store)
+        except PackageError as error:
+            tell(f"the installed student package cannot be used, and is fetched again: {error}")
+            from fedstill_client.fleet.enrol import source_of
+            from fedstill_client.packages import update
+
+            update(home, store, source_of(home, membership), family)
+
+
 class Updates:
-    """Looks for a newer student package from time to time, in a process of its own."""
+    """Looks for a newer student package from time to time, in a thread of its own."""
 
     def __init__(self, home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
         self._home, self._membership, self._family, self._tell = home, membership, family, tell

@@ -30,7 +30,7 @@ def install(home: AgentHome, store: InstallationRecord, package: StudentPackage)
     check_agent_version(manifest)
     check_package(package)
     wanted = _described(home, package)
-    if before is not None and _is_in_use(wanted, before) and _is_whole(home, store):
+    if before is not None and _is_in_use(wanted, before) and is_whole(home, store):
         return before
     try:
         save_package(wanted.folder, package)
@@ -80,7 +80,7 @@ def _is_in_use(wanted: InstalledPackage, before: InstalledPackage) -> bool:
     return True
 
 
-def _is_whole(home: AgentHome, store: InstallationRecord) -> bool:
+def is_whole(home: AgentHome, store: InstallationRecord) -> bool:
     """Whether the files of the package in use are as they were installed."""
     try:
         load_installed(home, store)

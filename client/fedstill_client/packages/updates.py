@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedstill_client.home import AgentHome
-from fedstill_client.packages.install import install
+from fedstill_client.packages.install import install, is_whole
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
 from fedstill_client.packages.source import PackageSource
 
@@ -14,8 +14,14 @@ def update(
     """Install the family's newest package if it is newer than the one in use; None if it is not.
 
     Only the repository's metadata is read to find that out. Raises PackageError; the package in use stays.
+    One whose files have been damaged on the disk is installed again.
     """
     before = store.installed()
-    if before is not None and before.family == family and source.newest_version(family) <= before.version:
+    if (
+        before is not None
+        and before.family == family
+        and source.newest_version(family) <= before.version
+        and is_whole(home, store)
+    ):
         return None
     return install(home, store, source.fetch(family))
