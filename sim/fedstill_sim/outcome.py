@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from fedstill_server import round_record
+from fedstill_server.ingest import Reason
 from fedstill_server.round_record import RoundRecord
 
 from fedstill_sim.data.fleet import FleetData
@@ -48,7 +51,17 @@ def round_result(record: RoundRecord) -> RoundResult:
         uplink_bytes_per_device_round=record.uplink_bytes_per_device,
         downlink_bytes_per_device_round=record.downlink_bytes_per_device,
         consensus_digest=record.consensus_digest,
+        present=record.present,
+        overdue=record.overdue,
+        silent=_left_out_for(record, Reason.NO_ANSWER),
+        stale=_left_out_for(record, Reason.STALE),
+        mean_age=statistics.fmean(record.ages) if record.ages else None,
+        clock_s=record.clock_s,
     )
+
+
+def _left_out_for(record: RoundRecord, reason: Reason) -> int:
+    return sum(one.reason == reason.value for one in record.quarantined)
 
 
 def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: float | None) -> FinalResult:
@@ -69,7 +82,7 @@ def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: fl
         retention=everyone / teacher if everyone is not None and teacher else None,
         uplink_bytes=uplink,
         downlink_bytes=downlink,
-        uplink_bytes_per_device_round=uplink / max(1, sum(one.replied for one in records)),
+        uplink_bytes_per_device_round=uplink / max(1, sum(one.replied + one.overdue for one in records)),
         downlink_bytes_per_device_round=downlink / max(1, sum(one.asked for one in records)),
         quarantined=sum(len(one.quarantined) for one in records),
         max_abs_logit_difference=max_abs_logit_difference,
@@ -85,6 +98,7 @@ def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[Dev
     """Each device's data and how its student ended."""
     counts = data.class_counts()
     tests = data.test.counts.tolist()
+    counted = Counter(name for one in records for name in one.counted)
     return tuple(
         DeviceResult(
             name=ended.name,
@@ -94,6 +108,7 @@ def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[Dev
             class_counts=tuple(counts[device].tolist()),
             personal_accuracy=ended.personal_accuracy,
             global_accuracy=ended.global_accuracy,
+            summaries_counted=counted[ended.name],
         )
         for device, ended in enumerate(device_accuracies(data, records))
     )

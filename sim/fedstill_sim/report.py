@@ -71,10 +71,16 @@ def render_report(result: RunResult) -> str:
         more_quarantined=max(0, result.final.quarantined - MOST_QUARANTINED_ROWS),
         accepted=sum(one.accepted for one in result.rounds),
         asked=sum(one.asked for one in result.rounds),
+        took_part=took_part(result),
         configuration=described(result.config),
         engine=_engine_rows(result),
         command=result.config["simulation"]["command"],
     )
+
+
+def took_part(result: RunResult) -> bool:
+    """Whether who took part is worth a table: somebody did not, or time passed."""
+    return any(one.accepted < len(result.devices) or one.clock_s for one in result.rounds)
 
 
 def render(template: str, **values: Any) -> str:

@@ -24,6 +24,7 @@ from fedstill_sim.charts import (
     percent_axis,
     rounds_axis,
 )
+from fedstill_sim.participation_charts import participation_charts
 from fedstill_sim.readable import readable_bytes, readable_percent
 from fedstill_sim.result import DeviceAccuracy, DeviceResult, FinalResult, RoundResult, RunResult
 
@@ -62,6 +63,7 @@ def run_charts(result: RunResult) -> list[Chart]:
     ]
     if len(result.tradeoff) > 1:
         charts.append(tradeoff_curve(result))
+    charts += participation_charts(result)
     charts.append(data_split(result))
     return charts
 

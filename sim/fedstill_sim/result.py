@@ -60,6 +60,12 @@ class RoundResult:
     uplink_bytes_per_device_round: float
     downlink_bytes_per_device_round: float
     consensus_digest: str
+    present: int = 0
+    overdue: int = 0
+    silent: int = 0
+    stale: int = 0
+    mean_age: float | None = None
+    clock_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +130,7 @@ class DeviceResult:
     class_counts: tuple[int, ...]
     personal_accuracy: float | None
     global_accuracy: float | None
+    summaries_counted: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,10 +37,25 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
         "[dim]Accuracy on the device's own data, on everyone's, and of the worst device; serialized bytes "
         f"a device and round, as sent. {engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
+    _print_participation(console, result)
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)
     _print_files(console, folder, ("result.json", "report.html"))
+
+
+def _print_participation(console: Console, result: RunResult) -> None:
+    """Who took part, where that was not everybody."""
+    rounds = result.rounds
+    asked, counted_ = sum(one.asked for one in rounds), sum(one.accepted for one in rounds)
+    if asked == counted_ == len(rounds) * len(result.devices):
+        return
+    late, silent = sum(one.late for one in rounds), sum(one.silent for one in rounds)
+    stale, seconds = sum(one.stale for one in rounds), rounds[-1].clock_s
+    parts = [f"{counted_:,} of {asked:,} tasks led to a summary that counted", f"{late:,} came late"]
+    parts += [f"{silent:,} never came in time", *([f"{stale:,} were too old"] if stale else [])]
+    took = f"; {seconds:,.0f} virtual seconds" if seconds else ""
+    console.print(f"[dim]{', '.join(parts)}{took}.[/dim]")
 
 
 def print_comparison(console: Console, comparison: Comparison, folder: Path) -> None:

@@ -173,6 +173,8 @@ def _round(
         uplink_bytes_per_device_round=float(uplink),
         downlink_bytes_per_device_round=float(uplink),
         consensus_digest="0" * 64,
+        present=devices,
+        mean_age=0.0,
     )
 
 
