@@ -6,6 +6,7 @@ private.npz       x_train, y_train, x_test, y_test: these never leave the device
 public.npz        x: the public set, as the server has it (only for what is about public examples)
 global_test.npz   x, y: everyone's examples, to measure on (optional)
 state/            the device's own student (see student_store.py); written by fedstill
+answers/          what the device said in its last rounds (see answer_store.py); written by fedstill
 
 An enrolled agent's home (see home.py) is a device, too: its examples and its student are in the private
 store, the rest comes from the installed student package.
@@ -28,6 +29,7 @@ from fedstill_proto.messages import RoundTask, SummaryKind, check_name
 from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
+from fedstill_client.answer_store import AnswerStore
 from fedstill_client.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.forward import Forward
 from fedstill_client.home import AgentHome
@@ -53,6 +55,7 @@ DESCRIPTION_FILE = "device.json"
 PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
+ANSWERS_FOLDER = "answers"
 
 # Numbers in a round's plan, which is made before its first step: 32 MB, and less than a second on a core. To
 # draw the order of an epoch takes as long as 400 of them.
@@ -197,7 +200,15 @@ class Device:
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
-            work = perform_round(self.stack(before), task, personalizer, forward, self.public_x, stop=stop)
+            work = perform_round(
+                self.stack(before),
+                task,
+                personalizer,
+                forward,
+                self.public_x,
+                stop=stop,
+                answers=AnswerStore(self.folder / ANSWERS_FOLDER),
+            )
             summary = work.summaries[0]
             if summary is None:
                 raise TrainingDiverged(task.training.learning_rate)

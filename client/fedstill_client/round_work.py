@@ -11,11 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.answer_table import AnswerTable
 from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Parameters, RoundTask
 from fedstill_proto.soft_labels import FloatArray, IntArray
 
+from fedstill_client.answer_store import AnswerStore
 from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.forward import Forward
 from fedstill_client.label_prior import log_label_prior, personal_logits
@@ -131,6 +133,7 @@ def perform_round(
     steps: StackPlan | None = None,
     out: Mapping[str, FloatArray] | None = None,
     stop: Callable[[], str | None] | None = None,
+    answers: AnswerStore | None = None,
 ) -> RoundWork:
     """Train each device's student by `task`, and summarize it.
 
@@ -138,6 +141,7 @@ def perform_round(
     steps: the stack's plan, where it was made together with that of other stacks.
     out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
     stop: asked before each step; a reason ends the round with Interrupted.
+    answers: what the devices said before, where this answer is coded against it, and where it is kept.
     """
     started = time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
@@ -158,11 +162,22 @@ def perform_round(
     trained, loss = personalizer.train(student, walked, copy=False)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()
-    summaries: list[bytes | None] = list(
-        summarize(task, trained, stack.private, forward=forward, devices=len(stack.names), public_x=public_x)
+    encoded = summarize(
+        task,
+        trained,
+        stack.private,
+        forward=forward,
+        devices=len(stack.names),
+        public_x=public_x,
+        held=_held_answers(stack, task, answers),
     )
+    summaries: list[bytes | None] = [answer.summary for answer in encoded]
     for device in np.flatnonzero(diverged[: len(summaries)]):
         summaries[device] = None
+    if answers is not None:
+        for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
+            if summary is not None and answer.table is not None:
+                answers.keep(name, answer.table, run=task.run, round=task.round)
     return RoundWork(
         parameters=_delivered(trained, out),
         summaries=summaries,
@@ -170,6 +185,14 @@ def perform_round(
         training_seconds=trained_at - started,
         summary_seconds=time.perf_counter() - trained_at,
     )
+
+
+def _held_answers(
+    stack: StudentStack, task: RoundTask, answers: AnswerStore | None
+) -> list[AnswerTable | None] | None:
+    if answers is None or not task.request.held_round:
+        return None
+    return [answers.table(name, run=task.run, round=task.request.held_round) for name in stack.names]
 
 
 def starting_student(

@@ -10,16 +10,18 @@ the number of its examples of each class, if the task asks for that, too. Relati
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-from fedstill_proto.bases import offered_base
-from fedstill_proto.codec import encode_summary
+from fedstill_proto.answer_table import AnswerTable
+from fedstill_proto.answers import Bases
+from fedstill_proto.bases import bases_for
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.levels import Levels
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
+from fedstill_proto.summary_codec import summary_and_table
 
 from fedstill_client.batches import public_examples
 from fedstill_client.forward import Forward
@@ -72,6 +74,13 @@ def class_means(logits: FloatArray, labels: IntArray, counts: IntArray, *, tempe
     )
 
 
+class Encoded(NamedTuple):
+    """An answer, and what the device is to keep for its next one to be coded against."""
+
+    summary: bytes
+    table: AnswerTable | None
+
+
 def summarize(
     task: RoundTask,
     parameters: Mapping[str, FloatArray],
@@ -80,8 +89,12 @@ def summarize(
     forward: Forward,
     devices: int,
     public_x: FloatArray | None = None,
-) -> list[bytes]:
-    """The encoded answers of the first `devices` of the stack, whose trained parameters are [C, *shape]."""
+    held: Sequence[AnswerTable | None] | None = None,
+) -> list[Encoded]:
+    """The encoded answers of the first `devices` of the stack, whose trained parameters are [C, *shape].
+
+    held: of each device, what it said by the round that the task names.
+    """
     kind = task.request.kind
     if kind is SummaryKind.NONE:
         return [_encoded(task, PrivateStatistics())] * devices
@@ -96,11 +109,13 @@ def summarize(
     if kind is SummaryKind.PUBLIC_SET:
         rows = public_examples(public_x, task.request.public_rows)
         answers = forward.shared_outputs(parameters, rows)
-        base = offered_base(task.request, task.soft_targets)
-        return [
-            _encoded(task, _public_answer(task, _of(answers, device), rows, private, device, anchors), base)
-            for device in range(devices)
-        ]
+        bases, encoded = bases_for(task), []
+        for device in range(devices):
+            if bases is not None and held is not None:
+                bases = replace(bases, held=held[device])
+            said = _public_answer(task, _of(answers, device), rows, private, device, anchors)
+            encoded.append(_encoded(task, said, bases))
+        return encoded
     answers = forward.own_outputs(parameters, private)
     if kind is SummaryKind.CLASS_PROTOTYPES:
         assert anchors is not None  # a request of this kind has some
@@ -144,9 +159,9 @@ def _prototypes_of(
     return PrivateStatistics(present_classes=present, class_examples=examples, features=prototypes)
 
 
-def _encoded(task: RoundTask, statistics: PrivateStatistics, base: Levels | None = None) -> bytes:
+def _encoded(task: RoundTask, statistics: PrivateStatistics, bases: Bases | None = None) -> Encoded:
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
-    return encode_summary(summary, codec=task.request.codec, base=base)
+    return Encoded(*summary_and_table(summary, codec=task.request.codec, bases=bases))
 
 
 def _public_answer(

@@ -1,4 +1,4 @@
-"""What both sides hold, and a summary may be coded against: the soft labels that the task itself carries.
+"""What both sides hold, and an answer may be coded against: the soft labels that the task itself carries.
 
 A device answers with soft labels of public rows, after it has learned from the fleet's soft labels of the
 same rows: the two are alike, and what is alike need not be sent. The base is the task's soft labels of the
@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from fedstill_proto.answer_table import AnswerTable
+from fedstill_proto.answers import Bases
 from fedstill_proto.levels import Levels
-from fedstill_proto.messages import PublicSoftLabels, SoftTargets, SummaryKind, SummaryRequest
+from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftTargets, SummaryKind, SummaryRequest
 
 
 def base_of_targets(request: SummaryRequest, targets: SoftTargets | None) -> Levels | None:
@@ -40,3 +42,11 @@ def offered_base(request: SummaryRequest, targets: SoftTargets | None) -> Levels
         return None
     base = base_of_targets(request, targets)
     return base if base is not None and base.name() == request.base else None
+
+
+def bases_for(task: RoundTask, held: AnswerTable | None = None) -> Bases | None:
+    """What an answer to a decoded task may be coded against; `held` is of the round that the task names."""
+    request = task.request
+    if request.codec is None or not request.codec.delta or request.kind is not SummaryKind.PUBLIC_SET:
+        return None
+    return Bases(request.public_rows, offered_base(request, task.soft_targets), held)

@@ -117,6 +117,10 @@ class LevelShape:
     def of(cls, levels: Levels) -> LevelShape:
         return cls(levels.rows, levels.classes, levels.k, levels.bits, levels.grid)
 
+    def fits(self, levels: Levels) -> bool:
+        """Whether they have this shape."""
+        return LevelShape.of(levels) == self
+
     @property
     def buckets(self) -> int:
         """Of a row."""

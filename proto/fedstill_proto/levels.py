@@ -93,6 +93,19 @@ class Levels:
         indices = None if self.indices is None else self.indices[rows]
         return Levels(self.codes[rows], self.classes, self.bits, self.grid, indices)
 
+    def followed_by(self, other: Levels) -> Levels:
+        """These rows, then those of `other`, which is like this."""
+        indices = None
+        if self.indices is not None and other.indices is not None:
+            indices = np.concatenate([self.indices, other.indices])
+        codes = np.concatenate([self.codes, other.codes])
+        return Levels(codes, self.classes, self.bits, self.grid, indices)
+
+    def is_like(self, other: Levels) -> bool:
+        """Whether the two differ in their rows only."""
+        own, others = ((one.classes, one.k, one.bits, one.grid) for one in (self, other))
+        return own == others
+
     def soft_labels(self) -> SoftLabels:
         """The distributions that the codes stand for."""
         if self.grid is Grid.SHARES:

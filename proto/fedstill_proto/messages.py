@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedstill_proto.answer_table import AnswerTable
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.levels import NAME_BYTES
 from fedstill_proto.soft_labels import (
@@ -165,6 +166,7 @@ class SummaryRequest:
     selection: RowSelection | None = None
     base: bytes = b""
     anchor_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
+    held_round: int = 0
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
@@ -183,6 +185,9 @@ class SummaryRequest:
         self._check_anchors()
         if self.base and (self.codec is None or not self.codec.delta or len(self.base) != NAME_BYTES):
             raise InvalidValue("base", f"{len(self.base)} bytes; with a delta, it is a name of {NAME_BYTES}")
+        check_integer("held_round", self.held_round, 0, MAX_UINT32)
+        if self.held_round and (self.codec is None or not self.codec.delta):
+            raise InvalidValue("held_round", f"{self.held_round}, but no delta is asked for")
 
     def _check_anchors(self) -> None:
         check_public_rows(self.anchor_rows, name="anchor_rows")
@@ -258,13 +263,17 @@ class PrivateStatistics:
 
 @dataclass(frozen=True, eq=False)
 class SoftLabelSummary:
-    """What a device answers in a round."""
+    """What a device answers in a round.
+
+    table: what the server holds of the device from now on, where answers are coded against earlier ones.
+    """
 
     run: str
     round: int
     family: str
     kind: SummaryKind
     statistics: PrivateStatistics
+    table: AnswerTable | None = None
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)

@@ -98,6 +98,11 @@ class SoftLabelCodec:
             return min(self.k, classes) * (_index_dtype(classes).itemsize + 1)
         return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
 
+    @property
+    def least(self) -> float:
+        """What a probability that is coded as 0 may have been: half of the smallest step."""
+        return 0.5 / ((1 << self.bits) - 1)
+
     def kept(self, classes: int) -> int:
         """The k of what is decoded; 0 where all classes are kept."""
         return self.k if 0 < self.k < classes else 0
@@ -118,8 +123,8 @@ class SoftLabelCodec:
             return self.levels(labels).soft_labels()
         return decode_soft_labels(self.encode(labels), field="labels")
 
-    def encode(self, labels: FloatArray | SoftLabels, *, base: Levels | None = None) -> pb.SoftLabels:
-        """Code probabilities [rows, classes], or labels that were decoded before; `base` is for LEVELS.
+    def encode(self, labels: FloatArray | SoftLabels) -> pb.SoftLabels:
+        """Code probabilities [rows, classes], or labels that were decoded before.
 
         Top-k labels keep their indices when the codec is top-k with the same k, and are spread over all
         classes otherwise. A k above the number of classes keeps all of them.
@@ -127,16 +132,7 @@ class SoftLabelCodec:
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
         if self.encoding is Encoding.LEVELS:
-            levels = self.levels(labels)
-            return pb.SoftLabels(
-                encoding=pb.SOFT_LABEL_ENCODING_LEVELS,
-                rows=levels.rows,
-                classes=levels.classes,
-                k=levels.k,
-                bits=levels.bits,
-                grid=GRID_NUMBERS[levels.grid],
-                values=encode_levels(levels, entropy=self.entropy, offered=base),
-            )
+            return message_of_levels(self.levels(labels), entropy=self.entropy)
         if self.encoding is Encoding.TOP_K:
             return _encode_top_k(keep_top_k(labels, self.k))
         return _encode_dense(labels.dense(), self.encoding)
@@ -188,7 +184,7 @@ def decode_soft_labels(
         problem = f"{message.rows} rows of {message.classes} classes are out of range"
         raise WireError(f"{field}.classes", problem)
     if encoding is Encoding.LEVELS:
-        return _decode_levels(message, field)
+        return levels_of_message(message, field=field).soft_labels()
     if encoding is Encoding.TOP_K:
         return _decode_top_k(message, field)
     if message.k or message.indices:
@@ -198,17 +194,25 @@ def decode_soft_labels(
     return _decode_floats(message, encoding, field)
 
 
-def decode_asked_levels(
-    message: pb.SoftLabels, shape: LevelShape, *, field: str, base: Levels | None = None
-) -> SoftLabels:
-    """The soft labels of a message that leaves out what the request said: everything but the codes."""
-    for name in ("rows", "classes", "k", "bits", "grid", "indices"):
-        if getattr(message, name):
-            raise WireError(f"{field}.{name}", "not left out, though the request says it")
-    return decode_levels(message.values, shape, field=f"{field}.values", offered=base).soft_labels()
+def message_of_levels(levels: Levels, *, entropy: bool) -> pb.SoftLabels:
+    """Levels that say themselves what shape they have."""
+    return pb.SoftLabels(
+        encoding=pb.SOFT_LABEL_ENCODING_LEVELS,
+        rows=levels.rows,
+        classes=levels.classes,
+        k=levels.k,
+        bits=levels.bits,
+        grid=GRID_NUMBERS[levels.grid],
+        values=encode_levels(levels, entropy=entropy),
+    )
 
 
-def _decode_levels(message: pb.SoftLabels, field: str) -> SoftLabels:
+def levels_of_message(message: pb.SoftLabels, *, field: str) -> Levels:
+    """What `message_of_levels` made; raises WireError, whose field starts with `field`."""
+    if message.encoding != pb.SOFT_LABEL_ENCODING_LEVELS:
+        raise WireError(f"{field}.encoding", f"{message.encoding}, expected levels")
+    if not 1 <= message.classes <= MAX_CLASSES:
+        raise WireError(f"{field}.classes", f"{message.classes} is not 1 to {MAX_CLASSES}")
     grid = GRIDS.get(message.grid)
     if grid is None:
         raise WireError(f"{field}.grid", f"unknown value {message.grid}")
@@ -219,7 +223,7 @@ def _decode_levels(message: pb.SoftLabels, field: str) -> SoftLabels:
     shape = LevelShape(message.rows, message.classes, message.k, message.bits, grid)
     if shape.rows * shape.buckets > MAX_LEVEL_CODES:
         raise WireError(f"{field}.rows", f"{shape.rows} rows of {shape.buckets} codes are too many")
-    return decode_levels(message.values, shape, field=f"{field}.values").soft_labels()
+    return decode_levels(message.values, shape, field=f"{field}.values")
 
 
 def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:

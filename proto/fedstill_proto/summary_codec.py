@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedstill_proto.bases import offered_base
+from fedstill_proto.answer_table import AnswerTable
+from fedstill_proto.answers import Bases, decode_answer, encode_answer
+from fedstill_proto.bases import bases_for
 from fedstill_proto.envelope import open_sealed, seal
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.levels import Levels
 from fedstill_proto.messages import (
     MAX_RANK,
     PROTOCOL_VERSION,
@@ -27,7 +28,6 @@ from fedstill_proto.soft_labels import (
     FloatArray,
     SoftLabelCodec,
     SoftLabels,
-    decode_asked_levels,
     decode_soft_labels,
 )
 from fedstill_proto.tensors import decode_tensors, encode_tensors
@@ -48,7 +48,7 @@ class Expected:
     classes: int
     codec: SoftLabelCodec | None = None
     rows: int = 0  # PUBLIC_SET only
-    base: Levels | None = None  # what the task offered to code against
+    bases: Bases | None = None  # what the answer may be coded against
     parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
     class_counts: bool = False  # PUBLIC_SET only
     selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
@@ -73,7 +73,7 @@ class Expected:
             classes=classes,
             codec=task.request.codec,
             rows=len(task.request.public_rows),
-            base=offered_base(task.request, task.soft_targets),
+            bases=bases_for(task),
             parameters=tuple(parameter_specs) if asks_parameters else (),
             class_counts=task.request.class_counts,
             selected=task.request.selection is not None,
@@ -95,15 +95,26 @@ class Expected:
         answered = self.rows // 8 + 8 if self.selected else 0
         return 1024 + labels + parameters + counts + answered + rows * self.anchors
 
+    def holding(self, table: AnswerTable | None) -> Expected:
+        """The same of a device whose answer of the round that the task names is held."""
+        if self.bases is None or table is None:
+            return self
+        return replace(self, bases=replace(self.bases, held=table))
+
 
 def encode_summary(
-    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, base: Levels | None = None
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, bases: Bases | None = None
 ) -> bytes:
-    """`codec` is the one of the task's request; None where the summary holds no soft labels.
+    """`codec` is the one of the task's request; None where the summary holds no soft labels."""
+    return summary_and_table(summary, codec=codec, bases=bases)[0]
 
-    base: what the task offers to code against.
-    """
+
+def summary_and_table(
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, bases: Bases | None = None
+) -> tuple[bytes, AnswerTable | None]:
+    """The bytes, and what the device must keep for its next answer to be coded against this one."""
     statistics = summary.statistics
+    soft_labels, table = _labels(summary, codec, bases)
     message = pb.SoftLabelSummary(
         protocol_version=PROTOCOL_VERSION,
         run=summary.run,
@@ -111,7 +122,7 @@ def encode_summary(
         family=summary.family,
         kind=KIND_NUMBERS[summary.kind],
         statistics=pb.PrivateStatistics(
-            soft_labels=_labels(summary, codec, base),
+            soft_labels=soft_labels,
             present_classes=statistics.present_classes.tolist(),
             class_examples=statistics.class_examples.tolist(),
             parameters=encode_tensors(statistics.parameters),
@@ -120,7 +131,7 @@ def encode_summary(
             features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
         ),
     )
-    return seal(message)
+    return seal(message), table
 
 
 def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
@@ -138,21 +149,24 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
     if kind is SummaryKind.CLASS_PROTOTYPES and not message.HasField("statistics"):
         raise WireError("statistics.features", "missing")  # of a device without examples they are empty
     try:
-        statistics = _decode_statistics(message.statistics, expected)
-        return SoftLabelSummary(message.run, message.round, message.family, kind, statistics)
+        statistics, table = _decode_statistics(message.statistics, expected)
+        return SoftLabelSummary(message.run, message.round, message.family, kind, statistics, table)
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
 
 
-def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> PrivateStatistics:
+def _decode_statistics(
+    message: pb.PrivateStatistics, expected: Expected
+) -> tuple[PrivateStatistics, AnswerTable | None]:
     labels: SoftLabels | None = None
+    table: AnswerTable | None = None
     answered = _decode_answered(message.answered, expected)
     _check_classes(message, expected)
     rows = len(message.present_classes)
     if expected.kind is SummaryKind.PUBLIC_SET:
         rows = expected.rows if answered is None else int(answered.sum())
     if message.HasField("soft_labels") and expected.codec is not None:
-        labels = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
+        labels, table = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
     parameters = decode_tensors(message.parameters, "statistics.parameters")
@@ -168,7 +182,7 @@ def _decode_statistics(message: pb.PrivateStatistics, expected: Expected) -> Pri
             examples=message.examples,
             answered=answered,
             features=_decode_cosines(message.features, rows, expected.anchors),
-        )
+        ), table
     except InvalidValue as error:
         raise WireError(f"statistics.{error.field}", error.problem) from None
 
@@ -226,18 +240,13 @@ def _decode_labels(
     codec: SoftLabelCodec,
     rows: int,
     answered: BoolArray | None,
-) -> SoftLabels:
+) -> tuple[SoftLabels, AnswerTable | None]:
     place = "statistics.soft_labels"
     _check_codec(message, codec, expected.classes)
-    if codec.encoding is not Encoding.LEVELS:
-        return decode_soft_labels(message, field=place, rows=rows, classes=expected.classes)
-    base = _answered_base(expected.base, answered)
-    return decode_asked_levels(message, codec.shape(rows, expected.classes), field=place, base=base)
-
-
-def _answered_base(base: Levels | None, answered: BoolArray | None) -> Levels | None:
-    """The base of the rows that are answered."""
-    return base if base is None or answered is None else base.of_rows(np.flatnonzero(answered))
+    if codec.encoding is Encoding.LEVELS:
+        bases = None if expected.bases is None else expected.bases.of(answered)
+        return decode_answer(message, codec, bases, rows=rows, classes=expected.classes, field=place)
+    return decode_soft_labels(message, field=place, rows=rows, classes=expected.classes), None
 
 
 def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> None:
@@ -256,16 +265,16 @@ def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, .
 
 
 def _labels(
-    summary: SoftLabelSummary, codec: SoftLabelCodec | None, base: Levels | None
-) -> pb.SoftLabels | None:
+    summary: SoftLabelSummary, codec: SoftLabelCodec | None, bases: Bases | None
+) -> tuple[pb.SoftLabels | None, AnswerTable | None]:
     labels = summary.statistics.soft_labels
     if labels is None:
-        return None
+        return None, None
     if codec is None:
         raise InvalidValue(
             "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
         )
-    coded = codec.encode(labels, base=_answered_base(base, summary.statistics.answered))
     if codec.encoding is Encoding.LEVELS:
-        return pb.SoftLabels(encoding=coded.encoding, values=coded.values)
-    return coded
+        bases = None if bases is None else bases.of(summary.statistics.answered)
+        return encode_answer(labels, codec, bases)
+    return codec.encode(labels), None

@@ -97,6 +97,7 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
     if request.codec is not None:
         message.encoding = TO_WIRE[request.codec.encoding]
         message.k = request.codec.k
+    message.held_round = request.held_round
     if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
         message.bits = request.codec.bits
         message.grid = GRID_NUMBERS[request.codec.grid]
@@ -122,8 +123,8 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             asked = message.selection
             selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
         rows = np.array(message.public_rows, np.int64)
-        anchors = np.array(message.anchor_rows, np.int64)
-        return SummaryRequest(kind, codec, rows, message.class_counts, selection, message.base, anchors)
+        anchors, held = np.array(message.anchor_rows, np.int64), message.held_round
+        return SummaryRequest(kind, codec, rows, message.class_counts, selection, message.base, anchors, held)
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
 

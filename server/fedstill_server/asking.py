@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from fedstill_proto.codec import Expected, decode_task, encode_task
 from fedstill_proto.messages import ParameterSpec, RoundTask, SummaryKind, parameter_specs
@@ -18,6 +19,7 @@ from fedstill_server.checkpoint import Checkpoint, Pending
 from fedstill_server.clock import ThoughtClock, clock_of
 from fedstill_server.config import FleetConfig
 from fedstill_server.exchange import collect, push
+from fedstill_server.held_tables import HeldTables
 from fedstill_server.ingest import Answer, Gate, Question, Reason, bytes_in, left_out
 from fedstill_server.methods import Method
 from fedstill_server.roster import Member, NodeRegister
@@ -68,6 +70,15 @@ class Gathered:
     quarantined: tuple[Quarantined, ...]
     uplink_bytes: int
     downlink_bytes: int
+    answers: HeldTables
+
+
+class TaskKey(NamedTuple):
+    """What a device's task depends on; the held round counts where answers are coded against earlier ones."""
+
+    family: str
+    newcomer: bool
+    held_round: int
 
 
 class Asker:
@@ -100,13 +111,18 @@ class Asker:
                 self._given[one.round] = state
             # The wall's clock has been another since; such a question gets its time anew.
             asked_s = one.asked_s if isinstance(self.clock, ThoughtClock) else self.clock.now_s()
+            # Nothing has come from the device since: what is held of it is what was held when it was asked.
+            held_round = checkpoint.answers.round_of(one.device)
+            expected = self._expected_anew(one, held_round)
+            expected = expected.holding(checkpoint.answers.table_of(one.device))
             self.open[one.message_id] = Question(
-                one.device, one.node, self._expected_anew(one), one.newcomer, asked_s
+                one.device, one.node, expected, one.newcomer, asked_s, held_round
             )
 
-    def _expected_anew(self, one: Pending) -> Expected:
+    def _expected_anew(self, one: Pending, held_round: int) -> Expected:
         if one.round in self._given and one.family in self._specs:
-            return self.expected_of(self.task(one.round, one.family, one.newcomer))
+            key = TaskKey(one.family, one.newcomer, held_round)
+            return self.expected_of(self.task(one.round, key))
         # Too old to count, whatever it is: see Gate.stale.
         return Expected(self.config.run, one.round, one.family, SummaryKind.NONE, self.config.classes)
 
@@ -117,7 +133,7 @@ class Asker:
             self._again = AskingAgain(self.grid, self._registered)
         self._given[number] = before.state
         self._given = {round_: state for round_, state in self._given.items() if round_ >= number - keep}
-        return AskedRound(self, self._again, number, before.installed)
+        return AskedRound(self, self._again, number, before)
 
     def is_given(self, round_number: int) -> bool:
         """Whether an answer to a task of the round can still be read."""
@@ -127,10 +143,12 @@ class Asker:
         """The state that the tasks of a round were made from."""
         return self._given[round_number]
 
-    def task(self, round_number: int, family: str, newcomer: bool) -> EncodedTask:
+    def task(self, round_number: int, key: TaskKey) -> EncodedTask:
         """The task of a round: the same each time it is made."""
         state = self._given[round_number]
-        task = self._method.task(state, round_number=round_number, family=family, newcomer=newcomer)
+        task = self._method.task(state, round_number=round_number, family=key.family, newcomer=key.newcomer)
+        if key.held_round and task.request.codec is not None and task.request.codec.delta:
+            task = replace(task, request=replace(task.request, held_round=key.held_round))
         return EncodedTask(task, encode_task(task, codec=self.config.downlink))
 
     def expected_of(self, task: EncodedTask) -> Expected:
@@ -171,17 +189,19 @@ def _pending(message_id: str, question: Question, *, overdue: bool) -> Pending:
 class AskedRound:
     """The questions and answers between one time that the server learns and the next."""
 
-    def __init__(self, asker: Asker, again: AskingAgain, number: int, installed: frozenset[str]) -> None:
+    def __init__(self, asker: Asker, again: AskingAgain, number: int, before: Checkpoint) -> None:
         self.number = number
         readable = {key: one for key, one in asker.open.items() if asker.is_given(one.expected.round)}
         self.gate = Gate(dict(asker.open), stale=asker.open.keys() - readable.keys())
         self.asked: set[str] = set()  # the devices that got this round's task
-        self.installed = installed
+        self.installed = before.installed
+        self._held_before = before.answers
+        self._held = before.answers  # when devices were asked last
         self._asker = asker
         self._again = again
         self._again.watch(self.gate, {key: self._anew(one) for key, one in readable.items()})
         self._sent_again_before = again.sent_bytes
-        self._tasks: dict[tuple[str, bool], tuple[EncodedTask, Expected]] = {}
+        self._tasks: dict[TaskKey, tuple[EncodedTask, Expected]] = {}
         self._sent_bytes = 0
         self._overdue = asker.overdue_answers()
 
@@ -192,6 +212,7 @@ class AskedRound:
 
     def ask(self, members: Sequence[Member]) -> None:
         """Send this round's task to the devices; each is asked once."""
+        self._held = self._answers()
         own = [self._task(one) for one in members]
         messages = [task.message_to(one.node, "train") for one, (task, _) in zip(members, own, strict=True)]
         sent = push(self._asker.grid, messages).message_ids
@@ -202,8 +223,11 @@ class AskedRound:
                 text = "the network did not take the task"
                 self.gate.quarantined.append(left_out(one.device, one.node, Reason.UNSENT, text))
                 continue
-            newcomer = self._is_newcomer(one)
-            questions[message_id] = Question(one.device, one.node, expected, newcomer, now_s)
+            key = self._key(one)
+            expected = expected.holding(self._held.table_of(one.device))
+            questions[message_id] = Question(
+                one.device, one.node, expected, key.newcomer, now_s, key.held_round
+            )
         self.gate.ask(questions)
         self._again.watch(self.gate, {key: self._anew(one) for key, one in questions.items()})
         self.asked.update(one.device for one in members)
@@ -265,16 +289,29 @@ class AskedRound:
             quarantined=tuple(gate.quarantined),
             uplink_bytes=gate.uplink_bytes + sum(map(bytes_in, self._overdue)),
             downlink_bytes=self._sent_bytes + self._again.sent_bytes - self._sent_again_before,
+            answers=self._answers(),
         )
 
-    def _is_newcomer(self, member: Member) -> bool:
-        return member.device not in self.installed
+    def _answers(self) -> HeldTables:
+        """What is held of the devices from now on."""
+        answers = self.gate.answers
+        tables = [
+            (one.device, one.round, one.summary.table) for one in answers if one.summary.table is not None
+        ]
+        refused = self.gate.quarantined
+        mistaken = [one.device for one in refused if one.reason == Reason.NEEDS_WHOLE.value]
+        before = self._held_before
+        return before.after(tables, mistaken=mistaken) if tables or mistaken else before
+
+    def _key(self, member: Member) -> TaskKey:
+        newcomer = member.device not in self.installed
+        return TaskKey(member.family, newcomer, self._held.round_of(member.device))
 
     def _task(self, member: Member) -> tuple[EncodedTask, Expected]:
         """The device's task, and what its answer must be; newcomers of a family have another."""
-        key = member.family, self._is_newcomer(member)
+        key = self._key(member)
         if key not in self._tasks:
-            task = self._asker.task(self.number, *key)
+            task = self._asker.task(self.number, key)
             self._tasks[key] = task, self._asker.expected_of(task)
         return self._tasks[key]
 
@@ -283,7 +320,8 @@ class AskedRound:
 
         def message() -> Message:
             expected = question.expected
-            task = self._asker.task(expected.round, expected.family, question.newcomer)
+            key = TaskKey(expected.family, question.newcomer, question.held_round)
+            task = self._asker.task(expected.round, key)
             return task.message_to(question.node, "train")
 
         return message

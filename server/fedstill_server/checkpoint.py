@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
@@ -21,10 +22,13 @@ from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, func, s
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
+from fedstill_server.held_tables import HeldTables
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.state import Arrays, FleetState
 
 _KEPT_FILES = 2
+
+log = logging.getLogger("fedstill.checkpoint")
 
 
 class StoreError(FedstillError):
@@ -92,6 +96,7 @@ class Checkpoint:
     installed: frozenset[str]  # devices that have a student
     pending: tuple[Pending, ...] = ()
     clock_s: float = 0.0  # of a Grid that has a clock of its own
+    answers: HeldTables = field(default_factory=HeldTables)
 
 
 class RunStore:
@@ -136,10 +141,13 @@ class RunStore:
         record: RoundRecord | None = None,
         newly_installed: Iterable[str] = (),
         pending: Iterable[Pending] = (),
+        answers: HeldTables | None = None,
     ) -> None:
         """Make `state` the state after `round_number`; when this returns, a crash cannot undo it."""
         file = f"round-{round_number:06d}.safetensors"
         blob = _to_bytes(state.flat())
+        if answers is not None and answers.tables:
+            write_whole(self._checkpoints / _answers_file(round_number), answers.to_bytes())
         write_whole(self._checkpoints / file, blob)
         row = _Round(
             round=round_number,
@@ -169,12 +177,29 @@ class RunStore:
                     names = session.scalars(select(_Device.name)).all()
                     clock_s = json.loads(record).get("clock_s") if record is not None else None
                     return Checkpoint(
-                        number, state, frozenset(names), _pending_after(session, number), clock_s or 0.0
+                        number,
+                        state,
+                        frozenset(names),
+                        _pending_after(session, number),
+                        clock_s or 0.0,
+                        self._answers(number),
                     )
         raise StoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact; "
             "start the run again in a new folder"
         )
+
+    def _answers(self, round_number: int) -> HeldTables:
+        """The answers held after a round; nothing where they are damaged, so that devices answer whole."""
+        file = self._checkpoints / _answers_file(round_number)
+        blob = _read(file)
+        if blob is None:
+            return HeldTables()
+        try:
+            return HeldTables.from_bytes(blob)
+        except FedstillError as error:
+            log.warning("%s: cannot be read, devices answer whole: %s", file, error)
+            return HeldTables()
 
     def last_round(self) -> int:
         """The newest committed round; 0 is the preparation, and nothing at all."""
@@ -208,6 +233,7 @@ class RunStore:
 
     def _remove_files_before(self, round_number: int) -> None:
         kept = {f"round-{round_number - back:06d}.safetensors" for back in range(self._kept)}
+        kept |= {_answers_file(round_number - back) for back in range(_KEPT_FILES)}
         for path in self._checkpoints.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
@@ -236,6 +262,10 @@ def _pending_after(session: Session, round_number: int) -> tuple[Pending, ...]:
         )
         for row in session.scalars(query)
     )
+
+
+def _answers_file(round_number: int) -> str:
+    return f"round-{round_number:06d}.answers"
 
 
 def load_parameters_file(path: Path) -> Arrays:

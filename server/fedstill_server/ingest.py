@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from fedstill_proto.codec import Expected, decode_summary
 from fedstill_proto.errors import WireError
+from fedstill_proto.level_codec import NeedsWhole
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_proto.records import unpack
 from flwr.app import Message
@@ -44,6 +45,7 @@ class Reason(enum.Enum):
     WRONG_FAMILY = "wrong-family"
     WRONG_KIND = "wrong-kind"
     WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
+    NEEDS_WHOLE = "needs-whole"  # coded against an answer that the server does not hold
     BAD_VALUES = "bad-values"  # not finite, negative, not adding up
 
 
@@ -56,6 +58,7 @@ class Question:
     expected: Expected
     newcomer: bool = False
     asked_s: float = 0.0  # by the run's clock
+    held_round: int = 0  # of the device's answer that was held when it was asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +182,8 @@ def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
 
 def reason_of(error: WireError) -> Reason:
     """The kind of what a decode refused, from the field that it names."""
+    if isinstance(error, NeedsWhole):
+        return Reason.NEEDS_WHOLE
     named = {
         "protocol_version": Reason.WRONG_VERSION,
         "run": Reason.WRONG_RUN,

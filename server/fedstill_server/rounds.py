@@ -153,7 +153,7 @@ class FleetRun:
         watch.lap("learn")
         pending, clock = self._asker.pending(), self._asker.clock
         clock_s = clock.now_s() if isinstance(clock, ThoughtClock) else None
-        after = Checkpoint(number, state, gathered.installed, pending, clock_s or 0.0)
+        after = Checkpoint(number, state, gathered.installed, pending, clock_s or 0.0, gathered.answers)
         measured = self._measure(after) if self._is_measured(number) else Measured({})
         watch.lap("evaluate")
         accuracy = FleetAccuracy.of(measured.devices)
@@ -190,6 +190,7 @@ class FleetRun:
             record=record,
             newly_installed=gathered.installed - before.installed,
             pending=pending,
+            answers=gathered.answers,
         )
         events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))
         return after

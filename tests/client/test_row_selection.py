@@ -68,7 +68,7 @@ def answer(selection: RowSelection, *, labels: list[int]) -> tuple[SoftLabelSumm
     private = PrivateStack.of_one(examples(len(labels), seed=1)[0], np.array(labels))
     stacked = {name: array[None] for name, array in student(1).items()}
     forward = Forward(artifact())
-    (blob,) = summarize(asked, stacked, private, forward=forward, devices=1, public_x=public_x)
+    ((blob, _),) = summarize(asked, stacked, private, forward=forward, devices=1, public_x=public_x)
     logits = forward.shared(stacked, public_x[::-1])[0]
     return decode_summary(blob, expected=Expected.of(asked, CLASSES)), logits
 

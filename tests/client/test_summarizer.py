@@ -8,7 +8,7 @@ from fedstill_client.forward import Forward
 from fedstill_client.personalizer import StudentMismatch
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.runtime import GraphError
-from fedstill_client.summarizer import class_means, softened, summarize
+from fedstill_client.summarizer import Encoded, class_means, softened, summarize
 from fedstill_proto.codec import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
@@ -34,9 +34,9 @@ def stacked(*seeds: int) -> dict[str, FloatArray]:
     return {name: np.stack([one[name] for one in students]) for name in students[0]}
 
 
-def decoded(blobs: list[bytes], round_task: RoundTask) -> list[SoftLabelSummary]:
+def decoded(answers: list[Encoded], round_task: RoundTask) -> list[SoftLabelSummary]:
     expected = Expected.of(round_task, CLASSES, student())
-    return [decode_summary(blob, expected=expected) for blob in blobs]
+    return [decode_summary(blob, expected=expected) for blob, _ in answers]
 
 
 class TestForward:
@@ -134,9 +134,9 @@ def test_class_mean_summaries_say_what_each_device_knows() -> None:
     round_task = task(plan(temperature=3.0), request=SummaryRequest(SummaryKind.CLASS_MEANS, FLOAT32))
     students = stacked(1, 2, 3)
 
-    blobs = summarize(round_task, students, private, forward=Forward(artifact(stack_size=3)), devices=3)
+    answers = summarize(round_task, students, private, forward=Forward(artifact(stack_size=3)), devices=3)
 
-    many, none, two = decoded(blobs, round_task)
+    many, none, two = decoded(answers, round_task)
     assert many.statistics.present_classes.tolist() == [0, 1]
     assert many.statistics.class_examples.tolist() == [10, 10]
     assert none.statistics.present_classes.tolist() == []
@@ -157,7 +157,7 @@ def test_class_means_are_bit_for_bit_the_same_alone_and_in_a_stack() -> None:
     own = PrivateStack.of_one(private.x[1, :7], private.labels[1, :7])
     alone = summarize(round_task, stacked(2), own, forward=Forward(artifact()), devices=1)
 
-    assert together[1] == alone[0]
+    assert together[1].summary == alone[0].summary
 
 
 def test_public_soft_labels_are_of_the_rows_asked_for() -> None:
@@ -165,7 +165,7 @@ def test_public_soft_labels_are_of_the_rows_asked_for() -> None:
     request = SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, np.array([8, 2]))
     round_task = task(plan(temperature=2.0), request=request)
 
-    blobs = summarize(
+    answers = summarize(
         round_task,
         stacked(1, 2),
         stack_of(1, 1),
@@ -174,7 +174,7 @@ def test_public_soft_labels_are_of_the_rows_asked_for() -> None:
         public_x=public_x,
     )
 
-    for seed, summary in zip((1, 2), decoded(blobs, round_task), strict=True):
+    for seed, summary in zip((1, 2), decoded(answers, round_task), strict=True):
         assert summary.statistics.soft_labels is not None
         wanted = softmax(mlp_logits(student(seed), public_x[[8, 2]]) / 2)
         np.testing.assert_allclose(summary.statistics.soft_labels.dense(), wanted, atol=1e-6)
@@ -196,19 +196,19 @@ def test_public_rows_that_the_device_lacks_are_refused() -> None:
 def test_parameters_travel_with_their_weight_in_the_average() -> None:
     round_task = task(request=SummaryRequest(SummaryKind.PARAMETERS))
 
-    blobs = summarize(
+    answers = summarize(
         round_task, stacked(1, 2), stack_of(4, 9), forward=Forward(artifact(stack_size=2)), devices=2
     )
 
-    first, second = decoded(blobs, round_task)
+    first, second = decoded(answers, round_task)
     assert (first.statistics.examples, second.statistics.examples) == (4, 9)
     for name, array in student(2).items():
         np.testing.assert_array_equal(second.statistics.parameters[name], array)
 
 
 def test_no_summary_is_empty_and_only_of_the_named_devices() -> None:
-    blobs = summarize(
+    answers = summarize(
         task(), stacked(1, 2, 3), stack_of(4, 9, 1), forward=Forward(artifact(stack_size=3)), devices=2
     )
 
-    assert [summary.kind for summary in decoded(blobs, task())] == [SummaryKind.NONE] * 2
+    assert [summary.kind for summary in decoded(answers, task())] == [SummaryKind.NONE] * 2

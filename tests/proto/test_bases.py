@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fedstill_proto.bases import base_of_targets, offered_base
+from fedstill_proto.bases import base_of_targets, bases_for, offered_base
 from fedstill_proto.codec import Expected, decode_summary, decode_task, encode_summary, encode_task
 from fedstill_proto.label_arrays import DenseSoftLabels, FloatArray
 from fedstill_proto.messages import (
@@ -82,7 +82,7 @@ def test_both_sides_come_to_the_same_base(
     base = offered_base(device.request, device.soft_targets)
     assert (base is not None) == uplink.delta
     answer = summary_of(random_rows(len(ASKED), 8, seed=seed + 1))
-    coded = encode_summary(answer, codec=uplink, base=base)
+    coded = encode_summary(answer, codec=uplink, bases=bases_for(device))
     decoded = decode_summary(coded, expected=Expected.of(server, 8))
     assert answer.statistics.soft_labels is not None
     assert decoded.statistics.soft_labels is not None
@@ -94,10 +94,10 @@ def test_a_device_that_comes_to_another_base_answers_whole() -> None:
     rows = np.arange(50, dtype=np.int64)
     blob = encode_task(task_with(random_rows(50, 8, seed=0), rows=rows), codec=UINT8)
     task = decode_task(blob)
-    elsewhere = replace(task.request, base=bytes(8))
-    assert offered_base(elsewhere, task.soft_targets) is None
+    elsewhere = replace(task, request=replace(task.request, base=bytes(8)))
+    assert offered_base(elsewhere.request, task.soft_targets) is None
     answer = summary_of(random_rows(len(ASKED), 8, seed=1))
-    whole = encode_summary(answer, codec=DELTA, base=offered_base(elsewhere, task.soft_targets))
+    whole = encode_summary(answer, codec=DELTA, bases=bases_for(elsewhere))
     assert decode_summary(whole, expected=Expected.of(task, 8)).statistics.soft_labels is not None
 
 

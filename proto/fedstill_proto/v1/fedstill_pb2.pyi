@@ -138,7 +138,7 @@ class RowSelection(_message.Message):
     def __init__(self, least_density_ratio: _Optional[float] = ..., most_ambiguity: _Optional[float] = ...) -> None: ...
 
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "anchor_rows")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "held_round", "anchor_rows")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -150,6 +150,7 @@ class SummaryRequest(_message.Message):
     ENTROPY_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
+    HELD_ROUND_FIELD_NUMBER: _ClassVar[int]
     ANCHOR_ROWS_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
@@ -162,8 +163,9 @@ class SummaryRequest(_message.Message):
     entropy: bool
     delta: bool
     base: bytes
+    held_round: int
     anchor_rows: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., held_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
@@ -224,6 +226,30 @@ class SoftLabelSummary(_message.Message):
     statistics: PrivateStatistics
     checksum: int
     def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
+
+class HeldAnswer(_message.Message):
+    __slots__ = ("run", "device", "round", "public_rows", "soft_labels")
+    RUN_FIELD_NUMBER: _ClassVar[int]
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    ROUND_FIELD_NUMBER: _ClassVar[int]
+    PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
+    SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    run: str
+    device: str
+    round: int
+    public_rows: _containers.RepeatedScalarFieldContainer[int]
+    soft_labels: SoftLabels
+    def __init__(self, run: _Optional[str] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ...) -> None: ...
+
+class HeldAnswers(_message.Message):
+    __slots__ = ("protocol_version", "answers", "checksum")
+    PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    CHECKSUM_FIELD_NUMBER: _ClassVar[int]
+    protocol_version: int
+    answers: _containers.RepeatedCompositeFieldContainer[HeldAnswer]
+    checksum: int
+    def __init__(self, protocol_version: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[HeldAnswer, _Mapping]]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class ParameterSpec(_message.Message):
     __slots__ = ("name", "shape")

@@ -45,8 +45,6 @@ from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_family, build_teacher, student_learns, teacher_learns
 
 LOGITS = "public_logits"
-# Half of the smallest step of a uint8 soft label: what a probability that was coded as 0 may have been.
-_LEAST = 0.5 / 255
 
 
 class PublicLogits(ServerSide):
@@ -83,7 +81,7 @@ class PublicLogits(ServerSide):
 
         def shift(summary: SoftLabelSummary) -> RowSums:
             assert summary.statistics.soft_labels is not None  # the gate lets no other through
-            logits = centred_logits(summary.statistics.soft_labels.dense(), least=_LEAST)
+            logits = centred_logits(summary.statistics.soft_labels.dense(), least=self.config.uplink.least)
             return RowSums.at_places(logits - start[summary.family], rows, of=len(self.public))
 
         return shift
@@ -123,7 +121,7 @@ class PublicLogits(ServerSide):
         """What a device that learned nothing would answer, coded like an answer: its shift is exactly 0."""
         student = build_family(self.config, family, state.students[family])
         soft_labels = soft_labels_of(student, x, temperature=self.training.temperature)
-        return centred_logits(self.config.uplink.rounded(soft_labels).dense(), least=_LEAST)
+        return centred_logits(self.config.uplink.rounded(soft_labels).dense(), least=self.config.uplink.least)
 
 
 def centred_logits(soft_labels: npt.NDArray[np.float32], *, least: float) -> Float64Array:

@@ -62,6 +62,7 @@ def _train_stack(place: Workplace, work: FamilyWork, task: RoundTask, job: Job, 
         work.forward,
         place.public_x,
         out=named_parameters(trained, work.manifest),
+        answers=place.answers,
     )
     devices = job.devices[part]
     rows = place.family_rows(task.family, devices)

@@ -6,6 +6,7 @@ import functools
 from pathlib import Path
 
 import numpy as np
+from fedstill_client.answer_store import AnswerStore
 from fedstill_client.forward import Forward
 from fedstill_client.personalizer import Personalizer
 from fedstill_proto.artifact import StudentManifest, load_artifact
@@ -58,6 +59,7 @@ class Workplace:
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
+        self.answers = AnswerStore(run_folder / DEVICES_FOLDER / "answers")
         self._families = np.array(data.families)
         self._work: dict[tuple[str, int], FamilyWork] = {}
 
