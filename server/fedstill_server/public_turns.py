@@ -9,6 +9,12 @@ from fedstill_server.config import FleetConfig
 from fedstill_server.randomness import generator
 
 
+def anchor_rows(config: FleetConfig, rows: int) -> IntArray:
+    """The public rows, of so many, that features are compared with: the same in every round, increasing."""
+    order = generator(config.seed, 0, "anchors").permutation(rows)
+    return np.sort(order[: config.prototypes.anchors])
+
+
 def rows_in_turn(config: FleetConfig, rows: int, count: int, round_number: int, purpose: str) -> IntArray:
     """At most `count` of so many rows (0: all), increasing: the parts of a seeded order, then a new order."""
     if count == 0 or count >= rows:

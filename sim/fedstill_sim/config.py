@@ -17,7 +17,14 @@ from typing import Any
 from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import AsyncRule, CohortRule, ConfigError, ConsensusConfig, FleetConfig
+from fedstill_server.config import (
+    AsyncRule,
+    CohortRule,
+    ConfigError,
+    ConsensusConfig,
+    FleetConfig,
+    PrototypeConfig,
+)
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.methods import distils
 
@@ -232,6 +239,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         uplink=codec if request.uplink is None else codec_of_words(request.uplink),
         downlink=codec if request.downlink is None else codec_of_words(request.downlink),
         consensus=_consensus(request),
+        prototypes=_prototypes(request),
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, 1),
         **{name: value for name, value in public_logits.items() if value is not None},
@@ -241,6 +249,15 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
 def _consensus(request: RunRequest) -> ConsensusConfig:
     chosen = {field.name: getattr(request, field.name) for field in dataclasses.fields(ConsensusConfig)}
     return ConsensusConfig(**{name: value for name, value in chosen.items() if value is not None})
+
+
+def _prototypes(request: RunRequest) -> PrototypeConfig:
+    default = PrototypeConfig()
+    return dataclasses.replace(
+        default,
+        anchors=_chosen(request.anchors, default.anchors),
+        sharpness=_chosen(request.sharpness, default.sharpness),
+    )
 
 
 def _cohort(request: RunRequest) -> CohortRule:

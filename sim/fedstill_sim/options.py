@@ -215,6 +215,21 @@ MostEntropy = Annotated[
         rich_help_panel=EXCHANGE,
     ),
 ]
+Anchors = Annotated[
+    int | None,
+    typer.Option(
+        min=2,
+        help="fedproto, fedtgp, fedhkd, fedgkt: public examples that features are compared with.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+Sharpness = Annotated[
+    float | None,
+    typer.Option(
+        help="fedproto, fedtgp, fedhkd: how fast soft labels fall with the distance of prototypes.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
 EncodingOption = Annotated[
     EncodingName | None,
     typer.Option(

@@ -72,6 +72,8 @@ class RunRequest:
     least_density_ratio: float | None = None
     most_ambiguity: float | None = None
     most_entropy: float | None = None
+    anchors: int | None = None
+    sharpness: float | None = None
     encoding: str | None = None
     k: int | None = None
     uplink: str | None = None  # in words, see fedstill_proto.codec_words

@@ -61,7 +61,7 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
 
 
 @pytest.mark.parametrize("name", METHODS)
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(data=st.data())
 def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
     method, _ = started(name)

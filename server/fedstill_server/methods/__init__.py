@@ -7,6 +7,8 @@ from fedstill_server.methods.cfd import Cfd
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.dsfl import DsFl
 from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.feddf import FedDf
+from fedstill_server.methods.fedgkt import FedGkt
 from fedstill_server.methods.fedhkd import FedHkd
 from fedstill_server.methods.fedmd import FedMD
 from fedstill_server.methods.fedproto import FedProto
@@ -32,6 +34,8 @@ METHODS: dict[str, MethodClass] = {
     "fedproto": FedProto,
     "fedtgp": FedTgp,
     "fedhkd": FedHkd,
+    "feddf": FedDf,
+    "fedgkt": FedGkt,
 }
 
 

@@ -12,6 +12,7 @@ the answers are old.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
@@ -43,17 +44,15 @@ class FedAvg(ServerSide):
             replace_student=True,
         )
 
-    def zero(self, *, round_number: int) -> FamilySums:
+    def zero(self, *, round_number: int) -> Any:
         return FamilySums()
 
-    def contribution(
-        self, state: FleetState, *, round_number: int
-    ) -> Callable[[SoftLabelSummary], FamilySums]:
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:
         return lambda summary: FamilySums.of(
             summary.family, summary.statistics, given=state.students[summary.family]
         )
 
-    def learn(self, state: FleetState, consensus: FamilySums, *, round_number: int) -> FleetState:
+    def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
         moved = {
             family: {
                 name: state.students[family][name] + np.float32(consensus.freshness) * step

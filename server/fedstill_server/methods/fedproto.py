@@ -39,7 +39,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
 from fedstill_server.aggregation import Float64Array, RowSums, Statistics
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.randomness import generator
+from fedstill_server.public_turns import anchor_rows
 from fedstill_server.state import FleetState
 from fedstill_server.weighting import softened
 
@@ -73,8 +73,7 @@ class FedProto(ServerSide):
     @property
     def anchors(self) -> IntArray:
         """The public rows that features are compared with, in every round the same."""
-        order = generator(self.config.seed, 0, "anchors").permutation(len(self.public))
-        return np.sort(order[: self.config.prototypes.anchors])
+        return anchor_rows(self.config, len(self.public))
 
     def zero(self, *, round_number: int) -> Statistics:
         return RowSums.zero(self.config.classes, len(self.anchors))

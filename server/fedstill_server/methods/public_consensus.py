@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from fedstill_proto.messages import (
@@ -101,17 +101,17 @@ class PublicConsensus(ServerSide):
         again = self.training.temperature / self._summed_temperature
         return softened(consensus, again).astype(np.float32)
 
-    def zero(self, *, round_number: int) -> VoteSums:
+    def zero(self, *, round_number: int) -> Any:
         return VoteSums.zero(len(self.public), self.config.classes)
 
-    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], VoteSums]:
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:
         asked, temperature = self.asked_rows(state, round_number), self.training.temperature
         weighting, public = self.config.consensus.weighting, len(self.public)
 
         def sums(summary: SoftLabelSummary) -> VoteSums:
             statistics = summary.statistics
             if statistics.soft_labels is None:  # nothing was asked
-                return replace(self.zero(round_number=round_number), devices=1)
+                return replace(VoteSums.zero(public, self.config.classes), devices=1)
             vote = Vote.of(statistics, classes=self.config.classes, temperature=temperature)
             vote = weighed(self.read(vote), weighting)
             rows = asked if statistics.answered is None else asked[statistics.answered]
@@ -131,9 +131,13 @@ class PublicConsensus(ServerSide):
         """Soft labels [n, classes] of the rows whose weighted mean this is."""
         return mean
 
-    def learn(self, state: FleetState, consensus: VoteSums, *, round_number: int) -> FleetState:
+    def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
         """Remember what the devices said; teacher and starting students learn it."""
         state = self.remember(state, consensus, round_number=round_number)
+        return self.learn_taught(state, round_number=round_number)
+
+    def learn_taught(self, state: FleetState, *, round_number: int) -> FleetState:
+        """Teacher and starting students learn what is taught of the rows that are known."""
         rows = np.flatnonzero(state.arrays[KNOWN])
         if len(rows) == 0:
             return state

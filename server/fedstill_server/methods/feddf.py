@@ -1,0 +1,81 @@
+"""FedDF (Lin et al. 2020, arXiv 2006.07242): averaged students, mended by distilling the ensemble of all of
+them.
+
+Devices send whole students, as in FedAvg. The server averages each family, and then lets every average learn
+what all the students together say of the public set, of whatever families they are:
+
+    w_f = sum_i n_i w_i / sum_i n_i over the devices of family f
+    q(x) = softmax(1/M sum_i z_i(x) / T),    w_f <- distil(w_f, q) with T^2 KL(q || softmax(z/T))
+
+Devices install their family's result each round. A family without a device in the round learns q, too; so
+does the teacher.
+
+A device's logits count as log-probabilities of at least log 1e-6, less their mean over the classes: the same
+for the softmax, but bounded, so that no device outweighs all others. The paper stops early on held-out
+labels and drops devices that are no better than chance on them; here the plan of every other method's server
+learning is followed, and no labels are needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from fedstill_proto.messages import SoftLabelSummary
+from fedstill_proto.soft_labels import FloatArray
+
+from fedstill_server.aggregation import Both, FamilySums, Float64Array, RowSums
+from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.public_logits import centred_logits
+from fedstill_server.networks import soft_labels_of
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import build_family, student_learns, teacher_learns
+from fedstill_server.weighting import normalized
+
+_LEAST = 1e-6
+
+
+class FedDf(FedAvg):
+    line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
+
+    def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
+        return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))
+
+    def contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Both[FamilySums, RowSums]]:
+        moved = super().contribution(state, round_number=round_number)
+
+        def sums(summary: SoftLabelSummary) -> Both[FamilySums, RowSums]:
+            student = build_family(self.config, summary.family, summary.statistics.parameters)
+            return Both(
+                moved(summary),
+                RowSums.of_rows(bounded_logits(soft_labels_of(student, self.public.x, temperature=1))),
+            )
+
+        return sums
+
+    def learn(
+        self, state: FleetState, consensus: Both[FamilySums, RowSums], *, round_number: int
+    ) -> FleetState:
+        """Average each family, and let all of them and the teacher learn the ensemble."""
+        state = super().learn(state, consensus.first, round_number=round_number)
+        x, soft_labels = self.public.x, self.ensemble(consensus.second)
+        students = {
+            family: student_learns(self.config, family, student, x, soft_labels, round_number=round_number)
+            for family, student in state.students.items()
+        }
+        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
+        return state.replace(teacher=teacher, students=students)
+
+    def ensemble(self, logits: RowSums) -> FloatArray:
+        """softmax of the mean logits, at the plan's temperature [P, classes]."""
+        mean = logits.result() / self.training.temperature
+        return normalized(np.exp(mean - mean.max(axis=1, keepdims=True))).astype(np.float32)
+
+
+def bounded_logits(soft_labels: FloatArray) -> Float64Array:
+    """Centred logits [P, classes]; a student whose answers are no numbers says nothing."""
+    finite = np.isfinite(soft_labels).all(axis=1, keepdims=True)
+    even = np.float32(1 / soft_labels.shape[1])
+    return centred_logits(np.where(finite, soft_labels, even).astype(np.float32), least=_LEAST)

@@ -1,0 +1,101 @@
+"""Every method on devices that really learn: three of them with two classes each, two families, two rounds.
+
+All start from random students and have no public label. What a method does against forgetting shows in the
+accuracy on everyone's examples; where it does little, the test says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import tempfile
+from pathlib import Path
+
+import pytest
+from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_server.checkpoint import RunStore
+from fedstill_server.config import ConsensusConfig, TeacherConfig
+from fedstill_server.methods import METHODS
+from fedstill_server.public_set import Examples
+from fedstill_server.round_record import RoundRecord
+from fedstill_server.rounds import FleetRun
+from fedstill_server.weighting import WEIGHTINGS
+
+from tests.server.learning_fleet import FAMILIES, LearningGrid, examples
+from tests.server.scripted_fleet import CLASSES, fleet_config
+
+PLAN = TrainingPlan(
+    epochs=4,
+    batch_size=4,
+    learning_rate=0.125,
+    optimizer=Optimizer.SGD,
+    temperature=2.0,
+    soft_weight=0.5,
+    seed=5,
+)
+
+
+@functools.cache
+def played(method: str, *weighting: str) -> tuple[RoundRecord, ...]:
+    public = Examples(examples(range(CLASSES), 12, seed=98)[0])
+    config = fleet_config(
+        method,
+        families=FAMILIES,
+        training=PLAN,
+        start="random",
+        use_public_labels=False,
+        public_batch=0,
+        rounds=2,
+        teacher=TeacherConfig(hidden=(16,), epochs=1, student_epochs=1, round_epochs=60),
+        consensus=ConsensusConfig(weighting=weighting, least_density_ratio=0.3),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        store = RunStore(Path(folder))
+        FleetRun(LearningGrid(public.x), config, public=public, store=store).run()
+        records = tuple(store.records())
+        store.close()
+    return records
+
+
+def everyone(method: str, *weighting: str) -> float:
+    """Accuracy on everyone's examples after the last round."""
+    accuracy = played(method, *weighting)[-1].global_accuracy
+    assert accuracy is not None
+    return accuracy
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_devices_of_two_families_learn(method: str) -> None:
+    records = played(method)
+    assert all(record.accepted == 3 and not record.quarantined for record in records)
+    assert not any(record.evaluation_failures for record in records)
+    assert (records[-1].personal_accuracy or 0) > 0.7  # by chance it would be a third
+
+
+@pytest.mark.parametrize("method", ["fedmd", "dsfl", "scarlet", "cfd", "selective", "fedgkt", "feddf"])
+def test_what_others_know_is_learned(method: str) -> None:
+    # A device that only knows its own two of three classes gets two thirds of everyone's at best.
+    assert everyone(method) > everyone("local") + 0.05
+
+
+@pytest.mark.parametrize("method", ["class-logits", "fedproto", "fedtgp", "fedhkd"])
+def test_class_summaries_teach_nothing_of_classes_that_a_device_does_not_have(method: str) -> None:
+    assert abs(everyone(method) - everyone("local")) < 0.1
+
+
+@pytest.mark.parametrize("piece", [*WEIGHTINGS, "all"])
+def test_weighing_does_no_harm_here(piece: str) -> None:
+    weighting = WEIGHTINGS if piece == "all" else (piece,)
+    assert everyone("fedmd", *weighting) > everyone("local") + 0.05
+
+
+def print_table() -> None:
+    """python -m tests.server.test_methods_learning"""
+    for method in METHODS:
+        last = played(method)[-1]
+        print(f"{method:14s} {last.personal_accuracy:.3f} {last.global_accuracy:.3f}")
+    for piece in (*WEIGHTINGS, "all"):
+        print(piece, everyone("fedmd", *(WEIGHTINGS if piece == "all" else (piece,))))
+
+
+if __name__ == "__main__":
+    print_table()
