@@ -37,7 +37,7 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
     ("path", "value", "message"),
     [
         ("colour", "red", "fleet.colour: unknown setting"),
-        ("cohort.goal", 3, "fleet.cohort.goal: unknown setting; there are goal_count, over_selection"),
+        ("cohort.goal", 3, "fleet.cohort.goal: unknown setting; there are goal_count, fraction"),
         ("training.temperature", 0, "fleet.training.temperature: 0.0 is not a number in 0.001 to 1000"),
         ("training.optimizer", "adam", "fleet.training.optimizer: 'adam' is not one of sgd, momentum, adamw"),
         ("method", "fedprox", "fleet.method: 'fedprox' is not one of local, fedavg"),
