@@ -242,7 +242,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
             " / ".join(f"{row['one_row_us'][of]:.0f}" for of in ("int8", "float32")),
             " / ".join(f"{row['swap_ms'][of]:.1f}" for of in ("int8", "float32")),
         )
-    Console(width=140).print(table)
+    Console(width=160).print(table)
 
 
 if __name__ == "__main__":
