@@ -5,6 +5,7 @@ Train from the task, then summarize. What a device does here does not depend on 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from fedstill_client.private_stack import PrivateStack
 from fedstill_client.step import StepBatch
 from fedstill_client.summarizer import summarize
 
-# Global test examples at a time: [C, rows, K] logits stay small.
-_ROWS_AT_ONCE = 1024
+# Test examples at a time, and logits of all devices and places: 16 MB.
+_ROWS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 22
 
 
 class NoStudent(FedstillError):
@@ -114,7 +115,10 @@ class RoundWork:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Right answers of each device [C], on its own examples and on everyone's."""
+    """Right answers of each device [C], on its own examples and on everyone's.
+
+    An example of text has an answer at each of its places.
+    """
 
     personal_correct: IntArray
     personal_examples: IntArray
@@ -227,7 +231,7 @@ def evaluate(
     """Count right answers of the students that `task` speaks of: its own, or the devices'.
 
     On its own examples a device adds its label prior with this strength (0 is off); on everyone's it never
-    does.
+    does, nor does a student of text, whose right next words count.
     """
     own = starting_student(stack, task, forward.manifest)
     student = {
@@ -242,7 +246,9 @@ def evaluate(
         everyone = _global_correct(student, forward, *global_test)
     return Evaluation(
         personal_correct=personal,
-        personal_examples=nothing if personal_test is None else personal_test.counts,
+        personal_examples=nothing
+        if personal_test is None
+        else personal_test.counts * math.prod(forward.manifest.label_shape),
         global_correct=everyone[0],
         global_examples=everyone[1],
     )
@@ -255,23 +261,46 @@ def _personal_correct(
     test: PrivateStack,
     label_prior: float,
 ) -> IntArray:
-    prior = log_label_prior(private.labels, private.counts, classes=forward.manifest.classes)
-    logits = personal_logits(forward.own(student, test), prior, label_prior)  # [C, n, K]
-    answered = logits.argmax(axis=-1)
-    rows = answered.shape[1]
-    right = (answered == test.labels[:, :rows]) & test.present[:, :rows]
-    return np.asarray(right.sum(axis=1), np.int64)
+    manifest, correct = forward.manifest, np.zeros(test.devices, np.int64)
+    # What a device writes has no few classes to weigh: its next word hangs on the words before.
+    prior = None
+    if not manifest.label_shape:
+        prior = log_label_prior(private.labels, private.counts, classes=manifest.classes)
+    rows = _rows_at_once(manifest)
+    for start in range(0, int(test.counts.max(initial=0)), rows):
+        part = _part(test, slice(start, start + rows))
+        logits = forward.own(student, part)  # [C, n, K], of text [C, n, S, K]
+        if prior is not None:
+            logits = personal_logits(logits, prior, label_prior)
+        here = logits.shape[1]
+        right = logits.argmax(axis=-1) == part.labels[:, :here]
+        correct += (right.reshape(*right.shape[:2], -1) & part.present[:, :here, None]).sum(axis=(1, 2))
+    return correct
 
 
 def _global_correct(
     student: Mapping[str, FloatArray], forward: Forward, x: FloatArray, labels: IntArray
 ) -> tuple[IntArray, IntArray]:
-    devices = forward.manifest.stack_size
+    devices, rows = forward.manifest.stack_size, _rows_at_once(forward.manifest)
     correct = np.zeros(devices, np.int64)
-    for start in range(0, len(labels), _ROWS_AT_ONCE):
-        part = slice(start, start + _ROWS_AT_ONCE)
-        correct += (forward.shared(student, x[part]).argmax(axis=-1) == labels[part]).sum(axis=1)
-    return correct, np.full(devices, len(labels))
+    for start in range(0, len(labels), rows):
+        part = slice(start, start + rows)
+        right = forward.shared(student, x[part]).argmax(axis=-1) == labels[part]
+        correct += right.reshape(devices, -1).sum(axis=1)
+    return correct, np.full(devices, labels.size)
+
+
+def _rows_at_once(manifest: StudentManifest) -> int:
+    """Examples whose logits stay small for all devices of the stack together."""
+    values = manifest.stack_size * math.prod((*manifest.label_shape, manifest.classes))
+    return max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // values))
+
+
+def _part(examples: PrivateStack, part: slice) -> PrivateStack:
+    """The devices' examples in these places."""
+    labels = examples.labels[:, part]
+    counts = np.clip(examples.counts - part.start, 0, labels.shape[1])
+    return PrivateStack(examples.table, labels, counts, examples.table_rows[:, part])
 
 
 def interrupting(stop: Callable[[], str | None]) -> Callable[[], None]:
