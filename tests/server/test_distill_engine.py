@@ -17,7 +17,7 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.teachers import TorchTeacher
-from fedstill_server.distill.techniques import TECHNIQUES
+from fedstill_server.distill.techniques import TECHNIQUES, Technique
 from fedstill_server.distill.techniques.averaged import AveragedTeacher
 from fedstill_server.distill.techniques.exits import EarlyExits
 from fedstill_server.distill.techniques.fitnets import FitNets
@@ -241,7 +241,11 @@ def test_asked_online_with_no_noise_the_teacher_says_the_same(teacher: TorchTeac
         ({"techniques": (KD,)}, "ask for a teacher"),
         ({"labels": np.full(40, UNKNOWN)}, "none has a label"),
         ({"labels": np.full(40, 7)}, "labels: not from 0 to 3"),
-        ({"techniques": (FitNets(layers="hidden.9=hidden.0"),)}, "is not <student layer>=<teacher layer>"),
+        (
+            {"techniques": (FitNets(layers="hidden.9=hidden.0"),)},
+            "'hidden.9' is no layer of the network; there are hidden.0",
+        ),
+        ({"techniques": (FitNets(layers="hidden.0"),)}, "is not <student layer>=<teacher layer>"),
         ({"techniques": (EarlyExits(),)}, "mlp-6 has none"),
         ({"techniques": (TECHNIQUES["attention"](layers="logits"),)}, "no maps of convolutions"),
     ],
@@ -256,3 +260,33 @@ def test_a_plan_is_checked() -> None:
     for wrong in ({"temperature": 0.0}, {"soft_weight": 1.1}, {"epochs": 0}, {"learning_rate": float("inf")}):
         with pytest.raises(DistillError, match=next(iter(wrong))):
             DistillPlan(**wrong)  # type: ignore[arg-type]
+
+
+def sentences(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of six words of a language in which word w is followed by w + 1, or by w + 2, of seven."""
+    random = np.random.default_rng(seed)
+    words = np.cumsum(np.c_[random.integers(0, 7, count), random.integers(1, 3, (count, 6))], axis=1) % 7
+    return words[:, :-1].astype(np.int64), words[:, 1:].astype(np.int64)
+
+
+@pytest.mark.parametrize("technique", [KD, TECHNIQUES["distilbert"](layers="norm=norm")])  # type: ignore[call-arg]
+def test_a_student_of_text_learns_from_a_teacher_of_text(technique: Technique) -> None:
+    x, y = sentences(64, seed=1)
+    plan = DistillPlan(epochs=6, batch_size=16, online=True, temperature=2.0)
+    taught_one = train(job(family="transformer", classes=7, x=x, labels=y, plan=replace(plan, online=False)))
+    network = load_parameters(build_student("transformer", (6,), 7), taught_one.parameters)
+    padded = np.where(np.arange(6) < 5, y, UNKNOWN)
+    student = job(
+        family="transformer",
+        classes=7,
+        x=x,
+        labels=padded,
+        plan=plan,
+        teacher=TorchTeacher(network),
+        techniques=(technique,),
+    )
+    seen: list[float] = []
+
+    train(student, watch=lambda report: seen.append(report.parts[technique.name]))
+
+    assert seen[-1] < 0.3 * seen[0]

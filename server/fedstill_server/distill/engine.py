@@ -224,7 +224,13 @@ class _Run:
             one = term.example_weights(step)
             if one is not None:
                 weights = one.detach() if weights is None else weights * one.detach()
-        return step if weights is None else replace(step, weights=mean_one(weights))
+        if weights is not None:
+            weights = mean_one(weights)
+        if step.labels.dim() > 1:
+            # Of text, an example is a row of places, and those without a word are nobody's.
+            rows = 1.0 if weights is None else weights.unsqueeze(-1)
+            weights = step.labelled * rows
+        return replace(step, weights=weights)
 
     def _parts(self, step: Step) -> dict[str, Tensor]:
         """The loss's parts by name, each with its weight."""

@@ -25,11 +25,14 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Job:
-    """`labels` [n] holds UNKNOWN where there is none. `answers`, where given, are the teacher's to `x`."""
+    """`labels` [n] holds UNKNOWN where there is none. `answers`, where given, are the teacher's to `x`.
+
+    Of text, x is int64 [n, S] and labels [n, S] are the words that follow, UNKNOWN where there is no place.
+    """
 
     family: str
     classes: int
-    x: FloatArray  # [n, *input_shape]
+    x: FloatArray  # [n, *input_shape]; int64 of text
     labels: IntArray
     plan: DistillPlan
     teacher: Teacher | None = None

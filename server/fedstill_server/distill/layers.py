@@ -61,7 +61,8 @@ def uniform_map(student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[s
 def parse_map(text: str, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """Pairs of (student layer, teacher layer) that `text` names.
 
-    `uniform`, `last` (the last inner layers), `logits`, or pairs such as `hidden.0=hidden.1,logits=logits`.
+    `uniform`, `last` (the last inner layers), `logits`, or pairs such as `hidden.0=hidden.1,logits=logits`,
+    which may name any part of the networks.
     """
     if text == LOGITS:
         return ((LOGITS, LOGITS),)
@@ -78,7 +79,7 @@ def parse_map(text: str, student: Sequence[str], teacher: Sequence[str]) -> tupl
     pairs = []
     for pair in text.split(","):
         mine, equals, theirs = (part.strip() for part in pair.partition("="))
-        if not equals or mine not in (*student, LOGITS) or theirs not in (*teacher, LOGITS):
+        if not (equals and mine and theirs):
             raise DistillError(
                 f"layers: {pair!r} is not <student layer>=<teacher layer>; the student has "
                 f"{', '.join(student) or 'none'}, the teacher {', '.join(teacher) or 'none'}"

@@ -41,7 +41,7 @@ class Step:
     """One batch: what the student and the teacher make of it."""
 
     x: Tensor  # [B, *input_shape]
-    labels: Tensor  # [B] int64, -1 where unknown
+    labels: Tensor  # [B] int64, or [B, S] of text, -1 where unknown
     labelled: Tensor  # [B] bool
     logits: Tensor  # [B, classes], the student's
     features: Mapping[str, Tensor]
@@ -50,7 +50,7 @@ class Step:
     progress: float  # share of the training that is done, 0 to 1
     temperature: float
     rows: Tensor | None = None  # [B], places in Setting.teacher_logits, unless the plan is online
-    weights: Tensor | None = None  # [B], of mean 1: what each example counts in the soft terms
+    weights: Tensor | None = None  # [B], or [B, S] of text: what each example counts in the soft terms
 
     @property
     def taught(self) -> Tensor:

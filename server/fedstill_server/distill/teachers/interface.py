@@ -17,7 +17,9 @@ LEAST_PROBABILITY = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """Logits [n, classes] and the features [n, ...] of the layers that were asked for."""
+    """Logits [n, classes] ([n, S, classes] of text) and the features [n, ...] of the layers that were asked
+    for.
+    """
 
     logits: FloatArray
     features: Mapping[str, FloatArray] = field(default_factory=dict)
@@ -47,8 +49,8 @@ def logits_of_probabilities(probabilities: FloatArray) -> FloatArray:
 
 
 def checked(logits: FloatArray, *, rows: int, who: str) -> FloatArray:
-    """Raises DistillError unless these are finite logits [rows, classes]."""
-    if logits.ndim != 2 or len(logits) != rows or logits.shape[1] < 2:
+    """Raises DistillError unless these are finite logits [rows, classes], or [rows, S, classes] of text."""
+    if logits.ndim not in (2, 3) or len(logits) != rows or logits.shape[-1] < 2:
         raise DistillError(
             f"{who}: answers of shape {list(logits.shape)} to {rows} examples, not [n, classes]"
         )

@@ -7,6 +7,7 @@ from fedstill_server.distill.techniques.confidence import ConfidenceWeights
 from fedstill_server.distill.techniques.contrastive import ContrastiveDistillation
 from fedstill_server.distill.techniques.curriculum import EntropyCurriculum
 from fedstill_server.distill.techniques.dist import CorrelationDistillation
+from fedstill_server.distill.techniques.distilbert import DistilBert
 from fedstill_server.distill.techniques.dkd import DecoupledDistillation
 from fedstill_server.distill.techniques.earlier import EarlierTeacher
 from fedstill_server.distill.techniques.exits import EarlyExits
@@ -29,6 +30,7 @@ TECHNIQUES: dict[str, type[Technique]] = {
         StandardizedDistillation,
         TopKDistillation,
         FitNets,
+        DistilBert,
         AttentionTransfer,
         RelationalDistillation,
         SimilarityPreserving,
