@@ -28,7 +28,7 @@ def corners(count: int, *, seed: int = 0, noise: float = 0.35) -> tuple[FloatArr
     return x, y
 
 
-def taught(family: str = "mlp-12-8", *, seed: int = 1, epochs: int = 20) -> TorchTeacher:
+def taught(family: str = "mlp-20-6", *, seed: int = 1, epochs: int = 20) -> TorchTeacher:
     """A teacher of the corners."""
     x, y = corners(200, seed=seed)
     plan = replace(PLAN, epochs=epochs, seed=seed)

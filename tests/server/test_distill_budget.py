@@ -57,7 +57,7 @@ def test_the_search_keeps_to_its_budget(learned: tuple[bytes, dict[str, np.ndarr
     shop = Workshop(validation=Examples(*corners(80, seed=8)))
     base = job(teacher=taught(epochs=5), techniques=(KnowledgeDistillation(),))
 
-    made = BudgetSearch(families=(FAMILY, "mlp-21"), size_bytes=size).run(base, shop)
+    made = BudgetSearch(families=(FAMILY, "mlp-20-6"), size_bytes=size).run(base, shop)
 
     assert (made.family, shop.trainings) == (FAMILY, 1)
     assert shop.notes[0].startswith(f"pareto: {FAMILY}")

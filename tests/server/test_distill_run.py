@@ -62,7 +62,7 @@ def invoked(*arguments: str) -> str:
 def test_from_the_command_line_to_a_package(folder: Path, tmp_path: Path) -> None:
     config = tmp_path / "distill.toml"
     config.write_text(
-        'technique = ["fitnets", "exits", "kd"]\nfamily = "mlp-7-6"\n'
+        'technique = ["fitnets", "exits", "kd"]\nfamily = "mlp-20-6"\n'
         "[plan]\nbatch_size = 16\nepochs = 9\n[options.fitnets]\nweight = 0.5\n"
     )
     out = tmp_path / "out"
@@ -71,12 +71,12 @@ def test_from_the_command_line_to_a_package(folder: Path, tmp_path: Path) -> Non
     document = json.loads(invoked(*arguments, "--epochs", "3", "--out", str(out), "--json", "--tensorboard"))
 
     package = load_student(out / "student")
-    assert package.manifest.family == "mlp-7-6"
+    assert package.manifest.family == "mlp-20-6"
     assert [spec.name for spec in package.manifest.parameters] == [
         f"{layer}.{part}" for layer in ("hidden.0", "hidden.1", "output") for part in ("weight", "bias")
     ]
     assert dict(package.manifest.quality)["accuracy"] == document["accuracy"]
-    assert load_student(out / "exits" / "mlp-7").manifest.family == "mlp-7"
+    assert load_student(out / "exits" / "mlp-20").manifest.family == "mlp-20"
     assert list((out / "tensorboard").iterdir())
     assert not (out / "checkpoints").exists()
     kept = json.loads((out / "distill.json").read_text())

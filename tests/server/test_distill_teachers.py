@@ -40,7 +40,7 @@ def teacher() -> TorchTeacher:
 def test_the_same_network_answers_the_same_from_every_shelf(teacher: TorchTeacher, tmp_path: Path) -> None:
     parameters = parameters_of(teacher.network)
     manifest, graph = export_student(
-        family="mlp-12-8", input_shape=(4, 4), classes=CLASSES, parameters=parameters
+        family="mlp-20-6", input_shape=(4, 4), classes=CLASSES, parameters=parameters
     )
     (tmp_path / "big.onnx").write_bytes(graph)
     save_student(tmp_path / "package", manifest, graph, parameters)
@@ -58,7 +58,7 @@ def test_the_same_network_answers_the_same_from_every_shelf(teacher: TorchTeache
 def big_network() -> torch.nn.Module:
     from fedstill_server.families import build_student
 
-    return build_student("mlp-12-8", (4, 4), CLASSES)
+    return build_student("mlp-20-6", (4, 4), CLASSES)
 
 
 def test_an_estimator_s_probabilities_are_its_soft_labels() -> None:

@@ -130,7 +130,7 @@ def test_a_distillation_is_inspected_with_its_own_task_and_teacher(tmp_path: Pat
         np.savez(tmp_path / f"{name}.npz", x=x, y=y)
     out = tmp_path / "out"
     runner = CliRunner(env={"COLUMNS": "200"})
-    arguments = ["--task", str(tmp_path), "--teacher", "train:mlp-9", "--family", "mlp-6", "--epochs", "2"]
+    arguments = ["--task", str(tmp_path), "--teacher", "train:mlp-9", "--family", "mlp-20", "--epochs", "2"]
     made = runner.invoke(cli.cli, ["distill", *arguments, "--out", str(out)])
     assert made.exit_code == 0, made.output
 
