@@ -59,6 +59,10 @@ class AnsweringStudent:
         logits = self._predictor.logits(given)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 
+    def probabilities_along(self, x: npt.NDArray[np.int64]) -> FloatArray:
+        """Of text, probabilities [n, S, classes] of the word after each of the whole rows x [n, S]."""
+        return self._predictor.predict(check_inputs(self.manifest, x))
+
 
 def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Examples to answer, as the student's graph takes them; raises InvalidValue."""

@@ -1,0 +1,30 @@
+"""The keyboard of one simulated device, with and without its own words."""
+
+from __future__ import annotations
+
+from fedstill_client.keyboard.own_words import OwnWords
+from fedstill_client.keyboard.suggester import NextWords, Suggester
+from fedstill_proto.word_list import WordList
+
+from fedstill_sim.data.keyboard import Typist
+
+
+def impersonal(word_list: WordList, model: NextWords) -> Suggester:
+    """What a device suggests before its owner has typed anything."""
+    return Suggester(OwnWords(word_list), model)
+
+
+def personal(word_list: WordList, model: NextWords, typist: Typist) -> Suggester:
+    """What it suggests after its owner's training texts.
+
+    The weights of its own words are chosen on the last of those texts, which the counts then take in, too.
+    """
+    cut = len(typist.train) - max(1, len(typist.train) // 5)
+    trying = Suggester(OwnWords(word_list), model)
+    for text in typist.train[:cut]:
+        trying.own.add(text)
+    weights = trying.fit(typist.train[cut:])
+    own = OwnWords(word_list)
+    for text in typist.train:
+        own.add(text)
+    return Suggester(own, model, weights=weights)

@@ -1,0 +1,196 @@
+"""A keyboard's suggestions: own words, their weights, slips, completions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from fedstill_client.keyboard.mixing import PRIOR_WORDS, Evidence, usual_weights
+from fedstill_client.keyboard.own_words import OwnWords
+from fedstill_client.keyboard.slips import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
+from fedstill_client.keyboard.suggester import Suggester
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.word_list import MARKS, SPECIAL, UNKNOWN, WordList
+
+LISTED = ("i'll", "kind", "king", "kingdom", "queen", "the", "theatre", "their", "+s")
+WORDS = WordList((*SPECIAL, *MARKS, *LISTED))
+CHANCES = dict(zip(LISTED, (0.05, 0.1, 0.2, 0.04, 0.06, 0.3, 0.01, 0.02, 0.12), strict=True))
+
+
+class Same:
+    """A student that says the same after everything."""
+
+    def next_words(self, context: Sequence[int]) -> np.ndarray:
+        return np.array([0, 0, 0.1, 0, 0, 0, 0, 0, *CHANCES.values()])
+
+    def along(self, text: Sequence[int]) -> Iterator[np.ndarray]:
+        return (self.next_words(text) for _ in text)
+
+
+def suggester(*texts: str) -> Suggester:
+    own = OwnWords(WORDS)
+    for text in texts:
+        own.add(text)
+    return Suggester(own, Same())
+
+
+def words(found: Suggester, context: str, prefix: str = "", k: int = 3) -> list[str]:
+    return [suggestion.word for suggestion in found.suggest(context, prefix, k)]
+
+
+class TestOwnWords:
+    def test_counts_by_hand(self) -> None:
+        own = OwnWords(WORDS)
+        own.add("The blorp king. The blorp queen")
+        the, blorp = WORDS.number("the"), len(WORDS)
+
+        assert own.new_words == ["blorp"]
+        assert own.numbers("blorp THE unheard") == [blorp, the, UNKNOWN]
+        assert own.times(blorp) == 2
+        shares = [
+            dict(zip(w.tolist(), s.tolist(), strict=True)) for w, s in own.after(own.numbers("the blorp"))
+        ]
+        assert shares[0] == pytest.approx(
+            {the: 2 / 7, blorp: 2 / 7} | {own.number(w): 1 / 7 for w in ("king", "queen", ".")}
+        )
+        assert shares[1] == shares[2] == {own.number("king"): 0.5, own.number("queen"): 0.5}
+        assert len(own.after(own.numbers("king the"))) == 2  # this pair was never typed
+        assert len(own.after([UNKNOWN])) == 1
+        assert own.after([])[1][0].tolist() == [the]
+
+    def test_an_empty_device_says_nothing(self) -> None:
+        assert OwnWords(WORDS).after([3, 4]) == []
+
+    def test_what_is_no_word_is_not_learned(self) -> None:
+        own = OwnWords(WORDS)
+        own.add("x" * 41 + " ...")
+        assert own.new_words == []
+
+
+class TestWeights:
+    def test_they_sum_to_one_and_start_as_usual(self) -> None:
+        np.testing.assert_allclose(usual_weights().sum(axis=1), 1)
+        np.testing.assert_array_equal(Evidence.empty().weights(), usual_weights())
+
+    def test_they_go_to_the_source_that_is_right(self) -> None:
+        evidence = Evidence.empty()
+        for _ in range(1000):
+            evidence.add(2, [0.001, 0.001, 0.5])
+        weights = evidence.weights()
+
+        assert weights[2, 2] > 0.9
+        assert weights[2].sum() == pytest.approx(1)
+        np.testing.assert_array_equal(weights[[0, 1, 3]], usual_weights()[[0, 1, 3]])
+
+    def test_one_step_by_hand(self) -> None:
+        evidence = Evidence.empty()
+        evidence.add(1, [1.0, 0.0])  # the student alone knew it
+        evidence.add(1, [0.0, 0.0])  # nobody did: it says nothing
+        expected = (PRIOR_WORDS * 0.95 + 1) / (PRIOR_WORDS + 1)
+        assert evidence.weights()[1, 0] == pytest.approx(expected)
+
+    def test_texts_that_a_device_set_aside_choose_them(self) -> None:
+        found = suggester("queen queen queen queen king")
+        before = found.weights[3].copy()
+
+        alike, other = found.fit(["queen queen queen"] * 30), found.fit(["king theatre the their"] * 30)
+
+        assert alike[:, 0].sum() < before[0] + 2.9
+        assert alike[3, 0] < other[3, 0] or alike[2, 0] < other[2, 0]
+
+
+class TestSlips:
+    @pytest.mark.parametrize(
+        ("typed", "intended", "chance"),
+        [
+            ("kimg", "king", NEIGHBOUR),
+            ("kzng", "king", OTHER_KEY),
+            ("knig", "king", SWAPPED),
+            ("kng", "king", ONE_MORE_OR_LESS),
+            ("kiing", "king", ONE_MORE_OR_LESS),
+        ],
+    )
+    def test_one_slip(self, typed: str, intended: str, chance: float) -> None:
+        assert meant(typed)[intended] == chance
+
+    def test_no_slip_two_slips_too_short_or_too_long(self) -> None:
+        assert "king" not in meant("king")
+        assert "king" not in meant("kmgi")
+        assert meant("ki") == meant("k" * 25) == {}
+
+    def test_keys_that_touch(self) -> None:
+        assert set(NEIGHBOURS["s"]) == set("awedxz")
+        assert all(one in NEIGHBOURS[other] for one, others in NEIGHBOURS.items() for other in others)
+
+
+class TestSuggestions:
+    def test_the_likeliest_words_and_no_mark_or_piece(self) -> None:
+        assert words(suggester(), "anything") == ["the", "king", "kind"]
+        assert words(suggester(), "", k=20) == sorted(LISTED[:-1], key=lambda word: -CHANCES[word])
+
+    def test_completions_with_the_capitals_of_what_is_typed(self) -> None:
+        assert words(suggester(), "", "ki") == ["king", "kind", "kingdom"]
+        assert words(suggester(), "", "Ki", 1) == ["King"]
+        assert words(suggester(), "", "KIN", 1) == ["KING"]
+        assert words(suggester(), "", "I", 1) == ["I'll"]
+        assert words(suggester(), "", "i’", 1) == ["i'll"]
+        assert words(suggester(), "", "xyzzyx") == []
+
+    def test_a_slip_is_corrected(self) -> None:
+        found = suggester().suggest("", "quewn")
+
+        assert [(f.word, f.kind) for f in found] == [("queen", "correction")]
+        assert found[0].chance == pytest.approx(0.06 * NEIGHBOUR)
+        kinds = [(s.word, s.kind) for s in suggester().suggest("", "thei")]
+        assert kinds[0] == ("their", "completion")
+        assert ("the", "correction") in kinds  # one letter too many
+        assert words(suggester(), "", "Teh", 1) == ["The"]
+
+    def test_a_word_typed_three_times_comes_after_two_letters(self) -> None:
+        # However likely the words of the list are that begin so, and however much else was typed.
+        texts = ["their king " * 200 + "the theatre", "thrumble", "thrumble", "thrumble"]
+        assert "thrumble" not in words(suggester(*texts[:2]), "the king", "th", 20)
+        assert "thrumble" not in words(suggester(*texts[:3]), "their", "th")
+
+        found = suggester(*texts).suggest("their", "th")
+
+        assert found[-1].word == "thrumble"
+        assert found[-1].own
+        assert len(found) == 3
+        assert words(suggester(*texts), "their", "thr", 1) == ["thrumble"]
+        assert "thrumble" not in words(suggester(*texts), "their", "t")
+
+    def test_own_sequences_come_first(self) -> None:
+        found = suggester(*["queen theatre"] * 5)
+        assert words(found, "The queen") == ["the", "king", "theatre"]  # the pair was typed, not the three
+
+        found.weights = found.fit(["king queen theatre"] * 20)
+
+        assert words(found, "The queen", k=1) == ["theatre"]
+
+    def test_chances_sum_to_one(self) -> None:
+        found = suggester("queen blorp the", "blorp")
+        student = Same().next_words([])
+        for tokens in ([], ["queen"], ["queen", "blorp"], ["zzz"]):
+            assert found.mixed(tokens, student).sum() == pytest.approx(1)
+
+    @pytest.mark.parametrize(
+        ("asked", "words"),
+        [
+            (("", "two words"), "no beginning of one word"),
+            (("", "\x00"), "no beginning of one word"),
+            (("", "a."), "no beginning of one word"),
+            (("", "x" * 41), "41 letters"),
+            (("", "", 0), "k: 0"),
+            (("", "", 21), "ask for 1 to 20"),
+            (("x" * 100_001, ""), "100000 at most"),
+        ],
+    )
+    def test_what_is_refused(self, asked: tuple[str, str], words: str) -> None:
+        with pytest.raises(InvalidValue, match=words):
+            suggester().suggest(*asked)
+
+    @pytest.mark.parametrize("prefix", ["'", "to-", "o'", "'t", "-", "\ud800", "👍"])
+    def test_odd_beginnings_are_taken(self, prefix: str) -> None:
+        suggester("o'er to-morrow").suggest("a\x00\ud800b", prefix)
