@@ -17,20 +17,26 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.word_list import is_word, split
 
+from fedstill_client.agent_keyboard import AgentKeyboard
 from fedstill_client.agent_learning import learn_now
 from fedstill_client.agent_student import ROW_LIMIT, AnsweringStudent
 from fedstill_client.agent_values import (
     AgentBusy,
+    AgentError,
     AgentStatus,
     Forgotten,
     LearningResult,
     LearningWishes,
     OnProgress,
     Stop,
+    Suggestion,
 )
 from fedstill_client.device import DeviceDescription
 from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.suggester import Suggester
+from fedstill_client.keyboard.typed_rows import word_list_of
 from fedstill_client.label_prior import log_label_prior
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
@@ -59,6 +65,8 @@ class Agent:
         self._own: OwnStudent | None = None
         self._student: AnsweringStudent | None = None
         self._log_prior: FloatArray | None = None
+        self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
+        self._suggester: Suggester | None = None
         self._prior_of = -1  # training examples that the prior was read of
         self._since_pruned = 0  # examples
         store.prune()
@@ -112,6 +120,30 @@ class Agent:
         with self._lock:
             self._newest()
             return self._keep(given, marks)
+
+    def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
+        """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix.
+
+        Raises InvalidValue, and AgentError where no student of text with its words is installed.
+        """
+        with self._lock:
+            self._newest()
+            return self._words_of_owner().suggest(context, prefix, k)
+
+    def observe_text(self, text: str) -> int:
+        """Keep a private text that was typed; gives its id. It is on the disk when this returns.
+
+        Its words are suggested from then on, and the student learns from it. Raises InvalidValue, and
+        AgentError where no student of text with its words is installed.
+        """
+        with self._lock:
+            self._newest()
+            self._words_of_owner()
+            if not any(map(is_word, split(text))):
+                raise InvalidValue("text", "holds no word")
+            number = self._store.observe_text(text.encode("utf-8", "ignore").decode())
+            self._count_kept(1)
+            return number
 
     def personalize(
         self,
@@ -197,10 +229,13 @@ class Agent:
             package = load_installed(self._home, self._store)
             student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
             self._installed = installed
+            words = word_list_of(package)
+            self._keyboard = None if words is None else AgentKeyboard(words)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
         student.swap(None if self._own is None else self._own.parameters)
         self._read_prior(student)
+        self._suggester = None if self._keyboard is None else self._keyboard.refresh(self._store, student)
         return student
 
     def _read_prior(self, student: AnsweringStudent) -> None:
@@ -226,8 +261,19 @@ class Agent:
             except InvalidValue as error:
                 raise InvalidValue(f"{error.field}[{row}]", error.problem) from None
         ids = self._store.observe_all(checked)
-        self._since_pruned += len(ids)
+        self._count_kept(len(ids))
+        return ids
+
+    def _count_kept(self, examples: int) -> None:
+        self._since_pruned += examples
         if self._since_pruned >= _PRUNE_EVERY:
             self._store.prune()
             self._since_pruned = 0
-        return ids
+
+    def _words_of_owner(self) -> Suggester:
+        if self._suggester is None:
+            raise AgentError(
+                "the installed student suggests no words: it is none of text, or its package brings no "
+                "vocabulary.json."
+            )
+        return self._suggester

@@ -11,6 +11,7 @@ from fedstill_client.agent_values import (
     Stop,
 )
 from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.typed_rows import with_typed
 from fedstill_client.learning import Budget, LearningOutcome, LearningSettings, learn
 from fedstill_client.learning import Judgement as Judged
 from fedstill_client.learning import LearningProgress as Progressed
@@ -26,9 +27,10 @@ def learn_now(
     """Learn until the wishes' budget is spent, `stop` gives a reason, or nothing gets better."""
     chosen = {name: getattr(wishes, name) for name in _SETTINGS if getattr(wishes, name) is not None}
     settings = LearningSettings(**chosen)
+    package = load_installed(home, store)
     outcome = learn(
-        store,
-        load_installed(home, store),
+        with_typed(store, package),
+        package,
         settings=settings,
         budget=Budget(seconds=wishes.max_seconds, steps=wishes.max_steps),
         on_progress=lambda progress: on_progress(_progress(progress, settings.epochs)),

@@ -131,5 +131,15 @@ class Forgotten:
     learning: bool  # whether learning that had not ended was dropped
 
 
+@dataclass(frozen=True)
+class Suggestion:
+    """A word, the chance that it is the one, and why it is suggested."""
+
+    word: str
+    chance: float
+    kind: str  # "next", "completion" or "correction"
+    own: bool = False  # a word that the student's list lacks
+
+
 OnProgress = Callable[[LearningProgress], None]
 Stop = Callable[[], str | None]  # why to stop now, or None

@@ -33,6 +33,7 @@ from fedstill_client.answer_store import AnswerStore
 from fedstill_client.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.forward import Forward
 from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.typed_rows import learned_examples
 from fedstill_client.label_prior import label_prior_strength, log_label_prior, personal_logits
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.packages.install import load_installed
@@ -160,8 +161,8 @@ class Device:
                 folder=home.folder,
                 description=description,
                 artifact=package.artifact,
-                private=_stack(private_store.examples("training"), package.manifest),
-                held_out=_stack(private_store.examples("held-out"), package.manifest),
+                private=_stack(learned_examples(private_store, package, "training"), package.manifest),
+                held_out=_stack(learned_examples(private_store, package, "held-out"), package.manifest),
                 public_x=package.public_x,
                 global_test=None,
                 store=private_store.students(

@@ -15,6 +15,7 @@ from fedstill_client import AgentClient
 from fedstill_client.agent import Agent
 from fedstill_client.agent_values import LearningWishes
 from fedstill_client.app import REFUSED
+from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.service.endpoint import held
@@ -36,6 +37,7 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from tests.client.agent_samples import enrolled_home
 from tests.client.bigram import TABLE, bigram_package, bigram_student
 from tests.client.flower_calls import call, node_of, packed, sent_bytes
+from tests.client.keyboard_samples import WORD_LIST, keyboard_home
 from tests.client.recording_agent import short_home
 from tests.client.samples import FAMILY, SHAPE, examples, student
 from tests.system.canaries import CONSECUTIVE, ENCODINGS, canary_examples, leaks, relayed_unix
@@ -154,6 +156,32 @@ def test_no_word_is_in_any_message_of_a_text_student(tmp_path: Path) -> None:
     found = {name: leaks(content, list(canaries)) for name, content in sent.items()}
     assert not any(found.values()), found
     assert leaks(sent["train: nothing"] + canaries[5].astype(np.int32).tobytes(), list(canaries))
+
+
+def test_no_typed_word_is_in_any_byte_that_is_sent(tmp_path: Path) -> None:
+    secret, typed = "quillfeather", "we meet at Quillfeather tonight, the quick quillfeather question"
+    home = keyboard_home(tmp_path / "home")
+    with Agent.open(home.folder) as agent:
+        for _ in range(3):
+            agent.observe_text(typed)
+        assert secret in [suggestion.word for suggestion in agent.suggest("we meet at", "qu")]
+    numbers = np.array(WORD_LIST.encode(typed))
+    weights, options = (
+        bigram_student(0, words=len(WORD_LIST)),
+        {"family": "bigram", "optimizer": Optimizer.SGD},
+    )
+    names = ("nothing", "parameters")
+    tasks = {name: round_of(1, REQUESTS[name], weights, **options) for name in names}
+
+    sent = dict(all_replies(home, tasks))
+
+    assert len(sent["train: parameters"]) > weights[TABLE].nbytes
+    with Device.opened(home.folder) as device:  # it did learn from what was typed
+        assert int(device.private.counts[0]) > 0
+    canaries = [secret, secret.title(), numbers, typed]
+    found = {name: leaks(content, canaries) for name, content in sent.items()}
+    assert not any(found.values()), found
+    assert len(leaks(sent["hello"] + typed.encode() + numbers.tobytes(), canaries)) == 4
 
 
 def test_the_agent_s_service_takes_examples_and_gives_none_back() -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +19,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.soft_labels import IntArray
 from fedstill_proto.word_list import START, WORD_LIMIT, WordList, normal, split
 
+from fedstill_client.agent_values import Suggestion
 from fedstill_client.keyboard.mixing import Evidence, Weights, usual_weights
 from fedstill_client.keyboard.own_words import OwnWords
 from fedstill_client.keyboard.slips import meant
@@ -40,16 +40,6 @@ class NextWords(Protocol):
 
     def along(self, text: Sequence[int]) -> Iterator[npt.NDArray[np.floating[Any]]]:
         """Those after each word of a text that begins with START, in order."""
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A word, the chance that it is the one, and why it is suggested."""
-
-    word: str
-    chance: float
-    kind: str  # "next", "completion" or "correction"
-    own: bool = False  # a word that the student's list lacks
 
 
 class Suggester:

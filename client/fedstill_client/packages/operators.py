@@ -11,7 +11,9 @@ import math
 from collections.abc import Iterator
 
 from fedstill_proto.artifact import FORWARD_FILE, INFERENCE_FILE, INT8_FILE, TRAINING_FILE, StudentPackage
+from fedstill_proto.errors import WireError
 from fedstill_proto.v1 import onnx_outline_pb2 as pb
+from fedstill_proto.word_list import WordList
 from google.protobuf.message import DecodeError
 
 from fedstill_client.packages.errors import PackageError
@@ -45,7 +47,7 @@ _DOMAINS = frozenset(domain for domain, _ in ALLOWED_OPERATORS)
 
 
 def check_package(package: StudentPackage) -> None:
-    """Check every graph of a package; raises PackageError."""
+    """Check every graph of a package, and the words of a student of text; raises PackageError."""
     graphs = {
         INFERENCE_FILE: package.inference_graph,
         INT8_FILE: package.int8_graph,
@@ -55,6 +57,11 @@ def check_package(package: StudentPackage) -> None:
     for name, graph in graphs.items():
         if graph is not None:
             check_graph(graph, name=name)
+    if package.vocabulary is not None:
+        try:
+            WordList.from_json(package.vocabulary, size=package.manifest.classes)
+        except WireError as error:
+            raise PackageError("vocabulary", str(error)) from None
 
 
 def check_graph(graph: bytes, *, name: str = "the graph") -> None:

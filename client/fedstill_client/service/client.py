@@ -33,6 +33,7 @@ from fedstill_client.agent_values import (
     LearningResult,
     LearningWishes,
     OnProgress,
+    Suggestion,
 )
 from fedstill_client.home import AgentHome
 from fedstill_client.service import messages
@@ -89,6 +90,20 @@ class AgentClient:
         request = pb.ObserveRequest(x=encode_array(x, "x"), labels=encode_array(labels, "labels"))
         return tuple(self._call(self._stub.Observe, request).example_ids)
 
+    def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
+        """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix."""
+        request = pb.SuggestRequest(context=_sendable(context), prefix=_sendable(prefix), k=max(k, 0))
+        return messages.suggestions_of(self._call(self._stub.Suggest, request))
+
+    def observe_text(self, text: str) -> int:
+        """Keep a private text that was typed; gives its id, which `forget` takes.
+
+        It never leaves the device. Its words are suggested from then on. When it returns, it has survived a
+        loss of power.
+        """
+        request = pb.ObserveTextRequest(text=_sendable(text))
+        return int(self._call(self._stub.ObserveText, request).text_id)
+
     def personalize(
         self, wishes: LearningWishes | None = None, *, on_progress: OnProgress = lambda progress: None
     ) -> LearningResult:
@@ -143,3 +158,8 @@ class AgentClient:
         elif code is grpc.StatusCode.DEADLINE_EXCEEDED:
             words = f"{self._socket}: no answer within {self._timeout:g} s; ask for less at a time."
         return _ERRORS.get(code, AgentError)(words)
+
+
+def _sendable(text: str) -> str:
+    """Without halves of signs, which cannot be written as UTF-8."""
+    return text.encode("utf-8", "ignore").decode()

@@ -21,11 +21,13 @@ from fedstill_client.agent_values import (
     LearningWishes,
     OnProgress,
     Stop,
+    Suggestion,
 )
 from fedstill_client.service import messages
 from fedstill_client.service.wire import decode_array, encode_array
 
 _LOG = logging.getLogger(__name__)
+DEFAULT_SUGGESTIONS = 3
 _STOPPED = "the service is stopping"
 _CALL_ENDED = "the call that asked for it has ended"
 
@@ -36,6 +38,10 @@ class Answering(Protocol):
     def predict(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
 
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
+
+    def suggest(self, context: str, prefix: str, k: int) -> list[Suggestion]: ...
+
+    def observe_text(self, text: str) -> int: ...
 
     def personalize(
         self, wishes: LearningWishes, *, on_progress: OnProgress, stop: Stop
@@ -64,6 +70,21 @@ class AgentHandlers:
         try:
             x, labels = decode_array(request.x, "x"), decode_array(request.labels, "labels")
             return pb.ObserveResponse(example_ids=self._agent.observe(x, labels))
+        except Exception as error:
+            refuse(context, error)
+
+    def Suggest(self, request: pb.SuggestRequest, context: grpc.ServicerContext) -> pb.SuggestResponse:
+        try:
+            found = self._agent.suggest(request.context, request.prefix, request.k or DEFAULT_SUGGESTIONS)
+            return messages.suggestions_message(found)
+        except Exception as error:
+            refuse(context, error)
+
+    def ObserveText(
+        self, request: pb.ObserveTextRequest, context: grpc.ServicerContext
+    ) -> pb.ObserveTextResponse:
+        try:
+            return pb.ObserveTextResponse(text_id=self._agent.observe_text(request.text))
         except Exception as error:
             refuse(context, error)
 

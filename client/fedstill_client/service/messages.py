@@ -14,6 +14,7 @@ from fedstill_client.agent_values import (
     LearningProgress,
     LearningResult,
     LearningWishes,
+    Suggestion,
 )
 from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
 
@@ -90,6 +91,14 @@ def forgotten_message(forgotten: Forgotten) -> pb.ForgetResponse:
 
 def forgotten_of(message: pb.ForgetResponse) -> Forgotten:
     return Forgotten(message.examples, message.students, message.learning)
+
+
+def suggestions_message(suggestions: list[Suggestion]) -> pb.SuggestResponse:
+    return pb.SuggestResponse(suggestions=[pb.Suggestion(**vars(each)) for each in suggestions])
+
+
+def suggestions_of(message: pb.SuggestResponse) -> list[Suggestion]:
+    return [Suggestion(each.word, each.chance, each.kind, each.own) for each in message.suggestions]
 
 
 def _judgement_message(judgement: Judgement | None) -> pb.Judgement | None:

@@ -10,6 +10,7 @@ from fedstill_client.store.examples import (
 from fedstill_client.store.keys import ENCRYPTIONS, Encryption
 from fedstill_client.store.ledger import Ledger, Release, Spent
 from fedstill_client.store.private_store import Forgotten, PrivateStore
+from fedstill_client.store.texts import StoredText
 from fedstill_client.store.weights import StoredStudents
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Spent",
     "StoredExamples",
     "StoredStudents",
+    "StoredText",
     "check_example",
     "is_held_out",
 ]

@@ -34,6 +34,7 @@ from fedstill_client.store.examples import (
 )
 from fedstill_client.store.keys import Encryption, find_key, make_key
 from fedstill_client.store.ledger import Ledger
+from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
 from fedstill_client.store.weights import StoredStudents, put_student
 from fedstill_client.student_store import OwnStudent, StoreError
 
@@ -128,11 +129,27 @@ class PrivateStore:
                 for x, labels in examples
             )
 
+    def observe_text(
+        self, text: str, *, held_out: bool | None = None, observed_at: float | None = None
+    ) -> int:
+        """Keep a text; its id, which no example has. On disk when this returns."""
+        when = time.time() if observed_at is None else observed_at
+        with self._database.transaction():
+            return add_text(self._database, text, observed_at=when, held_out=held_out)
+
+    def texts(self, *, after: int = 0) -> Iterator[StoredText]:
+        """The texts whose id is above `after`, in the order in which they were typed."""
+        return read_texts(self._database, after=after)
+
+    def text_count(self) -> int:
+        return count_texts(self._database)
+
     def examples(self, part: str = "training", *, kind: str = "example") -> StoredExamples:
         """The examples to train on ("training"), to judge on ("held-out"), or "all"."""
         return read_examples(self._database, part, kind=kind)
 
     def counts(self) -> ExampleCounts:
+        """Of all examples; a text is one."""
         return count_examples(self._database)
 
     @property

@@ -195,3 +195,43 @@ class ForgetResponse(_message.Message):
     students: int
     learning: bool
     def __init__(self, examples: _Optional[int] = ..., students: _Optional[int] = ..., learning: _Optional[bool] = ...) -> None: ...
+
+class SuggestRequest(_message.Message):
+    __slots__ = ("context", "prefix", "k")
+    CONTEXT_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
+    context: str
+    prefix: str
+    k: int
+    def __init__(self, context: _Optional[str] = ..., prefix: _Optional[str] = ..., k: _Optional[int] = ...) -> None: ...
+
+class SuggestResponse(_message.Message):
+    __slots__ = ("suggestions",)
+    SUGGESTIONS_FIELD_NUMBER: _ClassVar[int]
+    suggestions: _containers.RepeatedCompositeFieldContainer[Suggestion]
+    def __init__(self, suggestions: _Optional[_Iterable[_Union[Suggestion, _Mapping]]] = ...) -> None: ...
+
+class Suggestion(_message.Message):
+    __slots__ = ("word", "chance", "kind", "own")
+    WORD_FIELD_NUMBER: _ClassVar[int]
+    CHANCE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    OWN_FIELD_NUMBER: _ClassVar[int]
+    word: str
+    chance: float
+    kind: str
+    own: bool
+    def __init__(self, word: _Optional[str] = ..., chance: _Optional[float] = ..., kind: _Optional[str] = ..., own: _Optional[bool] = ...) -> None: ...
+
+class ObserveTextRequest(_message.Message):
+    __slots__ = ("text",)
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    def __init__(self, text: _Optional[str] = ...) -> None: ...
+
+class ObserveTextResponse(_message.Message):
+    __slots__ = ("text_id",)
+    TEXT_ID_FIELD_NUMBER: _ClassVar[int]
+    text_id: int
+    def __init__(self, text_id: _Optional[int] = ...) -> None: ...

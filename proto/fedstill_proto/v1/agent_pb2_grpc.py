@@ -44,6 +44,16 @@ class AgentStub:
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveRequest.SerializeToString,
                 response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveResponse.FromString,
                 _registered_method=True)
+        self.Suggest = channel.unary_unary(
+                '/fedstill.v1.Agent/Suggest',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.SuggestRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.SuggestResponse.FromString,
+                _registered_method=True)
+        self.ObserveText = channel.unary_unary(
+                '/fedstill.v1.Agent/ObserveText',
+                request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextRequest.SerializeToString,
+                response_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextResponse.FromString,
+                _registered_method=True)
         self.Personalize = channel.unary_stream(
                 '/fedstill.v1.Agent/Personalize',
                 request_serializer=fedstill__proto_dot_v1_dot_agent__pb2.PersonalizeRequest.SerializeToString,
@@ -73,6 +83,20 @@ class AgentServicer:
 
     def Observe(self, request, context):
         """Keep private examples; what is answered has survived a loss of power.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Suggest(self, request, context):
+        """The next word of a text, or what completes or corrects the letters of one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ObserveText(self, request, context):
+        """Keep a private text that was typed; its words are suggested from then on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +135,16 @@ def add_AgentServicer_to_server(servicer, server):
                     servicer.Observe,
                     request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveRequest.FromString,
                     response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveResponse.SerializeToString,
+            ),
+            'Suggest': grpc.unary_unary_rpc_method_handler(
+                    servicer.Suggest,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.SuggestRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.SuggestResponse.SerializeToString,
+            ),
+            'ObserveText': grpc.unary_unary_rpc_method_handler(
+                    servicer.ObserveText,
+                    request_deserializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextRequest.FromString,
+                    response_serializer=fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextResponse.SerializeToString,
             ),
             'Personalize': grpc.unary_stream_rpc_method_handler(
                     servicer.Personalize,
@@ -182,6 +216,60 @@ class Agent:
             '/fedstill.v1.Agent/Observe',
             fedstill__proto_dot_v1_dot_agent__pb2.ObserveRequest.SerializeToString,
             fedstill__proto_dot_v1_dot_agent__pb2.ObserveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Suggest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/Suggest',
+            fedstill__proto_dot_v1_dot_agent__pb2.SuggestRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.SuggestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ObserveText(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/fedstill.v1.Agent/ObserveText',
+            fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextRequest.SerializeToString,
+            fedstill__proto_dot_v1_dot_agent__pb2.ObserveTextResponse.FromString,
             options,
             channel_credentials,
             insecure,

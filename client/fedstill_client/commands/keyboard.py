@@ -1,0 +1,101 @@
+"""The commands of a student of text: suggest, and observe-text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.word_list import TEXT_LIMIT, is_word, split
+from rich.console import Console
+from rich.table import Table
+
+from fedstill_client.agent_output import print_json
+from fedstill_client.commands.reach import HomeOption, JsonOption, reach
+
+_FILE_LIMIT_BYTES = 64 << 20
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to fedstill-agent."""
+    app.command(name="suggest")(suggest_command)
+    app.command(name="observe-text")(observe_text_command)
+
+
+def suggest_command(
+    context: Annotated[str, typer.Argument(help="The text before the word.")] = "",
+    prefix: Annotated[str, typer.Option(help="The letters of the word so far.")] = "",
+    k: Annotated[int, typer.Option("-k", min=1, help="How many words.")] = 3,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Suggest the next word of a text, or what completes or corrects the letters of one.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent suggest "good morrow to"
+
+      fedstill-agent suggest "good morrow to" --prefix yo -k 5 --json
+    """
+    with reach(home) as agent:
+        found = agent.suggest(context, prefix, k)
+    if as_json:
+        print_json({"suggestions": [vars(each) for each in found]})
+        return
+    table = Table(box=None)
+    for column in ("word", "chance", "why"):
+        table.add_column(column)
+    for each in found:
+        why = f"{each.kind}, a word of your own" if each.own else each.kind
+        table.add_row(each.word, f"{each.chance:.4f}", why)
+    Console().print(table, highlight=False)
+
+
+def observe_text_command(
+    text: Annotated[str | None, typer.Argument(help="What was typed.", show_default=False)] = None,
+    file: Annotated[
+        Path | None, typer.Option("--input", help="A file of texts, one a line.", show_default=False)
+    ] = None,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Keep private texts: their words are suggested from then on, and the student learns from them.
+
+    They never leave the device. One in five is set aside for good, to measure on. When the command ends, all
+    are on the disk.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent observe-text "see you at Quillfeather tonight"
+
+      fedstill-agent observe-text --input typed.txt --json
+    """
+    if (text is None) == (file is None):
+        raise FedstillError("give a text, or --input FILE with one a line.")
+    texts = [text] if text is not None else _lines(file)
+    ids = []
+    with reach(home) as agent:
+        for each in texts:
+            try:
+                ids.append(agent.observe_text(each))
+            except FedstillError as error:
+                where = "" if file is None else f"{file}: {each[:40]!r}: "
+                kept = f" The {len(ids)} texts before are kept." if ids else ""
+                raise FedstillError(f"{where}{error}{kept}") from None
+    if as_json:
+        print_json({"ids": ids})
+    else:
+        Console().print(f"{len(ids)} texts kept.", highlight=False)
+
+
+def _lines(file: Path | None) -> list[str]:
+    """The lines with a word in them."""
+    assert file is not None
+    try:
+        if file.stat().st_size > _FILE_LIMIT_BYTES:
+            raise FedstillError(f"{file}: larger than {_FILE_LIMIT_BYTES} bytes; give less at a time.")
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise FedstillError(f"{file}: cannot be read as UTF-8 text: {error}") from None
+    return [line for line in lines if len(line) > TEXT_LIMIT or any(map(is_word, split(line)))]

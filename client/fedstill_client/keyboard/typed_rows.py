@@ -1,0 +1,89 @@
+"""What was typed on a device, as the rows of words that its student learns from.
+
+The texts of a part (to train on, or held out) stand one behind another, each behind a START, and are cut into
+rows of S + 1 words: S to see, and at each the next one to say. What is left at the end waits for more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.artifact import StudentManifest, StudentPackage
+from fedstill_proto.word_list import START, WordList
+
+from fedstill_client.learning.examples import LearningStore
+from fedstill_client.store import PrivateStore, StoredExamples, StoredText
+from fedstill_client.student_store import OwnStudent, StudentHistory
+
+# The ids of rows lie above those of examples: the row's number, and the text that it begins in.
+_ROW_BITS = 40
+
+
+def word_list_of(package: StudentPackage) -> WordList | None:
+    """The words of a student of text whose package brings them; raises WireError."""
+    if package.vocabulary is None or package.manifest.input_type != "int64":
+        return None
+    return WordList.from_json(package.vocabulary, size=package.manifest.classes)
+
+
+def learned_examples(store: PrivateStore, package: StudentPackage, part: str) -> StoredExamples:
+    """The examples of a part ("training" or "held-out"), and with them what was typed."""
+    given, words = store.examples(part), word_list_of(package)
+    if words is None:
+        return given
+    texts = [text for text in store.texts() if text.held_out == (part == "held-out")]
+    typed = typed_rows(texts, words, package.manifest)
+    if not len(given.ids) or not len(typed.ids):
+        return typed if len(typed.ids) else given
+    return StoredExamples(
+        np.concatenate([given.ids, typed.ids]),
+        np.concatenate([given.x, typed.x]),
+        np.concatenate([given.labels, typed.labels]),
+    )
+
+
+def typed_rows(texts: Iterable[StoredText], words: WordList, manifest: StudentManifest) -> StoredExamples:
+    """The rows of texts: x [n, S] and labels [n, S]."""
+    (places,) = manifest.input_shape
+    stream: list[int] = []
+    text_of: list[int] = []  # of each word in the stream
+    for text in texts:
+        numbers = [START, *words.encode(text.text)]
+        stream += numbers
+        text_of += [text.id] * len(numbers)
+    rows = max(0, len(stream) - 1) // places
+    said = np.array(stream[: rows * places + 1], np.int64)
+    ids = [(row + 1) << _ROW_BITS | text_of[row * places] for row in range(rows)]
+    seen: npt.NDArray[Any] = said[:-1].reshape(rows, places)
+    return StoredExamples(np.array(ids, np.int64), seen, said[1:].reshape(rows, places))
+
+
+def with_typed(store: PrivateStore, package: StudentPackage) -> LearningStore:
+    """The store as learning reads it: what was typed is among its examples."""
+    return _TypedStore(store, package)
+
+
+class _TypedStore:
+    def __init__(self, store: PrivateStore, package: StudentPackage) -> None:
+        self._store, self._package = store, package
+
+    def examples(self, part: str) -> StoredExamples:
+        return learned_examples(self._store, self._package, part)
+
+    def students(self, manifest: StudentManifest, package_version: int) -> StudentHistory:
+        return self._store.students(manifest, package_version)
+
+    def soft_labels(self, package_version: int) -> bytes | None:
+        return self._store.soft_labels(package_version)
+
+    def save_learning(self, blob: bytes) -> None:
+        self._store.save_learning(blob)
+
+    def learning(self) -> bytes | None:
+        return self._store.learning()
+
+    def finish_learning(self, package_version: int, student: OwnStudent | None) -> None:
+        self._store.finish_learning(package_version, student)
