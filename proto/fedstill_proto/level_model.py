@@ -65,7 +65,7 @@ class Counts:
 
     def __init__(self, symbols: int, contexts: int, *, distances: bool) -> None:
         self._symbols = symbols
-        self._smoothing = _smoothing(symbols)
+        self._smoothing, self._smoothing_apart = _smoothing(symbols, edges=False), _smoothing(symbols)
         self._by_context = np.zeros((contexts, symbols), np.int64)
         self._all = np.ones(symbols, np.int64)
         self._distances = np.zeros(2 * symbols - 1, np.int64) if distances else None
@@ -79,7 +79,7 @@ class Counts:
         if self._distances is not None:
             last = self._symbols - 1
             near = np.stack([self._distances[last - base : 2 * last + 1 - base] for base in present])
-            near = near @ self._smoothing + 1
+            near = near @ self._smoothing_apart + 1
             mixed += _DISTANCE * (near * _UNIT // near.sum(axis=1, keepdims=True))
         rows = mixed[place]
         if most is not None:
@@ -321,10 +321,16 @@ def _blocks(rows: IntArray, *, first: bool) -> Iterator[IntArray]:
 
 
 @functools.cache
-def _smoothing(symbols: int) -> IntArray:
-    """[symbols, symbols]: a triangle over the neighbours, one in 32 to either side, none below 32 symbols."""
+def _smoothing(symbols: int, *, edges: bool = True) -> IntArray:
+    """[symbols, symbols]: a triangle over the neighbours, one in 32 to either side, none below 32 symbols.
+
+    edges: whether the first and the last symbol have neighbours; many codes end up there that are not alike.
+    """
     reach = symbols // 32
     apart = np.abs(np.arange(symbols)[:, None] - np.arange(symbols))
     triangle = np.maximum(reach + 1 - apart, 0)
     smoothing: IntArray = _SMOOTH * triangle // triangle.sum(axis=1, keepdims=True)
+    if not edges:
+        smoothing[[0, -1]] = 0
+        smoothing[[0, -1], [0, -1]] = _SMOOTH
     return smoothing

@@ -111,7 +111,7 @@ def test_shares_take_at_most_their_empirical_entropy_and_5_percent(rows: int, bi
 
 
 @pytest.mark.parametrize("rows", [130, 500])
-@pytest.mark.parametrize("bits", [1, 2, 3, 4])
+@pytest.mark.parametrize("bits", [1, 2, 3, 4, 6, 8])
 def test_logarithms_take_at_most_their_empirical_entropy_and_5_percent(rows: int, bits: int) -> None:
     levels = quantized(soft_rows(rows), k=0, bits=bits, grid=Grid.LOG)
     assert len(encode_levels(levels, entropy=True)) <= 1.05 * entropy_bytes(levels.codes)
