@@ -11,7 +11,9 @@ with lambda = min(n, m)^-0.9, a Gaussian kernel k, and the rows' median distance
 is about 1: a row with w = 1 is as common among the device's examples as among the public ones. How unsure a
 student is, its ambiguity, is the entropy of softmax(logits) over that of a uniform distribution, 0 to 1.
 
-The paper takes a held-out set for the denominator where this takes the public rows: a device has no other.
+The authors' code compares with uniform noise in the space of inputs, and sets the threshold at a quartile of
+the ratios of held-out own examples. Noise is far from any picture; public rows are what is to be told apart,
+and a ratio to them has a scale of its own, so that the threshold is a plain number of the task.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ mean of the answers of each row, and leaves out rows that stay ambiguous:
 
 A row that nobody answered, or whose mean is left out, keeps its last consensus, or has none.
 
-What differs: the paper measures a server-side distance to one-hot labels and gates by quantile; here entropy
-is a share of log K, so that one number fits any number of classes. As in DS-FL, entropies are those of
-softmax(z).
+What differs: densities are compared with the public rows', not with uniform noise, and both thresholds are
+plain numbers: entropy is a share of log K, so that one fits any number of classes. As in DS-FL, entropies
+are those of softmax(z).
 """
 
 from __future__ import annotations
