@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from dataclasses import dataclass
 
 from fedstill_proto.word_list import WordList, split
 
@@ -13,8 +13,9 @@ from fedstill_client.keyboard.student_words import StudentWords
 from fedstill_client.keyboard.suggester import NextWords, Suggester
 from fedstill_client.store import PrivateStore, StoredText
 
-FIT_WORDS = 1000  # held-out words, the newest, that weigh the owner's own words
-_FIT_GROWTH = 1.25  # held-out words, against those at the last time, that are worth another look
+COUNTED_WORDS = 30_000  # of the newest texts: about 8 MB of counts
+FIT_WORDS = 1000  # of the newest held-out texts, which weigh the owner's words against the student's
+_GROWTH = 1.25  # words against those at the last time, from which on it is done again
 
 
 class AgentKeyboard:
@@ -26,45 +27,60 @@ class AgentKeyboard:
 
     def __init__(self, word_list: WordList) -> None:
         self._word_list = word_list
-        self._typed = _Typed(word_list)
+        self._typed = _Typed(OwnWords(word_list))
 
     def refresh(self, store: PrivateStore, student: AnsweringStudent) -> Suggester:
         """Count what was typed since, or all of it anew where something was forgotten."""
-        new = list(store.texts(after=self._typed.last_id))
-        if self._typed.all.texts + len(new) != store.text_count():
-            self._typed, new = _Typed(self._word_list), list(store.texts())
+        typed, new = self._typed, list(store.texts(after=self._typed.last_id))
+        is_whole = typed.own.texts + typed.left_out + len(new) == store.text_count()
+        if not typed.last_id or not is_whole or typed.words > _GROWTH * COUNTED_WORDS:
+            everything = list(store.texts())
+            new = _newest(everything, COUNTED_WORDS)
+            typed = _Typed(OwnWords(self._word_list), left_out=len(everything) - len(new))
         for text in new:
-            self._typed.add(text)
+            typed.add(text)
         model = StudentWords(student)
-        return Suggester(self._typed.all, model, weights=self._typed.weights(model))
+        if typed.held_out_words > _GROWTH * typed.fitted_words:
+            typed.weights = _fitted(list(store.texts()), self._word_list, model)
+            typed.fitted_words = typed.held_out_words
+        self._typed = typed
+        return Suggester(typed.own, model, weights=typed.weights)
 
 
+@dataclass
 class _Typed:
-    """The counts of some texts."""
+    """What is counted."""
 
-    def __init__(self, word_list: WordList) -> None:
-        self.all, self._training = OwnWords(word_list), OwnWords(word_list)
-        self.last_id = 0
-        self._held_out: deque[tuple[str, int]] = deque()  # the newest, with how many words each has
-        self._held_out_words = 0  # of all that came, now and at the last fit
-        self._fitted_words = 0
-        self._weights: Weights | None = None
+    own: OwnWords
+    left_out: int = 0  # texts that are too old to be counted
+    words: int = 0
+    last_id: int = 0
+    held_out_words: int = 0  # of all that came
+    fitted_words: int = 0  # of those, at the last fit
+    weights: Weights | None = None
 
     def add(self, text: StoredText) -> None:
-        self.all.add(text.text)
-        self.last_id = text.id
-        if not text.held_out:
-            self._training.add(text.text)
-            return
         words = len(split(text.text))
-        self._held_out.append((text.text, words))
-        self._held_out_words += words
-        while len(self._held_out) > 1 and sum(words for _, words in self._held_out) > FIT_WORDS:
-            self._held_out.popleft()
+        self.own.add(text.text)
+        self.words += words
+        self.held_out_words += words if text.held_out else 0
+        self.last_id = text.id
 
-    def weights(self, model: NextWords) -> Weights | None:
-        """Of the owner's words against the student's; none before anything was held out."""
-        if self._held_out_words > _FIT_GROWTH * self._fitted_words:
-            self._weights = Suggester(self._training, model).fit(text for text, _ in self._held_out)
-            self._fitted_words = self._held_out_words
-        return self._weights
+
+def _fitted(texts: list[StoredText], word_list: WordList, model: NextWords) -> Weights:
+    own = OwnWords(word_list)
+    for text in _newest([text for text in texts if not text.held_out], COUNTED_WORDS):
+        own.add(text.text)
+    held_out = _newest([text for text in texts if text.held_out], FIT_WORDS)
+    return Suggester(own, model).fit(text.text for text in held_out)
+
+
+def _newest(texts: list[StoredText], words: int) -> list[StoredText]:
+    """The newest texts that have so many words together, and one more if that is too long; in order."""
+    kept: list[StoredText] = []
+    for text in reversed(texts):
+        words -= len(split(text.text))
+        if kept and words < 0:
+            break
+        kept.append(text)
+    return kept[::-1]

@@ -161,6 +161,19 @@ def test_weights_come_of_what_is_held_out(home: AgentHome) -> None:
         assert student.runs == runs  # not for one more
 
 
+def test_old_texts_are_not_counted(home: AgentHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedstill_client.agent_keyboard.COUNTED_WORDS", 20)
+    with PrivateStore.open(home) as store:
+        keyboard, student = AgentKeyboard(WORD_LIST), Counting()
+        for number in range(40):
+            store.observe_text("one two", held_out=False)
+            own = keyboard.refresh(store, student).own  # type: ignore[arg-type]
+            assert own.texts == number + 1 if number < 13 else 10 <= own.texts <= 13
+        store.observe_text("x " * 200, held_out=False)
+        store.observe_text("y", held_out=False)
+        assert AgentKeyboard(WORD_LIST).refresh(store, student).own.texts == 1  # type: ignore[arg-type]
+
+
 def test_texts_are_pruned_as_examples_are(home: AgentHome) -> None:
     with PrivateStore.open(home) as store:
         store.retention = Retention(max_examples=2)
