@@ -1,5 +1,8 @@
 """How good a keyboard's suggestions are on texts that devices held out.
 
+"Own words" are those of a device's training texts; "as typed", each held-out text is counted, too, once it is
+typed, as an agent does.
+
 python benchmarks/keyboard.py --baseline                  # word trigrams of the public text, alone and
                                                           # with each device's own words
 python benchmarks/keyboard.py --baseline --devices 229    # all speakers
@@ -39,12 +42,13 @@ def baseline(data: KeyboardData, *, words: int) -> dict[str, Any]:
     word_list = build_word_list(data.public, size=words)
     trigrams = WordTrigrams(map(word_list.encode, data.public), words=len(word_list), start=START)
     plain = [measure(impersonal(word_list, trigrams), typist.test) for typist in data.typists]
-    own = [measure(personal(word_list, trigrams, typist), typist.test) for typist in data.typists]
-    change = {
-        name: asdict(changed([getattr(t, name) for t in plain], [getattr(t, name) for t in own]))
-        for name in FIGURES
-        if name != "perplexity"
-    }
+    own, as_typed = (
+        [
+            measure(personal(word_list, trigrams, typist), typist.test, observes=observes)
+            for typist in data.typists
+        ]
+        for observes in (False, True)
+    )
     return {
         "data": data.name,
         "devices": len(data.typists),
@@ -52,8 +56,8 @@ def baseline(data: KeyboardData, *, words: int) -> dict[str, Any]:
         "words_measured": sum(tally.words for tally in plain),
         "new_words": sum(tally.new for tally in plain),
         "trigrams": _figures(plain),
-        "trigrams_and_own_words": _figures(own),
-        "change_by_device": change,
+        "own_words": {**_figures(own), "change_by_device": _change(plain, own)},
+        "as_typed": {**_figures(as_typed), "change_by_device": _change(plain, as_typed)},
         "seconds": time.perf_counter() - started,
     }
 
@@ -65,20 +69,31 @@ def _figures(tallies: list[Tally]) -> dict[str, float]:
     return {**means, "perplexity": total.perplexity, "new_word_recall": total.new_word_recall}
 
 
+def _change(before: list[Tally], after: list[Tally]) -> dict[str, Any]:
+    shares = [name for name in FIGURES if name != "perplexity"]
+    return {
+        name: asdict(changed([getattr(t, name) for t in before], [getattr(t, name) for t in after]))
+        for name in shares
+    }
+
+
 def show(found: dict[str, Any]) -> None:
     print(
         f"{found['data']}: {found['devices']} devices, {found['words_measured']} held-out words, "
         f"{found['new_words']} of them not among the {found['entries']} entries of the word list"
     )
-    print(f"{'':18}{'trigrams':>14}{'and own words':>16}")
+    columns = {"trigrams": "trigrams", "own_words": "and own words", "as_typed": "... as typed"}
+    print(f"{'':18}" + "".join(f"{title:>16}" for title in columns.values()))
     for name in FIGURES:
-        print(f"{name:18}{found['trigrams'][name]:14.4f}{found['trigrams_and_own_words'][name]:16.4f}")
-    for name, change in found["change_by_device"].items():
-        print(
-            f"{name}: {100 * change['mean']:+.2f} points a device ({100 * change['low']:+.2f} to "
-            f"{100 * change['high']:+.2f}), {100 * change['better']:.0f} % of devices gain over a point, "
-            f"{100 * change['worse']:.0f} % lose over a point"
-        )
+        print(f"{name:18}" + "".join(f"{found[column][name]:16.4f}" for column in columns))
+    for column in ("own_words", "as_typed"):
+        print(f"trigrams {columns[column]}, by device:")
+        for name, change in found[column]["change_by_device"].items():
+            print(
+                f"  {name}: {100 * change['mean']:+.2f} points ({100 * change['low']:+.2f} to "
+                f"{100 * change['high']:+.2f}), {100 * change['better']:.0f} % of devices gain over a point, "
+                f"{100 * change['worse']:.0f} % lose over a point"
+            )
     print(f"{found['seconds']:.1f} s")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
-from fedstill_client.keyboard.mixing import PRIOR_WORDS, Evidence, usual_weights
+from fedstill_client.keyboard.mixing import PRIOR, PRIOR_WORDS, Evidence, usual_weights
 from fedstill_client.keyboard.own_words import OwnWords
 from fedstill_client.keyboard.slips import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
 from fedstill_client.keyboard.suggester import Suggester
@@ -48,19 +48,26 @@ class TestOwnWords:
         assert own.new_words == ["blorp"]
         assert own.numbers("blorp THE unheard") == [blorp, the, UNKNOWN]
         assert own.times(blorp) == 2
-        shares = [
-            dict(zip(w.tolist(), s.tolist(), strict=True)) for w, s in own.after(own.numbers("the blorp"))
-        ]
-        assert shares[0] == pytest.approx(
-            {the: 2 / 7, blorp: 2 / 7} | {own.number(w): 1 / 7 for w in ("king", "queen", ".")}
-        )
-        assert shares[1] == shares[2] == {own.number("king"): 0.5, own.number("queen"): 0.5}
-        assert len(own.after(own.numbers("king the"))) == 2  # this pair was never typed
-        assert len(own.after([UNKNOWN])) == 1
-        assert own.after([])[1][0].tolist() == [the]
+        king, queen, dot = (own.number(word) for word in ("king", "queen", "."))
+        once = np.zeros(len(WORDS) + 1)
+        once[[the, blorp]], once[[king, queen, dot]] = 2 / 7, 1 / 7
+        after_blorp = 2 * once / 4  # it was followed by two words, one time each
+        after_blorp[[king, queen]] += 1 / 4
+        after_both = 2 * after_blorp / 4
+        after_both[[king, queen]] += 1 / 4
+        for context, seen, chances in (
+            ("the blorp", 3, after_both),
+            ("king blorp", 2, after_blorp),
+            ("unheard", 1, once),
+        ):
+            found = own.next_words(own.numbers(context))
+            assert found[0] == seen
+            np.testing.assert_allclose(found[1], chances)
+        assert own.next_words([])[1].argmax() == the
 
     def test_an_empty_device_says_nothing(self) -> None:
-        assert OwnWords(WORDS).after([3, 4]) == []
+        seen, chances = OwnWords(WORDS).next_words([3, 4])
+        assert (seen, chances.sum()) == (0, 0)
 
     def test_what_is_no_word_is_not_learned(self) -> None:
         own = OwnWords(WORDS)
@@ -69,35 +76,34 @@ class TestOwnWords:
 
 
 class TestWeights:
-    def test_they_sum_to_one_and_start_as_usual(self) -> None:
-        np.testing.assert_allclose(usual_weights().sum(axis=1), 1)
-        np.testing.assert_array_equal(Evidence.empty().weights(), usual_weights())
+    def test_they_start_as_usual(self) -> None:
+        assert usual_weights().tolist() == [0.0, PRIOR, PRIOR, PRIOR]
+        np.testing.assert_array_equal(Evidence().weights(), usual_weights())
 
     def test_they_go_to_the_source_that_is_right(self) -> None:
-        evidence = Evidence.empty()
+        evidence = Evidence()
         for _ in range(1000):
-            evidence.add(2, [0.001, 0.001, 0.5])
+            evidence.add(2, student=0.001, own=0.5)
+            evidence.add(3, student=0.5, own=0.001)
         weights = evidence.weights()
 
-        assert weights[2, 2] > 0.9
-        assert weights[2].sum() == pytest.approx(1)
-        np.testing.assert_array_equal(weights[[0, 1, 3]], usual_weights()[[0, 1, 3]])
+        assert weights[2] > 0.9
+        assert weights[3] < 0.01
+        assert weights[1] == PRIOR
 
-    def test_one_step_by_hand(self) -> None:
-        evidence = Evidence.empty()
-        evidence.add(1, [1.0, 0.0])  # the student alone knew it
-        evidence.add(1, [0.0, 0.0])  # nobody did: it says nothing
-        expected = (PRIOR_WORDS * 0.95 + 1) / (PRIOR_WORDS + 1)
-        assert evidence.weights()[1, 0] == pytest.approx(expected)
+    def test_by_hand(self) -> None:
+        evidence = Evidence()
+        evidence.add(1, student=1.0, own=0.0)  # the student alone knew it
+        evidence.add(1, student=0.0, own=0.0)  # nobody did: it says nothing
+        assert evidence.weights()[1] == pytest.approx(PRIOR_WORDS * PRIOR / (PRIOR_WORDS + 1))
 
     def test_texts_that_a_device_set_aside_choose_them(self) -> None:
         found = suggester("queen queen queen queen king")
-        before = found.weights[3].copy()
 
         alike, other = found.fit(["queen queen queen"] * 30), found.fit(["king theatre the their"] * 30)
 
-        assert alike[:, 0].sum() < before[0] + 2.9
-        assert alike[3, 0] < other[3, 0] or alike[2, 0] < other[2, 0]
+        assert alike[3] > 0.5
+        assert other[1] < PRIOR
 
 
 class TestSlips:

@@ -86,6 +86,15 @@ def test_own_words_are_counted_and_found() -> None:
     assert after.perplexity < before.perplexity
 
 
+def test_what_is_typed_is_counted_where_that_is_asked_for() -> None:
+    model, texts = Fixed(0.4, 0.05, 0.3, 0.1, 0.05), ["zonk"] * 5
+    still, learning = impersonal(WORDS, model), impersonal(WORDS, model)  # type: ignore[arg-type]
+
+    assert measure(still, texts).new_shown == 0
+    assert measure(learning, texts, observes=True).new_shown == 3  # it was typed twice before
+    assert (still.own.texts, learning.own.texts) == (0, 5)
+
+
 def test_what_is_suggested_is_what_is_measured() -> None:
     own = OwnWords(WORDS)
     for text in ("apply butter", "apply the apply", "zebra apricot"):

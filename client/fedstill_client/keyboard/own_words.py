@@ -1,9 +1,14 @@
 """A cache language model: how often this device's owner writes which word after which.
 
 Kuhn and De Mori (1990), "A cache-based natural language model for speech recognition": people say again what
-they have said. No step of training; counts of the device's own text, for words that the student's list lacks,
-too. They are made of the private store when the agent starts and go with what is forgotten there; they are in
-no message to anyone but the device's own apps.
+they have said. No step of training: counts of the device's own text, of words that the student's list lacks,
+too, interpolated as Witten and Bell (1991) do. Where n(h) words followed a history h, t(h) different ones,
+
+    p(w | h) = (c(h, w) + t(h) p(w | h')) / (n(h) + t(h))        p(w) = c(w) / n
+
+with histories h of two words, of the last one (h'), and of none. The counts are made of the private store
+when the agent starts and go with what is forgotten there; they are in no message to anyone but the device's
+own apps.
 """
 
 from __future__ import annotations
@@ -12,11 +17,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.soft_labels import IntArray
 from fedstill_proto.word_list import START, UNKNOWN, WORD_LIMIT, WordList, is_word, split
 
 ORDERS = 3  # unigrams, bigrams, trigrams
-Counts = tuple[IntArray, npt.NDArray[np.float64]]  # words, and the share of each; they sum to 1
 
 
 class OwnWords:
@@ -53,21 +56,24 @@ class OwnWords:
         """How often a word was typed."""
         return self._following.get((), {}).get(number, 0)
 
-    def after(self, context: Sequence[int]) -> list[Counts]:
-        """What follows in the device's text: anywhere, after the last word, after the last two.
+    def next_words(self, context: Sequence[int]) -> tuple[int, npt.NDArray[np.float64]]:
+        """What follows in the device's own text, and how much of the context was seen there.
 
-        It ends with the longest history that was seen: 0 to ORDERS of them.
+        Chances [len(word_list) + new words] that sum to 1, or to 0 where nothing was typed; and 0 for that, 1
+        for words anywhere, 2 where the last word is known, 3 where the last two are.
         """
         last = [START, START, *context]
-        shares: list[Counts] = []
+        chances = np.zeros(len(self.word_list) + len(self.new_words))
         for length in range(ORDERS):
             following = self._following.get(tuple(last[len(last) - length :]))
             if following is None:
-                break
+                return length, chances
             words = np.fromiter(following, np.int64, len(following))
             counts = np.fromiter(following.values(), np.float64, len(following))
-            shares.append((words, counts / counts.sum()))
-        return shares
+            different = len(words) if length else 0
+            chances *= different / (counts.sum() + different)
+            chances[words] += counts / (counts.sum() + different)
+        return ORDERS, chances
 
     def _learned(self, token: str) -> int:
         number = self.number(token)

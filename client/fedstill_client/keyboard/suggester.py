@@ -96,12 +96,10 @@ class Suggester:
 
     def mixed(self, tokens: Sequence[str], student: npt.NDArray[np.floating[Any]]) -> Scores:
         """Chances [V + new words] by number after tokens, of which a student says [V]; they sum to 1."""
-        own = self._own_after(tokens)
-        row = self.weights[len(own)]
-        chances = np.zeros(len(self.word_list) + len(self.own.new_words))
-        chances[: len(self.word_list)] = row[0] * student.astype(np.float64)
-        for weight, (words, shares) in zip(row[1:], own, strict=False):
-            chances[words] += weight * shares
+        seen, chances = self._own_after(tokens)
+        weight = self.weights[seen]
+        chances *= weight
+        chances[: len(self.word_list)] += (1 - weight) * student.astype(np.float64)
         return chances
 
     def along(self, tokens: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.floating[Any]]]]:
@@ -133,21 +131,21 @@ class Suggester:
 
     def fit(self, texts: Iterable[str]) -> Weights:
         """The weights under which texts are likeliest that `own` has not counted."""
-        evidence = Evidence.empty()
+        evidence = Evidence()
         for text in texts:
             tokens = split(text)
             for place, (token, student) in enumerate(self.along(tokens)):
-                number, own = self.own.number(token), self._own_after(tokens[:place])
-                chances = [float(student[number])] if number < len(self.word_list) else [0.0]
-                chances += [float(shares[words == number].sum()) for words, shares in own]
-                evidence.add(len(own), chances)
+                number = self.word_list.number(token)
+                if number is not None:  # of others the student says nothing
+                    seen, own = self._own_after(tokens[:place])
+                    evidence.add(seen, student=float(student[number]), own=float(own[number]))
         return evidence.weights()
 
     def _numbers(self, tokens: Sequence[str]) -> list[int]:
         return [START, *(number for token in tokens for number in self.word_list.numbers_of(token))]
 
-    def _own_after(self, tokens: Sequence[str]) -> list[tuple[IntArray, Scores]]:
-        return self.own.after([self.own.number(token) for token in tokens[-2:]])
+    def _own_after(self, tokens: Sequence[str]) -> tuple[int, Scores]:
+        return self.own.next_words([self.own.number(token) for token in tokens[-2:]])
 
     def _alphabet(self) -> tuple[list[str], IntArray]:
         """The words that may be suggested in the order of the alphabet, and their numbers."""

@@ -70,14 +70,19 @@ class Tally:
         return self.new_shown / max(self.new, 1)
 
 
-def measure(suggester: Suggester, texts: Iterable[str]) -> Tally:
-    """Type the texts with a suggester, which learns nothing from them."""
+def measure(suggester: Suggester, texts: Iterable[str], *, observes: bool = False) -> Tally:
+    """Type the texts with a suggester.
+
+    observes: it counts each text as soon as that is typed, as an agent does.
+    """
     total = Tally()
     for text in texts:
         tokens = split(text)
         for place, (token, student) in enumerate(suggester.along(tokens)):
             chances = suggester.mixed(tokens[:place], student)
             total += _of_token(suggester, token, chances)
+        if observes:
+            suggester.own.add(text)
     return total
 
 
