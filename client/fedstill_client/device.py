@@ -56,7 +56,6 @@ DESCRIPTION_FILE = "device.json"
 PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
-ANSWERS_FOLDER = "answers"
 
 # Numbers in a round's plan, which is made before its first step: 32 MB, and less than a second on a core. To
 # draw the order of an epoch takes as long as 400 of them.
@@ -201,6 +200,7 @@ class Device:
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
+            answers = AnswerStore(AgentHome(self.folder).answers)
             work = perform_round(
                 self.stack(before),
                 task,
@@ -208,13 +208,18 @@ class Device:
                 forward,
                 self.public_x,
                 stop=stop,
-                answers=AnswerStore(self.folder / ANSWERS_FOLDER),
+                answers=answers,
             )
             summary = work.summaries[0]
             if summary is None:
                 raise TrainingDiverged(task.training.learning_rate)
             trained = {name: array[0] for name, array in work.parameters.items()}
-            self.store.save(OwnStudent(task.run, task.round, trained), before=before)
+            try:
+                self.store.save(OwnStudent(task.run, task.round, trained), before=before)
+            except FedstillError:
+                # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
+                answers.forget(self.description.name)
+                raise
             if self.private_store is not None:
                 self._write_down(task, summary, self.private_store)
         return summary

@@ -7,6 +7,7 @@ trust/          the fleet's signed word on which student packages are good (TUF 
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 node            the Flower node that the device is, once its server has greeted it
+answers/        what the device said in its last rounds (see answer_store.py)
 agent.sock      where apps of the same user ask and tell the agent (see service/)
 """
 
@@ -69,6 +70,10 @@ class AgentHome:
     @property
     def store(self) -> Path:
         return self.folder / "store.db"
+
+    @property
+    def answers(self) -> Path:
+        return self.folder / "answers"
 
     @property
     def socket(self) -> Path:

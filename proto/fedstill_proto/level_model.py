@@ -22,10 +22,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fedstill_proto.label_arrays import IntArray
 from fedstill_proto.levels import CodeArray, Grid, Levels, buckets_of
 from fedstill_proto.range_coder import TOTAL, NotCoded, RangeDecoder, RangeEncoder
+
+Float64Array = npt.NDArray[np.float64]
 
 _SEEN = 24  # what one code adds to its counts
 _ESCAPE, _DISTANCE = 4 * _SEEN, 8 * _SEEN
@@ -73,13 +76,13 @@ class Counts:
     def weights(self, contexts: IntArray, most: IntArray | None) -> IntArray:
         """[m, symbols] for a range coder; row i gives no weight to symbols above `most` [m]."""
         present, place = np.unique(contexts, return_inverse=True)
-        anywhere = self._all @ self._smoothing + 1
-        mixed = (self._by_context[present] @ self._smoothing) * (_UNIT // _SMOOTH)
+        anywhere = _smoothed(self._all, self._smoothing) + 1
+        mixed = _smoothed(self._by_context[present], self._smoothing) * (_UNIT // _SMOOTH)
         mixed += _ESCAPE * (anywhere * _UNIT // anywhere.sum() + 1)
         if self._distances is not None:
             last = self._symbols - 1
             near = np.stack([self._distances[last - base : 2 * last + 1 - base] for base in present])
-            near = near @ self._smoothing_apart + 1
+            near = _smoothed(near, self._smoothing_apart) + 1
             mixed += _DISTANCE * (near * _UNIT // near.sum(axis=1, keepdims=True))
         rows = mixed[place]
         if most is not None:
@@ -320,8 +323,14 @@ def _blocks(rows: IntArray, *, first: bool) -> Iterator[IntArray]:
         size = min(2 * size, _LARGEST_BLOCK)
 
 
+def _smoothed(counts: IntArray, smoothing: Float64Array) -> IntArray:
+    """counts [..., symbols] @ smoothing: exact in any order of adding up, since sums stay below 2**53."""
+    smoothed: IntArray = (counts.astype(np.float64) @ smoothing).astype(np.int64)
+    return smoothed
+
+
 @functools.cache
-def _smoothing(symbols: int, *, edges: bool = True) -> IntArray:
+def _smoothing(symbols: int, *, edges: bool = True) -> Float64Array:
     """[symbols, symbols]: a triangle over the neighbours, one in 32 to either side, none below 32 symbols.
 
     edges: whether the first and the last symbol have neighbours; many codes end up there that are not alike.
@@ -329,7 +338,7 @@ def _smoothing(symbols: int, *, edges: bool = True) -> IntArray:
     reach = symbols // 32
     apart = np.abs(np.arange(symbols)[:, None] - np.arange(symbols))
     triangle = np.maximum(reach + 1 - apart, 0)
-    smoothing: IntArray = _SMOOTH * triangle // triangle.sum(axis=1, keepdims=True)
+    smoothing: Float64Array = (_SMOOTH * triangle // triangle.sum(axis=1, keepdims=True)).astype(np.float64)
     if not edges:
         smoothing[[0, -1]] = 0
         smoothing[[0, -1], [0, -1]] = _SMOOTH

@@ -167,3 +167,13 @@ def test_more_work_than_a_device_plans_at_once_is_refused(home: AgentHome) -> No
         with pytest.raises(Interrupted):
             device.perform(task(epochs=most), stop=lambda: "it was taken on")
         assert device.store.latest() is None
+
+
+def test_what_was_said_is_forgotten_with_the_examples(tmp_path: Path) -> None:
+    home = AgentHome(tmp_path / "home")
+    home.create()
+    with PrivateStore.create(home) as store:
+        home.answers.mkdir()
+        (home.answers / "one.answers").write_bytes(b"what a student said that learned from them")
+        store.forget(everything=True)
+    assert not home.answers.exists()

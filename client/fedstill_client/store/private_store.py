@@ -6,6 +6,7 @@ Several processes of a device use it at the same time: the agent that answers, a
 from __future__ import annotations
 
 import fcntl
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -311,6 +312,8 @@ class PrivateStore:
 
     def _erase(self) -> None:
         self._database.erase_deleted()
+        # What was said was learned from what is forgotten; the next answer is whole.
+        shutil.rmtree(self.home.answers, ignore_errors=True)
         with self._database.transaction():
             self._database.execute("DELETE FROM settings WHERE name = ?", (_ERASING,))
 
