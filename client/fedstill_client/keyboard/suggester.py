@@ -71,6 +71,8 @@ class Suggester:
         least = min(chance for chance, _ in found.values()) if len(found) == k else 0.0
         for beginning, slip in meant(typed).items():
             here = self.begins(beginning)
+            if here.start == here.stop:
+                continue  # as most of some hundreds are
             for at in _largest(scores[here], k):
                 place, chance = here.start + at, float(scores[here][at]) * slip
                 if chance > max(least, found.get(place, (0.0, ""))[0]) and not words[place].startswith(typed):

@@ -1,0 +1,141 @@
+"""How long a suggestion takes: the agent in this process, one thread, an untrained student of all words.
+
+    python benchmarks/keyboard_latency.py                        # gru
+    python benchmarks/keyboard_latency.py --family transformer
+
+The owner has typed the texts of one speaker. A suggestion is asked for at each letter of held-out texts: the
+first of a word takes a run of the student, the others take none. Elapsed time, and the processor time of the
+same calls, which other programs on the machine do not lengthen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fedstill_client.agent import Agent
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
+from fedstill_client.predictor import PRECISIONS
+from fedstill_client.store import PrivateStore
+from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.word_list import build_word_list, is_word, join, split
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.publish.package import package_of
+from fedstill_sim.data.keyboard import load_keyboard
+
+PLACES, STEP_WORDS = 16, 600
+BAR_MS = 5.0
+
+
+def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
+    """A package of a student that has seen nothing, with the word list of the public texts."""
+    words = build_word_list(public)
+    options = ArtifactOptions(family, (PLACES,), len(words), Optimizer.ADAMW, "top-k", 8, 1, 8, STEP_WORDS)
+    return package_of(
+        options,
+        initial_parameters(family, (PLACES,), len(words), 0),
+        package_version=1,
+        public_x=np.zeros((4, PLACES), np.int64),
+        vocabulary=words.to_json(),
+    )
+
+
+def keystrokes(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """The context and the letters of the word so far, at each letter."""
+    for text in texts:
+        tokens = split(text)
+        for place, token in enumerate(tokens):
+            if is_word(token):
+                context = join(tokens[:place])
+                yield from ((context, token[:letters]) for letters in range(len(token)))
+
+
+def timed(agent: Agent, texts: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Milliseconds of the suggestions before a word and within one."""
+    spent: dict[str, list[tuple[float, float]]] = {"new word": [], "letter": []}
+    for context, prefix in keystrokes(texts):
+        started, worked = time.perf_counter(), time.process_time()
+        agent.suggest(context, prefix)
+        spent["letter" if prefix else "new word"].append(
+            (1e3 * (time.perf_counter() - started), 1e3 * (time.process_time() - worked))
+        )
+    figures = {}
+    for name, pairs in spent.items():
+        elapsed, processor = np.array(pairs).T
+        figures[name] = {"suggestions": float(len(pairs))}
+        for kind, times in (("elapsed", elapsed), ("processor", processor)):
+            for percentile in (50, 99):
+                figures[name][f"{kind}_ms_p{percentile}"] = float(np.percentile(times, percentile))
+    return figures
+
+
+def measured(family: str, suggestions: int) -> dict[str, Any]:
+    data = load_keyboard()
+    package, typist = untrained(family, data.public), data.typists[0]
+    sizes = {name: len(content) for name, content in package.contents().items()}
+    found: dict[str, Any] = {
+        "family": family,
+        "words": package.manifest.classes,
+        "parameters": package.manifest.parameter_count,
+        "int8_graph_and_words_bytes": sizes["inference.int8.onnx"] + sizes["vocabulary.json"],
+    }
+    texts, letters = [], 0
+    for text in typist.test:
+        if letters < suggestions:
+            texts.append(text)
+            letters += len(text)
+    with tempfile.TemporaryDirectory() as folder:
+        home = AgentHome(Path(folder) / "home")
+        home.create()
+        home.description.write_text(json.dumps({"name": "phone", "family": family}))
+        with PrivateStore.create(home) as store:
+            install(home, store, package)
+            for text in typist.train:
+                store.observe_text(text)
+        for precision in PRECISIONS:
+            with Agent.open(home.folder, precision=precision) as agent:
+                timed(agent, tuple(texts[:1]))  # warm
+                found[precision] = timed(agent, tuple(texts))
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    print(
+        f"{found['family']}: {found['words']} words, {found['parameters']} parameters, "
+        f"{found['int8_graph_and_words_bytes']} bytes of 8-bit graph and words"
+    )
+    for precision in PRECISIONS:
+        for name, times in found[precision].items():
+            print(
+                f"{precision:8} {name:9} {times['suggestions']:5.0f} suggestions   "
+                f"elapsed p50 {times['elapsed_ms_p50']:6.2f} p99 {times['elapsed_ms_p99']:6.2f} ms   "
+                f"processor p50 {times['processor_ms_p50']:6.2f} p99 {times['processor_ms_p99']:6.2f} ms"
+            )
+    worst = max(times["elapsed_ms_p99"] for times in found["int8"].values())
+    print(f"int8: p99 {worst:.2f} ms, {'within' if worst <= BAR_MS else 'MISSES'} the bar of {BAR_MS:g} ms")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--family", choices=sorted(LANGUAGE_FAMILIES), default="gru")
+    parser.add_argument("--suggestions", type=int, default=2000, help="about so many")
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    found = measured(asked.family, asked.suggestions)
+    if asked.json:
+        print(json.dumps(found, indent=2))
+    else:
+        show(found)
+
+
+if __name__ == "__main__":
+    main()
