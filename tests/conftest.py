@@ -9,6 +9,10 @@ import fedstill_proto.telemetry  # noqa: F401  (before a test imports onnxruntim
 import pytest
 from hypothesis import settings
 
+# Before numpy and torch: two test processes of two threads each would wait for one another on two cores.
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+
 # Inside the checkout, not in the home directory of whoever runs the tests.
 os.environ.setdefault("FEDSTILL_CACHE", str(Path(__file__).resolve().parents[1] / ".cache" / "fedstill"))
 

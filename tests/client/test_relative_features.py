@@ -79,7 +79,7 @@ def answers(request: SummaryRequest, private: PrivateStack, *seeds: int) -> list
         devices=len(seeds),
         public_x=examples(10, seed=5)[0],
     )
-    return [decode_summary(blob, expected=Expected.of(asked, CLASSES)).statistics for blob in blobs]
+    return [decode_summary(blob.summary, expected=Expected.of(asked, CLASSES)).statistics for blob in blobs]
 
 
 def hidden(seed: int, x: FloatArray) -> FloatArray:
