@@ -9,7 +9,7 @@ DEMO := runs/demo
 
 demo: $(VENV)/.installed-sim
 	rm -rf $(DEMO)
-	$(VENV)/bin/fedstill-sim run digits --method public-logits --devices 10 --rounds 20 --seed 0 --out $(DEMO)
+	$(VENV)/bin/fedstill-sim run digits --devices 10 --rounds 20 --seed 0 --out $(DEMO)
 
 test: $(VENV)/.installed-dev
 	$(VENV)/bin/python -m pytest

@@ -174,6 +174,7 @@ def perform_round(
         devices=len(stack.names),
         public_x=public_x,
         held=_held_answers(stack, task, answers),
+        start=student,
     )
     summaries: list[bytes | None] = [answer.summary for answer in encoded]
     for device in np.flatnonzero(diverged[: len(summaries)]):
@@ -182,6 +183,7 @@ def perform_round(
         for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
             if summary is not None and answer.table is not None:
                 answers.keep(name, answer.table, run=task.run, round=task.round)
+    _keep_share(trained, student, task.training.start_share)
     return RoundWork(
         parameters=_delivered(trained, out),
         summaries=summaries,
@@ -327,6 +329,19 @@ def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.
         for name, array in trained.items():
             array[diverged] = np.broadcast_to(student[name], array.shape)[diverged]
     return diverged
+
+
+def _keep_share(trained: Parameters, student: Mapping[str, FloatArray], start_share: float) -> None:
+    """Mix the weights that the round started from into the trained ones, in place.
+
+    Between two students of which one was fine-tuned from the other, the loss has no wall; halfway there is
+    most of what was learned, and most of what would be forgotten (WiSE-FT: Wortsman et al. 2022, arXiv
+    2109.01903).
+    """
+    if start_share == 0:
+        return
+    for name, array in trained.items():
+        array += np.float32(start_share) * (student[name] - array)
 
 
 def _delivered(trained: Parameters, out: Mapping[str, FloatArray] | None) -> Parameters:

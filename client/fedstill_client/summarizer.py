@@ -29,6 +29,9 @@ from fedstill_client.private_stack import PrivateStack
 from fedstill_client.relative_features import class_prototypes, relative_features
 from fedstill_client.row_selection import selected_rows
 
+# Half of the smallest step of a uint8 soft label.
+LEAST = np.float32(0.5 / 255)
+
 
 @dataclass(frozen=True)
 class ClassMeans:
@@ -90,9 +93,11 @@ def summarize(
     devices: int,
     public_x: FloatArray | None = None,
     held: Sequence[AnswerTable | None] | None = None,
+    start: Mapping[str, FloatArray] | None = None,
 ) -> list[Encoded]:
     """The encoded answers of the first `devices` of the stack, whose trained parameters are [C, *shape].
 
+    start: the students before training, [C, *shape] or [*shape] for all devices: for relative answers.
     held: of each device, what it said by the round that the task names.
     """
     kind = task.request.kind
@@ -109,6 +114,10 @@ def summarize(
     if kind is SummaryKind.PUBLIC_SET:
         rows = public_examples(public_x, task.request.public_rows)
         answers = forward.shared_outputs(parameters, rows)
+        if task.request.relative:
+            before = _start_logits(forward, start, rows)
+            moved = way_from(before, answers["logits"], temperature=task.training.temperature)
+            answers = {**answers, "logits": moved}
         bases, encoded = bases_for(task), []
         for device in range(devices):
             if bases is not None and held is not None:
@@ -132,6 +141,26 @@ def summarize(
             prototypes = _prototypes_of(_of(answers, device), private, device, anchors)
             statistics[device] = replace(known, features=prototypes.features)
     return [_encoded(task, known) for known in statistics]
+
+
+def way_from(before: FloatArray, logits: FloatArray, *, temperature: float) -> FloatArray:
+    """Logits [..., K] that soften to p / p_before, of the soft labels of `logits` and `before`.
+
+    Probabilities below LEAST count as that: how the unlikeliest classes move among themselves is noise.
+    """
+    after, start = (np.log(np.maximum(softened(one, temperature), LEAST)) for one in (logits, before))
+    return np.float32(temperature) * (after - start)
+
+
+def _start_logits(forward: Forward, start: Mapping[str, FloatArray] | None, rows: FloatArray) -> FloatArray:
+    """Logits [C, n, K] of the students that the round started from; they may be the same for all devices."""
+    assert start is not None  # a round always has one
+    stack = forward.manifest.stack_size
+    stacked = {
+        spec.name: np.ascontiguousarray(np.broadcast_to(start[spec.name], (stack, *spec.shape)))
+        for spec in forward.manifest.parameters
+    }
+    return forward.shared(stacked, rows)
 
 
 def _of(answers: Mapping[str, FloatArray], device: int) -> dict[str, FloatArray]:

@@ -83,7 +83,10 @@ def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The local work of one round. `batch_size` counts private examples in a step."""
+    """The local work of one round. `batch_size` counts private examples in a step.
+
+    The device keeps start_share * (the student that it started from) + (1 - start_share) * (the trained one).
+    """
 
     epochs: int
     batch_size: int
@@ -92,6 +95,7 @@ class TrainingPlan:
     temperature: float
     soft_weight: float  # of the soft term; the hard term is 1 - soft_weight
     seed: int
+    start_share: float = 0.0
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
@@ -101,6 +105,7 @@ class TrainingPlan:
             raise InvalidValue("optimizer", f"{self.optimizer!r} is not an Optimizer")
         check_number("temperature", self.temperature, 1e-3, 1e3)
         check_number("soft_weight", self.soft_weight, 0, 1)
+        check_number("start_share", self.start_share, 0, 1)
         check_integer("seed", self.seed, 0, MAX_UINT64)
 
 
@@ -154,9 +159,10 @@ class SummaryRequest:
     """What a device is to answer, and how it is to be coded.
 
     Of the public set only: `public_rows` [n], `class_counts` (say how many private examples of each class
-    there are, too), and `selection`. `anchor_rows` [W] asks for relative features: cosines with so many
-    public rows (see the client's relative_features.py). `base` names the levels that the answer may be coded
-    against (see bases.py); empty: there are none.
+    there are, too), `selection`, and `relative` (how far the student went from where the round started it:
+    p / p_start, normalized, instead of its soft label p). `anchor_rows` [W] asks for relative features:
+    cosines with so many public rows (see the client's relative_features.py). `base` names the levels that
+    the answer may be coded against (see bases.py); empty: there are none.
     """
 
     kind: SummaryKind
@@ -167,6 +173,7 @@ class SummaryRequest:
     base: bytes = b""
     anchor_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     held_round: int = 0
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
@@ -179,7 +186,12 @@ class SummaryRequest:
         if (self.kind is SummaryKind.PUBLIC_SET) != (len(self.public_rows) > 0):
             problem = f"{len(self.public_rows)} rows asked for a summary of kind {self.kind.value!r}"
             raise InvalidValue("public_rows", problem)
-        for name, wanted in (("class_counts", self.class_counts), ("selection", self.selection is not None)):
+        only_of_public_rows = {
+            "class_counts": self.class_counts,
+            "selection": self.selection is not None,
+            "relative": self.relative,
+        }
+        for name, wanted in only_of_public_rows.items():
             if wanted and self.kind is not SummaryKind.PUBLIC_SET:
                 raise InvalidValue(name, f"asked for in a summary of kind {self.kind.value!r}")
         self._check_anchors()

@@ -48,6 +48,7 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
             temperature=task.training.temperature,
             soft_weight=task.training.soft_weight,
             seed=task.training.seed,
+            start_share=task.training.start_share,
         ),
         parameters=encode_tensors(task.parameters),
         replace_student=task.replace_student,
@@ -90,6 +91,7 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
         public_rows=request.public_rows.tolist(),
         class_counts=request.class_counts,
         anchor_rows=request.anchor_rows.tolist(),
+        relative=request.relative,
     )
     if request.selection is not None:
         message.selection.least_density_ratio = request.selection.least_density_ratio
@@ -124,7 +126,17 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
         rows = np.array(message.public_rows, np.int64)
         anchors, held = np.array(message.anchor_rows, np.int64), message.held_round
-        return SummaryRequest(kind, codec, rows, message.class_counts, selection, message.base, anchors, held)
+        return SummaryRequest(
+            kind,
+            codec,
+            rows,
+            message.class_counts,
+            selection,
+            message.base,
+            anchors,
+            held,
+            message.relative,
+        )
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
 
@@ -153,6 +165,7 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
             temperature=message.temperature,
             soft_weight=message.soft_weight,
             seed=message.seed,
+            start_share=message.start_share,
         )
     except InvalidValue as error:
         raise WireError(f"training.{error.field}", error.problem) from None

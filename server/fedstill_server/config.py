@@ -71,7 +71,8 @@ class AsyncRule:
 class TeacherConfig:
     """The teacher, and how it and the students are trained on the server.
 
-    `epochs` and `student_epochs` are those before the first round, `round_epochs` those of each round.
+    `epochs` and `student_epochs` are those before the first round, as is `temperature`, with which students
+    are distilled from the teacher then; `round_epochs` are those of each round.
     """
 
     hidden: tuple[int, ...] = (256, 128)
@@ -83,6 +84,7 @@ class TeacherConfig:
     learning_rate: float = 1e-3
     student_learning_rate: float = 3e-3
     weight_decay: float = 0.01
+    temperature: float = 4.0
     input_noise: float = 0.1  # standard deviation, in units of the input; for the teacher only
 
     def __post_init__(self) -> None:
@@ -93,6 +95,7 @@ class TeacherConfig:
             _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
         for name in ("learning_rate", "student_learning_rate"):
             _check(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a rate above 0")
+        _check(1e-3 <= self.temperature <= 1e3, "temperature", self.temperature, "0.001 to 1000")
         for name in ("weight_decay", "input_noise"):
             _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number of 0 or more")
 
@@ -152,6 +155,29 @@ class PrototypeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FedstillConfig:
+    """What the method fedstill adds to the others of the public set (see methods/fedstill.py).
+
+    server_step: root mean square of the first round's step, in softened logits; last_step: share of it that
+    is left in the last round. label_anchor: how far a step goes back to the public labels that there are.
+    start_share: of the fleet's student, in the student that a device keeps. student_noise: on the inputs of
+    what students learn on the server, in standard deviations of the public set.
+    """
+
+    server_step: float = 0.4
+    last_step: float = 0.2
+    label_anchor: float = 0.1
+    start_share: float = 0.5
+    student_noise: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check(0 < self.server_step <= 100, "server_step", self.server_step, "a step above 0")
+        for name in ("last_step", "label_anchor", "start_share"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
+        _check(0 <= self.student_noise <= 10, "student_noise", self.student_noise, "0 (off) to 10 deviations")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """A run of the server. Paths are relative to the run's folder unless they are absolute."""
 
@@ -177,9 +203,10 @@ class FleetConfig:
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
     prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
+    fedstill: FedstillConfig = field(default_factory=FedstillConfig)
     sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
     server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
-    propagation_width: float = 1 / 3  # public-logits: how far shifts reach, in median distances; 0 is off
+    propagation_width: float = 1 / 3  # and fedstill: how far shifts reach, in median distances; 0 is off
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
 
     def __post_init__(self) -> None:

@@ -46,10 +46,17 @@ def train_teacher(config: FleetConfig, public: Examples) -> Parameters:
 
 def distil_student(config: FleetConfig, family: str, public: Examples, teacher: Parameters) -> Parameters:
     """A family's student after learning the teacher's soft labels of the public set."""
-    temperature = config.training.temperature
+    temperature = config.teacher.temperature
     soft_labels = soft_labels_of(build_teacher(config, teacher), public.x, temperature=temperature)
-    student = build_family(config, family)
-    return _learn(config, student, public.x, soft_labels, epochs=config.teacher.student_epochs, place=family)
+    return _learn(
+        config,
+        build_family(config, family),
+        public.x,
+        soft_labels,
+        temperature=temperature,
+        epochs=config.teacher.student_epochs,
+        place=family,
+    )
 
 
 def student_learns(
@@ -60,11 +67,23 @@ def student_learns(
     soft_labels: FloatArray,
     *,
     round_number: int,
+    input_noise: float = 0.0,
 ) -> Parameters:
-    """`student` after a round's learning of `soft_labels` (softened at the plan's temperature) for `x`."""
-    network = build_family(config, family, student)
-    epochs = config.teacher.round_epochs
-    return _learn(config, network, x, soft_labels, epochs=epochs, place=family, round_number=round_number)
+    """`student` after a round's learning of `soft_labels` (softened at the plan's temperature) for `x`.
+
+    input_noise: standard deviation, in units of the input.
+    """
+    return _learn(
+        config,
+        build_family(config, family, student),
+        x,
+        soft_labels,
+        temperature=config.training.temperature,
+        epochs=config.teacher.round_epochs,
+        place=family,
+        round_number=round_number,
+        input_noise=input_noise,
+    )
 
 
 def teacher_learns(
@@ -84,16 +103,18 @@ def _learn(
     x: FloatArray,
     soft_labels: FloatArray,
     *,
+    temperature: float,
     epochs: int,
     place: str,
     round_number: int = 0,
+    input_noise: float = 0.0,
 ) -> Parameters:
-    rate, temperature = config.teacher.student_learning_rate, config.training.temperature
     plan = _plan(
         config.teacher,
         epochs=epochs,
-        learning_rate=rate,
+        learning_rate=config.teacher.student_learning_rate,
         temperature=temperature,
+        input_noise=input_noise,
         in_round=round_number > 0,
     )
     seed = derived_seed(config.seed, round_number, f"learn/{place}")

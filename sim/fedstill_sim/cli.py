@@ -30,17 +30,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A fleet of devices that learn from private data and exchange only soft labels, simulated on this "
     "machine by the code that devices and the server really run.",
-    epilog="Start here:  [bold cyan]fedstill-sim run digits --method public-logits --out runs/first[/]\n\n"
+    epilog="Start here:  [bold cyan]fedstill-sim run digits --out runs/first[/]\n\n"
     "Each command has examples:  [bold cyan]fedstill-sim run --help[/]",
 )
 
-_METHODS_HELP = "what [cyan]fedstill-server methods[/] lists, such as public-logits or class-logits"
+_METHODS_HELP = "what [cyan]fedstill-server methods[/] lists, such as fedstill or class-logits"
 
 RUN_EXAMPLES = """[bold]Examples[/]
 
 [dim]Ten writers, twenty rounds, beside local and fedavg, with a report; under a minute:[/]
 
-[cyan]fedstill-sim run digits --method public-logits --out runs/first[/]
+[cyan]fedstill-sim run digits --out runs/first[/]
 
 [dim]Fifty devices that each see few classes:[/]
 
@@ -60,7 +60,7 @@ RUN_EXAMPLES = """[bold]Examples[/]
 
 [dim]Your own data, two kinds of students in one fleet:[/]
 
-[cyan]fedstill-sim run --data my-fleet/ --method public-logits --families mlp-small,cnn --out runs/mine[/]
+[cyan]fedstill-sim run --data my-fleet/ --families mlp-small,cnn --out runs/mine[/]
 """
 COMPARE_EXAMPLES = """[bold]Examples[/]
 
@@ -74,7 +74,7 @@ COMPARE_EXAMPLES = """[bold]Examples[/]
 
 [dim]Two of them, on your own data:[/]
 
-[cyan]fedstill-sim compare --data my-fleet/ --methods fedavg,public-logits --seeds 5 --out runs/both[/]
+[cyan]fedstill-sim compare --data my-fleet/ --methods fedavg,fedstill --seeds 5 --out runs/both[/]
 """
 
 
@@ -112,9 +112,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def run(
     context: typer.Context,
     out: options.Out,
-    method: Annotated[
-        str, typer.Option(help=f"One of {_METHODS_HELP}.", show_default=True)
-    ] = "public-logits",
+    method: Annotated[str, typer.Option(help=f"One of {_METHODS_HELP}.", show_default=True)] = "fedstill",
     dataset: options.Dataset = None,
     data: options.Data = None,
     devices: options.Devices = None,
@@ -159,6 +157,10 @@ def run(
     most_entropy: options.MostEntropy = None,
     anchors: options.Anchors = None,
     sharpness: options.Sharpness = None,
+    server_step: options.ServerStep = None,
+    label_anchor: options.LabelAnchor = None,
+    start_share: options.StartShare = None,
+    round_epochs: options.RoundEpochs = None,
     encoding: options.EncodingOption = None,
     k: options.TopK = None,
     uplink: options.Uplink = None,
@@ -251,6 +253,10 @@ def compare(
     most_entropy: options.MostEntropy = None,
     anchors: options.Anchors = None,
     sharpness: options.Sharpness = None,
+    server_step: options.ServerStep = None,
+    label_anchor: options.LabelAnchor = None,
+    start_share: options.StartShare = None,
+    round_epochs: options.RoundEpochs = None,
     encoding: options.EncodingOption = None,
     k: options.TopK = None,
     uplink: options.Uplink = None,

@@ -22,11 +22,13 @@ from fedstill_server.config import (
     CohortRule,
     ConfigError,
     ConsensusConfig,
+    FedstillConfig,
     FleetConfig,
     PrototypeConfig,
+    TeacherConfig,
 )
 from fedstill_server.config_json import from_json, to_json
-from fedstill_server.methods import distils
+from fedstill_server.methods import METHODS, distils
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
@@ -49,17 +51,14 @@ class Defaults:
     batch_size: int = 16
     learning_rate: float = 0.02
     optimizer: Optimizer = Optimizer.MOMENTUM
-    temperature: float = 4.0
     soft_weight: float = 0.35
-    public_batch: int = 130
     encoding: Encoding = Encoding.UINT8
     sharpen: float = 0.0
     label_prior: float = 1.0
     start: str = "distilled"
 
 
-DIGITS = Defaults()
-FOLDER = Defaults()
+DEFAULTS = {"mnist1d": Defaults(rounds=40)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +103,7 @@ class RunConfig:
 def requested_data(request: RunRequest) -> FleetData:
     """The data that a request names, read anew."""
     return _load(
+        request.dataset,
         data=request.data,
         devices=request.devices or DEFAULT_DEVICES,
         dirichlet=request.dirichlet,
@@ -115,6 +115,7 @@ def requested_data(request: RunRequest) -> FleetData:
 def configured_data(config: RunConfig) -> FleetData:
     """The data that a configuration names, read anew."""
     return _load(
+        config.simulation.dataset,
         data=config.simulation.data,
         devices=config.simulation.devices,
         dirichlet=config.simulation.dirichlet,
@@ -124,12 +125,22 @@ def configured_data(config: RunConfig) -> FleetData:
 
 
 def _load(
-    *, data: str | None, devices: int, dirichlet: float | None, seed: int, families: Sequence[str]
+    dataset: str | None,
+    *,
+    data: str | None,
+    devices: int,
+    dirichlet: float | None,
+    seed: int,
+    families: Sequence[str],
 ) -> FleetData:
     if data is not None:
         from fedstill_sim.data.folder import load_folder
 
         return load_folder(Path(data), families=families)
+    if dataset == "mnist1d":
+        from fedstill_sim.data.mnist1d import load_mnist1d
+
+        return load_mnist1d(devices=devices, dirichlet=dirichlet, seed=seed, families=families)
     from fedstill_sim.data.digits import load_digits
 
     return load_digits(devices=devices, dirichlet=dirichlet, seed=seed, families=families)
@@ -137,7 +148,7 @@ def _load(
 
 def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
-    defaults = DIGITS if request.data is None else FOLDER
+    defaults = DEFAULTS.get(request.dataset or "", Defaults())
     fleet = _named(_fleet(request, data, defaults))
     own = request.data is not None
     simulation = SimulationConfig(
@@ -204,12 +215,14 @@ def described(config: dict[str, Any]) -> list[tuple[str, str]]:
 def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetConfig:
     encoding = Encoding(_chosen(request.encoding, defaults.encoding.value))
     codec = SoftLabelCodec(encoding, request.k or 0)
+    suited = METHODS[request.method].defaults
+    uplink = codec if request.encoding is not None else suited.uplink
     training = TrainingPlan(
         epochs=_chosen(request.epochs, defaults.epochs),
         batch_size=_chosen(request.batch_size, defaults.batch_size),
         learning_rate=_chosen(request.learning_rate, defaults.learning_rate),
         optimizer=Optimizer(_chosen(request.optimizer, defaults.optimizer.value)),
-        temperature=_chosen(request.temperature, defaults.temperature),
+        temperature=_chosen(request.temperature, suited.temperature),
         soft_weight=_chosen(request.soft_weight, defaults.soft_weight),
         seed=request.seed,
     )
@@ -234,12 +247,14 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         mode=request.mode,
         cohort=_cohort(request),
         asynchronous=_asynchronous(request),
-        public_batch=min(_chosen(request.public_batch, defaults.public_batch), len(data.public_x)),
+        public_batch=min(_chosen(request.public_batch, suited.public_batch), len(data.public_x)),
         public_targets=_chosen(request.public_targets, 0),
-        uplink=codec if request.uplink is None else codec_of_words(request.uplink),
+        uplink=uplink if request.uplink is None else codec_of_words(request.uplink),
         downlink=codec if request.downlink is None else codec_of_words(request.downlink),
         consensus=_consensus(request),
         prototypes=_prototypes(request),
+        fedstill=_fedstill(request),
+        teacher=TeacherConfig(round_epochs=_chosen(request.round_epochs, suited.round_epochs)),
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, 1),
         **{name: value for name, value in public_logits.items() if value is not None},
@@ -258,6 +273,11 @@ def _prototypes(request: RunRequest) -> PrototypeConfig:
         anchors=_chosen(request.anchors, default.anchors),
         sharpness=_chosen(request.sharpness, default.sharpness),
     )
+
+
+def _fedstill(request: RunRequest) -> FedstillConfig:
+    chosen = {name: getattr(request, name) for name in ("server_step", "label_anchor", "start_share")}
+    return FedstillConfig(**{name: value for name, value in chosen.items() if value is not None})
 
 
 def _cohort(request: RunRequest) -> CohortRule:

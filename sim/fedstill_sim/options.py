@@ -49,7 +49,9 @@ class EngineName(StrEnum):
 
 Dataset = Annotated[
     str | None,
-    typer.Argument(metavar="DATASET", help="digits, which needs no download; leave it out with --data."),
+    typer.Argument(
+        metavar="DATASET", help="digits or mnist1d, without a download; leave it out with --data."
+    ),
 ]
 Data = Annotated[
     Path | None,
@@ -62,7 +64,7 @@ Data = Annotated[
 Datasets = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASETS", help="One or more with commas between; digits, which needs no download, if none."
+        metavar="DATASETS", help="One or more with commas between; digits, mnist1d; digits if none."
     ),
 ]
 DataFolders = Annotated[
@@ -101,7 +103,10 @@ Families = Annotated[
         rich_help_panel=FLEET,
     ),
 ]
-Rounds = Annotated[int | None, typer.Option(min=1, help="Rounds; 20 unless you say.", rich_help_panel=ROUND)]
+Rounds = Annotated[
+    int | None,
+    typer.Option(min=1, help="Rounds; unless you say, 20, and 40 of mnist1d.", rich_help_panel=ROUND),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.", rich_help_panel=ROUND)]
 Epochs = Annotated[
     int | None, typer.Option(min=0, help="Passes over the private data in a round.", rich_help_panel=LOCAL)
@@ -161,8 +166,8 @@ PropagationWidth = Annotated[
     float | None,
     typer.Option(
         min=0.0,
-        help="public-logits: how far what is learned of a public example reaches its neighbours, in median "
-        "distances; 0 is off.",
+        help="public-logits, fedstill: how far what is learned of a public example reaches its neighbours, "
+        "in median distances; 0 is off.",
         rich_help_panel=EXCHANGE,
     ),
 ]
@@ -228,6 +233,40 @@ Sharpness = Annotated[
     typer.Option(
         help="fedproto, fedtgp, fedhkd: how fast soft labels fall with the distance of prototypes.",
         rich_help_panel=EXCHANGE,
+    ),
+]
+ServerStep = Annotated[
+    float | None,
+    typer.Option(
+        help="fedstill: how far the fleet's soft labels move in the first round, root mean square; it falls "
+        "from there.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+LabelAnchor = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="fedstill: how far they go back to the public labels in each round, where those may be used.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
+StartShare = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="fedstill: share of the fleet's student in the one that a device keeps; the rest is personal.",
+        rich_help_panel=LOCAL,
+    ),
+]
+RoundEpochs = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        help="Passes over the public set in which teacher and students learn on the server in a round.",
+        rich_help_panel=ROUND,
     ),
 ]
 EncodingOption = Annotated[

@@ -9,8 +9,8 @@ from dataclasses import dataclass, fields
 from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.errors import FedstillError, InvalidValue
 
-DATASETS = ("digits",)
-COMPARED = ("class-logits", "public-logits", "local", "fedavg")  # by `compare`, unless one says
+DATASETS = ("digits", "mnist1d")
+COMPARED = ("fedstill", "public-logits", "local", "fedavg")  # by `compare`, unless one says
 FAMILIES = ("mlp-small", "mlp-wide", "cnn")
 DEFAULT_BASELINES = ("local", "fedavg")
 
@@ -74,6 +74,10 @@ class RunRequest:
     most_entropy: float | None = None
     anchors: int | None = None
     sharpness: float | None = None
+    server_step: float | None = None
+    label_anchor: float | None = None
+    start_share: float | None = None
+    round_epochs: int | None = None
     encoding: str | None = None
     k: int | None = None
     uplink: str | None = None  # in words, see fedstill_proto.codec_words

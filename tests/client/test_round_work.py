@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from fedstill_client.forward import Forward
@@ -115,6 +117,42 @@ def test_training_comes_before_the_summary() -> None:
     assert work.summaries == said.summaries
     assert work.training_seconds > 0
     assert work.summary_seconds > 0
+
+
+def test_a_device_keeps_a_share_of_the_student_it_started_from() -> None:
+    built, stack = artifact(stack_size=2), StudentStack(["a", "b"], stack_of(8, 5))
+    request = SummaryRequest(SummaryKind.CLASS_MEANS, UINT8)
+    whole, half = (
+        perform_round(
+            stack,
+            task(dataclasses.replace(plan(epochs=2), start_share=share), request=request),
+            Personalizer(built),
+            Forward(built),
+        )
+        for share in (0.0, 0.5)
+    )
+
+    for name, start in student().items():
+        np.testing.assert_allclose(
+            half.parameters[name], (whole.parameters[name] + start) / 2, rtol=1e-5, atol=1e-7
+        )
+    assert half.summaries == whole.summaries  # what it says is what it learned
+
+
+def test_a_relative_answer_says_how_far_training_went() -> None:
+    built, x = artifact(), examples(3, seed=9)[0]
+    request = SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, np.arange(3), relative=True)
+    said = []
+    for epochs in (0, 3):
+        asked = task(plan(epochs=epochs), request=request)
+        work = perform_round(StudentStack(["a"], stack_of(8)), asked, Personalizer(built), Forward(built), x)
+        assert work.summaries[0] is not None
+        answer = decode_summary(work.summaries[0], expected=Expected.of(asked, CLASSES, student()))
+        assert answer.statistics.soft_labels is not None
+        said.append(answer.statistics.soft_labels.dense())
+
+    np.testing.assert_allclose(said[0], 1 / CLASSES, atol=1 / 255)  # nothing learned, nothing to say
+    assert np.abs(said[1] - 1 / CLASSES).max() > 0.02
 
 
 def test_trained_students_go_where_they_are_wanted() -> None:

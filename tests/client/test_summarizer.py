@@ -8,7 +8,7 @@ from fedstill_client.forward import Forward
 from fedstill_client.personalizer import StudentMismatch
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.runtime import GraphError
-from fedstill_client.summarizer import Encoded, class_means, softened, summarize
+from fedstill_client.summarizer import Encoded, class_means, softened, summarize, way_from
 from fedstill_proto.codec import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
@@ -212,3 +212,16 @@ def test_no_summary_is_empty_and_only_of_the_named_devices() -> None:
     )
 
     assert [summary.kind for summary in decoded(answers, task())] == [SummaryKind.NONE] * 2
+
+
+def test_the_way_from_one_soft_label_to_another() -> None:
+    before, after = np.log(np.array([[0.8, 0.2]], np.float32)), np.log(np.array([[0.5, 0.5]], np.float32))
+    # 0.5 / 0.8 to 0.5 / 0.2 is 1 to 4; a temperature that softens logits twice as large changes nothing.
+    for temperature in (1.0, 2.0):
+        way = way_from(temperature * before, temperature * after, temperature=temperature)
+        np.testing.assert_allclose(softened(way, temperature), [[0.2, 0.8]], atol=1e-6)
+
+
+def test_unlikely_classes_move_no_way() -> None:
+    before, after = np.array([[0.0, -20.0, -10.0]], np.float32), np.array([[0.0, -9.0, -30.0]], np.float32)
+    np.testing.assert_allclose(way_from(before, after, temperature=1.0), 0, atol=1e-3)

@@ -58,13 +58,28 @@ def test_what_else_is_asked_of_public_rows_survives_the_wire() -> None:
     anchors = np.array([9, 4], np.int64)
     rows = plain.request.public_rows
     request = SummaryRequest(
-        SummaryKind.PUBLIC_SET, UINT8, rows, class_counts=True, selection=selection, anchor_rows=anchors
+        SummaryKind.PUBLIC_SET,
+        UINT8,
+        rows,
+        class_counts=True,
+        selection=selection,
+        anchor_rows=anchors,
+        relative=True,
     )
     decoded = decode_task(encode_task(dataclasses.replace(plain, request=request), codec=UINT8)).request
     assert decoded.class_counts
     assert decoded.selection == selection
     assert decoded.anchor_rows.tolist() == [9, 4]
+    assert decoded.relative
     assert decode_task(encode_task(plain, codec=UINT8)).request.selection is None
+
+
+def test_what_a_device_keeps_of_its_start_survives_the_wire() -> None:
+    plain = public_task()
+    training = dataclasses.replace(plain.training, start_share=0.25)
+    decoded = decode_task(encode_task(dataclasses.replace(plain, training=training), codec=UINT8))
+    assert decoded.training == training
+    assert decode_task(encode_task(plain, codec=UINT8)).training.start_share == 0
 
 
 @given(distributions().filter(len), codecs())
@@ -103,6 +118,8 @@ PUBLIC = "soft_targets.public_set"
         ("training.temperature", 0, "training.temperature"),
         ("training.temperature", float("inf"), "training.temperature"),
         ("training.soft_weight", 1.5, "training.soft_weight"),
+        ("training.start_share", 1.5, "training.start_share"),
+        ("training.start_share", float("nan"), "training.start_share"),
         ("parameters.0.data", b"", "parameters[0].data"),
         (PUBLIC, None, "soft_targets"),
         (f"{PUBLIC}.soft_labels", None, f"{PUBLIC}.soft_labels.encoding"),

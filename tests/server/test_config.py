@@ -40,7 +40,7 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
         ("cohort.goal", 3, "fleet.cohort.goal: unknown setting; there are goal_count, fraction"),
         ("training.temperature", 0, "fleet.training.temperature: 0.0 is not a number in 0.001 to 1000"),
         ("training.optimizer", "adam", "fleet.training.optimizer: 'adam' is not one of sgd, momentum, adamw"),
-        ("method", "fedprox", "fleet.method: 'fedprox' is not one of local, fedavg"),
+        ("method", "fedprox", "fleet.method: 'fedprox' is not one of fedstill, local, fedavg"),
         ("rounds", "ten", "fleet.rounds: 'ten' is not of type int"),
         ("rounds", True, "fleet.rounds: True is not of type int"),
         ("families", "cnn", "fleet.families: 'cnn' is not a list"),

@@ -47,7 +47,7 @@ def test_a_folder_of_one_s_own(tmp_path: Path, method: str, labelled: bool) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--method", "fedsgd"), "--method: 'fedsgd' is unknown; there are local, fedavg"),
+        (("--method", "fedsgd"), "--method: 'fedsgd' is unknown; there are fedstill, local, fedavg"),
         (("--families", "mlp-small,resnet"), "--families: 'resnet' is unknown"),
         (("--families", "cnn,cnn"), "names one twice"),
         (("--baselines", "best"), "--baselines: 'best' is unknown"),

@@ -71,9 +71,7 @@ def prepare(
     ],
     test: Annotated[Path | None, typer.Option(help="An .npz file with x and y, to measure on only.")] = None,
     families: Annotated[str, typer.Option(help="Student families, as in mlp-small,cnn.")] = "mlp-small",
-    method: Annotated[
-        str, typer.Option(help="What is exchanged; see fedstill-server methods.")
-    ] = "public-logits",
+    method: Annotated[str, typer.Option(help="What is exchanged; see fedstill-server methods.")] = "fedstill",
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds to run.")] = 20,
     goal_count: Annotated[
         int, typer.Option(min=0, help="Good summaries that end a round; 0 waits for all devices.")
@@ -83,8 +81,15 @@ def prepare(
     batch_size: Annotated[int, typer.Option(min=1, help="A device's own examples in a step.")] = 16,
     learning_rate: Annotated[float, typer.Option(help="Of a device's steps.")] = 0.02,
     soft_weight: Annotated[float, typer.Option(help="Weight of the fleet's soft labels, 0 to 1.")] = 0.35,
-    temperature: Annotated[float, typer.Option(help="Of the soft labels in the loss.")] = 4.0,
-    public_batch: Annotated[int, typer.Option(min=0, help="Public rows a round asks about; 0 is all.")] = 130,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of the soft labels in the loss; what suits the method, if not said.")
+    ] = None,
+    public_batch: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Public rows a round asks about; 0 is all. What suits the method, if not said."
+        ),
+    ] = None,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     as_json: AsJson = False,

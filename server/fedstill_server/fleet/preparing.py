@@ -13,10 +13,10 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 
 from fedstill_server.app import CONFIG_FILE
 from fedstill_server.checkpoint import RunStore, write_whole
-from fedstill_server.config import CohortRule, FleetConfig
+from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.methods import build_method, distils
+from fedstill_server.methods import METHODS, build_method, distils
 from fedstill_server.networks import accuracy_of, one_deterministic_thread
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
@@ -30,7 +30,7 @@ class Plan:
     public: Path  # .npz: x [n, *shape], and y [n] if it is labelled
     test: Path | None = None
     families: tuple[str, ...] = ("mlp-small",)
-    method: str = "public-logits"
+    method: str = "fedstill"
     rounds: int = 20
     classes: int | None = None  # None: as the public labels say
     goal_count: int = 0
@@ -40,8 +40,8 @@ class Plan:
     learning_rate: float = 0.02
     optimizer: Optimizer = Optimizer.MOMENTUM
     soft_weight: float = 0.35
-    temperature: float = 4.0
-    public_batch: int = 130
+    temperature: float | None = None  # None: what suits the method, as of the next
+    public_batch: int | None = None
     seed: int = 0
 
 
@@ -88,12 +88,14 @@ def _configuration(fleet: FleetFolder, plan: Plan) -> tuple[Examples, FleetConfi
     if classes is None:
         raise FleetError(f"{plan.public}: it holds no labels y; say how many classes there are (--classes).")
     public = load_examples(plan.public, input_shape=shape, classes=classes)
+    suited = METHODS[plan.method].defaults
+    public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
     training = TrainingPlan(
         epochs=plan.epochs,
         batch_size=plan.batch_size,
         learning_rate=plan.learning_rate,
         optimizer=plan.optimizer,
-        temperature=plan.temperature,
+        temperature=suited.temperature if plan.temperature is None else plan.temperature,
         soft_weight=plan.soft_weight if distils(plan.method) else 0.0,
         seed=plan.seed,
     )
@@ -111,7 +113,9 @@ def _configuration(fleet: FleetFolder, plan: Plan) -> tuple[Examples, FleetConfi
         use_public_labels=public.y is not None,
         start="random" if public.y is None else "distilled",
         cohort=CohortRule(goal_count=plan.goal_count, deadline_s=plan.deadline_s),
-        public_batch=min(plan.public_batch, len(public)),
+        public_batch=min(public_batch, len(public)),
+        uplink=suited.uplink,
+        teacher=TeacherConfig(round_epochs=suited.round_epochs),
     )
     return public, config
 

@@ -12,6 +12,7 @@ from fedstill_server.methods.fedgkt import FedGkt
 from fedstill_server.methods.fedhkd import FedHkd
 from fedstill_server.methods.fedmd import FedMD
 from fedstill_server.methods.fedproto import FedProto
+from fedstill_server.methods.fedstill import Fedstill
 from fedstill_server.methods.fedtgp import FedTgp
 from fedstill_server.methods.interface import Method, MethodClass, ServerSide, SoftLabelUse
 from fedstill_server.methods.local import Local
@@ -22,6 +23,7 @@ from fedstill_server.public_set import Examples
 
 # All that anything else knows of a method by its name is in here: its class says the rest.
 METHODS: dict[str, MethodClass] = {
+    "fedstill": Fedstill,
     "local": Local,
     "fedavg": FedAvg,
     "class-logits": ClassLogits,

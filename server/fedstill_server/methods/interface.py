@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from fedstill_proto.messages import (
@@ -19,6 +19,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
+from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from fedstill_server.aggregation import Statistics
 from fedstill_server.config import FleetConfig
@@ -34,12 +35,23 @@ class SoftLabelUse(enum.Enum):
     PUBLIC_ROWS = "public rows"  # a private batch, and as many public examples with theirs
 
 
+@dataclass(frozen=True, kw_only=True)
+class MethodDefaults:
+    """What suits a method, where nobody says otherwise."""
+
+    temperature: float = 4.0
+    public_batch: int = 130  # public rows that a round asks about, at most
+    uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
+    round_epochs: int = 30  # of the public set, in which teacher and students learn on the server each round
+
+
 class Method(Protocol):
     """One round is: task, contribution of each summary, zero + contributions, learn."""
 
     line: ClassVar[str]  # what it does, and where it is from
     soft_labels: ClassVar[SoftLabelUse]
     features: ClassVar[bool]  # whether devices say something of their students' features
+    defaults: ClassVar[MethodDefaults]
 
     def start(self, state: FleetState) -> FleetState:
         """`state` with what the method remembers before the first round."""
@@ -80,6 +92,9 @@ class MethodClass(Protocol):
     @property
     def features(self) -> bool: ...
 
+    @property
+    def defaults(self) -> MethodDefaults: ...
+
     def __call__(self, config: FleetConfig, public: Examples) -> Method: ...
 
 
@@ -90,6 +105,7 @@ class ServerSide:
     line: ClassVar[str]
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False
+    defaults: ClassVar[MethodDefaults] = MethodDefaults()
     config: FleetConfig
     public: Examples
 

@@ -1,0 +1,129 @@
+"""The default method: small answers, steps of an even length, and students that keep half of their start.
+
+Like public-logits, the server holds one soft label a public example, as centred logits z softened at the
+temperature T. Devices start from their family's student s, learn from private labels and softmax(z), and
+answer for a batch of public rows. What differs, each for a measured reason:
+
+- Devices answer how far they went, r_i = p_i / p_s (normalized, of soft labels p), instead of where they are.
+  Most of what a trained student says is what the server told it; the rest is near 0, takes few bits, and
+  loses less to them.
+- The server's step has a length of its own. With d the mean of log r_i over devices, less its means over
+  classes and rows, carried to the rows nearby (see public_logits.py):
+
+      z <- z + step_t d / rms(d),  step_t = server_step (1 - (1 - last_step) (t - 1) / (rounds - 1))
+
+  Where devices know few classes each, a mean over all of them is tiny, since most do not move; where all
+  know everything, it is large. No one rate serves both, and a length does. (Normalized steps: Cutkosky and
+  Mehta 2020, arXiv 2002.03305; a server's own step: Reddi et al. 2020, arXiv 2003.00295.)
+- Public labels, where they may be used, are pulled at: z <- z + label_anchor (log y / T - z), y being the
+  label smoothed by 3 % (Szegedy et al. 2016, arXiv 1512.00567). The fleet's knowledge is added to the
+  labels, and what it got wrong leaks away.
+- Students learn z on the server from inputs with noise, which stands in for more public examples.
+- A device keeps start_share of the student that it started from, and the rest of the trained one, as one
+  student of mean weights (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903). Alone, the trained one forgets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.messages import RoundTask, SoftLabelSummary, TrainingPlan
+from fedstill_proto.soft_labels import IntArray
+
+from fedstill_server.aggregation import Float64Array, RowSums
+from fedstill_server.methods.interface import MethodDefaults
+from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits, propagated
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import student_learns, teacher_learns
+
+_SMOOTHING = 0.03
+# A mean shift shorter than this is rounding; it gets no step.
+_STILL = 1e-9
+
+
+class Fedstill(PublicLogits):
+    line = "how far devices move from the fleet's soft labels of public examples; students keep half of both"
+
+    defaults = MethodDefaults(
+        temperature=2.0, public_batch=250, uplink=codec_of_words("dense,4bit,log,entropy"), round_epochs=10
+    )
+
+    @property
+    def training(self) -> TrainingPlan:
+        return replace(self.config.training, start_share=self.config.fedstill.start_share)
+
+    def start(self, state: FleetState) -> FleetState:
+        """The teacher's soft labels; nothing, where it has learned nothing."""
+        if self.labels is None:
+            nothing = np.zeros((len(self.public), self.config.classes), np.float32)
+            return state.replace(arrays={LOGITS: nothing})
+        return super().start(state)
+
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        asked = super().task(state, round_number=round_number, family=family, newcomer=newcomer)
+        return replace(asked, request=replace(asked.request, relative=True))
+
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
+        """The shift of a device's logits away from the student it was given, which is what it answers."""
+        rows, least = self.answered_rows(round_number), self.config.uplink.least
+
+        def shift(summary: SoftLabelSummary) -> RowSums:
+            assert summary.statistics.soft_labels is not None  # the gate lets no other through
+            logits = centred_logits(summary.statistics.soft_labels.dense(), least=least)
+            return RowSums.at_places(logits, rows, of=len(self.public))
+
+        return shift
+
+    def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
+        """Step along the mean shift, and towards the labels; teacher and starting students learn it."""
+        rows = np.flatnonzero(consensus.weights)
+        shift = consensus.result()[rows]
+        shift = shift - shift.mean(axis=0)
+        way = propagated(shift, self.public.x, rows, width=self.config.propagation_width)
+        length = consensus.freshness * self.step_length(round_number)
+        logits = self._anchored(state.arrays[LOGITS] + stepped(way, length))
+        state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
+        x, soft_labels = self.public.x, self._soft_labels(state)
+        noise = self.config.fedstill.student_noise * float(x.std())
+        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
+        students = {
+            family: student_learns(
+                self.config, family, student, x, soft_labels, round_number=round_number, input_noise=noise
+            )
+            for family, student in state.students.items()
+        }
+        return state.replace(teacher=teacher, students=students)
+
+    def step_length(self, round_number: int) -> float:
+        """Of a round: falls from server_step in the first to last_step times that in the last."""
+        rule = self.config.fedstill
+        done = min((round_number - 1) / max(self.config.rounds - 1, 1), 1.0)
+        return rule.server_step * (1 - (1 - rule.last_step) * done)
+
+    @property
+    def labels(self) -> IntArray | None:
+        """Of the public set, if they may be used."""
+        return self.public.y if self.config.use_public_labels else None
+
+    def _anchored(self, logits: Float64Array) -> Float64Array:
+        if self.labels is None:
+            return logits
+        labels = label_logits(self.labels, self.config.classes, temperature=self.training.temperature)
+        pulled: Float64Array = logits + self.config.fedstill.label_anchor * (labels - logits)
+        return pulled
+
+
+def stepped(way: Float64Array, length: float) -> Float64Array:
+    """`way` [rows, classes] with `length` as its root mean square; nothing for a way that leads nowhere."""
+    present = float(np.sqrt(np.mean(way * way)))
+    return way * (length / present) if present > _STILL else np.zeros_like(way)
+
+
+def label_logits(labels: IntArray, classes: int, *, temperature: float) -> Float64Array:
+    """The centred logits [n, classes] of labels [n] that are smoothed by 3 %, softened."""
+    smooth = (1 - _SMOOTHING) * np.eye(classes)[labels] + _SMOOTHING / classes
+    logits = np.log(smooth) / temperature
+    return np.asarray(logits - logits.mean(axis=-1, keepdims=True))

@@ -1,0 +1,76 @@
+"""The MNIST-1D task: 5,000 signals of 40 samples in ten classes, generated offline (Greydanus and Kobak 2020,
+arXiv:2011.14439; the package mnist1d).
+
+It tells students apart that all do well on digits. The generator's own order is random: the first 1,000
+examples are the public set, the other 4,000 the pool of private data.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
+from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names
+
+CLASSES = 10
+PUBLIC_EXAMPLES = 1_000
+
+
+def mnist1d_examples() -> tuple[FloatArray, IntArray]:
+    """All examples: x float32 [5000, 40] of mean 0 and variance 1, y int64 [5000]; always the same."""
+    try:
+        from mnist1d.data import make_dataset
+    except ImportError as error:
+        raise DataError(
+            f"mnist1d: the package that generates it is not installed ({error}); pip install 'fedstill[sim]'"
+        ) from error
+    with _own_random_state():  # the generator seeds the process's
+        made = make_dataset()
+    x = np.concatenate([made["x"], made["x_test"]]).astype(np.float32)
+    return x, np.concatenate([made["y"], made["y_test"]]).astype(np.int64)
+
+
+def load_mnist1d(
+    *,
+    devices: int = 10,
+    dirichlet: float | None = None,
+    seed: int = 0,
+    families: Sequence[str] = ("mlp-small",),
+) -> FleetData:
+    """The MNIST-1D fleet: shares of the private pool, by Dirichlet over classes (DEFAULT_ALPHA if None)."""
+    if devices < 1:
+        raise DataError(f"mnist1d: devices must be at least 1, not {devices}")
+    x, y = mnist1d_examples()
+    public, private = np.split(np.arange(len(x)), [PUBLIC_EXAMPLES])
+    alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet
+    train, test, how = dealt_out(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
+    everyones_test = np.unique(np.concatenate(test))
+    return FleetData(
+        name="mnist1d",
+        description=f"MNIST-1D (generated), {devices} devices; the pool {how}; public set: 1,000 others",
+        classes=CLASSES,
+        device_names=tuple(device_names(devices)),
+        families=("",) * devices,
+        x=x,
+        y=y,
+        train=DeviceRows.of(train),
+        test=DeviceRows.of(test),
+        public_x=x[public],
+        public_y=y[public],
+        global_x=x[everyones_test],
+        global_y=y[everyones_test],
+    ).with_families(families)
+
+
+@contextmanager
+def _own_random_state() -> Iterator[None]:
+    numbers, words = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(numbers)  # noqa: NPY002
+        random.setstate(words)

@@ -1,0 +1,146 @@
+"""The default method: what it asks, and each of its ingredients with numbers that a person can work out."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from fedstill_proto.messages import PrivateStatistics, PublicSoftLabels, SoftLabelSummary
+from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
+from fedstill_server.aggregation import RowSums, fold
+from fedstill_server.config import ConfigError, FedstillConfig
+from fedstill_server.methods import METHODS, build_method
+from fedstill_server.methods.fedstill import Fedstill, label_logits, stepped
+from fedstill_server.methods.public_logits import LOGITS
+from fedstill_server.preparation import prepare
+from fedstill_server.public_set import Examples
+from fedstill_server.state import FleetState
+
+from tests.server.scripted_fleet import PUBLIC, fleet_config, public_examples
+
+FAMILY = "mlp-small"
+FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
+
+
+def started(*, labelled: bool = False, **changes: Any) -> tuple[Fedstill, FleetState]:
+    public = public_examples()
+    config = fleet_config("fedstill", **{"uplink": FLOAT32, "public_batch": 0, **changes})
+    method = build_method(config, public if labelled else Examples(public.x))
+    assert isinstance(method, Fedstill)
+    return method, prepare(config, method.public, method)
+
+
+def answer(method: Fedstill, state: FleetState, shift: np.ndarray, *, round_number: int = 1) -> RowSums:
+    """The contribution of a device whose log soft labels moved by `shift` [rows, classes]."""
+    task = method.task(state, round_number=round_number, family=FAMILY, newcomer=False)
+    soft = DenseSoftLabels((np.exp(shift) / np.exp(shift).sum(1, keepdims=True)).astype(np.float32))
+    said = SoftLabelSummary(
+        task.run, task.round, FAMILY, task.request.kind, PrivateStatistics(soft_labels=soft)
+    )
+    sums = method.contribution(state, round_number=round_number)(said)
+    assert isinstance(sums, RowSums)
+    return sums
+
+
+def test_a_step_has_the_length_that_it_is_given() -> None:
+    way = np.array([[3.0, -3.0], [3.0, -3.0]])
+    np.testing.assert_allclose(stepped(way, 0.5), [[0.5, -0.5], [0.5, -0.5]])
+    np.testing.assert_allclose(stepped(1000 * way, 0.5), stepped(way, 0.5))
+    assert not stepped(np.zeros((2, 2)), 0.5).any()
+
+
+def test_steps_fall_to_their_last_share() -> None:
+    method, _ = started(rounds=5, fedstill=FedstillConfig(server_step=0.4, last_step=0.2))
+    assert [method.step_length(number) for number in (1, 3, 5, 9)] == pytest.approx([0.4, 0.24, 0.08, 0.08])
+    alone, _ = started(rounds=1, fedstill=FedstillConfig(server_step=0.4))
+    assert alone.step_length(1) == 0.4
+
+
+def test_labels_as_softened_logits() -> None:
+    # Smoothed by 3 % over two classes: 0.985 and 0.015; half the difference of their logarithms, softened.
+    half = math.log(0.985 / 0.015) / 2
+    np.testing.assert_allclose(label_logits(np.array([1]), 2, temperature=2.0), [[-half / 2, half / 2]])
+
+
+def test_a_task_asks_how_far_a_student_goes_and_keeps_half_of_its_start() -> None:
+    method, state = started()
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    assert task.request.relative
+    assert task.replace_student
+    assert task.training.start_share == 0.5
+    assert dataclasses.replace(task.training, start_share=0.0) == method.config.training
+
+
+def test_nothing_is_known_before_the_first_round_without_labels() -> None:
+    method, state = started()
+    assert not state.arrays[LOGITS].any()
+    targets = method.task(state, round_number=1, family=FAMILY, newcomer=True).soft_targets
+    assert isinstance(targets, PublicSoftLabels)
+    np.testing.assert_allclose(targets.soft_labels.dense(), 1 / 3)
+
+
+def test_the_mean_of_two_devices_sets_the_way() -> None:
+    """One moved class 0 up at the first row, the other class 1 at the second; nobody moved elsewhere."""
+    method, state = started(propagation_width=0.0, fedstill=FedstillConfig(server_step=0.5, last_step=1.0))
+    first, second = np.zeros((PUBLIC, 3)), np.zeros((PUBLIC, 3))
+    first[0, 0], second[1, 1] = 3.0, 3.0
+
+    total = fold([answer(method, state, first), answer(method, state, second)], method.zero(round_number=1))
+    logits = method.learn(state, total, round_number=1).arrays[LOGITS]
+
+    # The mean of both, less its mean over the classes (1, -0.5, -0.5 at row 0) and over the twelve rows.
+    way = np.zeros((PUBLIC, 3))
+    way[0], way[1] = [1, -0.5, -0.5], [-0.5, 1, -0.5]
+    way -= np.array([0.5, 0.5, -1]) / PUBLIC
+    np.testing.assert_allclose(logits, 0.5 * way / np.sqrt((way**2).mean()), atol=1e-5)
+
+
+def test_a_loud_fleet_and_a_quiet_one_step_alike() -> None:
+    method, state = started()
+    way = np.random.default_rng(3).normal(size=(PUBLIC, 3))
+    loud, quiet = (
+        method.learn(state, answer(method, state, size * way), round_number=1).arrays[LOGITS]
+        for size in (0.5, 0.05)
+    )
+    np.testing.assert_allclose(loud, quiet, atol=1e-4)
+
+
+def test_labels_pull_where_there_are_any() -> None:
+    still = np.zeros((PUBLIC, 3))
+    method, state = started(labelled=True, fedstill=FedstillConfig(label_anchor=0.25))
+    assert method.labels is not None
+    logits = method.learn(state, answer(method, state, still), round_number=1).arrays[LOGITS]
+    labels = label_logits(method.labels, 3, temperature=2.0)
+    np.testing.assert_allclose(logits, 0.75 * state.arrays[LOGITS] + 0.25 * labels, atol=1e-5)
+
+    unused, state = started(labelled=True, use_public_labels=False)
+    logits = unused.learn(state, answer(unused, state, still), round_number=1).arrays[LOGITS]
+    assert not logits.any()
+
+
+def test_students_learn_from_inputs_with_noise() -> None:
+    way = np.random.default_rng(3).normal(size=(PUBLIC, 3))
+    students = []
+    for noise in (0.0, 0.5):
+        method, state = started(fedstill=FedstillConfig(student_noise=noise))
+        after = method.learn(state, answer(method, state, way), round_number=1)
+        students.append(after.students[FAMILY]["output.weight"])
+    assert not np.array_equal(*students)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("server_step", 0.0), ("last_step", 1.5), ("label_anchor", -0.1), ("start_share", 2.0)],
+)
+def test_settings_out_of_range_are_named(name: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=name):
+        FedstillConfig(**{name: value})
+
+
+def test_what_suits_the_method_fits_its_bytes() -> None:
+    suited = METHODS["fedstill"].defaults
+    assert (suited.temperature, suited.public_batch) == (2.0, 250)
+    assert (suited.uplink.bits, suited.uplink.entropy) == (4, True)
