@@ -38,6 +38,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.typed_rows import word_list_of
 from fedstill_client.label_prior import log_label_prior
+from fedstill_client.limits import limit_memory
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.predictor import Precision, check_precision
@@ -78,6 +79,7 @@ class Agent:
 
         precision: "int8" answers with 8-bit weights, where the installed package has a graph for them.
         """
+        limit_memory()
         found = AgentHome(home)
         store = PrivateStore.open(found)
         try:

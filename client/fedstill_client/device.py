@@ -36,6 +36,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import learned_examples
 from fedstill_client.label_prior import label_prior_strength, log_label_prior, personal_logits
 from fedstill_client.learning.soft_term import encode_fleet_labels
+from fedstill_client.limits import limit_memory
 from fedstill_client.packages.install import load_installed
 from fedstill_client.personalizer import Personalizer
 from fedstill_client.private_stack import PrivateStack
@@ -151,6 +152,7 @@ class Device:
 
     @classmethod
     def _of_home(cls, home: AgentHome, description: DeviceDescription) -> Device:
+        limit_memory()
         private_store = PrivateStore.open(home)
         try:
             forgotten = private_store.times_forgotten()

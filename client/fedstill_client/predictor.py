@@ -15,6 +15,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.quantization import quantized_arrays
 from fedstill_proto.soft_labels import FloatArray
 
+from fedstill_client.limits import limited
 from fedstill_client.personalizer import check_student
 from fedstill_client.runtime import GraphError, as_value, session
 from fedstill_client.summarizer import softened
@@ -82,7 +83,8 @@ class Predictor:
             return np.zeros((0, *manifest.label_shape, manifest.classes), np.float32)
         opened = self._opened  # kept here until the answer is there, whatever is swapped in meanwhile
         given = np.ascontiguousarray(x, manifest.input_type)
-        logits: FloatArray = opened.session.run(["logits"], {"x": given})[0]
+        answered = limited(lambda options: opened.session.run(["logits"], {"x": given}, options))
+        logits: FloatArray = answered[0]
         return logits
 
     def predict(self, x: npt.NDArray[Any]) -> FloatArray:

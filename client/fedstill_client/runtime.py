@@ -9,6 +9,8 @@ import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.errors import FedstillError
 
+from fedstill_client.limits import apply_to, limited
+
 Arrays = Mapping[str, npt.NDArray[np.generic]]
 
 _ELEMENTS = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np.int64)}
@@ -35,6 +37,7 @@ def session(
     # A spinning thread takes a core from whatever else the device (or the next worker) does.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    apply_to(options)
     for name, value in (initializers or {}).items():
         if name.encode() not in graph:
             # ONNX Runtime would keep silent, and the graph its own weights.
@@ -81,7 +84,10 @@ class Binding:
 
     def run(self) -> None:
         """Read the inputs and write the outputs."""
-        self._session.run_with_iobinding(self._binding)
+        limited(self._run)
+
+    def _run(self, options: ort.RunOptions) -> None:
+        self._session.run_with_iobinding(self._binding, options)
 
 
 def _matching_array(port: ort.NodeArg, arrays: Arrays) -> npt.NDArray[np.generic]:
