@@ -89,7 +89,13 @@ def kill_when(reached: Callable[[], bool], words: list[str]) -> None:
 def started(words: list[str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "from fedstill_sim.cli import main; main()", *words]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Tests that were started in a shell's background ignore Ctrl-C, and so would this.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
 
 
