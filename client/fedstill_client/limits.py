@@ -49,14 +49,16 @@ class _Watch:
     def _look(self) -> None:
         while True:
             self._busy.wait()
-            # Cleared first: a run that begins after this sets it again.
-            self._busy.clear()
-            while self._ends:
-                time.sleep(_LOOK_EVERY_S)
-                now = time.monotonic()
-                for options, end in list(self._ends.items()):
-                    if now > end:
-                        options.terminate = True
+            # Many short runs wake this thread a few times a second, and not each of them.
+            time.sleep(_LOOK_EVERY_S)
+            now = time.monotonic()
+            for options, end in list(self._ends.items()):
+                if now > end:
+                    options.terminate = True
+            if not self._ends:
+                self._busy.clear()
+                if self._ends:  # it began in between
+                    self._busy.set()
 
 
 _watch = _Watch()
