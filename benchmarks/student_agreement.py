@@ -40,7 +40,8 @@ from fedstill_server.digits import CLASSES, digits_examples
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student
-from fedstill_server.networks import FitPlan, fit, logits_of, one_deterministic_thread, parameters_of
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import logits_of, one_deterministic_thread, parameters_of
 from rich.console import Console
 from rich.table import Table
 

@@ -15,7 +15,8 @@ from torch import nn
 from fedstill_server.config import FleetConfig, TeacherConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.sized import DeepPerceptron
-from fedstill_server.networks import FitPlan, fit, load_parameters, parameters_of, soft_labels_of
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import load_parameters, parameters_of, soft_labels_of
 from fedstill_server.public_set import Examples
 from fedstill_server.randomness import derived_seed
 

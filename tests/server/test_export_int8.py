@@ -14,7 +14,8 @@ from fedstill_proto.quantization import dequantize_rows, quantize_rows, quantize
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student, initial_parameters
-from fedstill_server.networks import FitPlan, fit, parameters_of
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import parameters_of
 from onnx import helper, numpy_helper
 from sklearn.datasets import load_digits
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 from fedstill_server.config import TeacherConfig
+from fedstill_server.fitting import FitPlan, fit, logit_gradient
+from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
 from fedstill_server.networks import (
-    FitPlan,
     accuracy_of,
-    fit,
     logits_of,
     one_deterministic_thread,
     parameters_of,
@@ -109,6 +109,45 @@ def test_labels_and_soft_labels_may_be_mixed() -> None:
     network = fit(torch.nn.Linear(2, 2), x, soft, plan=plan, seed=0, labels=y)
     # 1/4 of class 0 from the labels, 3/4 of class 1 from the soft labels.
     np.testing.assert_allclose(soft_labels_of(network, x, temperature=1)[0], [0.25, 0.75], atol=0.01)
+
+
+@pytest.mark.parametrize("hard_weight", [0.0, 0.25, 1.0])
+def test_the_closed_form_is_the_gradient_of_the_losses(hard_weight: float) -> None:
+    plan = FitPlan(
+        epochs=1, batch_size=6, learning_rate=1, weight_decay=0, temperature=3, hard_weight=hard_weight
+    )
+    random = torch.Generator().manual_seed(0)
+    logits = torch.randn(6, 4, generator=random, dtype=torch.float64, requires_grad=True)
+    soft = torch.softmax(torch.randn(6, 4, generator=random, dtype=torch.float64), -1)
+    labels = torch.tensor([0, 3, 2, 1, 1, 0])
+
+    loss = hard_weight * cross_entropy(logits, labels)
+    loss = loss + (1 - hard_weight) * soft_label_loss(logits, soft, temperature=3)
+    loss.backward()  # type: ignore[no-untyped-call]
+
+    torch.testing.assert_close(logit_gradient(logits.detach(), soft, labels, plan=plan), logits.grad)
+    if hard_weight == 0:
+        torch.testing.assert_close(logit_gradient(logits.detach(), soft, None, plan=plan), logits.grad)
+    if hard_weight == 1:
+        torch.testing.assert_close(logit_gradient(logits.detach(), None, labels, plan=plan), logits.grad)
+
+
+def test_a_fit_takes_the_steps_of_torchs_adamw() -> None:
+    config, public = fleet_config(), public_examples()
+    assert public.y is not None
+    plan = FitPlan(epochs=25, batch_size=len(public.x), learning_rate=0.01, weight_decay=0.1)
+    fitted = fit(build_family(config, "mlp-small"), public.x, None, plan=plan, seed=0, labels=public.y)
+    plain = build_family(config, "mlp-small")
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1)
+    falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=25)
+    for _ in range(25):  # of all rows: their order does not matter
+        optimizer.zero_grad()
+        cross_entropy(plain(torch.from_numpy(public.x)), torch.from_numpy(public.y)).backward()
+        optimizer.step()
+        falling.step()
+
+    for name, value in parameters_of(plain).items():
+        np.testing.assert_allclose(parameters_of(fitted)[name], value, atol=2e-4, rtol=0)
 
 
 def test_torch_is_left_as_it_was() -> None:

@@ -31,8 +31,9 @@ from torch import nn
 
 from fedstill_server.aggregation import Both, RowSums, VoteSums
 from fedstill_server.families.sized import DeepPerceptron
+from fedstill_server.fitting import FitPlan, fit
 from fedstill_server.methods.public_consensus import CONSENSUS, PublicConsensus
-from fedstill_server.networks import FitPlan, fit, load_parameters, parameters_of, soft_labels_of
+from fedstill_server.networks import load_parameters, parameters_of, soft_labels_of
 from fedstill_server.public_turns import anchor_rows
 from fedstill_server.randomness import derived_seed
 from fedstill_server.state import FleetState
