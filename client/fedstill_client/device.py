@@ -211,6 +211,7 @@ class Device:
                 self.public_x,
                 stop=stop,
                 answers=answers,
+                label_prior=self.description.label_prior,
             )
             summary = work.summaries[0]
             if summary is None:

@@ -5,16 +5,27 @@ the device's own (logit adjustment: Menon et al. 2021, arXiv 2007.07314, used he
 
     personal_logits = logits + strength * log(prior(class) / uniform(class))
 
-The prior is that of the device's private labels, with Laplace's rule: (examples of the class + 1) /
-(examples + classes). It never leaves the device and costs no byte. A device without examples has the
-uniform prior and changes nothing.
+The prior is that of the device's private labels. How far counts c_k of n examples speak for rare classes
+depends on how skewed devices are, which the counts themselves tell: a mixture of symmetric Dirichlet priors,
+each weighed by its evidence (Nemenman, Shafee and Bialek 2002, "Entropy and inference, revisited", arXiv
+physics/0108025),
+
+    prior_k = sum_a w_a (c_k + a) / (n + K a),   w_a ~ prod_k a^(c_k) / (K a)^(n),   a in 0.01 .. 10
+
+with rising factorials a^(c) = a (a + 1) .. (a + c - 1). Laplace's rule, which is a = 1 alone, gives classes
+that a device never sees too much where it knows one or two. The prior never leaves the device and costs no
+byte. A device without examples has the uniform prior and changes nothing.
 """
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.soft_labels import FloatArray, IntArray
+
+# Half a decade apart: from devices of one class to those that see all alike.
+CONCENTRATIONS = 10.0 ** np.arange(-2, 1.5, 0.5)
 
 
 def log_label_prior(labels: IntArray, counts: IntArray, *, classes: int) -> FloatArray:
@@ -23,8 +34,26 @@ def log_label_prior(labels: IntArray, counts: IntArray, *, classes: int) -> Floa
     present = np.arange(capacity) < counts[:, None]  # [C, N]
     cells = np.arange(devices)[:, None] * classes + labels
     examples = np.bincount(cells[present], minlength=devices * classes).reshape(devices, classes)
-    prior = (examples + 1.0) / (counts[:, None] + classes)
-    return np.log(prior * classes).astype(np.float32)
+    evidence = np.stack([_log_evidence(examples, one) for one in CONCENTRATIONS])  # [A, C]
+    weights = np.exp(evidence - evidence.max(axis=0))
+    weights /= weights.sum(axis=0)
+    prior = np.zeros((devices, classes))
+    for weight, one in zip(weights, CONCENTRATIONS, strict=True):
+        prior += weight[:, None] * (examples + one) / (counts[:, None] + classes * one)
+    log_prior: FloatArray = np.log(prior * classes).astype(np.float32)
+    return log_prior
+
+
+def _log_evidence(examples: IntArray, concentration: float) -> npt.NDArray[np.float64]:
+    """Of a symmetric Dirichlet prior, [C]: log prod_k a^(c_k) / (K a)^(n) of examples [C, K]."""
+    totals, classes = examples.sum(axis=1), examples.shape[1]
+    before = np.arange(int(totals.max(initial=0)), dtype=np.float64)
+    # Of 0 .. n: the logarithm of the rising factorial.
+    each, all_of_them = (
+        np.concatenate([[0.0], np.cumsum(np.log(start + before))])
+        for start in (concentration, classes * concentration)
+    )
+    return np.asarray(each[examples].sum(axis=1) - all_of_them[totals])
 
 
 def personal_logits(logits: FloatArray, log_prior: FloatArray, strength: float) -> FloatArray:

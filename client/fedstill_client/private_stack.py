@@ -86,6 +86,12 @@ class PrivateStack:
         """The shape of one example."""
         return tuple(self.table.shape[1:])
 
+    def part(self, rows: slice) -> PrivateStack:
+        """The devices' examples in these places."""
+        labels = self.labels[:, rows]
+        counts = np.clip(self.counts - rows.start, 0, labels.shape[1])
+        return PrivateStack(self.table, labels, counts, self.table_rows[:, rows])
+
     @property
     def present(self) -> npt.NDArray[np.bool_]:
         """Whether a row is an example rather than padding, [C, N]."""

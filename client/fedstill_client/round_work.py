@@ -21,15 +21,13 @@ from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_client.answer_store import AnswerStore
 from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.forward import Forward
-from fedstill_client.label_prior import log_label_prior, personal_logits
 from fedstill_client.order import KeyArray, device_ids
 from fedstill_client.personalizer import Personalizer, Steps, StudentMismatch, check_student
 from fedstill_client.private_stack import PrivateStack
+from fedstill_client.right_answers import right_answers, rows_at_once
+from fedstill_client.share_gate import kept_shares, mixed
 from fedstill_client.step import StepBatch
 from fedstill_client.summarizer import summarize
-
-# Test examples at a time, and logits of all devices and places: 16 MB.
-_ROWS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 22
 
 
 class NoStudent(FedstillError):
@@ -109,6 +107,7 @@ class RoundWork:
     parameters: Parameters  # [C, *shape]; where training diverged, those from before
     summaries: list[bytes | None]  # a name each; none where training diverged
     loss: FloatArray  # [C] mean of the steps
+    start_shares: FloatArray  # [C] of the student that the round started from, in that which is kept
     training_seconds: float
     summary_seconds: float
 
@@ -138,6 +137,7 @@ def perform_round(
     out: Mapping[str, FloatArray] | None = None,
     stop: Callable[[], str | None] | None = None,
     answers: AnswerStore | None = None,
+    label_prior: float = 1.0,
 ) -> RoundWork:
     """Train each device's student by `task`, and summarize it.
 
@@ -146,23 +146,27 @@ def perform_round(
     out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
     stop: asked before each step; a reason ends the round with Interrupted.
     answers: what the devices said before, where this answer is coded against it, and where it is kept.
+    label_prior: its strength where a device judges students on examples that it held out (see share_gate.py).
     """
     started = time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
-    if steps is None:
-        steps = plan_batches(
-            stack.private,
-            _ids(stack),
-            task,
-            manifest=personalizer.manifest,
-            public_x=public_x,
-            shuffle=shuffle,
+
+    def planned(examples: PrivateStack) -> StackPlan:
+        manifest = personalizer.manifest
+        return plan_batches(
+            examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=shuffle
         )
-    if stop is None:
-        walked: Steps = steps
-    else:
-        interrupt = interrupting(stop)
-        walked = WatchedSteps(steps, lambda done, steps: interrupt())
+
+    shares = kept_shares(
+        stack.private,
+        _ids(stack),
+        task,
+        forward,
+        start=student,
+        train=lambda rest: personalizer.train(student, _watched(planned(rest), stop), copy=False)[0],
+        label_prior=label_prior,
+    )
+    walked = _watched(planned(stack.private) if steps is None else steps, stop)
     trained, loss = personalizer.train(student, walked, copy=False)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()
@@ -183,14 +187,22 @@ def perform_round(
         for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
             if summary is not None and answer.table is not None:
                 answers.keep(name, answer.table, run=task.run, round=task.round)
-    _keep_share(trained, student, task.training.start_share)
+    kept = mixed(trained, student, shares) if shares.any() else trained
     return RoundWork(
-        parameters=_delivered(trained, out),
+        parameters=_delivered(kept, out),
         summaries=summaries,
         loss=loss,
+        start_shares=shares,
         training_seconds=trained_at - started,
         summary_seconds=time.perf_counter() - trained_at,
     )
+
+
+def _watched(steps: StackPlan, stop: Callable[[], str | None] | None) -> Steps:
+    if stop is None:
+        return steps
+    interrupt = interrupting(stop)
+    return WatchedSteps(steps, lambda done, steps: interrupt())
 
 
 def _held_answers(
@@ -243,7 +255,9 @@ def evaluate(
     nothing = np.zeros(stack.private.devices, np.int64)
     personal, everyone = nothing, (nothing, nothing)
     if personal_test is not None:
-        personal = _personal_correct(student, forward, stack.private, personal_test, label_prior)
+        personal = right_answers(
+            student, forward, personal_test, known=stack.private, label_prior=label_prior
+        ).sum(axis=1)
     if global_test is not None:
         everyone = _global_correct(student, forward, *global_test)
     return Evaluation(
@@ -256,53 +270,16 @@ def evaluate(
     )
 
 
-def _personal_correct(
-    student: Mapping[str, FloatArray],
-    forward: Forward,
-    private: PrivateStack,
-    test: PrivateStack,
-    label_prior: float,
-) -> IntArray:
-    manifest, correct = forward.manifest, np.zeros(test.devices, np.int64)
-    # What a device writes has no few classes to weigh: its next word hangs on the words before.
-    prior = None
-    if not manifest.label_shape:
-        prior = log_label_prior(private.labels, private.counts, classes=manifest.classes)
-    rows = _rows_at_once(manifest)
-    for start in range(0, int(test.counts.max(initial=0)), rows):
-        part = _part(test, slice(start, start + rows))
-        logits = forward.own(student, part)  # [C, n, K], of text [C, n, S, K]
-        if prior is not None:
-            logits = personal_logits(logits, prior, label_prior)
-        here = logits.shape[1]
-        right = logits.argmax(axis=-1) == part.labels[:, :here]
-        correct += (right.reshape(*right.shape[:2], -1) & part.present[:, :here, None]).sum(axis=(1, 2))
-    return correct
-
-
 def _global_correct(
     student: Mapping[str, FloatArray], forward: Forward, x: FloatArray, labels: IntArray
 ) -> tuple[IntArray, IntArray]:
-    devices, rows = forward.manifest.stack_size, _rows_at_once(forward.manifest)
+    devices, rows = forward.manifest.stack_size, rows_at_once(forward.manifest)
     correct = np.zeros(devices, np.int64)
     for start in range(0, len(labels), rows):
         part = slice(start, start + rows)
         right = forward.shared(student, x[part]).argmax(axis=-1) == labels[part]
         correct += right.reshape(devices, -1).sum(axis=1)
     return correct, np.full(devices, labels.size)
-
-
-def _rows_at_once(manifest: StudentManifest) -> int:
-    """Examples whose logits stay small for all devices of the stack together."""
-    values = manifest.stack_size * math.prod((*manifest.label_shape, manifest.classes))
-    return max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // values))
-
-
-def _part(examples: PrivateStack, part: slice) -> PrivateStack:
-    """The devices' examples in these places."""
-    labels = examples.labels[:, part]
-    counts = np.clip(examples.counts - part.start, 0, labels.shape[1])
-    return PrivateStack(examples.table, labels, counts, examples.table_rows[:, part])
 
 
 def interrupting(stop: Callable[[], str | None]) -> Callable[[], None]:
@@ -329,19 +306,6 @@ def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.
         for name, array in trained.items():
             array[diverged] = np.broadcast_to(student[name], array.shape)[diverged]
     return diverged
-
-
-def _keep_share(trained: Parameters, student: Mapping[str, FloatArray], start_share: float) -> None:
-    """Mix the weights that the round started from into the trained ones, in place.
-
-    Between two students of which one was fine-tuned from the other, the loss has no wall; halfway there is
-    most of what was learned, and most of what would be forgotten (WiSE-FT: Wortsman et al. 2022, arXiv
-    2109.01903).
-    """
-    if start_share == 0:
-        return
-    for name, array in trained.items():
-        array += np.float32(start_share) * (student[name] - array)
 
 
 def _delivered(trained: Parameters, out: Mapping[str, FloatArray] | None) -> Parameters:

@@ -85,7 +85,8 @@ def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec
 class TrainingPlan:
     """The local work of one round. `batch_size` counts private examples in a step.
 
-    The device keeps start_share * (the student that it started from) + (1 - start_share) * (the trained one).
+    The device keeps start_share * (the student that it started from) + (1 - start_share) * (the trained one),
+    unless examples that it holds out say that one of the two is better (see share_gate.py of the client).
     """
 
     epochs: int
@@ -96,6 +97,7 @@ class TrainingPlan:
     soft_weight: float  # of the soft term; the hard term is 1 - soft_weight
     seed: int
     start_share: float = 0.0
+    held_out: float = 0.0  # share of the private examples; 0 does not ask them
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
@@ -106,6 +108,7 @@ class TrainingPlan:
         check_number("temperature", self.temperature, 1e-3, 1e3)
         check_number("soft_weight", self.soft_weight, 0, 1)
         check_number("start_share", self.start_share, 0, 1)
+        check_number("held_out", self.held_out, 0, 0.5)
         check_integer("seed", self.seed, 0, MAX_UINT64)
 
 

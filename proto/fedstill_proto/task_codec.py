@@ -49,6 +49,7 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
             soft_weight=task.training.soft_weight,
             seed=task.training.seed,
             start_share=task.training.start_share,
+            held_out=task.training.held_out,
         ),
         parameters=encode_tensors(task.parameters),
         replace_student=task.replace_student,
@@ -166,6 +167,7 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
             soft_weight=message.soft_weight,
             seed=message.seed,
             start_share=message.start_share,
+            held_out=message.held_out,
         )
     except InvalidValue as error:
         raise WireError(f"training.{error.field}", error.problem) from None

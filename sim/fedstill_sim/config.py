@@ -276,7 +276,9 @@ def _prototypes(request: RunRequest) -> PrototypeConfig:
 
 
 def _fedstill(request: RunRequest) -> FedstillConfig:
-    chosen = {name: getattr(request, name) for name in ("server_step", "label_anchor", "start_share")}
+    chosen = {
+        name: getattr(request, name) for name in ("server_step", "label_anchor", "start_share", "held_out")
+    }
     return FedstillConfig(**{name: value for name, value in chosen.items() if value is not None})
 
 

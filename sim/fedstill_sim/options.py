@@ -261,6 +261,16 @@ StartShare = Annotated[
         rich_help_panel=LOCAL,
     ),
 ]
+HeldOut = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=0.5,
+        help="fedstill: share of its examples on which a device judges whether to keep the fleet's student, "
+        "its own or both; 0 is off.",
+        rich_help_panel=LOCAL,
+    ),
+]
 RoundEpochs = Annotated[
     int | None,
     typer.Option(

@@ -77,6 +77,7 @@ class RunRequest:
     server_step: float | None = None
     label_anchor: float | None = None
     start_share: float | None = None
+    held_out: float | None = None
     round_epochs: int | None = None
     encoding: str | None = None
     k: int | None = None

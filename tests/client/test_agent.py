@@ -11,6 +11,7 @@ import pytest
 from fedstill_client.agent import Agent
 from fedstill_client.agent_values import AgentBusy, LearningProgress, LearningWishes
 from fedstill_client.home import AgentHome
+from fedstill_client.label_prior import log_label_prior
 from fedstill_client.packages.install import install
 from fedstill_client.predictor import PredictionError
 from fedstill_client.store import PrivateStore, Release
@@ -83,8 +84,8 @@ class TestAnswers:
             agent.observe(X, np.zeros(30, np.int64))
             seen = agent.status().training_examples
 
-            # s examples, all of class 0: its log prior is log(3 (s + 1) / (s + 3)), else log(3 / (s + 3)).
-            wanted = mlp_logits(student(), X) + np.log([3 * (seen + 1) / (seen + 3)] + [3 / (seen + 3)] * 2)
+            prior = log_label_prior(np.zeros((1, seen), np.int64), np.array([seen]), classes=3)
+            wanted = mlp_logits(student(), X) + prior[0]
             np.testing.assert_allclose(agent.predict(X), softmax(wanted), atol=1e-5)
 
     @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ LABELS = np.array([[0, 1, 2], [3, 0, 3], [1, 1, 1]])
 
 @pytest.mark.parametrize("values_at_once", [1 << 22, 1, 2 * PLACES * WORDS])
 def test_right_next_words_at_all_places(monkeypatch: pytest.MonkeyPatch, values_at_once: int) -> None:
-    monkeypatch.setattr("fedstill_client.round_work._VALUES_AT_ONCE", values_at_once)
+    monkeypatch.setattr("fedstill_client.right_answers._VALUES_AT_ONCE", values_at_once)
     stack = StudentStack(["phone"], PrivateStack.of_one(X, LABELS))
 
     counted = evaluate(

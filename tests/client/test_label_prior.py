@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client.label_prior import label_prior_strength, log_label_prior, personal_logits
+from fedstill_client.label_prior import CONCENTRATIONS, label_prior_strength, log_label_prior, personal_logits
 from fedstill_proto.errors import FedstillError
 
 
-def test_the_prior_counts_own_labels_with_laplaces_rule() -> None:
-    labels = np.array([[0, 0, 1, 2], [2, 2, 2, 2]])  # the second device owns only one example
-    counts = np.array([3, 1])
+def test_the_prior_weighs_concentrations_by_their_evidence() -> None:
+    labels = np.array([[0, 0, 1], [1, 1, 1]])  # of the second device, only one is its own
+    counts = np.array([2, 1])
 
-    prior = log_label_prior(labels, counts, classes=3)
+    prior = log_label_prior(labels, counts, classes=2)
 
-    # (2+1)/(3+3), (1+1)/6, (0+1)/6 and 1/4, 1/4, 2/4; against 1/3
-    expected = [[3 / 6, 2 / 6, 1 / 6], [1 / 4, 1 / 4, 2 / 4]]
-    np.testing.assert_allclose(prior, np.log(np.array(expected) * 3), rtol=1e-6)
+    # Two alike of two classes: a (a + 1) / (2a (2a + 1)). One alone says nothing of a; each gives it
+    # (1 + a) / (1 + 2a).
+    weights = np.array([(a + 1) / (2 * (2 * a + 1)) for a in CONCENTRATIONS])
+    first = weights @ [(2 + a) / (2 + 2 * a) for a in CONCENTRATIONS] / weights.sum()
+    second = np.mean([(1 + a) / (1 + 2 * a) for a in CONCENTRATIONS])
+    expected = [[first, 1 - first], [1 - second, second]]
+    np.testing.assert_allclose(prior, np.log(np.array(expected) * 2), rtol=1e-6)
+
+
+def test_what_a_device_never_saw_is_rarer_where_it_knows_one_class() -> None:
+    one_class, all_classes = np.zeros((1, 90), np.int64), np.arange(90)[None] % 9  # never class 9
+
+    skewed, even = (
+        np.exp(log_label_prior(labels, np.array([90]), classes=10)[0, 9]) / 10
+        for labels in (one_class, all_classes)
+    )
+
+    assert skewed < 0.003  # Laplace's rule: 0.01 for both
+    assert 0.01 < even < 0.1
 
 
 def test_a_device_without_examples_changes_nothing() -> None:

@@ -81,7 +81,8 @@ def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
     private, public_x = stack_of(5, 23, 0, 9, 40), examples(12, seed=5)[0]
     targets = PublicSoftLabels(np.arange(12), DenseSoftLabels(soft_rows(12)))
     request = SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, np.arange(12))
-    round_task = task(plan(epochs=2, soft_weight=0.5), request=request, soft_targets=targets, parameters={})
+    training = dataclasses.replace(plan(epochs=2, soft_weight=0.5), start_share=0.5, held_out=0.2)
+    round_task = task(training, request=request, soft_targets=targets, parameters={})
     names, own = ["a", "b", "c", "d", "e"], own_students(1, 2, 3, 4, 5)
     built = artifact(stack_size=5)
     together = perform_round(
@@ -97,6 +98,7 @@ def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
         alone = perform_round(stack, round_task, personalizer, forward, public_x)
         assert together.summaries[device] == alone.summaries[0]
         assert together.loss[device] == alone.loss[0]
+        assert together.start_shares[device] == alone.start_shares[0]
         for name, array in alone.parameters.items():
             np.testing.assert_array_equal(together.parameters[name][device], array[0])
 
@@ -256,7 +258,7 @@ class TestEvaluation:
         assert counted.personal_examples.tolist() == [0, 0]
 
     def test_the_label_prior_counts_at_home_only(self) -> None:
-        # Class 2 leads by 0.5; the first device has only seen class 1, which log(3/5 / (1/5)) = 1.1 favours.
+        # Class 2 leads by 0.5; the first device has only seen class 1, which its prior favours by more.
         round_task = task(parameters=constant_student(2, margin=0.5), replace_student=True)
         stack, forward = StudentStack(["a", "b"], self.private), Forward(artifact(stack_size=2))
 

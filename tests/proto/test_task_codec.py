@@ -76,7 +76,7 @@ def test_what_else_is_asked_of_public_rows_survives_the_wire() -> None:
 
 def test_what_a_device_keeps_of_its_start_survives_the_wire() -> None:
     plain = public_task()
-    training = dataclasses.replace(plain.training, start_share=0.25)
+    training = dataclasses.replace(plain.training, start_share=0.25, held_out=0.125)
     decoded = decode_task(encode_task(dataclasses.replace(plain, training=training), codec=UINT8))
     assert decoded.training == training
     assert decode_task(encode_task(plain, codec=UINT8)).training.start_share == 0
@@ -119,6 +119,7 @@ PUBLIC = "soft_targets.public_set"
         ("training.temperature", float("inf"), "training.temperature"),
         ("training.soft_weight", 1.5, "training.soft_weight"),
         ("training.start_share", 1.5, "training.start_share"),
+        ("training.held_out", 0.75, "training.held_out"),
         ("training.start_share", float("nan"), "training.start_share"),
         ("parameters.0.data", b"", "parameters[0].data"),
         (PUBLIC, None, "soft_targets"),

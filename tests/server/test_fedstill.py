@@ -71,7 +71,8 @@ def test_a_task_asks_how_far_a_student_goes_and_keeps_half_of_its_start() -> Non
     assert task.request.relative
     assert task.replace_student
     assert task.training.start_share == 0.5
-    assert dataclasses.replace(task.training, start_share=0.0) == method.config.training
+    assert task.training.held_out == 0.2
+    assert dataclasses.replace(task.training, start_share=0.0, held_out=0.0) == method.config.training
 
 
 def test_nothing_is_known_before_the_first_round_without_labels() -> None:
@@ -133,7 +134,13 @@ def test_students_learn_from_inputs_with_noise() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("server_step", 0.0), ("last_step", 1.5), ("label_anchor", -0.1), ("start_share", 2.0)],
+    [
+        ("server_step", 0.0),
+        ("last_step", 1.5),
+        ("label_anchor", -0.1),
+        ("start_share", 2.0),
+        ("held_out", 0.6),
+    ],
 )
 def test_settings_out_of_range_are_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):

@@ -58,7 +58,7 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
         task = make(state, round_number=2, family=FAMILY, newcomer=newcomer)
         received = decode_task(encode_task(task, codec=config.downlink))
         assert (received.run, received.round, received.family) == (config.run, 2, FAMILY)
-        assert dataclasses.replace(received.training, start_share=0.0) == config.training
+        assert dataclasses.replace(received.training, start_share=0.0, held_out=0.0) == config.training
         if newcomer:
             assert received.parameters.keys() == state.students[FAMILY].keys()
         else:

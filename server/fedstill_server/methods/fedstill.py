@@ -21,6 +21,8 @@ answer for a batch of public rows. What differs, each for a measured reason:
 - Students learn z on the server from inputs with noise, which stands in for more public examples.
 - A device keeps start_share of the student that it started from, and the rest of the trained one, as one
   student of mean weights (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903). Alone, the trained one forgets.
+  Where examples that it holds out say so, it keeps all of the one or of the other instead (share_gate.py of
+  the client).
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class Fedstill(PublicLogits):
 
     @property
     def training(self) -> TrainingPlan:
-        return replace(self.config.training, start_share=self.config.fedstill.start_share)
+        rule = self.config.fedstill
+        return replace(self.config.training, start_share=rule.start_share, held_out=rule.held_out)
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels; nothing, where it has learned nothing."""

@@ -63,6 +63,7 @@ def _train_stack(place: Workplace, work: FamilyWork, task: RoundTask, job: Job, 
         place.public_x,
         out=named_parameters(trained, work.manifest),
         answers=place.answers,
+        label_prior=job.label_prior,
     )
     devices = job.devices[part]
     rows = place.family_rows(task.family, devices)
