@@ -17,7 +17,7 @@ from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
-from fedstill_server.families import LANGUAGE_FAMILIES, build_student
+from fedstill_server.families import build_student, reads_text
 from fedstill_server.families.features import feature_width
 from fedstill_server.families.language import TABLES
 
@@ -69,7 +69,7 @@ class ArtifactOptions:
 
     @property
     def is_text(self) -> bool:
-        return self.family in LANGUAGE_FAMILIES
+        return reads_text(self.family)
 
     @property
     def folder_name(self) -> str:

@@ -20,7 +20,7 @@ from torch import nn
 
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
-from fedstill_server.families import LANGUAGE_FAMILIES, build_student
+from fedstill_server.families import build_student, reads_text
 
 
 def export_student(
@@ -51,7 +51,7 @@ def _finished(
     student: nn.Module, captured: bytes, *, family: str, input_shape: Sequence[int], classes: int
 ) -> tuple[StudentManifest, bytes]:
     """The captured graph with the student's own weights, and its manifest."""
-    is_text = family in LANGUAGE_FAMILIES
+    is_text = reads_text(family)
     parameters = {name: value.detach().numpy() for name, value in student.named_parameters()}
     model = onnx.load_from_string(captured)
     _put_weights(model.graph, parameters)
@@ -107,7 +107,7 @@ def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
 
 
 def _examples(family: str, input_shape: Sequence[int]) -> torch.Tensor:
-    return torch.zeros(2, *input_shape, dtype=torch.int64 if family in LANGUAGE_FAMILIES else torch.float32)
+    return torch.zeros(2, *input_shape, dtype=torch.int64 if reads_text(family) else torch.float32)
 
 
 def _put_weights(graph: onnx.GraphProto, parameters: Parameters) -> None:

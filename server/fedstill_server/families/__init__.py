@@ -3,7 +3,8 @@
 A family is a function from the shape of one example and the number of classes to a module whose `forward`
 takes `x: [batch, *input_shape]` and returns logits `[batch, classes]`; one of text (language.py) takes the
 numbers of words `x: int64 [batch, S]` and returns logits `[batch, S, classes]`, of the word after each.
-Besides the named families there are those whose names hold their widths, such as mlp-64-32 (sized.py).
+Besides the named families there are those whose names hold their widths: mlp-64-32 (sized.py), and of text
+gru-80-224 (language.py).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from torch import nn
 
 from fedstill_server.families.classifiers import FAMILIES
 from fedstill_server.families.errors import FamilyError
-from fedstill_server.families.language import LANGUAGE_FAMILIES
+from fedstill_server.families.language import LANGUAGE_FAMILIES, build_text_student, reads_text
 from fedstill_server.families.sized import build_sized, widths_of
 
 __all__ = [
@@ -26,15 +27,17 @@ __all__ = [
     "build_student",
     "classifies",
     "initial_parameters",
+    "reads_text",
 ]
 
 
 def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
     """A student of `family` with its default initialization; the same seed gives the same student."""
-    families = {**FAMILIES, **LANGUAGE_FAMILIES}
-    if family not in families and widths_of(family) is None:
-        named = ", ".join(sorted(families))
-        raise FamilyError(f"unknown student family {family!r}; there are {named}, and sizes such as mlp-32")
+    if not classifies(family) and not reads_text(family):
+        named = ", ".join(sorted({**FAMILIES, **LANGUAGE_FAMILIES}))
+        raise FamilyError(
+            f"unknown student family {family!r}; there are {named}, and sizes such as mlp-32 and gru-80-224"
+        )
     if not input_shape or min(input_shape) < 1:
         raise FamilyError(f"{family}: input shape {list(input_shape)} must hold positive sizes")
     if classes < 2:
@@ -42,7 +45,9 @@ def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed
     with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
         torch.manual_seed(seed)
         shape = tuple(input_shape)
-        return build_sized(family, shape, classes) or families[family](shape, classes)
+        if reads_text(family):
+            return build_text_student(family, shape, classes)
+        return build_sized(family, shape, classes) or FAMILIES[family](shape, classes)
 
 
 def classifies(family: str) -> bool:

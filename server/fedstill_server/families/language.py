@@ -7,6 +7,7 @@ written in plain products, slices and element-wise operators, of which every gra
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import torch
@@ -17,6 +18,7 @@ from fedstill_server.families.errors import FamilyError
 from fedstill_server.families.transformer import CausalTransformer
 
 WIDTH = 64
+_SIZED = re.compile(r"gru-([1-9]\d{0,3})-([1-9]\d{0,3})")
 TABLES = ("embedding.weight",)
 """The parameters that have a row for each word."""
 
@@ -26,16 +28,18 @@ class GatedRecurrentNetwork(nn.Module):
 
         r = sigmoid(x_r + h_r)   z = sigmoid(x_z + h_z)   n = tanh(x_n + r * h_n)   h <- n + z * (h - n)
 
-    where x_* are a linear function of the word, h_* one of the state h.
+    where x_* are a linear function of the word, h_* one of the state h. A state that is wider than the table
+    is read through a linear layer: most parameters of a small student are the table's.
     """
 
-    def __init__(self, vocabulary: int, *, width: int = WIDTH) -> None:
+    def __init__(self, vocabulary: int, *, width: int = WIDTH, state_width: int | None = None) -> None:
         super().__init__()
-        self.width = width
+        self.width = state_width or width  # of the state
         self.embedding = nn.Embedding(vocabulary, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        self.of_word = nn.Linear(width, 3 * width)
-        self.of_state = nn.Linear(width, 3 * width)
+        self.of_word = nn.Linear(width, 3 * self.width)
+        self.of_state = nn.Linear(self.width, 3 * self.width)
+        self.to_word = nn.Linear(self.width, width) if self.width != width else None
 
     def cell(self, word: Tensor, state: Tensor) -> Tensor:
         """The state [batch, width] after a word, given as its `of_word` [batch, 3 * width]."""
@@ -48,7 +52,11 @@ class GatedRecurrentNetwork(nn.Module):
 
     def logits(self, state: Tensor) -> Tensor:
         """[rows, width] -> [rows, vocabulary]."""
-        return functional.linear(state, self.embedding.weight)
+        return functional.linear(self.said(state), self.embedding.weight)
+
+    def said(self, state: Tensor) -> Tensor:
+        """What the table of words is read with: [rows, width of a word]."""
+        return state if self.to_word is None else self.to_word(state)
 
     def forward(self, x: Tensor) -> Tensor:
         batch, places = x.shape
@@ -82,3 +90,17 @@ LANGUAGE_FAMILIES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
     "gru": gru,
     "transformer": transformer,
 }
+
+
+def reads_text(family: str) -> bool:
+    """Whether `family` is one of text: a named one, or gru-<width of a word>-<width of the state>."""
+    return family in LANGUAGE_FAMILIES or _SIZED.fullmatch(family) is not None
+
+
+def build_text_student(family: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The student of a family of text."""
+    sized = _SIZED.fullmatch(family)
+    if sized is None:
+        return LANGUAGE_FAMILIES[family](input_shape, classes)
+    _check_text(family, input_shape)
+    return GatedRecurrentNetwork(classes, width=int(sized[1]), state_width=int(sized[2]))

@@ -1,0 +1,211 @@
+"""From public texts to a keyboard: its word list, a teacher, and the students that devices start from.
+
+Everything is kept in a folder whose name is a digest of the texts and the plan: what was made once is read
+again, by whoever asks for the same, and what was killed goes on from the last epoch.
+
+    <folder>/<digest>/plan.json              what was asked for
+                     vocabulary.json         the word list
+                     teacher-<n>.safetensors, weights.safetensors
+                     soft_words.safetensors  the teacher's likeliest next words of the texts
+                     student-<family>.safetensors
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.messages import Parameters
+from fedstill_proto.word_list import WordList, build_word_list
+
+from fedstill_server.checkpoint import write_whole
+from fedstill_server.families import build_student
+from fedstill_server.families.language import GatedRecurrentNetwork
+from fedstill_server.language.ngrams import KneserNeyTrigrams
+from fedstill_server.language.teacher import TextTeacher, weighed_teacher
+from fedstill_server.language.training import SoftWords, TextPlan, train_text
+from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
+from fedstill_server.randomness import derived_seed
+
+_VERSION = 1  # raised when the same plan would make other students
+
+
+class KeyboardError(FedstillError):
+    """A keyboard cannot be made of these texts, or what was kept of it is damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeyboardPlan:
+    """What is made of public texts.
+
+    One text in `held_out_every` weighs the teacher's parts against each other, and is learned by none.
+    """
+
+    families: tuple[str, ...] = ("gru-80-224", "gru-24-96")
+    words: int = 10_000  # of the list, at most
+    networks: int = 2
+    width: int = 128
+    state_width: int = 384
+    teaching: TextPlan = field(default_factory=lambda: TextPlan(epochs=10, output_dropout=0.5))
+    kept: int = 32  # next words that a soft label names
+    distilling: TextPlan = field(
+        default_factory=lambda: TextPlan(epochs=12, output_dropout=0.3, input_dropout=0.2, soft_weight=0.7)
+    )
+    held_out_every: int = 25
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("networks", "width", "state_width", "kept"):
+            if getattr(self, name) < 1:
+                raise InvalidValue(name, f"{getattr(self, name)}; give 1 or more")
+        if self.held_out_every < 2:
+            raise InvalidValue("held_out_every", f"{self.held_out_every}; give 2 or more")
+
+
+@dataclass(frozen=True, eq=False)
+class Keyboard:
+    """What a fleet of keyboards starts with."""
+
+    words: WordList
+    teacher: TextTeacher
+    students: dict[str, Parameters]
+
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being made, how many epochs (or folds) of it are done, and of how many."""
+
+
+def make_keyboard(
+    texts: Sequence[str],
+    plan: KeyboardPlan,
+    folder: Path,
+    *,
+    on_progress: Progress = lambda what, done, total: None,
+) -> Keyboard:
+    """The keyboard of a plan, made of public texts or read where it was made before."""
+    words = build_word_list(texts, size=plan.words)
+    encoded = [numbers for text in texts if (numbers := words.encode(text))]
+    if len(encoded) < plan.held_out_every:
+        raise KeyboardError(
+            f"{len(encoded)} public texts with words in them; give {plan.held_out_every} or more"
+        )
+    digest = _digest(plan, words, encoded)
+    making = _Making(folder / digest, digest, plan, words, on_progress)
+    making.folder.mkdir(parents=True, exist_ok=True)
+    write_whole(making.folder / "plan.json", json.dumps(asdict(plan), indent=1).encode())
+    write_whole(making.folder / "vocabulary.json", words.to_json())
+    with one_deterministic_thread():
+        teacher = making.teacher(encoded)
+        students = {family: making.student(family, teacher, encoded) for family in plan.families}
+    return Keyboard(words, teacher, students)
+
+
+@dataclass(frozen=True)
+class _Making:
+    """The steps, each of which reads what it has made before."""
+
+    folder: Path
+    digest: str
+    plan: KeyboardPlan
+    words: WordList
+    on_progress: Progress
+
+    def teacher(self, texts: Sequence[Sequence[int]]) -> TextTeacher:
+        held_out = texts[:: self.plan.held_out_every]
+        learned = [text for number, text in enumerate(texts) if number % self.plan.held_out_every]
+        networks = [self._network(number, learned) for number in range(self.plan.networks)]
+        trigrams = KneserNeyTrigrams(learned, words=len(self.words))
+        path = self.folder / "weights.safetensors"
+        if path.exists():
+            return TextTeacher(tuple(networks), trigrams, _read(path)["weights"])
+        teacher = weighed_teacher(networks, trigrams, held_out)
+        _write(path, {"weights": teacher.weights})
+        return teacher
+
+    def student(self, family: str, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> Parameters:
+        student = build_student(family, (1,), len(self.words), seed=derived_seed(self.plan.seed, 0, family))
+        if not isinstance(student, GatedRecurrentNetwork):
+            raise KeyboardError(
+                f"families: {family!r} is not recurrent; a keyboard's are gru, and sizes such as gru-80-224"
+            )
+        return self._trained(
+            f"student-{family}", student, texts, self.plan.distilling, lambda: self._soft(teacher, texts)
+        )
+
+    def _network(self, number: int, texts: Sequence[Sequence[int]]) -> GatedRecurrentNetwork:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(self.plan.seed, number, "teacher"))
+            network = GatedRecurrentNetwork(
+                len(self.words), width=self.plan.width, state_width=self.plan.state_width
+            )
+        load_parameters(
+            network, self._trained(f"teacher-{number}", network, texts, self.plan.teaching, lambda: None)
+        )
+        return network.eval()
+
+    def _trained(
+        self,
+        name: str,
+        network: GatedRecurrentNetwork,
+        texts: Sequence[Sequence[int]],
+        plan: TextPlan,
+        soft: Callable[[], SoftWords | None],
+    ) -> Parameters:
+        path, checkpoint = self.folder / f"{name}.safetensors", self.folder / f"{name}.checkpoint"
+        if not path.exists():
+            train_text(
+                network,
+                texts,
+                plan,
+                seed=derived_seed(self.plan.seed, 0, name),
+                soft=soft(),
+                checkpoint=checkpoint,
+                fingerprint=f"{self.digest}/{name}",
+                on_epoch=lambda done, epochs, loss: self.on_progress(name, done, epochs),
+            )
+            _write(path, parameters_of(network))
+            checkpoint.unlink(missing_ok=True)
+        found = _read(path)
+        if {n: tuple(a.shape) for n, a in found.items()} != {
+            n: tuple(v.shape) for n, v in network.named_parameters()
+        }:
+            raise KeyboardError(f"{path}: not the parameters of {name}; delete the file to make it anew")
+        return {name: found[name] for name, _ in network.named_parameters()}
+
+    def _soft(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
+        path = self.folder / "soft_words.safetensors"
+        if not path.exists():
+            told = functools.partial(self.on_progress, "soft labels")
+            made = teacher.soft_words(texts, k=min(self.plan.kept, len(self.words) - 1), on_fold=told)
+            _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
+        kept = _read(path)
+        return SoftWords(kept["named"], kept["chances"])
+
+
+def _digest(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:
+    described = json.dumps([_VERSION, torch.__version__, asdict(plan)], sort_keys=True)
+    digest = hashlib.sha256(described.encode() + b"\0" + words.to_json())
+    for text in texts:
+        digest.update(np.array([len(text), *text], "<i4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    write_whole(path, safetensors.numpy.save(arrays))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return safetensors.numpy.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as error:
+        raise KeyboardError(f"{path}: cannot be read ({error}); delete the file to make it anew") from None

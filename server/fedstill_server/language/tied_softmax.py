@@ -1,0 +1,94 @@
+"""The loss of a student of text on labels and top-k soft labels, in few passes over thousands of words.
+
+With z = h E^T, p = softmax(z), y the next word, t the soft label, a = soft_weight (temperature 1):
+
+    loss = (1 - a) CE(p, y) + a KL(t || p)
+    dloss/dz_j = p_j - (1 - a) [j = y] - a t_j                            of a word that t names
+    dloss/dz_j = p_j - (1 - a) [j = y] - a p_j t_rest / p_rest            of any other
+
+where, as in export/text_loss.py, what t does not name stays spread as the student itself spreads it. Values
+and gradients are made together, some rows at a time, so that the logits of these rows never leave the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_ROWS_AT_ONCE = 256
+_LEAST = 1e-20
+
+
+@dataclass(frozen=True)
+class NextWordTargets:
+    """What comes next at n places, and what a teacher said of it."""
+
+    words: Tensor  # int64 [n]
+    named: Tensor | None = None  # int64 [n, k], different words in a row
+    chances: Tensor | None = None  # float32 [n, k], of the named; the rest is 1 less their sum
+    soft_weight: float = 0.0
+
+    def __getitem__(self, rows: slice) -> NextWordTargets:
+        named = None if self.named is None else self.named[rows]
+        chances = None if self.chances is None else self.chances[rows]
+        return NextWordTargets(self.words[rows], named, chances, self.soft_weight)
+
+
+def next_word_loss(states: Tensor, table: Tensor, targets: NextWordTargets) -> Tensor:
+    """The mean loss of n places, of which `states` [n, width] is read by the tied table [V, width]."""
+    apply: Callable[..., Tensor] = _NextWordLoss.apply
+    return apply(states, table, targets)
+
+
+class _NextWordLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, targets: NextWordTargets) -> Tensor:
+        places, loss = len(states), states.new_zeros(())
+        state_gradient, table_gradient = torch.empty_like(states), torch.zeros_like(table)
+        for start in range(0, places, _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            logits = states[rows] @ table.t()
+            loss += _loss_and_gradient_in_place(logits, targets[rows])
+            logits /= places
+            state_gradient[rows] = logits @ table
+            table_gradient.addmm_(logits.t(), states[rows])
+        ctx.save_for_backward(state_gradient, table_gradient)
+        return loss / places
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        state_gradient, table_gradient = ctx.saved_tensors
+        return state_gradient * gradients[0], table_gradient * gradients[0], None
+
+
+def _loss_and_gradient_in_place(logits: Tensor, targets: NextWordTargets) -> Tensor:
+    """The sum of the losses; `logits` [n, V] become its gradient."""
+    largest = logits.amax(-1, keepdim=True)
+    chances = logits.sub_(largest).exp_()
+    chances /= chances.sum(-1, keepdim=True)
+    hard, label = 1 - targets.soft_weight, targets.words.unsqueeze(-1)
+    right = chances.gather(-1, label)
+    loss = -hard * right.clamp_min(_LEAST).log().sum()
+    if targets.named is not None and targets.chances is not None and targets.soft_weight:
+        loss = loss + targets.soft_weight * _soften_in_place(chances, targets)
+    chances.scatter_add_(-1, label, torch.full_like(right, -hard))
+    return loss
+
+
+def _soften_in_place(chances: Tensor, targets: NextWordTargets) -> Tensor:
+    """KL(t || p) summed over rows; `chances` p become p - a t, with what t leaves open spread as p is."""
+    assert targets.named is not None
+    assert targets.chances is not None
+    named, soft = targets.named, targets.chances
+    own = chances.gather(-1, named)
+    rest = (1 - soft.sum(-1, keepdim=True)).clamp_min(0)
+    own_rest = (1 - own.sum(-1, keepdim=True)).clamp_min(_LEAST)
+    divergence = (soft * (soft.clamp_min(_LEAST).log() - own.clamp_min(_LEAST).log())).sum()
+    divergence = divergence + (rest * (rest.clamp_min(_LEAST).log() - own_rest.log())).sum()
+    chances *= 1 - targets.soft_weight * rest / own_rest
+    chances.scatter_(-1, named, own - targets.soft_weight * soft)
+    return divergence

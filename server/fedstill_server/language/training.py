@@ -1,0 +1,199 @@
+"""Train a recurrent student of text, on what comes next and on what a teacher says of it.
+
+The texts come in a new order each epoch, one behind another, cut into rows at another place each time. Small
+data asks for much dropout, of whole words, of inputs and of what the table is read with, the same at all
+places of a row (Gal and Ghahramani, 2016, arXiv:1512.05287; Merity et al., 2018, arXiv:1708.02182). AdamW's
+rate rises to its peak in a seventh of the steps and falls to 0 along half a cosine.
+
+All chance follows from the seed and the epoch, and a checkpoint is written after each: training that was
+killed goes on as if it had not been, bit for bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.word_list import START
+from torch import Tensor, nn
+
+from fedstill_server.distill.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from fedstill_server.families.language import GatedRecurrentNetwork
+from fedstill_server.language.tied_softmax import NextWordTargets, next_word_loss
+from fedstill_server.randomness import derived_seed
+
+_RISING, _FIRST_RATE = 1 / 7, 1 / 25  # share of the steps; of the peak
+_LARGEST_GRADIENT = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPlan:
+    """How a recurrent student is trained. Dropouts and soft_weight are shares."""
+
+    epochs: int
+    learning_rate: float = 5e-3
+    weight_decay: float = 0.05
+    batch_size: int = 32  # rows of a step
+    places: int = 32  # words of a row
+    word_dropout: float = 0.1
+    input_dropout: float = 0.3
+    output_dropout: float = 0.4
+    soft_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "places"):
+            if getattr(self, name) < 1:
+                raise InvalidValue(name, f"{getattr(self, name)}; give 1 or more")
+        for name in ("word_dropout", "input_dropout", "output_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidValue(name, f"{getattr(self, name)}; give a share from 0 to below 1")
+        if not 0 <= self.soft_weight <= 1:
+            raise InvalidValue("soft_weight", f"{self.soft_weight}; give a share, 0 to 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise InvalidValue("learning_rate", f"{self.learning_rate}; give a rate above 0")
+
+
+@dataclass(frozen=True, eq=False)
+class SoftWords:
+    """What a teacher says comes after each place of encoded texts, START first, one text behind another."""
+
+    named: IntArray  # [places, k] different words, the likeliest first
+    chances: FloatArray  # [places, k]; the rest is 1 less their sum
+
+
+Progress = Callable[[int, int, float], None]
+"""Told of epochs done, epochs in all, and the last one's mean loss."""
+
+
+def train_text(
+    student: GatedRecurrentNetwork,
+    texts: Sequence[Sequence[int]],
+    plan: TextPlan,
+    *,
+    seed: int,
+    soft: SoftWords | None = None,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    on_epoch: Progress = lambda done, epochs, loss: None,
+) -> GatedRecurrentNetwork:
+    """Train `student` in place on encoded texts, and return it.
+
+    checkpoint: where the training is kept between epochs; `fingerprint` says whose it is.
+    """
+    stream = _Stream(texts, soft)
+    optimizer = torch.optim.AdamW(
+        student.parameters(),
+        lr=plan.learning_rate,
+        betas=(0.9, 0.99),
+        weight_decay=plan.weight_decay,
+        fused=True,
+    )
+    state = TrainingState(
+        epoch=0, modules={"student": student}, optimizer=optimizer, trained=[*student.parameters()]
+    )
+    done = 0
+    if checkpoint is not None and checkpoint.exists():
+        done = read_checkpoint(checkpoint, state, fingerprint=fingerprint)
+    steps = stream.rows(plan.places) // plan.batch_size + 1
+    student.train()
+    for epoch in range(done, plan.epochs):
+        random = torch.Generator().manual_seed(derived_seed(seed, epoch, "text"))
+        losses = []
+        for step, (x, targets) in enumerate(stream.batches(plan, random)):
+            for group in optimizer.param_groups:
+                group["lr"] = plan.learning_rate * _rate(epoch * steps + step, plan.epochs * steps)
+            loss = next_word_loss(_states(student, x, plan, random), student.embedding.weight, targets)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(student.parameters(), _LARGEST_GRADIENT)
+            optimizer.step()
+            losses.append(float(loss.detach()))
+        on_epoch(epoch + 1, plan.epochs, float(np.mean(losses)))
+        if checkpoint is not None:
+            write_checkpoint(checkpoint, replace(state, epoch=epoch + 1), fingerprint=fingerprint)
+    return student.eval()
+
+
+class _Stream:
+    """Texts in any order, one behind another."""
+
+    def __init__(self, texts: Sequence[Sequence[int]], soft: SoftWords | None) -> None:
+        padded = [[START, *text] for text in texts]
+        self._words = torch.tensor([word for text in padded for word in text])
+        self._lengths = np.array([len(text) for text in padded])
+        self._begins = np.cumsum(self._lengths) - self._lengths
+        self._soft = None
+        if soft is not None:
+            if len(soft.named) != len(self._words):
+                raise InvalidValue("soft", f"{len(soft.named)} places of {len(self._words)}")
+            # A teacher's answers are the most of what training keeps in memory: 4 bytes a number.
+            self._soft = (torch.from_numpy(soft.named.astype(np.int32)), torch.from_numpy(soft.chances))
+
+    def rows(self, places: int) -> int:
+        """Of so many words, wherever the first one begins."""
+        return max(0, len(self._words) - 1) // places
+
+    def batches(self, plan: TextPlan, random: torch.Generator) -> Iterator[tuple[Tensor, NextWordTargets]]:
+        """The steps of an epoch: words [B, S], and what comes after each, place by place."""
+        order = torch.randperm(len(self._lengths), generator=random).numpy()
+        places = torch.from_numpy(
+            np.concatenate(
+                [np.arange(self._begins[text], self._begins[text] + self._lengths[text]) for text in order]
+            )
+        )
+        first = int(torch.randint(plan.places, (1,), generator=random))
+        rows = max(0, len(places) - 1 - first) // plan.places
+        # The START behind the last word of a text is the next text's, whatever that is; the last row's last
+        # place may have none, and is left.
+        seen = places[first : first + rows * plan.places].reshape(rows, plan.places)
+        said = places[first + 1 : first + 1 + rows * plan.places].reshape(rows, plan.places)
+        for chosen in torch.randperm(rows, generator=random).split(plan.batch_size):  # type: ignore[no-untyped-call]
+            here, next_word = seen[chosen], self._words[said[chosen].reshape(-1)]
+            if self._soft is None:
+                yield self._words[here], NextWordTargets(next_word)
+            else:
+                named, chances = (part[here.reshape(-1)] for part in self._soft)
+                yield self._words[here], NextWordTargets(next_word, named.long(), chances, plan.soft_weight)
+
+
+def _states(student: GatedRecurrentNetwork, x: Tensor, plan: TextPlan, random: torch.Generator) -> Tensor:
+    """What the table is read with at each place of x [B, S]: [B * S, width]."""
+    words = student.embedding(x)
+    kept = torch.rand(student.embedding.num_embeddings, generator=random) >= plan.word_dropout
+    words = words * (kept.to(words.dtype) / (1 - plan.word_dropout))[x].unsqueeze(-1)
+    words = _dropped(words, plan.input_dropout, random)
+    states = _dropped(recurrent_states(student, words), plan.output_dropout, random)
+    return student.said(states.reshape(-1, states.shape[-1]))
+
+
+def recurrent_states(student: GatedRecurrentNetwork, words: Tensor) -> Tensor:
+    """States [B, S, state width] after each of the words [B, S, width], in torch's one fast operator."""
+    of_word, of_state = student.of_word, student.of_state
+    weights = [of_word.weight, of_state.weight, of_word.bias, of_state.bias]
+    first = words.new_zeros(1, len(words), student.width)
+    gru: Any = torch.gru
+    states: Tensor = gru(words, first, weights, True, 1, 0.0, False, False, True)[0]
+    return states
+
+
+def _dropped(values: Tensor, share: float, random: torch.Generator) -> Tensor:
+    """[B, S, width] without the same columns at all places of a row."""
+    if share == 0:
+        return values
+    kept = torch.rand(len(values), 1, values.shape[-1], generator=random) >= share
+    return values * (kept.to(values.dtype) / (1 - share))
+
+
+def _rate(step: int, steps: int) -> float:
+    """Share of the peak rate."""
+    rising = _RISING * steps
+    if step < rising:
+        return _FIRST_RATE + (1 - _FIRST_RATE) * (1 - math.cos(math.pi * step / rising)) / 2
+    return (1 + math.cos(math.pi * min(1.0, (step - rising) / (steps - rising)))) / 2

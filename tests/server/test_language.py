@@ -1,0 +1,197 @@
+"""The server's language models: counts, losses, training, the teacher, and a keyboard made of texts."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.word_list import START
+from fedstill_server.families import FamilyError, build_student, reads_text
+from fedstill_server.families.language import GatedRecurrentNetwork
+from fedstill_server.language.keyboard import KeyboardError, KeyboardPlan, make_keyboard
+from fedstill_server.language.ngrams import KneserNeyTrigrams
+from fedstill_server.language.teacher import next_words, weighed_teacher
+from fedstill_server.language.tied_softmax import NextWordTargets, next_word_loss
+from fedstill_server.language.training import TextPlan, train_text
+
+WORDS = 9  # 0 unknown, 1 START, and seven words
+A, B, C, D = 2, 3, 4, 5
+
+
+def test_trigrams_are_kneser_and_neys_on_paper() -> None:
+    """Of the texts "a b", "a b" and "c b", each between two STARTs."""
+    counted = KneserNeyTrigrams([[A, B], [A, B], [C, B]], words=WORDS)
+
+    after_c = counted.along([START, C])[-1]
+
+    # Different words before each: a 1 (START), c 1, b 2 (a, c), START 1 (b). Five pairs.
+    # Counts of counts of single words: n1 = 3, n2 = 1, n3 = 0: Y = 3/5, D1 = 1 - 2 * 3/5 * 1/3 = 3/5, and
+    # D2 = 2, which is kept to 1.9.
+    freed = (3 * 3 / 5 + 1.9) / 5
+    p_b = (2 - 1.9) / 5 + freed / WORDS
+    # Pairs were seen behind different words: (START, a) 1, (START, c) 1, (a, b) 1, (c, b) 1, (b, START) 2.
+    # n1 = 4, n2 = 1: Y = 4/6, D1 = 1 - 2 * 4/6 * 1/4 = 2/3. After c: b once.
+    p_b_after_c = 1 / 3 + 2 / 3 * p_b
+    # Triples: (S, S, a) 2, (S, S, c) 1, (S, a, b) 2, (S, c, b) 1, (a, b, S) 2, (c, b, S) 1: n1 = 3, n2 = 3,
+    # Y = 1/3, D1 = 1 - 2 * 1/3 * 1 = 1/3. After (START, c): b once.
+    assert after_c[B] == pytest.approx(2 / 3 + 1 / 3 * p_b_after_c, rel=1e-5)
+    assert after_c.sum() == pytest.approx(1, abs=1e-6)
+
+
+def test_chances_of_any_history_are_positive_and_sum_to_one() -> None:
+    draw = random.Random(0)
+    counted = KneserNeyTrigrams(
+        [[draw.choice([A, B, C, D]) for _ in range(6)] for _ in range(30)], words=WORDS
+    )
+
+    chances = counted.along([START, A, B, 8, 7, A, START, B])
+
+    assert chances.min() > 0
+    np.testing.assert_allclose(chances.sum(1), 1, atol=1e-6)
+    np.testing.assert_array_equal(chances[0], chances[6])  # a text begins anew
+    np.testing.assert_allclose(KneserNeyTrigrams([], words=WORDS).along([A]), 1 / WORDS)
+
+
+def test_the_loss_and_its_gradients_are_those_of_automatic_differentiation() -> None:
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(300, 6, generator=draw, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(40, 6, generator=draw, dtype=torch.float64, requires_grad=True)
+    words = torch.randint(40, (300,), generator=draw)
+    named = torch.rand(300, 40, generator=draw).topk(4).indices
+    soft = torch.rand(300, 5, generator=draw, dtype=torch.float64)
+    soft = (soft / soft.sum(-1, keepdim=True))[:, :4]
+
+    loss = next_word_loss(states, table, NextWordTargets(words, named, soft, soft_weight=0.7))
+
+    log_p = torch.log_softmax(states @ table.t(), -1)
+    own, rest = log_p.gather(-1, named), 1 - soft.sum(-1)
+    divergence = (soft * (soft.log() - own)).sum(-1)
+    divergence = divergence + rest * (rest.log() - (1 - own.exp().sum(-1)).log())
+    expected = 0.3 * torch.nn.functional.nll_loss(log_p, words) + 0.7 * divergence.mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
+    for found, right in zip(
+        torch.autograd.grad(loss, (states, table)),
+        torch.autograd.grad(expected, (states, table)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-10)
+
+
+def test_a_family_whose_name_holds_its_widths() -> None:
+    student = build_student("gru-4-6", (5,), WORDS)
+
+    assert isinstance(student, GatedRecurrentNetwork)
+    assert sum(value.numel() for value in student.parameters()) == WORDS * 4 + 3 * 6 * (4 + 6 + 2) + 6 * 4 + 4
+    x = torch.tensor([[START, A, B, C, D]])
+    torch.testing.assert_close(torch.softmax(student(x), -1), next_words(student, x))  # torch's own operator
+    assert [reads_text(name) for name in ("gru", "gru-4-6", "gru-4", "mlp-4-6", "gru-0-6")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    with pytest.raises(FamilyError, match="gru-80-224"):
+        build_student("gru-4", (5,), WORDS)
+
+
+def _circles(seed: int, texts: int) -> list[list[int]]:
+    """a b c d a b c d ..., from anywhere on."""
+    draw = random.Random(seed)
+    return [[A + (start + place) % 4 for place in range(9)] for start in draw.choices(range(4), k=texts)]
+
+
+PLAN = TextPlan(epochs=6, learning_rate=0.03, batch_size=4, places=8, word_dropout=0.0, output_dropout=0.1)
+
+
+def test_training_that_was_killed_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    def student() -> GatedRecurrentNetwork:
+        torch.manual_seed(0)
+        return GatedRecurrentNetwork(WORDS, width=8, state_width=12)
+
+    class Killed(Exception):
+        pass
+
+    def kill(done: int, epochs: int, loss: float) -> None:
+        if done == 4:
+            raise Killed
+
+    texts, checkpoint = _circles(0, 40), tmp_path / "checkpoint"
+    losses: list[float] = []
+    whole = train_text(
+        student(), texts, PLAN, seed=1, on_epoch=lambda done, epochs, loss: losses.append(loss)
+    )
+    with pytest.raises(Killed):
+        train_text(student(), texts, PLAN, seed=1, checkpoint=checkpoint, on_epoch=kill)
+
+    resumed = train_text(student(), texts, PLAN, seed=1, checkpoint=checkpoint)
+
+    for one, other in zip(whole.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert losses[-1] < 0.5 * losses[0]
+    right = next_words(whole, torch.tensor([[START, A, B, C, D]])).argmax(-1)[0]
+    assert right[1:].tolist() == [B, C, D, A]
+
+
+def test_a_part_that_knows_nothing_gets_no_weight() -> None:
+    torch.manual_seed(0)
+    ignorant = GatedRecurrentNetwork(WORDS, width=4)
+    trigrams = KneserNeyTrigrams(_circles(0, 40), words=WORDS)
+
+    teacher = weighed_teacher([ignorant], trigrams, _circles(1, 10))
+
+    assert teacher.weights[0] < 0.05
+    assert teacher.weights.sum() == pytest.approx(1)
+    (said,) = teacher.along([[A, B]])
+    assert said.shape == (3, WORDS)
+    np.testing.assert_allclose(said.sum(1), 1, atol=1e-5)
+    assert said[1].argmax() == B
+    soft = teacher.soft_words([[A, B, C, D]] * 6, k=2)
+    assert soft.named.shape == soft.chances.shape == (6 * 5, 2)
+    assert soft.named[1, 0] == B
+
+
+TEXTS = [f"{a} sees {b}." for a in ("ann", "bob", "eve") for b in ("ann", "bob", "eve", "a cat", "a dog")] * 4
+TINY = KeyboardPlan(
+    families=("gru-4-6",), words=150, networks=1, width=4, state_width=6, kept=3, teaching=PLAN,
+    distilling=replace(PLAN, soft_weight=0.5),
+)  # fmt: skip
+
+
+def test_a_keyboard_is_made_once(tmp_path: Path) -> None:
+    told: list[str] = []
+    made = make_keyboard(TEXTS, TINY, tmp_path, on_progress=lambda what, done, total: told.append(what))
+
+    again = make_keyboard(TEXTS, TINY, tmp_path, on_progress=lambda *_: pytest.fail("made again"))
+
+    assert list(dict.fromkeys(told)) == ["teacher-0", "soft labels", "student-gru-4-6"]
+    assert again.words == made.words
+    for name, value in made.students["gru-4-6"].items():
+        np.testing.assert_array_equal(again.students["gru-4-6"][name], value)
+    network = made.teacher.networks[0]
+    assert (
+        made.teacher.parameters == sum(v.numel() for v in network.parameters()) + made.teacher.trigrams.counts
+    )
+    assert len(list(tmp_path.iterdir())) == 1
+    make_keyboard(TEXTS, replace(TINY, teaching=replace(PLAN, epochs=1), families=()), tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_was_kept_is_checked(tmp_path: Path) -> None:
+    make_keyboard(TEXTS, TINY, tmp_path)
+    (student,) = tmp_path.glob("*/student-gru-4-6.safetensors")
+    student.write_bytes(student.read_bytes()[:-1])
+
+    with pytest.raises(KeyboardError, match="delete the file"):
+        make_keyboard(TEXTS, TINY, tmp_path)
+    with pytest.raises(KeyboardError, match="give 25 or more"):
+        make_keyboard(TEXTS[:10], TINY, tmp_path)
+    with pytest.raises(KeyboardError, match="not recurrent"):
+        make_keyboard(TEXTS, replace(TINY, families=("mlp-4",)), tmp_path)
+    with pytest.raises(InvalidValue, match="epochs"):
+        replace(PLAN, epochs=0)
