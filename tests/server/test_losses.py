@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fedstill_server.distill.fixed import FixedTarget, FixedTargets
 from fedstill_server.losses import (
     class_means,
     cross_entropy,
@@ -89,6 +90,35 @@ def test_value_and_gradient_are_the_reference(name: str) -> None:
 
 def test_every_reference_entry_is_tested() -> None:
     assert set(REFERENCE) == {*CASES, *TOKEN_CASES, "summary_class_mean_row_y0"}
+
+
+def test_fixed_targets_are_the_same_losses_with_the_same_gradient() -> None:
+    """Labels of the rows that have any, and a teacher's soft labels at two temperatures, in batches of 3."""
+    count, classes = ZS.shape
+    known = torch.arange(count) % 3 > 0
+    rows = torch.randperm(count, generator=torch.Generator().manual_seed(1))
+    table = torch.nn.functional.one_hot(Y, classes).double() * known.unsqueeze(-1)
+    fixed = FixedTargets(
+        [
+            FixedTarget("labels", table, 1.0, 0.3),
+            *(FixedTarget(f"kd{t}", torch.softmax(ZT / t, dim=-1), float(t), 0.7) for t in (2, 4)),
+        ]
+    )
+    batches = list(fixed.batches(rows, 3))
+
+    assert len(batches) == -(-count // 3)
+    for number, batch in enumerate(batches):
+        own = rows[3 * number : 3 * number + 3]
+        logits = ZS[own].clone().requires_grad_()
+        parts = {"labels": 0.3 * cross_entropy(logits, Y[own], mask=known[own])}
+        parts |= {f"kd{t}": 0.7 * kd_loss(logits, ZT[own], temperature=t) for t in (2, 4)}
+        sum(parts.values()).backward()  # type: ignore[union-attr]
+        values, gradient = fixed.slopes(logits, batch)
+        assert logits.grad is not None
+        torch.testing.assert_close(gradient, logits.grad, atol=1e-7, rtol=1e-6)
+        assert fixed.losses([values], [batch]) == {
+            name: pytest.approx(part.item(), abs=1e-6) for name, part in parts.items()
+        }
 
 
 def test_by_hand() -> None:

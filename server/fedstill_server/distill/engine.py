@@ -12,14 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from fedstill_proto.messages import Parameters
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from fedstill_server.distill.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
 from fedstill_server.distill.layers import LOGITS, inner_layers, watched
 from fedstill_server.distill.students import new_student
@@ -29,7 +33,19 @@ from fedstill_server.losses import cross_entropy
 from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
 from fedstill_server.randomness import derived_seed
 
+_ROWS_AT_ONCE = 8192  # examples that are gathered together
 _ROWS_SHOWN = 2  # examples from which techniques read the shapes of features
+
+
+class _Batch(NamedTuple):
+    """A part of an epoch; a NamedTuple, since one is made for every step."""
+
+    rows: Tensor  # [B], of all examples
+    x: Tensor
+    labels: Tensor
+    labelled: Tensor
+    teacher_logits: Tensor | None
+    fixed: FixedBatch | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +103,7 @@ class _Run:
         self._pair_layers()
         self._ask_teacher()
         self._begin_terms()
+        self.fixed = self._fix_targets()
         self.trained = [
             *self.student.parameters(),
             *(value for value in self.terms.parameters() if value.requires_grad),
@@ -125,11 +142,12 @@ class _Run:
                 layer: torch.from_numpy(self.answers.features[layer]) for layer in self.teacher_layers
             }
 
-    def _taught(self, rows: Tensor, batch: Tensor) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The teacher's logits and features of a batch."""
-        if self.answers is not None:
+    def _taught(
+        self, rows: Tensor, batch: Tensor, logits: Tensor | None
+    ) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The teacher's logits and features of a batch; `logits` are its kept ones."""
+        if logits is not None:
             features = {layer: values[rows] for layer, values in self.teacher_features.items()}
-            logits = self.teacher_logits[rows]
         elif self.job.plan.online and self.job.teacher is not None:
             asked = self.job.teacher.answer(batch.numpy(), layers=self.teacher_layers)
             features = {layer: torch.from_numpy(asked.features[layer]) for layer in self.teacher_layers}
@@ -140,7 +158,8 @@ class _Run:
 
     def _begin_terms(self) -> None:
         shown = self.x[:_ROWS_SHOWN]
-        logits, features = self._taught(torch.arange(len(shown)), shown)
+        kept = None if self.answers is None else self.teacher_logits[: len(shown)]
+        logits, features = self._taught(torch.arange(len(shown)), shown, kept)
         with torch.no_grad(), watched(self.student, self.student_layers) as seen:
             mine = {**seen, LOGITS: self.student(shown)} | dict(seen)
         terms: list[Term] = []
@@ -162,60 +181,97 @@ class _Run:
                 terms.append(technique.begin(setting))
         self.terms = nn.ModuleList(terms)
 
+    def _fix_targets(self) -> FixedTargets | None:
+        """What needs no autograd: the labels of whole examples, and soft labels that are known."""
+        plan = self.job.plan
+        soft_weight = plan.soft_weight if self.job.techniques else 0.0
+        terms = list(self.working())
+        fixed = []
+        if self.labels.dim() == 1 and not any(_overrides(term, "label_logits") for term in terms):
+            known = (self.labels != UNKNOWN).unsqueeze(-1)
+            table = one_hot(self.labels.clamp(min=0), self.job.classes) * known
+            fixed.append(FixedTarget("labels", table.float(), 1.0, 1 - soft_weight))
+        if not any(_overrides(term, "example_weights") for term in terms):
+            for technique, term in zip(self.job.techniques, terms, strict=True):
+                soft = term.soft_labels()
+                if soft is not None and soft.shape[-1] == self.job.classes:
+                    weight = soft_weight * technique.weight
+                    fixed.append(FixedTarget(technique.name, soft, plan.temperature, weight))
+        return FixedTargets(fixed) if fixed else None
+
     def epoch(self, epoch: int) -> dict[str, float]:
         """One pass over all examples; the means of the loss's parts."""
         self.student.train()
-        sums: dict[str, float] = {}
-        batches = 0
+        # Read at the end: to look at a value costs a step as much as a layer.
+        fixed: list[FixedBatch] = []
+        values: list[Tensor] = []
+        parts: list[dict[str, Tensor]] = []
         with ExitStack() as open_layers:
             self.seen = open_layers.enter_context(watched(self.student, self.student_layers))
-            for rows, batch in self._batches(epoch):
-                parts = self._step(rows, batch)
-                batches += 1
-                for name, value in parts.items():
-                    sums[name] = sums.get(name, 0.0) + value.item()
+            for batch in self._batches(epoch):
+                value, others = self._step(batch)
+                if value is not None and batch.fixed is not None:
+                    values.append(value)
+                    fixed.append(batch.fixed)
+                parts.append(others)
         for term in self.working():
             term.after_epoch(self.student, progress=(epoch + 1) / self.job.plan.epochs)
-        return {name: value / batches for name, value in sums.items()}
+        names = dict.fromkeys(name for each in parts for name in each)
+        known = {} if self.fixed is None else self.fixed.losses(values, fixed)
+        return known | {
+            name: sum(each[name].item() for each in parts if name in each) / len(parts) for name in names
+        }
 
-    def _batches(self, epoch: int) -> Iterator[tuple[Tensor, Tensor]]:
+    def _batches(self, epoch: int) -> Iterator[_Batch]:
+        """All examples in the epoch's order, gathered for many batches at once: to slice costs nothing."""
         plan = self.job.plan
         random = torch.Generator().manual_seed(derived_seed(plan.seed, epoch, "order"))
         order = torch.randperm(len(self.x), generator=random)
-        for rows in order.split(plan.batch_size):  # type: ignore[no-untyped-call]
-            batch = self.x[rows]
-            if plan.input_noise:
-                batch = batch + plan.input_noise * torch.randn(batch.shape, generator=random)
-            yield rows, batch
+        for rows in order.split(plan.batch_size * max(1, _ROWS_AT_ONCE // plan.batch_size)):  # type: ignore[no-untyped-call]
+            labels = self.labels[rows]
+            tables = [rows, self.x[rows], labels, labels != UNKNOWN]
+            if self.answers is not None:
+                tables.append(self.teacher_logits[rows])
+            parts = [table.split(plan.batch_size) for table in tables]
+            fixed = repeat(None) if self.fixed is None else self.fixed.batches(rows, plan.batch_size)
+            for mine, x, own, labelled, *taught, known in zip(*parts, fixed, strict=False):
+                if plan.input_noise:
+                    x = x + plan.input_noise * torch.randn(x.shape, generator=random)
+                yield _Batch(mine, x, own, labelled, taught[0] if taught else None, known)
 
-    def _step(self, rows: Tensor, batch: Tensor) -> dict[str, Tensor]:
+    def _step(self, batch: _Batch) -> tuple[Tensor | None, dict[str, Tensor]]:
+        """The values of the fixed targets, and the other parts of the loss by name."""
         plan = self.job.plan
         falling = 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
         for group in self.optimizer.param_groups:
             group["lr"] = plan.learning_rate * falling
-        logits = self.student(batch)
-        taught, features = self._taught(rows, batch)
-        labels = self.labels[rows]
+        logits = self.student(batch.x)
+        taught, features = self._taught(batch.rows, batch.x, batch.teacher_logits)
         step = Step(
-            x=batch,
-            labels=labels,
-            labelled=labels != UNKNOWN,
+            x=batch.x,
+            labels=batch.labels,
+            labelled=batch.labelled,
             logits=logits,
             features={**self.seen, LOGITS: logits},
             teacher_logits=taught,
             teacher_features=features,
             progress=self.done / self.steps,
             temperature=plan.temperature,
-            rows=None if self.answers is None else rows,
         )
         parts = self._parts(self._weighed(step))
+        starts = list(parts.values())
+        gradients: list[Tensor | None] = [None] * len(parts)
+        values = None
+        if self.fixed is not None and batch.fixed is not None:
+            values, gradient = self.fixed.slopes(logits, batch.fixed)
+            starts, gradients = [*starts, logits], [*gradients, gradient]
         self.optimizer.zero_grad(set_to_none=True)
-        sum(parts.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(starts, gradients)
         self.optimizer.step()
         self.done += 1
         for term in self.working():
             term.after_step(self.student)
-        return {name: value.detach() for name, value in parts.items()}
+        return values, {name: value.detach() for name, value in parts.items()}
 
     def _weighed(self, step: Step) -> Step:
         """The step with what each example counts: the product of all that techniques say."""
@@ -230,17 +286,21 @@ class _Run:
             # Of text, an example is a row of places, and those without a word are nobody's.
             rows = 1.0 if weights is None else weights.unsqueeze(-1)
             weights = step.labelled * rows
-        return replace(step, weights=weights)
+        return step if weights is None else replace(step, weights=weights)
 
     def _parts(self, step: Step) -> dict[str, Tensor]:
-        """The loss's parts by name, each with its weight."""
+        """The loss's parts by name, each with its weight, but for those with fixed targets."""
         soft_weight = self.job.plan.soft_weight if self.job.techniques else 0.0
-        logits = step.logits
-        for term in self.working():
-            logits = term.label_logits(logits, step)
-        parts = {"labels": (1 - soft_weight) * cross_entropy(logits, step.labels, mask=step.labelled)}
+        fixed = () if self.fixed is None else self.fixed.names
+        parts: dict[str, Tensor] = {}
+        if "labels" not in fixed:
+            logits = step.logits
+            for term in self.working():
+                logits = term.label_logits(logits, step)
+            parts["labels"] = (1 - soft_weight) * cross_entropy(logits, step.labels, mask=step.labelled)
         for technique, term in zip(self.job.techniques, self.working(), strict=True):
-            soft, hard = term.loss(step), term.hard_loss(step)
+            soft = None if technique.name in fixed else term.loss(step)
+            hard = term.hard_loss(step)
             if soft is not None:
                 parts[technique.name] = soft_weight * technique.weight * soft
             if hard is not None:
@@ -268,3 +328,7 @@ class _Run:
         epoch = read_checkpoint(path, self.state(0), fingerprint=self.fingerprint)
         self.done = epoch * -(-len(self.x) // self.job.plan.batch_size)
         return epoch
+
+
+def _overrides(term: Term, hook: str) -> bool:
+    return getattr(type(term), hook) is not getattr(Term, hook)

@@ -49,7 +49,6 @@ class Step:
     teacher_features: Mapping[str, Tensor]
     progress: float  # share of the training that is done, 0 to 1
     temperature: float
-    rows: Tensor | None = None  # [B], places in Setting.teacher_logits, unless the plan is online
     weights: Tensor | None = None  # [B], or [B, S] of text: what each example counts in the soft terms
 
     @property
@@ -69,6 +68,12 @@ class Term(nn.Module):
 
     def loss(self, step: Step) -> Tensor | None:
         """The term, a scalar; it is multiplied with the plan's soft_weight."""
+        return None
+
+    def soft_labels(self) -> Tensor | None:
+        """Where the term is T^2 KL(p || softmax(student / T)) of soft labels p [n, classes] that are known
+        before the first step: these. `loss` is then asked only if the examples have weights.
+        """
         return None
 
     def label_logits(self, logits: Tensor, step: Step) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn.functional import log_softmax, nll_loss
+
+_IGNORED = -1
 
 
 def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -17,10 +19,11 @@ def masked_mean(values: Tensor, mask: Tensor | None = None) -> Tensor:
 
 def cross_entropy(logits: Tensor, labels: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """Mean of -log p(label); `logits` [..., classes], `labels` [...] int64. Masked labels may be anything."""
-    if mask is not None:
-        labels = labels.where(mask, labels.new_zeros(()))
-    chosen = log_softmax(logits, dim=-1).gather(-1, labels.unsqueeze(-1)).squeeze(-1)  # [...]
-    return masked_mean(-chosen, mask)
+    log_p = log_softmax(logits, dim=-1).flatten(0, -2)
+    if mask is None:
+        return nll_loss(log_p, labels.flatten())
+    known = labels.where(mask, labels.new_full((), _IGNORED)).flatten()
+    return nll_loss(log_p, known, ignore_index=_IGNORED, reduction="sum") / mask.sum().clamp(min=1)
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
