@@ -37,7 +37,7 @@ from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_server.checkpoint import RunStore
 from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.ingest import Reason
-from fedstill_server.methods import METHODS
+from fedstill_server.methods import ARRAY_METHODS
 from fedstill_server.public_set import Examples
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.rounds import FleetRun
@@ -46,7 +46,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 
 SHAPE, CLASSES, PUBLIC, HONEST = (16,), 10, 40, 20
 Reply = RecordDict | Error
-DAMAGED = tuple(name for name in METHODS if name != "local")  # its summaries hold nothing to damage
+DAMAGED = tuple(name for name in ARRAY_METHODS if name != "local")  # its summaries hold nothing to damage
 
 
 def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:

@@ -1,13 +1,14 @@
-"""A fleet of digits writers: prepared, published, enrolled and brought up by fedstill's own commands."""
+"""A fleet of digits writers or phones, prepared, enrolled and brought up by fedstill's own commands."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from fedstill_client.fleet.enrol import read_enrolment
@@ -53,16 +54,64 @@ class Shape:
     proxy: bool = True
 
 
+class Task(Protocol):
+    """What the fleet's devices are, and hold."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    @property
+    def families(self) -> Sequence[str]: ...
+
+    def prepare_options(self, folder: Path) -> dict[str, object]:
+        """Write what is public into `folder`; what fedstill-server prepare is told of it."""
+
+    def observe(self, device: int, store: PrivateStore) -> None:
+        """Put the device's own examples into its private store."""
+
+
+@dataclass(frozen=True)
+class Digits:
+    """Each device is one writer's."""
+
+    data: FleetData
+
+    @property
+    def names(self) -> Sequence[str]:
+        return self.data.device_names
+
+    @property
+    def families(self) -> Sequence[str]:
+        return self.data.families
+
+    def prepare_options(self, folder: Path) -> dict[str, object]:
+        public, test = folder / "public.npz", folder / "test.npz"
+        np.savez(public, x=self.data.public_x, y=np.asarray(self.data.public_y))
+        np.savez(test, x=self.data.global_x, y=self.data.global_y)
+        return {"--public": public, "--test": test}
+
+    def observe(self, device: int, store: PrivateStore) -> None:
+        rows = self.data.train[device]
+        for x, label in zip(self.data.x[rows], self.data.y[rows], strict=True):
+            store.observe(np.asarray(x), int(label))
+
+
 @dataclass
 class Fleet:
     """A fleet that is up; its agents are started with `start`."""
 
     folder: Path
     shape: Shape
-    data: FleetData
+    task: Task
     server: Server
     wire: Wire | None = None
     agents: dict[str, Agent] = field(default_factory=dict)
+
+    @property
+    def data(self) -> FleetData:
+        """Of a fleet of digits writers."""
+        assert isinstance(self.task, Digits)
+        return self.task.data
 
     @property
     def superlink_pid(self) -> int:
@@ -89,13 +138,14 @@ class Fleet:
 
 
 @contextlib.contextmanager
-def brought_up(folder: Path, shape: Shape) -> Iterator[Fleet]:
+def brought_up(folder: Path, shape: Shape, task: Task | None = None) -> Iterator[Fleet]:
     """The fleet in `folder`: up, with every device enrolled, its examples observed and its key registered.
 
     No agent runs yet. Everything is ended afterwards.
     """
-    data = load_digits(devices=shape.devices, families=shape.families, seed=shape.seed)
-    fleet = _prepared(folder / "fleet", shape, data)
+    if task is None:
+        task = Digits(load_digits(devices=shape.devices, families=shape.families, seed=shape.seed))
+    fleet = _prepared(folder / "fleet", shape, task)
     with contextlib.ExitStack() as stack:
         stack.enter_context(ended(fleet.server))
         fleet.server.start()
@@ -110,17 +160,13 @@ def brought_up(folder: Path, shape: Shape) -> Iterator[Fleet]:
         yield fleet
 
 
-def _prepared(folder: Path, shape: Shape, data: FleetData) -> Fleet:
+def _prepared(folder: Path, shape: Shape, task: Task) -> Fleet:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    public, test = folder.parent / "public.npz", folder.parent / "test.npz"
-    np.savez(public, x=data.public_x, y=np.asarray(data.public_y))
-    np.savez(test, x=data.global_x, y=data.global_y)
     ports = ("--port", free_port(), "--superlink-port", free_port())
     without = () if shape.proxy else ("--without-proxy",)
     program("fedstill-server", "init", folder, "--host", LOOPBACK, *ports, *without)
     options = {
-        "--public": public,
-        "--test": test,
+        **task.prepare_options(folder.parent),
         "--families": ",".join(shape.families),
         "--method": shape.method,
         "--rounds": shape.rounds,
@@ -132,7 +178,7 @@ def _prepared(folder: Path, shape: Shape, data: FleetData) -> Fleet:
     program("fedstill-server", "prepare", folder, *(word for pair in options.items() for word in pair))
     program("fedstill-server", "publish", folder)
     program("fedstill-server", "invite", folder, "--out", folder / "enrolment")
-    return Fleet(folder, shape, data, Server(folder))
+    return Fleet(folder, shape, task, Server(folder))
 
 
 def read_port(enrolment: Path) -> int:
@@ -142,7 +188,7 @@ def read_port(enrolment: Path) -> int:
 
 def _enrol(fleet: Fleet, device: int) -> None:
     """Enrol, observe all training examples of the device, register its key."""
-    name, family = fleet.data.device_names[device], fleet.data.families[device]
+    name, family = fleet.task.names[device], fleet.task.families[device]
     home = AgentHome(fleet.folder.parent / name)
     enrolment = read_enrolment(fleet.folder / "enrolment")
     if fleet.wire is not None:  # the device is told the address at which the wire is read
@@ -153,8 +199,6 @@ def _enrol(fleet: Fleet, device: int) -> None:
     enrolled = program("fedstill-agent", "enrol", told, *words)
     (home.folder / "eligibility.json").write_text(json.dumps(_ALWAYS_ELIGIBLE))
     with PrivateStore.open(home) as store:
-        rows = fleet.data.train[device]
-        for x, label in zip(fleet.data.x[rows], fleet.data.y[rows], strict=True):
-            store.observe(np.asarray(x), int(label))
+        fleet.task.observe(device, store)
     program("fedstill-server", "register", fleet.folder, enrolled["public_key"])
     fleet.agents[name] = Agent(home)

@@ -250,7 +250,7 @@ class Device:
                 _release(
                     task,
                     task.request.kind.value,
-                    _released_numbers(summary, task, self.artifact.manifest.classes),
+                    _released_numbers(summary, task, self.artifact.manifest),
                     summary,
                 )
             )
@@ -332,14 +332,15 @@ def _release(task: RoundTask, kind: str, values: int, content: bytes) -> Release
     return Release(task.run, task.round, kind, values=values, bytes=len(content), digest=digest)
 
 
-def _released_numbers(summary: bytes, task: RoundTask, classes: int) -> int:
+def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest) -> int:
     """How many numbers made of private data a summary holds."""
+    classes, places = manifest.classes, math.prod(manifest.label_shape)
     statistics = pb.SoftLabelSummary.FromString(summary).statistics
     soft = statistics.soft_labels
     rows, in_a_row = soft.rows, soft.k or soft.classes
     if soft.encoding == pb.SOFT_LABEL_ENCODING_LEVELS and task.request.codec is not None:
         # These leave out what the request says.
-        rows = len(task.request.public_rows) or len(statistics.present_classes)
+        rows = len(task.request.public_rows) * places or len(statistics.present_classes)
         if task.request.selection is not None:
             rows = int.from_bytes(statistics.answered, "little").bit_count()
         in_a_row = task.request.codec.kept(classes) or classes

@@ -10,6 +10,7 @@ the number of its examples of each class, if the task asks for that, too. Relati
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -19,8 +20,9 @@ from fedstill_proto.answer_table import AnswerTable
 from fedstill_proto.answers import Bases
 from fedstill_proto.bases import bases_for
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.label_arrays import keep_top_k
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, TopKSoftLabels
 from fedstill_proto.summary_codec import summary_and_table
 
 from fedstill_client.batches import public_examples
@@ -31,6 +33,7 @@ from fedstill_client.row_selection import selected_rows
 
 # Half of the smallest step of a uint8 soft label.
 LEAST = np.float32(0.5 / 255)
+_VALUES_AT_ONCE = 1 << 21  # soft labels of text: 8 MB
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,11 @@ def summarize(
     anchors = None
     if len(task.request.anchor_rows):
         anchors = _anchors(forward, parameters, public_examples(public_x, task.request.anchor_rows))
+    if kind is SummaryKind.PUBLIC_SET and forward.manifest.label_shape:
+        return [
+            _encoded(task, PrivateStatistics(soft_labels=labels))
+            for labels in next_words(task, parameters, forward, devices=devices, public_x=public_x)
+        ]
     if kind is SummaryKind.PUBLIC_SET:
         rows = public_examples(public_x, task.request.public_rows)
         answers = forward.shared_outputs(parameters, rows)
@@ -141,6 +149,44 @@ def summarize(
             prototypes = _prototypes_of(_of(answers, device), private, device, anchors)
             statistics[device] = replace(known, features=prototypes.features)
     return [_encoded(task, known) for known in statistics]
+
+
+def next_words(
+    task: RoundTask,
+    parameters: Mapping[str, FloatArray],
+    forward: Forward,
+    *,
+    devices: int,
+    public_x: FloatArray | None,
+) -> list[TopKSoftLabels]:
+    """Of each device, the k likeliest words after each place of the asked rows, row by row.
+
+    A few rows at a time: the soft labels of all of them over all words would be hundreds of megabytes.
+    """
+    request, manifest = task.request, forward.manifest
+    kept = 0 if request.codec is None else request.codec.kept(manifest.classes)
+    if not kept or request.selection is not None or request.relative or request.class_counts:
+        raise FedstillError(
+            "the round asks a student of text for more than its likeliest next words; ask for top-k soft "
+            "labels of public rows, and for nothing besides."
+        )
+    rows = public_examples(public_x, request.public_rows)
+    a_row = manifest.stack_size * math.prod(manifest.label_shape) * manifest.classes
+    at_once = max(1, _VALUES_AT_ONCE // a_row)
+    parts: list[list[TopKSoftLabels]] = [[] for _ in range(devices)]
+    for start in range(0, len(rows), at_once):
+        logits = forward.shared(parameters, rows[start : start + at_once])
+        for device in range(devices):
+            chances = softened(logits[device].reshape(-1, manifest.classes), task.training.temperature)
+            parts[device].append(keep_top_k(DenseSoftLabels(chances), kept))
+    return [
+        TopKSoftLabels(
+            np.concatenate([part.indices for part in own]),
+            np.concatenate([part.probabilities for part in own]),
+            manifest.classes,
+        )
+        for own in parts
+    ]
 
 
 def way_from(before: FloatArray, logits: FloatArray, *, temperature: float) -> FloatArray:

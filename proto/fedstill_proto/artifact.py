@@ -12,8 +12,10 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
@@ -98,6 +100,16 @@ class StudentPackage:
             )
         if self.public_x is not None and self.public_x.shape[1:] != self.manifest.input_shape:
             problem = f"shape {self.public_x.shape} is not [P, *{self.manifest.input_shape}]"
+            raise InvalidValue("public_x", problem)
+        if self.public_x is not None:
+            self._check_public(self.public_x)
+
+    def _check_public(self, x: npt.NDArray[Any]) -> None:
+        if x.dtype != self.manifest.input_type:
+            raise InvalidValue("public_x", f"is {x.dtype}, the student takes {self.manifest.input_type}")
+        most = self.manifest.classes - 1
+        if x.dtype.kind == "i" and x.size and not 0 <= x.min() <= x.max() <= most:
+            problem = f"holds words {x.min()} to {x.max()}; the student knows 0 to {most}"
             raise InvalidValue("public_x", problem)
 
     @property

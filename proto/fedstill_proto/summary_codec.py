@@ -47,7 +47,7 @@ class Expected:
     kind: SummaryKind
     classes: int
     codec: SoftLabelCodec | None = None
-    rows: int = 0  # PUBLIC_SET only
+    rows: int = 0  # of soft labels; PUBLIC_SET only
     bases: Bases | None = None  # what the answer may be coded against
     parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
     class_counts: bool = False  # PUBLIC_SET only
@@ -60,8 +60,13 @@ class Expected:
         task: RoundTask,
         classes: int,
         parameter_specs: Iterable[ParameterSpec] | Mapping[str, FloatArray] = (),
+        *,
+        places: int = 1,
     ) -> Expected:
-        """What `task`, as a device decodes it, asks of a student with these classes and parameters."""
+        """What `task`, as a device decodes it, asks of a student with these classes and parameters.
+
+        places: soft labels of a public row; of text, one at each of its places.
+        """
         if isinstance(parameter_specs, Mapping):
             parameter_specs = (ParameterSpec(name, array.shape) for name, array in parameter_specs.items())
         asks_parameters = task.request.kind is SummaryKind.PARAMETERS
@@ -72,7 +77,7 @@ class Expected:
             kind=task.request.kind,
             classes=classes,
             codec=task.request.codec,
-            rows=len(task.request.public_rows),
+            rows=len(task.request.public_rows) * places,
             bases=bases_for(task),
             parameters=tuple(parameter_specs) if asks_parameters else (),
             class_counts=task.request.class_counts,

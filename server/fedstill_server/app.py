@@ -20,7 +20,7 @@ from fedstill_server.config_json import ConfigError
 from fedstill_server.events import subscribe
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
-from fedstill_server.public_set import load_examples
+from fedstill_server.public_set import load_public, load_test
 from fedstill_server.rounds import FleetRun
 
 __all__ = ["CONFIG_FILE", "app", "read_fleet_config", "run_folder", "subscribe"]
@@ -37,12 +37,7 @@ def main(grid: Grid, context: Context) -> None:
     """Run all rounds that the folder has not seen yet."""
     folder = run_folder(context)
     config = read_fleet_config(folder)
-    shape, classes = config.input_shape, config.classes
-    public = load_examples(folder / config.public_set, input_shape=shape, classes=classes)
-    test = None
-    if config.test_set is not None:
-        path = folder / config.test_set
-        test = load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
+    public, test = load_public(folder, config), load_test(folder, config)
     store = RunStore(folder)
     try:
         # In a real fleet a node is who its key says, not who it says it is.

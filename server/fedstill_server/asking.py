@@ -153,7 +153,12 @@ class Asker:
 
     def expected_of(self, task: EncodedTask) -> Expected:
         """What an answer to the task must be."""
-        return Expected.of(task.as_received, self.config.classes, self._specs[task.task.family])
+        return Expected.of(
+            task.as_received,
+            self.config.classes,
+            self._specs[task.task.family],
+            places=self.config.places,
+        )
 
     def give_up(self, message_id: str, question: Question) -> None:
         """Do not wait for an answer any more; if it comes, it is late."""

@@ -11,7 +11,7 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from fedstill_server.config_json import ConfigError as ConfigError
 from fedstill_server.config_json import from_json, to_json
-from fedstill_server.families import FAMILIES, classifies
+from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, classifies, reads_text
 from fedstill_server.weighting import WEIGHTINGS
 
 STARTS = ("distilled", "random")
@@ -181,6 +181,31 @@ class FedstillConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """What a fleet of text needs to know: `classes` are then words, and `input_shape` the places of a row.
+
+    The words of the public set's rows, and of the teaching set's, are those of the list in `vocabulary`.
+    """
+
+    vocabulary: str = "vocabulary.json"
+    teaching_set: str | None = (
+        None  # .npz of rows for the teacher and the first students; None: the public set
+    )
+    step_vocabulary: int = 600  # words that a device's step of training sees
+    teacher_width: int = 128
+    kept: int = 16  # next words that the teacher's soft labels name before the first round
+    hard_weight: float = 0.5  # of the rows' own next words, where students learn on the server
+    server_step: float = 0.5  # next-words: how far a round moves the fleet's soft labels towards the devices'
+
+    def __post_init__(self) -> None:
+        _check(self.step_vocabulary >= 2, "step_vocabulary", self.step_vocabulary, "2 or more words")
+        _check(1 <= self.teacher_width <= 4096, "teacher_width", self.teacher_width, "1 to 4096")
+        _check(1 <= self.kept <= 1024, "kept", self.kept, "1 to 1024 words")
+        for name in ("hard_weight", "server_step"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """A run of the server. Paths are relative to the run's folder unless they are absolute."""
 
@@ -191,7 +216,7 @@ class FleetConfig:
     families: tuple[str, ...]
     classes: int
     input_shape: tuple[int, ...]
-    public_set: str  # .npz with x [n, *input_shape], and y [n] if the public set is labelled
+    public_set: str  # .npz with x [n, *input_shape], and y [n, *label_shape] if the public set is labelled
     training: TrainingPlan
     use_public_labels: bool = True
     test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
@@ -211,9 +236,10 @@ class FleetConfig:
     server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
     propagation_width: float = 1 / 3  # and fedstill: how far shifts reach, in median distances; 0 is off
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
+    text: TextConfig | None = None  # of a fleet of text
 
     def __post_init__(self) -> None:
-        from fedstill_server.methods import METHODS  # which are made of a configuration
+        from fedstill_server.methods import ARRAY_METHODS, METHODS  # which are made of a configuration
 
         check_name("run", self.run)
         _check(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
@@ -223,7 +249,7 @@ class FleetConfig:
         _check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         _check(bool(self.families), "families", self.families, "a list of at least one student family")
         _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
-        for family in self.families:
+        for family in self.families if self.text is None else ():
             needed = f"one of {', '.join(FAMILIES)}, or a size such as mlp-32"
             _check(classifies(family), "families", family, needed)
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
@@ -240,6 +266,41 @@ class FleetConfig:
             "0 (off) or a width",
         )
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
+        if self.text is not None:
+            self._check_text(self.text)
+        else:
+            needed = f"one of classifiers of arrays: {', '.join(ARRAY_METHODS)}"
+            _check(self.method in ARRAY_METHODS, "method", self.method, needed)
+
+    def _check_text(self, text: TextConfig) -> None:
+        from fedstill_server.methods import TEXT_METHODS, distils
+
+        needed = f"one of text: {', '.join(TEXT_METHODS)}"
+        _check(self.method in TEXT_METHODS, "method", self.method, needed)
+        for family in self.families:
+            needed = f"one of text: {', '.join(LANGUAGE_FAMILIES)}, or a size such as gru-80-224"
+            _check(reads_text(family), "families", family, needed)
+        _check(len(self.input_shape) == 1, "input_shape", self.input_shape, "[places], the words of a row")
+        _check(
+            text.step_vocabulary <= self.classes,
+            "text.step_vocabulary",
+            text.step_vocabulary,
+            f"at most the {self.classes} words there are",
+        )
+        for name in ("uplink", "downlink") if distils(self.method) else ():
+            codec = getattr(self, name)
+            needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
+            _check(codec.kept(self.classes) > 0 and not codec.delta, name, codec, needed)
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Of one example's labels: () is one class; of text, a word at each place."""
+        return () if self.text is None else self.input_shape
+
+    @property
+    def places(self) -> int:
+        """Labels, and soft labels, of an example."""
+        return math.prod(self.label_shape)
 
     def to_json(self) -> dict[str, Any]:
         document = to_json(self)

@@ -27,7 +27,7 @@ from fedstill_server.evaluation import FleetAccuracy, read_counts
 from fedstill_server.exchange import collect, push
 from fedstill_server.ingest import Answer, Reason, error_text, left_out
 from fedstill_server.methods import Method, build_method
-from fedstill_server.networks import accuracy_of, one_deterministic_thread
+from fedstill_server.networks import one_deterministic_thread
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import Examples
 from fedstill_server.roster import Member, NodeRegister, Roster
@@ -35,7 +35,7 @@ from fedstill_server.round_record import DeviceAccuracy, PhaseSeconds, Quarantin
 from fedstill_server.staleness import weight_of
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.synchronous import Synchronous
-from fedstill_server.teacher import build_teacher
+from fedstill_server.teacher import build_teacher, share_right
 
 
 @dataclass
@@ -241,7 +241,7 @@ class FleetRun:
     def _teacher_accuracy(self, state: FleetState) -> float | None:
         if self._test is None or self._test.y is None:
             return None
-        return accuracy_of(build_teacher(self._config, state.teacher), self._test.x, self._test.y)
+        return share_right(self._config, build_teacher(self._config, state.teacher), self._test)
 
 
 def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, sent_bytes: int) -> Measured:

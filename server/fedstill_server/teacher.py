@@ -16,13 +16,18 @@ from fedstill_server.config import FleetConfig, TeacherConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.sized import DeepPerceptron
 from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import load_parameters, parameters_of, soft_labels_of
-from fedstill_server.public_set import Examples
+from fedstill_server.networks import accuracy_of, load_parameters, parameters_of, soft_labels_of
+from fedstill_server.public_set import DataError, Examples
 from fedstill_server.randomness import derived_seed
+from fedstill_server.text_networks import next_word_accuracy
+from fedstill_server.text_teacher import build_text_teacher, distil_text_student, train_text_teacher
 
 
 def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> nn.Module:
-    """A perceptron with `parameters`, or as it starts."""
+    """A perceptron, or of text a recurrent network, with `parameters`, or as it starts."""
+    if config.text is not None:
+        teacher = build_text_teacher(config, config.text)
+        return load_parameters(teacher, parameters) if parameters is not None else teacher
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, 0, "teacher"))
         teacher = DeepPerceptron(config.input_shape, config.classes, hidden=config.teacher.hidden)
@@ -37,7 +42,9 @@ def build_family(config: FleetConfig, family: str, parameters: Parameters | None
 
 
 def train_teacher(config: FleetConfig, public: Examples) -> Parameters:
-    """The teacher after learning the public labels; untrained if there are none to use."""
+    """The teacher after learning the public labels, or next words; untrained if there are none to use."""
+    if config.text is not None:
+        return train_text_teacher(config, config.text, public)
     teacher = build_teacher(config)
     if public.y is not None and config.use_public_labels:
         plan = _plan(config.teacher, epochs=config.teacher.epochs, input_noise=config.teacher.input_noise)
@@ -47,6 +54,8 @@ def train_teacher(config: FleetConfig, public: Examples) -> Parameters:
 
 def distil_student(config: FleetConfig, family: str, public: Examples, teacher: Parameters) -> Parameters:
     """A family's student after learning the teacher's soft labels of the public set."""
+    if config.text is not None:
+        return distil_text_student(config, config.text, family, public, teacher)
     temperature = config.teacher.temperature
     soft_labels = soft_labels_of(build_teacher(config, teacher), public.x, temperature=temperature)
     return _learn(
@@ -96,6 +105,14 @@ def teacher_learns(
     plan = _plan(config.teacher, epochs=config.teacher.round_epochs, temperature=temperature, in_round=True)
     seed = derived_seed(config.seed, round_number, "learn/teacher")
     return parameters_of(fit(network, x, soft_labels, plan=plan, seed=seed))
+
+
+def share_right(config: FleetConfig, network: nn.Module, test: Examples) -> float:
+    """The share of labelled examples that a network is right about; of text, of places."""
+    if test.y is None:
+        raise DataError("examples without labels (y) to measure on")
+    accuracy = accuracy_of if config.text is None else next_word_accuracy
+    return accuracy(network, test.x, test.y)
 
 
 def _learn(

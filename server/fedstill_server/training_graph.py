@@ -30,5 +30,6 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
         k,
         stack_size,
         rows,
+        step_vocabulary=None if config.text is None else config.text.step_vocabulary,
         features=method.features,
     )

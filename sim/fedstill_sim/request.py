@@ -150,9 +150,9 @@ def check_codec(option: str, words: str | None) -> None:
 def method_names() -> tuple[str, ...]:
     """All methods."""
     # torch takes a second to import, which `--help` does not need.
-    from fedstill_server.methods import METHODS
+    from fedstill_server.methods import ARRAY_METHODS
 
-    return tuple(METHODS)
+    return ARRAY_METHODS
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageError, install, load_installed
 from fedstill_proto.artifact import INFERENCE_FILE, MANIFEST_FILE
+from fedstill_proto.errors import InvalidValue
 
+from tests.client.keyboard_samples import keyboard_package
 from tests.client.package_samples import Record, full_package
 from tests.client.samples import FAMILY
 
@@ -129,3 +133,13 @@ def test_loading_a_package_needs_no_network_code() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_public_words_that_the_student_does_not_know_are_refused() -> None:
+    package = keyboard_package()
+    places, words = package.manifest.input_shape[0], package.manifest.classes
+    public = np.full((2, places), words - 1)
+    assert replace(package, public_x=public).public_x is public
+    for wrong in (public + 1, public - words, public.astype(np.float32)):
+        with pytest.raises(InvalidValue, match="public_x"):
+            replace(package, public_x=wrong)

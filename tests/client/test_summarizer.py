@@ -12,8 +12,9 @@ from fedstill_client.summarizer import Encoded, class_means, softened, summarize
 from fedstill_proto.codec import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec
+from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec, TopKSoftLabels
 
+from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
 from tests.client.samples import (
     CLASSES,
     artifact,
@@ -27,6 +28,7 @@ from tests.client.samples import (
 )
 
 FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
+TOP_2 = SoftLabelCodec(Encoding.TOP_K, 2)
 
 
 def stacked(*seeds: int) -> dict[str, FloatArray]:
@@ -225,3 +227,43 @@ def test_the_way_from_one_soft_label_to_another() -> None:
 def test_unlikely_classes_move_no_way() -> None:
     before, after = np.array([[0.0, -20.0, -10.0]], np.float32), np.array([[0.0, -9.0, -30.0]], np.float32)
     np.testing.assert_allclose(way_from(before, after, temperature=1.0), 0, atol=1e-3)
+
+
+class TestNextWords:
+    """Of a student of text: the likeliest words after each place of the asked rows."""
+
+    ROWS = np.array([2, 0])
+    PUBLIC = np.arange(9).reshape(3, PLACES)
+
+    def answer(self, codec: SoftLabelCodec, **asked: bool) -> list[Encoded]:
+        request = SummaryRequest(SummaryKind.PUBLIC_SET, codec, self.ROWS, **asked)  # type: ignore[arg-type]
+        parameters = {TABLE: bigram_student(1)[TABLE][None]}
+        nothing = PrivateStack.of_one(np.zeros((0, PLACES), np.int64), np.zeros((0, PLACES), np.int64))
+        forward = Forward(bigram_artifact())
+        asking = task(request=request, family="bigram")
+        return summarize(asking, parameters, nothing, forward=forward, devices=1, public_x=self.PUBLIC)
+
+    def test_they_are_the_dense_ones_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        (whole,) = self.answer(TOP_2)
+        monkeypatch.setattr("fedstill_client.summarizer._VALUES_AT_ONCE", 1)  # a row at a time
+
+        (in_parts,) = self.answer(TOP_2)
+
+        assert in_parts.summary == whole.summary
+        asking = task(request=SummaryRequest(SummaryKind.PUBLIC_SET, TOP_2, self.ROWS), family="bigram")
+        expected = Expected.of(asking, WORDS, places=PLACES)
+        said = decode_summary(whole.summary, expected=expected).statistics.soft_labels
+        table = bigram_student(1)[TABLE]
+        logits = table[self.PUBLIC[self.ROWS].reshape(-1)] @ table.T
+        dense = softened(logits, asking.training.temperature)
+        likeliest = np.sort(np.argsort(-dense, axis=1)[:, :2], axis=1)
+        assert isinstance(said, TopKSoftLabels)
+        np.testing.assert_array_equal(said.indices, likeliest)
+        np.testing.assert_allclose(
+            said.probabilities, np.take_along_axis(dense, likeliest, axis=1), atol=1 / 255
+        )
+
+    def test_more_than_that_is_refused(self) -> None:
+        for codec, asked in ((FLOAT32, {}), (TOP_2, {"class_counts": True}), (TOP_2, {"relative": True})):
+            with pytest.raises(FedstillError, match="likeliest next words"):
+                self.answer(codec, **asked)

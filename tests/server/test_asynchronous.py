@@ -14,7 +14,7 @@ from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, Summary
 from fedstill_server.aggregation import fold
 from fedstill_server.config import AsyncRule, CohortRule, FleetConfig
 from fedstill_server.events import Collected, Event, RoundFinished, RoundStarted, subscribe
-from fedstill_server.methods import METHODS, build_method
+from fedstill_server.methods import ARRAY_METHODS, build_method
 from fedstill_server.preparation import prepare
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.staleness import weight_of
@@ -47,7 +47,7 @@ def test_an_old_summary_counts_less() -> None:
     assert weight_of(1, AsyncRule(exponent=1.0)) == 0.5
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ARRAY_METHODS)
 def test_equal_devices_and_a_buffer_for_all_are_rounds(tmp_path: Path, method: str) -> None:
     config = async_config(method, rule={"buffer": 4})
     rounds, records, _ = play_timed(tmp_path / "rounds", EQUAL, dataclasses.replace(config, mode="rounds"))

@@ -27,7 +27,8 @@ def test_json_and_back() -> None:
 
 def test_every_method_has_a_line_and_says_what_devices_read() -> None:
     for name, method in METHODS.items():
-        assert fleet_config(name).method == name
+        if method.reads_arrays:
+            assert fleet_config(name).method == name
         assert 10 < len(method.line) < 110
         assert distils(name) == (method.soft_labels is not SoftLabelUse.NONE)
     assert not distils("fedprox")

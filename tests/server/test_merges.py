@@ -10,7 +10,7 @@ import pytest
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_server.aggregation import Statistics, fold
 from fedstill_server.config import ConsensusConfig
-from fedstill_server.methods import METHODS, Method, build_method
+from fedstill_server.methods import ARRAY_METHODS, Method, build_method
 from fedstill_server.preparation import prepare
 from fedstill_server.state import FleetState
 from fedstill_server.weighting import WEIGHTINGS
@@ -60,7 +60,7 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
         np.testing.assert_allclose(array, other[name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ARRAY_METHODS)
 @settings(max_examples=10)
 @given(data=st.data())
 def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
@@ -75,7 +75,7 @@ def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
     assert_same(grown.arrays(), stream.arrays())
 
 
-@pytest.mark.parametrize("name", [name for name in METHODS if name != "local"])
+@pytest.mark.parametrize("name", [name for name in ARRAY_METHODS if name != "local"])
 def test_and_teaches_the_same(name: str) -> None:
     method, state = started(name)
     zero = method.zero(round_number=1)

@@ -18,7 +18,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec, decode_soft_labels
 from fedstill_server.aggregation import RowSums, fold
 from fedstill_server.config import FleetConfig
-from fedstill_server.methods import METHODS, Method, build_method
+from fedstill_server.methods import ARRAY_METHODS, Method, build_method
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits, propagated
 from fedstill_server.networks import soft_labels_of
@@ -49,7 +49,7 @@ def public_method(**changes: Any) -> tuple[PublicLogits, FleetState]:
     return method, state
 
 
-@pytest.mark.parametrize("method_name", METHODS)
+@pytest.mark.parametrize("method_name", ARRAY_METHODS)
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, newcomer: bool) -> None:
     config = fleet_config(method_name)
@@ -65,7 +65,7 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
             assert received.replace_student == bool(received.parameters)
 
 
-@pytest.mark.parametrize("method_name", METHODS)
+@pytest.mark.parametrize("method_name", ARRAY_METHODS)
 def test_answers_of_real_tasks_are_learned_the_same_way_each_time(method_name: str) -> None:
     method, state = started(fleet_config(method_name))
     task = method.task(state, round_number=1, family=FAMILY, newcomer=True)

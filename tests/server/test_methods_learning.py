@@ -14,7 +14,7 @@ import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_server.checkpoint import RunStore
 from fedstill_server.config import ConsensusConfig, TeacherConfig
-from fedstill_server.methods import METHODS
+from fedstill_server.methods import ARRAY_METHODS
 from fedstill_server.public_set import Examples
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.rounds import FleetRun
@@ -63,7 +63,7 @@ def everyone(method: str, *weighting: str) -> float:
     return accuracy
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ARRAY_METHODS)
 def test_devices_of_two_families_learn(method: str) -> None:
     records = played(method)
     assert all(record.accepted == 3 and not record.quarantined for record in records)
@@ -90,7 +90,7 @@ def test_weighing_does_no_harm_here(piece: str) -> None:
 
 def print_table() -> None:
     """python -m tests.server.test_methods_learning"""
-    for method in METHODS:
+    for method in ARRAY_METHODS:
         last = played(method)[-1]
         print(f"{method:14s} {last.personal_accuracy:.3f} {last.global_accuracy:.3f}")
     for piece in (*WEIGHTINGS, "all"):

@@ -13,7 +13,7 @@ from fedstill_server.app import app, subscribe
 from fedstill_server.checkpoint import RunStore
 from fedstill_server.config import CohortRule, FleetConfig
 from fedstill_server.events import Collected, Event, Prepared, RoundFinished, RoundStarted, RunFinished
-from fedstill_server.methods import METHODS
+from fedstill_server.methods import ARRAY_METHODS
 from fedstill_server.roster import NoDevices, RegisteredNode
 from fedstill_server.round_record import RoundRecord
 from fedstill_server.rounds import FleetRun
@@ -41,7 +41,7 @@ def play(
     return state, records
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", ARRAY_METHODS)
 def test_every_method_runs(tmp_path: Path, method: str) -> None:
     grid = ScriptedGrid(devices=4, families=("mlp-small", "cnn"))
     config = fleet_config(method, families=("mlp-small", "cnn"))

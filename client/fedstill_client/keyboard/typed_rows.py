@@ -1,7 +1,6 @@
-"""What was typed on a device, as the rows of words that its student learns from.
+"""What was typed on a device, as the rows of words that its student learns from (see word_rows.py in proto).
 
-The texts of a part (to train on, or held out) stand one behind another, each behind a START, and are cut into
-rows of S + 1 words: S to see, and at each the next one to say. What is left at the end waits for more.
+The texts of a part (to train on, or held out) make rows of their own.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.artifact import StudentManifest, StudentPackage
-from fedstill_proto.word_list import START, WordList
+from fedstill_proto.word_list import WordList
+from fedstill_proto.word_rows import word_rows
 
 from fedstill_client.learning.examples import LearningStore
 from fedstill_client.store import PrivateStore, StoredExamples, StoredText
@@ -48,17 +48,12 @@ def learned_examples(store: PrivateStore, package: StudentPackage, part: str) ->
 def typed_rows(texts: Iterable[StoredText], words: WordList, manifest: StudentManifest) -> StoredExamples:
     """The rows of texts: x [n, S] and labels [n, S]."""
     (places,) = manifest.input_shape
-    stream: list[int] = []
-    text_of: list[int] = []  # of each word in the stream
-    for text in texts:
-        numbers = [START, *words.encode(text.text)]
-        stream += numbers
-        text_of += [text.id] * len(numbers)
-    rows = max(0, len(stream) - 1) // places
-    said = np.array(stream[: rows * places + 1], np.int64)
-    ids = [(row + 1) << _ROW_BITS | text_of[row * places] for row in range(rows)]
-    seen: npt.NDArray[Any] = said[:-1].reshape(rows, places)
-    return StoredExamples(np.array(ids, np.int64), seen, said[1:].reshape(rows, places))
+    texts = list(texts)
+    rows = word_rows((words.encode(text.text) for text in texts), places=places)
+    text_ids = np.array([text.id for text in texts], np.int64)[rows.text]
+    ids = (np.arange(len(rows.text)) + 1) << _ROW_BITS | text_ids
+    seen: npt.NDArray[Any] = rows.x
+    return StoredExamples(ids, seen, rows.y)
 
 
 def with_typed(store: PrivateStore, package: StudentPackage) -> LearningStore:

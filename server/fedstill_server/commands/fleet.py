@@ -67,19 +67,43 @@ def init(
 def prepare(
     fleet: Fleet,
     public: Annotated[
-        Path, typer.Option(help="The public set: an .npz file with x [n, *shape] and labels y [n].")
+        Path,
+        typer.Option(
+            help="The public set: an .npz file with x [n, *shape] and labels y [n]; of text, a file with a "
+            "text a line, or a folder of .txt files."
+        ),
     ],
-    test: Annotated[Path | None, typer.Option(help="An .npz file with x and y, to measure on only.")] = None,
-    families: Annotated[str, typer.Option(help="Student families, as in mlp-small,cnn.")] = "mlp-small",
-    method: Annotated[str, typer.Option(help="What is exchanged; see fedstill-server methods.")] = "fedstill",
+    test: Annotated[
+        Path | None, typer.Option(help="The same, to measure on only.", show_default=False)
+    ] = None,
+    families: Annotated[
+        str, typer.Option(help="Student families, as in mlp-small,cnn; of text, as in gru-80-224,gru.")
+    ] = "mlp-small",
+    method: Annotated[
+        str,
+        typer.Option(help="What is exchanged; see fedstill-server methods. fedstill; of text, next-words."),
+    ] = "",
     rounds: Annotated[int, typer.Option(min=1, help="How many rounds to run.")] = 20,
     goal_count: Annotated[
         int, typer.Option(min=0, help="Good summaries that end a round; 0 waits for all devices.")
     ] = 0,
     deadline: Annotated[float, typer.Option(help="Seconds after which a round ends anyway.")] = 600.0,
-    epochs: Annotated[int, typer.Option(min=0, help="Of a device's own examples in each round.")] = 5,
-    batch_size: Annotated[int, typer.Option(min=1, help="A device's own examples in a step.")] = 16,
-    learning_rate: Annotated[float, typer.Option(help="Of a device's steps.")] = 0.02,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Of a device's own examples in each round: 5; of text 2.", show_default=False
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="A device's own examples in a step: 16; of text 8.", show_default=False),
+    ] = None,
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Of a device's steps: 0.02 with momentum; of text 0.001 with AdamW.", show_default=False
+        ),
+    ] = None,
     soft_weight: Annotated[float, typer.Option(help="Weight of the fleet's soft labels, 0 to 1.")] = 0.35,
     temperature: Annotated[
         float | None, typer.Option(help="Of the soft labels in the loss; what suits the method, if not said.")
@@ -90,13 +114,22 @@ def prepare(
             min=0, help="Public rows a round asks about; 0 is all. What suits the method, if not said."
         ),
     ] = None,
+    words: Annotated[int, typer.Option(min=100, help="Of text: entries of the word list, at most.")] = 10_000,
+    places: Annotated[int, typer.Option(min=2, help="Of text: words that a student sees.")] = 16,
+    public_rows: Annotated[
+        int, typer.Option(min=1, help="Of text: rows of the public texts that devices get.")
+    ] = 512,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
 
+    Of a fleet of text, a word list is made of the public texts, and nothing else.
+
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
+
+    Example: fedstill-server prepare fleets/phones --public sentences.txt --families gru
     """
     # torch takes a second to import, which other commands do not need.
     from fedstill_server.fleet.folder import FleetFolder
@@ -106,7 +139,7 @@ def prepare(
         public=public,
         test=test,
         families=tuple(name.strip() for name in families.split(",") if name.strip()),
-        method=method,
+        method=method or None,
         rounds=rounds,
         classes=classes or None,
         goal_count=goal_count,
@@ -117,14 +150,18 @@ def prepare(
         soft_weight=soft_weight,
         temperature=temperature,
         public_batch=public_batch,
+        words=words,
+        places=places,
+        public_rows=public_rows,
         seed=seed,
     )
     opened = FleetFolder.open(fleet)
     with Console(stderr=True).status("training the teacher and the first students"):
         prepared = prepare_fleet(opened, plan)
-    lines = [f"prepared {rounds} rounds of {method} for {', '.join(prepared.config.families)}"]
+    config = prepared.config
+    lines = [f"prepared {rounds} rounds of {config.method} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
-    _report({"fleet": prepared.config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
+    _report({"fleet": config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
 
 
 def invite(

@@ -1,48 +1,100 @@
-"""Writes what a fleet's run is to do, and trains its teacher and its starting students."""
+"""Writes what a fleet's run is to do, and trains its teacher and its starting students.
+
+Of text, the public set that devices get is a part of the rows of the public texts; the teacher and the first
+students learn all of them.
+"""
 
 from __future__ import annotations
 
+import io
 import json
-import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
+from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.word_list import build_word_list
 
 from fedstill_server.app import CONFIG_FILE
 from fedstill_server.checkpoint import RunStore, write_whole
-from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig
+from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig, TextConfig
+from fedstill_server.families import reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.methods import METHODS, build_method, distils
-from fedstill_server.networks import accuracy_of, one_deterministic_thread
+from fedstill_server.networks import one_deterministic_thread
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
-from fedstill_server.teacher import build_family, build_teacher
+from fedstill_server.teacher import build_family, build_teacher, share_right
+from fedstill_server.vocabulary import chosen_rows, read_texts, text_examples
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What an operator decides; the rest are FleetConfig's defaults."""
+    """What an operator decides; the rest are FleetConfig's defaults.
 
-    public: Path  # .npz: x [n, *shape], and y [n] if it is labelled
+    Where None stands, it is what suits the method, or students of text.
+    """
+
+    public: (
+        Path  # .npz: x [n, *shape], and y [n] if it is labelled; of text, a file of texts or a folder of them
+    )
     test: Path | None = None
     families: tuple[str, ...] = ("mlp-small",)
-    method: str = "fedstill"
+    method: str | None = None
     rounds: int = 20
     classes: int | None = None  # None: as the public labels say
     goal_count: int = 0
     deadline_s: float = 600.0
-    epochs: int = 5
-    batch_size: int = 16
-    learning_rate: float = 0.02
-    optimizer: Optimizer = Optimizer.MOMENTUM
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    optimizer: Optimizer | None = None
     soft_weight: float = 0.35
-    temperature: float | None = None  # None: what suits the method, as of the next
+    temperature: float | None = None
     public_batch: int | None = None
+    words: int = 10_000  # of text: entries of the word list, at most
+    places: int = 16  # of text: words that a student sees
+    public_rows: int = 512  # of text: rows of the public texts that devices get
+    step_vocabulary: int = 600  # of text: words that a device's step of training sees
+    teacher: TeacherConfig | None = None
     seed: int = 0
+
+    @property
+    def is_text(self) -> bool:
+        return any(reads_text(family) for family in self.families)
+
+    @property
+    def suited(self) -> LocalWork:
+        """The local work of a round, with what is not decided filled in."""
+        usual = _TEXT_WORK if self.is_text else _WORK
+        given = {each.name: getattr(self, each.name) for each in fields(usual)}
+        return replace(usual, **{name: value for name, value in given.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalWork:
+    """What a device does in a round."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+
+
+_WORK = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
+_TEXT_WORK = LocalWork(epochs=2, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW)
+_TEXT_TEACHER = TeacherConfig(
+    epochs=4,
+    student_epochs=4,
+    learning_rate=2e-3,
+    student_learning_rate=2e-3,
+    temperature=1.0,
+    weight_decay=1e-3,
+)
 
 
 @dataclass(frozen=True)
@@ -62,51 +114,107 @@ def prepare_fleet(fleet: FleetFolder, plan: Plan) -> Prepared:
                 f"{fleet.folder}: prepared already, and {store.last_round()} rounds done; make another "
                 "fleet in a new folder, or let this one go on: fedstill-server up"
             )
-        public, config = _configuration(fleet, plan)
-        test = _test_set(plan, config)
-        for source, name in ((plan.public, config.public_set), (plan.test, config.test_set)):
-            if source is not None and name is not None:
-                shutil.copyfile(source, fleet.folder / name)
+        made = _text(fleet, plan) if plan.is_text else _arrays(fleet, plan)
+        config, public, test = made.config, made.public, made.test
+        for name, content in made.files.items():
+            write_whole(fleet.folder / name, content)
         document = json.dumps({"fleet": config.to_json()}, indent=1) + "\n"
         write_whole(fleet.folder / CONFIG_FILE, document.encode())
         with one_deterministic_thread():
-            state = prepare(config, public, build_method(config, public))
+            state = prepare(config, public, build_method(config, public), teaching=made.teaching)
             accuracy = {}
             if test is not None and test.y is not None:
                 models = {"teacher": build_teacher(config, state.teacher)}
                 models |= {name: build_family(config, name, one) for name, one in state.students.items()}
-                accuracy = {name: accuracy_of(model, test.x, test.y) for name, model in models.items()}
+                accuracy = {name: share_right(config, model, test) for name, model in models.items()}
         store.commit(0, state)
     finally:
         store.close()
     return Prepared(config, accuracy)
 
 
-def _configuration(fleet: FleetFolder, plan: Plan) -> tuple[Examples, FleetConfig]:
+@dataclass(frozen=True, kw_only=True)
+class _Made:
+    """What a plan comes to: the configuration, its data, and the files of the run's folder by name."""
+
+    config: FleetConfig
+    public: Examples
+    files: dict[str, bytes]
+    test: Examples | None = None
+    teaching: Examples | None = None
+
+
+def _arrays(fleet: FleetFolder, plan: Plan) -> _Made:
+    """Of a fleet that classifies arrays."""
     shape, labels = _shape_and_labels(plan.public)
     classes = plan.classes or (None if labels is None else int(labels.max()) + 1)
     if classes is None:
         raise FleetError(f"{plan.public}: it holds no labels y; say how many classes there are (--classes).")
     public = load_examples(plan.public, input_shape=shape, classes=classes)
-    suited = METHODS[plan.method].defaults
+    test = None
+    if plan.test is not None:
+        test = load_examples(plan.test, input_shape=shape, classes=classes, labels_needed=True)
+    config = _configuration(fleet, plan, public, plan.method or "fedstill", classes=classes)
+    files = {"public.npz": plan.public.read_bytes()}
+    if plan.test is not None:
+        files["test.npz"] = plan.test.read_bytes()
+    return _Made(config=config, public=public, files=files, test=test)
+
+
+def _text(fleet: FleetFolder, plan: Plan) -> _Made:
+    """Of a fleet of text: a word list of the public texts, and rows of its words."""
+    texts = read_texts(plan.public)
+    try:
+        words = build_word_list(texts, size=plan.words)
+    except InvalidValue as error:
+        raise FleetError(f"{plan.public}: {error}") from None
+    teaching = text_examples(texts, words, places=plan.places)
+    if len(teaching) == 0:
+        raise FleetError(
+            f"{plan.public}: fewer words than a row of {plan.places} and the next; give more text."
+        )
+    public = chosen_rows(teaching, plan.public_rows, seed=plan.seed)
+    files = {
+        "vocabulary.json": words.to_json(),
+        "public.npz": _npz(public),
+        "teaching.npz": _npz(teaching),
+    }
+    test = None
+    if plan.test is not None:
+        test = text_examples(read_texts(plan.test), words, places=plan.places)
+        if len(test) == 0:
+            raise FleetError(f"{plan.test}: fewer words than a row of {plan.places} and the next.")
+        files["test.npz"] = _npz(test)
+    config = _configuration(fleet, plan, public, plan.method or "next-words", classes=len(words))
+    return _Made(config=config, public=public, files=files, test=test, teaching=teaching)
+
+
+def _configuration(
+    fleet: FleetFolder, plan: Plan, public: Examples, method: str, *, classes: int
+) -> FleetConfig:
+    if method not in METHODS:
+        raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
+    suited, work = METHODS[method].defaults, plan.suited
     public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
     training = TrainingPlan(
-        epochs=plan.epochs,
-        batch_size=plan.batch_size,
-        learning_rate=plan.learning_rate,
-        optimizer=plan.optimizer,
+        **vars(work),
         temperature=suited.temperature if plan.temperature is None else plan.temperature,
-        soft_weight=plan.soft_weight if distils(plan.method) else 0.0,
+        soft_weight=plan.soft_weight if distils(method) else 0.0,
         seed=plan.seed,
     )
-    config = FleetConfig(
+    text = None
+    if plan.is_text:
+        step = min(plan.step_vocabulary, classes)
+        text = TextConfig(teaching_set="teaching.npz", step_vocabulary=step)
+    teacher = plan.teacher or (TeacherConfig() if text is None else _TEXT_TEACHER)
+    return FleetConfig(
         run=fleet.run,
-        method=plan.method,
+        method=method,
         rounds=plan.rounds,
         seed=plan.seed,
         families=plan.families,
         classes=classes,
-        input_shape=shape,
+        input_shape=public.x.shape[1:],
         public_set="public.npz",
         test_set=None if plan.test is None else "test.npz",
         training=training,
@@ -115,16 +223,16 @@ def _configuration(fleet: FleetFolder, plan: Plan) -> tuple[Examples, FleetConfi
         cohort=CohortRule(goal_count=plan.goal_count, deadline_s=plan.deadline_s),
         public_batch=min(public_batch, len(public)),
         uplink=suited.uplink,
-        teacher=TeacherConfig(round_epochs=suited.round_epochs),
+        downlink=suited.uplink if text is not None else SoftLabelCodec(Encoding.UINT8),
+        teacher=replace(teacher, round_epochs=suited.round_epochs),
+        text=text,
     )
-    return public, config
 
 
-def _test_set(plan: Plan, config: FleetConfig) -> Examples | None:
-    if plan.test is None:
-        return None
-    shape, classes = config.input_shape, config.classes
-    return load_examples(plan.test, input_shape=shape, classes=classes, labels_needed=True)
+def _npz(examples: Examples) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, x=examples.x, y=np.asarray(examples.y))
+    return buffer.getvalue()
 
 
 def _shape_and_labels(path: Path) -> tuple[tuple[int, ...], np.ndarray | None]:

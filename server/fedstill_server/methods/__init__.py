@@ -16,6 +16,7 @@ from fedstill_server.methods.fedstill import Fedstill
 from fedstill_server.methods.fedtgp import FedTgp
 from fedstill_server.methods.interface import Method, MethodClass, ServerSide, SoftLabelUse
 from fedstill_server.methods.local import Local
+from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.public_logits import PublicLogits
 from fedstill_server.methods.scarlet import Scarlet
 from fedstill_server.methods.selective import Selective
@@ -38,7 +39,12 @@ METHODS: dict[str, MethodClass] = {
     "fedhkd": FedHkd,
     "feddf": FedDf,
     "fedgkt": FedGkt,
+    "next-words": NextWords,
 }
+
+
+ARRAY_METHODS = tuple(name for name, method in METHODS.items() if method.reads_arrays)
+TEXT_METHODS = tuple(name for name, method in METHODS.items() if method.reads_text)
 
 
 def build_method(config: FleetConfig, public: Examples) -> Method:
@@ -50,4 +56,14 @@ def distils(name: str) -> bool:
     return name in METHODS and METHODS[name].soft_labels is not SoftLabelUse.NONE
 
 
-__all__ = ["METHODS", "Method", "MethodClass", "ServerSide", "SoftLabelUse", "build_method", "distils"]
+__all__ = [
+    "ARRAY_METHODS",
+    "METHODS",
+    "TEXT_METHODS",
+    "Method",
+    "MethodClass",
+    "ServerSide",
+    "SoftLabelUse",
+    "build_method",
+    "distils",
+]

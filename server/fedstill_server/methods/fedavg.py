@@ -24,6 +24,7 @@ from fedstill_server.state import FleetState
 
 class FedAvg(ServerSide):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
+    reads_text = True
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(

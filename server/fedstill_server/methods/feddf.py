@@ -37,6 +37,7 @@ _LEAST = 1e-6
 
 class FedDf(FedAvg):
     line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
+    reads_text = False
 
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
         return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))

@@ -51,6 +51,8 @@ class Method(Protocol):
     line: ClassVar[str]  # what it does, and where it is from
     soft_labels: ClassVar[SoftLabelUse]
     features: ClassVar[bool]  # whether devices say something of their students' features
+    reads_arrays: ClassVar[bool]  # whether its students may be classifiers of arrays
+    reads_text: ClassVar[bool]  # whether they may be of text
     defaults: ClassVar[MethodDefaults]
 
     def start(self, state: FleetState) -> FleetState:
@@ -93,6 +95,12 @@ class MethodClass(Protocol):
     def features(self) -> bool: ...
 
     @property
+    def reads_arrays(self) -> bool: ...
+
+    @property
+    def reads_text(self) -> bool: ...
+
+    @property
     def defaults(self) -> MethodDefaults: ...
 
     def __call__(self, config: FleetConfig, public: Examples) -> Method: ...
@@ -105,6 +113,8 @@ class ServerSide:
     line: ClassVar[str]
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False
+    reads_arrays: ClassVar[bool] = True
+    reads_text: ClassVar[bool] = False
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
     config: FleetConfig
     public: Examples

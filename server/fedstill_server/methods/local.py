@@ -13,6 +13,7 @@ from fedstill_server.state import FleetState
 
 class Local(ServerSide):
     line = "each device on its own; the baseline without exchange"
+    reads_text = True
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(

@@ -37,11 +37,13 @@ def build_package(
     package_version: int,
     public_x: FloatArray,  # [P, *input_shape]
     quality: Mapping[str, float] | None = None,
+    vocabulary: bytes | None = None,
     cache: Path | None = None,
 ) -> StudentPackage:
     """The package of `family` with these weights, for the fleet's method.
 
-    quality: figures measured on the server, by name. cache: a folder that keeps training artifacts.
+    quality: figures measured on the server, by name. vocabulary: of a fleet of text. cache: a folder that
+    keeps training artifacts.
     Raises PublishError when ONNX Runtime and torch answer differently.
     """
     return package_of(
@@ -50,6 +52,7 @@ def build_package(
         package_version=package_version,
         public_x=public_x,
         quality=quality,
+        vocabulary=vocabulary,
         cache=cache,
     )
 

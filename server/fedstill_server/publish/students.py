@@ -10,13 +10,13 @@ from fedstill_proto.messages import Parameters
 from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
 from fedstill_server.config import FleetConfig
-from fedstill_server.networks import accuracy_of
-from fedstill_server.public_set import Examples, load_examples
+from fedstill_server.public_set import Examples, load_public, load_test
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import PublishedStudent, Repository
 from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_family
+from fedstill_server.teacher import build_family, share_right
+from fedstill_server.vocabulary import vocabulary_of
 
 
 def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[PublishedStudent]:
@@ -24,7 +24,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
     config, repository = read_fleet_config(fleet), Repository.open(fleet)
     chosen = _chosen(config, families)
     students = newest_state(fleet).students
-    public, test = _examples(fleet, config)
+    public, test, words = load_public(fleet, config), load_test(fleet, config), vocabulary_of(fleet, config)
     version = repository.next_version()
     packages = [
         build_package(
@@ -34,6 +34,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
             package_version=version,
             public_x=public.x,
             quality=_quality(config, family, students[family], test),
+            vocabulary=words,
             cache=fleet / "server" / "artifacts",
         )
         for family in chosen
@@ -66,16 +67,6 @@ def _chosen(config: FleetConfig, families: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(families)) or list(config.families)
 
 
-def _examples(fleet: Path, config: FleetConfig) -> tuple[Examples, Examples | None]:
-    """The public set, and the test set if there is one."""
-    shape, classes = config.input_shape, config.classes
-    public = load_examples(fleet / config.public_set, input_shape=shape, classes=classes)
-    if config.test_set is None:
-        return public, None
-    path = fleet / config.test_set
-    return public, load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
-
-
 def _quality(
     config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
 ) -> dict[str, float]:
@@ -83,4 +74,4 @@ def _quality(
     if test is None or test.y is None:
         return {}
     student = build_family(config, family, parameters)
-    return {"accuracy": accuracy_of(student, test.x, test.y), "test_examples": len(test)}
+    return {"accuracy": share_right(config, student, test), "test_examples": len(test)}

@@ -1,0 +1,123 @@
+"""Federated distillation of next words over public sentences (FedMD: Li and Wang 2019, arXiv 1910.03581).
+
+The server holds a soft label c of each place of each public row: the k likeliest next words and a rest
+bucket. Devices learn from their own texts and from c, keep the students that come of it, and answer with the
+k likeliest next words p_i, and their rest bucket, at each place of a batch of public rows. Of a place,
+
+    c <- (1 - server_step) c + server_step mean_i p_i,    of which the k likeliest words stay
+
+What a device does not name counts as nothing there, and is in the rest bucket: of a word that few devices
+name, the mean is a lower bound. Teacher and starting students then learn c and the rows' own next words.
+
+A sum over all words of the list would take a thousand times the room: what is summed are the cells (place,
+word) that somebody named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.messages import (
+    PublicSoftLabels,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+    SummaryRequest,
+)
+from fedstill_proto.soft_labels import IntArray, TopKSoftLabels
+
+from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
+from fedstill_server.methods.word_sums import WordSums
+from fedstill_server.public_turns import rows_in_turn
+from fedstill_server.state import FleetState
+from fedstill_server.teacher import build_teacher
+from fedstill_server.text_networks import likeliest_next_words
+from fedstill_server.text_teacher import text_student_learns, text_teacher_learns
+
+WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
+
+
+class NextWords(ServerSide):
+    line = "mean of the likeliest next words of public sentences (after FedMD, of text)"
+    soft_labels = SoftLabelUse.PUBLIC_ROWS
+    reads_arrays, reads_text = False, True
+    defaults = MethodDefaults(
+        temperature=1.0, public_batch=32, uplink=codec_of_words("topk16,6bit,log,entropy"), round_epochs=1
+    )
+
+    def start(self, state: FleetState) -> FleetState:
+        """The teacher's next words."""
+        teacher, temperature = build_teacher(self.config, state.teacher), self.training.temperature
+        labels = likeliest_next_words(teacher, self.public.x, k=self._kept, temperature=temperature)
+        return state.replace(arrays=_arrays_of(labels))
+
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        taught = self._rows(round_number, self.config.public_targets, "targets")
+        labels = self._labels(state, self._places(taught))
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(
+                SummaryKind.PUBLIC_SET, self.config.uplink, self.answered_rows(round_number)
+            ),
+            parameters=state.students[family] if newcomer else {},
+            soft_targets=PublicSoftLabels(taught, labels),
+        )
+
+    def zero(self, *, round_number: int) -> WordSums:
+        return WordSums.zero(places=self.public.x.size, words=self.config.classes)
+
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], WordSums]:
+        """The words that a device named at the places it was asked."""
+        places = self._places(self.answered_rows(round_number))
+
+        def named(summary: SoftLabelSummary) -> WordSums:
+            labels = summary.statistics.soft_labels
+            assert isinstance(labels, TopKSoftLabels)  # the gate lets no other through
+            return WordSums.of(labels, places, of=self.public.x.size)
+
+        return named
+
+    def learn(self, state: FleetState, consensus: WordSums, *, round_number: int) -> FleetState:
+        """Move towards what the devices said; teacher and starting students learn it."""
+        assert self.config.text is not None
+        step = self.config.text.server_step * consensus.freshness
+        state = state.replace(arrays=_arrays_of(consensus.stepped(self._labels(state), step=step)))
+        labels = self._labels(state)
+        teacher = text_teacher_learns(
+            self.config, state.teacher, self.public, labels, round_number=round_number
+        )
+        students = {
+            family: text_student_learns(
+                self.config, family, student, self.public, labels, round_number=round_number
+            )
+            for family, student in state.students.items()
+        }
+        return state.replace(teacher=teacher, students=students)
+
+    def answered_rows(self, round_number: int) -> IntArray:
+        """The public rows that the devices answer in a round, increasing."""
+        return self._rows(round_number, self.config.public_batch, "answers")
+
+    def _rows(self, round_number: int, count: int, purpose: str) -> IntArray:
+        return rows_in_turn(self.config, len(self.public), count, round_number, purpose)
+
+    def _places(self, rows: IntArray) -> IntArray:
+        """The places of these rows, among those of all rows."""
+        return (rows[:, None] * self.config.places + np.arange(self.config.places)).reshape(-1)
+
+    @property
+    def _kept(self) -> int:
+        return self.config.downlink.kept(self.config.classes)
+
+    def _labels(self, state: FleetState, places: IntArray | None = None) -> TopKSoftLabels:
+        words, chances = state.arrays[WORDS], state.arrays[CHANCES]
+        if places is not None:
+            words, chances = words[places], chances[places]
+        return TopKSoftLabels(words.astype(np.int64), chances, self.config.classes)
+
+
+def _arrays_of(labels: TopKSoftLabels) -> dict[str, np.ndarray]:
+    return {WORDS: labels.indices.astype(np.int32), CHANCES: labels.probabilities}

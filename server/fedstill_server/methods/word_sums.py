@@ -1,0 +1,99 @@
+"""What devices name at places of public sentences, summed over the cells (place, word) that somebody named.
+
+A monoid, as those of aggregation.py: a merge of any shape gives the same, up to the rounding of float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.soft_labels import IntArray, TopKSoftLabels
+
+from fedstill_server.aggregation import Float64Array
+
+
+@dataclass(frozen=True, eq=False)
+class WordSums:
+    """`mass` [n] of the `cells` [n], increasing: place * words + word. `votes` [places]: who answered.
+
+    aged: how much less than once each the devices count, summed.
+    """
+
+    cells: IntArray
+    mass: Float64Array
+    votes: Float64Array
+    words: int
+    devices: int = 0
+    aged: float = 0.0
+
+    @classmethod
+    def zero(cls, *, places: int, words: int) -> WordSums:
+        return cls(np.zeros(0, np.int64), np.zeros(0), np.zeros(places), words)
+
+    @classmethod
+    def of(cls, labels: TopKSoftLabels, places: IntArray, *, of: int) -> WordSums:
+        """A device's soft labels [n] of the `places` [n], increasing, of so many."""
+        votes = np.zeros(of)
+        votes[places] = 1
+        return cls(
+            cells=_cells(labels, places), mass=_mass(labels), votes=votes, words=labels.classes, devices=1
+        )
+
+    def __add__(self, other: WordSums) -> WordSums:
+        cells, mass = _summed((self.cells, other.cells), (self.mass, other.mass))
+        return WordSums(
+            cells,
+            mass,
+            self.votes + other.votes,
+            self.words,
+            self.devices + other.devices,
+            self.aged + other.aged,
+        )
+
+    def weighted(self, weight: float) -> WordSums:
+        aged = self.devices - weight * (self.devices - self.aged)
+        return WordSums(self.cells, weight * self.mass, weight * self.votes, self.words, self.devices, aged)
+
+    @property
+    def freshness(self) -> float:
+        """The mean weight of the devices: 1 where all are fresh."""
+        return 1 - self.aged / max(self.devices, 1)
+
+    def stepped(self, labels: TopKSoftLabels, *, step: float) -> TopKSoftLabels:
+        """`labels` of all places, moved by `step` (0 to 1) towards the means of those that were answered."""
+        votes = self.votes
+        towards = np.where(votes > 0, step, 0.0)  # [places]
+        stay = _mass(labels) * np.repeat(1 - towards, labels.k)
+        here = self.cells // self.words
+        go = self.mass / np.where(votes > 0, votes, 1)[here] * towards[here]
+        cells, mass = _summed((_cells(labels, np.arange(labels.rows)), self.cells), (stay, go))
+        place = cells // self.words
+        order = np.lexsort((cells, -mass, place))  # within a place the likeliest first, then by word
+        starts = np.searchsorted(place, np.arange(labels.rows))
+        rank = np.arange(len(cells)) - np.repeat(starts, np.diff(starts, append=len(cells)))
+        chosen = np.sort(order[rank < labels.k])
+        indices = (cells[chosen] % self.words).reshape(-1, labels.k)
+        return TopKSoftLabels(indices, mass[chosen].reshape(-1, labels.k).astype(np.float32), labels.classes)
+
+    def arrays(self) -> dict[str, npt.NDArray[Any]]:
+        return {"cells": self.cells, "mass": self.mass, "votes": self.votes}
+
+
+def _cells(labels: TopKSoftLabels, places: IntArray) -> IntArray:
+    return (places[:, None] * labels.classes + labels.indices).reshape(-1)
+
+
+def _mass(labels: TopKSoftLabels) -> Float64Array:
+    return labels.probabilities.reshape(-1).astype(np.float64)
+
+
+def _summed(
+    cells: tuple[IntArray, IntArray], mass: tuple[Float64Array, Float64Array]
+) -> tuple[IntArray, Float64Array]:
+    """The mass of each cell that is in one of the two, or in both."""
+    together, where = np.unique(np.concatenate(cells), return_inverse=True)
+    total = np.bincount(where, np.concatenate(mass), minlength=len(together))
+    return together, total.astype(np.float64)
