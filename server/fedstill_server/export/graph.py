@@ -14,6 +14,7 @@ OPSET = 21
 IR_VERSION = 10
 """Both understood by ONNX Runtime 1.20, the oldest that a device may run."""
 MICROSOFT = "com.microsoft"
+_MANY = 1024  # values
 
 _ELEMENT_TYPES = {
     np.dtype(np.float32): TensorProto.FLOAT,
@@ -46,6 +47,11 @@ class GraphWriter:
 
     def constant(self, array: np.ndarray) -> str:
         key = ("constant", array.dtype.str, array.shape, array.tobytes())
+        if key not in self._known and array.size >= _MANY and (array == array.flat[0]).all():
+            # One number in many places: the runtime fills them, a file need not hold them.
+            shape = self.constant(np.array(array.shape, np.int64))
+            value = numpy_helper.from_array(array.reshape(-1)[:1])
+            self._known[key] = self.node("ConstantOfShape", [shape], shape=array.shape, value=value)
         if key not in self._known:
             name = f"constant_{len(self._constants)}"
             self._constants[name] = numpy_helper.from_array(

@@ -2,8 +2,8 @@
 
 The weights of linear layers become codes and scales (see `fedstill_proto.quantization`), multiplied by ONNX
 Runtime's MatMulNBits; convolutions, biases and small weights stay as they are. A table of words that is read
-by word and multiplied as well is there once, in 8 bits: the rows of a batch's words are made float32 as they
-are read. A device puts its own codes and scales in place of the graph's.
+by word, and maybe multiplied as well, is there once, in 8 bits: the rows of a batch's words are made float32
+as they are read. A device puts its own codes and scales in place of the graph's.
 
 What goes into such a product is rounded to 8 bits, too, block by block. Otherwise ONNX Runtime would make a
 float32 weight of the codes first, in every run: for a single row of a table of 10,000 words that takes twenty
@@ -84,13 +84,13 @@ def quantize_student(graph: bytes, parameters: Parameters, *, block: int = BLOCK
 def _is_linear(graph: onnx.GraphProto, name: str, weight: np.ndarray, *, block: int) -> bool:
     """Whether a parameter is the weight [out, in] of linear layers, worth 8 bits and read in no other way.
 
-    It may be a table that words look up as well, if blocks fill its rows: padding would be read with them.
+    It may be a table that words look up, if blocks fill its rows: padding would be read with them.
     """
     readers = [node for node in graph.node if name in node.input]
     products = [_is_product(node, name) for node in readers]
     lookups = [_is_lookup(node, name) and weight.shape[-1] % block == 0 for node in readers]
     read_in_codes = all(product or lookup for product, lookup in zip(products, lookups, strict=True))
-    return weight.ndim == 2 and weight.size >= LEAST_VALUES and any(products) and read_in_codes
+    return weight.ndim == 2 and weight.size >= LEAST_VALUES and bool(readers) and read_in_codes
 
 
 def _is_product(node: onnx.NodeProto, weight: str) -> bool:

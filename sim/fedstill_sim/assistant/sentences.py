@@ -1,0 +1,124 @@
+"""What is said to a home: sentences drawn from the templates of Home Assistant.
+
+The templates and their intents are those of the package home-assistant-intents, read by hassil. Hassil lists
+all that a template can say, which may be millions of sentences; here one is drawn at random, a choice at
+every fork.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fedstill_sim.assistant.homes import Home
+from fedstill_sim.data.fleet import DataError
+
+_POLITE = 0.15  # sentences with a "please" or the like
+_WORDS_OF = {"shopping_list_item": "item", "todo_list_item": "item"}
+_ANYTHING = ("light", "switch", "fan", "media_player")  # kinds of thing where a template names none
+_DEEPEST = 32
+
+
+@dataclass(frozen=True)
+class Templates:
+    """The sentences of a language by intent."""
+
+    language: str
+    polite: tuple[str, ...]
+    intents: dict[str, list[Any]]  # hassil's IntentData, each with sentences that have one thing in common
+    _rules: dict[str, Any] = field(repr=False)
+    _lists: dict[str, Any] = field(repr=False)
+
+    @classmethod
+    def load(cls, language: str) -> Templates:
+        """Raises DataError where the packages are not installed, or do not know the language."""
+        try:
+            from hassil.intents import Intents
+            from home_assistant_intents import get_intents
+        except ImportError as error:
+            raise DataError(
+                f"assistant: {error.name} is not installed; its sentences come from it: "
+                "pip install 'fedstill[assistant]'"
+            ) from error
+        known = get_intents(language)
+        if known is None:
+            raise DataError(f"assistant: home-assistant-intents knows no language {language!r}")
+        parsed = Intents.from_dict(known)
+        return cls(
+            language,
+            tuple(known.get("skip_words", ())),
+            {name: list(intent.data) for name, intent in parsed.intents.items()},
+            dict(parsed.expansion_rules),
+            dict(parsed.slot_lists),
+        )
+
+    def say(self, intent: str, home: Home, random: np.random.Generator) -> str:
+        """One sentence that means `intent` at this home, in lower case."""
+        blocks = self.intents[intent]
+        block = blocks[int(random.integers(len(blocks)))]
+        sentence = block.sentences[int(random.integers(len(block.sentences)))]
+        text = _Speaker(self, block, home, random).say(sentence.expression)
+        if self.polite and random.random() < _POLITE:
+            word = self.polite[int(random.integers(len(self.polite)))]
+            text = f"{word} {text}" if random.random() < 0.5 else f"{text} {word}"
+        return " ".join(text.lower().split())
+
+
+@dataclass
+class _Speaker:
+    """Walks one sentence's template."""
+
+    templates: Templates
+    block: Any
+    home: Home
+    random: np.random.Generator
+
+    def say(self, part: Any, depth: int = 0) -> str:
+        from hassil.expression import Alternative, Group, ListReference, Permutation, RuleReference, TextChunk
+
+        if depth > _DEEPEST:
+            raise DataError(f"assistant: a rule of {self.templates.language!r} refers to itself")
+        if isinstance(part, TextChunk):
+            return part.original_text
+        if isinstance(part, Alternative):
+            return self.say(part.items[self._draw(len(part.items))], depth + 1)
+        if isinstance(part, Permutation):
+            order = self.random.permutation(len(part.items))
+            return " ".join(self.say(part.items[int(at)], depth + 1) for at in order)
+        if isinstance(part, Group):
+            return "".join(self.say(item, depth + 1) for item in part.items)
+        if isinstance(part, RuleReference):
+            rules = {**self.templates._rules, **self.block.expansion_rules}
+            return self.say(rules[part.rule_name].expression, depth + 1)
+        assert isinstance(part, ListReference)
+        return self._word(part.list_name, depth)
+
+    def _word(self, slot: str, depth: int) -> str:
+        """A word for a slot: the home's own, else one of the template's list."""
+        from hassil.intents import RangeSlotList, TextSlotList
+
+        words = self._names() if slot == "name" else self.home.words.get(_WORDS_OF.get(slot, slot))
+        if words:
+            return words[self._draw(len(words))]
+        known = self.block.slot_lists.get(slot) or self.templates._lists.get(slot)
+        if isinstance(known, RangeSlotList):
+            numbers = known.get_numbers()
+            return str(list(numbers)[self._draw(len(list(known.get_numbers())))])
+        if isinstance(known, TextSlotList) and known.values:
+            return self.say(known.values[self._draw(len(known.values))].text_in, depth + 1)
+        raise DataError(
+            f"assistant: nothing is known to say for {{{slot}}} in {self.templates.language!r}; "
+            "add it to homes.json"
+        )
+
+    def _names(self) -> tuple[str, ...]:
+        """Of the things at home that the sentence may be about."""
+        asked = self.block.requires_context.get("domain") or self.block.name_domains or _ANYTHING
+        kinds = [asked] if isinstance(asked, str) else sorted(asked)
+        names = tuple(name for kind in kinds for name in self.home.things.get(kind, ()))
+        return names or tuple(name for kind in _ANYTHING for name in self.home.things[kind])
+
+    def _draw(self, choices: int) -> int:
+        return int(self.random.integers(choices))

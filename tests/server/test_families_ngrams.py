@@ -1,0 +1,111 @@
+"""Students of utterances: what they compute, as torch and as graphs for a device."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from fedstill_client.predictor import Predictor
+from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.ngrams import NgramHashing
+from fedstill_server.export import build_artifact
+from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.student import export_student
+from fedstill_server.families import NGRAM_FAMILIES, FamilyError, build_student, initial_parameters
+from fedstill_server.families.ngrams import BagOfNgrams
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import parameters_of
+
+PLACES, CLASSES = 16, 3
+
+
+def test_a_bag_by_hand() -> None:
+    student = BagOfNgrams(4, 2, width=1, hidden=1)
+    values = {
+        "embedding.weight": [[9.0], [1.0], [2.0], [4.0]],
+        "hidden.weight": [[2.0]],
+        "hidden.bias": [1.0],
+        "output.weight": [[1.0], [-1.0]],
+        "output.bias": [0.0, 0.5],
+    }
+    student.load_state_dict({name: torch.tensor(value) for name, value in values.items()})
+
+    logits = student(torch.tensor([[1.0, 2, 0, 0], [0, 0, 0, 0], [3, -7, 1e9, 0]]))
+
+    # (1 + 2) / sqrt(2); nothing; what is too large is the last number: (4 + 4) / sqrt(2)
+    hidden = 2 * torch.tensor([3 / 2**0.5, 0.0, 8 / 2**0.5]) + 1
+    torch.testing.assert_close(logits, torch.stack([hidden, 0.5 - hidden], -1))
+
+
+@pytest.mark.parametrize("family", sorted(NGRAM_FAMILIES))
+def test_the_order_and_the_rest_of_the_row_do_not_matter(family: str) -> None:
+    student = build_student(family, (PLACES,), CLASSES)
+    rows = torch.zeros(2, PLACES)
+    rows[0, :3] = torch.tensor([5.0, 70, 8000])
+    rows[1, 9:12] = torch.tensor([8000.0, 5, 70])
+
+    torch.testing.assert_close(student(rows)[0], student(rows)[1])
+
+
+def test_half_a_million_parameters_at_most() -> None:
+    sizes = {
+        family: sum(array.size for array in initial_parameters(family, (128,), 42, 0).values())
+        for family in NGRAM_FAMILIES
+    }
+
+    assert sizes == {
+        "ngrams": 8192 * 32 + 32 * 64 + 64 + 64 * 42 + 42,
+        "ngrams-small": 8192 * 8 + 8 * 32 + 32 + 32 * 42 + 42,
+    }
+    assert max(sizes.values()) <= 500_000
+    with pytest.raises(FamilyError, match="an utterance is"):
+        build_student("ngrams", (8, 8), 3)
+
+
+def test_its_training_step_passes_the_gate() -> None:
+    """Which compares 20 steps with torch in float64, with 1 thread and with 2; and it fits a small device."""
+    artifact = build_artifact(
+        family="ngrams",
+        input_shape=(PLACES,),
+        classes=CLASSES,
+        optimizer=Optimizer.MOMENTUM,
+        soft_labels="dense",
+        stack_size=2,
+        step_rows=4,
+        features=True,
+    )
+
+    assert artifact.manifest.input_type == "float32"
+    assert artifact.manifest.feature_width == 64
+    assert len(artifact.training_graph) < 50_000  # not the numbers of a table of zeros
+
+
+def test_in_8_bits_it_answers_as_before() -> None:
+    words = ("lamp", "heater", "radio")
+    texts = [f"turn {way} the {word} {n}" for n in range(8) for way in ("on", "off") for word in words]
+    x = NgramHashing(places=PLACES).encode_all(texts).astype(np.float32)
+    y = np.array([words.index(text.split()[3]) for text in texts])
+    plan = FitPlan(epochs=6, batch_size=8, learning_rate=1e-2, weight_decay=0.0)
+    student = fit(build_student("ngrams", (PLACES,), CLASSES), x, None, plan=plan, seed=0, labels=y)
+    parameters = parameters_of(student)
+    manifest, graph = export_student(
+        family="ngrams", input_shape=(PLACES,), classes=CLASSES, parameters=parameters
+    )
+
+    small = quantize_student(graph, parameters)
+
+    assert small is not None
+    assert len(small.graph) < 0.32 * len(graph)
+    names = {tensor.name for tensor in onnx.load_from_string(small.graph).graph.initializer}
+    assert "embedding.weight" not in names
+    package = StudentPackage(
+        dataclasses.replace(manifest, quantized=small.quantized), graph, parameters, int8_graph=small.graph
+    )
+    float32, int8 = Predictor(package).logits(x), Predictor(package, precision="int8").logits(x)
+    assert (float32.argmax(-1) == y).all()
+    assert (int8.argmax(-1) == y).all()
+    assert 0 < np.abs(int8 - float32).max() < 0.05 * np.abs(float32).max()
