@@ -28,7 +28,7 @@ from fedstill_server.exchange import collect, push
 from fedstill_server.ingest import Answer, Reason, error_text, left_out
 from fedstill_server.methods import Method, build_method
 from fedstill_server.networks import one_deterministic_thread
-from fedstill_server.preparation import prepare
+from fedstill_server.preparation import Preparations
 from fedstill_server.public_set import Examples
 from fedstill_server.roster import Member, NodeRegister, Roster
 from fedstill_server.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
@@ -78,6 +78,7 @@ class Mode(Protocol):
 
 
 _MODES: dict[str, Callable[[Asker], Mode]] = {"rounds": Synchronous, "async": Asynchronous}
+_PREPARATIONS = Preparations()
 
 
 class FleetRun:
@@ -120,7 +121,7 @@ class FleetRun:
 
     def _prepare(self) -> Checkpoint:
         started = time.perf_counter()
-        state = prepare(self._config, self._public, self._method)
+        state = _PREPARATIONS.prepare(self._config, self._public, self._method)
         self._store.commit(0, state)
         seconds = time.perf_counter() - started
         events.publish(events.Prepared(seconds=seconds, teacher_accuracy=self._teacher_accuracy(state)))

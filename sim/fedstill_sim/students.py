@@ -23,6 +23,7 @@ from fedstill_server.networks import load_parameters, logits_of, one_determinist
 from fedstill_sim.data.fleet import FleetData, FloatArray
 from fedstill_sim.folder import STUDENTS_FOLDER
 from fedstill_sim.result import StudentResult
+from fedstill_sim.stack_size import cache_folder
 
 PERSONAL_STUDENTS = 4  # devices of each family whose own weights are checked as well
 
@@ -69,7 +70,11 @@ def _exported(
     personal: PersonalStudents,
 ) -> StudentResult:
     manifest, graph = export_student(
-        family=family, input_shape=data.input_shape, classes=data.classes, parameters=student
+        family=family,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        parameters=student,
+        cache=cache_folder() / "graphs",
     )
     save_student(folder, manifest, graph, student)
     package = load_student(folder)  # what is checked is what lies on the disk

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from fedstill_proto.artifact import TRAINING_FILE, TrainingArtifact
 from fedstill_proto.messages import Optimizer
-from fedstill_server.export import GateError, build, build_artifact
+from fedstill_server.export import GateError, build, build_artifact, student
 from fedstill_server.export.cache import cache_key
+from fedstill_server.families import initial_parameters
 
 
 def built(cache: Path, *, stack_size: int = 2, verify: bool = True) -> TrainingArtifact:
@@ -66,3 +67,24 @@ def test_other_options_are_another_entry(tmp_path: Path) -> None:
 
     assert len(list(tmp_path.iterdir())) == 2
     assert cache_key({"rows": 5}) == cache_key({"rows": 5}) != cache_key({"rows": 6})
+
+
+def test_a_family_s_inference_graph_is_captured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def exported(seed: int) -> bytes:
+        student._captured.cache_clear()  # as in another process
+        weights = initial_parameters("mlp-5", (6,), 4, seed)
+        _, graph = student.export_student(
+            family="mlp-5", input_shape=(6,), classes=4, parameters=weights, cache=tmp_path
+        )
+        return graph
+
+    first = exported(1)
+    (entry,) = tmp_path.iterdir()
+    whole = entry.read_bytes()
+    entry.write_bytes(whole[:-1])  # damaged: captured again
+    assert exported(1) == first
+    assert entry.read_bytes() == whole
+    monkeypatch.setattr(student, "_capture", None)  # cannot be captured again
+
+    assert exported(1) == first
+    assert exported(2) != first  # with the weights of the one that is asked for

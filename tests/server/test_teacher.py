@@ -18,7 +18,7 @@ from fedstill_server.networks import (
     parameters_of,
     soft_labels_of,
 )
-from fedstill_server.preparation import prepare
+from fedstill_server.preparation import Preparations, prepare
 from fedstill_server.public_set import Examples
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.teacher import build_family, build_teacher, student_learns, train_teacher
@@ -58,6 +58,22 @@ def test_teacher_and_students_learn_the_public_set() -> None:
 def test_preparing_twice_is_the_same_bit_for_bit() -> None:
     assert digest_of(prepared().flat()) == digest_of(prepared().flat())
     assert digest_of(prepared(seed=6).flat()) != digest_of(prepared().flat())
+
+
+def test_a_process_prepares_once_what_differs_in_its_method_alone() -> None:
+    public, remembered = public_examples(), Preparations(kept=2)
+
+    def state(**changes: Any) -> FleetState:
+        config = fleet_config(**{"teacher": LEARNING, "families": ("mlp-small",), **changes})
+        return remembered.prepare(config, public, build_method(config, public))
+
+    first, other = state(method="public-logits"), state(method="fedavg", rounds=9)
+
+    assert other.teacher is first.teacher
+    assert digest_of(other.flat()) == digest_of(prepared(families=("mlp-small",), method="fedavg").flat())
+    for changes in ({"seed": 6}, {"families": ("cnn",)}, {"teacher": TeacherConfig(hidden=(8,), epochs=1)}):
+        assert digest_of(state(**changes).flat()) != digest_of(first.flat())
+    assert state(method="public-logits").teacher is not first.teacher  # two others have come since
 
 
 def test_the_global_random_state_neither_matters_nor_moves() -> None:

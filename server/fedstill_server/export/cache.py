@@ -1,7 +1,7 @@
-"""Keeps built artifacts by content: the same options, sources and libraries give the same artifact.
+"""Keeps built artifacts and captured graphs: the same options, sources and libraries give the same bytes.
 
-A key covers everything that decides an artifact's bytes, so an entry is never out of date; deleting the
-folder is always safe. Only artifacts that have passed the gate are kept.
+A key covers everything that decides them, so an entry is never out of date; deleting the folder is always
+safe. Only artifacts that have passed the gate are kept.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,6 +19,7 @@ from fedstill_proto.artifact import TrainingArtifact, load_artifact, save_artifa
 from fedstill_proto.errors import WireError
 
 _LIBRARIES = ("fedstill", "onnx", "onnxruntime", "torch")
+_DIGEST = 32  # bytes of a SHA-256
 
 
 def cached_artifact(folder: Path) -> TrainingArtifact | None:
@@ -37,6 +39,24 @@ def keep_artifact(artifact: TrainingArtifact, folder: Path) -> None:
     except OSError:
         if cached_artifact(folder) is None:
             raise
+
+
+def kept_graph(file: Path) -> bytes | None:
+    """The graph kept in a file after its SHA-256; None if there is none, or it is damaged."""
+    try:
+        blob = file.read_bytes()
+    except OSError:
+        return None
+    digest, graph = blob[:_DIGEST], blob[_DIGEST:]
+    return graph if hashlib.sha256(graph).digest() == digest else None
+
+
+def keep_graph(graph: bytes, file: Path) -> None:
+    """Keeps a graph; another process may do the same at the same time."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    new = file.with_suffix(f".{os.getpid()}")
+    new.write_bytes(hashlib.sha256(graph).digest() + graph)
+    new.replace(file)
 
 
 def cache_key(options: Mapping[str, object]) -> str:

@@ -8,6 +8,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,23 +19,29 @@ from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
 from onnx import numpy_helper
 from torch import nn
 
+from fedstill_server.export.cache import cache_key, keep_graph, kept_graph
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
 from fedstill_server.families import build_student, reads_text
 
 
 def export_student(
-    *, family: str, input_shape: Sequence[int], classes: int, parameters: Parameters
+    *,
+    family: str,
+    input_shape: Sequence[int],
+    classes: int,
+    parameters: Parameters,
+    cache: Path | None = None,
 ) -> tuple[StudentManifest, bytes]:
     """The inference graph `x [batch, *input_shape] -> logits [batch, classes]` and what describes it.
 
     Of a student of text x is int64 [batch, S] and the logits are [batch, S, classes], of the word after each.
     The initializers have the names of the parameters, so that a device can put its own weights in their
-    place.
+    place. `cache` is a folder that keeps what torch.onnx makes of a family, which takes some seconds.
     """
     student = build_student(family, input_shape, classes).eval()
     load_parameters(student, parameters)
-    graph = _captured(family, tuple(input_shape), classes)
+    graph = _captured(family, tuple(input_shape), classes, cache)
     return _finished(student, graph, family=family, input_shape=input_shape, classes=classes)
 
 
@@ -77,8 +84,16 @@ def _finished(
 
 
 @functools.lru_cache(maxsize=16)
-def _captured(family: str, input_shape: tuple[int, ...], classes: int) -> bytes:
-    return _capture(build_student(family, input_shape, classes).eval(), _examples(family, input_shape))
+def _captured(family: str, input_shape: tuple[int, ...], classes: int, cache: Path | None) -> bytes:
+    """With weights that are nobody's; those of a student, and the check of its answers, come after."""
+    key = cache_key({"family": family, "input_shape": input_shape, "classes": classes})
+    file = None if cache is None else cache / f"{family}-{key}.onnx"
+    graph = None if file is None else kept_graph(file)
+    if graph is None:
+        graph = _capture(build_student(family, input_shape, classes).eval(), _examples(family, input_shape))
+        if file is not None:
+            keep_graph(graph, file)
+    return graph
 
 
 def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
