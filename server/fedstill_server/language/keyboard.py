@@ -1,13 +1,12 @@
 """From public texts to a keyboard: its word list, a teacher, and the students that devices start from.
 
-Everything is kept in a folder whose name is a digest of the texts and the plan: what was made once is read
-again, by whoever asks for the same, and what was killed goes on from the last epoch.
+Everything is kept under a digest of all that decides it: what was made once is read again, by whoever asks
+for the same, and what was killed goes on from the last epoch.
 
-    <folder>/<digest>/plan.json              what was asked for
-                     vocabulary.json         the word list
-                     teacher-<n>.safetensors, weights.safetensors
-                     soft_words.safetensors  the teacher's likeliest next words of the texts
-                     student-<family>.safetensors
+    <folder>/<digest of texts and teacher>/vocabulary.json
+                                           teacher-<n>.safetensors, weights.safetensors
+                                           soft_words-<k>.safetensors   the likeliest next words of the texts
+                                           student-<family>-<digest of its distilling>.safetensors
 """
 
 from __future__ import annotations
@@ -99,10 +98,9 @@ def make_keyboard(
         raise KeyboardError(
             f"{len(encoded)} public texts with words in them; give {plan.held_out_every} or more"
         )
-    digest = _digest(plan, words, encoded)
+    digest = _digest_of_teacher(plan, words, encoded)
     making = _Making(folder / digest, digest, plan, words, on_progress)
     making.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(making.folder / "plan.json", json.dumps(asdict(plan), indent=1).encode())
     write_whole(making.folder / "vocabulary.json", words.to_json())
     with one_deterministic_thread():
         teacher = making.teacher(encoded)
@@ -138,8 +136,13 @@ class _Making:
             raise KeyboardError(
                 f"families: {family!r} is not recurrent; a keyboard's are gru, and sizes such as gru-80-224"
             )
+        taught = _digest_of(asdict(self.plan.distilling), self.plan.kept)
         return self._trained(
-            f"student-{family}", student, texts, self.plan.distilling, lambda: self._soft(teacher, texts)
+            f"student-{family}-{taught}",
+            student,
+            texts,
+            self.plan.distilling,
+            lambda: self._soft(teacher, texts),
         )
 
     def _network(self, number: int, texts: Sequence[Sequence[int]]) -> GatedRecurrentNetwork:
@@ -183,7 +186,7 @@ class _Making:
         return {name: found[name] for name, _ in network.named_parameters()}
 
     def _soft(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
-        path = self.folder / "soft_words.safetensors"
+        path = self.folder / f"soft_words-{self.plan.kept}.safetensors"
         if not path.exists():
             told = functools.partial(self.on_progress, "soft labels")
             made = teacher.soft_words(texts, k=min(self.plan.kept, len(self.words) - 1), on_fold=told)
@@ -192,12 +195,21 @@ class _Making:
         return SoftWords(kept["named"], kept["chances"])
 
 
-def _digest(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:
-    described = json.dumps([_VERSION, torch.__version__, asdict(plan)], sort_keys=True)
-    digest = hashlib.sha256(described.encode() + b"\0" + words.to_json())
+def _digest_of_teacher(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:
+    of_texts = hashlib.sha256(words.to_json())
     for text in texts:
-        digest.update(np.array([len(text), *text], "<i4").tobytes())
-    return digest.hexdigest()[:16]
+        of_texts.update(np.array([len(text), *text], "<i4").tobytes())
+    decides = ("networks", "width", "state_width", "held_out_every", "seed")
+    return _digest_of(
+        torch.__version__,
+        of_texts.hexdigest(),
+        asdict(plan.teaching),
+        {name: getattr(plan, name) for name in decides},
+    )
+
+
+def _digest_of(*parts: Any) -> str:
+    return hashlib.sha256(json.dumps([_VERSION, *parts], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
