@@ -193,6 +193,7 @@ class TextConfig:
     )
     step_vocabulary: int = 600  # words that a device's step of training sees
     teacher_width: int = 128
+    teacher_state_width: int = 0  # 0: as wide as a word
     kept: int = 16  # next words that the teacher's soft labels name before the first round
     hard_weight: float = 0.5  # of the rows' own next words, where students learn on the server
     server_step: float = 0.5  # next-words: how far a round moves the fleet's soft labels towards the devices'
@@ -200,6 +201,8 @@ class TextConfig:
     def __post_init__(self) -> None:
         _check(self.step_vocabulary >= 2, "step_vocabulary", self.step_vocabulary, "2 or more words")
         _check(1 <= self.teacher_width <= 4096, "teacher_width", self.teacher_width, "1 to 4096")
+        width = self.teacher_state_width
+        _check(0 <= width <= 4096, "teacher_state_width", width, "0 (as wide as a word) to 4096")
         _check(1 <= self.kept <= 1024, "kept", self.kept, "1 to 1024 words")
         for name in ("hard_weight", "server_step"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")

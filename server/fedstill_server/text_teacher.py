@@ -26,7 +26,8 @@ def build_text_teacher(config: FleetConfig, text: TextConfig) -> nn.Module:
     """As it starts."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, 0, "teacher"))
-        return GatedRecurrentNetwork(config.classes, width=text.teacher_width)
+        state_width = text.teacher_state_width or text.teacher_width
+        return GatedRecurrentNetwork(config.classes, width=text.teacher_width, state_width=state_width)
 
 
 def train_text_teacher(config: FleetConfig, text: TextConfig, teaching: Examples) -> Parameters:

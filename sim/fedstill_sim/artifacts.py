@@ -25,7 +25,10 @@ def prepare_artifacts(
     for family in fleet.families:
         share = math.ceil(devices / len(fleet.families))
         options = artifact_options(fleet, family)
-        size = stack_sizes[family] if stack_sizes else best_stack_size(options, devices=share)
+        if stack_sizes:
+            size = stack_sizes[family]
+        else:  # a student of text fills the processor's caches by itself
+            size = 1 if fleet.text is not None else best_stack_size(options, devices=share)
         folder = artifact_folder(run_folder, family, size)
         if not folder.exists():
             save_artifact(built(options, size), folder)

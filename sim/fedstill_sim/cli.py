@@ -17,7 +17,16 @@ from rich.markup import escape
 
 import fedstill_sim
 from fedstill_sim import options
-from fedstill_sim.request import COMPARED, DATASETS, RequestError, RunRequest, names
+from fedstill_sim.request import (
+    COMPARED,
+    DATASETS,
+    TEXT_COMPARED,
+    TEXT_METHOD,
+    RequestError,
+    RunRequest,
+    is_text,
+    names,
+)
 
 if TYPE_CHECKING:
     from fedstill_sim.comparison import Split
@@ -57,6 +66,10 @@ RUN_EXAMPLES = """[bold]Examples[/]
 [dim]The server learns whenever ten summaries have come:[/]
 
 [cyan]fedstill-sim run --devices 50 --mode async --buffer 10 --stragglers 0.1 --out runs/async[/]
+
+[dim]A keyboard: a hundred writers learn next words, weak devices a smaller student:[/]
+
+[cyan]fedstill-sim run keyboard --out runs/keyboard[/]
 
 [dim]Your own data, two kinds of students in one fleet:[/]
 
@@ -112,7 +125,10 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 def run(
     context: typer.Context,
     out: options.Out,
-    method: Annotated[str, typer.Option(help=f"One of {_METHODS_HELP}.", show_default=True)] = "fedstill",
+    method: Annotated[
+        str | None,
+        typer.Option(help=f"One of {_METHODS_HELP}; fedstill unless you say, and of text next-words."),
+    ] = None,
     dataset: options.Dataset = None,
     data: options.Data = None,
     devices: options.Devices = None,
@@ -205,7 +221,13 @@ def run(
 def compare(
     context: typer.Context,
     out: options.Out,
-    methods: Annotated[str, typer.Option(help=f"Two or more of {_METHODS_HELP}.")] = ",".join(COMPARED),
+    methods: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Two or more of {_METHODS_HELP}; {', '.join(COMPARED)} unless you say, and of text "
+            f"{', '.join(TEXT_COMPARED)}."
+        ),
+    ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1; each splits the data anew.")] = 3,
     reference: Annotated[
         str | None,
@@ -286,13 +308,18 @@ def compare(
         from fedstill_sim.compare import CompareRequest, start_comparison
 
         splits = _splits(datasets, data or [], dirichlet)
-        first = {"dataset": splits[0].dataset, "data": splits[0].data, "dirichlet": splits[0].dirichlet}
+        first: dict[str, Any] = {
+            "dataset": splits[0].dataset,
+            "data": splits[0].data,
+            "dirichlet": splits[0].dirichlet,
+        }
         if splits[0].data is not None:
             first["devices"] = None
+        usual = TEXT_COMPARED if is_text(first["dataset"], first["data"]) else COMPARED
         wanted = CompareRequest(
-            methods=names(methods) or (),
+            methods=usual if methods is None else names(methods) or (),
             seeds=seeds,
-            run=_request(context, method=COMPARED[0], baselines="none", **first),
+            run=_request(context, method=usual[0], baselines="none", **first),
             splits=splits,
             reference=reference,
         )
@@ -391,6 +418,8 @@ def _request(context: typer.Context, **values: Any) -> RunRequest:
         given["data"] = str(Path(given["data"]).absolute())
     elif given["dataset"] is None:
         given["dataset"] = DATASETS[0]
+    if given["method"] is None:
+        given["method"] = TEXT_METHOD if is_text(given["dataset"], given["data"]) else "fedstill"
     return RunRequest(**given)
 
 

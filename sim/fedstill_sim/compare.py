@@ -53,7 +53,7 @@ class CompareRequest:
     reference: str | None = None
 
     def __post_init__(self) -> None:
-        check_names("--methods", self.methods, method_names())
+        check_names("--methods", self.methods, method_names(text=self.run.is_text))
         if len(self.methods) < 2:
             raise RequestError(
                 "--methods: name at least two to compare; for a single one there is `fedstill-sim run`"

@@ -26,11 +26,12 @@ from fedstill_server.config import (
     FleetConfig,
     PrototypeConfig,
     TeacherConfig,
+    TextConfig,
 )
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.methods import METHODS, distils
 
-from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
+from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.participation import Participation
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
@@ -38,6 +39,7 @@ from fedstill_sim.result import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")
+TEXT_FAMILIES = ("gru-80-224", "gru-24-96")  # the second for weak devices
 DEFAULT_DEVICES = 10
 ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is about 6 times the slowest
 
@@ -59,6 +61,11 @@ class Defaults:
 
 
 DEFAULTS = {"mnist1d": Defaults(rounds=40)}
+TEXT_DEFAULTS = Defaults(
+    epochs=1, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW, soft_weight=0.2, label_prior=0.0
+)
+TEXT_SERVER_RATE = 2e-4
+TEXT_EVALUATED_EVERY = 5  # rounds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +112,11 @@ def requested_data(request: RunRequest) -> FleetData:
     return _load(
         request.dataset,
         data=request.data,
-        devices=request.devices or DEFAULT_DEVICES,
+        devices=request.devices,
         dirichlet=request.dirichlet,
         seed=request.seed,
-        families=request.families or DEFAULT_FAMILIES,
+        families=request.families,
+        is_text=request.is_text,
     )
 
 
@@ -121,6 +129,7 @@ def configured_data(config: RunConfig) -> FleetData:
         dirichlet=config.simulation.dirichlet,
         seed=config.fleet.seed,
         families=config.fleet.families,
+        is_text=config.fleet.text is not None,
     )
 
 
@@ -128,11 +137,18 @@ def _load(
     dataset: str | None,
     *,
     data: str | None,
-    devices: int,
+    devices: int | None,
     dirichlet: float | None,
     seed: int,
-    families: Sequence[str],
+    families: Sequence[str] | None,
+    is_text: bool,
 ) -> FleetData:
+    if is_text:
+        from fedstill_sim.data.keyboard_fleet import load_keyboard_fleet
+
+        folder = None if data is None else Path(data)
+        return load_keyboard_fleet(folder, devices=devices, seed=seed, families=families or TEXT_FAMILIES)
+    devices, families = devices or DEFAULT_DEVICES, families or DEFAULT_FAMILIES
     if data is not None:
         from fedstill_sim.data.folder import load_folder
 
@@ -148,7 +164,7 @@ def _load(
 
 def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
-    defaults = DEFAULTS.get(request.dataset or "", Defaults())
+    defaults = TEXT_DEFAULTS if data.is_text else DEFAULTS.get(request.dataset or "", Defaults())
     fleet = _named(_fleet(request, data, defaults))
     own = request.data is not None
     simulation = SimulationConfig(
@@ -159,7 +175,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         dirichlet=None if own else request.dirichlet,
         label_prior=_chosen(request.label_prior, defaults.label_prior),
         baselines=tuple(name for name in request.baselines if name != request.method),
-        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and _distils(fleet) else (),
+        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and _distils(fleet) and not data.is_text else (),
         participation=_participation(request),
         engine=EngineConfig(name=request.engine, processes=request.processes),
     )
@@ -169,11 +185,15 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
 def baseline_config(config: RunConfig, method: str) -> RunConfig:
     """The same fleet under another method, as a run in <run>/baselines/<method>."""
     up = Path("..") / ".."
+    text = config.fleet.text
+    if text is not None:
+        text = dataclasses.replace(text, vocabulary=str(up / text.vocabulary))
     fleet = dataclasses.replace(
         config.fleet,
         method=method,
         public_set=str(up / config.fleet.public_set),
         test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
+        text=text,
     )
     simulation = dataclasses.replace(config.simulation, baselines=(), tradeoff=())
     return RunConfig(fleet=_named(fleet), simulation=simulation)
@@ -250,14 +270,49 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         public_batch=min(_chosen(request.public_batch, suited.public_batch), len(data.public_x)),
         public_targets=_chosen(request.public_targets, 0),
         uplink=uplink if request.uplink is None else codec_of_words(request.uplink),
-        downlink=codec if request.downlink is None else codec_of_words(request.downlink),
+        downlink=_downlink(request, codec, data),
         consensus=_consensus(request),
         prototypes=_prototypes(request),
         fedstill=_fedstill(request),
-        teacher=TeacherConfig(round_epochs=_chosen(request.round_epochs, suited.round_epochs)),
+        teacher=_teacher(request, data),
         sharpen=_chosen(request.sharpen, defaults.sharpen),
-        evaluate_every=_chosen(request.evaluate_every, 1),
+        evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
+        text=_text(data),
         **{name: value for name, value in public_logits.items() if value is not None},
+    )
+
+
+def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> SoftLabelCodec:
+    if request.downlink is not None:
+        return codec_of_words(request.downlink)
+    return METHODS[request.method].defaults.uplink if data.is_text else codec
+
+
+def _teacher(request: RunRequest, data: FleetData) -> TeacherConfig:
+    round_epochs = _chosen(request.round_epochs, METHODS[request.method].defaults.round_epochs)
+    if not data.is_text:
+        return TeacherConfig(round_epochs=round_epochs)
+    # Teacher and first students come from the whole of the public texts: rounds change them gently.
+    return TeacherConfig(
+        round_epochs=round_epochs,
+        learning_rate=TEXT_SERVER_RATE,
+        student_learning_rate=TEXT_SERVER_RATE,
+        weight_decay=0.0,
+        input_noise=0.0,
+    )
+
+
+def _text(data: FleetData) -> TextConfig | None:
+    if not data.is_text:
+        return None
+    from fedstill_sim.keyboard.start import keyboard_plan
+
+    plan = keyboard_plan(())
+    return TextConfig(
+        vocabulary=f"{DATA_FOLDER}/{VOCABULARY_FILE}",
+        step_vocabulary=data.classes,
+        teacher_width=plan.width,
+        teacher_state_width=plan.state_width,
     )
 
 

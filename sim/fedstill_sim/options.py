@@ -50,21 +50,22 @@ class EngineName(StrEnum):
 Dataset = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASET", help="digits or mnist1d, without a download; leave it out with --data."
+        metavar="DATASET", help="digits, mnist1d or keyboard, without a download; leave it out with --data."
     ),
 ]
 Data = Annotated[
     Path | None,
     typer.Option(
         help="Your own data: a folder with client_<i>.npz (x_train, y_train, x_test, y_test), public.npz "
-        "(x, optionally y) and global_test.npz (x, y).",
+        "(x, optionally y) and global_test.npz (x, y); or of a keyboard, <user>.txt, a text a line, and "
+        "public.txt.",
         rich_help_panel=FLEET,
     ),
 ]
 Datasets = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASETS", help="One or more with commas between; digits, mnist1d; digits if none."
+        metavar="DATASETS", help="One or more with commas between; digits, mnist1d, keyboard; digits if none."
     ),
 ]
 DataFolders = Annotated[
@@ -86,7 +87,11 @@ Dirichlets = Annotated[
 ]
 Devices = Annotated[
     int | None,
-    typer.Option(min=1, help="Virtual devices; 10 unless you say, one writer each.", rich_help_panel=FLEET),
+    typer.Option(
+        min=1,
+        help="Virtual devices; 10 unless you say, 100 of the keyboard, one writer each.",
+        rich_help_panel=FLEET,
+    ),
 ]
 Dirichlet = Annotated[
     float | None,
@@ -99,7 +104,8 @@ Dirichlet = Annotated[
 Families = Annotated[
     str | None,
     typer.Option(
-        help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn.",
+        help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn; of text, gru or "
+        "sizes such as gru-80-224.",
         rich_help_panel=FLEET,
     ),
 ]

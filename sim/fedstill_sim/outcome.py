@@ -103,7 +103,7 @@ def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[Dev
         DeviceResult(
             name=ended.name,
             family=data.families[device],
-            train_examples=int(counts[device].sum()),
+            train_examples=int(data.train.counts[device]),
             test_examples=tests[device],
             class_counts=tuple(counts[device].tolist()),
             personal_accuracy=ended.personal_accuracy,

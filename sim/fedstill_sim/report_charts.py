@@ -64,7 +64,8 @@ def run_charts(result: RunResult) -> list[Chart]:
     if len(result.tradeoff) > 1:
         charts.append(tradeoff_curve(result))
     charts += participation_charts(result)
-    charts.append(data_split(result))
+    if any(device.class_counts for device in result.devices):  # text has no classes to hold
+        charts.append(data_split(result))
     return charts
 
 

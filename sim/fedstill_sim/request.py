@@ -5,15 +5,21 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.errors import FedstillError, InvalidValue
 
-DATASETS = ("digits", "mnist1d")
+DATASETS = ("digits", "mnist1d", "keyboard")
+TEXT_DATASETS = ("keyboard",)
+TEXT_METHOD = "next-words"
+TEXT_COMPARED = ("next-words", "local", "fedavg")
 COMPARED = ("fedstill", "public-logits", "local", "fedavg")  # by `compare`, unless one says
 FAMILIES = ("mlp-small", "mlp-wide", "cnn")
 DEFAULT_BASELINES = ("local", "fedavg")
 
+
+PUBLIC_FILE = "public.txt"
 
 # The option of each field of a RunRequest, where it is not the field's own name.
 _OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
@@ -114,11 +120,14 @@ class RunRequest:
             )
         if self.dataset is not None:
             check_names("data set", [self.dataset], DATASETS)
-        check_names("--method", [self.method], method_names())
-        check_names("--baselines", self.baselines, method_names())
+        methods = method_names(text=self.is_text)
+        check_names("--method", [self.method], methods)
+        check_names("--baselines", self.baselines, methods)
         if self.families is not None:
-            check_names("--families", self.families, FAMILIES)
-        if self.data is not None and (self.devices is not None or self.dirichlet is not None):
+            self._check_families(self.families)
+        if self.is_text:
+            self._check_text()
+        if self.data is not None and not self.is_text and (self.devices or self.dirichlet is not None):
             raise RequestError(
                 "--devices and --dirichlet split a built-in data set; a folder brings its own devices, one "
                 "client_<i>.npz each"
@@ -137,6 +146,36 @@ class RunRequest:
                 "has not; leave one of the two out"
             )
 
+    @property
+    def is_text(self) -> bool:
+        """Whether devices learn next words."""
+        return is_text(self.dataset, self.data)
+
+    def _check_families(self, families: tuple[str, ...]) -> None:
+        if not self.is_text:
+            check_names("--families", families, FAMILIES)
+            return
+        # torch takes a second to import, which `--help` does not need.
+        from fedstill_server.families import reads_text
+
+        sized = [family for family in families if reads_text(family) and family.startswith("gru")]
+        check_names("--families", families, sized or ("gru", "sizes such as gru-80-224"))
+
+    def _check_text(self) -> None:
+        if self.dirichlet is not None:
+            raise RequestError("--dirichlet splits classes over devices; a keyboard's devices are writers")
+        if self.engine != "cohort":
+            raise RequestError(f"--engine {self.engine} runs no fleet of text; leave it out")
+        if self.encoding is not None:
+            raise RequestError(
+                "--encoding is for classes; a keyboard's soft labels take --uplink and --downlink"
+            )
+
+
+def is_text(dataset: str | None, data: str | None) -> bool:
+    """Whether it is the keyboard, or a folder of texts: one with public.txt."""
+    return dataset in TEXT_DATASETS if data is None else (Path(data) / PUBLIC_FILE).is_file()
+
 
 def check_codec(option: str, words: str | None) -> None:
     """Refuse words that are no codec."""
@@ -147,12 +186,12 @@ def check_codec(option: str, words: str | None) -> None:
         raise RequestError(f"{option}: {error.problem}") from None
 
 
-def method_names() -> tuple[str, ...]:
-    """All methods."""
+def method_names(*, text: bool) -> tuple[str, ...]:
+    """All methods of a fleet that classifies arrays, or of one of text."""
     # torch takes a second to import, which `--help` does not need.
-    from fedstill_server.methods import ARRAY_METHODS
+    from fedstill_server.methods import ARRAY_METHODS, TEXT_METHODS
 
-    return ARRAY_METHODS
+    return TEXT_METHODS if text else ARRAY_METHODS
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -204,6 +204,7 @@ class RunResult:
     timing: Timing
     config: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
+    suggestions: dict[str, Any] = field(default_factory=dict)  # of a keyboard: see keyboard/evaluation.py
 
 
 def write_result(result: RunResult, path: Path) -> None:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fedstill_proto.messages import RoundTask
 from fedstill_server.checkpoint import RunStore
@@ -32,6 +33,7 @@ from fedstill_sim.config import (
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.devices import DeviceRun, devices_with_students, run_rounds, students_of
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
+from fedstill_sim.keyboard.run import measured_suggestions, start_rounds
 from fedstill_sim.outcome import (
     baseline_result,
     data_result,
@@ -60,6 +62,7 @@ from fedstill_sim.versions import versions
 
 STACK_SIZES_FILE = "stack_sizes.json"
 TRADEOFF_FILE = "tradeoff.json"
+SUGGESTIONS_FILE = "suggestions.json"
 
 
 def start_run(request: RunRequest, folder: Path, *, force: bool) -> None:
@@ -110,6 +113,7 @@ class _Run:
             )
         baselines = {method: self._baseline(method, data) for method in self._config.simulation.baselines}
         tradeoff = self._tradeoff(run, data, state)
+        suggestions = self._suggestions(run, data)
         difference = max(student.max_abs_logit_difference for student in students.values())
         return RunResult(
             method=self._config.fleet.method,
@@ -125,6 +129,7 @@ class _Run:
             timing=timing(run.records, self._seconds(baselines)),
             config=self._config.to_json(),
             versions=versions(),
+            suggestions=suggestions,
         )
 
     @contextmanager
@@ -141,6 +146,9 @@ class _Run:
         return load_fleet(self._folder / DATA_FOLDER)
 
     def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: Phases) -> DeviceRun:
+        if config.fleet.text is not None:
+            with phases.spent_on("teacher and first students"):
+                start_rounds(folder, config, self._progress)
         self._progress.phase(f"{label}: building the training graphs")
         with phases.spent_on("artifacts"):
             stack_sizes = _artifacts(folder, config)
@@ -178,6 +186,17 @@ class _Run:
                 )
                 write_json(path, [dataclasses.asdict(point) for point in points])
         return tuple(TradeoffPoint(**point) for point in read_json(path))
+
+    def _suggestions(self, run: DeviceRun, data: FleetData) -> dict[str, Any]:
+        """Of a keyboard: what its suggestions are worth, before and after."""
+        if not data.is_text:
+            return {}
+        path = self._folder / SUGGESTIONS_FILE
+        if not path.exists():
+            with self._phase("suggestions", "measuring suggestions on held-out texts"):
+                write_json(path, measured_suggestions(run, data, self._progress).to_json())
+        found: dict[str, Any] = read_json(path)
+        return found
 
     def _seconds(self, baselines: Mapping[str, BaselineResult]) -> dict[str, float]:
         spent = {f"baseline {name}": one.timing.total_seconds for name, one in baselines.items()}

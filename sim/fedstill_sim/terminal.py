@@ -41,6 +41,7 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)
+    _print_suggestions(console, result)
     _print_files(console, folder, ("result.json", "report.html"))
 
 
@@ -111,6 +112,15 @@ def _print_checks(console: Console, result: RunResult) -> None:
         console.print(
             f"[yellow]Summaries quarantined: {result.final.quarantined}; the report has the reasons.[/yellow]"
         )
+
+
+def _print_suggestions(console: Console, result: RunResult) -> None:
+    """What a keyboard's suggestions are worth."""
+    if result.suggestions:
+        from fedstill_sim.keyboard.evaluation import Suggestions, lines_of
+
+        for line in lines_of(Suggestions.from_json(result.suggestions)):
+            console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _print_files(console: Console, folder: Path, names: Sequence[str]) -> None:

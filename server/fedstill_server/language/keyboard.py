@@ -78,6 +78,8 @@ class Keyboard:
     words: WordList
     teacher: TextTeacher
     students: dict[str, Parameters]
+    texts: Sequence[Sequence[int]]  # those that have words, in numbers
+    soft_words: SoftWords  # of these texts
 
 
 Progress = Callable[[str, int, int], None]
@@ -104,8 +106,9 @@ def make_keyboard(
     write_whole(making.folder / "vocabulary.json", words.to_json())
     with one_deterministic_thread():
         teacher = making.teacher(encoded)
-        students = {family: making.student(family, teacher, encoded) for family in plan.families}
-    return Keyboard(words, teacher, students)
+        soft = making.soft_words(teacher, encoded)
+        students = {family: making.student(family, soft, encoded) for family in plan.families}
+    return Keyboard(words, teacher, students, encoded, soft)
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,16 @@ class _Making:
         _write(path, {"weights": teacher.weights})
         return teacher
 
-    def student(self, family: str, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> Parameters:
+    def soft_words(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
+        path = self.folder / f"soft_words-{self.plan.kept}.safetensors"
+        if not path.exists():
+            told = functools.partial(self.on_progress, "soft labels")
+            made = teacher.soft_words(texts, k=min(self.plan.kept, len(self.words) - 1), on_fold=told)
+            _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
+        kept = _read(path)
+        return SoftWords(kept["named"], kept["chances"])
+
+    def student(self, family: str, soft: SoftWords, texts: Sequence[Sequence[int]]) -> Parameters:
         student = build_student(family, (1,), len(self.words), seed=derived_seed(self.plan.seed, 0, family))
         if not isinstance(student, GatedRecurrentNetwork):
             raise KeyboardError(
@@ -142,7 +154,7 @@ class _Making:
             student,
             texts,
             self.plan.distilling,
-            lambda: self._soft(teacher, texts),
+            soft,
         )
 
     def _network(self, number: int, texts: Sequence[Sequence[int]]) -> GatedRecurrentNetwork:
@@ -151,9 +163,7 @@ class _Making:
             network = GatedRecurrentNetwork(
                 len(self.words), width=self.plan.width, state_width=self.plan.state_width
             )
-        load_parameters(
-            network, self._trained(f"teacher-{number}", network, texts, self.plan.teaching, lambda: None)
-        )
+        load_parameters(network, self._trained(f"teacher-{number}", network, texts, self.plan.teaching, None))
         return network.eval()
 
     def _trained(
@@ -162,7 +172,7 @@ class _Making:
         network: GatedRecurrentNetwork,
         texts: Sequence[Sequence[int]],
         plan: TextPlan,
-        soft: Callable[[], SoftWords | None],
+        soft: SoftWords | None,
     ) -> Parameters:
         path, checkpoint = self.folder / f"{name}.safetensors", self.folder / f"{name}.checkpoint"
         if not path.exists():
@@ -171,7 +181,7 @@ class _Making:
                 texts,
                 plan,
                 seed=derived_seed(self.plan.seed, 0, name),
-                soft=soft(),
+                soft=soft,
                 checkpoint=checkpoint,
                 fingerprint=f"{self.digest}/{name}",
                 on_epoch=lambda done, epochs, loss: self.on_progress(name, done, epochs),
@@ -184,15 +194,6 @@ class _Making:
         }:
             raise KeyboardError(f"{path}: not the parameters of {name}; delete the file to make it anew")
         return {name: found[name] for name, _ in network.named_parameters()}
-
-    def _soft(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
-        path = self.folder / f"soft_words-{self.plan.kept}.safetensors"
-        if not path.exists():
-            told = functools.partial(self.on_progress, "soft labels")
-            made = teacher.soft_words(texts, k=min(self.plan.kept, len(self.words) - 1), on_fold=told)
-            _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
-        kept = _read(path)
-        return SoftWords(kept["named"], kept["chances"])
 
 
 def _digest_of_teacher(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:

@@ -51,7 +51,7 @@ class NextWords(ServerSide):
         """The teacher's next words."""
         teacher, temperature = build_teacher(self.config, state.teacher), self.training.temperature
         labels = likeliest_next_words(teacher, self.public.x, k=self._kept, temperature=temperature)
-        return state.replace(arrays=_arrays_of(labels))
+        return state.replace(arrays=arrays_of(labels))
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         taught = self._rows(round_number, self.config.public_targets, "targets")
@@ -84,7 +84,7 @@ class NextWords(ServerSide):
         """Move towards what the devices said; teacher and starting students learn it."""
         assert self.config.text is not None
         step = self.config.text.server_step * consensus.freshness
-        state = state.replace(arrays=_arrays_of(consensus.stepped(self._labels(state), step=step)))
+        state = state.replace(arrays=arrays_of(consensus.stepped(self._labels(state), step=step)))
         labels = self._labels(state)
         teacher = text_teacher_learns(
             self.config, state.teacher, self.public, labels, round_number=round_number
@@ -119,5 +119,5 @@ class NextWords(ServerSide):
         return TopKSoftLabels(words.astype(np.int64), chances, self.config.classes)
 
 
-def _arrays_of(labels: TopKSoftLabels) -> dict[str, np.ndarray]:
+def arrays_of(labels: TopKSoftLabels) -> dict[str, np.ndarray]:
     return {WORDS: labels.indices.astype(np.int32), CHANCES: labels.probabilities}

@@ -19,6 +19,7 @@ from fedstill_proto.errors import FedstillError
 PUBLIC_SET_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
 DESCRIPTION_FILE = "fleet.json"
+VOCABULARY_FILE = "vocabulary.json"
 
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
@@ -71,6 +72,8 @@ class FleetData:
     """The pool, each device's train and test rows in it, the public set and the global test set.
 
     x: float32 [examples, *input_shape]; y: int64 [examples]; public_y is None for an unlabelled public set.
+    Of text, x are numbers of words, int64 [examples, places], and y [examples, places] those that come next,
+    of the list in `vocabulary` (a vocabulary.json).
     families: the student family of each device.
     """
 
@@ -79,14 +82,15 @@ class FleetData:
     classes: int
     device_names: tuple[str, ...]
     families: tuple[str, ...]
-    x: FloatArray
+    x: npt.NDArray[Any]
     y: IntArray
     train: DeviceRows
     test: DeviceRows
-    public_x: FloatArray
+    public_x: npt.NDArray[Any]
     public_y: IntArray | None
-    global_x: FloatArray
+    global_x: npt.NDArray[Any]
     global_y: IntArray
+    vocabulary: bytes | None = None
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -105,17 +109,19 @@ class FleetData:
             if len(owned.rows) and not 0 <= owned.rows.min() <= owned.rows.max() < len(self.x):
                 raise DataError(f"{self.name}: {field} rows must be rows of the {len(self.x)} examples")
 
-    def _check_examples(self, field: str, x: FloatArray, y: IntArray | None) -> None:
-        if x.dtype != np.float32 or x.shape[1:] != self.input_shape:
+    def _check_examples(self, field: str, x: npt.NDArray[Any], y: IntArray | None) -> None:
+        kind = np.dtype(np.int64 if self.is_text else np.float32)
+        if x.dtype != kind or x.shape[1:] != self.input_shape:
             raise DataError(
                 f"{self.name}: {field}: examples are {x.dtype} {list(x.shape[1:])}, "
-                f"the fleet's are float32 {list(self.input_shape)}"
+                f"the fleet's are {kind} {list(self.input_shape)}"
             )
         if y is None:
             return
-        if y.dtype != np.int64 or y.shape != (len(x),):
+        labelled = x.shape if self.is_text else (len(x),)
+        if y.dtype != np.int64 or y.shape != labelled:
             raise DataError(
-                f"{self.name}: {field}: labels must be int64 [{len(x)}], not {y.dtype} {list(y.shape)}"
+                f"{self.name}: {field}: labels must be int64 {list(labelled)}, not {y.dtype} {list(y.shape)}"
             )
         if len(y) and not 0 <= y.min() <= y.max() < self.classes:
             raise DataError(
@@ -132,8 +138,15 @@ class FleetData:
         """Shape of one example."""
         return tuple(self.x.shape[1:])
 
+    @property
+    def is_text(self) -> bool:
+        """Whether examples are rows of words."""
+        return self.vocabulary is not None
+
     def class_counts(self) -> IntArray:
-        """Training examples of each device by class: int64 [devices, classes]."""
+        """Training examples of each device by class: int64 [devices, classes]; of text, no classes."""
+        if self.is_text:
+            return np.zeros((self.devices, 0), np.int64)
         device_of_row = np.repeat(np.arange(self.devices), self.train.counts)
         cell = device_of_row * self.classes + self.y[self.train.rows]
         return np.bincount(cell, minlength=self.devices * self.classes).reshape(self.devices, self.classes)
@@ -165,6 +178,8 @@ def save_fleet(data: FleetData, folder: Path) -> None:
     np.savez(folder / PUBLIC_SET_FILE, **{name: part for name, part in public.items() if part is not None})
     np.savez(folder / GLOBAL_TEST_FILE, x=data.global_x, y=data.global_y)
     description = {name: getattr(data, name) for name in _DESCRIBED}
+    if data.vocabulary is not None:
+        (folder / VOCABULARY_FILE).write_bytes(data.vocabulary)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -192,4 +207,5 @@ def load_fleet(folder: Path) -> FleetData:
         public_y=array("public_y") if (folder / "public_y.npy").exists() else None,
         global_x=array("global_x"),
         global_y=array("global_y"),
+        vocabulary=words.read_bytes() if (words := folder / VOCABULARY_FILE).exists() else None,
     )

@@ -47,7 +47,7 @@ class FleetStacks:
         capacity = max(int(counts.max(initial=0)), 1)
         places = first[:, None] + np.arange(capacity)  # [C, N], beyond a device's own rows: padding
         rows = owned.rows.take(places, mode="clip")
-        return PrivateStack(self._x, self._y.take(rows), counts, rows)
+        return PrivateStack(self._x, self._y.take(rows, axis=0), counts, rows)
 
 
 def filled_up(part: npt.NDArray[Number], stack_size: int) -> npt.NDArray[Number]:

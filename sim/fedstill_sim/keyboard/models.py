@@ -1,4 +1,4 @@
-"""What says the next word in the simulator: a student or the teacher, in torch, with a state for the whole text.
+"""What says the next word in the simulator: a student or the teacher in torch, with a state for a text.
 
 A device gets to the same chances a keystroke at a time, from a state that it keeps. What both are trained to
 say, too, is that a text ends (START comes next); a keyboard is asked for a word that someone types, so that
@@ -27,12 +27,14 @@ class RecurrentWords:
     def __init__(self, family: str, parameters: Parameters, *, words: int) -> None:
         student = load_parameters(build_student(family, (1,), words), parameters).eval()
         if not isinstance(student, GatedRecurrentNetwork):
-            raise InvalidValue("family", f"{family!r} keeps no state from word to word; give gru, or gru-80-224")
+            raise InvalidValue(
+                "family", f"{family!r} keeps no state from word to word; give gru, or gru-80-224"
+            )
         self._student = student
 
     def next_words(self, context: Sequence[int]) -> FloatArray:
         """Chances [V] of the word after a context."""
-        return self._chances(context)[-1]
+        return np.asarray(self._chances(context)[-1])
 
     def along(self, text: Sequence[int]) -> Iterator[FloatArray]:
         """Those after each word of a text."""
@@ -50,7 +52,7 @@ class TeacherWords:
 
     def next_words(self, context: Sequence[int]) -> FloatArray:
         """Chances [V] of the word after a context that begins with START."""
-        return self._chances(context)[-1]
+        return np.asarray(self._chances(context)[-1])
 
     def along(self, text: Sequence[int]) -> Iterator[FloatArray]:
         """Those after each word of a text that begins with START."""

@@ -1,0 +1,165 @@
+"""What a fleet's keyboards are worth on the texts that devices held out, before and after they were personal.
+
+trigrams    word trigrams with backoff of the public texts, the same on all devices
+teacher     what the students were distilled from
+student     the student that a device starts from, as it is
+own_words   the same with the device's own words (see fedstill_client.keyboard)
+personal    the student that the device has in the end, with its own words
+as_typed    the same while each held-out text is counted, too, once it is typed, as an agent does
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from fedstill_client.keyboard.suggester import NextWords, Suggester
+from fedstill_proto.word_list import START, WordList
+
+from fedstill_sim.data.keyboard import KeyboardData, Typist
+from fedstill_sim.keyboard.measures import Change, Tally, changed, measure
+from fedstill_sim.keyboard.personal import impersonal, personal
+from fedstill_sim.keyboard.trigrams import WordTrigrams
+
+FIGURES = (
+    "top1",
+    "top3",
+    "token_top1",
+    "token_top3",
+    "perplexity",
+    "keystrokes_saved",
+    "new_word_recall",
+)
+"""top1, top3: of words before a letter is typed; token_*: of words and marks."""
+SHARES = tuple(name for name in FIGURES if name != "perplexity")
+COMPARED = (
+    ("trigrams", "student"),
+    ("student", "own_words"),
+    ("student", "personal"),
+    ("student", "as_typed"),
+    ("trigrams", "as_typed"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestions:
+    """How good the suggestions of a fleet are. figures: by model, mean over devices (perplexity: over words).
+
+    changes: of a pair of models, as in "student to personal", by figure.
+    """
+
+    devices: int
+    entries: int  # of the word list
+    words: int  # held out, and typed to measure
+    new_words: int  # ... that the list lacks
+    figures: dict[str, dict[str, float]]
+    changes: dict[str, dict[str, Change]]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Suggestions:
+        """What `to_json` gave."""
+        changes = {
+            pair: {name: Change(**change) for name, change in of_pair.items()}
+            for pair, of_pair in document["changes"].items()
+        }
+        return cls(**{**document, "changes": changes})
+
+
+@dataclass(frozen=True)
+class Models:
+    """What says next words on one device: what it starts from, and what it has in the end."""
+
+    start: NextWords
+    own: NextWords | None = None
+
+
+Done = Callable[[int, int], None]  # told of devices measured, and how many there are
+
+
+def evaluate_suggestions(
+    data: KeyboardData,
+    word_list: WordList,
+    models: Callable[[int], Models],
+    *,
+    teacher: NextWords | None = None,
+    on_device: Done = lambda done, devices: None,
+) -> Suggestions:
+    """Type every device's held-out texts with each of the models; `models` gives a device's by its number."""
+    trigrams = WordTrigrams(map(word_list.encode, data.public), words=len(word_list), start=START)
+    tallies: dict[str, list[Tally]] = {}
+    for device, typist in enumerate(data.typists):
+        for name, tally in _of_device(word_list, trigrams, teacher, models(device), typist).items():
+            tallies.setdefault(name, []).append(tally)
+        on_device(device + 1, len(data.typists))
+    plain = tallies["trigrams"]
+    return Suggestions(
+        devices=len(data.typists),
+        entries=len(word_list),
+        words=sum(tally.words for tally in plain),
+        new_words=sum(tally.new for tally in plain),
+        figures={name: figures_of(own) for name, own in tallies.items()},
+        changes={
+            f"{before} to {after}": changes_of(tallies[before], tallies[after])
+            for before, after in COMPARED
+            if before in tallies and after in tallies
+        },
+    )
+
+
+def _of_device(
+    word_list: WordList, trigrams: WordTrigrams, teacher: NextWords | None, models: Models, typist: Typist
+) -> dict[str, Tally]:
+    tallies = {"trigrams": measure(impersonal(word_list, trigrams), typist.test)}
+    if teacher is not None:
+        tallies["teacher"] = measure(impersonal(word_list, teacher), typist.test)
+    tallies["student"] = measure(impersonal(word_list, models.start), typist.test)
+    tallies["own_words"] = measure(personal(word_list, models.start, typist), typist.test)
+    if models.own is not None:
+        chosen: Suggester = personal(word_list, models.own, typist)
+        tallies["personal"] = measure(chosen, typist.test)
+        tallies["as_typed"] = measure(chosen, typist.test, observes=True)
+    return tallies
+
+
+def figures_of(tallies: Sequence[Tally]) -> dict[str, float]:
+    """Mean over devices; perplexity, and the recall of new words, over all words."""
+    total = sum(tallies, Tally())
+    means = {name: float(np.mean([getattr(tally, name) for tally in tallies])) for name in FIGURES}
+    return {**means, "perplexity": total.perplexity, "new_word_recall": total.new_word_recall}
+
+
+def changes_of(before: Sequence[Tally], after: Sequence[Tally]) -> dict[str, Change]:
+    """Of each share, over devices."""
+    return {
+        name: changed([getattr(one, name) for one in before], [getattr(one, name) for one in after])
+        for name in SHARES
+    }
+
+
+def lines_of(found: Suggestions) -> list[str]:
+    """As a table in plain words."""
+    lines = [
+        f"{found.devices} devices, {found.words} held-out words, {found.new_words} of them not among the "
+        f"{found.entries} entries of the word list",
+        " " * 18 + "".join(f"{name:>11}" for name in found.figures),
+    ]
+    lines += [
+        f"{name:18}" + "".join(f"{figures[name]:11.4f}" for figures in found.figures.values())
+        for name in FIGURES
+    ]
+    for pair, changes in found.changes.items():
+        lines.append(f"{pair}, by device:")
+        lines += [f"  {name}: {_in_words(change)}" for name, change in changes.items()]
+    return lines
+
+
+def _in_words(change: Change) -> str:
+    return (
+        f"{100 * change.mean:+.2f} points ({100 * change.low:+.2f} to {100 * change.high:+.2f}), "
+        f"{100 * change.better:.0f} % of devices gain over a point, {100 * change.worse:.0f} % lose over one"
+    )

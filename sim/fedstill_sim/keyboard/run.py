@@ -1,0 +1,76 @@
+"""A keyboard's part of a run: what its rounds start with, and what suggestions are worth after them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.messages import Parameters
+from fedstill_proto.word_list import WordList
+from fedstill_server.checkpoint import RunStore
+from fedstill_server.language.keyboard import Progress
+
+from fedstill_sim.config import RunConfig
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
+from fedstill_sim.devices import DeviceRun, devices_with_students, students_of
+from fedstill_sim.keyboard.evaluation import Models, Suggestions, evaluate_suggestions
+from fedstill_sim.keyboard.models import RecurrentWords, TeacherWords
+from fedstill_sim.keyboard.start import first_state, start_keyboard
+from fedstill_sim.progress import RunProgress
+
+
+def start_rounds(folder: Path, config: RunConfig, progress: RunProgress) -> None:
+    """Commit round 0: students that were distilled from the whole of the public texts."""
+    store = RunStore(folder)
+    try:
+        if store.latest() is None:
+            keyboard = start_keyboard(texts_of(config), config.fleet.families, on_progress=told(progress))
+            store.commit(0, first_state(config.fleet, keyboard))
+    finally:
+        store.close()
+
+
+def measured_suggestions(run: DeviceRun, data: FleetData, progress: RunProgress) -> Suggestions:
+    """Of the students that devices started from, and of those that they have in the end."""
+    assert data.vocabulary is not None
+    words, texts = WordList.from_json(data.vocabulary), texts_of(run.config)
+    keyboard = start_keyboard(texts, run.config.fleet.families, on_progress=told(progress))
+    starts = {
+        family: RecurrentWords(family, student, words=len(words))
+        for family, student in keyboard.students.items()
+    }
+    own = _own_students(run, data)
+
+    def models(device: int) -> Models:
+        family = data.families[device]
+        student = own.get(device)
+        return Models(
+            starts[family],
+            None if student is None else RecurrentWords(family, student, words=len(words)),
+        )
+
+    return evaluate_suggestions(texts, words, models, teacher=TeacherWords(keyboard.teacher))
+
+
+def texts_of(config: RunConfig) -> KeyboardData:
+    """The texts that a run's data is made of."""
+    simulation = config.simulation
+    return load_keyboard(None if simulation.data is None else Path(simulation.data)).of(simulation.devices)
+
+
+def told(progress: RunProgress) -> Progress:
+    """Shows what is being made, where that was not made before."""
+    return lambda what, done, total: progress.phase(f"{what}: {done} of {total}")
+
+
+def _own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
+    """The students of the devices that took part, by device."""
+    families, own = np.array(data.families), {}
+    there = np.array(devices_with_students(run, data.device_names), np.int64)
+    for family in dict.fromkeys(data.families):
+        devices = [int(device) for device in there if families[device] == family]
+        stack = students_of(run, devices) if devices else {}
+        for place, device in enumerate(devices):
+            own[device] = {name: array[place] for name, array in stack.items()}
+    return own
