@@ -8,6 +8,7 @@ another process has left some there.
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.intents import INTENT_LIMIT, IntentSheet, Understanding
 from fedstill_proto.soft_labels import FloatArray
 from fedstill_proto.word_list import is_word, split
 
@@ -44,6 +46,7 @@ from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.predictor import Precision, check_precision
 from fedstill_client.store import PrivateStore, check_example
 from fedstill_client.student_store import OwnStudent
+from fedstill_client.understanding import heard, sheet_of
 
 _PRIOR_GRAIN = 16  # the prior is read anew when one training example in so many came or went
 
@@ -68,6 +71,7 @@ class Agent:
         self._log_prior: FloatArray | None = None
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
+        self._sheet: IntentSheet | None = None  # of a student of utterances
         self._prior_of = -1  # training examples that the prior was read of
         self._since_pruned = 0  # examples
         store.prune()
@@ -122,6 +126,31 @@ class Agent:
         with self._lock:
             self._newest()
             return self._keep(given, marks)
+
+    def predict_text(self, text: str, k: int = 3) -> Understanding:
+        """What an utterance means: up to k intents, the likeliest first, and whether to act on the first.
+
+        Raises InvalidValue, and AgentError where no student of utterances with its intents is installed.
+        """
+        if not 1 <= k <= INTENT_LIMIT:
+            raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
+        with self._lock:
+            student, log_prior = self._newest()
+            sheet = self._intents_of_owner()
+        x = heard(sheet, [text])
+        return sheet.understood(student.probabilities(x, log_prior, temperature=sheet.temperature)[0], k)
+
+    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Keep private utterances, each a text and the name of its intent; gives their ids.
+
+        All are on the disk when it returns, as the numbers that the student takes: the texts themselves are
+        kept nowhere. Raises InvalidValue, and then keeps none of them; AgentError as `predict_text`.
+        """
+        with self._lock:
+            self._newest()
+            sheet = self._intents_of_owner()
+            x = heard(sheet, [text for text, _ in said])
+            return self.observe(x, np.array([sheet.number(intent) for _, intent in said], np.int64))
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix.
@@ -233,6 +262,7 @@ class Agent:
             self._installed = installed
             words = word_list_of(package)
             self._keyboard = None if words is None else AgentKeyboard(words)
+            self._sheet = sheet_of(package)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
         student.swap(None if self._own is None else self._own.parameters)
@@ -279,3 +309,11 @@ class Agent:
                 "vocabulary.json."
             )
         return self._suggester
+
+    def _intents_of_owner(self) -> IntentSheet:
+        if self._sheet is None:
+            raise AgentError(
+                "the installed student knows no intents: it is none of utterances, or its package brings no "
+                "intents.json."
+            )
+        return self._sheet

@@ -48,15 +48,17 @@ class AnsweringStudent:
             self._predictor.swap(wanted)
             self._in_place = wanted
 
-    def probabilities(self, x: npt.NDArray[Any], log_prior: FloatArray | None = None) -> FloatArray:
-        """Class probabilities [n, classes] of x [n, *input_shape]; log_prior [classes] adds to the logits.
+    def probabilities(
+        self, x: npt.NDArray[Any], log_prior: FloatArray | None = None, *, temperature: float = 1.0
+    ) -> FloatArray:
+        """Class probabilities [n, classes] of x [n, *input_shape]: softmax(logits / temperature + log_prior).
 
         Of text, the probabilities of the word after rows x [n, 1 to S] of words.
         """
         given = check_inputs(self.manifest, x)
         if self.manifest.label_shape:
             return self._predictor.next_words(given)
-        logits = self._predictor.logits(given)
+        logits = self._predictor.logits(given) / np.float32(temperature)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 
     def probabilities_along(self, x: npt.NDArray[np.int64]) -> FloatArray:

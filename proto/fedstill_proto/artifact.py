@@ -33,6 +33,7 @@ __all__ = [
     "FORWARD_FILE",
     "INFERENCE_FILE",
     "INT8_FILE",
+    "INTENTS_FILE",
     "MANIFEST_FILE",
     "PARAMETERS_FILE",
     "PUBLIC_FILE",
@@ -61,8 +62,9 @@ PARAMETERS_FILE = "parameters.safetensors"
 INT8_FILE = "inference.int8.onnx"
 PUBLIC_FILE = "public.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
+INTENTS_FILE = "intents.json"
 _ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
-_MAYBE = (INT8_FILE, TRAINING_FILE, FORWARD_FILE, PUBLIC_FILE, VOCABULARY_FILE)
+_MAYBE = (INT8_FILE, TRAINING_FILE, FORWARD_FILE, PUBLIC_FILE, VOCABULARY_FILE, INTENTS_FILE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +81,8 @@ class StudentPackage:
     """A deployable student: its inference graph and its weights.
 
     What a server publishes holds all that a device needs: the 8-bit inference graph, the two graphs of the
-    training artifact, the fleet's public set, and the vocabulary of a student of text.
+    training artifact, the fleet's public set, and the vocabulary of a student of text or the intents of one
+    of utterances.
     """
 
     manifest: StudentManifest
@@ -90,6 +93,7 @@ class StudentPackage:
     forward_graph: bytes | None = None
     public_x: FloatArray | None = None  # [P, *input_shape]
     vocabulary: bytes | None = None  # vocabulary.json
+    intents: bytes | None = None  # intents.json
 
     def __post_init__(self) -> None:
         check_parameters(self.parameters)
@@ -131,6 +135,7 @@ class StudentPackage:
             FORWARD_FILE: self.forward_graph,
             PUBLIC_FILE: None if self.public_x is None else _encode_public(self.public_x),
             VOCABULARY_FILE: self.vocabulary,
+            INTENTS_FILE: self.intents,
         }
         return {name: content for name, content in files.items() if content is not None}
 
@@ -149,6 +154,7 @@ class StudentPackage:
                 forward_graph=contents.get(FORWARD_FILE),
                 public_x=None if public is None else _decode_public(public),
                 vocabulary=contents.get(VOCABULARY_FILE),
+                intents=contents.get(INTENTS_FILE),
             )
         except InvalidValue as error:
             raise WireError(error.field, error.problem) from None

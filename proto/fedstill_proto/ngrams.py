@@ -94,6 +94,8 @@ def words_of(text: str) -> list[str]:
 def ngrams(text: str) -> Iterator[str]:
     """The n-grams of a text, each behind the letter of its kind."""
     words = words_of(text)
+    if not words:
+        return
     yield from (f"w{word}" for word in words)
     bounded = ["", *words, ""]
     yield from (f"p{one} {other}" for one, other in itertools.pairwise(bounded))

@@ -52,6 +52,7 @@ def test_numbers_never_change() -> None:
 )
 def test_words_in_many_scripts(text: str, words: list[str]) -> None:
     assert words_of(text) == words
+    assert any(ngrams(text)) == bool(words)
 
 
 @given(st.text(max_size=60), st.integers(2, 5000), st.integers(1, 40))

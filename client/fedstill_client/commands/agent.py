@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,8 @@ from rich.console import Console
 
 from fedstill_client.agent_output import print_facts, print_json
 from fedstill_client.agent_values import AgentStatus
-from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption, reach
+from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption, Reached, reach
+from fedstill_client.commands.utterances import read_said
 from fedstill_client.examples import read_npz
 from fedstill_client.home import AgentHome
 from fedstill_client.predictor import check_precision
@@ -32,42 +34,66 @@ def register(app: typer.Typer) -> None:
 
 
 def observe_command(
-    examples: Annotated[Path, typer.Option("--input", help="A .npz file with arrays x and y.")],
+    examples: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            help="A .npz file with arrays x and y, or a .csv of utterances: text,label.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="An utterance.", show_default=False)] = None,
+    intent: Annotated[str | None, typer.Option(help="What it meant.", show_default=False)] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Keep private examples and their labels: the student learns from them, and they never leave the device.
 
     x is [n, *the student's input shape], y [n] class numbers ([n, *words] for a student of text). One in
-    five is set aside for good, to measure the student on. When the command ends, all are on the disk.
+    five is set aside for good, to measure the student on. When the command ends, all are on the disk. Of an
+    utterance, the numbers that an assistant's student takes are kept, and not the text.
 
     [bold]Examples[/bold]
 
       fedstill-agent observe --home /var/lib/fedstill --input today.npz
 
+      fedstill-agent observe --text "start rosie" --intent HassVacuumStart
+
       fedstill-agent observe --input today.npz --json
     """
-    arrays = read_npz(examples, ("x", "y"))
-    x, labels = arrays["x"], arrays["y"]
-    if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
-        problem = f"x has shape {list(x.shape)}, y {list(labels.shape)}; give one label an example."
-        raise FedstillError(f"{examples}: {problem}")
+    kind, count, observed = _to_observe(examples, text, intent)
     ids: list[int] = []
     with reach(home) as agent:
-        for start in range(0, len(x), _OBSERVED_AT_ONCE):
-            part = slice(start, start + _OBSERVED_AT_ONCE)
+        for start in range(0, count, _OBSERVED_AT_ONCE):
             try:
-                ids += agent.observe(x[part], labels[part])
+                ids += observed(agent, slice(start, start + _OBSERVED_AT_ONCE))
             except FedstillError as error:
                 where = f"of the rows from {start} on, " if start else ""
                 kept = f" The {start} rows before are kept." if start else ""
-                raise FedstillError(f"{examples}: {where}{error}{kept}") from None
+                raise FedstillError(f"{examples or 'utterance'}: {where}{error}{kept}") from None
         status = agent.status()
     if as_json:
         print_json({"ids": ids, **_example_facts(status)})
     else:
         held = f"{status.training_examples} to learn from, {status.held_out_examples} held out"
-        Console().print(f"{len(ids)} examples kept; the device has {held}.", highlight=False)
+        Console().print(f"{len(ids)} {kind} kept; the device has {held}.", highlight=False)
+
+
+def _to_observe(
+    file: Path | None, text: str | None, intent: str | None
+) -> tuple[str, int, Callable[[Reached, slice], tuple[int, ...]]]:
+    """What to call them, how many there are, and how an agent is given a part of them."""
+    if (file is None) == (text is None) or (text is None) != (intent is None):
+        raise FedstillError("give --input FILE, or --text UTTERANCE with --intent NAME.")
+    if file is None or file.suffix.lower() == ".csv":
+        said = [(text or "", intent or "")] if file is None else read_said(file)
+        return "utterances", len(said), lambda agent, part: agent.observe_intents(said[part])
+    arrays = read_npz(file, ("x", "y"))
+    x, labels = arrays["x"], arrays["y"]
+    if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
+        problem = f"x has shape {list(x.shape)}, y {list(labels.shape)}; give one label an example."
+        raise FedstillError(f"{file}: {problem}")
+    return "examples", len(x), lambda agent, part: agent.observe(x[part], labels[part])
 
 
 def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
+from fedstill_proto.artifact import load_student
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.soft_labels import FloatArray
 
@@ -20,9 +21,11 @@ from fedstill_client.agent_output import (
     student_facts,
 )
 from fedstill_client.commands.reach import HomeOption, JsonOption, Reached, reach
+from fedstill_client.commands.utterances import show_understanding
 from fedstill_client.device import Device
 from fedstill_client.examples import read_npz, read_unlabelled
 from fedstill_client.predictor import Predictor
+from fedstill_client.understanding import understood_by
 
 DeviceOption = Annotated[
     Path | None, typer.Option("--device", help="A plain device folder.", show_default=False)
@@ -71,8 +74,17 @@ def info_command(
 
 def predict_command(
     examples: Annotated[
-        Path, typer.Option("--input", help="A .npz file (its array x), or a .csv with one example a line.")
-    ],
+        Path | None,
+        typer.Option(
+            "--input",
+            help="A .npz file (its array x), or a .csv with one example a line.",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="An utterance: an assistant's student says what it means.", show_default=False),
+    ] = None,
     home: HomeOption = None,
     device: DeviceOption = None,
     student: StudentOption = None,
@@ -90,17 +102,25 @@ def predict_command(
     An agent answers with the device's own student (with the service that runs at its home, if one does). It
     knows how often this device sees each class ("label_prior" in device.json; 0 switches it off); so does
     the student of a plain device folder (--device). With --student, the student package answers as it is. A
-    student of text answers with the word that comes next.
+    student of text answers with the word that comes next. An assistant's says what an utterance (--text)
+    means and how sure it is, and whether that is enough to act on.
 
     [bold]Examples[/bold]
 
       fedstill-agent predict --home /var/lib/fedstill --input scans.npz
+
+      fedstill-agent predict --text "turn on the kitchen light"
 
       fedstill-agent predict --student students/mlp-small --input scans.npz
 
       fedstill-agent predict --device devices/kitchen --input scans.csv --output answers.csv
     """
     one_at_most(home, device, student)
+    if text is not None:
+        _say_meaning(text, home, device, student, beside=(examples, output), as_json=as_json)
+        return
+    if examples is None:
+        raise FedstillError("give --input FILE, or --text UTTERANCE.")
     if student is not None:
         predictor = Predictor.load(student)
         if predictor.manifest.label_shape:
@@ -116,6 +136,25 @@ def predict_command(
         with reach(home) as agent:
             probabilities = _answers(agent, examples)
     deliver_answers(probabilities, output=output, as_json=as_json)
+
+
+def _say_meaning(
+    text: str,
+    home: Path | None,
+    device: Path | None,
+    student: Path | None,
+    *,
+    beside: tuple[Path | None, ...],
+    as_json: bool,
+) -> None:
+    if device is not None or any(each is not None for each in beside):
+        raise FedstillError("--text goes with --home or --student, and without --input and --output.")
+    if student is None:
+        with reach(home) as agent:
+            understood = agent.predict_text(text)
+    else:
+        understood = understood_by(load_student(student), text)
+    show_understanding(understood, as_json=as_json)
 
 
 def one_at_most(*folders: Path | None) -> None:

@@ -17,6 +17,7 @@ from fedstill_proto.word_list import WordList
 from google.protobuf.message import DecodeError
 
 from fedstill_client.packages.errors import PackageError
+from fedstill_client.understanding import sheet_of
 
 GRAPH_LIMIT_BYTES = 256 << 20
 NODE_LIMIT = 20_000
@@ -47,7 +48,7 @@ _DOMAINS = frozenset(domain for domain, _ in ALLOWED_OPERATORS)
 
 
 def check_package(package: StudentPackage) -> None:
-    """Check every graph of a package, and the words of a student of text; raises PackageError."""
+    """Check every graph of a package, and the words or intents of its student; raises PackageError."""
     graphs = {
         INFERENCE_FILE: package.inference_graph,
         INT8_FILE: package.int8_graph,
@@ -62,6 +63,10 @@ def check_package(package: StudentPackage) -> None:
             WordList.from_json(package.vocabulary, size=package.manifest.classes)
         except WireError as error:
             raise PackageError("vocabulary", str(error)) from None
+    try:
+        sheet_of(package)
+    except WireError as error:
+        raise PackageError("intents", str(error)) from None
 
 
 def check_graph(graph: bytes, *, name: str = "the graph") -> None:

@@ -11,7 +11,7 @@ Light to import: no ONNX Runtime, no flwr.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
@@ -19,6 +19,7 @@ from typing import TypeVar
 import grpc
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.intents import Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 from fedstill_proto.v1 import agent_pb2_grpc
 
@@ -89,6 +90,20 @@ class AgentClient:
         """
         request = pb.ObserveRequest(x=encode_array(x, "x"), labels=encode_array(labels, "labels"))
         return tuple(self._call(self._stub.Observe, request).example_ids)
+
+    def predict_text(self, text: str, k: int = 3) -> Understanding:
+        """What an utterance means: up to k intents, the likeliest first, and whether to act on the first."""
+        request = pb.PredictRequest(text=_sendable(text), k=max(k, 0))
+        return messages.understanding_of(self._call(self._stub.Predict, request))
+
+    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Keep private utterances, each a text and the name of its intent; gives their ids.
+
+        They never leave the device. When it returns, they have survived a loss of power.
+        """
+        said = [(_sendable(text), _sendable(intent)) for text, intent in said]
+        utterances = [pb.Utterance(text=text, intent=intent) for text, intent in said]
+        return tuple(self._call(self._stub.Observe, pb.ObserveRequest(utterances=utterances)).example_ids)
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix."""

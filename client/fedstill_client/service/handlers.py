@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, Protocol
 
 import grpc
 import numpy.typing as npt
 from fedstill_proto.errors import FedstillError, FieldError, WireError
+from fedstill_proto.intents import Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 
 from fedstill_client.agent_values import (
@@ -39,6 +40,10 @@ class Answering(Protocol):
 
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
 
+    def predict_text(self, text: str, k: int) -> Understanding: ...
+
+    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
+
     def suggest(self, context: str, prefix: str, k: int) -> list[Suggestion]: ...
 
     def observe_text(self, text: str) -> int: ...
@@ -61,6 +66,9 @@ class AgentHandlers:
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         try:
+            if request.HasField("text"):
+                found = self._agent.predict_text(request.text, request.k or DEFAULT_SUGGESTIONS)
+                return messages.understanding_message(found)
             answers = self._agent.predict(decode_array(request.x, "x"))
             return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"))
         except Exception as error:
@@ -68,6 +76,9 @@ class AgentHandlers:
 
     def Observe(self, request: pb.ObserveRequest, context: grpc.ServicerContext) -> pb.ObserveResponse:
         try:
+            if request.utterances:
+                said = [(each.text, each.intent) for each in request.utterances]
+                return pb.ObserveResponse(example_ids=self._agent.observe_intents(said))
             x, labels = decode_array(request.x, "x"), decode_array(request.labels, "labels")
             return pb.ObserveResponse(example_ids=self._agent.observe(x, labels))
         except Exception as error:

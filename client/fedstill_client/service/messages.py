@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.intents import ScoredIntent, Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 
 from fedstill_client.agent_values import (
@@ -91,6 +92,19 @@ def forgotten_message(forgotten: Forgotten) -> pb.ForgetResponse:
 
 def forgotten_of(message: pb.ForgetResponse) -> Forgotten:
     return Forgotten(message.examples, message.students, message.learning)
+
+
+def understanding_message(understood: Understanding) -> pb.PredictResponse:
+    scored = [pb.ScoredIntent(name=each.name, confidence=each.confidence) for each in understood.intents]
+    return pb.PredictResponse(intents=scored, sure=understood.sure)
+
+
+def understanding_of(message: pb.PredictResponse) -> Understanding:
+    """Raises WireError where there is none."""
+    if not message.intents:
+        raise WireError("intents", "the agent named none")
+    scored = tuple(ScoredIntent(each.name, each.confidence) for each in message.intents)
+    return Understanding(scored, message.sure)
 
 
 def suggestions_message(suggestions: list[Suggestion]) -> pb.SuggestResponse:

@@ -27,24 +27,50 @@ class AgentArray(_message.Message):
     def __init__(self, element_type: _Optional[_Union[ElementType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("x",)
+    __slots__ = ("x", "text", "k")
     X_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    K_FIELD_NUMBER: _ClassVar[int]
     x: AgentArray
-    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+    text: str
+    k: int
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("probabilities",)
+    __slots__ = ("probabilities", "intents", "sure")
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
+    INTENTS_FIELD_NUMBER: _ClassVar[int]
+    SURE_FIELD_NUMBER: _ClassVar[int]
     probabilities: AgentArray
-    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+    intents: _containers.RepeatedCompositeFieldContainer[ScoredIntent]
+    sure: bool
+    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ..., intents: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ..., sure: _Optional[bool] = ...) -> None: ...
+
+class ScoredIntent(_message.Message):
+    __slots__ = ("name", "confidence")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    confidence: float
+    def __init__(self, name: _Optional[str] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class ObserveRequest(_message.Message):
-    __slots__ = ("x", "labels")
+    __slots__ = ("x", "labels", "utterances")
     X_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
+    UTTERANCES_FIELD_NUMBER: _ClassVar[int]
     x: AgentArray
     labels: AgentArray
-    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., labels: _Optional[_Union[AgentArray, _Mapping]] = ...) -> None: ...
+    utterances: _containers.RepeatedCompositeFieldContainer[Utterance]
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., labels: _Optional[_Union[AgentArray, _Mapping]] = ..., utterances: _Optional[_Iterable[_Union[Utterance, _Mapping]]] = ...) -> None: ...
+
+class Utterance(_message.Message):
+    __slots__ = ("text", "intent")
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    INTENT_FIELD_NUMBER: _ClassVar[int]
+    text: str
+    intent: str
+    def __init__(self, text: _Optional[str] = ..., intent: _Optional[str] = ...) -> None: ...
 
 class ObserveResponse(_message.Message):
     __slots__ = ("example_ids",)

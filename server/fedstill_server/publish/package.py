@@ -38,12 +38,13 @@ def build_package(
     public_x: FloatArray,  # [P, *input_shape]
     quality: Mapping[str, float] | None = None,
     vocabulary: bytes | None = None,
+    intents: bytes | None = None,
     cache: Path | None = None,
 ) -> StudentPackage:
     """The package of `family` with these weights, for the fleet's method.
 
-    quality: figures measured on the server, by name. vocabulary: of a fleet of text. cache: a folder that
-    keeps training artifacts.
+    quality: figures measured on the server, by name. vocabulary: of a fleet of text. intents: of one of
+    utterances. cache: a folder that keeps training artifacts.
     Raises PublishError when ONNX Runtime and torch answer differently.
     """
     return package_of(
@@ -53,6 +54,7 @@ def build_package(
         public_x=public_x,
         quality=quality,
         vocabulary=vocabulary,
+        intents=intents,
         cache=cache,
     )
 
@@ -65,6 +67,7 @@ def package_of(
     public_x: FloatArray,  # [P, *input_shape]; int64 numbers of words where it is text
     quality: Mapping[str, float] | None = None,
     vocabulary: bytes | None = None,  # vocabulary.json of a student of text
+    intents: bytes | None = None,  # intents.json of one of utterances
     cache: Path | None = None,
 ) -> StudentPackage:
     """The package of a student of any family: inference graph, also in 8 bits, training step and weights."""
@@ -74,7 +77,7 @@ def package_of(
     values = math.prod((*student.label_shape, classes))  # logits of an example
     compared = public_x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // values))]
     answers = _checked_answers(options, parameters, graph, compared)
-    answering = StudentPackage(student, graph, parameters, vocabulary=vocabulary)
+    answering = StudentPackage(student, graph, parameters, vocabulary=vocabulary, intents=intents)
     measured = dict(quality or {})
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
@@ -101,7 +104,7 @@ def assemble_package(
     """One package of a student of any family and its training artifact (of a stack of 1).
 
     The training side of the manifest is the artifact's; the inference graphs, the weights, the 8-bit
-    weights and the vocabulary are the student's.
+    weights, the vocabulary and the intents are the student's.
     """
     if artifact.manifest.stack_size != 1 or artifact.manifest.family != student.manifest.family:
         raise PublishError(

@@ -72,7 +72,7 @@ class AssistantData:
 class Amounts:
     """How many utterances are drawn."""
 
-    labelled: int = 300  # of each language
+    labelled: int = 400  # of each language
     public: int = 1500  # of each language
     own: int = 60  # of each device, to learn from
     held_out: int = 20  # of each device

@@ -1,0 +1,115 @@
+"""An assistant's students: distilled from the teacher's answers to utterances that nobody labelled.
+
+    loss = KL(teacher(u) || student(u)) over public utterances u (Hinton et al., 2015, arXiv:1503.02531)
+
+and the labelled ones are among them. Beside it, for comparison, a student that learns the labels alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.intents import IntentSheet
+from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.soft_labels import FloatArray, IntArray
+from scipy.special import softmax
+
+from fedstill_server.assistant.confidence import Confidence
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.families import build_student, hears_utterances
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import load_parameters, logits_of, one_deterministic_thread, parameters_of
+
+STEP_ROWS = 32  # of a device's step of training: 16 of its own, 16 of the public set
+PUBLIC_ROWS = 512  # that a package brings, to keep a student from forgetting
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntentPlan:
+    """How a student learns."""
+
+    epochs: int = 20
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 0.3
+    seed: int = 0
+
+    def fitting(self, epochs: int) -> FitPlan:
+        return FitPlan(
+            epochs=epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class IntentStudent:
+    """A student of utterances, with its weights."""
+
+    family: str
+    classes: int
+    parameters: Parameters
+    hashing: NgramHashing
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(array.size for array in self.parameters.values())
+
+    def logits(self, texts: Sequence[str]) -> FloatArray:
+        """[texts, classes]"""
+        student = build_student(self.family, (self.hashing.places,), self.classes)
+        x = np.asarray(self.hashing.encode_all(texts), np.float32)
+        with one_deterministic_thread():
+            return logits_of(load_parameters(student, self.parameters), x)
+
+    def sheet(self, names: Sequence[str], confidence: Confidence) -> IntentSheet:
+        """What its package says of its intents."""
+        return IntentSheet(tuple(names), confidence.temperature, confidence.threshold, self.hashing)
+
+    def artifact_options(self) -> ArtifactOptions:
+        """Of the training step with which it learns on a device."""
+        shape = (self.hashing.places,)
+        return ArtifactOptions(self.family, shape, self.classes, Optimizer.MOMENTUM, "dense", 0, 1, STEP_ROWS)
+
+
+def distilled(
+    family: str, texts: Sequence[str], answers: FloatArray, *, plan: IntentPlan | None = None
+) -> IntentStudent:
+    """A student of the teacher's logits [texts, classes]."""
+    soft = softmax(answers.astype(np.float64), axis=-1).astype(np.float32)
+    chosen = plan or IntentPlan()
+    return _learned(family, texts, soft, None, classes=answers.shape[1], plan=chosen, epochs=chosen.epochs)
+
+
+def trained_on_labels(
+    family: str, texts: Sequence[str], labels: IntArray, *, classes: int, plan: IntentPlan | None = None
+) -> IntentStudent:
+    """A student of labels [texts] alone; of few, it sees each as often as a student sees 8,000."""
+    chosen = plan or IntentPlan()
+    epochs = max(chosen.epochs, min(100, chosen.epochs * 8000 // max(len(texts), 1)))
+    return _learned(family, texts, None, labels, classes=classes, plan=chosen, epochs=epochs)
+
+
+def _learned(
+    family: str,
+    texts: Sequence[str],
+    soft: FloatArray | None,
+    labels: IntArray | None,
+    *,
+    classes: int,
+    plan: IntentPlan,
+    epochs: int,
+) -> IntentStudent:
+    if not hears_utterances(family):
+        raise InvalidValue("family", f"{family!r} is none of utterances")
+    hashing = NgramHashing()
+    x = np.asarray(hashing.encode_all(texts), np.float32)
+    student = build_student(family, (hashing.places,), classes, seed=plan.seed)
+    with one_deterministic_thread():
+        fit(student, x, soft, plan=plan.fitting(epochs), seed=plan.seed, labels=labels)
+    return IntentStudent(family, classes, parameters_of(student), hashing)

@@ -1,0 +1,216 @@
+"""The agent with a student of utterances: what a text means, how sure that is, and its owner's own words."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedstill_client.agent import Agent
+from fedstill_client.agent_values import AgentError, AgentRefused, LearningWishes
+from fedstill_client.cli import app, main
+from fedstill_client.home import AgentHome
+from fedstill_client.packages import PackageError, check_package
+from fedstill_client.packages.install import install
+from fedstill_client.service.client import AgentClient
+from fedstill_client.service.endpoint import held
+from fedstill_client.service.server import running
+from fedstill_client.store import PrivateStore
+from fedstill_proto.artifact import StudentPackage, load_student, save_package
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.intents import IntentSheet
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.ngrams import NgramHashing
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.families import build_student
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import parameters_of
+from fedstill_server.publish.package import package_of
+from typer.testing import CliRunner
+
+from tests.client.samples import student_package
+
+PLACES = 24
+NAMES = ("clean", "off", "on")
+SHEET = IntentSheet(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
+THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
+
+
+@functools.cache
+def assistant() -> StudentPackage:
+    """Knows "turn on the lamp", "turn off the fan", "clean the tv" and the like."""
+    texts = [f"{verb} the {thing}" for verb in ("clean", "turn off", "turn on") for thing in THINGS]
+    x = SHEET.rows(texts)
+    labels = np.repeat(np.arange(3), len(THINGS))
+    plan = FitPlan(epochs=20, batch_size=6, learning_rate=1e-2, weight_decay=0.0)
+    student = fit(build_student("ngrams-small", (PLACES,), 3), x, None, plan=plan, seed=0, labels=labels)
+    options = ArtifactOptions("ngrams-small", (PLACES,), 3, Optimizer.MOMENTUM, "dense", 0, 1, 16)
+    return package_of(options, parameters_of(student), package_version=1, public_x=x, intents=SHEET.to_json())
+
+
+def home_of(folder: Path, package: StudentPackage) -> AgentHome:
+    home = AgentHome(folder)
+    home.create()
+    home.description.write_text(json.dumps({"name": "kitchen", "family": package.manifest.family}))
+    with PrivateStore.create(home) as store:
+        install(home, store, package)
+    return home
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> AgentHome:
+    return home_of(tmp_path / "home", assistant())
+
+
+def test_what_a_text_means_and_how_sure_that_is(home: AgentHome) -> None:
+    with Agent.open(home.folder) as agent:
+        understood = agent.predict_text("Turn ON the radio!")
+        x = SHEET.rows(["turn on the radio"])
+        logits = np.log(agent.predict(x)[0])  # without the package's temperature
+
+    assert understood.sure
+    assert understood.intent == "on"
+    scaled = np.exp(logits / 0.5) / np.exp(logits / 0.5).sum()
+    assert understood.intents[0].confidence == pytest.approx(scaled.max(), rel=1e-5)
+    assert sum(each.confidence for each in understood.intents) == pytest.approx(1)
+
+
+def test_it_abstains_where_it_is_unsure(home: AgentHome) -> None:
+    with Agent.open(home.folder) as agent:
+        understood = agent.predict_text("xylophone zwieback")
+
+    assert understood.intents[0].confidence < 0.8
+    assert not understood.sure
+    assert understood.intent is None
+
+
+def test_it_learns_a_name_of_its_owners(home: AgentHome) -> None:
+    with Agent.open(home.folder) as agent:
+        before = agent.predict_text("start rosie")
+        ids = agent.observe_intents([(f"start rosie {word}", "clean") for word in THINGS * 4])
+        learned = agent.personalize(LearningWishes(epochs=30))
+        after = agent.predict_text("start rosie")
+        status = agent.status()
+        agent.forget(everything=True)
+        forgotten = agent.predict_text("start rosie")
+
+    assert before.intent is None
+    assert len(ids) == status.training_examples + status.held_out_examples == 24
+    assert learned.result == "replaced"
+    assert after.intent == "clean"
+    assert forgotten == before
+
+
+def test_of_an_utterance_the_text_is_kept_nowhere(home: AgentHome) -> None:
+    with Agent.open(home.folder) as agent:
+        agent.observe_intents([("tell zanzibar to clean", "clean")])
+
+    for file in home.folder.rglob("*"):
+        if file.is_file():
+            assert b"zanzibar" not in file.read_bytes()
+
+
+def test_what_is_wrong_is_refused_and_nothing_kept(home: AgentHome) -> None:
+    with Agent.open(home.folder) as agent:
+        with pytest.raises(InvalidValue, match=r"intent: 'dance' is none of the 3"):
+            agent.observe_intents([("clean the tv", "clean"), ("dance", "dance")])
+        for text in ("", "?!", "\ud800"):
+            with pytest.raises(InvalidValue, match="holds no word"):
+                agent.predict_text(text)
+        with pytest.raises(InvalidValue, match="1001 characters"):
+            agent.predict_text("a" * 1001)
+        with pytest.raises(InvalidValue, match="k: 0"):
+            agent.predict_text("clean", 0)
+        hostile = np.array([[-1e30, 1e30, 3.7, 8191.5] + [9e9] * 20], np.float32)
+        assert np.isfinite(agent.predict(hostile)).all()  # any numbers are rows of the table
+        assert agent.status().training_examples == 0
+
+
+def test_another_student_knows_no_intents(tmp_path: Path) -> None:
+    bare = dataclasses.replace(assistant(), intents=None)
+    home = home_of(tmp_path / "home", bare)
+
+    with Agent.open(home.folder) as agent, pytest.raises(AgentError, match="knows no intents"):
+        agent.predict_text("clean the tv")
+
+
+def test_a_package_with_another_sheet_is_refused() -> None:
+    for sheet, problem in (
+        (IntentSheet(("a", "b"), hashing=SHEET.hashing), "2; the student has 3 classes"),
+        (IntentSheet(NAMES), "128; the student takes 24"),
+    ):
+        with pytest.raises(PackageError, match=problem):
+            check_package(dataclasses.replace(assistant(), intents=sheet.to_json()))
+    with pytest.raises(PackageError, match="is no JSON"):
+        check_package(dataclasses.replace(assistant(), intents=b"{"))
+    with pytest.raises(PackageError, match="is no object of"):
+        check_package(dataclasses.replace(student_package(), intents=b"[]"))
+
+
+def test_through_the_socket_it_is_the_same(home: AgentHome) -> None:
+    with (
+        held(home) as address,
+        Agent.open(home.folder) as agent,
+        running(agent, address, home.socket, threading.Event()),
+        AgentClient(home.folder) as app,
+    ):
+        assert app.predict_text("turn off the fan") == agent.predict_text("turn off the fan")
+        assert len(app.predict_text("turn off the fan", k=1).intents) == 1
+        (kept,) = app.observe_intents([("start rosie", "clean")])
+        assert kept > 0
+        with pytest.raises(AgentRefused, match="holds no word"):
+            app.predict_text("...")
+        with pytest.raises(AgentRefused, match="'dance' is none"):
+            app.observe_intents([("dance", "dance")])
+
+
+def test_the_commands(home: AgentHome, tmp_path: Path) -> None:
+    run, place = CliRunner(), ["--home", str(home.folder), "--json"]
+    said = tmp_path / "said.csv"
+    said.write_text('text,label\n"clean the lamp, please",clean\nturn off,off\n')
+
+    answer = json.loads(run.invoke(app, ["predict", "--text", "turn on the tv", *place]).output)
+    one = json.loads(
+        run.invoke(app, ["observe", "--text", "start rosie", "--intent", "clean", *place]).output
+    )
+    many = json.loads(run.invoke(app, ["observe", "--input", str(said), *place]).output)
+    package = tmp_path / "student"
+    save_package(package, assistant())
+    of_package = run.invoke(app, ["predict", "--text", "zwieback", "--student", str(package)]).output
+
+    assert (answer["intent"], answer["sure"]) == ("on", True)
+    assert (len(one["ids"]), len(many["ids"])) == (1, 2)
+    assert "Unsure" in of_package
+    assert load_student(package).intents == SHEET.to_json()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["predict"], "give --input FILE, or --text"),
+        (["predict", "--text", "a", "--input", "x.npz"], "--text goes with"),
+        (["observe", "--text", "a"], "or --text UTTERANCE with --intent"),
+        (["observe", "--input", "said.csv"], "said.csv: line 2: text or label is missing"),
+    ],
+)
+def test_wrong_commands_say_what_is_wrong(
+    home: AgentHome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    problem: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("said.csv").write_text("text,label\nclean,\n")
+    monkeypatch.setattr("sys.argv", ["fedstill-agent", *arguments, "--home", str(home.folder)])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert problem in capsys.readouterr().err.replace("\n", " ")

@@ -1,0 +1,64 @@
+"""What an assistant's package says of its intents."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.intents import IntentSheet
+from fedstill_proto.ngrams import NgramHashing
+
+SHEET = IntentSheet(("off", "on", "uñlock"), 1.5, 0.6, NgramHashing(buckets=100, places=8))
+
+
+def test_there_and_back() -> None:
+    assert IntentSheet.from_json(SHEET.to_json(), classes=3, places=8) == SHEET
+
+
+def test_what_is_understood_by_hand() -> None:
+    sure = SHEET.understood(np.array([0.1, 0.6, 0.3]), k=2)
+    unsure = SHEET.understood(np.array([0.3, 0.5, 0.2]))
+
+    assert [(each.name, each.confidence) for each in sure.intents] == [("on", 0.6), ("uñlock", 0.3)]
+    assert (sure.sure, sure.intent) == (True, "on")
+    assert (unsure.sure, unsure.intent) == (False, None)
+    assert SHEET.number("uñlock") == 2
+    with pytest.raises(InvalidValue, match="intent: 'up' is none of the 3"):
+        SHEET.number("up")
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"tokenizer": "words"}, "intents.json: tokenizer: 'words' is not 'ngrams'"),
+        ({"buckets": 1}, "intents.json: buckets: 1"),
+        ({"buckets": 1e300}, "intents.json: buckets"),
+        ({"places": 9}, "intents.json: places: 9; the student takes 8"),
+        ({"intents": ["a", "b"]}, "2; the student has 3 classes"),
+        ({"intents": ["a", "b", 3]}, "is no list of names"),
+        ({"intents": ["a", "b", "a"]}, "a name is there twice"),
+        ({"intents": ["a", "b", "\n"]}, r"intents\[2\]"),
+        ({"intents": ["a", "b", "x" * 101]}, r"intents\[2\]"),
+        ({"temperature": 0}, "temperature: 0; give"),
+        ({"temperature": float("nan")}, "temperature: nan"),
+        ({"temperature": "hot"}, "temperature: 'hot' is no number"),
+        ({"temperature": True}, "temperature: True is no number"),
+        ({"threshold": 1.1}, "threshold: 1.1"),
+        ({"threshold": float("nan")}, "threshold: nan"),
+        ({"more": 1}, "is no object of"),
+    ],
+)
+def test_forgeries_are_refused_by_name(change: dict[str, Any], problem: str) -> None:
+    forged = json.dumps({**json.loads(SHEET.to_json()), **change}).encode()
+
+    with pytest.raises(WireError, match=problem):
+        IntentSheet.from_json(forged, classes=3, places=8)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * ((1 << 20) + 1)])
+def test_what_is_no_sheet_is_refused(content: bytes) -> None:
+    with pytest.raises(WireError, match=r"intents\.json"):
+        IntentSheet.from_json(content, classes=3, places=8)
