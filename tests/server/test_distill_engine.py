@@ -15,6 +15,7 @@ import torch
 from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN
+from fedstill_server.distill.layers import attention_parts, watched
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES, Technique
@@ -29,6 +30,7 @@ from fedstill_server.families import build_student, initial_parameters
 from fedstill_server.losses import kd_loss
 from fedstill_server.networks import accuracy_of, load_parameters, logits_of
 from fedstill_server.state import digest_of
+from torch import nn
 
 from tests.server.distill_samples import CLASSES, PLAN, corners, job, taught
 
@@ -80,7 +82,7 @@ def test_the_first_step_is_the_loss_that_is_documented(teacher: TorchTeacher) ->
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(TECHNIQUES) - {"attention", "exits"}))
+@pytest.mark.parametrize("name", sorted(set(TECHNIQUES) - {"attention", "attention-matrices", "exits"}))
 def test_every_technique_teaches_a_student_that_is_only_itself(name: str, teacher: TorchTeacher) -> None:
     techniques = (TECHNIQUES[name](), *(() if name == "kd" else (KD,)))
     trained = train(job(teacher=teacher, techniques=techniques))
@@ -247,6 +249,7 @@ def test_asked_online_with_no_noise_the_teacher_says_the_same(teacher: TorchTeac
         ),
         ({"techniques": (FitNets(layers="hidden.0"),)}, "is not <student layer>=<teacher layer>"),
         ({"techniques": (EarlyExits(),)}, "mlp-6 has none"),
+        ({"techniques": (TECHNIQUES["attention-matrices"](),)}, "attention-matrices: the student shows none"),
         ({"techniques": (TECHNIQUES["attention"](layers="logits"),)}, "no maps of convolutions"),
     ],
 )
@@ -269,7 +272,10 @@ def sentences(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return words[:, :-1].astype(np.int64), words[:, 1:].astype(np.int64)
 
 
-@pytest.mark.parametrize("technique", [KD, TECHNIQUES["distilbert"](layers="norm=norm")])  # type: ignore[call-arg]
+OF_TEXT = (KD, TECHNIQUES["distilbert"](layers="norm=norm"), TECHNIQUES["attention-matrices"]())  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize("technique", OF_TEXT, ids=lambda one: one.name)
 def test_a_student_of_text_learns_from_a_teacher_of_text(technique: Technique) -> None:
     x, y = sentences(64, seed=1)
     plan = DistillPlan(epochs=6, batch_size=16, online=True, temperature=2.0)
@@ -287,6 +293,29 @@ def test_a_student_of_text_learns_from_a_teacher_of_text(technique: Technique) -
     )
     seen: list[float] = []
 
-    train(student, watch=lambda report: seen.append(report.parts[technique.name]))
+    made = train(student, watch=lambda report: seen.append(report.parts[technique.name]))
 
     assert seen[-1] < 0.3 * seen[0]
+    assert set(made.parameters) == set(taught_one.parameters)
+
+
+def test_matrices_of_torch_s_own_attention_are_compared_with_those_of_one_head() -> None:
+    class Looking(nn.Module):
+        """[n, S, 4] -> [n, 3]; its attention has two heads, whose mean torch returns."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+            self.output = nn.Linear(4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mixed, _ = self.attention(x, x, x)
+            return self.output(mixed.mean(dim=1))
+
+    network, x = Looking(), torch.rand(5, 6, 4)
+    assert attention_parts(network) == ("attention",)
+    with watched(network, ["attention"]) as seen:
+        network(x)
+
+    assert seen["attention"].shape == (5, 6, 6)
+    torch.testing.assert_close(seen["attention"].sum(-1), torch.ones(5, 6))

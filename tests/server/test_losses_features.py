@@ -86,7 +86,8 @@ def test_distances_by_hand() -> None:
     # Points 0, 1, 3 have distances 1, 2, 3 of mean 2; points 0, 1, 2 have 1, 1, 2 of mean 4/3.
     student, teacher = (torch.tensor([[0.0], [1], [x]], dtype=torch.float64) for x in (3, 2))
     apart = [0.5 - 0.75, 1 - 0.75, 1.5 - 1.5]
-    assert distance_loss(student, teacher).item() == pytest.approx(sum(a * a / 2 for a in apart) / 3)
+    # Six of nine pairs are of different points.
+    assert distance_loss(student, teacher).item() == pytest.approx(2 * sum(a * a / 2 for a in apart) / 9)
 
 
 def test_angles_by_hand() -> None:
@@ -94,7 +95,8 @@ def test_angles_by_hand() -> None:
     right = torch.tensor([[0.0, 0], [1, 0], [0, 1]], dtype=torch.float64)
     even = torch.tensor([[0.0, 0], [1, 0], [0.5, math.sqrt(3) / 2]], dtype=torch.float64)
     half = math.sqrt(0.5)
-    expected = ((0 - 0.5) ** 2 / 2 + 2 * (half - 0.5) ** 2 / 2) / 3
+    # Each angle is twice among 27 triples.
+    expected = 2 * ((0 - 0.5) ** 2 / 2 + 2 * (half - 0.5) ** 2 / 2) / 27
     assert angle_loss(right, even).item() == pytest.approx(expected)
 
 
@@ -106,11 +108,11 @@ def test_similarity_by_hand() -> None:
 
 
 def test_probabilistic_transfer_by_hand() -> None:
-    # Kernels of the first example with the two others: 1 and 1/2 (teacher), 1/2 and 1/2 (student).
-    teacher = torch.tensor([[1.0, 0], [1, 0], [0, 1]], dtype=torch.float64)
-    student = torch.eye(3, dtype=torch.float64)
-    skewed = 2 / 3 * math.log(4 / 3) + 1 / 3 * math.log(2 / 3)
-    assert probabilistic_transfer_loss(student, teacher).item() == pytest.approx(2 * skewed / 3)
+    # Kernels of an example with itself and the other: 1 and 1 (teacher), 1 and 1/2 (student).
+    teacher = torch.ones(2, 1, dtype=torch.float64)
+    student = torch.eye(2, dtype=torch.float64)
+    one = 1 / 2 * math.log(1 / 2 / (2 / 3)) + 1 / 2 * math.log(1 / 2 / (1 / 3))
+    assert probabilistic_transfer_loss(student, teacher).item() == pytest.approx(2 * one / 4, abs=1e-6)
 
 
 def test_contrast_by_hand_and_at_its_ends() -> None:
@@ -164,8 +166,8 @@ def test_attention_maps() -> None:
     # One lit place each, at different places: unit vectors at right angles.
     left, right = torch.zeros(2, 1, 1, 1, 2, dtype=torch.float64)
     left[..., 0], right[..., 1] = 3, 1
-    assert attention_map_loss(left, right).item() == pytest.approx(2)
-    pooled = torch.nn.functional.adaptive_avg_pool2d(MAPS_T.square().sum(1, keepdim=True), 2).sqrt()
+    assert attention_map_loss(left, right).item() == pytest.approx(2 / 2)  # over two places
+    pooled = torch.nn.functional.adaptive_avg_pool2d(MAPS_T, 2)
     assert attention_map_loss(pooled, MAPS_T).item() == pytest.approx(0, abs=1e-12)
 
 

@@ -25,7 +25,7 @@ from fedstill_server.distill.checkpoint import TrainingState, read_checkpoint, w
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
-from fedstill_server.distill.layers import LOGITS, inner_layers, watched
+from fedstill_server.distill.layers import LOGITS, attention_parts, inner_layers, watched
 from fedstill_server.distill.students import new_student
 from fedstill_server.distill.teachers.interface import Answers
 from fedstill_server.distill.technique import Setting, Step, Term, mean_one
@@ -88,6 +88,19 @@ def train(job: Job, *, checkpoint: Path | None = None, watch: Watcher | None = N
     )
 
 
+def paired_layers(job: Job, student: nn.Module) -> list[tuple[tuple[str, str], ...]]:
+    """The (student layer, teacher layer) that each technique of a job compares."""
+    teacher, found = job.teacher, []
+    kept = () if job.answers is None else tuple(job.answers.features)
+    for technique in job.techniques:
+        if technique.compares == "attention":
+            mine, theirs = attention_parts(student), () if teacher is None else teacher.attention
+        else:
+            mine, theirs = inner_layers(student), () if teacher is None else teacher.layers
+        found.append(technique.pairs(mine, theirs or kept))
+    return found
+
+
 class _Run:
     """A job at work."""
 
@@ -115,11 +128,7 @@ class _Run:
         self.done = 0
 
     def _pair_layers(self) -> None:
-        mine = inner_layers(self.student)
-        theirs = self.job.teacher.layers if self.job.teacher is not None else ()
-        if self.job.answers is not None and not theirs:
-            theirs = tuple(self.job.answers.features)
-        self.pairs = [technique.pairs(mine, theirs) for technique in self.job.techniques]
+        self.pairs = paired_layers(self.job, self.student)
         pairs = [pair for each in self.pairs for pair in each]
         self.student_layers = sorted({mine for mine, _ in pairs} - {LOGITS})
         self.teacher_layers = sorted({theirs for _, theirs in pairs} - {LOGITS})

@@ -13,10 +13,12 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.families.transformer import AttentionWeights
 
 LOGITS = "logits"
 """The name under which a network's answer stands among its features."""
 
+_ATTENTION = (AttentionWeights, nn.MultiheadAttention)
 _WATCHED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -24,6 +26,11 @@ def inner_layers(network: nn.Module) -> tuple[str, ...]:
     """The names of the layers that can be watched, in the order of the network."""
     names = [name for name, module in network.named_modules() if isinstance(module, _WATCHED)]
     return tuple(names[:-1])
+
+
+def attention_parts(network: nn.Module) -> tuple[str, ...]:
+    """The names of the parts that put out attention matrices."""
+    return tuple(name for name, module in network.named_modules() if isinstance(module, _ATTENTION))
 
 
 @contextmanager
@@ -35,17 +42,28 @@ def watched(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
     try:
         for name in layers:
             if name not in modules or not name:
-                known = ", ".join(inner_layers(network)) or "none"
+                known = ", ".join((*inner_layers(network), *attention_parts(network))) or "none"
                 raise DistillError(f"layers: {name!r} is no layer of the network; there are {known}")
 
-            def keep(_module: nn.Module, _x: object, features: Tensor, name: str = name) -> None:
-                seen[name] = features
+            def keep(_module: nn.Module, _x: object, features: object, name: str = name) -> None:
+                seen[name] = _one_tensor(features, name)
 
             handles.append(modules[name].register_forward_hook(keep))
         yield seen
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _one_tensor(features: object, name: str) -> Tensor:
+    """What a part put out; of nn.MultiheadAttention, which returns two tensors, the matrices."""
+    found = features[1] if isinstance(features, tuple) and len(features) == 2 else features
+    if not isinstance(found, Tensor):
+        raise DistillError(
+            f"layers: {name} puts out a {type(found).__name__}, not a tensor; nn.MultiheadAttention shows "
+            "its matrices where it is called with need_weights=True"
+        )
+    return found
 
 
 def uniform_map(student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:

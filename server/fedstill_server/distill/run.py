@@ -22,8 +22,10 @@ from fedstill_proto.messages import Parameters
 from fedstill_server.checkpoint import write_whole
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.distill.answers import AnswerFile
+from fedstill_server.distill.engine import paired_layers
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import Job, Trained, gathered
+from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.request import DistillRequest
@@ -151,8 +153,11 @@ def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
     if not request.answers:
         return job
     file = AnswerFile(Path(request.answers))
-    layers = teacher.layers if teacher is not None else ()
-    return replace(job, answers=file.answers(teacher, x, layers=layers) if teacher else file.recalled(x))
+    if teacher is None:
+        return replace(job, answers=file.recalled(x))
+    student = new_student(request.family, task.input_shape, task.classes, seed=0)
+    layers = sorted({theirs for pairs in paired_layers(job, student) for _, theirs in pairs} - {LOGITS})
+    return replace(job, answers=file.answers(teacher, x, layers=layers))
 
 
 def _packed(

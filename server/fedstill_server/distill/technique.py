@@ -102,6 +102,7 @@ class Technique:
     name: ClassVar[str]
     source: ClassVar[str]  # the paper
     line: ClassVar[str]  # what it does, for a list
+    compares: ClassVar[str] = "layers"  # or "attention": of which parts `pairs` is told
 
     weight: float = field(default=1.0)
 

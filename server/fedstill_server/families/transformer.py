@@ -34,6 +34,14 @@ class RootMeanSquareNormalization(nn.Module):
         return x / (square + self.epsilon).sqrt() * self.weight
 
 
+class AttentionWeights(nn.Module):
+    """How much each place takes of each: a part without weights of its own, whose answers can be watched."""
+
+    def forward(self, scores: Tensor) -> Tensor:
+        """[rows, S, S] -> the same shape."""
+        return torch.softmax(scores, -1)
+
+
 class CausalAttention(nn.Module):
     """What each place takes from those before it and from itself."""
 
@@ -44,13 +52,14 @@ class CausalAttention(nn.Module):
         self.key = nn.Linear(width, width, bias=False)  # softmax would not see one: it shifts a row's scores
         self.value = nn.Linear(width, width)
         self.output = nn.Linear(width, width)
+        self.weights = AttentionWeights()
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """x: [batch * S, width], mask: [S, S]."""
         places, (rows, width) = len(mask), x.shape
         query, key, value = (self._by_head(part(x), places) for part in (self.query, self.key, self.value))
         scores = torch.bmm(query, key.transpose(1, 2)) * (width // self.heads) ** -0.5
-        mixed = torch.bmm(torch.softmax(scores + mask, -1), value)  # [batch * heads, S, width / heads]
+        mixed = torch.bmm(self.weights(scores + mask), value)  # [batch * heads, S, width / heads]
         mixed = mixed.reshape(-1, self.heads, places, width // self.heads).transpose(1, 2)
         return self.output(mixed.reshape(rows, width))  # type: ignore[no-any-return]
 

@@ -11,6 +11,7 @@ from fedstill_server.losses.attention import attention_map_loss, attention_matri
 from fedstill_server.losses.class_means import class_means
 from fedstill_server.losses.contrastive import contrastive_loss
 from fedstill_server.losses.correlation import correlation_loss
+from fedstill_server.losses.data_free import activation_loss, information_entropy_loss, one_hot_loss
 from fedstill_server.losses.decoupled import decoupled_kd_loss
 from fedstill_server.losses.hint import hint_loss
 from fedstill_server.losses.jensen_shannon import jensen_shannon_loss
@@ -30,6 +31,7 @@ from fedstill_server.losses.top_k import top_k_bucket_loss, top_k_renormalized_l
 from fedstill_server.losses.triple import cosine_loss, triple_loss
 
 __all__ = [
+    "activation_loss",
     "agreement_weights",
     "angle_loss",
     "attention_map_loss",
@@ -44,9 +46,11 @@ __all__ = [
     "distillation_loss",
     "divergence",
     "hint_loss",
+    "information_entropy_loss",
     "jensen_shannon_loss",
     "kd_loss",
     "masked_mean",
+    "one_hot_loss",
     "probabilistic_transfer_loss",
     "similarity_loss",
     "soft_label_loss",

@@ -1,10 +1,12 @@
 """Contrastive distillation in a batch (CRD, Tian et al. 2020, arXiv 1910.10699), in the InfoNCE form (van den
 Oord et al. 2018, arXiv 1807.03748).
 
-    mean_i -log( exp(s_i . t_i / tau) / sum_j exp(s_i . t_j / tau) )
+    1/2 mean_i -log( exp(s_i . t_i / tau) / sum_j exp(s_i . t_j / tau) )
+    1/2 mean_i -log( exp(s_i . t_i / tau) / sum_j exp(s_j . t_i / tau) )
 
 with unit vectors s, t: the student's view of example i shall be nearer to the teacher's view of i than to any
-other example of the batch. CRD's memory of negatives from outside the batch is left out.
+other example of the batch, and the teacher's to the student's. CRD's memory of negatives from outside the
+batch is left out.
 """
 
 from __future__ import annotations
@@ -19,4 +21,5 @@ from fedstill_server.losses.response import cross_entropy
 def contrastive_loss(student: Tensor, teacher: Tensor, *, tau: float) -> Tensor:
     """From embeddings [batch, width] of the same width; tau is the temperature of the similarities."""
     similarities = normalize(student, dim=-1) @ normalize(teacher, dim=-1).T / tau  # [batch, batch]
-    return cross_entropy(similarities, torch.arange(len(student)))
+    own = torch.arange(len(student))
+    return (cross_entropy(similarities, own) + cross_entropy(similarities.T, own)) / 2

@@ -1,8 +1,9 @@
 """Relational knowledge distillation (RKD, Park et al. 2019, arXiv 1904.05068): geometry instead of places.
 
-    distance: mean_{i != j} huber( d_ij^s / mu_s, d_ij^t / mu_t )       mu is the mean distance of a batch
-    angle:    mean_{i, j, k different} huber( cos^s_ijk, cos^t_ijk )    the angle at j of the triangle i j k
+    distance: mean_ij huber( d_ij^s / mu_s, d_ij^t / mu_t )     mu is the mean distance between two of a batch
+    angle:    mean_ijk huber( cos^s_ijk, cos^t_ijk )            the angle at j of the triangle i j k
 
+over all pairs and triples of a batch, as in the authors' code: those of an example with itself are 0.
 huber(a, b) is (a - b)^2 / 2 up to a difference of 1, and |a - b| - 1/2 beyond. Both hold for any two widths.
 """
 
@@ -17,10 +18,13 @@ _EPSILON = 1e-12  # squared distance; the root of 0 has no gradient
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """From features [batch, ...]; a batch of at least 2."""
-    return smooth_l1_loss(_relative_distances(student), _relative_distances(teacher))
+    count = len(student)
+    apart = smooth_l1_loss(_relative_distances(student), _relative_distances(teacher), reduction="sum")
+    return apart / count**2
 
 
 def _relative_distances(features: Tensor) -> Tensor:
+    """Those of different examples [batch * (batch - 1)]."""
     flat = features.flatten(1)
     apart = ~torch.eye(len(flat), dtype=torch.bool)
     squares = (flat.unsqueeze(0) - flat.unsqueeze(1)).square().sum(dim=-1)[apart]
@@ -30,11 +34,10 @@ def _relative_distances(features: Tensor) -> Tensor:
 
 def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
     """From features [batch, ...]; a batch of at least 3. Takes the memory of batch^3 numbers."""
-    count = len(student)
+    different = ~torch.eye(len(student), dtype=torch.bool)
     differences = smooth_l1_loss(_angles(student), _angles(teacher), reduction="none")  # [j, i, k]
-    apart = ~torch.eye(count, dtype=torch.bool)
-    different = apart.unsqueeze(0) & apart.unsqueeze(1) & apart.unsqueeze(2)
-    return (differences * different).sum() / (count * (count - 1) * (count - 2))
+    # Of i = k the cosine is 1 on both sides, but for rounding.
+    return (differences * different).mean()
 
 
 def _angles(features: Tensor) -> Tensor:

@@ -80,6 +80,15 @@ def frozen(network: nn.Module) -> Iterator[None]:
             value.requires_grad_(wanted)
 
 
+def statistics_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """||mean - that of the features|| + ||variance - theirs||, by channel of features [n, channels, ...]."""
+    others = [dimension for dimension in range(features.dim()) if dimension != 1]
+    own_mean, own_variance = features.mean(others), features.var(others, unbiased=False)
+    norm = torch.linalg.vector_norm
+    distance: Tensor = norm(own_mean - mean) + norm(own_variance - variance)
+    return distance
+
+
 @contextmanager
 def _remembered_statistics(network: nn.Module) -> Iterator[list[Tensor]]:
     """While open, a forward pass adds each BatchNorm layer's distance from the statistics it remembers."""
@@ -89,9 +98,7 @@ def _remembered_statistics(network: nn.Module) -> Iterator[list[Tensor]]:
         assert isinstance(layer, _NORMALIZED)
         if layer.running_mean is None or layer.running_var is None:
             return
-        others = [dimension for dimension in range(inputs[0].dim()) if dimension != 1]
-        mean, variance = inputs[0].mean(others), inputs[0].var(others, unbiased=False)
-        distances.append((mean - layer.running_mean).norm() + (variance - layer.running_var).norm())
+        distances.append(statistics_distance(inputs[0], layer.running_mean, layer.running_var))
 
     handles = [
         module.register_forward_pre_hook(measure)

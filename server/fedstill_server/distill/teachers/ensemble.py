@@ -29,6 +29,7 @@ AGREEMENT_SHARPNESS = 4.0
 
 class EnsembleTeacher:
     layers: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ class EstimatorTeacher:
     """Classes that the estimator never saw get the probability 0: column c is class `classes_[c]`."""
 
     layers: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
 
     def __init__(self, estimator: Estimator, *, classes: int, name: str = "estimator") -> None:
         if not hasattr(estimator, "predict_proba"):

@@ -39,6 +39,10 @@ class Teacher(Protocol):
     def layers(self) -> tuple[str, ...]:
         """The layers whose features it shows; a black box has none."""
 
+    @property
+    def attention(self) -> tuple[str, ...]:
+        """The parts whose attention matrices it shows."""
+
     def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
         """Of examples [n, *input_shape]."""
 

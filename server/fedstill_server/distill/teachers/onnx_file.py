@@ -27,6 +27,7 @@ class OnnxTeacher:
     """
 
     layers: tuple[str, ...] = ()
+    attention: tuple[str, ...] = ()
 
     def __init__(self, graph: bytes, *, name: str = "ONNX teacher") -> None:
         self.name = name

@@ -9,7 +9,7 @@ import torch
 from fedstill_proto.soft_labels import FloatArray
 from torch import nn
 
-from fedstill_server.distill.layers import inner_layers, watched
+from fedstill_server.distill.layers import attention_parts, inner_layers, watched
 from fedstill_server.distill.teachers.interface import Answers, checked
 from fedstill_server.state import digest_of
 
@@ -22,7 +22,7 @@ class TorchTeacher:
     def __init__(self, network: nn.Module, *, name: str = "torch teacher") -> None:
         self.network = network.eval()
         self.name = name
-        self.layers = inner_layers(network)
+        self.layers, self.attention = inner_layers(network), attention_parts(network)
         state = {key: value.detach().cpu().numpy() for key, value in network.state_dict().items()}
         # Two modules of the same weights may differ in what they do with them; repr names their parts.
         state["structure"] = np.frombuffer(repr(network).encode(), np.uint8)

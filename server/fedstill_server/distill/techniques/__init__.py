@@ -2,6 +2,7 @@
 
 from fedstill_server.distill.technique import Technique
 from fedstill_server.distill.techniques.attention import AttentionTransfer
+from fedstill_server.distill.techniques.attention_matrices import AttentionMatrices
 from fedstill_server.distill.techniques.averaged import AveragedTeacher
 from fedstill_server.distill.techniques.confidence import ConfidenceWeights
 from fedstill_server.distill.techniques.contrastive import ContrastiveDistillation
@@ -32,6 +33,7 @@ TECHNIQUES: dict[str, type[Technique]] = {
         FitNets,
         DistilBert,
         AttentionTransfer,
+        AttentionMatrices,
         RelationalDistillation,
         SimilarityPreserving,
         ProbabilisticTransfer,

@@ -1,7 +1,7 @@
 """Attention transfer of convolution maps (Zagoruyko and Komodakis 2017, arXiv 1612.03928).
 
-Layers that are no maps [n, channels, h, w] are refused. For transformers' attention matrices there is
-losses.attention_matrix_loss.
+The weight is that of the authors' code, whose loss is a mean over places. Layers that are no maps [n,
+channels, h, w] are refused. For the matrices of transformers there is attention-matrices.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class AttentionTransfer(FeatureTechnique):
     line: ClassVar[str] = "convolutions look where the teacher's look"
 
     layers: str = "uniform"
+    weight: float = 1000.0
 
     def begin(self, setting: Setting) -> Term:
         for mine, theirs in setting.pairs:

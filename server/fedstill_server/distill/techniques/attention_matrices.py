@@ -1,0 +1,71 @@
+"""Attention matrices of transformers (TinyBERT, Jiao et al. 2020, arXiv 1909.10351, equation 7).
+
+What each place looks at, softmax(q k^T / sqrt(d)), shall be what it looks at in the teacher. `layers` pairs
+parts that put out such matrices: those of the transformer family (`blocks.0.attention.weights`), or of a
+module of one's own, [n, heads, S, S], [n * heads, S, S], or what nn.MultiheadAttention returns beside its
+output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
+from fedstill_server.losses import attention_matrix_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttentionMatrices(FeatureTechnique):
+    name: ClassVar[str] = "attention-matrices"
+    source: ClassVar[str] = "Jiao et al. 2020, arXiv 1909.10351"
+    line: ClassVar[str] = "places of a transformer look where the teacher's look"
+    compares: ClassVar[str] = "attention"
+
+    layers: str = "uniform"
+    weight: float = 10.0  # the entries of a row add up to 1, and their squares are small
+
+    def pairs(self, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
+        for who, parts in (("student", student), ("teacher", teacher)):
+            if self.layers in ("uniform", "last") and not parts:
+                raise DistillError(
+                    f"attention-matrices: the {who} shows none; it takes two transformers, torch modules both"
+                )
+        return super().pairs(student, teacher)
+
+    def begin(self, setting: Setting) -> Term:
+        for mine, theirs in setting.pairs:
+            shapes = setting.student_features[mine].shape, setting.teacher_features[theirs].shape
+            if any(len(shape) not in (3, 4) or shape[-1] != shape[-2] for shape in shapes):
+                raise DistillError(
+                    f"attention-matrices.layers: {mine}={theirs} are no attention matrices; the shapes are "
+                    f"{list(shapes[0])} and {list(shapes[1])}"
+                )
+        return _Term(setting)
+
+
+class _Term(Term):
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.pairs = setting.pairs
+
+    def loss(self, step: Step) -> Tensor:
+        rows = len(step.x)
+        mask = None if step.weights is None or step.weights.dim() < 2 else step.weights > 0  # [B, S]
+        each = [
+            attention_matrix_loss(
+                _by_head(step.features[mine], rows), _by_head(step.teacher_features[theirs], rows), mask=mask
+            )
+            for mine, theirs in self.pairs
+        ]
+        return torch.stack(each).mean()
+
+
+def _by_head(matrices: Tensor, rows: int) -> Tensor:
+    """[rows, heads, S, S]."""
+    return matrices.reshape(rows, -1, *matrices.shape[-2:])
