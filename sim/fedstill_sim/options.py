@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from enum import StrEnum
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -491,3 +494,80 @@ AsJson = Annotated[
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=OUTPUT)
 ]
+
+
+def _fleet(
+    *,
+    devices: Devices = None,
+    families: Families = None,
+    rounds: Rounds = None,
+    participation: Participation = None,
+    goal_count: GoalCount = 0,
+    over_selection: OverSelection = 1.0,
+    deadline: Deadline = None,
+    mode: Mode = ModeName.rounds,
+    buffer: Buffer = None,
+    max_age: MaxAge = None,
+    age_exponent: AgeExponent = None,
+    stragglers: Stragglers = None,
+    slowdown: Slowdown = None,
+    speed_spread: SpeedSpread = None,
+    device_seconds: DeviceSeconds = None,
+    vanish: Vanish = None,
+    away: Away = None,
+    away_rounds: AwayRounds = None,
+    join_late: JoinLate = None,
+    evaluate_every: EvaluateEvery = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    optimizer: OptimizerOption = None,
+    temperature: Temperature = None,
+    soft_weight: SoftWeight = None,
+    label_prior: LabelPrior = None,
+    public_batch: PublicBatch = None,
+    public_targets: PublicTargets = None,
+    server_rate: ServerRate = None,
+    propagation_width: PropagationWidth = None,
+    weighting: Weighting = None,
+    era_temperature: EraTemperature = None,
+    era_exponent: EraExponent = None,
+    cache_rounds: CacheRounds = None,
+    least_density_ratio: LeastDensityRatio = None,
+    most_ambiguity: MostAmbiguity = None,
+    most_entropy: MostEntropy = None,
+    anchors: Anchors = None,
+    sharpness: Sharpness = None,
+    server_step: ServerStep = None,
+    label_anchor: LabelAnchor = None,
+    start_share: StartShare = None,
+    held_out: HeldOut = None,
+    round_epochs: RoundEpochs = None,
+    encoding: EncodingOption = None,
+    k: TopK = None,
+    uplink: Uplink = None,
+    downlink: Downlink = None,
+    sharpen: Sharpen = None,
+    use_public_labels: UsePublicLabels = None,
+    start: Start = None,
+) -> None:
+    """What is the same for one run and for many."""
+
+
+def of_a_fleet(command: Callable[..., None]) -> Callable[..., None]:
+    """Adds the options of `_fleet` behind the command's own, and before those that it has behind a `*`.
+
+    The command finds their values in the context.
+    """
+    own = list(signature(command, eval_str=True).parameters.values())
+    before = [one for one in own if one.kind is not Parameter.KEYWORD_ONLY]
+    shared = list(signature(_fleet, eval_str=True).parameters.values())
+    every = [one.replace(kind=Parameter.KEYWORD_ONLY) for one in (*before, *shared, *own[len(before) :])]
+
+    @functools.wraps(command)
+    def called(**values: Any) -> None:
+        command(**{one.name: values[one.name] for one in own})
+
+    called.__signature__ = Signature(every)  # type: ignore[attr-defined]
+    called.__annotations__ = {one.name: one.annotation for one in every}
+    return called
