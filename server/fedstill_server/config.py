@@ -11,7 +11,14 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from fedstill_server.config_json import ConfigError as ConfigError
 from fedstill_server.config_json import from_json, to_json
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, classifies, reads_text
+from fedstill_server.families import (
+    FAMILIES,
+    LANGUAGE_FAMILIES,
+    NGRAM_FAMILIES,
+    classifies,
+    hears_utterances,
+    reads_text,
+)
 from fedstill_server.weighting import WEIGHTINGS
 
 STARTS = ("distilled", "random")
@@ -253,7 +260,7 @@ class FleetConfig:
         _check(bool(self.families), "families", self.families, "a list of at least one student family")
         _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
         for family in self.families if self.text is None else ():
-            needed = f"one of {', '.join(FAMILIES)}, or a size such as mlp-32"
+            needed = f"one of {', '.join((*FAMILIES, *NGRAM_FAMILIES))}, or a size such as mlp-32"
             _check(classifies(family), "families", family, needed)
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
         shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
@@ -274,6 +281,19 @@ class FleetConfig:
         else:
             needed = f"one of classifiers of arrays: {', '.join(ARRAY_METHODS)}"
             _check(self.method in ARRAY_METHODS, "method", self.method, needed)
+        if any(map(hears_utterances, self.families)):
+            self._check_utterances()
+
+    def _check_utterances(self) -> None:
+        """The numbers of n-grams are names: no noise on them, and no distance between them."""
+        needed = f"of utterances all ({', '.join(NGRAM_FAMILIES)}), or none"
+        _check(self.hears_utterances, "families", self.families, needed)
+        for name, value in (
+            ("teacher.input_noise", self.teacher.input_noise),
+            ("fedstill.student_noise", self.fedstill.student_noise),
+            ("propagation_width", self.propagation_width),
+        ):
+            _check(value == 0, name, value, "0, as a fleet of utterances needs it")
 
     def _check_text(self, text: TextConfig) -> None:
         from fedstill_server.methods import TEXT_METHODS, distils
@@ -294,6 +314,11 @@ class FleetConfig:
             codec = getattr(self, name)
             needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
             _check(codec.kept(self.classes) > 0 and not codec.delta, name, codec, needed)
+
+    @property
+    def hears_utterances(self) -> bool:
+        """Whether students classify utterances: an example is a row of n-grams' numbers."""
+        return all(map(hears_utterances, self.families))
 
     @property
     def label_shape(self) -> tuple[int, ...]:

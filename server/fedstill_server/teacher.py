@@ -14,6 +14,7 @@ from torch import nn
 
 from fedstill_server.config import FleetConfig, TeacherConfig
 from fedstill_server.families import build_student
+from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.families.sized import DeepPerceptron
 from fedstill_server.fitting import FitPlan, fit
 from fedstill_server.networks import accuracy_of, load_parameters, parameters_of, soft_labels_of
@@ -24,13 +25,19 @@ from fedstill_server.text_teacher import build_text_teacher, distil_text_student
 
 
 def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> nn.Module:
-    """A perceptron, or of text a recurrent network, with `parameters`, or as it starts."""
+    """A perceptron, or of text a recurrent network, with `parameters`, or as it starts.
+
+    Of utterances it is a wider bag of n-grams than the students are.
+    """
     if config.text is not None:
-        teacher = build_text_teacher(config, config.text)
-        return load_parameters(teacher, parameters) if parameters is not None else teacher
+        speaking = build_text_teacher(config, config.text)
+        return load_parameters(speaking, parameters) if parameters is not None else speaking
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derived_seed(config.seed, 0, "teacher"))
-        teacher = DeepPerceptron(config.input_shape, config.classes, hidden=config.teacher.hidden)
+        if config.hears_utterances:
+            teacher: nn.Module = wide_bag(config.classes, hidden=max(config.teacher.hidden, default=1))
+        else:
+            teacher = DeepPerceptron(config.input_shape, config.classes, hidden=config.teacher.hidden)
     return load_parameters(teacher, parameters) if parameters is not None else teacher
 
 

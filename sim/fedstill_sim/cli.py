@@ -71,6 +71,10 @@ RUN_EXAMPLES = """[bold]Examples[/]
 
 [cyan]fedstill-sim run keyboard --out runs/keyboard[/]
 
+[dim]An assistant: homes in five languages learn what their people mean:[/]
+
+[cyan]fedstill-sim run assistant --out runs/assistant[/]
+
 [dim]Your own data, two kinds of students in one fleet:[/]
 
 [cyan]fedstill-sim run --data my-fleet/ --families mlp-small,cnn --out runs/mine[/]

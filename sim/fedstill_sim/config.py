@@ -34,7 +34,7 @@ from fedstill_server.methods import METHODS, distils
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.participation import Participation
-from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
+from fedstill_sim.request import COMING_AND_GOING, UTTERANCE_FAMILIES, RunRequest, command_line
 from fedstill_sim.result import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
@@ -60,7 +60,7 @@ class Defaults:
     start: str = "distilled"
 
 
-DEFAULTS = {"mnist1d": Defaults(rounds=40)}
+DEFAULTS = {"mnist1d": Defaults(rounds=40), "assistant": Defaults(rounds=10, learning_rate=0.1)}
 TEXT_DEFAULTS = Defaults(
     epochs=1, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW, soft_weight=0.2, label_prior=0.0
 )
@@ -117,6 +117,7 @@ def requested_data(request: RunRequest) -> FleetData:
         seed=request.seed,
         families=request.families,
         is_text=request.is_text,
+        is_assistant=request.is_assistant,
     )
 
 
@@ -130,6 +131,7 @@ def configured_data(config: RunConfig) -> FleetData:
         seed=config.fleet.seed,
         families=config.fleet.families,
         is_text=config.fleet.text is not None,
+        is_assistant=config.fleet.hears_utterances,
     )
 
 
@@ -142,12 +144,23 @@ def _load(
     seed: int,
     families: Sequence[str] | None,
     is_text: bool,
+    is_assistant: bool,
 ) -> FleetData:
     if is_text:
         from fedstill_sim.data.keyboard_fleet import load_keyboard_fleet
 
         folder = None if data is None else Path(data)
         return load_keyboard_fleet(folder, devices=devices, seed=seed, families=families or TEXT_FAMILIES)
+    if is_assistant:
+        from fedstill_sim.data.assistant_fleet import load_assistant_fleet
+
+        return load_assistant_fleet(
+            None if data is None else Path(data),
+            devices=devices,
+            dirichlet=dirichlet,
+            seed=seed,
+            families=families or UTTERANCE_FAMILIES,
+        )
     devices, families = devices or DEFAULT_DEVICES, families or DEFAULT_FAMILIES
     if data is not None:
         from fedstill_sim.data.folder import load_folder
@@ -164,7 +177,8 @@ def _load(
 
 def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
-    defaults = TEXT_DEFAULTS if data.is_text else DEFAULTS.get(request.dataset or "", Defaults())
+    kind = "assistant" if request.is_assistant else request.dataset or ""
+    defaults = TEXT_DEFAULTS if data.is_text else DEFAULTS.get(kind, Defaults())
     fleet = _named(_fleet(request, data, defaults))
     own = request.data is not None
     simulation = SimulationConfig(
@@ -249,7 +263,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
     labelled = data.public_y is not None
     public_logits: dict[str, Any] = {
         "server_rate": request.server_rate,
-        "propagation_width": request.propagation_width,
+        "propagation_width": 0.0 if request.is_assistant else request.propagation_width,
     }
     return FleetConfig(
         run="0" * 8,
@@ -290,6 +304,10 @@ def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> So
 
 def _teacher(request: RunRequest, data: FleetData) -> TeacherConfig:
     round_epochs = _chosen(request.round_epochs, METHODS[request.method].defaults.round_epochs)
+    if request.is_assistant:
+        return TeacherConfig(
+            round_epochs=round_epochs, epochs=20, student_epochs=20, temperature=1.0, input_noise=0.0
+        )
     if not data.is_text:
         return TeacherConfig(round_epochs=round_epochs)
     # Teacher and first students come from the whole of the public texts: rounds change them gently.
@@ -334,6 +352,8 @@ def _fedstill(request: RunRequest) -> FedstillConfig:
     chosen = {
         name: getattr(request, name) for name in ("server_step", "label_anchor", "start_share", "held_out")
     }
+    if request.is_assistant:
+        chosen["student_noise"] = 0.0
     return FedstillConfig(**{name: value for name, value in chosen.items() if value is not None})
 
 

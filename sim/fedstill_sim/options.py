@@ -53,7 +53,8 @@ class EngineName(StrEnum):
 Dataset = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASET", help="digits, mnist1d or keyboard, without a download; leave it out with --data."
+        metavar="DATASET",
+        help="digits, mnist1d, keyboard or assistant, without a download; leave it out with --data.",
     ),
 ]
 Data = Annotated[
@@ -61,14 +62,15 @@ Data = Annotated[
     typer.Option(
         help="Your own data: a folder with client_<i>.npz (x_train, y_train, x_test, y_test), public.npz "
         "(x, optionally y) and global_test.npz (x, y); or of a keyboard, <user>.txt, a text a line, and "
-        "public.txt.",
+        "public.txt; or of an assistant, <user>.csv and public.csv (text,label).",
         rich_help_panel=FLEET,
     ),
 ]
 Datasets = Annotated[
     str | None,
     typer.Argument(
-        metavar="DATASETS", help="One or more with commas between; digits, mnist1d, keyboard; digits if none."
+        metavar="DATASETS",
+        help="One or more with commas between: digits, mnist1d, keyboard, assistant; digits if none.",
     ),
 ]
 DataFolders = Annotated[
@@ -92,7 +94,7 @@ Devices = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Virtual devices; 10 unless you say, 100 of the keyboard, one writer each.",
+        help="Virtual devices; 10 unless you say, 100 of the keyboard, one writer each, 20 of the assistant.",
         rich_help_panel=FLEET,
     ),
 ]
@@ -108,13 +110,15 @@ Families = Annotated[
     str | None,
     typer.Option(
         help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn; of text, gru or "
-        "sizes such as gru-80-224.",
+        "sizes such as gru-80-224; of utterances, ngrams, ngrams-small.",
         rich_help_panel=FLEET,
     ),
 ]
 Rounds = Annotated[
     int | None,
-    typer.Option(min=1, help="Rounds; unless you say, 20, and 40 of mnist1d.", rich_help_panel=ROUND),
+    typer.Option(
+        min=1, help="Rounds; unless you say, 20, 40 of mnist1d, 10 of the assistant.", rich_help_panel=ROUND
+    ),
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.", rich_help_panel=ROUND)]
 Epochs = Annotated[

@@ -10,16 +10,18 @@ from pathlib import Path
 from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.errors import FedstillError, InvalidValue
 
-DATASETS = ("digits", "mnist1d", "keyboard")
+DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
 TEXT_DATASETS = ("keyboard",)
 TEXT_METHOD = "next-words"
 TEXT_COMPARED = ("next-words", "local", "fedavg")
 COMPARED = ("fedstill", "public-logits", "local", "fedavg")  # by `compare`, unless one says
 FAMILIES = ("mlp-small", "mlp-wide", "cnn")
+UTTERANCE_FAMILIES = ("ngrams", "ngrams-small")
 DEFAULT_BASELINES = ("local", "fedavg")
 
 
 PUBLIC_FILE = "public.txt"
+PUBLIC_UTTERANCES_FILE = "public.csv"
 
 # The option of each field of a RunRequest, where it is not the field's own name.
 _OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
@@ -151,9 +153,14 @@ class RunRequest:
         """Whether devices learn next words."""
         return is_text(self.dataset, self.data)
 
+    @property
+    def is_assistant(self) -> bool:
+        """Whether devices learn what utterances mean."""
+        return is_assistant(self.dataset, self.data)
+
     def _check_families(self, families: tuple[str, ...]) -> None:
         if not self.is_text:
-            check_names("--families", families, FAMILIES)
+            check_names("--families", families, UTTERANCE_FAMILIES if self.is_assistant else FAMILIES)
             return
         # torch takes a second to import, which `--help` does not need.
         from fedstill_server.families import reads_text
@@ -175,6 +182,11 @@ class RunRequest:
 def is_text(dataset: str | None, data: str | None) -> bool:
     """Whether it is the keyboard, or a folder of texts: one with public.txt."""
     return dataset in TEXT_DATASETS if data is None else (Path(data) / PUBLIC_FILE).is_file()
+
+
+def is_assistant(dataset: str | None, data: str | None) -> bool:
+    """Whether it is the assistant, or a folder of utterances: one with public.csv."""
+    return dataset == "assistant" if data is None else (Path(data) / PUBLIC_UTTERANCES_FILE).is_file()
 
 
 def check_codec(option: str, words: str | None) -> None:

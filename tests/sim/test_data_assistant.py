@@ -11,7 +11,7 @@ from fedstill_sim.assistant.sentences import Templates
 from fedstill_sim.data.assistant import Amounts, Utterance, load_assistant, load_utterances
 from fedstill_sim.data.fleet import DataError
 
-FEW = Amounts(labelled=30, public=40, own=8, held_out=4)
+FEW = Amounts(labelled=30, calibration=10, test=20, public=40, own=8, held_out=4)
 
 
 def test_a_drawn_fleet() -> None:
@@ -21,6 +21,11 @@ def test_a_drawn_fleet() -> None:
     assert len(data.intents) == 42
     assert (len(data.labelled), len(data.public)) == (60, 80)
     said = {each.text for each in data.labelled} | set(data.public)
+    for part in (data.calibration, data.test):
+        texts = {each.text for each in part}
+        assert len(texts) == len(part)
+        assert not texts & said
+        said |= texts
     for speaker in data.speakers:
         train, test = ({each.text for each in part} for part in (speaker.train, speaker.test))
         assert (len(train), len(test)) == (8, 4)
@@ -32,7 +37,7 @@ def test_a_drawn_fleet() -> None:
 
 def test_the_skew_of_what_people_mean() -> None:
     def most(alpha: float) -> float:
-        amounts = Amounts(labelled=1, public=1, own=60, held_out=1)
+        amounts = Amounts(labelled=1, calibration=1, test=1, public=1, own=60, held_out=1)
         data = load_assistant(devices=4, dirichlet=alpha, speaking=("en",), amounts=amounts)
         counts = [np.bincount([each.intent for each in speaker.train]) for speaker in data.speakers]
         return float(np.mean([count.max() / count.sum() for count in counts]))
@@ -89,7 +94,8 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     data = load_utterances(tmp_path)
 
     assert data.intents == ("off", "on")
-    assert data.labelled == (Utterance("lamp on", 1), Utterance("lamp off", 0))
+    assert {*data.labelled, *data.calibration} == {Utterance("lamp on", 1), Utterance("lamp off", 0)}
+    assert len(data.calibration) == 1
     assert data.public == ("lamp?",)
     assert [(each.name, len(each.train), len(each.test)) for each in data.speakers] == [
         ("ann", 4, 1),

@@ -39,7 +39,7 @@ OnEpoch = Callable[[int, float], None]
 class TeacherPlan:
     """How the teacher learns; with trained_layers 0 only the head does."""
 
-    epochs: int = 6
+    epochs: int = 5
     batch_size: int = 16
     learning_rate: float = 5e-4  # of the layers; the head's is ten times that
     trained_layers: int = 6

@@ -52,6 +52,11 @@ def ngrams_small(input_shape: tuple[int, ...], classes: int) -> nn.Module:
     return _bag("ngrams-small", input_shape, classes, width=8, hidden=32)
 
 
+def wide_bag(classes: int, *, hidden: int) -> nn.Module:
+    """A teacher of the same kind: twice as wide a table, and a hidden layer of any width."""
+    return BagOfNgrams(NgramHashing().buckets, classes, width=64, hidden=hidden)
+
+
 def _bag(family: str, input_shape: tuple[int, ...], classes: int, *, width: int, hidden: int) -> nn.Module:
     if len(input_shape) != 1:
         raise FamilyError(f"{family}: input shape {list(input_shape)}; an utterance is [places], its numbers")

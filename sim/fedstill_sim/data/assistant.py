@@ -28,6 +28,7 @@ from fedstill_sim.data.splits import hold_out
 
 PUBLIC_FILE = "public.csv"
 DEFAULT_ALPHA = 0.5
+_CALIBRATION = 0.2  # of the labelled utterances in a folder
 _FILE_LIMIT_BYTES = 64 << 20
 _MOST_DRAWS = 200  # for each text that is wanted
 
@@ -52,12 +53,17 @@ class Speaker:
 
 @dataclass(frozen=True)
 class AssistantData:
-    """Utterances: those that someone labelled, those that all may read, and each device's."""
+    """Utterances: those that someone labelled, those that all may read, and each device's.
+
+    Nothing is learned from `calibration`, which confidence is fitted to, nor from `test`.
+    """
 
     name: str
     description: str
     intents: tuple[str, ...]
     labelled: tuple[Utterance, ...]
+    calibration: tuple[Utterance, ...]
+    test: tuple[Utterance, ...]  # of everyone's homes; none in a folder of one's own
     public: tuple[str, ...]  # unlabelled
     speakers: tuple[Speaker, ...]
 
@@ -72,8 +78,10 @@ class AssistantData:
 class Amounts:
     """How many utterances are drawn."""
 
-    labelled: int = 400  # of each language
-    public: int = 1500  # of each language
+    labelled: int = 800  # of each language, as the next three
+    calibration: int = 100
+    test: int = 300
+    public: int = 1500
     own: int = 60  # of each device, to learn from
     held_out: int = 20  # of each device
 
@@ -108,22 +116,35 @@ def load_assistant(
     templates = [Templates.load(language) for language in known]
     intents = tuple(sorted(set().union(*(each.intents for each in templates))))
     draws = [_Draw(each, intents) for each in templates]
-    labelled: list[Utterance] = []
-    public: list[str] = []
-    for number, draw in enumerate(draws):
-        home, random = everyones_home(draw.templates.language), np.random.default_rng([seed, 0, number])
-        labelled += draw.some(drawn.labelled, draw.evenly(), home, random)
-        public += [each.text for each in draw.some(drawn.public, draw.evenly(), home, random)]
-    said = {each.text for each in labelled} | set(public)
+    parts: dict[str, list[Utterance]] = {"labelled": [], "public": [], "calibration": [], "test": []}
+    said: set[str] = set()
+    for place, (name, part) in enumerate(parts.items()):
+        but = frozenset(said) if name in ("calibration", "test") else frozenset()
+        for number, draw in enumerate(draws):
+            home, random = (
+                everyones_home(draw.templates.language),
+                np.random.default_rng([seed, number, place]),
+            )
+            part += draw.some(getattr(drawn, name), draw.evenly(), home, random, but=but)
+        said |= {each.text for each in part}
     speakers = [
         draws[device % len(draws)].speaker(
-            name, alpha=alpha, said=said, amounts=drawn, random=np.random.default_rng([seed, 1, device])
+            name, alpha=alpha, said=said, amounts=drawn, random=np.random.default_rng([seed, device])
         )
         for device, name in enumerate(device_names(devices))
     ]
     how = f"{len(known)} languages ({', '.join(known)}), intents by Dirichlet({alpha:g})"
     description = f"assistant (Home Assistant's sentences), {devices} devices; {how}"
-    return AssistantData("assistant", description, intents, tuple(labelled), tuple(public), tuple(speakers))
+    return AssistantData(
+        "assistant",
+        description,
+        intents,
+        labelled=tuple(parts["labelled"]),
+        calibration=tuple(parts["calibration"]),
+        test=tuple(parts["test"]),
+        public=tuple(each.text for each in parts["public"]),
+        speakers=tuple(speakers),
+    )
 
 
 @dataclass(frozen=True)
@@ -200,13 +221,19 @@ def load_utterances(folder: Path, *, seed: int = 0) -> AssistantData:
         return Speaker(name, "", tuple(each[at] for at in train), tuple(each[at] for at in test))
 
     name = folder.resolve().name
+    labelled = [Utterance(text, number[label]) for text, label in public if label]
+    learned, calibration = np.arange(len(labelled)), np.zeros(0, np.int64)
+    if len(labelled) > 1:
+        learned, calibration = hold_out(learned, fraction=_CALIBRATION, seed=(seed,))
     return AssistantData(
         name,
         f"{name}, {len(users)} devices, a quarter of each held out",
         intents,
-        tuple(Utterance(text, number[label]) for text, label in public if label),
-        tuple(text for text, label in public if not label),
-        tuple(speaker(device, name) for device, name in enumerate(said)),
+        labelled=tuple(labelled[at] for at in learned),
+        calibration=tuple(labelled[at] for at in calibration),
+        test=(),
+        public=tuple(text for text, label in public if not label),
+        speakers=tuple(speaker(device, name) for device, name in enumerate(said)),
     )
 
 

@@ -1,0 +1,75 @@
+"""The assistant as a fleet: devices' utterances as rows of n-grams' numbers, one label each.
+
+The public set are the utterances that someone labelled; of a folder of one's own, if nobody labelled all of
+public.csv, all of them without a label. Everyone's test set is what all devices hold out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.ngrams import NgramHashing
+
+from fedstill_sim.data.assistant import Amounts, AssistantData, Utterance, load_assistant, load_utterances
+from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
+
+# Rounds repeat what is done with the public set: fewer utterances than a teacher learns from before them.
+ROUND_AMOUNTS = Amounts(labelled=200, calibration=1, test=1, public=1)
+DEFAULT_DEVICES = 20
+
+
+def load_assistant_fleet(
+    folder: Path | None = None,
+    *,
+    devices: int | None = None,
+    dirichlet: float | None = None,
+    seed: int = 0,
+    families: Sequence[str] = ("ngrams",),
+) -> FleetData:
+    """Drawn from Home Assistant's sentences, or a folder's utterances; families are dealt out in turn."""
+    if folder is None:
+        count = DEFAULT_DEVICES if devices is None else devices
+        data = load_assistant(devices=count, dirichlet=dirichlet, seed=seed, amounts=ROUND_AMOUNTS)
+    else:
+        data = load_utterances(folder, seed=seed)
+    parts = [speaker.train for speaker in data.speakers] + [speaker.test for speaker in data.speakers]
+    ends = np.cumsum([len(part) for part in parts])
+    rows = [np.arange(end - len(part), end) for part, end in zip(parts, ends, strict=True)]
+    hashing = NgramHashing()
+    x, y = _examples([said for part in parts for said in part], hashing)
+    public_x, public_y = _public(data, hashing)
+    train, test = rows[: len(data.speakers)], rows[len(data.speakers) :]
+    everyones = np.concatenate(test)
+    return FleetData(
+        name=data.name,
+        description=f"{data.description}; public set: {len(public_x)} utterances",
+        classes=len(data.intents),
+        device_names=tuple(speaker.name for speaker in data.speakers),
+        families=("",) * len(data.speakers),
+        x=x,
+        y=y,
+        train=DeviceRows.of(train),
+        test=DeviceRows.of(test),
+        public_x=public_x,
+        public_y=public_y,
+        global_x=x[everyones],
+        global_y=y[everyones],
+    ).with_families(families)
+
+
+def _public(data: AssistantData, hashing: NgramHashing) -> tuple[FloatArray, IntArray | None]:
+    labelled = [*data.labelled, *data.calibration]
+    if labelled and (data.test or not data.public):
+        return _examples(list(data.labelled), hashing)
+    texts = [each.text for each in labelled] + list(data.public)
+    if not texts:
+        raise DataError(f"{data.name}: no public utterance")
+    return np.asarray(hashing.encode_all(texts), np.float32), None
+
+
+def _examples(said: Sequence[Utterance], hashing: NgramHashing) -> tuple[FloatArray, IntArray]:
+    """x [n, places] and y [n]."""
+    x = np.asarray(hashing.encode_all(each.text for each in said), np.float32)
+    return x, np.array([each.intent for each in said], np.int64)
