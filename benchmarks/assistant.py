@@ -1,0 +1,338 @@
+"""What an assistant is worth: a sentence model's knowledge in a student of a quarter of a million numbers.
+
+    python benchmarks/assistant.py
+
+Home Assistant's sentences in five languages. The teacher is MiniLM with a head, trained on the labelled
+utterances; students learn the labels alone, or what the teacher says of utterances that nobody labelled.
+Confidence is fitted to a part that none of them learned. All figures are of utterances that are said nowhere
+else: in everyone's homes, and on devices, whose owners have names of their own for things. Devices are agents
+that observe their owner's utterances and personalize their student.
+
+Training the teacher takes minutes; it and its answers are kept in --cache. Ends with 1 where a bar is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fedstill_client.agent import Agent
+from fedstill_client.agent_values import LearningWishes
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
+from fedstill_client.store import PrivateStore
+from fedstill_proto.artifact import (
+    FORWARD_FILE,
+    INFERENCE_FILE,
+    INT8_FILE,
+    INTENTS_FILE,
+    PARAMETERS_FILE,
+    PUBLIC_FILE,
+    TRAINING_FILE,
+    StudentPackage,
+)
+from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_server.assistant.confidence import PRECISION, Confidence, abstaining, fitted_confidence
+from fedstill_server.assistant.students import (
+    PUBLIC_ROWS,
+    IntentPlan,
+    IntentStudent,
+    distilled,
+    trained_on_labels,
+)
+from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
+from fedstill_server.inspection.calibration import calibration
+from fedstill_server.publish.package import package_of
+from fedstill_sim.data.assistant import Amounts, AssistantData, Speaker, Utterance, load_assistant
+from fedstill_sim.keyboard.measures import Change, changed
+from fedstill_sim.stack_size import cache_folder
+
+RETENTION, FEWER_PARAMETERS, MOST_ECE = 0.97, 40.0, 0.03
+CURVE = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Texts and intents of the parts that are measured."""
+
+    languages: tuple[str, ...]  # of each text of `everyone`
+    everyone: tuple[Utterance, ...]
+    own: tuple[Utterance, ...]  # what devices hold out
+    own_languages: tuple[str, ...]
+
+    @classmethod
+    def of(cls, data: AssistantData, speaking: Sequence[str]) -> Parts:
+        each = len(data.test) // len(speaking)
+        own = [(said, speaker.language) for speaker in data.speakers for said in speaker.test]
+        return cls(
+            tuple(language for language in speaking for _ in range(each)),
+            data.test[: each * len(speaking)],
+            tuple(said for said, _ in own),
+            tuple(language for _, language in own),
+        )
+
+
+def texts(said: Sequence[Utterance]) -> list[str]:
+    return [each.text for each in said]
+
+
+def intents(said: Sequence[Utterance]) -> IntArray:
+    return np.array([each.intent for each in said], np.int64)
+
+
+def accuracy(logits: FloatArray, said: Sequence[Utterance]) -> float:
+    return float((logits.argmax(-1) == intents(said)).mean())
+
+
+def by_language(logits: FloatArray, said: Sequence[Utterance], languages: Sequence[str]) -> dict[str, float]:
+    right, spoken = logits.argmax(-1) == intents(said), np.array(languages)
+    return {language: float(right[spoken == language].mean()) for language in dict.fromkeys(languages)}
+
+
+def build(data: AssistantData, student: IntentStudent, confidence: Confidence) -> StudentPackage:
+    """As a fleet would publish it."""
+    public = np.asarray(student.hashing.encode_all(data.public[:: max(1, len(data.public) // PUBLIC_ROWS)]))
+    return package_of(
+        student.artifact_options(),
+        student.parameters,
+        package_version=1,
+        public_x=public[:PUBLIC_ROWS].astype(np.float32),
+        intents=student.sheet(data.intents, confidence).to_json(),
+        cache=cache_folder(),
+    )
+
+
+def home_of(folder: Path, package: StudentPackage, name: str) -> AgentHome:
+    home = AgentHome(folder)
+    home.create()
+    home.description.write_text(json.dumps({"name": name, "family": package.manifest.family}))
+    with PrivateStore.create(home) as store:
+        install(home, store, package)
+    return home
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device's share of right answers on what it holds out."""
+
+    name: str
+    language: str
+    published: float  # by the package's student
+    prior: float  # with what the device knows of how often its owner means what
+    personal: float  # by the student that it personalized
+
+
+def live(speaker: Speaker, package: StudentPackage, names: Sequence[str], folder: Path) -> Device:
+    """The device's agent observes what its owner says, and personalizes."""
+
+    def right(agent: Agent) -> float:
+        found = [agent.predict_text(each.text, 1).intents[0].name for each in speaker.test]
+        return float(
+            np.mean([name == names[each.intent] for name, each in zip(found, speaker.test, strict=True)])
+        )
+
+    with Agent.open(home_of(folder, package, speaker.name).folder) as agent:
+        published = right(agent)
+        agent.observe_intents([(each.text, names[each.intent]) for each in speaker.train])
+        prior = right(agent)
+        agent.personalize(LearningWishes(epochs=20))
+        return Device(speaker.name, speaker.language, published, prior, right(agent))
+
+
+def latencies(package: StudentPackage, said: Sequence[str], folder: Path) -> tuple[float, float]:
+    """Median and 99th percentile of one answer in process, int8, one thread; milliseconds."""
+    with Agent.open(home_of(folder, package, "clock").folder, precision="int8") as agent:
+        took = []
+        for text in said:
+            began = time.perf_counter()
+            agent.predict_text(text)
+            took.append(1e3 * (time.perf_counter() - began))
+    return float(np.median(took)), float(np.quantile(took, 0.99))
+
+
+def share(value: float) -> str:
+    return f"{value:7.1%}"
+
+
+def say_change(what: str, change: Change) -> None:
+    print(
+        f"{what}: {change.mean:+.1%} (95 % interval {change.low:+.1%} to {change.high:+.1%}); "
+        f"better by over a point on {change.better:.0%} of devices, worse on {change.worse:.0%}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    speaking = tuple(options.languages.split(","))
+    amounts = Amounts(labelled=options.labelled, public=options.public)
+    data = load_assistant(devices=options.devices, seed=options.seed, speaking=speaking, amounts=amounts)
+    parts = Parts.of(data, speaking)
+    print(f"{data.description}; {len(data.intents)} intents")
+    print(
+        f"{len(data.labelled)} labelled utterances, {len(data.public)} unlabelled; {len(data.calibration)} "
+        f"to fit confidence to; {len(parts.everyone)} and {len(parts.own)} (devices' own) to measure on\n"
+    )
+    teacher, students = learned(data, options)
+    figures: dict[str, Any] = {}
+    student = students["distilled"]
+    figures["students"] = compared({"teacher": teacher, **students}, parts, speaking)
+    right = {name: row["accuracy"] for name, row in figures["students"].items()}
+    figures["retention"] = right["distilled"] / right["teacher"]
+    figures["times_fewer_parameters"] = teacher.parameter_count / student.parameter_count
+    print(
+        f"\nthe distilled student keeps {figures['retention']:.1%} of the teacher's accuracy with "
+        f"{figures['times_fewer_parameters']:.1f}x fewer parameters"
+    )
+    confidence = fitted_confidence(student.logits(texts(data.calibration)), intents(data.calibration))
+    figures["confidence"] = confident(student, confidence, parts)
+    with tempfile.TemporaryDirectory(prefix="fs") as place:
+        package = build(data, student, confidence)
+        figures["package"] = packaged(package, texts(parts.everyone), Path(place) / "clock")
+        figures["devices"] = lived(data, package, Path(place))
+    bars = {
+        f"the student keeps at least {RETENTION:.0%} of the teacher's accuracy": figures["retention"]
+        >= RETENTION,
+        f"at least {FEWER_PARAMETERS:g}x fewer parameters": figures["times_fewer_parameters"]
+        >= FEWER_PARAMETERS,
+        f"calibration error at most {MOST_ECE:.0%} after scaling": figures["confidence"]["ece_after"]
+        <= MOST_ECE,
+        "personalization helps: its interval is above 0": figures["devices"]["gained"]["low"] > 0,
+    }
+    print()
+    for bar, holds in bars.items():
+        print(f"{'MET' if holds else 'MISSED'}: {bar}")
+    if options.json is not None:
+        options.json.write_text(json.dumps({**figures, "bars": bars}, indent=1) + "\n")
+    return 0 if all(bars.values()) else 1
+
+
+def learned(
+    data: AssistantData, options: argparse.Namespace
+) -> tuple[TrainedTeacher, dict[str, IntentStudent]]:
+    """The teacher, and students of its answers and of the labels alone."""
+    known, labels = texts(data.labelled), intents(data.labelled)
+    teacher = TrainedTeacher(
+        known,
+        labels.tolist(),
+        classes=len(data.intents),
+        plan=TeacherPlan(epochs=options.epochs, trained_layers=options.trained_layers, seed=options.seed),
+        cache=options.cache,
+        on_epoch=lambda epoch, loss: print(f"teacher: epoch {epoch}, loss {loss:.3f}", file=sys.stderr),
+    )
+    asked, plan = [*known, *data.public], IntentPlan(seed=options.seed)
+    answers = teacher.logits(asked)
+    return teacher, {
+        "labels alone": trained_on_labels("ngrams", known, labels, classes=len(data.intents), plan=plan),
+        "distilled": distilled("ngrams", asked, answers, plan=plan),
+        "distilled, small": distilled("ngrams-small", asked, answers, plan=plan),
+    }
+
+
+def compared(
+    models: Mapping[str, TrainedTeacher | IntentStudent], parts: Parts, speaking: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Right answers in everyone's homes, by language, and on devices."""
+    print(f"{'':16}  parameters  everyone   devices   " + "  ".join(f"{each:>5}" for each in speaking))
+    rows = {}
+    for name, model in models.items():
+        logits = model.logits(texts(parts.everyone))
+        row = {
+            "parameters": model.parameter_count,
+            "accuracy": accuracy(logits, parts.everyone),
+            "own_accuracy": accuracy(model.logits(texts(parts.own)), parts.own),
+            "by_language": by_language(logits, parts.everyone, parts.languages),
+        }
+        spoken = "  ".join(f"{each:5.1%}" for each in row["by_language"].values())
+        right = f"{share(row['accuracy'])}   {share(row['own_accuracy'])}"
+        print(f"{name:16}  {row['parameters']:10,}   {right}   {spoken}")
+        rows[name] = row
+    return rows
+
+
+def confident(student: IntentStudent, confidence: Confidence, parts: Parts) -> dict[str, Any]:
+    """Calibration before and after, and what abstaining is worth."""
+    logits, labels = student.logits(texts(parts.everyone)), intents(parts.everyone)
+    own_logits, own_labels = student.logits(texts(parts.own)), intents(parts.own)
+    scale = confidence.temperature
+    before, after = (calibration(logits, labels, temperature=t).ece for t in (1.0, scale))
+    own = calibration(own_logits, own_labels, temperature=scale).ece
+    print(
+        f"\nexpected calibration error {before:.1%} before scaling, {after:.1%} after (temperature "
+        f"{scale:.2f}); on devices' own utterances {own:.1%}"
+    )
+    print(f"sure from {confidence.threshold:.2f} on, where {PRECISION:.0%} are right of what it is fitted to")
+    thresholds = [*CURVE, confidence.threshold]
+    curve = abstaining(logits, labels, temperature=scale, thresholds=thresholds)
+    own_curve = abstaining(own_logits, own_labels, temperature=scale, thresholds=thresholds)
+    print("confidence   everyone: answered    right   devices: answered    right")
+    for one, other in zip(curve, own_curve, strict=True):
+        chosen = "  <- the package's" if one is curve[-1] else ""
+        print(
+            f"   >= {one.threshold:.2f}             {share(one.coverage)}  {share(one.precision)}"
+            f"             {share(other.coverage)}  {share(other.precision)}{chosen}"
+        )
+    return {
+        **vars(confidence),
+        "ece_before": before,
+        "ece_after": after,
+        "own_ece_after": own,
+        "abstaining": [vars(point) for point in curve],
+        "own_abstaining": [vars(point) for point in own_curve],
+    }
+
+
+def packaged(package: StudentPackage, said: Sequence[str], place: Path) -> dict[str, Any]:
+    """Sizes of the package, and how long an answer takes."""
+    files = {name: len(content) for name, content in package.contents().items()}
+    answering = files[INT8_FILE] + files[INTENTS_FILE]
+    training = files[TRAINING_FILE] + files[FORWARD_FILE] + files[PARAMETERS_FILE]
+    print(
+        f"\npackage: {sum(files.values()) / 1e6:.2f} MB; answering in 8 bits {answering / 1e3:.0f} kB, in "
+        f"float32 {files[INFERENCE_FILE] / 1e3:.0f} kB, training {training / 1e3:.0f} kB, public set "
+        f"{files[PUBLIC_FILE] / 1e3:.0f} kB"
+    )
+    median, slow = latencies(package, said, place)
+    print(f"one answer, 8 bits, one thread, in process: median {median:.2f} ms, p99 {slow:.2f} ms")
+    return {"bytes": files, "latency_ms": {"median": median, "p99": slow}}
+
+
+def lived(data: AssistantData, package: StudentPackage, place: Path) -> dict[str, Any]:
+    """What devices make of it."""
+    devices = [live(speaker, package, data.intents, place / speaker.name) for speaker in data.speakers]
+    print("\ndevice      language  published    prior  personal")
+    for each in devices:
+        columns = f"{share(each.published)}  {share(each.prior)}   {share(each.personal)}"
+        print(f"{each.name:12}{each.language:8}  {columns}")
+    starts = [each.published for each in devices]
+    gained = changed(starts, [each.personal for each in devices])
+    say_change("\nof the label prior alone", changed(starts, [each.prior for each in devices]))
+    say_change("of personalization and the label prior", gained)
+    return {"devices": [vars(each) for each in devices], "gained": vars(gained)}
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    usual, plan = Amounts(), TeacherPlan()
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    parser.add_argument("--languages", default="en,de,fr,es,nl")
+    parser.add_argument("--devices", type=int, default=20)
+    parser.add_argument("--labelled", type=int, default=usual.labelled, help="utterances of each language")
+    parser.add_argument("--public", type=int, default=usual.public, help="utterances of each language")
+    parser.add_argument("--epochs", type=int, default=plan.epochs, help="of the teacher")
+    parser.add_argument("--trained-layers", type=int, default=plan.trained_layers, help="of MiniLM's 6")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cache", type=Path, default=cache_folder() / "assistants")
+    parser.add_argument("--json", type=Path, help="write the figures there")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
