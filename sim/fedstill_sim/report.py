@@ -21,7 +21,6 @@ from fedstill_sim.readable import (
     readable_ratio,
     readable_seconds,
 )
-from fedstill_sim.report_charts import run_charts
 from fedstill_sim.result import FinalResult, Quarantined, RunResult
 from fedstill_sim.table import method_rows
 from fedstill_sim.verdict import verdicts
@@ -54,6 +53,9 @@ def write_page(page: str, path: Path) -> None:
 
 def render_report(result: RunResult) -> str:
     """The report as HTML."""
+    # matplotlib takes half a second to import, which a run without a report need not spend.
+    from fedstill_sim.report_charts import run_charts
+
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     quarantined = _quarantined(result)
     return render(

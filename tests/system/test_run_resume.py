@@ -40,20 +40,23 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Json:
     return json.loads((out / "result.json").read_text())
 
 
-@pytest.mark.parametrize(
-    "reached",
-    [
-        lambda run: (run / FIRST_ROUND).exists(),
-        lambda run: (run / "baselines" / "fedavg" / FIRST_ROUND).exists(),
-        lambda run: (run / "tradeoff.partial").exists(),
-    ],
-    ids=["in-its-rounds", "in-a-baseline", "in-the-trade-off"],
-)
-def test_killed_and_resumed_it_is_the_same(
-    whole: Json, tmp_path: Path, reached: Callable[[Path], bool]
-) -> None:
+def test_killed_interrupted_and_killed_again_it_is_the_same(whole: Json, tmp_path: Path) -> None:
+    """In its rounds, in a baseline, and in the trade-off."""
     out = tmp_path / "run"
-    kill_when(lambda: reached(out), [*WORDS, "--out", str(out)])
+    kill_when((out / FIRST_ROUND).exists, [*WORDS, "--out", str(out)])
+    assert not (out / "result.json").exists()
+
+    process = started(["resume", str(out)])
+    wait_until((out / "baselines" / "fedavg" / FIRST_ROUND).exists, process)
+    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the workers, too
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert f"fedstill-sim resume {out}" in said
+    assert "Traceback" not in said
+    assert not (out / "result.json").exists()
+
+    kill_when((out / "tradeoff.partial").exists, ["resume", str(out)])
     assert not (out / "result.json").exists()
 
     done = CliRunner().invoke(app, ["resume", str(out), "--json"])
@@ -62,19 +65,6 @@ def test_killed_and_resumed_it_is_the_same(
     resumed = json.loads((out / "result.json").read_text())
     assert without_times(resumed) == without_times(whole)
     assert (out / "report.html").exists()
-
-
-def test_interrupted_it_says_how_to_go_on(tmp_path: Path) -> None:
-    out = tmp_path / "run"
-
-    process = started([*WORDS, "--out", str(out)])
-    wait_until(lambda: (out / FIRST_ROUND).exists(), process)
-    os.killpg(process.pid, signal.SIGINT)  # Ctrl-C reaches the workers, too
-    _, said = process.communicate(timeout=60)
-
-    assert process.returncode == 130
-    assert f"fedstill-sim resume {out}" in said
-    assert "Traceback" not in said
 
 
 def kill_when(reached: Callable[[], bool], words: list[str]) -> None:
