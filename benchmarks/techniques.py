@@ -105,10 +105,10 @@ class Seed:
         made = train(Job(family=family, classes=10, x=examples.x, labels=examples.y, plan=plan))
         return self.measured(family, made.parameters, made.seconds)
 
-    def recipe(self, name: str) -> Measured:
+    def recipe(self, name: str, **options: object) -> Measured:
         started = time.perf_counter()
         shop = Workshop(validation=self.task.validation)
-        made: Trained = RECIPES[name]().run(replace(self.job, techniques=self.kd), shop)  # type: ignore[call-arg]
+        made: Trained = RECIPES[name](**options).run(replace(self.job, techniques=self.kd), shop)  # type: ignore[call-arg]
         return self.measured(made.family, made.parameters, time.perf_counter() - started)
 
 
@@ -141,6 +141,7 @@ def single_rows(seed: Seed) -> Mapping[str, Callable[[], Measured]]:
             name: (lambda name=name: seed.recipe(name))
             for name in ("noise", "deep-inversion", "dafl", "dfad")
         },
+        "noise of much contrast": lambda: seed.recipe("noise", contrast=4.0),
         "forest as teacher": lambda: seed.distilled(teacher=forest(seed)),
         "plain, all labels": lambda: seed.plain(everything),
         "kd, all labels": lambda: seed.distilled(**all_labels),

@@ -21,6 +21,7 @@ from fedstill_server.distill.recipes.data_free import DeepInversion
 from fedstill_server.distill.recipes.pruning import StructuredPruning, pruned_parameters, unit_importance
 from fedstill_server.distill.request import DistillRequest, read_request
 from fedstill_server.distill.run import distil
+from fedstill_server.distill.synthetic import Canvas, noise_examples, one_hot_examples
 from fedstill_server.distill.tasks import open_task
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES
@@ -178,10 +179,20 @@ def test_inverted_examples_are_what_the_teacher_wants_to_see(teacher: TorchTeach
     assert x.max() <= 1
 
 
-def _canvas() -> object:
-    from fedstill_server.distill.synthetic import Canvas
-
+def _canvas() -> Canvas:
     return Canvas(shape=(4, 4), classes=4, count=80)
+
+
+def test_examples_of_much_contrast_are_near_their_ends(teacher: TorchTeacher) -> None:
+    uniform, sharp = noise_examples(_canvas()), noise_examples(_canvas(), contrast=50)
+    assert ((uniform < 0.1) | (uniform > 0.9)).mean() == pytest.approx(0.2, abs=0.05)
+    assert ((sharp < 0.1) | (sharp > 0.9)).mean() > 0.9
+
+    made = {
+        contrast: one_hot_examples(teacher.network, _canvas(), steps=30, contrast=contrast)
+        for contrast in (0.5, 8.0)
+    }
+    assert made[8.0].std(axis=0).mean() > 2 * made[0.5].std(axis=0).mean()  # of each value over examples
 
 
 def test_a_black_box_has_no_gradients() -> None:

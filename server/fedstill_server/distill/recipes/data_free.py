@@ -61,10 +61,16 @@ class DataFree(Recipe):
 class RandomNoise(DataFree):
     name: ClassVar[str] = "noise"
     source: ClassVar[str] = "baseline"
-    line: ClassVar[str] = "no data: the teacher's answers to uniform noise"
+    line: ClassVar[str] = "no data: the teacher's answers to noise, uniform or of more contrast"
+
+    contrast: float = 0.0  # see distill/synthetic/noise.py
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 <= self.contrast <= 100, "noise.contrast", self.contrast, "0 (uniform) to 100")
 
     def examples(self, base: Job, canvas: Canvas) -> FloatArray:
-        return noise_examples(canvas)
+        return noise_examples(canvas, contrast=self.contrast)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,10 +91,24 @@ class OneHotGenerator(DataFree):
     source: ClassVar[str] = "Chen et al. 2019, arXiv 1904.01186"
     line: ClassVar[str] = "no data: a generator of examples that the teacher is sure of"
 
-    steps: int = 400
+    steps: int = 800
+    contrast: float = 4.0  # see distill/synthetic/generator.py
+    activation: float = 0.0
+    balance: float = 5.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(0 < self.contrast <= 100, "dafl.contrast", self.contrast, "above 0, up to 100")
 
     def examples(self, base: Job, canvas: Canvas) -> FloatArray:
-        return one_hot_examples(_network(base, self.name), canvas, steps=self.steps)
+        return one_hot_examples(
+            _network(base, self.name),
+            canvas,
+            steps=self.steps,
+            activation=self.activation,
+            balance=self.balance,
+            contrast=self.contrast,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
