@@ -41,6 +41,15 @@ def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> 
     return load_parameters(teacher, parameters) if parameters is not None else teacher
 
 
+def utterance_teacher(examples: int) -> TeacherConfig:
+    """How a fleet of utterances learns so many of them before its first round: few ones are seen more often.
+
+    Without noise, for the numbers of n-grams are names.
+    """
+    epochs = min(150, max(20, 40_000 // max(examples, 1)))
+    return TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)
+
+
 def build_family(config: FleetConfig, family: str, parameters: Parameters | None = None) -> nn.Module:
     """A student of `family` with `parameters`, or as it starts."""
     seed = derived_seed(config.seed, 0, f"student/{family}")

@@ -30,6 +30,7 @@ from fedstill_server.config import (
 )
 from fedstill_server.config_json import from_json, to_json
 from fedstill_server.methods import METHODS, distils
+from fedstill_server.teacher import utterance_teacher
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
@@ -305,9 +306,7 @@ def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> So
 def _teacher(request: RunRequest, data: FleetData) -> TeacherConfig:
     round_epochs = _chosen(request.round_epochs, METHODS[request.method].defaults.round_epochs)
     if request.is_assistant:
-        return TeacherConfig(
-            round_epochs=round_epochs, epochs=20, student_epochs=20, temperature=1.0, input_noise=0.0
-        )
+        return dataclasses.replace(utterance_teacher(len(data.public_x)), round_epochs=round_epochs)
     if not data.is_text:
         return TeacherConfig(round_epochs=round_epochs)
     # Teacher and first students come from the whole of the public texts: rounds change them gently.

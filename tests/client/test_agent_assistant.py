@@ -194,7 +194,7 @@ def test_the_commands(home: AgentHome, tmp_path: Path) -> None:
         (["predict"], "give --input FILE, or --text"),
         (["predict", "--text", "a", "--input", "x.npz"], "--text goes with"),
         (["observe", "--text", "a"], "or --text UTTERANCE with --intent"),
-        (["observe", "--input", "said.csv"], "said.csv: line 2: text or label is missing"),
+        (["observe", "--input", "said.csv"], "said.csv: line 2: label is missing"),
     ],
 )
 def test_wrong_commands_say_what_is_wrong(

@@ -112,7 +112,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
         ("text,label\nlamp on,on\n?!,off\n", r"ann\.csv: line 3: text '\?!' holds no word"),
         ("text,label\nlamp on,\n", r"ann\.csv: line 2: label is missing for 'lamp on'"),
         ("text,label\n" + "a" * 1001 + ",on\n", r"ann\.csv: line 2: text: 1001 characters"),
-        ("text,label\nlamp," + "x" * 101 + "\n", r"ann\.csv: line 2: label .* has 101 characters"),
+        ("text,label\nlamp," + "x" * 101 + "\n", r"ann\.csv: line 2: label .* 100 characters at most"),
         ('text,label\n"lamp" on,on\n', r"ann\.csv: line 2: "),
         ("text,label\n", r"ann\.csv: holds no utterance"),
         ("text,label\nlamp,on\n", r"ann\.csv: 1 utterance"),

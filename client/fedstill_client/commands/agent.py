@@ -10,12 +10,12 @@ from typing import Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.utterances import read_utterances
 from rich.console import Console
 
 from fedstill_client.agent_output import print_facts, print_json
 from fedstill_client.agent_values import AgentStatus
 from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption, Reached, reach
-from fedstill_client.commands.utterances import read_said
 from fedstill_client.examples import read_npz
 from fedstill_client.home import AgentHome
 from fedstill_client.predictor import check_precision
@@ -86,7 +86,7 @@ def _to_observe(
     if (file is None) == (text is None) or (text is None) != (intent is None):
         raise FedstillError("give --input FILE, or --text UTTERANCE with --intent NAME.")
     if file is None or file.suffix.lower() == ".csv":
-        said = [(text or "", intent or "")] if file is None else read_said(file)
+        said = [(text or "", intent or "")] if file is None else read_utterances(file)
         return "utterances", len(said), lambda agent, part: agent.observe_intents(said[part])
     arrays = read_npz(file, ("x", "y"))
     x, labels = arrays["x"], arrays["y"]

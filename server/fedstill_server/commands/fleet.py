@@ -70,14 +70,18 @@ def prepare(
         Path,
         typer.Option(
             help="The public set: an .npz file with x [n, *shape] and labels y [n]; of text, a file with a "
-            "text a line, or a folder of .txt files."
+            "text a line, or a folder of .txt files; of utterances, a .csv file of text,label."
         ),
     ],
     test: Annotated[
         Path | None, typer.Option(help="The same, to measure on only.", show_default=False)
     ] = None,
     families: Annotated[
-        str, typer.Option(help="Student families, as in mlp-small,cnn; of text, as in gru-80-224,gru.")
+        str,
+        typer.Option(
+            help="Student families, as in mlp-small,cnn; of text, as in gru-80-224,gru; of utterances, as in "
+            "ngrams,ngrams-small."
+        ),
     ] = "mlp-small",
     method: Annotated[
         str,
@@ -125,11 +129,14 @@ def prepare(
 ) -> None:
     """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
 
-    Of a fleet of text, a word list is made of the public texts, and nothing else.
+    Of a fleet of text, a word list is made of the public texts, and nothing else. Of utterances, those
+    without a label are labelled by a sentence model that learns the others (fedstill[assistant]).
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
 
     Example: fedstill-server prepare fleets/phones --public sentences.txt --families gru
+
+    Example: fedstill-server prepare fleets/homes --public public.csv --test test.csv --families ngrams
     """
     # torch takes a second to import, which other commands do not need.
     from fedstill_server.fleet.folder import FleetFolder

@@ -11,6 +11,7 @@ import json
 import zipfile
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from fedstill_proto.errors import InvalidValue
@@ -20,15 +21,16 @@ from fedstill_proto.word_list import build_word_list
 
 from fedstill_server.app import CONFIG_FILE
 from fedstill_server.checkpoint import RunStore, write_whole
-from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig, TextConfig
-from fedstill_server.families import reads_text
+from fedstill_server.config import CohortRule, FedstillConfig, FleetConfig, TeacherConfig, TextConfig
+from fedstill_server.families import hears_utterances, reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
 from fedstill_server.methods import METHODS, build_method, distils
 from fedstill_server.networks import one_deterministic_thread
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
-from fedstill_server.teacher import build_family, build_teacher, share_right
+from fedstill_server.teacher import build_family, build_teacher, share_right, utterance_teacher
 from fedstill_server.vocabulary import chosen_rows, read_texts, text_examples
 
 
@@ -68,9 +70,13 @@ class Plan:
         return any(reads_text(family) for family in self.families)
 
     @property
+    def is_assistant(self) -> bool:
+        return any(hears_utterances(family) for family in self.families)
+
+    @property
     def suited(self) -> LocalWork:
         """The local work of a round, with what is not decided filled in."""
-        usual = _TEXT_WORK if self.is_text else _WORK
+        usual = _TEXT_WORK if self.is_text else _ASSISTANT_WORK if self.is_assistant else _WORK
         given = {each.name: getattr(self, each.name) for each in fields(usual)}
         return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
@@ -87,6 +93,7 @@ class LocalWork:
 
 _WORK = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
 _TEXT_WORK = LocalWork(epochs=2, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW)
+_ASSISTANT_WORK = replace(_WORK, learning_rate=0.1)
 _TEXT_TEACHER = TeacherConfig(
     epochs=4,
     student_epochs=4,
@@ -114,7 +121,7 @@ def prepare_fleet(fleet: FleetFolder, plan: Plan) -> Prepared:
                 f"{fleet.folder}: prepared already, and {store.last_round()} rounds done; make another "
                 "fleet in a new folder, or let this one go on: fedstill-server up"
             )
-        made = _text(fleet, plan) if plan.is_text else _arrays(fleet, plan)
+        made = (_text if plan.is_text else _utterances if plan.is_assistant else _arrays)(fleet, plan)
         config, public, test = made.config, made.public, made.test
         for name, content in made.files.items():
             write_whole(fleet.folder / name, content)
@@ -189,9 +196,25 @@ def _text(fleet: FleetFolder, plan: Plan) -> _Made:
     return _Made(config=config, public=public, files=files, test=test, teaching=teaching)
 
 
+def _utterances(fleet: FleetFolder, plan: Plan) -> _Made:
+    """Of an assistant's fleet: what people say, and what they mean."""
+    read = read_fleet_utterances(
+        plan.public, plan.test, cache=fleet.folder / "server" / TEACHER_FOLDER, seed=plan.seed
+    )
+    public = chosen_rows(read.teaching, plan.public_rows, seed=plan.seed)
+    files = {INTENTS_FILE: read.sheet.to_json(), "public.npz": _npz(public)}
+    if read.test is not None:
+        files["test.npz"] = _npz(read.test)
+    classes = len(read.sheet.names)
+    method, taught = plan.method or "fedstill", len(read.teaching)
+    config = _configuration(fleet, plan, public, method, classes=classes, taught=taught)
+    return _Made(config=config, public=public, files=files, test=read.test, teaching=read.teaching)
+
+
 def _configuration(
-    fleet: FleetFolder, plan: Plan, public: Examples, method: str, *, classes: int
+    fleet: FleetFolder, plan: Plan, public: Examples, method: str, *, classes: int, taught: int = 0
 ) -> FleetConfig:
+    """taught: of utterances, how many the teacher learns."""
     if method not in METHODS:
         raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     suited, work = METHODS[method].defaults, plan.suited
@@ -207,6 +230,10 @@ def _configuration(
         step = min(plan.step_vocabulary, classes)
         text = TextConfig(teaching_set="teaching.npz", step_vocabulary=step)
     teacher = plan.teacher or (TeacherConfig() if text is None else _TEXT_TEACHER)
+    names: dict[str, Any] = {}
+    if plan.is_assistant:  # numbers of n-grams are names
+        teacher = plan.teacher or utterance_teacher(taught)
+        names = {"propagation_width": 0.0, "fedstill": FedstillConfig(student_noise=0.0)}
     return FleetConfig(
         run=fleet.run,
         method=method,
@@ -226,6 +253,7 @@ def _configuration(
         downlink=suited.uplink if text is not None else SoftLabelCodec(Encoding.UINT8),
         teacher=replace(teacher, round_epochs=suited.round_epochs),
         text=text,
+        **names,
     )
 
 

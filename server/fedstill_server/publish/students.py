@@ -10,6 +10,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
 from fedstill_server.config import FleetConfig
+from fedstill_server.fleet.utterances import published_sheet
 from fedstill_server.public_set import Examples, load_public, load_test
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
@@ -35,6 +36,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
             public_x=public.x,
             quality=_quality(config, family, students[family], test),
             vocabulary=words,
+            intents=published_sheet(fleet, config, family, students[family], test),
             cache=fleet / "server" / "artifacts",
         )
         for family in chosen

@@ -10,15 +10,13 @@ than others. No text that is held out is said anywhere else. The same from a fol
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.errors import InvalidValue
 from fedstill_proto.ngrams import words_of
+from fedstill_proto.utterances import UtterancesError, read_utterances
 
 from fedstill_sim.assistant.homes import Home, everyones_home, languages, own_home
 from fedstill_sim.assistant.sentences import Templates
@@ -29,7 +27,6 @@ from fedstill_sim.data.splits import hold_out
 PUBLIC_FILE = "public.csv"
 DEFAULT_ALPHA = 0.5
 _CALIBRATION = 0.2  # of the labelled utterances in a folder
-_FILE_LIMIT_BYTES = 64 << 20
 _MOST_DRAWS = 200  # for each text that is wanted
 
 
@@ -238,42 +235,7 @@ def load_utterances(folder: Path, *, seed: int = 0) -> AssistantData:
 
 
 def _rows(file: Path, *, labels_needed: bool) -> list[tuple[str, str]]:
-    """Text and label of each line; the label may be missing where none is needed."""
-    rows = []
-    reader = csv.DictReader(io.StringIO(_read(file)), strict=True)
     try:
-        if not {"text", "label"} <= set(reader.fieldnames or ()):
-            raise DataError(f"{file}: line 1: {reader.fieldnames!r:.80} are no columns text and label")
-        for row in reader:
-            text, label = (row["text"] or "").strip(), (row["label"] or "").strip()
-            _check_row(f"{file}: line {reader.line_num}", text, label, labels_needed=labels_needed)
-            rows.append((text, label))
-    except csv.Error as error:
-        raise DataError(f"{file}: line {reader.reader.line_num}: {error}") from None
-    if not rows:
-        raise DataError(f"{file}: holds no utterance")
-    return rows
-
-
-def _check_row(where: str, text: str, label: str, *, labels_needed: bool) -> None:
-    try:
-        words = words_of(text)
-    except InvalidValue as error:
-        raise DataError(f"{where}: {error}") from None
-    if not words:
-        raise DataError(f"{where}: text {text!r:.40} holds no word")
-    if labels_needed and not label:
-        raise DataError(f"{where}: label is missing for {text!r:.40}; say what it means, or remove the line")
-    if len(label) > 100:
-        raise DataError(f"{where}: label {label!r:.40}... has {len(label)} characters; 100 at most")
-
-
-def _read(file: Path) -> str:
-    try:
-        if file.stat().st_size > _FILE_LIMIT_BYTES:
-            raise DataError(f"{file}: {file.stat().st_size} bytes; {_FILE_LIMIT_BYTES} at most")
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text: {error}") from None
+        return read_utterances(file, labels_needed=labels_needed)
+    except UtterancesError as error:
+        raise DataError(str(error)) from None
