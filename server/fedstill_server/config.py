@@ -167,6 +167,7 @@ class FedstillConfig:
 
     server_step: root mean square of the first round's step, in softened logits; last_step: share of it that
     is left in the last round. label_anchor: how far a step goes back to the public labels that there are.
+    class_balance: how far the classes of a public set without labels are brought to be equally frequent.
     start_share: of the fleet's student, in the student that a device keeps. held_out: of a device's examples,
     to judge whether it keeps all of it or nothing instead (see share_gate.py of the client). student_noise:
     on the inputs of what students learn on the server, in standard deviations of the public set.
@@ -175,13 +176,14 @@ class FedstillConfig:
     server_step: float = 0.4
     last_step: float = 0.2
     label_anchor: float = 0.1
-    start_share: float = 0.5
+    class_balance: float = 0.2
+    start_share: float = 0.7
     held_out: float = 0.2
     student_noise: float = 0.2
 
     def __post_init__(self) -> None:
         _check(0 < self.server_step <= 100, "server_step", self.server_step, "a step above 0")
-        for name in ("last_step", "label_anchor", "start_share"):
+        for name in ("last_step", "label_anchor", "class_balance", "start_share"):
             _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
         _check(0 <= self.held_out <= 0.5, "held_out", self.held_out, "0 (off) to 0.5")
         _check(0 <= self.student_noise <= 10, "student_noise", self.student_noise, "0 (off) to 10 deviations")

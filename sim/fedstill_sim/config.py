@@ -54,14 +54,17 @@ class Defaults:
     batch_size: int = 16
     learning_rate: float = 0.02
     optimizer: Optimizer = Optimizer.MOMENTUM
-    soft_weight: float = 0.35
+    soft_weight: float | None = None  # None: what suits the method
     encoding: Encoding = Encoding.UINT8
     sharpen: float = 0.0
     label_prior: float = 1.0
     start: str = "distilled"
 
 
-DEFAULTS = {"mnist1d": Defaults(rounds=40), "assistant": Defaults(rounds=10, learning_rate=0.1)}
+DEFAULTS = {
+    "mnist1d": Defaults(rounds=40),
+    "assistant": Defaults(rounds=10, learning_rate=0.1, soft_weight=0.35),
+}
 TEXT_DEFAULTS = Defaults(
     epochs=1, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW, soft_weight=0.2, label_prior=0.0
 )
@@ -258,7 +261,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         learning_rate=_chosen(request.learning_rate, defaults.learning_rate),
         optimizer=Optimizer(_chosen(request.optimizer, defaults.optimizer.value)),
         temperature=_chosen(request.temperature, suited.temperature),
-        soft_weight=_chosen(request.soft_weight, defaults.soft_weight),
+        soft_weight=_chosen(request.soft_weight, _chosen(defaults.soft_weight, suited.soft_weight)),
         seed=request.seed,
     )
     labelled = data.public_y is not None
@@ -348,11 +351,8 @@ def _prototypes(request: RunRequest) -> PrototypeConfig:
 
 
 def _fedstill(request: RunRequest) -> FedstillConfig:
-    chosen = {
-        name: getattr(request, name) for name in ("server_step", "label_anchor", "start_share", "held_out")
-    }
-    if request.is_assistant:
-        chosen["student_noise"] = 0.0
+    names = ("server_step", "label_anchor", "class_balance", "start_share", "held_out")
+    chosen = {name: getattr(request, name) for name in names}
     return FedstillConfig(**{name: value for name, value in chosen.items() if value is not None})
 
 

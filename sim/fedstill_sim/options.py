@@ -265,6 +265,16 @@ LabelAnchor = Annotated[
         rich_help_panel=EXCHANGE,
     ),
 ]
+ClassBalance = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="fedstill without public labels: how far the public set's classes are brought to be equally "
+        "frequent; 0 is off.",
+        rich_help_panel=EXCHANGE,
+    ),
+]
 StartShare = Annotated[
     float | None,
     typer.Option(
@@ -544,6 +554,7 @@ def _fleet(
     sharpness: Sharpness = None,
     server_step: ServerStep = None,
     label_anchor: LabelAnchor = None,
+    class_balance: ClassBalance = None,
     start_share: StartShare = None,
     held_out: HeldOut = None,
     round_epochs: RoundEpochs = None,

@@ -84,6 +84,7 @@ class RunRequest:
     sharpness: float | None = None
     server_step: float | None = None
     label_anchor: float | None = None
+    class_balance: float | None = None
     start_share: float | None = None
     held_out: float | None = None
     round_epochs: int | None = None

@@ -13,7 +13,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_server.aggregation import RowSums, fold
 from fedstill_server.config import ConfigError, FedstillConfig
 from fedstill_server.methods import METHODS, build_method
-from fedstill_server.methods.fedstill import Fedstill, label_logits, stepped
+from fedstill_server.methods.fedstill import Fedstill, balanced, label_logits, stepped
 from fedstill_server.methods.public_logits import LOGITS
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import Examples
@@ -65,12 +65,12 @@ def test_labels_as_softened_logits() -> None:
     np.testing.assert_allclose(label_logits(np.array([1]), 2, temperature=2.0), [[-half / 2, half / 2]])
 
 
-def test_a_task_asks_how_far_a_student_goes_and_keeps_half_of_its_start() -> None:
+def test_a_task_asks_how_far_a_student_goes_and_keeps_most_of_its_start() -> None:
     method, state = started()
     task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
     assert task.request.relative
     assert task.replace_student
-    assert task.training.start_share == 0.5
+    assert task.training.start_share == 0.7
     assert task.training.held_out == 0.2
     assert dataclasses.replace(task.training, start_share=0.0, held_out=0.0) == method.config.training
 
@@ -85,7 +85,9 @@ def test_nothing_is_known_before_the_first_round_without_labels() -> None:
 
 def test_the_mean_of_two_devices_sets_the_way() -> None:
     """One moved class 0 up at the first row, the other class 1 at the second; nobody moved elsewhere."""
-    method, state = started(propagation_width=0.0, fedstill=FedstillConfig(server_step=0.5, last_step=1.0))
+    method, state = started(
+        propagation_width=0.0, fedstill=FedstillConfig(server_step=0.5, last_step=1.0, class_balance=0.0)
+    )
     first, second = np.zeros((PUBLIC, 3)), np.zeros((PUBLIC, 3))
     first[0, 0], second[1, 1] = 3.0, 3.0
 
@@ -122,6 +124,24 @@ def test_labels_pull_where_there_are_any() -> None:
     assert not logits.any()
 
 
+def test_classes_come_nearer_to_each_other_without_labels() -> None:
+    # Two rows of shares (3/4, 1/4) and (1/4, 3/4) are balanced, two of (3/4, 1/4) are brought to it whole.
+    apart, alike = np.log([[3.0, 1.0], [1.0, 3.0]]), np.log([[3.0, 1.0], [3.0, 1.0]])
+
+    np.testing.assert_allclose(balanced(apart, 1.0), apart)
+    np.testing.assert_allclose(np.diff(balanced(alike, 1.0)), 0, atol=1e-12)
+    np.testing.assert_allclose(np.diff(balanced(alike, 0.5)), -np.log(3) / 2)
+
+
+def test_public_labels_leave_no_need_to_balance() -> None:
+    still = np.zeros((PUBLIC, 3))
+    learned = []
+    for balance in (0.0, 1.0):
+        method, state = started(labelled=True, fedstill=FedstillConfig(class_balance=balance))
+        learned.append(method.learn(state, answer(method, state, still), round_number=1).arrays[LOGITS])
+    np.testing.assert_array_equal(*learned)
+
+
 def test_students_learn_from_inputs_with_noise() -> None:
     way = np.random.default_rng(3).normal(size=(PUBLIC, 3))
     students = []
@@ -149,5 +169,5 @@ def test_settings_out_of_range_are_named(name: str, value: float) -> None:
 
 def test_what_suits_the_method_fits_its_bytes() -> None:
     suited = METHODS["fedstill"].defaults
-    assert (suited.temperature, suited.public_batch) == (2.0, 250)
+    assert (suited.temperature, suited.soft_weight, suited.public_batch) == (2.0, 0.5, 320)
     assert (suited.uplink.bits, suited.uplink.entropy) == (4, True)

@@ -108,7 +108,10 @@ def prepare(
             help="Of a device's steps: 0.02 with momentum; of text 0.001 with AdamW.", show_default=False
         ),
     ] = None,
-    soft_weight: Annotated[float, typer.Option(help="Weight of the fleet's soft labels, 0 to 1.")] = 0.35,
+    soft_weight: Annotated[
+        float | None,
+        typer.Option(help="Weight of the fleet's soft labels, 0 to 1; the method's own unless you say."),
+    ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Of the soft labels in the loss; what suits the method, if not said.")
     ] = None,

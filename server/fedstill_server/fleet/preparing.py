@@ -55,7 +55,7 @@ class Plan:
     batch_size: int | None = None
     learning_rate: float | None = None
     optimizer: Optimizer | None = None
-    soft_weight: float = 0.35
+    soft_weight: float | None = None
     temperature: float | None = None
     public_batch: int | None = None
     words: int = 10_000  # of text: entries of the word list, at most
@@ -219,10 +219,11 @@ def _configuration(
         raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     suited, work = METHODS[method].defaults, plan.suited
     public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
+    soft_weight = suited.soft_weight if plan.soft_weight is None else plan.soft_weight
     training = TrainingPlan(
         **vars(work),
         temperature=suited.temperature if plan.temperature is None else plan.temperature,
-        soft_weight=plan.soft_weight if distils(method) else 0.0,
+        soft_weight=soft_weight if distils(method) else 0.0,
         seed=plan.seed,
     )
     text = None

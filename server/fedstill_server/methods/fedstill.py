@@ -1,4 +1,4 @@
-"""The default method: small answers, steps of an even length, and students that keep half of their start.
+"""The default method: small answers, steps of an even length, and students that keep most of their start.
 
 Like public-logits, the server holds one soft label a public example, as centred logits z softened at the
 temperature T. Devices start from their family's student s, learn from private labels and softmax(z), and
@@ -18,6 +18,9 @@ answer for a batch of public rows. What differs, each for a measured reason:
 - Public labels, where they may be used, are pulled at: z <- z + label_anchor (log y / T - z), y being the
   label smoothed by 3 % (Szegedy et al. 2016, arXiv 1512.00567). The fleet's knowledge is added to the
   labels, and what it got wrong leaks away.
+- Without such labels, classes that the fleet speaks of most would take all rows. They are kept apart by
+  z <- z - class_balance log(K mean_x softmax(z)): as if the public set held all classes alike (ReMixMatch's
+  distribution alignment: Berthelot et al. 2020, arXiv 1911.09785).
 - Students learn z on the server from inputs with noise, which stands in for more public examples.
 - A device keeps start_share of the student that it started from, and the rest of the trained one, as one
   student of mean weights (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903). Alone, the trained one forgets.
@@ -47,10 +50,14 @@ _STILL = 1e-9
 
 
 class Fedstill(PublicLogits):
-    line = "how far devices move from the fleet's soft labels of public examples; students keep half of both"
+    line = "how far devices move from the fleet's soft labels of public examples; students keep most of those"
 
     defaults = MethodDefaults(
-        temperature=2.0, public_batch=250, uplink=codec_of_words("dense,4bit,log,entropy"), round_epochs=10
+        temperature=2.0,
+        soft_weight=0.5,
+        public_batch=320,
+        uplink=codec_of_words("dense,4bit,log,entropy"),
+        round_epochs=10,
     )
 
     @property
@@ -113,7 +120,7 @@ class Fedstill(PublicLogits):
 
     def _anchored(self, logits: Float64Array) -> Float64Array:
         if self.labels is None:
-            return logits
+            return balanced(logits, self.config.fedstill.class_balance)
         labels = label_logits(self.labels, self.config.classes, temperature=self.training.temperature)
         pulled: Float64Array = logits + self.config.fedstill.label_anchor * (labels - logits)
         return pulled
@@ -123,6 +130,15 @@ def stepped(way: Float64Array, length: float) -> Float64Array:
     """`way` [rows, classes] with `length` as its root mean square; nothing for a way that leads nowhere."""
     present = float(np.sqrt(np.mean(way * way)))
     return way * (length / present) if present > _STILL else np.zeros_like(way)
+
+
+def balanced(logits: Float64Array, strength: float) -> Float64Array:
+    """`logits` [rows, classes] with the classes' mean shares brought nearer to each other; at 0 unchanged."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares = (powers / powers.sum(axis=1, keepdims=True)).mean(axis=0)
+    less = strength * np.log(shares)
+    nearer: Float64Array = logits - (less - less.mean())
+    return nearer
 
 
 def label_logits(labels: IntArray, classes: int, *, temperature: float) -> Float64Array:

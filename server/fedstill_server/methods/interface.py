@@ -40,6 +40,7 @@ class MethodDefaults:
     """What suits a method, where nobody says otherwise."""
 
     temperature: float = 4.0
+    soft_weight: float = 0.35  # of the soft labels in a device's loss
     public_batch: int = 130  # public rows that a round asks about, at most
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     round_epochs: int = 30  # of the public set, in which teacher and students learn on the server each round
