@@ -10,6 +10,7 @@ from fedstill_proto.word_list import START, WordList
 from fedstill_server.language.keyboard import KeyboardPlan
 from fedstill_server.language.training import TextPlan
 from fedstill_sim.config import requested_data, resolve
+from fedstill_sim.data import keyboard_fleet
 from fedstill_sim.data.fleet import DataError, load_fleet, save_fleet
 from fedstill_sim.data.keyboard_fleet import PLACES, load_keyboard_fleet
 from fedstill_sim.keyboard import start
@@ -85,6 +86,7 @@ def test_what_does_not_fit_a_keyboard_is_refused(asked: dict[str, object], words
 def test_a_run_of_a_keyboard_measures_its_suggestions(
     texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(keyboard_fleet, "PLACES", 4)  # a graph has nodes for each place
     tiny = TextPlan(epochs=2, learning_rate=0.03, batch_size=8, places=8)
     monkeypatch.setattr(
         start,

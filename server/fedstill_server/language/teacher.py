@@ -147,6 +147,11 @@ def next_words(network: GatedRecurrentNetwork, x: torch.Tensor) -> torch.Tensor:
         return torch.softmax(logits, -1).reshape(*x.shape, -1)
 
 
+def next_words_of(network: GatedRecurrentNetwork, texts: Texts) -> FloatArray:
+    """A network's chances of all the words that came in texts, and of START behind each."""
+    return _of_next_words(_of_networks((network,), texts), texts)
+
+
 def _of_next_words(said: Iterator[FloatArray], texts: Texts) -> FloatArray:
     """The chances of the words that came, and of START behind the last."""
     chances = [

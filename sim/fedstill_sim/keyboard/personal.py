@@ -19,7 +19,7 @@ def personal(word_list: WordList, model: NextWords, typist: Typist) -> Suggester
 
     The weights of its own words are chosen on the last of those texts, which the counts then take in, too.
     """
-    cut = len(typist.train) - max(1, len(typist.train) // 5)
+    cut = set_aside(typist)
     trying = Suggester(OwnWords(word_list), model)
     for text in typist.train[:cut]:
         trying.own.add(text)
@@ -28,3 +28,8 @@ def personal(word_list: WordList, model: NextWords, typist: Typist) -> Suggester
     for text in typist.train:
         own.add(text)
     return Suggester(own, model, weights=weights)
+
+
+def set_aside(typist: Typist) -> int:
+    """Where the training texts begin that choose what is made of the others: the last fifth of them."""
+    return len(typist.train) - max(1, len(typist.train) // 5)

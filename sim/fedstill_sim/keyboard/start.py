@@ -15,7 +15,7 @@ from fedstill_server.networks import parameters_of
 from fedstill_server.state import FleetState
 
 from fedstill_sim.data.keyboard import KeyboardData
-from fedstill_sim.data.keyboard_fleet import PLACES, WORDS, chosen_texts
+from fedstill_sim.data.keyboard_fleet import WORDS, chosen_texts
 from fedstill_sim.stack_size import cache_folder
 
 
@@ -37,7 +37,7 @@ def first_state(config: FleetConfig, keyboard: Keyboard) -> FleetState:
     The network stands for the teacher in the rounds, which no count of words learns in.
     """
     begins = np.cumsum([0, *(len(text) + 1 for text in keyboard.texts)])
-    places = begins[chosen_texts(keyboard.texts, seed=config.seed)][:, None] + np.arange(PLACES)
+    places = begins[chosen_texts(keyboard.texts, seed=config.seed)][:, None] + np.arange(config.places)
     soft, arrays = keyboard.soft_words, {}
     if distils(config.method):
         kept = config.downlink.kept(config.classes)
