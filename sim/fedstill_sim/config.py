@@ -66,7 +66,7 @@ DEFAULTS = {
     "assistant": Defaults(rounds=10, learning_rate=0.1, soft_weight=0.35),
 }
 TEXT_DEFAULTS = Defaults(
-    epochs=1, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW, soft_weight=0.2, label_prior=0.0
+    epochs=1, batch_size=8, learning_rate=2e-4, optimizer=Optimizer.ADAMW, soft_weight=0.3, label_prior=0.0
 )
 TEXT_SERVER_RATE = 2e-4
 TEXT_EVALUATED_EVERY = 5  # rounds
