@@ -1,11 +1,13 @@
-"""How long a suggestion takes: the agent in this process, one thread, an untrained student of all words.
+"""How long a suggestion takes, and how large its package is: the agent in this process, one thread.
 
-    python benchmarks/keyboard_latency.py                        # gru
+    python benchmarks/keyboard_latency.py                        # 1.4 million parameters, untrained
     python benchmarks/keyboard_latency.py --family transformer
 
 The owner has typed the texts of one speaker. A suggestion is asked for at each letter of held-out texts: the
-first of a word takes a run of the student, the others take none. Elapsed time, and the processor time of the
-same calls, which other programs on the machine do not lengthen.
+first of a word takes a step of the student, the others take none. Elapsed time, and the processor time of the
+same calls, which other programs on the machine do not lengthen. The word list is that of the public plays,
+filled up with made-up words to its most, 10,000. The package holds all that a device installs, the training
+graph too.
 """
 
 from __future__ import annotations
@@ -26,27 +28,41 @@ from fedstill_client.predictor import PRECISIONS
 from fedstill_client.store import PrivateStore
 from fedstill_proto.artifact import StudentPackage
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.word_list import build_word_list, is_word, join, split
+from fedstill_proto.word_list import WordList, build_word_list, is_word, join, split
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import package_of
 from fedstill_sim.data.keyboard import load_keyboard
 
-PLACES, STEP_WORDS = 16, 600
-BAR_MS = 5.0
+FAMILY, WORDS, PLACES, STEP_WORDS, PUBLIC_ROWS = "gru-128-128", 10_000, 16, 600, 512
+BAR_MS, BAR_BYTES = 5.0, 2_500_000
+_LETTERS = 3
 
 
 def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
     """A package of a student that has seen nothing, with the word list of the public texts."""
-    words = build_word_list(public)
-    options = ArtifactOptions(family, (PLACES,), len(words), Optimizer.ADAMW, "top-k", 8, 1, 8, STEP_WORDS)
+    words = _filled_up(build_word_list(public, size=WORDS))
+    options = ArtifactOptions(family, (PLACES,), len(words), Optimizer.ADAMW, "top-k", 16, 1, 16, STEP_WORDS)
     return package_of(
         options,
         initial_parameters(family, (PLACES,), len(words), 0),
         package_version=1,
-        public_x=np.zeros((4, PLACES), np.int64),
+        public_x=np.random.default_rng(0).integers(0, len(words), (PUBLIC_ROWS, PLACES)),
         vocabulary=words.to_json(),
     )
+
+
+def _filled_up(words: WordList) -> WordList:
+    """With as many words as a list may have: made of the first and the last letters of two of its own."""
+    longer = [word for _, word in words.words if len(word) > _LETTERS]
+    made = (one[:_LETTERS] + other[-_LETTERS:] for one in longer for other in longer)
+    entries = dict.fromkeys(words.entries)
+    for word in made:
+        if len(entries) == WORDS:
+            break
+        if split(word) == [word]:
+            entries[word] = None
+    return WordList(tuple(entries))
 
 
 def keystrokes(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
@@ -86,7 +102,8 @@ def measured(family: str, suggestions: int) -> dict[str, Any]:
         "family": family,
         "words": package.manifest.classes,
         "parameters": package.manifest.parameter_count,
-        "int8_graph_and_words_bytes": sizes["inference.int8.onnx"] + sizes["vocabulary.json"],
+        "package_bytes": sum(sizes.values()),
+        "parts_bytes": sizes,
     }
     texts, letters = [], 0
     for text in typist.test:
@@ -104,6 +121,7 @@ def measured(family: str, suggestions: int) -> dict[str, Any]:
         for precision in PRECISIONS:
             with Agent.open(home.folder, precision=precision) as agent:
                 timed(agent, tuple(texts[:1]))  # warm
+                assert agent.status().precision == precision
                 found[precision] = timed(agent, tuple(texts))
     return found
 
@@ -111,8 +129,10 @@ def measured(family: str, suggestions: int) -> dict[str, Any]:
 def show(found: dict[str, Any]) -> None:
     print(
         f"{found['family']}: {found['words']} words, {found['parameters']} parameters, "
-        f"{found['int8_graph_and_words_bytes']} bytes of 8-bit graph and words"
+        f"{found['package_bytes']:,d} bytes of package, "
+        f"{_verdict(found['package_bytes'] <= BAR_BYTES)} the bar of {BAR_BYTES:,d}"
     )
+    print("  " + ", ".join(f"{name} {size:,d}" for name, size in found["parts_bytes"].items()))
     for precision in PRECISIONS:
         for name, times in found[precision].items():
             print(
@@ -121,12 +141,16 @@ def show(found: dict[str, Any]) -> None:
                 f"processor p50 {times['processor_ms_p50']:6.2f} p99 {times['processor_ms_p99']:6.2f} ms"
             )
     worst = max(times["elapsed_ms_p99"] for times in found["int8"].values())
-    print(f"int8: p99 {worst:.2f} ms, {'within' if worst <= BAR_MS else 'MISSES'} the bar of {BAR_MS:g} ms")
+    print(f"int8: p99 {worst:.2f} ms, {_verdict(worst <= BAR_MS)} the bar of {BAR_MS:g} ms")
+
+
+def _verdict(holds: bool) -> str:
+    return "within" if holds else "MISSES"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--family", choices=sorted(LANGUAGE_FAMILIES), default="gru")
+    parser.add_argument("--family", default=FAMILY)
     parser.add_argument("--suggestions", type=int, default=2000, help="about so many")
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()

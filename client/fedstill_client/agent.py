@@ -242,6 +242,7 @@ class Agent:
             releases=spent.releases,
             released_bytes=spent.bytes,
             agent_version=metadata.version("fedstill"),
+            precision=student.precision,
         )
 
     def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:

@@ -28,6 +28,7 @@ class AgentKeyboard:
     def __init__(self, word_list: WordList) -> None:
         self._word_list = word_list
         self._typed = _Typed(OwnWords(word_list))
+        self._model: tuple[object, StudentWords] | None = None
 
     def refresh(self, store: PrivateStore, student: AnsweringStudent) -> Suggester:
         """Count what was typed since, or all of it anew where something was forgotten."""
@@ -39,12 +40,19 @@ class AgentKeyboard:
             typed = _Typed(OwnWords(self._word_list), left_out=len(everything) - len(new))
         for text in new:
             typed.add(text)
-        model = StudentWords(student)
+        model = self._model_of(student)
         if typed.held_out_words > _GROWTH * typed.fitted_words:
             typed.weights = _fitted(list(store.texts()), self._word_list, model)
             typed.fitted_words = typed.held_out_words
         self._typed = typed
         return Suggester(typed.own, model, weights=typed.weights)
+
+    def _model_of(self, student: AnsweringStudent) -> StudentWords:
+        """With what it has heard, as long as the student has the same weights."""
+        weights = student.weights
+        if self._model is None or self._model[0] is not weights:
+            self._model = (weights, StudentWords(student))
+        return self._model[1]
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_client.predictor import Precision, Predictor, check_precision
+from fedstill_client.streaming import WordStream
 from fedstill_client.summarizer import softened
 
 ROW_LIMIT = 4096  # examples in one request
@@ -29,14 +31,21 @@ class AnsweringStudent:
     ) -> None:
         self.precision = check_precision(precision) if package.int8_graph is not None else "float32"
         # Only what answers: the training graphs and the public set are read again when they are needed.
-        self._package = StudentPackage(package.manifest, package.inference_graph, package.parameters)
-        self._in_place = package.parameters
-        answering = self._package if self.precision == "float32" else package
-        self._predictor = Predictor(answering, threads=threads, precision=self.precision)
+        self._package = replace(
+            package, training_graph=None, forward_graph=None, public_x=None, vocabulary=None
+        )
+        self._in_place, self._threads = package.parameters, threads
+        self._predictor = Predictor(self._package, threads=threads, precision=self.precision)
+        self._stream: WordStream | None = None
 
     @property
     def manifest(self) -> StudentManifest:
         return self._package.manifest
+
+    @property
+    def weights(self) -> Parameters:
+        """Those that answer now."""
+        return self._in_place
 
     def swap(self, parameters: Parameters | None) -> None:
         """Answer with these weights from now on, or with the package's own.
@@ -46,7 +55,7 @@ class AnsweringStudent:
         wanted = self._package.parameters if parameters is None else parameters
         if not _are_equal(wanted, self._in_place):
             self._predictor.swap(wanted)
-            self._in_place = wanted
+            self._in_place, self._stream = wanted, None
 
     def probabilities(
         self, x: npt.NDArray[Any], log_prior: FloatArray | None = None, *, temperature: float = 1.0
@@ -60,6 +69,17 @@ class AnsweringStudent:
             return self._predictor.next_words(given)
         logits = self._predictor.logits(given) / np.float32(temperature)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
+
+    def stream(self) -> WordStream | None:
+        """Of text, the student one word at a time; None where the package has no such graph.
+
+        It is the same one until other weights are swapped in.
+        """
+        package = self._package
+        if self._stream is None and package.step_graph is not None:
+            precision: Precision = "float32" if package.step_int8_graph is None else self.precision
+            self._stream = WordStream(package, self._in_place, threads=self._threads, precision=precision)
+        return self._stream
 
     def probabilities_along(self, x: npt.NDArray[np.int64]) -> FloatArray:
         """Of text, probabilities [n, S, classes] of the word after each of the whole rows x [n, S]."""

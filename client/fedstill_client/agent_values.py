@@ -120,6 +120,7 @@ class AgentStatus:
     releases: int  # what left the device, by its ledger
     released_bytes: int
     agent_version: str
+    precision: str  # of the weights that answer: float32, or int8 where the package has them
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.artifact import StudentManifest, StudentPackage, load_student
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.graph_weights import with_weights
 from fedstill_proto.messages import Parameters
-from fedstill_proto.quantization import quantized_arrays
+from fedstill_proto.package_weights import graph_weights
 from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_client.limits import limited
@@ -31,7 +32,7 @@ class PredictionError(FedstillError):
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A session, and the weights that it reads where they stand."""
+    """A session, and the weights that it reads where they stand; none where it has its own."""
 
     session: ort.InferenceSession
     weights: dict[str, ort.OrtValue]
@@ -111,12 +112,11 @@ class Predictor:
         return answers
 
     def _open(self, parameters: Parameters) -> _Opened:
-        in_codes = {weight.parameter for weight in self._quantized}
-        arrays = {name: array for name, array in parameters.items() if name not in in_codes}
+        arrays = graph_weights(parameters, self._quantized)
+        if self.manifest.weights_apart:
+            return _Opened(session(with_weights(self._graph, arrays), threads=self._threads), {})
         # Copies: whoever handed the weights over may go on training them.
         weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}
-        for name, array in quantized_arrays(parameters, self._quantized).items():
-            weights[name] = as_value(array)
         return _Opened(session(self._graph, threads=self._threads, initializers=weights), weights)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,23 @@ import safetensors
 import safetensors.numpy
 
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.graph_weights import with_weights
 from fedstill_proto.manifest import (
     MANIFEST_LIMIT_BYTES,
     GraphPort,
     PackagePart,
     StudentManifest,
 )
-from fedstill_proto.messages import Parameters, ParameterSpec, check_parameters, parameter_specs
+from fedstill_proto.messages import Parameters, check_parameters
+from fedstill_proto.package_weights import (
+    PARAMETERS_FILE,
+    check_specs,
+    decode_parameters,
+    decode_weights,
+    encode_parameters,
+    encode_weights,
+    graph_weights,
+)
 from fedstill_proto.soft_labels import FloatArray
 
 __all__ = [
@@ -37,6 +47,8 @@ __all__ = [
     "MANIFEST_FILE",
     "PARAMETERS_FILE",
     "PUBLIC_FILE",
+    "STEP_FILE",
+    "STEP_INT8_FILE",
     "TRAINING_FILE",
     "VOCABULARY_FILE",
     "GraphPort",
@@ -58,13 +70,23 @@ MANIFEST_FILE = "manifest.json"
 TRAINING_FILE = "training.onnx"
 FORWARD_FILE = "forward.onnx"
 INFERENCE_FILE = "inference.onnx"
-PARAMETERS_FILE = "parameters.safetensors"
 INT8_FILE = "inference.int8.onnx"
+STEP_FILE = "step.onnx"
+STEP_INT8_FILE = "step.int8.onnx"
 PUBLIC_FILE = "public.safetensors"
 VOCABULARY_FILE = "vocabulary.json"
 INTENTS_FILE = "intents.json"
 _ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
-_MAYBE = (INT8_FILE, TRAINING_FILE, FORWARD_FILE, PUBLIC_FILE, VOCABULARY_FILE, INTENTS_FILE)
+_MAYBE = (
+    INT8_FILE,
+    STEP_FILE,
+    STEP_INT8_FILE,
+    TRAINING_FILE,
+    FORWARD_FILE,
+    PUBLIC_FILE,
+    VOCABULARY_FILE,
+    INTENTS_FILE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +103,9 @@ class StudentPackage:
     """A deployable student: its inference graph and its weights.
 
     What a server publishes holds all that a device needs: the 8-bit inference graph, the two graphs of the
-    training artifact, the fleet's public set, and the vocabulary of a student of text or the intents of one
-    of utterances.
+    training artifact, the fleet's public set; of a student of text its vocabulary and the graphs of one word
+    at a time, of one of utterances their intents. Where the manifest says `weights_apart`, the graphs run
+    once `whole` has put the weights in.
     """
 
     manifest: StudentManifest
@@ -94,14 +117,24 @@ class StudentPackage:
     public_x: FloatArray | None = None  # [P, *input_shape]
     vocabulary: bytes | None = None  # vocabulary.json
     intents: bytes | None = None  # intents.json
+    step_graph: bytes | None = None
+    step_int8_graph: bytes | None = None
 
     def __post_init__(self) -> None:
         check_parameters(self.parameters)
-        _check_specs(self.parameters, self.manifest.parameters)
+        check_specs(self.parameters, self.manifest.parameters)
         if (self.training_graph is None) != (self.forward_graph is None):
             raise InvalidValue(
                 "training_graph", "a package holds both graphs of the training artifact or none"
             )
+        if (self.step_graph is None) != (self.manifest.streaming is None):
+            raise InvalidValue(
+                "step_graph", "a graph of one word at a time, and what its state is, belong together"
+            )
+        if self.step_graph is not None and not self.manifest.weights_apart:
+            raise InvalidValue("step_graph", "its weights stand apart, and the manifest does not say so")
+        if self.step_int8_graph is not None and (self.step_graph is None or self.int8_graph is None):
+            raise InvalidValue("step_int8_graph", "is there without the graphs that it is the 8-bit form of")
         if self.public_x is not None and self.public_x.shape[1:] != self.manifest.input_shape:
             problem = f"shape {self.public_x.shape} is not [P, *{self.manifest.input_shape}]"
             raise InvalidValue("public_x", problem)
@@ -125,24 +158,32 @@ class StudentPackage:
             )
         return TrainingArtifact(self.manifest, self.training_graph, self.forward_graph)
 
+    def whole(self, graph: bytes, *, int8: bool = False) -> bytes:
+        """A graph of this package with its weights, for any ONNX runtime. int8: of one with 8-bit weights."""
+        if not self.manifest.weights_apart:
+            return graph
+        return with_weights(graph, graph_weights(self.parameters, self.manifest.quantized if int8 else ()))
+
     def contents(self) -> dict[str, bytes]:
         """The package's files by name, but for the manifest."""
         files = {
             INFERENCE_FILE: self.inference_graph,
-            PARAMETERS_FILE: encode_parameters(self.parameters),
+            PARAMETERS_FILE: encode_weights(self.manifest, self.parameters),
             INT8_FILE: self.int8_graph,
             TRAINING_FILE: self.training_graph,
             FORWARD_FILE: self.forward_graph,
             PUBLIC_FILE: None if self.public_x is None else _encode_public(self.public_x),
             VOCABULARY_FILE: self.vocabulary,
             INTENTS_FILE: self.intents,
+            STEP_FILE: self.step_graph,
+            STEP_INT8_FILE: self.step_int8_graph,
         }
         return {name: content for name, content in files.items() if content is not None}
 
     @classmethod
     def of_contents(cls, manifest: StudentManifest, contents: Mapping[str, bytes]) -> StudentPackage:
         """The package of files whose digests have been verified; raises WireError."""
-        parameters = decode_parameters(contents[PARAMETERS_FILE], manifest.parameters, field=PARAMETERS_FILE)
+        parameters = decode_weights(contents[PARAMETERS_FILE], manifest)
         public = contents.get(PUBLIC_FILE)
         try:
             return cls(
@@ -155,6 +196,8 @@ class StudentPackage:
                 public_x=None if public is None else _decode_public(public),
                 vocabulary=contents.get(VOCABULARY_FILE),
                 intents=contents.get(INTENTS_FILE),
+                step_graph=contents.get(STEP_FILE),
+                step_int8_graph=contents.get(STEP_INT8_FILE),
             )
         except InvalidValue as error:
             raise WireError(error.field, error.problem) from None
@@ -188,32 +231,12 @@ def load_student(folder: Path) -> StudentPackage:
     return StudentPackage.of_contents(manifest, contents)
 
 
-def encode_parameters(parameters: Parameters) -> bytes:
-    """As a safetensors file."""
-    arrays = {name: np.ascontiguousarray(array) for name, array in parameters.items()}
-    return bytes(safetensors.numpy.save(arrays))
-
-
-def decode_parameters(data: bytes, specs: Iterable[ParameterSpec], *, field: str) -> Parameters:
-    """A safetensors file that holds exactly `specs`, in their order; raises WireError."""
-    specs = tuple(specs)
-    try:
-        loaded = safetensors.numpy.load(data)
-    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
-        raise WireError(field, f"not a safetensors file of float32 arrays: {error}") from None
-    parameters = {spec.name: loaded.pop(spec.name) for spec in specs if spec.name in loaded}
-    if loaded:
-        raise WireError(field, f"arrays that the manifest does not name: {', '.join(sorted(loaded))[:200]}")
-    try:
-        check_parameters(parameters)
-        _check_specs(parameters, specs)
-    except InvalidValue as error:
-        raise WireError(f"{field}: {error.field}", error.problem) from None
-    return parameters
-
-
-def _encode_public(public_x: FloatArray) -> bytes:
-    return bytes(safetensors.numpy.save({"x": np.ascontiguousarray(public_x)}))
+def _encode_public(public_x: npt.NDArray[Any]) -> bytes:
+    """Words in as few bytes as the largest needs."""
+    x = np.ascontiguousarray(public_x)
+    if x.dtype == np.int64:
+        x = x.astype(np.min_scalar_type(int(x.max(initial=0))))
+    return bytes(safetensors.numpy.save({"x": x}))
 
 
 def _decode_public(data: bytes) -> FloatArray:
@@ -222,21 +245,14 @@ def _decode_public(data: bytes) -> FloatArray:
     except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
         raise WireError(PUBLIC_FILE, f"not a safetensors file: {error}") from None
     x = loaded.get("x")
-    if set(loaded) != {"x"} or x is None or x.dtype not in (np.float32, np.int64) or not np.isfinite(x).all():
-        raise WireError(PUBLIC_FILE, "not one array x of finite float32 or int64 numbers, and nothing else")
-    return np.asarray(x)
-
-
-def _check_specs(parameters: Parameters, specs: tuple[ParameterSpec, ...]) -> None:
-    got = parameter_specs(parameters)
-    if got == specs:
-        return
-    missing = [spec.name for spec in specs if spec not in got] or [
-        spec.name for spec in got if spec not in specs
-    ]
-    raise InvalidValue(
-        "parameters", f"not as the manifest says: {', '.join(missing)[:200] or 'another order'}"
-    )
+    is_words = x is not None and x.dtype in (np.uint8, np.uint16, np.uint32, np.int64)
+    if (
+        set(loaded) != {"x"}
+        or x is None
+        or not (is_words or (x.dtype == np.float32 and np.isfinite(x).all()))
+    ):
+        raise WireError(PUBLIC_FILE, "not one array x of finite float32 or whole numbers, and nothing else")
+    return x.astype(np.int64) if is_words else np.asarray(x)
 
 
 def _write_folder(folder: Path, manifest: StudentManifest, contents: Mapping[str, bytes]) -> None:

@@ -25,6 +25,8 @@ from fedstill_proto.wire_numbers import OPTIMIZER_NUMBERS, OPTIMIZERS
 
 MANIFEST_LIMIT_BYTES = 1 << 20
 PART_LIMIT_BYTES = 2 << 30
+WORD_INPUT = "word"
+_STATE_LIMIT_VALUES = 1 << 22
 _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 
 
@@ -102,13 +104,36 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
+class Streaming:
+    """Of a student of text whose package has graphs of one word at a time: `state` are their inputs besides
+    it, each begins as zeros and comes out as "<name>.new"; `places` words fit into a state, 0 is any number.
+    """
+
+    state: tuple[GraphPort, ...]
+    places: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("places", self.places, 0, MAX_UINT32)
+        names = {port.name for port in self.state}
+        if not names or len(names) != len(self.state) or WORD_INPUT in names:
+            raise InvalidValue(
+                "state", f"{[port.name for port in self.state]!r:.80} are no inputs of a state"
+            )
+        for port in self.state:
+            if min(port.shape, default=1) < 1 or math.prod(port.shape) > _STATE_LIMIT_VALUES:
+                raise InvalidValue("state", f"{port.name!r} has shape {port.shape}")
+
+
+@dataclass(frozen=True)
 class StudentManifest:
     """What a student's graphs are: enough for a device to run them without guessing.
 
     `soft_labels` is what the training graph takes ("none", "dense" or "top-k"); `stack_size` devices are
     trained together by one run of it, on `step_rows` examples each. `inputs` and `outputs` are the inference
     graph's. `parameters` have their full shapes; in the training graph, `vocabulary.tables` have
-    `vocabulary.step_size` rows instead. A published package has a `package_version` of 1 or more.
+    `vocabulary.step_size` rows instead. A published package has a `package_version` of 1 or more. With
+    `weights_apart` the graphs hold no weights: all are in the package's parameters, the quantized ones as
+    codes and scales.
     """
 
     family: str
@@ -132,6 +157,8 @@ class StudentManifest:
     input_type: str = "float32"  # or "int64": the numbers of words
     vocabulary: Vocabulary | None = None
     feature_width: int = 0  # of the forward graph's second output, what the last layer reads; 0: it has none
+    streaming: Streaming | None = None
+    weights_apart: bool = False
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -232,7 +259,13 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         input_type=manifest.input_type,
         vocabulary=None if manifest.vocabulary is None else _vocabulary_message(manifest.vocabulary),
         feature_width=manifest.feature_width,
+        streaming=None if manifest.streaming is None else _streaming_message(manifest.streaming),
+        weights_apart=manifest.weights_apart,
     )
+
+
+def _streaming_message(streaming: Streaming) -> pb.Streaming:
+    return pb.Streaming(state=[_port(port) for port in streaming.state], places=streaming.places)
 
 
 def _vocabulary_message(vocabulary: Vocabulary) -> pb.Vocabulary:
@@ -278,6 +311,8 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             input_type=message.input_type or "float32",
             vocabulary=_vocabulary(message.vocabulary) if message.HasField("vocabulary") else None,
             feature_width=message.feature_width,
+            streaming=_streaming(message.streaming) if message.HasField("streaming") else None,
+            weights_apart=message.weights_apart,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
@@ -285,6 +320,10 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
         problem = f"{message.parameter_count}, but the parameters hold {manifest.parameter_count} values"
         raise WireError("parameter_count", problem)
     return manifest
+
+
+def _streaming(message: pb.Streaming) -> Streaming:
+    return Streaming(_ports(message.state), message.places)
 
 
 def _vocabulary(message: pb.Vocabulary) -> Vocabulary:

@@ -39,6 +39,16 @@ def dequantize_rows(codes: CodeArray, scales: FloatArray, *, columns: int) -> Fl
     return np.ascontiguousarray(values.reshape(len(codes), -1)[:, :columns])
 
 
+def dequantized(parameters: Parameters, quantized: Iterable[QuantizedWeight]) -> Parameters:
+    """The `quantized` parameters as their codes and scales have them."""
+    rounded: Parameters = {}
+    for weight in quantized:
+        whole = parameters[weight.parameter]
+        codes, scales = quantize_rows(whole, block=weight.block)
+        rounded[weight.parameter] = dequantize_rows(codes, scales, columns=whole.shape[1])
+    return rounded
+
+
 def quantized_arrays(
     parameters: Parameters, quantized: Iterable[QuantizedWeight]
 ) -> dict[str, npt.NDArray[np.generic]]:

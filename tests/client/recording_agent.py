@@ -68,7 +68,24 @@ class Recorder:
 
     def status(self) -> AgentStatus:
         return AgentStatus(
-            "kitchen", "mlp-small", 3, 643, "float32", (6,), (), 3, 8, 2, 4096, "", 0, False, 2, 99, "0.1.0"
+            "kitchen",
+            "mlp-small",
+            3,
+            643,
+            "float32",
+            (6,),
+            (),
+            3,
+            8,
+            2,
+            4096,
+            "",
+            0,
+            False,
+            2,
+            99,
+            "0.1.0",
+            "int8",
         )
 
     def forget(self, *, ids: tuple[int, ...] | None, before: float | None, everything: bool) -> Forgotten:

@@ -10,7 +10,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fedstill_proto.artifact import FORWARD_FILE, INFERENCE_FILE, INT8_FILE, TRAINING_FILE, StudentPackage
+from fedstill_proto.artifact import (
+    FORWARD_FILE,
+    INFERENCE_FILE,
+    INT8_FILE,
+    STEP_FILE,
+    STEP_INT8_FILE,
+    TRAINING_FILE,
+    StudentPackage,
+)
 from fedstill_proto.errors import WireError
 from fedstill_proto.v1 import onnx_outline_pb2 as pb
 from fedstill_proto.word_list import WordList
@@ -54,6 +62,8 @@ def check_package(package: StudentPackage) -> None:
         INT8_FILE: package.int8_graph,
         TRAINING_FILE: package.training_graph,
         FORWARD_FILE: package.forward_graph,
+        STEP_FILE: package.step_graph,
+        STEP_INT8_FILE: package.step_int8_graph,
     }
     for name, graph in graphs.items():
         if graph is not None:

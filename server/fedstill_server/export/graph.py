@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 OPSET = 21
 IR_VERSION = 10
 """Both understood by ONNX Runtime 1.20, the oldest that a device may run."""
+_FILLED_FROM = 64  # values
 MICROSOFT = "com.microsoft"
 _MANY = 1024  # values
 
@@ -31,7 +32,7 @@ class GraphWriter:
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[str, onnx.TensorProto] = {}
+        self._constants: dict[str, np.ndarray] = {}
         self._known: dict[object, str] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._reshaped_from: dict[str, str] = {}
@@ -54,9 +55,7 @@ class GraphWriter:
             self._known[key] = self.node("ConstantOfShape", [shape], shape=array.shape, value=value)
         if key not in self._known:
             name = f"constant_{len(self._constants)}"
-            self._constants[name] = numpy_helper.from_array(
-                np.ascontiguousarray(array).reshape(array.shape), name
-            )
+            self._constants[name] = np.ascontiguousarray(array).reshape(array.shape)
             self._known[key] = name
             self._shapes[name] = array.shape
         return self._known[key]
@@ -111,12 +110,13 @@ class GraphWriter:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""
         nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
         used = {name for node in nodes for name in node.input}
+        filled, written = _filled({n: array for n, array in self._constants.items() if n in used})
         graph = helper.make_graph(
-            nodes,
+            [*filled, *nodes],
             self._name,
             self._inputs,
             self._outputs,
-            initializer=[tensor for name, tensor in self._constants.items() if name in used],
+            initializer=[numpy_helper.from_array(array, name) for name, array in written.items()],
         )
         model = helper.make_model(
             graph,
@@ -125,6 +125,24 @@ class GraphWriter:
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
         )
         return model.SerializeToString(deterministic=True)
+
+
+def _filled(
+    constants: dict[str, np.ndarray],
+) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
+    """Constants of one number everywhere as nodes of a few bytes, and the others with the nodes' shapes.
+
+    ONNX Runtime makes the constants of them again when it opens the graph.
+    """
+    nodes, written = [], {}
+    for name, array in constants.items():
+        if array.size < _FILLED_FROM or (array != array.flat[0]).any():
+            written[name] = array
+            continue
+        shape, value = f"{name}.shape", numpy_helper.from_array(array.reshape(-1)[:1])
+        written[shape] = np.array(array.shape, np.int64)
+        nodes.append(helper.make_node("ConstantOfShape", [shape], [name], value=value))
+    return nodes, written
 
 
 def _without_identities(

@@ -61,7 +61,7 @@ def _finished(
     is_text = reads_text(family)
     parameters = {name: value.detach().numpy() for name, value in student.named_parameters()}
     model = onnx.load_from_string(captured)
-    _put_weights(model.graph, parameters)
+    put_weights(model.graph, parameters)
     check_weights_stay_weights(model.graph, parameters)
     graph = model.SerializeToString(deterministic=True)
     _check_answers(student, graph, _examples(family, input_shape))
@@ -97,17 +97,10 @@ def _captured(family: str, input_shape: tuple[int, ...], classes: int, cache: Pa
 
 
 def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
-    """The graph of a student whose weights are all different numbers, and none of those it will have.
-
-    torch.onnx gives equal weights one name, as the ones that all scales begin with. `student` is changed.
-    """
-    numbers = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for value in student.parameters():
-            value.normal_(generator=numbers)
-    with _quiet_exporter():
+    """The graph of a student, whose weights are changed."""
+    with quiet_exporter():
         program = torch.onnx.export(
-            student,
+            varied(student),
             (examples,),
             dynamo=True,
             input_names=["x"],
@@ -121,11 +114,24 @@ def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
     return graph
 
 
+def varied(student: nn.Module) -> nn.Module:
+    """The student with weights that are all different numbers, and none of those it will have.
+
+    torch.onnx gives equal weights one name, as the ones that all scales begin with.
+    """
+    numbers = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for value in student.parameters():
+            value.normal_(generator=numbers)
+    return student
+
+
 def _examples(family: str, input_shape: Sequence[int]) -> torch.Tensor:
     return torch.zeros(2, *input_shape, dtype=torch.int64 if reads_text(family) else torch.float32)
 
 
-def _put_weights(graph: onnx.GraphProto, parameters: Parameters) -> None:
+def put_weights(graph: onnx.GraphProto, parameters: Parameters) -> None:
+    """Give the initializers of these names their values."""
     for tensor in graph.initializer:
         if tensor.name in parameters:
             tensor.CopyFrom(
@@ -183,7 +189,7 @@ def check_weights_stay_weights(graph: onnx.GraphProto, parameters: Mapping[str, 
 
 
 @contextmanager
-def _quiet_exporter() -> Iterator[None]:
+def quiet_exporter() -> Iterator[None]:
     """Keeps torch.onnx from reporting every optional package that is not there."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -50,6 +50,16 @@ class GatedRecurrentNetwork(nn.Module):
         new = torch.tanh(word_new + reset * state_new)
         return new + keep * (state - new)
 
+    stream_places = 0  # a state takes in any number of words
+
+    def start_state(self) -> dict[str, Tensor]:
+        return {"state": torch.zeros(1, self.width)}
+
+    def step(self, word: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [1, vocabulary] and the state [1, width] after a word [1]."""
+        after = self.cell(self.of_word(self.embedding(word)), state)
+        return self.logits(after), after
+
     def logits(self, state: Tensor) -> Tensor:
         """[rows, width] -> [rows, vocabulary]."""
         return functional.linear(self.said(state), self.embedding.weight)

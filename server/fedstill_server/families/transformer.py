@@ -63,6 +63,19 @@ class CausalAttention(nn.Module):
         mixed = mixed.reshape(-1, self.heads, places, width // self.heads).transpose(1, 2)
         return self.output(mixed.reshape(rows, width))  # type: ignore[no-any-return]
 
+    def step(
+        self, x: Tensor, keys: Tensor, values: Tensor, here: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Of one place, x: [1, width]. keys, values: [S, width] of the places before; here: [S, 1] is it."""
+        keys, values = torch.where(here, self.key(x), keys), torch.where(here, self.value(x), values)
+        places, width = keys.shape
+        each = width // self.heads
+        by_head = keys.reshape(places, self.heads, each).permute(1, 2, 0)  # [heads, width / heads, S]
+        scores = torch.bmm(self.query(x).reshape(self.heads, 1, each), by_head) * each**-0.5
+        of_values = values.reshape(places, self.heads, each).transpose(0, 1)
+        mixed = torch.bmm(torch.softmax(scores + mask, -1), of_values)  # [heads, 1, width / heads]
+        return self.output(mixed.reshape(1, width)), keys, values
+
     def _by_head(self, x: Tensor, places: int) -> Tensor:
         """[batch * S, width] -> [batch * heads, S, width / heads]."""
         width = x.shape[-1] // self.heads
@@ -81,7 +94,15 @@ class TransformerBlock(nn.Module):
         self.output = nn.Linear(2 * width, width)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        x = x + self.attention(self.norm1(x), mask)
+        return self._after_attention(x + self.attention(self.norm1(x), mask))
+
+    def step(
+        self, x: Tensor, keys: Tensor, values: Tensor, here: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        taken, keys, values = self.attention.step(self.norm1(x), keys, values, here, mask)
+        return self._after_attention(x + taken), keys, values
+
+    def _after_attention(self, x: Tensor) -> Tensor:
         hidden = self.hidden(self.norm2(x))
         return x + self.output(hidden * torch.sigmoid(1.702 * hidden))  # type: ignore[no-any-return]
 
@@ -110,3 +131,27 @@ class CausalTransformer(nn.Module):
             rows = block(rows, mask)
         logits = functional.linear(self.norm(rows), self.embedding.weight)  # [batch * S, vocabulary]
         return logits.reshape(batch, places, -1)
+
+    @property
+    def stream_places(self) -> int:
+        return len(self.place)
+
+    def start_state(self) -> dict[str, Tensor]:
+        """Keys and values of all blocks, block by block, and the place of the next word."""
+        seen = torch.zeros(len(self.blocks) * len(self.place), self.place.shape[1])
+        return {"keys": seen, "values": seen.clone(), "next_place": torch.zeros(1, dtype=torch.int64)}
+
+    def step(self, word: Tensor, keys: Tensor, values: Tensor, place: Tensor) -> tuple[Tensor, ...]:
+        """Logits [1, vocabulary] and the state after a word [1]."""
+        numbers = torch.arange(len(self.place))
+        here = (numbers == place).unsqueeze(1)
+        mask = (numbers > place).to(keys.dtype) * _HIDDEN  # [S]
+        row = self.embedding(word) + functional.embedding(place, self.place)
+        new_keys, new_values = [], []
+        blocks = zip(self.blocks, keys.chunk(len(self.blocks)), values.chunk(len(self.blocks)), strict=True)
+        for block, of_block, valued in blocks:
+            row, of_block, valued = block.step(row, of_block, valued, here, mask)  # type: ignore[operator]
+            new_keys.append(of_block)
+            new_values.append(valued)
+        logits = functional.linear(self.norm(row), self.embedding.weight)
+        return logits, torch.cat(new_keys), torch.cat(new_values), place + 1

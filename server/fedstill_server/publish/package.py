@@ -20,6 +20,7 @@ from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.networks import load_parameters, logits_of
 from fedstill_server.publish.errors import PublishError
+from fedstill_server.publish.text import as_text_package
 from fedstill_server.training_graph import artifact_options
 
 LOWEST_AGENT_VERSION = "0.1.0"
@@ -70,7 +71,10 @@ def package_of(
     intents: bytes | None = None,  # intents.json of one of utterances
     cache: Path | None = None,
 ) -> StudentPackage:
-    """The package of a student of any family: inference graph, also in 8 bits, training step and weights."""
+    """The package of a student of any family: inference graph, also in 8 bits, training step and weights.
+
+    Of text, also the graphs of one word at a time, and the weights apart from all of them.
+    """
     artifact = build_artifact(**vars(options), cache=cache)
     family, shape, classes = options.family, options.input_shape, options.classes
     student, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
@@ -88,6 +92,8 @@ def package_of(
         )
         same = _logits(eight_bit.graph, compared).argmax(-1) == answers.argmax(-1)
         measured["top1_agreement_int8"] = float(same.mean())
+    if options.is_text:
+        answering = as_text_package(answering)
     return assemble_package(
         artifact, answering, package_version=package_version, public_x=public_x, quality=measured
     )
@@ -117,6 +123,8 @@ def assemble_package(
         inputs=student.manifest.inputs,
         outputs=student.manifest.outputs,
         quantized=student.manifest.quantized,
+        streaming=student.manifest.streaming,
+        weights_apart=student.manifest.weights_apart,
         package_version=package_version,
         lowest_agent_version=LOWEST_AGENT_VERSION,
         quality=tuple(sorted((quality or {}).items())),

@@ -1,0 +1,123 @@
+"""Exports a student of text one word at a time: (word, state) -> (logits of the next word, new state).
+
+A keystroke then costs one step, however long the text before it is. A family streams that has, besides
+`forward`, the methods
+
+    start_state()                      its state before the first word, by name: zeros
+    step(word, *state)                 (logits [1, V], *state) of the word [1] after such a state
+
+and says in `stream_places` how many words a state can take in (0: any number).
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from fedstill_proto.manifest import WORD_INPUT, GraphPort, Streaming
+from fedstill_proto.messages import Parameters
+from torch import Tensor, nn
+
+from fedstill_server.export.errors import ExportError
+from fedstill_server.export.graph import OPSET
+from fedstill_server.export.student import (
+    check_weights_stay_weights,
+    load_parameters,
+    put_weights,
+    quiet_exporter,
+    varied,
+)
+from fedstill_server.families import build_student
+
+_PREFIX = "student."
+_WORDS_COMPARED = 3
+
+
+def export_step(
+    *, family: str, input_shape: tuple[int, ...], classes: int, parameters: Parameters
+) -> tuple[Streaming, bytes] | None:
+    """The graph of one word with its weights, and what its state is; None of a family without `step`."""
+    student: Any = build_student(family, input_shape, classes).eval()
+    if not hasattr(student, "step"):
+        return None
+    load_parameters(student, parameters)
+    state: dict[str, Tensor] = student.start_state()
+    if state.keys() & parameters.keys():
+        raise ExportError(f"{family}: the state's {sorted(state)} have names of parameters; rename them")
+    graph = _captured(copy.deepcopy(student), state)
+    model = onnx.load_from_string(graph)
+    _without_prefix(model.graph)
+    put_weights(model.graph, parameters)
+    check_weights_stay_weights(model.graph, parameters)
+    finished = model.SerializeToString(deterministic=True)
+    ports = tuple(
+        GraphPort(name, tuple(value.shape), "int64" if value.dtype == torch.int64 else "float32")
+        for name, value in state.items()
+    )
+    _check_answers(student, finished, state, classes=classes)
+    return Streaming(ports, int(student.stream_places)), finished
+
+
+class _Step(nn.Module):
+    def __init__(self, student: nn.Module) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, word: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+        step: tuple[Tensor, ...] = self.student.step(word, *state)  # type: ignore[operator]
+        return step
+
+
+def _captured(student: nn.Module, state: dict[str, Tensor]) -> bytes:
+    with quiet_exporter():
+        program = torch.onnx.export(
+            _Step(varied(student)),
+            (torch.zeros(1, dtype=torch.int64), *state.values()),
+            dynamo=True,
+            input_names=[WORD_INPUT, *state],
+            output_names=["logits", *(f"{name}.new" for name in state)],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert program is not None
+    graph: bytes = program.model_proto.SerializeToString(deterministic=True)
+    return graph
+
+
+def _without_prefix(graph: onnx.GraphProto) -> None:
+    """Weights under the student's own names."""
+    for tensor in graph.initializer:
+        tensor.name = tensor.name.removeprefix(_PREFIX)
+    for node in graph.node:
+        node.input[:] = [name.removeprefix(_PREFIX) for name in node.input]
+
+
+def _check_answers(student: Any, graph: bytes, state: dict[str, Tensor], *, classes: int) -> None:
+    """Refuses a graph that does not say, word by word, what the student says of all of them together."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    words = np.arange(_WORDS_COMPARED) % classes
+    given = {name: value.numpy() for name, value in state.items()}
+    answered = []
+    for word in words:
+        logits, *after = opened.run(None, {WORD_INPUT: np.array([word]), **given})
+        given = dict(zip(state, after, strict=True))
+        answered.append(logits[0])
+    with torch.no_grad():
+        if student.stream_places:  # of rows of one length only: no place sees what stands behind it
+            row = torch.zeros(1, student.stream_places, dtype=torch.int64)
+            row[0, : len(words)] = torch.from_numpy(words)[: student.stream_places]
+        else:
+            row = torch.from_numpy(words)[None]
+        expected = student(row)[0, : len(words)].numpy()
+    size = max(1.0, float(np.abs(expected).max()))
+    if not np.allclose(np.stack(answered)[: len(expected)], expected, rtol=1e-3, atol=1e-4 * size):
+        raise ExportError(
+            "the graph of one word at a time does not say what the student says; do its step and its forward "
+            "compute the same?"
+        )

@@ -1,0 +1,46 @@
+"""What a package of a student of text holds besides: graphs of one word at a time, and its weights once.
+
+All graphs read the same weights, as 8-bit codes and scales where a linear layer or the table of words has
+them: what a device trains from and what it answers with is the student that the codes stand for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.package_weights import graph_weights
+from fedstill_proto.quantization import dequantized
+
+from fedstill_server.export.apart import without_weights
+from fedstill_server.export.int8 import quantize_student
+from fedstill_server.export.streaming import export_step
+
+
+def as_text_package(package: StudentPackage) -> StudentPackage:
+    """The package of a student of text, whose graphs hold weights, as devices get it."""
+    manifest, parameters = package.manifest, package.parameters
+    step = export_step(
+        family=manifest.family,
+        input_shape=manifest.input_shape,
+        classes=manifest.classes,
+        parameters=parameters,
+    )
+    in_codes = [weight.parameter for weight in manifest.quantized]
+    step_int8 = None
+    if step is not None and package.int8_graph is not None:
+        step_int8 = quantize_student(step[1], parameters, only=in_codes)
+    names = {*parameters, *graph_weights(parameters, manifest.quantized)}
+
+    def apart(graph: bytes | None) -> bytes | None:
+        return None if graph is None else without_weights(graph, names)
+
+    return replace(
+        package,
+        manifest=replace(manifest, streaming=None if step is None else step[0], weights_apart=True),
+        parameters={**parameters, **dequantized(parameters, manifest.quantized)},
+        inference_graph=without_weights(package.inference_graph, names),
+        int8_graph=apart(package.int8_graph),
+        step_graph=apart(None if step is None else step[1]),
+        step_int8_graph=apart(None if step_int8 is None else step_int8.graph),
+    )
