@@ -353,6 +353,8 @@ def _prototypes(request: RunRequest) -> PrototypeConfig:
 def _fedstill(request: RunRequest) -> FedstillConfig:
     names = ("server_step", "label_anchor", "class_balance", "start_share", "held_out")
     chosen = {name: getattr(request, name) for name in names}
+    if request.is_assistant:
+        chosen["student_noise"] = 0.0
     return FedstillConfig(**{name: value for name, value in chosen.items() if value is not None})
 
 
