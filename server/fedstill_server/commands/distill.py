@@ -27,7 +27,13 @@ def register(cli: typer.Typer) -> None:
 
 def distill(
     out: Annotated[Path, typer.Option(help="The folder to write, with the student's package in it.")],
-    task: Annotated[str, typer.Option(help="digits, or a folder with public.npz and test.npz.")] = "",
+    task: Annotated[
+        str,
+        typer.Option(
+            help="digits, a folder with public.npz and test.npz, or text: a .txt file, or a folder with "
+            "public.txt."
+        ),
+    ] = "",
     teacher: Annotated[
         list[str] | None,
         typer.Option(
@@ -36,7 +42,8 @@ def distill(
         ),
     ] = None,
     family: Annotated[
-        str, typer.Option(help="Student family, such as mlp-32 or cnn, or an import path.")
+        str,
+        typer.Option(help="Student family, such as mlp-32 or cnn, of text gru-64-128, or an import path."),
     ] = "",
     technique: Annotated[str, typer.Option(help="As in fitnets,kd; fedstill-server techniques.")] = "",
     config: Annotated[Path | None, typer.Option(help="A TOML file; what is given here overrides it.")] = None,
@@ -109,6 +116,8 @@ def _text(outcome: Outcome) -> str:
     if outcome.teacher_accuracy:
         kept = outcome.accuracy / outcome.teacher_accuracy
         lines[1] += f"; the teacher's is {outcome.teacher_accuracy:.1%}, of which {kept:.1%} are kept"
+    if outcome.perplexity is not None:
+        lines.append(f"perplexity {outcome.perplexity:.1f}")
     lines += [f"exit      {family}: {accuracy:.1%}" for family, accuracy in outcome.exits.items()]
     lines += [f"note      {note}" for note in outcome.notes]
     return "\n".join([*lines, f"seconds   {outcome.seconds:.1f}"])

@@ -20,7 +20,9 @@ from fedstill_server.export.student import export_network, export_student
 from fedstill_server.networks import load_parameters, logits_of
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package
 
-_ROWS_COMPARED = 256
+_ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
+
+_KEPT_WORDS, _STEP_WORDS = 16, 600  # of text: that a soft label names, and that a step of training sees
 
 
 def pack_student(
@@ -35,7 +37,7 @@ def pack_student(
     """Write the package. Only what the student's own module holds goes in: no adapters, no peers."""
     network = load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)
     manifest, graph = _exported(network, task, family, parameters)
-    x = task.test.x[:_ROWS_COMPARED]
+    x = task.test.x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // (task.classes * task.places)))]
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     difference = float(np.abs(session.run(["logits"], {"x": x})[0] - logits_of(network, x)).max())
     if not difference <= LARGEST_DIFFERENCE:
@@ -43,7 +45,7 @@ def pack_student(
             f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g}, more than "
             f"{LARGEST_DIFFERENCE:g}; nothing is written"
         )
-    package = StudentPackage(manifest, graph, parameters)
+    package = StudentPackage(manifest, graph, parameters, vocabulary=task.vocabulary)
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
         package = replace(
@@ -69,21 +71,23 @@ def _exported(
 
 
 def _trainable(package: StudentPackage, task: Task, quality: Mapping[str, float]) -> StudentPackage:
-    """With the training step for a device, which takes dense soft labels."""
+    """With the training step for a device: of dense soft labels, and of text of the likeliest words."""
     # The exporter takes seconds to import.
     from fedstill_proto.messages import Optimizer
 
     from fedstill_server.export.build import build_artifact
 
+    text = task.vocabulary is not None
     artifact = build_artifact(
         family=package.manifest.family,
         input_shape=task.input_shape,
         classes=task.classes,
         optimizer=Optimizer.SGD,
-        soft_labels="dense",
-        k=0,
+        soft_labels="top-k" if text else "dense",
+        k=_KEPT_WORDS if text else 0,
         stack_size=1,
-        step_rows=64,
+        step_rows=8 if text else 64,
+        step_vocabulary=min(_STEP_WORDS, task.classes) if text else None,
         cache=None,
     )
     return assemble_package(artifact, package, package_version=1, public_x=task.public.x, quality=quality)

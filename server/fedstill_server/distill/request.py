@@ -10,7 +10,7 @@ from typing import Any
 
 from fedstill_server.config_json import ConfigError, from_json
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.distill.plan import DistillPlan, check
 from fedstill_server.distill.recipes import RECIPES
 from fedstill_server.distill.technique import Technique
 from fedstill_server.distill.techniques import TECHNIQUES
@@ -23,17 +23,22 @@ class DistillRequest:
 
     task: str = "digits"
     teacher: tuple[str, ...] = ()
-    family: str = "mlp-32"
+    family: str = ""  # mlp-32 unless it is named, and of text gru-64-128
     technique: tuple[str, ...] = ("kd",)
     private_labels: int = 100
     public_labels: bool = False
     combination: str = "probabilities"  # of several teachers
     answers: str = ""  # a file of the teacher's kept answers
     trainable: bool = False  # whether devices can train the student: adds the training graph to the package
+    words: int = 4000  # of text: of the word list, at most
+    places: int = 16  # of text: words of a row
+    vocabulary: str = ""  # of text: a word list, or a package with one; made of the public text unless named
     plan: DistillPlan = field(default_factory=DistillPlan)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        check(self.words >= 100, "words", self.words, "100 or more")
+        check(2 <= self.places <= 512, "places", self.places, "2 to 512 words")
         known = [*TECHNIQUES, *RECIPES]
         for name in (*self.technique, *self.options):
             if name not in known:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.messages import Parameters
+from torch import nn
 
 from fedstill_server.checkpoint import write_whole
 from fedstill_server.config_json import from_json, to_json
@@ -29,18 +30,23 @@ from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.request import DistillRequest
+from fedstill_server.distill.scoring import accuracy_on, check_teacher, perplexity_on, teacher_accuracy
 from fedstill_server.distill.students import new_student
 from fedstill_server.distill.tasks import Task, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, Teacher, TorchTeacher
 from fedstill_server.distill.teachers.opening import open_teacher
+from fedstill_server.distill.text_task import is_text, open_text
 from fedstill_server.distill.workshop import StageWatcher, Workshop
 from fedstill_server.families import build_student
-from fedstill_server.networks import accuracy_of, load_parameters
+from fedstill_server.networks import load_parameters
 
 TRAINED_HERE = "train:"
 """`train:mlp-128-128` is a teacher that is trained on the task's labels first."""
 
 TEACHER_PLAN = DistillPlan(batch_size=32, learning_rate=1e-3, input_noise=0.1)
+TEXT_TEACHER_PLAN = DistillPlan(epochs=8, batch_size=32, learning_rate=3e-3, weight_decay=0.05)
+FAMILY, TEXT_FAMILY = "mlp-32", "gru-64-128"
+"""Students where none is named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,6 +61,7 @@ class Outcome:
     exits: Mapping[str, float]  # accuracy by family
     seconds: float
     notes: tuple[str, ...]
+    perplexity: float | None = None  # of text
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -68,12 +75,7 @@ class Outcome:
 def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = None) -> Outcome:
     """Do what is asked for; a run that was killed goes on where it was."""
     started = time.perf_counter()
-    task = open_task(
-        request.task,
-        seed=request.plan.seed,
-        private_labels=request.private_labels,
-        public_labels=request.public_labels,
-    )
+    request, task = _opened(request)
     checkpoints = out / "checkpoints"
     workshop = Workshop(folder=checkpoints, validation=task.validation, watch=watch)
     teacher = _teacher(request, task, workshop)
@@ -107,17 +109,38 @@ def reopened(
     if seed is not None:
         changes["plan"] = replace(request.plan, seed=seed)
     request = replace(request, **changes)
-    opened = open_task(
-        request.task,
-        seed=request.plan.seed,
-        private_labels=request.private_labels,
-        public_labels=request.public_labels,
-    )
+    request, opened = _opened(request)
     return opened, _teacher(request, opened, Workshop())
+
+
+def _opened(request: DistillRequest) -> tuple[DistillRequest, Task]:
+    """The task, and the request with what follows from it."""
+    if is_text(request.task):
+        task = open_text(
+            request.task, words=request.words, places=request.places, vocabulary=request.vocabulary
+        )
+        if request.answers:
+            raise DistillError(
+                "answers: of text a teacher's are not kept, as they are words times places times rows; leave "
+                "it out, and the teacher is asked batch by batch"
+            )
+        # So many logits do not fit into memory, but those of a batch.
+        request = replace(request, plan=replace(request.plan, online=bool(request.teacher)))
+    else:
+        task = open_task(
+            request.task,
+            seed=request.plan.seed,
+            private_labels=request.private_labels,
+            public_labels=request.public_labels,
+        )
+    family = request.family or (TEXT_FAMILY if task.vocabulary is not None else FAMILY)
+    return replace(request, family=family), task
 
 
 def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher | None:
     teachers = [_one_teacher(text, task, workshop, place) for place, text in enumerate(request.teacher)]
+    for teacher in teachers:
+        check_teacher(teacher, task)
     if len(teachers) < 2:
         return teachers[0] if teachers else None
     return EnsembleTeacher(teachers, combination=request.combination, temperature=request.plan.temperature)
@@ -129,7 +152,7 @@ def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teach
     family = text.removeprefix(TRAINED_HERE)
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
-    plan = replace(TEACHER_PLAN, seed=place)
+    plan = replace(TEXT_TEACHER_PLAN if task.vocabulary is not None else TEACHER_PLAN, seed=place)
     job = Job(family=family, classes=task.classes, x=task.teaching.x, labels=task.teaching.y, plan=plan)
     trained = workshop.train(f"teacher-{place}", job)
     network = build_student(family, task.input_shape, task.classes)
@@ -139,7 +162,7 @@ def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teach
 def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
     x, labels = gathered(task.public, task.private)
     techniques = request.techniques()
-    if teacher is None and not techniques:
+    if teacher is None and not techniques and labels.ndim == 1:
         x, labels = x[labels >= 0], labels[labels >= 0]
     job = Job(
         family=request.family,
@@ -170,16 +193,17 @@ def _packed(
     *,
     seconds: float,
 ) -> Outcome:
-    assert task.test.y is not None
     taught = None
     if teacher is not None:
-        taught = float((teacher.answer(task.test.x).logits.argmax(-1) == task.test.y).mean())
+        taught = teacher_accuracy(teacher, task)
     exits = {}
     for family, parameters in made.exits.items():
         exits[family] = _accuracy(task, family, parameters)
         pack_student(out / "exits" / family, task, family, parameters, quality={"accuracy": exits[family]})
     accuracy = _accuracy(task, made.family, made.parameters)
     quality = {"accuracy": accuracy, "test_examples": float(len(task.test))}
+    if task.vocabulary is not None:
+        quality["perplexity"] = perplexity_on(_network(task, made.family, made.parameters), task.test)
     if taught:
         quality |= {"teacher_accuracy": taught, "retention": accuracy / taught}
     pack_student(
@@ -194,10 +218,13 @@ def _packed(
         exits=exits,
         seconds=seconds,
         notes=tuple(workshop.notes),
+        perplexity=quality.get("perplexity"),
     )
 
 
 def _accuracy(task: Task, family: str, parameters: Parameters) -> float:
-    network = load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)
-    assert task.test.y is not None
-    return accuracy_of(network, task.test.x, task.test.y)
+    return accuracy_on(_network(task, family, parameters), task.test)
+
+
+def _network(task: Task, family: str, parameters: Parameters) -> nn.Module:
+    return load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)

@@ -1,4 +1,7 @@
-"""What a student is to learn: the public set, a labelled private part, and what it is judged by."""
+"""What a student is to learn: the public set, a labelled private part, and what it is judged by.
+
+Of text the labels are the words that come next (text_task.py).
+"""
 
 from __future__ import annotations
 
@@ -32,6 +35,12 @@ class Task:
     test: Examples
     teaching: Examples
     test_groups: tuple[str, ...] | None = None
+    vocabulary: bytes | None = None  # vocabulary.json, of text
+
+    @property
+    def places(self) -> int:
+        """Answers to one example: 1, or of text one a word."""
+        return 1 if self.vocabulary is None else self.input_shape[0]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -83,7 +92,8 @@ def _folder(folder: Path) -> Task:
     for path in (public_path, test_path):
         if not path.is_file():
             raise DistillError(
-                f"task: {path} is missing; give `digits`, or a folder with public.npz and test.npz"
+                f"task: {path} is missing; give `digits`, a folder with public.npz and test.npz, "
+                "or text: a .txt file, or a folder with public.txt"
             )
     shape, classes = _outline(test_path)
     public = load_examples(public_path, input_shape=shape, classes=classes)

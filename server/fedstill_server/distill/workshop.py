@@ -15,9 +15,10 @@ from torch import nn
 from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
+from fedstill_server.distill.scoring import accuracy_on
 from fedstill_server.distill.students import new_student
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
-from fedstill_server.networks import accuracy_of, load_parameters
+from fedstill_server.networks import load_parameters
 from fedstill_server.public_set import Examples
 
 StageWatcher = Callable[[str, EpochDone], None]
@@ -50,7 +51,7 @@ class Workshop:
             raise DistillError(
                 "validation: this recipe chooses by labelled examples that are held out, and there are none"
             )
-        return accuracy_of(network, self.validation.x, self.validation.y)
+        return accuracy_on(network, self.validation)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from fedstill_server.distill.recipes.data_free import (
     RandomNoise,
 )
 from fedstill_server.distill.recipes.pruning import StructuredPruning
+from fedstill_server.distill.recipes.sequence_level import SequenceLevel, SyntheticText
 from fedstill_server.distill.workshop import Recipe
 
 RECIPES: dict[str, type[Recipe]] = {
@@ -21,6 +22,8 @@ RECIPES: dict[str, type[Recipe]] = {
         OneHotGenerator,
         AdversarialGenerator,
         RandomNoise,
+        SequenceLevel,
+        SyntheticText,
         StructuredPruning,
         BudgetSearch,
     )

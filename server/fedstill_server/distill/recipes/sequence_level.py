@@ -1,0 +1,108 @@
+"""Sequence-level distillation of language models (Kim and Rush 2016, arXiv 1606.07947), and text that a
+teacher makes up.
+
+A student that learns the teacher's next words one by one learns them behind real text; at sequence level it
+learns whole continuations that the teacher itself has chosen:
+
+    - log p_student( y | beginning )        y ~ teacher, greedily or sampled
+
+where the paper searches y with a beam. Of each row of public text the teacher sees the first `beginning`
+words and says the others; what it says is the label, and the words it was given have none. With a technique
+beside it, as kd, the teacher's soft labels are asked for behind its own words. `mixed` keeps the public rows,
+too.
+
+synthetic-text begins with nothing but the start of a text: a server without any public text can distil.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+from fedstill_proto.soft_labels import IntArray
+from fedstill_proto.word_list import START
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.job import UNKNOWN, Job, Trained
+from fedstill_server.distill.plan import check
+from fedstill_server.distill.teachers.interface import Teacher
+from fedstill_server.distill.workshop import Recipe, Workshop
+from fedstill_server.randomness import derived_seed
+
+_ROWS_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class SequenceLevel(Recipe):
+    name: ClassVar[str] = "sequence-level"
+    source: ClassVar[str] = "Kim and Rush 2016, arXiv 1606.07947"
+    line: ClassVar[str] = "of text: the teacher's own continuations are what the student learns"
+
+    beginning: int = 4  # words of a row that the teacher is given
+    warmth: float = 0.0  # temperature of sampling; 0 is the likeliest word each time
+    mixed: bool = False  # whether the public rows are learned, too
+
+    def __post_init__(self) -> None:
+        check(self.beginning >= 1, f"{self.name}.beginning", self.beginning, "1 or more words")
+        check(0 <= self.warmth <= 10, f"{self.name}.warmth", self.warmth, "0 (greedy) to 10")
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        if base.labels.ndim < 2:
+            raise DistillError(f"{self.name}: is for text; the task's examples are no rows of words")
+        if base.teacher is None:
+            raise DistillError(f"{self.name}: there is no teacher to write; give one with --teacher")
+        given = self.beginnings(base)
+        seed = derived_seed(base.plan.seed, 0, self.name)
+        written = continued(base.teacher, given, places=base.x.shape[1], warmth=self.warmth, seed=seed)
+        x, labels = written[:, :-1], written[:, 1:].copy()
+        labels[:, : given.shape[1] - 1] = UNKNOWN
+        workshop.notes.append(f"{self.name}: {len(x):,d} rows written by the teacher")
+        if self.mixed:
+            x, labels = np.concatenate([base.x, x]), np.concatenate([base.labels, labels])
+        return workshop.train("student", replace(base, x=x, labels=labels, answers=None))  # type: ignore[arg-type]
+
+    def beginnings(self, base: Job) -> IntArray:
+        """Words [n, b] that the teacher goes on with."""
+        places = base.x.shape[1]
+        check(self.beginning < places, f"{self.name}.beginning", self.beginning, f"below a row's {places}")
+        return np.ascontiguousarray(base.x[:, : self.beginning], np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticText(SequenceLevel):
+    name: ClassVar[str] = "synthetic-text"
+    source: ClassVar[str] = "Kim and Rush 2016, arXiv 1606.07947, with nothing given"
+    line: ClassVar[str] = "no data, of text: rows that the teacher makes up from nothing"
+
+    warmth: float = 1.0
+    count: int = 2000  # rows
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self.count >= 1, "synthetic-text.count", self.count, "1 or more rows")
+        check(self.warmth > 0, "synthetic-text.warmth", self.warmth, "above 0: greedily all rows are one")
+        check(not self.mixed, "synthetic-text.mixed", self.mixed, "false: sequence-level learns both")
+
+    def beginnings(self, base: Job) -> IntArray:
+        return np.full((self.count, 1), START, np.int64)
+
+
+def continued(teacher: Teacher, given: IntArray, *, places: int, warmth: float, seed: int) -> IntArray:
+    """Rows [n, places + 1] of words that begin with `given` [n, b]; the teacher says the others in turn."""
+    random = torch.Generator().manual_seed(seed)
+    written = np.full((len(given), places + 1), START, np.int64)
+    written[:, : given.shape[1]] = given
+    for start in range(0, len(written), _ROWS_AT_ONCE):
+        rows = written[start : start + _ROWS_AT_ONCE]
+        for place in range(given.shape[1], places + 1):
+            # Whole rows, since a teacher may know one length only; what stands behind a place is not seen.
+            answers = teacher.answer(rows[:, :-1])  # type: ignore[arg-type]
+            logits = torch.from_numpy(answers.logits[:, place - 1])
+            if warmth:
+                chances = torch.softmax(logits / warmth, dim=-1)
+                rows[:, place] = torch.multinomial(chances, 1, generator=random)[:, 0].numpy()
+            else:
+                rows[:, place] = logits.argmax(dim=-1).numpy()
+    return written

@@ -1,0 +1,66 @@
+"""How good a student or a teacher is on a task: its accuracy, and of text its perplexity."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from fedstill_proto.soft_labels import FloatArray, IntArray
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.tasks import Task
+from fedstill_server.distill.teachers.interface import Teacher
+from fedstill_server.networks import accuracy_of
+from fedstill_server.public_set import Examples
+from fedstill_server.text_networks import logits_in_parts, next_word_accuracy
+
+_ROWS_ASKED = 32  # of text, at a time: a row's logits are as many as its places times the words
+
+
+def accuracy_on(network: nn.Module, examples: Examples) -> float:
+    """The share of labels, or of the next words of text, that are the network's first choice."""
+    assert examples.y is not None
+    if examples.y.ndim > 1:
+        return next_word_accuracy(network, examples.x, examples.y)
+    return accuracy_of(network, examples.x, examples.y)
+
+
+def perplexity_on(network: nn.Module, examples: Examples) -> float:
+    """exp of the mean cross-entropy of the next words y [n, S]."""
+    assert examples.y is not None
+    total = 0.0
+    for part, logits in logits_in_parts(network, examples.x):
+        each = torch.from_numpy(logits.reshape(-1, logits.shape[-1]))
+        total += float(cross_entropy(each, torch.from_numpy(examples.y[part].reshape(-1)), reduction="sum"))
+    return math.exp(total / examples.y.size)
+
+
+def teacher_accuracy(teacher: Teacher, task: Task) -> float:
+    """On the test examples."""
+    assert task.test.y is not None
+    step = _ROWS_ASKED if task.vocabulary is not None else len(task.test)
+    right = 0
+    for start in range(0, len(task.test), step):
+        part = slice(start, start + step)
+        right += int((_about(task, teacher.answer(task.test.x[part]).logits) == task.test.y[part]).sum())
+    return right / task.test.y.size
+
+
+def check_teacher(teacher: Teacher, task: Task) -> None:
+    """Raises DistillError unless its answer to one example is about the task's classes."""
+    _about(task, teacher.answer(task.public.x[:1]).logits)
+
+
+def _about(task: Task, logits: FloatArray) -> IntArray:
+    """The first choices."""
+    if logits.shape[-1] != task.classes:
+        what, hint = ("classes", "")
+        if task.vocabulary is not None:
+            what, hint = "words", "; name its word list with vocabulary"
+        raise DistillError(
+            f"teacher: answers with {logits.shape[-1]} {what}, and task {task.name} has {task.classes}{hint}"
+        )
+    first: IntArray = logits.argmax(-1)
+    return first

@@ -1,0 +1,94 @@
+"""Public text as a task: which word comes next.
+
+    plays.txt                a text a line; of ten, one is held out to test and one to choose by
+    folder/public.txt        the same; and test.txt, validation.txt (held out), private.txt, where they are
+    folder/*.txt             where there is no public.txt, all of them
+
+A text's labels are its own next words, so that all of it is labelled. The word list is made of the public
+text, or read from a vocabulary.json: a teacher of text must know the same words by the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.artifact import VOCABULARY_FILE
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.word_list import WordList, build_word_list
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.tasks import Task
+from fedstill_server.public_set import Examples
+from fedstill_server.vocabulary import read_texts, text_examples
+
+_HELD_OUT_EVERY = 10
+
+
+def is_text(name: str) -> bool:
+    """Whether a task of this name is one of text."""
+    path = Path(name)
+    return path.suffix == ".txt" or (
+        path.is_dir() and not any(path.glob("*.npz")) and any(path.glob("*.txt"))
+    )
+
+
+def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Task:
+    """words: of the list, at most. places: words of a row. vocabulary: a word list, or a package with one."""
+    path = Path(name)
+    folder = path if (path / "public.txt").is_file() else None
+    texts = read_texts(path if folder is None else folder / "public.txt")
+    public, test, validation = _parts(texts)
+    if folder is not None:
+        held = {part: folder / f"{part}.txt" for part in ("test", "validation", "private")}
+        test = read_texts(held["test"]) if held["test"].is_file() else test
+        validation = read_texts(held["validation"]) if held["validation"].is_file() else validation
+        public = texts if held["test"].is_file() and held["validation"].is_file() else public
+        private = read_texts(held["private"]) if held["private"].is_file() else []
+    else:
+        private = []
+    listed = _word_list(vocabulary, public, words)
+
+    def rows(part: Sequence[str], who: str, *, needed: bool = True) -> Examples:
+        examples = text_examples(part, listed, places=places)
+        if needed and not len(examples):
+            raise DistillError(f"task: {name}: its {who} text has fewer than {places + 1} words, a row's")
+        return examples
+
+    learned = rows(public, "public")
+    own = rows(private, "private", needed=False)
+    return Task(
+        name=path.resolve().stem,
+        classes=len(listed.entries),
+        public=learned,
+        private=own,
+        validation=rows(validation, "validation", needed=False),
+        test=rows(test, "test"),
+        teaching=learned,
+        vocabulary=listed.to_json(),
+    )
+
+
+def _parts(texts: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """What is learned, what tests and what validates: of ten texts in a row, the last two are held out."""
+    place = np.arange(len(texts)) % _HELD_OUT_EVERY
+    kinds = np.select([place == _HELD_OUT_EVERY - 1, place == _HELD_OUT_EVERY - 2], [1, 2], 0)
+    learned, test, validation = (
+        [text for text, kind in zip(texts, kinds, strict=True) if kind == wanted] for wanted in range(3)
+    )
+    return learned, test, validation
+
+
+def _word_list(vocabulary: str, texts: Sequence[str], words: int) -> WordList:
+    if not vocabulary:
+        try:
+            return build_word_list(texts, size=words)
+        except InvalidValue as error:
+            raise DistillError(f"words: {error}") from None
+    path = Path(vocabulary)
+    path = path / VOCABULARY_FILE if path.is_dir() else path
+    try:
+        return WordList.from_json(path.read_bytes())
+    except (OSError, WireError) as error:
+        raise DistillError(f"vocabulary: {path}: not a word list ({error})") from None
