@@ -164,6 +164,19 @@ class RunStore:
             session.commit()
         self._remove_files_before(round_number)
 
+    def replace_state(self, round_number: int, state: FleetState) -> None:
+        """Make another state the one after the newest round; a crash leaves the old one or the new one."""
+        blob = _to_bytes(state.flat())
+        digest = hashlib.sha256(blob).hexdigest()
+        file = f"round-{round_number:06d}.{digest[:8]}.safetensors"
+        write_whole(self._checkpoints / file, blob)
+        with Session(self._engine) as session:
+            row = session.get(_Round, round_number)
+            if row is None:
+                raise StoreError(f"{self.folder}: there is no round {round_number} to replace the state of")
+            row.file, row.sha256 = file, digest
+            session.commit()
+
     def latest(self) -> Checkpoint | None:
         """The newest round whose file is intact; later rows, whose files are not, are forgotten."""
         with Session(self._engine) as session:
@@ -232,7 +245,9 @@ class RunStore:
         session.commit()
 
     def _remove_files_before(self, round_number: int) -> None:
-        kept = {f"round-{round_number - back:06d}.safetensors" for back in range(self._kept)}
+        with Session(self._engine) as session:
+            newest = select(_Round.file).where(_Round.round > round_number - self._kept)
+            kept = set(session.scalars(newest).all())
         kept |= {_answers_file(round_number - back) for back in range(_KEPT_FILES)}
         for path in self._checkpoints.iterdir():
             if path.name not in kept:

@@ -31,6 +31,14 @@ def register(cli: typer.Typer) -> None:
 def publish(
     fleet: Fleet,
     families: Annotated[str, typer.Option(help="Student families, as in mlp-small,cnn. Empty: all.")] = "",
+    package: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="First hand over the student of this package, or of a distillation: its family "
+            "goes on from it. Repeat it for several families; the fleet must not be up.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Sign the newest students, and offer them to the fleet's devices.
@@ -40,10 +48,15 @@ def publish(
     visible together. Devices verify every byte against the fleet's keys (TUF), and refuse older versions.
 
     Example: fedstill-server publish fleets/kitchen --families mlp-small
+
+    Example: fedstill-server publish fleets/kitchen --package small
     """
     # torch takes a second to import, which other commands do not need.
+    from fedstill_server.publish.handover import hand_over
     from fedstill_server.publish.students import publish_students
 
+    if package:
+        hand_over(fleet, package)
     names = [name.strip() for name in families.split(",") if name.strip()]
     published = publish_students(fleet, names)
     if as_json:

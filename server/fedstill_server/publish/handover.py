@@ -1,0 +1,96 @@
+"""Hands a student that was made elsewhere, by fedstill-server distill for instance, over to a fleet.
+
+Its weights become those of its family's starting student: devices that join start from them, the next rounds
+go on from them, and what is published next is made of them, with the fleet's own training graphs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from fedstill_proto.artifact import MANIFEST_FILE, StudentPackage, load_student
+from fedstill_proto.errors import FieldError
+from fedstill_proto.messages import Parameters, parameter_specs
+from fedstill_proto.word_list import WordList
+
+from fedstill_server.app import read_fleet_config
+from fedstill_server.checkpoint import RunStore, StoreError
+from fedstill_server.config import FleetConfig
+from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.publish.errors import PublishError
+from fedstill_server.state import FleetState
+from fedstill_server.vocabulary import vocabulary_of
+
+DISTILLED = "student"
+"""The package in the folder that fedstill-server distill writes."""
+
+
+def hand_over(fleet: Path, packages: Sequence[Path]) -> list[str]:
+    """Make the students of these folders the fleet's; gives their families.
+
+    Raises PublishError for a student that the fleet has no family for, and FleetError for a fleet that is up.
+    """
+    config = read_fleet_config(fleet)
+    students: dict[str, Parameters] = {}
+    for folder in packages:
+        package = _read(folder)
+        _check(fleet, config, package, where=folder)
+        family = package.manifest.family
+        if family in students:
+            raise PublishError(
+                f"--package {folder}: a second student of {family!r}; give one of each family."
+            )
+        students[family] = dict(package.parameters)
+    with ExitStack() as stack:
+        if FleetFolder.is_at(fleet):
+            stack.enter_context(FleetFolder.open(fleet).held())
+        _replace(fleet, students)
+    return list(students)
+
+
+def _read(folder: Path) -> StudentPackage:
+    found = folder if (folder / MANIFEST_FILE).is_file() else folder / DISTILLED
+    try:
+        return load_student(found)
+    except FieldError as error:
+        raise PublishError(f"--package {folder}: {error}") from None
+
+
+def _check(fleet: Path, config: FleetConfig, package: StudentPackage, *, where: Path) -> None:
+    manifest = package.manifest
+    if manifest.family not in config.families:
+        raise PublishError(
+            f"--package {where}: its student is of the family {manifest.family!r}, and the fleet has "
+            f"{', '.join(config.families)}; prepare a fleet with --families {manifest.family}."
+        )
+    ours = {"input shape": config.input_shape, "classes": config.classes}
+    theirs = {"input shape": manifest.input_shape, "classes": manifest.classes}
+    for what, expected in ours.items():
+        if theirs[what] != expected:
+            raise PublishError(f"--package {where}: {what} {theirs[what]}, the fleet's is {expected}.")
+    own = vocabulary_of(fleet, config)
+    if own is None:
+        return
+    if package.vocabulary is None or WordList.from_json(package.vocabulary) != WordList.from_json(own):
+        raise PublishError(
+            f"--package {where}: its words are not the fleet's; both need the same vocabulary.json."
+        )
+
+
+def _replace(fleet: Path, students: dict[str, Parameters]) -> None:
+    store = RunStore(fleet)
+    try:
+        checkpoint = store.latest()
+        if checkpoint is None:
+            raise StoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
+        state: FleetState = checkpoint.state
+        for family, student in students.items():
+            if parameter_specs(student) != parameter_specs(state.students[family]):
+                raise PublishError(
+                    f"{family}: the package's parameters are not those of the fleet's student."
+                )
+        store.replace_state(checkpoint.round, state.replace(students={**state.students, **students}))
+    finally:
+        store.close()
