@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import threading
 from pathlib import Path
@@ -15,50 +14,15 @@ from fedstill_client.agent_values import AgentError, AgentRefused, LearningWishe
 from fedstill_client.cli import app, main
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, check_package
-from fedstill_client.packages.install import install
 from fedstill_client.service.client import AgentClient
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
-from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage, load_student, save_package
+from fedstill_proto.artifact import load_student, save_package
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.intents import IntentSheet
-from fedstill_proto.messages import Optimizer
-from fedstill_proto.ngrams import NgramHashing
-from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.families import build_student
-from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import parameters_of
-from fedstill_server.publish.package import package_of
 from typer.testing import CliRunner
 
-from tests.client.samples import student_package
-
-PLACES = 24
-NAMES = ("clean", "off", "on")
-SHEET = IntentSheet(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
-THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
-
-
-@functools.cache
-def assistant() -> StudentPackage:
-    """Knows "turn on the lamp", "turn off the fan", "clean the tv" and the like."""
-    texts = [f"{verb} the {thing}" for verb in ("clean", "turn off", "turn on") for thing in THINGS]
-    x = SHEET.rows(texts)
-    labels = np.repeat(np.arange(3), len(THINGS))
-    plan = FitPlan(epochs=20, batch_size=6, learning_rate=1e-2, weight_decay=0.0)
-    student = fit(build_student("ngrams-small", (PLACES,), 3), x, None, plan=plan, seed=0, labels=labels)
-    options = ArtifactOptions("ngrams-small", (PLACES,), 3, Optimizer.MOMENTUM, "dense", 0, 1, 16)
-    return package_of(options, parameters_of(student), package_version=1, public_x=x, intents=SHEET.to_json())
-
-
-def home_of(folder: Path, package: StudentPackage) -> AgentHome:
-    home = AgentHome(folder)
-    home.create()
-    home.description.write_text(json.dumps({"name": "kitchen", "family": package.manifest.family}))
-    with PrivateStore.create(home) as store:
-        install(home, store, package)
-    return home
+from tests.client.utterance_samples import NAMES, SHEET, THINGS, assistant, home_of
 
 
 @pytest.fixture
@@ -148,7 +112,7 @@ def test_a_package_with_another_sheet_is_refused() -> None:
     with pytest.raises(PackageError, match="is no JSON"):
         check_package(dataclasses.replace(assistant(), intents=b"{"))
     with pytest.raises(PackageError, match="is no object of"):
-        check_package(dataclasses.replace(student_package(), intents=b"[]"))
+        check_package(dataclasses.replace(assistant(), intents=b"[]"))
 
 
 def test_through_the_socket_it_is_the_same(home: AgentHome) -> None:

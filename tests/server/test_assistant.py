@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.intents import IntentSheet
 from fedstill_server.assistant import encoder
 from fedstill_server.assistant.confidence import Confidence, abstaining, fitted_confidence
 from fedstill_server.assistant.encoder import EncoderError, SentenceEncoder, SentenceModelFiles
 from fedstill_server.assistant.students import IntentPlan, distilled, trained_on_labels
 from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
+from fedstill_server.fleet.utterances import read_fleet_utterances
 
 TEXTS = ["turn on the lamp", "what time is it", "switch the light on", "tell me the time"]
 INTENTS = [0, 1, 0, 1]
@@ -112,6 +114,20 @@ def test_what_the_teacher_learned_and_answered_is_kept(tmp_path: Path) -> None:
 
     taught(INTENTS[::-1])  # learned from something else: another teacher
     assert len(epochs) == 12
+
+
+def test_what_has_no_label_gets_the_sentence_models(tmp_path: Path) -> None:
+    names = ("light", "time")
+    lines = [f"{text},{names[intent]}" for text, intent in zip(TEXTS, INTENTS, strict=True)]
+    public = tmp_path / "public.csv"
+    public.write_text("\n".join(["text,label", *lines, "what is the time,", "light on,"]))
+
+    read = read_fleet_utterances(public, None, cache=tmp_path / "cache", plan=PLAN)
+
+    assert read.sheet == IntentSheet(names)
+    assert read.teaching.y is not None
+    assert read.teaching.y.tolist() == [*INTENTS, 1, 0]
+    np.testing.assert_array_equal(read.teaching.x[-1], read.sheet.hashing.encode("light on"))
 
 
 def test_what_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

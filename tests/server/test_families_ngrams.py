@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import onnx
 import pytest
 import torch
 from fedstill_client.predictor import Predictor
-from fedstill_proto.artifact import StudentPackage
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.ngrams import NgramHashing
 from fedstill_server.export import build_artifact
-from fedstill_server.export.int8 import quantize_student
-from fedstill_server.export.student import export_student
 from fedstill_server.families import NGRAM_FAMILIES, FamilyError, build_student, initial_parameters
 from fedstill_server.families.ngrams import BagOfNgrams
-from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import parameters_of
+
+from tests.client.utterance_samples import assistant
 
 PLACES, CLASSES = 16, 3
 
@@ -85,27 +79,14 @@ def test_its_training_step_passes_the_gate() -> None:
 
 
 def test_in_8_bits_it_answers_as_before() -> None:
-    words = ("lamp", "heater", "radio")
-    texts = [f"turn {way} the {word} {n}" for n in range(8) for way in ("on", "off") for word in words]
-    x = NgramHashing(places=PLACES).encode_all(texts).astype(np.float32)
-    y = np.array([words.index(text.split()[3]) for text in texts])
-    plan = FitPlan(epochs=6, batch_size=8, learning_rate=1e-2, weight_decay=0.0)
-    student = fit(build_student("ngrams", (PLACES,), CLASSES), x, None, plan=plan, seed=0, labels=y)
-    parameters = parameters_of(student)
-    manifest, graph = export_student(
-        family="ngrams", input_shape=(PLACES,), classes=CLASSES, parameters=parameters
-    )
+    package = assistant()
 
-    small = quantize_student(graph, parameters)
-
-    assert small is not None
-    assert len(small.graph) < 0.32 * len(graph)
-    names = {tensor.name for tensor in onnx.load_from_string(small.graph).graph.initializer}
+    assert package.int8_graph is not None
+    assert len(package.int8_graph) < 0.32 * len(package.inference_graph)
+    names = {tensor.name for tensor in onnx.load_from_string(package.int8_graph).graph.initializer}
     assert "embedding.weight" not in names
-    package = StudentPackage(
-        dataclasses.replace(manifest, quantized=small.quantized), graph, parameters, int8_graph=small.graph
-    )
+    x = package.public_x
+    assert x is not None
     float32, int8 = Predictor(package).logits(x), Predictor(package, precision="int8").logits(x)
-    assert (float32.argmax(-1) == y).all()
-    assert (int8.argmax(-1) == y).all()
+    assert (float32.argmax(-1) == int8.argmax(-1)).all()
     assert 0 < np.abs(int8 - float32).max() < 0.05 * np.abs(float32).max()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from fedstill_client.packages import PackageSource, check_package
 from fedstill_client.understanding import sheet_of, understood_by
-from fedstill_proto.intents import IntentSheet
 from fedstill_proto.utterances import UtterancesError, read_utterances
 from fedstill_server import cli
+from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.utterances import read_fleet_utterances
 from fedstill_server.publish.repository import Repository
@@ -29,7 +28,7 @@ def table(file: Path, *lines: str) -> Path:
 
 def test_from_a_table_to_a_package_that_is_sure(tmp_path: Path) -> None:
     fleet = str(tmp_path / "fleet")
-    public = table(tmp_path / "public.csv", *SAID, "switch the lamp on,", "tell me the time,")
+    public = table(tmp_path / "public.csv", *SAID)
     tested = [f"please {line}" for line in SAID]
     test = table(tmp_path / "test.csv", *tested, *(f"{line}" for line in SAID))
     given = ["prepare", fleet, "--public", str(public), "--test", str(test), "--families", "ngrams-small"]
@@ -59,26 +58,15 @@ def test_from_a_table_to_a_package_that_is_sure(tmp_path: Path) -> None:
     assert understood.intents[0].name == "off"
 
 
-def test_what_has_no_label_gets_the_sentence_models(tmp_path: Path) -> None:
-    public = table(tmp_path / "public.csv", *SAID, "what is the time,", "time please,")
-
-    read = read_fleet_utterances(public, None, cache=tmp_path / "cache", seed=0)
-
-    sheet = IntentSheet(("off", "on", "time"))
-    assert read.sheet == sheet
-    assert read.teaching.y is not None
-    assert read.teaching.y[: len(SAID)].tolist() == [0] * 6 + [1] * 6 + [2] * 6
-    assert read.teaching.y[len(SAID) :].tolist() == [2, 2]
-    np.testing.assert_array_equal(read.teaching.x[-1], sheet.hashing.encode("time please"))
-
-
 def test_tables_that_do_not_fit_are_named(tmp_path: Path) -> None:
     public = table(tmp_path / "public.csv", *SAID)
     other = table(tmp_path / "test.csv", "dance,dance")
 
     with pytest.raises(FleetError, match=r"test\.csv: label 'dance' is none of those in .*public\.csv"):
-        read_fleet_utterances(public, other, cache=tmp_path, seed=0)
+        read_fleet_utterances(public, other, cache=tmp_path, plan=TeacherPlan())
     with pytest.raises(FleetError, match=r"public\.csv: intents: 0 intents"):
-        read_fleet_utterances(table(tmp_path / "public.csv", "hello,"), None, cache=tmp_path, seed=0)
+        read_fleet_utterances(
+            table(tmp_path / "public.csv", "hello,"), None, cache=tmp_path, plan=TeacherPlan()
+        )
     with pytest.raises(UtterancesError, match="line 2: label is missing"):
         read_utterances(table(tmp_path / "more.csv", "hello,"))

@@ -52,7 +52,7 @@ def test_each_intent_can_be_said(language: str) -> None:
 
     for home in (everyones_home(language), own_home(language, random)):
         for intent in templates.intents:
-            for _ in range(8):
+            for _ in range(4):
                 text = templates.say(intent, home, random)
                 assert text
                 assert not set(text) & set("{}[]<>|")

@@ -20,6 +20,7 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.word_list import build_word_list
 
 from fedstill_server.app import CONFIG_FILE
+from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.checkpoint import RunStore, write_whole
 from fedstill_server.config import CohortRule, FedstillConfig, FleetConfig, TeacherConfig, TextConfig
 from fedstill_server.families import hears_utterances, reads_text
@@ -199,7 +200,10 @@ def _text(fleet: FleetFolder, plan: Plan) -> _Made:
 def _utterances(fleet: FleetFolder, plan: Plan) -> _Made:
     """Of an assistant's fleet: what people say, and what they mean."""
     read = read_fleet_utterances(
-        plan.public, plan.test, cache=fleet.folder / "server" / TEACHER_FOLDER, seed=plan.seed
+        plan.public,
+        plan.test,
+        cache=fleet.folder / "server" / TEACHER_FOLDER,
+        plan=TeacherPlan(seed=plan.seed),
     )
     public = chosen_rows(read.teaching, plan.public_rows, seed=plan.seed)
     files = {INTENTS_FILE: read.sheet.to_json(), "public.npz": _npz(public)}

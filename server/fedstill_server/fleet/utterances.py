@@ -16,6 +16,7 @@ from fedstill_proto.intents import FILE_LIMIT_BYTES, IntentSheet
 from fedstill_proto.messages import Parameters
 from fedstill_proto.utterances import read_utterances
 
+from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.config import FleetConfig
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.networks import logits_of
@@ -35,10 +36,12 @@ class FleetUtterances:
     sheet: IntentSheet
 
 
-def read_fleet_utterances(public: Path, test: Path | None, *, cache: Path, seed: int) -> FleetUtterances:
+def read_fleet_utterances(
+    public: Path, test: Path | None, *, cache: Path, plan: TeacherPlan
+) -> FleetUtterances:
     """Of tables of utterances; raises FleetError, UtterancesError, and EncoderError with what to install.
 
-    cache: a folder that keeps the sentence model's teacher.
+    cache: a folder that keeps the sentence model's teacher, which learns as the plan says.
     """
     said = read_utterances(public, labels_needed=False)
     tested = [] if test is None else read_utterances(test)
@@ -50,7 +53,7 @@ def read_fleet_utterances(public: Path, test: Path | None, *, cache: Path, seed:
         sheet = IntentSheet(names)
     except InvalidValue as error:
         raise FleetError(f"{public}: {error}") from None
-    labels = _all_labels(said, sheet, cache=cache, seed=seed)
+    labels = _all_labels(said, sheet, cache=cache, plan=plan)
     return FleetUtterances(
         Examples(sheet.rows([text for text, _ in said]), labels),
         _examples(tested, sheet) if tested else None,
@@ -82,19 +85,19 @@ def published_sheet(
     return IntentSheet(sheet.names, fitted.temperature, fitted.threshold, sheet.hashing).to_json()
 
 
-def _all_labels(said: Sequence[tuple[str, str]], sheet: IntentSheet, *, cache: Path, seed: int) -> np.ndarray:
+def _all_labels(
+    said: Sequence[tuple[str, str]], sheet: IntentSheet, *, cache: Path, plan: TeacherPlan
+) -> np.ndarray:
     """The given labels, and the sentence model's where there are none: int64 [texts]."""
     labels = np.array([sheet.number(label) if label else -1 for _, label in said], np.int64)
     unknown = np.flatnonzero(labels < 0).tolist()
     if unknown:
-        from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
-
         known = np.flatnonzero(labels >= 0).tolist()
         teacher = TrainedTeacher(
             [said[row][0] for row in known],
             labels[known].tolist(),
             classes=len(sheet.names),
-            plan=TeacherPlan(seed=seed),
+            plan=plan,
             cache=cache,
         )
         labels[unknown] = teacher.logits([said[row][0] for row in unknown]).argmax(-1)

@@ -1,0 +1,47 @@
+"""An assistant's small student and its package, that tests of agents share."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import numpy as np
+from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
+from fedstill_client.store import PrivateStore
+from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.intents import IntentSheet
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.ngrams import NgramHashing
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.families import build_student
+from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.networks import parameters_of
+from fedstill_server.publish.package import package_of
+
+PLACES = 24
+NAMES = ("clean", "off", "on")
+SHEET = IntentSheet(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
+THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
+
+
+@functools.cache
+def assistant() -> StudentPackage:
+    """Knows "turn on the lamp", "turn off the fan", "clean the tv" and the like."""
+    texts = [f"{verb} the {thing}" for verb in ("clean", "turn off", "turn on") for thing in THINGS]
+    x = SHEET.rows(texts)
+    labels = np.repeat(np.arange(3), len(THINGS))
+    plan = FitPlan(epochs=20, batch_size=9, learning_rate=1e-2, weight_decay=0.0)
+    student = fit(build_student("ngrams", (PLACES,), 3), x, None, plan=plan, seed=0, labels=labels)
+    options = ArtifactOptions("ngrams", (PLACES,), 3, Optimizer.MOMENTUM, "dense", 0, 1, 16)
+    return package_of(options, parameters_of(student), package_version=1, public_x=x, intents=SHEET.to_json())
+
+
+def home_of(folder: Path, package: StudentPackage) -> AgentHome:
+    home = AgentHome(folder)
+    home.create()
+    home.description.write_text(json.dumps({"name": "kitchen", "family": package.manifest.family}))
+    with PrivateStore.create(home) as store:
+        install(home, store, package)
+    return home
