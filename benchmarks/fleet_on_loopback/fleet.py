@@ -175,7 +175,8 @@ def _prepared(folder: Path, shape: Shape, task: Task) -> Fleet:
         "--public-batch": shape.public_batch,
         "--seed": shape.seed,
     }
-    program("fedstill-server", "prepare", folder, *(word for pair in options.items() for word in pair))
+    words = (word for pair in options.items() for word in pair if word is not True)
+    program("fedstill-server", "prepare", folder, *words)
     program("fedstill-server", "publish", folder)
     program("fedstill-server", "invite", folder, "--out", folder / "enrolment")
     return Fleet(folder, shape, task, Server(folder))

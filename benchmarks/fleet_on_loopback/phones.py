@@ -16,7 +16,9 @@ class Phones:
     public: Sequence[str]
     texts: Sequence[Sequence[str]]
     family: str = "gru"
-    options: dict[str, object] = field(default_factory=dict)  # more of fedstill-server prepare
+    options: dict[str, object] = field(
+        default_factory=dict
+    )  # more of fedstill-server prepare; True is a flag
 
     @property
     def names(self) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -95,7 +96,7 @@ def prepare(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Of a device's own examples in each round: 5; of text 2.", show_default=False
+            min=0, help="Of a device's own examples in each round: 5; of text 1.", show_default=False
         ),
     ] = None,
     batch_size: Annotated[
@@ -105,7 +106,7 @@ def prepare(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Of a device's steps: 0.02 with momentum; of text 0.001 with AdamW.", show_default=False
+            help="Of a device's steps: 0.02 with momentum; of text 0.0002 with AdamW.", show_default=False
         ),
     ] = None,
     soft_weight: Annotated[
@@ -126,6 +127,13 @@ def prepare(
     public_rows: Annotated[
         int, typer.Option(min=1, help="Of text: rows of the public texts that devices get.")
     ] = 512,
+    quick: Annotated[
+        bool,
+        typer.Option(
+            "--quick",
+            help="Of text: one small network as the teacher, to try a fleet out; needed by transformer.",
+        ),
+    ] = False,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     as_json: AsJson = False,
@@ -144,6 +152,7 @@ def prepare(
     # torch takes a second to import, which other commands do not need.
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.preparing import Plan, prepare_fleet
+    from fedstill_server.language.keyboard import KeyboardPlan
 
     plan = Plan(
         public=public,
@@ -165,9 +174,14 @@ def prepare(
         public_rows=public_rows,
         seed=seed,
     )
+    if plan.is_text and not quick:
+        keyboard = KeyboardPlan(families=plan.families, words=words, seed=seed)
+        plan = replace(plan, keyboard=keyboard)
     opened = FleetFolder.open(fleet)
-    with Console(stderr=True).status("training the teacher and the first students"):
-        prepared = prepare_fleet(opened, plan)
+    with Console(stderr=True).status("training the teacher and the first students") as shown:
+        prepared = prepare_fleet(
+            opened, plan, on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}")
+        )
     config = prepared.config
     lines = [f"prepared {rounds} rounds of {config.method} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]

@@ -1,7 +1,7 @@
 """Writes what a fleet's run is to do, and trains its teacher and its starting students.
 
 Of text, the public set that devices get is a part of the rows of the public texts; the teacher and the first
-students learn all of them.
+students learn all of them: as a whole keyboard is made (language/keyboard.py), or one small network each.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,12 @@ from fedstill_server.families import hears_utterances, reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
+from fedstill_server.language.keyboard import KeyboardPlan, Progress, make_keyboard
 from fedstill_server.methods import METHODS, build_method, distils
-from fedstill_server.networks import one_deterministic_thread
+from fedstill_server.networks import one_deterministic_thread, parameters_of
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
+from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_family, build_teacher, share_right, utterance_teacher
 from fedstill_server.vocabulary import chosen_rows, read_texts, text_examples
 
@@ -42,9 +45,7 @@ class Plan:
     Where None stands, it is what suits the method, or students of text.
     """
 
-    public: (
-        Path  # .npz: x [n, *shape], and y [n] if it is labelled; of text, a file of texts or a folder of them
-    )
+    public: Path  # .npz: x [n, *shape], and y [n] if it is labelled; of text, a file or a folder of texts
     test: Path | None = None
     families: tuple[str, ...] = ("mlp-small",)
     method: str | None = None
@@ -63,6 +64,7 @@ class Plan:
     places: int = 16  # of text: words that a student sees
     public_rows: int = 512  # of text: rows of the public texts that devices get
     step_vocabulary: int = 600  # of text: words that a device's step of training sees
+    keyboard: KeyboardPlan | None = None  # of text: how teacher and students are made; None: small and quick
     teacher: TeacherConfig | None = None
     seed: int = 0
 
@@ -93,7 +95,7 @@ class LocalWork:
 
 
 _WORK = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
-_TEXT_WORK = LocalWork(epochs=2, batch_size=8, learning_rate=1e-3, optimizer=Optimizer.ADAMW)
+_TEXT_WORK = LocalWork(epochs=1, batch_size=8, learning_rate=2e-4, optimizer=Optimizer.ADAMW)
 _ASSISTANT_WORK = replace(_WORK, learning_rate=0.1)
 _TEXT_TEACHER = TeacherConfig(
     epochs=4,
@@ -102,6 +104,10 @@ _TEXT_TEACHER = TeacherConfig(
     student_learning_rate=2e-3,
     temperature=1.0,
     weight_decay=1e-3,
+)
+# A whole keyboard has learned the public texts: rounds change it gently.
+_KEYBOARD_TEACHER = TeacherConfig(
+    learning_rate=2e-4, student_learning_rate=2e-4, weight_decay=0.0, input_noise=0.0, temperature=1.0
 )
 
 
@@ -113,7 +119,9 @@ class Prepared:
     accuracy: dict[str, float]
 
 
-def prepare_fleet(fleet: FleetFolder, plan: Plan) -> Prepared:
+def prepare_fleet(
+    fleet: FleetFolder, plan: Plan, *, on_progress: Progress = lambda what, done, total: None
+) -> Prepared:
     """Write config.json, copy the data, and commit round 0. Raises FleetError for a fleet that has rounds."""
     store = RunStore(fleet.folder)
     try:
@@ -129,7 +137,11 @@ def prepare_fleet(fleet: FleetFolder, plan: Plan) -> Prepared:
         document = json.dumps({"fleet": config.to_json()}, indent=1) + "\n"
         write_whole(fleet.folder / CONFIG_FILE, document.encode())
         with one_deterministic_thread():
-            state = prepare(config, public, build_method(config, public), teaching=made.teaching)
+            method = build_method(config, public)
+            if made.texts and plan.keyboard is not None:
+                state = method.start(_keyboard(fleet, plan.keyboard, made.texts, on_progress))
+            else:
+                state = prepare(config, public, method, teaching=made.teaching)
             accuracy = {}
             if test is not None and test.y is not None:
                 models = {"teacher": build_teacher(config, state.teacher)}
@@ -150,6 +162,15 @@ class _Made:
     files: dict[str, bytes]
     test: Examples | None = None
     teaching: Examples | None = None
+    texts: Sequence[str] = ()
+
+
+def _keyboard(
+    fleet: FleetFolder, plan: KeyboardPlan, texts: Sequence[str], on_progress: Progress
+) -> FleetState:
+    """Students of the whole teacher; in the rounds its first network stands for it, and goes on learning."""
+    made = make_keyboard(texts, plan, fleet.folder / "server" / "keyboard", on_progress=on_progress)
+    return FleetState(teacher=parameters_of(made.teacher.networks[0]), students=made.students)
 
 
 def _arrays(fleet: FleetFolder, plan: Plan) -> _Made:
@@ -194,7 +215,7 @@ def _text(fleet: FleetFolder, plan: Plan) -> _Made:
             raise FleetError(f"{plan.test}: fewer words than a row of {plan.places} and the next.")
         files["test.npz"] = _npz(test)
     config = _configuration(fleet, plan, public, plan.method or "next-words", classes=len(words))
-    return _Made(config=config, public=public, files=files, test=test, teaching=teaching)
+    return _Made(config=config, public=public, files=files, test=test, teaching=teaching, texts=texts)
 
 
 def _utterances(fleet: FleetFolder, plan: Plan) -> _Made:
@@ -234,7 +255,10 @@ def _configuration(
     if plan.is_text:
         step = min(plan.step_vocabulary, classes)
         text = TextConfig(teaching_set="teaching.npz", step_vocabulary=step)
-    teacher = plan.teacher or (TeacherConfig() if text is None else _TEXT_TEACHER)
+        if (made := plan.keyboard) is not None:
+            text = replace(text, teacher_width=made.width, teacher_state_width=made.state_width)
+    of_text = _TEXT_TEACHER if plan.keyboard is None else _KEYBOARD_TEACHER
+    teacher = plan.teacher or (TeacherConfig() if text is None else of_text)
     names: dict[str, Any] = {}
     if plan.is_assistant:  # numbers of n-grams are names
         teacher = plan.teacher or utterance_teacher(taught)

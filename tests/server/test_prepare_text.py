@@ -1,0 +1,70 @@
+"""A fleet of text is prepared from nothing but public texts, quickly or with a whole keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedstill_proto.word_list import WordList
+from fedstill_server.app import read_fleet_config
+from fedstill_server.config import TeacherConfig
+from fedstill_server.fleet.errors import FleetError
+from fedstill_server.fleet.folder import FleetFolder, FleetSettings
+from fedstill_server.fleet.preparing import Plan, prepare_fleet
+from fedstill_server.language.keyboard import KeyboardPlan
+from fedstill_server.language.training import TextPlan
+from fedstill_server.public_set import DataError, load_public
+from fedstill_server.publish.students import newest_state
+
+FAMILY, PLACES = "gru-16-24", 4
+TEXTS = ["the cat sat on the mat", "a dog sat on the cat", "the dog and the cat sat"] * 9
+SMALL = TeacherConfig(epochs=1, student_epochs=1, temperature=1.0)
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> FleetFolder:
+    (tmp_path / "public.txt").write_text("\n".join(TEXTS))
+    settings = FleetSettings(host="127.0.0.1", port=8443, superlink_port=8000)
+    return FleetFolder.create(tmp_path / "fleet", settings)
+
+
+def plan(fleet: FleetFolder, **changes: object) -> Plan:
+    options = {"families": (FAMILY,), "places": PLACES, "words": 100, "public_rows": 10, "teacher": SMALL}
+    return Plan(public=fleet.folder.parent / "public.txt", **{**options, **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder, whole: bool) -> None:
+    short = TextPlan(epochs=1)
+    made = KeyboardPlan(
+        families=(FAMILY,), words=100, networks=1, width=12, state_width=20, teaching=short, distilling=short
+    )
+    told: list[str] = []
+
+    prepare_fleet(
+        fleet,
+        plan(fleet, keyboard=made if whole else None),
+        on_progress=lambda what, done, total: told.append(what),
+    )
+
+    config, words = read_fleet_config(fleet.folder), (fleet.folder / "vocabulary.json").read_bytes()
+    assert (config.method, config.input_shape, config.text is not None) == ("next-words", (PLACES,), True)
+    assert WordList.from_json(words, size=config.classes).number("cat")
+    public, state = load_public(fleet.folder, config), newest_state(fleet.folder)
+    assert len(public) == 10
+    assert state.arrays["next_words"].shape == (10 * PLACES, 16)
+    assert state.students[FAMILY]["embedding.weight"].shape == (config.classes, 16)
+    assert state.teacher["of_state.weight"].shape == ((60, 20) if whole else (384, 128))
+    assert bool(told) == whole
+
+
+def test_what_cannot_be_prepared_is_said(fleet: FleetFolder) -> None:
+    with pytest.raises(FleetError, match="fewer words than a row of 400"):
+        prepare_fleet(fleet, plan(fleet, places=400))
+    with pytest.raises(FleetError, match=r"public\.txt: size: 20"):
+        prepare_fleet(fleet, plan(fleet, words=20))
+    (fleet.folder.parent / "public.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(DataError, match="is not UTF-8 text"):
+        prepare_fleet(fleet, plan(fleet))
+    np.testing.assert_equal(fleet.folder.joinpath("config.json").exists(), False)
