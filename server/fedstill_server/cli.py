@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import parameter_specs
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.app import read_fleet_config
-from fedstill_server.checkpoint import RunStore, StoreError
 from fedstill_server.commands import distill, fleet, publish
-from fedstill_server.commands.inspect import package_at, show_package
-from fedstill_server.config import FleetConfig
-from fedstill_server.methods import METHODS
-from fedstill_server.round_record import RoundRecord
+
+# torch, flwr and SQLAlchemy take seconds to import: each command brings what it needs.
+if TYPE_CHECKING:
+    from fedstill_server.config import FleetConfig
+    from fedstill_server.round_record import RoundRecord
 
 cli = typer.Typer(
     help="The server of a fedstill fleet: distil and sign students, bring a fleet up over TLS, and look into "
@@ -54,6 +52,10 @@ def inspect(
     Of a package: calibration, accuracy under noise, blur and rotation, outliers, agreement with the teacher,
     a decision tree that imitates it, energy; and an HTML report.
     """
+    from fedstill_server.app import read_fleet_config
+    from fedstill_server.checkpoint import RunStore, StoreError
+    from fedstill_server.commands.inspect import package_at, show_package
+
     package = package_at(folder)
     if package is not None:
         show_package(package, task=task, teacher=teacher, page=html, watts=watts, seed=seed, as_json=as_json)
@@ -80,6 +82,8 @@ def inspect(
 @cli.command(rich_help_panel="Look into")
 def methods(as_json: AsJson = False) -> None:
     """List the methods that a run can use, with their papers."""
+    from fedstill_server.methods import METHODS
+
     lines = {name: method.line for name, method in METHODS.items()}
     if as_json:
         print(json.dumps(lines, indent=1))
@@ -95,7 +99,8 @@ def families(
     as_json: AsJson = False,
 ) -> None:
     """List the student families with their size for an input."""
-    # torch takes a second to import, which the other commands do not need.
+    from fedstill_proto.messages import parameter_specs
+
     from fedstill_server.families import FAMILIES, initial_parameters
 
     shape = _shape(input_shape)

@@ -32,6 +32,9 @@ from fedstill_proto.enrolment import check_address
 from fedstill_server.checkpoint import write_whole
 from fedstill_server.fleet.errors import FleetError
 
+REPOSITORY_PATH = "/repository"
+"""Under which devices find the signed packages at the fleet's address."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSettings:

@@ -6,8 +6,7 @@ from fedstill_proto.enrolment import Enrolment
 
 from fedstill_server.fleet.certificates import authority_file
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.fleet.proxy import REPOSITORY_PATH
+from fedstill_server.fleet.folder import REPOSITORY_PATH, FleetFolder
 from fedstill_server.publish.repository import Repository
 
 

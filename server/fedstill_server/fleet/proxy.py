@@ -17,9 +17,8 @@ from fedstill_proto.children import Child
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import FLEET_ROUTES, LOOPBACK
-from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.folder import REPOSITORY_PATH, FleetFolder
 
-REPOSITORY_PATH = "/repository"
 _BODY_LIMIT = "64m"  # of one of Flower's objects
 _CONNECTIONS = 4096
 
