@@ -85,6 +85,22 @@ def test_from_the_command_line_to_a_package(folder: Path, tmp_path: Path) -> Non
     assert kept["request"]["options"] == {"fitnets": {"weight": 0.5}}
 
 
+def test_stopped_by_hand_it_says_how_to_go_on(folder: Path, tmp_path: Path) -> None:
+    words = ["distill", "--task", str(folder), "--technique", "none", "--family", "mlp-4"]
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("fedstill_server.distill.workshop.train", stop)
+        result = CliRunner().invoke(cli.cli, [*words, "--out", str(tmp_path / "out")])
+
+    assert result.exit_code == 130
+    assert "goes on from the last checkpoint" in result.stderr
+    document = json.loads(invoked(*words, "--epochs", "1", "--out", str(tmp_path / "out"), "--json"))
+    assert document["teacher_accuracy"] is None
+
+
 def test_techniques_are_those_there_are() -> None:
     document = json.loads(invoked("techniques", "--json"))
     assert set(document) == {*TECHNIQUES, *RECIPES}

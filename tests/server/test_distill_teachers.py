@@ -73,6 +73,11 @@ def test_an_estimator_s_probabilities_are_its_soft_labels() -> None:
     assert EstimatorTeacher(other, classes=CLASSES).digest != forest.digest
 
 
+def forgetful() -> None:
+    """A function of one's own that does not return a teacher."""
+    raise ValueError("no weights")
+
+
 @pytest.mark.parametrize(
     ("place", "message"),
     [
@@ -81,6 +86,10 @@ def test_an_estimator_s_probabilities_are_its_soft_labels() -> None:
         ("fedstill_server.families:unknown", "cannot be imported"),
         ("fedstill_server.families:FAMILIES", "has no predict_proba"),
         (f"{__name__}:FOREST@weights", "takes no weights"),
+        (
+            f"{__name__}:forgetful",
+            r"it raised ValueError: no weights \(.*test_distill_teachers.py, line \d+\)",
+        ),
     ],
 )
 def test_what_is_no_teacher_is_said(place: str, message: str) -> None:

@@ -21,6 +21,7 @@ from fedstill_server.distill.run import distil, reopened
 from fedstill_server.distill.teachers import Answers
 from fedstill_server.distill.text_task import is_text, open_text
 from fedstill_server.distill.workshop import Workshop
+from fedstill_server.inspection.inspection import inspect_package
 
 WORDS = ("ant", "bee", "cat", "dog", "elk", "fox")
 PLAN = DistillPlan(epochs=3, batch_size=16, learning_rate=2e-2, temperature=2.0)
@@ -92,8 +93,10 @@ def test_a_student_of_text_is_packed_with_its_words_and_opened_again(tmp_path: P
     assert again.vocabulary == package.vocabulary
     record = json.loads((tmp_path / "out" / "distill.json").read_text())
     assert record["request"]["family"] == "gru-8-12"
-    opened, _ = reopened(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
+    opened, teacher = reopened(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
     assert opened.vocabulary == package.vocabulary
+    with pytest.raises(DistillError, match="is of text, which has no inspection yet"):
+        inspect_package(outcome.package, opened, teacher=teacher)
 
 
 def test_a_teacher_goes_on_with_what_it_is_given() -> None:

@@ -16,12 +16,24 @@ if TYPE_CHECKING:
     from fedstill_server.distill.engine import EpochDone
     from fedstill_server.distill.run import Outcome
 
+EXAMPLES = """Examples
+
+fedstill-server distill --teacher train:mlp-128-128 --out small
+
+fedstill-server distill --task my-data/ --teacher my.models:network@big.safetensors --out small
+
+fedstill-server distill --task my-data/ --teacher big.onnx --teacher my.models:forest --out small
+
+fedstill-server distill --task plays.txt --teacher train:gru-128-256 --technique sequence-level,kd --out words
+"""
+
+NO_TECHNIQUE = "none"
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 def register(cli: typer.Typer) -> None:
     """Add the commands to `cli`."""
-    cli.command(rich_help_panel="Distillation")(distill)
+    cli.command(rich_help_panel="Distillation", epilog=EXAMPLES)(distill)
     cli.command(rich_help_panel="Distillation")(techniques)
 
 
@@ -43,15 +55,25 @@ def distill(
     ] = None,
     family: Annotated[
         str,
-        typer.Option(help="Student family, such as mlp-32 or cnn, of text gru-64-128, or an import path."),
+        typer.Option(
+            help="Student family, or an import path; mlp-32 unless you say, and of text gru-64-128."
+        ),
     ] = "",
-    technique: Annotated[str, typer.Option(help="As in fitnets,kd; fedstill-server techniques.")] = "",
+    technique: Annotated[
+        str,
+        typer.Option(
+            help="Names with commas between, at most one of them a recipe: what `fedstill-server techniques` "
+            "lists. kd unless you say; none learns labels alone."
+        ),
+    ] = "",
     config: Annotated[Path | None, typer.Option(help="A TOML file; what is given here overrides it.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the examples.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the examples; 60 unless you say.")] = None,
     answers: Annotated[
         str,
-        typer.Option(help="A file that keeps the teacher's answers; with no teacher, it is one."),
+        typer.Option(
+            help="A .safetensors file that keeps the teacher's answers; with no teacher, it is one."
+        ),
     ] = "",
     tensorboard: Annotated[bool, typer.Option(help="Write scalars to <out>/tensorboard.")] = False,
     as_json: AsJson = False,
@@ -65,7 +87,7 @@ def distill(
         "task": task or None,
         "teacher": teacher or None,
         "family": family or None,
-        "technique": _names(technique) or None,
+        "technique": [] if technique == NO_TECHNIQUE else _names(technique) or None,
         "answers": answers or None,
         "plan.seed": seed,
         "plan.epochs": epochs,
@@ -86,7 +108,12 @@ def distill(
             if scalars is not None:
                 scalars(stage, report)
 
-        outcome = distil(request, out, watch=watch)
+        try:
+            outcome = distil(request, out, watch=watch)
+        except KeyboardInterrupt:
+            bars.stop()
+            typer.echo("Stopped. The same command goes on from the last checkpoint.", err=True)
+            raise typer.Exit(130) from None
     typer.echo(json.dumps(outcome.to_json(), indent=1) if as_json else _text(outcome))
 
 
@@ -101,7 +128,7 @@ def techniques(as_json: AsJson = False) -> None:
         typer.echo(json.dumps(lines, indent=1))
         return
     for name, one in every.items():
-        typer.echo(f"{name:16s} {one.line} ({one.source})")
+        typer.echo(f"{name:18s} {one.line} ({one.source})")
 
 
 def _names(text: str) -> list[str]:

@@ -55,7 +55,10 @@ class Step:
     def taught(self) -> Tensor:
         """The teacher's logits, where a technique cannot do without."""
         if self.teacher_logits is None:
-            raise DistillError("the techniques ask for a teacher and there is none; give one with --teacher")
+            raise DistillError(
+                "the techniques ask for a teacher and there is none; give one with --teacher, or learn the "
+                "labels alone with --technique none"
+            )
         return self.teacher_logits
 
 

@@ -62,6 +62,10 @@ def inspect_package(
             f"{folder}: takes {list(manifest.input_shape)} and knows {manifest.classes} classes; task "
             f"{task.name} has {list(task.input_shape)} and {task.classes}"
         )
+    if task.vocabulary is not None:
+        raise DistillError(
+            f"{folder}: is of text, which has no inspection yet; distill.json has its accuracy and perplexity"
+        )
     assert task.test.y is not None
     answer, x, y = _answering(package.inference_graph), task.test.x, task.test.y
     logits = answer(x)

@@ -11,6 +11,7 @@ my.models:big_network@big.safetensors   the same with weights from a file
 from __future__ import annotations
 
 import importlib
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,14 @@ def imported(place: str) -> Any:
         raise DistillError(f"{place}: cannot be imported ({error}); is its folder on PYTHONPATH?") from None
     if isinstance(found, nn.Module) or hasattr(found, "classes_") or not callable(found):
         return found
-    return found()
+    try:
+        return found()
+    except Exception as error:  # whatever a person's own code raises
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise DistillError(
+            f"{place}: called without arguments, it raised {type(error).__name__}: {error} "
+            f"({last.filename}, line {last.lineno})"
+        ) from error
 
 
 def with_weights(network: nn.Module, path: Path) -> nn.Module:
