@@ -75,7 +75,7 @@ class AssistantData:
 class Amounts:
     """How many utterances are drawn."""
 
-    labelled: int = 800  # of each language, as the next three
+    labelled: int = 400  # of each language, as the next three
     calibration: int = 100
     test: int = 300
     public: int = 1500
