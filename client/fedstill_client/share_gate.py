@@ -13,7 +13,9 @@ where `better` and `worse` count the examples that the other one answers better 
 at least: a device with fewer than 5 / held_out examples does not try. Shares picked by the likelihood of
 held-out examples are worse than a fixed one: with few of those they follow noise.
 
-It costs a device up to (1 - held_out) times the steps of its training again, and no byte.
+It costs a device up to (1 - held_out) times the steps of its training again, and no byte. The trained student
+started from the fleet's in this round: where labels mean something quite different, one that never heard of
+the fleet would be better still.
 """
 
 from __future__ import annotations
