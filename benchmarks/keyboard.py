@@ -55,7 +55,7 @@ from fedstill_sim.keyboard.start import start_keyboard
 from fedstill_sim.keyboard.trigrams import WordTrigrams
 
 FAMILY = "gru-80-224"
-LEARNING = LearningSettings(learning_rate=1e-3, batch_size=4, check_every=10, soft_weight=0.3)
+LEARNING = LearningSettings(learning_rate=3e-4, batch_size=4, check_every=10, soft_weight=0.3)
 K, PARTS = 32, ("suggestions", "labels", "speed")
 TOP_K, DENSE = f"topk{K},6bit,log,entropy", "float32"
 LABEL_PLAN = TextPlan(epochs=8, soft_weight=0.7, batch_size=8)
