@@ -414,3 +414,21 @@ def test_an_acknowledged_example_survives_a_kill(home: AgentHome, pause_s: float
         kept = store.examples("all").ids.tolist()
     assert acknowledged == kept[: len(acknowledged)]
     assert len(kept) - len(acknowledged) <= 1
+
+
+def test_a_second_store_in_a_process_takes_no_lock_off_the_first(
+    home: AgentHome, store: PrivateStore
+) -> None:
+    """Or another process that ends would remove the write-ahead file that the first one reads."""
+    other = (
+        "import sqlite3, sys; opened = sqlite3.connect(sys.argv[1]); "
+        "opened.execute(\"INSERT INTO settings VALUES ('colour', 'blue')\"); opened.commit(); opened.close()"
+    )
+    store.observe(example(1), 0)
+    with PrivateStore.open(home) as second:
+        second.observe(example(2), 0)
+
+        subprocess.run([sys.executable, "-c", other, str(home.store)], check=True)
+
+        assert home.store.with_name(home.store.name + "-wal").exists()
+        assert len(store.examples("all").labels) == len(second.examples("all").labels) == 2

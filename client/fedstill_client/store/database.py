@@ -105,13 +105,11 @@ class Database:
     def open(cls, file: Path, key: bytes | None) -> Database:
         """A database that is there; refused when it is of another version, or others may read it."""
         check_private(file)
-        with file.open("rb") as opened:
-            plain = opened.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER
-        if plain and key is not None:
-            raise StoreError(f"{file}: is not encrypted, although a key for it is there.")
-        if not plain and key is None:
-            raise StoreError(f"{file}: is encrypted or damaged, and no key for it is there.")
-        database = cls(file, key)
+        try:
+            database = cls(file, key)
+        except StoreError:
+            _check_header(file, key)
+            raise
         version = database.value("PRAGMA user_version")
         if version != SCHEMA_VERSION:
             database.close()
@@ -183,6 +181,20 @@ class Database:
             raise StoreError(
                 f"{self.file}: {error}. Nothing was changed; keep the file, and check disk and key."
             ) from None
+
+
+def _check_header(file: Path, key: bytes | None) -> None:
+    """Say why a file cannot be opened, where its first bytes tell.
+
+    Only then: to close a file that SQLite has open, too, takes the locks off it that this process holds. The
+    next process to end would take itself for the last one, and remove the write-ahead file under us.
+    """
+    with file.open("rb") as opened:
+        plain = opened.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER
+    if plain and key is not None:
+        raise StoreError(f"{file}: is not encrypted, although a key for it is there.")
+    if not plain and key is None:
+        raise StoreError(f"{file}: is encrypted or damaged, and no key for it is there.")
 
 
 def _companions(file: Path) -> tuple[Path, Path]:
