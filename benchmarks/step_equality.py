@@ -61,12 +61,13 @@ def all_cells(families: Iterable[str] = ALL_FAMILIES) -> list[Cell]:
 
 
 def covering_cells() -> list[Cell]:
-    """Cells in which every two of a family, an optimizer and a loss meet."""
+    """Cells in which every two of family, optimizer and loss meet; losses of one form share a graph."""
     optimizers = list(Optimizer)
+    forms = list(dict.fromkeys(form for form, _ in LOSSES.values()))
     return [
-        Cell(family, optimizers[(row + column) % len(optimizers)], loss)
+        Cell(family, optimizers[(row + forms.index(form)) % len(optimizers)], loss)
         for row, family in enumerate(ALL_FAMILIES)
-        for column, loss in enumerate(LOSSES)
+        for loss, (form, _) in LOSSES.items()
     ]
 
 
