@@ -18,6 +18,8 @@ from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config import (
+    EPOCHS,
+    UNLABELLED_EPOCHS,
     AsyncRule,
     CohortRule,
     ConfigError,
@@ -50,7 +52,8 @@ class Defaults:
     """What a data set gets unless the command line says otherwise."""
 
     rounds: int = 20
-    epochs: int = 5
+    epochs: int = EPOCHS
+    unlabelled_epochs: int = UNLABELLED_EPOCHS  # where no labels of the public set are used
     batch_size: int = 16
     learning_rate: float = 0.02
     optimizer: Optimizer = Optimizer.MOMENTUM
@@ -63,10 +66,16 @@ class Defaults:
 
 DEFAULTS = {
     "mnist1d": Defaults(rounds=40),
-    "assistant": Defaults(rounds=10, learning_rate=0.1, soft_weight=0.35),
+    "assistant": Defaults(rounds=10, unlabelled_epochs=EPOCHS, learning_rate=0.1, soft_weight=0.35),
 }
 TEXT_DEFAULTS = Defaults(
-    epochs=1, batch_size=8, learning_rate=2e-4, optimizer=Optimizer.ADAMW, soft_weight=0.3, label_prior=0.0
+    epochs=1,
+    unlabelled_epochs=1,
+    batch_size=8,
+    learning_rate=2e-4,
+    optimizer=Optimizer.ADAMW,
+    soft_weight=0.3,
+    label_prior=0.0,
 )
 TEXT_SERVER_RATE = 2e-4
 TEXT_EVALUATED_EVERY = 5  # rounds
@@ -255,8 +264,10 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
     codec = SoftLabelCodec(encoding, request.k or 0)
     suited = METHODS[request.method].defaults
     uplink = codec if request.encoding is not None else suited.uplink
+    labelled = data.public_y is not None
+    taught = labelled and request.use_public_labels is not False
     training = TrainingPlan(
-        epochs=_chosen(request.epochs, defaults.epochs),
+        epochs=_chosen(request.epochs, defaults.epochs if taught else defaults.unlabelled_epochs),
         batch_size=_chosen(request.batch_size, defaults.batch_size),
         learning_rate=_chosen(request.learning_rate, defaults.learning_rate),
         optimizer=Optimizer(_chosen(request.optimizer, defaults.optimizer.value)),
@@ -264,7 +275,6 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         soft_weight=_chosen(request.soft_weight, _chosen(defaults.soft_weight, suited.soft_weight)),
         seed=request.seed,
     )
-    labelled = data.public_y is not None
     public_logits: dict[str, Any] = {
         "server_rate": request.server_rate,
         "propagation_width": 0.0 if request.is_assistant else request.propagation_width,
@@ -280,7 +290,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         public_set=f"{DATA_FOLDER}/{PUBLIC_SET_FILE}",
         test_set=f"{DATA_FOLDER}/{GLOBAL_TEST_FILE}",
         training=training,
-        use_public_labels=labelled and request.use_public_labels is not False,
+        use_public_labels=taught,
         start=_chosen(request.start, defaults.start if labelled else "random"),
         mode=request.mode,
         cohort=_cohort(request),
@@ -292,7 +302,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         consensus=_consensus(request),
         prototypes=_prototypes(request),
         fedstill=_fedstill(request),
-        teacher=_teacher(request, data),
+        teacher=_teacher(request, data, labelled=taught),
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
         text=_text(data),
@@ -306,8 +316,9 @@ def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> So
     return METHODS[request.method].defaults.uplink if data.is_text else codec
 
 
-def _teacher(request: RunRequest, data: FleetData) -> TeacherConfig:
-    round_epochs = _chosen(request.round_epochs, METHODS[request.method].defaults.round_epochs)
+def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> TeacherConfig:
+    suited = METHODS[request.method].defaults.passes(labelled=labelled)
+    round_epochs = _chosen(request.round_epochs, suited)
     if request.is_assistant:
         return dataclasses.replace(utterance_teacher(len(data.public_x)), round_epochs=round_epochs)
     if not data.is_text:

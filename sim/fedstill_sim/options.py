@@ -122,7 +122,12 @@ Rounds = Annotated[
 ]
 Seed = Annotated[int, typer.Option(min=0, help="Everything random follows from it.", rich_help_panel=ROUND)]
 Epochs = Annotated[
-    int | None, typer.Option(min=0, help="Passes over the private data in a round.", rich_help_panel=LOCAL)
+    int | None,
+    typer.Option(
+        min=0,
+        help="Passes over the private data in a round: 5, or 8 without public labels; of text 1.",
+        rich_help_panel=LOCAL,
+    ),
 ]
 BatchSize = Annotated[
     int | None, typer.Option(min=1, help="Private examples in a step.", rich_help_panel=LOCAL)

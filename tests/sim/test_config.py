@@ -48,6 +48,17 @@ def test_what_is_asked_for_is_what_is_configured(data: FleetData) -> None:
     assert config.simulation.devices == 4
 
 
+def test_where_no_public_labels_are_used_more_is_learned_in_a_round(data: FleetData) -> None:
+    labelled = dataclasses.replace(REQUEST, method="fedstill")
+    unlabelled = dataclasses.replace(labelled, use_public_labels=False)
+    requests = labelled, unlabelled, dataclasses.replace(unlabelled, epochs=3, round_epochs=4)
+
+    fleets = [resolve(request, data).fleet for request in requests]
+
+    passes = [(each.training.epochs, each.teacher.round_epochs) for each in fleets]
+    assert passes == [(5, 10), (8, 20), (3, 4)]
+
+
 def test_a_configuration_read_back_is_the_same(data: FleetData, tmp_path: Path) -> None:
     config = resolve(REQUEST, data)
 

@@ -96,7 +96,9 @@ def prepare(
     epochs: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Of a device's own examples in each round: 5; of text 1.", show_default=False
+            min=0,
+            help="Of a device's own examples in each round: 5, or 8 without public labels; of text 1.",
+            show_default=False,
         ),
     ] = None,
     batch_size: Annotated[

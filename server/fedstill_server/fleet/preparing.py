@@ -23,7 +23,15 @@ from fedstill_proto.word_list import build_word_list
 from fedstill_server.app import CONFIG_FILE
 from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.checkpoint import RunStore, write_whole
-from fedstill_server.config import CohortRule, FedstillConfig, FleetConfig, TeacherConfig, TextConfig
+from fedstill_server.config import (
+    EPOCHS,
+    UNLABELLED_EPOCHS,
+    CohortRule,
+    FedstillConfig,
+    FleetConfig,
+    TeacherConfig,
+    TextConfig,
+)
 from fedstill_server.families import hears_utterances, reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
@@ -76,10 +84,10 @@ class Plan:
     def is_assistant(self) -> bool:
         return any(hears_utterances(family) for family in self.families)
 
-    @property
-    def suited(self) -> LocalWork:
-        """The local work of a round, with what is not decided filled in."""
-        usual = _TEXT_WORK if self.is_text else _ASSISTANT_WORK if self.is_assistant else _WORK
+    def work(self, *, labelled: bool) -> LocalWork:
+        """The local work of a round, with what is not decided filled in. labelled: the public set."""
+        of_arrays = _WORK if labelled else replace(_WORK, epochs=UNLABELLED_EPOCHS)
+        usual = _TEXT_WORK if self.is_text else _ASSISTANT_WORK if self.is_assistant else of_arrays
         given = {each.name: getattr(self, each.name) for each in fields(usual)}
         return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
@@ -94,7 +102,7 @@ class LocalWork:
     optimizer: Optimizer
 
 
-_WORK = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
+_WORK = LocalWork(epochs=EPOCHS, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
 _TEXT_WORK = LocalWork(epochs=1, batch_size=8, learning_rate=2e-4, optimizer=Optimizer.ADAMW)
 _ASSISTANT_WORK = replace(_WORK, learning_rate=0.1)
 _TEXT_TEACHER = TeacherConfig(
@@ -242,11 +250,11 @@ def _configuration(
     """taught: of utterances, how many the teacher learns."""
     if method not in METHODS:
         raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
-    suited, work = METHODS[method].defaults, plan.suited
+    suited, labelled = METHODS[method].defaults, public.y is not None
     public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
     soft_weight = suited.soft_weight if plan.soft_weight is None else plan.soft_weight
     training = TrainingPlan(
-        **vars(work),
+        **vars(plan.work(labelled=labelled)),
         temperature=suited.temperature if plan.temperature is None else plan.temperature,
         soft_weight=soft_weight if distils(method) else 0.0,
         seed=plan.seed,
@@ -274,13 +282,13 @@ def _configuration(
         public_set="public.npz",
         test_set=None if plan.test is None else "test.npz",
         training=training,
-        use_public_labels=public.y is not None,
-        start="random" if public.y is None else "distilled",
+        use_public_labels=labelled,
+        start="distilled" if labelled else "random",
         cohort=CohortRule(goal_count=plan.goal_count, deadline_s=plan.deadline_s),
         public_batch=min(public_batch, len(public)),
         uplink=suited.uplink,
         downlink=suited.uplink if text is not None else SoftLabelCodec(Encoding.UINT8),
-        teacher=replace(teacher, round_epochs=suited.round_epochs),
+        teacher=replace(teacher, round_epochs=suited.passes(labelled=labelled)),
         text=text,
         **names,
     )

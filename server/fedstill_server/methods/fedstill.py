@@ -58,6 +58,7 @@ class Fedstill(PublicLogits):
         public_batch=320,
         uplink=codec_of_words("dense,4bit,log,entropy"),
         round_epochs=10,
+        unlabelled_round_epochs=20,
     )
 
     @property

@@ -44,6 +44,13 @@ class MethodDefaults:
     public_batch: int = 130  # public rows that a round asks about, at most
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     round_epochs: int = 30  # of the public set, in which teacher and students learn on the server each round
+    unlabelled_round_epochs: int | None = None  # where no public labels hold them in place; None: as many
+
+    def passes(self, *, labelled: bool) -> int:
+        """round_epochs, as the public set's labels are used or not."""
+        if labelled or self.unlabelled_round_epochs is None:
+            return self.round_epochs
+        return self.unlabelled_round_epochs
 
 
 class Method(Protocol):
