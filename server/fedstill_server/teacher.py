@@ -17,11 +17,11 @@ from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.families.sized import DeepPerceptron
 from fedstill_server.fitting import FitPlan, fit
+from fedstill_server.language.fleet_teacher import build_text_teacher, distil_text_student, train_text_teacher
+from fedstill_server.language.networks import next_word_accuracy
 from fedstill_server.networks import accuracy_of, load_parameters, parameters_of, soft_labels_of
 from fedstill_server.public_set import DataError, Examples
 from fedstill_server.randomness import derived_seed
-from fedstill_server.text_networks import next_word_accuracy
-from fedstill_server.text_teacher import build_text_teacher, distil_text_student, train_text_teacher
 
 
 def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> nn.Module:

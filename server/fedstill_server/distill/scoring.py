@@ -12,9 +12,9 @@ from torch.nn.functional import cross_entropy
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task
 from fedstill_server.distill.teachers.interface import Teacher
+from fedstill_server.language.networks import logits_in_parts, next_word_accuracy
 from fedstill_server.networks import accuracy_of
 from fedstill_server.public_set import Examples
-from fedstill_server.text_networks import logits_in_parts, next_word_accuracy
 
 _ROWS_ASKED = 32  # of text, at a time: a row's logits are as many as its places times the words
 

@@ -20,8 +20,8 @@ from fedstill_proto.word_list import WordList, build_word_list
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task
+from fedstill_server.language.vocabulary import read_texts, text_examples
 from fedstill_server.public_set import Examples
-from fedstill_server.vocabulary import read_texts, text_examples
 
 _HELD_OUT_EVERY = 10
 

@@ -37,13 +37,13 @@ from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
 from fedstill_server.language.keyboard import KeyboardPlan, Progress, make_keyboard
+from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples
 from fedstill_server.methods import METHODS, build_method, distils
 from fedstill_server.networks import one_deterministic_thread, parameters_of
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_family, build_teacher, share_right, utterance_teacher
-from fedstill_server.vocabulary import chosen_rows, read_texts, text_examples
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,13 +28,13 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels import IntArray, TopKSoftLabels
 
+from fedstill_server.language.fleet_teacher import text_student_learns, text_teacher_learns
+from fedstill_server.language.networks import likeliest_next_words
 from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.public_turns import rows_in_turn
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_teacher
-from fedstill_server.text_networks import likeliest_next_words
-from fedstill_server.text_teacher import text_student_learns, text_teacher_learns
 
 WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
 

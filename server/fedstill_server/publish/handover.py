@@ -19,9 +19,9 @@ from fedstill_server.app import read_fleet_config
 from fedstill_server.checkpoint import RunStore, StoreError
 from fedstill_server.config import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.language.vocabulary import vocabulary_of
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.state import FleetState
-from fedstill_server.vocabulary import vocabulary_of
 
 DISTILLED = "student"
 """The package in the folder that fedstill-server distill writes."""

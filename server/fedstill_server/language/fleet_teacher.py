@@ -16,10 +16,10 @@ from fedstill_server.config import FleetConfig, TextConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.fitting import FitPlan
+from fedstill_server.language.networks import fit_next_words, likeliest_next_words
 from fedstill_server.networks import load_parameters, parameters_of
 from fedstill_server.public_set import DataError, Examples
 from fedstill_server.randomness import derived_seed
-from fedstill_server.text_networks import fit_next_words, likeliest_next_words
 
 
 def build_text_teacher(config: FleetConfig, text: TextConfig) -> nn.Module:
