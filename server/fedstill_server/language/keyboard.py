@@ -58,7 +58,7 @@ class KeyboardPlan:
     teaching: TextPlan = field(default_factory=lambda: TextPlan(epochs=10, output_dropout=0.5))
     kept: int = 32  # next words that a soft label names
     distilling: TextPlan = field(
-        default_factory=lambda: TextPlan(epochs=12, output_dropout=0.3, input_dropout=0.2, soft_weight=0.7)
+        default_factory=lambda: TextPlan(epochs=20, output_dropout=0.3, input_dropout=0.2, soft_weight=0.7)
     )
     held_out_every: int = 25
     seed: int = 0
