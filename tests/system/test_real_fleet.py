@@ -18,7 +18,7 @@ from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, brought_up, read_po
 from benchmarks.real_fleet import examine, rounds_done
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
-DEVICES, ROUNDS = 3, 2
+DEVICES, ROUNDS = 4, 3
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def ran(folder: Path) -> Iterator[tuple[Fleet, dict[str, Any]]]:
-    """Three devices, two rounds; in the second, one device loses power and the SuperLink is killed."""
+    """Four devices and three rounds; in the second, one device loses power and the SuperLink is killed."""
     shape = Shape(devices=DEVICES, rounds=ROUNDS, proxy=NGINX is not None)
     with brought_up(folder / "real", shape) as fleet:
         rounds_done(fleet, kill=True)
