@@ -43,6 +43,12 @@ def ece(bins: int) -> float:
     return sum(one.examples * abs(one.accuracy - one.confidence) for one in each) / len(LABELS)
 
 
+def entropy(logits: Tensor) -> Tensor:
+    """The mean over rows."""
+    log_p = logits.log_softmax(dim=-1)
+    return -(log_p.exp() * log_p).sum(dim=-1).mean()
+
+
 def mean_of_logits() -> Tensor:
     ensemble = EnsembleTeacher([_Silent()], combination="logits")
     return ensemble.combined(torch.stack(inputs("zt", "zt2", "zt3")))
@@ -60,6 +66,9 @@ class _Silent:
 
 OF = {
     "dist_T4": (lambda s: correlation_loss(s, ZT, temperature=4, between_weight=1, within_weight=1), ZS),
+    # The cross-entropy of soft labels is their divergence, without T^2, and the entropy of the teacher.
+    "kd_ce_T4": (lambda s: kd_loss(s, ZT, temperature=4) / 16 + entropy(ZT / 4), ZS),
+    "kd_mse": (lambda s: hint_loss(s, ZT), ZS),
     # The library leaves out T^2.
     "kd_logitstd_T2": (lambda s: standardized_kd_loss(s, ZT, temperature=2) / 4, ZS),
     "fitnet_1x1": (lambda s: hint_loss(conv2d(s, W1[:, :, None, None], B1), MT), MS),
