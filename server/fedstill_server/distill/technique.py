@@ -7,7 +7,7 @@ checkpoint with them. Each hook does nothing until a technique says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -34,6 +34,14 @@ class Setting:
     teacher_features: Mapping[str, Tensor]
     teacher_classes: int  # 0 without a teacher
     teacher_logits: Tensor | None  # of all examples [n, teacher_classes], unless the plan is online
+
+    def check_pairs(self, name: str, what: str, fits: Callable[[Tensor], bool]) -> None:
+        """Refuse pairs of the technique `name` whose features are not `what` it compares."""
+        for mine, theirs in self.pairs:
+            both = self.student_features[mine], self.teacher_features[theirs]
+            if not all(map(fits, both)):
+                shapes = " and ".join(str(list(features.shape)) for features in both)
+                raise DistillError(f"{name}.layers: {mine}={theirs} are no {what}; the shapes are {shapes}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

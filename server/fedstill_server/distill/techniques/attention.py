@@ -12,7 +12,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 from fedstill_server.losses import attention_map_loss
 
@@ -27,13 +26,7 @@ class AttentionTransfer(FeatureTechnique):
     weight: float = 1000.0
 
     def begin(self, setting: Setting) -> Term:
-        for mine, theirs in setting.pairs:
-            shapes = setting.student_features[mine].shape, setting.teacher_features[theirs].shape
-            if {len(shape) for shape in shapes} != {4}:
-                raise DistillError(
-                    f"attention.layers: {mine}={theirs} are no maps of convolutions; the shapes are "
-                    f"{list(shapes[0])} and {list(shapes[1])}"
-                )
+        setting.check_pairs(self.name, "maps of convolutions", lambda features: features.dim() == 4)
         return _Term(setting)
 
 

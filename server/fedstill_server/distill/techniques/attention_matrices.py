@@ -39,13 +39,7 @@ class AttentionMatrices(FeatureTechnique):
         return super().pairs(student, teacher)
 
     def begin(self, setting: Setting) -> Term:
-        for mine, theirs in setting.pairs:
-            shapes = setting.student_features[mine].shape, setting.teacher_features[theirs].shape
-            if any(len(shape) not in (3, 4) or shape[-1] != shape[-2] for shape in shapes):
-                raise DistillError(
-                    f"attention-matrices.layers: {mine}={theirs} are no attention matrices; the shapes are "
-                    f"{list(shapes[0])} and {list(shapes[1])}"
-                )
+        setting.check_pairs(self.name, "attention matrices", _square)
         return _Term(setting)
 
 
@@ -64,6 +58,10 @@ class _Term(Term):
             for mine, theirs in self.pairs
         ]
         return torch.stack(each).mean()
+
+
+def _square(matrices: Tensor) -> bool:
+    return matrices.dim() in (3, 4) and matrices.shape[-1] == matrices.shape[-2]
 
 
 def _by_head(matrices: Tensor, rows: int) -> Tensor:
