@@ -17,26 +17,27 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import torch
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels, SoftLabels, TopKSoftLabels
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, SoftLabels, TopKSoftLabels
 from fedstill_proto.summary_codec import summary_and_table
 from fedstill_proto.word_list import START, build_word_list
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.keyboard import Keyboard
-from fedstill_server.language.teacher import next_words_of
-from fedstill_server.language.training import SoftWords, TextPlan, train_text
-from fedstill_server.networks import one_deterministic_thread, parameters_of
+from fedstill_server.language.teacher import next_words, next_words_of
+from fedstill_server.language.training import RestShares, SoftWords, TextPlan, train_text
+from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
 from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
 from fedstill_sim.data.keyboard_fleet import PLACES
 from fedstill_sim.keyboard.evaluation import (
@@ -57,7 +58,8 @@ from fedstill_sim.keyboard.trigrams import WordTrigrams
 FAMILY = "gru-80-224"
 LEARNING = LearningSettings(learning_rate=3e-4, batch_size=4, check_every=10, soft_weight=0.3)
 K, PARTS = 32, ("suggestions", "labels", "speed")
-TOP_K, DENSE = f"topk{K},6bit,log,entropy", "float32"
+KEPT = (8, 16, K)  # of soft labels; K is held against the bar
+TOP_K, DENSE = "topk{},8bit,log,entropy", "float32"
 LABEL_PLAN = TextPlan(epochs=8, soft_weight=0.7, batch_size=8)
 LABEL_TEXTS = 300
 WARM_RUNS, TIMED_RUNS = 50, 400
@@ -121,42 +123,79 @@ def suggestions(
 
 
 def labels(keyboard: Keyboard, family: str) -> tuple[dict[str, Any], list[Bar]]:
-    """Students of the same seed that learn all that the teacher says of texts, or the k likeliest words."""
+    """Students of the same seed that learn all that the teacher says of texts, or the k likeliest words.
+
+    Top-k labels are taught as they are decoded. The others share the rest as public texts have them,
+    alone or behind the word before; or as these pairs and the student of the package say, which was distilled
+    from the same teacher of more texts. In a bucket, the rest stays spread as the new student spreads it.
+    Dense, it is spread as the teacher says; the likeliest K are rounded as top-K, so the rest alone differs.
+    """
     told = [text for text in keyboard.texts if len(text) >= PLACES][:LABEL_TEXTS]
     held_out = [text for text in keyboard.texts if len(text) >= PLACES][-LABEL_TEXTS:]
-    words = len(keyboard.words)
+    words, trigrams = len(keyboard.words), keyboard.teacher.trigrams
     whole = np.concatenate(list(keyboard.teacher.along(told)))  # [places, V]
-    order = np.argsort(-whole, axis=1, kind="stable").astype(np.int32)
-    perplexity = {}
-    for name, k in (("dense", words - 1), (f"top-{K}", K)):
-        soft = SoftWords(order[:, :k], np.take_along_axis(whole, order[:, :k].astype(np.int64), axis=1))
+    before, word_before = np.unique([word for text in told for word in (START, *text)], return_inverse=True)
+    single = RestShares(trigrams.after(None)[None], np.zeros(len(whole), np.int64))
+    pairs = RestShares(np.stack([trigrams.after(int(word)) for word in before]), word_before)
+    published = _published_shares(keyboard, family, told, pairs)
+    sent = {k: _as_decoded(whole, k) for k in KEPT}
+
+    def perplexity(k: int, rest: RestShares | None) -> float:
         student = build_student(family, (1,), words, seed=0)
         assert isinstance(student, GatedRecurrentNetwork)
+        soft = SoftWords(sent[k].indices, sent[k].probabilities, rest)
         train_text(student, told, LABEL_PLAN, seed=0, soft=soft)
-        chances = next_words_of(student, held_out)
-        perplexity[name] = float(np.exp(-np.log(chances).mean()))
-    rows = np.sort(order[: 64 * PLACES, :K], axis=1).astype(np.int64)
-    sparse = TopKSoftLabels(rows, np.take_along_axis(whole[: len(rows)], rows, axis=1), words)
-    sizes = {
-        DENSE: _bytes(DenseSoftLabels(whole[: len(rows)]), DENSE),
-        TOP_K: _bytes(sparse, TOP_K),
-    }
-    worse = perplexity[f"top-{K}"] / perplexity["dense"] - 1
-    found = {
-        "places": len(whole),
-        "perplexity": perplexity,
-        "bytes_a_place": {name: size / len(rows) for name, size in sizes.items()},
-    }
+        return float(np.exp(-np.log(next_words_of(student, held_out)).mean()))
+
+    everything_said = RestShares(np.maximum(whole, np.finfo(np.float32).tiny), np.arange(len(whole)))
+    found = {"dense": perplexity(K, everything_said), f"top-{K}, rest bucket": perplexity(K, None)}
+    found[f"top-{K}, rest by words"] = perplexity(K, single)
+    for k in KEPT:
+        found[f"top-{k}, rest by pairs"] = perplexity(k, pairs)
+    found[f"top-{K}, by pairs, student"] = perplexity(K, published)
+    rows = 64 * PLACES
+    sizes = {DENSE: _bytes(DenseSoftLabels(whole[:rows]), DENSE)}
+    for k, labels_of in sent.items():
+        part = TopKSoftLabels(labels_of.indices[:rows], labels_of.probabilities[:rows], words)
+        sizes[TOP_K.format(k)] = _bytes(part, TOP_K.format(k))
+    by_counts, by_student = (
+        found[f"top-{K}, {known}"] / found["dense"] - 1 for known in ("rest by pairs", "by pairs, student")
+    )
     lines = [
-        f"soft labels of {len(whole)} places: perplexity of {family} on other texts "
-        + ", ".join(f"{name} {value:.2f}" for name, value in perplexity.items()),
-        "bytes a place, as sent: "
-        + ", ".join(f"{n} {size:.1f}" for n, size in found["bytes_a_place"].items()),
+        f"soft labels of {len(whole)} places: perplexity of {family} on other texts",
+        *(f"  {name:28}{value:8.2f} {value / found['dense'] - 1:+8.1%}" for name, value in found.items()),
+        "bytes a place, as sent: " + ", ".join(f"{name} {size / rows:.1f}" for name, size in sizes.items()),
     ]
-    return {"lines": lines, **found}, [
-        Bar.most(f"top-{K} against dense: perplexity more, share", worse, 0.01),
-        Bar.least("... times fewer bytes", sizes[DENSE] / sizes[TOP_K], 20.0),
+    return {
+        "lines": lines,
+        "places": len(whole),
+        "perplexity": found,
+        "bytes_a_place": {name: size / rows for name, size in sizes.items()},
+    }, [
+        Bar.most(f"top-{K} against dense: perplexity more, share", by_counts, 0.01),
+        Bar.most("... where both sides know the package's student", by_student, 0.01),
+        Bar.least("... times fewer bytes", sizes[DENSE] / sizes[TOP_K.format(K)], 20.0),
     ]
+
+
+def _published_shares(
+    keyboard: Keyboard, family: str, told: Sequence[Sequence[int]], pairs: RestShares
+) -> RestShares:
+    """Three parts of what the package's student says of each place, and one of what pairs say."""
+    student = build_student(family, (1,), len(keyboard.words), seed=0)
+    assert isinstance(student, GatedRecurrentNetwork)
+    load_parameters(student, keyboard.students[family])
+    rows = [next_words(student.eval(), torch.tensor([[START, *text]]))[0].numpy() for text in told]
+    return RestShares(0.75 * np.concatenate(rows) + 0.25 * pairs.table[pairs.row], np.arange(len(pairs.row)))
+
+
+def _as_decoded(whole: FloatArray, k: int) -> TopKSoftLabels:
+    """The k likeliest of each row, as who is sent them reads them."""
+    indices = np.sort(np.argpartition(-whole, k, axis=1)[:, :k], axis=1)
+    labels = TopKSoftLabels(indices, np.take_along_axis(whole, indices, axis=1), whole.shape[1])
+    decoded = codec_of_words(TOP_K.format(k)).rounded(labels)
+    assert isinstance(decoded, TopKSoftLabels)
+    return decoded
 
 
 def _bytes(soft: SoftLabels, codec: str) -> int:

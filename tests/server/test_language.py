@@ -17,7 +17,7 @@ from fedstill_server.language.keyboard import KeyboardError, KeyboardPlan, make_
 from fedstill_server.language.ngrams import KneserNeyTrigrams
 from fedstill_server.language.teacher import next_words, weighed_teacher
 from fedstill_server.language.tied_softmax import NextWordTargets, next_word_loss
-from fedstill_server.language.training import TextPlan, train_text
+from fedstill_server.language.training import RestShares, SoftWords, TextPlan, train_text
 
 WORDS = 9  # 0 unknown, 1 START, and seven words
 A, B, C, D = 2, 3, 4, 5
@@ -41,6 +41,8 @@ def test_trigrams_are_kneser_and_neys_on_paper() -> None:
     # Y = 1/3, D1 = 1 - 2 * 1/3 * 1 = 1/3. After (START, c): b once.
     assert after_c[B] == pytest.approx(2 / 3 + 1 / 3 * p_b_after_c, rel=1e-5)
     assert after_c.sum() == pytest.approx(1, abs=1e-6)
+    assert counted.after(None)[B] == pytest.approx(p_b, rel=1e-5)
+    assert counted.after(C)[B] == pytest.approx(p_b_after_c, rel=1e-5)
 
 
 def test_chances_of_any_history_are_positive_and_sum_to_one() -> None:
@@ -80,6 +82,79 @@ def test_the_loss_and_its_gradients_are_those_of_automatic_differentiation() -> 
         strict=True,
     ):
         torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-10)
+
+
+def test_a_rest_that_counts_share_among_the_other_words_is_kl_of_the_whole_label() -> None:
+    """t names words 1 and 2; of the others, 0, 3 and 4 share 0.2 as 1 : 2 : 1, whatever 1 and 2 have."""
+    states, table = torch.zeros(1, 3, requires_grad=True), torch.eye(5, 3)
+    targets = NextWordTargets(
+        torch.tensor([1]),
+        torch.tensor([[2, 1]]),
+        torch.tensor([[0.5, 0.3]]),
+        soft_weight=1.0,
+        shares=torch.tensor([[9.0] * 5, [1.0, 7.0, 5.0, 2.0, 1.0]]),
+        shares_of=torch.tensor([1]),
+    )
+
+    loss = next_word_loss(states, table, targets)
+    (gradient,) = torch.autograd.grad(loss, states)
+
+    whole = np.array([0.05, 0.3, 0.5, 0.1, 0.05])  # p is 1/5 each
+    assert loss.item() == pytest.approx((whole * np.log(5 * whole)).sum(), rel=1e-5)
+    np.testing.assert_allclose(gradient[0], (0.2 - whole)[:3], rtol=1e-5)
+
+
+def test_the_gradients_of_a_shared_rest_are_those_of_automatic_differentiation() -> None:
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randn(300, 6, generator=draw, dtype=torch.float64, requires_grad=True)
+    table = torch.randn(40, 6, generator=draw, dtype=torch.float64, requires_grad=True)
+    words, shares_of = (torch.randint(high, (300,), generator=draw) for high in (40, 7))
+    named = torch.rand(300, 40, generator=draw).topk(4).indices
+    soft = torch.rand(300, 5, generator=draw, dtype=torch.float64)
+    soft = (soft / soft.sum(-1, keepdim=True))[:, :4]
+    shares = torch.rand(7, 40, generator=draw, dtype=torch.float64) + 0.1
+
+    loss = next_word_loss(
+        states, table, NextWordTargets(words, named, soft, 0.7, shares=shares, shares_of=shares_of)
+    )
+
+    others = shares[shares_of].scatter(-1, named, 0.0)
+    whole = (others / others.sum(-1, keepdim=True) * (1 - soft.sum(-1, keepdim=True))).scatter(
+        -1, named, soft
+    )
+    log_p = torch.log_softmax(states @ table.t(), -1)
+    divergence = torch.nn.functional.kl_div(log_p, whole, reduction="batchmean")
+    expected = 0.3 * torch.nn.functional.nll_loss(log_p, words) + 0.7 * divergence
+    assert divergence.item() >= 0
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-10)
+    for found, right in zip(
+        torch.autograd.grad(loss, (states, table)),
+        torch.autograd.grad(expected, (states, table)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-10)
+
+
+def test_a_student_learns_the_order_of_words_that_no_label_names() -> None:
+    """Labels name the word itself (never right); that b follows a, c follows b, is in the shares alone."""
+    torch.manual_seed(0)
+    student = GatedRecurrentNetwork(WORDS, width=8, state_width=12)
+    texts = _circles(0, 40)
+    here = np.array([word for text in texts for word in (START, *text)])
+    table = np.full((WORDS, WORDS), 0.01, np.float32)
+    table[[START, A, B, C, D], [A, B, C, D, A]] = 1.0
+    soft = SoftWords(here[:, None], np.full((len(here), 1), 0.1, np.float32), RestShares(table, here))
+
+    train_text(student, texts, replace(PLAN, soft_weight=1.0), seed=1, soft=soft)
+
+    said = next_words(student, torch.tensor([[START, A, B, C, D]]))[0, 1:]
+    assert said.argmax(-1).tolist() == [B, C, D, A]
+    with pytest.raises(InvalidValue, match="smooth the counts"):
+        RestShares(np.zeros((1, WORDS), np.float32), here)
+    with pytest.raises(InvalidValue, match="of 2 rows"):
+        RestShares(table[:2], here)
+    with pytest.raises(InvalidValue, match="rest: 3 places"):
+        train_text(student, texts, PLAN, seed=1, soft=replace(soft, rest=RestShares(table, here[:3])))
 
 
 def test_a_family_whose_name_holds_its_widths() -> None:

@@ -50,6 +50,13 @@ class KneserNeyTrigrams:
         """How many different words, pairs and triples it keeps a number of."""
         return self.words + len(self._after_one) + len(self._after_two)
 
+    def after(self, word: int | None) -> _Chances:
+        """Chances [V] of the word after another, whatever stood before that; after None, of any word."""
+        chances = self._after_none.copy()
+        if word is not None:
+            self._after_one.add_to(chances, word)
+        return chances
+
     def along(self, text: Sequence[int]) -> _Chances:
         """Chances [n, V] of the word after each of a row, whose words before it are taken for unknown.
 

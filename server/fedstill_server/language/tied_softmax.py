@@ -6,8 +6,13 @@ With z = h E^T, p = softmax(z), y the next word, t the soft label, a = soft_weig
     dloss/dz_j = p_j - (1 - a) [j = y] - a t_j                            of a word that t names
     dloss/dz_j = p_j - (1 - a) [j = y] - a p_j t_rest / p_rest            of any other
 
-where, as in export/text_loss.py, what t does not name stays spread as the student itself spreads it. Values
-and gradients are made together, some rows at a time, so that the logits of these rows never leave the cache.
+where, as in export/text_loss.py, what t does not name stays spread as the student itself spreads it. If it is
+known how words share a rest (u, of any sum), t is made whole instead, and of any other word j
+
+    t_j = t_rest u_j / sum of u over the words that t does not name,        dloss/dz_j as of a named one
+
+Values and gradients are made together, some rows at a time, so that the logits of these rows never leave the
+cache.
 """
 
 from __future__ import annotations
@@ -31,11 +36,16 @@ class NextWordTargets:
     named: Tensor | None = None  # int64 [n, k], different words in a row
     chances: Tensor | None = None  # float32 [n, k], of the named; the rest is 1 less their sum
     soft_weight: float = 0.0
+    shares: Tensor | None = None  # float32 [m, V] above 0: how words share the rest
+    shares_of: Tensor | None = None  # int64 [n], the row of `shares` that holds at each place
 
     def __getitem__(self, rows: slice) -> NextWordTargets:
         named = None if self.named is None else self.named[rows]
         chances = None if self.chances is None else self.chances[rows]
-        return NextWordTargets(self.words[rows], named, chances, self.soft_weight)
+        shares_of = None if self.shares_of is None else self.shares_of[rows]
+        return NextWordTargets(
+            self.words[rows], named, chances, self.soft_weight, shares=self.shares, shares_of=shares_of
+        )
 
 
 def next_word_loss(states: Tensor, table: Tensor, targets: NextWordTargets) -> Tensor:
@@ -80,7 +90,7 @@ def _loss_and_gradient_in_place(logits: Tensor, targets: NextWordTargets) -> Ten
 
 
 def _soften_in_place(chances: Tensor, targets: NextWordTargets) -> Tensor:
-    """KL(t || p) summed over rows; `chances` p become p - a t, with what t leaves open spread as p is."""
+    """KL(t || p) summed over rows; `chances` p become p - a t, the rest spread as u or p is."""
     assert targets.named is not None
     assert targets.chances is not None
     named, soft = targets.named, targets.chances
@@ -88,7 +98,15 @@ def _soften_in_place(chances: Tensor, targets: NextWordTargets) -> Tensor:
     rest = (1 - soft.sum(-1, keepdim=True)).clamp_min(0)
     own_rest = (1 - own.sum(-1, keepdim=True)).clamp_min(_LEAST)
     divergence = (soft * (soft.clamp_min(_LEAST).log() - own.clamp_min(_LEAST).log())).sum()
-    divergence = divergence + (rest * (rest.clamp_min(_LEAST).log() - own_rest.log())).sum()
-    chances *= 1 - targets.soft_weight * rest / own_rest
+    if targets.shares is None:
+        divergence = divergence + (rest * (rest.clamp_min(_LEAST).log() - own_rest.log())).sum()
+        chances *= 1 - targets.soft_weight * rest / own_rest
+    else:
+        assert targets.shares_of is not None
+        others = targets.shares[targets.shares_of].scatter_(-1, named, 0.0)
+        others *= rest / others.sum(-1, keepdim=True).clamp_min(_LEAST)
+        unlike = others.clamp_min(_LEAST).log() - chances.clamp_min(_LEAST).log()
+        divergence = divergence + (others * unlike).sum()
+        chances.sub_(others, alpha=targets.soft_weight)
     chances.scatter_(-1, named, own - targets.soft_weight * soft)
     return divergence

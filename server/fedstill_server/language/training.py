@@ -61,11 +61,30 @@ class TextPlan:
 
 
 @dataclass(frozen=True, eq=False)
+class RestShares:
+    """How the words that a soft label does not name share the rest; both sides know it, so it costs no byte.
+
+    Only the ratios in a row count. Counts of the public texts say more than the student, which spreads the
+    rest by what it knows already: at first nothing.
+    """
+
+    table: FloatArray  # [m, V], above 0: for example a row for each word that may stand before
+    row: IntArray  # [places], of the table
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.table).all() and (self.table > 0).all()):
+            raise InvalidValue("table", "a share that is not above 0; smooth the counts")
+        if len(self.row) and not 0 <= self.row.min() <= self.row.max() < len(self.table):
+            raise InvalidValue("row", f"{self.row.min()} to {self.row.max()} of {len(self.table)} rows")
+
+
+@dataclass(frozen=True, eq=False)
 class SoftWords:
     """What a teacher says comes after each place of encoded texts, START first, one text behind another."""
 
-    named: IntArray  # [places, k] different words, the likeliest first
+    named: IntArray  # [places, k] different words
     chances: FloatArray  # [places, k]; the rest is 1 less their sum
+    rest: RestShares | None = None  # without: the rest stays spread as the student itself spreads it
 
 
 Progress = Callable[[int, int, float], None]
@@ -129,12 +148,16 @@ class _Stream:
         self._words = torch.tensor([word for text in padded for word in text])
         self._lengths = np.array([len(text) for text in padded])
         self._begins = np.cumsum(self._lengths) - self._lengths
-        self._soft = None
+        self._soft = self._rest = None
         if soft is not None:
             if len(soft.named) != len(self._words):
                 raise InvalidValue("soft", f"{len(soft.named)} places of {len(self._words)}")
             # A teacher's answers are the most of what training keeps in memory: 4 bytes a number.
             self._soft = (torch.from_numpy(soft.named.astype(np.int32)), torch.from_numpy(soft.chances))
+            if soft.rest is not None:
+                if len(soft.rest.row) != len(self._words):
+                    raise InvalidValue("rest", f"{len(soft.rest.row)} places of {len(self._words)}")
+                self._rest = (torch.from_numpy(soft.rest.table), torch.from_numpy(soft.rest.row))
 
     def rows(self, places: int) -> int:
         """Of so many words, wherever the first one begins."""
@@ -160,7 +183,11 @@ class _Stream:
                 yield self._words[here], NextWordTargets(next_word)
             else:
                 named, chances = (part[here.reshape(-1)] for part in self._soft)
-                yield self._words[here], NextWordTargets(next_word, named.long(), chances, plan.soft_weight)
+                targets = NextWordTargets(next_word, named.long(), chances, plan.soft_weight)
+                if self._rest is not None:
+                    table, row = self._rest
+                    targets = replace(targets, shares=table, shares_of=row[here.reshape(-1)].long())
+                yield self._words[here], targets
 
 
 def _states(student: GatedRecurrentNetwork, x: Tensor, plan: TextPlan, random: torch.Generator) -> Tensor:
