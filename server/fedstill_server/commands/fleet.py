@@ -108,7 +108,7 @@ def prepare(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Of a device's steps: 0.02 with momentum; of text 0.0002 with AdamW.", show_default=False
+            help="Of a device's steps: 0.02 with momentum; of text 0.00005 with AdamW.", show_default=False
         ),
     ] = None,
     soft_weight: Annotated[

@@ -103,7 +103,8 @@ class LocalWork:
 
 
 _WORK = LocalWork(epochs=EPOCHS, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
-_TEXT_WORK = LocalWork(epochs=1, batch_size=8, learning_rate=2e-4, optimizer=Optimizer.ADAMW)
+# Of 2e-4, twenty rounds learn a person's few words by heart.
+_TEXT_WORK = LocalWork(epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW)
 _ASSISTANT_WORK = replace(_WORK, learning_rate=0.1)
 _TEXT_TEACHER = TeacherConfig(
     epochs=4,
