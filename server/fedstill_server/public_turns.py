@@ -23,3 +23,13 @@ def rows_in_turn(config: FleetConfig, rows: int, count: int, round_number: int, 
     turn, part = divmod(round_number - 1, parts)
     order = generator(config.seed, turn, f"public rows/{purpose}").permutation(rows)
     return np.sort(np.array_split(order, parts)[part])
+
+
+def answered_rows(config: FleetConfig, rows: int, round_number: int) -> IntArray:
+    """The public rows, of so many, that devices answer in a round, increasing."""
+    return rows_in_turn(config, rows, config.public_batch, round_number, "answers")
+
+
+def taught_rows(config: FleetConfig, rows: int, round_number: int) -> IntArray:
+    """The public rows, of so many, whose soft labels a round's task carries, increasing."""
+    return rows_in_turn(config, rows, config.public_targets, round_number, "targets")

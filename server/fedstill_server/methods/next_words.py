@@ -32,7 +32,7 @@ from fedstill_server.language.fleet_teacher import text_student_learns, text_tea
 from fedstill_server.language.networks import likeliest_next_words
 from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
 from fedstill_server.methods.word_sums import WordSums
-from fedstill_server.public_turns import rows_in_turn
+from fedstill_server.public_turns import answered_rows, taught_rows
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_teacher
 
@@ -54,7 +54,7 @@ class NextWords(ServerSide):
         return state.replace(arrays=arrays_of(labels))
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        taught = self._rows(round_number, self.config.public_targets, "targets")
+        taught = taught_rows(self.config, len(self.public), round_number)
         labels = self._labels(state, self._places(taught))
         return self.asking(
             round_number=round_number,
@@ -99,10 +99,7 @@ class NextWords(ServerSide):
 
     def answered_rows(self, round_number: int) -> IntArray:
         """The public rows that the devices answer in a round, increasing."""
-        return self._rows(round_number, self.config.public_batch, "answers")
-
-    def _rows(self, round_number: int, count: int, purpose: str) -> IntArray:
-        return rows_in_turn(self.config, len(self.public), count, round_number, purpose)
+        return answered_rows(self.config, len(self.public), round_number)
 
     def _places(self, rows: IntArray) -> IntArray:
         """The places of these rows, among those of all rows."""

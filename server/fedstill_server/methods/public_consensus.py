@@ -32,7 +32,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, So
 from fedstill_server.aggregation import Float64Array, VoteSums
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.networks import soft_labels_of
-from fedstill_server.public_turns import rows_in_turn
+from fedstill_server.public_turns import answered_rows, taught_rows
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
 from fedstill_server.weighting import AGREEMENT, COUNTING, Vote, softened, weighed
@@ -82,14 +82,12 @@ class PublicConsensus(ServerSide):
 
     def asked_rows(self, state: FleetState, round_number: int) -> IntArray:
         """The public rows that all devices answer, increasing."""
-        return rows_in_turn(self.config, len(self.public), self.config.public_batch, round_number, "answers")
+        return answered_rows(self.config, len(self.public), round_number)
 
     def targets(self, state: FleetState, round_number: int) -> PublicSoftLabels | None:
         """The consensus as a task carries it: of the rows that have one."""
         known = np.flatnonzero(state.arrays[KNOWN])
-        here = rows_in_turn(
-            self.config, len(self.public), self.config.public_targets, round_number, "targets"
-        )
+        here = taught_rows(self.config, len(self.public), round_number)
         rows = np.intersect1d(known, here).astype(np.int64)
         if len(rows) == 0:
             return None

@@ -40,7 +40,7 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 from fedstill_server.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.networks import soft_labels_of
-from fedstill_server.public_turns import rows_in_turn
+from fedstill_server.public_turns import answered_rows, taught_rows
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_family, build_teacher, student_learns, teacher_learns
 
@@ -58,7 +58,7 @@ class PublicLogits(ServerSide):
         return state.replace(arrays={LOGITS: centred_logits(soft_labels, least=1e-6).astype(np.float32)})
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        rows = self._rows(round_number, self.config.public_targets, "targets")
+        rows = taught_rows(self.config, len(self.public), round_number)
         answers = self.answered_rows(round_number)
         targets = PublicSoftLabels(rows, DenseSoftLabels(self._soft_labels(state)[rows]))
         return self.asking(
@@ -105,10 +105,7 @@ class PublicLogits(ServerSide):
 
     def answered_rows(self, round_number: int) -> IntArray:
         """The public rows that the devices answer in a round, increasing."""
-        return self._rows(round_number, self.config.public_batch, "answers")
-
-    def _rows(self, round_number: int, count: int, purpose: str) -> IntArray:
-        return rows_in_turn(self.config, len(self.public), count, round_number, purpose)
+        return answered_rows(self.config, len(self.public), round_number)
 
     def _soft_labels(self, state: FleetState) -> FloatArray:
         """softmax of the consensus [P, classes], sharpened."""
