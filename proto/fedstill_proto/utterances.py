@@ -9,6 +9,7 @@ from pathlib import Path
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.intents import NAME_LIMIT
 from fedstill_proto.ngrams import words_of
+from fedstill_proto.text_files import read_text
 
 _FILE_LIMIT_BYTES = 64 << 20
 
@@ -20,7 +21,8 @@ class UtterancesError(FedstillError):
 def read_utterances(file: Path, *, labels_needed: bool = True) -> list[tuple[str, str]]:
     """The text and label of each line; the label is "" where it is missing and none is needed."""
     rows = []
-    reader = csv.DictReader(io.StringIO(_read(file)), strict=True)
+    content = read_text(file, most_bytes=_FILE_LIMIT_BYTES, error=UtterancesError, encoding="utf-8-sig")
+    reader = csv.DictReader(io.StringIO(content), strict=True)
     try:
         if not {"text", "label"} <= set(reader.fieldnames or ()):
             raise UtterancesError(f"{file}: line 1: {reader.fieldnames!r:.80} are no columns text and label")
@@ -50,14 +52,3 @@ def _check(where: str, text: str, label: str, *, labels_needed: bool) -> None:
         raise UtterancesError(
             f"{where}: label {label!r:.40}: give {NAME_LIMIT} characters at most, of one line"
         )
-
-
-def _read(file: Path) -> str:
-    try:
-        if file.stat().st_size > _FILE_LIMIT_BYTES:
-            raise UtterancesError(f"{file}: {file.stat().st_size} bytes; {_FILE_LIMIT_BYTES} at most")
-        return file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UtterancesError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise UtterancesError(f"{file}: is not UTF-8 text: {error}") from None

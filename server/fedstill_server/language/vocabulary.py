@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.errors import WireError
-from fedstill_proto.word_list import TEXT_LIMIT, WordList
+from fedstill_proto.text_files import read_lines
+from fedstill_proto.word_list import WordList
 from fedstill_proto.word_rows import word_rows
 
 from fedstill_server.config import FleetConfig
@@ -34,7 +35,9 @@ def vocabulary_of(folder: Path, config: FleetConfig) -> bytes | None:
 def read_texts(path: Path) -> list[str]:
     """The texts of a file, one a line, or of all .txt files of a folder, in the order of their names."""
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    texts = [text for file in files for text in _lines(file)]
+    texts = [
+        text for file in files for text in read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=DataError)
+    ]
     if not texts:
         raise DataError(f"{path}: holds no text; give a file with a text a line, or a folder of .txt files")
     return texts
@@ -52,18 +55,3 @@ def chosen_rows(examples: Examples, count: int, *, seed: int) -> Examples:
         return examples
     rows = np.sort(np.random.default_rng([seed, 0x7E87]).permutation(len(examples))[:count])
     return Examples(examples.x[rows], None if examples.y is None else examples.y[rows])
-
-
-def _lines(file: Path) -> list[str]:
-    """The lines that are not blank."""
-    try:
-        if file.stat().st_size > _FILE_LIMIT_BYTES:
-            raise DataError(f"{file}: {file.stat().st_size} bytes; {_FILE_LIMIT_BYTES} at most")
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text: {error}") from None
-    if max(map(len, lines), default=0) > TEXT_LIMIT:
-        raise DataError(f"{file}: a line has {max(map(len, lines))} characters; {TEXT_LIMIT} at most")
-    return [line for line in lines if line]

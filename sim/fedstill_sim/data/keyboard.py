@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from fedstill_proto.word_list import TEXT_LIMIT
+from fedstill_proto.text_files import read_lines
 
 from fedstill_sim.data.fleet import DataError
 
@@ -89,29 +89,14 @@ def _load_texts(folder: Path) -> KeyboardData:
         raise DataError(
             f"{folder}: holds no <user>.txt; each device needs one, and {PUBLIC_FILE} all of them"
         )
-    public = _lines(folder / PUBLIC_FILE)
+    public = read_lines(folder / PUBLIC_FILE, most_bytes=_FILE_LIMIT_BYTES, error=DataError)
     if not public:
         raise DataError(f"{folder / PUBLIC_FILE}: holds no text; the words of the student come from it")
     typists = []
     for file in users:
+        texts = read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=DataError)
         try:
-            typists.append(Typist.of(file.stem, _lines(file)))
+            typists.append(Typist.of(file.stem, texts))
         except DataError as error:
             raise DataError(f"{file}: {error}") from None
     return KeyboardData(folder.resolve().name, tuple(public), tuple(typists))
-
-
-def _lines(file: Path) -> list[str]:
-    """The lines that are not blank."""
-    try:
-        if file.stat().st_size > _FILE_LIMIT_BYTES:
-            raise DataError(f"{file}: {file.stat().st_size} bytes; {_FILE_LIMIT_BYTES} at most")
-        lines = [line.strip() for line in file.read_text(encoding="utf-8").splitlines()]
-    except OSError as error:
-        raise DataError(f"{file}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise DataError(f"{file}: is not UTF-8 text: {error}") from None
-    longest = max(map(len, lines), default=0)
-    if longest > TEXT_LIMIT:
-        raise DataError(f"{file}: a line has {longest} characters; {TEXT_LIMIT} at most")
-    return [line for line in lines if line]
