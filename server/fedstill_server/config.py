@@ -74,11 +74,6 @@ class AsyncRule:
         _check(0 <= self.exponent <= 10, "exponent", self.exponent, "a number from 0 to 10")
 
 
-# Passes of a device over its private examples in a round, of arrays. Where no labels of the public set are
-# used, all that the fleet knows comes from devices, and they take longer to say it.
-EPOCHS, UNLABELLED_EPOCHS = 5, 8
-
-
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
     """The teacher, and how it and the students are trained on the server.

@@ -23,6 +23,11 @@ from fedstill_server.networks import accuracy_of, load_parameters, parameters_of
 from fedstill_server.public_set import DataError, Examples
 from fedstill_server.randomness import derived_seed
 
+# Of a whole keyboard, which has learned the public texts: rounds change teacher and students gently.
+KEYBOARD_TEACHER = TeacherConfig(
+    learning_rate=2e-4, student_learning_rate=2e-4, weight_decay=0.0, input_noise=0.0, temperature=1.0
+)
+
 
 def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> nn.Module:
     """A perceptron, or of text a recurrent network, with `parameters`, or as it starts.

@@ -18,8 +18,6 @@ from fedstill_proto.codec_words import codec_of_words
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_server.config import (
-    EPOCHS,
-    UNLABELLED_EPOCHS,
     AsyncRule,
     CohortRule,
     ConfigError,
@@ -31,8 +29,9 @@ from fedstill_server.config import (
     TextConfig,
 )
 from fedstill_server.config_json import from_json, to_json
+from fedstill_server.local_work import usual_work
 from fedstill_server.methods import METHODS, distils
-from fedstill_server.teacher import utterance_teacher
+from fedstill_server.teacher import KEYBOARD_TEACHER, utterance_teacher
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
@@ -52,11 +51,6 @@ class Defaults:
     """What a data set gets unless the command line says otherwise."""
 
     rounds: int = 20
-    epochs: int = EPOCHS
-    unlabelled_epochs: int = UNLABELLED_EPOCHS  # where no labels of the public set are used
-    batch_size: int = 16
-    learning_rate: float = 0.02
-    optimizer: Optimizer = Optimizer.MOMENTUM
     soft_weight: float | None = None  # None: what suits the method
     encoding: Encoding = Encoding.UINT8
     sharpen: float = 0.0
@@ -66,18 +60,9 @@ class Defaults:
 
 DEFAULTS = {
     "mnist1d": Defaults(rounds=40),
-    "assistant": Defaults(rounds=10, unlabelled_epochs=EPOCHS, learning_rate=0.1, soft_weight=0.35),
+    "assistant": Defaults(rounds=10, soft_weight=0.35),
 }
-TEXT_DEFAULTS = Defaults(
-    epochs=1,
-    unlabelled_epochs=1,
-    batch_size=8,
-    learning_rate=5e-5,
-    optimizer=Optimizer.ADAMW,
-    soft_weight=0.3,
-    label_prior=0.0,
-)
-TEXT_SERVER_RATE = 2e-4
+TEXT_DEFAULTS = Defaults(soft_weight=0.3, label_prior=0.0)
 TEXT_EVALUATED_EVERY = 5  # rounds
 
 
@@ -266,11 +251,12 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
     uplink = codec if request.encoding is not None else suited.uplink
     labelled = data.public_y is not None
     taught = labelled and request.use_public_labels is not False
+    usual = usual_work(text=data.is_text, utterances=request.is_assistant, labelled=taught)
     training = TrainingPlan(
-        epochs=_chosen(request.epochs, defaults.epochs if taught else defaults.unlabelled_epochs),
-        batch_size=_chosen(request.batch_size, defaults.batch_size),
-        learning_rate=_chosen(request.learning_rate, defaults.learning_rate),
-        optimizer=Optimizer(_chosen(request.optimizer, defaults.optimizer.value)),
+        epochs=_chosen(request.epochs, usual.epochs),
+        batch_size=_chosen(request.batch_size, usual.batch_size),
+        learning_rate=_chosen(request.learning_rate, usual.learning_rate),
+        optimizer=Optimizer(_chosen(request.optimizer, usual.optimizer.value)),
         temperature=_chosen(request.temperature, suited.temperature),
         soft_weight=_chosen(request.soft_weight, _chosen(defaults.soft_weight, suited.soft_weight)),
         seed=request.seed,
@@ -321,16 +307,8 @@ def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> Teacher
     round_epochs = _chosen(request.round_epochs, suited)
     if request.is_assistant:
         return dataclasses.replace(utterance_teacher(len(data.public_x)), round_epochs=round_epochs)
-    if not data.is_text:
-        return TeacherConfig(round_epochs=round_epochs)
-    # Teacher and first students come from the whole of the public texts: rounds change them gently.
-    return TeacherConfig(
-        round_epochs=round_epochs,
-        learning_rate=TEXT_SERVER_RATE,
-        student_learning_rate=TEXT_SERVER_RATE,
-        weight_decay=0.0,
-        input_noise=0.0,
-    )
+    usual = KEYBOARD_TEACHER if data.is_text else TeacherConfig()
+    return dataclasses.replace(usual, round_epochs=round_epochs)
 
 
 def _text(data: FleetData) -> TextConfig | None:

@@ -24,8 +24,6 @@ from fedstill_server.app import CONFIG_FILE
 from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.checkpoint import RunStore, write_whole
 from fedstill_server.config import (
-    EPOCHS,
-    UNLABELLED_EPOCHS,
     CohortRule,
     FedstillConfig,
     FleetConfig,
@@ -38,12 +36,19 @@ from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
 from fedstill_server.language.keyboard import KeyboardPlan, Progress, make_keyboard
 from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples
+from fedstill_server.local_work import LocalWork, usual_work
 from fedstill_server.methods import METHODS, build_method, distils
 from fedstill_server.networks import one_deterministic_thread, parameters_of
 from fedstill_server.preparation import prepare
 from fedstill_server.public_set import DataError, Examples, load_examples
 from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_family, build_teacher, share_right, utterance_teacher
+from fedstill_server.teacher import (
+    KEYBOARD_TEACHER,
+    build_family,
+    build_teacher,
+    share_right,
+    utterance_teacher,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,26 +91,11 @@ class Plan:
 
     def work(self, *, labelled: bool) -> LocalWork:
         """The local work of a round, with what is not decided filled in. labelled: the public set."""
-        of_arrays = _WORK if labelled else replace(_WORK, epochs=UNLABELLED_EPOCHS)
-        usual = _TEXT_WORK if self.is_text else _ASSISTANT_WORK if self.is_assistant else of_arrays
+        usual = usual_work(text=self.is_text, utterances=self.is_assistant, labelled=labelled)
         given = {each.name: getattr(self, each.name) for each in fields(usual)}
         return replace(usual, **{name: value for name, value in given.items() if value is not None})
 
 
-@dataclass(frozen=True, kw_only=True)
-class LocalWork:
-    """What a device does in a round."""
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    optimizer: Optimizer
-
-
-_WORK = LocalWork(epochs=EPOCHS, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
-# Of 2e-4, twenty rounds learn a person's few words by heart.
-_TEXT_WORK = LocalWork(epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW)
-_ASSISTANT_WORK = replace(_WORK, learning_rate=0.1)
 _TEXT_TEACHER = TeacherConfig(
     epochs=4,
     student_epochs=4,
@@ -113,10 +103,6 @@ _TEXT_TEACHER = TeacherConfig(
     student_learning_rate=2e-3,
     temperature=1.0,
     weight_decay=1e-3,
-)
-# A whole keyboard has learned the public texts: rounds change it gently.
-_KEYBOARD_TEACHER = TeacherConfig(
-    learning_rate=2e-4, student_learning_rate=2e-4, weight_decay=0.0, input_noise=0.0, temperature=1.0
 )
 
 
@@ -266,7 +252,7 @@ def _configuration(
         text = TextConfig(teaching_set="teaching.npz", step_vocabulary=step)
         if (made := plan.keyboard) is not None:
             text = replace(text, teacher_width=made.width, teacher_state_width=made.state_width)
-    of_text = _TEXT_TEACHER if plan.keyboard is None else _KEYBOARD_TEACHER
+    of_text = _TEXT_TEACHER if plan.keyboard is None else KEYBOARD_TEACHER
     teacher = plan.teacher or (TeacherConfig() if text is None else of_text)
     names: dict[str, Any] = {}
     if plan.is_assistant:  # numbers of n-grams are names

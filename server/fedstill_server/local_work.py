@@ -1,0 +1,36 @@
+"""What a device does in a round where nobody says otherwise: in the simulator and in a real fleet alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from fedstill_proto.messages import Optimizer
+
+# Where no labels of the public set are used, all that the fleet knows comes from devices, and they take
+# longer to say it.
+_UNLABELLED_EPOCHS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalWork:
+    """epochs are passes over the device's own examples, of which batch_size are in a step."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+
+
+_ARRAYS = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
+_UTTERANCES = replace(_ARRAYS, learning_rate=0.1)
+# Of 2e-4, twenty rounds learn a person's few words by heart.
+_TEXT = LocalWork(epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW)
+
+
+def usual_work(*, text: bool, utterances: bool, labelled: bool) -> LocalWork:
+    """Of a fleet of text, of utterances, or of other arrays; labelled: whether public labels are used."""
+    if text:
+        return _TEXT
+    if utterances:
+        return _UTTERANCES
+    return _ARRAYS if labelled else replace(_ARRAYS, epochs=_UNLABELLED_EPOCHS)
