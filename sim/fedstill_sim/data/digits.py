@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from fedstill_server.digits import CLASSES, FIRST_ROWS, digits_examples
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
-from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, hold_out_each
+from fedstill_sim.data.fleet import DataError, FleetData
+from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows, hold_out_each
 from fedstill_sim.data.splits import natural_split
 
 PUBLIC_WRITERS = 4
@@ -45,19 +45,15 @@ def load_digits(
         names = device_names(devices)
         train, test, how = dealt_out(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
         how = f"the pool of ten writers {how}"
-    everyones_test = np.unique(np.concatenate(test))
-    return FleetData(
+    return fleet_of_rows(
+        x,
+        y,
         name="digits",
         description=f"digits (scikit-learn), {devices} devices; {how}; public set: the first four writers",
         classes=CLASSES,
-        device_names=tuple(names),
-        families=("",) * devices,
-        x=x,
-        y=y,
-        train=DeviceRows.of(train),
-        test=DeviceRows.of(test),
-        public_x=x[public],
-        public_y=y[public],
-        global_x=x[everyones_test],
-        global_y=y[everyones_test],
-    ).with_families(families)
+        device_names=names,
+        train=train,
+        test=test,
+        public=public,
+        families=families,
+    )

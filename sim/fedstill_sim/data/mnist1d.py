@@ -13,8 +13,8 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
-from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names
+from fedstill_sim.data.fleet import DataError, FleetData, FloatArray, IntArray
+from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows
 
 CLASSES = 10
 PUBLIC_EXAMPLES = 1_000
@@ -48,22 +48,18 @@ def load_mnist1d(
     public, private = np.split(np.arange(len(x)), [PUBLIC_EXAMPLES])
     alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet
     train, test, how = dealt_out(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
-    everyones_test = np.unique(np.concatenate(test))
-    return FleetData(
+    return fleet_of_rows(
+        x,
+        y,
         name="mnist1d",
         description=f"MNIST-1D (generated), {devices} devices; the pool {how}; public set: 1,000 others",
         classes=CLASSES,
-        device_names=tuple(device_names(devices)),
-        families=("",) * devices,
-        x=x,
-        y=y,
-        train=DeviceRows.of(train),
-        test=DeviceRows.of(test),
-        public_x=x[public],
-        public_y=y[public],
-        global_x=x[everyones_test],
-        global_y=y[everyones_test],
-    ).with_families(families)
+        device_names=device_names(devices),
+        train=train,
+        test=test,
+        public=public,
+        families=families,
+    )
 
 
 @contextmanager

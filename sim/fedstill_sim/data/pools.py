@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedstill_sim.data.fleet import DataError, IntArray
+from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
 from fedstill_sim.data.splits import dirichlet_split, hold_out, resampled_split
 
 TEST_FRACTION = 0.25
@@ -40,6 +40,38 @@ def dealt_out(
         "of which is in a test set"
     )
     return train, test, how
+
+
+def fleet_of_rows(
+    x: FloatArray,
+    y: IntArray,
+    *,
+    name: str,
+    description: str,
+    classes: int,
+    device_names: Sequence[str],
+    train: Sequence[IntArray],
+    test: Sequence[IntArray],
+    public: IntArray,
+    families: Sequence[str],
+) -> FleetData:
+    """The fleet whose devices and public set own these rows of x, y; everyone is tested on all test rows."""
+    everyones_test = np.unique(np.concatenate(test))
+    return FleetData(
+        name=name,
+        description=description,
+        classes=classes,
+        device_names=tuple(device_names),
+        families=("",) * len(device_names),
+        x=x,
+        y=y,
+        train=DeviceRows.of(train),
+        test=DeviceRows.of(test),
+        public_x=x[public],
+        public_y=y[public],
+        global_x=x[everyones_test],
+        global_y=y[everyones_test],
+    ).with_families(families)
 
 
 def hold_out_each(parts: Sequence[IntArray], *, seed: int) -> Parts:
