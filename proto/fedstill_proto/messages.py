@@ -17,6 +17,7 @@ import numpy as np
 from fedstill_proto.answer_table import AnswerTable
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.levels import NAME_BYTES
+from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.soft_labels import (
     MAX_CLASSES,
     BoolArray,
@@ -56,6 +57,7 @@ class SummaryKind(enum.Enum):
 
 
 WITH_SOFT_LABELS = (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
+CAN_BE_NOISED = (*WITH_SOFT_LABELS, SummaryKind.PARAMETERS)
 MAYBE_WITH_FEATURES = (*WITH_SOFT_LABELS, SummaryKind.CLASS_PROTOTYPES)
 
 
@@ -165,7 +167,8 @@ class SummaryRequest:
     there are, too), `selection`, and `relative` (how far the student went from where the round started it:
     p / p_start, normalized, instead of its soft label p). `anchor_rows` [W] asks for relative features:
     cosines with so many public rows (see the client's relative_features.py). `base` names the levels that
-    the answer may be coded against (see bases.py); empty: there are none.
+    the answer may be coded against (see bases.py); empty: there are none. `noising`: the answer is one vector
+    with noise, and nothing else; what is in it is in the client's noised_answer.py.
     """
 
     kind: SummaryKind
@@ -177,11 +180,12 @@ class SummaryRequest:
     anchor_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
     held_round: int = 0
     relative: bool = False
+    noising: Noising | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
             raise InvalidValue("kind", f"{self.kind!r} is not a SummaryKind")
-        with_labels = self.kind in WITH_SOFT_LABELS
+        with_labels = self.kind in WITH_SOFT_LABELS and self.noising is None
         if with_labels != (self.codec is not None):
             needs = "needs a codec" if with_labels else "holds no soft labels to code"
             raise InvalidValue("codec", f"a summary of kind {self.kind.value!r} {needs}")
@@ -198,11 +202,27 @@ class SummaryRequest:
             if wanted and self.kind is not SummaryKind.PUBLIC_SET:
                 raise InvalidValue(name, f"asked for in a summary of kind {self.kind.value!r}")
         self._check_anchors()
+        if self.noising is not None:
+            self._check_noised()
         if self.base and (self.codec is None or not self.codec.delta or len(self.base) != NAME_BYTES):
             raise InvalidValue("base", f"{len(self.base)} bytes; with a delta, it is a name of {NAME_BYTES}")
         check_integer("held_round", self.held_round, 0, MAX_UINT32)
         if self.held_round and (self.codec is None or not self.codec.delta):
             raise InvalidValue("held_round", f"{self.held_round}, but no delta is asked for")
+
+    def _check_noised(self) -> None:
+        """All that is sent has noise: whatever would go beside it is refused."""
+        if self.kind not in CAN_BE_NOISED:
+            raise InvalidValue("noising", f"asked for in a summary of kind {self.kind.value!r}")
+        if self.kind is SummaryKind.PUBLIC_SET and not self.relative:
+            raise InvalidValue("noising", "of soft labels that are not relative; nothing bounds those")
+        for name, wanted in {
+            "class_counts": self.class_counts,
+            "selection": self.selection is not None,
+            "anchor_rows": len(self.anchor_rows) > 0,
+        }.items():
+            if wanted:
+                raise InvalidValue(name, "asked for beside noised answers, and would have no noise")
 
     def _check_anchors(self) -> None:
         check_public_rows(self.anchor_rows, name="anchor_rows")
@@ -244,6 +264,8 @@ class RoundTask:
 class PrivateStatistics:
     """What private data has gone into; noise is added here and nowhere else.
 
+    `noised` [d] is an answer with noise, in whole steps of its grid; there is then nothing else.
+
     `present_classes` [m] and `class_examples` [m] belong to class means (a row each, and the examples behind
     it), or to soft labels of the public set that come with class counts; `answered` [n] to those of a
     selection of the n asked rows; `parameters` and `examples` (the weight in the average) to a student.
@@ -258,8 +280,11 @@ class PrivateStatistics:
     examples: int = 0
     answered: BoolArray | None = None
     features: FloatArray | None = None
+    noised: IntArray | None = None
 
     def __post_init__(self) -> None:
+        if self.noised is not None:
+            self._check_noised(self.noised)
         check_integer("examples", self.examples, 0, MAX_UINT32)
         check_parameters(self.parameters)
         if self.features is not None:
@@ -274,6 +299,15 @@ class PrivateStatistics:
             raise InvalidValue(
                 "class_examples", f"{self.class_examples.min()} examples behind a class, at least 1 needed"
             )
+
+    def _check_noised(self, noised: IntArray) -> None:
+        if not _is_row(noised):
+            raise InvalidValue("noised", "not an int64 array [d]")
+        others = (self.soft_labels, self.answered, self.features)
+        if any(one is not None for one in others) or self.parameters or self.examples:
+            raise InvalidValue("noised", "not alone")
+        if len(self.present_classes) or len(self.class_examples):
+            raise InvalidValue("noised", "not alone")
 
 
 @dataclass(frozen=True, eq=False)
@@ -293,6 +327,10 @@ class SoftLabelSummary:
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
         statistics, kind = self.statistics, self.kind
+        if statistics.noised is not None:
+            if kind not in CAN_BE_NOISED:
+                raise InvalidValue("statistics.noised", f"present in a summary of kind {kind.value!r}")
+            return
         with_labels = kind in WITH_SOFT_LABELS
         if with_labels != (statistics.soft_labels is not None):
             state = "missing" if with_labels else "present"

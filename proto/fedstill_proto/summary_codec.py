@@ -21,6 +21,7 @@ from fedstill_proto.messages import (
     SoftLabelSummary,
     SummaryKind,
 )
+from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.soft_labels import (
     TO_WIRE,
     BoolArray,
@@ -53,6 +54,7 @@ class Expected:
     class_counts: bool = False  # PUBLIC_SET only
     selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
     anchors: int = 0  # of relative features; 0 asks for none
+    noising: Noising | None = None  # the answer is noised, and nothing else
 
     @classmethod
     def of(
@@ -83,7 +85,17 @@ class Expected:
             class_counts=task.request.class_counts,
             selected=task.request.selection is not None,
             anchors=len(task.request.anchor_rows),
+            noising=task.request.noising,
         )
+
+    @property
+    def noised_numbers(self) -> int:
+        """Numbers of a noised answer's vector."""
+        if self.kind is SummaryKind.PUBLIC_SET:
+            return self.rows * self.classes
+        if self.kind is SummaryKind.CLASS_MEANS:
+            return self.classes * (self.classes + 1)
+        return sum(spec.size for spec in self.parameters)
 
     @property
     def has_classes(self) -> bool:
@@ -93,6 +105,8 @@ class Expected:
     @property
     def size_limit_bytes(self) -> int:
         """As much as a good summary can take: names at their longest, each count as a full varint."""
+        if self.noising is not None:
+            return 1024 + 5 * self.noised_numbers
         rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
         labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
         parameters = sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
@@ -134,6 +148,7 @@ def summary_and_table(
             examples=statistics.examples,
             answered=b"" if statistics.answered is None else _bits(statistics.answered),
             features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
+            noised=() if statistics.noised is None else statistics.noised.tolist(),
         ),
     )
     return seal(message), table
@@ -163,6 +178,10 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
 def _decode_statistics(
     message: pb.PrivateStatistics, expected: Expected
 ) -> tuple[PrivateStatistics, AnswerTable | None]:
+    if expected.noising is not None:
+        return _decode_noised(message, expected, expected.noising), None
+    if message.noised:
+        raise WireError("statistics.noised", "present, but no noise was asked for")
     labels: SoftLabels | None = None
     table: AnswerTable | None = None
     answered = _decode_answered(message.answered, expected)
@@ -190,6 +209,23 @@ def _decode_statistics(
         ), table
     except InvalidValue as error:
         raise WireError(f"statistics.{error.field}", error.problem) from None
+
+
+def _decode_noised(message: pb.PrivateStatistics, expected: Expected, noising: Noising) -> PrivateStatistics:
+    """One number in range for each of the vector's, and nothing besides."""
+    for field, _ in message.ListFields():
+        if field.name != "noised":
+            raise WireError(f"statistics.{field.name}", "present in a noised answer")
+    if len(message.noised) != expected.noised_numbers:
+        problem = f"{len(message.noised)} numbers, expected {expected.noised_numbers}"
+        raise WireError("statistics.noised", problem)
+    noised = np.array(message.noised, np.int64)
+    largest = int(np.abs(noised).max(initial=0))
+    if largest > noising.most_steps:
+        raise WireError(
+            "statistics.noised", f"{largest} steps of the grid in values; at most {noising.most_steps}"
+        )
+    return PrivateStatistics(noised=noised)
 
 
 def _check_classes(message: pb.PrivateStatistics, expected: Expected) -> None:

@@ -17,6 +17,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
+from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.soft_labels import (
     FROM_WIRE,
     GRID_NUMBERS,
@@ -100,6 +101,9 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
     if request.codec is not None:
         message.encoding = TO_WIRE[request.codec.encoding]
         message.k = request.codec.k
+    if request.noising is not None:
+        message.noising.clip = request.noising.clip
+        message.noising.noise_multiplier = request.noising.noise_multiplier
     message.held_round = request.held_round
     if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
         message.bits = request.codec.bits
@@ -137,9 +141,17 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             anchors,
             held,
             message.relative,
+            _decode_noising(message.noising) if message.HasField("noising") else None,
         )
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
+
+
+def _decode_noising(message: pb.Noising) -> Noising:
+    try:
+        return Noising(message.clip, message.noise_multiplier)
+    except InvalidValue as error:
+        raise InvalidValue(f"noising.{error.field}", error.problem) from None
 
 
 def _decode_codec(encoding: Encoding, message: pb.SummaryRequest) -> SoftLabelCodec:

@@ -79,6 +79,7 @@ class RowSums:
     weights: Float64Array
     devices: int = 0
     aged: float = 0.0  # how much less than once each the devices count, summed
+    noise: float = 0.0  # of a noised mean: standard deviation in each cell of a row with weight 1
 
     @classmethod
     def zero(cls, rows: int, classes: int) -> RowSums:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -64,6 +65,7 @@ class Gathered:
     installed: frozenset[str]
     present: int
     asked: int
+    asked_of: Mapping[str, int]  # by family
     replied: int
     overdue: int
     late: int
@@ -199,6 +201,7 @@ class AskedRound:
         readable = {key: one for key, one in asker.open.items() if asker.is_given(one.expected.round)}
         self.gate = Gate(dict(asker.open), stale=asker.open.keys() - readable.keys())
         self.asked: set[str] = set()  # the devices that got this round's task
+        self.asked_of: Counter[str] = Counter()  # by family
         self.installed = before.installed
         self._held_before = before.answers
         self._held = before.answers  # when devices were asked last
@@ -236,6 +239,7 @@ class AskedRound:
         self.gate.ask(questions)
         self._again.watch(self.gate, {key: self._anew(one) for key, one in questions.items()})
         self.asked.update(one.device for one in members)
+        self.asked_of.update(one.family for one in members)
         self._sent_bytes += sum(len(task.blob) for task, _ in own)
 
     def collect(
@@ -288,6 +292,7 @@ class AskedRound:
             installed=self.installed,
             present=present,
             asked=len(self.asked),
+            asked_of=dict(self.asked_of),
             replied=gate.replied,
             overdue=len(self._overdue),
             late=len(self._overdue) + len(gate.answers) - len(counted),

@@ -19,6 +19,7 @@ from fedstill_server.families import (
     hears_utterances,
     reads_text,
 )
+from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.weighting import WEIGHTINGS
 
 STARTS = ("distilled", "random")
@@ -249,6 +250,7 @@ class FleetConfig:
     propagation_width: float = 1 / 3  # and fedstill: how far shifts reach, in median distances; 0 is off
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
     text: TextConfig | None = None  # of a fleet of text
+    privacy: PrivacyRule | None = None  # None: nothing bounds what answers tell
 
     def __post_init__(self) -> None:
         from fedstill_server.methods import ARRAY_METHODS, METHODS  # which are made of a configuration
@@ -285,6 +287,20 @@ class FleetConfig:
             _check(self.method in ARRAY_METHODS, "method", self.method, needed)
         if any(map(hears_utterances, self.families)):
             self._check_utterances()
+        if self.privacy is not None:
+            self._check_private(self.privacy)
+
+    def _check_private(self, rule: PrivacyRule) -> None:
+        """What would go out beside the noised sum is refused, and what nothing accounts for."""
+        from fedstill_server.methods import METHODS, NOISED_METHODS, distils
+
+        method = METHODS[self.method]
+        needed = f"one that differential privacy is there for: {', '.join(NOISED_METHODS)}"
+        _check(method.usual_clip is not None, "method", self.method, needed)
+        _check(self.mode == "rounds", "mode", self.mode, "rounds, the one that privacy is accounted for")
+        if rule.mode == "central" and distils(self.method):
+            needed = "one without entropy coding: the length of an answer would tell of its data"
+            _check(not self.uplink.entropy, "uplink", self.uplink.encoding.value, needed)
 
     def _check_utterances(self) -> None:
         """The numbers of n-grams are names: no noise on them, and no distance between them."""

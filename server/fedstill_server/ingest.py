@@ -196,7 +196,7 @@ def reason_of(error: WireError) -> Reason:
     if not error.field.startswith("statistics"):
         return Reason.TOO_LARGE if "limit" in error.problem else Reason.UNREADABLE
     of_values = error.field.endswith((".values", ".class_examples", "]", ".examples"))
-    of_values = of_values or "no cosine" in error.problem
+    of_values = of_values or "no cosine" in error.problem or "steps of the grid" in error.problem
     return Reason.BAD_VALUES if of_values else Reason.WRONG_SHAPE
 
 

@@ -60,7 +60,7 @@ class Preparations:
 def _described(config: FleetConfig, public: Examples) -> str:
     """All that teacher and students depend on, and more: a run's name, method and length aside."""
     alike = dataclasses.replace(
-        config, run="00000000", method="local", rounds=1, public_set="", test_set=None
+        config, run="00000000", method="local", rounds=1, public_set="", test_set=None, privacy=None
     )
     arrays = {"x": public.x} if public.y is None else {"x": public.x, "y": public.y}
     return json.dumps(alike.to_json(), sort_keys=True) + digest_of(arrays)

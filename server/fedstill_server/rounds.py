@@ -7,7 +7,7 @@ answers next (asynchronous.py).
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -29,6 +29,7 @@ from fedstill_server.ingest import Answer, Reason, error_text, left_out
 from fedstill_server.methods import Method, build_method
 from fedstill_server.networks import one_deterministic_thread
 from fedstill_server.preparation import Preparations
+from fedstill_server.privacy.release import PrivateFold
 from fedstill_server.public_set import Examples
 from fedstill_server.roster import Member, NodeRegister, Roster
 from fedstill_server.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
@@ -147,7 +148,7 @@ class FleetRun:
         self._roster.update(self._grid)
         gathered = self._mode.gather(before, self._roster.members)
         watch.lap("train")
-        consensus = self._fold(gathered.counted, number)
+        consensus = self._fold(gathered, number)
         watch.lap("ingest")
         if consensus.devices > 0:
             state = self._method.learn(state, consensus, round_number=number)
@@ -196,8 +197,13 @@ class FleetRun:
         events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))
         return after
 
-    def _fold(self, counted: Sequence[Answer], number: int) -> Statistics:
+    def _fold(self, gathered: Gathered, number: int) -> Statistics:
         """The sum over the answers, each read against the state that it answers and weighed by its age."""
+        counted = gathered.counted
+        if self._config.privacy is not None:
+            private = PrivateFold(self._method, self._config.privacy)
+            asked, state = gathered.asked_of, self._asker.given(number)
+            return private.consensus(counted, state, asked=asked, round_number=number)
         contributions = {
             round_: self._method.contribution(self._asker.given(round_), round_number=round_)
             for round_ in sorted({answer.round for answer in counted})
@@ -211,6 +217,9 @@ class FleetRun:
         return fold(map(part, counted), self._method.zero(round_number=number))
 
     def _is_measured(self, number: int) -> bool:
+        privacy = self._config.privacy
+        if privacy is not None and not privacy.measured:
+            return False  # nothing bounds what counts of right answers tell
         every = self._config.evaluate_every
         return number == self._config.rounds or (every > 0 and number % every == 0)
 

@@ -316,7 +316,7 @@ def _request(context: typer.Context, **values: Any) -> RunRequest:
     } | values
     for name in ("families", "baselines", "weighting"):
         given[name] = names(given.get(name))
-    for name in ("optimizer", "encoding", "start", "engine", "mode"):
+    for name in ("optimizer", "encoding", "start", "engine", "mode", "privacy"):
         given[name] = given[name] and str(given[name])
     if given["data"] is not None:
         given["data"] = str(Path(given["data"]).absolute())

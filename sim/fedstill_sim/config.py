@@ -36,6 +36,7 @@ from fedstill_server.teacher import KEYBOARD_TEACHER, utterance_teacher
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.participation import Participation
+from fedstill_sim.privacy import privacy_rule, rule_for
 from fedstill_sim.request import COMING_AND_GOING, UTTERANCE_FAMILIES, RunRequest, command_line
 from fedstill_sim.result import read_json, write_json
 
@@ -203,6 +204,7 @@ def baseline_config(config: RunConfig, method: str) -> RunConfig:
     fleet = dataclasses.replace(
         config.fleet,
         method=method,
+        privacy=rule_for(method, config.fleet.privacy),
         public_set=str(up / config.fleet.public_set),
         test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
         text=text,
@@ -249,6 +251,8 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
     codec = SoftLabelCodec(encoding, request.k or 0)
     suited = METHODS[request.method].defaults
     uplink = codec if request.encoding is not None else suited.uplink
+    if request.privacy is not None and uplink.entropy:  # a length tells of what was coded
+        uplink = dataclasses.replace(uplink, entropy=False, delta=False)
     labelled = data.public_y is not None
     taught = labelled and request.use_public_labels is not False
     usual = usual_work(text=data.is_text, utterances=request.is_assistant, labelled=taught)
@@ -265,10 +269,11 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         "server_rate": request.server_rate,
         "propagation_width": 0.0 if request.is_assistant else request.propagation_width,
     }
+    rounds = _chosen(request.rounds, defaults.rounds)
     return FleetConfig(
         run="0" * 8,
         method=request.method,
-        rounds=_chosen(request.rounds, defaults.rounds),
+        rounds=rounds,
         seed=request.seed,
         families=tuple(dict.fromkeys(data.families)),
         classes=data.classes,
@@ -292,6 +297,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
         text=_text(data),
+        privacy=privacy_rule(request, rounds=rounds),
         **{name: value for name, value in public_logits.items() if value is not None},
     )
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-FLEET, LOCAL, EXCHANGE, ROUND, COMING, MACHINE, OUTPUT = (
+FLEET, LOCAL, EXCHANGE, PRIVACY, ROUND, COMING, MACHINE, OUTPUT = (
     "The fleet",
     "Local training",
     "What is exchanged",
+    "Differential privacy of devices",
     "A round",
     "Devices that come, go and dawdle (in virtual time)",
     "This machine",
@@ -43,6 +44,11 @@ class StartName(StrEnum):
 class ModeName(StrEnum):
     rounds = "rounds"
     asynchronous = "async"
+
+
+class PrivacyName(StrEnum):
+    central = "central"
+    local = "local"
 
 
 class EngineName(StrEnum):
@@ -339,6 +345,35 @@ Downlink = Annotated[
         rich_help_panel=EXCHANGE,
     ),
 ]
+Privacy = Annotated[
+    PrivacyName | None,
+    typer.Option(
+        help="central: the server clips what devices answer, and adds noise to the sum. local: each device "
+        "clips and adds noise itself, and even the server sees nothing else.",
+        rich_help_panel=PRIVACY,
+    ),
+]
+Epsilon = Annotated[
+    float | None,
+    typer.Option(help="What all rounds together may cost a device, at --delta.", rich_help_panel=PRIVACY),
+]
+Delta = Annotated[
+    float | None, typer.Option(help="1e-5 unless you say: less than 1 in devices.", rich_help_panel=PRIVACY)
+]
+NoiseMultiplier = Annotated[
+    float | None,
+    typer.Option(
+        help="Instead of --epsilon: standard deviation of the noise, in units of twice the clip.",
+        rich_help_panel=PRIVACY,
+    ),
+]
+Clip = Annotated[
+    float | None,
+    typer.Option(
+        help="L2 norm that a device's answer is cut to; what suits the method unless you say.",
+        rich_help_panel=PRIVACY,
+    ),
+]
 UsePublicLabels = Annotated[
     bool | None,
     typer.Option(
@@ -568,6 +603,11 @@ def _fleet(
     uplink: Uplink = None,
     downlink: Downlink = None,
     sharpen: Sharpen = None,
+    privacy: Privacy = None,
+    epsilon: Epsilon = None,
+    delta: Delta = None,
+    noise_multiplier: NoiseMultiplier = None,
+    clip: Clip = None,
     use_public_labels: UsePublicLabels = None,
     start: Start = None,
 ) -> None:

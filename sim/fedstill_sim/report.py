@@ -132,12 +132,20 @@ def _tiles(result: RunResult) -> list[Tile]:
             value=readable_bytes(final.downlink_bytes_per_device_round),
             note="a device-round",
         ),
+        *_privacy_tiles(result),
         Tile(
             name="Took",
             value=readable_seconds(result.timing.total_seconds),
             note=f"{result.engine.device_rounds_per_second:,.0f} device-rounds/s",
         ),
     ]
+
+
+def _privacy_tiles(result: RunResult) -> list[Tile]:
+    spent = result.privacy
+    if spent is None:
+        return []
+    return [Tile(name="Epsilon", value=f"{spent.epsilon:.2f}", note=f"{spent.mode}, delta {spent.delta:g}")]
 
 
 def _beside_teacher(final: FinalResult) -> str:

@@ -37,6 +37,7 @@ COMING_AND_GOING = (
     "away_rounds",
     "join_late",
 )
+_OF_PRIVACY = ("epsilon", "delta", "noise_multiplier", "clip")
 _ASYNCHRONOUS = ("buffer", "max_age", "age_exponent")
 
 _FLAGS = {
@@ -74,6 +75,11 @@ class RunRequest:
     server_rate: float | None = None
     propagation_width: float | None = None
     weighting: tuple[str, ...] | None = None
+    privacy: str | None = None
+    epsilon: float | None = None
+    delta: float | None = None
+    noise_multiplier: float | None = None
+    clip: float | None = None
     era_temperature: float | None = None
     era_exponent: float | None = None
     cache_rounds: int | None = None
@@ -137,6 +143,7 @@ class RunRequest:
             )
         if (self.k is not None) != (self.encoding == "top-k"):
             raise RequestError("--encoding top-k and --top-k K belong together")
+        self._check_privacy()
         for name in ("uplink", "downlink"):
             check_codec(f"--{name}", getattr(self, name))
         asynchronous = [name for name in _ASYNCHRONOUS if getattr(self, name) is not None]
@@ -158,6 +165,28 @@ class RunRequest:
     def is_assistant(self) -> bool:
         """Whether devices learn what utterances mean."""
         return is_assistant(self.dataset, self.data)
+
+    def _check_privacy(self) -> None:
+        asked = [name for name in _OF_PRIVACY if getattr(self, name) is not None]
+        if asked and self.privacy is None:
+            raise RequestError(f"{_option(asked[0])} belongs to --privacy central or local")
+        if self.privacy is None:
+            return
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise RequestError(
+                f"--privacy {self.privacy}: say how private, by one of --epsilon and --noise-multiplier"
+            )
+        if self.privacy == "local" and self.engine != "cohort":
+            raise RequestError(
+                f"--privacy local: the noise of --engine {self.engine} is the system's, and no run could be "
+                "repeated; leave one of the two out"
+            )
+        for name in self.baselines:
+            if name not in (*noised_methods(), "local"):
+                raise RequestError(
+                    f"--baselines: {name!r} has no differential privacy; those that have it are "
+                    f"{', '.join(noised_methods())}, and local sends nothing"
+                )
 
     def _check_families(self, families: tuple[str, ...]) -> None:
         if not self.is_text:
@@ -205,6 +234,13 @@ def method_names(*, text: bool) -> tuple[str, ...]:
     from fedstill_server.methods import ARRAY_METHODS, TEXT_METHODS
 
     return TEXT_METHODS if text else ARRAY_METHODS
+
+
+def noised_methods() -> tuple[str, ...]:
+    """The methods that differential privacy is there for."""
+    from fedstill_server.methods import NOISED_METHODS
+
+    return NOISED_METHODS
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -187,6 +187,30 @@ class BaselineResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrivacyResult:
+    """What a run has cost the devices that it asked most often; epsilons at `delta`."""
+
+    mode: str
+    noise_multiplier: float
+    clip: float
+    delta: float
+    rounds: int
+    rho: float
+    epsilon: float
+    zcdp_epsilon: float
+
+    @property
+    def words(self) -> str:
+        """For people: what was spent, and on what."""
+        return (
+            f"differential privacy of devices, {self.mode}: epsilon {self.epsilon:.2f} at delta "
+            f"{self.delta:g} in {self.rounds} rounds ({self.zcdp_epsilon:.2f} by zCDP, as devices count); "
+            f"noise multiplier {self.noise_multiplier:.3g}, clip {self.clip:g}; accuracies here are measured "
+            "outside of it"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A finished run."""
 
@@ -204,6 +228,7 @@ class RunResult:
     timing: Timing
     config: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
+    privacy: PrivacyResult | None = None
     suggestions: dict[str, Any] = field(default_factory=dict)  # of a keyboard: see keyboard/evaluation.py
 
 

@@ -43,6 +43,7 @@ from fedstill_sim.outcome import (
     timing,
 )
 from fedstill_sim.phases import Phases
+from fedstill_sim.privacy import spent_privacy
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.report import REPORT_FILE, write_report
 from fedstill_sim.request import RunRequest
@@ -129,6 +130,7 @@ class _Run:
             timing=timing(run.records, self._seconds(baselines)),
             config=self._config.to_json(),
             versions=versions(),
+            privacy=spent_privacy(self._config.fleet.privacy, run.records),
             suggestions=suggestions,
         )
 

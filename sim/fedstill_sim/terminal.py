@@ -38,6 +38,9 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
         f"a device and round, as sent. {engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
     _print_participation(console, result)
+    if result.privacy is not None:
+        words = result.privacy.words
+        console.print(f"{words[:1].upper()}{words[1:]}.", highlight=False, soft_wrap=True)
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)

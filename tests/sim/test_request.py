@@ -1,4 +1,5 @@
 import shlex
+from typing import Any
 
 import pytest
 from fedstill_sim.request import RequestError, RunRequest, command_line, names
@@ -43,3 +44,21 @@ def test_names(text: str | None, parts: tuple[str, ...] | None) -> None:
 def test_a_folder_s_devices_are_its_own() -> None:
     with pytest.raises(RequestError, match="brings its own devices"):
         RunRequest(method="local", data="/fleet", devices=3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"epsilon": 1.0}, "--epsilon belongs to --privacy central or local"),
+        ({"privacy": "central"}, "say how private"),
+        ({"privacy": "central", "epsilon": 1.0, "noise_multiplier": 1.0}, "one of --epsilon and"),
+        ({"privacy": "local", "epsilon": 1.0, "engine": "flower"}, "no run could be repeated"),
+        (
+            {"privacy": "local", "epsilon": 1.0, "baselines": ("fedmd",)},
+            "'fedmd' has no diff",
+        ),
+    ],
+)
+def test_a_promise_is_whole_or_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(RequestError, match=said):
+        RunRequest(method="fedstill", dataset="digits", **asked)

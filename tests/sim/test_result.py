@@ -24,6 +24,7 @@ RECORDS = [
     schema.DeviceResult,
     schema.EngineResult,
     schema.Timing,
+    schema.PrivacyResult,
 ]
 
 

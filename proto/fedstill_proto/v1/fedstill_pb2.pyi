@@ -141,8 +141,16 @@ class RowSelection(_message.Message):
     most_ambiguity: float
     def __init__(self, least_density_ratio: _Optional[float] = ..., most_ambiguity: _Optional[float] = ...) -> None: ...
 
+class Noising(_message.Message):
+    __slots__ = ("clip", "noise_multiplier")
+    CLIP_FIELD_NUMBER: _ClassVar[int]
+    NOISE_MULTIPLIER_FIELD_NUMBER: _ClassVar[int]
+    clip: float
+    noise_multiplier: float
+    def __init__(self, clip: _Optional[float] = ..., noise_multiplier: _Optional[float] = ...) -> None: ...
+
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "held_round", "anchor_rows", "relative")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "held_round", "anchor_rows", "relative", "noising")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -157,6 +165,7 @@ class SummaryRequest(_message.Message):
     HELD_ROUND_FIELD_NUMBER: _ClassVar[int]
     ANCHOR_ROWS_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
+    NOISING_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
     k: int
@@ -171,7 +180,8 @@ class SummaryRequest(_message.Message):
     held_round: int
     anchor_rows: _containers.RepeatedScalarFieldContainer[int]
     relative: bool
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., held_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ...) -> None: ...
+    noising: Noising
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., held_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
@@ -198,7 +208,7 @@ class RoundTask(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
-    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features")
+    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features", "noised")
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
     PRESENT_CLASSES_FIELD_NUMBER: _ClassVar[int]
     CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +216,7 @@ class PrivateStatistics(_message.Message):
     EXAMPLES_FIELD_NUMBER: _ClassVar[int]
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
+    NOISED_FIELD_NUMBER: _ClassVar[int]
     soft_labels: SoftLabels
     present_classes: _containers.RepeatedScalarFieldContainer[int]
     class_examples: _containers.RepeatedScalarFieldContainer[int]
@@ -213,7 +224,8 @@ class PrivateStatistics(_message.Message):
     examples: int
     answered: bytes
     features: bytes
-    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ..., features: _Optional[bytes] = ...) -> None: ...
+    noised: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ..., features: _Optional[bytes] = ..., noised: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SoftLabelSummary(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "checksum")

@@ -44,6 +44,7 @@ METHODS: dict[str, MethodClass] = {
 
 
 ARRAY_METHODS = tuple(name for name, method in METHODS.items() if method.reads_arrays)
+NOISED_METHODS = tuple(name for name, method in METHODS.items() if method.usual_clip is not None)
 TEXT_METHODS = tuple(name for name, method in METHODS.items() if method.reads_text)
 
 
@@ -59,6 +60,7 @@ def distils(name: str) -> bool:
 __all__ = [
     "ARRAY_METHODS",
     "METHODS",
+    "NOISED_METHODS",
     "TEXT_METHODS",
     "Method",
     "MethodClass",

@@ -12,7 +12,8 @@ A class that no device answered for keeps its last consensus.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import numpy as np
 from fedstill_proto.messages import (
@@ -22,18 +23,23 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.privacy.vectors import class_vector
 from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
-from fedstill_server.aggregation import RowSums
+from fedstill_server.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.networks import soft_labels_of
+from fedstill_server.privacy.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
 
 MEANS, KNOWN = "class_means", "class_known"
+# Of a noised sum: a class is known where the devices that have it are so many deviations of the noise.
+_HIDDEN = 4.0
 
 
 class ClassLogits(ServerSide):
+    usual_clip: ClassVar[float | None] = 2.0
     line = "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
 
@@ -62,6 +68,43 @@ class ClassLogits(ServerSide):
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         return lambda summary: RowSums.of_class_means(summary.statistics, classes=self.config.classes)
+
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        return {ALL_FAMILIES: self.config.classes * (self.config.classes + 1)}
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        """For each class that a device has, its mean soft label less a uniform one, and a 1; 0 otherwise.
+
+        The examples behind a class, which nothing bounds, do not count: every device counts once.
+        """
+        classes = self.config.classes
+
+        def vector(summary: SoftLabelSummary) -> Float64Array:
+            statistics = summary.statistics
+            assert statistics.soft_labels is not None  # the gate lets no other class means through
+            means = statistics.soft_labels.dense()
+            return class_vector(means, statistics.present_classes, classes=classes)
+
+        return vector
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> RowSums:
+        """Means over the devices that have a class; of classes that the noise hides, nothing."""
+        classes = self.config.classes
+        sums = RowSums.zero(classes, classes)
+        if ALL_FAMILIES not in means:
+            return sums
+        mean = means[ALL_FAMILIES]
+        rows = mean.vector.reshape(classes, classes + 1)
+        known = rows[:, -1] > _HIDDEN * mean.noise
+        with_class = np.where(known, rows[:, -1], 1)[:, None]
+        labels = np.maximum(rows[:, :-1] / with_class + 1 / classes, 0)
+        labels /= labels.sum(axis=1, keepdims=True)
+        weights = np.where(known, mean.devices * rows[:, -1], 0)
+        return RowSums(labels * weights[:, None], weights, mean.devices)
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Remember the consensus; teacher and starting students learn it on the labelled public set."""

@@ -11,20 +11,23 @@ the answers are old.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
-from fedstill_server.aggregation import FamilySums
+from fedstill_server.aggregation import FamilySums, Float64Array, ParameterSum
 from fedstill_server.methods.interface import ServerSide
+from fedstill_server.privacy.noised_mean import NoisedMean
 from fedstill_server.state import FleetState
 
 
 class FedAvg(ServerSide):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     reads_text = True
+    usual_clip: ClassVar[float | None] = 1.0
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(
@@ -52,6 +55,25 @@ class FedAvg(ServerSide):
         return lambda summary: FamilySums.of(
             summary.family, summary.statistics, given=state.students[summary.family]
         )
+
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        return {family: sum(array.size for array in one.values()) for family, one in state.students.items()}
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        """How far the student moved; every device counts once, whatever its examples."""
+        return lambda summary: moved_vector(summary.statistics.parameters, state.students[summary.family])
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> FamilySums:
+        families, devices = {}, 0
+        for family, mean in means.items():
+            steps = shaped_like(state.students[family], mean.vector)
+            families[family] = ParameterSum(steps, 1.0)
+            devices += mean.devices
+        return FamilySums(families, devices)
 
     def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
         moved = {

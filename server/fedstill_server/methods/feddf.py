@@ -19,6 +19,7 @@ learning is followed, and no labels are needed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import ClassVar
 
 import numpy as np
 from fedstill_proto.messages import SoftLabelSummary
@@ -38,6 +39,7 @@ _LEAST = 1e-6
 class FedDf(FedAvg):
     line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
     reads_text = False
+    usual_clip: ClassVar[float | None] = None  # it tries each student on its own
 
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
         return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))

@@ -40,7 +40,7 @@ from fedstill_proto.soft_labels import IntArray
 
 from fedstill_server.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import MethodDefaults
-from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits, propagated
+from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import student_learns, teacher_learns
 
@@ -90,11 +90,8 @@ class Fedstill(PublicLogits):
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift, and towards the labels; teacher and starting students learn it."""
-        rows = np.flatnonzero(consensus.weights)
-        shift = consensus.result()[rows]
-        shift = shift - shift.mean(axis=0)
-        way = propagated(shift, self.public.x, rows, width=self.config.propagation_width)
-        length = consensus.freshness * self.step_length(round_number)
+        way, share = self.way_of(consensus)
+        length = consensus.freshness * share * self.step_length(round_number)
         logits = self._anchored(state.arrays[LOGITS] + stepped(way, length))
         state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
         x, soft_labels = self.public.x, self._soft_labels(state)

@@ -6,7 +6,7 @@ A device does what its task describes, whatever the method: methods live on the 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
@@ -21,8 +21,9 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
-from fedstill_server.aggregation import Statistics
-from fedstill_server.config import FleetConfig
+from fedstill_server.aggregation import Float64Array, Statistics
+from fedstill_server.config import ConfigError, FleetConfig
+from fedstill_server.privacy.noised_mean import NoisedMean
 from fedstill_server.public_set import Examples
 from fedstill_server.state import FleetState
 
@@ -62,6 +63,7 @@ class Method(Protocol):
     reads_arrays: ClassVar[bool]  # whether its students may be classifiers of arrays
     reads_text: ClassVar[bool]  # whether they may be of text
     defaults: ClassVar[MethodDefaults]
+    usual_clip: ClassVar[float | None]  # of a device's released vector; None: its answers cannot be noised
 
     def start(self, state: FleetState) -> FleetState:
         """`state` with what the method remembers before the first round."""
@@ -89,6 +91,22 @@ class Method(Protocol):
         """The state after learning from the sum over at least one device."""
         ...
 
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        """Where answers are noised: numbers in a vector, by family, or of ALL_FAMILIES in one."""
+        ...
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        """How an answer without noise is turned into its vector (see fedstill_proto.privacy.vectors)."""
+        ...
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> Statistics:
+        """What `learn` takes, of the noised means by family."""
+        ...
+
 
 class MethodClass(Protocol):
     """A method before it knows its fleet: all that others need to know of methods by name."""
@@ -111,6 +129,9 @@ class MethodClass(Protocol):
     @property
     def defaults(self) -> MethodDefaults: ...
 
+    @property
+    def usual_clip(self) -> float | None: ...
+
     def __call__(self, config: FleetConfig, public: Examples) -> Method: ...
 
 
@@ -124,6 +145,7 @@ class ServerSide:
     reads_arrays: ClassVar[bool] = True
     reads_text: ClassVar[bool] = False
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
+    usual_clip: ClassVar[float | None] = None
     config: FleetConfig
     public: Examples
 
@@ -154,12 +176,35 @@ class ServerSide:
             round=round_number,
             family=family,
             training=self.training,
-            request=request,
+            request=self._with_noise(request),
             parameters=parameters,
             replace_student=replace_student,
             soft_targets=soft_targets,
         )
 
+    def _with_noise(self, request: SummaryRequest) -> SummaryRequest:
+        """The same, noised on the device where that is the run's rule."""
+        rule = self.config.privacy
+        if rule is None or rule.mode != "local" or request.kind is SummaryKind.NONE:
+            return request
+        relative = request.kind is SummaryKind.PUBLIC_SET
+        return SummaryRequest(
+            request.kind, public_rows=request.public_rows, relative=relative, noising=rule.noising
+        )
+
     @property
     def training(self) -> TrainingPlan:
         return self.config.training
+
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        return {}
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        raise ConfigError(f"method: {self.config.method!r} has no noised answers")
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> Statistics:
+        raise ConfigError(f"method: {self.config.method!r} has no noised answers")

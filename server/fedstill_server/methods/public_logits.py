@@ -24,7 +24,9 @@ Teacher and students then learn z. `sharpen` below 1 is DS-FL's entropy reductio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +41,10 @@ from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
 from fedstill_server.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
+from fedstill_server.methods.noised_shift import way_through_noise
+from fedstill_server.methods.row_kernel import kernel_of
 from fedstill_server.networks import soft_labels_of
+from fedstill_server.privacy.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.public_turns import answered_rows, taught_rows
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import build_family, build_teacher, student_learns, teacher_learns
@@ -50,6 +55,7 @@ LOGITS = "public_logits"
 class PublicLogits(ServerSide):
     line = "mean shift of the soft labels of public examples, and a server step (after FedMD, DS-FL)"
     soft_labels = SoftLabelUse.PUBLIC_ROWS
+    usual_clip: ClassVar[float | None] = 10.0
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels are the first consensus."""
@@ -88,12 +94,8 @@ class PublicLogits(ServerSide):
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift; teacher and starting students learn the new soft labels."""
-        rows, width = np.flatnonzero(consensus.weights), self.config.propagation_width
-        shift = consensus.result()[rows]
-        shift = consensus.freshness * (shift - shift.mean(axis=0))
-        logits = state.arrays[LOGITS] + self.config.server_rate * propagated(
-            shift, self.public.x, rows, width=width
-        )
+        way, share = self.way_of(consensus)
+        logits = state.arrays[LOGITS] + self.config.server_rate * share * consensus.freshness * way
         state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
         x, soft_labels = self.public.x, self._soft_labels(state)
         teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
@@ -102,6 +104,43 @@ class PublicLogits(ServerSide):
             for family, student in state.students.items()
         }
         return state.replace(teacher=teacher, students=students)
+
+    def way_of(self, consensus: RowSums) -> tuple[Float64Array, float]:
+        """The mean shift less its mean over the rows, carried to all [P, classes], and how far to trust it.
+
+        The second is 1 where no noise was added.
+        """
+        rows, width = np.flatnonzero(consensus.weights), self.config.propagation_width
+        shift = consensus.result()[rows]
+        shift = shift - shift.mean(axis=0)
+        if consensus.noise == 0:
+            return propagated(shift, self.public.x, rows, width=width), 1.0
+        way, share = way_through_noise(shift, self.public.x, rows, noise=consensus.noise, width=width)
+        return way, float(np.sqrt(share))
+
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        return {ALL_FAMILIES: len(self.answered_rows(round_number)) * self.config.classes}
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        """The shifts of the answered rows, one after the other."""
+        contribution = self.contribution(state, round_number=round_number)
+        rows = self.answered_rows(round_number)
+        return lambda summary: contribution(summary).totals[rows].reshape(-1)
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> RowSums:
+        if ALL_FAMILIES not in means:
+            return self.zero(round_number=round_number)
+        mean, rows = means[ALL_FAMILIES], self.answered_rows(round_number)
+        cells = mean.vector.reshape(len(rows), self.config.classes)
+        cells = cells - cells.mean(
+            axis=1, keepdims=True
+        )  # the noise has a mean over the classes; shifts have not
+        sums = RowSums.at_places(cells, rows, of=len(self.public))
+        return replace(sums, devices=mean.devices, noise=mean.noise)
 
     def answered_rows(self, round_number: int) -> IntArray:
         """The public rows that the devices answer in a round, increasing."""
@@ -137,11 +176,6 @@ def propagated(shift: Float64Array, x: FloatArray, rows: IntArray, *, width: flo
         everywhere = np.zeros((len(x), shift.shape[1]))
         everywhere[rows] = shift
         return everywhere
-    flat = x.reshape(len(x), -1).astype(np.float64)
-    squares = (flat * flat).sum(axis=1)
-    distances = np.maximum(squares[:, None] + squares[rows] - 2 * flat @ flat[rows].T, 0)  # [P, n], squared
-    between = np.sqrt(distances[rows][np.triu_indices(len(rows), 1)])
-    scale = width * float(np.median(between)) or 1.0  # rows that are all the same have no distance
-    kernel = np.exp(distances / (-2 * scale * scale))
+    kernel = kernel_of(x, rows, width=width)
     carried: Float64Array = kernel @ np.linalg.solve(kernel[rows] + np.eye(len(rows)), shift)
     return carried

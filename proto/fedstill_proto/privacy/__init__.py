@@ -1,0 +1,22 @@
+"""What device and server share of differential privacy: clipping onto a grid, discrete noise, accounting.
+
+A released vector is clipped to an L2 norm and rounded onto a grid of whole numbers; noise of whole numbers is
+added. All of it is integer arithmetic, so that no rounding of floating point says anything of the data
+(Mironov 2012, "On significance of the least significant bits for differential privacy").
+"""
+
+from fedstill_proto.privacy.discrete_gaussian import SIGMA_STEPS, discrete_gaussian
+from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.privacy.random_bits import RandomBits, seeded_bits, system_bits
+from fedstill_proto.privacy.zcdp import epsilon_of_rho, rho_of_epsilon
+
+__all__ = [
+    "SIGMA_STEPS",
+    "Noising",
+    "RandomBits",
+    "discrete_gaussian",
+    "epsilon_of_rho",
+    "rho_of_epsilon",
+    "seeded_bits",
+    "system_bits",
+]

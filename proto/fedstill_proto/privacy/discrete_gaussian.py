@@ -1,0 +1,79 @@
+"""The discrete Gaussian (Canonne, Kamath and Steinke 2020, arXiv 2004.00010) with one fixed width.
+
+    P(k) = exp(-k^2 / (2 sigma^2)) / sum_j exp(-j^2 / (2 sigma^2)),    k whole, sigma = SIGMA_STEPS
+
+Added to a vector of whole numbers that another input moves by d steps at most (L2), it is rho-zCDP with
+rho = d^2 / (2 sigma^2) (their theorem 14). The paper draws by rejection from fair bits; with a fixed sigma
+the table of the distribution is short, and a draw is one look into it: the number of entries that 128 fair
+bits are not below. The table is made of Python's integers, with 192 bits behind the point; what is left out
+beyond 12 sigma has a chance of 2^-103. A draw is within 2^-90 of exact (total variation): over all numbers
+that a device ever sends, that adds less than 1e-18 to delta.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import numpy as np
+import numpy.typing as npt
+
+from fedstill_proto.privacy.random_bits import RandomBits
+
+SIGMA_STEPS = 4096
+LARGEST_NOISE = 12 * SIGMA_STEPS
+_POINT = 192  # bits behind the point
+_HALF = 64
+
+Uint64Array = npt.NDArray[np.uint64]
+
+
+def discrete_gaussian(count: int, *, bits: RandomBits) -> npt.NDArray[np.int64]:
+    """Independent draws [count], of standard deviation SIGMA_STEPS (less than 1e-9 of it away)."""
+    upper, lower, signs = bits(count), bits(count), bits(count)
+    high, low = _table()
+    magnitudes = np.searchsorted(high, upper, side="right")
+    first = np.searchsorted(high, upper, side="left")
+    # The upper halves are the same once in 2^48 draws; then the lower ones tell.
+    for place in np.flatnonzero(first < magnitudes):
+        tied = low[first[place] : magnitudes[place]]
+        magnitudes[place] = first[place] + np.searchsorted(tied, lower[place], side="right")
+    magnitudes = np.minimum(magnitudes, LARGEST_NOISE)
+    return np.where(signs & np.uint64(1), -magnitudes, magnitudes).astype(np.int64)
+
+
+@functools.cache
+def _table() -> tuple[Uint64Array, Uint64Array]:
+    """P(|draw| <= k) of k = 0 .. LARGEST_NOISE in 2^-128ths: the upper and the lower 64 bits."""
+    sums = list(_cumulated())
+    whole = sums[-1]
+    shares = [min((each << (2 * _HALF)) // whole, (1 << (2 * _HALF)) - 1) for each in sums]
+    mask = (1 << _HALF) - 1
+    high = np.array([each >> _HALF for each in shares], np.uint64)
+    return high, np.array([each & mask for each in shares], np.uint64)
+
+
+def _cumulated() -> list[int]:
+    """Sums of exp(-j^2 / (2 sigma^2)) over |j| <= k, in fixed point.
+
+    exp(-(k+1)^2 / (2 sigma^2)) is exp(-k^2 / (2 sigma^2)) times a ratio, and so is the next ratio.
+    """
+    square = _exponential(1, SIGMA_STEPS**2)  # exp(-1 / sigma^2)
+    ratio = _exponential(1, 2 * SIGMA_STEPS**2)
+    weight = 1 << _POINT
+    sums = [weight]
+    for _ in range(LARGEST_NOISE):
+        weight = (weight * ratio) >> _POINT
+        ratio = (ratio * square) >> _POINT
+        sums.append(sums[-1] + 2 * weight)
+    return sums
+
+
+def _exponential(numerator: int, denominator: int) -> int:
+    """exp(-numerator / denominator) in fixed point, by its series; at most 1 before the minus."""
+    term = total = 1 << _POINT
+    place = 1
+    while term:
+        term = term * numerator // (denominator * place)
+        total += -term if place % 2 else term
+        place += 1
+    return total

@@ -1,0 +1,44 @@
+"""What a run promises its devices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.messages import MAX_UINT64, check_integer
+from fedstill_proto.privacy import Noising
+
+MODES = ("central", "local")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyRule:
+    """Device-level differential privacy (docs/privacy.md): whose noise, how much, and at which delta.
+
+    central: devices trust the server, which clips each answer and adds noise to their sum. local: every
+    device clips and adds the noise itself. noise_seed: for simulations, whose noise can be drawn again; None
+    is the operating system's randomness. measured: whether devices count right answers for the server, which
+    is outside of the promise; only a simulation may, where nobody's data are at stake.
+    """
+
+    mode: str
+    noise_multiplier: float
+    clip: float
+    delta: float = 1e-5
+    noise_seed: int | None = None
+    measured: bool = False
+
+    def __post_init__(self) -> None:
+        if self.mode not in MODES:
+            raise InvalidValue("mode", f"{self.mode!r} is not one of {', '.join(MODES)}")
+        Noising(self.clip, self.noise_multiplier)
+        if not (isinstance(self.delta, float) and 0 < self.delta < 1):
+            raise InvalidValue("delta", f"{self.delta!r} is not a probability between 0 and 1")
+        if self.noise_seed is not None:
+            check_integer("noise_seed", self.noise_seed, 0, MAX_UINT64)
+        elif self.measured:
+            raise InvalidValue("measured", "devices of a real fleet count no right answers; leave it out")
+
+    @property
+    def noising(self) -> Noising:
+        return Noising(self.clip, self.noise_multiplier)

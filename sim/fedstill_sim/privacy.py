@@ -1,0 +1,81 @@
+"""Differential privacy of a run: the rule that a request comes to, and what it has cost in the end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+
+from fedstill_proto.errors import InvalidValue
+from fedstill_server.methods import METHODS
+from fedstill_server.privacy.accountant import (
+    epsilon_of_rounds,
+    noise_for_epsilon,
+    zcdp_epsilon_of_rounds,
+)
+from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.round_record import RoundRecord
+
+from fedstill_sim.request import RequestError, RunRequest
+from fedstill_sim.result import PrivacyResult
+
+USUAL_DELTA = 1e-5
+
+
+def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
+    """With the noise that an epsilon needs, if a device is asked in each round."""
+    if request.privacy is None:
+        return None
+    delta = USUAL_DELTA if request.delta is None else request.delta
+    usual = METHODS[request.method].usual_clip
+    if usual is None:
+        return None if request.method == "local" else _refused(request.method)
+    try:
+        noise = request.noise_multiplier
+        if request.epsilon is not None:
+            noise = noise_for_epsilon(request.epsilon, rounds, delta)
+        assert noise is not None  # the request has one of the two
+        return PrivacyRule(
+            mode=request.privacy,
+            noise_multiplier=noise,
+            clip=usual if request.clip is None else request.clip,
+            delta=delta,
+            noise_seed=request.seed,
+            measured=True,
+        )
+    except InvalidValue as error:
+        raise RequestError(f"--{error.field.replace('_', '-')}: {error.problem}") from None
+
+
+def rule_for(method: str, rule: PrivacyRule | None) -> PrivacyRule | None:
+    """The same for a baseline, with the clip that suits it; a method that sends nothing needs none."""
+    usual = METHODS[method].usual_clip
+    return None if rule is None or usual is None else dataclasses.replace(rule, clip=usual)
+
+
+def spent_privacy(rule: PrivacyRule | None, records: Sequence[RoundRecord]) -> PrivacyResult | None:
+    """Of the device that was asked most often: an answer that the server left out counts, too."""
+    if rule is None:
+        return None
+    asked: Counter[str] = Counter()
+    for record in records:
+        asked.update({*record.counted, *(one.device for one in record.quarantined)})
+        # Who answered beyond the goal, or too late, is not named: then every device may have.
+        if record.late:
+            asked["?"] += 1
+    rounds = min(max(asked.values(), default=0) + asked["?"], len(records))
+    return PrivacyResult(
+        mode=rule.mode,
+        noise_multiplier=rule.noise_multiplier,
+        clip=rule.clip,
+        delta=rule.delta,
+        rounds=rounds,
+        rho=rounds * rule.noising.rho,
+        epsilon=epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta),
+        zcdp_epsilon=zcdp_epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta),
+    )
+
+
+def _refused(method: str) -> PrivacyRule:
+    names = ", ".join(name for name, one in METHODS.items() if one.usual_clip is not None)
+    raise RequestError(f"--method: {method!r} has no differential privacy; those that have it are {names}")
