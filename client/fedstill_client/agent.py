@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.intents import INTENT_LIMIT, IntentSheet, Understanding
-from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.messages import Parameters
+from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_proto.word_list import is_word, split
 
 from fedstill_client.agent_keyboard import AgentKeyboard
@@ -44,11 +45,13 @@ from fedstill_client.limits import limit_memory
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.predictor import Precision, check_precision
-from fedstill_client.store import PrivateStore, check_example
+from fedstill_client.prior_strength import STRENGTHS, StrengthTally, usual_strength
+from fedstill_client.store import PrivateStore, StoredExamples, check_example
 from fedstill_client.student_store import OwnStudent
 from fedstill_client.understanding import heard, sheet_of
 
-_PRIOR_GRAIN = 16  # the prior is read anew when one training example in so many came or went
+_PRIOR_GRAIN = 16  # the prior is read anew when one example in so many came or went
+_JUDGED_AT_MOST = 256  # of the newest held-out examples, that say how strong the prior is
 
 _PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
 
@@ -72,7 +75,8 @@ class Agent:
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
         self._sheet: IntentSheet | None = None  # of a student of utterances
-        self._prior_of = -1  # training examples that the prior was read of
+        self._prior_of = -1  # examples that the prior was read of
+        self._prior_for: Parameters | None = None  # the student's weights
         self._since_pruned = 0  # examples
         store.prune()
         self._newest()
@@ -272,17 +276,39 @@ class Agent:
         return student
 
     def _read_prior(self, student: AnsweringStudent) -> None:
-        """Read how often this device sees each class; `label_prior` in its device.json weighs it."""
+        """Read how often this device sees each class, and how much that counts on top of the student.
+
+        `label_prior` in its device.json weighs it.
+        """
         if student.manifest.label_shape or not self._description.label_prior:
             return
-        known = self._store.counts().training
+        counts = self._store.counts()
+        known = counts.training + counts.held_out
         # One example more or less moves the prior little, and reading all of them takes time.
-        if self._prior_of >= 0 and abs(known - self._prior_of) * _PRIOR_GRAIN <= known:
+        few = self._prior_of >= 0 and abs(known - self._prior_of) * _PRIOR_GRAIN <= known
+        if few and self._prior_for is student.weights:
             return
-        labels = self._store.examples("training").labels
+        training, held_out = self._store.examples("training"), self._store.examples("held-out")
+        strength = self._prior_strength(student, training, held_out)
+        everything = np.concatenate([training.labels, held_out.labels])
+        self._log_prior = np.float32(strength) * self._log_prior_of(everything, student)
+        self._prior_of, self._prior_for = known, student.weights
+
+    def _prior_strength(
+        self, student: AnsweringStudent, training: StoredExamples, held_out: StoredExamples
+    ) -> float:
+        usual = usual_strength(self._own)
+        if not len(held_out.ids) or held_out.x.shape[1:] != student.manifest.input_shape:
+            return usual  # nothing to choose it by, or only what is of another package
+        log_prior = self._log_prior_of(training.labels, student)
+        temperature = 1.0 if self._sheet is None else self._sheet.temperature
+        newest = slice(-_JUDGED_AT_MOST, None)
+        logits = student.logits(held_out.x[newest], temperature=temperature)
+        return float(STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(usual)])
+
+    def _log_prior_of(self, labels: IntArray, student: AnsweringStudent) -> FloatArray:
         prior = log_label_prior(labels[None], np.array([len(labels)]), classes=student.manifest.classes)
-        self._log_prior = np.asarray(prior[0] * np.float32(self._description.label_prior))
-        self._prior_of = known
+        return np.asarray(prior[0] * np.float32(self._description.label_prior))
 
     def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
         """Check all of them, and then keep each."""

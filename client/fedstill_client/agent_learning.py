@@ -10,6 +10,7 @@ from fedstill_client.agent_values import (
     OnProgress,
     Stop,
 )
+from fedstill_client.device import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import with_typed
 from fedstill_client.learning import Budget, LearningOutcome, LearningSettings, learn
@@ -26,7 +27,7 @@ def learn_now(
 ) -> LearningResult:
     """Learn until the wishes' budget is spent, `stop` gives a reason, or nothing gets better."""
     chosen = {name: getattr(wishes, name) for name in _SETTINGS if getattr(wishes, name) is not None}
-    settings = LearningSettings(**chosen)
+    settings = LearningSettings(**chosen, label_prior=DeviceDescription.read(home.folder).label_prior)
     package = load_installed(home, store)
     outcome = learn(
         with_typed(store, package),

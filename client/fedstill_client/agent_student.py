@@ -67,8 +67,12 @@ class AnsweringStudent:
         given = check_inputs(self.manifest, x)
         if self.manifest.label_shape:
             return self._predictor.next_words(given)
-        logits = self._predictor.logits(given) / np.float32(temperature)
+        logits = self.logits(given, temperature=temperature)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
+
+    def logits(self, x: npt.NDArray[Any], *, temperature: float = 1.0) -> FloatArray:
+        """Of a classifier, logits / temperature [n, classes] of x [n, *input_shape]."""
+        return self._predictor.logits(x) / np.float32(temperature)
 
     def stream(self) -> WordStream | None:
         """Of text, the student one word at a time; None where the package has no such graph.

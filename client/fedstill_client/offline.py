@@ -24,11 +24,11 @@ from fedstill_proto.messages import (
 from fedstill_client.batches import plan_batches
 from fedstill_client.device import Device
 from fedstill_client.forward import Forward
-from fedstill_client.learning.sitting import LEARNED_RUN as OFFLINE_RUN
 from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.order import device_ids
 from fedstill_client.personalizer import Personalizer, check_student
 from fedstill_client.round_work import Evaluation, NoStudent, TrainingDiverged, WatchedSteps, evaluate
+from fedstill_client.student_store import LEARNED_RUN as OFFLINE_RUN
 from fedstill_client.student_store import OwnStudent
 
 _BATCH_SIZE = 16

@@ -26,6 +26,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_client.personalizer import check_student
 
 STUDENTS_FILE = "students.safetensors"
+LEARNED_RUN = "offline"  # the run that a student learned without the fleet is of
 _CURRENT, _PREVIOUS = "current", "previous"
 
 

@@ -36,11 +36,13 @@ def agent(home: AgentHome) -> Iterator[Agent]:
         yield opened
 
 
-def put_student(home: AgentHome, parameters: Parameters, *, round: int = 1, version: int = 1) -> None:
-    """As a round in another process does."""
+def put_student(
+    home: AgentHome, parameters: Parameters, *, run: str = "abcd", round: int = 1, version: int = 1
+) -> None:
+    """As a round in another process does, or a learning."""
     with PrivateStore.open(home) as store:
         students = store.students(trainable_package(version).manifest, version)
-        students.save(OwnStudent("abcd", round, parameters), before=students.latest())
+        students.save(OwnStudent(run, round, parameters), before=students.latest())
 
 
 def assert_answers_as(agent: Agent, parameters: Parameters) -> None:
@@ -82,10 +84,22 @@ class TestAnswers:
         home = enrolled_home(tmp_path / "prior", label_prior=1.0)
         with Agent.open(home.folder) as agent:
             agent.observe(X, np.zeros(30, np.int64))
-            seen = agent.status().training_examples
+            status = agent.status()
 
+            seen = status.training_examples + status.held_out_examples
             prior = log_label_prior(np.zeros((1, seen), np.int64), np.array([seen]), classes=3)
             wanted = mlp_logits(student(), X) + prior[0]
+            np.testing.assert_allclose(agent.predict(X), softmax(wanted), atol=1e-5)
+
+    def test_the_prior_counts_less_where_the_student_learned_here(self, tmp_path: Path) -> None:
+        home = enrolled_home(tmp_path / "learned", label_prior=1.0)
+        with PrivateStore.open(home) as store:  # none held out that would speak for another strength
+            store.observe_all([(np.zeros(6, np.float32), 0)] * 4, held_out=False)
+        with Agent.open(home.folder) as agent:
+            put_student(home, student(5), run="offline")
+
+            prior = log_label_prior(np.zeros((1, 4), np.int64), np.array([4]), classes=3)
+            wanted = mlp_logits(student(5), X) + prior[0] / 2
             np.testing.assert_allclose(agent.predict(X), softmax(wanted), atol=1e-5)
 
     @pytest.mark.parametrize(

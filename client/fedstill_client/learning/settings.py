@@ -18,8 +18,9 @@ _LEAST = {
     "temperature": 1e-3,
     "snapshot_seconds": 0,
     "seed": 0,
+    "label_prior": 0,
 }
-_FRACTIONS = ("learning_rate", "soft_weight", "temperature", "snapshot_seconds")
+_FRACTIONS = ("learning_rate", "soft_weight", "temperature", "snapshot_seconds", "label_prior")
 
 
 class SettingsError(FedstillError):
@@ -42,6 +43,7 @@ class LearningSettings:
     epochs_unjudged: int = 5  # at most, with too few held-out examples
     snapshot_seconds: float = 10.0  # between two snapshots that a killed learning goes on from
     seed: int = 0
+    label_prior: float = 1.0  # the device's own; what answers are judged with (see prior_strength.py)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -6,10 +6,12 @@ import math
 import time
 from collections.abc import Callable
 
+import numpy as np
 from fedstill_proto.artifact import StudentManifest, StudentPackage
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SummaryKind, SummaryRequest
 
 from fedstill_client.forward import Forward
+from fedstill_client.label_prior import log_label_prior
 from fedstill_client.learning.budget import Budget, Meter, Spent
 from fedstill_client.learning.course import Course
 from fedstill_client.learning.examples import Chosen, LearningStore
@@ -20,10 +22,11 @@ from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.snapshot import Best, Snapshot, decode_snapshot
 from fedstill_client.learning.soft_term import soft_term
 from fedstill_client.personalizer import Personalizer, TrainingState
+from fedstill_client.prior_strength import LEARNED_HERE, usual_strength
 from fedstill_client.private_stack import PrivateStack
-from fedstill_client.student_store import OwnStudent
+from fedstill_client.student_store import LEARNED_RUN, OwnStudent
+from fedstill_client.understanding import sheet_of
 
-LEARNED_RUN = "offline"  # the run that a student learned without the fleet is of
 _SECONDS_AT_ONCE = 0.1  # of steps, between two looks at `stop` and the budget
 
 
@@ -54,10 +57,10 @@ class Sitting:
         )
         self._fingerprint = fingerprint(package, settings, self._before.parameters, self._soft)
         self._go_on_from(self._snapshot_of_before(chosen), chosen, budget)
-        training, judged = self._chosen.training, self._chosen.judged
+        training = self._chosen.training
         private = PrivateStack.of_one(training.x, training.labels)
         self._course = Course(private, self._task(manifest), self._forward, package.public_x)
-        self._judge = Judge(self._forward, judged.x, judged.labels)
+        self._judge = self._judge_of(package)
         self._saved_at, self._seconds_a_step, self._diverged = time.monotonic(), _SECONDS_AT_ONCE, False
 
     def run(
@@ -65,7 +68,8 @@ class Sitting:
     ) -> LearningOutcome:
         """Train and judge by turns until there is an end, or `stop` gives a reason."""
         asked = _Asked(stop)
-        before = self._judge.judge(self._before.parameters, asked)
+        usual = usual_strength(self._before)
+        before = self._judge.judge(self._before.parameters, asked, usual=usual)
         while before is not None and not asked():
             ended = self._ended()
             due = ended is not None or self._step - self._checked >= self._settings.check_every
@@ -83,6 +87,22 @@ class Sitting:
             "the next learning goes on from here."
         )
         return self._outcome(Result.INTERRUPTED, words, before)
+
+    def _judge_of(self, package: StudentPackage) -> Judge:
+        chosen, manifest, sheet = self._chosen, package.manifest, sheet_of(package)
+        log_prior = None
+        if not manifest.label_shape and self._settings.label_prior:
+            labels = chosen.training.labels
+            prior = log_label_prior(labels[None], np.array([len(labels)]), classes=manifest.classes)
+            log_prior = prior[0] * np.float32(self._settings.label_prior)
+        return Judge(
+            self._forward,
+            chosen.judged.x,
+            chosen.judged.labels,
+            log_prior=log_prior,
+            temperature=1.0 if sheet is None else sheet.temperature,
+            fitted=chosen.held_out,
+        )
 
     def _snapshot_of_before(self, chosen: Chosen) -> tuple[Snapshot, Chosen] | None:
         """The snapshot of an interrupted learning, if this one is the same, and its examples."""
@@ -153,7 +173,7 @@ class Sitting:
     def _check(self, before: Judgement, asked: _Asked) -> None:
         state = self._personalizer.state()
         student = {name: array[0] for name, array in state.parameters.items()}
-        judgement = self._judge.judge(student, asked)
+        judgement = self._judge.judge(student, asked, usual=LEARNED_HERE)
         if judgement is None:
             return
         self._checked = self._step

@@ -17,7 +17,7 @@ from fedstill_proto.word_list import UNKNOWN, is_word, split
 
 SHOWN = 3
 _LETTERS_OF_NEW_WORDS = 2
-_POINT = 0.01
+_POINT = 0.01 + 1e-9  # a difference of a point itself is not over a point, however it is rounded
 
 
 @dataclass(frozen=True)
