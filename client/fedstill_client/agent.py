@@ -46,6 +46,7 @@ from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.predictor import Precision, check_precision
 from fedstill_client.prior_strength import STRENGTHS, StrengthTally, usual_strength
+from fedstill_client.privacy.account import budget_facts
 from fedstill_client.store import PrivateStore, StoredExamples, check_example
 from fedstill_client.student_store import OwnStudent
 from fedstill_client.understanding import heard, sheet_of
@@ -247,6 +248,7 @@ class Agent:
             released_bytes=spent.bytes,
             agent_version=metadata.version("fedstill"),
             precision=student.precision,
+            **budget_facts(self._home.folder, self._store.ledger),
         )
 
     def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:

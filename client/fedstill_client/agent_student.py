@@ -12,9 +12,9 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
 
+from fedstill_client.label_means import softened
 from fedstill_client.predictor import Precision, Predictor, check_precision
 from fedstill_client.streaming import WordStream
-from fedstill_client.summarizer import softened
 
 ROW_LIMIT = 4096  # examples in one request
 ANSWER_LIMIT_BYTES = 16 << 20  # as much as a message of the service holds

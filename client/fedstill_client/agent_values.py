@@ -121,6 +121,12 @@ class AgentStatus:
     released_bytes: int
     agent_version: str
     precision: str  # of the weights that answer: float32, or int8 where the package has them
+    # The privacy budget: epsilons at delta; a budget of 0 is none. Releases without noise have no bound.
+    epsilon_spent: float = 0.0
+    epsilon_budget: float = 0.0
+    delta: float = 1e-5
+    releases_without_noise: int = 0
+    privacy_refusal: str = ""  # the last round that the device's own policy did not allow, and why
 
 
 @dataclass(frozen=True)

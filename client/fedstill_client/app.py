@@ -18,7 +18,8 @@ from __future__ import annotations
 import functools
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
@@ -34,11 +35,12 @@ from fedstill_client.eligibility import Eligibility
 from fedstill_client.examples import ExamplesError
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import AgentHome
+from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
 from fedstill_client.round_work import Interrupted
 
 FOLDER_KEY = "fedstill-device"
 FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"
-# Flower's own codes end at 8.
+# Flower's own codes end at 8; 102 is records.PRIVACY_REFUSED.
 REFUSED, FAILED = 100, 101
 
 log = logging.getLogger("fedstill.device")
@@ -59,6 +61,9 @@ def answered(answer: Answer) -> Callable[[Message, Context], Message]:
             log.warning("%s refused: %s", message.metadata.message_type, error)
             reason = "this device's examples cannot be used; its log has the details."
             return Message(Error(REFUSED, reason), reply_to=message)
+        except PrivacyRefused as error:
+            log.warning("%s refused: %s", message.metadata.message_type, error)
+            return Message(Error(records.PRIVACY_REFUSED, str(error)), reply_to=message)
         except FedstillError as error:
             log.warning("%s refused: %s", message.metadata.message_type, error)
             return Message(Error(REFUSED, str(error)), reply_to=message)
@@ -88,7 +93,7 @@ def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
     task, folder = _task(message), device_folder(context)
     stop = _eligibility(folder)
-    with Device.opened(folder) as device:
+    with _discreet(folder), Device.opened(folder) as device:
         return records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
@@ -98,7 +103,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
     task, folder = _task(message), device_folder(context)
     stop = _eligibility(folder)
-    with Device.opened(folder) as device:
+    with _discreet(folder), Device.opened(folder) as device:
         counts = device.evaluate(task, stop=stop)
     return RecordDict({records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
 
@@ -117,6 +122,20 @@ def device_folder(context: Context) -> Path:
             raise DeviceError(f"{folder}: the node has no partition-id to put in place of {{partition}}.")
         folder = folder.replace("{partition}", str(context.node_config["partition-id"]))
     return Path(folder)
+
+
+@contextmanager
+def _discreet(folder: Path) -> Iterator[None]:
+    """What goes wrong may come of the data: a device that keeps to a budget says no more than that it did."""
+    try:
+        yield
+    except (PrivacyRefused, Interrupted):
+        raise
+    except FedstillError as error:
+        if not (folder / POLICY_FILE).exists():
+            raise
+        log.warning("refused: %s", error)
+        raise DeviceError("this device cannot do the round; its log has the details.") from None
 
 
 def _eligibility(folder: Path) -> Eligibility | None:

@@ -8,7 +8,7 @@ import typer
 from fedstill_proto.errors import FedstillError
 from rich.console import Console
 
-from fedstill_client.commands import agent, fleet, keyboard, personalize, predict
+from fedstill_client.commands import agent, fleet, keyboard, personalize, predict, privacy
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,7 +24,7 @@ app = typer.Typer(
     "public.npz and global_test.npz; what the device learns is kept in its state/. "
     "A [bold]student folder[/bold] (--student) is a student package as the server exports it.",
 )
-for group in (predict, personalize, agent, keyboard, fleet):
+for group in (predict, personalize, agent, keyboard, privacy, fleet):
     group.register(app)
 
 

@@ -19,7 +19,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,11 +34,13 @@ from fedstill_client.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.forward import Forward
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import learned_examples
+from fedstill_client.label_means import softened
 from fedstill_client.label_prior import label_prior_strength, log_label_prior, personal_logits
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.limits import limit_memory
 from fedstill_client.packages.install import load_installed
 from fedstill_client.personalizer import Personalizer
+from fedstill_client.privacy import PrivacyGuard, PrivacyPolicy
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.round_work import (
     Evaluation,
@@ -51,7 +53,6 @@ from fedstill_client.round_work import (
 )
 from fedstill_client.store import PrivateStore, Release, StoredExamples
 from fedstill_client.student_store import OwnStudent, StudentHistory, StudentStore
-from fedstill_client.summarizer import softened
 
 DESCRIPTION_FILE = "device.json"
 PRIVATE_FILE = "private.npz"
@@ -198,7 +199,10 @@ class Device:
         each step of training and each chunk of answers; a reason ends the round with Interrupted, and leaves
         the student as it was.
         """
-        self._check_work(task)
+        guard = self._guard()
+        if (sent := guard.sent_before(task)) is not None:
+            return sent
+        task = self._feasible(task)
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
@@ -223,9 +227,29 @@ class Device:
                 # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
                 answers.forget(self.description.name)
                 raise
+            if task.request.noising is not None:
+                numbers = _noised_numbers(summary)
+                summary = guard.release(task, summary, values=numbers)
             if self.private_store is not None:
                 self._write_down(task, summary, self.private_store)
         return summary
+
+    def _guard(self) -> PrivacyGuard:
+        ledger = None if self.private_store is None else self.private_store.ledger
+        return PrivacyGuard(PrivacyPolicy.read(self.folder), ledger)
+
+    def _feasible(self, task: RoundTask) -> RoundTask:
+        """The task; where it asks for too much work, and the answer has noise, the same without training.
+
+        How many examples are too many for a plan would tell how many there are: such an answer is noise.
+        """
+        try:
+            self._check_work(task)
+        except DeviceError:
+            if task.request.noising is None:
+                raise
+            return replace(task, training=replace(task.training, epochs=0))
+        return task
 
     def _check_work(self, task: RoundTask) -> None:
         """Refuse more steps than a device plans at once, whoever asks for them."""
@@ -245,7 +269,7 @@ class Device:
 
     def _write_down(self, task: RoundTask, summary: bytes, private_store: PrivateStore) -> None:
         """Debit the ledger, and keep what the fleet taught for learning without it."""
-        if task.request.kind is not SummaryKind.NONE:
+        if task.request.kind is not SummaryKind.NONE and task.request.noising is None:
             private_store.ledger.debit(
                 _release(
                     task,
@@ -263,6 +287,7 @@ class Device:
 
         stop: as for `perform`. On an agent's home the counts are in the privacy ledger before this returns.
         """
+        self._guard().check_evaluation()
         own = None if task.replace_student else self.store.after(task.run, task.round)
         counts = evaluate(
             self.stack(own),
@@ -351,6 +376,10 @@ def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest
         + len(statistics.features)
         + sum(len(tensor.data) // 4 for tensor in statistics.parameters)
     )
+
+
+def _noised_numbers(summary: bytes) -> int:
+    return len(pb.SoftLabelSummary.FromString(summary).statistics.noised)
 
 
 def _public_set(file: Path, input_shape: tuple[int, ...]) -> FloatArray | None:

@@ -7,6 +7,7 @@ trust/          the fleet's signed word on which student packages are good (TUF 
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 node            the Flower node that the device is, once its server has greeted it
+privacy.json    how much the device ever tells its fleet, if its owner says so (see privacy/)
 answers/        what the device said in its last rounds (see answer_store.py)
 agent.sock      where apps of the same user ask and tell the agent (see service/)
 """

@@ -16,10 +16,10 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.package_weights import graph_weights
 from fedstill_proto.soft_labels import FloatArray
 
+from fedstill_client.label_means import softened
 from fedstill_client.limits import limited
 from fedstill_client.personalizer import check_student
 from fedstill_client.runtime import GraphError, as_value, session
-from fedstill_client.summarizer import softened
 
 Precision = Literal["float32", "int8"]
 _VALUES_AT_ONCE = 1 << 22  # logits of text: a row of 20 places has 200,000 in a vocabulary of 10,000 words

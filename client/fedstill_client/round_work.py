@@ -21,6 +21,7 @@ from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_client.answer_store import AnswerStore
 from fedstill_client.batches import StackPlan, plan_batches
 from fedstill_client.forward import Forward
+from fedstill_client.noised_answer import NoiseOf, system_noise
 from fedstill_client.order import KeyArray, device_ids
 from fedstill_client.personalizer import Personalizer, Steps, StudentMismatch, check_student
 from fedstill_client.private_stack import PrivateStack
@@ -138,6 +139,7 @@ def perform_round(
     stop: Callable[[], str | None] | None = None,
     answers: AnswerStore | None = None,
     label_prior: float = 1.0,
+    noise: NoiseOf = system_noise,
 ) -> RoundWork:
     """Train each device's student by `task`, and summarize it.
 
@@ -147,6 +149,7 @@ def perform_round(
     stop: asked before each step; a reason ends the round with Interrupted.
     answers: what the devices said before, where this answer is coded against it, and where it is kept.
     label_prior: its strength where a device judges students on examples that it held out (see share_gate.py).
+    noise: where it comes from, if the task asks for noised answers; a simulator seeds it.
     """
     started = time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
@@ -179,10 +182,13 @@ def perform_round(
         public_x=public_x,
         held=_held_answers(stack, task, answers),
         start=student,
+        names=stack.names,
+        noise=noise,
     )
     summaries: list[bytes | None] = [answer.summary for answer in encoded]
-    for device in np.flatnonzero(diverged[: len(summaries)]):
-        summaries[device] = None
+    if task.request.noising is None:  # a noised answer of a student that did not move: nobody can tell
+        for device in np.flatnonzero(diverged[: len(summaries)]):
+            summaries[device] = None
     if answers is not None:
         for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
             if summary is not None and answer.table is not None:

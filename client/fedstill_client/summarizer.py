@@ -5,14 +5,15 @@ mean over them of softmax(logits / temperature), and their number. Public soft l
 2019, arXiv 1910.03581; DS-FL: Itahara et al. 2020, arXiv 2008.06180): softmax(logits / temperature) of the
 public rows that the task asks for, or of those among them that the device selects (row_selection.py); with
 the number of its examples of each class, if the task asks for that, too. Relative features
-(relative_features.py): of each class, alone or beside its mean soft label, or of the public rows.
+(relative_features.py): of each class, alone or beside its mean soft label, or of the public rows. Or, for
+differential privacy, one noised vector and nothing else (noised_answer.py).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -22,62 +23,19 @@ from fedstill_proto.bases import bases_for
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.label_arrays import keep_top_k
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, TopKSoftLabels
+from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
 from fedstill_proto.summary_codec import summary_and_table
 
 from fedstill_client.batches import public_examples
 from fedstill_client.forward import Forward
+from fedstill_client.label_means import ClassMeans, class_means, softened
+from fedstill_client.noised_answer import NoiseOf, noised_answers, system_noise
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.relative_features import class_prototypes, relative_features
 from fedstill_client.row_selection import selected_rows
+from fedstill_client.shifts import start_logits, way_from
 
-# Half of the smallest step of a uint8 soft label.
-LEAST = np.float32(0.5 / 255)
 _VALUES_AT_ONCE = 1 << 21  # soft labels of text: 8 MB
-
-
-@dataclass(frozen=True)
-class ClassMeans:
-    """The class means of a stack: one row for each class that a device has, device after device."""
-
-    device: IntArray  # [rows], increasing
-    present_class: IntArray  # [rows], increasing within a device
-    examples: IntArray  # [rows]
-    soft_labels: FloatArray  # [rows, K]
-
-    def of(self, device: int) -> slice:
-        """The rows of one device."""
-        start, stop = np.searchsorted(self.device, (device, device + 1))
-        return slice(int(start), int(stop))
-
-
-def softened(logits: FloatArray, temperature: float) -> FloatArray:
-    """softmax(logits / temperature) over the last dimension."""
-    scaled = logits / np.float32(temperature)
-    scaled -= scaled.max(axis=-1, keepdims=True)
-    np.exp(scaled, out=scaled)
-    scaled /= scaled.sum(axis=-1, keepdims=True)
-    return scaled
-
-
-def class_means(logits: FloatArray, labels: IntArray, counts: IntArray, *, temperature: float) -> ClassMeans:
-    """Means of the first `counts` [C] rows of `logits` [C, n, K] with `labels` [C, n or more]."""
-    devices, rows, classes = logits.shape
-    own = np.arange(rows) < counts[:, None]
-    groups = (np.arange(devices)[:, None] * classes + labels[:, :rows])[own]
-    order = np.argsort(groups, kind="stable")
-    groups = groups[order]
-    starts = np.flatnonzero(np.diff(groups, prepend=-1))
-    # Each group is added up on its own and in float64: a device's means do not depend on the devices beside
-    # it.
-    sums = np.add.reduceat(softened(logits, temperature)[own][order].astype(np.float64), starts, axis=0)
-    examples = np.diff(starts, append=len(groups))
-    return ClassMeans(
-        device=groups[starts] // classes,
-        present_class=groups[starts] % classes,
-        examples=examples,
-        soft_labels=(sums / examples[:, None]).astype(np.float32),
-    )
 
 
 class Encoded(NamedTuple):
@@ -97,13 +55,31 @@ def summarize(
     public_x: FloatArray | None = None,
     held: Sequence[AnswerTable | None] | None = None,
     start: Mapping[str, FloatArray] | None = None,
+    names: Sequence[str] = (),
+    noise: NoiseOf = system_noise,
 ) -> list[Encoded]:
     """The encoded answers of the first `devices` of the stack, whose trained parameters are [C, *shape].
 
     start: the students before training, [C, *shape] or [*shape] for all devices: for relative answers.
+    names: of the devices, whose `noise` it is, where noise is asked for.
     held: of each device, what it said by the round that the task names.
     """
     kind = task.request.kind
+    if task.request.noising is not None:
+        assert start is not None  # a round always has one
+        return [
+            _encoded(task, noised)
+            for noised in noised_answers(
+                task,
+                parameters,
+                private,
+                forward=forward,
+                names=names,
+                public_x=public_x,
+                start=start,
+                noise=noise,
+            )
+        ]
     if kind is SummaryKind.NONE:
         return [_encoded(task, PrivateStatistics())] * devices
     if kind is SummaryKind.PARAMETERS:
@@ -123,7 +99,7 @@ def summarize(
         rows = public_examples(public_x, task.request.public_rows)
         answers = forward.shared_outputs(parameters, rows)
         if task.request.relative:
-            before = _start_logits(forward, start, rows)
+            before = start_logits(forward, start, rows)
             moved = way_from(before, answers["logits"], temperature=task.training.temperature)
             answers = {**answers, "logits": moved}
         bases, encoded = bases_for(task), []
@@ -187,26 +163,6 @@ def next_words(
         )
         for own in parts
     ]
-
-
-def way_from(before: FloatArray, logits: FloatArray, *, temperature: float) -> FloatArray:
-    """Logits [..., K] that soften to p / p_before, of the soft labels of `logits` and `before`.
-
-    Probabilities below LEAST count as that: how the unlikeliest classes move among themselves is noise.
-    """
-    after, start = (np.log(np.maximum(softened(one, temperature), LEAST)) for one in (logits, before))
-    return np.float32(temperature) * (after - start)
-
-
-def _start_logits(forward: Forward, start: Mapping[str, FloatArray] | None, rows: FloatArray) -> FloatArray:
-    """Logits [C, n, K] of the students that the round started from; they may be the same for all devices."""
-    assert start is not None  # a round always has one
-    stack = forward.manifest.stack_size
-    stacked = {
-        spec.name: np.ascontiguousarray(np.broadcast_to(start[spec.name], (stack, *spec.shape)))
-        for spec in forward.manifest.parameters
-    }
-    return forward.shared(stacked, rows)
 
 
 def _of(answers: Mapping[str, FloatArray], device: int) -> dict[str, FloatArray]:

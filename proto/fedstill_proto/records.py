@@ -17,6 +17,8 @@ from fedstill_proto.messages import PROTOCOL_VERSION, check_integer, check_name
 
 RECORD = "fedstill"
 MAX_DEVICE_NAME = 128
+# The code of an error reply: the device's own privacy policy or budget does not allow what was asked.
+PRIVACY_REFUSED = 102
 
 Kind = Literal["RoundTask", "SoftLabelSummary"]
 

@@ -16,7 +16,7 @@ from fedstill_proto.codec import Expected, decode_summary
 from fedstill_proto.errors import WireError
 from fedstill_proto.level_codec import NeedsWhole
 from fedstill_proto.messages import SoftLabelSummary
-from fedstill_proto.records import unpack
+from fedstill_proto.records import PRIVACY_REFUSED, unpack
 from flwr.app import Message
 
 from fedstill_server.round_record import Quarantined
@@ -32,6 +32,7 @@ class Reason(enum.Enum):
     NO_ANSWER = "no-answer"  # by the deadline
     UNSENT = "unsent"  # the network did not take the task
     ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
+    PRIVACY = "privacy"  # the device's own privacy policy or budget does not allow it
     UNASKED = "unasked"  # an answer to no question of this round
     WRONG_NODE = "wrong-node"  # an answer to another node's question
     DUPLICATE = "duplicate"  # a second answer of the same node
@@ -140,7 +141,9 @@ class Gate:
             return
         self._heard.add(asked_by)
         if message.has_error():
-            self._refuse(question, Reason.ERROR_REPLY, error_text(message))
+            private = message.error.code == PRIVACY_REFUSED
+            reason = Reason.PRIVACY if private else Reason.ERROR_REPLY
+            self._refuse(question, reason, error_text(message))
         elif message.metadata.src_node_id != question.node:
             self.uplink_bytes += bytes_in(message)
             self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")

@@ -95,6 +95,7 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
         stack_sizes=stack_sizes,
         processes=simulation.engine.processes,
         label_prior=simulation.label_prior,
+        noise_seed=config.fleet.seed,
     ) as engine:
         with _fleet_grid(folder, config, engine) as grid:
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))

@@ -41,9 +41,9 @@ def example(number: int) -> np.ndarray:
     return np.full((2, 3), number, np.float32)
 
 
-def release(round: int = 1, content: bytes = b"summary", epsilon: float = math.inf) -> Release:
+def release(round: int = 1, content: bytes = b"summary", rho: float = math.inf) -> Release:
     digest = hashlib.sha256(content).hexdigest()
-    return Release("r1", round, "public-set", 10, len(content), digest, epsilon=epsilon)
+    return Release("r1", round, "public-set", 10, len(content), digest, rho=rho)
 
 
 def installed(version: int) -> InstalledPackage:
@@ -118,20 +118,40 @@ def test_the_store_opens_again_with_all_that_it_held(home: AgentHome, store: Pri
 
 
 def test_a_release_is_counted_once_for_the_same_bytes_and_again_for_others(store: PrivateStore) -> None:
-    store.ledger.debit(release(epsilon=0.5))
-    store.ledger.debit(release(epsilon=0.5))
-    store.ledger.debit(release(content=b"other", epsilon=0.25))
+    store.ledger.debit(release(rho=0.5))
+    store.ledger.debit(release(rho=0.5))
+    store.ledger.debit(release(content=b"other", rho=0.25))
 
     spent = store.ledger.spent()
     assert (spent.releases, spent.values, spent.bytes) == (2, 20, 7 + 5)
-    assert spent.epsilon == 0.75
+    assert (spent.rho, spent.unbounded) == (0.75, 0)
 
 
 def test_a_release_without_noise_has_no_bound(store: PrivateStore) -> None:
-    store.ledger.debit(release(epsilon=1.0))
+    store.ledger.debit(release(rho=1.0))
     store.ledger.debit(release(round=2))
 
-    assert store.ledger.spent().epsilon == math.inf
+    spent = store.ledger.spent()
+    assert (spent.rho, spent.unbounded) == (1.0, 1)
+
+
+def test_a_store_from_before_noise_is_brought_up(home: AgentHome, store: PrivateStore) -> None:
+    store.observe(example(1), 0)
+    store.ledger.debit(release())
+    store.close()
+    old = Database.open(home.store, None)
+    with old.transaction():  # what version 1 looked like
+        for change in ("DROP COLUMN rho", "DROP COLUMN summary", "ADD COLUMN epsilon REAL"):
+            old.execute(f"ALTER TABLE releases {change}")
+        old.execute("ALTER TABLE releases ADD COLUMN delta REAL NOT NULL DEFAULT 0")
+        old.execute("PRAGMA user_version = 1")
+    old.close()
+
+    for _ in range(2):  # and it stays what it is then
+        with PrivateStore.open(home) as again:
+            assert again.ledger.releases() == [release()]
+            assert again.counts().training + again.counts().held_out == 1
+            again.ledger.debit(release(rho=0.5))
 
 
 def test_a_learned_student_takes_the_place_of_the_one_before(store: PrivateStore) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fedstill_client.forward import Forward
+from fedstill_client.label_means import class_means, softened
 from fedstill_client.personalizer import StudentMismatch
 from fedstill_client.private_stack import PrivateStack
 from fedstill_client.runtime import GraphError
-from fedstill_client.summarizer import Encoded, class_means, softened, summarize, way_from
+from fedstill_client.shifts import way_from
+from fedstill_client.summarizer import Encoded, summarize
 from fedstill_proto.codec import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest

@@ -6,7 +6,7 @@ import pytest
 from fedstill_proto.codec import Expected
 from fedstill_proto.errors import WireError
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.records import pack
+from fedstill_proto.records import PRIVACY_REFUSED, pack
 from fedstill_server import ingest
 from fedstill_server.ingest import Gate, Question, Reason, reason_of
 from fedstill_sim.grid import InProcessGrid
@@ -43,6 +43,14 @@ def test_what_is_good_passes_and_what_is_missing_is_named() -> None:
     assert gate.counts() == {"wrong-round": 1, "no-answer": 1}
     assert gate.quarantined[0].text == "round: 3, expected 4"
     assert gate.replied == 2
+
+
+def test_a_device_s_own_privacy_is_a_reason_of_its_own() -> None:
+    gate, (refused, failed) = replies(Error(PRIVACY_REFUSED, "the budget is spent"), Error(100, "no student"))
+    gate.admit(refused)
+    gate.admit(failed)
+    assert gate.counts() == {"privacy": 1, "error-reply": 1}
+    assert "the budget is spent" in gate.quarantined[0].text
 
 
 def test_an_answer_to_no_question_is_unasked() -> None:

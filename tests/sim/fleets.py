@@ -61,6 +61,7 @@ def class_means_task(
     student_scale: float = 1.0,
     replace_student: bool = False,
     soft_targets: SoftTargets | None = None,
+    request: SummaryRequest | None = None,
 ) -> bytes:
     """Two epochs of batches of 16, then class means; the student's initial weights are scaled."""
     student = initial_parameters(family, (8, 8), 10, 0) if with_student else {}
@@ -78,7 +79,7 @@ def class_means_task(
         round=round_number,
         family=family,
         training=training,
-        request=SummaryRequest(SummaryKind.CLASS_MEANS, CODEC),
+        request=request or SummaryRequest(SummaryKind.CLASS_MEANS, CODEC),
         parameters={name: array * np.float32(student_scale) for name, array in student.items()},
         replace_student=replace_student,
         soft_targets=soft_targets,

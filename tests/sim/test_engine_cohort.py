@@ -8,7 +8,8 @@ from pathlib import Path
 import fedstill_proto.records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
-from fedstill_proto.messages import SoftTargets
+from fedstill_proto.messages import SoftTargets, SummaryKind, SummaryRequest
+from fedstill_proto.privacy import Noising
 from fedstill_proto.records import hello, pack, read_hello_reply, unpack
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine, EngineError, Reply
@@ -73,6 +74,22 @@ def test_any_number_of_processes_gives_the_same_bytes(
     assert isinstance(expected[0], list)
     assert all(isinstance(summary, bytes) for summary in expected[0])
     assert three_rounds(tmp_path / "other", other, processes=processes) == expected
+
+
+def test_noised_answers_repeat_and_no_two_have_the_same_noise(tmp_path: Path) -> None:
+    """For any stack size; another seed has other noise."""
+    request = SummaryRequest(SummaryKind.CLASS_MEANS, noising=Noising(2.0, 1.0))
+    answers = []
+    for folder, stack_size, seed in (("a", 1, 5), ("b", 4, 5), ("c", 4, 6)):
+        data = write_run(tmp_path / folder, devices=6, stack_sizes={"mlp-small": stack_size})
+        blob = class_means_task("mlp-small", 1, with_student=True, request=request)
+        with CohortEngine(
+            tmp_path / folder, stack_sizes={"mlp-small": stack_size}, processes=0, noise_seed=seed
+        ) as engine:
+            answers.append([content_of(one) for one in ask(engine, "train", data, {"mlp-small": blob})])
+    assert answers[0] == answers[1]
+    assert len(set(answers[1])) == 6
+    assert not set(answers[1]) & set(answers[2])
 
 
 def test_any_stack_size_gives_the_same_bytes(tmp_path: Path, run: tuple[Path, FleetData]) -> None:

@@ -17,8 +17,8 @@ import numpy as np
 from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_client.agent_student import AnsweringStudent
+from fedstill_client.label_means import softened
 from fedstill_client.streaming import State, WordStream
-from fedstill_client.summarizer import softened
 
 TOLD_AGAIN = 128  # words of a context that was never heard before
 _STATES_KEPT = 32  # of the last words, for a context that loses some

@@ -28,7 +28,7 @@ from fedstill_proto.task_codec import decode_task, encode_task
 
 from fedstill_client.batches import check_places, fitting_soft_labels, public_examples
 from fedstill_client.forward import Forward
-from fedstill_client.summarizer import softened
+from fedstill_client.label_means import softened
 
 # Of logits, while soft labels are made of them: a vocabulary of 10,000 words times 20 places is many.
 _VALUES_AT_ONCE = 1 << 20

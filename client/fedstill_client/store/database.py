@@ -16,7 +16,7 @@ from typing import Any
 from fedstill_client.store.keys import check_private
 from fedstill_client.student_store import StoreError, sync_folder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_S = 30.0
 _PLAIN_HEADER = b"SQLite format 3\0"
 _SCHEMA = """
@@ -53,8 +53,8 @@ CREATE TABLE releases (
     bytes INTEGER NOT NULL,
     digest TEXT NOT NULL,                  -- SHA-256 of the bytes
     mechanism TEXT NOT NULL,
-    epsilon REAL,                          -- null: no bound
-    delta REAL NOT NULL,
+    rho REAL,                              -- what it cost, in zCDP; null: no bound
+    summary BLOB,                          -- a noised answer, for as long as it may be sent again
     released_at REAL NOT NULL,
     UNIQUE (run, round, digest)
 );
@@ -66,6 +66,13 @@ CREATE TABLE installations (
     manifest_sha256 TEXT NOT NULL,
     installed_at REAL NOT NULL
 );
+"""
+# From version 1, which knew of no noise.
+_UPGRADE = """
+ALTER TABLE releases DROP COLUMN epsilon;
+ALTER TABLE releases DROP COLUMN delta;
+ALTER TABLE releases ADD COLUMN rho REAL;
+ALTER TABLE releases ADD COLUMN summary BLOB
 """
 
 
@@ -110,6 +117,8 @@ class Database:
         except StoreError:
             _check_header(file, key)
             raise
+        if database.value("PRAGMA user_version") == 1:
+            database._upgrade()
         version = database.value("PRAGMA user_version")
         if version != SCHEMA_VERSION:
             database.close()
@@ -163,6 +172,14 @@ class Database:
                 f"{self.file}: deleted, but another process is reading, so that old pages are still in the "
                 "write-ahead file; forget once more when it has ended."
             )
+
+    def _upgrade(self) -> None:
+        """Bring a store of version 1 up; another process may be first."""
+        with self.transaction():
+            if self.value("PRAGMA user_version") == 1:
+                for statement in _UPGRADE.split(";\n"):
+                    self.execute(statement)
+                self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _fill(self) -> None:
         """Make the tables, and close."""

@@ -1,6 +1,7 @@
 """The device's privacy ledger: what has left it. A release is written here before its first byte leaves.
 
-The ledger may count a release that never arrived (the power failed in between), and never misses one.
+The ledger may count a release that never arrived (the power failed in between), and never misses one. What
+noised releases cost adds up, in zCDP (fedstill_proto.privacy.zcdp).
 """
 
 from __future__ import annotations
@@ -9,17 +10,23 @@ import math
 import time
 from dataclasses import dataclass
 
-from fedstill_proto.errors import InvalidValue
+from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.messages import check_integer, check_name
 
 from fedstill_client.store.database import Database
 
 _LARGEST = (1 << 63) - 1
+_KEPT_ANSWERS = 4  # noised ones that can be sent again: a server that asks for older ones has moved on
+_ROUNDING = 1e-9  # of a budget: rounds that fit to the last digit are not refused for float64's sake
+
+
+class BudgetSpent(FedstillError):
+    """A release that the budget does not cover."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A message made of private data. `epsilon` is infinite where no mechanism bounds what it tells."""
+    """A message made of private data. `rho` is infinite where no mechanism bounds what it tells."""
 
     run: str
     round: int
@@ -28,8 +35,7 @@ class Release:
     bytes: int  # as sent
     digest: str  # SHA-256 of the bytes, hexadecimal
     mechanism: str = "none"
-    epsilon: float = math.inf
-    delta: float = 0.0
+    rho: float = math.inf
 
     def __post_init__(self) -> None:
         for name in ("run", "kind", "mechanism"):
@@ -38,21 +44,19 @@ class Release:
             check_integer(name, getattr(self, name), 0, _LARGEST)
         if len(self.digest) != 64 or set(self.digest) - set("0123456789abcdef"):
             raise InvalidValue("digest", f"{self.digest[:70]!r} is not 64 hexadecimal digits")
-        if not self.epsilon >= 0:
-            raise InvalidValue("epsilon", f"{self.epsilon} is not 0 or more")
-        if not 0 <= self.delta <= 1:
-            raise InvalidValue("delta", f"{self.delta} is not a probability")
+        if not self.rho >= 0:
+            raise InvalidValue("rho", f"{self.rho} is not 0 or more")
 
 
 @dataclass(frozen=True)
 class Spent:
-    """All releases together; epsilon and delta by basic composition (Dwork et al. 2006): their sums."""
+    """All releases together. rho: of those that are bounded; `unbounded` ones are not."""
 
     releases: int
     values: int
     bytes: int
-    epsilon: float
-    delta: float
+    rho: float
+    unbounded: int
 
 
 class Ledger:
@@ -63,25 +67,60 @@ class Ledger:
 
     def debit(self, release: Release) -> None:
         """Write a release down; on disk when this returns. The very same bytes again tell nothing new."""
-        epsilon = None if math.isinf(release.epsilon) else release.epsilon
-        fields = (release.run, release.round, release.kind, release.values, release.bytes, release.digest)
         with self._database.transaction():
+            self._insert(release, None)
+
+    def debit_noised(self, release: Release, summary: bytes, *, budget: float | None) -> bytes:
+        """Write a noised release down with its bytes; gives what is to be sent.
+
+        That is what the same round was answered with before, if it was, which costs nothing again. budget:
+        the most rho of all noised releases together; raises BudgetSpent, and writes nothing, where it does
+        not cover this one.
+        """
+        with self._database.transaction():
+            held = self.noised_answer(release.run, release.round)
+            if held is not None:
+                return held
+            if budget is not None and not self.covers(release.rho, budget):
+                raise BudgetSpent("the budget does not cover another release")
+            self._insert(release, summary)
             self._database.execute(
-                "INSERT OR IGNORE INTO releases (run, round, kind, amount, bytes, digest, mechanism, "
-                "epsilon, delta, released_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*fields, release.mechanism, epsilon, release.delta, time.time()),
+                "UPDATE releases SET summary = NULL WHERE summary IS NOT NULL AND id NOT IN "
+                "(SELECT id FROM releases WHERE summary IS NOT NULL ORDER BY id DESC LIMIT ?)",
+                (_KEPT_ANSWERS,),
             )
+        return summary
+
+    def noised_answer(self, run: str, round: int) -> bytes | None:
+        """What a round was answered with, noised; empty where that is not kept, None where it was not."""
+        rows = self._database.rows(
+            "SELECT summary FROM releases WHERE run = ? AND round = ? AND rho IS NOT NULL ORDER BY id",
+            (run, round),
+        )
+        return bytes(rows[0][0] or b"") if rows else None
+
+    def covers(self, rho: float, budget: float) -> bool:
+        """Whether a budget has so much left."""
+        return self.spent().rho + rho <= budget * (1 + _ROUNDING)
+
+    def note(self, name: str, text: str) -> None:
+        """Keep a word about the ledger, in place of the last one of that name."""
+        with self._database.transaction():
+            self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, text))
+
+    def noted(self, name: str) -> str:
+        """What `note` kept; empty if nothing."""
+        return str(self._database.value("SELECT value FROM settings WHERE name = ?", (name,)) or "")
 
     def releases(self) -> list[Release]:
         """First to last."""
         rows = self._database.rows(
-            "SELECT run, round, kind, amount, bytes, digest, mechanism, delta, epsilon FROM releases "
-            "ORDER BY id"
+            "SELECT run, round, kind, amount, bytes, digest, mechanism, rho FROM releases ORDER BY id"
         )
-        names = ("run", "round", "kind", "values", "bytes", "digest", "mechanism", "delta", "epsilon")
+        names = ("run", "round", "kind", "values", "bytes", "digest", "mechanism", "rho")
         found = [dict(zip(names, row, strict=True)) for row in rows]
         return [
-            Release(**fields | {"epsilon": math.inf if fields["epsilon"] is None else fields["epsilon"]})
+            Release(**fields | {"rho": math.inf if fields["rho"] is None else fields["rho"]})
             for fields in found
         ]
 
@@ -91,6 +130,15 @@ class Ledger:
             releases=len(releases),
             values=sum(release.values for release in releases),
             bytes=sum(release.bytes for release in releases),
-            epsilon=math.fsum(release.epsilon for release in releases),
-            delta=min(math.fsum(release.delta for release in releases), 1.0),
+            rho=math.fsum(release.rho for release in releases if math.isfinite(release.rho)),
+            unbounded=sum(math.isinf(release.rho) for release in releases),
+        )
+
+    def _insert(self, release: Release, summary: bytes | None) -> None:
+        rho = None if math.isinf(release.rho) else release.rho
+        fields = (release.run, release.round, release.kind, release.values, release.bytes, release.digest)
+        self._database.execute(
+            "INSERT OR IGNORE INTO releases (run, round, kind, amount, bytes, digest, mechanism, rho, "
+            "summary, released_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (*fields, release.mechanism, rho, summary, time.time()),
         )

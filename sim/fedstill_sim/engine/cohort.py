@@ -43,6 +43,7 @@ class CohortEngine:
     processes: worker processes of one thread each; 0 works in this process, None is one a core or fewer for a
     fleet with little to do.
     label_prior: how strongly a device's own class frequencies speak when it is tested on its own examples.
+    noise_seed: of the noise that virtual devices add to their answers, where a task asks for it.
     """
 
     def __init__(
@@ -52,10 +53,12 @@ class CohortEngine:
         stack_sizes: Mapping[str, int],
         processes: int | None = None,
         label_prior: float = 1.0,
+        noise_seed: int = 0,
     ) -> None:
         self._folder = run_folder.resolve()
         self._stack_sizes = dict(stack_sizes)
         self._label_prior = label_prior
+        self._noise_seed = noise_seed
         self._data = load_fleet(self._folder / DATA_FOLDER)
         manifests = {family: self._manifest(family) for family in sorted(set(self._data.families))}
         self._students = FleetStudents(self._folder, self._data, manifests)
@@ -199,6 +202,7 @@ class CohortEngine:
             slots=None if own[0] == NO_STUDENT or part.task.replace_student else own,
             new_slots=None if new_slots is None else new_slots[part.devices],
             label_prior=self._label_prior,
+            noise_seed=self._noise_seed,
         )
 
 

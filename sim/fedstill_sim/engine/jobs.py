@@ -17,6 +17,7 @@ class Job:
     slots: where their students lie [n]; None: they start from the one in the task.
     new_slots: where the trained ones go [n].
     label_prior: how strongly a device's own class frequencies speak on its own examples.
+    noise_seed: of the noise that devices add where a task asks for it.
     """
 
     run_folder: Path
@@ -26,6 +27,7 @@ class Job:
     slots: SlotArray | None
     new_slots: SlotArray | None = None
     label_prior: float = 1.0
+    noise_seed: int = 0
 
 
 class Counts(NamedTuple):

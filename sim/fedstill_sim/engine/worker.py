@@ -10,6 +10,7 @@ from fedstill_client import round_work
 from fedstill_client.round_work import StudentStack, TrainingDiverged
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
+from fedstill_proto.privacy import seeded_bits
 
 from fedstill_sim.engine.jobs import Answer, Answers, Counts, Failure, Job
 from fedstill_sim.engine.stacks import filled_up
@@ -64,6 +65,7 @@ def _train_stack(place: Workplace, work: FamilyWork, task: RoundTask, job: Job, 
         out=named_parameters(trained, work.manifest),
         answers=place.answers,
         label_prior=job.label_prior,
+        noise=lambda name: seeded_bits(job.noise_seed, "device", name, task.run, task.round),
     )
     devices = job.devices[part]
     rows = place.family_rows(task.family, devices)

@@ -1,0 +1,70 @@
+"""fedstill-agent privacy: how much this device ever tells its fleet, and how much it has told."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from fedstill_proto.errors import FedstillError
+
+from fedstill_client.agent_output import print_facts, print_json
+from fedstill_client.commands.reach import HomeOption, JsonOption
+from fedstill_client.home import AgentHome
+from fedstill_client.privacy.account import budget_facts
+from fedstill_client.privacy.policy import POLICY_FILE, PrivacyPolicy
+from fedstill_client.store import PrivateStore
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to fedstill-agent."""
+    app.command(name="privacy")(privacy_command)
+
+
+def privacy_command(
+    epsilon: Annotated[
+        float | None, typer.Option(help="The most that all answers together may ever cost, at --delta.")
+    ] = None,
+    delta: Annotated[float | None, typer.Option(help="1e-5 unless you say.", show_default=False)] = None,
+    least_noise: Annotated[
+        float | None,
+        typer.Option(
+            help="The least noise multiplier of a single answer; any unless you say.", show_default=False
+        ),
+    ] = None,
+    off: Annotated[
+        bool, typer.Option("--off", help="Do what the fleet asks, with noise or without.")
+    ] = False,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Set this device's privacy budget, or show what is spent of it.
+
+    With a budget, nothing leaves the device but answers with noise, and only as long as the budget covers
+    them. It holds for as long as the home does: what was spent stays spent, whatever the budget is set to.
+
+    [bold]Examples[/bold]
+
+      fedstill-agent privacy --epsilon 8
+
+      fedstill-agent privacy --json
+    """
+    folder = AgentHome.given(home).folder
+    with PrivateStore.open(AgentHome(folder)) as store:
+        if off and (epsilon, delta, least_noise) != (None, None, None):
+            raise FedstillError("--off: takes the budget away; leave the other options out.")
+        if off:
+            (folder / POLICY_FILE).unlink(missing_ok=True)
+        elif epsilon is not None:
+            policy = PrivacyPolicy(
+                epsilon=epsilon,
+                delta=1e-5 if delta is None else delta,
+                least_noise_multiplier=least_noise or 0.0,
+            )
+            policy.write(folder)
+        elif delta is not None or least_noise is not None:
+            raise FedstillError("--epsilon: missing; say the budget anew with --delta or --least-noise.")
+        facts = dict(budget_facts(folder, store.ledger))
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)
