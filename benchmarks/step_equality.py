@@ -33,7 +33,7 @@ from typing import Any
 from fedstill_proto.artifact import TrainingArtifact
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export import GateError, build_artifact, verify_artifact
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES
+from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, hears_utterances, reads_text
 
 STEPS, THREADS = 50, (1, 2)
 LOSSES = {  # name: form of soft labels, their weight
@@ -43,10 +43,11 @@ LOSSES = {  # name: form of soft labels, their weight
     "mixed": ("dense", 0.6),
     "mixed top-k": ("top-k", 0.6),
 }
-ALL_FAMILIES = (*FAMILIES, *LANGUAGE_FAMILIES)
+COVERED_FAMILIES = (*FAMILIES, *LANGUAGE_FAMILIES)
+ALL_FAMILIES = (*COVERED_FAMILIES, *NGRAM_FAMILIES, "mlp-9-7", "cnn-2-3", "gru-6-9")  # sized ones by example
 _IMAGE = {"input_shape": (5, 6), "classes": 4, "step_rows": 5}
 _TEXT = {"input_shape": (5,), "classes": 37, "step_rows": 3, "step_vocabulary": 11}
-_SHAPES: dict[bool, dict[str, Any]] = {False: _IMAGE, True: _TEXT}
+_UTTERANCE = {"input_shape": (7,), "classes": 4, "step_rows": 5}
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,20 @@ def all_cells(families: Iterable[str] = ALL_FAMILIES) -> list[Cell]:
 
 
 def covering_cells() -> list[Cell]:
-    """Cells in which every two of family, optimizer and loss meet; losses of one form share a graph."""
+    """Cells in which every two of a named family, optimizer and loss meet; losses of a form share a graph."""
     optimizers = list(Optimizer)
     forms = list(dict.fromkeys(form for form, _ in LOSSES.values()))
     return [
         Cell(family, optimizers[(row + forms.index(form)) % len(optimizers)], loss)
-        for row, family in enumerate(ALL_FAMILIES)
+        for row, family in enumerate(COVERED_FAMILIES)
         for loss, (form, _) in LOSSES.items()
     ]
+
+
+def _shape_of(family: str) -> dict[str, Any]:
+    if reads_text(family):
+        return _TEXT
+    return _UTTERANCE if hears_utterances(family) else _IMAGE
 
 
 @functools.lru_cache(maxsize=4)
@@ -81,7 +88,7 @@ def artifact_of(family: str, optimizer: Optimizer, soft_labels: str) -> Training
         k=2 if soft_labels == "top-k" else 0,
         stack_size=1,
         verify=False,
-        **_SHAPES[family in LANGUAGE_FAMILIES],
+        **_shape_of(family),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,7 @@ cli = typer.Typer(
 fleet.register(cli)
 publish.register(cli)
 distill.register(cli)
+_WORDS, _PLACES = 10_000, 16  # of the text that families of text are shown for
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -98,21 +100,31 @@ def families(
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """List the student families with their size for an input."""
+    """List the student families with their size: for an input, of utterances, and of text."""
     from fedstill_proto.messages import parameter_specs
+    from fedstill_proto.ngrams import NgramHashing
 
-    from fedstill_server.families import FAMILIES, initial_parameters
+    from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, initial_parameters
 
     shape = _shape(input_shape)
-    sizes = {}
-    for name in FAMILIES:
-        specs = parameter_specs(initial_parameters(name, shape, classes, 0))
-        sizes[name] = sum(spec.size for spec in specs)
+    kinds: list[tuple[str, Iterable[str], tuple[int, ...], int]] = [
+        (f"arrays, {classes} classes", (*FAMILIES, "mlp-64-32", "cnn-4-8"), shape, classes),
+        (f"utterances, {classes} classes", NGRAM_FAMILIES, (NgramHashing().places,), classes),
+        (f"text, {_WORDS:,} words", (*LANGUAGE_FAMILIES, "gru-80-224", "gru-24-96"), (_PLACES,), _WORDS),
+    ]
+    families = [
+        (name, kind, sum(spec.size for spec in parameter_specs(initial_parameters(name, of, outputs, 0))))
+        for kind, names, of, outputs in kinds
+        for name in names
+    ]
     if as_json:
-        print(json.dumps({name: {"parameters": size} for name, size in sizes.items()}, indent=1))
+        print(json.dumps({name: {"parameters": n, "of": kind} for name, kind, n in families}, indent=1))
         return
-    for name, size in sizes.items():
-        typer.echo(f"{name:14s} {size:9,d} parameters, {4 * size:11,d} bytes as float32")
+    for name, kind, size in families:
+        typer.echo(f"{name:14s} {size:9,d} parameters, {4 * size:11,d} bytes as float32; {kind}")
+    typer.echo(
+        "Widths are in the names of sized ones: any mlp-<n>-<n>.., cnn-<n>-<n> and gru-<n>-<n> will do."
+    )
 
 
 def main() -> None:

@@ -13,18 +13,22 @@ _UNLABELLED_EPOCHS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class LocalWork:
-    """epochs are passes over the device's own examples, of which batch_size are in a step."""
+    """epochs are passes over the device's own examples, of which batch_size are in a step.
+
+    soft_weight is that of the fleet's soft labels in the loss; None is what suits the method.
+    """
 
     epochs: int
     batch_size: int
     learning_rate: float
     optimizer: Optimizer
+    soft_weight: float | None = None
 
 
 _ARRAYS = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
-_UTTERANCES = replace(_ARRAYS, learning_rate=0.1)
+_UTTERANCES = replace(_ARRAYS, learning_rate=0.1, soft_weight=0.35)
 # Of 2e-4, twenty rounds learn a person's few words by heart.
-_TEXT = LocalWork(epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW)
+_TEXT = LocalWork(epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW, soft_weight=0.3)
 
 
 def usual_work(*, text: bool, utterances: bool, labelled: bool) -> LocalWork:

@@ -52,7 +52,6 @@ class Defaults:
     """What a data set gets unless the command line says otherwise."""
 
     rounds: int = 20
-    soft_weight: float | None = None  # None: what suits the method
     encoding: Encoding = Encoding.UINT8
     sharpen: float = 0.0
     label_prior: float = 1.0
@@ -61,9 +60,9 @@ class Defaults:
 
 DEFAULTS = {
     "mnist1d": Defaults(rounds=40),
-    "assistant": Defaults(rounds=10, soft_weight=0.35),
+    "assistant": Defaults(rounds=10),
 }
-TEXT_DEFAULTS = Defaults(soft_weight=0.3, label_prior=0.0)
+TEXT_DEFAULTS = Defaults(label_prior=0.0)
 TEXT_EVALUATED_EVERY = 5  # rounds
 
 
@@ -262,7 +261,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         learning_rate=_chosen(request.learning_rate, usual.learning_rate),
         optimizer=Optimizer(_chosen(request.optimizer, usual.optimizer.value)),
         temperature=_chosen(request.temperature, suited.temperature),
-        soft_weight=_chosen(request.soft_weight, _chosen(defaults.soft_weight, suited.soft_weight)),
+        soft_weight=_chosen(request.soft_weight, _chosen(usual.soft_weight, suited.soft_weight)),
         seed=request.seed,
     )
     public_logits: dict[str, Any] = {

@@ -13,6 +13,7 @@ from fedstill_server import cli
 from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.utterances import read_fleet_utterances
+from fedstill_server.local_work import usual_work
 from fedstill_server.publish.repository import Repository
 from typer.testing import CliRunner
 
@@ -43,6 +44,8 @@ def test_from_a_table_to_a_package_that_is_sure(tmp_path: Path) -> None:
 
     config = json.loads((tmp_path / "fleet" / "config.json").read_text())["fleet"]
     assert (config["method"], config["propagation_width"], config["classes"]) == ("fedstill", 0.0, 3)
+    usual = usual_work(text=False, utterances=True, labelled=True)  # as in the simulator
+    assert config["training"]["soft_weight"] == usual.soft_weight == 0.35
     root = Repository.open(Path(fleet)).trusted_root()
     PackageSource.trust_root(tmp_path / "trust", root)
     package = PackageSource.of(Path(fleet) / "repository", tmp_path / "trust").fetch("ngrams-small")

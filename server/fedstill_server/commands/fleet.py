@@ -108,12 +108,17 @@ def prepare(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Of a device's steps: 0.02 with momentum; of text 0.00005 with AdamW.", show_default=False
+            help="Of a device's steps: 0.02 with momentum, of utterances 0.1; of text 0.00005 with AdamW.",
+            show_default=False,
         ),
     ] = None,
     soft_weight: Annotated[
         float | None,
-        typer.Option(help="Weight of the fleet's soft labels, 0 to 1; the method's own unless you say."),
+        typer.Option(
+            help="Weight of the fleet's soft labels, 0 to 1: of utterances 0.35, of text 0.3; else what "
+            "suits the method.",
+            show_default=False,
+        ),
     ] = None,
     temperature: Annotated[
         float | None, typer.Option(help="Of the soft labels in the loss; what suits the method, if not said.")

@@ -239,9 +239,13 @@ def _configuration(
         raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     suited, labelled = METHODS[method].defaults, public.y is not None
     public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
-    soft_weight = suited.soft_weight if plan.soft_weight is None else plan.soft_weight
+    work = plan.work(labelled=labelled)
+    soft_weight = suited.soft_weight if work.soft_weight is None else work.soft_weight
     training = TrainingPlan(
-        **vars(plan.work(labelled=labelled)),
+        epochs=work.epochs,
+        batch_size=work.batch_size,
+        learning_rate=work.learning_rate,
+        optimizer=work.optimizer,
         temperature=suited.temperature if plan.temperature is None else plan.temperature,
         soft_weight=soft_weight if distils(method) else 0.0,
         seed=plan.seed,
