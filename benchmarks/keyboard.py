@@ -17,27 +17,20 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its file's name
+
 import numpy as np
 import onnxruntime as ort
-import torch
 from fedstill_client.learning.settings import LearningSettings
-from fedstill_proto.codec_words import codec_of_words
-from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, SoftLabels, TopKSoftLabels
-from fedstill_proto.summary_codec import summary_and_table
 from fedstill_proto.word_list import START, build_word_list
 from fedstill_server.export.student import export_student
-from fedstill_server.families import build_student
-from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.keyboard import Keyboard
-from fedstill_server.language.teacher import next_words, next_words_of
-from fedstill_server.language.training import RestShares, SoftWords, TextPlan, train_text
-from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
+from fedstill_server.networks import one_deterministic_thread, parameters_of
 from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
 from fedstill_sim.data.keyboard_fleet import PLACES
 from fedstill_sim.keyboard.evaluation import (
@@ -55,32 +48,13 @@ from fedstill_sim.keyboard.personal import impersonal, personal
 from fedstill_sim.keyboard.start import start_keyboard
 from fedstill_sim.keyboard.trigrams import WordTrigrams
 
+from benchmarks.bars import Bar
+from benchmarks.keyboard_labels import LabelPlan, labels
+
 FAMILY = "gru-80-224"
 LEARNING = LearningSettings(learning_rate=3e-4, batch_size=4, check_every=10, soft_weight=0.3)
-K, PARTS = 32, ("suggestions", "labels", "speed")
-KEPT = (8, 16, K)  # of soft labels; K is held against the bar
-TOP_K, DENSE = "topk{},8bit,log,entropy", "float32"
-LABEL_PLAN = TextPlan(epochs=8, soft_weight=0.7, batch_size=8)
-LABEL_TEXTS = 300
+PARTS = ("suggestions", "labels", "speed")
 WARM_RUNS, TIMED_RUNS = 50, 400
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What is promised, what was measured, and whether that is enough."""
-
-    name: str
-    measured: float
-    promised: float
-    met: bool
-
-    @classmethod
-    def least(cls, name: str, measured: float, promised: float) -> Bar:
-        return cls(f"{name}, at least", measured, promised, measured >= promised)
-
-    @classmethod
-    def most(cls, name: str, measured: float, promised: float) -> Bar:
-        return cls(f"{name}, at most", measured, promised, measured <= promised)
 
 
 def suggestions(
@@ -120,89 +94,6 @@ def suggestions(
         *lines_of(found),
     ]
     return {"lines": lines, **found.to_json()}, bars
-
-
-def labels(keyboard: Keyboard, family: str) -> tuple[dict[str, Any], list[Bar]]:
-    """Students of the same seed that learn all that the teacher says of texts, or the k likeliest words.
-
-    Top-k labels are taught as they are decoded. The others share the rest as public texts have them,
-    alone or behind the word before; or as these pairs and the student of the package say, which was distilled
-    from the same teacher of more texts. In a bucket, the rest stays spread as the new student spreads it.
-    Dense, it is spread as the teacher says; the likeliest K are rounded as top-K, so the rest alone differs.
-    """
-    told = [text for text in keyboard.texts if len(text) >= PLACES][:LABEL_TEXTS]
-    held_out = [text for text in keyboard.texts if len(text) >= PLACES][-LABEL_TEXTS:]
-    words, trigrams = len(keyboard.words), keyboard.teacher.trigrams
-    whole = np.concatenate(list(keyboard.teacher.along(told)))  # [places, V]
-    before, word_before = np.unique([word for text in told for word in (START, *text)], return_inverse=True)
-    single = RestShares(trigrams.after(None)[None], np.zeros(len(whole), np.int64))
-    pairs = RestShares(np.stack([trigrams.after(int(word)) for word in before]), word_before)
-    published = _published_shares(keyboard, family, told, pairs)
-    sent = {k: _as_decoded(whole, k) for k in KEPT}
-
-    def perplexity(k: int, rest: RestShares | None) -> float:
-        student = build_student(family, (1,), words, seed=0)
-        assert isinstance(student, GatedRecurrentNetwork)
-        soft = SoftWords(sent[k].indices, sent[k].probabilities, rest)
-        train_text(student, told, LABEL_PLAN, seed=0, soft=soft)
-        return float(np.exp(-np.log(next_words_of(student, held_out)).mean()))
-
-    everything_said = RestShares(np.maximum(whole, np.finfo(np.float32).tiny), np.arange(len(whole)))
-    found = {"dense": perplexity(K, everything_said), f"top-{K}, rest bucket": perplexity(K, None)}
-    found[f"top-{K}, rest by words"] = perplexity(K, single)
-    for k in KEPT:
-        found[f"top-{k}, rest by pairs"] = perplexity(k, pairs)
-    found[f"top-{K}, by pairs, student"] = perplexity(K, published)
-    rows = 64 * PLACES
-    sizes = {DENSE: _bytes(DenseSoftLabels(whole[:rows]), DENSE)}
-    for k, labels_of in sent.items():
-        part = TopKSoftLabels(labels_of.indices[:rows], labels_of.probabilities[:rows], words)
-        sizes[TOP_K.format(k)] = _bytes(part, TOP_K.format(k))
-    by_counts, by_student = (
-        found[f"top-{K}, {known}"] / found["dense"] - 1 for known in ("rest by pairs", "by pairs, student")
-    )
-    lines = [
-        f"soft labels of {len(whole)} places: perplexity of {family} on other texts",
-        *(f"  {name:28}{value:8.2f} {value / found['dense'] - 1:+8.1%}" for name, value in found.items()),
-        "bytes a place, as sent: " + ", ".join(f"{name} {size / rows:.1f}" for name, size in sizes.items()),
-    ]
-    return {
-        "lines": lines,
-        "places": len(whole),
-        "perplexity": found,
-        "bytes_a_place": {name: size / rows for name, size in sizes.items()},
-    }, [
-        Bar.most(f"top-{K} against dense: perplexity more, share", by_counts, 0.01),
-        Bar.most("... where both sides know the package's student", by_student, 0.01),
-        Bar.least("... times fewer bytes", sizes[DENSE] / sizes[TOP_K.format(K)], 20.0),
-    ]
-
-
-def _published_shares(
-    keyboard: Keyboard, family: str, told: Sequence[Sequence[int]], pairs: RestShares
-) -> RestShares:
-    """Three parts of what the package's student says of each place, and one of what pairs say."""
-    student = build_student(family, (1,), len(keyboard.words), seed=0)
-    assert isinstance(student, GatedRecurrentNetwork)
-    load_parameters(student, keyboard.students[family])
-    rows = [next_words(student.eval(), torch.tensor([[START, *text]]))[0].numpy() for text in told]
-    return RestShares(0.75 * np.concatenate(rows) + 0.25 * pairs.table[pairs.row], np.arange(len(pairs.row)))
-
-
-def _as_decoded(whole: FloatArray, k: int) -> TopKSoftLabels:
-    """The k likeliest of each row, as who is sent them reads them."""
-    indices = np.sort(np.argpartition(-whole, k, axis=1)[:, :k], axis=1)
-    labels = TopKSoftLabels(indices, np.take_along_axis(whole, indices, axis=1), whole.shape[1])
-    decoded = codec_of_words(TOP_K.format(k)).rounded(labels)
-    assert isinstance(decoded, TopKSoftLabels)
-    return decoded
-
-
-def _bytes(soft: SoftLabels, codec: str) -> int:
-    """Of an answer as a device sends it."""
-    statistics = PrivateStatistics(soft_labels=soft)
-    summary = SoftLabelSummary("0" * 8, 1, FAMILY, SummaryKind.PUBLIC_SET, statistics)
-    return len(summary_and_table(summary, codec=codec_of_words(codec), bases=None)[0])
 
 
 def speed(keyboard: Keyboard, family: str, kept: float) -> tuple[dict[str, Any], list[Bar]]:
@@ -315,7 +206,8 @@ def everything(
             found["suggestions"], new = suggestions(data, keyboard, family, told)
             bars += new
         if "labels" in parts:
-            found["labels"], new = labels(keyboard, family)
+            held_out = [keyboard.words.encode(text) for typist in data.typists for text in typist.test]
+            found["labels"], new = labels(keyboard, held_out, LabelPlan(family=family), told)
             bars += new
         if "speed" in parts and "suggestions" in found:
             of = found["suggestions"]["figures"]

@@ -84,24 +84,24 @@ def test_the_loss_and_its_gradients_are_those_of_automatic_differentiation() -> 
         torch.testing.assert_close(found, right, rtol=1e-8, atol=1e-10)
 
 
-def test_a_rest_that_counts_share_among_the_other_words_is_kl_of_the_whole_label() -> None:
-    """t names words 1 and 2; of the others, 0, 3 and 4 share 0.2 as 1 : 2 : 1, whatever 1 and 2 have."""
+def test_a_rest_that_counts_share_is_kl_of_the_whole_label() -> None:
+    """t says .4 of word 2 and .2 of word 1; all words share .4 as .25, .5, .25, 0, 0."""
     states, table = torch.zeros(1, 3, requires_grad=True), torch.eye(5, 3)
     targets = NextWordTargets(
         torch.tensor([1]),
         torch.tensor([[2, 1]]),
-        torch.tensor([[0.5, 0.3]]),
+        torch.tensor([[0.4, 0.2]]),
         soft_weight=1.0,
-        shares=torch.tensor([[9.0] * 5, [1.0, 7.0, 5.0, 2.0, 1.0]]),
+        shares=torch.tensor([[0.2] * 5, [0.25, 0.5, 0.25, 0.0, 0.0]]),
         shares_of=torch.tensor([1]),
     )
 
     loss = next_word_loss(states, table, targets)
     (gradient,) = torch.autograd.grad(loss, states)
 
-    whole = np.array([0.05, 0.3, 0.5, 0.1, 0.05])  # p is 1/5 each
+    whole = np.array([0.1, 0.4, 0.5])  # p is 1/5 each
     assert loss.item() == pytest.approx((whole * np.log(5 * whole)).sum(), rel=1e-5)
-    np.testing.assert_allclose(gradient[0], (0.2 - whole)[:3], rtol=1e-5)
+    np.testing.assert_allclose(gradient[0], 0.2 - whole, rtol=1e-5)
 
 
 def test_the_gradients_of_a_shared_rest_are_those_of_automatic_differentiation() -> None:
@@ -112,16 +112,14 @@ def test_the_gradients_of_a_shared_rest_are_those_of_automatic_differentiation()
     named = torch.rand(300, 40, generator=draw).topk(4).indices
     soft = torch.rand(300, 5, generator=draw, dtype=torch.float64)
     soft = (soft / soft.sum(-1, keepdim=True))[:, :4]
-    shares = torch.rand(7, 40, generator=draw, dtype=torch.float64) + 0.1
+    shares = torch.softmax(torch.rand(7, 40, generator=draw, dtype=torch.float64), -1)
 
     loss = next_word_loss(
         states, table, NextWordTargets(words, named, soft, 0.7, shares=shares, shares_of=shares_of)
     )
 
-    others = shares[shares_of].scatter(-1, named, 0.0)
-    whole = (others / others.sum(-1, keepdim=True) * (1 - soft.sum(-1, keepdim=True))).scatter(
-        -1, named, soft
-    )
+    rest = 1 - soft.sum(-1, keepdim=True)
+    whole = (shares[shares_of] * rest).scatter_add(-1, named, soft)
     log_p = torch.log_softmax(states @ table.t(), -1)
     divergence = torch.nn.functional.kl_div(log_p, whole, reduction="batchmean")
     expected = 0.3 * torch.nn.functional.nll_loss(log_p, words) + 0.7 * divergence
@@ -136,21 +134,23 @@ def test_the_gradients_of_a_shared_rest_are_those_of_automatic_differentiation()
 
 
 def test_a_student_learns_the_order_of_words_that_no_label_names() -> None:
-    """Labels name the word itself (never right); that b follows a, c follows b, is in the shares alone."""
+    """Labels name the word itself (hardly ever right); that b follows a is in the shares alone."""
     torch.manual_seed(0)
     student = GatedRecurrentNetwork(WORDS, width=8, state_width=12)
     texts = _circles(0, 40)
     here = np.array([word for text in texts for word in (START, *text)])
     table = np.full((WORDS, WORDS), 0.01, np.float32)
     table[[START, A, B, C, D], [A, B, C, D, A]] = 1.0
+    table /= table.sum(axis=1, keepdims=True)
     soft = SoftWords(here[:, None], np.full((len(here), 1), 0.1, np.float32), RestShares(table, here))
 
     train_text(student, texts, replace(PLAN, soft_weight=1.0), seed=1, soft=soft)
 
     said = next_words(student, torch.tensor([[START, A, B, C, D]]))[0, 1:]
     assert said.argmax(-1).tolist() == [B, C, D, A]
-    with pytest.raises(InvalidValue, match="smooth the counts"):
-        RestShares(np.zeros((1, WORDS), np.float32), here)
+    for wrong in (2 * table, np.where(table == table.max(), np.nan, table), table - 1 / WORDS):
+        with pytest.raises(InvalidValue, match="divide it by its sum"):
+            RestShares(wrong, here)
     with pytest.raises(InvalidValue, match="of 2 rows"):
         RestShares(table[:2], here)
     with pytest.raises(InvalidValue, match="rest: 3 places"):
@@ -229,6 +229,14 @@ def test_a_part_that_knows_nothing_gets_no_weight() -> None:
     soft = teacher.soft_words([[A, B, C, D]] * 6, k=2)
     assert soft.named.shape == soft.chances.shape == (6 * 5, 2)
     assert soft.named[1, 0] == B
+    texts = [[A, B, C, D]] * 3 + [[B, C, D, A]] * 3
+    drawn, again, other = (teacher.sampled_words(texts, k=2, seed=seed) for seed in (1, 1, 2))
+    assert drawn.rest is not None
+    assert drawn.named.shape == drawn.chances.shape == (6 * 5, 2)
+    np.testing.assert_array_equal(drawn.named, again.named)
+    assert (drawn.named != other.named).any()
+    assert drawn.rest.row[5 * 4] == drawn.rest.row[1] - 1 == 0  # what stands before: START, a
+    np.testing.assert_allclose(drawn.rest.table[drawn.rest.row[1]], trigrams.after(A), rtol=1e-5)
 
 
 TEXTS = [f"{a} sees {b}." for a in ("ann", "bob", "eve") for b in ("ann", "bob", "eve", "a cat", "a dog")] * 4

@@ -13,18 +13,19 @@ other texts (cross-fitting over folds).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_proto.word_list import START
 
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.ngrams import KneserNeyTrigrams
-from fedstill_server.language.training import SoftWords, recurrent_states
+from fedstill_server.language.sampled_words import sampled_words
+from fedstill_server.language.training import RestShares, SoftWords, recurrent_states
 
 Texts = Sequence[Sequence[int]]
 
@@ -59,20 +60,59 @@ class TextTeacher:
         on_fold: Callable[[int, int], None] = lambda done, folds: None,
     ) -> SoftWords:
         """The k likeliest words at each place of the texts that it was trained on."""
-        found: dict[int, tuple[npt.NDArray[np.int64], FloatArray]] = {}
+        found: dict[int, tuple[IntArray, FloatArray]] = {}
+        for number, chances in self.taught(texts, on_fold=on_fold):
+            likeliest = torch.from_numpy(chances).topk(k)
+            found[number] = (likeliest.indices.numpy(), likeliest.values.numpy())
+        return SoftWords(*_in_order(found))
+
+    def sampled_words(
+        self,
+        texts: Texts,
+        *,
+        k: int,
+        seed: int,
+        on_fold: Callable[[int, int], None] = lambda done, folds: None,
+    ) -> SoftWords:
+        """k words at each place that say on average all of it, and how pairs of words share the rest."""
+        random, shared = np.random.default_rng(seed), shared_by_pairs(self.trigrams, texts)
+        begins = np.cumsum([0, *(len(text) + 1 for text in texts)])
+        found: dict[int, tuple[IntArray, FloatArray]] = {}
+        for number, chances in self.taught(texts, on_fold=on_fold):
+            row = shared.row[begins[number] : begins[number + 1]]
+            found[number] = sampled_words(chances, k=k, random=random, shared=shared.table, shared_row=row)
+        return SoftWords(*_in_order(found), shared)
+
+    def taught(
+        self,
+        texts: Texts,
+        *,
+        only: Collection[int] | None = None,
+        on_fold: Callable[[int, int], None] = lambda done, folds: None,
+    ) -> Iterator[tuple[int, FloatArray]]:
+        """What students are taught of each text [n + 1, V], behind its number; one fold after another.
+
+        only: the numbers of the texts to speak of; without, of all.
+        """
         for fold in range(_FOLDS):
             others = [text for number, text in enumerate(texts) if number % _FOLDS != fold]
             trigrams = KneserNeyTrigrams(others, words=self.trigrams.words)
-            for number, chances in zip(
-                range(fold, len(texts), _FOLDS),
-                _mixed(self.networks, trigrams, texts[fold::_FOLDS], self.weights),
-                strict=True,
-            ):
-                likeliest = torch.from_numpy(chances).topk(k)
-                found[number] = (likeliest.indices.numpy(), likeliest.values.numpy())
+            here = [n for n in range(fold, len(texts), _FOLDS) if only is None or n in only]
+            said = _mixed(self.networks, trigrams, [texts[number] for number in here], self.weights)
+            yield from zip(here, said, strict=True)
             on_fold(fold + 1, _FOLDS)
-        parts = [found[number] for number in range(len(texts))]
-        return SoftWords(np.concatenate([part[0] for part in parts]), np.concatenate([p[1] for p in parts]))
+
+
+def shared_by_pairs(trigrams: KneserNeyTrigrams, texts: Texts) -> RestShares:
+    """What counts of pairs say of each place of the texts; who has the public texts can make them."""
+    before, row = np.unique([word for text in texts for word in (START, *text)], return_inverse=True)
+    table = np.stack([trigrams.after(int(word)) for word in before])
+    return RestShares(table / table.sum(axis=1, keepdims=True), row)
+
+
+def _in_order(found: dict[int, tuple[IntArray, FloatArray]]) -> tuple[IntArray, FloatArray]:
+    parts = [found[number] for number in range(len(found))]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
 def weighed_teacher(

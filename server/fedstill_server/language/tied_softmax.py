@@ -7,9 +7,9 @@ With z = h E^T, p = softmax(z), y the next word, t the soft label, a = soft_weig
     dloss/dz_j = p_j - (1 - a) [j = y] - a p_j t_rest / p_rest            of any other
 
 where, as in export/text_loss.py, what t does not name stays spread as the student itself spreads it. If it is
-known how words share a rest (u, of any sum), t is made whole instead, and of any other word j
+known how all words share the rest (u, of sum 1), t is made whole instead, and then of any word j
 
-    t_j = t_rest u_j / sum of u over the words that t does not name,        dloss/dz_j as of a named one
+    t_j = what t says of j, or 0, + t_rest u_j,        dloss/dz_j = p_j - (1 - a) [j = y] - a t_j
 
 Values and gradients are made together, some rows at a time, so that the logits of these rows never leave the
 cache.
@@ -36,7 +36,7 @@ class NextWordTargets:
     named: Tensor | None = None  # int64 [n, k], different words in a row
     chances: Tensor | None = None  # float32 [n, k], of the named; the rest is 1 less their sum
     soft_weight: float = 0.0
-    shares: Tensor | None = None  # float32 [m, V] above 0: how words share the rest
+    shares: Tensor | None = None  # float32 [m, V] of sum 1: how all words, the named too, share the rest
     shares_of: Tensor | None = None  # int64 [n], the row of `shares` that holds at each place
 
     def __getitem__(self, rows: slice) -> NextWordTargets:
@@ -94,19 +94,17 @@ def _soften_in_place(chances: Tensor, targets: NextWordTargets) -> Tensor:
     assert targets.named is not None
     assert targets.chances is not None
     named, soft = targets.named, targets.chances
-    own = chances.gather(-1, named)
     rest = (1 - soft.sum(-1, keepdim=True)).clamp_min(0)
+    if targets.shares is not None:
+        assert targets.shares_of is not None
+        whole = targets.shares[targets.shares_of].mul_(rest).scatter_add_(-1, named, soft)
+        unlike = whole.clamp_min(_LEAST).log() - chances.clamp_min(_LEAST).log()
+        chances.sub_(whole, alpha=targets.soft_weight)
+        return (whole * unlike).sum()
+    own = chances.gather(-1, named)
     own_rest = (1 - own.sum(-1, keepdim=True)).clamp_min(_LEAST)
     divergence = (soft * (soft.clamp_min(_LEAST).log() - own.clamp_min(_LEAST).log())).sum()
-    if targets.shares is None:
-        divergence = divergence + (rest * (rest.clamp_min(_LEAST).log() - own_rest.log())).sum()
-        chances *= 1 - targets.soft_weight * rest / own_rest
-    else:
-        assert targets.shares_of is not None
-        others = targets.shares[targets.shares_of].scatter_(-1, named, 0.0)
-        others *= rest / others.sum(-1, keepdim=True).clamp_min(_LEAST)
-        unlike = others.clamp_min(_LEAST).log() - chances.clamp_min(_LEAST).log()
-        divergence = divergence + (others * unlike).sum()
-        chances.sub_(others, alpha=targets.soft_weight)
+    divergence = divergence + (rest * (rest.clamp_min(_LEAST).log() - own_rest.log())).sum()
+    chances *= 1 - targets.soft_weight * rest / own_rest
     chances.scatter_(-1, named, own - targets.soft_weight * soft)
     return divergence

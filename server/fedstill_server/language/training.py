@@ -31,6 +31,7 @@ from fedstill_server.randomness import derived_seed
 
 _RISING, _FIRST_RATE = 1 / 7, 1 / 25  # share of the steps; of the peak
 _LARGEST_GRADIENT = 1.0
+_SUM_ERROR = 1e-3  # of float32 over thousands of words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +63,19 @@ class TextPlan:
 
 @dataclass(frozen=True, eq=False)
 class RestShares:
-    """How the words that a soft label does not name share the rest; both sides know it, so it costs no byte.
+    """How all words, the named too, share what a soft label leaves; both sides know it, so it costs no byte.
 
-    Only the ratios in a row count. Counts of the public texts say more than the student, which spreads the
-    rest by what it knows already: at first nothing.
+    Counts of the public texts say more than the student, which spreads the rest by what it knows already: at
+    first nothing.
     """
 
-    table: FloatArray  # [m, V], above 0: for example a row for each word that may stand before
+    table: FloatArray  # [m, V], rows of sum 1: for example one for each word that may stand before
     row: IntArray  # [places], of the table
 
     def __post_init__(self) -> None:
-        if not (np.isfinite(self.table).all() and (self.table > 0).all()):
-            raise InvalidValue("table", "a share that is not above 0; smooth the counts")
+        sums = self.table.sum(axis=1, dtype=np.float64)
+        if not ((self.table >= 0).all() and (abs(sums - 1) <= _SUM_ERROR).all()):
+            raise InvalidValue("table", "a row that is not of shares of sum 1; divide it by its sum")
         if len(self.row) and not 0 <= self.row.min() <= self.row.max() < len(self.table):
             raise InvalidValue("row", f"{self.row.min()} to {self.row.max()} of {len(self.table)} rows")
 
