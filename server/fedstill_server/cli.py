@@ -18,6 +18,7 @@ from fedstill_server.commands import distill, fleet, publish
 # torch, flwr and SQLAlchemy take seconds to import: each command brings what it needs.
 if TYPE_CHECKING:
     from fedstill_server.config import FleetConfig
+    from fedstill_server.privacy.rule import PrivacyRule
     from fedstill_server.round_record import RoundRecord
 
 cli = typer.Typer(
@@ -75,6 +76,8 @@ def inspect(
         return
     console = Console()
     console.print(_round_table(config, records))
+    if config.privacy is not None:
+        console.print(_privacy_line(config.privacy, records), highlight=False, soft_wrap=True)
     for record in records:
         for entry in record.quarantined:
             who = entry.device or f"node {entry.node or 'unknown'}"
@@ -154,6 +157,18 @@ def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
             f"{one.seconds:.2f}",
         )
     return table
+
+
+def _privacy_line(rule: PrivacyRule, records: list[RoundRecord]) -> str:
+    from fedstill_server.privacy.accountant import epsilon_of_rounds
+    from fedstill_server.privacy.spent import most_asked
+
+    rounds = most_asked(records)
+    epsilon = epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta)
+    return (
+        f"privacy {rule.mode}: epsilon {epsilon:.2f} at delta {rule.delta:g} spent by the device that was "
+        f"asked most, in {rounds} rounds; noise multiplier {rule.noise_multiplier:.3g}, clip {rule.clip:g}"
+    )
 
 
 def _shape(text: str) -> tuple[int, ...]:

@@ -75,6 +75,10 @@ RUN_EXAMPLES = """[bold]Examples[/]
 
 [cyan]fedstill-sim run assistant --out runs/assistant[/]
 
+[dim]Five hundred devices, with a privacy budget of epsilon 8 each:[/]
+
+[cyan]fedstill-sim run --devices 500 --privacy central --epsilon 8 --families mlp-small -o runs/private[/]
+
 [dim]Your own data, two kinds of students in one fleet:[/]
 
 [cyan]fedstill-sim run --data my-fleet/ --families mlp-small,cnn --out runs/mine[/]
@@ -88,6 +92,10 @@ COMPARE_EXAMPLES = """[bold]Examples[/]
 [dim]A paper's table: three skews, five seeds, two runs at a time, differences to fedavg:[/]
 
 [cyan]fedstill-sim compare digits --dirichlet 0.1,1,10 --seeds 5 --jobs 2 --reference fedavg -o runs/table[/]
+
+[dim]What a privacy budget costs:[/]
+
+[cyan]fedstill-sim compare digits --devices 500 --privacy central --epsilon none,8,4,2,1 -o runs/private[/]
 
 [dim]Two of them, on your own data:[/]
 
@@ -139,6 +147,7 @@ def run(
     dirichlet: options.Dirichlet = None,
     seed: options.Seed = 0,
     *,
+    epsilon: options.Epsilon = None,
     baselines: Annotated[
         str,
         typer.Option(
@@ -192,6 +201,7 @@ def compare(
     data: options.DataFolders = None,
     dirichlet: options.Dirichlets = None,
     *,
+    epsilon: options.Epsilons = None,
     engine: options.EngineOption = options.EngineName.cohort,
     processes: options.Processes = None,
     jobs: options.Jobs = 1,
@@ -211,11 +221,12 @@ def compare(
     with told_plainly(out):
         from fedstill_sim.compare import CompareRequest, start_comparison
 
-        splits = _splits(datasets, data or [], dirichlet)
+        splits = _splits(datasets, data or [], dirichlet, epsilon)
         first: dict[str, Any] = {
             "dataset": splits[0].dataset,
             "data": splits[0].data,
             "dirichlet": splits[0].dirichlet,
+            "epsilon": next((one.epsilon for one in splits if one.epsilon is not None), None),
         }
         if splits[0].data is not None:
             first["devices"] = None
@@ -335,27 +346,35 @@ def _progress(output: Output) -> Iterator[Any]:
         yield progress
 
 
-def _splits(datasets: str | None, folders: Sequence[Path], dirichlet: str | None) -> tuple[Split, ...]:
-    """Every data set at every alpha, and every folder, whose devices are its own."""
+def _splits(
+    datasets: str | None, folders: Sequence[Path], dirichlet: str | None, epsilon: str | None
+) -> tuple[Split, ...]:
+    """Every data set at every alpha, and every folder, whose devices are its own; each at every epsilon."""
     from fedstill_sim.comparison import Split
 
     built_in = names(datasets) or (() if folders else DATASETS[:1])
-    alphas = _alphas(dirichlet)
+    alphas = _numbers("--dirichlet", dirichlet, "0.1,1")
+    epsilons = _numbers("--epsilon", epsilon, "1,8")
     if dirichlet is not None and not built_in:
         raise RequestError("--dirichlet splits a built-in data set; a folder brings its own devices")
-    return (
-        *(Split(dataset=dataset, data=None, dirichlet=alpha) for dataset in built_in for alpha in alphas),
-        *(Split(dataset=None, data=str(folder.absolute()), dirichlet=None) for folder in folders),
+    places: list[tuple[str | None, str | None, float | None]] = [
+        *((dataset, None, alpha) for dataset in built_in for alpha in alphas),
+        *((None, str(folder.absolute()), None) for folder in folders),
+    ]
+    return tuple(
+        Split(dataset=dataset, data=folder, dirichlet=alpha, epsilon=each)
+        for dataset, folder, alpha in places
+        for each in epsilons
     )
 
 
-def _alphas(text: str | None) -> tuple[float | None, ...]:
+def _numbers(option: str, text: str | None, example: str) -> tuple[float | None, ...]:
     if text is None:
         return (None,)
     try:
         return tuple(None if part.strip() == "none" else float(part) for part in text.split(","))
     except ValueError:
-        raise RequestError(f"--dirichlet: {text!r} is no list of numbers such as 0.1,1") from None
+        raise RequestError(f"{option}: {text!r} is no list of numbers such as {example}") from None
 
 
 def _finish_comparison(

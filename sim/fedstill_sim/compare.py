@@ -67,7 +67,8 @@ class CompareRequest:
     def all_splits(self) -> tuple[Split, ...]:
         """At least one."""
         run = self.run
-        return self.splits or (Split(dataset=run.dataset, data=run.data, dirichlet=run.dirichlet),)
+        alone = Split(dataset=run.dataset, data=run.data, dirichlet=run.dirichlet, epsilon=run.epsilon)
+        return self.splits or (alone,)
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -84,7 +85,10 @@ class CompareRequest:
         words += [word for folder in folders for word in ("--data", folder)]
         if tuple(alphas) not in ((), (None,)):
             words += ["--dirichlet", ",".join("none" if one is None else f"{one:g}" for one in alphas)]
-        skipped = ("dataset", "data", "dirichlet", "method", "seed", "baselines", "tradeoff")
+        epsilons = dict.fromkeys(one.epsilon for one in splits)
+        if tuple(epsilons) != (None,):
+            words += ["--epsilon", ",".join("none" if one is None else f"{one:g}" for one in epsilons)]
+        skipped = ("dataset", "data", "dirichlet", "epsilon", "method", "seed", "baselines", "tradeoff")
         words += option_words(self.run, skip=skipped)
         words += ["--methods", ",".join(self.methods), "--seeds", str(self.seeds)]
         words += [] if self.reference is None else ["--reference", self.reference]
@@ -107,11 +111,19 @@ class CompareRequest:
         return RunJob(run, place / f"{method}-seed{seed}", label)
 
     def on(self, split: Split) -> RunRequest:
-        """The run on a split. A folder's devices are its own, whatever the others' --devices says."""
+        """The run on a split. A folder's devices are its own, whatever the others' --devices says.
+
+        Where splits differ in their epsilon, one without has no privacy at all.
+        """
         devices = None if split.data is not None else self.run.devices
-        return dataclasses.replace(
+        run = dataclasses.replace(
             self.run, dataset=split.dataset, data=split.data, dirichlet=split.dirichlet, devices=devices
         )
+        if self.run.epsilon is None:
+            return run
+        if split.epsilon is None:
+            return dataclasses.replace(run, privacy=None, epsilon=None, delta=None, clip=None)
+        return dataclasses.replace(run, epsilon=split.epsilon)
 
 
 def start_comparison(request: CompareRequest, folder: Path, *, force: bool) -> None:
@@ -214,7 +226,7 @@ def _runs_on(split: Split, request: CompareRequest, jobs: Sequence[RunJob]) -> S
     failed: list[FailedRun] = []
     for job in jobs:
         run = job.request
-        if (run.dataset, run.data, run.dirichlet) != (asked.dataset, asked.data, asked.dirichlet):
+        if _place(run) != _place(asked):
             continue
         reason = failure_of(job.folder)
         if reason is None:
@@ -222,6 +234,10 @@ def _runs_on(split: Split, request: CompareRequest, jobs: Sequence[RunJob]) -> S
         else:
             failed.append(FailedRun(method=run.method, seed=run.seed, reason=reason))
     return SplitRuns(split=split, finished=tuple(finished), failed=tuple(failed))
+
+
+def _place(run: RunRequest) -> tuple[object, ...]:
+    return run.dataset, run.data, run.dirichlet, run.epsilon
 
 
 def _forget_failures(folder: Path) -> None:

@@ -46,7 +46,7 @@ def means_csv(comparison: Comparison) -> str:
     """Empty figures where nothing finished, and no interval where one seed did."""
     columns = [f"{name}_{part}" for name in _FIGURES for part in ("mean", "low", "high")]
     return _csv(
-        ["data", "dirichlet", "devices", "method", "seeds", "finished", *columns],
+        ["data", "dirichlet", "epsilon", "devices", "method", "seeds", "finished", *columns],
         (
             [
                 *_split_columns(one),
@@ -66,7 +66,7 @@ def differences_csv(comparison: Comparison) -> str:
     """A method minus its reference, paired by seed."""
     columns = [f"{name}_{part}" for name in _ACCURACIES for part in ("mean", "low", "high")]
     return _csv(
-        ["data", "dirichlet", "devices", "method", "reference", "seeds", *columns, "uplink_ratio"],
+        ["data", "dirichlet", "epsilon", "devices", "method", "reference", "seeds", *columns, "uplink_ratio"],
         (
             [
                 *_split_columns(one),
@@ -85,7 +85,7 @@ def differences_csv(comparison: Comparison) -> str:
 def runs_csv(comparison: Comparison) -> str:
     """Every run, finished or not."""
     return _csv(
-        ["data", "dirichlet", "devices", "method", "seed", "status", *_FIGURES, "reason"],
+        ["data", "dirichlet", "epsilon", "devices", "method", "seed", "status", *_FIGURES, "reason"],
         (line for one in comparison.splits for line in _run_lines(one)),
     )
 
@@ -100,7 +100,8 @@ def _run_lines(one: SplitComparison) -> Iterator[list[Any]]:
 
 
 def _split_columns(one: SplitComparison) -> list[Any]:
-    return [one.split.dataset or one.split.data, one.split.dirichlet, one.data.devices if one.data else None]
+    split, devices = one.split, one.data.devices if one.data else None
+    return [split.dataset or split.data, split.dirichlet, split.epsilon, devices]
 
 
 def _parts(estimate: Estimate | None) -> tuple[float | None, float | None, float | None]:

@@ -34,23 +34,27 @@ BASELINES = ("local", "fedavg")
 class Split:
     """Which data a part of the comparison is on, and how it is dealt out to devices.
 
-    data: a folder of one's own. dirichlet: None is the data's own way.
+    data: a folder of one's own. dirichlet: None is the data's own way. epsilon: of runs that keep to a
+    privacy budget; None: as the comparison's other options say.
     """
 
     dataset: str | None
     data: str | None
     dirichlet: float | None
+    epsilon: float | None = None
 
     @property
     def name(self) -> str:
-        """As it stands in tables: digits, Dirichlet 0.1."""
-        data = self.dataset or Path(self.data or "").name
-        return data if self.dirichlet is None else f"{data}, Dirichlet {self.dirichlet:g}"
+        """As it stands in tables: digits, Dirichlet 0.1, epsilon 8."""
+        parts = [self.dataset or Path(self.data or "").name]
+        parts += [] if self.dirichlet is None else [f"Dirichlet {self.dirichlet:g}"]
+        parts += [] if self.epsilon is None else [f"epsilon {self.epsilon:g}"]
+        return ", ".join(parts)
 
     @property
     def folder_name(self) -> str:
         """As it stands in paths: digits-dirichlet-0.1."""
-        return self.name.replace(", Dirichlet ", "-dirichlet-")
+        return self.name.replace(", Dirichlet ", "-dirichlet-").replace(", epsilon ", "-epsilon-")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -357,6 +357,15 @@ Epsilon = Annotated[
     float | None,
     typer.Option(help="What all rounds together may cost a device, at --delta.", rich_help_panel=PRIVACY),
 ]
+Epsilons = Annotated[
+    str | None,
+    typer.Option(
+        "--epsilon",
+        metavar="EPSILON,...",
+        help="As for [cyan]run[/], one or more with commas between; none is a run without noise.",
+        rich_help_panel=PRIVACY,
+    ),
+]
 Delta = Annotated[
     float | None, typer.Option(help="1e-5 unless you say: less than 1 in devices.", rich_help_panel=PRIVACY)
 ]
@@ -604,7 +613,6 @@ def _fleet(
     downlink: Downlink = None,
     sharpen: Sharpen = None,
     privacy: Privacy = None,
-    epsilon: Epsilon = None,
     delta: Delta = None,
     noise_multiplier: NoiseMultiplier = None,
     clip: Clip = None,

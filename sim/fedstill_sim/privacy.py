@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 
 from fedstill_proto.errors import InvalidValue
@@ -14,6 +13,7 @@ from fedstill_server.privacy.accountant import (
     zcdp_epsilon_of_rounds,
 )
 from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.privacy.spent import most_asked
 from fedstill_server.round_record import RoundRecord
 
 from fedstill_sim.request import RequestError, RunRequest
@@ -54,16 +54,10 @@ def rule_for(method: str, rule: PrivacyRule | None) -> PrivacyRule | None:
 
 
 def spent_privacy(rule: PrivacyRule | None, records: Sequence[RoundRecord]) -> PrivacyResult | None:
-    """Of the device that was asked most often: an answer that the server left out counts, too."""
+    """Of the device that was asked most often."""
     if rule is None:
         return None
-    asked: Counter[str] = Counter()
-    for record in records:
-        asked.update({*record.counted, *(one.device for one in record.quarantined)})
-        # Who answered beyond the goal, or too late, is not named: then every device may have.
-        if record.late:
-            asked["?"] += 1
-    rounds = min(max(asked.values(), default=0) + asked["?"], len(records))
+    rounds = most_asked(records)
     return PrivacyResult(
         mode=rule.mode,
         noise_multiplier=rule.noise_multiplier,

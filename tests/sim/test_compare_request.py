@@ -1,5 +1,6 @@
 """Which runs a comparison makes, where they lie, and the command that asks for it again."""
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,26 @@ def test_the_command_asks_for_the_same() -> None:
     assert words.count("digits") == 1
 
 
+def test_epsilons_are_splits_and_none_is_no_privacy_at_all() -> None:
+    run = dataclasses.replace(RUN, privacy="central", epsilon=2.0, clip=3.0)
+    splits = [dataclasses.replace(digits(None), epsilon=epsilon) for epsilon in (None, 2.0, 1.0)]
+
+    asked = request(*splits, run=run)
+    jobs = asked.jobs(Path("out"))
+
+    budgets = {job.folder.parts[2]: (job.request.privacy, job.request.epsilon) for job in jobs}
+    assert budgets == {
+        "digits": (None, None),
+        "digits-epsilon-2": ("central", 2.0),
+        "digits-epsilon-1": ("central", 1.0),
+    }
+    words = shlex.split(asked.command())
+    assert words[words.index("--epsilon") + 1] == "none,2,1"
+    assert words.count("--epsilon") == 1
+    noise = dataclasses.replace(RUN, privacy="central", noise_multiplier=2.0)
+    assert {job.request.noise_multiplier for job in request(digits(None), run=noise).jobs(Path("out"))} == {2}
+
+
 def test_a_split_asked_for_twice_is_refused() -> None:
     with pytest.raises(RequestError, match=r"digits-dirichlet-0\.1 is asked for twice"):
         request(digits(0.1), digits(0.1))
@@ -73,6 +94,8 @@ def test_the_reference_is_one_of_the_methods() -> None:
         (("digits,mnist9", "--seeds", "1"), "'mnist9' is unknown"),
         (("--data", "mine", "--dirichlet", "1"), "a folder brings its own devices"),
         (("--dirichlet", "1,-1"), "alpha"),
+        (("--epsilon", "1,2"), "--epsilon belongs to --privacy central or local"),
+        (("--privacy", "central", "--epsilon", "1;2"), "--epsilon: '1;2' is no list of numbers"),
     ],
 )
 def test_what_cannot_be_met_claims_no_folder(tmp_path: Path, words: tuple[str, ...], said: str) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    from fedstill_server.fleet.preparing import PrivacyPlan
 
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
@@ -129,6 +132,25 @@ def prepare(
             min=0, help="Public rows a round asks about; 0 is all. What suits the method, if not said."
         ),
     ] = None,
+    privacy: Annotated[
+        str,
+        typer.Option(
+            help="Differential privacy of devices: central, where the server adds the noise, or local, where "
+            "each device does. Devices then count no right answers for the server."
+        ),
+    ] = "",
+    epsilon: Annotated[
+        float | None, typer.Option(help="What all rounds may cost a device.", show_default=False)
+    ] = None,
+    delta: Annotated[float, typer.Option(help="At which epsilon holds.")] = 1e-5,
+    noise_multiplier: Annotated[
+        float | None,
+        typer.Option(help="Instead of --epsilon: noise, in units of twice the clip.", show_default=False),
+    ] = None,
+    clip: Annotated[
+        float | None,
+        typer.Option(help="L2 norm that an answer is cut to; what suits the method, if not said."),
+    ] = None,
     words: Annotated[int, typer.Option(min=100, help="Of text: entries of the word list, at most.")] = 10_000,
     places: Annotated[int, typer.Option(min=2, help="Of text: words that a student sees.")] = 16,
     public_rows: Annotated[
@@ -153,6 +175,8 @@ def prepare(
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
 
     Example: fedstill-server prepare fleets/phones --public sentences.txt --families gru
+
+    Example: fedstill-server prepare fleets/kitchen --public public.npz --privacy local --epsilon 8 --rounds 5
 
     Example: fedstill-server prepare fleets/homes --public public.csv --test test.csv --families ngrams
     """
@@ -179,6 +203,7 @@ def prepare(
         words=words,
         places=places,
         public_rows=public_rows,
+        privacy=_privacy(privacy, epsilon, noise_multiplier, clip, delta),
         seed=seed,
     )
     if plan.is_text and not quick:
@@ -193,6 +218,19 @@ def prepare(
     lines = [f"prepared {rounds} rounds of {config.method} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
     _report({"fleet": config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
+
+
+def _privacy(
+    mode: str, epsilon: float | None, noise_multiplier: float | None, clip: float | None, delta: float
+) -> PrivacyPlan | None:
+    from fedstill_server.fleet.errors import FleetError
+    from fedstill_server.fleet.preparing import PrivacyPlan
+
+    if not mode:
+        if (epsilon, noise_multiplier, clip) != (None, None, None):
+            raise FleetError("--epsilon, --noise-multiplier and --clip belong to --privacy central or local")
+        return None
+    return PrivacyPlan(mode=mode, epsilon=epsilon, noise_multiplier=noise_multiplier, clip=clip, delta=delta)
 
 
 def invite(

@@ -37,9 +37,11 @@ from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_
 from fedstill_server.language.keyboard import KeyboardPlan, Progress, make_keyboard
 from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples
 from fedstill_server.local_work import LocalWork, usual_work
-from fedstill_server.methods import METHODS, build_method, distils
+from fedstill_server.methods import METHODS, NOISED_METHODS, build_method, distils
 from fedstill_server.networks import one_deterministic_thread, parameters_of
 from fedstill_server.preparation import prepare
+from fedstill_server.privacy.accountant import noise_for_epsilon
+from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.public_set import DataError, Examples, load_examples
 from fedstill_server.state import FleetState
 from fedstill_server.teacher import (
@@ -49,6 +51,34 @@ from fedstill_server.teacher import (
     share_right,
     utterance_teacher,
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyPlan:
+    """What a fleet promises its devices: an epsilon for all rounds, or the noise of each. None: as usual."""
+
+    mode: str
+    epsilon: float | None = None
+    noise_multiplier: float | None = None
+    clip: float | None = None
+    delta: float = 1e-5
+
+    def rule(self, method: str, *, rounds: int) -> PrivacyRule:
+        """With the operating system's noise, and no counts of right answers."""
+        usual = METHODS[method].usual_clip
+        if usual is None:
+            raise FleetError(
+                f"method: {method!r} has no differential privacy; those that have it are "
+                f"{', '.join(NOISED_METHODS)}"
+            )
+        if (self.epsilon is None) == (self.noise_multiplier is None):
+            raise FleetError("privacy: say how private, by one of epsilon and noise_multiplier")
+        noise = self.noise_multiplier
+        if self.epsilon is not None:
+            noise = noise_for_epsilon(self.epsilon, rounds, self.delta)
+        assert noise is not None  # one of the two is there
+        clip = usual if self.clip is None else self.clip
+        return PrivacyRule(mode=self.mode, noise_multiplier=noise, clip=clip, delta=self.delta)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +109,7 @@ class Plan:
     step_vocabulary: int = 600  # of text: words that a device's step of training sees
     keyboard: KeyboardPlan | None = None  # of text: how teacher and students are made; None: small and quick
     teacher: TeacherConfig | None = None
+    privacy: PrivacyPlan | None = None
     seed: int = 0
 
     @property
@@ -257,6 +288,10 @@ def _configuration(
         if (made := plan.keyboard) is not None:
             text = replace(text, teacher_width=made.width, teacher_state_width=made.state_width)
     of_text = _TEXT_TEACHER if plan.keyboard is None else KEYBOARD_TEACHER
+    uplink, rule = suited.uplink, None
+    if plan.privacy is not None:
+        rule = plan.privacy.rule(method, rounds=plan.rounds)
+        uplink = replace(uplink, entropy=False, delta=False)  # a length tells of what was coded
     teacher = plan.teacher or (TeacherConfig() if text is None else of_text)
     names: dict[str, Any] = {}
     if plan.is_assistant:  # numbers of n-grams are names
@@ -277,10 +312,11 @@ def _configuration(
         start="distilled" if labelled else "random",
         cohort=CohortRule(goal_count=plan.goal_count, deadline_s=plan.deadline_s),
         public_batch=min(public_batch, len(public)),
-        uplink=suited.uplink,
+        uplink=uplink,
         downlink=suited.uplink if text is not None else SoftLabelCodec(Encoding.UINT8),
         teacher=replace(teacher, round_epochs=suited.passes(labelled=labelled)),
         text=text,
+        privacy=rule,
         **names,
     )
 
