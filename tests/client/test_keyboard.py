@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from fedstill_client.keyboard.mixing import PRIOR, PRIOR_WORDS, Evidence, usual_weights
+from fedstill_client.keyboard.own_marginals import OwnMarginals
 from fedstill_client.keyboard.own_words import OwnWords
 from fedstill_client.keyboard.slips import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
 from fedstill_client.keyboard.suggester import Suggester
@@ -73,6 +74,41 @@ class TestOwnWords:
         own = OwnWords(WORDS)
         own.add("x" * 41 + " ...")
         assert own.new_words == []
+
+
+class TestMarginals:
+    def test_by_hand(self) -> None:
+        marginals = OwnMarginals(3)
+        said = np.array([0.5, 0.25, 0.25])
+        marginals.add([(1, said)] * 6 + [(0, said), (None, np.array([1.0, 0.0, 0.0]))])
+        # Seven places are evidence: the words came 1, 6 and 0 times, and 3.5, 1.75 and 1.75 were expected.
+        factors = np.sqrt([3 / 5.5, 8 / 3.75, 2 / 3.75])
+
+        np.testing.assert_allclose(marginals.factors(), factors)
+        np.testing.assert_allclose(marginals.rescaled(said), said * factors / (said * factors).sum())
+
+    def test_a_device_without_texts_leaves_the_student_as_it_is(self) -> None:
+        said = np.array([0.5, 0.25, 0.25], np.float32)
+        np.testing.assert_array_equal(OwnMarginals(3).rescaled(said), said)
+
+    def test_a_student_that_expects_what_comes_is_left_as_it_is(self) -> None:
+        marginals = OwnMarginals(2)
+        marginals.add([(0, np.array([0.75, 0.25]))] * 75 + [(1, np.array([0.75, 0.25]))] * 25)
+        np.testing.assert_allclose(marginals.factors(), 1)
+
+    def test_what_is_observed_becomes_likelier_wherever_it_fits(self) -> None:
+        found = suggester()
+        before = found.scores("the")
+        for _ in range(20):
+            found.observe("queen")
+        # With the counts' own weight taken away, what is left are the marginals.
+        found.weights = np.zeros_like(found.weights)
+        queen, king = found.place("queen"), found.place("king")
+
+        assert queen is not None
+        assert king is not None
+        assert found.scores("the")[queen] > 2 * before[queen]
+        assert found.scores("the")[king] < before[king]
 
 
 class TestWeights:

@@ -1,7 +1,8 @@
 """Suggestions: the next word, one that completes the letters that are typed, or what they were meant to be.
 
-A student says how likely each word of its list is after the context; the device's own counts are mixed in
-(see own_words.py, mixing.py). Of two words that begin as typed, the likelier stands first; a word that begins
+A student says how likely each word of its list is after the context. Words that the owner uses more often than
+it expects become likelier (own_marginals.py), and the device's own counts are mixed in (own_words.py,
+mixing.py). Of two words that begin as typed, the likelier stands first; a word that begins
 one slip away has its own likelihood times the slip's (see slips.py). Of the places behind two letters and
 more, one is for a word that the list lacks, if the device has typed it SEAT_TIMES times.
 """
@@ -21,6 +22,7 @@ from fedstill_proto.word_list import START, WORD_LIMIT, WordList, normal, split
 
 from fedstill_client.agent_values import Suggestion
 from fedstill_client.keyboard.mixing import Evidence, Weights, usual_weights
+from fedstill_client.keyboard.own_marginals import OwnMarginals
 from fedstill_client.keyboard.own_words import OwnWords
 from fedstill_client.keyboard.slips import meant
 
@@ -45,8 +47,16 @@ class NextWords(Protocol):
 class Suggester:
     """Suggests words to the owner of one device."""
 
-    def __init__(self, own: OwnWords, model: NextWords, *, weights: Weights | None = None) -> None:
+    def __init__(
+        self,
+        own: OwnWords,
+        model: NextWords,
+        *,
+        marginals: OwnMarginals | None = None,
+        weights: Weights | None = None,
+    ) -> None:
         self.own = own
+        self.marginals = OwnMarginals(len(own.word_list)) if marginals is None else marginals
         self.weights = usual_weights() if weights is None else weights
         self._model = model
         self._sorted: tuple[int, list[str], IntArray] | None = None
@@ -54,6 +64,15 @@ class Suggester:
     @property
     def word_list(self) -> WordList:
         return self.own.word_list
+
+    def observe(self, text: str) -> None:
+        """Count what the owner typed."""
+        self.expect(text)
+        self.own.add(text)
+
+    def expect(self, text: str) -> None:
+        """Let the student read what the owner typed: how often it expects each word there."""
+        self.marginals.add(self._said_along(text))
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Up to k words, the likeliest first; raises InvalidValue.
@@ -101,7 +120,7 @@ class Suggester:
         seen, chances = self._own_after(tokens)
         weight = self.weights[seen]
         chances *= weight
-        chances[: len(self.word_list)] += (1 - weight) * student.astype(np.float64)
+        chances[: len(self.word_list)] += (1 - weight) * self.marginals.rescaled(student)
         return chances
 
     def along(self, tokens: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.floating[Any]]]]:
@@ -140,8 +159,14 @@ class Suggester:
                 number = self.word_list.number(token)
                 if number is not None:  # of others the student says nothing
                     seen, own = self._own_after(tokens[:place])
-                    evidence.add(seen, student=float(student[number]), own=float(own[number]))
+                    rescaled = self.marginals.rescaled(student)
+                    evidence.add(seen, student=float(rescaled[number]), own=float(own[number]))
         return evidence.weights()
+
+    def _said_along(self, text: str) -> Iterator[tuple[int | None, npt.NDArray[np.floating[Any]]]]:
+        """The number of each token that the list has, and what the student says before it."""
+        for token, student in self.along(split(text)):
+            yield self.word_list.number(token), student
 
     def _numbers(self, tokens: Sequence[str]) -> list[int]:
         return [START, *(number for token in tokens for number in self.word_list.numbers_of(token))]

@@ -82,7 +82,7 @@ def measure(suggester: Suggester, texts: Iterable[str], *, observes: bool = Fals
             chances = suggester.mixed(tokens[:place], student)
             total += _of_token(suggester, token, chances)
         if observes:
-            suggester.own.add(text)
+            suggester.observe(text)
     return total
 
 

@@ -22,12 +22,11 @@ def personal(word_list: WordList, model: NextWords, typist: Typist) -> Suggester
     cut = set_aside(typist)
     trying = Suggester(OwnWords(word_list), model)
     for text in typist.train[:cut]:
-        trying.own.add(text)
+        trying.observe(text)
     weights = trying.fit(typist.train[cut:])
-    own = OwnWords(word_list)
-    for text in typist.train:
-        own.add(text)
-    return Suggester(own, model, weights=weights)
+    for text in typist.train[cut:]:
+        trying.observe(text)
+    return Suggester(trying.own, model, marginals=trying.marginals, weights=weights)
 
 
 def set_aside(typist: Typist) -> int:
