@@ -42,7 +42,7 @@ from fedstill_sim.keyboard.evaluation import (
     lines_of,
 )
 from fedstill_sim.keyboard.learned import keyboard_package, learned_student
-from fedstill_sim.keyboard.measures import measure
+from fedstill_sim.keyboard.measures import Change, measure
 from fedstill_sim.keyboard.models import RecurrentWords, TeacherWords
 from fedstill_sim.keyboard.personal import impersonal, personal
 from fedstill_sim.keyboard.start import start_keyboard
@@ -77,14 +77,16 @@ def suggestions(
     )
     student = sum(array.size for array in keyboard.students[family].values())
     figures, changes = found.figures, found.changes
-    before, after = changes["trigrams to student"]["token_top3"], changes["student to as_typed"]["token_top3"]
+    before, own, after = (
+        changes[pair]["token_top3"]
+        for pair in ("trigrams to student", "student to as_typed", "student to personal")
+    )
     kept = figures["student"]["token_top3"] / figures["teacher"]["token_top3"]
     bars = [
         Bar.most("student: million parameters", student / 1e6, 1.4),
         Bar.least("student against trigrams: points of top-3", 100 * before.mean, 3.0),
-        Bar.least("personal against student: points of top-3", 100 * after.mean, 2.0),
-        Bar.least("... the lower end of its 95 % interval", 100 * after.low, 0.0),
-        Bar.most("... share of devices worse by over a point", after.worse, 0.05),
+        *_bars_of("own words against student", own),
+        *_bars_of("own words and own training against student", after),
         Bar.least("student against teacher: share of top-3 kept", kept, 0.97),
         Bar.least("... with so many times fewer parameters", keyboard.teacher.parameters / student, 4.0),
     ]
@@ -94,6 +96,14 @@ def suggestions(
         *lines_of(found),
     ]
     return {"lines": lines, **found.to_json()}, bars
+
+
+def _bars_of(what: str, change: Change) -> list[Bar]:
+    return [
+        Bar.least(f"{what}: points of top-3", 100 * change.mean, 2.0),
+        Bar.least("... the lower end of its 95 % interval", 100 * change.low, 0.0),
+        Bar.most("... share of devices worse by over a point", change.worse, 0.05),
+    ]
 
 
 def speed(keyboard: Keyboard, family: str, kept: float) -> tuple[dict[str, Any], list[Bar]]:

@@ -8,14 +8,14 @@ from fedstill_proto.word_list import WordList, split
 
 from fedstill_client.agent_student import AnsweringStudent
 from fedstill_client.keyboard.mixing import Weights
-from fedstill_client.keyboard.own_marginals import OwnMarginals
 from fedstill_client.keyboard.own_words import OwnWords
+from fedstill_client.keyboard.reading import Reading
 from fedstill_client.keyboard.student_words import StudentWords
 from fedstill_client.keyboard.suggester import NextWords, Suggester
 from fedstill_client.store import PrivateStore, StoredText
 
 COUNTED_WORDS = 30_000  # of the newest texts: about 8 MB of counts
-EXPECTED_WORDS = 3000  # of the newest texts, which the student reads: about half a second
+READ_WORDS = 5000  # of the newest texts, which the student reads: about a second
 FIT_WORDS = 1000  # of the newest held-out texts, which weigh the owner's words against the student's
 _GROWTH = 1.25  # words against those at the last time, from which on it is done again
 
@@ -32,6 +32,11 @@ class AgentKeyboard:
         self._typed = _Typed(OwnWords(word_list))
         self._model: tuple[object, StudentWords] | None = None
 
+    @property
+    def reading(self) -> Reading | None:
+        """What the student made of the texts when that was last asked for."""
+        return self._typed.reading
+
     def refresh(self, store: PrivateStore, student: AnsweringStudent) -> Suggester:
         """Count what was typed since, or all of it anew where something was forgotten."""
         typed, new = self._typed, list(store.texts(after=self._typed.last_id))
@@ -44,16 +49,16 @@ class AgentKeyboard:
             typed.add(text)
         model = self._model_of(student)
         if typed.read_by is not model:
-            typed.marginals, typed.read_by = OwnMarginals(len(self._word_list)), model
-            new = _newest(list(store.texts()), EXPECTED_WORDS)
-        suggester = Suggester(typed.own, model, marginals=typed.marginals)
+            typed.reading, typed.read_by = Reading(len(self._word_list)), model
+            new = _newest(list(store.texts()), READ_WORDS)
+        suggester = Suggester(typed.own, model, reading=typed.reading)
         for text in new:
-            suggester.expect(text.text)
+            suggester.read(text.text)
         if typed.held_out_words > _GROWTH * typed.fitted_words:
             typed.weights = _fitted(list(store.texts()), self._word_list, model)
             typed.fitted_words = typed.held_out_words
         self._typed = typed
-        return Suggester(typed.own, model, marginals=typed.marginals, weights=typed.weights)
+        return Suggester(typed.own, model, reading=typed.reading, weights=typed.weights)
 
     def _model_of(self, student: AnsweringStudent) -> StudentWords:
         """With what it has heard, as long as the student has the same weights."""
@@ -74,8 +79,8 @@ class _Typed:
     held_out_words: int = 0  # of all that came
     fitted_words: int = 0  # of those, at the last fit
     weights: Weights | None = None
-    marginals: OwnMarginals | None = None
-    read_by: StudentWords | None = None  # whose expectations they hold
+    reading: Reading | None = None
+    read_by: StudentWords | None = None  # whose reading it is
 
     def add(self, text: StoredText) -> None:
         words = len(split(text.text))
@@ -91,8 +96,8 @@ def _fitted(texts: list[StoredText], word_list: WordList, model: NextWords) -> W
     for text in counted:
         own.add(text.text)
     suggester = Suggester(own, model)
-    for text in _newest(counted, EXPECTED_WORDS):
-        suggester.expect(text.text)
+    for text in _newest(counted, READ_WORDS):
+        suggester.read(text.text)
     held_out = _newest([text for text in texts if text.held_out], FIT_WORDS)
     return suggester.fit(text.text for text in held_out)
 

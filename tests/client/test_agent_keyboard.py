@@ -157,37 +157,40 @@ def test_weights_come_of_what_is_held_out(home: AgentHome) -> None:
         keyboard = AgentKeyboard(WORD_LIST)
         student = Counting()
         suggester = keyboard.refresh(store, student)  # type: ignore[arg-type]
-        # 60 words of which the student knows none, and a prior of 0.1 that counts like 30.
-        assert suggester.weights[3] == pytest.approx((60 + 3) / 90)
+        # 60 words of which the student knows none, and a prior of 0.03 that counts like 30.
+        assert suggester.weights[3] == pytest.approx((60 + 0.9) / 90)
         runs = student.runs
         store.observe_text("the fox", held_out=True)
         assert keyboard.refresh(store, student).own.texts == 61  # type: ignore[arg-type]
         assert student.runs == runs + 1  # not for one more, which the student has to read
 
 
-def test_marginals_are_of_the_texts_there_and_of_the_student_that_answers(home: AgentHome) -> None:
+def test_a_reading_is_of_the_texts_there_and_by_the_student_that_answers(home: AgentHome) -> None:
     with PrivateStore.open(home) as store:
         for _ in range(10):
             store.observe_text("the fox", held_out=False)
         keyboard, student = AgentKeyboard(WORD_LIST), Counting()
-        first = keyboard.refresh(store, student).marginals.factors()  # type: ignore[arg-type]
+
+        def factors() -> np.ndarray:
+            keyboard.refresh(store, student)  # type: ignore[arg-type]
+            assert keyboard.reading is not None
+            return keyboard.reading.marginals.factors()
+
+        first = factors()
         # It says the word before once more: START ten times, and "the" ten times, as often as that is there.
         expected = np.ones(len(WORD_LIST))
         expected[START] = (2 / 12) ** 0.5
         expected[WORD_LIST.number("fox")] = (12 / 2) ** 0.5
         np.testing.assert_allclose(first, expected)
-        again = keyboard.refresh(store, student).marginals.factors()  # type: ignore[arg-type]
-        np.testing.assert_array_equal(again, first)
+        np.testing.assert_array_equal(factors(), first)
         runs = student.runs
         student.weights = {}  # another student
-        np.testing.assert_array_equal(
-            keyboard.refresh(store, student).marginals.factors(),  # type: ignore[arg-type]
-            first,
-        )
+        np.testing.assert_array_equal(factors(), first)
         assert student.runs == runs + 10
         store.forget(everything=True)
-        forgotten = keyboard.refresh(store, student)  # type: ignore[arg-type]
-        np.testing.assert_array_equal(forgotten.marginals.factors(), 1)
+        np.testing.assert_array_equal(factors(), 1)
+        assert keyboard.reading is not None
+        assert len(keyboard.reading.memory) == 0
 
 
 def test_old_texts_are_not_counted(home: AgentHome, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pytest
 from fedstill_client.keyboard.mixing import PRIOR, PRIOR_WORDS, Evidence, usual_weights
-from fedstill_client.keyboard.own_marginals import OwnMarginals
+from fedstill_client.keyboard.own_marginals import OwnMarginals, rescaled
+from fedstill_client.keyboard.own_memory import (
+    AGE,
+    FADING,
+    SAME_WORD,
+    SHARE,
+    SHARPNESS,
+    OwnMemory,
+    key_of,
+    share,
+)
 from fedstill_client.keyboard.own_words import OwnWords
+from fedstill_client.keyboard.reading import OPEN_WORDS, OpenText, Reading, corrected
 from fedstill_client.keyboard.slips import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.word_list import MARKS, SPECIAL, UNKNOWN, WordList
+from fedstill_proto.word_list import MARKS, SPECIAL, START, UNKNOWN, WordList
 
 LISTED = ("i'll", "kind", "king", "kingdom", "queen", "the", "theatre", "their", "+s")
 WORDS = WordList((*SPECIAL, *MARKS, *LISTED))
@@ -29,11 +41,11 @@ class Same:
         return (self.next_words(text) for _ in text)
 
 
-def suggester(*texts: str) -> Suggester:
+def suggester(*texts: str, reading: Reading | None = None) -> Suggester:
     own = OwnWords(WORDS)
     for text in texts:
         own.add(text)
-    return Suggester(own, Same())
+    return Suggester(own, Same(), reading=reading)
 
 
 def words(found: Suggester, context: str, prefix: str = "", k: int = 3) -> list[str]:
@@ -77,31 +89,151 @@ class TestOwnWords:
 
 
 class TestMarginals:
+    SAID = np.array([0.5, 0.25, 0.25])
+
     def test_by_hand(self) -> None:
-        marginals = OwnMarginals(3)
-        said = np.array([0.5, 0.25, 0.25])
-        marginals.add([(1, said)] * 6 + [(0, said), (None, np.array([1.0, 0.0, 0.0]))])
-        # Seven places are evidence: the words came 1, 6 and 0 times, and 3.5, 1.75 and 1.75 were expected.
+        marginals, others = OwnMarginals(3), OwnMarginals(3)
+        for number in (1, 1, 1, 1):
+            marginals.add(number, self.SAID)
+        for number in (1, 1, 0):
+            others.add(number, self.SAID)
+        # Of seven words, 1, 6 and 0 came, and 3.5, 1.75 and 1.75 were expected.
         factors = np.sqrt([3 / 5.5, 8 / 3.75, 2 / 3.75])
 
-        np.testing.assert_allclose(marginals.factors(), factors)
-        np.testing.assert_allclose(marginals.rescaled(said), said * factors / (said * factors).sum())
+        np.testing.assert_allclose(marginals.factors(others), factors)
+        np.testing.assert_allclose(marginals.factors(), np.sqrt([2 / 4, 6 / 3, 2 / 3]))
+        np.testing.assert_allclose(
+            rescaled(self.SAID, factors), self.SAID * factors / (self.SAID * factors).sum()
+        )
 
     def test_a_device_without_texts_leaves_the_student_as_it_is(self) -> None:
-        said = np.array([0.5, 0.25, 0.25], np.float32)
-        np.testing.assert_array_equal(OwnMarginals(3).rescaled(said), said)
+        np.testing.assert_array_equal(rescaled(self.SAID, OwnMarginals(3).factors()), self.SAID)
 
     def test_a_student_that_expects_what_comes_is_left_as_it_is(self) -> None:
-        marginals = OwnMarginals(2)
-        marginals.add([(0, np.array([0.75, 0.25]))] * 75 + [(1, np.array([0.75, 0.25]))] * 25)
+        marginals, said = OwnMarginals(2), np.array([0.75, 0.25])
+        for number in [0] * 75 + [1] * 25:
+            marginals.add(number, said)
         np.testing.assert_allclose(marginals.factors(), 1)
 
+
+class TestMemory:
+    """Of four words beside START, after which a student says one of two things."""
+
+    ONE, OTHER = np.array([0.1, 0, 0.7, 0.1, 0.1]), np.array([0.1, 0, 0.1, 0.1, 0.7])
+
+    def test_by_hand(self) -> None:
+        memory = OwnMemory()
+        for before, typed, said in ((1, 2, self.ONE), (1, 3, self.OTHER), (4, 3, self.ONE)):
+            memory.add(before, typed, key_of(said))
+        keys = [key_of(said) - memory.mean for said in (self.ONE, self.OTHER, self.ONE)]
+        cosines = [key @ keys[0] / np.linalg.norm(key) / np.linalg.norm(keys[0]) for key in keys]
+
+        alike = memory.alike(1, key_of(self.ONE), mean=memory.mean, later=2)
+
+        by_hand = SHARPNESS * np.array(cosines) + SAME_WORD * np.array([1, 1, 0])
+        np.testing.assert_allclose(alike, by_hand - FADING * np.log(AGE + np.array([5, 4, 3])), rtol=1e-5)
+        assert (len(memory), memory.typed) == (3, [2, 3, 3])
+
+    def test_keys_know_nothing_of_a_factor_and_of_the_end_of_a_text(self) -> None:
+        ends, scaled = self.ONE.copy(), 0.6 * self.ONE
+        ends[START] = 0.4
+        np.testing.assert_allclose(key_of(ends), key_of(self.ONE), atol=1e-4)
+        np.testing.assert_allclose(key_of(scaled), key_of(self.ONE), atol=1e-4)
+        assert np.abs(key_of(self.ONE) - key_of(self.OTHER)).max() > 0.1
+
+    def test_what_came_in_places_alike_comes_first(self) -> None:
+        texts, this_text = Reading(5), Reading(5)
+        for _ in range(30):
+            texts.add(1, 2, self.ONE)
+            texts.add(1, 5, self.OTHER)  # a new word
+
+        found = corrected(1, self.ONE, texts=texts, this_text=this_text, words=6)
+        other = corrected(1, self.OTHER, texts=texts, this_text=this_text, words=6)
+
+        assert found.sum() == pytest.approx(1)
+        assert share(60) == pytest.approx(SHARE * 60 / 110)
+        assert found[2] > 0.9 * share(60)
+        assert other[5] > 0.9 * share(60) > 0.1 * share(60) > found[5]
+
+    def test_texts_and_the_one_that_is_typed_count_alike(self) -> None:
+        typed = [(1, 2, self.ONE), (2, 3, self.OTHER), (3, 2, self.ONE)]
+        whole, first, last = Reading(5), Reading(5), Reading(5)
+        for place in typed:
+            whole.add(*place)
+        first.add(*typed[0])
+        for place in typed[1:]:
+            last.add(*place)
+
+        one = corrected(2, self.ONE, texts=Reading(5), this_text=whole, words=5)
+        two = corrected(2, self.ONE, texts=first, this_text=last, words=5)
+
+        # The mean key is that of the texts before; but for that, it is all one text.
+        assert (one.sum(), two.sum()) == pytest.approx((1, 1))
+        np.testing.assert_allclose(whole.marginals.factors(), first.marginals.factors(last.marginals))
+        assert np.abs(one - two).max() < share(3)
+
+
+class Reader:
+    """Says of each place how many tokens stand before it, and counts how often it reads."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def read(self, tokens: Sequence[str]) -> Iterator[np.ndarray]:
+        self.times += 1
+        return (self.said(place) for place in range(len(tokens)))
+
+    @staticmethod
+    def said(place: int) -> np.ndarray:
+        return np.array([1 + place, 0, 1, 1, 1]) / (4 + place)
+
+
+class TestOpenText:
+    NUMBERS: ClassVar = {"a": 1, "b": 2, "c": 3, "new": 5}
+
+    def follow(self, text: OpenText, reader: Reader, *tokens: str) -> list[int]:
+        text.follow(tokens, reader.said(len(tokens)), number=self.NUMBERS.get, read=reader.read)
+        return text.reading.memory.typed
+
+    def test_a_word_more_or_less_is_not_read_again(self) -> None:
+        text, reader = OpenText(5), Reader()
+
+        assert self.follow(text, reader) == []
+        assert self.follow(text, reader, "a") == [1]
+        assert self.follow(text, reader, "a", "b") == [1, 2]
+        assert self.follow(text, reader, "a", "b") == [1, 2]
+        assert self.follow(text, reader, "a", "b", "new") == [1, 2, 5]
+        assert self.follow(text, reader, "a", "b") == [1, 2]
+        assert self.follow(text, reader, "a", "c") == [1, 3]
+        assert self.follow(text, reader, "a", "c", "unheard", "b") == [1, 3, 2]
+        assert reader.times == 1  # as two words came at once
+
+    def test_what_was_let_go_leaves_no_trace(self) -> None:
+        text, fresh, reader = OpenText(5), OpenText(5), Reader()
+        for tokens in (("a", "b", "c", "a"), ("a", "b"), ("a", "b", "b")):
+            self.follow(text, reader, *tokens)
+        self.follow(fresh, reader, "a", "b", "b")
+
+        for name in ("counted", "expected"):
+            one, other = (getattr(each.reading.marginals, name) for each in (text, fresh))
+            np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(text.reading.memory.mean, fresh.reading.memory.mean)
+
+    def test_a_long_text_is_known_from_its_last_words(self) -> None:
+        text, reader = OpenText(5), Reader()
+        for words in range(1000):
+            known = len(self.follow(text, reader, *["a", "b"] * (words // 2), *["a"] * (words % 2)))
+            assert known == words if words < OPEN_WORDS else OPEN_WORDS / 2 <= known < OPEN_WORDS
+        assert reader.times == 1000 // (OPEN_WORDS // 2) - 1
+
+
+class TestReading:
     def test_what_is_observed_becomes_likelier_wherever_it_fits(self) -> None:
-        found = suggester()
+        found = suggester(reading=Reading(len(WORDS)))
         before = found.scores("the")
         for _ in range(20):
             found.observe("queen")
-        # With the counts' own weight taken away, what is left are the marginals.
+        # With the counts' own weight taken away, what is left is the reading.
         found.weights = np.zeros_like(found.weights)
         queen, king = found.place("queen"), found.place("king")
 
@@ -109,6 +241,20 @@ class TestMarginals:
         assert king is not None
         assert found.scores("the")[queen] > 2 * before[queen]
         assert found.scores("the")[king] < before[king]
+
+    def test_without_one_the_student_is_taken_as_it_is(self) -> None:
+        found = suggester()
+        before = found.scores("the")
+        found.read("queen queen queen")
+        np.testing.assert_array_equal(found.scores("the queen"), before)
+
+    def test_the_words_of_this_text_become_likelier(self) -> None:
+        found = suggester(reading=Reading(len(WORDS)))
+        queen = found.place("queen")
+        assert queen is not None
+        first = found.scores("")[queen]
+        assert found.scores("queen king queen king queen king queen king")[queen] > 1.5 * first
+        assert found.scores("")[queen] == first
 
 
 class TestWeights:
@@ -205,7 +351,7 @@ class TestSuggestions:
 
     def test_own_sequences_come_first(self) -> None:
         found = suggester(*["queen theatre"] * 5)
-        assert words(found, "The queen") == ["the", "king", "theatre"]  # the pair was typed, not the three
+        assert words(found, "The queen") == ["the", "king", "kind"]  # before the weights are chosen
 
         found.weights = found.fit(["king queen theatre"] * 20)
 

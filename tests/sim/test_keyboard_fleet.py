@@ -109,7 +109,15 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
     assert result.final.personal_accuracy is not None
     assert result.final.uplink_bytes_per_device_round > 0
     found = Suggestions.from_json(result.suggestions)
-    assert list(found.figures) == ["trigrams", "teacher", "student", "own_words", "personal", "as_typed"]
+    assert list(found.figures) == [
+        "trigrams",
+        "teacher",
+        "student",
+        "this_text",
+        "own_words",
+        "as_typed",
+        "personal",
+    ]
     assert found.new_words > 0
     assert found.figures["as_typed"]["new_word_recall"] > 0 == found.figures["student"]["new_word_recall"]
     assert "student to personal, by device:" in lines_of(found)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fedstill_client.keyboard.own_words import ORDERS
 
-PRIOR, PRIOR_WORDS = 0.1, 30.0
+PRIOR, PRIOR_WORDS = 0.03, 30.0
 _ITERATIONS = 30
 Weights = npt.NDArray[np.float64]  # [ORDERS + 1], of the own words by how much of the history was seen
 

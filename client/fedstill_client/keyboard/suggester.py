@@ -1,14 +1,16 @@
 """Suggestions: the next word, one that completes the letters that are typed, or what they were meant to be.
 
-A student says how likely each word of its list is after the context. Words that the owner uses more often than
-it expects become likelier (own_marginals.py), and the device's own counts are mixed in (own_words.py,
-mixing.py). Of two words that begin as typed, the likelier stands first; a word that begins
-one slip away has its own likelihood times the slip's (see slips.py). Of the places behind two letters and
-more, one is for a word that the list lacks, if the device has typed it SEAT_TIMES times.
+A student says how likely each word of its list is after the context. Words that the owner uses more often
+than it expects become likelier, and those that were typed in places like this one (reading.py); the
+device's own counts are mixed in (own_words.py, mixing.py). Of two words that begin as typed, the likelier
+stands first; a word that begins one slip away has its own likelihood times the slip's (see slips.py). Of
+the places behind two letters and more, one is for a word that the list lacks, if the device has typed it
+SEAT_TIMES times.
 """
 
 from __future__ import annotations
 
+import threading
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,12 +20,12 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.soft_labels import IntArray
-from fedstill_proto.word_list import START, WORD_LIMIT, WordList, normal, split
+from fedstill_proto.word_list import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
 
 from fedstill_client.agent_values import Suggestion
 from fedstill_client.keyboard.mixing import Evidence, Weights, usual_weights
-from fedstill_client.keyboard.own_marginals import OwnMarginals
 from fedstill_client.keyboard.own_words import OwnWords
+from fedstill_client.keyboard.reading import OpenText, Reading, corrected
 from fedstill_client.keyboard.slips import meant
 
 MOST_SUGGESTIONS = 20
@@ -45,18 +47,23 @@ class NextWords(Protocol):
 
 
 class Suggester:
-    """Suggests words to the owner of one device."""
+    """Suggests words to the owner of one device.
+
+    reading: what the model made of the texts that `own` has counted; without one, it is taken as it is.
+    """
 
     def __init__(
         self,
         own: OwnWords,
         model: NextWords,
         *,
-        marginals: OwnMarginals | None = None,
+        reading: Reading | None = None,
         weights: Weights | None = None,
     ) -> None:
         self.own = own
-        self.marginals = OwnMarginals(len(own.word_list)) if marginals is None else marginals
+        self._reading = reading
+        self._open = OpenText(len(own.word_list))
+        self._following = threading.Lock()  # other threads ask, too
         self.weights = usual_weights() if weights is None else weights
         self._model = model
         self._sorted: tuple[int, list[str], IntArray] | None = None
@@ -66,13 +73,20 @@ class Suggester:
         return self.own.word_list
 
     def observe(self, text: str) -> None:
-        """Count what the owner typed."""
-        self.expect(text)
+        """Count what the owner typed, and let the student read it."""
         self.own.add(text)
+        self.read(text)
 
-    def expect(self, text: str) -> None:
-        """Let the student read what the owner typed: how often it expects each word there."""
-        self.marginals.add(self._said_along(text))
+    def read(self, text: str) -> None:
+        """Let the student read what the owner typed, and `own` has counted."""
+        if self._reading is None:
+            return
+        before = START
+        for token, said in self.along(split(text)):
+            typed = self.own.number(token)
+            if typed != UNKNOWN:  # as what is too long to be a word is
+                self._reading.add(before, typed, said)
+            before = typed
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Up to k words, the likeliest first; raises InvalidValue.
@@ -120,7 +134,7 @@ class Suggester:
         seen, chances = self._own_after(tokens)
         weight = self.weights[seen]
         chances *= weight
-        chances[: len(self.word_list)] += (1 - weight) * self.marginals.rescaled(student)
+        chances += (1 - weight) * self._corrected(tokens, student)
         return chances
 
     def along(self, tokens: Sequence[str]) -> Iterator[tuple[str, npt.NDArray[np.floating[Any]]]]:
@@ -159,14 +173,28 @@ class Suggester:
                 number = self.word_list.number(token)
                 if number is not None:  # of others the student says nothing
                     seen, own = self._own_after(tokens[:place])
-                    rescaled = self.marginals.rescaled(student)
-                    evidence.add(seen, student=float(rescaled[number]), own=float(own[number]))
+                    read = self._corrected(tokens[:place], student)
+                    evidence.add(seen, student=float(read[number]), own=float(own[number]))
         return evidence.weights()
 
-    def _said_along(self, text: str) -> Iterator[tuple[int | None, npt.NDArray[np.floating[Any]]]]:
-        """The number of each token that the list has, and what the student says before it."""
-        for token, student in self.along(split(text)):
-            yield self.word_list.number(token), student
+    def _corrected(self, tokens: Sequence[str], student: npt.NDArray[np.floating[Any]]) -> Scores:
+        """What the student says after tokens, as it has read its owner: [V + new words]."""
+        words = len(self.word_list) + len(self.own.new_words)
+        if self._reading is None:
+            chances = np.zeros(words)
+            chances[: len(self.word_list)] = student
+            return chances
+        with self._following:
+            self._open.follow(tokens, student, number=self._known, read=self._read_aloud)
+            before = self.own.number(tokens[-1]) if tokens else START
+            return corrected(before, student, texts=self._reading, this_text=self._open.reading, words=words)
+
+    def _known(self, token: str) -> int | None:
+        number = self.own.number(token)
+        return None if number == UNKNOWN else number
+
+    def _read_aloud(self, tokens: Sequence[str]) -> Iterator[npt.NDArray[np.floating[Any]]]:
+        return (said for _, said in self.along(tokens))
 
     def _numbers(self, tokens: Sequence[str]) -> list[int]:
         return [START, *(number for token in tokens for number in self.word_list.numbers_of(token))]

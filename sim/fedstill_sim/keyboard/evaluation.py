@@ -3,9 +3,10 @@
 trigrams    word trigrams with backoff of the public texts, the same on all devices
 teacher     what the students were distilled from
 student     the student that a device starts from, as it is
-own_words   the same with the device's own words (see fedstill_client.keyboard)
-personal    the student that the device has in the end, with its own words
+this_text   the same with what stands before in the text that is being typed
+own_words   the same with the device's own training texts (see fedstill_client.keyboard): nothing is trained
 as_typed    the same while each held-out text is counted, too, once it is typed, as an agent does
+personal    as_typed, of the student that the device has in the end
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from fedstill_client.keyboard.suggester import NextWords, Suggester
+from fedstill_client.keyboard.suggester import NextWords
 from fedstill_proto.word_list import START, WordList
 
 from fedstill_sim.data.keyboard import KeyboardData, Typist
 from fedstill_sim.keyboard.measures import Change, Tally, changed, measure
-from fedstill_sim.keyboard.personal import impersonal, personal
+from fedstill_sim.keyboard.personal import attentive, impersonal, personal
 from fedstill_sim.keyboard.trigrams import WordTrigrams
 
 FIGURES = (
@@ -36,10 +37,11 @@ FIGURES = (
 SHARES = tuple(name for name in FIGURES if name != "perplexity")
 COMPARED = (
     ("trigrams", "student"),
+    ("student", "this_text"),
     ("student", "own_words"),
-    ("student", "personal"),
     ("student", "as_typed"),
-    ("trigrams", "as_typed"),
+    ("student", "personal"),
+    ("trigrams", "personal"),
 )
 
 
@@ -118,11 +120,13 @@ def _of_device(
     if teacher is not None:
         tallies["teacher"] = measure(impersonal(word_list, teacher), typist.test)
     tallies["student"] = measure(impersonal(word_list, models.start), typist.test)
-    tallies["own_words"] = measure(personal(word_list, models.start, typist), typist.test)
+    tallies["this_text"] = measure(attentive(word_list, models.start), typist.test)
+    own = personal(word_list, models.start, typist)
+    tallies["own_words"] = measure(own, typist.test)
+    tallies["as_typed"] = measure(own, typist.test, observes=True)
     if models.own is not None:
-        chosen: Suggester = personal(word_list, models.own, typist)
-        tallies["personal"] = measure(chosen, typist.test)
-        tallies["as_typed"] = measure(chosen, typist.test, observes=True)
+        trained = personal(word_list, models.own, typist)
+        tallies["personal"] = measure(trained, typist.test, observes=True)
     return tallies
 
 

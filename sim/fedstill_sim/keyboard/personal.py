@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedstill_client.keyboard.own_words import OwnWords
+from fedstill_client.keyboard.reading import Reading
 from fedstill_client.keyboard.suggester import NextWords, Suggester
 from fedstill_proto.word_list import WordList
 
@@ -14,19 +15,25 @@ def impersonal(word_list: WordList, model: NextWords) -> Suggester:
     return Suggester(OwnWords(word_list), model)
 
 
+def attentive(word_list: WordList, model: NextWords) -> Suggester:
+    """What it suggests then, with what stands before in the text that is being typed."""
+    return Suggester(OwnWords(word_list), model, reading=Reading(len(word_list)))
+
+
 def personal(word_list: WordList, model: NextWords, typist: Typist) -> Suggester:
     """What it suggests after its owner's training texts.
 
     The weights of its own words are chosen on the last of those texts, which the counts then take in, too.
     """
     cut = set_aside(typist)
-    trying = Suggester(OwnWords(word_list), model)
+    reading = Reading(len(word_list))
+    trying = Suggester(OwnWords(word_list), model, reading=reading)
     for text in typist.train[:cut]:
         trying.observe(text)
     weights = trying.fit(typist.train[cut:])
     for text in typist.train[cut:]:
         trying.observe(text)
-    return Suggester(trying.own, model, marginals=trying.marginals, weights=weights)
+    return Suggester(trying.own, model, reading=reading, weights=weights)
 
 
 def set_aside(typist: Typist) -> int:
