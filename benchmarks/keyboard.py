@@ -52,7 +52,7 @@ from benchmarks.bars import Bar
 from benchmarks.keyboard_labels import LabelPlan, labels
 
 FAMILY = "gru-80-224"
-LEARNING = LearningSettings(learning_rate=3e-4, batch_size=4, check_every=10, soft_weight=0.3)
+LEARNING = LearningSettings(batch_size=4, check_every=10)
 PARTS = ("suggestions", "labels", "speed")
 WARM_RUNS, TIMED_RUNS = 50, 400
 

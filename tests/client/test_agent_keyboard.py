@@ -18,6 +18,7 @@ from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.student_words import StudentWords
 from fedstill_client.keyboard.typed_rows import typed_rows
+from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import install
 from fedstill_client.packages.operators import check_package
@@ -268,3 +269,10 @@ def test_through_the_socket_and_by_commands(tmp_path: Path) -> None:
                 run("observe-text")
             assert client.forget(everything=True).examples == 3
             assert suggested(client, "", "quillf") == []
+
+
+def test_text_is_learned_in_small_steps() -> None:
+    manifest = keyboard_package().manifest
+    for chosen, rate in ((LearningSettings(), 1e-4), (LearningSettings(learning_rate=0.2), 0.2)):
+        plan = chosen.plan(manifest, public=False, temperature=1.0, soft=False)
+        assert plan.learning_rate == rate

@@ -179,9 +179,10 @@ class Reader:
     def __init__(self) -> None:
         self.times = 0
 
-    def read(self, tokens: Sequence[str]) -> Iterator[np.ndarray]:
+    def read(self, tokens: Sequence[str], first: int, wanted: int) -> list[np.ndarray]:
         self.times += 1
-        return (self.said(place) for place in range(len(tokens)))
+        assert first <= wanted < len(tokens)
+        return [self.said(place) for place in range(wanted, len(tokens))]
 
     @staticmethod
     def said(place: int) -> np.ndarray:
@@ -224,7 +225,7 @@ class TestOpenText:
         for words in range(1000):
             known = len(self.follow(text, reader, *["a", "b"] * (words // 2), *["a"] * (words % 2)))
             assert known == words if words < OPEN_WORDS else OPEN_WORDS / 2 <= known < OPEN_WORDS
-        assert reader.times == 1000 // (OPEN_WORDS // 2) - 1
+        assert reader.times == 0
 
 
 class TestReading:

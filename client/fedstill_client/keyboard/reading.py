@@ -7,7 +7,7 @@ student, or one with other weights, reads anew.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy.typing as npt
 from fedstill_proto.word_list import START
 
 from fedstill_client.keyboard.own_marginals import OwnMarginals, rescaled
-from fedstill_client.keyboard.own_memory import Chances, OwnMemory, key_of, share
+from fedstill_client.keyboard.own_memory import Chances, Keys, OwnMemory, key_of, share
 
+_NOBODYS = -1  # the number of a word that nobody has typed before
 OPEN_WORDS = 128  # of the text that is being typed: those before the last 64 to 128 are let go
 
 
@@ -28,14 +29,14 @@ class Reading:
         self.marginals = OwnMarginals(words)
         self.memory = OwnMemory()
 
-    def add(self, before: int, typed: int, said: Chances) -> None:
+    def add(self, before: int, typed: int, said: Chances, key: Keys | None = None) -> None:
         """Take in a word: the numbers of the one before and its own, and what the student said [words].
 
         A new word, with a number beyond the list's, is kept in memory alone: the student could not expect it.
         """
         if typed < self._words:
             self.marginals.add(typed, said)
-        self.memory.add(before, typed, key_of(said))
+        self.memory.add(before, typed, key_of(said) if key is None else key)
 
 
 def corrected(
@@ -62,9 +63,10 @@ def corrected(
 
 @dataclass(frozen=True)
 class _Place:
-    token: str
+    before: int
     number: int | None  # none of a word that nobody has typed before
     said: Chances
+    key: Keys
 
 
 class OpenText:
@@ -76,7 +78,8 @@ class OpenText:
 
     def __init__(self, words: int) -> None:
         self._words = words
-        self._begin = 0
+        self._tokens: list[str] = []
+        self._begin = 0  # the token that the places begin with
         self._places: list[_Place] = []
         self._next: Chances | None = None  # what the student says behind them
         self.reading = Reading(words)
@@ -87,44 +90,59 @@ class OpenText:
         said: Chances,
         *,
         number: Callable[[str], int | None],
-        read: Callable[[Sequence[str]], Iterator[Chances]],
+        read: Callable[[Sequence[str], int, int], Sequence[Chances]],
     ) -> None:
         """Come to the end of a text, behind which the student says `said`.
 
-        number: of a word that the list has or that was typed before. read: what the student says before each
-        token of a text.
+        number: of a word that the list has or that was typed before. read(text, first, wanted): what the
+        student says before each token of text[wanted:], where it may read text[first:] alone.
         """
         begin = max(0, len(tokens) // (OPEN_WORDS // 2) - 1) * (OPEN_WORDS // 2)
-        window = tokens[begin:]
-        if begin != self._begin:
-            self._let_go(0)
-            self._begin = begin
-        same = 0
-        for place, token in zip(self._places, window, strict=False):
-            if place.token != token:
-                break
-            same += 1
-        if same < len(self._places):
-            self._let_go(same)
-        if self._next is not None and same == len(window) - 1:
-            heard: Sequence[Chances] = [self._next]
-        elif same < len(window):
-            heard = list(read(window))[same:]
+        same = _in_common(self._tokens, tokens)
+        follows = self._said_at(same)
+        self._keep(begin, same)
+        known = self._begin + len(self._places)
+        if follows is not None and known == same == len(tokens) - 1:
+            heard: Sequence[Chances] = [follows]
         else:
-            heard = []
-        for token, before_it in zip(window[same:], heard, strict=True):
-            self._add(_Place(token, number(token), before_it))
-        self._next = said
+            heard = read(tokens, begin, known) if known < len(tokens) else []
+        before = number(tokens[known - 1]) if known else START
+        for token, of_token in zip(tokens[known:], heard, strict=True):
+            typed = number(token)
+            last = _NOBODYS if before is None else before
+            self._places.append(_Place(last, typed, of_token, key_of(of_token)))
+            self._take_in(self._places[-1])
+            before = typed
+        self._tokens, self._next = list(tokens), said
 
-    def _let_go(self, kept: int) -> None:
-        """Of all but the first places."""
-        places, self._places, self.reading = self._places, [], Reading(self._words)
-        self._next = places[kept].said if kept < len(places) else None
-        for place in places[:kept]:
-            self._add(place)
+    def _said_at(self, token: int) -> Chances | None:
+        """What the student says before one of the tokens, or behind them; None if that is not known."""
+        place = token - self._begin
+        if place == len(self._places):
+            return self._next
+        return self._places[place].said if 0 <= place < len(self._places) else None
 
-    def _add(self, place: _Place) -> None:
+    def _keep(self, begin: int, end: int) -> None:
+        """The places of these tokens, as far as they are known from `begin` on."""
+        if begin == self._begin and end == begin + len(self._places):
+            return
+        self._places = (
+            self._places[begin - self._begin : max(0, end - self._begin)] if begin >= self._begin else []
+        )
+        self._begin, self.reading = begin, Reading(self._words)
+        for place in self._places:
+            self._take_in(place)
+
+    def _take_in(self, place: _Place) -> None:
         if place.number is not None:
-            last = self._places[-1].number if self._places else START
-            self.reading.add(-1 if last is None else last, place.number, place.said)
-        self._places.append(place)
+            self.reading.add(place.before, place.number, place.said, place.key)
+
+
+def _in_common(one: Sequence[str], other: Sequence[str]) -> int:
+    """Tokens that both begin with."""
+    same = 0
+    for token, like in zip(one, other, strict=False):
+        if token != like:
+            break
+        same += 1
+    return same

@@ -14,6 +14,7 @@ import threading
 import unicodedata
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -32,6 +33,7 @@ MOST_SUGGESTIONS = 20
 SUGGESTED_FROM = 2  # times that a new word was typed: once may be a slip
 SEAT_TIMES, SEAT_LETTERS = 3, 2
 _LAST = "\U0010ffff"
+_FEW = 4  # tokens
 
 Scores = npt.NDArray[np.float64]
 
@@ -44,6 +46,15 @@ class NextWords(Protocol):
 
     def along(self, text: Sequence[int]) -> Iterator[npt.NDArray[np.floating[Any]]]:
         """Those after each word of a text that begins with START, in order."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The scores of the last context that was asked for."""
+
+    context: str
+    weights: Weights
+    scores: Scores
 
 
 class Suggester:
@@ -66,6 +77,7 @@ class Suggester:
         self._following = threading.Lock()  # other threads ask, too
         self.weights = usual_weights() if weights is None else weights
         self._model = model
+        self._asked: _Asked | None = None
         self._sorted: tuple[int, list[str], IntArray] | None = None
 
     @property
@@ -74,6 +86,7 @@ class Suggester:
 
     def observe(self, text: str) -> None:
         """Count what the owner typed, and let the student read it."""
+        self._asked = None
         self.own.add(text)
         self.read(text)
 
@@ -81,6 +94,7 @@ class Suggester:
         """Let the student read what the owner typed, and `own` has counted."""
         if self._reading is None:
             return
+        self._asked = None
         before = START
         for token, said in self.along(split(text)):
             typed = self.own.number(token)
@@ -122,8 +136,13 @@ class Suggester:
 
         Marks and pieces of words have their part in the student's answer, but no place here.
         """
+        asked = self._asked  # as another thread may replace it
+        if asked is not None and asked.context == context and asked.weights is self.weights:
+            return asked.scores  # the letters of a word come one by one
         tokens = split(context)
-        return self.by_alphabet(self.mixed(tokens, self._model.next_words(self._numbers(tokens))))
+        scores = self.by_alphabet(self.mixed(tokens, self._model.next_words(self._numbers(tokens))))
+        self._asked = _Asked(context, self.weights, scores)
+        return scores
 
     def by_alphabet(self, chances: Scores) -> Scores:
         """Of chances by number, those of the words that may be suggested."""
@@ -185,7 +204,7 @@ class Suggester:
             chances[: len(self.word_list)] = student
             return chances
         with self._following:
-            self._open.follow(tokens, student, number=self._known, read=self._read_aloud)
+            self._open.follow(tokens, student, number=self._known, read=self._read_on)
             before = self.own.number(tokens[-1]) if tokens else START
             return corrected(before, student, texts=self._reading, this_text=self._open.reading, words=words)
 
@@ -193,8 +212,13 @@ class Suggester:
         number = self.own.number(token)
         return None if number == UNKNOWN else number
 
-    def _read_aloud(self, tokens: Sequence[str]) -> Iterator[npt.NDArray[np.floating[Any]]]:
-        return (said for _, said in self.along(tokens))
+    def _read_on(self, tokens: Sequence[str], first: int, wanted: int) -> list[npt.NDArray[np.floating[Any]]]:
+        """What the student says before each of tokens[wanted:]; of many, as it reads them from `first` on."""
+        if len(tokens) - wanted <= _FEW:  # a mark behind a word: the student has just been there
+            return [
+                self._model.next_words(self._numbers(tokens[:place])) for place in range(wanted, len(tokens))
+            ]
+        return [said for _, said in self.along(tokens[first:])][wanted - first :]
 
     def _numbers(self, tokens: Sequence[str]) -> list[int]:
         return [START, *(number for token in tokens for number in self.word_list.numbers_of(token))]

@@ -11,6 +11,7 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 
 _BATCH_SIZE = 16
 _RATES = {Optimizer.SGD: 0.05, Optimizer.MOMENTUM: 0.01, Optimizer.ADAMW: 0.002}
+_TEXT_RATE = 1e-4  # with more, a few passes learn a person's few words by heart
 _LEAST = {
     "batch_size": 0,
     "learning_rate": 0,
@@ -32,7 +33,7 @@ class LearningSettings:
     """A check measures the student on the device's held-out examples; the best one of all checks counts."""
 
     batch_size: int = 0  # private examples in a step; 0 is as many as the artifact takes, up to 16
-    learning_rate: float = 0.0  # 0 is the usual one of the artifact's optimizer
+    learning_rate: float = 0.0  # 0 is the usual one of the artifact's optimizer, or of text
     soft_weight: float = 0.3  # of the fleet's (or the installed student's) soft labels; 0 is without
     temperature: float = 2.0  # of the installed student's soft labels; the fleet's bring their own
     check_every: int = 20  # steps
@@ -63,9 +64,13 @@ class LearningSettings:
         return TrainingPlan(
             epochs=1,
             batch_size=self.batch_size or max(1, min(_BATCH_SIZE, room)),
-            learning_rate=self.learning_rate or _RATES[manifest.optimizer],
+            learning_rate=self.learning_rate or _usual_rate(manifest),
             optimizer=manifest.optimizer,
             temperature=temperature,
             soft_weight=self.soft_weight if soft else 0.0,
             seed=self.seed,
         )
+
+
+def _usual_rate(manifest: StudentManifest) -> float:
+    return _TEXT_RATE if manifest.label_shape else _RATES[manifest.optimizer]
