@@ -21,6 +21,8 @@ from fedstill_server.public_set import load_examples
 from fedstill_server.state import FleetState
 
 from fedstill_sim.artifacts import prepare_artifacts
+from fedstill_sim.assistant.start import start_rounds as start_assistants
+from fedstill_sim.assistant.start import starts_distilled
 from fedstill_sim.config import (
     RunConfig,
     baseline_config,
@@ -33,7 +35,8 @@ from fedstill_sim.config import (
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.devices import DeviceRun, devices_with_students, run_rounds, students_of
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
-from fedstill_sim.keyboard.run import measured_suggestions, start_rounds
+from fedstill_sim.keyboard.run import measured_suggestions
+from fedstill_sim.keyboard.run import start_rounds as start_keyboards
 from fedstill_sim.outcome import (
     baseline_result,
     data_result,
@@ -148,9 +151,10 @@ class _Run:
         return load_fleet(self._folder / DATA_FOLDER)
 
     def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: Phases) -> DeviceRun:
-        if config.fleet.text is not None:
+        if config.fleet.text is not None or starts_distilled(config):
             with phases.spent_on("teacher and first students"):
-                start_rounds(folder, config, self._progress)
+                start = start_keyboards if config.fleet.text is not None else start_assistants
+                start(folder, config, self._progress)
         self._progress.phase(f"{label}: building the training graphs")
         with phases.spent_on("artifacts"):
             stack_sizes = _artifacts(folder, config)

@@ -8,7 +8,7 @@ and the labelled ones are among them. Beside it, for comparison, a student that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from fedstill_proto.errors import InvalidValue
@@ -17,6 +17,7 @@ from fedstill_proto.messages import Optimizer, Parameters
 from fedstill_proto.ngrams import NgramHashing
 from fedstill_proto.soft_labels import FloatArray, IntArray
 from scipy.special import softmax
+from torch import nn
 
 from fedstill_server.assistant.confidence import Confidence
 from fedstill_server.export.build import ArtifactOptions
@@ -38,9 +39,9 @@ class IntentPlan:
     weight_decay: float = 0.3
     seed: int = 0
 
-    def fitting(self, epochs: int) -> FitPlan:
+    def fitting(self) -> FitPlan:
         return FitPlan(
-            epochs=epochs,
+            epochs=self.epochs,
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
@@ -81,9 +82,7 @@ def distilled(
     family: str, texts: Sequence[str], answers: FloatArray, *, plan: IntentPlan | None = None
 ) -> IntentStudent:
     """A student of the teacher's logits [texts, classes]."""
-    soft = softmax(answers.astype(np.float64), axis=-1).astype(np.float32)
-    chosen = plan or IntentPlan()
-    return _learned(family, texts, soft, None, classes=answers.shape[1], plan=chosen, epochs=chosen.epochs)
+    return _student(family, texts, soft_labels_of(answers), None, answers.shape[1], plan or IntentPlan())
 
 
 def trained_on_labels(
@@ -92,24 +91,39 @@ def trained_on_labels(
     """A student of labels [texts] alone; of few, it sees each as often as a student sees 8,000."""
     chosen = plan or IntentPlan()
     epochs = max(chosen.epochs, min(100, chosen.epochs * 8000 // max(len(texts), 1)))
-    return _learned(family, texts, None, labels, classes=classes, plan=chosen, epochs=epochs)
+    return _student(family, texts, None, labels, classes, replace(chosen, epochs=epochs))
 
 
-def _learned(
-    family: str,
+def soft_labels_of(answers: FloatArray) -> FloatArray:
+    """Of the teacher's logits [texts, classes]."""
+    return np.asarray(softmax(answers.astype(np.float64), axis=-1), np.float32)
+
+
+def taught(
+    network: nn.Module,
     texts: Sequence[str],
     soft: FloatArray | None,
     labels: IntArray | None,
     *,
+    plan: IntentPlan,
+) -> nn.Module:
+    """`network`, of n-grams' numbers, after learning soft labels [texts, classes] or labels [texts]."""
+    x = np.asarray(NgramHashing().encode_all(texts), np.float32)
+    with one_deterministic_thread():
+        return fit(network, x, soft, plan=plan.fitting(), seed=plan.seed, labels=labels)
+
+
+def _student(
+    family: str,
+    texts: Sequence[str],
+    soft: FloatArray | None,
+    labels: IntArray | None,
     classes: int,
     plan: IntentPlan,
-    epochs: int,
 ) -> IntentStudent:
     if not hears_utterances(family):
         raise InvalidValue("family", f"{family!r} is none of utterances")
     hashing = NgramHashing()
-    x = np.asarray(hashing.encode_all(texts), np.float32)
     student = build_student(family, (hashing.places,), classes, seed=plan.seed)
-    with one_deterministic_thread():
-        fit(student, x, soft, plan=plan.fitting(epochs), seed=plan.seed, labels=labels)
-    return IntentStudent(family, classes, parameters_of(student), hashing)
+    learned = taught(student, texts, soft, labels, plan=plan)
+    return IntentStudent(family, classes, parameters_of(learned), hashing)

@@ -93,11 +93,13 @@ def load_assistant(
     devices: int = 20,
     dirichlet: float | None = None,
     seed: int = 0,
+    everyones_seed: int | None = None,
     speaking: Sequence[str] = (),
     amounts: Amounts | None = None,
 ) -> AssistantData:
     """Drawn from the templates; raises DataError.
 
+    everyones_seed: of all that is not said on devices, whose seed it is, too, if None.
     speaking: languages, dealt out to devices in turn; all that there are if none is given.
     dirichlet: skew of what a device's people mean; DEFAULT_ALPHA if None.
     """
@@ -120,7 +122,7 @@ def load_assistant(
         for number, draw in enumerate(draws):
             home, random = (
                 everyones_home(draw.templates.language),
-                np.random.default_rng([seed, number, place]),
+                np.random.default_rng([seed if everyones_seed is None else everyones_seed, number, place]),
             )
             part += draw.some(getattr(drawn, name), draw.evenly(), home, random, but=but)
         said |= {each.text for each in part}

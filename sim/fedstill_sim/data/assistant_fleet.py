@@ -1,7 +1,8 @@
 """The assistant as a fleet: devices' utterances as rows of n-grams' numbers, one label each.
 
-The public set are the utterances that someone labelled; of a folder of one's own, if nobody labelled all of
-public.csv, all of them without a label. Everyone's test set is what all devices hold out.
+The public set are utterances that someone labelled: a part of those that the first students have learned
+(see assistant/start.py), the same for every seed. Of a folder of one's own it is public.csv; if nobody
+labelled all of it, all of it without a label. Everyone's test set is what all devices hold out.
 """
 
 from __future__ import annotations
@@ -12,12 +13,18 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.ngrams import NgramHashing
 
-from fedstill_sim.data.assistant import Amounts, AssistantData, Utterance, load_assistant, load_utterances
+from fedstill_sim.data.assistant import AssistantData, Utterance, load_assistant, load_utterances
 from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
 
-# Rounds repeat what is done with the public set: fewer utterances than a teacher learns from before them.
-ROUND_AMOUNTS = Amounts(labelled=200, calibration=1, test=1, public=1)
+# Rounds repeat what is done with the public set: fewer utterances than are learned before them.
+PUBLIC_ROWS = 1000
+EVERYONES_SEED = 0
 DEFAULT_DEVICES = 20
+
+
+def drawn_assistant(*, devices: int, dirichlet: float | None, seed: int) -> AssistantData:
+    """The utterances of a run without a folder of one's own; seed and dirichlet are the devices'."""
+    return load_assistant(devices=devices, dirichlet=dirichlet, seed=seed, everyones_seed=EVERYONES_SEED)
 
 
 def load_assistant_fleet(
@@ -31,7 +38,7 @@ def load_assistant_fleet(
     """Drawn from Home Assistant's sentences, or a folder's utterances; families are dealt out in turn."""
     if folder is None:
         count = DEFAULT_DEVICES if devices is None else devices
-        data = load_assistant(devices=count, dirichlet=dirichlet, seed=seed, amounts=ROUND_AMOUNTS)
+        data = drawn_assistant(devices=count, dirichlet=dirichlet, seed=seed)
     else:
         data = load_utterances(folder, seed=seed)
     parts = [speaker.train for speaker in data.speakers] + [speaker.test for speaker in data.speakers]
@@ -61,8 +68,10 @@ def load_assistant_fleet(
 
 def _public(data: AssistantData, hashing: NgramHashing) -> tuple[FloatArray, IntArray | None]:
     labelled = [*data.labelled, *data.calibration]
-    if labelled and (data.test or not data.public):
-        return _examples(list(data.labelled), hashing)
+    if data.test:  # drawn: one language after another, so of each as many
+        return _examples(data.labelled[:: max(1, len(data.labelled) // PUBLIC_ROWS)], hashing)
+    if labelled and not data.public:
+        return _examples(data.labelled, hashing)
     texts = [each.text for each in labelled] + list(data.public)
     if not texts:
         raise DataError(f"{data.name}: no public utterance")
