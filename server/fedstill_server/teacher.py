@@ -7,6 +7,8 @@ teacher on yet: it and the students start untrained and learn from the fleet's c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from fedstill_proto.messages import Parameters
 from fedstill_proto.soft_labels import FloatArray
@@ -46,13 +48,15 @@ def build_teacher(config: FleetConfig, parameters: Parameters | None = None) -> 
     return load_parameters(teacher, parameters) if parameters is not None else teacher
 
 
-def utterance_teacher(examples: int) -> TeacherConfig:
+def utterance_teacher(examples: int, *, made: bool = False) -> TeacherConfig:
     """How a fleet of utterances learns so many of them before its first round: few ones are seen more often.
 
-    Without noise, for the numbers of n-grams are names.
+    Without noise, for the numbers of n-grams are names. made: teacher and students were made of more than the
+    public set (assistant/making.py), which rounds with a higher rate would forget.
     """
     epochs = min(150, max(20, 40_000 // max(examples, 1)))
-    return TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)
+    usual = TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)
+    return replace(usual, student_learning_rate=1e-3, weight_decay=0.0) if made else usual
 
 
 def build_family(config: FleetConfig, family: str, parameters: Parameters | None = None) -> nn.Module:

@@ -311,7 +311,9 @@ def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> Teacher
     suited = METHODS[request.method].defaults.passes(labelled=labelled)
     round_epochs = _chosen(request.round_epochs, suited)
     if request.is_assistant:
-        return dataclasses.replace(utterance_teacher(len(data.public_x)), round_epochs=round_epochs)
+        made = request.data is None and labelled and _chosen(request.start, "distilled") == "distilled"
+        teacher = utterance_teacher(len(data.public_x), made=made)
+        return dataclasses.replace(teacher, round_epochs=round_epochs)
     usual = KEYBOARD_TEACHER if data.is_text else TeacherConfig()
     return dataclasses.replace(usual, round_epochs=round_epochs)
 

@@ -9,12 +9,14 @@ import pytest
 import torch
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.intents import IntentSheet
+from fedstill_proto.ngrams import NgramHashing
 from fedstill_server.assistant import encoder
 from fedstill_server.assistant.confidence import Confidence, abstaining, fitted_confidence
 from fedstill_server.assistant.encoder import EncoderError, SentenceEncoder, SentenceModelFiles
-from fedstill_server.assistant.students import IntentPlan, distilled, trained_on_labels
+from fedstill_server.assistant.making import AssistantError, AssistantPlan
+from fedstill_server.assistant.students import IntentPlan, IntentStudent, distilled, trained_on_labels
 from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
-from fedstill_server.fleet.utterances import read_fleet_utterances
+from fedstill_server.fleet.utterances import FleetUtterances, read_fleet_utterances
 
 TEXTS = ["turn on the lamp", "what time is it", "switch the light on", "tell me the time"]
 INTENTS = [0, 1, 0, 1]
@@ -122,12 +124,43 @@ def test_what_has_no_label_gets_the_sentence_models(tmp_path: Path) -> None:
     public = tmp_path / "public.csv"
     public.write_text("\n".join(["text,label", *lines, "what is the time,", "light on,"]))
 
-    read = read_fleet_utterances(public, None, cache=tmp_path / "cache", plan=PLAN)
+    told: list[str] = []
+    plan = AssistantPlan(
+        families=("ngrams-small",), teacher=PLAN, distilling=IntentPlan(epochs=60, batch_size=2), hidden=8
+    )
 
-    assert read.sheet == IntentSheet(names)
-    assert read.teaching.y is not None
-    assert read.teaching.y.tolist() == [*INTENTS, 1, 0]
-    np.testing.assert_array_equal(read.teaching.x[-1], read.sheet.hashing.encode("light on"))
+    def read() -> FleetUtterances:
+        return read_fleet_utterances(
+            public,
+            None,
+            cache=tmp_path / "cache",
+            plan=plan,
+            on_progress=lambda what, done, total: told.append(what),
+        )
+
+    first = read()
+    assert first.sheet == IntentSheet(names)
+    assert first.teaching.y is not None
+    assert first.teaching.y.tolist() == [*INTENTS, 1, 0]
+    np.testing.assert_array_equal(first.teaching.x[-1], first.sheet.hashing.encode("light on"))
+    assert "the sentence model learns" in told
+
+    told.clear()
+    again = read()  # what the sentence model taught is kept
+    assert "the sentence model learns" not in told
+    assert first.made is not None
+    assert again.made is not None
+    student = first.made.students["ngrams-small"]
+    for name, array in again.made.students["ngrams-small"].items():
+        np.testing.assert_array_equal(array, student[name])
+    assert first.made.teacher["embedding.weight"].shape == (8192, 64)
+    by_student = IntentStudent("ngrams-small", 2, student, NgramHashing()).logits(TEXTS)
+    assert (by_student.argmax(-1) == INTENTS).all()
+
+    (kept,) = (tmp_path / "cache").glob("student-*.safetensors")
+    kept.write_bytes(b"not whole")
+    with pytest.raises(AssistantError, match="delete the file to make it anew"):
+        read()
 
 
 def test_what_is_missing_or_wrong_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

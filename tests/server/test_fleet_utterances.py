@@ -10,7 +10,7 @@ from fedstill_client.packages import PackageSource, check_package
 from fedstill_client.understanding import sheet_of, understood_by
 from fedstill_proto.utterances import UtterancesError, read_utterances
 from fedstill_server import cli
-from fedstill_server.assistant.teacher import TeacherPlan
+from fedstill_server.assistant.making import AssistantPlan
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.utterances import read_fleet_utterances
 from fedstill_server.local_work import usual_work
@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
 VERBS = {"off": "turn off the {}", "on": "turn on the {}", "time": "what time is it in the {}"}
+PLAN = AssistantPlan(families=("ngrams-small",))
 SAID = [f"{verb.format(thing)},{label}" for label, verb in VERBS.items() for thing in THINGS]
 
 
@@ -66,10 +67,8 @@ def test_tables_that_do_not_fit_are_named(tmp_path: Path) -> None:
     other = table(tmp_path / "test.csv", "dance,dance")
 
     with pytest.raises(FleetError, match=r"test\.csv: label 'dance' is none of those in .*public\.csv"):
-        read_fleet_utterances(public, other, cache=tmp_path, plan=TeacherPlan())
+        read_fleet_utterances(public, other, cache=tmp_path, plan=PLAN)
     with pytest.raises(FleetError, match=r"public\.csv: intents: 0 intents"):
-        read_fleet_utterances(
-            table(tmp_path / "public.csv", "hello,"), None, cache=tmp_path, plan=TeacherPlan()
-        )
+        read_fleet_utterances(table(tmp_path / "public.csv", "hello,"), None, cache=tmp_path, plan=PLAN)
     with pytest.raises(UtterancesError, match="line 2: label is missing"):
         read_utterances(table(tmp_path / "more.csv", "hello,"))

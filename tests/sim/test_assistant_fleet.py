@@ -10,6 +10,7 @@ import pytest
 from fedstill_proto.ngrams import NgramHashing
 from fedstill_server.config import ConfigError
 from fedstill_server.teacher import build_teacher
+from fedstill_sim.assistant.start import starts_distilled
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.data.assistant import load_utterances
 from fedstill_sim.data.assistant_fleet import load_assistant_fleet
@@ -77,6 +78,18 @@ def test_numbers_are_names_and_get_no_noise(said: Path) -> None:
             dataclasses.replace(fleet, **change)  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="--families"):
         RunRequest(method="fedstill", dataset="assistant", families=("mlp-small",))
+
+
+def test_what_the_sentence_model_taught_is_what_rounds_start_from(said: Path) -> None:
+    """Of Home Assistant's sentences; a folder of one's own starts from its labels, without that model."""
+    own = RunRequest(method="fedstill", data=str(said))
+    config = resolve(own, requested_data(own))
+    drawn = dataclasses.replace(
+        config, simulation=dataclasses.replace(config.simulation, dataset="assistant", data=None)
+    )
+    untaught = dataclasses.replace(drawn, fleet=dataclasses.replace(drawn.fleet, start="random"))
+
+    assert [starts_distilled(each) for each in (config, drawn, untaught)] == [False, True, False]
 
 
 def test_a_run_from_utterances_to_students(said: Path, tmp_path: Path) -> None:

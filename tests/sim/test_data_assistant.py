@@ -33,6 +33,9 @@ def test_a_drawn_fleet() -> None:
     again = load_assistant(devices=4, seed=3, speaking=("en", "nl"), amounts=FEW)
     assert again == data
     assert load_assistant(devices=4, seed=4, speaking=("en", "nl"), amounts=FEW) != data
+    others = load_assistant(devices=4, seed=4, everyones_seed=3, speaking=("en", "nl"), amounts=FEW)
+    assert (others.labelled, others.public, others.test) == (data.labelled, data.public, data.test)
+    assert others.speakers != data.speakers
 
 
 def test_the_skew_of_what_people_mean() -> None:

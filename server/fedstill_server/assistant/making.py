@@ -90,13 +90,11 @@ def make_assistant(
         cache=folder,
         on_epoch=lambda epoch, loss: on_progress("the sentence model learns", epoch, plan.teacher.epochs),
     )
-    on_progress("what the sentence model says of utterances", 0, len(texts))
+    if not sentence_model.answered(texts):
+        on_progress("what the sentence model says of utterances", 0, len(texts))
     answers = sentence_model.logits(texts)
-    making = _Making(folder, plan, classes, texts, answers)
-    made = {}
-    for number, name in enumerate((WIDE, *plan.families)):
-        on_progress("students of the sentence model", number, 1 + len(plan.families))
-        made[name] = making.network(name)
+    making = _Making(folder, plan, classes, texts, answers, on_progress)
+    made = {name: making.network(name) for name in (WIDE, *plan.families)}
     return Assistant(answers, made.pop(WIDE), made)
 
 
@@ -109,12 +107,14 @@ class _Making:
     classes: int
     texts: Sequence[str]
     answers: FloatArray
+    on_progress: Progress
 
     def network(self, name: str) -> Parameters:
         """Of a student family, or the teacher of the rounds."""
         path = self.folder / f"{'' if name == WIDE else 'student-'}{name}-{self._digest()}.safetensors"
         fresh = self._fresh(name)
         if not path.exists():
+            self.on_progress(f"the student {name} learns from the sentence model", 0, 1)
             soft = soft_labels_of(self.answers)
             learned = taught(fresh, self.texts, soft, None, plan=self.plan.distilling)
             write_whole(path, safetensors.numpy.save(parameters_of(learned)))

@@ -101,9 +101,13 @@ class TrainedTeacher:
         """Of the sentence model and the head."""
         return sum(weight.numel() for weight in self._open().parameters())
 
+    def answered(self, texts: Sequence[str]) -> bool:
+        """Whether it was asked all of them before."""
+        return all(_key(text) in self._known for text in texts)
+
     def logits(self, texts: Sequence[str]) -> FloatArray:
         """[texts, classes]; what is new is kept."""
-        keys = [hashlib.sha256(text.encode()).hexdigest()[:32] for text in texts]
+        keys = [_key(text) for text in texts]
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._known}
         # Of about equal length, so that few places of a batch are empty.
         ordered = sorted(new.items(), key=lambda item: (len(item[1]), item[0]))
@@ -141,6 +145,10 @@ class TrainedTeacher:
         safetensors.numpy.save_file(learned, partial)
         partial.replace(self._weights)
         self._opened = teacher.eval()
+
+
+def _key(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _fresh(files: SentenceModelFiles, classes: int, plan: TeacherPlan) -> IntentTeacher:

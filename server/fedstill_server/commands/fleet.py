@@ -111,7 +111,7 @@ def prepare(
     learning_rate: Annotated[
         float | None,
         typer.Option(
-            help="Of a device's steps: 0.02 with momentum, of utterances 0.1; of text 0.00005 with AdamW.",
+            help="Of a device's steps: 0.02 with momentum, of utterances 0.03; of text 0.00005 with AdamW.",
             show_default=False,
         ),
     ] = None,

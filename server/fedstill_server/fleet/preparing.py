@@ -21,6 +21,8 @@ from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.word_list import build_word_list
 
 from fedstill_server.app import CONFIG_FILE
+from fedstill_server.assistant.making import AssistantPlan
+from fedstill_server.assistant.students import IntentPlan
 from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.checkpoint import RunStore, write_whole
 from fedstill_server.config import (
@@ -156,7 +158,10 @@ def prepare_fleet(
                 f"{fleet.folder}: prepared already, and {store.last_round()} rounds done; make another "
                 "fleet in a new folder, or let this one go on: fedstill-server up"
             )
-        made = (_text if plan.is_text else _utterances if plan.is_assistant else _arrays)(fleet, plan)
+        if plan.is_assistant:
+            made = _utterances(fleet, plan, on_progress)
+        else:
+            made = (_text if plan.is_text else _arrays)(fleet, plan)
         config, public, test = made.config, made.public, made.test
         for name, content in made.files.items():
             write_whole(fleet.folder / name, content)
@@ -166,6 +171,8 @@ def prepare_fleet(
             method = build_method(config, public)
             if made.texts and plan.keyboard is not None:
                 state = method.start(_keyboard(fleet, plan.keyboard, made.texts, on_progress))
+            elif made.start is not None:
+                state = method.start(made.start)
             else:
                 state = prepare(config, public, method, teaching=made.teaching)
             accuracy = {}
@@ -189,6 +196,7 @@ class _Made:
     test: Examples | None = None
     teaching: Examples | None = None
     texts: Sequence[str] = ()
+    start: FleetState | None = None  # teacher and students, where they are not to be made of the teaching set
 
 
 def _keyboard(
@@ -244,28 +252,40 @@ def _text(fleet: FleetFolder, plan: Plan) -> _Made:
     return _Made(config=config, public=public, files=files, test=test, teaching=teaching, texts=texts)
 
 
-def _utterances(fleet: FleetFolder, plan: Plan) -> _Made:
+def _utterances(fleet: FleetFolder, plan: Plan, on_progress: Progress) -> _Made:
     """Of an assistant's fleet: what people say, and what they mean."""
     read = read_fleet_utterances(
         plan.public,
         plan.test,
         cache=fleet.folder / "server" / TEACHER_FOLDER,
-        plan=TeacherPlan(seed=plan.seed),
+        plan=AssistantPlan(
+            families=plan.families,
+            teacher=TeacherPlan(seed=plan.seed),
+            distilling=IntentPlan(seed=plan.seed),
+            hidden=max((plan.teacher or TeacherConfig()).hidden, default=1),
+        ),
+        on_progress=on_progress,
     )
     public = chosen_rows(read.teaching, plan.public_rows, seed=plan.seed)
     files = {INTENTS_FILE: read.sheet.to_json(), "public.npz": _npz(public)}
     if read.test is not None:
         files["test.npz"] = _npz(read.test)
     classes = len(read.sheet.names)
-    method, taught = plan.method or "fedstill", len(read.teaching)
-    config = _configuration(fleet, plan, public, method, classes=classes, taught=taught)
-    return _Made(config=config, public=public, files=files, test=read.test, teaching=read.teaching)
+    if plan.teacher is None:
+        learned = utterance_teacher(len(read.teaching), made=read.made is not None)
+        plan = replace(plan, teacher=learned)
+    config = _configuration(fleet, plan, public, plan.method or "fedstill", classes=classes)
+    start = None
+    if read.made is not None:
+        start = FleetState(teacher=read.made.teacher, students=read.made.students)
+    return _Made(
+        config=config, public=public, files=files, test=read.test, teaching=read.teaching, start=start
+    )
 
 
 def _configuration(
-    fleet: FleetFolder, plan: Plan, public: Examples, method: str, *, classes: int, taught: int = 0
+    fleet: FleetFolder, plan: Plan, public: Examples, method: str, *, classes: int
 ) -> FleetConfig:
-    """taught: of utterances, how many the teacher learns."""
     if method not in METHODS:
         raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
     suited, labelled = METHODS[method].defaults, public.y is not None
@@ -295,7 +315,6 @@ def _configuration(
     teacher = plan.teacher or (TeacherConfig() if text is None else of_text)
     names: dict[str, Any] = {}
     if plan.is_assistant:  # numbers of n-grams are names
-        teacher = plan.teacher or utterance_teacher(taught)
         names = {"propagation_width": 0.0, "fedstill": FedstillConfig(student_noise=0.0)}
     return FleetConfig(
         run=fleet.run,

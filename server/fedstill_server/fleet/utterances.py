@@ -1,7 +1,9 @@
 """An assistant's fleet, from tables of utterances: what its teacher learns, and what devices get.
 
-Of public.csv (text,label) those without a label are labelled by the sentence model, which learns the others
-first. Then the fleet's own teacher learns all of them, and its students learn from that; devices get a part.
+Where some of public.csv (text,label) have no label, the sentence model learns the others and says what it
+thinks of all: teacher and students learn from that (assistant/making.py), and its likeliest intent stands
+where a label is missing. Where all have one, the fleet's own teacher learns them, and the students learn from
+that. Devices get a part of the rows.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from fedstill_proto.intents import FILE_LIMIT_BYTES, IntentSheet
 from fedstill_proto.messages import Parameters
 from fedstill_proto.utterances import read_utterances
 
-from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
+from fedstill_server.assistant.making import Assistant, AssistantPlan, Progress, make_assistant
 from fedstill_server.config import FleetConfig
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.networks import logits_of
@@ -34,14 +36,20 @@ class FleetUtterances:
     teaching: Examples
     test: Examples | None
     sheet: IntentSheet
+    made: Assistant | None = None  # by the sentence model, where it was needed
 
 
 def read_fleet_utterances(
-    public: Path, test: Path | None, *, cache: Path, plan: TeacherPlan
+    public: Path,
+    test: Path | None,
+    *,
+    cache: Path,
+    plan: AssistantPlan,
+    on_progress: Progress = lambda what, done, total: None,
 ) -> FleetUtterances:
     """Of tables of utterances; raises FleetError, UtterancesError, and EncoderError with what to install.
 
-    cache: a folder that keeps the sentence model's teacher, which learns as the plan says.
+    cache: a folder that keeps what is made by the plan, where the sentence model is needed.
     """
     said = read_utterances(public, labels_needed=False)
     tested = [] if test is None else read_utterances(test)
@@ -53,11 +61,19 @@ def read_fleet_utterances(
         sheet = IntentSheet(names)
     except InvalidValue as error:
         raise FleetError(f"{public}: {error}") from None
-    labels = _all_labels(said, sheet, cache=cache, plan=plan)
+    labels = np.array([sheet.number(label) if label else -1 for _, label in said], np.int64)
+    made = None
+    if (labels < 0).any():
+        order = np.argsort(labels < 0, kind="stable")  # those with a label first
+        texts, known = [said[row][0] for row in order], labels[labels >= 0].tolist()
+        made = make_assistant(texts, known, plan, cache, classes=len(names), on_progress=on_progress)
+        unknown = order[len(known) :]
+        labels[unknown] = made.answers[len(known) :].argmax(-1)
     return FleetUtterances(
         Examples(sheet.rows([text for text, _ in said]), labels),
         _examples(tested, sheet) if tested else None,
         sheet,
+        made,
     )
 
 
@@ -83,25 +99,6 @@ def published_sheet(
 
     fitted = fitted_confidence(logits_of(build_family(config, family, parameters), test.x), test.y)
     return IntentSheet(sheet.names, fitted.temperature, fitted.threshold, sheet.hashing).to_json()
-
-
-def _all_labels(
-    said: Sequence[tuple[str, str]], sheet: IntentSheet, *, cache: Path, plan: TeacherPlan
-) -> np.ndarray:
-    """The given labels, and the sentence model's where there are none: int64 [texts]."""
-    labels = np.array([sheet.number(label) if label else -1 for _, label in said], np.int64)
-    unknown = np.flatnonzero(labels < 0).tolist()
-    if unknown:
-        known = np.flatnonzero(labels >= 0).tolist()
-        teacher = TrainedTeacher(
-            [said[row][0] for row in known],
-            labels[known].tolist(),
-            classes=len(sheet.names),
-            plan=plan,
-            cache=cache,
-        )
-        labels[unknown] = teacher.logits([said[row][0] for row in unknown]).argmax(-1)
-    return labels
 
 
 def _examples(said: Sequence[tuple[str, str]], sheet: IntentSheet) -> Examples:
