@@ -56,6 +56,18 @@ def test_epsilon_is_that_of_the_closed_form_and_below_zcdp(multiplier: float, ro
     assert epsilon < zcdp_epsilon_of_rounds(multiplier, rounds, 1e-5) < 1.2 * epsilon
 
 
+@pytest.mark.parametrize("apart", [SIGMA_STEPS, 200])
+def test_the_discrete_noise_is_as_private_as_the_accountant_says(apart: int) -> None:
+    """delta = sum_k max(0, P(k - d) - e^epsilon P(k)), of whole numbers d steps apart."""
+    epsilon = epsilon_of_rounds(SIGMA_STEPS / apart, 1, 1e-5)
+    steps = np.arange(-14 * SIGMA_STEPS, 15 * SIGMA_STEPS)
+    weights = np.exp(-((steps / SIGMA_STEPS) ** 2) / 2)
+    shifted = np.exp(-(((steps - apart) / SIGMA_STEPS) ** 2) / 2)
+    exact = np.maximum(0, shifted - math.exp(epsilon) * weights).sum() / weights.sum()
+    assert exact <= 1e-5
+    assert exact == pytest.approx(gaussian_delta(apart / SIGMA_STEPS, epsilon), rel=1e-6)
+
+
 def test_noise_for_an_epsilon_is_enough_and_hardly_more() -> None:
     noise = noise_for_epsilon(1.0, 10, 1e-5)
     assert epsilon_of_rounds(noise, 10, 1e-5) <= 1.0 < epsilon_of_rounds(noise / 1.01, 10, 1e-5)

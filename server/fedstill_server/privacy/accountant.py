@@ -2,8 +2,10 @@
 
 A round in which a device is asked is one Gaussian mechanism with noise_multiplier z (in units of what another
 private set can change). The privacy loss distribution of many is composed by Google's dp-accounting, rounded
-up (Koskela et al. 2020, arXiv 1906.03049; Doroshenko et al. 2022, arXiv 2207.04380). That the noise is
-discrete changes nothing at 4,096 steps a standard deviation: the two differ by less than exp(-10^8).
+up (Koskela et al. 2020, arXiv 1906.03049; Doroshenko et al. 2022, arXiv 2207.04380). The noise is
+discrete, and the accountant's Gaussian is not: at 4,096 steps a standard deviation that moves a delta by a
+ten-millionth of itself, less than what the composition rounds up (a test holds both). What needs no such
+argument is zCDP, which holds for the discrete Gaussian as it is, and says somewhat more.
 
 No amplification by sampling is claimed: a cohort is drawn without replacement from devices that happen to be
 there, and every round that asks a device counts in full.
