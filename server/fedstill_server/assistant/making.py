@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ from fedstill_server.randomness import derived_seed
 
 _VERSION = 1  # raised when the same plan would make other students
 WIDE = "wide"
+_SEEN, _MOST_EPOCHS = 40_000, 150  # utterances that a student sees in all, and how often each
 
 
 class AssistantError(FedstillError):
@@ -116,7 +117,10 @@ class _Making:
         if not path.exists():
             self.on_progress(f"the student {name} learns from the sentence model", 0, 1)
             soft = soft_labels_of(self.answers)
-            learned = taught(fresh, self.texts, soft, None, plan=self.plan.distilling)
+            # Few utterances are seen more often.
+            epochs = max(self.plan.distilling.epochs, min(_MOST_EPOCHS, _SEEN // len(self.texts)))
+            plan = replace(self.plan.distilling, epochs=epochs)
+            learned = taught(fresh, self.texts, soft, None, plan=plan)
             write_whole(path, safetensors.numpy.save(parameters_of(learned)))
         try:
             found = safetensors.numpy.load(path.read_bytes())
