@@ -253,7 +253,7 @@ def test_a_keyboard_is_made_once(tmp_path: Path) -> None:
     again = make_keyboard(TEXTS, TINY, tmp_path, on_progress=lambda *_: pytest.fail("made again"))
 
     made_in_turn = [what.partition("-gru")[0] for what in dict.fromkeys(told)]
-    assert made_in_turn == ["teacher-0", "soft labels", "student"]
+    assert made_in_turn == ["teacher-0", "soft labels", "sampled words", "student"]
     assert again.words == made.words
     for name, value in made.students["gru-4-6"].items():
         np.testing.assert_array_equal(again.students["gru-4-6"][name], value)

@@ -6,6 +6,7 @@ for the same, and what was killed goes on from the last epoch.
     <folder>/<digest of texts and teacher>/vocabulary.json
                                            teacher-<n>.safetensors, weights.safetensors
                                            soft_words-<k>.safetensors   the likeliest next words of the texts
+                                           sampled_words-<k>.safetensors   those that students are taught
                                            student-<family>-<digest of its distilling>.safetensors
 """
 
@@ -31,12 +32,13 @@ from fedstill_server.checkpoint import write_whole
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.ngrams import KneserNeyTrigrams
-from fedstill_server.language.teacher import TextTeacher, weighed_teacher
+from fedstill_server.language.teacher import TextTeacher, shared_by_pairs, weighed_teacher
 from fedstill_server.language.training import SoftWords, TextPlan, train_text
 from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
 from fedstill_server.randomness import derived_seed
 
-_VERSION = 1  # raised when the same plan would make other students
+_VERSION = 1  # raised when the same plan would make another teacher
+_TAUGHT = "sampled words, pairs"  # changed when the same plan would make other students of that teacher
 
 
 class KeyboardError(FedstillError):
@@ -107,7 +109,7 @@ def make_keyboard(
     with one_deterministic_thread():
         teacher = making.teacher(encoded)
         soft = making.soft_words(teacher, encoded)
-        students = {family: making.student(family, soft, encoded) for family in plan.families}
+        students = {family: making.student(family, teacher, encoded) for family in plan.families}
     return Keyboard(words, teacher, students, encoded, soft)
 
 
@@ -142,19 +144,30 @@ class _Making:
         kept = _read(path)
         return SoftWords(kept["named"], kept["chances"])
 
-    def student(self, family: str, soft: SoftWords, texts: Sequence[Sequence[int]]) -> Parameters:
+    def sampled_words(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
+        """What students are taught: on average all that the teacher says."""
+        path = self.folder / f"sampled_words-{self.plan.kept}.safetensors"
+        if not path.exists():
+            told = functools.partial(self.on_progress, "sampled words")
+            kept, seed = min(self.plan.kept, len(self.words) - 1), derived_seed(self.plan.seed, 0, "sampled")
+            made = teacher.sampled_words(texts, k=kept, seed=seed, on_fold=told)
+            _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
+        found = _read(path)
+        return SoftWords(found["named"], found["chances"], shared_by_pairs(teacher.trigrams, texts))
+
+    def student(self, family: str, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> Parameters:
         student = build_student(family, (1,), len(self.words), seed=derived_seed(self.plan.seed, 0, family))
         if not isinstance(student, GatedRecurrentNetwork):
             raise KeyboardError(
                 f"families: {family!r} is not recurrent; a keyboard's are gru, and sizes such as gru-80-224"
             )
-        taught = _digest_of(asdict(self.plan.distilling), self.plan.kept)
+        taught = _digest_of(asdict(self.plan.distilling), self.plan.kept, _TAUGHT)
         return self._trained(
             f"student-{family}-{taught}",
             student,
             texts,
             self.plan.distilling,
-            soft,
+            lambda: self.sampled_words(teacher, texts),
         )
 
     def _network(self, number: int, texts: Sequence[Sequence[int]]) -> GatedRecurrentNetwork:
@@ -163,7 +176,7 @@ class _Making:
             network = GatedRecurrentNetwork(
                 len(self.words), width=self.plan.width, state_width=self.plan.state_width
             )
-        load_parameters(network, self._trained(f"teacher-{number}", network, texts, self.plan.teaching, None))
+        load_parameters(network, self._trained(f"teacher-{number}", network, texts, self.plan.teaching))
         return network.eval()
 
     def _trained(
@@ -172,7 +185,7 @@ class _Making:
         network: GatedRecurrentNetwork,
         texts: Sequence[Sequence[int]],
         plan: TextPlan,
-        soft: SoftWords | None,
+        soft: Callable[[], SoftWords | None] = lambda: None,
     ) -> Parameters:
         path, checkpoint = self.folder / f"{name}.safetensors", self.folder / f"{name}.checkpoint"
         if not path.exists():
@@ -181,7 +194,7 @@ class _Making:
                 texts,
                 plan,
                 seed=derived_seed(self.plan.seed, 0, name),
-                soft=soft,
+                soft=soft(),
                 checkpoint=checkpoint,
                 fingerprint=f"{self.digest}/{name}",
                 on_epoch=lambda done, epochs, loss: self.on_progress(name, done, epochs),
