@@ -47,14 +47,14 @@ class Fleet:
 
 
 FLEETS = (
+    Fleet("nobody", "local", 500, 5, (None,)),
     Fleet("central", "fedstill", 500, 5, (None, 8, 4, 2, 1)),
     Fleet("central", "fedavg", 500, 5, (None, 8, 4, 2, 1)),
     Fleet("central", "fedstill", 50, 5, (None, 8, 1)),
     Fleet("local", "fedstill", 500, 5, (8,)),
 )
 LARGE = (
-    Fleet("central", "fedstill", 2000, 5, (None, 1)),
-    Fleet("central", "fedavg", 2000, 5, (1,)),
+    Fleet("central", "fedstill", 2000, 5, (1,)),
     Fleet("local", "fedavg", 2000, 5, (8,)),
     Fleet("local", "fedstill", 2000, 5, (8,)),
     Fleet("local", "fedstill", 5000, 5, (8,)),
@@ -72,7 +72,7 @@ def request(fleet: Fleet, epsilon: float | None, seed: int) -> RunRequest:
         privacy=None if epsilon is None else fleet.mode,
         epsilon=epsilon,
         delta=None if epsilon is None else DELTA,
-        evaluate_every=1_000,
+        evaluate_every=99,
         seed=seed,
         baselines=(),
         tradeoff=False,
