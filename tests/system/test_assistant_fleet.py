@@ -1,0 +1,82 @@
+"""Homes whose assistants learn together, over TLS: from tables to sure packages, to an answer of a round."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fedstill_client.agent import Agent
+from fedstill_client.packages import PackageSource, check_package
+from fedstill_client.understanding import sheet_of, understood_by
+from fedstill_server.local_work import usual_work
+from fedstill_server.publish.repository import Repository
+
+from benchmarks.fleet_on_loopback.fleet import Shape, brought_up
+from benchmarks.fleet_on_loopback.homes import Homes
+
+THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
+VERBS = {"off": "turn off the {}", "on": "turn on the {}", "time": "what time is it in the {}"}
+PUBLIC = [(verb.format(thing), label) for label, verb in VERBS.items() for thing in THINGS]
+# Each says two of three things, under a name of its own.
+SAID = [
+    [
+        (verb.format(f"{name} {thing}"), label)
+        for label, verb in VERBS.items()
+        if label != never
+        for thing in THINGS
+    ]
+    for name, never in (("rosie", "time"), ("bruno", "off"))
+]
+SHAPE = Shape(
+    devices=2, rounds=1, method="fedstill", families=("ngrams-small",), epochs=2, public_batch=8, proxy=False
+)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
+    tested = [*PUBLIC, *((f"please {text}", label) for text, label in PUBLIC)]
+    homes = Homes(public=PUBLIC, said=SAID, test=tested, options={"--public-rows": 16})
+    with (
+        tempfile.TemporaryDirectory(prefix="fs") as folder,  # a socket's path is short
+        brought_up(Path(folder) / "real", SHAPE, homes) as fleet,
+    ):
+        fleet.start()
+        fleet.server.wait_for("round", seconds=300)
+        for agent in fleet.agents.values():
+            agent.end()
+
+        (record,) = fleet.records()
+        assert (record.accepted, record.quarantined) == (SHAPE.devices, ())
+        assert record.personal_accuracy is not None
+        for name, running in fleet.agents.items():
+            (summary,) = fleet.summaries(name)
+            assert summary.kind == "public-set"
+            assert 0 < summary.bytes < 500  # of soft labels of 8 rows, and nothing that was said
+            with Agent.open(running.home.folder, precision="int8") as opened:
+                status = opened.status()
+                assert (status.student_round, status.precision) == (1, "int8")
+                understood = opened.predict_text("turn on the rosie lamp")
+                assert understood.intents[0].name == "on"
+                chances = [each.confidence for each in understood.intents]
+                assert np.isclose(sum(chances), 1)
+
+        config = json.loads((fleet.folder / "config.json").read_text())["fleet"]
+        assert (config["method"], config["propagation_width"], config["classes"]) == ("fedstill", 0.0, 3)
+        usual = usual_work(text=False, utterances=True, labelled=True)  # as in the simulator
+        assert config["training"]["soft_weight"] == usual.soft_weight == 0.35
+        trust = Path(folder) / "trust"
+        PackageSource.trust_root(trust, Repository.open(fleet.folder).trusted_root())
+        package = PackageSource.of(fleet.folder / "repository", trust).fetch("ngrams-small")
+        check_package(package)
+        sheet = sheet_of(package)
+        assert sheet is not None
+        assert sheet.names == ("off", "on", "time")
+        assert sheet.temperature != 1.0
+        assert 0 < sheet.threshold <= 1  # fitted to what was tested
+        assert package.public_x is not None
+        assert package.public_x.shape == (16, 128)
+        assert understood_by(package, "turn off the radio").intents[0].name == "off"
