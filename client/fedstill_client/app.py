@@ -131,10 +131,13 @@ def _discreet(folder: Path) -> Iterator[None]:
         yield
     except (PrivacyRefused, Interrupted):
         raise
-    except FedstillError as error:
+    except Exception as error:
         if not (folder / POLICY_FILE).exists():
             raise
-        log.warning("refused: %s", error)
+        if isinstance(error, FedstillError):
+            log.warning("refused: %s", error)
+        else:
+            log.exception("failed")
         raise DeviceError("this device cannot do the round; its log has the details.") from None
 
 

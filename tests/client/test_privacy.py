@@ -251,6 +251,9 @@ def test_a_private_device_says_nothing_of_what_went_wrong(home: AgentHome) -> No
     with pytest.raises(DeviceError, match="its log has the details") as caught, _discreet(home.folder):
         raise DeviceError("the round asks for 9 epochs of 24 examples")
     assert "24" not in str(caught.value)
+    with pytest.raises(DeviceError, match="its log has the details") as caught, _discreet(home.folder):
+        raise ZeroDivisionError("of the data")  # not foreseen; its kind would go to the server otherwise
+    assert "ZeroDivision" not in str(caught.value)
     with pytest.raises(PrivacyRefused, match="said so"), _discreet(home.folder):
         raise PrivacyRefused("said so")
 
