@@ -1,14 +1,14 @@
 """How good a keyboard is: teacher, student, what personal learning changes, and what soft labels cost.
 
 python benchmarks/keyboard.py                             # everything, 100 devices, against the bars
-python benchmarks/keyboard.py --only suggestions          # or labels, or speed
+python benchmarks/keyboard.py --only suggestions          # or labels, speed, ceiling
 python benchmarks/keyboard.py --folder texts/             # <user>.txt and public.txt
 python benchmarks/keyboard.py --baseline                  # word trigrams of the public text, alone and
                                                           # with each device's own words
 
 Teacher and student are made of the public texts once and kept ($FEDSTILL_CACHE); that takes a quarter of an
 hour. "Own words" are those of a device's training texts; "as typed", each held-out text is counted, too, once
-it is typed, as an agent does. "Personal" is the student after the device's own learning, with own words.
+it is typed, as an agent does. "Personal" is the same of the student after the device's own learning.
 """
 
 from __future__ import annotations
@@ -49,11 +49,12 @@ from fedstill_sim.keyboard.start import start_keyboard
 from fedstill_sim.keyboard.trigrams import WordTrigrams
 
 from benchmarks.bars import Bar
+from benchmarks.keyboard_ceiling import ceiling
 from benchmarks.keyboard_labels import LabelPlan, labels
 
 FAMILY = "gru-80-224"
 LEARNING = LearningSettings(batch_size=4, check_every=10)
-PARTS = ("suggestions", "labels", "speed")
+PARTS = ("suggestions", "labels", "speed", "ceiling")
 WARM_RUNS, TIMED_RUNS = 50, 400
 
 
@@ -225,6 +226,8 @@ def everything(
             kept = of["student"]["token_top3"] / of["teacher"]["token_top3"]
             found["speed"], new = speed(keyboard, family, kept)
             bars += new
+        if "ceiling" in parts:
+            found["ceiling"] = ceiling(data, keyboard, family, told)
     return {**found, "bars": [asdict(bar) for bar in bars]}, bars
 
 

@@ -158,11 +158,12 @@ def lines_of(found: Suggestions) -> list[str]:
     ]
     for pair, changes in found.changes.items():
         lines.append(f"{pair}, by device:")
-        lines += [f"  {name}: {_in_words(change)}" for name, change in changes.items()]
+        lines += [f"  {name}: {in_words(change)}" for name, change in changes.items()]
     return lines
 
 
-def _in_words(change: Change) -> str:
+def in_words(change: Change) -> str:
+    """A change of a share, by device."""
     return (
         f"{100 * change.mean:+.2f} points ({100 * change.low:+.2f} to {100 * change.high:+.2f}), "
         f"{100 * change.better:.0f} % of devices gain over a point, {100 * change.worse:.0f} % lose over one"
