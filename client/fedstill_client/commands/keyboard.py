@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.word_list import TEXT_LIMIT, is_word, split
+from fedstill_proto.text_files import read_lines
+from fedstill_proto.word_list import is_word, split
 from rich.console import Console
 from rich.table import Table
 
@@ -92,10 +93,5 @@ def observe_text_command(
 def _lines(file: Path | None) -> list[str]:
     """The lines with a word in them."""
     assert file is not None
-    try:
-        if file.stat().st_size > _FILE_LIMIT_BYTES:
-            raise FedstillError(f"{file}: larger than {_FILE_LIMIT_BYTES} bytes; give less at a time.")
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise FedstillError(f"{file}: cannot be read as UTF-8 text: {error}") from None
-    return [line for line in lines if len(line) > TEXT_LIMIT or any(map(is_word, split(line)))]
+    lines = read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=FedstillError)
+    return [line for line in lines if any(map(is_word, split(line)))]
