@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -261,7 +262,17 @@ def test_a_keyboard_is_made_once(tmp_path: Path) -> None:
     assert (
         made.teacher.parameters == sum(v.numel() for v in network.parameters()) + made.teacher.trigrams.counts
     )
-    assert len(list(tmp_path.iterdir())) == 1
+    (folder,) = tmp_path.iterdir()
+    told.clear()
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as another process does while it makes the same
+
+        def go_on(what: str, done: int, total: int) -> None:
+            told.append(what)
+            fcntl.flock(lock, fcntl.LOCK_UN)
+
+        make_keyboard(TEXTS, TINY, tmp_path, on_progress=go_on)
+    assert told == ["waiting for another process that makes this keyboard"]
     make_keyboard(TEXTS, replace(TINY, teaching=replace(PLAN, epochs=1), families=()), tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 

@@ -12,10 +12,12 @@ for the same, and what was killed goes on from the last epoch.
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -105,12 +107,24 @@ def make_keyboard(
     digest = _digest_of_teacher(plan, words, encoded)
     making = _Making(folder / digest, digest, plan, words, on_progress)
     making.folder.mkdir(parents=True, exist_ok=True)
-    write_whole(making.folder / "vocabulary.json", words.to_json())
-    with one_deterministic_thread():
+    with _alone_in(making.folder, on_progress), one_deterministic_thread():
+        write_whole(making.folder / "vocabulary.json", words.to_json())
         teacher = making.teacher(encoded)
         soft = making.soft_words(teacher, encoded)
         students = {family: making.student(family, teacher, encoded) for family in plan.families}
     return Keyboard(words, teacher, students, encoded, soft)
+
+
+@contextmanager
+def _alone_in(folder: Path, on_progress: Progress) -> Iterator[None]:
+    """Wait for another process that makes the same keyboard; then it is there to be read."""
+    with (folder / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_progress("waiting for another process that makes this keyboard", 0, 1)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @dataclass(frozen=True)
