@@ -61,15 +61,14 @@ def test_what_cannot_be_promised_is_refused(fleet: FleetFolder, words: tuple[obj
     assert not (fleet.folder / "config.json").exists()
 
 
-def record(counted: tuple[str, ...], *, refused: tuple[str, ...] = (), late: int = 0) -> RoundRecord:
-    numbers = dict.fromkeys(
-        ("asked", "replied", "accepted", "uplink_bytes", "downlink_bytes", "evaluation_bytes"), 0
-    )
+def record(counted: tuple[str, ...], *, refused: tuple[str, ...] = (), unnamed: int = 0) -> RoundRecord:
+    numbers = dict.fromkeys(("replied", "accepted", "uplink_bytes", "downlink_bytes", "evaluation_bytes"), 0)
     shares = dict.fromkeys(("personal_accuracy", "global_accuracy", "worst_device_accuracy"))
     return RoundRecord(
         round=1,
         seconds=0.0,
-        late=late,
+        late=0,
+        asked=len(counted) + len(refused) + unnamed,
         quarantined=tuple(Quarantined(device=one, node="1", reason="no-answer", text="") for one in refused),
         uplink_bytes_per_device=0.0,
         downlink_bytes_per_device=0.0,
@@ -86,5 +85,7 @@ def test_who_was_asked_most_pays_most() -> None:
     rounds = [record(("a", "b")), record(("a",), refused=("b",)), record(("c",), refused=("b",))]
     assert most_asked(rounds) == 3  # b, whatever became of its answers
     assert most_asked([record(("a",)), record(("b",))]) == 1
-    assert most_asked([record(("a",)), record(("b",), late=2)]) == 2  # a may have been late in the second
+    # a may have been asked in the second, too, and have answered late or never
+    assert most_asked([record(("a",)), record(("b",), unnamed=2)]) == 2
+    assert most_asked([record(("a",), unnamed=1)] * 2 + [record(("b",), unnamed=1)]) == 3
     assert most_asked([]) == 0

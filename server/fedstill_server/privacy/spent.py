@@ -11,10 +11,13 @@ from fedstill_server.round_record import RoundRecord
 def most_asked(records: Sequence[RoundRecord]) -> int:
     """Rounds of the device that may have answered most often: one that was left out counts, too.
 
-    Who answered beyond a round's goal, or too late, has no name in its record; that may have been any device.
+    Who answered beyond a round's goal, too late, or was not waited for, has no name in the round's record:
+    where more were asked than are named, that may have been any device.
     """
     asked: Counter[str] = Counter()
+    unnamed = 0
     for record in records:
-        asked.update({*record.counted, *(one.device for one in record.quarantined)})
-    unnamed = sum(record.late > 0 for record in records)
+        named = {*record.counted, *(one.device for one in record.quarantined)}
+        asked.update(named)
+        unnamed += record.asked > len(named)
     return min(max(asked.values(), default=0) + unnamed, len(records))
