@@ -40,7 +40,7 @@ from fedstill_client.device import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.typed_rows import word_list_of
-from fedstill_client.label_prior import log_label_prior
+from fedstill_client.label_prior import own_log_prior
 from fedstill_client.limits import limit_memory
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
@@ -309,8 +309,8 @@ class Agent:
         return float(STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(usual)])
 
     def _log_prior_of(self, labels: IntArray, student: AnsweringStudent) -> FloatArray:
-        prior = log_label_prior(labels[None], np.array([len(labels)]), classes=student.manifest.classes)
-        return np.asarray(prior[0] * np.float32(self._description.label_prior))
+        strength = self._description.label_prior
+        return own_log_prior(labels, classes=student.manifest.classes, strength=strength)
 
     def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
         """Check all of them, and then keep each."""

@@ -44,6 +44,12 @@ def log_label_prior(labels: IntArray, counts: IntArray, *, classes: int) -> Floa
     return log_prior
 
 
+def own_log_prior(labels: IntArray, *, classes: int, strength: float) -> FloatArray:
+    """Of one device, [K]: `strength` times its log prior of all its labels [N]."""
+    prior = log_label_prior(labels[None], np.array([len(labels)]), classes=classes)
+    return np.asarray(prior[0] * np.float32(strength))
+
+
 def _log_evidence(examples: IntArray, concentration: float) -> npt.NDArray[np.float64]:
     """Of a symmetric Dirichlet prior, [C]: log prod_k a^(c_k) / (K a)^(n) of examples [C, K]."""
     totals, classes = examples.sum(axis=1), examples.shape[1]

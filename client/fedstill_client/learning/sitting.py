@@ -6,12 +6,11 @@ import math
 import time
 from collections.abc import Callable
 
-import numpy as np
 from fedstill_proto.artifact import StudentManifest, StudentPackage
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SummaryKind, SummaryRequest
 
 from fedstill_client.forward import Forward
-from fedstill_client.label_prior import log_label_prior
+from fedstill_client.label_prior import own_log_prior
 from fedstill_client.learning.budget import Budget, Meter, Spent
 from fedstill_client.learning.course import Course
 from fedstill_client.learning.examples import Chosen, LearningStore
@@ -92,9 +91,8 @@ class Sitting:
         chosen, manifest, sheet = self._chosen, package.manifest, sheet_of(package)
         log_prior = None
         if not manifest.label_shape and self._settings.label_prior:
-            labels = chosen.training.labels
-            prior = log_label_prior(labels[None], np.array([len(labels)]), classes=manifest.classes)
-            log_prior = prior[0] * np.float32(self._settings.label_prior)
+            labels, strength = chosen.training.labels, self._settings.label_prior
+            log_prior = own_log_prior(labels, classes=manifest.classes, strength=strength)
         return Judge(
             self._forward,
             chosen.judged.x,

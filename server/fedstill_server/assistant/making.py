@@ -20,7 +20,6 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 import torch
 from fedstill_proto.errors import FedstillError
@@ -35,6 +34,7 @@ from fedstill_server.checkpoint import write_whole
 from fedstill_server.config import TeacherConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
+from fedstill_server.kept import read_kept_parameters
 from fedstill_server.networks import parameters_of
 from fedstill_server.randomness import derived_seed
 
@@ -122,16 +122,7 @@ class _Making:
             plan = replace(self.plan.distilling, epochs=epochs)
             learned = taught(fresh, self.texts, soft, None, plan=plan)
             write_whole(path, safetensors.numpy.save(parameters_of(learned)))
-        try:
-            found = safetensors.numpy.load(path.read_bytes())
-        except (OSError, safetensors.SafetensorError) as error:
-            raise AssistantError(
-                f"{path}: cannot be read ({error}); delete the file to make it anew"
-            ) from None
-        shapes = {name: tuple(value.shape) for name, value in fresh.named_parameters()}
-        if {name: array.shape for name, array in found.items()} != shapes:
-            raise AssistantError(f"{path}: not the parameters of {name}; delete the file to make it anew")
-        return {name: found[name] for name in shapes}
+        return read_kept_parameters(path, fresh, name=name, error=AssistantError)
 
     def _fresh(self, name: str) -> nn.Module:
         seed = self.plan.distilling.seed

@@ -33,6 +33,7 @@ from fedstill_proto.word_list import WordList, build_word_list
 from fedstill_server.checkpoint import write_whole
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
+from fedstill_server.kept import read_kept, read_kept_parameters
 from fedstill_server.language.ngrams import KneserNeyTrigrams
 from fedstill_server.language.teacher import TextTeacher, shared_by_pairs, weighed_teacher
 from fedstill_server.language.training import SoftWords, TextPlan, train_text
@@ -144,7 +145,7 @@ class _Making:
         trigrams = KneserNeyTrigrams(learned, words=len(self.words))
         path = self.folder / "weights.safetensors"
         if path.exists():
-            return TextTeacher(tuple(networks), trigrams, _read(path)["weights"])
+            return TextTeacher(tuple(networks), trigrams, read_kept(path, error=KeyboardError)["weights"])
         teacher = weighed_teacher(networks, trigrams, held_out)
         _write(path, {"weights": teacher.weights})
         return teacher
@@ -155,7 +156,7 @@ class _Making:
             told = functools.partial(self.on_progress, "soft labels")
             made = teacher.soft_words(texts, k=min(self.plan.kept, len(self.words) - 1), on_fold=told)
             _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
-        kept = _read(path)
+        kept = read_kept(path, error=KeyboardError)
         return SoftWords(kept["named"], kept["chances"])
 
     def sampled_words(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
@@ -166,7 +167,7 @@ class _Making:
             kept, seed = min(self.plan.kept, len(self.words) - 1), derived_seed(self.plan.seed, 0, "sampled")
             made = teacher.sampled_words(texts, k=kept, seed=seed, on_fold=told)
             _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
-        found = _read(path)
+        found = read_kept(path, error=KeyboardError)
         return SoftWords(found["named"], found["chances"], shared_by_pairs(teacher.trigrams, texts))
 
     def student(self, family: str, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> Parameters:
@@ -215,12 +216,7 @@ class _Making:
             )
             _write(path, parameters_of(network))
             checkpoint.unlink(missing_ok=True)
-        found = _read(path)
-        if {n: tuple(a.shape) for n, a in found.items()} != {
-            n: tuple(v.shape) for n, v in network.named_parameters()
-        }:
-            raise KeyboardError(f"{path}: not the parameters of {name}; delete the file to make it anew")
-        return {name: found[name] for name, _ in network.named_parameters()}
+        return read_kept_parameters(path, network, name=name, error=KeyboardError)
 
 
 def _digest_of_teacher(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:
@@ -242,10 +238,3 @@ def _digest_of(*parts: Any) -> str:
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
     write_whole(path, safetensors.numpy.save(arrays))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return safetensors.numpy.load(path.read_bytes())
-    except (OSError, safetensors.SafetensorError) as error:
-        raise KeyboardError(f"{path}: cannot be read ({error}); delete the file to make it anew") from None

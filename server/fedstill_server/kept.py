@@ -1,0 +1,33 @@
+"""Arrays that were made once and are kept for whoever asks for the same; checked when they are read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.numpy
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+from torch import nn
+
+ErrorOf = Callable[[str], FedstillError]
+"""Makes the reader's own error of what is wrong."""
+
+
+def read_kept(path: Path, *, error: ErrorOf) -> dict[str, Any]:
+    """The arrays of a safetensors file."""
+    try:
+        return safetensors.numpy.load(path.read_bytes())
+    except (OSError, safetensors.SafetensorError) as problem:
+        raise error(f"{path}: cannot be read ({problem}); delete the file to make it anew") from None
+
+
+def read_kept_parameters(path: Path, network: nn.Module, *, name: str, error: ErrorOf) -> Parameters:
+    """Those of a network, called `name`, in its own order."""
+    found = read_kept(path, error=error)
+    shapes = {one: tuple(value.shape) for one, value in network.named_parameters()}
+    if {one: array.shape for one, array in found.items()} != shapes:
+        raise error(f"{path}: not the parameters of {name}; delete the file to make it anew")
+    return {one: found[one] for one in shapes}
