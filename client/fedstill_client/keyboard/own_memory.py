@@ -55,6 +55,7 @@ class OwnMemory:
         self._sum = np.zeros(KEY)
         self._before: list[int] = []
         self._typed: list[int] = []
+        self._numbers: npt.NDArray[np.int64] | None = None
         self._places: _Places | None = None
 
     def __len__(self) -> int:
@@ -70,13 +71,20 @@ class OwnMemory:
         """Numbers of the words [n]."""
         return self._typed
 
+    @property
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """The same as an array, made once for all that is asked of these places."""
+        if self._numbers is None:
+            self._numbers = np.array(self._typed, np.int64)
+        return self._numbers
+
     def add(self, before: int, typed: int, key: Keys) -> None:
         """Keep a word that was typed: the numbers of the one before and its own, and the key of its place."""
         self._before.append(before)
         self._typed.append(typed)
         self._keys.append(key)
         self._sum += key
-        self._places = None
+        self._numbers = self._places = None
 
     def alike(self, before: int, key: Keys, *, mean: Keys, later: int = 0) -> npt.NDArray[np.float64]:
         """Logarithms [n] of how much each place counts; `later` words were typed after all of them."""

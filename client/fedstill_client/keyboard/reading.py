@@ -40,15 +40,19 @@ class Reading:
 
 
 def corrected(
-    before: int, said: Chances, *, texts: Reading, this_text: Reading, words: int
+    before: int, said: Chances, *, texts: Reading, this_text: Reading, words: int, key: Keys | None = None
 ) -> npt.NDArray[np.float64]:
-    """What a student says [words of the list] after a word, for this owner: [words], with new ones."""
+    """What a student says [words of the list] after a word, for this owner: [words], with new ones.
+
+    key: of what it says, where that was made before.
+    """
     factors = texts.marginals.factors(this_text.marginals)
-    places = [*texts.memory.typed, *this_text.memory.typed]
+    places = np.concatenate([texts.memory.numbers, this_text.memory.numbers])
     chances = np.zeros(words)
     of_memory = share(len(places))
-    if places:
-        mean, key, later = texts.memory.mean, key_of(said), len(this_text.memory)
+    if len(places):
+        mean, later = texts.memory.mean, len(this_text.memory)
+        key = key_of(said) if key is None else key
         alike = np.concatenate(
             [
                 texts.memory.alike(before, key, mean=mean, later=later),
@@ -62,11 +66,22 @@ def corrected(
 
 
 @dataclass(frozen=True)
+class _Heard:
+    """What the student says at one place, and its key."""
+
+    said: Chances
+    key: Keys
+
+    @classmethod
+    def of(cls, said: Chances) -> _Heard:
+        return cls(said, key_of(said))
+
+
+@dataclass(frozen=True)
 class _Place:
     before: int
     number: int | None  # none of a word that nobody has typed before
-    said: Chances
-    key: Keys
+    heard: _Heard  # before it
 
 
 class OpenText:
@@ -81,7 +96,7 @@ class OpenText:
         self._tokens: list[str] = []
         self._begin = 0  # the token that the places begin with
         self._places: list[_Place] = []
-        self._next: Chances | None = None  # what the student says behind them
+        self._next: _Heard | None = None  # behind them
         self.reading = Reading(words)
 
     def follow(
@@ -99,28 +114,33 @@ class OpenText:
         """
         begin = max(0, len(tokens) // (OPEN_WORDS // 2) - 1) * (OPEN_WORDS // 2)
         same = _in_common(self._tokens, tokens)
-        follows = self._said_at(same)
+        follows = self._heard_at(same)
         self._keep(begin, same)
         known = self._begin + len(self._places)
         if follows is not None and known == same == len(tokens) - 1:
-            heard: Sequence[Chances] = [follows]
+            heard = [follows]
         else:
-            heard = read(tokens, begin, known) if known < len(tokens) else []
+            heard = [_Heard.of(one) for one in read(tokens, begin, known)] if known < len(tokens) else []
         before = number(tokens[known - 1]) if known else START
         for token, of_token in zip(tokens[known:], heard, strict=True):
             typed = number(token)
             last = _NOBODYS if before is None else before
-            self._places.append(_Place(last, typed, of_token, key_of(of_token)))
+            self._places.append(_Place(last, typed, of_token))
             self._take_in(self._places[-1])
             before = typed
-        self._tokens, self._next = list(tokens), said
+        self._tokens, self._next = list(tokens), _Heard.of(said)
 
-    def _said_at(self, token: int) -> Chances | None:
+    @property
+    def key(self) -> Keys | None:
+        """Of what the student says behind the text."""
+        return None if self._next is None else self._next.key
+
+    def _heard_at(self, token: int) -> _Heard | None:
         """What the student says before one of the tokens, or behind them; None if that is not known."""
         place = token - self._begin
         if place == len(self._places):
             return self._next
-        return self._places[place].said if 0 <= place < len(self._places) else None
+        return self._places[place].heard if 0 <= place < len(self._places) else None
 
     def _keep(self, begin: int, end: int) -> None:
         """The places of these tokens, as far as they are known from `begin` on."""
@@ -135,7 +155,7 @@ class OpenText:
 
     def _take_in(self, place: _Place) -> None:
         if place.number is not None:
-            self.reading.add(place.before, place.number, place.said, place.key)
+            self.reading.add(place.before, place.number, place.heard.said, place.heard.key)
 
 
 def _in_common(one: Sequence[str], other: Sequence[str]) -> int:

@@ -206,7 +206,14 @@ class Suggester:
         with self._following:
             self._open.follow(tokens, student, number=self._known, read=self._read_on)
             before = self.own.number(tokens[-1]) if tokens else START
-            return corrected(before, student, texts=self._reading, this_text=self._open.reading, words=words)
+            return corrected(
+                before,
+                student,
+                texts=self._reading,
+                this_text=self._open.reading,
+                words=words,
+                key=self._open.key,
+            )
 
     def _known(self, token: str) -> int | None:
         number = self.own.number(token)
