@@ -92,14 +92,10 @@ class _Typed:
 
 def _fitted(texts: list[StoredText], word_list: WordList, model: NextWords) -> Weights:
     own = OwnWords(word_list)
-    counted = _newest([text for text in texts if not text.held_out], COUNTED_WORDS)
-    for text in counted:
+    for text in _newest([text for text in texts if not text.held_out], COUNTED_WORDS):
         own.add(text.text)
-    suggester = Suggester(own, model)
-    for text in _newest(counted, READ_WORDS):
-        suggester.read(text.text)
     held_out = _newest([text for text in texts if text.held_out], FIT_WORDS)
-    return suggester.fit(text.text for text in held_out)
+    return Suggester(own, model).fit(text.text for text in held_out)
 
 
 def _newest(texts: list[StoredText], words: int) -> list[StoredText]:
