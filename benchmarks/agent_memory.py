@@ -24,7 +24,7 @@ from pathlib import Path
 
 from device_homes import make_home, sample
 from fedstill_client import AgentClient
-from fedstill_client.agent_values import LearningWishes
+from fedstill_client.agent_types import LearningWishes
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import answers
 from rich.console import Console

@@ -24,12 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import LearningWishes
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import (
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import (
     FORWARD_FILE,
     INFERENCE_FILE,
     INT8_FILE,
@@ -39,7 +40,6 @@ from fedstill_proto.artifact import (
     TRAINING_FILE,
     StudentPackage,
 )
-from fedstill_proto.soft_labels import FloatArray, IntArray
 from fedstill_server.assistant.confidence import PRECISION, Confidence, abstaining, fitted_confidence
 from fedstill_server.assistant.students import (
     PUBLIC_ROWS,

@@ -26,11 +26,11 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec_words import codec_of_words
-from fedstill_proto.level_codec import encode_levels
-from fedstill_proto.levels import Levels
-from fedstill_server.held_tables import HeldTables
-from fedstill_sim.result import RESULT_FILE, read_json
+from fedstill_proto.codec.codec_spec import codec_of_words
+from fedstill_proto.codec.entropy import encode_levels
+from fedstill_proto.codec.levels import Levels
+from fedstill_server.rounds.answer_tables import HeldTables
+from fedstill_sim.report.result import RESULT_FILE, read_json
 
 COMMAND = [sys.executable, "-c", "from fedstill_sim.cli import main; main()"]
 FLEET = "digits --method fedmd --devices 10 --dirichlet 1 --families mlp-small --temperature 1"

@@ -31,13 +31,13 @@ import numpy as np
 from agent_memory import service, watched
 from device_homes import CLASSES, TEXT_FAMILIES, examples_of, make_home
 from fedstill_client import AgentClient
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import LearningWishes
 from fedstill_client.home import AgentHome
+from fedstill_client.model.predictor import Precision, Predictor
 from fedstill_client.packages.install import load_installed
-from fedstill_client.predictor import Precision, Predictor
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.package.artifact import StudentPackage
 from rich.console import Console
 from rich.table import Table
 
@@ -124,10 +124,10 @@ def _verdicts(answering: list[Figures]) -> dict[str, bool]:
 
 def training_rate(package: StudentPackage, *, epochs: int = 40) -> float:
     """Steps a second of the training graph, with its batches, without any judging."""
-    from fedstill_client.batches import plan_batches
-    from fedstill_client.order import device_ids
-    from fedstill_client.personalizer import Personalizer
-    from fedstill_client.private_stack import PrivateStack
+    from fedstill_client.model.batches import plan_batches
+    from fedstill_client.model.order import device_ids
+    from fedstill_client.model.private_stack import PrivateStack
+    from fedstill_client.model.trainer import Personalizer
     from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 
     manifest = package.manifest

@@ -17,7 +17,7 @@ import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentManifest, StudentPackage
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
 CLASSES = 10
 # Students of text: rows of so many words out of so many, of which a training step sees some.
@@ -54,7 +54,7 @@ def package(family: str, inputs: int, version: int) -> StudentPackage:
     if family in TEXT_FAMILIES:
         return text_package(family, version)
     from fedstill_proto.messages import Optimizer, TrainingPlan
-    from fedstill_server.config import FleetConfig
+    from fedstill_server.config.fleet import FleetConfig
     from fedstill_server.families import initial_parameters
     from fedstill_server.publish.package import build_package
 

@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 ABSENT = ("torch", "onnx", "onnxscript", "sklearn", "matplotlib", "ray", "pandas", "scipy")
 IMPORTS = {
     "an app (AgentClient)": "from fedstill_client import AgentClient",
-    "the agent": "from fedstill_client.agent import Agent",
+    "the agent": "from fedstill_client.agent.agent import Agent",
     "a round (ClientApp)": "from fedstill_client.app import app",
 }
 _RUNS = 5

@@ -27,10 +27,10 @@ sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its fi
 import numpy as np
 import onnxruntime as ort
 from fedstill_client.learning.settings import LearningSettings
-from fedstill_proto.word_list import START, build_word_list
+from fedstill_proto.text.vocabulary import START, build_word_list
 from fedstill_server.export.student import export_student
 from fedstill_server.language.keyboard import Keyboard
-from fedstill_server.networks import one_deterministic_thread, parameters_of
+from fedstill_server.training.networks import one_deterministic_thread, parameters_of
 from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
 from fedstill_sim.data.keyboard_fleet import PLACES
 from fedstill_sim.keyboard.evaluation import (

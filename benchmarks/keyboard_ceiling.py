@@ -16,7 +16,7 @@ from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.keyboard import Keyboard
 from fedstill_server.language.training import TextPlan, train_text
-from fedstill_server.networks import load_parameters, parameters_of
+from fedstill_server.training.networks import load_parameters, parameters_of
 from fedstill_sim.data.keyboard import KeyboardData
 from fedstill_sim.keyboard.evaluation import changes_of, in_words
 from fedstill_sim.keyboard.measures import measure

@@ -16,10 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from fedstill_client.streaming import WordStream
-from fedstill_proto.artifact import StudentPackage
+from fedstill_client.model.streaming import WordStream
 from fedstill_proto.messages import Parameters
-from fedstill_proto.word_list import START, WordList
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.publish.text import as_text_package

@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.codec.codec_spec import codec_of_words
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabels, TopKSoftLabels
+from fedstill_proto.codec.summary_codec import summary_and_table
 from fedstill_proto.messages import Parameters, PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabels, TopKSoftLabels
-from fedstill_proto.summary_codec import summary_and_table
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.keyboard import Keyboard, KeyboardPlan
 from fedstill_server.language.sampled_words import sampled_words
 from fedstill_server.language.teacher import next_words_of, shared_by_pairs
 from fedstill_server.language.training import RestShares, SoftWords, TextPlan, train_text
-from fedstill_server.networks import load_parameters, parameters_of
+from fedstill_server.training.networks import load_parameters, parameters_of
 
 from benchmarks.bars import Bar
 

@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
+from fedstill_client.model.predictor import PRECISIONS
 from fedstill_client.packages.install import install
-from fedstill_client.predictor import PRECISIONS
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.word_list import WordList, build_word_list, is_word, join, split
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.text.vocabulary import WordList, build_word_list, is_word, join, split
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import package_of

@@ -21,8 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec import TASK_LIMIT_BYTES, decode_task, encode_summary
-from fedstill_proto.envelope import seal
+from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
+from fedstill_proto.codec.envelope import seal
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
+from fedstill_proto.flower_records import RECORD, hello_reply, pack, unpack
 from fedstill_proto.messages import (
     Optimizer,
     PrivateStatistics,
@@ -31,17 +33,15 @@ from fedstill_proto.messages import (
     SummaryKind,
     TrainingPlan,
 )
-from fedstill_proto.records import RECORD, hello_reply, pack, unpack
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig
-from fedstill_server.ingest import Reason
+from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
+from fedstill_server.data.examples import Examples
 from fedstill_server.methods import ARRAY_METHODS
-from fedstill_server.public_set import Examples
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.rounds import FleetRun
-from fedstill_sim.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
+from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.gate import Reason
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
 SHAPE, CLASSES, PUBLIC, HONEST = (16,), 10, 40, 20

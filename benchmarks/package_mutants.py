@@ -25,13 +25,13 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import onnxruntime as ort
 from fedstill_client.home import AgentHome
+from fedstill_client.model.predictor import Predictor
 from fedstill_client.packages import InstalledPackage, PackageError, install, load_installed
 from fedstill_client.packages.source import PackageSource
-from fedstill_client.predictor import Predictor
-from fedstill_proto.artifact import MANIFEST_FILE, StudentPackage
-from fedstill_proto.manifest import StudentManifest
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_server.config import FleetConfig
+from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage
+from fedstill_proto.package.manifest import StudentManifest
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import Repository

@@ -29,7 +29,7 @@ from fedstill_server.privacy.accountant import epsilon_of_rounds
 from fedstill_sim.privacy_audit import epsilon_at_least
 from fedstill_sim.progress import shown
 from fedstill_sim.request import RunRequest
-from fedstill_sim.run import continue_run, start_run
+from fedstill_sim.runner.run import continue_run, start_run
 from rich.console import Console
 
 DELTA = 1e-5

@@ -22,13 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.errors import FedstillError
-from fedstill_sim.compare import CompareRequest, continue_comparison, is_comparison, start_comparison
-from fedstill_sim.comparison import Split, SplitComparison
-from fedstill_sim.estimate import Estimate
+from fedstill_sim.compare.estimate import Estimate
+from fedstill_sim.compare.request import CompareRequest, continue_comparison, is_comparison, start_comparison
+from fedstill_sim.compare.result import Split, SplitComparison
 from fedstill_sim.folder import CONFIG_FILE
 from fedstill_sim.progress import LineProgress
+from fedstill_sim.report.result import read_json
 from fedstill_sim.request import DATASETS, RunRequest, names
-from fedstill_sim.result import read_json
 from rich.console import Console
 
 ALPHAS = "0.01,0.1,0.5,1,5"

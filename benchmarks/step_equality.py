@@ -30,8 +30,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.artifact import TrainingArtifact
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import GateError, build_artifact, verify_artifact
 from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, hears_utterances, reads_text
 

@@ -34,14 +34,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_client.predictor import Predictor
-from fedstill_proto.artifact import StudentPackage
-from fedstill_server.digits import CLASSES, digits_examples
+from fedstill_client.model.predictor import Predictor
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_server.data.digits import CLASSES, digits_examples
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student
-from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import logits_of, one_deterministic_thread, parameters_of
+from fedstill_server.training.fitting import FitPlan, fit
+from fedstill_server.training.networks import logits_of, one_deterministic_thread, parameters_of
 from rich.console import Console
 from rich.table import Table
 

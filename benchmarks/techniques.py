@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.messages import Parameters
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import Job, Trained, gathered
 from fedstill_server.distill.plan import DistillPlan
@@ -36,8 +37,7 @@ from fedstill_server.distill.techniques.forgetting import expanded
 from fedstill_server.distill.workshop import Workshop
 from fedstill_server.families import build_student, initial_parameters
 from fedstill_server.inspection.calibration import calibration
-from fedstill_server.networks import load_parameters, logits_of
-from fedstill_server.public_set import Examples
+from fedstill_server.training.networks import load_parameters, logits_of
 from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 

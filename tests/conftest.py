@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import fedstill_proto.telemetry  # noqa: F401  (before a test imports onnxruntime or flwr)
+import fedstill_proto.system.telemetry  # noqa: F401  (before a test imports onnxruntime or flwr)
 import pytest
 from hypothesis import settings
 

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
-import fedstill_proto.records  # noqa: F401  (before flwr)
+import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import torch
-from fedstill_sim.flower_engine import ray_backend
+from fedstill_sim.runner.flower_engine import ray_backend
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp

@@ -14,8 +14,8 @@ import numpy as np
 from fedstill_client.fleet.enrol import read_enrolment
 from fedstill_client.home import AgentHome
 from fedstill_client.store import PrivateStore, Release
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.round_record import RoundRecord
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import FleetData
 

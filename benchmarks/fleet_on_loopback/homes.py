@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.store import PrivateStore
-from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.text.ngrams import NgramHashing
 
 Said = tuple[str, str]  # a text, and its intent
 

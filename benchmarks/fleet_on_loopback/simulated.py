@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from fedstill_client.store import PrivateStore
 from fedstill_server.app import CONFIG_FILE, FOLDER_KEY, app, read_fleet_config
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.state import FleetState
-from fedstill_sim.artifacts import prepare_artifacts
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.state import FleetState
 from fedstill_sim.data.fleet import DeviceRows, FleetData, save_fleet
 from fedstill_sim.engine.cohort import CohortEngine
-from fedstill_sim.grid import InProcessGrid
+from fedstill_sim.engine.grid import InProcessGrid
+from fedstill_sim.runner.artifacts import prepare_artifacts
 
 from benchmarks.fleet_on_loopback.fleet import Fleet
 

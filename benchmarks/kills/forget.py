@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import load_installed
 from fedstill_client.store import PrivateStore

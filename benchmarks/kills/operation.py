@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fedstill_client.agent import Agent
-from fedstill_client.device import Device
+from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
+from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.packages import load_installed
+from fedstill_client.rounds.device import Device
 from fedstill_client.store import PrivateStore
-from fedstill_client.student_store import OwnStudent
-from fedstill_proto.artifact import encode_parameters
+from fedstill_proto.package.artifact import encode_parameters
 
 from kills.place import Place
 

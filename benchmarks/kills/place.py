@@ -13,10 +13,10 @@ from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.packages import PackageSource, install, load_installed
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentManifest, StudentPackage
-from fedstill_proto.enrolment import Enrolment
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
+from fedstill_proto.system.enrolment import Enrolment
 
 LEARNING = LearningSettings(check_every=10, epochs=10, learning_rate=0.005, snapshot_seconds=0)
 _TAUGHT_STEPS = 20  # of the learning that every device has under way
@@ -72,7 +72,7 @@ class Place:
 
     def _live(self) -> None:
         """A round, and the beginning of a learning."""
-        from fedstill_client.device import Device
+        from fedstill_client.rounds.device import Device
 
         with Device.opened(self.home.folder) as device:
             device.perform(task(device.artifact.manifest, 1))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
-from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
+from fedstill_client.rounds.device import Device
 
 from kills.operation import Whole, Words, check_opens, digest_of, hold, one_of, say
 from kills.place import Place, task

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
+from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
 from fedstill_client.packages import load_installed
 from fedstill_client.store import PrivateStore
-from fedstill_client.student_store import OwnStudent, StudentHistory, StudentStore
-from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.package.artifact import StudentManifest
 
 from kills.operation import Problem, Whole, Words, check_opens, digest_of, hold, say
 from kills.place import Place

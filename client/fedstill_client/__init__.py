@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import fedstill_proto.telemetry  # noqa: F401  (before onnxruntime and flwr)
+import fedstill_proto.system.telemetry  # noqa: F401  (before onnxruntime and flwr)
 
 if TYPE_CHECKING:
     from fedstill_client.service.client import AgentClient

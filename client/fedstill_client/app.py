@@ -23,20 +23,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import records  # isort: skip
-from fedstill_proto.codec import TASK_LIMIT_BYTES, decode_task
+from fedstill_proto import flower_records as records  # isort: skip
+from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedstill_client.device import Device, DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
-from fedstill_client.examples import ExamplesError
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import AgentHome
+from fedstill_client.model.examples import ExamplesError
 from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
-from fedstill_client.round_work import Interrupted
+from fedstill_client.rounds.device import Device, DeviceDescription, DeviceError
+from fedstill_client.rounds.round import Interrupted
 
 FOLDER_KEY = "fedstill-device"
 FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fedstill_client import AgentClient
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.intents import Understanding
+from fedstill_proto.text.intents import Understanding
 
 LEARN, WRONG = "learn", "wrong"
 

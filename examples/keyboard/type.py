@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from fedstill_client import AgentClient
-from fedstill_client.agent_values import Suggestion
+from fedstill_client.agent_types import Suggestion
 from fedstill_proto.errors import FedstillError
 from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import HTML

@@ -1,3 +1,3 @@
 """The contract between a fedstill server and its devices, and its codecs."""
 
-from fedstill_proto import telemetry as telemetry
+from fedstill_proto.system import telemetry as telemetry

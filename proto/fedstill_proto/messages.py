@@ -1,7 +1,7 @@
 """What server and devices say to each other, as values with numpy arrays inside.
 
-The types mirror `v1/fedstill.proto`; `fedstill_proto.codec` turns them into bytes and back. Each is checked
-when it is made, so a value that exists can be sent.
+The types mirror `v1/fedstill.proto`; `fedstill_proto.codec.api` turns them into bytes and back. Each is
+checked when it is made, so a value that exists can be sent.
 """
 
 from __future__ import annotations
@@ -14,11 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedstill_proto.answer_table import AnswerTable
-from fedstill_proto.errors import InvalidValue
-from fedstill_proto.levels import NAME_BYTES
-from fedstill_proto.privacy.noising import Noising
-from fedstill_proto.soft_labels import (
+from fedstill_proto.codec.answer_table import AnswerTable
+from fedstill_proto.codec.levels import NAME_BYTES
+from fedstill_proto.codec.soft_labels import (
     MAX_CLASSES,
     BoolArray,
     FloatArray,
@@ -26,6 +24,8 @@ from fedstill_proto.soft_labels import (
     SoftLabelCodec,
     SoftLabels,
 )
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.privacy.noising import Noising
 
 PROTOCOL_VERSION = 1
 MAX_UINT32 = (1 << 32) - 1

@@ -1,3 +1,3 @@
 """The server: teacher, student families, distillation, export, aggregation, rounds."""
 
-import fedstill_proto.telemetry  # noqa: F401  (before onnxruntime and flwr)
+import fedstill_proto.system.telemetry  # noqa: F401  (before onnxruntime and flwr)

@@ -10,18 +10,18 @@ import os
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import records  # noqa: F401  # isort: skip
+from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import FleetConfig
-from fedstill_server.config_json import ConfigError
-from fedstill_server.events import subscribe
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.examples import load_public, load_test
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
-from fedstill_server.public_set import load_public, load_test
-from fedstill_server.rounds import FleetRun
+from fedstill_server.rounds.events import subscribe
+from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.run_store import RunStore
 
 __all__ = ["CONFIG_FILE", "app", "read_fleet_config", "run_folder", "subscribe"]
 

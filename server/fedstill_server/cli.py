@@ -17,9 +17,9 @@ from fedstill_server.commands import distill, fleet, publish
 
 # torch, flwr and SQLAlchemy take seconds to import: each command brings what it needs.
 if TYPE_CHECKING:
-    from fedstill_server.config import FleetConfig
+    from fedstill_server.config.fleet import FleetConfig
     from fedstill_server.privacy.rule import PrivacyRule
-    from fedstill_server.round_record import RoundRecord
+    from fedstill_server.rounds.round_record import RoundRecord
 
 cli = typer.Typer(
     help="The server of a fedstill fleet: distil and sign students, bring a fleet up over TLS, and look into "
@@ -56,8 +56,8 @@ def inspect(
     a decision tree that imitates it, energy; and an HTML report.
     """
     from fedstill_server.app import read_fleet_config
-    from fedstill_server.checkpoint import RunStore, StoreError
     from fedstill_server.commands.inspect import package_at, show_package
+    from fedstill_server.rounds.run_store import RunStore, StoreError
 
     package = package_at(folder)
     if package is not None:
@@ -105,7 +105,7 @@ def families(
 ) -> None:
     """List the student families with their size: for an input, of utterances, and of text."""
     from fedstill_proto.messages import parameter_specs
-    from fedstill_proto.ngrams import NgramHashing
+    from fedstill_proto.text.ngrams import NgramHashing
 
     from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, initial_parameters
 

@@ -2,6 +2,6 @@
 
 from importlib.metadata import version
 
-import fedstill_proto.telemetry  # noqa: F401  (before onnxruntime and flwr)
+import fedstill_proto.system.telemetry  # noqa: F401  (before onnxruntime and flwr)
 
 __version__ = version("fedstill")

@@ -29,7 +29,7 @@ from fedstill_sim.request import (
 )
 
 if TYPE_CHECKING:
-    from fedstill_sim.comparison import Split
+    from fedstill_sim.compare.result import Split
 
 app = typer.Typer(
     name="fedstill-sim",
@@ -170,7 +170,7 @@ def run(
     """
     output = Output(as_json=as_json, quiet=quiet)
     with told_plainly(out):
-        from fedstill_sim.run import continue_run, start_run
+        from fedstill_sim.runner.run import continue_run, start_run
         from fedstill_sim.terminal import print_run
 
         start_run(_request(context), out, force=force)
@@ -219,7 +219,7 @@ def compare(
     """
     output = Output(as_json=as_json, quiet=quiet)
     with told_plainly(out):
-        from fedstill_sim.compare import CompareRequest, start_comparison
+        from fedstill_sim.compare.request import CompareRequest, start_comparison
 
         splits = _splits(datasets, data or [], dirichlet, epsilon)
         first: dict[str, Any] = {
@@ -258,7 +258,7 @@ def resume(
     """
     output = Output(as_json=as_json, quiet=quiet)
     with told_plainly(folder):
-        from fedstill_sim.compare import is_comparison
+        from fedstill_sim.compare.request import is_comparison
         from fedstill_sim.resume import resume_run
         from fedstill_sim.terminal import print_run
 
@@ -350,7 +350,7 @@ def _splits(
     datasets: str | None, folders: Sequence[Path], dirichlet: str | None, epsilon: str | None
 ) -> tuple[Split, ...]:
     """Every data set at every alpha, and every folder, whose devices are its own; each at every epsilon."""
-    from fedstill_sim.comparison import Split
+    from fedstill_sim.compare.result import Split
 
     built_in = names(datasets) or (() if folders else DATASETS[:1])
     alphas = _numbers("--dirichlet", dirichlet, "0.1,1")
@@ -382,8 +382,8 @@ def _finish_comparison(
 ) -> None:
     import dataclasses
 
-    from fedstill_sim.compare import continue_comparison
-    from fedstill_sim.compare_markdown import markdown as as_markdown
+    from fedstill_sim.compare.markdown import markdown as as_markdown
+    from fedstill_sim.compare.request import continue_comparison
     from fedstill_sim.terminal import print_comparison
 
     with _progress(output) as progress:

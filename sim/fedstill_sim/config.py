@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.codec.codec_spec import codec_of_words
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import (
+from fedstill_server.config.codec import from_json, to_json
+from fedstill_server.config.device_defaults import usual_work
+from fedstill_server.config.fleet import (
     AsyncRule,
     CohortRule,
     ConfigError,
@@ -28,17 +30,15 @@ from fedstill_server.config import (
     TeacherConfig,
     TextConfig,
 )
-from fedstill_server.config_json import from_json, to_json
-from fedstill_server.local_work import usual_work
 from fedstill_server.methods import METHODS, distils
-from fedstill_server.teacher import KEYBOARD_TEACHER, utterance_teacher
+from fedstill_server.rounds.teacher import KEYBOARD_TEACHER, utterance_teacher
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.participation import Participation
 from fedstill_sim.privacy import privacy_rule, rule_for
+from fedstill_sim.report.result import read_json, write_json
 from fedstill_sim.request import COMING_AND_GOING, UTTERANCE_FAMILIES, RunRequest, command_line
-from fedstill_sim.result import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")

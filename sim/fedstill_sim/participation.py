@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_server.config import ConfigError
+from fedstill_server.config.fleet import ConfigError
 from fedstill_server.randomness import generator
 
 FOR_EVER = 1 << 31  # a round that no run reaches

@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_sim import compare_report, report
-from fedstill_sim.compare import is_comparison
-from fedstill_sim.compare_exports import write_exports
-from fedstill_sim.comparison import COMPARISON_FILE, read_comparison
+from fedstill_sim.compare import report as compare_report
+from fedstill_sim.compare.exports import write_exports
+from fedstill_sim.compare.request import is_comparison
+from fedstill_sim.compare.result import COMPARISON_FILE, read_comparison
 from fedstill_sim.folder import FolderError, require_run
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.result import RESULT_FILE, RunResult, read_result
-from fedstill_sim.run import continue_run
+from fedstill_sim.report import report
+from fedstill_sim.report.result import RESULT_FILE, RunResult, read_result
+from fedstill_sim.runner.run import continue_run
 
 
 @dataclass(frozen=True, kw_only=True)

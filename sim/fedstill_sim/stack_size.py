@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_client.batches import StackPlan, plan_batches
-from fedstill_client.personalizer import Personalizer
-from fedstill_client.private_stack import PrivateStack
-from fedstill_proto.artifact import StudentManifest, TrainingArtifact
+from fedstill_client.model.batches import StackPlan, plan_batches
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.trainer import Personalizer
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export import build_artifact
 from fedstill_server.export.build import ArtifactOptions
 

@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedstill_sim.compare_table import ComparedCell, sections
-from fedstill_sim.comparison import Comparison
-from fedstill_sim.readable import counted
-from fedstill_sim.result import RunResult
-from fedstill_sim.table import method_rows
-from fedstill_sim.verdict import Verdict, verdicts
+from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.table import ComparedCell, sections
+from fedstill_sim.compare.verdict import Verdict, verdicts
+from fedstill_sim.report.format import counted
+from fedstill_sim.report.result import RunResult
+from fedstill_sim.report.table import method_rows
 
 _MARKS = {"good": "[green]✓[/green]", "bad": "[red]✗[/red]", "even": "[yellow]≈[/yellow]"}
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import StudentPackage
 
 from tests.client.package_samples import full_package
 from tests.client.samples import FAMILY, artifact, examples

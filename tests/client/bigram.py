@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from fedstill_proto.artifact import StudentManifest, StudentPackage, TrainingArtifact
-from fedstill_proto.manifest import Vocabulary
 from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage, TrainingArtifact
+from fedstill_proto.package.manifest import Vocabulary
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 TABLE, WORDS, WIDTH, PLACES = "embedding.weight", 30, 4, 3

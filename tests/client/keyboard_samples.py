@@ -9,8 +9,8 @@ from pathlib import Path
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
-from fedstill_proto.word_list import WordList, build_word_list
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from tests.client.bigram import bigram_package
 

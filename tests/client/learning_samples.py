@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from fedstill_client.student_store import OwnStudent
-from fedstill_proto.artifact import StudentManifest, StudentPackage
+from fedstill_client.model.student_store import OwnStudent
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
 from tests.client.samples import artifact, examples, student, student_package
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageSource
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.publish.repository import Repository
 
 from tests.client.samples import FAMILY, artifact, student_package

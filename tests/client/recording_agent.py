@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
-from fedstill_client.agent_values import (
+from fedstill_client.agent_types import (
     AgentBusy,
     AgentStatus,
     Forgotten,
@@ -23,7 +23,7 @@ from fedstill_client.agent_values import (
     Stop,
 )
 from fedstill_client.home import AgentHome
-from fedstill_client.predictor import Predictor
+from fedstill_client.model.predictor import Predictor
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_proto.errors import InvalidValue

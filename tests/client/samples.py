@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_client.private_stack import PrivateStack
-from fedstill_proto.artifact import StudentPackage, TrainingArtifact, save_artifact
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.messages import (
     Optimizer,
     Parameters,
@@ -20,7 +20,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import StudentPackage, TrainingArtifact, save_artifact
 from fedstill_server.export.build import build_artifact
 from fedstill_server.export.student import export_student
 from fedstill_server.families import initial_parameters

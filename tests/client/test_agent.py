@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import AgentBusy, LearningProgress, LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import AgentBusy, LearningProgress, LearningWishes
 from fedstill_client.home import AgentHome
-from fedstill_client.label_prior import log_label_prior
+from fedstill_client.model.label_prior import log_label_prior
+from fedstill_client.model.predictor import PredictionError
+from fedstill_client.model.student_store import OwnStudent, StoreError
 from fedstill_client.packages.install import install
-from fedstill_client.predictor import PredictionError
 from fedstill_client.store import PrivateStore, Release
-from fedstill_client.student_store import OwnStudent, StoreError
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
 

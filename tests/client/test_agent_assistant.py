@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import AgentError, AgentRefused, LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import AgentError, AgentRefused, LearningWishes
 from fedstill_client.cli import app, main
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, check_package
 from fedstill_client.service.client import AgentClient
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
-from fedstill_proto.artifact import load_student, save_package
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.intents import IntentSheet
+from fedstill_proto.package.artifact import load_student, save_package
+from fedstill_proto.text.intents import IntentSheet
 from typer.testing import CliRunner
 
 from tests.client.utterance_samples import NAMES, SHEET, THINGS, assistant, home_of

@@ -10,23 +10,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client import AgentClient
-from fedstill_client.agent import Agent
-from fedstill_client.agent_keyboard import AgentKeyboard
-from fedstill_client.agent_values import AgentError, AgentRefused, LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent.keyboard import AgentKeyboard
+from fedstill_client.agent_types import AgentError, AgentRefused, LearningWishes
 from fedstill_client.cli import app
-from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
-from fedstill_client.keyboard.student_words import StudentWords
+from fedstill_client.keyboard.next_word_model import StudentWords
 from fedstill_client.keyboard.typed_rows import typed_rows
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import install
 from fedstill_client.packages.operators import check_package
+from fedstill_client.rounds.device import Device
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore, Retention, StoredText
 from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.word_list import START
+from fedstill_proto.text.vocabulary import START
 from typer.testing import CliRunner
 
 from tests.client.keyboard_samples import PLACES, WORD_LIST, keyboard_home, keyboard_package
@@ -195,7 +195,7 @@ def test_a_reading_is_of_the_texts_there_and_by_the_student_that_answers(home: A
 
 
 def test_old_texts_are_not_counted(home: AgentHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedstill_client.agent_keyboard.COUNTED_WORDS", 20)
+    monkeypatch.setattr("fedstill_client.agent.keyboard.COUNTED_WORDS", 20)
     with PrivateStore.open(home) as store:
         keyboard, student = AgentKeyboard(WORD_LIST), Counting()
         for number in range(40):

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import LearningWishes
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
+from fedstill_client.model.predictor import Predictor
 from fedstill_client.packages import check_package
 from fedstill_client.packages.install import install
-from fedstill_client.predictor import Predictor
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage, save_package
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import StudentPackage, save_package
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters
 from fedstill_server.publish.package import package_of

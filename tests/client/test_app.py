@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.app import FAILED, REFUSED
-from fedstill_proto import records
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_proto import flower_records as records
+from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import SummaryKind, SummaryRequest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 

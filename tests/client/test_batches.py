@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fedstill_client.batches import ArtifactMismatch, StackPlan, plan_batches, plan_stacks
-from fedstill_client.order import device_ids
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.step import StepBatch
-from fedstill_proto.artifact import StudentManifest
+from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batches, plan_stacks
+from fedstill_client.model.order import device_ids
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.step import StepBatch
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
+from fedstill_proto.package.artifact import StudentManifest
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_client.cli import app
-from fedstill_client.device import Device
-from fedstill_client.offline import OfflineWork, personalize
-from fedstill_client.round_work import NoStudent
-from fedstill_proto.artifact import save_student
+from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.offline import OfflineWork, personalize
+from fedstill_client.rounds.round import NoStudent
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import save_student
 from typer.testing import CliRunner
 
 from tests.client.samples import artifact, examples, mlp_logits, student, student_package, task, write_device

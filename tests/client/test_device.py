@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_client.device import Device
-from fedstill_client.examples import ExamplesError
-from fedstill_client.round_work import NoStudent, TrainingDiverged
-from fedstill_proto.artifact import save_artifact
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_client.model.examples import ExamplesError
+from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.round import NoStudent, TrainingDiverged
+from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.package.artifact import save_artifact
 
 from tests.client.samples import CLASSES, artifact, examples, plan, student, task, write_device
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.device import Device, DeviceError
 from fedstill_client.home import AgentHome
-from fedstill_client.round_work import Interrupted
+from fedstill_client.model.student_store import StoreError
+from fedstill_client.rounds.device import Device, DeviceError
+from fedstill_client.rounds.round import Interrupted
 from fedstill_client.store import PrivateStore
-from fedstill_client.student_store import StoreError
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.samples import FAMILY, examples, student

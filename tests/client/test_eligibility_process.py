@@ -9,12 +9,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
+from fedstill_client.rounds.device import Device
 from fedstill_client.store import PrivateStore
-from fedstill_proto.codec import encode_task
+from fedstill_proto.codec.api import encode_task
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.samples import FAMILY, examples, student
@@ -24,8 +24,9 @@ LIMIT_S = 5.0
 ROUND = """
 import sys
 from pathlib import Path
-from fedstill_client import app, round_work
-from fedstill_proto import records
+from fedstill_client import app
+from fedstill_client.rounds import round as round_work
+from fedstill_proto import flower_records as records
 from flwr.app import Context, Message, RecordDict
 from flwr.app.metadata import Metadata
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.device import Device
-from fedstill_client.forward import Forward
 from fedstill_client.home import AgentHome
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.packages.install import install
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.round_work import StudentStack, evaluate
+from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.round import StudentStack, evaluate
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import (
     Optimizer,
@@ -46,7 +46,7 @@ LABELS = np.array([[0, 1, 2], [3, 0, 3], [1, 1, 1]])
 
 @pytest.mark.parametrize("values_at_once", [1 << 22, 1, 2 * PLACES * WORDS])
 def test_right_next_words_at_all_places(monkeypatch: pytest.MonkeyPatch, values_at_once: int) -> None:
-    monkeypatch.setattr("fedstill_client.right_answers._VALUES_AT_ONCE", values_at_once)
+    monkeypatch.setattr("fedstill_client.model.accuracy._VALUES_AT_ONCE", values_at_once)
     stack = StudentStack(["phone"], PrivateStack.of_one(X, LABELS))
 
     counted = evaluate(

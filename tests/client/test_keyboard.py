@@ -7,9 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from fedstill_client.keyboard.mixing import PRIOR, PRIOR_WORDS, Evidence, usual_weights
-from fedstill_client.keyboard.own_marginals import OwnMarginals, rescaled
-from fedstill_client.keyboard.own_memory import (
+from fedstill_client.keyboard.adaptation import OPEN_WORDS, OpenText, Reading, corrected
+from fedstill_client.keyboard.cache_lm import (
     AGE,
     FADING,
     SAME_WORD,
@@ -19,12 +18,13 @@ from fedstill_client.keyboard.own_memory import (
     key_of,
     share,
 )
-from fedstill_client.keyboard.own_words import OwnWords
-from fedstill_client.keyboard.reading import OPEN_WORDS, OpenText, Reading, corrected
-from fedstill_client.keyboard.slips import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
+from fedstill_client.keyboard.interpolation import PRIOR, PRIOR_WORDS, Evidence, usual_weights
 from fedstill_client.keyboard.suggester import Suggester
+from fedstill_client.keyboard.typos import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
+from fedstill_client.keyboard.unigram_scaling import OwnMarginals, rescaled
+from fedstill_client.keyboard.user_ngrams import OwnWords
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.word_list import MARKS, SPECIAL, START, UNKNOWN, WordList
+from fedstill_proto.text.vocabulary import MARKS, SPECIAL, START, UNKNOWN, WordList
 
 LISTED = ("i'll", "kind", "king", "kingdom", "queen", "the", "theatre", "their", "+s")
 WORDS = WordList((*SPECIAL, *MARKS, *LISTED))

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client.label_prior import CONCENTRATIONS, label_prior_strength, log_label_prior, personal_logits
+from fedstill_client.model.label_prior import (
+    CONCENTRATIONS,
+    label_prior_strength,
+    log_label_prior,
+    personal_logits,
+)
 from fedstill_proto.errors import FedstillError
 
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fedstill_client.learning import Budget, Judgement, LearningProgress, LearningSettings, Result, learn
-from fedstill_client.learning.snapshot import decode_snapshot
+from fedstill_client.learning.checkpoint import decode_snapshot
 from fedstill_client.learning.soft_term import encode_fleet_labels
-from fedstill_client.student_store import OwnStudent
+from fedstill_client.model.student_store import OwnStudent
+from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels
-from fedstill_proto.soft_labels import DenseSoftLabels
 
 from tests.client.learning_samples import MemoryStore, package
 from tests.client.samples import examples, mlp_logits, plan, soft_rows, student, task

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningOutcome, LearningProgress, LearningSettings, Result, learn
+from fedstill_client.model.student_store import StoreError
 from fedstill_client.packages import InstalledPackage
 from fedstill_client.store import PrivateStore
-from fedstill_client.student_store import StoreError
-from fedstill_proto.artifact import save_package
+from fedstill_proto.package.artifact import save_package
 
 from tests.client.learning_samples import package
 from tests.client.samples import examples
@@ -27,7 +27,7 @@ from pathlib import Path
 from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import load_student
+from fedstill_proto.package.artifact import load_student
 
 settings = LearningSettings(check_every=10, epochs=6, learning_rate=0.05, snapshot_seconds=0)
 with PrivateStore.open(AgentHome(Path(sys.argv[1]))) as store:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from fedstill_client import limits
-from fedstill_client.limits import LimitExceeded, limited
-from fedstill_client.runtime import session
+from fedstill_client.model import limits
+from fedstill_client.model.limits import LimitExceeded, limited
+from fedstill_client.model.runtime import session
 from onnx import TensorProto, helper
 
 X = np.ones(1, np.float32)
@@ -101,8 +101,8 @@ def test_memory_has_an_end_and_the_next_run_has_it_again(tmp_path: Path) -> None
 import sys
 import numpy as np
 from pathlib import Path
-from fedstill_client import limits
-from fedstill_client.runtime import session
+from fedstill_client.model import limits
+from fedstill_client.model.runtime import session
 limits.MEMORY_LIMIT_MB = 64
 limits.limit_memory()
 limits.limit_memory()

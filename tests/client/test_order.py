@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client import order
-from fedstill_client.order import device_ids, epoch_order
+from fedstill_client.model import order
+from fedstill_client.model.order import device_ids, epoch_order
 from fedstill_proto.errors import FedstillError
 from hypothesis import given
 from hypothesis import strategies as st

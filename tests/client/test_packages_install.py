@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageError, install, load_installed
-from fedstill_proto.artifact import INFERENCE_FILE, MANIFEST_FILE
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.package.artifact import INFERENCE_FILE, MANIFEST_FILE
 
 from tests.client.keyboard_samples import keyboard_package
 from tests.client.package_samples import Record, full_package

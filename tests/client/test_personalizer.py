@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fedstill_client.batches import StackPlan, plan_batches
-from fedstill_client.order import device_ids
-from fedstill_client.personalizer import Personalizer, StudentMismatch, TrainingState, check_student
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.runtime import GraphError
-from fedstill_client.step import StepBatch
-from fedstill_proto.artifact import TrainingArtifact
+from fedstill_client.model.batches import StackPlan, plan_batches
+from fedstill_client.model.order import device_ids
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.runtime import GraphError
+from fedstill_client.model.step import StepBatch
+from fedstill_client.model.trainer import Personalizer, StudentMismatch, TrainingState, check_student
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
 from fedstill_proto.messages import (
     ClassSoftLabels,
     Optimizer,
@@ -21,7 +21,7 @@ from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
+from fedstill_proto.package.artifact import TrainingArtifact
 
 from tests.client.samples import (
     CLASSES,

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fedstill_client.predictor import PredictionError, Predictor
-from fedstill_client.runtime import GraphError
-from fedstill_proto.artifact import StudentPackage, load_student, save_student
+from fedstill_client.model.predictor import PredictionError, Predictor
+from fedstill_client.model.runtime import GraphError
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.artifact import StudentPackage, load_student, save_student
 
 from tests.client.samples import examples, mlp_logits, softmax, student, student_package
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fedstill_client.learning import LearningSettings, Result, learn
-from fedstill_client.prior_strength import STRENGTHS, StrengthTally, usual_strength
-from fedstill_client.student_store import OwnStudent
+from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, usual_strength
+from fedstill_client.model.student_store import OwnStudent
 
 from tests.client.learning_samples import MemoryStore, package
 

@@ -11,15 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.app import _discreet
 from fedstill_client.cli import app
-from fedstill_client.device import Device, DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.privacy import PrivacyPolicy, PrivacyRefused
+from fedstill_client.rounds.device import Device, DeviceError
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.ledger import Ledger, Release
-from fedstill_proto.codec import Expected, decode_summary, decode_task, encode_task
+from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
     Optimizer,
@@ -30,7 +31,6 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.privacy import Noising, epsilon_of_rho
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 from typer.testing import CliRunner
 
 from tests.client.agent_samples import enrolled_home

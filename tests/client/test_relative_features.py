@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client.forward import Forward
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.relative_features import class_prototypes, relative_features
-from fedstill_client.summarizer import summarize
-from fedstill_proto.artifact import TrainingArtifact
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.rounds.relative_features import class_prototypes, relative_features
+from fedstill_client.rounds.summarizer import summarize
+from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
     Optimizer,
@@ -18,7 +18,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec
+from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import build_artifact
 
 from tests.client.samples import CLASSES, FAMILY, SHAPE, artifact, examples, plan, stack_of, student, task

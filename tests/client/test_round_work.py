@@ -6,11 +6,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from fedstill_client.forward import Forward
-from fedstill_client.personalizer import Personalizer, StudentMismatch
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.round_work import NoStudent, StudentStack, evaluate, perform_round, starting_student
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.trainer import Personalizer, StudentMismatch
+from fedstill_client.rounds.round import NoStudent, StudentStack, evaluate, perform_round, starting_student
+from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
     ClassSoftLabels,
@@ -19,7 +20,6 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 
 from tests.client.samples import CLASSES, SHAPE, artifact, examples, plan, soft_rows, stack_of, student, task
 

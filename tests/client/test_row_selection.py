@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client.forward import Forward
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.row_selection import ambiguity, density_ratios, selected_rows
-from fedstill_client.summarizer import summarize
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.rounds.row_selection import ambiguity, density_ratios, selected_rows
+from fedstill_client.rounds.summarizer import summarize
+from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import RowSelection, SoftLabelSummary, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from tests.client.samples import CLASSES, artifact, examples, plan, student, task
 

@@ -11,7 +11,7 @@ import grpc
 import numpy as np
 import pytest
 from fedstill_client import AgentClient
-from fedstill_client.agent_values import (
+from fedstill_client.agent_types import (
     AgentBusy,
     AgentError,
     AgentRefused,

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_client.agent_values import LearningWishes
+from fedstill_client.agent_types import LearningWishes
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
 from fedstill_proto.errors import FedstillError

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client import AgentClient
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import AgentUnavailable, LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import AgentUnavailable, LearningWishes
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import answers
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-from fedstill_client.forward import Forward
-from fedstill_client.order import device_ids
-from fedstill_client.personalizer import Personalizer
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.round_work import StudentStack, perform_round
-from fedstill_client.share_gate import HeldOut, chances, kept_shares, mixed
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.order import device_ids
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.trainer import Personalizer
+from fedstill_client.rounds.round import StudentStack, perform_round
+from fedstill_client.rounds.share_gate import HeldOut, chances, kept_shares, mixed
 from fedstill_proto.messages import Parameters, TrainingPlan
 
 from tests.client.samples import SHAPE, artifact, plan, stack_of, student, task

@@ -7,18 +7,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fedstill_client.batches import ArtifactMismatch, StackPlan, plan_batches
-from fedstill_client.forward import Forward
 from fedstill_client.learning import LearningSettings, Result, learn
 from fedstill_client.learning.soft_term import own_targets
-from fedstill_client.order import device_ids
-from fedstill_client.personalizer import Personalizer, TrainingState
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.step import StepBatch
-from fedstill_client.step_vocabulary import StepVocabulary, StepVocabularyError
-from fedstill_proto.artifact import StudentManifest, StudentPackage
+from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batches
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.order import device_ids
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step_vocabulary import StepVocabulary, StepVocabularyError
+from fedstill_client.model.trainer import Personalizer, TrainingState
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, IntArray, TopKSoftLabels
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
-from fedstill_proto.soft_labels import DenseSoftLabels, IntArray, TopKSoftLabels
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
 from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
 from tests.client.learning_samples import MemoryStore, Part

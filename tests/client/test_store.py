@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.home import AgentHome, HomeError
+from fedstill_client.model.student_store import OwnStudent, StoreError
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store import PrivateStore, Release, Retention, check_example, is_held_out
 from fedstill_client.store.database import Database
 from fedstill_client.store.keys import Encryption, find_key
-from fedstill_client.student_store import OwnStudent, StoreError
 from fedstill_proto.errors import InvalidValue
 
 from tests.client.samples import artifact, student

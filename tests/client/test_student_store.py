@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.student_store import STUDENTS_FILE, OwnStudent, StoreError, StudentStore
+from fedstill_client.model.student_store import STUDENTS_FILE, OwnStudent, StoreError, StudentStore
 
 from tests.client.samples import artifact, student
 

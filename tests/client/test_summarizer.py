@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client.forward import Forward
-from fedstill_client.label_means import class_means, softened
-from fedstill_client.personalizer import StudentMismatch
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.runtime import GraphError
-from fedstill_client.shifts import way_from
-from fedstill_client.summarizer import Encoded, summarize
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.label_means import class_means, softened
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.runtime import GraphError
+from fedstill_client.model.trainer import StudentMismatch
+from fedstill_client.rounds.logit_shift import way_from
+from fedstill_client.rounds.summarizer import Encoded, summarize
+from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec, TopKSoftLabels
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec, TopKSoftLabels
 
 from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
 from tests.client.samples import (
@@ -247,7 +247,7 @@ class TestNextWords:
 
     def test_they_are_the_dense_ones_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         (whole,) = self.answer(TOP_2)
-        monkeypatch.setattr("fedstill_client.summarizer._VALUES_AT_ONCE", 1)  # a row at a time
+        monkeypatch.setattr("fedstill_client.rounds.summarizer._VALUES_AT_ONCE", 1)  # a row at a time
 
         (in_parts,) = self.answer(TOP_2)
 

@@ -10,15 +10,15 @@ import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.artifact import StudentPackage
-from fedstill_proto.intents import IntentSheet
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import build_student
-from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import parameters_of
 from fedstill_server.publish.package import package_of
+from fedstill_server.training.fitting import FitPlan, fit
+from fedstill_server.training.networks import parameters_of
 
 PLACES = 24
 NAMES = ("clean", "off", "on")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from fedstill_proto.label_arrays import DenseSoftLabels, FloatArray
-from fedstill_proto.levels import Grid, Levels, quantized
+from fedstill_proto.codec.label_arrays import DenseSoftLabels, FloatArray
+from fedstill_proto.codec.levels import Grid, Levels, quantized
 from hypothesis import strategies as st
 
 from tests.proto.wire_samples import distributions, random_rows

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
-from fedstill_proto import artifact as artifacts
-from fedstill_proto.artifact import (
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.package import artifact as artifacts
+from fedstill_proto.package.artifact import (
     GraphPort,
     PackagePart,
     StudentManifest,
@@ -18,9 +20,7 @@ from fedstill_proto.artifact import (
     save_artifact,
     save_student,
 )
-from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.manifest import MANIFEST_LIMIT_BYTES
-from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES
 from hypothesis import given
 from hypothesis import strategies as st
 

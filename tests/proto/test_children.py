@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fedstill_proto.children import Child, ChildError, Children, end_leftovers, flower_environment
+from fedstill_proto.system.supervisor import Child, ChildError, Children, end_leftovers, flower_environment
 
 SLEEP = [sys.executable, "-c", "print('hello', flush=True); import time; time.sleep(600)"]
 STUBBORN = [
@@ -71,7 +71,8 @@ def test_one_that_ends_at_once_is_started_ever_more_slowly(tmp_path: Path) -> No
 def test_the_next_parent_ends_what_a_killed_one_left(tmp_path: Path) -> None:
     record = tmp_path / "children.json"
     parent = (
-        "import os, sys; from pathlib import Path; from fedstill_proto.children import Child, Children\n"
+        "import os, sys; from pathlib import Path\n"
+        "from fedstill_proto.system.supervisor import Child, Children\n"
         f"child = Child('c', {SLEEP!r}, Path({str(tmp_path / 'log')!r}))\n"
         f"Children(Path({str(record)!r})).start(child)\n"
         "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
@@ -96,7 +97,7 @@ def test_a_stranger_that_got_an_old_pid_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fedstill_proto.children._GRACE_S", 0.3)
+    monkeypatch.setattr("fedstill_proto.system.supervisor._GRACE_S", 0.3)
     children = Children(tmp_path / "children.json")
     child = children.start(Child("stubborn", STUBBORN, tmp_path / "log"))
     wait_until(lambda: "up" in child.last_words())

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from fedstill_proto.enrolment import Enrolment, EnrolmentError, check_address
+from fedstill_proto.system.enrolment import Enrolment, EnrolmentError, check_address
 
 GOOD = Enrolment(
     run="0123abcd",

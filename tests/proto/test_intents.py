@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.intents import IntentSheet
-from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.ngrams import NgramHashing
 
 SHEET = IntentSheet(("off", "on", "uñlock"), 1.5, 0.6, NgramHashing(buckets=100, places=8))
 

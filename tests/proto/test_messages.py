@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.errors import FedstillError, InvalidValue, WireError
 from fedstill_proto.messages import (
     ClassSoftLabels,
@@ -17,7 +18,6 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels
 
 from tests.proto.wire_samples import PLAN, THREE_CLASSES, UINT8, class_task, parameter_summary
 

@@ -8,7 +8,7 @@ import zlib
 import numpy as np
 import pytest
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.ngrams import TEXT_LIMIT, NgramHashing, ngrams, words_of
+from fedstill_proto.text.ngrams import TEXT_LIMIT, NgramHashing, ngrams, words_of
 from hypothesis import given
 from hypothesis import strategies as st
 

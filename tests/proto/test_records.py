@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fedstill_proto import records
+from fedstill_proto import flower_records as records
 from fedstill_proto.errors import InvalidValue, WireError
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from fedstill_proto.signals import EndSignals
+from fedstill_proto.system.signals import EndSignals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.soft_labels import (
+from fedstill_proto.codec.soft_labels import (
     MAX_CELLS,
     DenseSoftLabels,
     Encoding,
@@ -12,6 +11,7 @@ from fedstill_proto.soft_labels import (
     TopKSoftLabels,
     decode_soft_labels,
 )
+from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import Expected, decode_summary, encode_summary
+from fedstill_proto.codec.api import Expected, decode_summary, encode_summary
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, FloatArray, SoftLabelCodec
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import (
     ParameterSpec,
@@ -14,7 +15,6 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, FloatArray, SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 

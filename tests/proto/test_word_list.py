@@ -6,7 +6,7 @@ import json
 
 import pytest
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.word_list import (
+from fedstill_proto.text.vocabulary import (
     MARKS,
     SPECIAL,
     TEXT_LIMIT,

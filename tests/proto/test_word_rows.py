@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.word_list import START
-from fedstill_proto.word_rows import word_rows
+from fedstill_proto.text.token_rows import word_rows
+from fedstill_proto.text.vocabulary import START
 
 
 def test_texts_stand_one_behind_another() -> None:

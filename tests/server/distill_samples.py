@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import UNKNOWN, Job
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.families import build_student
-from fedstill_server.networks import load_parameters
+from fedstill_server.training.networks import load_parameters
 
 CLASSES = 4
 PLAN = DistillPlan(epochs=4, batch_size=16, learning_rate=2e-2, checkpoint_epochs=1, seed=3)

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from fedstill_client.forward import Forward
-from fedstill_client.personalizer import Personalizer
-from fedstill_client.private_stack import PrivateStack
-from fedstill_client.round_work import StudentStack, evaluate, perform_round
-from fedstill_proto.artifact import TrainingArtifact
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.trainer import Personalizer
+from fedstill_client.rounds.round import StudentStack, evaluate, perform_round
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
 from fedstill_proto.messages import Optimizer, Parameters, RoundTask
-from fedstill_proto.records import RECORD, hello_reply, pack, read_hello
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import build_artifact
-from fedstill_sim.grid import InProcessGrid
+from fedstill_sim.engine.grid import InProcessGrid
 from flwr.app import Error, MetricRecord, RecordDict
 
 from tests.server.scripted_fleet import CLASSES, SHAPE, read_task

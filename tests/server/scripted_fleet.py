@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec import TASK_LIMIT_BYTES, decode_task, encode_summary
+from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
+from fedstill_proto.codec.soft_labels import DenseSoftLabels
+from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello, unpack
 from fedstill_proto.messages import (
     Optimizer,
     PrivateStatistics,
@@ -18,11 +20,9 @@ from fedstill_proto.messages import (
     SummaryKind,
     TrainingPlan,
 )
-from fedstill_proto.records import RECORD, hello_reply, pack, read_hello, unpack
-from fedstill_proto.soft_labels import DenseSoftLabels
-from fedstill_server.config import CohortRule, FleetConfig, TeacherConfig
-from fedstill_server.public_set import Examples
-from fedstill_sim.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
+from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
+from fedstill_server.data.examples import Examples
+from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
 from flwr.app import Error, Message, MetricRecord, RecordDict
 
 SHAPE, CLASSES, PUBLIC = (4,), 3, 12

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.intents import IntentSheet
-from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.assistant import encoder
 from fedstill_server.assistant.confidence import Confidence, abstaining, fitted_confidence
 from fedstill_server.assistant.encoder import EncoderError, SentenceEncoder, SentenceModelFiles
-from fedstill_server.assistant.making import AssistantError, AssistantPlan
+from fedstill_server.assistant.pipeline import AssistantError, AssistantPlan
 from fedstill_server.assistant.students import IntentPlan, IntentStudent, distilled, trained_on_labels
 from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.fleet.utterances import FleetUtterances, read_fleet_utterances

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import Expected, decode_summary
+from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_server.aggregation import fold
-from fedstill_server.config import AsyncRule, CohortRule, FleetConfig
-from fedstill_server.events import Collected, Event, RoundFinished, RoundStarted, subscribe
+from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig
+from fedstill_server.consensus.aggregation import fold
 from fedstill_server.methods import ARRAY_METHODS, build_method
-from fedstill_server.preparation import prepare
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.staleness import weight_of
-from fedstill_server.state import digest_of
+from fedstill_server.rounds.events import Collected, Event, RoundFinished, RoundStarted, subscribe
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.staleness import weight_of
+from fedstill_server.rounds.state import digest_of
 
 from tests.server.scripted_fleet import fleet_config, honest_summary, public_examples
 from tests.server.timed_fleet import Plan, play_timed

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_server import checkpoint
-from fedstill_server.checkpoint import RunStore, StoreError, load_parameters_file
-from fedstill_server.round_record import DeviceAccuracy, Quarantined, RoundRecord
-from fedstill_server.state import FleetState, digest_of
+from fedstill_server.rounds import run_store as checkpoint
+from fedstill_server.rounds.round_record import DeviceAccuracy, Quarantined, RoundRecord
+from fedstill_server.rounds.run_store import RunStore, StoreError, load_parameters_file
+from fedstill_server.rounds.state import FleetState, digest_of
 
 
 def state(value: float) -> FleetState:

@@ -6,9 +6,9 @@ from typing import cast
 
 import pytest
 from fedstill_proto.messages import SoftLabelSummary
-from fedstill_server.cohort import counted_answers, goal_of, select_cohort
-from fedstill_server.config import CohortRule, ConfigError
-from fedstill_server.ingest import Answer
+from fedstill_server.config.fleet import CohortRule, ConfigError
+from fedstill_server.rounds.gate import Answer
+from fedstill_server.rounds.sampling import counted_answers, goal_of, select_cohort
 
 NAMES = [f"device-{number}" for number in range(10)]
 SOME = CohortRule(goal_count=4, over_selection=1.3)

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import CohortRule, ConfigError, FleetConfig, TeacherConfig
-from fedstill_server.config_json import to_json
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
+from fedstill_server.config.codec import to_json
+from fedstill_server.config.fleet import CohortRule, ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.methods import METHODS, SoftLabelUse, distils
 
 from tests.server.scripted_fleet import fleet_config

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.measuring import Cost, cost_of, open_graph, pareto
 from fedstill_server.distill.quantization import eight_bit_forms
@@ -11,8 +12,7 @@ from fedstill_server.distill.recipes.budget import BudgetSearch
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.distill.workshop import Workshop
 from fedstill_server.export.student import export_student
-from fedstill_server.networks import parameters_of
-from fedstill_server.public_set import Examples
+from fedstill_server.training.networks import parameters_of
 
 from tests.server.distill_samples import CLASSES, corners, job, taught
 

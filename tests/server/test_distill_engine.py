@@ -28,8 +28,8 @@ from fedstill_server.distill.techniques.mutual import MutualLearning
 from fedstill_server.distill.techniques.relational import RelationalDistillation
 from fedstill_server.families import build_student, initial_parameters
 from fedstill_server.losses import kd_loss
-from fedstill_server.networks import accuracy_of, load_parameters, logits_of
-from fedstill_server.state import digest_of
+from fedstill_server.rounds.state import digest_of
+from fedstill_server.training.networks import accuracy_of, load_parameters, logits_of
 from torch import nn
 
 from tests.server.distill_samples import CLASSES, PLAN, corners, job, taught

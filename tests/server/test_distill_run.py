@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.artifact import load_student
+from fedstill_proto.package.artifact import load_student
 from fedstill_server import cli
-from fedstill_server.config_json import ConfigError
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import inner_layers
 from fedstill_server.distill.plan import DistillPlan
@@ -27,9 +28,8 @@ from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.distill.workshop import Workshop, network_of
-from fedstill_server.networks import accuracy_of, logits_of
-from fedstill_server.public_set import Examples
-from fedstill_server.state import digest_of
+from fedstill_server.rounds.state import digest_of
+from fedstill_server.training.networks import accuracy_of, logits_of
 from torch import nn
 from typer.testing import CliRunner
 

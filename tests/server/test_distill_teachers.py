@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from fedstill_proto.artifact import save_student
+from fedstill_proto.package.artifact import save_student
 from fedstill_server.distill.answers import AnswerFile
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.errors import DistillError, StaleAnswers
@@ -18,8 +18,8 @@ from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.techniques.fitnets import FitNets
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.export import export_student
-from fedstill_server.networks import parameters_of
-from fedstill_server.state import digest_of
+from fedstill_server.rounds.state import digest_of
+from fedstill_server.training.networks import parameters_of
 from sklearn.ensemble import RandomForestClassifier
 
 from tests.server.distill_samples import CLASSES, corners, job, taught

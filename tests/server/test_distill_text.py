@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.artifact import load_student
-from fedstill_proto.soft_labels import FloatArray
-from fedstill_proto.word_list import START, WordList
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.package.artifact import load_student
+from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, Job
 from fedstill_server.distill.plan import DistillPlan

@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from fedstill_proto.artifact import TrainingArtifact, load_artifact, save_artifact
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TrainingArtifact, load_artifact, save_artifact
 from fedstill_server.export import ExportError, build_artifact
 from fedstill_server.export.trial import random_batch
 from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters

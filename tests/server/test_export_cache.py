@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fedstill_proto.artifact import TRAINING_FILE, TrainingArtifact
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TRAINING_FILE, TrainingArtifact
 from fedstill_server.export import GateError, build, build_artifact, student
 from fedstill_server.export.cache import cache_key
 from fedstill_server.families import initial_parameters

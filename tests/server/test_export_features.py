@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
-from fedstill_client.forward import Forward
-from fedstill_proto.artifact import StudentManifest, TrainingArtifact
+from fedstill_client.model.forward import Forward
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export import build_artifact
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.gate import verify_artifact

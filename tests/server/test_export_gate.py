@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import onnx
 import pytest
-from fedstill_proto.artifact import TrainingArtifact
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import GateError, Tolerance, build_artifact, verify_artifact
 from onnx import helper, numpy_helper
 

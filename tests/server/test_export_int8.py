@@ -7,15 +7,15 @@ import dataclasses
 import numpy as np
 import onnx
 import pytest
-from fedstill_client.predictor import PredictionError, Predictor
-from fedstill_proto.artifact import StudentPackage
+from fedstill_client.model.predictor import PredictionError, Predictor
+from fedstill_proto.codec.quantization import dequantize_rows, quantize_rows, quantized_arrays
 from fedstill_proto.messages import Parameters
-from fedstill_proto.quantization import dequantize_rows, quantize_rows, quantized_arrays
+from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student, initial_parameters
-from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import parameters_of
+from fedstill_server.training.fitting import FitPlan, fit
+from fedstill_server.training.networks import parameters_of
 from onnx import helper, numpy_helper
 from sklearn.datasets import load_digits
 

@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from fedstill_proto.artifact import load_student, save_student
+from fedstill_proto.package.artifact import load_student, save_student
 from fedstill_server.export import ExportError, export_student
 from fedstill_server.export.student import check_weights_stay_weights, load_parameters
 from fedstill_server.families import LANGUAGE_FAMILIES, build_student, initial_parameters

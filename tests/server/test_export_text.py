@@ -6,8 +6,8 @@ from typing import Any
 
 import onnxruntime as ort
 import pytest
-from fedstill_proto.artifact import TrainingArtifact
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import ExportError, build_artifact
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from fedstill_client.predictor import Predictor
+from fedstill_client.model.predictor import Predictor
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export import build_artifact
 from fedstill_server.families import NGRAM_FAMILIES, FamilyError, build_student, initial_parameters

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import PrivateStatistics, PublicSoftLabels, SoftLabelSummary
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
-from fedstill_server.aggregation import RowSums, fold
-from fedstill_server.config import ConfigError, FedstillConfig
+from fedstill_server.config.fleet import ConfigError, FedstillConfig
+from fedstill_server.consensus.aggregation import RowSums, fold
+from fedstill_server.data.examples import Examples
 from fedstill_server.methods import METHODS, build_method
 from fedstill_server.methods.fedstill import Fedstill, balanced, label_logits, stepped
 from fedstill_server.methods.public_logits import LOGITS
-from fedstill_server.preparation import prepare
-from fedstill_server.public_set import Examples
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.state import FleetState
 
 from tests.server.scripted_fleet import PUBLIC, fleet_config, public_examples
 

@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from fedstill_proto.enrolment import Enrolment
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.enrolment import Enrolment
 from fedstill_server.fleet.certificates import (
     authority_file,
     create_authority,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fedstill_proto.utterances import UtterancesError, read_utterances
-from fedstill_server.assistant.making import AssistantPlan
+from fedstill_proto.text.utterances import UtterancesError, read_utterances
+from fedstill_server.assistant.pipeline import AssistantPlan
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.utterances import read_fleet_utterances
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from fedstill_proto.codec import Expected
+from fedstill_proto.codec.api import Expected
 from fedstill_proto.errors import WireError
+from fedstill_proto.flower_records import PRIVACY_REFUSED, pack
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.records import PRIVACY_REFUSED, pack
-from fedstill_server import ingest
-from fedstill_server.ingest import Gate, Question, Reason, reason_of
-from fedstill_sim.grid import InProcessGrid
+from fedstill_server.rounds import gate as ingest
+from fedstill_server.rounds.gate import Gate, Question, Reason, reason_of
+from fedstill_sim.engine.grid import InProcessGrid
 from flwr.app import Error, Message, RecordDict
 
 EXPECTED = Expected("0123abcd", 4, "cnn", SummaryKind.NONE, classes=10)
 
 
 def answer(round_number: int = 4) -> RecordDict:
-    from fedstill_proto.codec import encode_summary
+    from fedstill_proto.codec.api import encode_summary
 
     summary = SoftLabelSummary("0123abcd", round_number, "cnn", SummaryKind.NONE, PrivateStatistics())
     return pack("SoftLabelSummary", encode_summary(summary, codec=None))

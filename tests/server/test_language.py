@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.word_list import START
+from fedstill_proto.text.vocabulary import START
 from fedstill_server.families import FamilyError, build_student, reads_text
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.keyboard import KeyboardError, KeyboardPlan, make_keyboard

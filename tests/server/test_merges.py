@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.messages import SoftLabelSummary
-from fedstill_server.aggregation import Statistics, fold
-from fedstill_server.config import ConsensusConfig
+from fedstill_server.config.fleet import ConsensusConfig
+from fedstill_server.consensus.aggregation import Statistics, fold
 from fedstill_server.methods import ARRAY_METHODS, Method, build_method
-from fedstill_server.preparation import prepare
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.state import FleetState
 from fedstill_server.weighting import WEIGHTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import decode_task, encode_task
+from fedstill_proto.codec.api import decode_task, encode_task
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec, decode_soft_labels
 from fedstill_proto.messages import (
     ClassSoftLabels,
     PrivateStatistics,
@@ -15,17 +16,16 @@ from fedstill_proto.messages import (
     SoftLabelSummary,
     SummaryKind,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec, decode_soft_labels
-from fedstill_server.aggregation import RowSums, fold
-from fedstill_server.config import FleetConfig
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.consensus.aggregation import RowSums, fold
+from fedstill_server.data.examples import Examples
 from fedstill_server.methods import ARRAY_METHODS, Method, build_method
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits, propagated
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.preparation import prepare
-from fedstill_server.public_set import Examples
-from fedstill_server.state import FleetState, digest_of
-from fedstill_server.teacher import build_family
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.rounds.teacher import build_family
+from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, honest_statistics, public_examples
 

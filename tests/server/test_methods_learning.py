@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import ConsensusConfig, TeacherConfig
+from fedstill_server.config.fleet import ConsensusConfig, TeacherConfig
+from fedstill_server.data.examples import Examples
 from fedstill_server.methods import ARRAY_METHODS
-from fedstill_server.public_set import Examples
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.rounds import FleetRun
+from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.weighting import WEIGHTINGS
 
 from tests.server.learning_fleet import FAMILIES, LearningGrid, examples

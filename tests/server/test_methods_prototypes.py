@@ -7,17 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import ClassSoftLabels, PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels
-from fedstill_server.aggregation import Both, ClassVectors, RowSums, fold
-from fedstill_server.config import PrototypeConfig
+from fedstill_server.config.fleet import PrototypeConfig
+from fedstill_server.consensus.aggregation import Both, ClassVectors, RowSums, fold
+from fedstill_server.export.for_method import artifact_options
 from fedstill_server.methods import build_method
 from fedstill_server.methods.fedhkd import MEANS
 from fedstill_server.methods.fedproto import PROTOTYPES, SEEN, FedProto, likeness
 from fedstill_server.methods.fedtgp import adaptive_margin, contrastive_loss
-from fedstill_server.preparation import prepare
-from fedstill_server.state import FleetState
-from fedstill_server.training_graph import artifact_options
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.state import FleetState
 
 from tests.server.scripted_fleet import CLASSES, fleet_config, public_examples
 

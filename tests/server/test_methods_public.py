@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import decode_task, encode_task
+from fedstill_proto.codec.api import decode_task, encode_task
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -16,18 +17,17 @@ from fedstill_proto.messages import (
     SoftLabelSummary,
     SummaryKind,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
-from fedstill_server.aggregation import fold
-from fedstill_server.config import ConfigError, ConsensusConfig, FleetConfig
+from fedstill_server.config.fleet import ConfigError, ConsensusConfig, FleetConfig
+from fedstill_server.consensus.aggregation import fold
+from fedstill_server.data.examples import Examples
 from fedstill_server.methods import METHODS, build_method
 from fedstill_server.methods.dsfl import reduced_entropy
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
 from fedstill_server.methods.scarlet import enhanced
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.preparation import prepare
-from fedstill_server.public_set import Examples
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_teacher
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_teacher
+from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, public_examples
 

@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels import DenseSoftLabels
-from fedstill_server.aggregation import Both, RowSums, fold
-from fedstill_server.config import PrototypeConfig
+from fedstill_server.config.fleet import PrototypeConfig
+from fedstill_server.consensus.aggregation import Both, RowSums, fold
 from fedstill_server.methods import build_method
 from fedstill_server.methods.feddf import FedDf, bounded_logits
 from fedstill_server.methods.fedgkt import FEATURED, FEATURES, SAID, FedGkt
 from fedstill_server.methods.public_consensus import CONSENSUS
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.preparation import prepare
-from fedstill_server.teacher import build_family
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.teacher import build_family
+from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, public_examples
 

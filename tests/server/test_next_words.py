@@ -8,21 +8,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import Expected, decode_summary, decode_task, encode_summary, encode_task
+from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_summary, encode_task
+from fedstill_proto.codec.soft_labels import Encoding as Coded
+from fedstill_proto.codec.soft_labels import SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import PublicSoftLabels
-from fedstill_proto.soft_labels import Encoding as Coded
-from fedstill_proto.soft_labels import SoftLabelCodec
-from fedstill_proto.word_list import build_word_list
-from fedstill_server.config import ConfigError, FleetConfig, TextConfig
+from fedstill_proto.text.vocabulary import build_word_list
+from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
+from fedstill_server.data.examples import DataError, load_public
 from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples, vocabulary_of
 from fedstill_server.methods import build_method
 from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.word_sums import WordSums
-from fedstill_server.preparation import prepare
-from fedstill_server.public_set import DataError, load_public
-from fedstill_server.state import FleetState, digest_of
-from fedstill_server.teacher import build_family, build_teacher, share_right
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.rounds.teacher import build_family, build_teacher, share_right
 from hypothesis import given
 from hypothesis import strategies as st
 

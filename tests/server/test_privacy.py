@@ -7,25 +7,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_proto.privacy.noising import SIGMA_STEPS
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
-from fedstill_server.aggregation import RowSums
-from fedstill_server.config import AsyncRule, ConfigError
-from fedstill_server.ingest import Answer
+from fedstill_server.config.fleet import AsyncRule, ConfigError
+from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.methods import METHODS, NOISED_METHODS, build_method
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.noised_shift import way_through_noise
 from fedstill_server.methods.public_logits import propagated
-from fedstill_server.preparation import prepare
 from fedstill_server.privacy.accountant import (
     epsilon_of_rounds,
     noise_for_epsilon,
     zcdp_epsilon_of_rounds,
 )
-from fedstill_server.privacy.release import PrivateFold
 from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.rounds.gate import Answer
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.private_fold import PrivateFold
 
 from tests.server.scripted_fleet import fleet_config, public_examples
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_client.model.predictor import Predictor
 from fedstill_client.packages import PackageSource, check_package
-from fedstill_client.predictor import Predictor
 from fedstill_proto.errors import FedstillError
 from fedstill_server import cli
-from fedstill_server.checkpoint import RunStore
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish import package as package_module
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import assemble_package, build_package
 from fedstill_server.publish.repository import Repository
 from fedstill_server.publish.students import publish_students
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.state import FleetState
 from typer.testing import CliRunner
 
 from tests.client.samples import artifact, student_package

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.keys import ROLES
 from fedstill_server.publish.metadata_files import MetadataFiles

@@ -7,18 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_proto.flower_records import hello_reply, pack
 from fedstill_proto.messages import RoundTask
-from fedstill_proto.records import hello_reply, pack
 from fedstill_server.app import app, subscribe
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import CohortRule, FleetConfig
-from fedstill_server.events import Collected, Event, Prepared, RoundFinished, RoundStarted, RunFinished
+from fedstill_server.config.fleet import CohortRule, FleetConfig
 from fedstill_server.methods import ARRAY_METHODS
-from fedstill_server.roster import NoDevices, RegisteredNode
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.rounds import FleetRun
-from fedstill_server.state import FleetState, digest_of
-from fedstill_sim.grid import FIRST_DEVICE_NODE_ID
+from fedstill_server.rounds.events import Collected, Event, Prepared, RoundFinished, RoundStarted, RunFinished
+from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.roster import NoDevices, RegisteredNode
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID
 from flwr.app import Error, RecordDict
 
 from tests.server.scripted_fleet import (
@@ -121,7 +121,7 @@ def vanishing(grid: ScriptedGrid, *, looks: int) -> Script:
 def test_a_device_that_is_gone_is_waited_for_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: int, accepted: int, asked: int
 ) -> None:
-    monkeypatch.setattr("fedstill_server.asking_again._BACK_WITHIN_S", 0.5)
+    monkeypatch.setattr("fedstill_server.rounds.retry._BACK_WITHIN_S", 0.5)
     grid = ScriptedGrid(devices=3)
     grid.scripts[1] = vanishing(grid, looks=looks)
     _, (record,) = play(tmp_path, grid, fleet_config(rounds=1, cohort=CohortRule(deadline_s=20)))

@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fedstill_client.answer_store import AnswerStore
-from fedstill_proto.bases import bases_for
-from fedstill_proto.codec import encode_summary
-from fedstill_proto.codec_words import codec_of_words
-from fedstill_proto.label_arrays import DenseSoftLabels
+from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_proto.codec.api import encode_summary
+from fedstill_proto.codec.codec_spec import codec_of_words
+from fedstill_proto.codec.delta_bases import bases_for
+from fedstill_proto.codec.label_arrays import DenseSoftLabels
+from fedstill_proto.codec.summary_codec import summary_and_table
+from fedstill_proto.flower_records import pack
 from fedstill_proto.messages import (
     PrivateStatistics,
     RoundTask,
@@ -18,13 +20,11 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.records import pack
-from fedstill_proto.summary_codec import summary_and_table
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import FleetConfig
-from fedstill_server.public_set import Examples
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.rounds import FleetRun
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.examples import Examples
+from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
 from flwr.app import RecordDict
 
 from tests.server.scripted_fleet import CLASSES, SHAPE, ScriptedGrid, fleet_config

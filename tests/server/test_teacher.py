@@ -7,21 +7,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedstill_server.config import TeacherConfig
-from fedstill_server.fitting import FitPlan, fit, logit_gradient
+from fedstill_server.config.fleet import TeacherConfig
+from fedstill_server.data.examples import Examples
 from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
-from fedstill_server.networks import (
+from fedstill_server.rounds.preparation import Preparations, prepare
+from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.rounds.teacher import build_family, build_teacher, student_learns, train_teacher
+from fedstill_server.training.fitting import FitPlan, fit, logit_gradient
+from fedstill_server.training.networks import (
     accuracy_of,
     logits_of,
     one_deterministic_thread,
     parameters_of,
     soft_labels_of,
 )
-from fedstill_server.preparation import Preparations, prepare
-from fedstill_server.public_set import Examples
-from fedstill_server.state import FleetState, digest_of
-from fedstill_server.teacher import build_family, build_teacher, student_learns, train_teacher
 
 from tests.server.scripted_fleet import fleet_config, public_examples
 

@@ -13,20 +13,20 @@ import onnxruntime as ort
 import pytest
 import safetensors.numpy
 import torch
-from fedstill_client.agent_student import AnsweringStudent
-from fedstill_client.keyboard.student_words import TOLD_AGAIN, StudentWords
-from fedstill_client.predictor import PRECISIONS, Precision, PredictionError
-from fedstill_client.streaming import WordStream
-from fedstill_proto.artifact import PARAMETERS_FILE, StudentPackage, load_student, save_package
+from fedstill_client.keyboard.next_word_model import TOLD_AGAIN, StudentWords
+from fedstill_client.model.answering_student import AnsweringStudent
+from fedstill_client.model.predictor import PRECISIONS, Precision, PredictionError
+from fedstill_client.model.streaming import WordStream
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.manifest import StudentManifest
-from fedstill_proto.package_weights import graph_weights
+from fedstill_proto.package.artifact import PARAMETERS_FILE, StudentPackage, load_student, save_package
+from fedstill_proto.package.manifest import StudentManifest
+from fedstill_proto.package.package_weights import graph_weights
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.streaming import export_step
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student, initial_parameters
-from fedstill_server.networks import load_parameters
 from fedstill_server.publish.text import as_text_package
+from fedstill_server.training.networks import load_parameters
 
 WORDS, PLACES = 61, 8
 FAMILIES = ("gru-32-48", "transformer")

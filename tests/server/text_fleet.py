@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec, TopKSoftLabels
 from fedstill_proto.messages import Optimizer, RoundTask, SoftLabelSummary, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec, TopKSoftLabels
-from fedstill_server.config import FleetConfig, TeacherConfig, TextConfig
-from fedstill_server.public_set import Examples
+from fedstill_server.config.fleet import FleetConfig, TeacherConfig, TextConfig
+from fedstill_server.data.examples import Examples
 
 WORDS, PLACES, KEPT = 6, 3, 2
 CODEC = SoftLabelCodec(Encoding.TOP_K, KEPT)

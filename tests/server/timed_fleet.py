@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import FleetConfig
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.rounds import FleetRun
-from fedstill_server.state import FleetState
-from fedstill_sim.mailbox import Mailbox
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.state import FleetState
+from fedstill_sim.engine.mailbox import Mailbox
 from flwr.app import Error, RecordDict
 
 from tests.server.scripted_fleet import ScriptedGrid, public_examples

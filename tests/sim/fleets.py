@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.artifact import save_artifact
-from fedstill_proto.codec import encode_task
+from fedstill_proto.codec.api import encode_task
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import (
     ClassSoftLabels,
     Optimizer,
@@ -14,7 +14,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
+from fedstill_proto.package.artifact import save_artifact
 from fedstill_server.export import build_artifact
 from fedstill_server.families import initial_parameters
 from fedstill_sim.data.digits import load_digits

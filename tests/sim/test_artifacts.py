@@ -3,14 +3,14 @@
 from pathlib import Path
 
 import pytest
-from fedstill_proto.artifact import load_artifact
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_server.config import FleetConfig
+from fedstill_proto.package.artifact import load_artifact
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.training_graph import artifact_options
+from fedstill_server.export.for_method import artifact_options
 from fedstill_sim import stack_size
-from fedstill_sim.artifacts import prepare_artifacts
+from fedstill_sim.runner.artifacts import prepare_artifacts
 
 
 def fleet(

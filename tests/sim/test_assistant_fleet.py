@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.ngrams import NgramHashing
-from fedstill_server.config import ConfigError
-from fedstill_server.teacher import build_teacher
+from fedstill_proto.text.ngrams import NgramHashing
+from fedstill_server.config.fleet import ConfigError
+from fedstill_server.rounds.teacher import build_teacher
 from fedstill_sim.assistant.start import starts_distilled
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.data.assistant import load_utterances
 from fedstill_sim.data.assistant_fleet import load_assistant_fleet
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
-from fedstill_sim.run import continue_run, start_run
+from fedstill_sim.runner.run import continue_run, start_run
 
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle", "oven", "pump")
 VERBS = {"clean": "clean the {}", "off": "turn off the {}", "on": "turn on the {}"}

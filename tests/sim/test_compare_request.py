@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from fedstill_sim.cli import app
-from fedstill_sim.compare import CompareRequest
-from fedstill_sim.comparison import Split
+from fedstill_sim.compare.request import CompareRequest
+from fedstill_sim.compare.result import Split
 from fedstill_sim.request import RequestError, RunRequest
 from typer.testing import CliRunner
 

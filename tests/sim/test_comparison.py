@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 import pytest
-from fedstill_sim.compare_charts import frontier
-from fedstill_sim.compare_exports import differences_csv, means_csv, runs_csv
-from fedstill_sim.compare_latex import latex
-from fedstill_sim.compare_markdown import markdown
-from fedstill_sim.compare_report import render_comparison
-from fedstill_sim.comparison import (
+from fedstill_sim.compare.charts import frontier
+from fedstill_sim.compare.exports import differences_csv, means_csv, runs_csv
+from fedstill_sim.compare.latex import latex
+from fedstill_sim.compare.markdown import markdown
+from fedstill_sim.compare.report import render_comparison
+from fedstill_sim.compare.result import (
     BASELINES,
     Comparison,
     ComparisonTiming,
@@ -22,7 +22,7 @@ from fedstill_sim.comparison import (
     read_comparison,
     write_comparison,
 )
-from fedstill_sim.result import ResultError, RunResult
+from fedstill_sim.report.result import ResultError, RunResult
 
 from tests.sim.sample_results import sample_result
 from tests.sim.test_report import Page

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn.datasets
-from fedstill_server.digits import digits_examples
+from fedstill_server.data.digits import digits_examples
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import DataError
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.artifact import StudentManifest, load_artifact
-from fedstill_proto.codec import decode_task
+from fedstill_proto.codec.api import decode_task
+from fedstill_proto.package.artifact import StudentManifest, load_artifact
 from fedstill_sim.data.fleet import DataError
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.cohort import CohortEngine

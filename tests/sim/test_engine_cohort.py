@@ -5,12 +5,12 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-import fedstill_proto.records  # noqa: F401  (before flwr)
+import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
+from fedstill_proto.flower_records import hello, pack, read_hello_reply, unpack
 from fedstill_proto.messages import SoftTargets, SummaryKind, SummaryRequest
 from fedstill_proto.privacy import Noising
-from fedstill_proto.records import hello, pack, read_hello_reply, unpack
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine, EngineError, Reply
 from fedstill_sim.engine.fleet_students import StudentsError

@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 
-import fedstill_proto.records  # noqa: F401  (before flwr)
+import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
-from fedstill_proto.codec import decode_task
-from fedstill_proto.records import pack
+from fedstill_proto.codec.api import decode_task
+from fedstill_proto.flower_records import pack
 from fedstill_sim.engine.groups import Group, cut, grouped
 from flwr.app import RecordDict
 from hypothesis import given

@@ -1,6 +1,6 @@
 import pytest
 from fedstill_proto.errors import FedstillError
-from fedstill_sim.estimate import Estimate
+from fedstill_sim.compare.estimate import Estimate
 
 
 def test_three_seeds_by_hand() -> None:

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_server.app import FOLDER_KEY, app
-from fedstill_server.checkpoint import RunStore
-from fedstill_server.config import FleetConfig, TeacherConfig
-from fedstill_server.round_record import RoundRecord
-from fedstill_server.state import FleetState
-from fedstill_sim.artifacts import prepare_artifacts
+from fedstill_server.config.fleet import FleetConfig, TeacherConfig
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.state import FleetState
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import save_fleet
 from fedstill_sim.engine.cohort import CohortEngine
-from fedstill_sim.flower_engine import device_folder, flower_students, run_flower_simulation
-from fedstill_sim.grid import InProcessGrid
+from fedstill_sim.engine.grid import InProcessGrid
+from fedstill_sim.runner.artifacts import prepare_artifacts
+from fedstill_sim.runner.flower_engine import device_folder, flower_students, run_flower_simulation
 
 DEVICES, ROUNDS = 4, 2
 FAMILIES = ("mlp-small", "cnn")

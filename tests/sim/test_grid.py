@@ -3,9 +3,9 @@
 import time
 from collections.abc import Sequence
 
-import fedstill_proto.records  # noqa: F401  (before flwr)
+import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import pytest
-from fedstill_sim.grid import GridError, InProcessGrid
+from fedstill_sim.engine.grid import GridError, InProcessGrid
 from flwr.app import ConfigRecord, Context, Error, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 

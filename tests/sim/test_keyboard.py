@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from fedstill_client.keyboard.own_words import OwnWords
 from fedstill_client.keyboard.suggester import Suggester
-from fedstill_proto.word_list import MARKS, SPECIAL, START, WordList
+from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_proto.text.vocabulary import MARKS, SPECIAL, START, WordList
 from fedstill_sim.data.keyboard import Typist
 from fedstill_sim.keyboard.measures import Tally, changed, measure
 from fedstill_sim.keyboard.personal import impersonal, personal

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.word_list import START, WordList
+from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.language.keyboard import KeyboardPlan
 from fedstill_server.language.training import TextPlan
 from fedstill_sim.config import requested_data, resolve
@@ -17,7 +17,7 @@ from fedstill_sim.keyboard import start
 from fedstill_sim.keyboard.evaluation import Suggestions, lines_of
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
-from fedstill_sim.run import continue_run, start_run
+from fedstill_sim.runner.run import continue_run, start_run
 
 FAMILY = "gru-4-6"
 

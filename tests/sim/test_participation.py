@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fedstill_proto.records  # noqa: F401  (before flwr)
+import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
-from fedstill_proto.records import pack, unpack
-from fedstill_server.config import ConfigError
-from fedstill_sim.grid import FIRST_DEVICE_NODE_ID, InProcessGrid, VirtualClock
-from fedstill_sim.mailbox import Mailbox
+from fedstill_proto.flower_records import pack, unpack
+from fedstill_server.config.fleet import ConfigError
+from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid, VirtualClock
+from fedstill_sim.engine.mailbox import Mailbox
 from fedstill_sim.participation import FOR_EVER, Participation, Timetable, timetable
 from flwr.app import Error, Message, RecordDict
 

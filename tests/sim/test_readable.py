@@ -1,5 +1,5 @@
 import pytest
-from fedstill_sim.readable import (
+from fedstill_sim.report.format import (
     counted,
     readable_bytes,
     readable_percent,

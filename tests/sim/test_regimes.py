@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from fedstill_sim.comparison import MethodEstimate, Split, SplitComparison
-from fedstill_sim.estimate import Estimate
+from fedstill_sim.compare.estimate import Estimate
+from fedstill_sim.compare.result import MethodEstimate, Split, SplitComparison
 
 from benchmarks.regimes import judged
 

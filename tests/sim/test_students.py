@@ -2,13 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.predictor import Predictor
-from fedstill_proto.artifact import StudentPackage, load_student
+from fedstill_client.model.predictor import Predictor
 from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import StudentPackage, load_student
 from fedstill_server.families import FAMILIES, initial_parameters
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import FleetData
-from fedstill_sim.students import evenly_spaced, export_students
+from fedstill_sim.runner.export_students import evenly_spaced, export_students
 
 
 @pytest.fixture(scope="module")

@@ -13,11 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fedstill_client.answer_store import AnswerStore
-from fedstill_proto.bases import bases_for
-from fedstill_proto.codec import Expected, decode_summary, decode_task, encode_task
-from fedstill_proto.label_arrays import DenseSoftLabels, FloatArray
-from fedstill_proto.level_codec import NeedsWhole
+from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
+from fedstill_proto.codec.delta_bases import bases_for
+from fedstill_proto.codec.entropy import NeedsWhole
+from fedstill_proto.codec.label_arrays import DenseSoftLabels, FloatArray
+from fedstill_proto.codec.soft_labels import Encoding, Grid, SoftLabelCodec
+from fedstill_proto.codec.summary_codec import summary_and_table
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -26,9 +28,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import Encoding, Grid, SoftLabelCodec
-from fedstill_proto.summary_codec import summary_and_table
-from fedstill_server.held_tables import HeldTables
+from fedstill_server.rounds.answer_tables import HeldTables
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule

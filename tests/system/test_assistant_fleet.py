@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
+from fedstill_client.model.intents import sheet_of, understood_by
 from fedstill_client.packages import PackageSource, check_package
-from fedstill_client.understanding import sheet_of, understood_by
-from fedstill_server.local_work import usual_work
+from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.publish.repository import Repository
 
 from benchmarks.fleet_on_loopback.fleet import Shape, brought_up

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_client import AgentClient
-from fedstill_client.agent import Agent
-from fedstill_client.agent_values import LearningWishes
+from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import LearningWishes
 from fedstill_client.app import REFUSED
-from fedstill_client.device import Device
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
+from fedstill_client.rounds.device import Device
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
-from fedstill_proto import records
+from fedstill_proto import flower_records as records
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import (
     Optimizer,
     Parameters,
@@ -32,7 +33,6 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.bigram import TABLE, bigram_package, bigram_student
@@ -129,7 +129,7 @@ def test_a_summary_that_leaks_is_found(home: AgentHome, monkeypatch: pytest.Monk
         own["hidden.bias"][10 : 10 + CANARIES[0].size] = CANARIES[3].ravel()
         return PrivateStatistics(parameters=own, examples=count)
 
-    monkeypatch.setattr("fedstill_client.summarizer._trained_student", leaky)
+    monkeypatch.setattr("fedstill_client.rounds.summarizer._trained_student", leaky)
     asked = {"parameters": round_of(1, REQUESTS["parameters"], student())}
 
     found = {name: leaks(sent, list(CANARIES)) for name, sent in all_replies(home, asked)}

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 

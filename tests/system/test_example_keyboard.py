@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from fedstill_client import AgentClient
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from prompt_toolkit.application import create_app_session

@@ -30,8 +30,8 @@ def run_python(program: str, home: Path, **variables: str) -> str:
 
 
 MODULES = [
-    "fedstill_proto.records",
-    "fedstill_client.runtime",
+    "fedstill_proto.flower_records",
+    "fedstill_client.model.runtime",
     "fedstill_server.export",
     "fedstill_sim.engine",
 ]
@@ -50,6 +50,8 @@ def test_who_wants_it_can_have_it(tmp_path: Path) -> None:
 
 
 def test_a_device_s_inference_leaves_no_identifier(tmp_path: Path) -> None:
-    program = "import fedstill_client.runtime, onnxruntime; print(onnxruntime.get_available_providers()[-1])"
+    program = (
+        "import fedstill_client.model.runtime, onnxruntime; print(onnxruntime.get_available_providers()[-1])"
+    )
     assert run_python(program, tmp_path) == "CPUExecutionProvider"
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.agent import Agent
-from fedstill_proto.word_list import WordList
+from fedstill_client.agent.agent import Agent
+from fedstill_proto.text.vocabulary import WordList
 
 from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, brought_up
 from benchmarks.fleet_on_loopback.phones import Phones

@@ -10,15 +10,15 @@ from typing import Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.utterances import read_utterances
+from fedstill_proto.text.utterances import read_utterances
 from rich.console import Console
 
-from fedstill_client.agent_output import print_facts, print_json
-from fedstill_client.agent_values import AgentStatus
+from fedstill_client.agent_types import AgentStatus
+from fedstill_client.commands.output import print_facts, print_json
 from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption, Reached, reach
-from fedstill_client.examples import read_npz
 from fedstill_client.home import AgentHome
-from fedstill_client.predictor import check_precision
+from fedstill_client.model.examples import read_npz
+from fedstill_client.model.predictor import check_precision
 from fedstill_client.service.client import AgentClient
 from fedstill_client.service.server import serve
 

@@ -11,7 +11,7 @@ import typer
 
 from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption
 from fedstill_client.home import AgentHome
-from fedstill_client.predictor import check_precision
+from fedstill_client.model.predictor import check_precision
 
 
 def register(app: typer.Typer) -> None:

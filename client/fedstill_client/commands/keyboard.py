@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.text_files import read_lines
-from fedstill_proto.word_list import is_word, split
+from fedstill_proto.text.text_files import read_lines
+from fedstill_proto.text.vocabulary import is_word, split
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_client.agent_output import print_json
+from fedstill_client.commands.output import print_json
 from fedstill_client.commands.reach import HomeOption, JsonOption, reach
 
 _FILE_LIMIT_BYTES = 64 << 20

@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from fedstill_proto.artifact import load_student
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.artifact import load_student
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedstill_client.agent_output import (
+from fedstill_client.agent_types import LearningProgress, LearningWishes
+from fedstill_client.commands.output import (
     learning_facts,
     personalization_facts,
     print_json,
     print_learning,
     print_personalization,
 )
-from fedstill_client.agent_values import LearningProgress, LearningWishes
 from fedstill_client.commands.predict import DeviceOption, one_at_most
 from fedstill_client.commands.reach import HomeOption, JsonOption, reach
-from fedstill_client.device import Device
-from fedstill_client.offline import OfflineWork, personalize
+from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.offline import OfflineWork, personalize
 
 
 def register(app: typer.Typer) -> None:

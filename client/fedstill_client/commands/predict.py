@@ -9,11 +9,11 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
-from fedstill_proto.artifact import load_student
+from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.package.artifact import load_student
 
-from fedstill_client.agent_output import (
+from fedstill_client.commands.output import (
     deliver_answers,
     device_facts,
     print_facts,
@@ -22,10 +22,10 @@ from fedstill_client.agent_output import (
 )
 from fedstill_client.commands.reach import HomeOption, JsonOption, Reached, reach
 from fedstill_client.commands.utterances import show_understanding
-from fedstill_client.device import Device
-from fedstill_client.examples import read_npz, read_unlabelled
-from fedstill_client.predictor import Predictor
-from fedstill_client.understanding import understood_by
+from fedstill_client.model.examples import read_npz, read_unlabelled
+from fedstill_client.model.intents import understood_by
+from fedstill_client.model.predictor import Predictor
+from fedstill_client.rounds.device import Device
 
 DeviceOption = Annotated[
     Path | None, typer.Option("--device", help="A plain device folder.", show_default=False)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.agent_output import print_facts, print_json
+from fedstill_client.commands.output import print_facts, print_json
 from fedstill_client.commands.reach import HomeOption, JsonOption
 from fedstill_client.home import AgentHome
 from fedstill_client.privacy.account import budget_facts

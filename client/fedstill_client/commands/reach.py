@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from fedstill_client.agent import Agent
+from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
 from fedstill_client.service.client import AgentClient
 from fedstill_client.service.endpoint import answers, check_private

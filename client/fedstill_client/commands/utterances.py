@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fedstill_proto.intents import Understanding
+from fedstill_proto.text.intents import Understanding
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_client.agent_output import print_json
+from fedstill_client.commands.output import print_json
 
 
 def show_understanding(understood: Understanding, *, as_json: bool) -> None:

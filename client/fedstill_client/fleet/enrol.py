@@ -20,9 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_ssh_private_key,
 )
-from fedstill_proto.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
+from fedstill_proto.system.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
 
-from fedstill_client.device import DeviceDescription
 from fedstill_client.fleet.membership import (
     FleetError,
     Membership,
@@ -32,6 +31,7 @@ from fedstill_client.fleet.membership import (
 )
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageSource, update
+from fedstill_client.rounds.device import DeviceDescription
 from fedstill_client.store import Encryption, PrivateStore
 
 

@@ -7,9 +7,9 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from fedstill_proto.enrolment import check_address
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import check_name
+from fedstill_proto.system.enrolment import check_address
 
 from fedstill_client.home import AgentHome
 

@@ -14,14 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from fedstill_proto.children import Child, Children, flower_environment
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.signals import EndSignals
+from fedstill_proto.system.signals import EndSignals
+from fedstill_proto.system.supervisor import Child, Children, flower_environment
 
-from fedstill_client.device import DeviceDescription
 from fedstill_client.fleet.membership import FleetError, Membership, authority_file, device_key
 from fedstill_client.home import AgentHome
-from fedstill_client.predictor import Precision
+from fedstill_client.model.predictor import Precision
+from fedstill_client.rounds.device import DeviceDescription
 from fedstill_client.service.server import serve
 
 # As app.py names it, which imports flwr: the service should not hold that in memory.

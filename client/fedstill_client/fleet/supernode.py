@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import records  # noqa: F401  # isort: skip
+from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
 from fedstill_client.app import FOLDER_VARIABLE
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.node import read_node

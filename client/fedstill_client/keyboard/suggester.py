@@ -19,15 +19,15 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.codec.soft_labels import IntArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.soft_labels import IntArray
-from fedstill_proto.word_list import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
+from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
 
-from fedstill_client.agent_values import Suggestion
-from fedstill_client.keyboard.mixing import Evidence, Weights, usual_weights
-from fedstill_client.keyboard.own_words import OwnWords
-from fedstill_client.keyboard.reading import OpenText, Reading, corrected
-from fedstill_client.keyboard.slips import meant
+from fedstill_client.agent_types import Suggestion
+from fedstill_client.keyboard.adaptation import OpenText, Reading, corrected
+from fedstill_client.keyboard.interpolation import Evidence, Weights, usual_weights
+from fedstill_client.keyboard.typos import meant
+from fedstill_client.keyboard.user_ngrams import OwnWords
 
 MOST_SUGGESTIONS = 20
 SUGGESTED_FROM = 2  # times that a new word was typed: once may be a slip

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.artifact import StudentManifest, StudentPackage
-from fedstill_proto.word_list import WordList
-from fedstill_proto.word_rows import word_rows
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
+from fedstill_proto.text.token_rows import word_rows
+from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_client.learning.examples import LearningStore
+from fedstill_client.model.student_store import OwnStudent, StudentHistory
 from fedstill_client.store import PrivateStore, StoredExamples, StoredText
-from fedstill_client.student_store import OwnStudent, StudentHistory
 
 # The ids of rows lie above those of examples: the row's number, and the text that it begins in.
 _ROW_BITS = 40

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from fedstill_proto.artifact import StudentManifest
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_client.learning.snapshot import Snapshot
-from fedstill_client.student_store import OwnStudent, StudentHistory
+from fedstill_client.learning.checkpoint import Snapshot
+from fedstill_client.model.student_store import OwnStudent, StudentHistory
 
 
 class Examples(Protocol):

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.package.artifact import StudentPackage
 
 from fedstill_client.learning.budget import Budget
 from fedstill_client.learning.examples import Chosen, LearningStore
 from fedstill_client.learning.outcome import LearningOutcome, LearningProgress, Result
+from fedstill_client.learning.session import Sitting
 from fedstill_client.learning.settings import LearningSettings
-from fedstill_client.learning.sitting import Sitting
 
 
 def learn(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.package.artifact import StudentManifest
 
 _BATCH_SIZE = 16
 _RATES = {Optimizer.SGD: 0.05, Optimizer.MOMENTUM: 0.01, Optimizer.ADAMW: 0.002}

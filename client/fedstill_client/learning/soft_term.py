@@ -13,10 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from fedstill_proto.artifact import StudentManifest, StudentPackage
-from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters, PublicSoftLabels, RoundTask, SoftTargets
-from fedstill_proto.soft_labels import (
+from fedstill_proto.codec.soft_labels import (
     DenseSoftLabels,
     Encoding,
     FloatArray,
@@ -24,11 +21,14 @@ from fedstill_proto.soft_labels import (
     SoftLabels,
     TopKSoftLabels,
 )
-from fedstill_proto.task_codec import decode_task, encode_task
+from fedstill_proto.codec.task_codec import decode_task, encode_task
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters, PublicSoftLabels, RoundTask, SoftTargets
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
-from fedstill_client.batches import check_places, fitting_soft_labels, public_examples
-from fedstill_client.forward import Forward
-from fedstill_client.label_means import softened
+from fedstill_client.model.batches import check_places, fitting_soft_labels, public_examples
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.label_means import softened
 
 # Of logits, while soft labels are made of them: a vocabulary of 10,000 words times 20 places is many.
 _VALUES_AT_ONCE = 1 << 20

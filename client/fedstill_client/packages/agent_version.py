@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version as installed_version
 
-from fedstill_proto.manifest import StudentManifest
+from fedstill_proto.package.manifest import StudentManifest
 
 from fedstill_client.packages.errors import PackageError
 

@@ -10,9 +10,9 @@ import hashlib
 import shutil
 from pathlib import Path
 
-from fedstill_proto.artifact import MANIFEST_FILE, StudentPackage, check_parts, save_package
 from fedstill_proto.errors import FieldError
-from fedstill_proto.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
+from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, check_parts, save_package
+from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.agent_version import check_agent_version

@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from fedstill_proto.artifact import (
+from fedstill_proto.errors import WireError
+from fedstill_proto.package.artifact import (
     FORWARD_FILE,
     INFERENCE_FILE,
     INT8_FILE,
@@ -19,13 +20,12 @@ from fedstill_proto.artifact import (
     TRAINING_FILE,
     StudentPackage,
 )
-from fedstill_proto.errors import WireError
+from fedstill_proto.text.vocabulary import WordList
 from fedstill_proto.v1 import onnx_outline_pb2 as pb
-from fedstill_proto.word_list import WordList
 from google.protobuf.message import DecodeError
 
+from fedstill_client.model.intents import sheet_of
 from fedstill_client.packages.errors import PackageError
-from fedstill_client.understanding import sheet_of
 
 GRAPH_LIMIT_BYTES = 256 << 20
 NODE_LIMIT = 20_000

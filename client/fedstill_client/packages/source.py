@@ -16,19 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from fedstill_proto.artifact import StudentPackage, check_parts
 from fedstill_proto.errors import FieldError
-from fedstill_proto.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 from fedstill_proto.messages import check_name
+from fedstill_proto.package.artifact import StudentPackage, check_parts
+from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
+from fedstill_client.model.student_store import replace_file
 from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.fetchers import FolderFetcher, HttpsFetcher
 from fedstill_client.packages.operators import check_package
-from fedstill_client.student_store import replace_file
 
 ROOT_FILE = "root.json"
 PACKAGE_LIMIT_BYTES = 1 << 30  # of all parts together

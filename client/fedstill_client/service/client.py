@@ -19,11 +19,11 @@ from typing import TypeVar
 import grpc
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.intents import Understanding
+from fedstill_proto.text.intents import Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 from fedstill_proto.v1 import agent_pb2_grpc
 
-from fedstill_client.agent_values import (
+from fedstill_client.agent_types import (
     AgentBusy,
     AgentError,
     AgentRefused,

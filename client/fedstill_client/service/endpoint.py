@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedstill_client.agent_values import AgentError, AgentUnavailable
+from fedstill_client.agent_types import AgentError, AgentUnavailable
 from fedstill_client.home import AgentHome, HomeError
 
 LOCK_FILE = "agent.lock"

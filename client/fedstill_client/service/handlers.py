@@ -11,10 +11,10 @@ from typing import Any, NoReturn, Protocol
 import grpc
 import numpy.typing as npt
 from fedstill_proto.errors import FedstillError, FieldError, WireError
-from fedstill_proto.intents import Understanding
+from fedstill_proto.text.intents import Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 
-from fedstill_client.agent_values import (
+from fedstill_client.agent_types import (
     AgentBusy,
     AgentStatus,
     Forgotten,
@@ -34,7 +34,7 @@ _CALL_ENDED = "the call that asked for it has ended"
 
 
 class Answering(Protocol):
-    """What the service needs of an agent; `fedstill_client.agent.Agent` is one."""
+    """What the service needs of an agent; `fedstill_client.agent.agent.Agent` is one."""
 
     def predict(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
 

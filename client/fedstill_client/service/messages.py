@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.intents import ScoredIntent, Understanding
+from fedstill_proto.text.intents import ScoredIntent, Understanding
 from fedstill_proto.v1 import agent_pb2 as pb
 
-from fedstill_client.agent_values import (
+from fedstill_client.agent_types import (
     AgentStatus,
     Forgotten,
     Judgement,

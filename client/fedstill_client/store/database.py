@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedstill_client.model.student_store import StoreError, sync_folder
 from fedstill_client.store.keys import check_private
-from fedstill_client.student_store import StoreError, sync_folder
 
 SCHEMA_VERSION = 2
 _BUSY_S = 30.0

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.artifact import StudentManifest
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import StudentManifest
 
+from fedstill_client.model.student_store import StoreError
 from fedstill_client.store.database import Database
-from fedstill_client.student_store import StoreError
 
 PARTS = ("training", "held-out", "all")
 _ONE_IN = 5

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedstill_client.home import AgentHome
-from fedstill_client.student_store import StoreError, replace_file
+from fedstill_client.model.student_store import StoreError, replace_file
 
 Encryption = Literal["off", "key-file", "keyring"]
 ENCRYPTIONS: tuple[Encryption, ...] = ("off", "key-file", "keyring")

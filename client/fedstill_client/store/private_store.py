@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import check_name
+from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.home import AgentHome
+from fedstill_client.model.student_store import OwnStudent, StoreError
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store.database import Database
 from fedstill_client.store.examples import (
@@ -37,7 +38,6 @@ from fedstill_client.store.keys import Encryption, find_key, make_key
 from fedstill_client.store.ledger import Ledger
 from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
 from fedstill_client.store.weights import StoredStudents, put_student
-from fedstill_client.student_store import OwnStudent, StoreError
 
 _RETENTION = "retention"
 _FORGOTTEN = "forgotten"  # how many times something was forgotten

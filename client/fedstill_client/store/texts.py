@@ -9,9 +9,9 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from fedstill_client.model.student_store import StoreError
 from fedstill_client.store.database import Database
 from fedstill_client.store.examples import is_held_out
-from fedstill_client.student_store import StoreError
 
 KIND, _CODE = "text", "utf-8"
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import numpy as np
-from fedstill_proto.artifact import StudentManifest, decode_parameters, encode_parameters
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.artifact import StudentManifest, decode_parameters, encode_parameters
 
+from fedstill_client.model.student_store import OwnStudent, StoreError
 from fedstill_client.store.database import Database
-from fedstill_client.student_store import OwnStudent, StoreError
 
 _CURRENT, _PREVIOUS = "current", "previous"
 

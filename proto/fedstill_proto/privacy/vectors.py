@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedstill_proto.label_arrays import FloatArray, IntArray
+from fedstill_proto.codec.label_arrays import FloatArray, IntArray
 from fedstill_proto.privacy.noising import Float64Array
 
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.soft_labels import FloatArray, IntArray
 from scipy.special import softmax
 
 from fedstill_server.inspection.calibration import fitted_temperature

@@ -11,19 +11,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.intents import IntentSheet
 from fedstill_proto.messages import Optimizer, Parameters
-from fedstill_proto.ngrams import NgramHashing
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.ngrams import NgramHashing
 from scipy.special import softmax
 from torch import nn
 
 from fedstill_server.assistant.confidence import Confidence
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import build_student, hears_utterances
-from fedstill_server.fitting import FitPlan, fit
-from fedstill_server.networks import load_parameters, logits_of, one_deterministic_thread, parameters_of
+from fedstill_server.training.fitting import FitPlan, fit
+from fedstill_server.training.networks import (
+    load_parameters,
+    logits_of,
+    one_deterministic_thread,
+    parameters_of,
+)
 
 STEP_ROWS = 32  # of a device's step of training: 16 of its own, 16 of the public set
 PUBLIC_ROWS = 512  # that a package brings, to keep a student from forgetting

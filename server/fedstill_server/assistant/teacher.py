@@ -20,12 +20,12 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 import torch
+from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.soft_labels import FloatArray
 from torch import Tensor, nn
 
 from fedstill_server.assistant.encoder import SentenceEncoder, SentenceModelFiles
-from fedstill_server.networks import one_deterministic_thread
+from fedstill_server.training.networks import one_deterministic_thread
 
 _ROWS_AT_ONCE = 64
 _WARM_UP = 0.1  # of the steps

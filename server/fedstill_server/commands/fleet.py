@@ -326,11 +326,11 @@ def up(
     Whatever ends is started again, and a fleet that was killed goes on after its last committed round. What
     each process says is in the fleet's logs/.
     """
-    from fedstill_proto.signals import EndSignals
+    from fedstill_proto.system.signals import EndSignals
 
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.up import FleetUp, Watch
-    from fedstill_server.round_record import RoundRecord
+    from fedstill_server.rounds.round_record import RoundRecord
 
     opened = FleetFolder.open(fleet)
 

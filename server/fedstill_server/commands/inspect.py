@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import typer
-from fedstill_proto.artifact import MANIFEST_FILE
+from fedstill_proto.package.artifact import MANIFEST_FILE
 
 from fedstill_server.distill.errors import DistillError
 

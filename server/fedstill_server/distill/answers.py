@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.numpy
-from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.codec.soft_labels import FloatArray
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.distill.errors import DistillError, StaleAnswers
 from fedstill_server.distill.teachers.interface import Answers, Teacher
+from fedstill_server.rounds.run_store import write_whole
 
 _FORMAT = "fedstill-answers-1"
 

@@ -21,7 +21,6 @@ from fedstill_proto.messages import Parameters
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from fedstill_server.distill.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
@@ -30,8 +29,9 @@ from fedstill_server.distill.students import new_student
 from fedstill_server.distill.teachers.interface import Answers
 from fedstill_server.distill.technique import Setting, Step, Term, mean_one
 from fedstill_server.losses import cross_entropy
-from fedstill_server.networks import load_parameters, one_deterministic_thread, parameters_of
 from fedstill_server.randomness import derived_seed
+from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
+from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
 
 _ROWS_AT_ONCE = 8192  # examples that are gathered together
 _ROWS_SHOWN = 2  # examples from which techniques read the shapes of features

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.messages import Parameters
-from fedstill_proto.soft_labels import FloatArray, IntArray
 
-from fedstill_server.config_json import to_json
+from fedstill_server.config.codec import to_json
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.teachers.interface import Answers, Teacher
 from fedstill_server.distill.technique import Technique
-from fedstill_server.public_set import Examples
-from fedstill_server.state import digest_of
+from fedstill_server.rounds.state import digest_of
 
 UNKNOWN = -1
 """The label of an example that has none."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 
-from fedstill_server.public_set import Examples
+from fedstill_server.data.examples import Examples
 
 _WARM_UP = 20
 _ANSWERS = 300

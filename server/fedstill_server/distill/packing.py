@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.artifact import StudentManifest, StudentPackage, save_package
 from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage, save_package
 from torch import nn
 
 from fedstill_server.distill.errors import DistillError
@@ -17,8 +17,8 @@ from fedstill_server.distill.students import family_name, new_student
 from fedstill_server.distill.tasks import Task
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_network, export_student
-from fedstill_server.networks import load_parameters, logits_of
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package
+from fedstill_server.training.networks import load_parameters, logits_of
 
 _ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
 

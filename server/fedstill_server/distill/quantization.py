@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.messages import Parameters
-from fedstill_proto.soft_labels import FloatArray
 
 from fedstill_server.export.int8 import quantize_student
 

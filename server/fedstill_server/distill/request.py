@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedstill_server.config_json import ConfigError, from_json
+from fedstill_server.config.codec import ConfigError, from_json
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan, check
 from fedstill_server.distill.recipes import RECIPES

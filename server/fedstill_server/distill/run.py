@@ -20,8 +20,7 @@ import numpy as np
 from fedstill_proto.messages import Parameters
 from torch import nn
 
-from fedstill_server.checkpoint import write_whole
-from fedstill_server.config_json import from_json, to_json
+from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.distill.answers import AnswerFile
 from fedstill_server.distill.engine import paired_layers
 from fedstill_server.distill.errors import DistillError
@@ -38,7 +37,8 @@ from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.text_task import is_text, open_text
 from fedstill_server.distill.workshop import StageWatcher, Workshop
 from fedstill_server.families import build_student
-from fedstill_server.networks import load_parameters
+from fedstill_server.rounds.run_store import write_whole
+from fedstill_server.training.networks import load_parameters
 
 TRAINED_HERE = "train:"
 """`train:mlp-128-128` is a teacher that is trained on the task's labels first."""

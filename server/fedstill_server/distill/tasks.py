@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.soft_labels import IntArray
+from fedstill_proto.codec.soft_labels import IntArray
 
-from fedstill_server.digits import CLASSES, FIRST_ROWS, digits_examples
+from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
+from fedstill_server.data.examples import Examples, load_examples
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.public_set import Examples, load_examples
 
 DIGITS_TEST = 500
 DIGITS_VALIDATION = 100

@@ -14,14 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.artifact import VOCABULARY_FILE
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.word_list import WordList, build_word_list
+from fedstill_proto.package.artifact import VOCABULARY_FILE
+from fedstill_proto.text.vocabulary import WordList, build_word_list
 
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task
 from fedstill_server.language.vocabulary import read_texts, text_examples
-from fedstill_server.public_set import Examples
 
 _HELD_OUT_EVERY = 10
 

@@ -12,14 +12,14 @@ from typing import ClassVar
 import numpy as np
 from torch import nn
 
+from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
 from fedstill_server.distill.scoring import accuracy_on
 from fedstill_server.distill.students import new_student
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
-from fedstill_server.networks import load_parameters
-from fedstill_server.public_set import Examples
+from fedstill_server.training.networks import load_parameters
 
 StageWatcher = Callable[[str, EpochDone], None]
 

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
-from fedstill_proto.manifest import Vocabulary
 from fedstill_proto.messages import Optimizer, ParameterSpec
+from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from fedstill_proto.package.manifest import Vocabulary
 
 from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
 from fedstill_server.export.capture import capture_forward, capture_training_step

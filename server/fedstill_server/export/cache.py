@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 import fedstill_proto
-from fedstill_proto.artifact import TrainingArtifact, load_artifact, save_artifact
 from fedstill_proto.errors import WireError
+from fedstill_proto.package.artifact import TrainingArtifact, load_artifact, save_artifact
 
 _LIBRARIES = ("fedstill", "onnx", "onnxruntime", "torch")
 _DIGEST = 32  # bytes of a SHA-256

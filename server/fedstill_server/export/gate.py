@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from fedstill_proto.artifact import StudentManifest, TrainingArtifact
 from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph_checks import check_graphs, step_manifest

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import onnx
 import torch
-from fedstill_proto.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from fedstill_proto.messages import ParameterSpec
+from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from onnx import helper
 
 from fedstill_server.export.capture import Port, batch_ports, parameter_ports, slot_ports

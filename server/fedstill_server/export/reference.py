@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from fedstill_proto.artifact import StudentManifest
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import StudentManifest
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from fedstill_proto.manifest import WORD_INPUT, GraphPort, Streaming
 from fedstill_proto.messages import Parameters
+from fedstill_proto.package.manifest import WORD_INPUT, GraphPort, Streaming
 from torch import Tensor, nn
 
 from fedstill_server.export.errors import ExportError

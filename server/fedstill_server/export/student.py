@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from fedstill_proto.artifact import INFERENCE_FILE, GraphPort, StudentManifest
 from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.package.artifact import INFERENCE_FILE, GraphPort, StudentManifest
 from onnx import numpy_helper
 from torch import nn
 

@@ -3,9 +3,9 @@
     e = sum of E[number] over an utterance's numbers / sqrt(how many)       logits = O(relu(H(e)))
 
 (fastText: Joulin et al., 2016, arXiv:1607.01759, with a hidden layer.) The numbers are those of
-`fedstill_proto.ngrams`. An utterance is an example like any other, a row of float32 with one label: whole
-numbers below 2^24 are exact in float32, and so all that is done with arrays can be done with utterances.
-But a number is a name: numbers that are noisy or between two others mean nothing.
+`fedstill_proto.text.ngrams`. An utterance is an example like any other, a row of float32 with one label:
+whole numbers below 2^24 are exact in float32, and so all that is done with arrays can be done with
+utterances. But a number is a name: numbers that are noisy or between two others mean nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.text.ngrams import NgramHashing
 from torch import Tensor, nn
 
 from fedstill_server.families.errors import FamilyError

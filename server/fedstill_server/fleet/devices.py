@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_public_key,
 )
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.fleet.errors import FleetError
+from fedstill_server.rounds.run_store import write_whole
 
 _NAME_LIMIT = 64
 _KEY_LIMIT_BYTES = 4096

@@ -27,10 +27,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.enrolment import check_address
+from fedstill_proto.system.enrolment import check_address
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.fleet.errors import FleetError
+from fedstill_server.rounds.run_store import write_whole
 
 REPOSITORY_PATH = "/repository"
 """Under which devices find the signed packages at the fleet's address."""

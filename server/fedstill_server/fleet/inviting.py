@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedstill_proto.enrolment import Enrolment
+from fedstill_proto.system.enrolment import Enrolment
 
 from fedstill_server.fleet.certificates import authority_file
 from fedstill_server.fleet.errors import FleetError

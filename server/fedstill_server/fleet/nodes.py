@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.roster import RegisteredNode
+from fedstill_server.rounds.roster import RegisteredNode
+from fedstill_server.rounds.run_store import write_whole
 
 
 def write_nodes(path: Path, nodes: Mapping[int, RegisteredNode]) -> None:

@@ -15,44 +15,44 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
-from fedstill_proto.word_list import build_word_list
+from fedstill_proto.text.vocabulary import build_word_list
 
 from fedstill_server.app import CONFIG_FILE
-from fedstill_server.assistant.making import AssistantPlan
+from fedstill_server.assistant.pipeline import AssistantPlan
 from fedstill_server.assistant.students import IntentPlan
 from fedstill_server.assistant.teacher import TeacherPlan
-from fedstill_server.checkpoint import RunStore, write_whole
-from fedstill_server.config import (
+from fedstill_server.config.device_defaults import LocalWork, usual_work
+from fedstill_server.config.fleet import (
     CohortRule,
     FedstillConfig,
     FleetConfig,
     TeacherConfig,
     TextConfig,
 )
+from fedstill_server.data.examples import DataError, Examples, load_examples
 from fedstill_server.families import hears_utterances, reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
 from fedstill_server.language.keyboard import KeyboardPlan, Progress, make_keyboard
 from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples
-from fedstill_server.local_work import LocalWork, usual_work
 from fedstill_server.methods import METHODS, NOISED_METHODS, build_method, distils
-from fedstill_server.networks import one_deterministic_thread, parameters_of
-from fedstill_server.preparation import prepare
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
-from fedstill_server.public_set import DataError, Examples, load_examples
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import (
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.rounds.run_store import RunStore, write_whole
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import (
     KEYBOARD_TEACHER,
     build_family,
     build_teacher,
     share_right,
     utterance_teacher,
 )
+from fedstill_server.training.networks import one_deterministic_thread, parameters_of
 
 
 @dataclass(frozen=True, kw_only=True)

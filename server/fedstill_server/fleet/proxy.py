@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fedstill_proto.children import Child
+from fedstill_proto.system.supervisor import Child
 
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import httpx
-from fedstill_proto.children import Child, Children
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.signals import EndSignals
+from fedstill_proto.system.signals import EndSignals
+from fedstill_proto.system.supervisor import Child, Children
 
 from fedstill_server.app import read_fleet_config
-from fedstill_server.checkpoint import RunStore
 from fedstill_server.fleet.certificates import renew_server_certificate
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.errors import FleetError
@@ -26,8 +25,9 @@ from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import write_nodes
 from fedstill_server.fleet.proxy import proxy
 from fedstill_server.publish.repository import Repository
-from fedstill_server.roster import RegisteredNode
-from fedstill_server.round_record import RoundRecord
+from fedstill_server.rounds.roster import RegisteredNode
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
 
 _LOOK_EVERY_S = 2.0
 _REFRESH_EVERY_S = 24 * 3600.0

@@ -14,16 +14,16 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.intents import FILE_LIMIT_BYTES, IntentSheet
 from fedstill_proto.messages import Parameters
-from fedstill_proto.utterances import read_utterances
+from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSheet
+from fedstill_proto.text.utterances import read_utterances
 
-from fedstill_server.assistant.making import Assistant, AssistantPlan, Progress, make_assistant
-from fedstill_server.config import FleetConfig
+from fedstill_server.assistant.pipeline import Assistant, AssistantPlan, Progress, make_assistant
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.examples import DataError, Examples
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.networks import logits_of
-from fedstill_server.public_set import DataError, Examples
-from fedstill_server.teacher import build_family
+from fedstill_server.rounds.teacher import build_family
+from fedstill_server.training.networks import logits_of
 
 INTENTS_FILE = "intents.json"
 TEACHER_FOLDER = "sentence-teacher"

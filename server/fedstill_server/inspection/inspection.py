@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
-from fedstill_proto.artifact import StudentPackage, load_student
-from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.package.artifact import StudentPackage, load_student
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task

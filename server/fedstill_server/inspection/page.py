@@ -6,8 +6,8 @@ from pathlib import Path
 
 import jinja2
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.inspection.inspection import Inspection
+from fedstill_server.rounds.run_store import write_whole
 
 
 def write_page(inspection: Inspection, path: Path) -> None:

@@ -8,18 +8,18 @@ and a rest bucket (Hinton et al. 2015, arXiv 1503.02531).
 from __future__ import annotations
 
 import torch
+from fedstill_proto.codec.soft_labels import IntArray, TopKSoftLabels
 from fedstill_proto.messages import Parameters
-from fedstill_proto.soft_labels import IntArray, TopKSoftLabels
 from torch import nn
 
-from fedstill_server.config import FleetConfig, TextConfig
+from fedstill_server.config.fleet import FleetConfig, TextConfig
+from fedstill_server.data.examples import DataError, Examples
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.fitting import FitPlan
 from fedstill_server.language.networks import fit_next_words, likeliest_next_words
-from fedstill_server.networks import load_parameters, parameters_of
-from fedstill_server.public_set import DataError, Examples
 from fedstill_server.randomness import derived_seed
+from fedstill_server.training.fitting import FitPlan
+from fedstill_server.training.networks import load_parameters, parameters_of
 
 
 def build_text_teacher(config: FleetConfig, text: TextConfig) -> nn.Module:

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from fedstill_proto.label_arrays import keep_top_k, unchecked_dense
-from fedstill_proto.soft_labels import FloatArray, IntArray, TopKSoftLabels
+from fedstill_proto.codec.label_arrays import keep_top_k, unchecked_dense
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray, TopKSoftLabels
 from torch import Tensor, nn
 
-from fedstill_server.fitting import FitPlan
 from fedstill_server.losses import cross_entropy, top_k_bucket_loss
+from fedstill_server.training.fitting import FitPlan
 
 _VALUES_AT_ONCE = 1 << 22  # logits: 16 MB
 # Of a gradient: recurrent networks have steep places (Pascanu et al. 2013, arXiv 1211.5063).

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.word_list import START
+from fedstill_proto.text.vocabulary import START
 
 _Counts = npt.NDArray[np.int64]
 _Chances = npt.NDArray[np.float32]

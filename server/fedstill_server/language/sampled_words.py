@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.soft_labels import FloatArray, IntArray
 
 _Doubles = npt.NDArray[np.float64]
 _STEPS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)  # c is a sum of some: what u says too much of grows with it

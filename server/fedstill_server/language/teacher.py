@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from fedstill_proto.soft_labels import FloatArray, IntArray
-from fedstill_proto.word_list import START
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.text.vocabulary import START
 
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.ngrams import KneserNeyTrigrams

@@ -19,15 +19,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.soft_labels import FloatArray, IntArray
-from fedstill_proto.word_list import START
+from fedstill_proto.text.vocabulary import START
 from torch import Tensor, nn
 
-from fedstill_server.distill.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.randomness import derived_seed
+from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 
 _RISING, _FIRST_RATE = 1 / 7, 1 / 25  # share of the steps; of the peak
 _LARGEST_GRADIENT = 1.0

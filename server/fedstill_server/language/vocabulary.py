@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.errors import WireError
-from fedstill_proto.text_files import read_lines
-from fedstill_proto.word_list import WordList
-from fedstill_proto.word_rows import word_rows
+from fedstill_proto.text.text_files import read_lines
+from fedstill_proto.text.token_rows import word_rows
+from fedstill_proto.text.vocabulary import WordList
 
-from fedstill_server.config import FleetConfig
-from fedstill_server.public_set import DataError, Examples
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.examples import DataError, Examples
 
 _FILE_LIMIT_BYTES = 256 << 20
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fedstill_server.config import FleetConfig
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.examples import Examples
 from fedstill_server.methods.cfd import Cfd
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.dsfl import DsFl
@@ -20,7 +21,6 @@ from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.public_logits import PublicLogits
 from fedstill_server.methods.scarlet import Scarlet
 from fedstill_server.methods.selective import Selective
-from fedstill_server.public_set import Examples
 
 # All that anything else knows of a method by its name is in here: its class says the rest.
 METHODS: dict[str, MethodClass] = {

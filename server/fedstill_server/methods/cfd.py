@@ -19,13 +19,13 @@ at a high temperature it asks for large logits. That is the paper's one-bit trad
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.soft_labels import Encoding, FloatArray, SoftLabelCodec
+from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec
 
-from fedstill_server.aggregation import VoteSums
+from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.training.networks import soft_labels_of
 
 
 class Cfd(PublicConsensus):

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray
 from fedstill_proto.messages import (
     ClassSoftLabels,
     RoundTask,
@@ -24,14 +25,13 @@ from fedstill_proto.messages import (
     SummaryRequest,
 )
 from fedstill_proto.privacy.vectors import class_vector
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
-from fedstill_server.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.privacy.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.training.networks import soft_labels_of
 
 MEANS, KNOWN = "class_means", "class_known"
 # Of a noised sum: a class is known where the devices that have it are so many deviations of the noise.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedstill_server.aggregation import Float64Array
+from fedstill_server.consensus.aggregation import Float64Array
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.weighting import normalized
 

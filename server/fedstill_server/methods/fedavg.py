@@ -18,10 +18,10 @@ import numpy as np
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
-from fedstill_server.aggregation import FamilySums, Float64Array, ParameterSum
+from fedstill_server.consensus.aggregation import FamilySums, Float64Array, ParameterSum
+from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.methods.interface import ServerSide
-from fedstill_server.privacy.noised_mean import NoisedMean
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
 
 
 class FedAvg(ServerSide):

@@ -22,15 +22,15 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.messages import SoftLabelSummary
-from fedstill_proto.soft_labels import FloatArray
 
-from fedstill_server.aggregation import Both, FamilySums, Float64Array, RowSums
+from fedstill_server.consensus.aggregation import Both, FamilySums, Float64Array, RowSums
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_logits import centred_logits
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_family, student_learns, teacher_learns
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_family, student_learns, teacher_learns
+from fedstill_server.training.networks import soft_labels_of
 from fedstill_server.weighting import normalized
 
 _LEAST = 1e-6

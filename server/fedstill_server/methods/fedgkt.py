@@ -25,18 +25,18 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import FloatArray, IntArray
 from torch import nn
 
-from fedstill_server.aggregation import Both, RowSums, VoteSums
+from fedstill_server.consensus.aggregation import Both, RowSums, VoteSums
+from fedstill_server.data.public_schedule import anchor_rows
 from fedstill_server.families.sized import DeepPerceptron
-from fedstill_server.fitting import FitPlan, fit
 from fedstill_server.methods.public_consensus import CONSENSUS, PublicConsensus
-from fedstill_server.networks import load_parameters, parameters_of, soft_labels_of
-from fedstill_server.public_turns import anchor_rows
 from fedstill_server.randomness import derived_seed
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.training.fitting import FitPlan, fit
+from fedstill_server.training.networks import load_parameters, parameters_of, soft_labels_of
 
 FEATURES, FEATURED, SAID = "public_features", "public_featured", "server_said"
 _NETWORK = "server_network/"

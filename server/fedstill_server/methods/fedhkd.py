@@ -22,12 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels import FloatArray, IntArray
 
-from fedstill_server.aggregation import Both, RowSums
+from fedstill_server.consensus.aggregation import Both, RowSums
 from fedstill_server.methods.fedproto import FedProto
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
 
 MEANS = "class_means"
 

@@ -28,6 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray
 from fedstill_proto.messages import (
     ClassSoftLabels,
     RoundTask,
@@ -35,12 +36,11 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
-from fedstill_server.aggregation import Float64Array, RowSums, Statistics
+from fedstill_server.consensus.aggregation import Float64Array, RowSums, Statistics
+from fedstill_server.data.public_schedule import anchor_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.public_turns import anchor_rows
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
 from fedstill_server.weighting import softened
 
 PROTOTYPES, SEEN = "prototypes", "class_seen"

@@ -34,15 +34,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.codec.codec_spec import codec_of_words
+from fedstill_proto.codec.soft_labels import IntArray
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, TrainingPlan
-from fedstill_proto.soft_labels import IntArray
 
-from fedstill_server.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.aggregation import Float64Array, RowSums
 from fedstill_server.methods.interface import MethodDefaults
 from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import student_learns, teacher_learns
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import student_learns, teacher_learns
 
 _SMOOTHING = 0.03
 # A mean shift shorter than this is rounding; it gets no step.

@@ -22,11 +22,11 @@ from fedstill_proto.messages import SoftLabelSummary
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from fedstill_server.aggregation import ClassVectors, Float64Array
+from fedstill_server.consensus.aggregation import ClassVectors, Float64Array
 from fedstill_server.methods.fedproto import FedProto
-from fedstill_server.networks import load_parameters, parameters_of
 from fedstill_server.randomness import derived_seed
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.training.networks import load_parameters, parameters_of
 
 _NETWORK = "trainable/"
 _BATCH = 32  # device prototypes in a step

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import (
     Parameters,
     RoundTask,
@@ -19,13 +20,12 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
-from fedstill_proto.soft_labels import Encoding, SoftLabelCodec
 
-from fedstill_server.aggregation import Float64Array, Statistics
-from fedstill_server.config import ConfigError, FleetConfig
-from fedstill_server.privacy.noised_mean import NoisedMean
-from fedstill_server.public_set import Examples
-from fedstill_server.state import FleetState
+from fedstill_server.config.fleet import ConfigError, FleetConfig
+from fedstill_server.consensus.aggregation import Float64Array, Statistics
+from fedstill_server.consensus.noised_mean import NoisedMean
+from fedstill_server.data.examples import Examples
+from fedstill_server.rounds.state import FleetState
 
 
 class SoftLabelUse(enum.Enum):

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 
-from fedstill_server.aggregation import Answered
+from fedstill_server.consensus.aggregation import Answered
 from fedstill_server.methods.interface import ServerSide
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
 
 
 class Local(ServerSide):

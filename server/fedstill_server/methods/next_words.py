@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from fedstill_proto.codec_words import codec_of_words
+from fedstill_proto.codec.codec_spec import codec_of_words
+from fedstill_proto.codec.soft_labels import IntArray, TopKSoftLabels
 from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
@@ -26,15 +27,14 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import IntArray, TopKSoftLabels
 
+from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.language.fleet_teacher import text_student_learns, text_teacher_learns
 from fedstill_server.language.networks import likeliest_next_words
 from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
 from fedstill_server.methods.word_sums import WordSums
-from fedstill_server.public_turns import answered_rows, taught_rows
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_teacher
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_teacher
 
 WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
 

@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabelCodec
 from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
@@ -27,14 +28,13 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabelCodec
 
-from fedstill_server.aggregation import Float64Array, VoteSums
+from fedstill_server.consensus.aggregation import Float64Array, VoteSums
+from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.public_turns import answered_rows, taught_rows
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.training.networks import soft_labels_of
 from fedstill_server.weighting import AGREEMENT, COUNTING, Vote, softened, weighed
 
 CONSENSUS, KNOWN = "public_consensus", "public_known"

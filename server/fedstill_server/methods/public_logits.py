@@ -30,6 +30,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray
 from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
@@ -37,17 +38,16 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.soft_labels import DenseSoftLabels, FloatArray, IntArray
 
-from fedstill_server.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
+from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
 from fedstill_server.methods.row_kernel import kernel_of
-from fedstill_server.networks import soft_labels_of
-from fedstill_server.privacy.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.public_turns import answered_rows, taught_rows
-from fedstill_server.state import FleetState
-from fedstill_server.teacher import build_family, build_teacher, student_learns, teacher_learns
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.teacher import build_family, build_teacher, student_learns, teacher_learns
+from fedstill_server.training.networks import soft_labels_of
 
 LOGITS = "public_logits"
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.soft_labels import FloatArray, IntArray
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 
-from fedstill_server.aggregation import Float64Array
+from fedstill_server.consensus.aggregation import Float64Array
 
 
 def kernel_of(x: FloatArray, rows: IntArray, *, width: float) -> Float64Array:

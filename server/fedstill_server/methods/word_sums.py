@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.soft_labels import IntArray, TopKSoftLabels
+from fedstill_proto.codec.soft_labels import IntArray, TopKSoftLabels
 
-from fedstill_server.aggregation import Float64Array
+from fedstill_server.consensus.aggregation import Float64Array
 
 
 @dataclass(frozen=True, eq=False)

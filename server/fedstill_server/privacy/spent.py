@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from fedstill_server.round_record import RoundRecord
+from fedstill_server.rounds.round_record import RoundRecord
 
 
 def most_asked(records: Sequence[RoundRecord]) -> int:

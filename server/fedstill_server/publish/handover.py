@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from fedstill_proto.artifact import MANIFEST_FILE, StudentPackage, load_student
 from fedstill_proto.errors import FieldError
 from fedstill_proto.messages import Parameters, parameter_specs
-from fedstill_proto.word_list import WordList
+from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, load_student
+from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_server.app import read_fleet_config
-from fedstill_server.checkpoint import RunStore, StoreError
-from fedstill_server.config import FleetConfig
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.language.vocabulary import vocabulary_of
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.run_store import RunStore, StoreError
+from fedstill_server.rounds.state import FleetState
 
 DISTILLED = "student"
 """The package in the folder that fedstill-server distill writes."""

@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.publish.errors import PublishError
+from fedstill_server.rounds.run_store import write_whole
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 

@@ -13,8 +13,8 @@ from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
-from fedstill_server.checkpoint import write_whole
 from fedstill_server.publish.errors import PublishError
+from fedstill_server.rounds.run_store import write_whole
 
 LIFETIMES = {
     "root": timedelta(days=365),

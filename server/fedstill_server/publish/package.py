@@ -9,19 +9,19 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.artifact import StudentPackage, TrainingArtifact
+from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.messages import Parameters
-from fedstill_proto.soft_labels import FloatArray
+from fedstill_proto.package.artifact import StudentPackage, TrainingArtifact
 
-from fedstill_server.config import FleetConfig
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions, build_artifact
+from fedstill_server.export.for_method import artifact_options
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
-from fedstill_server.networks import load_parameters, logits_of
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.text import as_text_package
-from fedstill_server.training_graph import artifact_options
+from fedstill_server.training.networks import load_parameters, logits_of
 
 LOWEST_AGENT_VERSION = "0.1.0"
 """Of fedstill on a device that runs what is built here; raise it when graphs or manifests need more."""

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fedstill_proto.artifact import StudentPackage
+from fedstill_proto.package.artifact import StudentPackage
 from tuf.api.metadata import TargetFile
 
-from fedstill_server.checkpoint import write_whole
+from fedstill_server.rounds.run_store import write_whole
 
 
 @dataclass(frozen=True)

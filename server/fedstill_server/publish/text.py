@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fedstill_proto.artifact import StudentPackage
-from fedstill_proto.package_weights import graph_weights
-from fedstill_proto.quantization import dequantized
+from fedstill_proto.codec.quantization import dequantized
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.package_weights import graph_weights
 
-from fedstill_server.export.apart import without_weights
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.streaming import export_step
+from fedstill_server.export.weightless import without_weights
 
 
 def as_text_package(package: StudentPackage) -> StudentPackage:

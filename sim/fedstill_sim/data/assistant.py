@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.ngrams import words_of
-from fedstill_proto.utterances import UtterancesError, read_utterances
+from fedstill_proto.text.ngrams import words_of
+from fedstill_proto.text.utterances import UtterancesError, read_utterances
 
 from fedstill_sim.assistant.homes import Home, everyones_home, languages, own_home
 from fedstill_sim.assistant.sentences import Templates

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.ngrams import NgramHashing
+from fedstill_proto.text.ngrams import NgramHashing
 
 from fedstill_sim.data.assistant import AssistantData, Utterance, load_assistant, load_utterances
 from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray

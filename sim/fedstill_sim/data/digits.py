@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from fedstill_server.digits import CLASSES, FIRST_ROWS, digits_examples
+from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
 
 from fedstill_sim.data.fleet import DataError, FleetData
 from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows, hold_out_each

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from fedstill_proto.text_files import read_lines
+from fedstill_proto.text.text_files import read_lines
 
 from fedstill_sim.data.fleet import DataError
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.soft_labels import IntArray
-from fedstill_proto.word_list import START, build_word_list
-from fedstill_proto.word_rows import WordRows, word_rows
+from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.text.token_rows import WordRows, word_rows
+from fedstill_proto.text.vocabulary import START, build_word_list
 
 from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
 from fedstill_sim.data.keyboard import load_keyboard

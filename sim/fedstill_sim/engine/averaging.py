@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_client.batches import StackPlan, plan_stacks
-from fedstill_proto.artifact import StudentManifest
+from fedstill_client.model.batches import StackPlan, plan_stacks
 from fedstill_proto.messages import Parameters, RoundTask
+from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import DataError, FloatArray
 from fedstill_sim.engine.jobs import Job

@@ -12,14 +12,15 @@ from types import TracebackType
 
 import numpy as np
 from fedstill_client.app import REFUSED
-from fedstill_proto.artifact import StudentManifest, load_artifact
 from fedstill_proto.errors import FedstillError, WireError
+from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
 from fedstill_proto.messages import Parameters
-from fedstill_proto.records import RECORD, hello_reply, pack, read_hello
+from fedstill_proto.package.artifact import StudentManifest, load_artifact
 from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
+from fedstill_sim.engine.grid import Handler
 from fedstill_sim.engine.groups import Group, cut, grouped
 from fedstill_sim.engine.jobs import Answer, Answers, Failure, Job
 from fedstill_sim.engine.memory import peak_memory_mb
@@ -27,7 +28,6 @@ from fedstill_sim.engine.pool import start_workers, worthwhile_processes
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder, forget_runs
-from fedstill_sim.grid import Handler
 
 Reply = RecordDict | Error
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from fedstill_proto.codec import TASK_LIMIT_BYTES, decode_task
+from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import WireError
+from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import RoundTask
-from fedstill_proto.records import unpack
 from flwr.app import RecordDict
 
 from fedstill_sim.data.fleet import IntArray

@@ -6,8 +6,8 @@ from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_client.order import KeyArray, device_ids
-from fedstill_client.private_stack import PrivateStack
+from fedstill_client.model.order import KeyArray, device_ids
+from fedstill_client.model.private_stack import PrivateStack
 
 from fedstill_sim.data.fleet import DeviceRows, FleetData, IntArray
 

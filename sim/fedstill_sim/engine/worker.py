@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from fedstill_client import round_work
-from fedstill_client.round_work import StudentStack, TrainingDiverged
+from fedstill_client.rounds import round as round_work
+from fedstill_client.rounds.round import StudentStack, TrainingDiverged
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import seeded_bits

@@ -6,12 +6,12 @@ import functools
 from pathlib import Path
 
 import numpy as np
-from fedstill_client.answer_store import AnswerStore
-from fedstill_client.forward import Forward
-from fedstill_client.personalizer import Personalizer
-from fedstill_proto.artifact import StudentManifest, load_artifact
-from fedstill_proto.codec import decode_task
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.trainer import Personalizer
+from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_proto.codec.api import decode_task
 from fedstill_proto.messages import RoundTask
+from fedstill_proto.package.artifact import StudentManifest, load_artifact
 
 from fedstill_sim.data.fleet import IntArray, load_fleet
 from fedstill_sim.engine.jobs import Job

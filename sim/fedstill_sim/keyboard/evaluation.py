@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_client.keyboard.suggester import NextWords
-from fedstill_proto.word_list import START, WordList
+from fedstill_proto.text.vocabulary import START, WordList
 
 from fedstill_sim.data.keyboard import KeyboardData, Typist
 from fedstill_sim.keyboard.measures import Change, Tally, changed, measure

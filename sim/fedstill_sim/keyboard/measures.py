@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 from fedstill_client.keyboard.suggester import Scores, Suggester
-from fedstill_proto.word_list import UNKNOWN, is_word, split
+from fedstill_proto.text.vocabulary import UNKNOWN, is_word, split
 
 SHOWN = 3
 _LETTERS_OF_NEW_WORDS = 2

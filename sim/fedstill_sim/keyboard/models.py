@@ -11,14 +11,14 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
-from fedstill_proto.soft_labels import FloatArray
-from fedstill_proto.word_list import START
+from fedstill_proto.text.vocabulary import START
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.language.teacher import TextTeacher, next_words
-from fedstill_server.networks import load_parameters
+from fedstill_server.training.networks import load_parameters
 
 
 class RecurrentWords:

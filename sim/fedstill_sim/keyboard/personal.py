@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fedstill_client.keyboard.own_words import OwnWords
-from fedstill_client.keyboard.reading import Reading
+from fedstill_client.keyboard.adaptation import Reading
 from fedstill_client.keyboard.suggester import NextWords, Suggester
-from fedstill_proto.word_list import WordList
+from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_sim.data.keyboard import Typist
 

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.messages import Parameters
-from fedstill_proto.word_list import WordList
-from fedstill_server.checkpoint import RunStore
+from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.language.keyboard import Progress
+from fedstill_server.rounds.run_store import RunStore
 
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
-from fedstill_sim.devices import DeviceRun, devices_with_students, students_of
 from fedstill_sim.keyboard.evaluation import Models, Suggestions, evaluate_suggestions
 from fedstill_sim.keyboard.models import RecurrentWords, TeacherWords
 from fedstill_sim.keyboard.start import first_state, start_keyboard
 from fedstill_sim.progress import RunProgress
+from fedstill_sim.runner.devices import DeviceRun, devices_with_students, students_of
 
 
 def start_rounds(folder: Path, config: RunConfig, progress: RunProgress) -> None:

@@ -6,13 +6,13 @@ They are made of the public texts once and for all runs on this machine (fedstil
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.soft_labels import TopKSoftLabels
-from fedstill_server.config import ConfigError, FleetConfig
+from fedstill_proto.codec.soft_labels import TopKSoftLabels
+from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.language.keyboard import Keyboard, KeyboardPlan, Progress, make_keyboard
 from fedstill_server.methods import distils
 from fedstill_server.methods.next_words import arrays_of
-from fedstill_server.networks import parameters_of
-from fedstill_server.state import FleetState
+from fedstill_server.rounds.state import FleetState
+from fedstill_server.training.networks import parameters_of
 
 from fedstill_sim.data.keyboard import KeyboardData
 from fedstill_sim.data.keyboard_fleet import WORDS, chosen_texts

@@ -20,7 +20,7 @@ from fedstill_server.distill.quantization import eight_bit_forms
 from fedstill_server.distill.workshop import Recipe, Workshop, network_of
 from fedstill_server.export.student import export_student
 from fedstill_server.families import initial_parameters
-from fedstill_server.networks import parameters_of
+from fedstill_server.training.networks import parameters_of
 
 
 @dataclass(frozen=True, kw_only=True)

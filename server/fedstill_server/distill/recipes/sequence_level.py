@@ -21,8 +21,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from fedstill_proto.soft_labels import IntArray
-from fedstill_proto.word_list import START
+from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.text.vocabulary import START
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, Job, Trained

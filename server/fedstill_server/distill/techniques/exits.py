@@ -20,7 +20,7 @@ from fedstill_server.distill.layers import inner_layers
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.families.sized import widths_of
 from fedstill_server.losses import cross_entropy, kd_loss
-from fedstill_server.networks import parameters_of
+from fedstill_server.training.networks import parameters_of
 
 
 @dataclass(frozen=True, kw_only=True)

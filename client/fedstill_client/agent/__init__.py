@@ -1,0 +1,1 @@
+"""The agent: a private store, a personal student and its answers behind one interface."""

@@ -1,0 +1,348 @@
+"""The agent: everything that a device does with its own examples, in one place.
+
+It answers with the newest student there is, whoever made it: a round, a learning here, or the package that
+the fleet published. It looks at the private store before each answer, and puts other weights in place when
+another process has left some there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from importlib import metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.messages import Parameters
+from fedstill_proto.text.intents import INTENT_LIMIT, IntentSheet, Understanding
+from fedstill_proto.text.vocabulary import is_word, split
+
+from fedstill_client.agent.keyboard import AgentKeyboard
+from fedstill_client.agent.learning import learn_now
+from fedstill_client.agent_types import (
+    AgentBusy,
+    AgentError,
+    AgentStatus,
+    Forgotten,
+    LearningResult,
+    LearningWishes,
+    OnProgress,
+    Stop,
+    Suggestion,
+)
+from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.suggester import Suggester
+from fedstill_client.keyboard.typed_rows import word_list_of
+from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
+from fedstill_client.model.intents import heard, sheet_of
+from fedstill_client.model.label_prior import own_log_prior
+from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, usual_strength
+from fedstill_client.model.limits import limit_memory
+from fedstill_client.model.predictor import Precision, check_precision
+from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.packages.install import load_installed
+from fedstill_client.packages.installed import InstalledPackage
+from fedstill_client.privacy.account import budget_facts
+from fedstill_client.rounds.device import DeviceDescription
+from fedstill_client.store import PrivateStore, StoredExamples, check_example
+
+_PRIOR_GRAIN = 16  # the prior is read anew when one example in so many came or went
+_JUDGED_AT_MOST = 256  # of the newest held-out examples, that say how strong the prior is
+
+_PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
+
+
+class Agent:
+    """A device's agent; safe to share among threads."""
+
+    def __init__(
+        self, home: AgentHome, store: PrivateStore, *, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
+        self._home, self._store, self._threads = home, store, threads
+        self._precision = check_precision(precision)
+        self._description = DeviceDescription.read(home.folder)
+        self._lock = threading.RLock()  # of the store, and of what is read from it below
+        self._learning = threading.Lock()
+        self._seen: int | None = None  # the store's generation that the fields below are of
+        self._installed: InstalledPackage | None = None
+        self._own: OwnStudent | None = None
+        self._student: AnsweringStudent | None = None
+        self._log_prior: FloatArray | None = None
+        self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
+        self._suggester: Suggester | None = None
+        self._sheet: IntentSheet | None = None  # of a student of utterances
+        self._prior_of = -1  # examples that the prior was read of
+        self._prior_for: Parameters | None = None  # the student's weights
+        self._since_pruned = 0  # examples
+        store.prune()
+        self._newest()
+
+    @classmethod
+    def open(cls, home: Path, *, threads: int = 1, precision: Precision = "float32") -> Agent:
+        """Open an agent's home; raises HomeError, StoreError or PackageError, with what to do.
+
+        precision: "int8" answers with 8-bit weights, where the installed package has a graph for them.
+        """
+        limit_memory()
+        found = AgentHome(home)
+        store = PrivateStore.open(found)
+        try:
+            return cls(found, store, threads=threads, precision=precision)
+        except BaseException:
+            store.close()
+            raise
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait for a learning to end, and close the private store."""
+        with self._learning, self._lock:
+            self._store.close()
+
+    def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """Class probabilities [n, classes] of the examples x [n, *input_shape]; raises InvalidValue."""
+        student, log_prior = self._newest()
+        return student.probabilities(np.asarray(x), log_prior)
+
+    def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
+        """Keep private examples x [n, *input_shape] with their labels [n, *label_shape]; gives their ids.
+
+        All are on the disk when it returns. Raises InvalidValue, and then keeps none of them.
+        """
+        given, marks = np.asarray(x), np.asarray(labels)
+        if given.ndim == 0 or marks.ndim == 0 or len(given) != len(marks):
+            problem = (
+                f"x has shape {list(given.shape)}, labels {list(marks.shape)}; give one label an example"
+            )
+            raise InvalidValue("labels", problem)
+        if len(given) > ROW_LIMIT:
+            raise InvalidValue("x", f"{len(given)} examples; send {ROW_LIMIT} at most at a time")
+        with self._lock:
+            self._newest()
+            return self._keep(given, marks)
+
+    def predict_text(self, text: str, k: int = 3) -> Understanding:
+        """What an utterance means: up to k intents, the likeliest first, and whether to act on the first.
+
+        Raises InvalidValue, and AgentError where no student of utterances with its intents is installed.
+        """
+        if not 1 <= k <= INTENT_LIMIT:
+            raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
+        with self._lock:
+            student, log_prior = self._newest()
+            sheet = self._intents_of_owner()
+        x = heard(sheet, [text])
+        return sheet.understood(student.probabilities(x, log_prior, temperature=sheet.temperature)[0], k)
+
+    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Keep private utterances, each a text and the name of its intent; gives their ids.
+
+        All are on the disk when it returns, as the numbers that the student takes: the texts themselves are
+        kept nowhere. Raises InvalidValue, and then keeps none of them; AgentError as `predict_text`.
+        """
+        with self._lock:
+            self._newest()
+            sheet = self._intents_of_owner()
+            x = heard(sheet, [text for text, _ in said])
+            return self.observe(x, np.array([sheet.number(intent) for _, intent in said], np.int64))
+
+    def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
+        """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix.
+
+        Raises InvalidValue, and AgentError where no student of text with its words is installed.
+        """
+        with self._lock:
+            self._newest()
+            return self._words_of_owner().suggest(context, prefix, k)
+
+    def observe_text(self, text: str) -> int:
+        """Keep a private text that was typed; gives its id. It is on the disk when this returns.
+
+        Its words are suggested from then on, and the student learns from it. Raises InvalidValue, and
+        AgentError where no student of text with its words is installed.
+        """
+        with self._lock:
+            self._newest()
+            self._words_of_owner()
+            if not any(map(is_word, split(text))):
+                raise InvalidValue("text", "holds no word")
+            number = self._store.observe_text(text.encode("utf-8", "ignore").decode())
+            self._count_kept(1)
+            return number
+
+    def personalize(
+        self,
+        wishes: LearningWishes | None = None,
+        *,
+        on_progress: OnProgress = lambda progress: None,
+        stop: Stop = lambda: None,
+    ) -> LearningResult:
+        """Learn from the private examples now; answers go on meanwhile. Raises AgentBusy while it learns.
+
+        stop: asked at least twice a second; a reason ends the learning, and the next one goes on from there.
+        """
+        if not self._learning.acquire(blocking=False):
+            raise AgentBusy("this agent is learning already; ask again when it is done.")
+        try:
+            # A store of its own: the other calls need theirs meanwhile.
+            with PrivateStore.open(self._home) as store:
+                return learn_now(self._home, store, wishes or LearningWishes(), on_progress, stop)
+        finally:
+            self._learning.release()
+
+    def forget(
+        self, *, ids: tuple[int, ...] | None = None, before: float | None = None, everything: bool = False
+    ) -> Forgotten:
+        """Remove private examples (by id, from before a time in seconds since 1970, or all of them).
+
+        All personal weights go with them, since they may have been learned from them. Raises AgentBusy while
+        the agent learns: what it learns now would come of what is to be forgotten. Raises InvalidValue unless
+        one of the three is given.
+        """
+        if not self._learning.acquire(blocking=False):
+            raise AgentBusy("this agent is learning; stop that first, or ask again when it is done.")
+        try:
+            with self._lock:
+                gone = self._store.forget(
+                    ids=None if ids is None else list(ids), before=before, everything=everything
+                )
+                self._prior_of = -1
+                self._newest()
+        finally:
+            self._learning.release()
+        return Forgotten(gone.examples, gone.students, bool(gone.learning))
+
+    def status(self) -> AgentStatus:
+        """What the agent has and does."""
+        with self._lock:
+            student, _ = self._newest()
+            counts, spent = self._store.counts(), self._store.ledger.spent()
+        manifest, own = student.manifest, self._own
+        return AgentStatus(
+            device=self._description.name,
+            family=manifest.family,
+            package_version=manifest.package_version,
+            parameters=manifest.parameter_count,
+            input_type=manifest.input_type,
+            input_shape=manifest.input_shape,
+            label_shape=manifest.label_shape,
+            classes=manifest.classes,
+            training_examples=counts.training,
+            held_out_examples=counts.held_out,
+            stored_bytes=counts.bytes,
+            student_run="" if own is None else own.run,
+            student_round=0 if own is None else own.round,
+            personalizing=self._learning.locked(),
+            releases=spent.releases,
+            released_bytes=spent.bytes,
+            agent_version=metadata.version("fedstill"),
+            precision=student.precision,
+            **budget_facts(self._home.folder, self._store.ledger),
+        )
+
+    def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:
+        """The student that answers now, and the device's own log prior over its classes."""
+        with self._lock:
+            generation = self._store.generation()
+            if generation != self._seen or self._student is None:
+                self._student = self._refreshed()
+                self._seen = generation
+            return self._student, self._log_prior
+
+    def _refreshed(self) -> AnsweringStudent:
+        installed = self._store.installed()
+        student = self._student
+        if student is None or installed != self._installed:
+            package = load_installed(self._home, self._store)
+            student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
+            self._installed = installed
+            words = word_list_of(package)
+            self._keyboard = None if words is None else AgentKeyboard(words)
+            self._sheet = sheet_of(package)
+        manifest = student.manifest
+        self._own = self._store.students(manifest, manifest.package_version).latest()
+        student.swap(None if self._own is None else self._own.parameters)
+        self._read_prior(student)
+        self._suggester = None if self._keyboard is None else self._keyboard.refresh(self._store, student)
+        return student
+
+    def _read_prior(self, student: AnsweringStudent) -> None:
+        """Read how often this device sees each class, and how much that counts on top of the student.
+
+        `label_prior` in its device.json weighs it.
+        """
+        if student.manifest.label_shape or not self._description.label_prior:
+            return
+        counts = self._store.counts()
+        known = counts.training + counts.held_out
+        # One example more or less moves the prior little, and reading all of them takes time.
+        few = self._prior_of >= 0 and abs(known - self._prior_of) * _PRIOR_GRAIN <= known
+        if few and self._prior_for is student.weights:
+            return
+        training, held_out = self._store.examples("training"), self._store.examples("held-out")
+        strength = self._prior_strength(student, training, held_out)
+        everything = np.concatenate([training.labels, held_out.labels])
+        self._log_prior = np.float32(strength) * self._log_prior_of(everything, student)
+        self._prior_of, self._prior_for = known, student.weights
+
+    def _prior_strength(
+        self, student: AnsweringStudent, training: StoredExamples, held_out: StoredExamples
+    ) -> float:
+        usual = usual_strength(self._own)
+        if not len(held_out.ids) or held_out.x.shape[1:] != student.manifest.input_shape:
+            return usual  # nothing to choose it by, or only what is of another package
+        log_prior = self._log_prior_of(training.labels, student)
+        temperature = 1.0 if self._sheet is None else self._sheet.temperature
+        newest = slice(-_JUDGED_AT_MOST, None)
+        logits = student.logits(held_out.x[newest], temperature=temperature)
+        return float(STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(usual)])
+
+    def _log_prior_of(self, labels: IntArray, student: AnsweringStudent) -> FloatArray:
+        strength = self._description.label_prior
+        return own_log_prior(labels, classes=student.manifest.classes, strength=strength)
+
+    def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
+        """Check all of them, and then keep each."""
+        student, _ = self._newest()
+        checked = []
+        for row in range(len(x)):
+            try:
+                checked.append(check_example(student.manifest, x[row], labels[row]))
+            except InvalidValue as error:
+                raise InvalidValue(f"{error.field}[{row}]", error.problem) from None
+        ids = self._store.observe_all(checked)
+        self._count_kept(len(ids))
+        return ids
+
+    def _count_kept(self, examples: int) -> None:
+        self._since_pruned += examples
+        if self._since_pruned >= _PRUNE_EVERY:
+            self._store.prune()
+            self._since_pruned = 0
+
+    def _words_of_owner(self) -> Suggester:
+        if self._suggester is None:
+            raise AgentError(
+                "the installed student suggests no words: it is none of text, or its package brings no "
+                "vocabulary.json."
+            )
+        return self._suggester
+
+    def _intents_of_owner(self) -> IntentSheet:
+        if self._sheet is None:
+            raise AgentError(
+                "the installed student knows no intents: it is none of utterances, or its package brings no "
+                "intents.json."
+            )
+        return self._sheet

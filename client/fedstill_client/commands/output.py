@@ -1,0 +1,164 @@
+"""What fedstill-agent prints: facts as tables for people, or as one JSON object for scripts."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.artifact import StudentManifest, load_student
+from rich.console import Console
+from rich.table import Table
+
+from fedstill_client.agent_types import Judgement, LearningResult
+from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.offline import Personalization
+from fedstill_client.rounds.round import Evaluation
+
+_SHOWN_ROWS = 20
+
+Facts = dict[str, Any]
+
+
+def print_facts(facts: Facts) -> None:
+    """One line a fact."""
+    table = Table(show_header=False, box=None)
+    for name, value in facts.items():
+        table.add_row(name.replace("_", " "), "none" if value is None else str(value))
+    Console().print(table)
+
+
+def student_facts(folder: Path) -> Facts:
+    package = load_student(folder)
+    return {"student": str(folder), **_manifest_facts(package.manifest)}
+
+
+def device_facts(device: Device) -> Facts:
+    manifest, own = device.artifact.manifest, device.store.latest()
+    return {
+        "device": device.description.name,
+        **_manifest_facts(manifest),
+        "optimizer": manifest.optimizer.value,
+        "soft_labels": manifest.soft_labels,
+        "step_rows": manifest.step_rows,
+        "label_prior": device.description.label_prior,
+        "private_examples": int(device.private.counts[0]),
+        "held_out_examples": int(device.held_out.counts[0]),
+        "public_examples": None if device.public_x is None else len(device.public_x),
+        "global_test_examples": None if device.global_test is None else len(device.global_test[1]),
+        "student_of_run": None if own is None else own.run,
+        "student_of_round": None if own is None else own.round,
+    }
+
+
+def _manifest_facts(manifest: StudentManifest) -> Facts:
+    return {
+        "family": manifest.family,
+        "input_shape": list(manifest.input_shape),
+        "classes": manifest.classes,
+        "parameters": manifest.parameter_count,
+        "size_bytes": sum(part.size_bytes for part in manifest.parts),
+        "opset": manifest.opset,
+    }
+
+
+def deliver_answers(probabilities: FloatArray, *, output: Path | None, as_json: bool) -> None:
+    classes = probabilities.argmax(axis=1)
+    if output is not None:
+        _write_answers(output, classes, probabilities)
+    if as_json:
+        print_json({"classes": classes.tolist(), "probabilities": probabilities.tolist()})
+    elif output is not None:
+        Console().print(f"{len(classes)} answers in {output}", highlight=False)
+    else:
+        table = Table("row", "class", "probability", box=None)
+        for row, answer in enumerate(classes[:_SHOWN_ROWS]):
+            table.add_row(str(row), str(answer), f"{probabilities[row, answer]:.3f}")
+        Console().print(table)
+        if len(classes) > _SHOWN_ROWS:
+            Console().print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
+
+
+def _write_answers(file: Path, classes: IntArray, probabilities: FloatArray) -> None:
+    try:
+        if file.suffix.lower() == ".npz":
+            np.savez(file, classes=classes, probabilities=probabilities)
+        elif file.suffix.lower() == ".csv":
+            header = ",".join(["class", *(f"p{number}" for number in range(probabilities.shape[1]))])
+            rows = np.column_stack([classes, probabilities])
+            formats = ["%d", *["%.6g"] * probabilities.shape[1]]
+            np.savetxt(file, rows, delimiter=",", header=header, comments="", fmt=formats)
+        else:
+            raise FedstillError(f"{file}: answers are written as .npz or .csv; choose one of them.")
+    except OSError as error:
+        raise FedstillError(f"{file}: cannot be written: {error.strerror}.") from None
+
+
+def _accuracy(correct: IntArray, examples: IntArray) -> float | None:
+    return float(correct[0] / examples[0]) if examples[0] else None
+
+
+def _accuracies(evaluation: Evaluation) -> dict[str, float | None]:
+    return {
+        "personal_accuracy": _accuracy(evaluation.personal_correct, evaluation.personal_examples),
+        "global_accuracy": _accuracy(evaluation.global_correct, evaluation.global_examples),
+    }
+
+
+def personalization_facts(device: Device, done: Personalization) -> Facts:
+    fields = {name: value for name, value in vars(done).items() if name not in ("before", "after")}
+    return {
+        "device": device.description.name,
+        "before": _accuracies(done.before),
+        "after": _accuracies(done.after),
+        "held_out_examples": int(done.after.personal_examples[0]),
+        **fields,
+    }
+
+
+def print_personalization(done: Personalization, facts: Facts) -> None:
+    table = Table("accuracy", "before", "after", "examples", box=None)
+    examples = (done.after.personal_examples, done.after.global_examples)
+    for name, count in zip(("personal", "global"), examples, strict=True):
+        before, after = (facts[when][f"{name}_accuracy"] for when in ("before", "after"))
+        if before is not None:
+            table.add_row(name, f"{before:.1%}", f"{after:.1%}", str(int(count[0])))
+    console = Console()
+    console.print(table)
+    kept = f", {done.public_examples} public examples kept it from forgetting" if done.public_examples else ""
+    console.print(
+        f"{facts['device']}: {done.steps} steps in {done.seconds:.2f} s, mean loss "
+        f"{done.mean_loss:.3f}{kept}.",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def learning_facts(result: LearningResult) -> Facts:
+    judged = {when: getattr(result, when) for when in ("before", "after")}
+    return {**vars(result), **{when: _judgement_facts(judgement) for when, judgement in judged.items()}}
+
+
+def _judgement_facts(judgement: Judgement | None) -> Facts | None:
+    return None if judgement is None else {**vars(judgement), "accuracy": judgement.accuracy}
+
+
+def print_learning(result: LearningResult) -> None:
+    console = Console(soft_wrap=True)
+    if result.before is not None and result.after is not None:
+        table = Table(f"on {result.judged_on}", "before", "after", box=None)
+        before, after = result.before, result.after
+        table.add_row("accuracy", f"{before.accuracy:.1%}", f"{after.accuracy:.1%}")
+        table.add_row("loss", f"{before.loss:.3f}", f"{after.loss:.3f}")
+        console.print(table)
+    energy = "" if result.joules is None else f", {result.joules:.1f} J"
+    words = f"{result.words} {result.steps} steps in {result.seconds:.2f} s{energy}."
+    console.print(words, highlight=False, markup=False)
+
+
+def print_json(facts: Facts) -> None:
+    print(json.dumps(facts))

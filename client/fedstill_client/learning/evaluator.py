@@ -1,0 +1,63 @@
+"""How well a student does on examples of the device's own: mean cross-entropy and right answers.
+
+A student is judged as it would answer: its logits divided by the package's temperature, with as much of the
+device's label prior as is likeliest (see prior_strength.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+
+from fedstill_client.learning.outcome import Judgement
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally
+
+# At a time: logits stay small, and whoever waits for the judge to stop does not wait long.
+_ANSWERS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20
+
+
+class Judge:
+    """Judges students on x [n, *shape] with labels [n, *label_shape].
+
+    log_prior: [K], of examples that students learn; none where it does not count. fitted: whether its
+    strength is chosen by the examples here, which no student has learned then, or is the usual one.
+    """
+
+    def __init__(
+        self,
+        forward: Forward,
+        x: FloatArray,
+        labels: IntArray,
+        *,
+        log_prior: FloatArray | None = None,
+        temperature: float = 1.0,
+        fitted: bool = True,
+    ) -> None:
+        self._forward, self._x, self._labels = forward, x, labels
+        self._log_prior, self._temperature, self._fitted = log_prior, np.float32(temperature), fitted
+        answers = min(_ANSWERS_AT_ONCE, _VALUES_AT_ONCE // forward.manifest.classes)
+        self._rows = max(1, answers // math.prod(labels.shape[1:]))
+
+    def judge(
+        self, student: Mapping[str, FloatArray], stop: Callable[[], bool], *, usual: float = 1.0
+    ) -> Judgement | None:
+        """The judgement of a student [*shape]; none where `stop` says so in the middle.
+
+        usual: how strong the prior is for such a student where nothing else is known.
+        """
+        stacked = {name: array[None] for name, array in student.items()}
+        tally = StrengthTally.zero()
+        for start in range(0, len(self._x), self._rows):
+            if stop():
+                return None
+            part = slice(start, start + self._rows)
+            logits = self._forward.shared(stacked, self._x[part])[0] / self._temperature  # [n, ..., K]
+            tally += StrengthTally.of(logits, self._labels[part], self._log_prior)
+        at = tally.likeliest(usual)
+        if not self._fitted and len(tally.loss) > 1:
+            at = int(np.argmin(np.abs(STRENGTHS - usual)))
+        return Judgement(float(tally.loss[at]) / max(tally.answers, 1), int(tally.correct[at]), tally.answers)

@@ -1,0 +1,55 @@
+"""Right answers of a stack of students on its devices' own examples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import StudentManifest
+
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.label_prior import log_label_prior, personal_logits
+from fedstill_client.model.private_stack import PrivateStack
+
+# Examples at a time, and logits of all devices and places: 16 MB.
+_ROWS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 22
+
+
+def right_answers(
+    student: Mapping[str, FloatArray],
+    forward: Forward,
+    examples: PrivateStack,
+    *,
+    known: PrivateStack,
+    label_prior: float,
+) -> IntArray:
+    """Of each student [C, *shape] on each of its device's `examples`, [C, N]: 0 or 1, of text up to S places.
+
+    label_prior: strength of the class frequencies of the `known` examples; a student of text has none. What
+    stands behind a device's own count is 0.
+    """
+    manifest = forward.manifest
+    right = np.zeros((examples.devices, examples.capacity), np.int64)
+    # What a device writes has no few classes to weigh: its next word hangs on the words before.
+    prior = None
+    if not manifest.label_shape:
+        prior = log_label_prior(known.labels, known.counts, classes=manifest.classes)
+    rows = rows_at_once(manifest)
+    for start in range(0, int(examples.counts.max(initial=0)), rows):
+        part = examples.part(slice(start, start + rows))
+        logits = forward.own(student, part)  # [C, n, K], of text [C, n, S, K]
+        if prior is not None:
+            logits = personal_logits(logits, prior, label_prior)
+        here = logits.shape[1]
+        correct = logits.argmax(axis=-1) == part.labels[:, :here]
+        correct = correct.reshape(*correct.shape[:2], -1) & part.present[:, :here, None]
+        right[:, start : start + here] = correct.sum(axis=-1)
+    return right
+
+
+def rows_at_once(manifest: StudentManifest) -> int:
+    """Examples whose logits stay small for all devices of the stack together."""
+    values = manifest.stack_size * math.prod((*manifest.label_shape, manifest.classes))
+    return max(1, min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // values))

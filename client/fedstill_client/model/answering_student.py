@@ -1,0 +1,133 @@
+"""The student that an agent answers with: the installed package's graph, with the newest weights in it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage
+
+from fedstill_client.model.label_means import softened
+from fedstill_client.model.predictor import Precision, Predictor, check_precision
+from fedstill_client.model.streaming import WordStream
+
+ROW_LIMIT = 4096  # examples in one request
+ANSWER_LIMIT_BYTES = 16 << 20  # as much as a message of the service holds
+
+
+class AnsweringStudent:
+    """Answers examples; `swap` changes the weights between two answers, under whoever asks.
+
+    precision: of the weights that answer; float32 where the package has no others.
+    """
+
+    def __init__(
+        self, package: StudentPackage, *, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
+        self.precision = check_precision(precision) if package.int8_graph is not None else "float32"
+        # Only what answers: the training graphs and the public set are read again when they are needed.
+        self._package = replace(
+            package, training_graph=None, forward_graph=None, public_x=None, vocabulary=None
+        )
+        self._in_place, self._threads = package.parameters, threads
+        self._predictor = Predictor(self._package, threads=threads, precision=self.precision)
+        self._stream: WordStream | None = None
+
+    @property
+    def manifest(self) -> StudentManifest:
+        return self._package.manifest
+
+    @property
+    def weights(self) -> Parameters:
+        """Those that answer now."""
+        return self._in_place
+
+    def swap(self, parameters: Parameters | None) -> None:
+        """Answer with these weights from now on, or with the package's own.
+
+        An answer that has begun ends with the weights that it began with.
+        """
+        wanted = self._package.parameters if parameters is None else parameters
+        if not _are_equal(wanted, self._in_place):
+            self._predictor.swap(wanted)
+            self._in_place, self._stream = wanted, None
+
+    def probabilities(
+        self, x: npt.NDArray[Any], log_prior: FloatArray | None = None, *, temperature: float = 1.0
+    ) -> FloatArray:
+        """Class probabilities [n, classes] of x [n, *input_shape]: softmax(logits / temperature + log_prior).
+
+        Of text, the probabilities of the word after rows x [n, 1 to S] of words.
+        """
+        given = check_inputs(self.manifest, x)
+        if self.manifest.label_shape:
+            return self._predictor.next_words(given)
+        logits = self.logits(given, temperature=temperature)
+        return softened(logits if log_prior is None else logits + log_prior, 1.0)
+
+    def logits(self, x: npt.NDArray[Any], *, temperature: float = 1.0) -> FloatArray:
+        """Of a classifier, logits / temperature [n, classes] of x [n, *input_shape]."""
+        return self._predictor.logits(x) / np.float32(temperature)
+
+    def stream(self) -> WordStream | None:
+        """Of text, the student one word at a time; None where the package has no such graph.
+
+        It is the same one until other weights are swapped in.
+        """
+        package = self._package
+        if self._stream is None and package.step_graph is not None:
+            precision: Precision = "float32" if package.step_int8_graph is None else self.precision
+            self._stream = WordStream(package, self._in_place, threads=self._threads, precision=precision)
+        return self._stream
+
+    def probabilities_along(self, x: npt.NDArray[np.int64]) -> FloatArray:
+        """Of text, probabilities [n, S, classes] of the word after each of the whole rows x [n, S]."""
+        return self._predictor.predict(check_inputs(self.manifest, x))
+
+
+def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Examples to answer, as the student's graph takes them; raises InvalidValue."""
+    if manifest.input_type == "int64":
+        return _check_words(manifest, x)
+    if x.dtype.kind not in "fiu":
+        raise InvalidValue("x", f"is of type {x.dtype}; give floats or integers")
+    if x.ndim == 0 or x.shape[1:] != manifest.input_shape:
+        expected = ", ".join(map(str, ("n", *manifest.input_shape)))
+        problem = f"has shape {list(x.shape)}; the student {manifest.family!r} takes [{expected}]"
+        raise InvalidValue("x", problem)
+    _check_rows(manifest, len(x))
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
+        converted = np.ascontiguousarray(x, np.float32)
+    if not np.isfinite(converted).all():
+        row = int(np.argmin(np.isfinite(converted.reshape(len(x), -1)).all(axis=1)))
+        raise InvalidValue("x", f"row {row} holds a value that is not a finite float32")
+    return converted
+
+
+def _check_words(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Numbers of words [n, 1 to S]."""
+    if x.dtype.kind not in "iu":
+        raise InvalidValue("x", f"is of type {x.dtype}; give the numbers of words, as integers")
+    (places,) = manifest.input_shape
+    if x.ndim != 2 or not 1 <= x.shape[1] <= places:
+        problem = f"has shape {list(x.shape)}; the student {manifest.family!r} takes [n, 1 to {places}] words"
+        raise InvalidValue("x", problem)
+    _check_rows(manifest, len(x))
+    if x.size and not 0 <= x.min() <= x.max() < manifest.classes:
+        raise InvalidValue("x", f"holds a word outside 0 to {manifest.classes - 1}")
+    return np.ascontiguousarray(x, np.int64)
+
+
+def _check_rows(manifest: StudentManifest, rows: int) -> None:
+    most = min(ROW_LIMIT, ANSWER_LIMIT_BYTES // (4 * manifest.classes))
+    if rows > most:
+        raise InvalidValue("x", f"{rows} examples; send {most} at most at a time")
+
+
+def _are_equal(one: Parameters, other: Parameters) -> bool:
+    return one is other or all(np.array_equal(one[name], other[name]) for name in one)

@@ -1,0 +1,136 @@
+"""Answers of one student: a deployable student package, run by ONNX Runtime."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import StudentManifest, StudentPackage, load_student
+from fedstill_proto.package.graph_weights import with_weights
+from fedstill_proto.package.package_weights import graph_weights
+
+from fedstill_client.model.label_means import softened
+from fedstill_client.model.limits import limited
+from fedstill_client.model.runtime import GraphError, as_value, session
+from fedstill_client.model.trainer import check_student
+
+Precision = Literal["float32", "int8"]
+_VALUES_AT_ONCE = 1 << 22  # logits of text: a row of 20 places has 200,000 in a vocabulary of 10,000 words
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+
+
+class PredictionError(FedstillError):
+    """Examples that this student does not take, or a precision that its package does not hold."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A session, and the weights that it reads where they stand; none where it has its own."""
+
+    session: ort.InferenceSession
+    weights: dict[str, ort.OrtValue]
+
+
+class Predictor:
+    """A student that answers: its inference graph with its weights in place of the graph's own."""
+
+    def __init__(
+        self, package: StudentPackage, *, threads: int = 1, precision: Precision = "float32"
+    ) -> None:
+        self.manifest: StudentManifest = package.manifest
+        self._graph = _graph_of(package, precision)
+        self._quantized = package.manifest.quantized if precision == "int8" else ()
+        self._threads = threads
+        self._opened = self._open(package.parameters)
+        opened = self._opened.session
+        inputs = [port.name for port in opened.get_inputs()]
+        if inputs != ["x"] or [port.name for port in opened.get_outputs()] != ["logits"]:
+            raise GraphError(f"the inference graph takes {inputs}; it should turn 'x' into 'logits'.")
+
+    @classmethod
+    def load(cls, folder: Path, *, threads: int = 1, precision: Precision = "float32") -> Predictor:
+        """The student package in a folder; its digests are verified first."""
+        return cls(load_student(folder), threads=threads, precision=precision)
+
+    def swap(self, parameters: Parameters) -> None:
+        """Answer with these weights from now on; an answer that has begun ends with those from before."""
+        check_student(parameters, self.manifest, stacked=False)
+        self._opened = self._open(parameters)
+
+    def logits(self, x: npt.NDArray[Any]) -> FloatArray:
+        """Logits [n, K] of the examples x [n, *input_shape]; of the words x [n, S], logits [n, S, K]."""
+        manifest = self.manifest
+        is_text = manifest.input_type == "int64"
+        kinds, taken = ("iu", "the numbers of words") if is_text else ("fiu", "real numbers")
+        if x.shape[1:] != manifest.input_shape or x.ndim == 0 or x.dtype.kind not in kinds:
+            expected = ", ".join(map(str, ("n", *manifest.input_shape)))
+            raise PredictionError(
+                f"examples are {x.dtype} of shape {list(x.shape)}; "
+                f"the student {manifest.family!r} takes {taken} of shape [{expected}]."
+            )
+        if is_text and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
+            raise PredictionError(
+                f"examples hold words {x.min()} to {x.max()}; "
+                f"the student {manifest.family!r} knows 0 to {manifest.classes - 1}."
+            )
+        if len(x) == 0:
+            return np.zeros((0, *manifest.label_shape, manifest.classes), np.float32)
+        opened = self._opened  # kept here until the answer is there, whatever is swapped in meanwhile
+        given = np.ascontiguousarray(x, manifest.input_type)
+        answered = limited(lambda options: opened.session.run(["logits"], {"x": given}, options))
+        logits: FloatArray = answered[0]
+        return logits
+
+    def predict(self, x: npt.NDArray[Any]) -> FloatArray:
+        """Class probabilities [n, K]; of words [n, S], those [n, S, K] of the word after each."""
+        return softened(self.logits(x), 1.0)
+
+    def next_words(self, x: npt.NDArray[Any]) -> FloatArray:
+        """Of a student of text: probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
+        if not self.manifest.label_shape:
+            raise PredictionError(f"{self.manifest.family!r} is no student of text; it has no next word.")
+        places, most = x.shape[1] if x.ndim == 2 else 0, self.manifest.label_shape[0]
+        if not 1 <= places <= most:
+            raise PredictionError(
+                f"words are of shape {list(x.shape)}; {self.manifest.family!r} takes [n, 1 to {most}]."
+            )
+        answers = np.empty((len(x), self.manifest.classes), np.float32)
+        rows = max(1, _VALUES_AT_ONCE // (most * self.manifest.classes))
+        for start in range(0, len(x), rows):
+            part = x[start : start + rows]
+            # No place sees what stands behind it: any words will do there.
+            whole = np.zeros((len(part), most), np.int64)
+            whole[:, :places] = part
+            answers[start : start + rows] = softened(self.logits(whole)[:, places - 1], 1.0)
+        return answers
+
+    def _open(self, parameters: Parameters) -> _Opened:
+        arrays = graph_weights(parameters, self._quantized)
+        if self.manifest.weights_apart:
+            return _Opened(session(with_weights(self._graph, arrays), threads=self._threads), {})
+        # Copies: whoever handed the weights over may go on training them.
+        weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}
+        return _Opened(session(self._graph, threads=self._threads, initializers=weights), weights)
+
+
+def check_precision(precision: str) -> Precision:
+    """Raises PredictionError for one that there is not."""
+    for each in PRECISIONS:
+        if precision == each:
+            return each
+    raise PredictionError(f"precision is {precision!r}; choose {' or '.join(PRECISIONS)}.")
+
+
+def _graph_of(package: StudentPackage, precision: Precision) -> bytes:
+    if check_precision(precision) == "float32":
+        return package.inference_graph
+    if package.int8_graph is None:
+        raise PredictionError(f"the package of {package.manifest.family!r} has no 8-bit graph; use float32.")
+    return package.int8_graph

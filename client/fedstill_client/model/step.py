@@ -1,0 +1,71 @@
+"""The arrays that one step of a training graph reads, apart from the student itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.package.artifact import StudentManifest
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """One step of C devices with R rows each; the soft arrays are there when the artifact reads them.
+
+    A row of text has a label at each of its S places: what is [C, R] here is [C, R, S] then.
+    """
+
+    x: FloatArray  # [C, R, *shape]; int64 numbers of words where it is text
+    labels: IntArray  # [C, R]
+    hard_weight: FloatArray  # [C, R]
+    lr: FloatArray  # [C]
+    temperature: FloatArray | None  # [1]
+    soft_weight: FloatArray | None  # [C, R]
+    soft_labels: FloatArray | None  # [C, R, K] of a dense artifact
+    soft_indices: IntArray | None  # [C, R, k] of a top-k artifact
+    soft_probabilities: FloatArray | None  # [C, R, k]
+
+    @classmethod
+    def empty(cls, manifest: StudentManifest, *, classes: int | None = None) -> StepBatch:
+        """Zeros in the shapes of an artifact; `classes` of a dense soft label, if not the manifest's."""
+        examples = (manifest.stack_size, manifest.step_rows)
+        rows = (*examples, *manifest.label_shape)
+        classes = classes or manifest.classes
+        soft, dense, top_k = (
+            manifest.soft_labels != "none",
+            manifest.soft_labels == "dense",
+            (*rows, manifest.k),
+        )
+        sparse = soft and not dense
+        batch = cls(
+            x=np.zeros((*examples, *manifest.input_shape), manifest.input_type),
+            labels=np.zeros(rows, np.int64),
+            hard_weight=np.zeros(rows, np.float32),
+            lr=np.zeros(manifest.stack_size, np.float32),
+            temperature=np.ones(1, np.float32) if soft else None,
+            soft_weight=np.zeros(rows, np.float32) if soft else None,
+            soft_labels=np.zeros((*rows, classes), np.float32) if dense else None,
+            soft_indices=np.zeros(top_k, np.int64) if sparse else None,
+            soft_probabilities=np.zeros(top_k, np.float32) if sparse else None,
+        )
+        batch.clear(temperature=1.0)
+        return batch
+
+    def clear(self, temperature: float) -> None:
+        """Make every row weigh nothing; its soft label becomes a uniform one, whose loss is finite."""
+        for array in (self.x, self.labels, self.hard_weight, self.lr, self.soft_weight):
+            if array is not None:
+                array.fill(0)
+        if self.temperature is not None:
+            self.temperature.fill(temperature)
+        if self.soft_labels is not None:
+            self.soft_labels.fill(1 / self.soft_labels.shape[-1])
+        if self.soft_indices is not None and self.soft_probabilities is not None:
+            self.soft_indices[:] = np.arange(self.soft_indices.shape[-1])
+            self.soft_probabilities.fill(1 / (self.soft_indices.shape[-1] + 1))
+
+    def inputs(self) -> dict[str, npt.NDArray[np.generic]]:
+        """The arrays by the names of the graph's inputs."""
+        return {name: array for name, array in vars(self).items() if array is not None}

@@ -1,0 +1,172 @@
+"""A device's own student on disk, with the one it was before its last round.
+
+Both live in one safetensors file that is replaced by a rename, so whatever moment the power fails at, the
+file is the old one or the new one. The student from before is kept since a server that was killed asks for
+its last round again: the device then starts that round from where it first started it, and gives the same
+answer.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import StudentManifest
+
+from fedstill_client.model.trainer import check_student
+
+STUDENTS_FILE = "students.safetensors"
+LEARNED_RUN = "offline"  # the run that a student learned without the fleet is of
+_CURRENT, _PREVIOUS = "current", "previous"
+
+
+class StoreError(FedstillError):
+    """The device's state cannot be read, or has no student for what is asked."""
+
+
+@dataclass(frozen=True)
+class OwnStudent:
+    """A device's student as it was after a round of a run."""
+
+    run: str
+    round: int
+    parameters: Parameters  # [*shape]
+
+    def is_before(self, run: str, round: int) -> bool:
+        """Whether the round can start from this student; students of other runs are always from before."""
+        return self.run != run or self.round < round
+
+
+class StudentHistory(Protocol):
+    """Where a device keeps its student and the one before: a folder here, the private store on an agent."""
+
+    def before(self, run: str, round: int) -> OwnStudent | None:
+        """The student that this round starts from; none when the device had none yet."""
+
+    def after(self, run: str, round: int) -> OwnStudent | None:
+        """The student as this round left it, or an earlier one."""
+
+    def latest(self) -> OwnStudent | None:
+        """The student that the device answers with."""
+
+    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
+        """Keep `student`, and the one `before` it."""
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Keep other processes from training this device at the same time."""
+
+
+@dataclass(frozen=True)
+class StudentStore:
+    """The folder that holds a device's student, of the family in `manifest`."""
+
+    folder: Path
+    manifest: StudentManifest
+
+    def before(self, run: str, round: int) -> OwnStudent | None:
+        """The student that this round starts from; none when the device had none yet."""
+        current, previous = self._read()
+        if current is None or current.is_before(run, round):
+            return current
+        if previous is None or previous.is_before(run, round):
+            return previous
+        raise StoreError(
+            f"{self.folder}: asked for round {round} of run {run}, but the students kept are of rounds "
+            f"{previous.round} and {current.round}; a device goes back by one round only. "
+            "Delete the folder to start this device afresh."
+        )
+
+    def after(self, run: str, round: int) -> OwnStudent | None:
+        """The student as this round left it (or an earlier one, if the device had no part in this round)."""
+        return self.before(run, round + 1)
+
+    def latest(self) -> OwnStudent | None:
+        """The student that the device answers with."""
+        return self._read()[0]
+
+    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
+        """Keep `student`, and the one `before` it."""
+        arrays: Parameters = {}
+        metadata: dict[str, str] = {}
+        for role, kept in ((_CURRENT, student), (_PREVIOUS, before)):
+            if kept is not None:
+                metadata |= {f"{role}.run": kept.run, f"{role}.round": str(kept.round)}
+                arrays |= {f"{role}/{name}": np.ascontiguousarray(v) for name, v in kept.parameters.items()}
+        file = self.folder / STUDENTS_FILE
+        try:
+            replace_file(file, safetensors.numpy.save(arrays, metadata))
+        except OSError as error:
+            problem = f"{file}: cannot be written: {error.strerror}; the student from before is kept."
+            raise StoreError(problem) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this device at the same time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _read(self) -> tuple[OwnStudent | None, OwnStudent | None]:
+        file = self.folder / STUDENTS_FILE
+        if not file.exists():
+            return None, None
+        try:
+            with safetensors.safe_open(file, framework="np") as opened:
+                metadata = dict(opened.metadata() or {})
+                arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return self._student(_CURRENT, arrays, metadata), self._student(_PREVIOUS, arrays, metadata)
+        except (OSError, ValueError, safetensors.SafetensorError, FedstillError) as error:
+            raise StoreError(
+                f"{file}: this is not a state of student family {self.manifest.family!r}: {error} "
+                "Delete it to start this device afresh."
+            ) from None
+
+    def _student(self, role: str, arrays: Parameters, metadata: dict[str, str]) -> OwnStudent | None:
+        if f"{role}.run" not in metadata:
+            return None
+        prefix = f"{role}/"
+        own = {name.removeprefix(prefix): v for name, v in arrays.items() if name.startswith(prefix)}
+        check_student(own, self.manifest, stacked=False)
+        ordered = {spec.name: own[spec.name] for spec in self.manifest.parameters}
+        if not all(v.dtype == np.float32 and np.isfinite(v).all() for v in ordered.values()):
+            raise StoreError(f"its {role} student is not of finite float32 numbers.")
+        return OwnStudent(metadata[f"{role}.run"], int(metadata[f"{role}.round"]), ordered)
+
+
+def replace_file(file: Path, content: bytes) -> None:
+    """Write a file so that a reader, now or after a power cut, finds the old content or the new one.
+
+    For one writer at a time. What a killed one leaves beside the file, the next one writes over.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.partial")
+    try:
+        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
+            opened.write(content)
+            opened.flush()
+            os.fsync(opened.fileno())
+        partial.replace(file)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_folder(file.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Put on the disk which files are in it, and under which names."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

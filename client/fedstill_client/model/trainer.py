@@ -1,0 +1,247 @@
+"""Train a stack of students with a training artifact: ONNX Runtime and numpy, no torch.
+
+The students live in two sets of arrays. A step reads one set and writes the other, and the next step goes
+back: an output bound onto its own input can be overwritten before it has been read. All arrays are bound
+once; a step binds and copies nothing.
+
+Of a text student a step sees the rows of its tables that its batch speaks of (step_vocabulary.py): they are
+gathered into the bound arrays before the step, and put back with their optimizer slots after it.
+
+Training can stop after any step: `state` is all that the next step depends on besides its batch, and a
+personalizer in another process that begins with it goes on bit for bit as this one would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
+
+from fedstill_client.model.runtime import Binding, session
+from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
+
+SLOTS: dict[Optimizer, tuple[str, ...]] = {
+    Optimizer.SGD: (),
+    Optimizer.MOMENTUM: ("momentum",),
+    Optimizer.ADAMW: ("first_moment", "second_moment"),
+}
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class StudentMismatch(FedstillError):
+    """Parameters that are not those of the student family."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingState:
+    """A stack of students in the middle of training."""
+
+    parameters: Mapping[str, FloatArray]  # [C, *shape]
+    slots: Mapping[str, FloatArray]  # the optimizer's "<parameter>.<slot>", [C, *shape]
+    step: int  # steps taken since the slots were 0
+
+    def __post_init__(self) -> None:
+        if self.step < 0:
+            raise StudentMismatch(f"a training state of {self.step} steps; give 0 or more.")
+
+    @classmethod
+    def start(cls, parameters: Mapping[str, FloatArray]) -> TrainingState:
+        """Before the first step: the slots are 0. parameters: [C, *shape], or [*shape] for all devices."""
+        return cls(parameters, {}, 0)
+
+
+class Steps(Protocol):
+    """What a personalizer trains on; `fedstill_client.model.batches.StackPlan` is one."""
+
+    @property
+    def steps(self) -> int:
+        """Number of steps."""
+
+    @property
+    def steps_of(self) -> IntArray:
+        """Steps in which each device trains, [C]."""
+
+    @property
+    def seed(self) -> int:
+        """Of the words that a step of text draws."""
+
+    def start(self, into: StepBatch) -> None:
+        """Set what all steps share."""
+
+    def fill(self, step: int, into: StepBatch) -> None:
+        """Write one step's rows."""
+
+
+class Personalizer:
+    """The training step of one student family for a stack of C devices (1 on a device)."""
+
+    def __init__(self, artifact: TrainingArtifact, *, threads: int = 1) -> None:
+        self.manifest = artifact.manifest
+        self._tables: dict[str, FloatArray] = {}  # of text, whole: [C, V, ...]; the sets hold U rows of them
+        self._words: StepVocabulary | None = None
+        self._batch = self._spoken = StepBatch.empty(self.manifest)
+        if (vocabulary := self.manifest.vocabulary) is not None:
+            self._words = StepVocabulary(self.manifest, vocabulary)
+            self._batch = StepBatch.empty(self.manifest, classes=vocabulary.step_size)
+        self._loss = np.zeros(self.manifest.stack_size, np.float32)
+        self._corrections = {
+            name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")
+        }
+        self._sets = (self._zeros(), self._zeros())
+        for table in () if vocabulary is None else vocabulary.tables:
+            self._tables |= self._whole(table)
+        self._taken = 0  # steps; after an even number of them the first set is the newest
+        opened = session(artifact.training_graph, threads=threads)
+        self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
+
+    def train(
+        self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
+    ) -> tuple[Parameters, FloatArray]:
+        """The trained parameters [C, *shape] and each device's mean loss [C].
+
+        parameters: [C, *shape], or [*shape] for all devices to start from.
+        copy: return arrays of their own; otherwise they belong to the personalizer, until its next call.
+        """
+        self._install(TrainingState.start(parameters))
+        total = self.take(steps, 0, steps.steps)
+        trained = self._trained(("",))
+        if copy:
+            trained = {name: array.copy() for name, array in trained.items()}
+        return trained, (total / np.maximum(steps.steps_of, 1)).astype(np.float32)
+
+    def begin(self, state: TrainingState) -> None:
+        """Let the next step go on from `state`; raises StudentMismatch where it is of another student."""
+        stacked = {
+            name: np.broadcast_to(array, self._shape(name)) if state.step == 0 else array
+            for name, array in state.parameters.items()
+            if name in self._sets[0]
+        }
+        check_student({**state.parameters, **stacked}, self.manifest, stacked=True)
+        if state.step > 0:
+            self._check_slots(state.slots)
+        self._install(state)
+
+    def take(self, steps: Steps, first: int, last: int) -> npt.NDArray[np.float64]:
+        """Train on the steps `first` to before `last`, and give the sums of their losses [C] (float64).
+
+        Losses of a step in which a device waits are 0.
+        """
+        steps.start(self._spoken)
+        total = np.zeros(self.manifest.stack_size)
+        for step in range(first, last):
+            steps.fill(step, self._spoken)
+            self._correct_bias(self._taken + 1)
+            if self._words is None:
+                self._bindings[self._taken % 2].run()
+            else:
+                self._run_in_words(self._words, steps.seed)
+            self._taken += 1
+            total += self._loss
+        return total
+
+    def state(self) -> TrainingState:
+        """Where training stands, in arrays of their own."""
+        slots = tuple(f".{slot}" for slot in SLOTS[self.manifest.optimizer])
+        return TrainingState(
+            {name: array.copy() for name, array in self._trained(("",)).items()},
+            {name: array.copy() for name, array in self._trained(slots).items()},
+            self._taken,
+        )
+
+    def _trained(self, suffixes: tuple[str, ...]) -> Parameters:
+        """The arrays that the last step wrote, in the order of the manifest."""
+        final = {**self._sets[self._taken % 2], **self._tables}
+        return {
+            spec.name + suffix: final[spec.name + suffix]
+            for suffix in suffixes
+            for spec in self.manifest.parameters
+        }
+
+    def _zeros(self) -> dict[str, FloatArray]:
+        """Parameters and optimizer slots of the whole stack, as a step sees them."""
+        stack, seen = self.manifest.stack_size, {spec.name: spec.shape for spec in self.manifest.parameters}
+        if (vocabulary := self.manifest.vocabulary) is not None:
+            for table in vocabulary.tables:
+                seen[table] = (vocabulary.step_size, *seen[table][1:])
+        return {
+            name + slot: np.zeros((stack, *shape), np.float32)
+            for slot in self._slots()
+            for name, shape in seen.items()
+        }
+
+    def _whole(self, table: str) -> dict[str, FloatArray]:
+        """A table of all words, and its optimizer slots."""
+        shapes = {spec.name: spec.shape for spec in self.manifest.parameters}
+        stack = self.manifest.stack_size
+        return {table + slot: np.zeros((stack, *shapes[table]), np.float32) for slot in self._slots()}
+
+    def _slots(self) -> tuple[str, ...]:
+        """What follows a parameter's name in the names of its arrays."""
+        return ("", *(f".{slot}" for slot in SLOTS[self.manifest.optimizer]))
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        """Of a parameter or slot of the whole stack."""
+        return self._tables.get(name, self._sets[0][name]).shape
+
+    def _run_in_words(self, words: StepVocabulary, seed: int) -> None:
+        """A step on the rows of the tables that its batch speaks of."""
+        chosen = words.say(self._spoken, self._batch, seed=seed, step=self._taken)
+        source, target = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
+        for name, table in self._tables.items():
+            gather_rows(table, chosen, source[name])
+        self._bindings[self._taken % 2].run()
+        for name, table in self._tables.items():
+            scatter_rows(target[name], chosen, table)
+
+    def _bind(self, opened: ort.InferenceSession, source: int, target: int) -> Binding:
+        host = {**self._batch.inputs(), **self._corrections, "epsilon": np.array([_EPSILON], np.float32)}
+        new = {f"{name}.new": array for name, array in self._sets[target].items()}
+        return Binding(opened, inputs={**self._sets[source], **host}, outputs={**new, "loss": self._loss})
+
+    def _install(self, state: TrainingState) -> None:
+        """Copy a state in; slots that it has none of start from nothing."""
+        arrays = {**state.parameters, **state.slots}
+        for name, array in {**self._sets[state.step % 2], **self._tables}.items():
+            array[:] = arrays.get(name, 0)
+        self._taken = state.step
+
+    def _check_slots(self, slots: Mapping[str, FloatArray]) -> None:
+        expected = {name: self._shape(name) for name in self._sets[0]}
+        for spec in self.manifest.parameters:
+            del expected[spec.name]
+        if {name: array.shape for name, array in slots.items()} != expected:
+            raise StudentMismatch(
+                f"a training state has optimizer slots {sorted(slots)[:6]}; {self.manifest.optimizer.value} "
+                f"on {self.manifest.family!r} needs {sorted(expected)[:6]} of the stack's shapes."
+            )
+
+    def _correct_bias(self, step: int) -> None:
+        # In float64: 1 - 0.999^t has three digits left in float32.
+        self._corrections["bias_correction1"][0] = 1.0 - _BETA_1**step
+        self._corrections["bias_correction2"][0] = 1.0 - _BETA_2**step
+
+
+def check_student(parameters: Mapping[str, FloatArray], manifest: StudentManifest, *, stacked: bool) -> None:
+    """Refuse parameters that are not those of the manifest's student ([C, *shape] when `stacked`)."""
+    leading = (manifest.stack_size,) if stacked else ()
+    expected = {spec.name: (*leading, *spec.shape) for spec in manifest.parameters}
+    found = {name: array.shape for name, array in parameters.items()}
+    if found == expected:
+        return
+    for name, shape in expected.items():
+        if found.get(name) != shape:
+            raise StudentMismatch(
+                f"parameter {name!r} has shape {found.get(name, 'none: it is missing')}; "
+                f"the student family {manifest.family!r} needs {shape}."
+            )
+    extra = ", ".join(sorted(found.keys() - expected.keys()))
+    raise StudentMismatch(f"parameters {extra} are unknown to the student family {manifest.family!r}.")

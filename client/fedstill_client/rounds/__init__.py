@@ -1,0 +1,1 @@
+"""What a device does in a round: train, summarize, keep what it learned."""

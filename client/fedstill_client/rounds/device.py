@@ -1,0 +1,388 @@
+"""A device: a folder with its name, its private examples, its student's training artifact, and its state.
+
+device.json       {"name": "kitchen", "family": "mlp-small"}, maybe "label_prior" (see label_prior.py)
+artifact/         the training artifact, for one device (see fedstill_proto.package.artifact)
+private.npz       x_train, y_train, x_test, y_test: these never leave the device
+public.npz        x: the public set, as the server has it (only for what is about public examples)
+global_test.npz   x, y: everyone's examples, to measure on (optional)
+state/            the device's own student (see student_store.py); written by fedstill
+answers/          what the device said in its last rounds (see answer_store.py); written by fedstill
+
+An enrolled agent's home (see home.py) is a device, too: its examples and its student are in the private
+store, the rest comes from the installed student package.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import RoundTask, SummaryKind, check_name
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact, load_artifact
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+from fedstill_client.home import AgentHome
+from fedstill_client.keyboard.typed_rows import learned_examples
+from fedstill_client.learning.soft_term import encode_fleet_labels
+from fedstill_client.model.examples import checked_examples, read_labelled, read_npz
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.label_means import softened
+from fedstill_client.model.label_prior import label_prior_strength, log_label_prior, personal_logits
+from fedstill_client.model.limits import limit_memory
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
+from fedstill_client.model.trainer import Personalizer
+from fedstill_client.packages.install import load_installed
+from fedstill_client.privacy import PrivacyGuard, PrivacyPolicy
+from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_client.rounds.round import (
+    Evaluation,
+    NoStudent,
+    StudentStack,
+    TrainingDiverged,
+    evaluate,
+    interrupting,
+    perform_round,
+)
+from fedstill_client.store import PrivateStore, Release, StoredExamples
+
+DESCRIPTION_FILE = "device.json"
+PRIVATE_FILE = "private.npz"
+PUBLIC_FILE = "public.npz"
+GLOBAL_TEST_FILE = "global_test.npz"
+
+# Numbers in a round's plan, which is made before its first step: 32 MB, and less than a second on a core. To
+# draw the order of an epoch takes as long as 400 of them.
+PLAN_LIMIT, _EPOCH_COSTS = 4_000_000, 400
+Stop = Callable[[], str | None]  # a reason why work is to end, or None
+
+
+class DeviceError(FedstillError):
+    """A device folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class DeviceDescription:
+    """Who a device is: its device.json."""
+
+    name: str
+    family: str
+    label_prior: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
+            raise DeviceError(f"name is {self.name!r}; give a printable name.")
+        check_name("family", self.family)
+        label_prior_strength(self.label_prior)
+
+    @classmethod
+    def read(cls, folder: Path) -> DeviceDescription:
+        """The description in a device's folder."""
+        file = folder / DESCRIPTION_FILE
+        try:
+            fields = json.loads(file.read_text())
+            if not isinstance(fields, dict):
+                raise DeviceError('it holds no object like {"name": "kitchen", "family": "mlp-small"}.')
+            unknown = fields.keys() - {"name", "family", "label_prior"}
+            if unknown or not {"name", "family"} <= fields.keys():
+                raise DeviceError(
+                    f"its fields are {sorted(fields)}; give name and family, and label_prior if you like."
+                )
+            return cls(**fields)
+        except OSError as error:
+            raise DeviceError(
+                f"{file}: cannot be read: {error.strerror}. A device folder holds device.json, artifact/ and "
+                "private.npz."
+            ) from None
+        except (ValueError, FedstillError) as error:
+            raise DeviceError(f"{file}: cannot be used: {error}") from None
+
+
+@dataclass(frozen=True)
+class Device:
+    """An opened device folder; all that it holds has been checked."""
+
+    folder: Path
+    description: DeviceDescription
+    artifact: TrainingArtifact
+    private: PrivateStack
+    held_out: PrivateStack
+    public_x: FloatArray | None  # [P, *shape]
+    global_test: tuple[FloatArray, IntArray] | None
+    store: StudentHistory
+    private_store: PrivateStore | None = None  # of an agent's home
+
+    @classmethod
+    def open(cls, folder: Path) -> Device:
+        """Read and check a device's folder, or an agent's home; close the device in the end."""
+        description = DeviceDescription.read(folder)
+        if AgentHome.is_at(folder):
+            return cls._of_home(AgentHome(folder), description)
+        artifact = load_artifact(folder / "artifact")
+        _check_artifact(artifact.manifest, description, folder)
+        shape, classes = artifact.manifest.input_shape, artifact.manifest.classes
+        private, held_out = (
+            PrivateStack.of_one(
+                *read_labelled(
+                    folder / PRIVATE_FILE, x=f"x_{part}", y=f"y_{part}", input_shape=shape, classes=classes
+                )
+            )
+            for part in ("train", "test")
+        )
+        global_file = folder / GLOBAL_TEST_FILE
+        return cls(
+            folder=folder,
+            description=description,
+            artifact=artifact,
+            private=private,
+            held_out=held_out,
+            public_x=_public_set(folder / PUBLIC_FILE, shape),
+            global_test=read_labelled(global_file, x="x", y="y", input_shape=shape, classes=classes)
+            if global_file.exists()
+            else None,
+            store=StudentStore(folder / "state", artifact.manifest),
+        )
+
+    @classmethod
+    def _of_home(cls, home: AgentHome, description: DeviceDescription) -> Device:
+        limit_memory()
+        private_store = PrivateStore.open(home)
+        try:
+            forgotten = private_store.times_forgotten()
+            package = load_installed(home, private_store)
+            _check_artifact(package.manifest, description, home.folder)
+            return cls(
+                folder=home.folder,
+                description=description,
+                artifact=package.artifact,
+                private=_stack(learned_examples(private_store, package, "training"), package.manifest),
+                held_out=_stack(learned_examples(private_store, package, "held-out"), package.manifest),
+                public_x=package.public_x,
+                global_test=None,
+                store=private_store.students(
+                    package.manifest, package.manifest.package_version, read_after=forgotten
+                ),
+                private_store=private_store,
+            )
+        except BaseException:
+            private_store.close()
+            raise
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path) -> Iterator[Device]:
+        """The device, closed afterwards."""
+        device = cls.open(folder)
+        try:
+            yield device
+        finally:
+            device.close()
+
+    def close(self) -> None:
+        """Close what is open on disk."""
+        if self.private_store is not None:
+            self.private_store.close()
+
+    def perform(self, task: RoundTask, *, stop: Stop | None = None) -> bytes:
+        """Do a round: train, keep the student, and return the encoded summary.
+
+        The same round again starts from where it started the first time, and has the same summary. On an
+        agent's home the summary is in the privacy ledger, on disk, before this returns. stop: asked before
+        each step of training and each chunk of answers; a reason ends the round with Interrupted, and leaves
+        the student as it was.
+        """
+        guard = self._guard()
+        if (sent := guard.sent_before(task)) is not None:
+            return sent
+        task = self._feasible(task)
+        with self.store.locked():
+            before = None if task.replace_student else self.store.before(task.run, task.round)
+            personalizer, forward = Personalizer(self.artifact), self._forward(stop)
+            answers = AnswerStore(AgentHome(self.folder).answers)
+            work = perform_round(
+                self.stack(before),
+                task,
+                personalizer,
+                forward,
+                self.public_x,
+                stop=stop,
+                answers=answers,
+                label_prior=self.description.label_prior,
+            )
+            summary = work.summaries[0]
+            if summary is None:
+                raise TrainingDiverged(task.training.learning_rate)
+            trained = {name: array[0] for name, array in work.parameters.items()}
+            try:
+                self.store.save(OwnStudent(task.run, task.round, trained), before=before)
+            except FedstillError:
+                # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
+                answers.forget(self.description.name)
+                raise
+            if task.request.noising is not None:
+                numbers = _noised_numbers(summary)
+                summary = guard.release(task, summary, values=numbers)
+            if self.private_store is not None:
+                self._write_down(task, summary, self.private_store)
+        return summary
+
+    def _guard(self) -> PrivacyGuard:
+        ledger = None if self.private_store is None else self.private_store.ledger
+        return PrivacyGuard(PrivacyPolicy.read(self.folder), ledger)
+
+    def _feasible(self, task: RoundTask) -> RoundTask:
+        """The task; where it asks for too much work, and the answer has noise, the same without training.
+
+        How many examples are too many for a plan would tell how many there are: such an answer is noise.
+        """
+        try:
+            self._check_work(task)
+        except DeviceError:
+            if task.request.noising is None:
+                raise
+            return replace(task, training=replace(task.training, epochs=0))
+        return task
+
+    def _check_work(self, task: RoundTask) -> None:
+        """Refuse more steps than a device plans at once, whoever asks for them."""
+        public = task.soft_targets.soft_labels.rows if task.soft_targets is not None else 0
+        examples = int(self.private.counts[0]) or public
+        batches = -(-examples // task.training.batch_size)
+        a_row = 2 + math.prod(self.artifact.manifest.label_shape) + (2 if public else 0)
+        most = PLAN_LIMIT // max(batches * task.training.batch_size * a_row, _EPOCH_COSTS)
+        if task.training.epochs > most:
+            raise DeviceError(
+                f"the round asks for {task.training.epochs} epochs of {examples} examples; a device plans "
+                f"{most} at most at once."
+            )
+
+    def _forward(self, stop: Stop | None) -> Forward:
+        return Forward(self.artifact) if stop is None else Forward(self.artifact, on_chunk=interrupting(stop))
+
+    def _write_down(self, task: RoundTask, summary: bytes, private_store: PrivateStore) -> None:
+        """Debit the ledger, and keep what the fleet taught for learning without it."""
+        if task.request.kind is not SummaryKind.NONE and task.request.noising is None:
+            private_store.ledger.debit(
+                _release(
+                    task,
+                    task.request.kind.value,
+                    _released_numbers(summary, task, self.artifact.manifest),
+                    summary,
+                )
+            )
+        if task.soft_targets is not None:
+            version = self.artifact.manifest.package_version
+            private_store.keep_soft_labels(version, task.run, task.round, encode_fleet_labels(task))
+
+    def evaluate(self, task: RoundTask, *, stop: Stop | None = None) -> Evaluation:
+        """Right answers of the device's own student, or of the task's where that replaces it.
+
+        stop: as for `perform`. On an agent's home the counts are in the privacy ledger before this returns.
+        """
+        self._guard().check_evaluation()
+        own = None if task.replace_student else self.store.after(task.run, task.round)
+        counts = evaluate(
+            self.stack(own),
+            task,
+            self._forward(stop),
+            personal_test=self.held_out,
+            global_test=self.global_test,
+            label_prior=self.description.label_prior,
+        )
+        if self.private_store is not None:
+            content = np.array([count[0] for count in vars(counts).values()], "<i8").tobytes()
+            self.private_store.ledger.debit(_release(task, "evaluation", len(vars(counts)), content))
+        return counts
+
+    def predict(self, x: FloatArray) -> FloatArray:
+        """Class probabilities [n, K] of the device's own student, with the device's label prior."""
+        own = self.store.latest()
+        if own is None:
+            raise NoStudent(f"{self.folder}: this device has no student yet; personalize it or run a round.")
+        stacked = {name: array[None] for name, array in own.parameters.items()}
+        logits = Forward(self.artifact).shared(stacked, x)
+        classes = self.artifact.manifest.classes
+        prior = log_label_prior(self.private.labels, self.private.counts, classes=classes)
+        answers = softened(personal_logits(logits, prior, self.description.label_prior), 1.0)  # [1, n, K]
+        return np.asarray(answers[0])
+
+    def stack(self, student: OwnStudent | None) -> StudentStack:
+        """This device as a stack of one, with `student`."""
+        parameters = None if student is None else {n: array[None] for n, array in student.parameters.items()}
+        return StudentStack([self.description.name], self.private, parameters)
+
+
+def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:
+    if manifest.family != description.family:
+        raise DeviceError(
+            f"{folder}: device.json says student family {description.family!r}, "
+            f"the artifact is for {manifest.family!r}."
+        )
+    if manifest.stack_size != 1:
+        raise DeviceError(
+            f"{folder / 'artifact'}: it trains {manifest.stack_size} devices at a time, as a simulator's "
+            "does; a device needs one of stack size 1."
+        )
+
+
+def _stack(examples: StoredExamples, manifest: StudentManifest) -> PrivateStack:
+    """The stored examples of this device; they must be what the installed student takes."""
+    x, labels = examples.x, examples.labels
+    if not len(examples.ids):
+        x = np.zeros((0, *manifest.input_shape), manifest.input_type)
+        labels = np.zeros((0, *manifest.label_shape), np.int64)
+    if x.shape[1:] != manifest.input_shape or labels.shape[1:] != manifest.label_shape:
+        raise DeviceError(
+            f"the private store's examples have shape {list(x.shape[1:])}, the installed student takes "
+            f"{list(manifest.input_shape)}; forget those from before the package was installed."
+        )
+    if labels.size and labels.max() >= manifest.classes:
+        raise DeviceError(
+            f"the private store's examples have classes that the installed student has not: it knows "
+            f"{manifest.classes}; forget those from before the package was installed."
+        )
+    return PrivateStack.of_one(x, labels)
+
+
+def _release(task: RoundTask, kind: str, values: int, content: bytes) -> Release:
+    digest = hashlib.sha256(content).hexdigest()
+    return Release(task.run, task.round, kind, values=values, bytes=len(content), digest=digest)
+
+
+def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest) -> int:
+    """How many numbers made of private data a summary holds."""
+    classes, places = manifest.classes, math.prod(manifest.label_shape)
+    statistics = pb.SoftLabelSummary.FromString(summary).statistics
+    soft = statistics.soft_labels
+    rows, in_a_row = soft.rows, soft.k or soft.classes
+    if soft.encoding == pb.SOFT_LABEL_ENCODING_LEVELS and task.request.codec is not None:
+        # These leave out what the request says.
+        rows = len(task.request.public_rows) * places or len(statistics.present_classes)
+        if task.request.selection is not None:
+            rows = int.from_bytes(statistics.answered, "little").bit_count()
+        in_a_row = task.request.codec.kept(classes) or classes
+    return (
+        rows * in_a_row
+        + len(statistics.class_examples)
+        + 8 * len(statistics.answered)  # which of the asked rows are answered, a number each
+        + len(statistics.features)
+        + sum(len(tensor.data) // 4 for tensor in statistics.parameters)
+    )
+
+
+def _noised_numbers(summary: bytes) -> int:
+    return len(pb.SoftLabelSummary.FromString(summary).statistics.noised)
+
+
+def _public_set(file: Path, input_shape: tuple[int, ...]) -> FloatArray | None:
+    if not file.exists():
+        return None
+    return checked_examples(read_npz(file, ("x",))["x"], input_shape=input_shape, file=file, array="x")

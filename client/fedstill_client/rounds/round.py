@@ -1,0 +1,327 @@
+"""A device's part of a round, for a stack of devices: one on a real device, more in the simulator.
+
+Train from the task, then summarize. What a device does here does not depend on the devices beside it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.codec.answer_table import AnswerTable
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters, RoundTask
+from fedstill_proto.package.artifact import StudentManifest
+
+from fedstill_client.model.accuracy import right_answers, rows_at_once
+from fedstill_client.model.batches import StackPlan, plan_batches
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.order import KeyArray, device_ids
+from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.step import StepBatch
+from fedstill_client.model.trainer import Personalizer, Steps, StudentMismatch, check_student
+from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
+from fedstill_client.rounds.share_gate import kept_shares, mixed
+from fedstill_client.rounds.summarizer import summarize
+
+
+class NoStudent(FedstillError):
+    """A device without a student was given a round that brings none."""
+
+
+class Interrupted(FedstillError):
+    """Training was asked to stop; `reason` says why. The student from before is kept."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"stopped: {reason}; the student from before is kept.")
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[str]]:
+        return type(self), (self.reason,)
+
+
+class TrainingDiverged(FedstillError):
+    """Local training left the finite numbers."""
+
+    def __init__(self, learning_rate: float) -> None:
+        super().__init__(
+            f"local training diverged at learning rate {learning_rate:g}; "
+            "the student from before is kept. Lower the rate."
+        )
+
+
+@dataclass(frozen=True)
+class StudentStack:
+    """C devices with their students and private examples; those after the last name are padding."""
+
+    names: Sequence[str]  # at most C
+    private: PrivateStack
+    parameters: Mapping[str, FloatArray] | None = None  # [C, *shape]; none while no device has a student
+    device_ids: KeyArray | None = None  # [C]; made of the names unless given
+
+    def __post_init__(self) -> None:
+        if len(self.names) > self.private.devices:
+            raise FedstillError(f"{len(self.names)} names for a stack of {self.private.devices} devices.")
+        if self.device_ids is None:
+            ids = np.zeros(self.private.devices, np.uint64)
+            ids[: len(self.names)] = device_ids(self.names)
+            object.__setattr__(self, "device_ids", ids)
+
+
+@dataclass(frozen=True)
+class WatchedSteps:
+    """The steps of a plan; `on_step` hears of each before it is done, and may raise to end the training."""
+
+    plan: StackPlan
+    on_step: Callable[[int, int], None]  # told of steps done, and steps in all
+
+    @property
+    def steps(self) -> int:
+        return self.plan.steps
+
+    @property
+    def steps_of(self) -> IntArray:
+        return self.plan.steps_of
+
+    @property
+    def seed(self) -> int:
+        return self.plan.seed
+
+    def start(self, into: StepBatch) -> None:
+        self.plan.start(into)
+
+    def fill(self, step: int, into: StepBatch) -> None:
+        self.on_step(step, self.steps)
+        self.plan.fill(step, into)
+
+
+@dataclass(frozen=True)
+class RoundWork:
+    """What a stack did in a round."""
+
+    parameters: Parameters  # [C, *shape]; where training diverged, those from before
+    summaries: list[bytes | None]  # a name each; none where training diverged
+    loss: FloatArray  # [C] mean of the steps
+    start_shares: FloatArray  # [C] of the student that the round started from, in that which is kept
+    training_seconds: float
+    summary_seconds: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Right answers of each device [C], on its own examples and on everyone's.
+
+    An example of text has an answer at each of its places.
+    """
+
+    personal_correct: IntArray
+    personal_examples: IntArray
+    global_correct: IntArray
+    global_examples: IntArray
+
+
+def perform_round(
+    stack: StudentStack,
+    task: RoundTask,
+    personalizer: Personalizer,
+    forward: Forward,
+    public_x: FloatArray | None = None,
+    *,
+    shuffle: bool = True,
+    steps: StackPlan | None = None,
+    out: Mapping[str, FloatArray] | None = None,
+    stop: Callable[[], str | None] | None = None,
+    answers: AnswerStore | None = None,
+    label_prior: float = 1.0,
+    noise: NoiseOf = system_noise,
+) -> RoundWork:
+    """Train each device's student by `task`, and summarize it.
+
+    shuffle: new batches each epoch; otherwise the rows come as they are stored.
+    steps: the stack's plan, where it was made together with that of other stacks.
+    out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
+    stop: asked before each step; a reason ends the round with Interrupted.
+    answers: what the devices said before, where this answer is coded against it, and where it is kept.
+    label_prior: its strength where a device judges students on examples that it held out (see share_gate.py).
+    noise: where it comes from, if the task asks for noised answers; a simulator seeds it.
+    """
+    started = time.perf_counter()
+    student = starting_student(stack, task, personalizer.manifest)
+
+    def planned(examples: PrivateStack) -> StackPlan:
+        manifest = personalizer.manifest
+        return plan_batches(
+            examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=shuffle
+        )
+
+    shares = kept_shares(
+        stack.private,
+        _ids(stack),
+        task,
+        forward,
+        start=student,
+        train=lambda rest: personalizer.train(student, _watched(planned(rest), stop), copy=False)[0],
+        label_prior=label_prior,
+    )
+    walked = _watched(planned(stack.private) if steps is None else steps, stop)
+    trained, loss = personalizer.train(student, walked, copy=False)
+    diverged = _keep_finite(trained, student)
+    trained_at = time.perf_counter()
+    encoded = summarize(
+        task,
+        trained,
+        stack.private,
+        forward=forward,
+        devices=len(stack.names),
+        public_x=public_x,
+        held=_held_answers(stack, task, answers),
+        start=student,
+        names=stack.names,
+        noise=noise,
+    )
+    summaries: list[bytes | None] = [answer.summary for answer in encoded]
+    if task.request.noising is None:  # a noised answer of a student that did not move: nobody can tell
+        for device in np.flatnonzero(diverged[: len(summaries)]):
+            summaries[device] = None
+    if answers is not None:
+        for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
+            if summary is not None and answer.table is not None:
+                answers.keep(name, answer.table, run=task.run, round=task.round)
+    kept = mixed(trained, student, shares) if shares.any() else trained
+    return RoundWork(
+        parameters=_delivered(kept, out),
+        summaries=summaries,
+        loss=loss,
+        start_shares=shares,
+        training_seconds=trained_at - started,
+        summary_seconds=time.perf_counter() - trained_at,
+    )
+
+
+def _watched(steps: StackPlan, stop: Callable[[], str | None] | None) -> Steps:
+    if stop is None:
+        return steps
+    interrupt = interrupting(stop)
+    return WatchedSteps(steps, lambda done, steps: interrupt())
+
+
+def _held_answers(
+    stack: StudentStack, task: RoundTask, answers: AnswerStore | None
+) -> list[AnswerTable | None] | None:
+    if answers is None or not task.request.held_round:
+        return None
+    return [answers.table(name, run=task.run, round=task.request.held_round) for name in stack.names]
+
+
+def starting_student(
+    stack: StudentStack, task: RoundTask, manifest: StudentManifest
+) -> Mapping[str, FloatArray]:
+    """The student that a round starts from: the task's [*shape], or the devices' own [C, *shape]."""
+    if task.family != manifest.family:
+        raise StudentMismatch(
+            f"the round is for student family {task.family!r}; here is {manifest.family!r}."
+        )
+    if task.parameters and (task.replace_student or stack.parameters is None):
+        check_student(task.parameters, manifest, stacked=False)
+        return task.parameters
+    if stack.parameters is None:
+        raise NoStudent(
+            f"round {task.round} of run {task.run} brings no student and this device has none yet; "
+            "the server must send one with the first round."
+        )
+    check_student(stack.parameters, manifest, stacked=True)
+    return stack.parameters
+
+
+def evaluate(
+    stack: StudentStack,
+    task: RoundTask,
+    forward: Forward,
+    *,
+    personal_test: PrivateStack | None = None,
+    global_test: tuple[FloatArray, IntArray] | None = None,
+    label_prior: float = 1.0,
+) -> Evaluation:
+    """Count right answers of the students that `task` speaks of: its own, or the devices'.
+
+    On its own examples a device adds its label prior with this strength (0 is off); on everyone's it never
+    does, nor does a student of text, whose right next words count.
+    """
+    own = starting_student(stack, task, forward.manifest)
+    student = {
+        spec.name: np.ascontiguousarray(np.broadcast_to(own[spec.name], (stack.private.devices, *spec.shape)))
+        for spec in forward.manifest.parameters
+    }
+    nothing = np.zeros(stack.private.devices, np.int64)
+    personal, everyone = nothing, (nothing, nothing)
+    if personal_test is not None:
+        personal = right_answers(
+            student, forward, personal_test, known=stack.private, label_prior=label_prior
+        ).sum(axis=1)
+    if global_test is not None:
+        everyone = _global_correct(student, forward, *global_test)
+    return Evaluation(
+        personal_correct=personal,
+        personal_examples=nothing
+        if personal_test is None
+        else personal_test.counts * math.prod(forward.manifest.label_shape),
+        global_correct=everyone[0],
+        global_examples=everyone[1],
+    )
+
+
+def _global_correct(
+    student: Mapping[str, FloatArray], forward: Forward, x: FloatArray, labels: IntArray
+) -> tuple[IntArray, IntArray]:
+    devices, rows = forward.manifest.stack_size, rows_at_once(forward.manifest)
+    correct = np.zeros(devices, np.int64)
+    for start in range(0, len(labels), rows):
+        part = slice(start, start + rows)
+        right = forward.shared(student, x[part]).argmax(axis=-1) == labels[part]
+        correct += right.reshape(devices, -1).sum(axis=1)
+    return correct, np.full(devices, labels.size)
+
+
+def interrupting(stop: Callable[[], str | None]) -> Callable[[], None]:
+    """Raises Interrupted when `stop` gives a reason."""
+
+    def ask() -> None:
+        reason = stop()
+        if reason is not None:
+            raise Interrupted(reason)
+
+    return ask
+
+
+def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.NDArray[np.bool_]:
+    """Give devices [C] whose training diverged their old student back, and say which they are."""
+    devices = len(next(iter(trained.values())))
+    # A sum is finite only if all its terms are (or, near 3e38, the student is of no use anyway).
+    sums = np.zeros(devices, np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for array in trained.values():
+            sums += np.einsum("ij->i", array.reshape(devices, -1))
+    diverged: npt.NDArray[np.bool_] = ~np.isfinite(sums)
+    if diverged.any():
+        for name, array in trained.items():
+            array[diverged] = np.broadcast_to(student[name], array.shape)[diverged]
+    return diverged
+
+
+def _delivered(trained: Parameters, out: Mapping[str, FloatArray] | None) -> Parameters:
+    if out is None:
+        return {name: array.copy() for name, array in trained.items()}
+    for name, array in trained.items():
+        out[name][...] = array
+    return dict(out)
+
+
+def _ids(stack: StudentStack) -> KeyArray:
+    assert stack.device_ids is not None  # filled in by its own __post_init__
+    return stack.device_ids

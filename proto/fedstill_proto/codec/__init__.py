@@ -1,0 +1,1 @@
+"""Codecs between numpy arrays and the wire."""

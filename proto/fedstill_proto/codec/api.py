@@ -1,0 +1,19 @@
+"""Tasks and summaries to bytes and back: what server and devices call.
+
+Decoding checks in this order: size, checksum, protobuf, unknown fields, version, then every field. What it
+cannot accept raises WireError with the name of the field, and nothing else is ever raised.
+"""
+
+from __future__ import annotations
+
+from fedstill_proto.codec.summary_codec import Expected, decode_summary, encode_summary
+from fedstill_proto.codec.task_codec import TASK_LIMIT_BYTES, decode_task, encode_task
+
+__all__ = [
+    "TASK_LIMIT_BYTES",
+    "Expected",
+    "decode_summary",
+    "decode_task",
+    "encode_summary",
+    "encode_task",
+]

@@ -1,0 +1,81 @@
+"""A soft-label codec in words, as configurations and command lines have it: "topk8,4bit,entropy,delta".
+
+float32 | float16 | uint8         each probability by itself
+dense | topk<k>                   all classes, or the k likeliest and a rest bucket
+<n>bit                            codes of 1 to 8 bits; 8 unless said
+shares | log                      what a code is: equal shares of 1 (the default), or equal steps of log p
+entropy                           entropy coded
+delta                             against what the receiver holds already; needs entropy
+"""
+
+from __future__ import annotations
+
+import re
+
+from fedstill_proto.codec.levels import MAX_BITS
+from fedstill_proto.codec.soft_labels import Encoding, Grid, SoftLabelCodec
+from fedstill_proto.errors import InvalidValue
+
+_ALONE = {encoding.value: encoding for encoding in (Encoding.FLOAT32, Encoding.FLOAT16, Encoding.UINT8)}
+_NUMBERED = re.compile(r"(topk)(\d{1,8})|(\d)(bit)", re.ASCII)
+EXAMPLES = "dense,4bit,entropy or topk8,4bit,entropy,delta"
+
+
+def codec_of_words(text: str) -> SoftLabelCodec:
+    """Raises InvalidValue, which says what is wrong and what would do."""
+    words = [word.strip() for word in text.lower().split(",")]
+    if len(words) == 1 and words[0] in _ALONE:
+        return SoftLabelCodec(_ALONE[words[0]])
+    said: dict[str, int | str] = {}
+    for word in words:
+        kind, value = _meaning(word, text)
+        if kind in said:
+            raise InvalidValue("codec", f"{text!r} says {kind} twice")
+        said[kind] = value
+    k = int(said.get("classes", 0))
+    if set(said) == {"classes"} and k:
+        return SoftLabelCodec(Encoding.TOP_K, k)
+    return SoftLabelCodec(
+        Encoding.LEVELS,
+        k,
+        int(said.get("bits", MAX_BITS)),
+        Grid(said.get("grid", Grid.SHARES.value)),
+        entropy="entropy" in said,
+        delta="delta" in said,
+    )
+
+
+def words_of_codec(codec: SoftLabelCodec) -> str:
+    """The words that `codec_of_words` takes for this codec."""
+    if codec.encoding in _ALONE.values():
+        return codec.encoding.value
+    classes = f"topk{codec.k}" if codec.k else "dense"
+    if codec.encoding is Encoding.TOP_K:
+        return classes
+    words = [classes, f"{codec.bits}bit"]
+    if codec.grid is not Grid.SHARES:
+        words.append(codec.grid.value)
+    return ",".join(words + [word for word in ("entropy", "delta") if getattr(codec, word)])
+
+
+def _meaning(word: str, text: str) -> tuple[str, int | str]:
+    """What a word speaks of, and what it says."""
+    if word in ("entropy", "delta"):
+        return word, word
+    if word in (Grid.SHARES.value, Grid.LOG.value):
+        return "grid", word
+    if word == "dense":
+        return "classes", 0
+    match = _NUMBERED.fullmatch(word)
+    if match is None:
+        alone = f"; {word} stands alone" if word in _ALONE else ""
+        raise InvalidValue(
+            "codec",
+            f"{word!r} in {text!r} is none of dense, topk<k>, <n>bit, shares, log, entropy, delta{alone}; "
+            f"for example {EXAMPLES}, or one of {', '.join(_ALONE)}",
+        )
+    if match[1]:
+        if int(match[2]) < 1:
+            raise InvalidValue("codec", f"{word!r} keeps no class; topk needs at least 1")
+        return "classes", int(match[2])
+    return "bits", int(match[3])

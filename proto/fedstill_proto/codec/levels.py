@@ -1,0 +1,169 @@
+"""Soft labels on a grid of 2**bits levels: whole numbers, which both sides hold exactly alike.
+
+The buckets of a row are its classes, or the k likeliest and a rest bucket for all others. Two grids:
+
+- SHARES: a row is cut into n = 2**bits - 1 equal shares (see shares.py), p = code / n, and the codes add up
+  to n. This is the constrained quantization of CFD (Sattler et al. 2021, arXiv 2012.00632): of all rows of
+  multiples of 1/n that add up to 1, the nearest. With one bit it is the likeliest class.
+- LOG: code = round(log(p_max / p) / step), at most n = 2**bits - 1, with step = LOG_RANGE / n: the distance
+  to the likeliest bucket in equal steps of the logarithm, p = exp(-step * code) / sum. Small probabilities
+  stay apart that SHARES makes all 0, and large ones come nearer to each other.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fedstill_proto.codec.label_arrays import (
+    DenseSoftLabels,
+    FloatArray,
+    IntArray,
+    SoftLabels,
+    TopKSoftLabels,
+    check_indices,
+    keep_top_k,
+)
+from fedstill_proto.codec.largest_remainder import cut, joined
+from fedstill_proto.errors import InvalidValue
+
+CodeArray = npt.NDArray[np.uint8]
+
+MAX_BITS = 8
+NAME_BYTES = 8  # of a digest, to name levels on the wire
+LOG_RANGE = math.log(2 * 255)  # what half of the smallest share of 8 bits is below 1
+
+
+class Grid(enum.Enum):
+    """What the levels of a code are; the values are the names used in configurations."""
+
+    SHARES = "shares"
+    LOG = "log"
+
+
+@dataclass(frozen=True, eq=False)
+class Levels:
+    """Codes [rows, buckets] of 0 to 2**bits - 1; with increasing `indices` [rows, k], the rest is last."""
+
+    codes: CodeArray
+    classes: int
+    bits: int
+    grid: Grid
+    indices: IntArray | None = None
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.bits, int) and 1 <= self.bits <= MAX_BITS):
+            raise InvalidValue("bits", f"{self.bits!r} is not 1 to {MAX_BITS}")
+        if self.codes.dtype != np.uint8 or self.codes.ndim != 2:
+            raise InvalidValue("codes", "not a uint8 array [rows, buckets]")
+        rows, buckets = self.codes.shape
+        if buckets != buckets_of(self.classes, self.k):
+            raise InvalidValue("codes", f"{buckets} buckets in a row for {self.k or self.classes} classes")
+        if self.indices is not None:
+            check_indices(self.indices, (rows, buckets - 1), self.classes)
+        if self.grid is Grid.SHARES:
+            _check_shares(self.codes, self.top)
+        elif rows and int(self.codes.max()) > self.top:
+            raise InvalidValue("codes", f"{self.codes.max()} is more than {self.top}")
+        elif rows and self.codes.min(axis=1).any():
+            row = int(np.argmax(self.codes.min(axis=1)))
+            raise InvalidValue("codes", f"row {row} has no likeliest bucket, of code 0")
+
+    @property
+    def rows(self) -> int:
+        return int(self.codes.shape[0])
+
+    @property
+    def k(self) -> int:
+        """Classes kept in a row; 0 where all are."""
+        return 0 if self.indices is None else int(self.indices.shape[1])
+
+    @property
+    def top(self) -> int:
+        """The largest code."""
+        return (1 << self.bits) - 1
+
+    def of_rows(self, rows: IntArray) -> Levels:
+        """The levels of these rows [n], in this order."""
+        indices = None if self.indices is None else self.indices[rows]
+        return Levels(self.codes[rows], self.classes, self.bits, self.grid, indices)
+
+    def followed_by(self, other: Levels) -> Levels:
+        """These rows, then those of `other`, which is like this."""
+        indices = None
+        if self.indices is not None and other.indices is not None:
+            indices = np.concatenate([self.indices, other.indices])
+        codes = np.concatenate([self.codes, other.codes])
+        return Levels(codes, self.classes, self.bits, self.grid, indices)
+
+    def is_like(self, other: Levels) -> bool:
+        """Whether the two differ in their rows only."""
+        own, others = ((one.classes, one.k, one.bits, one.grid) for one in (self, other))
+        return own == others
+
+    def soft_labels(self) -> SoftLabels:
+        """The distributions that the codes stand for."""
+        if self.grid is Grid.SHARES:
+            probabilities = joined(self.codes, shares=self.top)
+        else:
+            table = np.exp(-np.arange(self.top + 1) * (LOG_RANGE / self.top)).astype(np.float32)
+            powers = table[self.codes]
+            probabilities = powers / np.add.reduce(powers, axis=1, keepdims=True)
+        if self.indices is None:
+            return DenseSoftLabels(probabilities)
+        return TopKSoftLabels(self.indices, np.ascontiguousarray(probabilities[:, : self.k]), self.classes)
+
+    def digest(self) -> bytes:
+        """What names this content: SHA-256 of all of it."""
+        header = f"levels:{self.bits}:{self.grid.value}:{self.rows}:{self.classes}:{self.k};"
+        parts = [header.encode(), self.codes.tobytes()]
+        if self.indices is not None:
+            parts.append(self.indices.astype("<i8").tobytes())
+        return hashlib.sha256(b"".join(parts)).digest()
+
+    def name(self) -> bytes:
+        """The digest's beginning, which stands for it on the wire."""
+        return self.digest()[:NAME_BYTES]
+
+
+def buckets_of(classes: int, k: int) -> int:
+    """Buckets of a row; k is 0 where all classes are kept."""
+    return k + 1 if k else classes
+
+
+def quantized(labels: SoftLabels, *, k: int, bits: int, grid: Grid) -> Levels:
+    """The nearest rows on the grid; all classes are kept where k is 0 or not below their number.
+
+    A probability errs by less than 1 / (2**bits - 1) in SHARES; in LOG, log(p_max / p) errs by at most
+    half a step where it is at most LOG_RANGE, and counts as LOG_RANGE beyond.
+    """
+    indices = None
+    if 0 < k < labels.classes:
+        kept = keep_top_k(labels, k)
+        indices = kept.indices
+        buckets = np.concatenate([kept.probabilities, kept.rest[:, None]], axis=1)  # [rows, k+1]
+    else:
+        buckets = labels.dense()
+    top = (1 << bits) - 1
+    codes = cut(buckets, shares=top) if grid is Grid.SHARES else _log_codes(buckets, top)
+    return Levels(codes, labels.classes, bits, grid, indices)
+
+
+def _log_codes(buckets: FloatArray, top: int) -> CodeArray:
+    least = np.exp(-2 * LOG_RANGE)  # far below the range, and not 0
+    logs = np.log(np.maximum(buckets.astype(np.float64), least))
+    steps = (logs.max(axis=1, keepdims=True) - logs) * (top / LOG_RANGE)
+    codes: CodeArray = np.minimum(np.rint(steps), top).astype(np.uint8)
+    return codes
+
+
+def _check_shares(codes: CodeArray, shares: int) -> None:
+    sums = np.add.reduce(codes, axis=1, dtype=np.int64)
+    if (sums != shares).any():
+        row = int(np.argmax(sums != shares))
+        raise InvalidValue("codes", f"row {row} adds up to {sums[row]} of {shares} shares")

@@ -1,0 +1,60 @@
+"""8-bit weights: the rows of a matrix in blocks, each with a scale of its own. Server and device share this.
+
+    value = (code - 128) * scale,    scale = max |value| of the block / 127,    code in 1..255
+
+(symmetric, after Jacob et al. 2018, arXiv 1712.05877; the layout is that of ONNX Runtime's MatMulNBits).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.messages import Parameters
+from fedstill_proto.package.manifest import QuantizedWeight
+
+CodeArray = npt.NDArray[np.uint8]
+CODE_OF_ZERO = 128
+
+
+def quantize_rows(weight: FloatArray, *, block: int) -> tuple[CodeArray, FloatArray]:
+    """Codes [N, B, block] and scales [N, B] of a weight [N, K], with B = ceil(K / block); padding is 0."""
+    rows, columns = weight.shape
+    blocks = -(-columns // block)
+    padded = np.zeros((rows, blocks * block), np.float32)
+    padded[:, :columns] = weight
+    values = padded.reshape(rows, blocks, block)
+    scales = np.abs(values).max(axis=-1) / np.float32(127)
+    steps = values / np.where(scales > 0, scales, np.float32(1))[..., None]
+    codes = (np.clip(np.rint(steps), -127, 127) + CODE_OF_ZERO).astype(np.uint8)
+    return codes, scales.astype(np.float32)
+
+
+def dequantize_rows(codes: CodeArray, scales: FloatArray, *, columns: int) -> FloatArray:
+    """The weight [N, columns] that codes and scales stand for."""
+    values = (codes.astype(np.float32) - CODE_OF_ZERO) * scales[..., None]
+    return np.ascontiguousarray(values.reshape(len(codes), -1)[:, :columns])
+
+
+def dequantized(parameters: Parameters, quantized: Iterable[QuantizedWeight]) -> Parameters:
+    """The `quantized` parameters as their codes and scales have them."""
+    rounded: Parameters = {}
+    for weight in quantized:
+        whole = parameters[weight.parameter]
+        codes, scales = quantize_rows(whole, block=weight.block)
+        rounded[weight.parameter] = dequantize_rows(codes, scales, columns=whole.shape[1])
+    return rounded
+
+
+def quantized_arrays(
+    parameters: Parameters, quantized: Iterable[QuantizedWeight]
+) -> dict[str, npt.NDArray[np.generic]]:
+    """Codes and scales of the weights that an 8-bit graph holds, by the names of its initializers."""
+    arrays: dict[str, npt.NDArray[np.generic]] = {}
+    for weight in quantized:
+        codes, scales = quantize_rows(parameters[weight.parameter], block=weight.block)
+        arrays |= {weight.codes: codes, weight.scales: scales}
+    return arrays

@@ -1,0 +1,304 @@
+"""Soft labels on the wire: how they are coded, and the checks of what comes back."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedstill_proto.codec.entropy import decode_levels, encode_levels
+from fedstill_proto.codec.entropy_model import LevelShape
+from fedstill_proto.codec.label_arrays import (
+    ROW_SUM_TOLERANCE,
+    check_probabilities,
+    check_sums,
+    keep_top_k,
+    unchecked_dense,
+)
+from fedstill_proto.codec.label_arrays import BoolArray as BoolArray
+from fedstill_proto.codec.label_arrays import DenseSoftLabels as DenseSoftLabels
+from fedstill_proto.codec.label_arrays import FloatArray as FloatArray
+from fedstill_proto.codec.label_arrays import IntArray as IntArray
+from fedstill_proto.codec.label_arrays import SoftLabels as SoftLabels
+from fedstill_proto.codec.label_arrays import TopKSoftLabels as TopKSoftLabels
+from fedstill_proto.codec.largest_remainder import SHARES, cut, joined
+from fedstill_proto.codec.levels import MAX_BITS, Levels, quantized
+from fedstill_proto.codec.levels import Grid as Grid
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+MAX_CLASSES = 1 << 24
+# Of a decoded array, dense or made dense: 1 GiB of float32. Stops a small message with a huge shape.
+MAX_CELLS = 1 << 28
+# Codes of LEVELS in one message: they can be told from next to no bytes, and each takes a microsecond.
+MAX_LEVEL_CODES = 1 << 24
+
+
+class Encoding(enum.Enum):
+    """How soft labels are coded on the wire; the values are the names used in configurations."""
+
+    FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    UINT8 = "uint8"
+    TOP_K = "top-k"
+    LEVELS = "levels"
+
+
+@dataclass(frozen=True)
+class SoftLabelCodec:
+    """How soft labels are coded. Largest error of one probability against the row, normalized to 1:
+
+    - FLOAT32: the float32 itself, to the bit
+    - FLOAT16: p/1000 + (1 + classes*p) * 2**-24 (the rounding of a float16, near 0 that of its smallest step,
+      and as much again because the decoded row is normalized)
+    - UINT8: less than 1/255; a row decodes to whole 255ths that add up to 1
+    - TOP_K: less than 1/255 on the kept ones and on the rest bucket
+    - LEVELS: see levels.py; `k` classes are kept (0: all), in codes of `bits` on a `grid`, maybe `entropy`
+      coded, and then maybe as a `delta` against a base that both sides hold
+    """
+
+    encoding: Encoding
+    k: int = 0
+    bits: int = MAX_BITS
+    grid: Grid = Grid.SHARES
+    entropy: bool = False
+    delta: bool = False
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.encoding, Encoding):
+            raise InvalidValue("encoding", f"{self.encoding!r} is not an Encoding")
+        if self.encoding is Encoding.TOP_K and not 1 <= self.k <= MAX_CLASSES:
+            raise InvalidValue("k", f"{self.k} classes to keep; top-k needs at least 1")
+        if self.encoding is Encoding.LEVELS:
+            self._check_levels()
+            return
+        if self.encoding is not Encoding.TOP_K and self.k != 0:
+            raise InvalidValue("k", f"{self.k}, but only top-k has a k; leave it at 0")
+        for name, value in (("bits", MAX_BITS), ("grid", Grid.SHARES), ("entropy", False), ("delta", False)):
+            if getattr(self, name) != value:
+                raise InvalidValue(name, f"{getattr(self, name)!r}, but only levels have it")
+
+    def _check_levels(self) -> None:
+        if not isinstance(self.k, int) or not 0 <= self.k <= MAX_CLASSES:
+            raise InvalidValue("k", f"{self.k!r} classes to keep; 0 keeps all")
+        if not isinstance(self.bits, int) or not 1 <= self.bits <= MAX_BITS:
+            raise InvalidValue("bits", f"{self.bits!r} is not 1 to {MAX_BITS}")
+        if not isinstance(self.grid, Grid):
+            raise InvalidValue("grid", f"{self.grid!r} is not a Grid")
+        if self.delta and not self.entropy:
+            raise InvalidValue("delta", "only entropy coding gains by a base; switch entropy on as well")
+
+    def row_bytes(self, classes: int) -> int:
+        """What one coded row takes at most, without the message around it."""
+        if self.encoding is Encoding.LEVELS:
+            kept = self.kept(classes)
+            return (kept * 4 if kept else 0) + (kept + 1 if kept else classes)
+        if self.encoding is Encoding.TOP_K:
+            return min(self.k, classes) * (_index_dtype(classes).itemsize + 1)
+        return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
+
+    @property
+    def least(self) -> float:
+        """What a probability that is coded as 0 may have been: half of the smallest step."""
+        return 0.5 / ((1 << self.bits) - 1)
+
+    def kept(self, classes: int) -> int:
+        """The k of what is decoded; 0 where all classes are kept."""
+        return self.k if 0 < self.k < classes else 0
+
+    def shape(self, rows: int, classes: int) -> LevelShape:
+        """Of LEVELS, what is known before a code is read."""
+        return LevelShape(rows, classes, self.kept(classes), self.bits, self.grid)
+
+    def levels(self, labels: FloatArray | SoftLabels) -> Levels:
+        """Of LEVELS, the nearest rows on the grid."""
+        if isinstance(labels, np.ndarray):
+            labels = DenseSoftLabels(labels)
+        return quantized(labels, k=self.k, bits=self.bits, grid=self.grid)
+
+    def rounded(self, labels: FloatArray | SoftLabels) -> SoftLabels:
+        """What the receiver will see of probabilities [rows, classes], without coding them."""
+        if self.encoding is Encoding.LEVELS:
+            return self.levels(labels).soft_labels()
+        return decode_soft_labels(self.encode(labels), field="labels")
+
+    def encode(self, labels: FloatArray | SoftLabels) -> pb.SoftLabels:
+        """Code probabilities [rows, classes], or labels that were decoded before.
+
+        Top-k labels keep their indices when the codec is top-k with the same k, and are spread over all
+        classes otherwise. A k above the number of classes keeps all of them.
+        """
+        if isinstance(labels, np.ndarray):
+            labels = DenseSoftLabels(labels)
+        if self.encoding is Encoding.LEVELS:
+            return message_of_levels(self.levels(labels), entropy=self.entropy)
+        if self.encoding is Encoding.TOP_K:
+            return _encode_top_k(keep_top_k(labels, self.k))
+        return _encode_dense(labels.dense(), self.encoding)
+
+
+def _encode_dense(probabilities: FloatArray, encoding: Encoding) -> pb.SoftLabels:
+    if encoding is Encoding.UINT8:
+        values = cut(probabilities).tobytes()
+    else:
+        if encoding is Encoding.FLOAT16:
+            probabilities = _normalized(probabilities)
+        # Means may round to just above 1; the tolerance is in the sum, not in a probability.
+        values = np.clip(probabilities, 0, 1).astype(_FLOAT_DTYPES[encoding]).tobytes()
+    rows, classes = probabilities.shape
+    return pb.SoftLabels(encoding=TO_WIRE[encoding], rows=rows, classes=classes, values=values)
+
+
+def _encode_top_k(labels: TopKSoftLabels) -> pb.SoftLabels:
+    buckets = labels.probabilities
+    if labels.k < labels.classes:
+        buckets = np.concatenate([buckets, labels.rest[:, None]], axis=1)  # [rows, k+1]
+    return pb.SoftLabels(
+        encoding=pb.SOFT_LABEL_ENCODING_TOP_K,
+        rows=labels.rows,
+        classes=labels.classes,
+        k=labels.k,
+        indices=labels.indices.astype(_index_dtype(labels.classes)).tobytes(),
+        values=cut(buckets)[:, : labels.k].tobytes(),
+    )
+
+
+def decode_soft_labels(
+    message: pb.SoftLabels, *, field: str, rows: int | None = None, classes: int | None = None
+) -> SoftLabels:
+    """Check `message` and turn it into arrays; `rows` and `classes` are what they must be, if known.
+
+    Raises WireError, whose field starts with `field`.
+    """
+    encoding = FROM_WIRE.get(message.encoding)
+    if encoding is None:
+        raise WireError(f"{field}.encoding", f"unknown value {message.encoding}")
+    if encoding is not Encoding.LEVELS and (message.bits or message.grid):
+        raise WireError(f"{field}.bits", "bits and grid belong to levels only")
+    if rows is not None and message.rows != rows:
+        raise WireError(f"{field}.rows", f"{message.rows}, expected {rows}")
+    if classes is not None and message.classes != classes:
+        raise WireError(f"{field}.classes", f"{message.classes}, expected {classes}")
+    if not 1 <= message.classes <= MAX_CLASSES or message.rows * message.classes > MAX_CELLS:
+        problem = f"{message.rows} rows of {message.classes} classes are out of range"
+        raise WireError(f"{field}.classes", problem)
+    if encoding is Encoding.LEVELS:
+        return levels_of_message(message, field=field).soft_labels()
+    if encoding is Encoding.TOP_K:
+        return _decode_top_k(message, field)
+    if message.k or message.indices:
+        raise WireError(f"{field}.k", "k and indices belong to top-k only")
+    if encoding is Encoding.UINT8:
+        return _decode_shares(message, field)
+    return _decode_floats(message, encoding, field)
+
+
+def message_of_levels(levels: Levels, *, entropy: bool) -> pb.SoftLabels:
+    """Levels that say themselves what shape they have."""
+    return pb.SoftLabels(
+        encoding=pb.SOFT_LABEL_ENCODING_LEVELS,
+        rows=levels.rows,
+        classes=levels.classes,
+        k=levels.k,
+        bits=levels.bits,
+        grid=GRID_NUMBERS[levels.grid],
+        values=encode_levels(levels, entropy=entropy),
+    )
+
+
+def levels_of_message(message: pb.SoftLabels, *, field: str) -> Levels:
+    """What `message_of_levels` made; raises WireError, whose field starts with `field`."""
+    if message.encoding != pb.SOFT_LABEL_ENCODING_LEVELS:
+        raise WireError(f"{field}.encoding", f"{message.encoding}, expected levels")
+    if not 1 <= message.classes <= MAX_CLASSES:
+        raise WireError(f"{field}.classes", f"{message.classes} is not 1 to {MAX_CLASSES}")
+    grid = GRIDS.get(message.grid)
+    if grid is None:
+        raise WireError(f"{field}.grid", f"unknown value {message.grid}")
+    if not 1 <= message.bits <= MAX_BITS:
+        raise WireError(f"{field}.bits", f"{message.bits} is not 1 to {MAX_BITS}")
+    if message.k >= message.classes or message.indices:
+        raise WireError(f"{field}.k", f"{message.k} of {message.classes} classes (0 is all)")
+    shape = LevelShape(message.rows, message.classes, message.k, message.bits, grid)
+    if shape.rows * shape.buckets > MAX_LEVEL_CODES:
+        raise WireError(f"{field}.rows", f"{shape.rows} rows of {shape.buckets} codes are too many")
+    return decode_levels(message.values, shape, field=f"{field}.values")
+
+
+def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:
+    data = _checked(message.values, 1, (message.rows, message.classes), f"{field}.values")
+    codes = np.frombuffer(data, np.uint8).reshape(message.rows, message.classes)
+    sums = np.add.reduce(codes, axis=1, dtype=np.int64)
+    if (sums != SHARES).any():
+        row = int(np.argmax(sums != SHARES))
+        raise WireError(f"{field}.values", f"row {row} adds up to {sums[row]} of {SHARES} shares")
+    return unchecked_dense(joined(codes))
+
+
+def _decode_floats(message: pb.SoftLabels, encoding: Encoding, field: str) -> DenseSoftLabels:
+    shape = (message.rows, message.classes)
+    dtype = _FLOAT_DTYPES[encoding]
+    data = _checked(message.values, dtype.itemsize, shape, f"{field}.values")
+    probabilities = np.frombuffer(data, dtype).astype(np.float32).reshape(shape)
+    rounding = 0.0 if encoding is Encoding.FLOAT32 else message.classes * 2.0**-25
+    try:
+        check_probabilities(probabilities)
+        if probabilities.size and probabilities.max() > 1:
+            raise InvalidValue("probabilities", f"{probabilities.max()} is not in 0 to 1")
+        check_sums(probabilities, tolerance=ROW_SUM_TOLERANCE + rounding)
+    except InvalidValue as error:
+        raise WireError(f"{field}.values", error.problem) from None
+    return unchecked_dense(probabilities if encoding is Encoding.FLOAT32 else _normalized(probabilities))
+
+
+def _decode_top_k(message: pb.SoftLabels, field: str) -> TopKSoftLabels:
+    if not 1 <= message.k <= message.classes:
+        raise WireError(f"{field}.k", f"{message.k} of {message.classes} classes")
+    shape = (message.rows, message.k)
+    index_dtype = _index_dtype(message.classes)
+    stored = _checked(message.indices, index_dtype.itemsize, shape, f"{field}.indices")
+    indices = np.frombuffer(stored, index_dtype).astype(np.int64).reshape(shape)
+    codes = np.frombuffer(_checked(message.values, 1, shape, f"{field}.values"), np.uint8).reshape(shape)
+    try:
+        return TopKSoftLabels(indices, joined(codes), message.classes)
+    except InvalidValue as error:
+        place = "indices" if error.field == "indices" else "values"
+        raise WireError(f"{field}.{place}", error.problem) from None
+
+
+def _checked(data: bytes, item_bytes: int, shape: tuple[int, int], field: str) -> bytes:
+    expected = shape[0] * shape[1] * item_bytes
+    if len(data) != expected:
+        raise WireError(field, f"{len(data)} bytes, expected {expected} for {shape[0]} x {shape[1]}")
+    return data
+
+
+def _normalized(probabilities: FloatArray) -> FloatArray:
+    sums = np.add.reduce(probabilities, axis=1, keepdims=True)
+    return np.divide(probabilities, sums, dtype=np.float32)
+
+
+def _index_dtype(classes: int) -> np.dtype[np.unsignedinteger]:
+    if classes <= 1 << 8:
+        return np.dtype("u1")
+    return np.dtype("<u2") if classes <= 1 << 16 else np.dtype("<u4")
+
+
+_FLOAT_DTYPES: dict[Encoding, np.dtype[np.floating]] = {
+    Encoding.FLOAT32: np.dtype("<f4"),
+    Encoding.FLOAT16: np.dtype("<f2"),
+}
+TO_WIRE: dict[Encoding, pb.SoftLabelEncoding] = {
+    Encoding.FLOAT32: pb.SOFT_LABEL_ENCODING_FLOAT32,
+    Encoding.FLOAT16: pb.SOFT_LABEL_ENCODING_FLOAT16,
+    Encoding.UINT8: pb.SOFT_LABEL_ENCODING_UINT8,
+    Encoding.TOP_K: pb.SOFT_LABEL_ENCODING_TOP_K,
+    Encoding.LEVELS: pb.SOFT_LABEL_ENCODING_LEVELS,
+}
+GRID_NUMBERS: dict[Grid, pb.SoftLabelGrid] = {
+    Grid.SHARES: pb.SOFT_LABEL_GRID_SHARES,
+    Grid.LOG: pb.SOFT_LABEL_GRID_LOG,
+}
+GRIDS: dict[int, Grid] = {int(number): grid for grid, number in GRID_NUMBERS.items()}
+FROM_WIRE: dict[int, Encoding] = {int(number): encoding for encoding, number in TO_WIRE.items()}

@@ -1,0 +1,321 @@
+"""Summaries to bytes and back, against what was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fedstill_proto.codec.answer_codec import Bases, decode_answer, encode_answer
+from fedstill_proto.codec.answer_table import AnswerTable
+from fedstill_proto.codec.delta_bases import bases_for
+from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
+from fedstill_proto.codec.envelope import open_sealed, seal
+from fedstill_proto.codec.soft_labels import (
+    TO_WIRE,
+    BoolArray,
+    Encoding,
+    FloatArray,
+    SoftLabelCodec,
+    SoftLabels,
+    decode_soft_labels,
+)
+from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import (
+    MAX_RANK,
+    PROTOCOL_VERSION,
+    ParameterSpec,
+    PrivateStatistics,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+)
+from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+_COSINE_STEPS = 127  # of an int8 on each side of 0
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a device's summary must be: the gate's view of the task that asked for it."""
+
+    run: str
+    round: int
+    family: str
+    kind: SummaryKind
+    classes: int
+    codec: SoftLabelCodec | None = None
+    rows: int = 0  # of soft labels; PUBLIC_SET only
+    bases: Bases | None = None  # what the answer may be coded against
+    parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
+    class_counts: bool = False  # PUBLIC_SET only
+    selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
+    anchors: int = 0  # of relative features; 0 asks for none
+    noising: Noising | None = None  # the answer is noised, and nothing else
+
+    @classmethod
+    def of(
+        cls,
+        task: RoundTask,
+        classes: int,
+        parameter_specs: Iterable[ParameterSpec] | Mapping[str, FloatArray] = (),
+        *,
+        places: int = 1,
+    ) -> Expected:
+        """What `task`, as a device decodes it, asks of a student with these classes and parameters.
+
+        places: soft labels of a public row; of text, one at each of its places.
+        """
+        if isinstance(parameter_specs, Mapping):
+            parameter_specs = (ParameterSpec(name, array.shape) for name, array in parameter_specs.items())
+        asks_parameters = task.request.kind is SummaryKind.PARAMETERS
+        return cls(
+            run=task.run,
+            round=task.round,
+            family=task.family,
+            kind=task.request.kind,
+            classes=classes,
+            codec=task.request.codec,
+            rows=len(task.request.public_rows) * places,
+            bases=bases_for(task),
+            parameters=tuple(parameter_specs) if asks_parameters else (),
+            class_counts=task.request.class_counts,
+            selected=task.request.selection is not None,
+            anchors=len(task.request.anchor_rows),
+            noising=task.request.noising,
+        )
+
+    @property
+    def noised_numbers(self) -> int:
+        """Numbers of a noised answer's vector."""
+        if self.kind is SummaryKind.PUBLIC_SET:
+            return self.rows * self.classes
+        if self.kind is SummaryKind.CLASS_MEANS:
+            return self.classes * (self.classes + 1)
+        return sum(spec.size for spec in self.parameters)
+
+    @property
+    def has_classes(self) -> bool:
+        """Whether the summary may name classes that the device has."""
+        return self.class_counts or self.kind in (SummaryKind.CLASS_MEANS, SummaryKind.CLASS_PROTOTYPES)
+
+    @property
+    def size_limit_bytes(self) -> int:
+        """As much as a good summary can take: names at their longest, each count as a full varint."""
+        if self.noising is not None:
+            return 1024 + 5 * self.noised_numbers
+        rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
+        labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
+        parameters = sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
+        counts = 10 * self.classes if self.has_classes else 0
+        answered = self.rows // 8 + 8 if self.selected else 0
+        return 1024 + labels + parameters + counts + answered + rows * self.anchors
+
+    def holding(self, table: AnswerTable | None) -> Expected:
+        """The same of a device whose answer of the round that the task names is held."""
+        if self.bases is None or table is None:
+            return self
+        return replace(self, bases=replace(self.bases, held=table))
+
+
+def encode_summary(
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, bases: Bases | None = None
+) -> bytes:
+    """`codec` is the one of the task's request; None where the summary holds no soft labels."""
+    return summary_and_table(summary, codec=codec, bases=bases)[0]
+
+
+def summary_and_table(
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, bases: Bases | None = None
+) -> tuple[bytes, AnswerTable | None]:
+    """The bytes, and what the device must keep for its next answer to be coded against this one."""
+    statistics = summary.statistics
+    soft_labels, table = _labels(summary, codec, bases)
+    message = pb.SoftLabelSummary(
+        protocol_version=PROTOCOL_VERSION,
+        run=summary.run,
+        round=summary.round,
+        family=summary.family,
+        kind=KIND_NUMBERS[summary.kind],
+        statistics=pb.PrivateStatistics(
+            soft_labels=soft_labels,
+            present_classes=statistics.present_classes.tolist(),
+            class_examples=statistics.class_examples.tolist(),
+            parameters=encode_tensors(statistics.parameters),
+            examples=statistics.examples,
+            answered=b"" if statistics.answered is None else _bits(statistics.answered),
+            features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
+            noised=() if statistics.noised is None else statistics.noised.tolist(),
+        ),
+    )
+    return seal(message), table
+
+
+def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
+    """Raises WireError, naming the field, unless `blob` is the summary that was asked for."""
+    message = open_sealed(blob, pb.SoftLabelSummary(), size_limit_bytes=expected.size_limit_bytes)
+    if message.run != expected.run:
+        raise WireError("run", f"{message.run[:64]!r}, expected {expected.run!r}")
+    if message.round != expected.round:
+        raise WireError("round", f"{message.round}, expected {expected.round}")
+    if message.family != expected.family:
+        raise WireError("family", f"{message.family[:64]!r}, expected {expected.family!r}")
+    kind = KINDS.get(message.kind)
+    if kind is not expected.kind:
+        raise WireError("kind", f"{kind.value if kind else message.kind}, expected {expected.kind.value}")
+    if kind is SummaryKind.CLASS_PROTOTYPES and not message.HasField("statistics"):
+        raise WireError("statistics.features", "missing")  # of a device without examples they are empty
+    try:
+        statistics, table = _decode_statistics(message.statistics, expected)
+        return SoftLabelSummary(message.run, message.round, message.family, kind, statistics, table)
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
+
+
+def _decode_statistics(
+    message: pb.PrivateStatistics, expected: Expected
+) -> tuple[PrivateStatistics, AnswerTable | None]:
+    if expected.noising is not None:
+        return _decode_noised(message, expected, expected.noising), None
+    if message.noised:
+        raise WireError("statistics.noised", "present, but no noise was asked for")
+    labels: SoftLabels | None = None
+    table: AnswerTable | None = None
+    answered = _decode_answered(message.answered, expected)
+    _check_classes(message, expected)
+    rows = len(message.present_classes)
+    if expected.kind is SummaryKind.PUBLIC_SET:
+        rows = expected.rows if answered is None else int(answered.sum())
+    if message.HasField("soft_labels") and expected.codec is not None:
+        labels, table = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
+    elif message.HasField("soft_labels"):
+        raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
+    parameters = decode_tensors(message.parameters, "statistics.parameters")
+    got = tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
+    if got != expected.parameters:
+        raise WireError("statistics.parameters", _difference(got, expected.parameters))
+    try:
+        return PrivateStatistics(
+            soft_labels=labels,
+            present_classes=np.array(message.present_classes, np.int64),
+            class_examples=np.array(message.class_examples, np.int64),
+            parameters=parameters,
+            examples=message.examples,
+            answered=answered,
+            features=_decode_cosines(message.features, rows, expected.anchors),
+        ), table
+    except InvalidValue as error:
+        raise WireError(f"statistics.{error.field}", error.problem) from None
+
+
+def _decode_noised(message: pb.PrivateStatistics, expected: Expected, noising: Noising) -> PrivateStatistics:
+    """One number in range for each of the vector's, and nothing besides."""
+    for field, _ in message.ListFields():
+        if field.name != "noised":
+            raise WireError(f"statistics.{field.name}", "present in a noised answer")
+    if len(message.noised) != expected.noised_numbers:
+        problem = f"{len(message.noised)} numbers, expected {expected.noised_numbers}"
+        raise WireError("statistics.noised", problem)
+    noised = np.array(message.noised, np.int64)
+    largest = int(np.abs(noised).max(initial=0))
+    if largest > noising.most_steps:
+        raise WireError(
+            "statistics.noised", f"{largest} steps of the grid in values; at most {noising.most_steps}"
+        )
+    return PrivateStatistics(noised=noised)
+
+
+def _check_classes(message: pb.PrivateStatistics, expected: Expected) -> None:
+    """Class numbers only where they were asked for, and only those there are."""
+    place, highest = "statistics.present_classes", max(message.present_classes, default=-1)
+    if highest >= 0 and not expected.has_classes:
+        raise WireError(place, f"not empty in kind {expected.kind.value!r}")
+    if highest >= expected.classes:
+        raise WireError(place, f"class {highest}, expected 0 to {expected.classes - 1}")
+
+
+def _bits(answered: BoolArray) -> bytes:
+    return np.packbits(answered, bitorder="little").tobytes()
+
+
+def _decode_answered(bits: bytes, expected: Expected) -> BoolArray | None:
+    """Which of the asked rows are answered, [n]; None where all are to be."""
+    place = "statistics.answered"
+    if not expected.selected:
+        if bits:
+            raise WireError(place, "present, but all rows were asked for")
+        return None
+    if len(bits) != -(-expected.rows // 8):
+        raise WireError(
+            place, f"{len(bits)} bytes, expected {-(-expected.rows // 8)} for {expected.rows} rows"
+        )
+    unpacked = np.unpackbits(np.frombuffer(bits, np.uint8), bitorder="little").astype(np.bool_)
+    if unpacked[expected.rows :].any():
+        raise WireError(place, f"a bit beyond the {expected.rows} rows that were asked for")
+    return unpacked[: expected.rows]
+
+
+def _cosine_bytes(features: FloatArray) -> bytes:
+    return np.rint(np.clip(features, -1, 1) * _COSINE_STEPS).astype(np.int8).tobytes()
+
+
+def _decode_cosines(data: bytes, rows: int, anchors: int) -> FloatArray | None:
+    """Relative features [rows, anchors]; None where none were asked for."""
+    place = "statistics.features"
+    if len(data) != rows * anchors:
+        raise WireError(place, f"{len(data)} bytes, expected {rows * anchors} for {rows} x {anchors}")
+    if anchors == 0:
+        return None
+    codes = np.frombuffer(data, np.int8).reshape(rows, anchors)
+    if codes.size and codes.min() < -_COSINE_STEPS:
+        raise WireError(place, f"{codes.min()} in {_COSINE_STEPS}ths is no cosine")
+    return codes.astype(np.float32) / np.float32(_COSINE_STEPS)
+
+
+def _decode_labels(
+    message: pb.SoftLabels,
+    expected: Expected,
+    codec: SoftLabelCodec,
+    rows: int,
+    answered: BoolArray | None,
+) -> tuple[SoftLabels, AnswerTable | None]:
+    place = "statistics.soft_labels"
+    _check_codec(message, codec, expected.classes)
+    if codec.encoding is Encoding.LEVELS:
+        bases = None if expected.bases is None else expected.bases.of(answered)
+        return decode_answer(message, codec, bases, rows=rows, classes=expected.classes, field=place)
+    return decode_soft_labels(message, field=place, rows=rows, classes=expected.classes), None
+
+
+def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> None:
+    if labels.encoding != TO_WIRE[codec.encoding]:
+        problem = f"{labels.encoding}, expected {TO_WIRE[codec.encoding]} ({codec.encoding.value})"
+        raise WireError("statistics.soft_labels.encoding", problem)
+    if codec.encoding is Encoding.TOP_K and labels.k != min(codec.k, classes):
+        raise WireError("statistics.soft_labels.k", f"{labels.k}, expected {min(codec.k, classes)}")
+
+
+def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, ...]) -> str:
+    for index, (one, other) in enumerate(zip(got, expected, strict=False)):
+        if one != other:
+            return f"number {index} is {one.name} {one.shape}, expected {other.name} {other.shape}"
+    return f"{len(got)} arrays, expected {len(expected)}"
+
+
+def _labels(
+    summary: SoftLabelSummary, codec: SoftLabelCodec | None, bases: Bases | None
+) -> tuple[pb.SoftLabels | None, AnswerTable | None]:
+    labels = summary.statistics.soft_labels
+    if labels is None:
+        return None, None
+    if codec is None:
+        raise InvalidValue(
+            "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
+        )
+    if codec.encoding is Encoding.LEVELS:
+        bases = None if bases is None else bases.of(summary.statistics.answered)
+        return encode_answer(labels, codec, bases)
+    return codec.encode(labels), None

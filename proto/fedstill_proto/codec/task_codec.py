@@ -1,0 +1,200 @@
+"""Tasks to bytes and back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fedstill_proto.codec.delta_bases import base_of_targets
+from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS, OPTIMIZER_NUMBERS, OPTIMIZERS
+from fedstill_proto.codec.envelope import open_sealed, seal
+from fedstill_proto.codec.soft_labels import (
+    FROM_WIRE,
+    GRID_NUMBERS,
+    GRIDS,
+    TO_WIRE,
+    Encoding,
+    SoftLabelCodec,
+    decode_soft_labels,
+)
+from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import (
+    PROTOCOL_VERSION,
+    ClassSoftLabels,
+    PublicSoftLabels,
+    RoundTask,
+    RowSelection,
+    SoftTargets,
+    SummaryRequest,
+    TrainingPlan,
+)
+from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+TASK_LIMIT_BYTES = 256 << 20
+
+
+def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
+    """`codec` is how the soft targets travel; what the device answers with is in the task's request."""
+    message = pb.RoundTask(
+        protocol_version=PROTOCOL_VERSION,
+        run=task.run,
+        round=task.round,
+        family=task.family,
+        training=pb.TrainingPlan(
+            epochs=task.training.epochs,
+            batch_size=task.training.batch_size,
+            learning_rate=task.training.learning_rate,
+            optimizer=OPTIMIZER_NUMBERS[task.training.optimizer],
+            temperature=task.training.temperature,
+            soft_weight=task.training.soft_weight,
+            seed=task.training.seed,
+            start_share=task.training.start_share,
+            held_out=task.training.held_out,
+        ),
+        parameters=encode_tensors(task.parameters),
+        replace_student=task.replace_student,
+        request=_request(task.request),
+    )
+    targets = task.soft_targets
+    if isinstance(targets, PublicSoftLabels):
+        message.soft_targets.public_set.public_rows.extend(targets.public_rows.tolist())
+        message.soft_targets.public_set.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
+    elif isinstance(targets, ClassSoftLabels):
+        message.soft_targets.class_means.present_classes.extend(targets.present_classes.tolist())
+        message.soft_targets.class_means.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
+    if task.request.codec is not None and task.request.codec.delta and message.HasField("soft_targets"):
+        base = base_of_targets(task.request, _decode_targets(message.soft_targets))
+        message.request.base = b"" if base is None else base.name()
+    return seal(message)
+
+
+def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> RoundTask:
+    """Raises WireError, naming the field, unless `blob` is a task that this version understands."""
+    message = open_sealed(blob, pb.RoundTask(), size_limit_bytes=size_limit_bytes)
+    try:
+        return RoundTask(
+            run=message.run,
+            round=message.round,
+            family=message.family,
+            training=_decode_training(message.training),
+            parameters=decode_tensors(message.parameters, "parameters"),
+            replace_student=message.replace_student,
+            soft_targets=_decode_targets(message.soft_targets) if message.HasField("soft_targets") else None,
+            request=_decode_request(message.request),
+        )
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
+
+
+def _request(request: SummaryRequest) -> pb.SummaryRequest:
+    message = pb.SummaryRequest(
+        kind=KIND_NUMBERS[request.kind],
+        public_rows=request.public_rows.tolist(),
+        class_counts=request.class_counts,
+        anchor_rows=request.anchor_rows.tolist(),
+        relative=request.relative,
+    )
+    if request.selection is not None:
+        message.selection.least_density_ratio = request.selection.least_density_ratio
+        message.selection.most_ambiguity = request.selection.most_ambiguity
+    if request.codec is not None:
+        message.encoding = TO_WIRE[request.codec.encoding]
+        message.k = request.codec.k
+    if request.noising is not None:
+        message.noising.clip = request.noising.clip
+        message.noising.noise_multiplier = request.noising.noise_multiplier
+    message.held_round = request.held_round
+    if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
+        message.bits = request.codec.bits
+        message.grid = GRID_NUMBERS[request.codec.grid]
+        message.entropy, message.delta = request.codec.entropy, request.codec.delta
+    return message
+
+
+def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
+    kind = KINDS.get(message.kind)
+    if kind is None:
+        raise WireError("request.kind", f"unknown value {message.kind}")
+    try:
+        codec = None
+        if message.encoding or message.k:
+            encoding = FROM_WIRE.get(message.encoding)
+            if encoding is None:
+                raise WireError("request.encoding", f"unknown value {message.encoding}")
+            codec = _decode_codec(encoding, message)
+        elif message.bits or message.grid or message.entropy or message.delta:
+            raise WireError("request.bits", "a grid, but no encoding that has one")
+        selection = None
+        if message.HasField("selection"):
+            asked = message.selection
+            selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
+        rows = np.array(message.public_rows, np.int64)
+        anchors, held = np.array(message.anchor_rows, np.int64), message.held_round
+        return SummaryRequest(
+            kind,
+            codec,
+            rows,
+            message.class_counts,
+            selection,
+            message.base,
+            anchors,
+            held,
+            message.relative,
+            _decode_noising(message.noising) if message.HasField("noising") else None,
+        )
+    except InvalidValue as error:
+        raise WireError(f"request.{error.field}", error.problem) from None
+
+
+def _decode_noising(message: pb.Noising) -> Noising:
+    try:
+        return Noising(message.clip, message.noise_multiplier)
+    except InvalidValue as error:
+        raise InvalidValue(f"noising.{error.field}", error.problem) from None
+
+
+def _decode_codec(encoding: Encoding, message: pb.SummaryRequest) -> SoftLabelCodec:
+    if encoding is not Encoding.LEVELS:
+        if message.bits or message.grid or message.entropy or message.delta:
+            raise WireError("request.bits", f"a grid for {encoding.value}, which has none")
+        return SoftLabelCodec(encoding, message.k)
+    grid = GRIDS.get(message.grid)
+    if grid is None:
+        raise WireError("request.grid", f"unknown value {message.grid}")
+    return SoftLabelCodec(encoding, message.k, message.bits, grid, message.entropy, message.delta)
+
+
+def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
+    optimizer = OPTIMIZERS.get(message.optimizer)
+    if optimizer is None:
+        raise WireError("training.optimizer", f"unknown value {message.optimizer}")
+    try:
+        return TrainingPlan(
+            epochs=message.epochs,
+            batch_size=message.batch_size,
+            learning_rate=message.learning_rate,
+            optimizer=optimizer,
+            temperature=message.temperature,
+            soft_weight=message.soft_weight,
+            seed=message.seed,
+            start_share=message.start_share,
+            held_out=message.held_out,
+        )
+    except InvalidValue as error:
+        raise WireError(f"training.{error.field}", error.problem) from None
+
+
+def _decode_targets(message: pb.SoftTargets) -> SoftTargets:
+    source = message.WhichOneof("source")
+    if source is None:
+        raise WireError("soft_targets", "neither public_set nor class_means")
+    place = f"soft_targets.{source}"
+    try:
+        if source == "public_set":
+            labels = decode_soft_labels(message.public_set.soft_labels, field=f"{place}.soft_labels")
+            return PublicSoftLabels(np.array(message.public_set.public_rows, np.int64), labels)
+        labels = decode_soft_labels(message.class_means.soft_labels, field=f"{place}.soft_labels")
+        return ClassSoftLabels(np.array(message.class_means.present_classes, np.int64), labels)
+    except InvalidValue as error:
+        raise WireError(f"{place}.{error.field}", error.problem) from None

@@ -1,0 +1,1 @@
+"""Student packages: their manifests, graphs and weights."""

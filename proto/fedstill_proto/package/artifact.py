@@ -1,0 +1,332 @@
+"""Folders of a student's graphs: the training artifact and the deployable student.
+
+A folder's manifest.json names each file with its size and SHA-256; nothing is returned before both are
+verified.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.numpy
+
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import Parameters, check_parameters
+from fedstill_proto.package.graph_weights import with_weights
+from fedstill_proto.package.manifest import (
+    MANIFEST_LIMIT_BYTES,
+    GraphPort,
+    PackagePart,
+    StudentManifest,
+)
+from fedstill_proto.package.package_weights import (
+    PARAMETERS_FILE,
+    check_specs,
+    decode_parameters,
+    decode_weights,
+    encode_parameters,
+    encode_weights,
+    graph_weights,
+)
+
+__all__ = [
+    "FORWARD_FILE",
+    "INFERENCE_FILE",
+    "INT8_FILE",
+    "INTENTS_FILE",
+    "MANIFEST_FILE",
+    "PARAMETERS_FILE",
+    "PUBLIC_FILE",
+    "STEP_FILE",
+    "STEP_INT8_FILE",
+    "TRAINING_FILE",
+    "VOCABULARY_FILE",
+    "GraphPort",
+    "PackagePart",
+    "StudentManifest",
+    "StudentPackage",
+    "TrainingArtifact",
+    "check_parts",
+    "decode_parameters",
+    "encode_parameters",
+    "load_artifact",
+    "load_student",
+    "save_artifact",
+    "save_package",
+    "save_student",
+]
+
+MANIFEST_FILE = "manifest.json"
+TRAINING_FILE = "training.onnx"
+FORWARD_FILE = "forward.onnx"
+INFERENCE_FILE = "inference.onnx"
+INT8_FILE = "inference.int8.onnx"
+STEP_FILE = "step.onnx"
+STEP_INT8_FILE = "step.int8.onnx"
+PUBLIC_FILE = "public.safetensors"
+VOCABULARY_FILE = "vocabulary.json"
+INTENTS_FILE = "intents.json"
+_ALWAYS = (INFERENCE_FILE, PARAMETERS_FILE)
+_MAYBE = (
+    INT8_FILE,
+    STEP_FILE,
+    STEP_INT8_FILE,
+    TRAINING_FILE,
+    FORWARD_FILE,
+    PUBLIC_FILE,
+    VOCABULARY_FILE,
+    INTENTS_FILE,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingArtifact:
+    """One training step and one forward pass of a student, as ONNX graphs."""
+
+    manifest: StudentManifest
+    training_graph: bytes
+    forward_graph: bytes
+
+
+@dataclass(frozen=True, eq=False)
+class StudentPackage:
+    """A deployable student: its inference graph and its weights.
+
+    What a server publishes holds all that a device needs: the 8-bit inference graph, the two graphs of the
+    training artifact, the fleet's public set; of a student of text its vocabulary and the graphs of one word
+    at a time, of one of utterances their intents. Where the manifest says `weights_apart`, the graphs run
+    once `whole` has put the weights in.
+    """
+
+    manifest: StudentManifest
+    inference_graph: bytes
+    parameters: Parameters
+    int8_graph: bytes | None = None
+    training_graph: bytes | None = None
+    forward_graph: bytes | None = None
+    public_x: FloatArray | None = None  # [P, *input_shape]
+    vocabulary: bytes | None = None  # vocabulary.json
+    intents: bytes | None = None  # intents.json
+    step_graph: bytes | None = None
+    step_int8_graph: bytes | None = None
+
+    def __post_init__(self) -> None:
+        check_parameters(self.parameters)
+        check_specs(self.parameters, self.manifest.parameters)
+        if (self.training_graph is None) != (self.forward_graph is None):
+            raise InvalidValue(
+                "training_graph", "a package holds both graphs of the training artifact or none"
+            )
+        if (self.step_graph is None) != (self.manifest.streaming is None):
+            raise InvalidValue(
+                "step_graph", "a graph of one word at a time, and what its state is, belong together"
+            )
+        if self.step_graph is not None and not self.manifest.weights_apart:
+            raise InvalidValue("step_graph", "its weights stand apart, and the manifest does not say so")
+        if self.step_int8_graph is not None and (self.step_graph is None or self.int8_graph is None):
+            raise InvalidValue("step_int8_graph", "is there without the graphs that it is the 8-bit form of")
+        if self.public_x is not None and self.public_x.shape[1:] != self.manifest.input_shape:
+            problem = f"shape {self.public_x.shape} is not [P, *{self.manifest.input_shape}]"
+            raise InvalidValue("public_x", problem)
+        if self.public_x is not None:
+            self._check_public(self.public_x)
+
+    def _check_public(self, x: npt.NDArray[Any]) -> None:
+        if x.dtype != self.manifest.input_type:
+            raise InvalidValue("public_x", f"is {x.dtype}, the student takes {self.manifest.input_type}")
+        most = self.manifest.classes - 1
+        if x.dtype.kind == "i" and x.size and not 0 <= x.min() <= x.max() <= most:
+            problem = f"holds words {x.min()} to {x.max()}; the student knows 0 to {most}"
+            raise InvalidValue("public_x", problem)
+
+    @property
+    def artifact(self) -> TrainingArtifact:
+        """The training artifact; raises InvalidValue where the package has none."""
+        if self.training_graph is None or self.forward_graph is None:
+            raise InvalidValue(
+                "training_graph", f"this package of {self.manifest.family!r} cannot be trained"
+            )
+        return TrainingArtifact(self.manifest, self.training_graph, self.forward_graph)
+
+    def whole(self, graph: bytes, *, int8: bool = False) -> bytes:
+        """A graph of this package with its weights, for any ONNX runtime. int8: of one with 8-bit weights."""
+        if not self.manifest.weights_apart:
+            return graph
+        return with_weights(graph, graph_weights(self.parameters, self.manifest.quantized if int8 else ()))
+
+    def contents(self) -> dict[str, bytes]:
+        """The package's files by name, but for the manifest."""
+        files = {
+            INFERENCE_FILE: self.inference_graph,
+            PARAMETERS_FILE: encode_weights(self.manifest, self.parameters),
+            INT8_FILE: self.int8_graph,
+            TRAINING_FILE: self.training_graph,
+            FORWARD_FILE: self.forward_graph,
+            PUBLIC_FILE: None if self.public_x is None else _encode_public(self.public_x),
+            VOCABULARY_FILE: self.vocabulary,
+            INTENTS_FILE: self.intents,
+            STEP_FILE: self.step_graph,
+            STEP_INT8_FILE: self.step_int8_graph,
+        }
+        return {name: content for name, content in files.items() if content is not None}
+
+    @classmethod
+    def of_contents(cls, manifest: StudentManifest, contents: Mapping[str, bytes]) -> StudentPackage:
+        """The package of files whose digests have been verified; raises WireError."""
+        parameters = decode_weights(contents[PARAMETERS_FILE], manifest)
+        public = contents.get(PUBLIC_FILE)
+        try:
+            return cls(
+                manifest,
+                contents[INFERENCE_FILE],
+                parameters,
+                int8_graph=contents.get(INT8_FILE),
+                training_graph=contents.get(TRAINING_FILE),
+                forward_graph=contents.get(FORWARD_FILE),
+                public_x=None if public is None else _decode_public(public),
+                vocabulary=contents.get(VOCABULARY_FILE),
+                intents=contents.get(INTENTS_FILE),
+                step_graph=contents.get(STEP_FILE),
+                step_int8_graph=contents.get(STEP_INT8_FILE),
+            )
+        except InvalidValue as error:
+            raise WireError(error.field, error.problem) from None
+
+
+def save_artifact(artifact: TrainingArtifact, folder: Path) -> None:
+    contents = {TRAINING_FILE: artifact.training_graph, FORWARD_FILE: artifact.forward_graph}
+    _write_folder(folder, artifact.manifest, contents)
+
+
+def load_artifact(folder: Path) -> TrainingArtifact:
+    """Raises WireError where a file is missing, altered or too large."""
+    manifest, contents = _read_folder(folder, always=(TRAINING_FILE, FORWARD_FILE))
+    return TrainingArtifact(manifest, contents[TRAINING_FILE], contents[FORWARD_FILE])
+
+
+def save_student(
+    folder: Path, manifest: StudentManifest, inference_graph: bytes, parameters: Parameters
+) -> None:
+    save_package(folder, StudentPackage(manifest, inference_graph, parameters))
+
+
+def save_package(folder: Path, package: StudentPackage) -> None:
+    """Write the package and the manifest of its files."""
+    _write_folder(folder, package.manifest, package.contents())
+
+
+def load_student(folder: Path) -> StudentPackage:
+    """Raises WireError where a file is missing, altered or too large."""
+    manifest, contents = _read_folder(folder, always=_ALWAYS, maybe=_MAYBE)
+    return StudentPackage.of_contents(manifest, contents)
+
+
+def _encode_public(public_x: npt.NDArray[Any]) -> bytes:
+    """Words in as few bytes as the largest needs."""
+    x = np.ascontiguousarray(public_x)
+    if x.dtype == np.int64:
+        x = x.astype(np.min_scalar_type(int(x.max(initial=0))))
+    return bytes(safetensors.numpy.save({"x": x}))
+
+
+def _decode_public(data: bytes) -> FloatArray:
+    try:
+        loaded = safetensors.numpy.load(data)
+    except (safetensors.SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise WireError(PUBLIC_FILE, f"not a safetensors file: {error}") from None
+    x = loaded.get("x")
+    is_words = x is not None and x.dtype in (np.uint8, np.uint16, np.uint32, np.int64)
+    if (
+        set(loaded) != {"x"}
+        or x is None
+        or not (is_words or (x.dtype == np.float32 and np.isfinite(x).all()))
+    ):
+        raise WireError(PUBLIC_FILE, "not one array x of finite float32 or whole numbers, and nothing else")
+    return x.astype(np.int64) if is_words else np.asarray(x)
+
+
+def _write_folder(folder: Path, manifest: StudentManifest, contents: Mapping[str, bytes]) -> None:
+    """Write all files beside `folder` and rename: a reader sees the old folder or the new one, never half."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    files = {**contents, MANIFEST_FILE: manifest.with_parts(contents).to_json().encode()}
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        new.chmod(0o755)
+        for name, content in files.items():
+            _write_file(new / name, content)
+        _sync_directory(new)
+        _replace_folder(folder, new)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _replace_folder(folder: Path, new: Path) -> None:
+    old = new.with_name(new.name + ".old")
+    if folder.exists():
+        # Two renames, since POSIX replaces no folder that holds files; between them there is none.
+        folder.rename(old)
+    new.rename(folder)
+    _sync_directory(folder.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync_directory(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _read_folder(
+    folder: Path, *, always: tuple[str, ...], maybe: tuple[str, ...] = ()
+) -> tuple[StudentManifest, dict[str, bytes]]:
+    manifest = StudentManifest.from_json(_read_file(folder / MANIFEST_FILE, MANIFEST_LIMIT_BYTES))
+    check_parts(manifest, always=always, maybe=maybe)
+    contents = {}
+    for part in manifest.parts:
+        content = _read_file(folder / part.name, part.size_bytes)
+        if PackagePart.of(part.name, content) != part:
+            raise WireError(
+                f"parts[{part.name}]", f"{folder / part.name} is not the file that the manifest describes"
+            )
+        contents[part.name] = content
+    return manifest, contents
+
+
+def check_parts(
+    manifest: StudentManifest, *, always: tuple[str, ...] = _ALWAYS, maybe: tuple[str, ...] = _MAYBE
+) -> None:
+    """Raises WireError unless the manifest lists all of `always`, and besides them only some of `maybe`."""
+    listed = {part.name for part in manifest.parts}
+    if not set(always) <= listed <= {*always, *maybe}:
+        problem = f"lists {', '.join(sorted(listed))[:200] or 'nothing'}, expected {', '.join(always)}"
+        raise WireError("parts", problem + (f", and maybe {', '.join(maybe)}" if maybe else ""))
+
+
+def _read_file(path: Path, limit_bytes: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise WireError(path.name, f"cannot read {path}: {error.strerror}") from None
+    if len(content) > limit_bytes:
+        raise WireError(path.name, f"{path} is larger than {limit_bytes} bytes")
+    return content

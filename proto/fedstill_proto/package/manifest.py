@@ -1,0 +1,334 @@
+"""The manifest of a student package or a training artifact, and its JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from google.protobuf import json_format
+
+from fedstill_proto.codec.enum_map import OPTIMIZER_NUMBERS, OPTIMIZERS
+from fedstill_proto.codec.envelope import check_version
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.messages import (
+    MAX_UINT32,
+    PROTOCOL_VERSION,
+    Optimizer,
+    ParameterSpec,
+    check_integer,
+    check_name,
+)
+from fedstill_proto.v1 import fedstill_pb2 as pb
+
+MANIFEST_LIMIT_BYTES = 1 << 20
+PART_LIMIT_BYTES = 2 << 30
+WORD_INPUT = "word"
+_STATE_LIMIT_VALUES = 1 << 22
+_VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
+
+
+@dataclass(frozen=True)
+class GraphPort:
+    """An input or output of a graph; -1 in `shape` is any size, `element_type` is numpy's name."""
+
+    name: str
+    shape: tuple[int, ...]
+    element_type: str
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        if not all(isinstance(size, int) and -1 <= size < 1 << 31 for size in self.shape):
+            raise InvalidValue("shape", f"{self.shape} is not a shape")
+        if self.element_type not in ("float32", "int64"):
+            raise InvalidValue("element_type", f"{self.element_type!r} is neither float32 nor int64")
+
+
+@dataclass(frozen=True)
+class PackagePart:
+    """A file beside the manifest; `sha256` in hexadecimal."""
+
+    name: str
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        if len(self.sha256) != 64 or set(self.sha256) - set("0123456789abcdef"):
+            raise InvalidValue("sha256", f"{self.sha256[:70]!r} is not 64 hexadecimal digits")
+        check_integer("size_bytes", self.size_bytes, 0, PART_LIMIT_BYTES)
+
+    @classmethod
+    def of(cls, name: str, content: bytes) -> PackagePart:
+        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """A parameter that the 8-bit inference graph holds as uint8 `codes` and float32 `scales`.
+
+    Its rows are cut into blocks of `block` values: value = (code - 128) * scale of the block.
+    """
+
+    parameter: str
+    block: int
+    codes: str
+    scales: str
+
+    def __post_init__(self) -> None:
+        for name in ("parameter", "codes", "scales"):
+            check_name(name, getattr(self, name))
+        check_integer("block", self.block, 1, 1 << 16)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Of a student of text: `tables` are the parameters that have a row for each of `size` words.
+
+    A training step sees `step_size` of the rows: those of the words that its batch speaks of.
+    """
+
+    size: int
+    step_size: int
+    tables: tuple[str, ...]
+    tokenizer: str = "words"
+
+    def __post_init__(self) -> None:
+        check_integer("size", self.size, 2, MAX_UINT32)
+        check_integer("step_size", self.step_size, 2, self.size)
+        for table in self.tables:
+            check_name("tables", table)
+        check_name("tokenizer", self.tokenizer)
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """Of a student of text whose package has graphs of one word at a time: `state` are their inputs besides
+    it, each begins as zeros and comes out as "<name>.new"; `places` words fit into a state, 0 is any number.
+    """
+
+    state: tuple[GraphPort, ...]
+    places: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("places", self.places, 0, MAX_UINT32)
+        names = {port.name for port in self.state}
+        if not names or len(names) != len(self.state) or WORD_INPUT in names:
+            raise InvalidValue(
+                "state", f"{[port.name for port in self.state]!r:.80} are no inputs of a state"
+            )
+        for port in self.state:
+            if min(port.shape, default=1) < 1 or math.prod(port.shape) > _STATE_LIMIT_VALUES:
+                raise InvalidValue("state", f"{port.name!r} has shape {port.shape}")
+
+
+@dataclass(frozen=True)
+class StudentManifest:
+    """What a student's graphs are: enough for a device to run them without guessing.
+
+    `soft_labels` is what the training graph takes ("none", "dense" or "top-k"); `stack_size` devices are
+    trained together by one run of it, on `step_rows` examples each. `inputs` and `outputs` are the inference
+    graph's. `parameters` have their full shapes; in the training graph, `vocabulary.tables` have
+    `vocabulary.step_size` rows instead. A published package has a `package_version` of 1 or more. With
+    `weights_apart` the graphs hold no weights: all are in the package's parameters, the quantized ones as
+    codes and scales.
+    """
+
+    family: str
+    classes: int
+    input_shape: tuple[int, ...]  # of one example
+    parameters: tuple[ParameterSpec, ...]
+    optimizer: Optimizer
+    soft_labels: str
+    opset: int
+    k: int = 0
+    stack_size: int = 1
+    step_rows: int = 1
+    parts: tuple[PackagePart, ...] = ()
+    inputs: tuple[GraphPort, ...] = ()
+    outputs: tuple[GraphPort, ...] = ()
+    package_version: int = 0
+    lowest_agent_version: str = ""
+    quality: tuple[tuple[str, float], ...] = ()  # measured at build: ("accuracy", 0.97), ...
+    quantized: tuple[QuantizedWeight, ...] = ()
+    label_shape: tuple[int, ...] = ()  # of one example: () is one class, (S,) a word at each of S places
+    input_type: str = "float32"  # or "int64": the numbers of words
+    vocabulary: Vocabulary | None = None
+    feature_width: int = 0  # of the forward graph's second output, what the last layer reads; 0: it has none
+    streaming: Streaming | None = None
+    weights_apart: bool = False
+
+    def __post_init__(self) -> None:
+        check_name("family", self.family)
+        check_integer("classes", self.classes, 1, MAX_UINT32)
+        ParameterSpec("input_shape", self.input_shape)
+        if self.soft_labels not in ("none", "dense", "top-k"):
+            raise InvalidValue("soft_labels", f"{self.soft_labels!r} is none of none, dense, top-k")
+        if self.soft_labels == "top-k":
+            check_integer("k", self.k, 1, self.classes)
+        elif self.k:
+            raise InvalidValue("k", f"{self.k}, but the graph takes no top-k labels")
+        for name in ("opset", "stack_size", "step_rows"):
+            check_integer(name, getattr(self, name), 1, MAX_UINT32)
+        check_integer("feature_width", self.feature_width, 0, 1 << 20)
+        for name in ("parameters", "parts", "inputs", "outputs"):
+            names = [entry.name for entry in getattr(self, name)]
+            if len(set(names)) != len(names):
+                raise InvalidValue(name, "a name appears twice")
+        self._check_publication()
+        self._check_text()
+
+    def _check_publication(self) -> None:
+        check_integer("package_version", self.package_version, 0, MAX_UINT32)
+        if self.lowest_agent_version and not _VERSION.fullmatch(self.lowest_agent_version):
+            raise InvalidValue(
+                "lowest_agent_version", f"{self.lowest_agent_version[:40]!r} is not like 0.1.0"
+            )
+        for name, value in self.quality:
+            check_name("quality", name)
+            if not math.isfinite(value):
+                raise InvalidValue(f"quality[{name}]", f"{value} is not a finite number")
+        names = {spec.name for spec in self.parameters}
+        for weight in self.quantized:
+            if weight.parameter not in names:
+                raise InvalidValue("quantized", f"{weight.parameter!r} is not a parameter")
+
+    def _check_text(self) -> None:
+        ParameterSpec("label_shape", self.label_shape)
+        if self.input_type not in ("float32", "int64"):
+            raise InvalidValue("input_type", f"{self.input_type!r} is neither float32 nor int64")
+        if self.vocabulary is None:
+            return
+        rows = {spec.name: spec.shape[:1] for spec in self.parameters}
+        for table in self.vocabulary.tables:
+            if rows.get(table) != (self.vocabulary.size,):
+                problem = f"{table!r} is not a parameter of {self.vocabulary.size} rows"
+                raise InvalidValue("vocabulary.tables", problem)
+
+    @property
+    def parameter_count(self) -> int:
+        return sum(spec.size for spec in self.parameters)
+
+    def with_parts(self, contents: Mapping[str, bytes]) -> StudentManifest:
+        """The manifest of these files."""
+        return replace(self, parts=tuple(PackagePart.of(name, content) for name, content in contents.items()))
+
+    def to_json(self) -> str:
+        return json_format.MessageToJson(_to_message(self), preserving_proto_field_name=True, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> StudentManifest:
+        """Raises WireError, naming the field."""
+        if len(text) > MANIFEST_LIMIT_BYTES:
+            problem = f"{len(text)} bytes, more than the limit of {MANIFEST_LIMIT_BYTES}"
+            raise WireError("manifest", problem)
+        try:
+            message = json_format.Parse(text, pb.StudentManifest())
+        except (json_format.ParseError, UnicodeError, RecursionError) as error:
+            raise WireError("manifest", f"not a manifest: {str(error)[:200]}") from None
+        return _from_message(message)
+
+
+def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
+    return pb.StudentManifest(
+        protocol_version=PROTOCOL_VERSION,
+        family=manifest.family,
+        classes=manifest.classes,
+        input_shape=manifest.input_shape,
+        parameters=[pb.ParameterSpec(name=spec.name, shape=spec.shape) for spec in manifest.parameters],
+        parameter_count=manifest.parameter_count,
+        optimizer=OPTIMIZER_NUMBERS[manifest.optimizer],
+        soft_labels=manifest.soft_labels,
+        k=manifest.k,
+        stack_size=manifest.stack_size,
+        step_rows=manifest.step_rows,
+        opset=manifest.opset,
+        parts=[pb.PackagePart(name=p.name, sha256=p.sha256, size_bytes=p.size_bytes) for p in manifest.parts],
+        inputs=[_port(port) for port in manifest.inputs],
+        outputs=[_port(port) for port in manifest.outputs],
+        package_version=manifest.package_version,
+        lowest_agent_version=manifest.lowest_agent_version,
+        quality=[pb.QualityFigure(name=name, value=value) for name, value in manifest.quality],
+        quantized=[
+            pb.QuantizedWeight(parameter=w.parameter, block=w.block, codes=w.codes, scales=w.scales)
+            for w in manifest.quantized
+        ],
+        label_shape=manifest.label_shape,
+        input_type=manifest.input_type,
+        vocabulary=None if manifest.vocabulary is None else _vocabulary_message(manifest.vocabulary),
+        feature_width=manifest.feature_width,
+        streaming=None if manifest.streaming is None else _streaming_message(manifest.streaming),
+        weights_apart=manifest.weights_apart,
+    )
+
+
+def _streaming_message(streaming: Streaming) -> pb.Streaming:
+    return pb.Streaming(state=[_port(port) for port in streaming.state], places=streaming.places)
+
+
+def _vocabulary_message(vocabulary: Vocabulary) -> pb.Vocabulary:
+    return pb.Vocabulary(
+        size=vocabulary.size,
+        step_size=vocabulary.step_size,
+        tables=vocabulary.tables,
+        tokenizer=vocabulary.tokenizer,
+    )
+
+
+def _port(port: GraphPort) -> pb.GraphPort:
+    return pb.GraphPort(name=port.name, shape=port.shape, element_type=port.element_type)
+
+
+def _from_message(message: pb.StudentManifest) -> StudentManifest:
+    check_version(message.protocol_version)
+    optimizer = OPTIMIZERS.get(message.optimizer)
+    if optimizer is None:
+        raise WireError("optimizer", f"unknown value {message.optimizer}")
+    try:
+        manifest = StudentManifest(
+            family=message.family,
+            classes=message.classes,
+            input_shape=tuple(message.input_shape),
+            parameters=tuple(ParameterSpec(spec.name, tuple(spec.shape)) for spec in message.parameters),
+            optimizer=optimizer,
+            soft_labels=message.soft_labels,
+            opset=message.opset,
+            k=message.k,
+            stack_size=message.stack_size,
+            step_rows=message.step_rows,
+            parts=tuple(PackagePart(part.name, part.sha256, part.size_bytes) for part in message.parts),
+            inputs=_ports(message.inputs),
+            outputs=_ports(message.outputs),
+            package_version=message.package_version,
+            lowest_agent_version=message.lowest_agent_version,
+            quality=tuple((figure.name, figure.value) for figure in message.quality),
+            quantized=tuple(
+                QuantizedWeight(w.parameter, w.block, w.codes, w.scales) for w in message.quantized
+            ),
+            label_shape=tuple(message.label_shape),
+            input_type=message.input_type or "float32",
+            vocabulary=_vocabulary(message.vocabulary) if message.HasField("vocabulary") else None,
+            feature_width=message.feature_width,
+            streaming=_streaming(message.streaming) if message.HasField("streaming") else None,
+            weights_apart=message.weights_apart,
+        )
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
+    if message.parameter_count != manifest.parameter_count:
+        problem = f"{message.parameter_count}, but the parameters hold {manifest.parameter_count} values"
+        raise WireError("parameter_count", problem)
+    return manifest
+
+
+def _streaming(message: pb.Streaming) -> Streaming:
+    return Streaming(_ports(message.state), message.places)
+
+
+def _vocabulary(message: pb.Vocabulary) -> Vocabulary:
+    return Vocabulary(message.size, message.step_size, tuple(message.tables), message.tokenizer)
+
+
+def _ports(ports: Iterable[pb.GraphPort]) -> tuple[GraphPort, ...]:
+    return tuple(GraphPort(port.name, tuple(port.shape), port.element_type) for port in ports)

@@ -1,0 +1,1 @@
+"""Vocabularies, utterances and files of text, as server and devices both read them."""

@@ -1,0 +1,54 @@
+"""A table of utterances: a .csv file with the columns text and label."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.text.intents import NAME_LIMIT
+from fedstill_proto.text.ngrams import words_of
+from fedstill_proto.text.text_files import read_text
+
+_FILE_LIMIT_BYTES = 64 << 20
+
+
+class UtterancesError(FedstillError):
+    """A file of utterances that cannot be read: names the file, the line and the value."""
+
+
+def read_utterances(file: Path, *, labels_needed: bool = True) -> list[tuple[str, str]]:
+    """The text and label of each line; the label is "" where it is missing and none is needed."""
+    rows = []
+    content = read_text(file, most_bytes=_FILE_LIMIT_BYTES, error=UtterancesError, encoding="utf-8-sig")
+    reader = csv.DictReader(io.StringIO(content), strict=True)
+    try:
+        if not {"text", "label"} <= set(reader.fieldnames or ()):
+            raise UtterancesError(f"{file}: line 1: {reader.fieldnames!r:.80} are no columns text and label")
+        for row in reader:
+            text, label = (row["text"] or "").strip(), (row["label"] or "").strip()
+            _check(f"{file}: line {reader.line_num}", text, label, labels_needed=labels_needed)
+            rows.append((text, label))
+    except csv.Error as error:
+        raise UtterancesError(f"{file}: line {reader.reader.line_num}: {error}") from None
+    if not rows:
+        raise UtterancesError(f"{file}: holds no utterance")
+    return rows
+
+
+def _check(where: str, text: str, label: str, *, labels_needed: bool) -> None:
+    try:
+        words = words_of(text)
+    except InvalidValue as error:
+        raise UtterancesError(f"{where}: {error}") from None
+    if not words:
+        raise UtterancesError(f"{where}: text {text!r:.40} holds no word")
+    if labels_needed and not label:
+        raise UtterancesError(
+            f"{where}: label is missing for {text!r:.40}; say what it means, or remove the line"
+        )
+    if len(label) > NAME_LIMIT or not label.isprintable():
+        raise UtterancesError(
+            f"{where}: label {label!r:.40}: give {NAME_LIMIT} characters at most, of one line"
+        )

@@ -1,0 +1,139 @@
+"""From public utterances to what a fleet of assistants starts with: its teacher in rounds, and its students.
+
+The sentence model learns the utterances that someone labelled, and says what it thinks of all of them. The
+students are distilled from that; so is the teacher of the rounds, a wider student that can learn anew in each
+round, which the sentence model is too large for.
+
+Everything is kept under a digest of all that decides it, and made once for whoever asks for the same.
+
+    <folder>/teacher-<digest>.safetensors, .npz         the sentence model, and what it answered
+             wide-<digest>.safetensors                  the teacher of the rounds
+             student-<family>-<digest>.safetensors
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+import torch
+from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+from fedstill_proto.text.ngrams import NgramHashing
+from torch import nn
+
+from fedstill_server.assistant.students import IntentPlan, soft_labels_of, taught
+from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
+from fedstill_server.config.fleet import TeacherConfig
+from fedstill_server.families import build_student
+from fedstill_server.families.ngrams import wide_bag
+from fedstill_server.randomness import derived_seed
+from fedstill_server.rounds.run_store import write_whole
+from fedstill_server.training.array_cache import read_kept_parameters
+from fedstill_server.training.networks import parameters_of
+
+_VERSION = 1  # raised when the same plan would make other students
+WIDE = "wide"
+_SEEN, _MOST_EPOCHS = 40_000, 150  # utterances that a student sees in all, and how often each
+
+
+class AssistantError(FedstillError):
+    """What was kept of an assistant is damaged."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssistantPlan:
+    """What is made of public utterances. hidden: of the teacher of the rounds, its hidden layer."""
+
+    families: tuple[str, ...]
+    teacher: TeacherPlan = field(default_factory=TeacherPlan)
+    distilling: IntentPlan = field(default_factory=IntentPlan)
+    hidden: int = max(TeacherConfig().hidden)
+
+
+@dataclass(frozen=True, eq=False)
+class Assistant:
+    """What a fleet of assistants starts with. answers: the sentence model's logits [texts, classes]."""
+
+    answers: FloatArray
+    teacher: Parameters
+    students: dict[str, Parameters]
+
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being made, how much of it is done, and of how much."""
+
+
+def make_assistant(
+    texts: Sequence[str],
+    intents: Sequence[int],  # of the first of the texts; nobody labelled the others
+    plan: AssistantPlan,
+    folder: Path,
+    *,
+    classes: int,
+    on_progress: Progress = lambda what, done, total: None,
+) -> Assistant:
+    """The assistant of a plan, made of public utterances or read where it was made before.
+
+    Raises EncoderError, with what to install, where the sentence model is not there.
+    """
+    sentence_model = TrainedTeacher(
+        texts[: len(intents)],
+        intents,
+        classes=classes,
+        plan=plan.teacher,
+        cache=folder,
+        on_epoch=lambda epoch, loss: on_progress("the sentence model learns", epoch, plan.teacher.epochs),
+    )
+    if not sentence_model.answered(texts):
+        on_progress("what the sentence model says of utterances", 0, len(texts))
+    answers = sentence_model.logits(texts)
+    making = _Making(folder, plan, classes, texts, answers, on_progress)
+    made = {name: making.network(name) for name in (WIDE, *plan.families)}
+    return Assistant(answers, made.pop(WIDE), made)
+
+
+@dataclass(frozen=True, eq=False)
+class _Making:
+    """The networks that are taught, each of which is read where it was taught before."""
+
+    folder: Path
+    plan: AssistantPlan
+    classes: int
+    texts: Sequence[str]
+    answers: FloatArray
+    on_progress: Progress
+
+    def network(self, name: str) -> Parameters:
+        """Of a student family, or the teacher of the rounds."""
+        path = self.folder / f"{'' if name == WIDE else 'student-'}{name}-{self._digest()}.safetensors"
+        fresh = self._fresh(name)
+        if not path.exists():
+            self.on_progress(f"the student {name} learns from the sentence model", 0, 1)
+            soft = soft_labels_of(self.answers)
+            # Few utterances are seen more often.
+            epochs = max(self.plan.distilling.epochs, min(_MOST_EPOCHS, _SEEN // len(self.texts)))
+            plan = replace(self.plan.distilling, epochs=epochs)
+            learned = taught(fresh, self.texts, soft, None, plan=plan)
+            write_whole(path, safetensors.numpy.save(parameters_of(learned)))
+        return read_kept_parameters(path, fresh, name=name, error=AssistantError)
+
+    def _fresh(self, name: str) -> nn.Module:
+        seed = self.plan.distilling.seed
+        if name != WIDE:
+            return build_student(name, (NgramHashing().places,), self.classes, seed=seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derived_seed(seed, 0, "teacher"))
+            return wide_bag(self.classes, hidden=self.plan.hidden)
+
+    def _digest(self) -> str:
+        about = [_VERSION, torch.__version__, asdict(self.plan.distilling), self.plan.hidden]
+        digest = hashlib.sha256(json.dumps([about, list(self.texts)]).encode())
+        digest.update(np.ascontiguousarray(self.answers, "<f4").tobytes())
+        return digest.hexdigest()[:16]

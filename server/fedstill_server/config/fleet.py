@@ -1,0 +1,359 @@
+"""What a fleet's run is asked to do: frozen, validated values, to and from JSON."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.messages import MAX_ANCHORS, TrainingPlan, check_name
+
+from fedstill_server.config.codec import ConfigError as ConfigError
+from fedstill_server.config.codec import from_json, to_json
+from fedstill_server.families import (
+    FAMILIES,
+    LANGUAGE_FAMILIES,
+    NGRAM_FAMILIES,
+    classifies,
+    hears_utterances,
+    reads_text,
+)
+from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.weighting import WEIGHTINGS
+
+STARTS = ("distilled", "random")
+MODES = ("rounds", "async")
+
+
+def _check(holds: bool, field_name: str, value: object, needed: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field_name}: {value!r} is not {needed}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CohortRule:
+    """Which devices a round asks, and when it has heard enough."""
+
+    goal_count: int = 0  # good summaries that end a round; 0 asks all devices and waits for all
+    fraction: float = 0.0  # the same as a share of the devices that are there; 0 is off
+    over_selection: float = 1.0  # devices asked for each summary wanted
+    deadline_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        _check(self.goal_count >= 0, "goal_count", self.goal_count, "0 (all devices) or a number of devices")
+        _check(0 <= self.fraction <= 1, "fraction", self.fraction, "0 (off) or a share of up to 1")
+        _check(
+            self.goal_count == 0 or self.fraction == 0,
+            "fraction",
+            self.fraction,
+            f"0 beside a goal_count of {self.goal_count}; name one of the two",
+        )
+        _check(
+            math.isfinite(self.over_selection) and self.over_selection >= 1,
+            "over_selection",
+            self.over_selection,
+            "a factor of 1 or more",
+        )
+        _check(0 < self.deadline_s < math.inf, "deadline_s", self.deadline_s, "a number of seconds above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AsyncRule:
+    """When the server learns in mode async, and what an old summary still counts.
+
+    A summary's age is the number of times that the server has learned since the state that it answers.
+    """
+
+    buffer: int = 10  # good summaries that make the server learn
+    max_age: int = 10  # older summaries are quarantined
+    exponent: float = 0.5  # a summary counts (1 + age)^-exponent times
+
+    def __post_init__(self) -> None:
+        _check(self.buffer >= 1, "buffer", self.buffer, "1 or more summaries")
+        _check(0 <= self.max_age <= 1000, "max_age", self.max_age, "an age from 0 to 1000")
+        _check(0 <= self.exponent <= 10, "exponent", self.exponent, "a number from 0 to 10")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """The teacher, and how it and the students are trained on the server.
+
+    `epochs` and `student_epochs` are those before the first round, as is `temperature`, with which students
+    are distilled from the teacher then; `round_epochs` are those of each round.
+    """
+
+    hidden: tuple[int, ...] = (256, 128)
+    epochs: int = 60
+    student_epochs: int = 60
+    round_epochs: int = 30
+    batch_size: int = 32
+    round_batch_size: int = 64
+    learning_rate: float = 1e-3
+    student_learning_rate: float = 3e-3
+    weight_decay: float = 0.01
+    temperature: float = 4.0
+    input_noise: float = 0.1  # standard deviation, in units of the input; for the teacher only
+
+    def __post_init__(self) -> None:
+        _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "a list of layer widths")
+        for name in ("epochs", "student_epochs", "round_epochs"):
+            _check(getattr(self, name) >= 0, name, getattr(self, name), "a number of epochs")
+        for name in ("batch_size", "round_batch_size"):
+            _check(getattr(self, name) >= 1, name, getattr(self, name), "1 or more")
+        for name in ("learning_rate", "student_learning_rate"):
+            _check(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a rate above 0")
+        _check(1e-3 <= self.temperature <= 1e3, "temperature", self.temperature, "0.001 to 1000")
+        for name in ("weight_decay", "input_noise"):
+            _check(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "a number of 0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConsensusConfig:
+    """How methods of the public set make one soft label of many; what only one of them reads says which.
+
+    `weighting` names pieces of weighting.py. Entropies and ambiguity are shares of a uniform label's, 0 to 1.
+    """
+
+    weighting: tuple[str, ...] = ()
+    era_temperature: float = 0.1  # dsfl: of the softmax over mean probabilities
+    era_exponent: float = 2.0  # scarlet: of the mean probabilities
+    cache_rounds: int = 10  # scarlet: after so many rounds a soft label is asked for again
+    least_density_ratio: float = 0.5  # selective: rows that are rarer among a device's examples are left out
+    most_ambiguity: float = 0.9  # selective: a device leaves out rows that its student is less sure of
+    most_entropy: float = 0.9  # selective: the server leaves out rows whose consensus says less
+
+    def __post_init__(self) -> None:
+        for name in self.weighting:
+            _check(name in WEIGHTINGS, "weighting", name, f"one of {', '.join(WEIGHTINGS)}")
+        _check(
+            len(set(self.weighting)) == len(self.weighting), "weighting", self.weighting, "free of repeats"
+        )
+        _check(0.01 <= self.era_temperature <= 10, "era_temperature", self.era_temperature, "0.01 to 10")
+        _check(0.1 <= self.era_exponent <= 100, "era_exponent", self.era_exponent, "0.1 to 100")
+        _check(self.cache_rounds >= 1, "cache_rounds", self.cache_rounds, "1 or more")
+        _check(
+            0 <= self.least_density_ratio <= 1e6,
+            "least_density_ratio",
+            self.least_density_ratio,
+            "0 (off) to 1e6",
+        )
+        for name in ("most_ambiguity", "most_entropy"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1 (off)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeConfig:
+    """What methods of class prototypes need to know.
+
+    sharpness: logits of a class's soft label fall by so much for the mean squared distance of prototypes.
+    """
+
+    anchors: int = 32  # public rows that features are compared with; at most all
+    sharpness: float = 8.0
+    server_epochs: int = 100  # fedtgp: of the trainable prototypes in a round
+    server_learning_rate: float = 0.01  # fedtgp, fedgkt
+
+    def __post_init__(self) -> None:
+        _check(2 <= self.anchors <= MAX_ANCHORS, "anchors", self.anchors, f"2 to {MAX_ANCHORS}")
+        _check(0 < self.sharpness <= 1e3, "sharpness", self.sharpness, "above 0, at most 1000")
+        _check(1 <= self.server_epochs <= 100_000, "server_epochs", self.server_epochs, "1 to 100000")
+        rate = self.server_learning_rate
+        _check(0 < rate <= 1, "server_learning_rate", rate, "a rate above 0, at most 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedstillConfig:
+    """What the method fedstill adds to the others of the public set (see methods/fedstill.py).
+
+    server_step: root mean square of the first round's step, in softened logits; last_step: share of it that
+    is left in the last round. label_anchor: how far a step goes back to the public labels that there are.
+    class_balance: how far the classes of a public set without labels are brought to be equally frequent.
+    start_share: of the fleet's student, in the student that a device keeps. held_out: of a device's examples,
+    to judge whether it keeps all of it or nothing instead (see share_gate.py of the client). student_noise:
+    on the inputs of what students learn on the server, in standard deviations of the public set.
+    """
+
+    server_step: float = 0.4
+    last_step: float = 0.2
+    label_anchor: float = 0.1
+    class_balance: float = 0.2
+    start_share: float = 0.7
+    held_out: float = 0.2
+    student_noise: float = 0.2
+
+    def __post_init__(self) -> None:
+        _check(0 < self.server_step <= 100, "server_step", self.server_step, "a step above 0")
+        for name in ("last_step", "label_anchor", "class_balance", "start_share"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
+        _check(0 <= self.held_out <= 0.5, "held_out", self.held_out, "0 (off) to 0.5")
+        _check(0 <= self.student_noise <= 10, "student_noise", self.student_noise, "0 (off) to 10 deviations")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """What a fleet of text needs to know: `classes` are then words, and `input_shape` the places of a row.
+
+    The words of the public set's rows, and of the teaching set's, are those of the list in `vocabulary`.
+    """
+
+    vocabulary: str = "vocabulary.json"
+    teaching_set: str | None = (
+        None  # .npz of rows for the teacher and the first students; None: the public set
+    )
+    step_vocabulary: int = 600  # words that a device's step of training sees
+    teacher_width: int = 128
+    teacher_state_width: int = 0  # 0: as wide as a word
+    kept: int = 16  # next words that the teacher's soft labels name before the first round
+    hard_weight: float = 0.5  # of the rows' own next words, where students learn on the server
+    server_step: float = 0.5  # next-words: how far a round moves the fleet's soft labels towards the devices'
+
+    def __post_init__(self) -> None:
+        _check(self.step_vocabulary >= 2, "step_vocabulary", self.step_vocabulary, "2 or more words")
+        _check(1 <= self.teacher_width <= 4096, "teacher_width", self.teacher_width, "1 to 4096")
+        width = self.teacher_state_width
+        _check(0 <= width <= 4096, "teacher_state_width", width, "0 (as wide as a word) to 4096")
+        _check(1 <= self.kept <= 1024, "kept", self.kept, "1 to 1024 words")
+        for name in ("hard_weight", "server_step"):
+            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetConfig:
+    """A run of the server. Paths are relative to the run's folder unless they are absolute."""
+
+    run: str  # 8 hex digits
+    method: str
+    rounds: int
+    seed: int
+    families: tuple[str, ...]
+    classes: int
+    input_shape: tuple[int, ...]
+    public_set: str  # .npz with x [n, *input_shape], and y [n, *label_shape] if the public set is labelled
+    training: TrainingPlan
+    use_public_labels: bool = True
+    test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
+    start: str = "distilled"
+    mode: str = "rounds"  # or "async": `cohort` then says how many devices work at a time
+    cohort: CohortRule = field(default_factory=CohortRule)
+    asynchronous: AsyncRule = field(default_factory=AsyncRule)
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    public_batch: int = 0  # public rows that a device answers in a round; 0 is all
+    public_targets: int = 0  # public rows whose soft labels a task carries; 0 is all
+    uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
+    downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
+    consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
+    prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
+    fedstill: FedstillConfig = field(default_factory=FedstillConfig)
+    sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
+    server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
+    propagation_width: float = 1 / 3  # and fedstill: how far shifts reach, in median distances; 0 is off
+    evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
+    text: TextConfig | None = None  # of a fleet of text
+    privacy: PrivacyRule | None = None  # None: nothing bounds what answers tell
+
+    def __post_init__(self) -> None:
+        from fedstill_server.methods import ARRAY_METHODS, METHODS  # which are made of a configuration
+
+        check_name("run", self.run)
+        _check(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
+        _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
+        _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
+        _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
+        _check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
+        _check(bool(self.families), "families", self.families, "a list of at least one student family")
+        _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
+        for family in self.families if self.text is None else ():
+            needed = f"one of {', '.join((*FAMILIES, *NGRAM_FAMILIES))}, or a size such as mlp-32"
+            _check(classifies(family), "families", family, needed)
+        _check(self.classes >= 2, "classes", self.classes, "2 or more")
+        shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
+        _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
+        _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
+        _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
+        _check(0 <= self.sharpen <= 1, "sharpen", self.sharpen, "0 (off) or a temperature up to 1")
+        _check(0 < self.server_rate <= 1e3, "server_rate", self.server_rate, "a rate above 0")
+        _check(
+            0 <= self.propagation_width <= 100,
+            "propagation_width",
+            self.propagation_width,
+            "0 (off) or a width",
+        )
+        _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
+        if self.text is not None:
+            self._check_text(self.text)
+        else:
+            needed = f"one of classifiers of arrays: {', '.join(ARRAY_METHODS)}"
+            _check(self.method in ARRAY_METHODS, "method", self.method, needed)
+        if any(map(hears_utterances, self.families)):
+            self._check_utterances()
+        if self.privacy is not None:
+            self._check_private(self.privacy)
+
+    def _check_private(self, rule: PrivacyRule) -> None:
+        """What would go out beside the noised sum is refused, and what nothing accounts for."""
+        from fedstill_server.methods import METHODS, NOISED_METHODS, distils
+
+        method = METHODS[self.method]
+        needed = f"one that differential privacy is there for: {', '.join(NOISED_METHODS)}"
+        _check(method.usual_clip is not None, "method", self.method, needed)
+        _check(self.mode == "rounds", "mode", self.mode, "rounds, the one that privacy is accounted for")
+        if rule.mode == "central" and distils(self.method):
+            needed = "one without entropy coding: the length of an answer would tell of its data"
+            _check(not self.uplink.entropy, "uplink", self.uplink.encoding.value, needed)
+
+    def _check_utterances(self) -> None:
+        """The numbers of n-grams are names: no noise on them, and no distance between them."""
+        needed = f"of utterances all ({', '.join(NGRAM_FAMILIES)}), or none"
+        _check(self.hears_utterances, "families", self.families, needed)
+        for name, value in (
+            ("teacher.input_noise", self.teacher.input_noise),
+            ("fedstill.student_noise", self.fedstill.student_noise),
+            ("propagation_width", self.propagation_width),
+        ):
+            _check(value == 0, name, value, "0, as a fleet of utterances needs it")
+
+    def _check_text(self, text: TextConfig) -> None:
+        from fedstill_server.methods import TEXT_METHODS, distils
+
+        needed = f"one of text: {', '.join(TEXT_METHODS)}"
+        _check(self.method in TEXT_METHODS, "method", self.method, needed)
+        for family in self.families:
+            needed = f"one of text: {', '.join(LANGUAGE_FAMILIES)}, or a size such as gru-80-224"
+            _check(reads_text(family), "families", family, needed)
+        _check(len(self.input_shape) == 1, "input_shape", self.input_shape, "[places], the words of a row")
+        _check(
+            text.step_vocabulary <= self.classes,
+            "text.step_vocabulary",
+            text.step_vocabulary,
+            f"at most the {self.classes} words there are",
+        )
+        for name in ("uplink", "downlink") if distils(self.method) else ():
+            codec = getattr(self, name)
+            needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
+            _check(codec.kept(self.classes) > 0 and not codec.delta, name, codec, needed)
+
+    @property
+    def hears_utterances(self) -> bool:
+        """Whether students classify utterances: an example is a row of n-grams' numbers."""
+        return all(map(hears_utterances, self.families))
+
+    @property
+    def label_shape(self) -> tuple[int, ...]:
+        """Of one example's labels: () is one class; of text, a word at each place."""
+        return () if self.text is None else self.input_shape
+
+    @property
+    def places(self) -> int:
+        """Labels, and soft labels, of an example."""
+        return math.prod(self.label_shape)
+
+    def to_json(self) -> dict[str, Any]:
+        document = to_json(self)
+        assert isinstance(document, dict)
+        return document
+
+    @classmethod
+    def from_json(cls, document: object, *, where: str = "fleet") -> FleetConfig:
+        """Raises ConfigError, naming the place, for anything that is unknown, missing or out of range."""
+        return from_json(cls, document, where=where)

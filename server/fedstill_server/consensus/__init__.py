@@ -1,0 +1,1 @@
+"""How the summaries of a round are folded into one consensus."""

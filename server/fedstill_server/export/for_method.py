@@ -1,0 +1,35 @@
+"""Which training graph the devices of a fleet need: the soft labels it reads, and the rows of a step."""
+
+from __future__ import annotations
+
+from fedstill_proto.codec.soft_labels import Encoding
+
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.methods import METHODS
+from fedstill_server.methods.interface import SoftLabelUse
+
+
+def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
+    """Of a family's training artifact, from what the fleet's method says it reads."""
+    method, training = METHODS[config.method], config.training
+    use = method.soft_labels
+    form, k, rows = "none", 0, training.batch_size
+    if use is not SoftLabelUse.NONE and training.soft_weight > 0:
+        form = "dense"
+        sparse = config.downlink.encoding in (Encoding.TOP_K, Encoding.LEVELS)
+        if sparse and config.downlink.kept(config.classes):
+            form, k = "top-k", config.downlink.k
+        rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
+    return ArtifactOptions(
+        family,
+        config.input_shape,
+        config.classes,
+        training.optimizer,
+        form,
+        k,
+        stack_size,
+        rows,
+        step_vocabulary=None if config.text is None else config.text.step_vocabulary,
+        features=method.features,
+    )

@@ -1,0 +1,82 @@
+"""What the server tells whoever watches a run in the same process: progress, round by round."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from fedstill_server.rounds.round_record import RoundRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStarted:
+    """`first_round` is above 1 where a run goes on after a stop."""
+
+    run: str
+    rounds: int
+    first_round: int
+    devices: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Teacher and starting students are ready. The accuracy is None without a test set."""
+
+    seconds: float
+    teacher_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundStarted:
+    round: int
+    rounds: int
+    asked: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Answers in hand so far, of those asked."""
+
+    round: int
+    replied: int
+    accepted: int
+    asked: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundFinished:
+    """The round is committed: a run that dies now goes on after it."""
+
+    record: RoundRecord
+    rounds: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFinished:
+    run: str
+    rounds: int
+
+
+Event = RunStarted | Prepared | RoundStarted | Collected | RoundFinished | RunFinished
+Listener = Callable[[Event], None]
+
+_listeners: list[Listener] = []
+
+
+@contextmanager
+def subscribe(listener: Listener) -> Iterator[None]:
+    """Call `listener` with each event of runs in this process, from the run's thread, until the block ends.
+
+    What it raises stops the run.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def publish(event: Event) -> None:
+    for listener in tuple(_listeners):
+        listener(event)

@@ -1,0 +1,275 @@
+"""The loop: gather answers, fold them, learn, measure, commit; until the last round.
+
+How answers are gathered is the mode's: from one cohort after the other (synchronous.py), or from whoever
+answers next (asynchronous.py).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from fedstill_proto.codec.api import encode_task
+from fedstill_proto.errors import WireError
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.consensus.aggregation import Statistics, fold
+from fedstill_server.data.examples import Examples
+from fedstill_server.methods import Method, build_method
+from fedstill_server.rounds import events
+from fedstill_server.rounds.asynchronous import Asynchronous
+from fedstill_server.rounds.clock import ThoughtClock
+from fedstill_server.rounds.dispatch import Asker, EncodedTask, Gathered
+from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
+from fedstill_server.rounds.gate import Answer, Reason, error_text, left_out
+from fedstill_server.rounds.preparation import Preparations
+from fedstill_server.rounds.private_fold import PrivateFold
+from fedstill_server.rounds.roster import Member, NodeRegister, Roster
+from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
+from fedstill_server.rounds.run_store import Checkpoint, RunStore
+from fedstill_server.rounds.staleness import weight_of
+from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.rounds.synchronous import Synchronous
+from fedstill_server.rounds.teacher import build_teacher, share_right
+from fedstill_server.rounds.transport import collect, push
+from fedstill_server.training.networks import one_deterministic_thread
+
+
+@dataclass
+class Stopwatch:
+    """Seconds of each phase of a round."""
+
+    started: float = field(default_factory=time.perf_counter)
+    phases: dict[str, float] = field(default_factory=dict)
+    _last: float = field(default_factory=time.perf_counter)
+
+    def lap(self, phase: str) -> None:
+        """What passed since the last lap belongs to `phase`."""
+        now = time.perf_counter()
+        self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
+        self._last = now
+
+    @property
+    def total(self) -> float:
+        return time.perf_counter() - self.started
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the devices found when they measured their students."""
+
+    devices: dict[str, DeviceAccuracy]
+    failures: tuple[Quarantined, ...] = ()
+    sent_bytes: int = 0
+
+
+class Mode(Protocol):
+    """How a round comes to its answers. keeps: rounds back that an answer may be to."""
+
+    @property
+    def keeps(self) -> int: ...
+
+    def gather(self, before: Checkpoint, members: Mapping[str, Member]) -> Gathered:
+        """The answers that the server learns from next."""
+        ...
+
+
+_MODES: dict[str, Callable[[Asker], Mode]] = {"rounds": Synchronous, "async": Asynchronous}
+_PREPARATIONS = Preparations()
+
+
+class FleetRun:
+    """A run of the server over `grid`; one that was stopped goes on where its store says.
+
+    registered: see Roster; a device that came up anew is asked anew for what it had not answered.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        config: FleetConfig,
+        *,
+        public: Examples,
+        store: RunStore,
+        test: Examples | None = None,
+        registered: NodeRegister | None = None,
+    ) -> None:
+        self._grid = grid
+        self._config = config
+        self._public = public
+        self._test = test
+        self._store = store
+        self._method: Method = build_method(config, public)
+        self._roster = Roster(config.run, config.families, registered)
+        self._asker = Asker(grid, config, self._method, registered)
+        self._mode: Mode = _MODES[config.mode](self._asker)
+        store.keep_states(self._mode.keeps)
+
+    def run(self) -> FleetState:
+        """All rounds that are not committed yet; returns the final state, which is also on disk."""
+        with one_deterministic_thread():
+            checkpoint = self._store.latest() or self._prepare()
+            self._asker.resume(checkpoint, given=lambda round_: self._store.state_after(round_ - 1))
+            if checkpoint.round < self._config.rounds:
+                checkpoint = self._remaining_rounds(checkpoint)
+            self._store.write_final(checkpoint.state)
+        events.publish(events.RunFinished(run=self._config.run, rounds=self._config.rounds))
+        return checkpoint.state
+
+    def _prepare(self) -> Checkpoint:
+        started = time.perf_counter()
+        state = _PREPARATIONS.prepare(self._config, self._public, self._method)
+        self._store.commit(0, state)
+        seconds = time.perf_counter() - started
+        events.publish(events.Prepared(seconds=seconds, teacher_accuracy=self._teacher_accuracy(state)))
+        return Checkpoint(0, state, frozenset())
+
+    def _remaining_rounds(self, checkpoint: Checkpoint) -> Checkpoint:
+        rule = self._config.cohort
+        self._roster.gather(self._grid, wanted=rule.goal_count, deadline_s=rule.deadline_s)
+        events.publish(
+            events.RunStarted(
+                run=self._config.run,
+                rounds=self._config.rounds,
+                first_round=checkpoint.round + 1,
+                devices=len(self._roster.members),
+            )
+        )
+        while checkpoint.round < self._config.rounds:
+            checkpoint = self._round(checkpoint)
+        return checkpoint
+
+    def _round(self, before: Checkpoint) -> Checkpoint:
+        number, state, watch = before.round + 1, before.state, Stopwatch()
+        self._roster.update(self._grid)
+        gathered = self._mode.gather(before, self._roster.members)
+        watch.lap("train")
+        consensus = self._fold(gathered, number)
+        watch.lap("ingest")
+        if consensus.devices > 0:
+            state = self._method.learn(state, consensus, round_number=number)
+        watch.lap("learn")
+        pending, clock = self._asker.pending(), self._asker.clock
+        clock_s = clock.now_s() if isinstance(clock, ThoughtClock) else None
+        after = Checkpoint(number, state, gathered.installed, pending, clock_s or 0.0, gathered.answers)
+        measured = self._measure(after) if self._is_measured(number) else Measured({})
+        watch.lap("evaluate")
+        accuracy = FleetAccuracy.of(measured.devices)
+        record = RoundRecord(
+            round=number,
+            seconds=watch.total,
+            present=gathered.present,
+            asked=gathered.asked,
+            replied=gathered.replied,
+            accepted=len(gathered.counted),
+            overdue=gathered.overdue,
+            late=gathered.late,
+            quarantined=gathered.quarantined,
+            counted=tuple(answer.device for answer in gathered.counted),
+            ages=tuple(number - answer.round for answer in gathered.counted),
+            uplink_bytes=gathered.uplink_bytes,
+            downlink_bytes=gathered.downlink_bytes,
+            evaluation_bytes=measured.sent_bytes,
+            uplink_bytes_per_device=gathered.uplink_bytes / max(gathered.replied + gathered.overdue, 1),
+            downlink_bytes_per_device=gathered.downlink_bytes / max(gathered.asked, 1),
+            personal_accuracy=accuracy.personal,
+            global_accuracy=accuracy.everyone,
+            worst_device_accuracy=accuracy.worst,
+            devices=measured.devices,
+            teacher_accuracy=self._teacher_accuracy(state),
+            consensus_digest=digest_of(consensus.arrays()),
+            evaluation_failures=measured.failures,
+            clock_s=clock_s,
+            phase_seconds=PhaseSeconds(**watch.phases),
+        )
+        self._store.commit(
+            number,
+            state,
+            record=record,
+            newly_installed=gathered.installed - before.installed,
+            pending=pending,
+            answers=gathered.answers,
+        )
+        events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))
+        return after
+
+    def _fold(self, gathered: Gathered, number: int) -> Statistics:
+        """The sum over the answers, each read against the state that it answers and weighed by its age."""
+        counted = gathered.counted
+        if self._config.privacy is not None:
+            private = PrivateFold(self._method, self._config.privacy)
+            asked, state = gathered.asked_of, self._asker.given(number)
+            return private.consensus(counted, state, asked=asked, round_number=number)
+        contributions = {
+            round_: self._method.contribution(self._asker.given(round_), round_number=round_)
+            for round_ in sorted({answer.round for answer in counted})
+        }
+
+        def part(answer: Answer) -> Statistics:
+            age = number - answer.round
+            fresh = contributions[answer.round](answer.summary)
+            return fresh if age == 0 else fresh.weighted(weight_of(age, self._config.asynchronous))
+
+        return fold(map(part, counted), self._method.zero(round_number=number))
+
+    def _is_measured(self, number: int) -> bool:
+        privacy = self._config.privacy
+        if privacy is not None and not privacy.measured:
+            return False  # nothing bounds what counts of right answers tell
+        every = self._config.evaluate_every
+        return number == self._config.rounds or (every > 0 and number % every == 0)
+
+    def _measure(self, after: Checkpoint) -> Measured:
+        """Have every member that is still there count its right answers, in the cohort or not."""
+        self._roster.drop_absent(self._grid)
+        members = sorted(self._roster.members.values(), key=lambda member: member.device)
+        tasks = {}
+        for family, newcomer in {(one.family, one.device not in after.installed) for one in members}:
+            task = self._method.evaluation(
+                after.state, round_number=after.round, family=family, newcomer=newcomer
+            )
+            tasks[family, newcomer] = EncodedTask(task, encode_task(task, codec=self._config.downlink))
+        own = [tasks[one.family, one.device not in after.installed] for one in members]
+        messages = [task.message_to(one.node, "evaluate") for one, task in zip(members, own, strict=True)]
+        asked = dict(zip(push(self._grid, messages).message_ids, members, strict=True))
+        replies: dict[str, Message] = {}
+
+        def receive(arrived: Iterable[Message]) -> bool:
+            replies.update((reply.metadata.reply_to_message_id, reply) for reply in arrived)
+            return False
+
+        def waiting() -> list[str]:
+            return [key for key in asked if key is not None and key not in replies]
+
+        collect(self._grid, waiting=waiting, receive=receive, deadline_s=self._config.cohort.deadline_s)
+        return _measured(asked, replies, sent_bytes=sum(len(task.blob) for task in own))
+
+    def _teacher_accuracy(self, state: FleetState) -> float | None:
+        if self._test is None or self._test.y is None:
+            return None
+        return share_right(self._config, build_teacher(self._config, state.teacher), self._test)
+
+
+def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, sent_bytes: int) -> Measured:
+    devices: dict[str, DeviceAccuracy] = {}
+    failures: list[Quarantined] = []
+    for message_id, member in asked.items():
+        reply = replies.get(message_id) if message_id is not None else None
+        if reply is None:
+            failures.append(_left_out(member, Reason.NO_ANSWER, "no answer by the deadline"))
+        elif reply.has_error():
+            failures.append(_left_out(member, Reason.ERROR_REPLY, error_text(reply)))
+        else:
+            try:
+                devices[member.device] = read_counts(reply.content).accuracy()
+            except WireError as error:
+                failures.append(_left_out(member, Reason.BAD_VALUES, str(error)))
+    return Measured(devices, tuple(failures), sent_bytes)
+
+
+def _left_out(member: Member, reason: Reason, text: str) -> Quarantined:
+    return left_out(member.device, member.node, reason, text)

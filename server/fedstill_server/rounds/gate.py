@@ -1,0 +1,222 @@
+"""The gate between the network and the consensus: every reply is accepted, or quarantined with its reason.
+
+It never raises, whatever a device sends.
+"""
+
+from __future__ import annotations
+
+import enum
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+
+from fedstill_proto.codec.api import Expected, decode_summary
+from fedstill_proto.codec.entropy import NeedsWhole
+from fedstill_proto.errors import WireError
+from fedstill_proto.flower_records import PRIVACY_REFUSED, unpack
+from fedstill_proto.messages import SoftLabelSummary
+from flwr.app import Message
+
+from fedstill_server.rounds.round_record import Quarantined
+
+log = logging.getLogger("fedstill.ingest")
+# Longest text of a reason that is kept: devices write part of it.
+_TEXT_LIMIT = 300
+
+
+class Reason(enum.Enum):
+    """Why an answer was left out."""
+
+    NO_ANSWER = "no-answer"  # by the deadline
+    UNSENT = "unsent"  # the network did not take the task
+    ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
+    PRIVACY = "privacy"  # the device's own privacy policy or budget does not allow it
+    UNASKED = "unasked"  # an answer to no question of this round
+    WRONG_NODE = "wrong-node"  # an answer to another node's question
+    DUPLICATE = "duplicate"  # a second answer of the same node
+    NO_SUMMARY = "no-summary"  # a message without the one record
+    TOO_LARGE = "too-large"
+    UNREADABLE = "unreadable"  # truncated, altered, or something else altogether
+    STALE = "stale"  # it answers a state that is too old (mode async)
+    WRONG_VERSION = "wrong-version"
+    WRONG_RUN = "wrong-run"
+    WRONG_ROUND = "wrong-round"
+    WRONG_FAMILY = "wrong-family"
+    WRONG_KIND = "wrong-kind"
+    WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
+    NEEDS_WHOLE = "needs-whole"  # coded against an answer that the server does not hold
+    BAD_VALUES = "bad-values"  # not finite, negative, not adding up
+
+
+@dataclass(frozen=True)
+class Question:
+    """Who was asked, and what the answer must be."""
+
+    device: str
+    node: int
+    expected: Expected
+    newcomer: bool = False
+    asked_s: float = 0.0  # by the run's clock
+    held_round: int = 0  # of the device's answer that was held when it was asked
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """An accepted summary, and the round that was asked; `device` is the name that its node gave."""
+
+    device: str
+    summary: SoftLabelSummary
+    round: int
+
+
+@dataclass
+class Gate:
+    """The gate of one round: `questions` by the id of the message that asked.
+
+    stale: of these, those that are too old for their answers to count; they are not even read.
+    """
+
+    questions: dict[str, Question]
+    stale: AbstractSet[str] = frozenset()
+    answers: list[Answer] = field(default_factory=list)
+    quarantined: list[Quarantined] = field(default_factory=list)
+    uplink_bytes: int = 0
+    _heard: set[str] = field(default_factory=set)
+    _given_up: set[str] = field(default_factory=set)
+
+    @property
+    def replied(self) -> int:
+        """Nodes that said anything, good or bad."""
+        return len(self._heard)
+
+    @property
+    def waiting(self) -> list[str]:
+        """Message ids without a reply that are still waited for."""
+        done = self._heard | self._given_up
+        return [message_id for message_id in self.questions if message_id not in done]
+
+    def ask(self, questions: Mapping[str, Question]) -> None:
+        """Wait for the answers to these, too."""
+        self.questions = {**self.questions, **questions}
+
+    def admit(self, message: Message) -> None:
+        """Accept the reply, or quarantine it."""
+        try:
+            self._admit(message)
+        # Nothing that a device sends may end the round; what is not foreseen is logged whole.
+        except Exception as error:
+            log.exception("a reply could not be read")
+            question = self.questions.get(_asked_by(message))
+            self._refuse(question, Reason.UNREADABLE, f"{type(error).__name__} while reading it")
+
+    def move(self, before: str, now: str) -> None:
+        """A question was asked anew: the answer to message `now` is the one that counts."""
+        questions = dict(self.questions)
+        questions[now] = questions.pop(before)
+        self.questions = questions
+
+    def close(self, message_ids: Iterable[str], *, quarantine: bool) -> None:
+        """Do not wait for these any more, and quarantine who was asked, or not."""
+        for message_id in message_ids:
+            self._given_up.add(message_id)
+            if quarantine:
+                self._refuse(self.questions[message_id], Reason.NO_ANSWER, "no answer by the deadline")
+
+    def counts(self) -> Counter[str]:
+        return Counter(entry.reason for entry in self.quarantined)
+
+    def _admit(self, message: Message) -> None:
+        # Some of Flower's own error replies carry the server's node id: only the question says who it is.
+        asked_by = _asked_by(message)
+        question = self.questions.get(asked_by)
+        if question is None:
+            text = f"node {message.metadata.src_node_id} answers message {asked_by[:64]!r}"
+            self._refuse(None, Reason.UNASKED, text)
+            return
+        if asked_by in self._heard:
+            self.uplink_bytes += bytes_in(message)
+            self._refuse(question, Reason.DUPLICATE, "a second answer to the same question")
+            return
+        self._heard.add(asked_by)
+        if message.has_error():
+            private = message.error.code == PRIVACY_REFUSED
+            reason = Reason.PRIVACY if private else Reason.ERROR_REPLY
+            self._refuse(question, reason, error_text(message))
+        elif message.metadata.src_node_id != question.node:
+            self.uplink_bytes += bytes_in(message)
+            self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
+        elif asked_by in self.stale:
+            self.uplink_bytes += bytes_in(message)
+            text = f"answers round {question.expected.round}, whose state is too old"
+            self._refuse(question, Reason.STALE, text)
+        else:
+            self._decode(message, question)
+
+    def _decode(self, message: Message, question: Question) -> None:
+        limit = question.expected.size_limit_bytes
+        try:
+            blob = unpack(message.content, "SoftLabelSummary", size_limit_bytes=limit)
+        except WireError as error:
+            self.uplink_bytes += bytes_in(message)
+            too_large = "limit" in error.problem
+            self._refuse(question, Reason.TOO_LARGE if too_large else Reason.NO_SUMMARY, str(error))
+            return
+        self.uplink_bytes += len(blob)
+        try:
+            summary = decode_summary(blob, expected=question.expected)
+        except WireError as error:
+            self._refuse(question, reason_of(error), str(error))
+            return
+        self.answers.append(Answer(question.device, summary, question.expected.round))
+
+    def _refuse(self, question: Question | None, reason: Reason, text: str) -> None:
+        device, node = ("", "") if question is None else (question.device, str(question.node))
+        self.quarantined.append(
+            Quarantined(device=device, node=node, reason=reason.value, text=text[:_TEXT_LIMIT])
+        )
+
+
+def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
+    """A device whose answer does not count."""
+    return Quarantined(device=device, node=str(node), reason=reason.value, text=text)
+
+
+def reason_of(error: WireError) -> Reason:
+    """The kind of what a decode refused, from the field that it names."""
+    if isinstance(error, NeedsWhole):
+        return Reason.NEEDS_WHOLE
+    named = {
+        "protocol_version": Reason.WRONG_VERSION,
+        "run": Reason.WRONG_RUN,
+        "round": Reason.WRONG_ROUND,
+        "family": Reason.WRONG_FAMILY,
+        "kind": Reason.WRONG_KIND,
+    }
+    if error.field in named:
+        return named[error.field]
+    if not error.field.startswith("statistics"):
+        return Reason.TOO_LARGE if "limit" in error.problem else Reason.UNREADABLE
+    of_values = error.field.endswith((".values", ".class_examples", "]", ".examples"))
+    of_values = of_values or "no cosine" in error.problem or "steps of the grid" in error.problem
+    return Reason.BAD_VALUES if of_values else Reason.WRONG_SHAPE
+
+
+def error_text(message: Message) -> str:
+    """What an error reply says, on one line."""
+    error = message.error
+    return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:_TEXT_LIMIT]
+
+
+def _asked_by(message: Message) -> str:
+    return str(message.metadata.reply_to_message_id)
+
+
+def bytes_in(message: Message) -> int:
+    """Bytes of all arrays in a reply: what it cost, good or bad."""
+    if not message.has_content():
+        return 0
+    return sum(
+        len(array.data) for record in message.content.array_records.values() for array in record.values()
+    )

@@ -1,0 +1,66 @@
+"""What happens before the first round: a teacher from the public set, and a starting student a family."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import OrderedDict
+
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.data.examples import Examples
+from fedstill_server.methods import Method
+from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.rounds.teacher import build_family, distil_student, train_teacher
+from fedstill_server.training.networks import parameters_of
+
+
+def prepare(
+    config: FleetConfig, public: Examples, method: Method, *, teaching: Examples | None = None
+) -> FleetState:
+    """The state of round 0. Students start `distilled` from the teacher, or `random`.
+
+    A teacher that has learned nothing has nothing to distil: without public labels both starts are the same.
+    teaching: what is learned before the first round, where that is more than the public set that devices get.
+    """
+    return method.start(_taught(config, public if teaching is None else teaching))
+
+
+def _taught(config: FleetConfig, teaching: Examples) -> FleetState:
+    """Teacher and students as they are under every method."""
+    teacher = train_teacher(config, teaching)
+    taught = teaching.y is not None and config.use_public_labels
+    students = {}
+    for family in config.families:
+        if config.start == "distilled" and taught:
+            students[family] = distil_student(config, family, teaching, teacher)
+        else:
+            students[family] = parameters_of(build_family(config, family))
+    return FleetState(teacher=teacher, students=students)
+
+
+class Preparations:
+    """The last few states that this process has prepared: runs that are compared differ in their method, and
+    start from the same teacher and students.
+    """
+
+    def __init__(self, *, kept: int = 4) -> None:
+        self._kept = kept
+        self._states: OrderedDict[str, FleetState] = OrderedDict()
+
+    def prepare(self, config: FleetConfig, public: Examples, method: Method) -> FleetState:
+        """As the function `prepare`."""
+        key = _described(config, public)
+        state = self._states.pop(key, None) or _taught(config, public)
+        self._states[key] = state
+        while len(self._states) > self._kept:
+            self._states.popitem(last=False)
+        return method.start(state)
+
+
+def _described(config: FleetConfig, public: Examples) -> str:
+    """All that teacher and students depend on, and more: a run's name, method and length aside."""
+    alike = dataclasses.replace(
+        config, run="00000000", method="local", rounds=1, public_set="", test_set=None, privacy=None
+    )
+    arrays = {"x": public.x} if public.y is None else {"x": public.x, "y": public.y}
+    return json.dumps(alike.to_json(), sort_keys=True) + digest_of(arrays)

@@ -1,0 +1,76 @@
+"""The noised sum of a round: all that the server, or anybody behind it, learns from what devices answer.
+
+Of each answer a method makes a vector; it is clipped onto a grid of whole numbers (see
+fedstill_proto.privacy), and all are added up exactly. In mode central the server adds the noise, and from
+there on nothing remembers an answer: what is learned, sent and recorded is made of the noised sum. The mean
+is over the devices that were asked, not over those that answered: whether one did may come of its data.
+In mode local the answers are noised already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.privacy import discrete_gaussian, seeded_bits, system_bits
+from fedstill_proto.privacy.noising import Steps
+
+from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
+from fedstill_server.methods.interface import Method
+from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.rounds.gate import Answer
+from fedstill_server.rounds.state import FleetState
+
+
+@dataclass(frozen=True)
+class PrivateFold:
+    """Makes a round's consensus of its answers, with noise."""
+
+    method: Method
+    rule: PrivacyRule
+
+    def consensus(
+        self,
+        answers: Sequence[Answer],
+        state: FleetState,
+        *,
+        asked: Mapping[str, int],
+        round_number: int,
+    ) -> Statistics:
+        """asked: devices that were asked in this round, by family."""
+        noising = self.rule.noising
+        parts = self.method.released_parts(state, round_number=round_number)
+        sums = {name: np.zeros(size, np.int64) for name, size in parts.items()}
+        counted: Counter[str] = Counter()
+        read = self.method.released_vector(state, round_number=round_number)
+        for answer in answers:
+            name = _part_of(answer.summary.family, parts)
+            noised = answer.summary.statistics.noised
+            steps = noising.on_grid(read(answer.summary)) if noised is None else noised
+            sums[name] = sums[name] + steps
+            counted[name] += 1
+        means = {}
+        for name in sorted(sums):
+            if self.rule.mode == "central":
+                devices = sum(many for family, many in asked.items() if _part_of(family, parts) == name)
+                sums[name] = sums[name] + self._noise(len(sums[name]), name, round_number)
+                deviation = noising.sigma
+            else:
+                devices = counted[name]
+                deviation = noising.sigma * devices**0.5
+            if devices:
+                mean = noising.values(sums[name]) / devices
+                means[name] = NoisedMean(mean, deviation / devices, devices)
+        return self.method.consensus_of(means, state, round_number=round_number)
+
+    def _noise(self, count: int, name: str, round_number: int) -> Steps:
+        seed = self.rule.noise_seed
+        bits = system_bits if seed is None else seeded_bits(seed, "server", name, round_number)
+        return discrete_gaussian(count, bits=bits)
+
+
+def _part_of(family: str, parts: Mapping[str, int]) -> str:
+    return family if family in parts else ALL_FAMILIES

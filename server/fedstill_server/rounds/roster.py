@@ -1,0 +1,141 @@
+"""Which devices are behind the nodes: each node is greeted once and says its device's name and family."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from fedstill_proto.errors import FedstillError, WireError
+from fedstill_proto.flower_records import hello, read_hello_reply
+from flwr.app import Message
+from flwr.serverapp import Grid
+
+from fedstill_server.rounds.clock import clock_of
+from fedstill_server.rounds.gate import error_text
+from fedstill_server.rounds.transport import collect, push
+
+_LOOK_FOR_NODES_S = 1.0
+
+
+class NoDevices(FedstillError):
+    """Nobody who could take part is there."""
+
+
+@dataclass(frozen=True)
+class Member:
+    """A device that takes part, and the node that reaches it."""
+
+    device: str
+    family: str
+    node: int
+
+
+@dataclass(frozen=True)
+class RegisteredNode:
+    """A node whose key the operator has registered. activated_at: when it last came up, as Flower says it."""
+
+    name: str
+    activated_at: str
+
+
+# Asked anew each time; None in place of it where nodes are not registered, as in a simulation.
+NodeRegister = Callable[[], Mapping[int, RegisteredNode]]
+
+
+@dataclass
+class Roster:
+    """Members by device name. Nodes come and go: `update` before each round.
+
+    registered: a node must go by the name that its key is registered under.
+    """
+
+    run: str
+    families: Sequence[str]
+    registered: NodeRegister | None = None
+    members: dict[str, Member] = field(default_factory=dict)
+    refused: dict[int, str] = field(default_factory=dict)  # node -> why; not greeted again
+    _greetings: dict[str, int] = field(default_factory=dict)  # message id -> node without an answer yet
+
+    def gather(self, grid: Grid, *, wanted: int, deadline_s: float) -> None:
+        """Wait until `wanted` devices are there and every node greeted has answered, or the deadline."""
+        clock = clock_of(grid)
+        end = clock.now_s() + deadline_s
+        while True:
+            self.update(grid, wait_s=end - clock.now_s())
+            if len(self.members) >= max(wanted, 1):
+                return
+            if clock.now_s() >= end:
+                break
+            clock.wait(_LOOK_FOR_NODES_S, until_s=end)
+        if not self.members:
+            raise NoDevices(
+                f"no device took part within {deadline_s:g} seconds; {self._why_not()} "
+                "Check that the devices' SuperNodes run and connect to this SuperLink."
+            )
+
+    def drop_absent(self, grid: Grid) -> None:
+        """Forget those whose node has left, and greet nobody."""
+        present = set(grid.get_node_ids())
+        self.members = {name: one for name, one in self.members.items() if one.node in present}
+
+    def update(self, grid: Grid, *, wait_s: float = 0.0) -> None:
+        """Greet nodes that are new, drop those that left; without `wait_s`, take what answers are there."""
+        present = set(grid.get_node_ids())
+        self.members = {name: one for name, one in self.members.items() if one.node in present}
+        self._greetings = {key: node for key, node in self._greetings.items() if node in present}
+        known = {member.node for member in self.members.values()} | self.refused.keys()
+        new = sorted(present - known - set(self._greetings.values()))
+        messages = [Message(hello(self.run), node, "query.hello") for node in new]
+        for message_id, node in zip(push(grid, messages).message_ids, new, strict=True):
+            if message_id is not None:
+                self._greetings[message_id] = node
+        collect(
+            grid,
+            waiting=lambda: list(self._greetings),
+            receive=self._receive,
+            deadline_s=max(0.0, wait_s),
+        )
+
+    def _receive(self, replies: Iterable[Message]) -> bool:
+        # In the order of nodes: of two that claim one name, the same is refused each time.
+        for reply in sorted(replies, key=lambda reply: self._greetings.get(_asked_by(reply), 0)):
+            node = self._greetings.pop(_asked_by(reply), None)
+            if node is not None:
+                self._admit(node, reply)
+        return not self._greetings
+
+    def _admit(self, node: int, reply: Message) -> None:
+        if reply.has_error():
+            self.refused[node] = error_text(reply)
+            return
+        try:
+            who = read_hello_reply(reply.content)
+        except WireError as error:
+            self.refused[node] = str(error)
+            return
+        if self.registered is not None and (name := self._registered_name(node)) != who.device:
+            self.refused[node] = f"{who.device}: this node's key is registered as {name or 'nobody'}"
+        elif who.family not in self.families:
+            self.refused[node] = f"{who.device}: family {who.family!r} is not one of this run's"
+        elif who.device in self.members:
+            other = self.members[who.device].node
+            self.refused[node] = f"{who.device}: node {other} already goes by this name"
+        else:
+            self.members[who.device] = Member(who.device, who.family, node)
+
+    def _registered_name(self, node: int) -> str | None:
+        assert self.registered is not None
+        known = self.registered().get(node)
+        return None if known is None else known.name
+
+    def _why_not(self) -> str:
+        if self.refused:
+            node, why = next(iter(self.refused.items()))
+            return f"{len(self.refused)} were refused (node {node}: {why})."
+        if self._greetings:
+            return f"{len(self._greetings)} nodes did not answer."
+        return "there were no nodes."
+
+
+def _asked_by(message: Message) -> str:
+    return str(message.metadata.reply_to_message_id)

@@ -1,0 +1,44 @@
+"""Who takes part in a round, and when the round has heard enough.
+
+A round with a goal asks more devices than it needs (over-selection; Bonawitz et al. 2019, arXiv 1902.01046),
+and ends when as many good answers are in hand, or at the deadline with those that are. Answers that come
+after that are counted and left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+from fedstill_server.config.fleet import CohortRule
+from fedstill_server.randomness import generator
+from fedstill_server.rounds.gate import Answer
+
+
+def select_cohort(devices: Iterable[str], rule: CohortRule, *, seed: int, round_number: int) -> list[str]:
+    """Device names in a random order that depends on nothing but the names, the seed and the round."""
+    names = sorted(devices)
+    order = generator(seed, round_number, "cohort").permutation(len(names))
+    chosen = [names[index] for index in order]
+    if rule.goal_count == 0 and rule.fraction == 0:
+        return chosen
+    return chosen[: math.ceil(goal_of(rule, len(names)) * rule.over_selection)]
+
+
+def goal_of(rule: CohortRule, devices: int) -> int:
+    """Good answers that end a round when so many devices are there."""
+    if rule.fraction > 0:
+        return min(max(1, round(rule.fraction * devices)), devices)
+    return min(rule.goal_count or devices, devices)
+
+
+def counted_answers(answers: Sequence[Answer], cohort: Sequence[str], goal: int) -> list[Answer]:
+    """The first `goal` answers in the order of selection, sorted by device.
+
+    Answers that arrived together must not be told apart by chance; and sums of floats depend on the order,
+    so that of arrival must not reach them.
+    """
+    if len(answers) > goal:
+        place = {device: index for index, device in enumerate(cohort)}
+        answers = sorted(answers, key=lambda answer: place[answer.device])[:goal]
+    return sorted(answers, key=lambda answer: answer.device)

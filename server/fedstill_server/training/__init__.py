@@ -1,0 +1,1 @@
+"""Training torch networks on the server, deterministically, with checkpoints."""

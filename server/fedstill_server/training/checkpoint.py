@@ -1,0 +1,71 @@
+"""A training run on disk: one safetensors file, replaced whole, so that a kill at any moment leaves the old
+or the new one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from fedstill_server.distill.errors import DistillError
+from fedstill_server.rounds.run_store import write_whole
+
+_FORMAT = "fedstill-distill-1"
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class TrainingState:
+    """Modules and an optimizer of `trained` after `epoch` epochs."""
+
+    epoch: int
+    modules: Mapping[str, nn.Module]
+    optimizer: torch.optim.Optimizer
+    trained: Sequence[Tensor]
+
+
+def write_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> None:
+    tensors = {
+        f"{part}/{name}": value.detach().clone().contiguous()
+        for part, module in state.modules.items()
+        for name, value in module.state_dict().items()
+    }
+    for number, parameter in enumerate(state.trained):
+        for name, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer/{number}/{name}"] = value.detach().clone()
+    metadata = {"format": _FORMAT, "fingerprint": fingerprint, "epoch": str(state.epoch)}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, safetensors.torch.save(tensors, metadata=metadata))
+
+
+def read_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> int:
+    """Put a checkpoint into the modules and the optimizer of `state`; the epochs that it has seen."""
+    blob = path.read_bytes()
+    try:
+        tensors = safetensors.torch.load(blob)
+        header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
+        if header["format"] != _FORMAT:
+            raise KeyError("format")
+        epoch, whose = int(header["epoch"]), header["fingerprint"]
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise DistillError(f"{path}: not a checkpoint ({error}); delete it to start anew") from None
+    if whose != fingerprint:
+        raise DistillError(
+            f"{path}: a checkpoint of another job (its data, teacher, techniques or plan differ); delete it "
+            "or name another folder"
+        )
+    for part, module in state.modules.items():
+        start = f"{part}/"
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+        module.load_state_dict(own)
+    for name, value in tensors.items():
+        part, _, rest = name.partition("/")
+        if part == "optimizer":
+            number, _, field = rest.partition("/")
+            state.optimizer.state[state.trained[int(number)]][field] = value
+    return epoch

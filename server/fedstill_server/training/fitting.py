@@ -1,0 +1,115 @@
+"""Fits a network to soft labels, to labels, or to both: what the server does most of its time.
+
+The networks are tiny, so a step costs what surrounds its arithmetic. Hence the gradient of the loss with
+respect to the logits in closed form,
+
+    dL/dz = (1 - hard_weight) T (softmax(z/T) - soft) / n + hard_weight (softmax(z) - onehot) / n
+
+of L = (1 - hard_weight) T^2 KL(soft || softmax(z/T)) + hard_weight CE (see losses/), and AdamW (Loshchilov
+and Hutter 2017, arXiv 1711.05101) over all parameters as one vector.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from torch import Tensor, nn
+
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitPlan:
+    """How a network is fitted: AdamW over shuffled batches, its rate falling to 0 along half a cosine."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    temperature: float = 1.0
+    input_noise: float = 0.0  # standard deviation
+    hard_weight: float = 0.0  # of the labels' cross-entropy; the rest is the soft labels'
+
+
+def fit(
+    network: nn.Module,
+    x: FloatArray,
+    soft_labels: FloatArray | None,
+    *,
+    plan: FitPlan,
+    seed: int,
+    labels: IntArray | None = None,
+) -> nn.Module:
+    """Train `network` in place on soft labels [n, classes], on labels [n], or on both; and return it."""
+    inputs = torch.from_numpy(x)
+    soft = None if soft_labels is None else torch.from_numpy(soft_labels)
+    hard = None if labels is None else torch.from_numpy(labels)
+    random = torch.Generator().manual_seed(seed)
+    optimizer = _FlatAdamW(network, weight_decay=plan.weight_decay)
+    steps, step = plan.epochs * -(-len(x) // plan.batch_size), 0
+    network.train()
+    for _ in range(plan.epochs):
+        order = torch.randperm(len(x), generator=random)
+        shuffled = inputs[order]
+        if plan.input_noise:
+            shuffled = shuffled + plan.input_noise * torch.randn(shuffled.shape, generator=random)
+        for start in range(0, len(x), plan.batch_size):
+            batch = slice(start, start + plan.batch_size)
+            logits = network(shuffled[batch])
+            slope = logit_gradient(
+                logits.detach(), _rows(soft, order[batch]), _rows(hard, order[batch]), plan=plan
+            )
+            optimizer.zero_gradient()
+            torch.autograd.backward(logits, slope)
+            optimizer.step(plan.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
+            step += 1
+    return network
+
+
+def logit_gradient(logits: Tensor, soft: Tensor | None, hard: Tensor | None, *, plan: FitPlan) -> Tensor:
+    """dL/dz [n, classes], of soft labels [n, classes], of labels [n], or of both as plan.hard_weight says."""
+    hard_weight = 1.0 if soft is None else plan.hard_weight if hard is not None else 0.0
+    slope = torch.zeros_like(logits)
+    if soft is not None and hard_weight < 1:
+        miss = torch.softmax(logits / plan.temperature, dim=-1) - soft
+        slope = miss * ((1 - hard_weight) * plan.temperature / len(logits))
+    if hard_weight > 0:
+        assert hard is not None, "nothing to fit to"
+        miss = torch.softmax(logits, dim=-1) - nn.functional.one_hot(hard, logits.shape[-1])
+        slope = slope + miss * (hard_weight / len(logits))
+    return slope
+
+
+class _FlatAdamW:
+    """All parameters of a network, and their gradients, as views of two vectors."""
+
+    def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
+        parameters = list(network.parameters())
+        self._values = torch.cat([one.detach().reshape(-1) for one in parameters])
+        self._gradient = torch.zeros_like(self._values)
+        self._first, self._second = torch.zeros_like(self._values), torch.zeros_like(self._values)
+        self._weight_decay, self._steps, start = weight_decay, 0, 0
+        for one in parameters:
+            part = slice(start, start + one.numel())
+            one.data = self._values[part].view_as(one)
+            one.grad = self._gradient[part].view_as(one)
+            start += one.numel()
+
+    def zero_gradient(self) -> None:
+        self._gradient.zero_()
+
+    @torch.no_grad()
+    def step(self, learning_rate: float) -> None:
+        self._steps += 1
+        self._values.mul_(1 - learning_rate * self._weight_decay)
+        self._first.lerp_(self._gradient, 1 - _BETA_1)
+        self._second.mul_(_BETA_2).addcmul_(self._gradient, self._gradient, value=1 - _BETA_2)
+        deviation = self._second.sqrt().div_(math.sqrt(1 - _BETA_2**self._steps)).add_(_EPSILON)
+        self._values.addcdiv_(self._first, deviation, value=-learning_rate / (1 - _BETA_1**self._steps))
+
+
+def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
+    return None if values is None else values[rows]

@@ -1,0 +1,66 @@
+"""Torch modules as values: parameters in, parameters out, the same on every run.
+
+The one place where a network's soft labels are taken: in eval mode, without gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.messages import Parameters
+from torch import nn
+
+_ROWS_AT_ONCE = 4096
+
+
+@contextmanager
+def one_deterministic_thread() -> Iterator[None]:
+    """Results that do not depend on the machine's load, nor take cores from the devices' simulation."""
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # a module whose one attribute its types do not know
+    filled = memory.fill_uninitialized_memory
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    # Nothing here reads memory that it has not written, and filling it takes a tenth of a small step.
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(strict)
+        memory.fill_uninitialized_memory = filled
+
+
+def parameters_of(network: nn.Module) -> Parameters:
+    return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
+
+
+def load_parameters(network: nn.Module, parameters: Parameters) -> nn.Module:
+    """Put `parameters` into `network`, and return it."""
+    network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in parameters.items()})
+    return network
+
+
+def logits_of(network: nn.Module, x: FloatArray) -> FloatArray:
+    """Logits [n, classes] in eval mode, without gradients."""
+    was_training = network.training
+    network.eval()
+    with torch.no_grad():
+        parts = [network(torch.from_numpy(x[i : i + _ROWS_AT_ONCE])) for i in range(0, len(x), _ROWS_AT_ONCE)]
+    network.train(was_training)
+    logits: FloatArray = torch.cat(parts).numpy()
+    return logits
+
+
+def soft_labels_of(network: nn.Module, x: FloatArray, *, temperature: float) -> FloatArray:
+    """softmax(logits / temperature) [n, classes]."""
+    soft: FloatArray = torch.softmax(torch.from_numpy(logits_of(network, x)) / temperature, dim=-1).numpy()
+    return soft
+
+
+def accuracy_of(network: nn.Module, x: FloatArray, y: IntArray) -> float:
+    return float((logits_of(network, x).argmax(axis=-1) == y).mean())

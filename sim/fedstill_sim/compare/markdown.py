@@ -1,0 +1,41 @@
+"""The table of a comparison as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.table import ComparedCell, sections
+
+_FIGURES = ("personal %", "global %", "worst %", "uplink", "downlink")
+
+
+def markdown(comparison: Comparison) -> str:
+    """One table with all splits; failed runs below it, with their reasons."""
+    parts = sections(comparison)
+    several = len(parts) > 1
+    rows = [
+        [*([part.title] if several else []), row.method, row.seeds, *map(_cell, row.cells)]
+        for part in parts
+        for row in part.rows
+    ]
+    headings = [*(["split"] if several else []), "method", "seeds", *_FIGURES]
+    lines = _table(headings, rows, left=2 if several else 1)
+    failed = [(one.split.name, run) for one in comparison.splits for run in one.failed]
+    if failed:
+        lines += ["", "Failed:", ""]
+        lines += [f"- {split}, {run.method}, seed {run.seed}: {run.reason}" for split, run in failed]
+    return "\n".join(lines) + "\n"
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> list[str]:
+    rule = ["---" if place < left else "---:" for place in range(len(headings))]
+    return [f"| {' | '.join(_escaped(row))} |" for row in (headings, rule, *rows)]
+
+
+def _escaped(row: Sequence[str]) -> list[str]:
+    return [text.replace("|", "\\|") for text in row]
+
+
+def _cell(cell: ComparedCell) -> str:
+    return f"**{cell.joined('±')}**" if cell.best else cell.joined("±")

@@ -1,0 +1,43 @@
+"""`compare.html`: methods over splits and seeds on one self-contained page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedstill_sim.compare.charts import accuracy_by_split, split_charts
+from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.table import ACCURACIES, best_means, section_title
+from fedstill_sim.config import described
+from fedstill_sim.report.report import render, write_page
+
+REPORT_FILE = "compare.html"
+
+
+def write_comparison_report(comparison: Comparison, path: Path) -> None:
+    """Write the report of a comparison."""
+    write_page(render_comparison(comparison), path)
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """The report as HTML."""
+    seeds = len(comparison.seeds)
+    parts = [
+        {
+            "title": section_title(one),
+            "split": one,
+            "best": best_means(list(one.methods.values())),
+            "charts": split_charts(one, seeds=seeds),
+            "rate": comparison.timing.device_rounds_per_second.get(one.split.name, {}),
+        }
+        for one in comparison.splits
+    ]
+    several = len(parts) > 1
+    return render(
+        "compare.html",
+        comparison=comparison,
+        parts=parts,
+        accuracies=[name for name, _ in ACCURACIES],
+        charts=[accuracy_by_split(comparison.splits, comparison.methods)] if several else [],
+        configuration=described(comparison.config),
+        command=comparison.config["comparison"]["command"],
+    )

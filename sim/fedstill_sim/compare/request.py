@@ -1,0 +1,284 @@
+"""Methods over splits and seeds: one run folder each, then what they say together."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import shlex
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fedstill_server.config.codec import from_json, to_json
+
+from fedstill_sim.compare.exports import write_exports
+from fedstill_sim.compare.jobs import RunJob, failure_of, forget_failure, run_jobs
+from fedstill_sim.compare.report import REPORT_FILE, write_comparison_report
+from fedstill_sim.compare.result import (
+    BASELINES,
+    COMPARISON_FILE,
+    Comparison,
+    ComparisonTiming,
+    FailedRun,
+    Split,
+    SplitRuns,
+    compared,
+    read_comparison,
+    write_comparison,
+)
+from fedstill_sim.config import requested_data, resolve
+from fedstill_sim.folder import CONFIG_FILE, claim_folder
+from fedstill_sim.progress import ComparisonProgress
+from fedstill_sim.report.format import readable_percent
+from fedstill_sim.report.result import RESULT_FILE, RunResult, read_json, read_result, write_json
+from fedstill_sim.request import RequestError, RunRequest, check_names, method_names, option_words
+
+_COMPARISON = "comparison"  # the key of config.json that tells a comparison from a run
+_SECONDS_FILE = "seconds.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareRequest:
+    """Which methods on which splits, how many seeds, and the run that each of them makes.
+
+    reference: the method that all others are held against; None is both baselines.
+    """
+
+    methods: tuple[str, ...]
+    seeds: int
+    run: RunRequest
+    splits: tuple[Split, ...] = ()  # none: that of `run`
+    reference: str | None = None
+
+    def __post_init__(self) -> None:
+        check_names("--methods", self.methods, method_names(text=self.run.is_text))
+        if len(self.methods) < 2:
+            raise RequestError(
+                "--methods: name at least two to compare; for a single one there is `fedstill-sim run`"
+            )
+        if self.reference is not None:
+            check_names("--reference", [self.reference], self.methods)
+        folders = [split.folder_name for split in self.all_splits()]
+        if twice := {name for name in folders if folders.count(name) > 1}:
+            raise RequestError(f"splits: {', '.join(sorted(twice))} is asked for twice; name each once")
+
+    def all_splits(self) -> tuple[Split, ...]:
+        """At least one."""
+        run = self.run
+        alone = Split(dataset=run.dataset, data=run.data, dirichlet=run.dirichlet, epsilon=run.epsilon)
+        return self.splits or (alone,)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What other methods are held against."""
+        return BASELINES if self.reference is None else (self.reference,)
+
+    def command(self) -> str:
+        """The command line that asks for this, without --out."""
+        splits = self.all_splits()
+        datasets = dict.fromkeys(one.dataset for one in splits if one.dataset is not None)
+        folders = dict.fromkeys(one.data for one in splits if one.data is not None)
+        alphas = dict.fromkeys(one.dirichlet for one in splits if one.dataset is not None)
+        words = ["fedstill-sim", "compare", *([",".join(datasets)] if datasets else [])]
+        words += [word for folder in folders for word in ("--data", folder)]
+        if tuple(alphas) not in ((), (None,)):
+            words += ["--dirichlet", ",".join("none" if one is None else f"{one:g}" for one in alphas)]
+        epsilons = dict.fromkeys(one.epsilon for one in splits)
+        if tuple(epsilons) != (None,):
+            words += ["--epsilon", ",".join("none" if one is None else f"{one:g}" for one in epsilons)]
+        skipped = ("dataset", "data", "dirichlet", "epsilon", "method", "seed", "baselines", "tradeoff")
+        words += option_words(self.run, skip=skipped)
+        words += ["--methods", ",".join(self.methods), "--seeds", str(self.seeds)]
+        words += [] if self.reference is None else ["--reference", self.reference]
+        return shlex.join([*words, "--out", "DIR"])
+
+    def jobs(self, folder: Path) -> list[RunJob]:
+        """Seed by seed, so that what a stopped comparison has is balanced."""
+        splits = self.all_splits()
+        return [
+            self._job(folder / "runs", split, method, seed, alone=len(splits) == 1)
+            for seed in range(self.seeds)
+            for split in splits
+            for method in self.methods
+        ]
+
+    def _job(self, folder: Path, split: Split, method: str, seed: int, *, alone: bool) -> RunJob:
+        run = dataclasses.replace(self.on(split), method=method, seed=seed, baselines=(), tradeoff=False)
+        place = folder if alone else folder / split.folder_name
+        label = f"{method} seed {seed}" if alone else f"{split.name}: {method} seed {seed}"
+        return RunJob(run, place / f"{method}-seed{seed}", label)
+
+    def on(self, split: Split) -> RunRequest:
+        """The run on a split. A folder's devices are its own, whatever the others' --devices says.
+
+        Where splits differ in their epsilon, one without has no privacy at all.
+        """
+        devices = None if split.data is not None else self.run.devices
+        run = dataclasses.replace(
+            self.run, dataset=split.dataset, data=split.data, dirichlet=split.dirichlet, devices=devices
+        )
+        if self.run.epsilon is None:
+            return run
+        if split.epsilon is None:
+            return dataclasses.replace(run, privacy=None, epsilon=None, delta=None, clip=None)
+        return dataclasses.replace(run, epsilon=split.epsilon)
+
+
+def start_comparison(request: CompareRequest, folder: Path, *, force: bool) -> None:
+    """Claim the folder and write down what is to be compared. What cannot be met claims no folder."""
+    for split in request.all_splits():
+        run = request.on(split)
+        data = requested_data(run)
+        for method in request.methods:
+            resolve(dataclasses.replace(run, method=method), data)
+    claim_folder(folder, force=force)
+    write_json(folder / CONFIG_FILE, {_COMPARISON: {"command": request.command(), **to_json(request)}})
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether config.json describes a comparison (and not a run)."""
+    path = folder / CONFIG_FILE
+    return path.is_file() and _COMPARISON in read_json(path)
+
+
+def continue_comparison(
+    folder: Path,
+    progress: ComparisonProgress,
+    *,
+    report: bool,
+    processes: int = 1,
+    retry_failed: bool = False,
+) -> Comparison:
+    """Make every run that is not finished, then compare.json, its exports and the report.
+
+    processes: runs at a time. retry_failed: runs that failed are made again; otherwise they stay as they are.
+    """
+    if retry_failed:
+        _forget_failures(folder)
+    if (folder / COMPARISON_FILE).exists():
+        comparison = read_comparison(folder / COMPARISON_FILE)
+    else:
+        comparison = _compare(folder, progress, processes=processes)
+    write_exports(comparison, folder)
+    if report:
+        progress.phase("writing the report")
+        write_comparison_report(comparison, folder / REPORT_FILE)
+    return comparison
+
+
+def _compare(folder: Path, progress: ComparisonProgress, *, processes: int) -> Comparison:
+    config = read_json(folder / CONFIG_FILE)
+    request = _read_request(folder)
+    jobs = request.jobs(folder)
+    waiting = [job for job in jobs if not _is_over(job)]
+    progress.runs(total=len(jobs), done=len(jobs) - len(waiting))
+    if processes > 1:  # the cores are for the runs
+        waiting = [job._replace(request=_in_one_process(job.request)) for job in waiting]
+    run_jobs(waiting, processes=processes, progress=progress, finished=_follow(folder, progress))
+    splits = [_runs_on(split, request, jobs) for split in request.all_splits()]
+    comparison = compared(
+        splits,
+        methods=request.methods,
+        seeds=range(request.seeds),
+        references=request.references,
+        config=config,
+        timing=_timing(folder, splits),
+    )
+    write_comparison(comparison, folder / COMPARISON_FILE)
+    return comparison
+
+
+def _in_one_process(run: RunRequest) -> RunRequest:
+    return run if run.processes is not None else dataclasses.replace(run, processes=0)
+
+
+def _is_over(job: RunJob) -> bool:
+    return (job.folder / RESULT_FILE).exists() or failure_of(job.folder) is not None
+
+
+def _follow(folder: Path, progress: ComparisonProgress) -> Callable[[RunJob], None]:
+    began = time.monotonic()
+
+    def finished(job: RunJob) -> None:
+        nonlocal began
+        now = time.monotonic()
+        _add_seconds(folder, now - began)
+        began = now
+        failure = failure_of(job.folder)
+        progress.run_done(job.label, failed=failure is not None, text=failure or _figures(job.folder))
+
+    return finished
+
+
+def _figures(run_folder: Path) -> str:
+    final = read_result(run_folder / RESULT_FILE).final
+    return (
+        f"personal {readable_percent(final.personal_accuracy)}  "
+        f"global {readable_percent(final.global_accuracy)}"
+    )
+
+
+def _runs_on(split: Split, request: CompareRequest, jobs: Sequence[RunJob]) -> SplitRuns:
+    asked = request.on(split)
+    finished: list[RunResult] = []
+    failed: list[FailedRun] = []
+    for job in jobs:
+        run = job.request
+        if _place(run) != _place(asked):
+            continue
+        reason = failure_of(job.folder)
+        if reason is None:
+            finished.append(read_result(job.folder / RESULT_FILE))
+        else:
+            failed.append(FailedRun(method=run.method, seed=run.seed, reason=reason))
+    return SplitRuns(split=split, finished=tuple(finished), failed=tuple(failed))
+
+
+def _place(run: RunRequest) -> tuple[object, ...]:
+    return run.dataset, run.data, run.dirichlet, run.epsilon
+
+
+def _forget_failures(folder: Path) -> None:
+    failed = [job.folder for job in _read_request(folder).jobs(folder) if failure_of(job.folder) is not None]
+    for run_folder in failed:
+        forget_failure(run_folder)
+    if failed:
+        (folder / COMPARISON_FILE).unlink(missing_ok=True)
+
+
+def _timing(folder: Path, splits: Sequence[SplitRuns]) -> ComparisonTiming:
+    def by_method(figure: Callable[[Sequence[RunResult]], float]) -> dict[str, dict[str, float]]:
+        return {
+            one.split.name: {
+                method: figure(list(one.by_seed(method).values()))
+                for method in dict.fromkeys(run.method for run in one.finished)
+            }
+            for one in splits
+        }
+
+    return ComparisonTiming(
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        total_seconds=_seconds(folder),
+        rounds_seconds=by_method(lambda runs: sum(sum(run.timing.round_seconds) for run in runs)),
+        device_rounds_per_second=by_method(
+            lambda runs: sum(run.engine.device_rounds_per_second for run in runs) / len(runs)
+        ),
+    )
+
+
+def _seconds(folder: Path) -> float:
+    path = folder / _SECONDS_FILE
+    return float(read_json(path)["total"]) if path.exists() else 0.0
+
+
+def _add_seconds(folder: Path, seconds: float) -> None:
+    write_json(folder / _SECONDS_FILE, {"total": _seconds(folder) + seconds})
+
+
+def _read_request(folder: Path) -> CompareRequest:
+    path = folder / CONFIG_FILE
+    document: dict[str, Any] = read_json(path)[_COMPARISON]
+    asked = {name: value for name, value in document.items() if name != "command"}
+    return from_json(CompareRequest, asked, where=f"{path}: {_COMPARISON}")

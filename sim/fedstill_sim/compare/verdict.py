@@ -1,0 +1,70 @@
+"""What a result says beside what it must beat: one line each, for the terminal and the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fedstill_sim.report.format import readable_bytes, readable_percent, readable_ratio
+from fedstill_sim.report.result import FinalResult
+
+EVEN = 0.0005  # accuracies nearer than this are shown as the same number
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One comparison: "good" where the method wins, "bad" where it loses, "even" where nobody can tell."""
+
+    outcome: str
+    text: str
+
+
+def verdicts(method: str, final: FinalResult, baselines: Mapping[str, FinalResult]) -> list[Verdict]:
+    """Personal and global accuracy against each baseline, and bytes against fedavg."""
+    lines: list[Verdict | None] = []
+    for name, baseline in baselines.items():
+        if name == method:
+            continue
+        lines += [
+            accuracy_verdict(
+                kind,
+                getattr(final, f"{kind}_accuracy"),
+                name,
+                getattr(baseline, f"{kind}_accuracy"),
+                interval=None,
+            )
+            for kind in ("personal", "global")
+        ]
+        lines.append(
+            bytes_verdict(final.uplink_bytes_per_device_round, name, baseline.uplink_bytes_per_device_round)
+        )
+    return [line for line in lines if line is not None]
+
+
+def accuracy_verdict(
+    kind: str, own: float | None, baseline: str, theirs: float | None, *, interval: float | None
+) -> Verdict | None:
+    """interval: half the width of the difference's 95 % interval, where several seeds give one."""
+    if own is None or theirs is None:
+        return None
+    difference = own - theirs
+    outcome = "even" if abs(difference) <= max(EVEN, interval or 0.0) else "good" if difference > 0 else "bad"
+    spread = "" if interval is None else f" ± {100 * interval:.1f}"
+    side = "above" if difference >= 0 else "below"
+    return Verdict(
+        outcome=outcome,
+        text=f"{kind} accuracy {readable_percent(own)}, {100 * abs(difference):.1f}{spread} points {side} "
+        f"{baseline} ({readable_percent(theirs)})",
+    )
+
+
+def bytes_verdict(own: float, baseline: str, theirs: float) -> Verdict | None:
+    """Uplink bytes a device-round; `local` sends nothing but that it has trained."""
+    if baseline == "local" or theirs <= 0:
+        return None
+    ratio = own / theirs
+    return Verdict(
+        outcome="good" if ratio < 1 else "bad",
+        text=f"uplink {readable_bytes(own)} a device-round, {readable_ratio(ratio)} of {baseline}'s "
+        f"({readable_bytes(theirs)})",
+    )

@@ -1,0 +1,249 @@
+"""A Flower Grid inside one process: all messages of a push go to one handler, which answers them together.
+
+It runs the unmodified ServerApp object: `app(grid, grid.context(run_config={...}))`. Three names in here are
+private to flwr (`TaskIdentity`, `Run.create_empty`, `_message_id`): Flower gives no public way to make a Grid
+of one's own, and no other file of the project may use them.
+
+Without a timetable every answer is there at once. With one, time is virtual: a device that is gone is not
+among the nodes and does not answer, and a summary arrives when its device's seconds have passed; the work
+itself is done when the task is pushed, since nothing that comes later changes it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol
+
+import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.errors import FedstillError
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.serverapp import Grid
+from flwr.supercore.run import Run
+from flwr.supercore.task_identity import TaskIdentity
+
+from fedstill_sim.engine.mailbox import Letter, Mailbox
+
+SERVER_NODE_ID = 1
+FIRST_DEVICE_NODE_ID = 2  # device d is node FIRST_DEVICE_NODE_ID + d
+TRAIN = "train"  # the type of the messages that devices take their time for
+
+# (devices, the contents of their messages) -> one answer each, in the same order
+Handler = Callable[[Sequence[int], Sequence[RecordDict]], Sequence[RecordDict | Error]]
+
+
+class GridError(FedstillError):
+    """A message that no virtual device can receive or answer."""
+
+
+class ComingAndGoing(Protocol):
+    """When devices are there, and how long they take: fedstill_sim.participation.Timetable."""
+
+    @property
+    def seconds(self) -> npt.NDArray[np.float64]: ...
+
+    def gone(self, round_number: int) -> npt.NDArray[np.bool_]: ...
+
+
+class VirtualClock:
+    """Time that jumps to the next arrival: nobody waits."""
+
+    def __init__(self) -> None:
+        self._now_s = 0.0
+        self._arrivals: list[float] = []  # a heap
+        self._news = False  # whether something has arrived since the last wait
+
+    def now_s(self) -> float:
+        return self._now_s
+
+    def start_at(self, seconds: float) -> None:
+        """Set it: to the second at which a stopped run was committed."""
+        self._now_s = seconds
+
+    def expect(self, arrival_s: float) -> None:
+        """Something will happen then, or happens now."""
+        if arrival_s > self._now_s:
+            heapq.heappush(self._arrivals, arrival_s)
+        else:
+            self._news = True
+
+    def wait(self, pause_s: float, *, until_s: float) -> None:
+        """Jump to the next arrival, or to `until_s`; how long the wait was to be does not matter."""
+        if self._news:
+            self._news = False
+            return
+        while self._arrivals and self._arrivals[0] <= self._now_s:
+            heapq.heappop(self._arrivals)
+        self._now_s = max(self._now_s, min(until_s, self._arrivals[0] if self._arrivals else until_s))
+
+
+class InProcessGrid(Grid):
+    """Virtual devices behind one handler for each message type ("query.hello", "train", "evaluate").
+
+    No time passes before `set_time`.
+    """
+
+    def __init__(
+        self,
+        *,
+        devices: int,
+        handlers: Mapping[str, Handler],
+        run_id: int = 1,
+    ) -> None:
+        self._devices = devices
+        self._handlers = handlers
+        self._run = Run.create_empty(run_id)
+        self._timetable: ComingAndGoing | None = None
+        self._mailbox: Mailbox | None = None
+        self._newest = 0  # the newest round that devices were asked for
+        self._pushed: Counter[tuple[str, str, int]] = Counter()
+        self._replies: dict[str, tuple[float, Message]] = {}
+        self._busy_until: dict[int, float] = {}  # virtual seconds
+        self._clock: VirtualClock | None = None
+        TaskIdentity.run_id = run_id
+        TaskIdentity.task_id = 1
+        TaskIdentity.node_id = SERVER_NODE_ID
+
+    def set_time(self, timetable: ComingAndGoing, mailbox: Mailbox, *, done: int) -> None:
+        """Let time pass. done: the rounds that are committed, where a run is resumed."""
+        self._timetable, self._mailbox, self._newest = timetable, mailbox, done
+        self._clock = VirtualClock()
+        for letter in mailbox.letters(until_round=done):
+            self._hold(letter, _as_reply(letter))
+
+    @property
+    def clock(self) -> VirtualClock | None:
+        """The time of its own that it has since `set_time`."""
+        return self._clock
+
+    def _now_s(self) -> float:
+        return 0.0 if self._clock is None else self._clock.now_s()
+
+    def context(self, *, run_config: Mapping[str, str | float | int | bool] | None = None) -> Context:
+        """The context that Flower would hand to the ServerApp."""
+        return Context(
+            run_id=self._run.run_id,
+            node_id=SERVER_NODE_ID,
+            node_config={},
+            state=RecordDict(),
+            run_config=dict(run_config or {}),
+        )
+
+    def set_run(self, run: Run) -> None:
+        """Set the run that messages belong to."""
+        self._run = run
+
+    @property
+    def run(self) -> Run:
+        """The run that messages belong to."""
+        return self._run
+
+    def create_message(
+        self,
+        content: RecordDict,
+        message_type: str,
+        dst_node_id: int,
+        group_id: str,
+        ttl: float | None = None,
+    ) -> Message:
+        """A message to one node (Flower's older way; `Message(...)` does the same)."""
+        return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
+
+    def get_node_ids(self) -> list[int]:
+        """The node of every virtual device that is there."""
+        nodes = range(FIRST_DEVICE_NODE_ID, FIRST_DEVICE_NODE_ID + self._devices)
+        if self._timetable is None:
+            return list(nodes)
+        gone = self._timetable.gone(self._newest)
+        return [node for node in nodes if not gone[node - FIRST_DEVICE_NODE_ID]]
+
+    def push_messages(self, messages: Iterable[Message]) -> list[str]:
+        """Have every message answered by its type's handler; the answers wait to be pulled."""
+        pushed = list(messages)
+        by_type: dict[str, list[Message]] = defaultdict(list)
+        for message in pushed:
+            message.metadata.__dict__["_message_id"] = self._message_id(message)
+            by_type[message.metadata.message_type].append(message)
+        for message_type, batch in by_type.items():
+            self._answer(message_type, batch)
+        return [message.metadata.message_id for message in pushed]
+
+    def _message_id(self, message: Message) -> str:
+        """The same for the same task in a run that was killed and resumed."""
+        data = message.metadata
+        key = (data.message_type, data.group_id, data.dst_node_id)
+        self._pushed[key] += 1
+        return f"{data.message_type}-{data.group_id}-{data.dst_node_id}-{self._pushed[key]}"
+
+    def _answer(self, message_type: str, batch: list[Message]) -> None:
+        handler = self._handlers.get(message_type)
+        if handler is None:
+            known = ", ".join(sorted(self._handlers))
+            raise GridError(f"no virtual device answers messages of type {message_type!r}; known: {known}")
+        devices = [message.metadata.dst_node_id - FIRST_DEVICE_NODE_ID for message in batch]
+        unknown = [device for device in devices if not 0 <= device < self._devices]
+        if unknown:
+            raise GridError(f"message to node {unknown[0] + FIRST_DEVICE_NODE_ID}: not a node of this fleet")
+        if self._timetable is not None:
+            there = self._who_answers(self._timetable, message_type, batch, devices)
+            batch, devices = [batch[place] for place in there], [devices[place] for place in there]
+        answers = handler(devices, [message.content for message in batch]) if batch else []
+        replies = [Message(answer, reply_to=message) for message, answer in zip(batch, answers, strict=True)]
+        if self._timetable is None or message_type != TRAIN:
+            for message, reply in zip(batch, replies, strict=True):
+                self._replies[message.metadata.message_id] = (self._now_s(), reply)
+            if self._clock is not None:
+                self._clock.expect(self._now_s())
+            return
+        # A device does one thing after the other: what it is late with first.
+        began_s = [max(self._now_s(), self._busy_until.get(device, 0.0)) for device in devices]
+        due_s = np.array(began_s) + self._timetable.seconds[devices]
+        letters = [
+            Letter(message.metadata.message_id, int(message.metadata.group_id), float(due), device, answer)
+            for message, due, device, answer in zip(batch, due_s, devices, answers, strict=True)
+        ]
+        assert self._mailbox is not None
+        self._mailbox.put(letters)
+        for letter, reply in zip(letters, replies, strict=True):
+            self._hold(letter, reply)
+
+    def _who_answers(
+        self, timetable: ComingAndGoing, message_type: str, batch: list[Message], devices: list[int]
+    ) -> list[int]:
+        """The places in the batch of devices that are there until they have answered."""
+        if message_type == TRAIN:
+            rounds = [int(message.metadata.group_id) for message in batch]
+            self._newest = max(self._newest, *rounds)
+        else:
+            rounds = [self._newest] * len(batch)
+        gone = {number: timetable.gone(number) for number in set(rounds)}
+        return [
+            place
+            for place, (number, device) in enumerate(zip(rounds, devices, strict=True))
+            if not gone[number][device]
+        ]
+
+    def _hold(self, letter: Letter, reply: Message) -> None:
+        self._replies[letter.message_id] = (letter.due_s, reply)
+        self._busy_until[letter.device] = max(self._busy_until.get(letter.device, 0.0), letter.due_s)
+        assert self._clock is not None
+        self._clock.expect(letter.due_s)
+
+    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
+        """The answers to these messages that have arrived; each answer is handed out once."""
+        now_s = self._now_s()
+        arrived = [name for name in message_ids if name in self._replies and self._replies[name][0] <= now_s]
+        return [self._replies.pop(name)[1] for name in dict.fromkeys(arrived)]
+
+    def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
+        """Push, and pull what is there at once."""
+        return self.pull_messages(self.push_messages(messages))
+
+
+def _as_reply(letter: Letter) -> Message:
+    asked = Message(RecordDict(), FIRST_DEVICE_NODE_ID + letter.device, TRAIN, group_id=str(letter.round))
+    asked.metadata.__dict__["_message_id"] = letter.message_id
+    return Message(letter.content, reply_to=asked)

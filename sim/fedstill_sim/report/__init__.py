@@ -1,0 +1,1 @@
+"""Results of runs, and the reports made of them."""

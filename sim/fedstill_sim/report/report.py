@@ -1,0 +1,171 @@
+"""`report.html`: one self-contained file made from a `RunResult`, and from nothing else."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+import fedstill_sim
+from fedstill_sim.compare.verdict import verdicts
+from fedstill_sim.config import described
+from fedstill_sim.report.format import (
+    NONE,
+    counted,
+    readable_bytes,
+    readable_percent,
+    readable_ratio,
+    readable_seconds,
+)
+from fedstill_sim.report.result import FinalResult, Quarantined, RunResult
+from fedstill_sim.report.table import method_rows
+
+REPORT_FILE = "report.html"
+MOST_QUARANTINED_ROWS = 40
+_WIDE_CHARTS = ("Accuracy by round", "Accuracy against bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """One large figure at the head of a report."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+def write_report(result: RunResult, path: Path) -> None:
+    """Write the report of a run."""
+    write_page(render_report(result), path)
+
+
+def write_page(page: str, path: Path) -> None:
+    """Write a page whole: a reader sees the old one or the new one, never a part."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(page, encoding="utf-8")
+    partial.replace(path)
+
+
+def render_report(result: RunResult) -> str:
+    """The report as HTML."""
+    # matplotlib takes half a second to import, which a run without a report need not spend.
+    from fedstill_sim.report.run_charts import run_charts
+
+    finals = {name: baseline.final for name, baseline in result.baselines.items()}
+    quarantined = _quarantined(result)
+    return render(
+        "run.html",
+        result=result,
+        tiles=_tiles(result),
+        verdicts=verdicts(result.method, result.final, finals),
+        methods=method_rows([result, *result.baselines.values()]),
+        charts=run_charts(result),
+        wide=_WIDE_CHARTS,
+        quarantined=[
+            {"round": round_, "device": one.device, "reason": one.reason, "text": one.text}
+            for round_, one in itertools.islice(quarantined, MOST_QUARANTINED_ROWS)
+        ],
+        more_quarantined=max(0, result.final.quarantined - MOST_QUARANTINED_ROWS),
+        accepted=sum(one.accepted for one in result.rounds),
+        asked=sum(one.asked for one in result.rounds),
+        took_part=took_part(result),
+        configuration=described(result.config),
+        engine=_engine_rows(result),
+        command=result.config["simulation"]["command"],
+    )
+
+
+def took_part(result: RunResult) -> bool:
+    """Whether who took part is worth a table: somebody did not, or time passed."""
+    return any(one.accepted < len(result.devices) or one.clock_s for one in result.rounds)
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template of this package."""
+    templates = resources.files(fedstill_sim) / "templates"
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fedstill_sim"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "bytes": readable_bytes,
+        "percent": readable_percent,
+        "counted": counted,
+        "ratio": readable_ratio,
+    }
+    style = (templates / "style.css").read_text(encoding="utf-8")
+    return environment.get_template(template).render(style=style, version=fedstill_sim.__version__, **values)
+
+
+def _tiles(result: RunResult) -> list[Tile]:
+    final = result.final
+    fedavg = result.baselines.get("fedavg")
+    saved = "a device-round"
+    if fedavg is not None and fedavg.final.uplink_bytes_per_device_round > 0:
+        ratio = final.uplink_bytes_per_device_round / fedavg.final.uplink_bytes_per_device_round
+        saved += f", {readable_ratio(ratio)} of fedavg's"
+    return [
+        Tile(
+            name="Personal accuracy",
+            value=readable_percent(final.personal_accuracy),
+            note="mean over devices",
+        ),
+        Tile(
+            name="Global accuracy",
+            value=readable_percent(final.global_accuracy),
+            note=_beside_teacher(final),
+        ),
+        Tile(
+            name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"
+        ),
+        Tile(name="Uplink", value=readable_bytes(final.uplink_bytes_per_device_round), note=saved),
+        Tile(
+            name="Downlink",
+            value=readable_bytes(final.downlink_bytes_per_device_round),
+            note="a device-round",
+        ),
+        *_privacy_tiles(result),
+        Tile(
+            name="Took",
+            value=readable_seconds(result.timing.total_seconds),
+            note=f"{result.engine.device_rounds_per_second:,.0f} device-rounds/s",
+        ),
+    ]
+
+
+def _privacy_tiles(result: RunResult) -> list[Tile]:
+    spent = result.privacy
+    if spent is None:
+        return []
+    return [Tile(name="Epsilon", value=f"{spent.epsilon:.2f}", note=f"{spent.mode}, delta {spent.delta:g}")]
+
+
+def _beside_teacher(final: FinalResult) -> str:
+    teacher = final.teacher_accuracy
+    return "mean over devices" if teacher is None else f"teacher {readable_percent(teacher)}"
+
+
+def _quarantined(result: RunResult) -> Iterator[tuple[int, Quarantined]]:
+    return ((one.round, bad) for one in result.rounds for bad in one.quarantined)
+
+
+def _engine_rows(result: RunResult) -> list[tuple[str, str]]:
+    engine, timing = result.engine, result.timing
+    stacks = ", ".join(f"{family} {size}" for family, size in engine.stack_sizes.items())
+    rows = [
+        ("engine", engine.name),
+        ("processes", str(engine.processes)),
+        ("devices trained together, by family", stacks or NONE),
+        ("device-rounds a second", f"{engine.device_rounds_per_second:,.0f}"),
+        ("peak memory, all processes", f"{engine.peak_memory_mb:,.0f} MB"),
+        ("total", readable_seconds(timing.total_seconds)),
+    ]
+    return rows + [(f"{phase}", readable_seconds(seconds)) for phase, seconds in timing.phase_seconds.items()]

@@ -1,0 +1,279 @@
+"""`result.json`: everything that a run found; docs/result.md says what each field means.
+
+Two runs with the same configuration and seed, killed and resumed or not, on one process or many, give the
+same document once `without_times` has dropped the keys that hold clocks and machines.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedstill_proto.errors import FedstillError
+from fedstill_server.config.codec import from_json
+
+SCHEMA_VERSION = 1
+RESULT_FILE = "result.json"
+TIMED_KEYS = frozenset({"timing", "engine"})
+
+Json = Any  # what json.load returns
+
+
+class ResultError(FedstillError):
+    """A result file is missing, or is not what this version writes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quarantined:
+    """An answer that the server left out, and why; the round went on without it."""
+
+    device: str
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundResult:
+    """One round. Accuracies are 0 to 1, and None in a round that was not evaluated."""
+
+    round: int
+    asked: int
+    replied: int
+    accepted: int
+    late: int
+    quarantined: tuple[Quarantined, ...]
+    evaluation_failures: tuple[Quarantined, ...]
+    personal_accuracy: float | None
+    personal_p10: float | None
+    personal_median: float | None
+    personal_p90: float | None
+    global_accuracy: float | None
+    worst_device_accuracy: float | None
+    teacher_accuracy: float | None
+    uplink_bytes: int
+    downlink_bytes: int
+    evaluation_bytes: int
+    uplink_bytes_per_device_round: float
+    downlink_bytes_per_device_round: float
+    consensus_digest: str
+    present: int = 0
+    overdue: int = 0
+    silent: int = 0
+    stale: int = 0
+    mean_age: float | None = None
+    clock_s: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalResult:
+    """Where the run ended: accuracies of the last evaluated round, bytes of all rounds."""
+
+    personal_accuracy: float | None
+    global_accuracy: float | None
+    worst_device_accuracy: float | None
+    teacher_accuracy: float | None
+    retention: float | None
+    uplink_bytes: int
+    downlink_bytes: int
+    uplink_bytes_per_device_round: float
+    downlink_bytes_per_device_round: float
+    quarantined: int
+    max_abs_logit_difference: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataResult:
+    """What the fleet learned from."""
+
+    name: str
+    description: str
+    devices: int
+    classes: int
+    input_shape: tuple[int, ...]
+    train_examples: int
+    test_examples: int
+    public_examples: int
+    public_labelled: bool
+    global_test_examples: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudentResult:
+    """A family's final student as exported for ONNX Runtime, checked against torch."""
+
+    family: str
+    devices: int
+    parameters: int
+    opset: int
+    inference_bytes: int
+    inference_sha256: str
+    parameters_sha256: str
+    global_accuracy: float
+    torch_global_accuracy: float
+    personal_students_checked: int
+    max_abs_logit: float
+    max_abs_logit_difference: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceResult:
+    """One device: its data and how its student ended."""
+
+    name: str
+    family: str
+    train_examples: int
+    test_examples: int
+    class_counts: tuple[int, ...]
+    personal_accuracy: float | None
+    global_accuracy: float | None
+    summaries_counted: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceAccuracy:
+    """How one device's student ended under a baseline."""
+
+    name: str
+    personal_accuracy: float | None
+    global_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TradeoffPoint:
+    """Personalizing the fleet's final student at one soft_weight; None is the student as it comes."""
+
+    soft_weight: float | None
+    personal_accuracy: float
+    global_accuracy: float
+    worst_device_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineResult:
+    """What ran the virtual devices, and how fast."""
+
+    name: str
+    processes: int
+    stack_sizes: dict[str, int]
+    device_rounds_per_second: float
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """Seconds on the clock: in all, in each phase, in each round and in each part of the rounds."""
+
+    finished: str
+    total_seconds: float
+    phase_seconds: dict[str, float]
+    round_seconds: tuple[float, ...]
+    round_part_seconds: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineResult:
+    """The same students and the same local work under another method."""
+
+    method: str
+    final: FinalResult
+    rounds: tuple[RoundResult, ...]
+    devices: tuple[DeviceAccuracy, ...]
+    engine: EngineResult
+    timing: Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrivacyResult:
+    """What a run has cost the devices that it asked most often; epsilons at `delta`."""
+
+    mode: str
+    noise_multiplier: float
+    clip: float
+    delta: float
+    rounds: int
+    rho: float
+    epsilon: float
+    zcdp_epsilon: float
+
+    @property
+    def words(self) -> str:
+        """For people: what was spent, and on what."""
+        return (
+            f"differential privacy of devices, {self.mode}: epsilon {self.epsilon:.2f} at delta "
+            f"{self.delta:g} in {self.rounds} rounds ({self.zcdp_epsilon:.2f} by zCDP, as devices count); "
+            f"noise multiplier {self.noise_multiplier:.3g}, clip {self.clip:g}; accuracies here are measured "
+            "outside of it"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """A finished run."""
+
+    schema_version: int = SCHEMA_VERSION
+    method: str
+    seed: int
+    final: FinalResult
+    rounds: tuple[RoundResult, ...]
+    baselines: dict[str, BaselineResult]
+    tradeoff: tuple[TradeoffPoint, ...]
+    students: dict[str, StudentResult]
+    data: DataResult
+    devices: tuple[DeviceResult, ...]
+    engine: EngineResult
+    timing: Timing
+    config: dict[str, Any]
+    versions: dict[str, str] = field(default_factory=dict)
+    privacy: PrivacyResult | None = None
+    suggestions: dict[str, Any] = field(default_factory=dict)  # of a keyboard: see keyboard/evaluation.py
+
+
+def write_result(result: RunResult, path: Path) -> None:
+    """Write result.json whole: a reader sees the old file or the new one, never a part."""
+    write_json(path, dataclasses.asdict(result))
+
+
+def read_result(path: Path) -> RunResult:
+    """Read a result.json; says which field is wrong when it is not one."""
+    document = read_json(path)
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        raise ResultError(
+            f"{path}: schema_version is {version!r}, this fedstill reads {SCHEMA_VERSION}; read it with "
+            "the version that wrote it, or run again"
+        )
+    return from_json(RunResult, document, where=str(path))
+
+
+def without_times(document: Json) -> Json:
+    """A result document without the keys that hold clocks and machines (TIMED_KEYS), at any depth."""
+    if isinstance(document, dict):
+        return {key: without_times(value) for key, value in document.items() if key not in TIMED_KEYS}
+    if isinstance(document, list):
+        return [without_times(value) for value in document]
+    return document
+
+
+def write_json(path: Path, document: Json) -> None:
+    """Write a JSON file atomically; NaN and infinity are refused, since JSON has neither."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        json.dump(document, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def read_json(path: Path) -> Json:
+    """Read a JSON file, or say what is wrong with it."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ResultError(f"{path}: not a JSON file ({error})") from None

@@ -1,0 +1,343 @@
+"""The charts of one run's report, from its `RunResult`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+
+from fedstill_sim.report.format import readable_bytes, readable_percent
+from fedstill_sim.report.participation_charts import participation_charts
+from fedstill_sim.report.result import DeviceAccuracy, DeviceResult, FinalResult, RoundResult, RunResult
+from fedstill_sim.report.svg import (
+    INK,
+    MARKERS,
+    NARROW,
+    SERIES,
+    Chart,
+    Line,
+    bytes_axis,
+    draw_heat_map,
+    draw_line,
+    drawing,
+    percent_axis,
+    rounds_axis,
+)
+
+MOST_DOTS = 250  # of one method in a scatter: above it, an even sample by rank
+MOST_NAMED_DEVICES = 40
+_TRADEOFF_SERIES = (0, 3, 4)  # colours that stand for no baseline
+
+
+@dataclass(frozen=True)
+class MethodRun:
+    """What the charts need of the run or of one of its baselines, under one name and one colour."""
+
+    method: str
+    series: int
+    final: FinalResult
+    rounds: Sequence[RoundResult]
+    devices: Sequence[DeviceResult | DeviceAccuracy]
+
+
+def methods_of(result: RunResult) -> list[MethodRun]:
+    """The run itself first, then its baselines."""
+    runs = [MethodRun(result.method, 0, result.final, result.rounds, result.devices)]
+    for index, baseline in enumerate(result.baselines.values(), start=1):
+        runs.append(MethodRun(baseline.method, index, baseline.final, baseline.rounds, baseline.devices))
+    return runs
+
+
+def run_charts(result: RunResult) -> list[Chart]:
+    """Every chart that this run has the figures for."""
+    runs = methods_of(result)
+    charts = [
+        accuracy_by_round(runs),
+        personal_against_global(runs),
+        device_spread(runs),
+        accuracy_against_bytes(runs),
+    ]
+    if len(result.tradeoff) > 1:
+        charts.append(tradeoff_curve(result))
+    charts += participation_charts(result)
+    if any(device.class_counts for device in result.devices):  # text has no classes to hold
+        charts.append(data_split(result))
+    return charts
+
+
+def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
+    """Three panels: personal (the devices' 10 to 90 % as a band), global (with the teacher), worst device."""
+    run = runs[0]
+    panels = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
+    with drawing(panels=3) as canvas:
+        for axes, name, title in zip(
+            canvas.axes, panels, ("Personal", "Global", "Worst device"), strict=True
+        ):
+            for other in reversed(runs):
+                band = _tenths(other) if other is run and name == "personal_accuracy" else None
+                draw_line(axes, _by_round(other, name, band=band))
+            if name == "global_accuracy" and any(one.teacher_accuracy is not None for one in run.rounds):
+                teacher = _by_round(run, "teacher_accuracy", label="teacher", series=len(runs), dashed=True)
+                draw_line(axes, teacher)
+            axes.set_title(title)
+            rounds_axis(axes, rounds=len(run.rounds))
+            percent_axis(axes)
+        canvas.legend_above(of=canvas.axes[1], first=[one.method for one in runs])
+        final = run.final
+        return canvas.chart(
+            title="Accuracy by round",
+            caption="Personal: on each device's own held-out examples, mean over devices; the band holds "
+            "the middle 80 % of devices. Global: the same students on everyone's test set. Worst device: "
+            "the lowest personal accuracy in the fleet.",
+            alt=f"Line chart over {len(run.rounds)} rounds. {run.method} ends at "
+            f"{readable_percent(final.personal_accuracy)} personal, "
+            f"{readable_percent(final.global_accuracy)} global and "
+            f"{readable_percent(final.worst_device_accuracy)} on the worst device.",
+        )
+
+
+def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
+    """One dot a device and method, large marks for the means: up and right is better."""
+    with drawing(width=NARROW, height=3.9) as canvas:
+        axes = canvas.axes[0]
+        for run in reversed(runs):
+            dots = _device_dots(run)
+            colour, marker = SERIES[run.series % len(SERIES)], MARKERS[run.series % len(MARKERS)]
+            axes.scatter(dots[:, 0], dots[:, 1], s=20, color=colour, alpha=0.4, marker=marker, linewidths=0)
+            if run.final.global_accuracy is not None and run.final.personal_accuracy is not None:
+                axes.scatter(
+                    [run.final.global_accuracy],
+                    [run.final.personal_accuracy],
+                    s=110,
+                    color=colour,
+                    marker=marker,
+                    edgecolors=INK,
+                    linewidths=1.2,
+                    label=run.method,
+                    zorder=5,
+                )
+        axes.set_xlabel("global accuracy")
+        axes.set_ylabel("personal accuracy")
+        percent_axis(axes, which="x")
+        percent_axis(axes, which="y")
+        _legend_in_order(axes, runs)
+        sampled = max(len(run.devices) for run in runs) > MOST_DOTS
+        return canvas.chart(
+            title="Personal against global accuracy",
+            caption="A dot is a device, a large mark the mean of a method. Up: better on the device's own "
+            "data. Right: better on everyone's, so less forgotten."
+            + (
+                f" Of {len(runs[0].devices):,} devices, {MOST_DOTS} evenly spaced by rank are drawn."
+                if sampled
+                else ""
+            ),
+            alt="Scatter of devices. Means (global, personal): "
+            + "; ".join(
+                f"{run.method} {readable_percent(run.final.global_accuracy)}, "
+                f"{readable_percent(run.final.personal_accuracy)}"
+                for run in runs
+            )
+            + ".",
+        )
+
+
+def device_spread(runs: Sequence[MethodRun]) -> Chart:
+    """Personal accuracy of the devices in rising order: the left end is the worst device."""
+    with drawing(width=NARROW, height=3.9) as canvas:
+        axes = canvas.axes[0]
+        for run in reversed(runs):
+            personal = _personal(run)
+            share = (np.arange(len(personal)) + 0.5) / max(1, len(personal))
+            line = Line(label=run.method, x=share.tolist(), y=personal.tolist(), series=run.series)
+            draw_line(axes, line, marker=len(personal) <= MOST_NAMED_DEVICES)
+        axes.set_xlim(0, 1)
+        axes.set_xlabel("share of devices, worst first")
+        axes.set_ylabel("personal accuracy")
+        percent_axis(axes, which="x")
+        percent_axis(axes, which="y")
+        _legend_in_order(axes, runs)
+        personal = _personal(runs[0])
+        low, middle, high = np.quantile(personal, [0.0, 0.5, 1.0]) if len(personal) else (0.0, 0.0, 0.0)
+        return canvas.chart(
+            title="Spread over devices",
+            caption="Each method's devices from worst to best. A curve above another is better for every "
+            "rank; a flat curve treats devices alike.",
+            alt=f"Rising curve. Under {runs[0].method} devices reach {readable_percent(low)} to "
+            f"{readable_percent(high)}, median {readable_percent(middle)}.",
+        )
+
+
+def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
+    """Accuracy over the bytes that a device has exchanged so far, both ways."""
+    with drawing(panels=2, share_y=True, height=3.4) as canvas:
+        for axes, name, title in zip(
+            canvas.axes, ("personal_accuracy", "global_accuracy"), ("Personal", "Global"), strict=True
+        ):
+            for run in reversed(runs):
+                spent = list(accumulate(_device_bytes(one) for one in run.rounds))
+                y = [
+                    getattr(one, name) if total > 0 else None
+                    for one, total in zip(run.rounds, spent, strict=True)
+                ]
+                draw_line(axes, Line(label=run.method, x=spent, y=y, series=run.series))
+            bytes_axis(axes)
+            axes.set_title(title)
+            axes.set_xlabel("bytes a device has sent and received")
+        percent_axis(canvas.axes[0])
+        canvas.legend_above(of=canvas.axes[0], first=[one.method for one in runs])
+        return canvas.chart(
+            title="Accuracy against bytes",
+            caption="Serialized bytes as sent, up and down together, from the first message of the run; "
+            "logarithmic. Left and up is better.",
+            alt="Line chart. A device exchanged in all: "
+            + "; ".join(f"{run.method} {readable_bytes(sum(map(_device_bytes, run.rounds)))}" for run in runs)
+            + ".",
+        )
+
+
+def tradeoff_curve(result: RunResult) -> Chart:
+    """Personal and global accuracy over soft_weight, and the student before personalization."""
+    points = [point for point in result.tradeoff if point.soft_weight is not None]
+    before = next((point for point in result.tradeoff if point.soft_weight is None), None)
+    weights = [point.soft_weight or 0.0 for point in points]
+    names = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
+    labels = ("personal", "global", "worst device")
+    with drawing(width=NARROW, height=3.6) as canvas:
+        axes = canvas.axes[0]
+        for series, (name, label) in enumerate(zip(names, labels, strict=True)):
+            draw_line(
+                axes,
+                Line(
+                    label=label,
+                    x=weights,
+                    y=[getattr(one, name) for one in points],
+                    series=_TRADEOFF_SERIES[series],
+                ),
+            )
+            if before is not None:
+                axes.axhline(
+                    getattr(before, name),
+                    color=SERIES[_TRADEOFF_SERIES[series]],
+                    linewidth=1,
+                    linestyle=(0, (2, 3)),
+                    alpha=0.8,
+                )
+        axes.set_xlabel("soft_weight: weight of the fleet's knowledge")
+        percent_axis(axes)
+        axes.legend(ncols=3, loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+        first, last = points[0], points[-1]
+        return canvas.chart(
+            title="Personalizing without forgetting",
+            caption="Each device starts from the fleet's final student and trains on its private labels, "
+            "with the soft term from the fleet's knowledge at each weight. Dotted: the same student before "
+            "it personalizes.",
+            alt=f"Line chart. From soft_weight {first.soft_weight:g} to {last.soft_weight:g} personal "
+            f"accuracy goes from {readable_percent(first.personal_accuracy)} to "
+            f"{readable_percent(last.personal_accuracy)}, global from "
+            f"{readable_percent(first.global_accuracy)} to {readable_percent(last.global_accuracy)}.",
+        )
+
+
+def data_split(result: RunResult) -> Chart:
+    """Devices x classes of the private training examples; many devices are sorted by their main class."""
+    counts = np.array([device.class_counts for device in result.devices], dtype=np.float64)
+    counts = counts.reshape(len(result.devices), result.data.classes)
+    few = len(counts) <= MOST_NAMED_DEVICES
+    if not few:
+        shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
+        counts = shares[np.lexsort((-shares.max(axis=1), shares.argmax(axis=1)))]
+        counts = _averaged_rows(counts, most=400)
+    with drawing(width=NARROW, height=min(7.5, 0.9 + 0.24 * len(counts)) if few else 3.9) as canvas:
+        axes = canvas.axes[0]
+        draw_heat_map(axes, counts)
+        axes.set_xlabel("class")
+        axes.set_xticks(range(result.data.classes)) if result.data.classes <= 20 else None
+        axes.tick_params(length=0)
+        if few:
+            axes.set_yticks(range(len(counts)), [device.name for device in result.devices])
+            _write_counts(canvas.axes[0], counts) if result.data.classes <= 20 else None
+        else:
+            axes.set_yticks([])
+            axes.set_ylabel(f"{len(result.devices):,} devices, by main class")
+        for side in axes.spines.values():
+            side.set_visible(False)
+        return canvas.chart(
+            title="Who holds what",
+            caption=f"{result.data.description}. "
+            + (
+                "Training examples of each device by class."
+                if few
+                else "Share of each class in a device's training examples; devices sorted by their main "
+                "class."
+            ),
+            alt=f"Heat map of {len(result.devices):,} devices by {result.data.classes} classes.",
+        )
+
+
+def _write_counts(axes: Axes, counts: npt.NDArray[np.float64]) -> None:
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            axes.text(column, row, f"{count:.0f}", ha="center", va="center", fontsize=8, color=INK)
+
+
+def _averaged_rows(rows: npt.NDArray[np.float64], *, most: int) -> npt.NDArray[np.float64]:
+    """Neighbouring rows averaged until at most `most` are left."""
+    if len(rows) <= most:
+        return rows
+    return np.stack([part.mean(axis=0) for part in np.array_split(rows, most)])
+
+
+def _by_round(
+    run: MethodRun,
+    name: str,
+    *,
+    label: str | None = None,
+    series: int | None = None,
+    dashed: bool = False,
+    band: tuple[list[float | None], list[float | None]] | None = None,
+) -> Line:
+    return Line(
+        label=label or run.method,
+        x=[one.round for one in run.rounds],
+        y=[getattr(one, name) for one in run.rounds],
+        series=run.series if series is None else series,
+        dashed=dashed,
+        band=band,
+    )
+
+
+def _tenths(run: MethodRun) -> tuple[list[float | None], list[float | None]]:
+    return [one.personal_p10 for one in run.rounds], [one.personal_p90 for one in run.rounds]
+
+
+def _personal(run: MethodRun) -> npt.NDArray[np.float64]:
+    """Personal accuracy of each device that has one, rising."""
+    return np.sort([one.personal_accuracy for one in run.devices if one.personal_accuracy is not None])
+
+
+def _device_dots(run: MethodRun) -> npt.NDArray[np.float64]:
+    """[dots, 2] of (global, personal) accuracy."""
+    pairs = sorted(
+        (one.personal_accuracy, one.global_accuracy)
+        for one in run.devices
+        if one.personal_accuracy is not None and one.global_accuracy is not None
+    )
+    dots = np.array(pairs, dtype=np.float64).reshape(-1, 2)[:, ::-1]
+    if len(dots) > MOST_DOTS:
+        dots = dots[np.linspace(0, len(dots) - 1, MOST_DOTS).astype(int)]
+    return dots
+
+
+def _device_bytes(one: RoundResult) -> float:
+    return one.uplink_bytes_per_device_round + one.downlink_bytes_per_device_round
+
+
+def _legend_in_order(axes: Axes, runs: Sequence[MethodRun]) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    order = {run.method: run.series for run in runs}
+    pairs = sorted(zip(handles, labels, strict=True), key=lambda pair: order.get(pair[1], len(order)))
+    axes.legend([handle for handle, _ in pairs], [label for _, label in pairs], loc="best", handlelength=1.6)

@@ -1,0 +1,188 @@
+"""From the server's records of a run to what result.json says of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from fedstill_server.rounds import round_record
+from fedstill_server.rounds.gate import Reason
+from fedstill_server.rounds.round_record import RoundRecord
+
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.report.result import (
+    BaselineResult,
+    DataResult,
+    DeviceAccuracy,
+    DeviceResult,
+    EngineResult,
+    FinalResult,
+    Quarantined,
+    RoundResult,
+    Timing,
+)
+
+
+def round_result(record: RoundRecord) -> RoundResult:
+    """A round without its clocks and its devices."""
+    p10, median, p90 = _tenths([one.personal for one in record.devices.values() if one.personal is not None])
+    return RoundResult(
+        round=record.round,
+        asked=record.asked,
+        replied=record.replied,
+        accepted=record.accepted,
+        late=record.late,
+        quarantined=_left_out(record.quarantined),
+        evaluation_failures=_left_out(record.evaluation_failures),
+        personal_accuracy=record.personal_accuracy,
+        personal_p10=p10,
+        personal_median=median,
+        personal_p90=p90,
+        global_accuracy=record.global_accuracy,
+        worst_device_accuracy=record.worst_device_accuracy,
+        teacher_accuracy=record.teacher_accuracy,
+        uplink_bytes=record.uplink_bytes,
+        downlink_bytes=record.downlink_bytes,
+        evaluation_bytes=record.evaluation_bytes,
+        uplink_bytes_per_device_round=record.uplink_bytes_per_device,
+        downlink_bytes_per_device_round=record.downlink_bytes_per_device,
+        consensus_digest=record.consensus_digest,
+        present=record.present,
+        overdue=record.overdue,
+        silent=_left_out_for(record, Reason.NO_ANSWER),
+        stale=_left_out_for(record, Reason.STALE),
+        mean_age=statistics.fmean(record.ages) if record.ages else None,
+        clock_s=record.clock_s,
+    )
+
+
+def _left_out_for(record: RoundRecord, reason: Reason) -> int:
+    return sum(one.reason == reason.value for one in record.quarantined)
+
+
+def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: float | None) -> FinalResult:
+    """The last evaluated round's accuracies and all rounds' bytes."""
+    seen = last_evaluated(records)
+    teacher = next(
+        (one.teacher_accuracy for one in reversed(records) if one.teacher_accuracy is not None), None
+    )
+    everyone = seen.global_accuracy if seen else None
+    uplink, downlink = (
+        sum(getattr(one, name) for one in records) for name in ("uplink_bytes", "downlink_bytes")
+    )
+    return FinalResult(
+        personal_accuracy=seen.personal_accuracy if seen else None,
+        global_accuracy=everyone,
+        worst_device_accuracy=seen.worst_device_accuracy if seen else None,
+        teacher_accuracy=teacher,
+        retention=everyone / teacher if everyone is not None and teacher else None,
+        uplink_bytes=uplink,
+        downlink_bytes=downlink,
+        uplink_bytes_per_device_round=uplink / max(1, sum(one.replied + one.overdue for one in records)),
+        downlink_bytes_per_device_round=downlink / max(1, sum(one.asked for one in records)),
+        quarantined=sum(len(one.quarantined) for one in records),
+        max_abs_logit_difference=max_abs_logit_difference,
+    )
+
+
+def last_evaluated(records: Sequence[RoundRecord]) -> RoundRecord | None:
+    """The last round in which devices were measured."""
+    return next((one for one in reversed(records) if one.devices), None)
+
+
+def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[DeviceResult, ...]:
+    """Each device's data and how its student ended."""
+    counts = data.class_counts()
+    tests = data.test.counts.tolist()
+    counted = Counter(name for one in records for name in one.counted)
+    return tuple(
+        DeviceResult(
+            name=ended.name,
+            family=data.families[device],
+            train_examples=int(data.train.counts[device]),
+            test_examples=tests[device],
+            class_counts=tuple(counts[device].tolist()),
+            personal_accuracy=ended.personal_accuracy,
+            global_accuracy=ended.global_accuracy,
+            summaries_counted=counted[ended.name],
+        )
+        for device, ended in enumerate(device_accuracies(data, records))
+    )
+
+
+def device_accuracies(data: FleetData, records: Sequence[RoundRecord]) -> tuple[DeviceAccuracy, ...]:
+    """How each device's student ended, in the fleet's order."""
+    seen = last_evaluated(records)
+    unknown = round_record.DeviceAccuracy(personal=None, everyone=None)
+    measured = [seen.devices.get(name, unknown) if seen else unknown for name in data.device_names]
+    return tuple(
+        DeviceAccuracy(name=name, personal_accuracy=one.personal, global_accuracy=one.everyone)
+        for name, one in zip(data.device_names, measured, strict=True)
+    )
+
+
+def baseline_result(
+    method: str,
+    data: FleetData,
+    records: Sequence[RoundRecord],
+    *,
+    engine: EngineResult,
+    seconds: Mapping[str, float],
+) -> BaselineResult:
+    """A baseline run, whose students are not exported."""
+    return BaselineResult(
+        method=method,
+        final=final_result(records, max_abs_logit_difference=None),
+        rounds=tuple(round_result(one) for one in records),
+        devices=device_accuracies(data, records),
+        engine=engine,
+        timing=timing(records, seconds),
+    )
+
+
+def data_result(data: FleetData) -> DataResult:
+    """What the fleet learned from."""
+    return DataResult(
+        name=data.name,
+        description=data.description,
+        devices=data.devices,
+        classes=data.classes,
+        input_shape=data.input_shape,
+        train_examples=len(data.train.rows),
+        test_examples=len(data.test.rows),
+        public_examples=len(data.public_x),
+        public_labelled=data.public_y is not None,
+        global_test_examples=len(data.global_x),
+    )
+
+
+def device_rounds_per_second(records: Sequence[RoundRecord]) -> float:
+    """Tasks of all rounds by the seconds of all rounds."""
+    return sum(one.asked for one in records) / max(1e-9, sum(one.seconds for one in records))
+
+
+def timing(records: Sequence[RoundRecord], seconds: Mapping[str, float]) -> Timing:
+    """seconds: by phase, as far as they were spent."""
+    parts = [field.name for field in dataclasses.fields(round_record.PhaseSeconds)]
+    return Timing(
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        total_seconds=sum(seconds.values()),
+        phase_seconds=dict(seconds),
+        round_seconds=tuple(one.seconds for one in records),
+        round_part_seconds={part: sum(getattr(one.phase_seconds, part) for one in records) for part in parts},
+    )
+
+
+def _left_out(found: Sequence[round_record.Quarantined]) -> tuple[Quarantined, ...]:
+    return tuple(Quarantined(device=one.device, reason=one.reason, text=one.text) for one in found)
+
+
+def _tenths(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:
+    if not values:
+        return None, None, None
+    low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
+    return float(low), float(middle), float(high)

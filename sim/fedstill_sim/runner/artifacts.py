@@ -1,0 +1,36 @@
+"""The training artifacts of a run: the graph that a method needs, in the files that workers load."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedstill_proto.package.artifact import save_artifact
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.export.for_method import artifact_options
+
+from fedstill_sim.engine.workplace import artifact_folder
+from fedstill_sim.stack_size import best_stack_size, built
+
+
+def prepare_artifacts(
+    run_folder: Path, fleet: FleetConfig, *, devices: int, stack_sizes: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Build every family's training artifact into <run>/artifacts/<family>-c<C> and return the stack sizes.
+
+    stack_sizes: what an earlier start of the run chose, or 1 for real devices; None measures.
+    """
+    chosen = {}
+    for family in fleet.families:
+        share = math.ceil(devices / len(fleet.families))
+        options = artifact_options(fleet, family)
+        if stack_sizes:
+            size = stack_sizes[family]
+        else:  # a student of text fills the processor's caches by itself
+            size = 1 if fleet.text is not None else best_stack_size(options, devices=share)
+        folder = artifact_folder(run_folder, family, size)
+        if not folder.exists():
+            save_artifact(built(options, size), folder)
+        chosen[family] = size
+    return chosen

@@ -1,0 +1,188 @@
+"""A run's rounds on virtual devices, by either engine, and the students that the devices end with."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.messages import Parameters
+from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subscribe
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+
+from fedstill_sim.config import RunConfig
+from fedstill_sim.engine.cohort import CohortEngine
+from fedstill_sim.engine.grid import InProcessGrid
+from fedstill_sim.engine.mailbox import Mailbox
+from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.engine.pool import usable_cores
+from fedstill_sim.participation import timetable
+from fedstill_sim.progress import RunProgress
+from fedstill_sim.report.result import EngineResult, read_json, write_json
+from fedstill_sim.report.summarize import device_rounds_per_second, round_result
+
+ENGINE_FILE = "engine.json"
+
+
+@dataclass(frozen=True)
+class Used:
+    """What an engine took of the machine. processes: workers, 0 if it worked in the run's own process."""
+
+    processes: int
+    peak_memory_mb: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceRun:
+    """A run folder whose rounds are done."""
+
+    folder: Path
+    config: RunConfig
+    stack_sizes: dict[str, int]
+    records: Sequence[RoundRecord]
+    engine: EngineResult
+
+
+def run_rounds(
+    folder: Path, config: RunConfig, progress: RunProgress, *, label: str, stack_sizes: dict[str, int]
+) -> DeviceRun:
+    """Run what is left of a folder's rounds."""
+    total = config.fleet.rounds
+    done = len(_records(folder))
+    if done < total:
+        progress.phase(
+            f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students")
+        )
+        with subscribe(_following(progress, label)):
+            used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
+        write_json(folder / ENGINE_FILE, dataclasses.asdict(used))
+    records = _records(folder)
+    return DeviceRun(
+        folder=folder,
+        config=config,
+        stack_sizes=stack_sizes,
+        records=records,
+        engine=_engine_result(folder, config, stack_sizes, records),
+    )
+
+
+def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
+    """The devices that have taken part, and so have a student of their own."""
+    store = RunStore(run.folder)
+    try:
+        last = store.latest()
+    finally:
+        store.close()
+    installed = last.installed if last else frozenset()
+    return [device for device, name in enumerate(names) if name in installed]
+
+
+def students_of(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+    """The students [n, *shape] of devices of one family as the run left them."""
+    return _READERS[run.config.simulation.engine.name](run, devices)
+
+
+def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
+    """Our own engine behind an in-process Grid, under the server's unmodified ServerApp."""
+    from fedstill_server.app import FOLDER_KEY, app
+
+    simulation = config.simulation
+    with CohortEngine(
+        folder,
+        stack_sizes=stack_sizes,
+        processes=simulation.engine.processes,
+        label_prior=simulation.label_prior,
+        noise_seed=config.fleet.seed,
+    ) as engine:
+        with _fleet_grid(folder, config, engine) as grid:
+            app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
+        return Used(engine.processes, sum(engine.peak_memory_mb))
+
+
+@contextmanager
+def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
+    """The virtual fleet's Grid; where devices come and go, its letters lie in the run's folder meanwhile."""
+    simulation, fleet = config.simulation, config.fleet
+    grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
+    if simulation.participation is None:
+        yield grid
+        return
+    plan = timetable(
+        simulation.participation, devices=simulation.devices, rounds=fleet.rounds, seed=fleet.seed
+    )
+    mailbox = Mailbox(folder)
+    over = False
+    try:
+        grid.set_time(plan, mailbox, done=len(_records(folder)))
+        yield grid
+        over = True
+    finally:
+        mailbox.close(remove=over)
+
+
+def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
+    """Flower's own simulation, with the ClientApp that a device runs."""
+    from fedstill_sim.runner.flower_engine import run_flower_simulation
+
+    simulation = config.simulation
+    run_flower_simulation(folder, processes=simulation.engine.processes, label_prior=simulation.label_prior)
+    processes = usable_cores() if simulation.engine.processes is None else simulation.engine.processes
+    return Used(processes, peak_memory_mb())
+
+
+def _cohort_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+    with CohortEngine(run.folder, stack_sizes=run.stack_sizes, processes=0) as engine:
+        return engine.students(devices, after_round=run.config.fleet.rounds)
+
+
+def _flower_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+    from fedstill_sim.runner.flower_engine import flower_students
+
+    return flower_students(run.folder, devices)
+
+
+_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], Used]] = {
+    "cohort": _run_cohort,
+    "flower": _run_flower,
+}
+_READERS: dict[str, Callable[[DeviceRun, Sequence[int]], Parameters]] = {
+    "cohort": _cohort_students,
+    "flower": _flower_students,
+}
+
+
+def _following(progress: RunProgress, label: str) -> Callable[[Event], None]:
+    def follow(event: Event) -> None:
+        if isinstance(event, RunStarted):
+            progress.rounds(label, total=event.rounds, done=event.first_round - 1)
+        elif isinstance(event, RoundFinished):
+            progress.round_done(label, round_result(event.record))
+
+    return follow
+
+
+def _records(folder: Path) -> list[RoundRecord]:
+    store = RunStore(folder)
+    try:
+        store.latest()  # forgets rounds whose state is not intact, which are then run again
+        return store.records()
+    finally:
+        store.close()
+
+
+def _engine_result(
+    folder: Path, config: RunConfig, stack_sizes: dict[str, int], records: Sequence[RoundRecord]
+) -> EngineResult:
+    path = folder / ENGINE_FILE
+    # A run that was killed after its last round's commit has none.
+    used = Used(**read_json(path)) if path.exists() else Used(0, 0.0)
+    return EngineResult(
+        name=config.simulation.engine.name,
+        processes=used.processes,
+        stack_sizes=stack_sizes,
+        device_rounds_per_second=device_rounds_per_second(records),
+        peak_memory_mb=used.peak_memory_mb,
+    )

@@ -1,0 +1,131 @@
+"""The final students: exported as a device installs them, and held against torch, logit by logit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from fedstill_client.model.predictor import Predictor
+from fedstill_proto.messages import Parameters
+from fedstill_proto.package.artifact import (
+    INFERENCE_FILE,
+    PARAMETERS_FILE,
+    StudentManifest,
+    StudentPackage,
+    load_student,
+    save_student,
+)
+from fedstill_server.export.student import export_student
+from fedstill_server.families import build_student
+from fedstill_server.training.networks import load_parameters, logits_of, one_deterministic_thread
+
+from fedstill_sim.data.fleet import FleetData, FloatArray
+from fedstill_sim.folder import STUDENTS_FOLDER
+from fedstill_sim.report.result import StudentResult
+from fedstill_sim.stack_size import cache_folder
+
+PERSONAL_STUDENTS = 4  # devices of each family whose own weights are checked as well
+
+# (devices of one family) -> their students [devices, *shape]
+PersonalStudents = Callable[[Sequence[int]], Parameters]
+
+
+def export_students(
+    run_folder: Path,
+    data: FleetData,
+    students: Mapping[str, Parameters],
+    *,
+    with_student: Sequence[int],
+    personal: PersonalStudents,
+) -> dict[str, StudentResult]:
+    """Export each family's final student into <run>/students/<family> and check it there.
+
+    Checked are the fleet's student and some devices' own, on the global test set, against torch.
+    with_student: the devices that have one.
+    """
+    families = np.array(data.families)
+    return {
+        family: _exported(
+            run_folder / STUDENTS_FOLDER / family,
+            data,
+            family=family,
+            student=student,
+            devices=int((families == family).sum()),
+            members=[device for device in with_student if families[device] == family],
+            personal=personal,
+        )
+        for family, student in students.items()
+    }
+
+
+def _exported(
+    folder: Path,
+    data: FleetData,
+    *,
+    family: str,
+    student: Parameters,
+    devices: int,
+    members: Sequence[int],
+    personal: PersonalStudents,
+) -> StudentResult:
+    manifest, graph = export_student(
+        family=family,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        parameters=student,
+        cache=cache_folder() / "graphs",
+    )
+    save_student(folder, manifest, graph, student)
+    package = load_student(folder)  # what is checked is what lies on the disk
+    x, labels = np.array(data.global_x), np.array(data.global_y)  # copies: torch takes no read-only memory
+    in_onnx, in_torch = _both_logits(package, x)
+    difference, largest = _largest(in_onnx - in_torch), _largest(in_torch)
+    chosen = evenly_spaced(members, PERSONAL_STUDENTS)
+    for own in _one_by_one(personal(chosen)) if chosen else ():
+        of_device = StudentPackage(package.manifest, package.inference_graph, own)
+        on_device, reference = _both_logits(of_device, x)
+        difference = max(difference, _largest(on_device - reference))
+        largest = max(largest, _largest(reference))
+    digests = {part.name: part for part in package.manifest.parts}
+    return StudentResult(
+        family=family,
+        devices=devices,
+        parameters=package.manifest.parameter_count,
+        opset=package.manifest.opset,
+        inference_bytes=digests[INFERENCE_FILE].size_bytes,
+        inference_sha256=digests[INFERENCE_FILE].sha256,
+        parameters_sha256=digests[PARAMETERS_FILE].sha256,
+        global_accuracy=float((in_onnx.argmax(axis=-1) == labels).mean()),
+        torch_global_accuracy=float((in_torch.argmax(axis=-1) == labels).mean()),
+        personal_students_checked=len(chosen),
+        max_abs_logit=largest,
+        max_abs_logit_difference=difference,
+    )
+
+
+def evenly_spaced(members: Sequence[int], most: int) -> list[int]:
+    """At most so many members, from the first to the last."""
+    if len(members) <= most:
+        return list(members)
+    return [members[round(place)] for place in np.linspace(0, len(members) - 1, most)]
+
+
+def _both_logits(package: StudentPackage, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Logits [n, classes] in ONNX Runtime and in torch."""
+    return Predictor(package).logits(x), _torch_logits(package.manifest, package.parameters, x)
+
+
+def _torch_logits(manifest: StudentManifest, parameters: Parameters, x: FloatArray) -> FloatArray:
+    with one_deterministic_thread():
+        student = build_student(manifest.family, manifest.input_shape, manifest.classes)
+        return logits_of(load_parameters(student, parameters), x)
+
+
+def _one_by_one(stack: Parameters) -> Iterator[Parameters]:
+    for device in range(len(next(iter(stack.values())))):
+        yield {name: array[device] for name, array in stack.items()}
+
+
+def _largest(values: FloatArray) -> float:
+    return float(np.abs(values).max(initial=0.0))

@@ -1,0 +1,149 @@
+"""The same run through Flower's own simulation: the ServerApp, the ClientApp of real devices, and Ray.
+
+Each virtual device gets a folder as a real one has, <run>/flower/device_<d>; what all share is linked:
+
+    device.json, private.npz, state/      its own
+    artifact/                             -> <run>/artifacts/<family>-c1
+    public.npz, global_test.npz           -> <run>/data
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
+import numpy as np
+from fedstill_client.app import FOLDER_VARIABLE as DEVICE_FOLDER_VARIABLE
+from fedstill_client.rounds.device import Device
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.messages import Parameters
+
+from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData, load_fleet
+from fedstill_sim.engine.pool import environment, usable_cores
+from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder
+
+FLOWER_FOLDER = "flower"
+# Ray's sockets lie up to 78 characters below the folder for temporary files, and a socket's path has at most
+# 107.
+_LONGEST_TEMPORARY_FOLDER = 28
+
+
+class FlowerError(FedstillError):
+    """Flower's simulation has not left what is asked for."""
+
+
+def run_flower_simulation(
+    run_folder: Path, *, processes: int | None = None, label_prior: float = 1.0
+) -> None:
+    """Run what is left of the fleet in a run folder (config.json, data/, artifacts/<family>-c1).
+
+    processes: clients at a time, None is one a core. label_prior: as for the cohort engine.
+    The server keeps its rounds in <run>/server, as under any engine.
+    """
+    from fedstill_client.app import app as client_app
+    from fedstill_server.app import FOLDER_VARIABLE as RUN_FOLDER_VARIABLE
+    from fedstill_server.app import app as server_app
+    from flwr.simulation import run_simulation
+
+    folder = run_folder.resolve()
+    data = load_fleet(folder / DATA_FOLDER)
+    write_device_folders(folder, data, label_prior=label_prior)
+    variables = {
+        RUN_FOLDER_VARIABLE: str(folder),
+        DEVICE_FOLDER_VARIABLE: str(device_folder(folder, "{partition}")),
+    }
+    with (
+        environment(variables),
+        ray_backend(max(1, usable_cores() if processes is None else processes)) as ray,
+    ):
+        run_simulation(server_app, client_app, num_supernodes=data.devices, backend_config=ray)
+
+
+def flower_students(run_folder: Path, devices: Sequence[int]) -> Parameters:
+    """The students [n, *shape] that devices of one family have on disk."""
+    students = []
+    for device in devices:
+        folder = device_folder(run_folder, device)
+        own = Device.open(folder).store.latest()
+        if own is None:
+            raise FlowerError(f"{folder}: this device has no student yet")
+        students.append(own.parameters)
+    return {name: np.stack([student[name] for student in students]) for name in students[0]}
+
+
+def device_folder(run_folder: Path, device: int | str) -> Path:
+    """The folder of a virtual device."""
+    return run_folder / FLOWER_FOLDER / f"device_{device}"
+
+
+def write_device_folders(run_folder: Path, data: FleetData, *, label_prior: float) -> None:
+    """Make every device's folder; a student that is there already stays."""
+    for device, (name, family) in enumerate(zip(data.device_names, data.families, strict=True)):
+        folder = device_folder(run_folder, device)
+        folder.mkdir(parents=True, exist_ok=True)
+        description = {"name": name, "family": family, "label_prior": label_prior}
+        (folder / "device.json").write_text(json.dumps(description) + "\n")
+        train, test = data.train[device], data.test[device]
+        np.savez(
+            folder / "private.npz",
+            x_train=data.x[train],
+            y_train=data.y[train],
+            x_test=data.x[test],
+            y_test=data.y[test],
+        )
+        _link(folder / "artifact", artifact_folder(run_folder, family, 1))
+        for file in (PUBLIC_SET_FILE, GLOBAL_TEST_FILE):
+            _link(folder / file, run_folder / DATA_FOLDER / file)
+
+
+def _link(link: Path, target: Path) -> None:
+    """A relative link, so that a run folder can be moved."""
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(target, link.parent))
+
+
+@contextlib.contextmanager
+def ray_backend(cpus: int) -> Iterator[dict[str, Any]]:
+    """Flower's configuration of a quiet Ray that reports to nobody and leaves no file behind."""
+    import ray
+
+    with tempfile.TemporaryDirectory(
+        prefix="ray-", dir=_short_folder(), ignore_cleanup_errors=True
+    ) as folder:
+        options = {"num_cpus": cpus, "_temp_dir": folder, "log_to_driver": False, "logging_level": "error"}
+        backend = {"init_args": options, "client_resources": {"num_cpus": 1, "num_gpus": 0.0}}
+        variables = {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": folder,
+            "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # or it warns about graphics cards
+            "PYTHONPATH": os.environ.get("PYTHONPATH", ""),  # Flower changes it
+        }
+        with environment(variables), _quiet("flwr"):
+            try:
+                yield backend
+            finally:
+                ray.shutdown()
+
+
+def _short_folder() -> str | None:
+    """Where Ray's folder can lie: None is the usual place, unless that is too deep for sockets."""
+    return None if len(tempfile.gettempdir()) <= _LONGEST_TEMPORARY_FOLDER else "/tmp"
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Only errors from a logger."""
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)

@@ -1,0 +1,253 @@
+"""One run, from its configuration to its result: every phase can be killed and done again.
+
+A phase leaves its outcome in the run's folder, whole or not at all; what is done again comes out the same.
+The rounds are the server's own: it commits each and goes on after the last.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedstill_proto.messages import RoundTask
+from fedstill_server.data.examples import load_examples
+from fedstill_server.methods import build_method
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.state import FleetState
+
+from fedstill_sim.assistant.start import start_rounds as start_assistants
+from fedstill_sim.assistant.start import starts_distilled
+from fedstill_sim.config import (
+    RunConfig,
+    baseline_config,
+    configured_data,
+    read_config,
+    requested_data,
+    resolve,
+    write_config,
+)
+from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
+from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
+from fedstill_sim.keyboard.run import measured_suggestions
+from fedstill_sim.keyboard.run import start_rounds as start_keyboards
+from fedstill_sim.privacy import spent_privacy
+from fedstill_sim.progress import RunProgress
+from fedstill_sim.report.phases import Phases
+from fedstill_sim.report.report import REPORT_FILE, write_report
+from fedstill_sim.report.result import (
+    RESULT_FILE,
+    BaselineResult,
+    RunResult,
+    TradeoffPoint,
+    read_json,
+    read_result,
+    write_json,
+    write_result,
+)
+from fedstill_sim.report.summarize import (
+    baseline_result,
+    data_result,
+    device_results,
+    final_result,
+    round_result,
+    timing,
+)
+from fedstill_sim.report.versions import versions
+from fedstill_sim.request import RunRequest
+from fedstill_sim.runner.artifacts import prepare_artifacts
+from fedstill_sim.runner.devices import DeviceRun, devices_with_students, run_rounds, students_of
+from fedstill_sim.runner.export_students import export_students
+from fedstill_sim.runner.tradeoff import tradeoff_curve
+
+STACK_SIZES_FILE = "stack_sizes.json"
+TRADEOFF_FILE = "tradeoff.json"
+SUGGESTIONS_FILE = "suggestions.json"
+
+
+def start_run(request: RunRequest, folder: Path, *, force: bool) -> None:
+    """Write down what the run is to do, with its data. A request that cannot be met claims no folder."""
+    data = requested_data(request)
+    config = resolve(request, data)
+    claim_folder(folder, force=force)
+    write_config(config, folder)
+    _keep_data(folder, data)
+
+
+def continue_run(folder: Path, progress: RunProgress, *, report: bool, label: str | None = None) -> RunResult:
+    """Do what is left of a run; a finished one only gets its report."""
+    path = folder / RESULT_FILE
+    if path.exists():
+        result = read_result(path)
+    else:
+        result = _Run(folder, progress, label=label).result()
+        write_result(result, path)
+    if report:
+        progress.phase("writing the report")
+        write_report(result, folder / REPORT_FILE)
+    return result
+
+
+class _Run:
+    """The phases of one run, in order."""
+
+    def __init__(self, folder: Path, progress: RunProgress, *, label: str | None) -> None:
+        self._folder = folder
+        self._progress = progress
+        self._config = read_config(folder)
+        self._label = label or self._config.fleet.method
+        self._phases = Phases(folder)
+
+    def result(self) -> RunResult:
+        """Run, export, compare with the baselines, and put it together."""
+        data = self._data()
+        run = self._rounds(self._folder, self._config, label=self._label, phases=self._phases)
+        with self._phase("export", "exporting the students to ONNX Runtime"):
+            state = _final_state(run)
+            students = export_students(
+                self._folder,
+                data,
+                state.students,
+                with_student=devices_with_students(run, data.device_names),
+                personal=functools.partial(students_of, run),
+            )
+        baselines = {method: self._baseline(method, data) for method in self._config.simulation.baselines}
+        tradeoff = self._tradeoff(run, data, state)
+        suggestions = self._suggestions(run, data)
+        difference = max(student.max_abs_logit_difference for student in students.values())
+        return RunResult(
+            method=self._config.fleet.method,
+            seed=self._config.fleet.seed,
+            final=final_result(run.records, max_abs_logit_difference=difference),
+            rounds=tuple(round_result(one) for one in run.records),
+            baselines=baselines,
+            tradeoff=tradeoff,
+            students=students,
+            data=data_result(data),
+            devices=device_results(data, run.records),
+            engine=run.engine,
+            timing=timing(run.records, self._seconds(baselines)),
+            config=self._config.to_json(),
+            versions=versions(),
+            privacy=spent_privacy(self._config.fleet.privacy, run.records),
+            suggestions=suggestions,
+        )
+
+    @contextmanager
+    def _phase(self, name: str, text: str) -> Iterator[None]:
+        self._progress.phase(text)
+        with self._phases.spent_on(name):
+            yield
+
+    def _data(self) -> FleetData:
+        """The fleet's data, which lies in <run>/data since the first start, unless that was killed."""
+        if not (self._folder / DATA_FOLDER).exists():
+            with self._phase("data", "reading the data"):
+                _keep_data(self._folder, configured_data(self._config))
+        return load_fleet(self._folder / DATA_FOLDER)
+
+    def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: Phases) -> DeviceRun:
+        if config.fleet.text is not None or starts_distilled(config):
+            with phases.spent_on("teacher and first students"):
+                start = start_keyboards if config.fleet.text is not None else start_assistants
+                start(folder, config, self._progress)
+        self._progress.phase(f"{label}: building the training graphs")
+        with phases.spent_on("artifacts"):
+            stack_sizes = _artifacts(folder, config)
+        with phases.spent_on("rounds"):
+            return run_rounds(folder, config, self._progress, label=label, stack_sizes=stack_sizes)
+
+    def _baseline(self, method: str, data: FleetData) -> BaselineResult:
+        """The same fleet under another method, in a run folder of its own that shares the data."""
+        folder = self._folder / BASELINES_FOLDER / method
+        if not (folder / CONFIG_FILE).exists():
+            write_config(baseline_config(self._config, method), folder)
+        if not (folder / DATA_FOLDER).is_symlink():
+            (folder / DATA_FOLDER).symlink_to(Path("..") / ".." / DATA_FOLDER, target_is_directory=True)
+        phases = Phases(folder)
+        run = self._rounds(folder, read_config(folder), label=method, phases=phases)
+        return baseline_result(method, data, run.records, engine=run.engine, seconds=phases.seconds)
+
+    def _tradeoff(self, run: DeviceRun, data: FleetData, state: FleetState) -> tuple[TradeoffPoint, ...]:
+        weights = self._config.simulation.tradeoff
+        tasks = _last_tasks(run, state) if weights else {}
+        if not tasks:
+            return ()
+        path = self._folder / TRADEOFF_FILE
+        if not path.exists():
+            with self._phase("tradeoff", "weighing personal against global accuracy"):
+                points = tradeoff_curve(
+                    self._folder,
+                    data,
+                    tasks,
+                    weights=weights,
+                    codec=self._config.fleet.downlink,
+                    stack_sizes=run.stack_sizes,
+                    label_prior=self._config.simulation.label_prior,
+                    processes=self._config.simulation.engine.processes,
+                )
+                write_json(path, [dataclasses.asdict(point) for point in points])
+        return tuple(TradeoffPoint(**point) for point in read_json(path))
+
+    def _suggestions(self, run: DeviceRun, data: FleetData) -> dict[str, Any]:
+        """Of a keyboard: what its suggestions are worth, before and after."""
+        if not data.is_text:
+            return {}
+        path = self._folder / SUGGESTIONS_FILE
+        if not path.exists():
+            with self._phase("suggestions", "measuring suggestions on held-out texts"):
+                write_json(path, measured_suggestions(run, data, self._progress).to_json())
+        found: dict[str, Any] = read_json(path)
+        return found
+
+    def _seconds(self, baselines: Mapping[str, BaselineResult]) -> dict[str, float]:
+        spent = {f"baseline {name}": one.timing.total_seconds for name, one in baselines.items()}
+        return self._phases.seconds | spent
+
+
+def _keep_data(folder: Path, data: FleetData) -> None:
+    """Write <run>/data whole or not at all."""
+    partial = folder / f"{DATA_FOLDER}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    save_fleet(data, partial)
+    partial.rename(folder / DATA_FOLDER)
+
+
+def _artifacts(folder: Path, config: RunConfig) -> dict[str, int]:
+    """Build the training artifacts that are not there yet; the stack sizes stay those of the first start."""
+    path = folder / STACK_SIZES_FILE
+    sizes: dict[str, int] | None = read_json(path) if path.exists() else None
+    if config.simulation.engine.name == "flower":
+        sizes = dict.fromkeys(config.fleet.families, 1)  # each device is a client of its own
+    sizes = prepare_artifacts(folder, config.fleet, devices=config.simulation.devices, stack_sizes=sizes)
+    write_json(path, sizes)
+    return sizes
+
+
+def _final_state(run: DeviceRun) -> FleetState:
+    store = RunStore(run.folder)
+    try:
+        last = store.latest()
+    finally:
+        store.close()
+    assert last is not None
+    assert last.round == run.config.fleet.rounds
+    return last.state
+
+
+def _last_tasks(run: DeviceRun, state: FleetState) -> dict[str, RoundTask]:
+    """What the server would ask of new devices next, by family: the final student and its soft targets."""
+    fleet = run.config.fleet
+    public = load_examples(
+        run.folder / fleet.public_set, input_shape=fleet.input_shape, classes=fleet.classes
+    )
+    method = build_method(fleet, public)
+    tasks = {
+        family: method.task(state, round_number=fleet.rounds + 1, family=family, newcomer=True)
+        for family in fleet.families
+    }
+    return tasks if all(task.soft_targets is not None for task in tasks.values()) else {}
