@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class FedstillError(Exception):
     """Base of every deliberate error: its text says what was wrong, where, and what to do."""
@@ -26,3 +29,26 @@ class InvalidValue(FieldError, ValueError):
 
 class WireError(FieldError):
     """Bytes that are not the message they should be. The one error of every decode."""
+
+
+class UnknownName(FedstillError):
+    """A name that stands for nothing; the text suggests those that are spelled alike, and lists all."""
+
+
+def unknown_name(what: str, name: str, known: Iterable[str], *, more: str = "") -> UnknownName:
+    """The error for a `name` that is not one of `known`.
+
+    Args:
+        what: What the name stands for, as a person calls it: "method", "--families".
+        name: The name that was given.
+        known: The names that there are, in the order in which they are listed.
+        more: What else would do, such as "or module:name of your own".
+
+    Returns:
+        An error that suggests the names that are spelled alike.
+    """
+    names = list(known)
+    alike = difflib.get_close_matches(name.lower(), names, n=2, cutoff=0.6)
+    meant = f"; did you mean {' or '.join(alike)}?" if alike else ";"
+    listed = ", ".join(names) or "none"
+    return UnknownName(f"{what}: {name!r} is unknown{meant} there are {listed}{more and ', ' + more}")
