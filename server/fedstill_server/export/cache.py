@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import fedstill_proto
+import fedstill_proto.package
 from fedstill_proto.errors import WireError
 from fedstill_proto.package.artifact import TrainingArtifact, load_artifact, save_artifact
 
@@ -71,7 +71,7 @@ def _sources() -> str:
     """The digest of this package, the families, and the format of the folder."""
     package = Path(__file__).parent
     files = sorted(package.rglob("*.py")) + sorted((package.parent / "families").glob("*.py"))
-    files.append(Path(str(fedstill_proto.__file__)).parent / "artifact.py")
+    files += sorted(Path(str(fedstill_proto.package.__file__)).parent.glob("*.py"))
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
