@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import fedstill_proto.system.telemetry  # noqa: F401  (before onnxruntime and flwr)
+from fedstill_proto import __version__ as __version__
 
 if TYPE_CHECKING:
     from fedstill_client.service.client import AgentClient

@@ -1,7 +1,4 @@
 """The simulator: a fleet of virtual devices on one machine, by the code that devices and the server run."""
 
-from importlib.metadata import version
-
 import fedstill_proto.system.telemetry  # noqa: F401  (before onnxruntime and flwr)
-
-__version__ = version("fedstill")
+from fedstill_proto import __version__ as __version__

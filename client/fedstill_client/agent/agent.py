@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto import __version__
 from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
@@ -246,7 +246,7 @@ class Agent:
             personalizing=self._learning.locked(),
             releases=spent.releases,
             released_bytes=spent.bytes,
-            agent_version=metadata.version("fedstill"),
+            agent_version=__version__,
             precision=student.precision,
             **budget_facts(self._home.folder, self._store.ledger),
         )

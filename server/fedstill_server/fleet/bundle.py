@@ -6,8 +6,9 @@ message of a run carries the protocol's version instead (see roster.py).
 
 from __future__ import annotations
 
-from importlib import metadata
 from pathlib import Path
+
+from fedstill_proto import __version__
 
 _PROJECT = """\
 [project]
@@ -33,7 +34,7 @@ fedstill-run = ""
 def write_bundle(folder: Path) -> Path:
     """Write the app's folder, for Flower to make a bundle of; returns it."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "pyproject.toml").write_text(_PROJECT.format(version=metadata.version("fedstill")))
+    (folder / "pyproject.toml").write_text(_PROJECT.format(version=__version__))
     (folder / "README.md").write_text(
         "# fedstill\n\nThe installed package runs; this bundle holds no code.\n"
     )
