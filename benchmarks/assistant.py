@@ -106,7 +106,7 @@ def build(data: AssistantData, student: IntentStudent, confidence: Confidence) -
         student.parameters,
         package_version=1,
         public_x=public[:PUBLIC_ROWS].astype(np.float32),
-        intents=student.sheet(data.intents, confidence).to_json(),
+        intents=student.schema(data.intents, confidence).to_json(),
         cache=cache_folder(),
     )
 

@@ -19,10 +19,10 @@ from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import load_student, save_package
-from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.intents import IntentSchema
 from typer.testing import CliRunner
 
-from tests.client.utterance_samples import NAMES, SHEET, THINGS, assistant, home_of
+from tests.client.utterance_samples import NAMES, SCHEMA, THINGS, assistant, home_of
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def home(tmp_path: Path) -> AgentHome:
 def test_what_a_text_means_and_how_sure_that_is(home: AgentHome) -> None:
     with Agent.open(home.folder) as agent:
         understood = agent.predict_text("Turn ON the radio!")
-        x = SHEET.rows(["turn on the radio"])
+        x = SCHEMA.rows(["turn on the radio"])
         logits = np.log(agent.predict(x)[0])  # without the package's temperature
 
     assert understood.sure
@@ -102,13 +102,13 @@ def test_another_student_knows_no_intents(tmp_path: Path) -> None:
         agent.predict_text("clean the tv")
 
 
-def test_a_package_with_another_sheet_is_refused() -> None:
-    for sheet, problem in (
-        (IntentSheet(("a", "b"), hashing=SHEET.hashing), "2; the student has 3 classes"),
-        (IntentSheet(NAMES), "128; the student takes 24"),
+def test_a_package_with_another_schema_is_refused() -> None:
+    for schema, problem in (
+        (IntentSchema(("a", "b"), hashing=SCHEMA.hashing), "2; the student has 3 classes"),
+        (IntentSchema(NAMES), "128; the student takes 24"),
     ):
         with pytest.raises(PackageError, match=problem):
-            check_package(dataclasses.replace(assistant(), intents=sheet.to_json()))
+            check_package(dataclasses.replace(assistant(), intents=schema.to_json()))
     with pytest.raises(PackageError, match="is no JSON"):
         check_package(dataclasses.replace(assistant(), intents=b"{"))
     with pytest.raises(PackageError, match="is no object of"):
@@ -149,7 +149,7 @@ def test_the_commands(home: AgentHome, tmp_path: Path) -> None:
     assert (answer["intent"], answer["sure"]) == ("on", True)
     assert (len(one["ids"]), len(many["ids"])) == (1, 2)
     assert "Unsure" in of_package
-    assert load_student(package).intents == SHEET.to_json()
+    assert load_student(package).intents == SCHEMA.to_json()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
-from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import build_student
@@ -22,7 +22,7 @@ from fedstill_server.training.networks import parameters_of
 
 PLACES = 24
 NAMES = ("clean", "off", "on")
-SHEET = IntentSheet(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
+SCHEMA = IntentSchema(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
 
 
@@ -30,12 +30,14 @@ THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
 def assistant() -> StudentPackage:
     """Knows "turn on the lamp", "turn off the fan", "clean the tv" and the like."""
     texts = [f"{verb} the {thing}" for verb in ("clean", "turn off", "turn on") for thing in THINGS]
-    x = SHEET.rows(texts)
+    x = SCHEMA.rows(texts)
     labels = np.repeat(np.arange(3), len(THINGS))
     plan = FitPlan(epochs=20, batch_size=9, learning_rate=1e-2, weight_decay=0.0)
     student = fit(build_student("ngrams", (PLACES,), 3), x, None, plan=plan, seed=0, labels=labels)
     options = ArtifactOptions("ngrams", (PLACES,), 3, Optimizer.MOMENTUM, "dense", 0, 1, 16)
-    return package_of(options, parameters_of(student), package_version=1, public_x=x, intents=SHEET.to_json())
+    return package_of(
+        options, parameters_of(student), package_version=1, public_x=x, intents=SCHEMA.to_json()
+    )
 
 
 def home_of(folder: Path, package: StudentPackage) -> AgentHome:

@@ -8,26 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.ngrams import NgramHashing
 
-SHEET = IntentSheet(("off", "on", "uñlock"), 1.5, 0.6, NgramHashing(buckets=100, places=8))
+SCHEMA = IntentSchema(("off", "on", "uñlock"), 1.5, 0.6, NgramHashing(buckets=100, places=8))
 
 
 def test_there_and_back() -> None:
-    assert IntentSheet.from_json(SHEET.to_json(), classes=3, places=8) == SHEET
+    assert IntentSchema.from_json(SCHEMA.to_json(), classes=3, places=8) == SCHEMA
 
 
 def test_what_is_understood_by_hand() -> None:
-    sure = SHEET.understood(np.array([0.1, 0.6, 0.3]), k=2)
-    unsure = SHEET.understood(np.array([0.3, 0.5, 0.2]))
+    sure = SCHEMA.understood(np.array([0.1, 0.6, 0.3]), k=2)
+    unsure = SCHEMA.understood(np.array([0.3, 0.5, 0.2]))
 
     assert [(each.name, each.confidence) for each in sure.intents] == [("on", 0.6), ("uñlock", 0.3)]
     assert (sure.sure, sure.intent) == (True, "on")
     assert (unsure.sure, unsure.intent) == (False, None)
-    assert SHEET.number("uñlock") == 2
+    assert SCHEMA.number("uñlock") == 2
     with pytest.raises(InvalidValue, match="intent: 'up' is none of the 3"):
-        SHEET.number("up")
+        SCHEMA.number("up")
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_what_is_understood_by_hand() -> None:
     ],
 )
 def test_forgeries_are_refused_by_name(change: dict[str, Any], problem: str) -> None:
-    forged = json.dumps({**json.loads(SHEET.to_json()), **change}).encode()
+    forged = json.dumps({**json.loads(SCHEMA.to_json()), **change}).encode()
 
     with pytest.raises(WireError, match=problem):
-        IntentSheet.from_json(forged, classes=3, places=8)
+        IntentSchema.from_json(forged, classes=3, places=8)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff", b"[" * 100_000, b" " * ((1 << 20) + 1)])
-def test_what_is_no_sheet_is_refused(content: bytes) -> None:
+def test_what_is_no_schema_is_refused(content: bytes) -> None:
     with pytest.raises(WireError, match=r"intents\.json"):
-        IntentSheet.from_json(content, classes=3, places=8)
+        IntentSchema.from_json(content, classes=3, places=8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.assistant import encoder
 from fedstill_server.assistant.confidence import Confidence, abstaining, fitted_confidence
@@ -70,8 +70,8 @@ def test_students_learn_labels_and_answers() -> None:
     said = by_answers.logits(texts)
     apart = said[:, 0] - said[:, 1]
     np.testing.assert_allclose(np.abs(apart), 4.0, atol=0.6)  # as sure as the teacher, and no surer
-    sheet = by_answers.sheet(("on", "time"), Confidence(1.5, 0.7))
-    assert (sheet.names, sheet.temperature, sheet.threshold) == (("on", "time"), 1.5, 0.7)
+    schema = by_answers.schema(("on", "time"), Confidence(1.5, 0.7))
+    assert (schema.names, schema.temperature, schema.threshold) == (("on", "time"), 1.5, 0.7)
     with pytest.raises(InvalidValue, match="'mlp-small' is none of utterances"):
         distilled("mlp-small", texts, answers)
 
@@ -139,10 +139,10 @@ def test_what_has_no_label_gets_the_sentence_models(tmp_path: Path) -> None:
         )
 
     first = read()
-    assert first.sheet == IntentSheet(names)
+    assert first.schema == IntentSchema(names)
     assert first.teaching.y is not None
     assert first.teaching.y.tolist() == [*INTENTS, 1, 0]
-    np.testing.assert_array_equal(first.teaching.x[-1], first.sheet.hashing.encode("light on"))
+    np.testing.assert_array_equal(first.teaching.x[-1], first.schema.hashing.encode("light on"))
     assert "the sentence model learns" in told
 
     told.clear()

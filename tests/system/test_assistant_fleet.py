@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.model.intents import sheet_of, understood_by
+from fedstill_client.model.intents import intent_schema, understood_by
 from fedstill_client.packages import PackageSource, check_package
 from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.publish.repository import Repository
@@ -72,11 +72,11 @@ def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
         PackageSource.trust_root(trust, Repository.open(fleet.folder).trusted_root())
         package = PackageSource.of(fleet.folder / "repository", trust).fetch("ngrams-small")
         check_package(package)
-        sheet = sheet_of(package)
-        assert sheet is not None
-        assert sheet.names == ("off", "on", "time")
-        assert sheet.temperature != 1.0
-        assert 0 < sheet.threshold <= 1  # fitted to what was tested
+        schema = intent_schema(package)
+        assert schema is not None
+        assert schema.names == ("off", "on", "time")
+        assert schema.temperature != 1.0
+        assert 0 < schema.threshold <= 1  # fitted to what was tested
         assert package.public_x is not None
         assert package.public_x.shape == (16, 128)
         assert understood_by(package, "turn off the radio").intents[0].name == "off"

@@ -19,7 +19,7 @@ from fedstill_proto import __version__
 from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Parameters
-from fedstill_proto.text.intents import INTENT_LIMIT, IntentSheet, Understanding
+from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
 from fedstill_proto.text.vocabulary import is_word, split
 
 from fedstill_client.agent.keyboard import AgentKeyboard
@@ -39,7 +39,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.typed_rows import word_list_of
 from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
-from fedstill_client.model.intents import heard, sheet_of
+from fedstill_client.model.intents import encode_utterances, intent_schema
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, usual_strength
 from fedstill_client.model.limits import limit_memory
@@ -75,7 +75,7 @@ class Agent:
         self._log_prior: FloatArray | None = None
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
-        self._sheet: IntentSheet | None = None  # of a student of utterances
+        self._schema: IntentSchema | None = None  # of a student of utterances
         self._prior_of = -1  # examples that the prior was read of
         self._prior_for: Parameters | None = None  # the student's weights
         self._since_pruned = 0  # examples
@@ -141,9 +141,9 @@ class Agent:
             raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
         with self._lock:
             student, log_prior = self._newest()
-            sheet = self._intents_of_owner()
-        x = heard(sheet, [text])
-        return sheet.understood(student.probabilities(x, log_prior, temperature=sheet.temperature)[0], k)
+            schema = self._intents_of_owner()
+        x = encode_utterances(schema, [text])
+        return schema.understood(student.probabilities(x, log_prior, temperature=schema.temperature)[0], k)
 
     def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances, each a text and the name of its intent; gives their ids.
@@ -153,9 +153,9 @@ class Agent:
         """
         with self._lock:
             self._newest()
-            sheet = self._intents_of_owner()
-            x = heard(sheet, [text for text, _ in said])
-            return self.observe(x, np.array([sheet.number(intent) for _, intent in said], np.int64))
+            schema = self._intents_of_owner()
+            x = encode_utterances(schema, [text for text, _ in said])
+            return self.observe(x, np.array([schema.number(intent) for _, intent in said], np.int64))
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix.
@@ -269,7 +269,7 @@ class Agent:
             self._installed = installed
             words = word_list_of(package)
             self._keyboard = None if words is None else AgentKeyboard(words)
-            self._sheet = sheet_of(package)
+            self._schema = intent_schema(package)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
         student.swap(None if self._own is None else self._own.parameters)
@@ -303,7 +303,7 @@ class Agent:
         if not len(held_out.ids) or held_out.x.shape[1:] != student.manifest.input_shape:
             return usual  # nothing to choose it by, or only what is of another package
         log_prior = self._log_prior_of(training.labels, student)
-        temperature = 1.0 if self._sheet is None else self._sheet.temperature
+        temperature = 1.0 if self._schema is None else self._schema.temperature
         newest = slice(-_JUDGED_AT_MOST, None)
         logits = student.logits(held_out.x[newest], temperature=temperature)
         return float(STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(usual)])
@@ -339,10 +339,10 @@ class Agent:
             )
         return self._suggester
 
-    def _intents_of_owner(self) -> IntentSheet:
-        if self._sheet is None:
+    def _intents_of_owner(self) -> IntentSchema:
+        if self._schema is None:
             raise AgentError(
                 "the installed student knows no intents: it is none of utterances, or its package brings no "
                 "intents.json."
             )
-        return self._sheet
+        return self._schema

@@ -19,7 +19,7 @@ from fedstill_client.learning.outcome import Judgement, LearningOutcome, Learnin
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.soft_term import soft_term
 from fedstill_client.model.forward import Forward
-from fedstill_client.model.intents import sheet_of
+from fedstill_client.model.intents import intent_schema
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.label_prior_fit import LEARNED_HERE, usual_strength
 from fedstill_client.model.private_stack import PrivateStack
@@ -88,7 +88,7 @@ class Sitting:
         return self._outcome(Result.INTERRUPTED, words, before)
 
     def _judge_of(self, package: StudentPackage) -> Judge:
-        chosen, manifest, sheet = self._chosen, package.manifest, sheet_of(package)
+        chosen, manifest, schema = self._chosen, package.manifest, intent_schema(package)
         log_prior = None
         if not manifest.label_shape and self._settings.label_prior:
             labels, strength = chosen.training.labels, self._settings.label_prior
@@ -98,7 +98,7 @@ class Sitting:
             chosen.judged.x,
             chosen.judged.labels,
             log_prior=log_prior,
-            temperature=1.0 if sheet is None else sheet.temperature,
+            temperature=1.0 if schema is None else schema.temperature,
             fitted=chosen.held_out,
         )
 

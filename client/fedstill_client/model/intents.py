@@ -8,22 +8,22 @@ import numpy as np
 from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
-from fedstill_proto.text.intents import IntentSheet, Understanding
+from fedstill_proto.text.intents import IntentSchema, Understanding
 
 
-def sheet_of(package: StudentPackage) -> IntentSheet | None:
+def intent_schema(package: StudentPackage) -> IntentSchema | None:
     """The intents of a student of utterances whose package brings them; raises WireError."""
     if package.intents is None:
         return None
     manifest = package.manifest
-    return IntentSheet.from_json(
+    return IntentSchema.from_json(
         package.intents, classes=manifest.classes, places=math.prod(manifest.input_shape)
     )
 
 
-def heard(sheet: IntentSheet, texts: list[str]) -> FloatArray:
+def encode_utterances(schema: IntentSchema, texts: list[str]) -> FloatArray:
     """Examples [texts, places]; raises InvalidValue for a text without a word."""
-    x = sheet.rows(texts)
+    x = schema.rows(texts)
     silent = np.flatnonzero(~x.any(axis=1))
     if len(silent):
         raise InvalidValue("text", f"{texts[silent[0]]!r:.60} holds no word")
@@ -36,8 +36,8 @@ def understood_by(package: StudentPackage, text: str) -> Understanding:
         AnsweringStudent,  # whoever only checks a package runs none
     )
 
-    sheet = sheet_of(package)
-    if sheet is None:
+    schema = intent_schema(package)
+    if schema is None:
         raise FedstillError(f"the student {package.manifest.family!r} knows no intents: no intents.json")
-    x = heard(sheet, [text])
-    return sheet.understood(AnsweringStudent(package).probabilities(x, temperature=sheet.temperature)[0])
+    x = encode_utterances(schema, [text])
+    return schema.understood(AnsweringStudent(package).probabilities(x, temperature=schema.temperature)[0])

@@ -24,7 +24,7 @@ from fedstill_proto.text.vocabulary import WordList
 from fedstill_proto.v1 import onnx_outline_pb2 as pb
 from google.protobuf.message import DecodeError
 
-from fedstill_client.model.intents import sheet_of
+from fedstill_client.model.intents import intent_schema
 from fedstill_client.packages.errors import PackageError
 
 GRAPH_LIMIT_BYTES = 256 << 20
@@ -74,7 +74,7 @@ def check_package(package: StudentPackage) -> None:
         except WireError as error:
             raise PackageError("vocabulary", str(error)) from None
     try:
-        sheet_of(package)
+        intent_schema(package)
     except WireError as error:
         raise PackageError("intents", str(error)) from None
 

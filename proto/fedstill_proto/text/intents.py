@@ -48,7 +48,7 @@ class Understanding:
 
 
 @dataclass(frozen=True)
-class IntentSheet:
+class IntentSchema:
     """The intents of a student of utterances, in the order of its classes."""
 
     names: tuple[str, ...]
@@ -103,7 +103,7 @@ class IntentSheet:
         return json.dumps(content, ensure_ascii=False, indent=1).encode()
 
     @classmethod
-    def from_json(cls, content: bytes, *, classes: int, places: int) -> IntentSheet:
+    def from_json(cls, content: bytes, *, classes: int, places: int) -> IntentSchema:
         """Read the intents.json of a student of so many classes, which takes `places`; raises WireError."""
         where = "intents.json"
         if len(content) > FILE_LIMIT_BYTES:

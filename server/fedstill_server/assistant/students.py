@@ -14,7 +14,7 @@ import numpy as np
 from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer, Parameters
-from fedstill_proto.text.intents import IntentSheet
+from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.ngrams import NgramHashing
 from scipy.special import softmax
 from torch import nn
@@ -73,9 +73,9 @@ class IntentStudent:
         with one_deterministic_thread():
             return logits_of(load_parameters(student, self.parameters), x)
 
-    def sheet(self, names: Sequence[str], confidence: Confidence) -> IntentSheet:
+    def schema(self, names: Sequence[str], confidence: Confidence) -> IntentSchema:
         """What its package says of its intents."""
-        return IntentSheet(tuple(names), confidence.temperature, confidence.threshold, self.hashing)
+        return IntentSchema(tuple(names), confidence.temperature, confidence.threshold, self.hashing)
 
     def artifact_options(self) -> ArtifactOptions:
         """Of the training step with which it learns on a device."""

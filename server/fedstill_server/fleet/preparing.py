@@ -267,10 +267,10 @@ def _utterances(fleet: FleetFolder, plan: Plan, on_progress: Progress) -> _Made:
         on_progress=on_progress,
     )
     public = chosen_rows(read.teaching, plan.public_rows, seed=plan.seed)
-    files = {INTENTS_FILE: read.sheet.to_json(), "public.npz": _npz(public)}
+    files = {INTENTS_FILE: read.schema.to_json(), "public.npz": _npz(public)}
     if read.test is not None:
         files["test.npz"] = _npz(read.test)
-    classes = len(read.sheet.names)
+    classes = len(read.schema.names)
     if plan.teacher is None:
         learned = utterance_teacher(len(read.teaching), made=read.made is not None)
         plan = replace(plan, teacher=learned)

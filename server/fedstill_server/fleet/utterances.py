@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import Parameters
-from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSheet
+from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
 from fedstill_proto.text.utterances import read_utterances
 
 from fedstill_server.assistant.pipeline import Assistant, AssistantPlan, Progress, make_assistant
@@ -35,7 +35,7 @@ class FleetUtterances:
 
     teaching: Examples
     test: Examples | None
-    sheet: IntentSheet
+    schema: IntentSchema
     made: Assistant | None = None  # by the sentence model, where it was needed
 
 
@@ -58,10 +58,10 @@ def read_fleet_utterances(
         if label not in names:
             raise FleetError(f"{test}: label {label!r:.40} is none of those in {public}")
     try:
-        sheet = IntentSheet(names)
+        schema = IntentSchema(names)
     except InvalidValue as error:
         raise FleetError(f"{public}: {error}") from None
-    labels = np.array([sheet.number(label) if label else -1 for _, label in said], np.int64)
+    labels = np.array([schema.number(label) if label else -1 for _, label in said], np.int64)
     made = None
     if (labels < 0).any():
         order = np.argsort(labels < 0, kind="stable")  # those with a label first
@@ -70,14 +70,14 @@ def read_fleet_utterances(
         unknown = order[len(known) :]
         labels[unknown] = made.answers[len(known) :].argmax(-1)
     return FleetUtterances(
-        Examples(sheet.rows([text for text, _ in said]), labels),
-        _examples(tested, sheet) if tested else None,
-        sheet,
+        Examples(schema.rows([text for text, _ in said]), labels),
+        _examples(tested, schema) if tested else None,
+        schema,
         made,
     )
 
 
-def published_sheet(
+def published_schema(
     folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
 ) -> bytes | None:
     """The intents.json of a family's package; None for another fleet.
@@ -88,7 +88,7 @@ def published_sheet(
         return None
     try:
         content = (folder / INTENTS_FILE).read_bytes()[: FILE_LIMIT_BYTES + 1]
-        sheet = IntentSheet.from_json(content, classes=config.classes, places=config.input_shape[0])
+        schema = IntentSchema.from_json(content, classes=config.classes, places=config.input_shape[0])
     except OSError as error:
         raise DataError(f"{folder / INTENTS_FILE}: cannot be read: {error.strerror}") from None
     except WireError as error:
@@ -98,9 +98,9 @@ def published_sheet(
     from fedstill_server.assistant.confidence import fitted_confidence  # scipy takes its time to import
 
     fitted = fitted_confidence(logits_of(build_family(config, family, parameters), test.x), test.y)
-    return IntentSheet(sheet.names, fitted.temperature, fitted.threshold, sheet.hashing).to_json()
+    return IntentSchema(schema.names, fitted.temperature, fitted.threshold, schema.hashing).to_json()
 
 
-def _examples(said: Sequence[tuple[str, str]], sheet: IntentSheet) -> Examples:
-    labels = np.array([sheet.number(label) for _, label in said], np.int64)
-    return Examples(sheet.rows([text for text, _ in said]), labels)
+def _examples(said: Sequence[tuple[str, str]], schema: IntentSchema) -> Examples:
+    labels = np.array([schema.number(label) for _, label in said], np.int64)
+    return Examples(schema.rows([text for text, _ in said]), labels)

@@ -10,7 +10,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_server.app import read_fleet_config
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples, load_public, load_test
-from fedstill_server.fleet.utterances import published_sheet
+from fedstill_server.fleet.utterances import published_schema
 from fedstill_server.language.vocabulary import vocabulary_of
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
@@ -36,7 +36,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
             public_x=public.x,
             quality=_quality(config, family, students[family], test),
             vocabulary=words,
-            intents=published_sheet(fleet, config, family, students[family], test),
+            intents=published_schema(fleet, config, family, students[family], test),
             cache=fleet / "server" / "artifacts",
         )
         for family in chosen
