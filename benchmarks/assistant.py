@@ -52,8 +52,8 @@ from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.inspection.calibration import calibration
 from fedstill_server.publish.package import package_of
 from fedstill_sim.data.assistant import Amounts, AssistantData, Speaker, Utterance, load_assistant
+from fedstill_sim.folder import cache_folder
 from fedstill_sim.keyboard.measures import Change, changed
-from fedstill_sim.stack_size import cache_folder
 
 RETENTION, FEWER_PARAMETERS, MOST_ECE = 0.97, 40.0, 0.03
 HELD_OUT = 100  # utterances of a device: of 20, one more or less is five points

@@ -30,7 +30,8 @@ from fedstill_proto.codec.codec_spec import codec_of_words
 from fedstill_proto.codec.entropy import encode_levels
 from fedstill_proto.codec.levels import Levels
 from fedstill_server.rounds.answer_tables import HeldTables
-from fedstill_sim.report.result import RESULT_FILE, read_json
+from fedstill_sim.results.json_files import read_json
+from fedstill_sim.results.run_result import RESULT_FILE
 
 COMMAND = [sys.executable, "-c", "from fedstill_sim.cli import main; main()"]
 FLEET = "digits --method fedmd --devices 10 --dirichlet 1 --families mlp-small --temperature 1"

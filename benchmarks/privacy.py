@@ -9,7 +9,7 @@ came out of its devices: with no budget left it knows nothing, and one guess in 
 devices have the same small student, which fedavg needs. Epsilon is that of a device that answers in every
 round, at delta 1e-5.
 
-Before that, the attack of fedstill_sim.privacy_audit on the mechanism, with the noise that is promised and
+Before that, the attack of fedstill_sim.privacy.audit on the mechanism, with the noise that is promised and
 with half of it: what it finds must be below what is promised, and above it.
 """
 
@@ -26,7 +26,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.privacy import Noising, seeded_bits
 from fedstill_proto.privacy.noising import Float64Array
 from fedstill_server.privacy.accountant import epsilon_of_rounds
-from fedstill_sim.privacy_audit import epsilon_at_least
+from fedstill_sim.privacy.audit import epsilon_at_least
 from fedstill_sim.progress import shown
 from fedstill_sim.request import RunRequest
 from fedstill_sim.runner.run import continue_run, start_run

@@ -27,8 +27,8 @@ from fedstill_sim.compare.request import CompareRequest, continue_comparison, is
 from fedstill_sim.compare.result import Split, SplitComparison
 from fedstill_sim.folder import CONFIG_FILE
 from fedstill_sim.progress import LineProgress
-from fedstill_sim.report.result import read_json
 from fedstill_sim.request import DATASETS, RunRequest, names
+from fedstill_sim.results.json_files import read_json
 from rich.console import Console
 
 ALPHAS = "0.01,0.1,0.5,1,5"

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_sim.folder import CONFIG_FILE
-from fedstill_sim.report.result import RESULT_FILE, read_json, without_times
+from fedstill_sim.results.json_files import read_json
+from fedstill_sim.results.run_result import RESULT_FILE, without_times
 
 COMMAND = [sys.executable, "-c", "from fedstill_sim.cli import main; main()"]
 

@@ -15,7 +15,7 @@ from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.groups import Group, cut
 from fedstill_sim.engine.jobs import Job
 from fedstill_sim.engine.pool import start_workers, usable_cores
-from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder
+from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 
 from averaging.clock import Clock
 from averaging.workload import Workload
@@ -66,7 +66,7 @@ def _run(work: Workload, clock: Clock, folder: Path) -> None:
 def _write_artifact(work: Workload, folder: Path) -> int:
     # These import torch.
     from fedstill_server.export.build import ArtifactOptions
-    from fedstill_sim.stack_size import best_stack_size, built
+    from fedstill_sim.runner.stack_size import best_stack_size, built
 
     options = ArtifactOptions(
         work.family,

@@ -33,12 +33,12 @@ from fedstill_server.config.fleet import (
 from fedstill_server.methods import METHODS, distils
 from fedstill_server.rounds.teacher import KEYBOARD_TEACHER, utterance_teacher
 
+from fedstill_sim.availability import Participation
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
-from fedstill_sim.participation import Participation
-from fedstill_sim.privacy import privacy_rule, rule_for
-from fedstill_sim.report.result import read_json, write_json
+from fedstill_sim.privacy.budget import privacy_rule, rule_for
 from fedstill_sim.request import COMING_AND_GOING, UTTERANCE_FAMILIES, RunRequest, command_line
+from fedstill_sim.results.json_files import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")
@@ -230,21 +230,6 @@ def read_config(folder: Path) -> RunConfig:
     )
 
 
-def described(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every setting of a configuration document, as (dotted name, value), for a report."""
-    rows = []
-    for name, value in _flat(config):
-        shown = (
-            "–"
-            if value is None
-            else ", ".join(map(str, value)) or "–"
-            if isinstance(value, list)
-            else str(value)
-        )
-        rows.append((name, shown))
-    return rows
-
-
 def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetConfig:
     encoding = Encoding(_chosen(request.encoding, defaults.encoding.value))
     codec = SoftLabelCodec(encoding, request.k or 0)
@@ -393,13 +378,3 @@ def _named(fleet: FleetConfig) -> FleetConfig:
 
 def _chosen(value: Any, default: Any) -> Any:
     return default if value is None else value
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in document.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, value))
-    return rows

@@ -1,7 +1,8 @@
-"""The folder of a run: what lies where, and who may write there."""
+"""The folder of a run: what lies where, and who may write there; and this machine's cache."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,10 +12,25 @@ CONFIG_FILE = "config.json"
 DATA_FOLDER = "data"
 BASELINES_FOLDER = "baselines"
 STUDENTS_FOLDER = "students"
+ARTIFACTS_FOLDER = "artifacts"
+DEVICES_FOLDER = "devices"
+CACHE_VARIABLE = "FEDSTILL_CACHE"
 
 
 class FolderError(FedstillError):
     """A folder holds something else than the command needs."""
+
+
+def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
+    """Where a run keeps the training artifact of a family for stacks of this many devices."""
+    return run_folder / ARTIFACTS_FOLDER / f"{family}-c{stack_size}"
+
+
+def cache_folder() -> Path:
+    """What runs on this machine can use again: $FEDSTILL_CACHE, or fedstill in the user's cache folder."""
+    if CACHE_VARIABLE in os.environ:
+        return Path(os.environ[CACHE_VARIABLE])
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedstill"
 
 
 def claim_folder(folder: Path, *, force: bool) -> None:

@@ -11,8 +11,8 @@ from typing import Protocol
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from fedstill_sim.report.format import readable_bytes, readable_percent, readable_seconds
-from fedstill_sim.report.result import RoundResult
+from fedstill_sim.results.readable import readable_bytes, readable_percent, readable_seconds
+from fedstill_sim.results.run_result import RoundResult
 
 _SECONDS_BETWEEN_LINES = 1.0
 _SECONDS_BETWEEN_LINES_OF_MANY_RUNS = 10.0

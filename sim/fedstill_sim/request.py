@@ -26,7 +26,7 @@ PUBLIC_UTTERANCES_FILE = "public.csv"
 # The option of each field of a RunRequest, where it is not the field's own name.
 _OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
 
-# Fields of fedstill_sim.participation.Participation, and of the server's AsyncRule.
+# Fields of fedstill_sim.availability.Participation, and of the server's AsyncRule.
 COMING_AND_GOING = (
     "stragglers",
     "slowdown",

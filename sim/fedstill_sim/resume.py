@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_sim.compare import report as compare_report
+from fedstill_sim.compare import report as comparison_report
 from fedstill_sim.compare.exports import write_exports
 from fedstill_sim.compare.request import is_comparison
 from fedstill_sim.compare.result import COMPARISON_FILE, read_comparison
 from fedstill_sim.folder import FolderError, require_run
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.report import report
-from fedstill_sim.report.result import RESULT_FILE, RunResult, read_result
+from fedstill_sim.report import run_report
+from fedstill_sim.results.run_result import RESULT_FILE, RunResult, read_result
 from fedstill_sim.runner.run import continue_run
 
 
@@ -38,11 +38,11 @@ def write_report_of(folder: Path) -> Path:
     source = folder / (COMPARISON_FILE if comparison else RESULT_FILE)
     if not source.exists():
         raise FolderError(f"{folder} has no {source.name} yet; finish it first: fedstill-sim resume {folder}")
-    path = folder / (compare_report.REPORT_FILE if comparison else report.REPORT_FILE)
+    path = folder / (comparison_report.REPORT_FILE if comparison else run_report.REPORT_FILE)
     if comparison:
         read = read_comparison(source)
         write_exports(read, folder)
-        compare_report.write_comparison_report(read, path)
+        comparison_report.write_comparison_report(read, path)
     else:
-        report.write_report(read_result(source), path)
+        run_report.write_report(read_result(source), path)
     return path

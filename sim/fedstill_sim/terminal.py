@@ -12,10 +12,10 @@ from rich.table import Table
 
 from fedstill_sim.compare.result import Comparison
 from fedstill_sim.compare.table import ComparedCell, sections
-from fedstill_sim.compare.verdict import Verdict, verdicts
-from fedstill_sim.report.format import counted
-from fedstill_sim.report.result import RunResult
 from fedstill_sim.report.table import method_rows
+from fedstill_sim.results.readable import counted
+from fedstill_sim.results.run_result import RunResult
+from fedstill_sim.results.verdict import Verdict, verdicts
 
 _MARKS = {"good": "[green]✓[/green]", "bad": "[red]✗[/red]", "even": "[yellow]≈[/yellow]"}
 

@@ -19,7 +19,7 @@ from fedstill_server.export import build_artifact
 from fedstill_server.families import initial_parameters
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import FleetData, save_fleet
-from fedstill_sim.engine.workplace import artifact_folder
+from fedstill_sim.folder import artifact_folder
 
 CODEC = SoftLabelCodec(Encoding.FLOAT32)
 

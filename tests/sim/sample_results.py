@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import numpy as np
-from fedstill_sim.report.result import (
+from fedstill_sim.results.run_result import (
     BaselineResult,
     DataResult,
     DeviceAccuracy,

@@ -7,13 +7,13 @@ from fedstill_proto.messages import Optimizer
 from fedstill_sim.config import (
     baseline_config,
     configured_data,
-    described,
     read_config,
     requested_data,
     resolve,
     write_config,
 )
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.report.page import setting_rows
 from fedstill_sim.request import RunRequest
 
 REQUEST = RunRequest(method="public-logits", dataset="digits", devices=4, families=("cnn",), seed=3)
@@ -116,10 +116,10 @@ def test_a_method_is_not_its_own_baseline(data: FleetData) -> None:
     assert config.simulation.baselines == ("local",)
 
 
-def test_every_setting_is_described() -> None:
+def test_every_setting_is_setting_rows() -> None:
     document = {"fleet": {"method": "local", "cohort": {"goal_count": 0}, "families": ["a", "b"]}, "x": None}
 
-    assert described(document) == [
+    assert setting_rows(document) == [
         ("fleet.method", "local"),
         ("fleet.cohort.goal_count", "0"),
         ("fleet.families", "a, b"),

@@ -10,7 +10,7 @@ from fedstill_sim.data.fleet import DataError
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.jobs import Job
-from fedstill_sim.engine.workplace import artifact_folder
+from fedstill_sim.folder import artifact_folder
 
 from tests.sim.fleets import class_means_task, write_run
 from tests.sim.test_engine_cohort import train

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
 from fedstill_sim.data.digits import load_digits
-from fedstill_sim.report.summarize import (
+from fedstill_sim.runner.summarize import (
     device_results,
     device_rounds_per_second,
     final_result,

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from fedstill_proto.flower_records import pack, unpack
 from fedstill_server.config.fleet import ConfigError
+from fedstill_sim.availability import FOR_EVER, Participation, Timetable, timetable
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid, VirtualClock
 from fedstill_sim.engine.mailbox import Mailbox
-from fedstill_sim.participation import FOR_EVER, Participation, Timetable, timetable
 from flwr.app import Error, Message, RecordDict
 
 DEVICES, ROUNDS = 40, 10

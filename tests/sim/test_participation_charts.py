@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 from fedstill_sim.report.participation_charts import by_participation, participation_charts
-from fedstill_sim.report.report import render_report
-from fedstill_sim.report.result import RunResult
+from fedstill_sim.report.run_report import render_report
+from fedstill_sim.results.run_result import RunResult
 
 from tests.sim.sample_results import sample_result
 from tests.sim.test_report import Page

@@ -1,5 +1,5 @@
 import pytest
-from fedstill_sim.report.format import (
+from fedstill_sim.results.readable import (
     counted,
     readable_bytes,
     readable_percent,

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from fedstill_sim.report.report import render_report, write_report
-from fedstill_sim.report.result import Quarantined, RunResult
+from fedstill_sim.report.run_report import render_report, write_report
+from fedstill_sim.results.run_result import Quarantined, RunResult
 
 from tests.sim.sample_results import sample_result
 

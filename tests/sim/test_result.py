@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.errors import FedstillError
-from fedstill_sim.report import result as schema
-from fedstill_sim.report.result import ResultError, read_result, without_times, write_result
+from fedstill_sim.results import run_result as schema
+from fedstill_sim.results.run_result import ResultError, read_result, without_times, write_result
 
 from tests.sim.sample_results import as_document, sample_result
 

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_sim import stack_size
-from fedstill_sim.stack_size import best_stack_size, cache_folder, step_seconds
+from fedstill_sim.folder import cache_folder
+from fedstill_sim.runner import stack_size
+from fedstill_sim.runner.stack_size import best_stack_size, step_seconds
 
 
 def options(soft_labels: str = "none") -> ArtifactOptions:

@@ -1,6 +1,6 @@
 import dataclasses
 
-from fedstill_sim.compare.verdict import accuracy_verdict, bytes_verdict, verdicts
+from fedstill_sim.results.verdict import accuracy_verdict, bytes_verdict, verdicts
 
 from tests.sim.sample_results import sample_baseline
 

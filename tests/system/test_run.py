@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fedstill_client.model.predictor import Predictor
 from fedstill_sim.cli import app
-from fedstill_sim.report.result import read_result, without_times
+from fedstill_sim.results.run_result import read_result, without_times
 from typer.testing import CliRunner, Result
 
 SMALL = (

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fedstill_sim.cli import app
 from fedstill_sim.compare.result import read_comparison
-from fedstill_sim.report.result import read_result, without_times
+from fedstill_sim.results.run_result import read_result, without_times
 from typer.testing import CliRunner, Result
 
 WORDS = ("compare", "digits", "--methods", "local,fedavg,class-logits", "--seeds", "2", "--devices", "3")

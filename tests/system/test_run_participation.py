@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_sim.cli import app
-from fedstill_sim.report.result import Json, read_result, without_times
+from fedstill_sim.results.run_result import Json, read_result, without_times
 from typer.testing import CliRunner, Result
 
 from tests.system.test_run_resume import kill_when

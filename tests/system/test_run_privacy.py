@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_server.privacy.accountant import epsilon_of_rounds
-from fedstill_sim.report.result import read_result
+from fedstill_sim.results.run_result import read_result
 
 from tests.system.test_run import SMALL, fedstill_sim
 

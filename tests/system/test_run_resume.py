@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_sim.cli import app
-from fedstill_sim.report.result import Json, without_times
+from fedstill_sim.results.run_result import Json, without_times
 from typer.testing import CliRunner
 
 WORDS = ("run", "digits", "--method", "public-logits", "--devices", "3", "--rounds", "3", "--epochs", "1")

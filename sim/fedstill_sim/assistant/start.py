@@ -19,8 +19,8 @@ from fedstill_server.rounds.state import FleetState
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.assistant import AssistantData
 from fedstill_sim.data.assistant_fleet import drawn_assistant
+from fedstill_sim.folder import cache_folder
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.stack_size import cache_folder
 
 
 def starts_distilled(config: RunConfig) -> bool:

@@ -8,7 +8,6 @@ from matplotlib.axes import Axes
 
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.result import MethodEstimate, RoundEstimate, SplitComparison
-from fedstill_sim.report.format import counted, readable_bytes, readable_percent
 from fedstill_sim.report.svg import (
     MARKERS,
     MUTED,
@@ -21,6 +20,7 @@ from fedstill_sim.report.svg import (
     percent_axis,
     rounds_axis,
 )
+from fedstill_sim.results.readable import counted, readable_bytes, readable_percent
 
 _PANELS = (
     ("personal_accuracy", "Personal"),

@@ -19,7 +19,7 @@ from typing import Any
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.latex import latex
 from fedstill_sim.compare.result import Comparison, SplitComparison
-from fedstill_sim.report.report import write_page
+from fedstill_sim.report.page import write_page
 
 CSV_FILE, DIFFERENCES_FILE, RUNS_FILE, LATEX_FILE = (
     "compare.csv",

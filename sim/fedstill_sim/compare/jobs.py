@@ -24,8 +24,9 @@ from fedstill_proto.errors import FedstillError
 from fedstill_sim.engine.pool import end_with_parent
 from fedstill_sim.folder import CONFIG_FILE
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.report.result import RoundResult, read_json, write_json
 from fedstill_sim.request import RunRequest
+from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.results.run_result import RoundResult
 from fedstill_sim.runner.run import continue_run, start_run
 
 FAILED_FILE = "failed.json"

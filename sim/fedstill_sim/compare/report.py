@@ -7,8 +7,7 @@ from pathlib import Path
 from fedstill_sim.compare.charts import accuracy_by_split, split_charts
 from fedstill_sim.compare.result import Comparison
 from fedstill_sim.compare.table import ACCURACIES, best_means, section_title
-from fedstill_sim.config import described
-from fedstill_sim.report.report import render, write_page
+from fedstill_sim.report.page import render, setting_rows, write_page
 
 REPORT_FILE = "compare.html"
 
@@ -38,6 +37,6 @@ def render_comparison(comparison: Comparison) -> str:
         parts=parts,
         accuracies=[name for name, _ in ACCURACIES],
         charts=[accuracy_by_split(comparison.splits, comparison.methods)] if several else [],
-        configuration=described(comparison.config),
+        configuration=setting_rows(comparison.config),
         command=comparison.config["comparison"]["command"],
     )

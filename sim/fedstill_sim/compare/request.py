@@ -31,9 +31,10 @@ from fedstill_sim.compare.result import (
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.folder import CONFIG_FILE, claim_folder
 from fedstill_sim.progress import ComparisonProgress
-from fedstill_sim.report.format import readable_percent
-from fedstill_sim.report.result import RESULT_FILE, RunResult, read_json, read_result, write_json
 from fedstill_sim.request import RequestError, RunRequest, check_names, method_names, option_words
+from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.results.readable import readable_percent
+from fedstill_sim.results.run_result import RESULT_FILE, RunResult, read_result
 
 _COMPARISON = "comparison"  # the key of config.json that tells a comparison from a run
 _SECONDS_FILE = "seconds.json"

@@ -15,15 +15,9 @@ from typing import Any
 from fedstill_server.config.codec import from_json
 
 from fedstill_sim.compare.estimate import Estimate
-from fedstill_sim.compare.verdict import Verdict, accuracy_verdict, bytes_verdict
-from fedstill_sim.report.result import (
-    DataResult,
-    ResultError,
-    RoundResult,
-    RunResult,
-    read_json,
-    write_json,
-)
+from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.results.run_result import DataResult, ResultError, RoundResult, RunResult
+from fedstill_sim.results.verdict import Verdict, accuracy_verdict, bytes_verdict
 
 COMPARISON_VERSION = 2
 COMPARISON_FILE = "compare.json"

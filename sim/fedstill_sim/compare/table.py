@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.result import Advantage, Comparison, MethodEstimate, SplitComparison
-from fedstill_sim.report.format import NONE, counted, readable_bytes, readable_ratio
+from fedstill_sim.results.readable import NONE, counted, readable_bytes, readable_ratio
 
 ACCURACIES = (
     ("personal_accuracy", "personal"),

@@ -27,7 +27,8 @@ from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pool import start_workers, worthwhile_processes
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.engine.worker import evaluate, train
-from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder, forget_runs
+from fedstill_sim.engine.workplace import forget_runs
+from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 
 Reply = RecordDict | Error
 

@@ -12,7 +12,8 @@ from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray, StudentFile, StudentSlots, named_parameters
-from fedstill_sim.engine.workplace import DEVICES_FOLDER, students_path
+from fedstill_sim.engine.workplace import students_path
+from fedstill_sim.folder import DEVICES_FOLDER
 
 
 class StudentsError(FedstillError):

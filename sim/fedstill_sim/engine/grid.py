@@ -40,7 +40,7 @@ class GridError(FedstillError):
 
 
 class ComingAndGoing(Protocol):
-    """When devices are there, and how long they take: fedstill_sim.participation.Timetable."""
+    """When devices are there, and how long they take: fedstill_sim.availability.Timetable."""
 
     @property
     def seconds(self) -> npt.NDArray[np.float64]: ...

@@ -17,15 +17,7 @@ from fedstill_sim.data.fleet import IntArray, load_fleet
 from fedstill_sim.engine.jobs import Job
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile
-
-DATA_FOLDER = "data"
-ARTIFACTS_FOLDER = "artifacts"
-DEVICES_FOLDER = "devices"
-
-
-def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
-    """Where a run keeps a training artifact."""
-    return run_folder / ARTIFACTS_FOLDER / f"{family}-c{stack_size}"
+from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
 
 
 def students_path(run_folder: Path, family: str) -> Path:

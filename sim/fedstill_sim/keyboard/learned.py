@@ -23,8 +23,8 @@ from fedstill_server.publish.package import package_of
 
 from fedstill_sim.data.keyboard import Typist
 from fedstill_sim.data.keyboard_fleet import PLACES, chosen_texts, public_rows
+from fedstill_sim.folder import cache_folder
 from fedstill_sim.keyboard.personal import set_aside
-from fedstill_sim.stack_size import cache_folder
 
 _BATCH_SIZE = 4  # rows: a device has a hundred
 _K = 16

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from fedstill_proto.messages import Parameters
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.language.keyboard import Progress
@@ -17,7 +17,6 @@ from fedstill_sim.keyboard.evaluation import Models, Suggestions, evaluate_sugge
 from fedstill_sim.keyboard.models import RecurrentWords, TeacherWords
 from fedstill_sim.keyboard.start import first_state, start_keyboard
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.runner.devices import DeviceRun, devices_with_students, students_of
 
 
 def start_rounds(folder: Path, config: RunConfig, progress: RunProgress) -> None:
@@ -31,20 +30,25 @@ def start_rounds(folder: Path, config: RunConfig, progress: RunProgress) -> None
         store.close()
 
 
-def measured_suggestions(run: DeviceRun, data: FleetData, progress: RunProgress) -> Suggestions:
-    """Of the students that devices started from, and of those that they have in the end."""
+def measured_suggestions(
+    config: RunConfig, data: FleetData, own_students: Mapping[int, Parameters], progress: RunProgress
+) -> Suggestions:
+    """How good suggestions are with the students that devices started from, and with those they end with.
+
+    Args:
+        own_students: The final student of each device that took part, by the device's number.
+    """
     assert data.vocabulary is not None
-    words, texts = WordList.from_json(data.vocabulary), texts_of(run.config)
-    keyboard = start_keyboard(texts, run.config.fleet.families, on_progress=told(progress))
+    words, texts = WordList.from_json(data.vocabulary), texts_of(config)
+    keyboard = start_keyboard(texts, config.fleet.families, on_progress=told(progress))
     starts = {
         family: RecurrentWords(family, student, words=len(words))
         for family, student in keyboard.students.items()
     }
-    own = _own_students(run, data)
 
     def models(device: int) -> Models:
         family = data.families[device]
-        student = own.get(device)
+        student = own_students.get(device)
         return Models(
             starts[family],
             None if student is None else RecurrentWords(family, student, words=len(words)),
@@ -62,15 +66,3 @@ def texts_of(config: RunConfig) -> KeyboardData:
 def told(progress: RunProgress) -> Progress:
     """Shows what is being made, where that was not made before."""
     return lambda what, done, total: progress.phase(f"{what}: {done} of {total}")
-
-
-def _own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
-    """The students of the devices that took part, by device."""
-    families, own = np.array(data.families), {}
-    there = np.array(devices_with_students(run, data.device_names), np.int64)
-    for family in dict.fromkeys(data.families):
-        devices = [int(device) for device in there if families[device] == family]
-        stack = students_of(run, devices) if devices else {}
-        for place, device in enumerate(devices):
-            own[device] = {name: array[place] for name, array in stack.items()}
-    return own

@@ -16,7 +16,7 @@ from fedstill_server.training.networks import parameters_of
 
 from fedstill_sim.data.keyboard import KeyboardData
 from fedstill_sim.data.keyboard_fleet import WORDS, chosen_texts
-from fedstill_sim.stack_size import cache_folder
+from fedstill_sim.folder import cache_folder
 
 
 def keyboard_plan(families: tuple[str, ...]) -> KeyboardPlan:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fedstill_sim.report.format import counted, readable_percent
-from fedstill_sim.report.result import DeviceResult, RoundResult, RunResult
 from fedstill_sim.report.svg import (
     INK,
     NARROW,
@@ -19,6 +17,8 @@ from fedstill_sim.report.svg import (
     percent_axis,
     rounds_axis,
 )
+from fedstill_sim.results.readable import counted, readable_percent
+from fedstill_sim.results.run_result import DeviceResult, RoundResult, RunResult
 
 _GROUPS = 4  # of devices, by how often their summaries counted
 

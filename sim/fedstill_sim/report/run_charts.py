@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from fedstill_sim.report.format import readable_bytes, readable_percent
 from fedstill_sim.report.participation_charts import participation_charts
-from fedstill_sim.report.result import DeviceAccuracy, DeviceResult, FinalResult, RoundResult, RunResult
 from fedstill_sim.report.svg import (
     INK,
     MARKERS,
@@ -27,6 +25,8 @@ from fedstill_sim.report.svg import (
     percent_axis,
     rounds_axis,
 )
+from fedstill_sim.results.readable import readable_bytes, readable_percent
+from fedstill_sim.results.run_result import DeviceAccuracy, DeviceResult, FinalResult, RoundResult, RunResult
 
 MOST_DOTS = 250  # of one method in a scatter: above it, an even sample by rank
 MOST_NAMED_DEVICES = 40

@@ -20,7 +20,7 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from fedstill_sim.report.format import readable_bytes
+from fedstill_sim.results.readable import readable_bytes
 
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
 SERIES = ("#010a10", "#010a11", "#010a12", "#010a13", "#010a14", "#010a15")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from fedstill_sim.report.format import NONE, readable_bytes, readable_percent, readable_seconds
-from fedstill_sim.report.result import BaselineResult, RunResult
+from fedstill_sim.results.readable import NONE, readable_bytes, readable_percent, readable_seconds
+from fedstill_sim.results.run_result import BaselineResult, RunResult
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,8 @@ from fedstill_proto.package.artifact import save_artifact
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.for_method import artifact_options
 
-from fedstill_sim.engine.workplace import artifact_folder
-from fedstill_sim.stack_size import best_stack_size, built
+from fedstill_sim.folder import artifact_folder
+from fedstill_sim.runner.stack_size import best_stack_size, built
 
 
 def prepare_artifacts(

@@ -8,21 +8,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from fedstill_proto.messages import Parameters
 from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subscribe
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 
+from fedstill_sim.availability import timetable
 from fedstill_sim.config import RunConfig
+from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.engine.mailbox import Mailbox
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.pool import usable_cores
-from fedstill_sim.participation import timetable
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.report.result import EngineResult, read_json, write_json
-from fedstill_sim.report.summarize import device_rounds_per_second, round_result
+from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.results.run_result import EngineResult
+from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
 
 ENGINE_FILE = "engine.json"
 
@@ -83,6 +86,18 @@ def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
 def students_of(run: DeviceRun, devices: Sequence[int]) -> Parameters:
     """The students [n, *shape] of devices of one family as the run left them."""
     return _READERS[run.config.simulation.engine.name](run, devices)
+
+
+def own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
+    """The final student of each device that took part, by the device's number."""
+    families, own = np.array(data.families), {}
+    there = np.array(devices_with_students(run, data.device_names), np.int64)
+    for family in dict.fromkeys(data.families):
+        devices = [int(device) for device in there if families[device] == family]
+        stack = students_of(run, devices) if devices else {}
+        for place, device in enumerate(devices):
+            own[device] = {name: array[place] for name, array in stack.items()}
+    return own
 
 
 def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:

@@ -21,9 +21,8 @@ from fedstill_server.families import build_student
 from fedstill_server.training.networks import load_parameters, logits_of, one_deterministic_thread
 
 from fedstill_sim.data.fleet import FleetData, FloatArray
-from fedstill_sim.folder import STUDENTS_FOLDER
-from fedstill_sim.report.result import StudentResult
-from fedstill_sim.stack_size import cache_folder
+from fedstill_sim.folder import STUDENTS_FOLDER, cache_folder
+from fedstill_sim.results.run_result import StudentResult
 
 PERSONAL_STUDENTS = 4  # devices of each family whose own weights are checked as well
 

@@ -27,7 +27,7 @@ from fedstill_proto.messages import Parameters
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData, load_fleet
 from fedstill_sim.engine.pool import environment, usable_cores
-from fedstill_sim.engine.workplace import DATA_FOLDER, artifact_folder
+from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 
 FLOWER_FOLDER = "flower"
 # Ray's sockets lie up to 78 characters below the folder for temporary files, and a socket's path has at most

@@ -35,21 +35,30 @@ from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
 from fedstill_sim.keyboard.run import measured_suggestions
 from fedstill_sim.keyboard.run import start_rounds as start_keyboards
-from fedstill_sim.privacy import spent_privacy
+from fedstill_sim.privacy.budget import spent_privacy
 from fedstill_sim.progress import RunProgress
-from fedstill_sim.report.phases import Phases
-from fedstill_sim.report.report import REPORT_FILE, write_report
-from fedstill_sim.report.result import (
+from fedstill_sim.report.run_report import REPORT_FILE, write_report
+from fedstill_sim.request import RunRequest
+from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.results.run_result import (
     RESULT_FILE,
     BaselineResult,
     RunResult,
     TradeoffPoint,
-    read_json,
     read_result,
-    write_json,
     write_result,
 )
-from fedstill_sim.report.summarize import (
+from fedstill_sim.runner.artifacts import prepare_artifacts
+from fedstill_sim.runner.devices import (
+    DeviceRun,
+    devices_with_students,
+    own_students,
+    run_rounds,
+    students_of,
+)
+from fedstill_sim.runner.export_students import export_students
+from fedstill_sim.runner.phases import Phases
+from fedstill_sim.runner.summarize import (
     baseline_result,
     data_result,
     device_results,
@@ -57,12 +66,8 @@ from fedstill_sim.report.summarize import (
     round_result,
     timing,
 )
-from fedstill_sim.report.versions import versions
-from fedstill_sim.request import RunRequest
-from fedstill_sim.runner.artifacts import prepare_artifacts
-from fedstill_sim.runner.devices import DeviceRun, devices_with_students, run_rounds, students_of
-from fedstill_sim.runner.export_students import export_students
 from fedstill_sim.runner.tradeoff import tradeoff_curve
+from fedstill_sim.runner.versions import versions
 
 STACK_SIZES_FILE = "stack_sizes.json"
 TRADEOFF_FILE = "tradeoff.json"
@@ -200,7 +205,10 @@ class _Run:
         path = self._folder / SUGGESTIONS_FILE
         if not path.exists():
             with self._phase("suggestions", "measuring suggestions on held-out texts"):
-                write_json(path, measured_suggestions(run, data, self._progress).to_json())
+                suggestions = measured_suggestions(
+                    self._config, data, own_students(run, data), self._progress
+                )
+                write_json(path, suggestions.to_json())
         found: dict[str, Any] = read_json(path)
         return found
 

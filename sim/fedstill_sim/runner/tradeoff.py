@@ -21,9 +21,8 @@ from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
-from fedstill_sim.engine.workplace import ARTIFACTS_FOLDER
-from fedstill_sim.folder import DATA_FOLDER
-from fedstill_sim.report.result import TradeoffPoint
+from fedstill_sim.folder import ARTIFACTS_FOLDER, DATA_FOLDER
+from fedstill_sim.results.run_result import TradeoffPoint
 from fedstill_sim.runner.export_students import evenly_spaced
 
 MOST_DEVICES = 200

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedstill_sim.report.result import read_json, write_json
+from fedstill_sim.results.json_files import read_json, write_json
 
 PHASES_FILE = "phases.json"
 

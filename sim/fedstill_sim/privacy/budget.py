@@ -16,8 +16,8 @@ from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.privacy.spent import most_asked
 from fedstill_server.rounds.round_record import RoundRecord
 
-from fedstill_sim.report.result import PrivacyResult
 from fedstill_sim.request import RequestError, RunRequest
+from fedstill_sim.results.run_result import PrivacyResult
 
 USUAL_DELTA = 1e-5
 

@@ -7,24 +7,17 @@ same document once `without_times` has dropped the keys that hold clocks and mac
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.errors import FedstillError
 from fedstill_server.config.codec import from_json
+
+from fedstill_sim.results.json_files import Json, ResultError, read_json, write_json
 
 SCHEMA_VERSION = 1
 RESULT_FILE = "result.json"
 TIMED_KEYS = frozenset({"timing", "engine"})
-
-Json = Any  # what json.load returns
-
-
-class ResultError(FedstillError):
-    """A result file is missing, or is not what this version writes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -256,24 +249,3 @@ def without_times(document: Json) -> Json:
     if isinstance(document, list):
         return [without_times(value) for value in document]
     return document
-
-
-def write_json(path: Path, document: Json) -> None:
-    """Write a JSON file atomically; NaN and infinity are refused, since JSON has neither."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-
-
-def read_json(path: Path) -> Json:
-    """Read a JSON file, or say what is wrong with it."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ResultError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError(f"{path}: not a JSON file ({error})") from None

@@ -25,8 +25,9 @@ from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export import build_artifact
 from fedstill_server.export.build import ArtifactOptions
 
+from fedstill_sim.folder import cache_folder
+
 CANDIDATES = (1, 8, 16, 32, 64)
-CACHE_VARIABLE = "FEDSTILL_CACHE"
 _STEPS = 4  # of a measured round: as many as 64 examples in batches of 16 take
 _LEAST_SECONDS = 0.06  # of measuring a candidate
 _REPEATS = 5
@@ -57,13 +58,6 @@ def step_seconds(options: ArtifactOptions) -> dict[int, float]:
     new.write_text(json.dumps(measured))
     new.replace(file)
     return measured
-
-
-def cache_folder() -> Path:
-    """Where measurements are remembered: $FEDSTILL_CACHE, or fedstill in the user's cache folder."""
-    if CACHE_VARIABLE in os.environ:
-        return Path(os.environ[CACHE_VARIABLE])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedstill"
 
 
 def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> TrainingArtifact:

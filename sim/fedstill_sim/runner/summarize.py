@@ -14,7 +14,7 @@ from fedstill_server.rounds.gate import Reason
 from fedstill_server.rounds.round_record import RoundRecord
 
 from fedstill_sim.data.fleet import FleetData
-from fedstill_sim.report.result import (
+from fedstill_sim.results.run_result import (
     BaselineResult,
     DataResult,
     DeviceAccuracy,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fedstill_sim.report.format import readable_bytes, readable_percent, readable_ratio
-from fedstill_sim.report.result import FinalResult
+from fedstill_sim.results.readable import readable_bytes, readable_percent, readable_ratio
+from fedstill_sim.results.run_result import FinalResult
 
 EVEN = 0.0005  # accuracies nearer than this are shown as the same number
 

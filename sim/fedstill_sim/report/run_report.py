@@ -5,25 +5,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
-from typing import Any
 
-import jinja2
-
-import fedstill_sim
-from fedstill_sim.compare.verdict import verdicts
-from fedstill_sim.config import described
-from fedstill_sim.report.format import (
+from fedstill_sim.report.page import render, setting_rows, write_page
+from fedstill_sim.report.table import method_rows
+from fedstill_sim.results.readable import (
     NONE,
-    counted,
     readable_bytes,
     readable_percent,
     readable_ratio,
     readable_seconds,
 )
-from fedstill_sim.report.result import FinalResult, Quarantined, RunResult
-from fedstill_sim.report.table import method_rows
+from fedstill_sim.results.run_result import FinalResult, Quarantined, RunResult
+from fedstill_sim.results.verdict import verdicts
 
 REPORT_FILE = "report.html"
 MOST_QUARANTINED_ROWS = 40
@@ -42,13 +36,6 @@ class Tile:
 def write_report(result: RunResult, path: Path) -> None:
     """Write the report of a run."""
     write_page(render_report(result), path)
-
-
-def write_page(page: str, path: Path) -> None:
-    """Write a page whole: a reader sees the old one or the new one, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(page, encoding="utf-8")
-    partial.replace(path)
 
 
 def render_report(result: RunResult) -> str:
@@ -74,7 +61,7 @@ def render_report(result: RunResult) -> str:
         accepted=sum(one.accepted for one in result.rounds),
         asked=sum(one.asked for one in result.rounds),
         took_part=took_part(result),
-        configuration=described(result.config),
+        configuration=setting_rows(result.config),
         engine=_engine_rows(result),
         command=result.config["simulation"]["command"],
     )
@@ -83,26 +70,6 @@ def render_report(result: RunResult) -> str:
 def took_part(result: RunResult) -> bool:
     """Whether who took part is worth a table: somebody did not, or time passed."""
     return any(one.accepted < len(result.devices) or one.clock_s for one in result.rounds)
-
-
-def render(template: str, **values: Any) -> str:
-    """A page from a template of this package."""
-    templates = resources.files(fedstill_sim) / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fedstill_sim"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "bytes": readable_bytes,
-        "percent": readable_percent,
-        "counted": counted,
-        "ratio": readable_ratio,
-    }
-    style = (templates / "style.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style, version=fedstill_sim.__version__, **values)
 
 
 def _tiles(result: RunResult) -> list[Tile]:

@@ -1,0 +1,1 @@
+"""What a run found: the schema of result.json, its verdicts, and figures as people read them."""
