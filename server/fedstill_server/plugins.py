@@ -9,14 +9,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from fedstill_proto.errors import FedstillError, UnknownName, unknown_name
 
 Found = TypeVar("Found")
+
+BUILT_IN = "built in"
+THIS_PROCESS = "registered in this process"
 
 
 class PluginError(FedstillError):
@@ -41,22 +45,53 @@ class Registry(Generic[Found]):
         self.group = group
         self._built_in = dict(built_in)
         self._check = check
-        self._registered: dict[str, Found] = {}
+        self._registered: dict[str, object] = {}
+        self._searched: tuple[str, ...] | None = None  # sys.path, as it was when entry points were read
+        self._points: dict[str, list[EntryPoint]] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name in self.names()
+        """Whether `name` stands for something without a module being named."""
+        return isinstance(name, str) and (
+            name in self._built_in or name in self._registered or name in self._installed()
+        )
 
     def names(self) -> tuple[str, ...]:
         """All names without a module: built in, installed, and registered by this process."""
         return tuple(dict.fromkeys((*self._built_in, *self._installed(), *self._registered)))
 
-    def register(self, name: str, found: Found) -> None:
-        """Let `name` stand for something of this process's own; a name that is taken is refused."""
-        if name in self._built_in or self._registered.get(name, found) is not found:
+    def own(self) -> tuple[str, ...]:
+        """The names that are not built in."""
+        return tuple(name for name in self.names() if name not in self._built_in)
+
+    def origin(self, name: str) -> str:
+        """Where a name comes from: "built in", a distribution and its version, this process, or a module."""
+        if name in self._built_in:
+            return BUILT_IN
+        if name in self._registered:
+            return THIS_PROCESS
+        points = self._installed().get(name, [])
+        return " and ".join(map(_distribution, points)) or name.partition(":")[0]
+
+    def register(self, name: str, found: object) -> None:
+        """Let `name` stand for something of this process's own.
+
+        The same class or function that was defined anew, as in a notebook whose cell runs again, takes the
+        place of the old one.
+
+        Raises:
+            PluginError: For a name that is taken by something else, or a thing that is not of the kind.
+        """
+        if ":" in name:
+            raise PluginError(f"{self.kind}: a name holds no colon, unlike {name!r}")
+        old = self._registered.get(name, found)
+        if (name in self and name not in self._registered) or (
+            old is not found and _defined(old) != _defined(found)
+        ):
             raise PluginError(f"{self.kind}: the name {name!r} is taken; give yours another one")
+        self._checked(name, found, where=self.kind)
         self._registered[name] = found
 
     def require(self, names: Iterable[str], *, where: str | None = None) -> None:
@@ -70,6 +105,7 @@ class Registry(Generic[Found]):
             UnknownName: For a name that is not there, with those that are spelled alike.
             PluginError: For a module that is not there.
         """
+        where = where or self.kind
         for name in names:
             if name in self:
                 continue
@@ -77,11 +113,10 @@ class Registry(Generic[Found]):
             if not colon:
                 raise self.unknown(name, where=where)
             if not _is_dotted(module) or not _is_dotted(attribute):
-                raise PluginError(f"{where or self.kind}: {name!r} is not of the form module:name")
-            if not _exists(module):
+                raise PluginError(f"{where}: {name!r} is not of the form module:name")
+            if not _exists(module, where=where):
                 raise PluginError(
-                    f"{where or self.kind}: {name}: there is no module {module!r}; install it, or "
-                    "start where it lies"
+                    f"{where}: {name}: there is no module {module!r}; install it, or start where it lies"
                 )
 
     def load(self, name: str, *, where: str | None = None) -> Found:
@@ -94,19 +129,39 @@ class Registry(Generic[Found]):
         where = where or self.kind
         self.require([name], where=where)
         if name in self._registered:
-            return self._registered[name]
-        found = _imported(self._built_in.get(name) or self._installed().get(name, name), where=where)
-        try:
-            return self._check(found)
-        except PluginError as error:
-            raise PluginError(f"{where}: {name}: {error}") from None
+            return self._checked(name, self._registered[name], where=where)
+        return self._checked(name, _imported(self._place(name, where=where), where=where), where=where)
 
     def unknown(self, name: str, *, where: str | None = None) -> UnknownName:
         """The error for a name that stands for nothing."""
         return unknown_name(where or self.kind, name, self.names(), more="or module:name of your own")
 
-    def _installed(self) -> dict[str, str]:
-        return {point.name: point.value for point in entry_points(group=self.group)}
+    def _place(self, name: str, *, where: str) -> str:
+        """The "module:attribute" that holds what a name stands for."""
+        if name in self._built_in:
+            return self._built_in[name]
+        points = self._installed().get(name, [])
+        if len({point.value for point in points}) > 1:
+            raise PluginError(
+                f"{where}: {name!r} is a {self.kind} of {' and of '.join(map(_distribution, points))}; say "
+                f"which by {' or '.join(point.value for point in points)}"
+            )
+        return points[0].value if points else name
+
+    def _checked(self, name: str, found: object, *, where: str) -> Found:
+        try:
+            return self._check(found)
+        except PluginError as error:
+            raise PluginError(f"{where}: {name}: {error}") from None
+
+    def _installed(self) -> dict[str, list[EntryPoint]]:
+        """Entry points by name; read anew where the folders that modules are found in have changed."""
+        if self._searched != tuple(sys.path):
+            points: dict[str, list[EntryPoint]] = {}
+            for point in entry_points(group=self.group):
+                points.setdefault(point.name, []).append(point)
+            self._searched, self._points = tuple(sys.path), points
+        return self._points
 
 
 def search_current_folder() -> None:
@@ -116,29 +171,67 @@ def search_current_folder() -> None:
         sys.path.append(here)  # behind everything that is installed: it can replace nothing
 
 
+def called(place: str, call: Callable[[], Found]) -> Found:
+    """What a plug-in's own code returns; whatever it raises becomes an error that names the line.
+
+    Raises:
+        PluginError: For what the code raised, unless it is an error of fedstill's.
+    """
+    try:
+        return call()
+    except FedstillError:
+        raise
+    except Exception as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        problem = f"it raised {type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+        raise PluginError(f"{place}: {problem}") from error
+
+
+def _distribution(point: EntryPoint) -> str:
+    return "an installed package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+
+
+def _defined(found: object) -> tuple[object, object]:
+    """What stays the same where a class or function is defined anew; a thing without a name is itself."""
+    name = getattr(found, "__qualname__", None)
+    return (getattr(found, "__module__", None), name) if name else (None, id(found))
+
+
 def _is_dotted(text: str) -> bool:
     return all(part.isidentifier() for part in text.split("."))
 
 
-def _exists(module: str) -> bool:
+def _exists(module: str, *, where: str) -> bool:
     """Whether a module can be found. Its parents are imported only where it lies in a package."""
     if module in sys.modules:
         return True
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
-        return False
+
+    def found() -> bool:
+        try:
+            return importlib.util.find_spec(module) is not None
+        except (ImportError, ValueError):
+            return False
+
+    return called(f"{where}: {module}", found)
 
 
 def _imported(place: str, *, where: str) -> object:
     module, _, attribute = place.partition(":")
+    found: object
     try:
-        found: object = importlib.import_module(module)
-    except ImportError as error:
-        raise PluginError(f"{where}: {place}: {module} cannot be imported: {error}") from error
+        found = called(f"{where}: {place}", lambda: importlib.import_module(module))
+    except PluginError as error:
+        if isinstance(error.__cause__, ImportError):
+            problem = f"{module} cannot be imported: {error.__cause__}"
+            raise PluginError(f"{where}: {place}: {problem}") from error.__cause__
+        raise
+    defined = [
+        name
+        for name, value in vars(found).items()
+        if not name.startswith("_") and getattr(value, "__module__", module) == module
+    ]
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = [name for name in vars(found) if not name.startswith("_")]
-            raise unknown_name(f"{where}: {module}", attribute, names)
+            raise unknown_name(f"{where}: {module}", attribute, defined)
         found = getattr(found, part)
     return found
