@@ -40,20 +40,20 @@ from fedstill_proto.package.artifact import (
     TRAINING_FILE,
     StudentPackage,
 )
-from fedstill_server.assistant.confidence import PRECISION, Confidence, abstaining, fitted_confidence
-from fedstill_server.assistant.students import (
+from fedstill_server.inspection.calibration import calibration
+from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.utterances.confidence import PRECISION, Confidence, abstaining, fitted_confidence
+from fedstill_server.tasks.utterances.students import (
     PUBLIC_ROWS,
     IntentPlan,
     IntentStudent,
     distilled,
     trained_on_labels,
 )
-from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
-from fedstill_server.inspection.calibration import calibration
-from fedstill_server.publish.package import package_of
-from fedstill_sim.data.assistant import Amounts, AssistantData, Speaker, Utterance, load_assistant
+from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_sim.folder import cache_folder
-from fedstill_sim.keyboard.measures import Change, changed
+from fedstill_sim.tasks.text.measures import Change, changed
+from fedstill_sim.tasks.utterances.data import Amounts, AssistantData, Speaker, Utterance, load_assistant
 
 RETENTION, FEWER_PARAMETERS, MOST_ECE = 0.97, 40.0, 0.03
 HELD_OUT = 100  # utterances of a device: of 20, one more or less is five points

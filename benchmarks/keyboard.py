@@ -29,11 +29,10 @@ import onnxruntime as ort
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_proto.text.vocabulary import START, build_word_list
 from fedstill_server.export.student import export_student
-from fedstill_server.language.keyboard import Keyboard
+from fedstill_server.tasks.text.keyboard import Keyboard
 from fedstill_server.training.networks import one_deterministic_thread, parameters_of
-from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
-from fedstill_sim.data.keyboard_fleet import PLACES
-from fedstill_sim.keyboard.evaluation import (
+from fedstill_sim.tasks.text.data import KeyboardData, load_keyboard
+from fedstill_sim.tasks.text.evaluation import (
     FIGURES,
     Models,
     changes_of,
@@ -41,12 +40,13 @@ from fedstill_sim.keyboard.evaluation import (
     figures_of,
     lines_of,
 )
-from fedstill_sim.keyboard.learned import keyboard_package, learned_student
-from fedstill_sim.keyboard.measures import Change, measure
-from fedstill_sim.keyboard.models import RecurrentWords, TeacherWords
-from fedstill_sim.keyboard.personal import impersonal, personal
-from fedstill_sim.keyboard.start import start_keyboard
-from fedstill_sim.keyboard.trigrams import WordTrigrams
+from fedstill_sim.tasks.text.fleet import PLACES
+from fedstill_sim.tasks.text.learned import keyboard_package, learned_student
+from fedstill_sim.tasks.text.measures import Change, measure
+from fedstill_sim.tasks.text.models import RecurrentWords, TeacherWords
+from fedstill_sim.tasks.text.personal import impersonal, personal
+from fedstill_sim.tasks.text.start import start_keyboard
+from fedstill_sim.tasks.text.trigrams import WordTrigrams
 
 from benchmarks.bars import Bar
 from benchmarks.keyboard_ceiling import ceiling

@@ -14,14 +14,14 @@ from typing import Any
 from fedstill_proto.messages import Parameters
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.keyboard import Keyboard
-from fedstill_server.language.training import TextPlan, train_text
+from fedstill_server.tasks.text.keyboard import Keyboard
+from fedstill_server.tasks.text.training import TextPlan, train_text
 from fedstill_server.training.networks import load_parameters, parameters_of
-from fedstill_sim.data.keyboard import KeyboardData
-from fedstill_sim.keyboard.evaluation import changes_of, in_words
-from fedstill_sim.keyboard.measures import measure
-from fedstill_sim.keyboard.models import RecurrentWords
-from fedstill_sim.keyboard.personal import impersonal, personal
+from fedstill_sim.tasks.text.data import KeyboardData
+from fedstill_sim.tasks.text.evaluation import changes_of, in_words
+from fedstill_sim.tasks.text.measures import measure
+from fedstill_sim.tasks.text.models import RecurrentWords
+from fedstill_sim.tasks.text.personal import impersonal, personal
 
 GOING_ON = TextPlan(epochs=6, learning_rate=2e-3, output_dropout=0.3, input_dropout=0.2)
 

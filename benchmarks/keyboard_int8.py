@@ -23,8 +23,8 @@ from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.publish.text import as_text_package
-from fedstill_sim.data.keyboard import Typist, load_keyboard
-from fedstill_sim.keyboard.start import start_keyboard
+from fedstill_sim.tasks.text.data import Typist, load_keyboard
+from fedstill_sim.tasks.text.start import start_keyboard
 
 FAMILY, DEVICES, PLACES, SUGGESTIONS = "gru-80-224", 40, 16, 3
 BAR_POINTS = 0.5

@@ -8,7 +8,7 @@ Three settings, each with the same seeds, in turn, for every kind of label:
     scratch    new students learn 300 texts in a few epochs: the extreme
 
 The kinds: `likeliest`, the k likeliest words and a rest bucket, as rounds send (16 of them); `sampled`, k
-words drawn so that their mean is the whole (fedstill_server.language.sampled_words); `and pairs`, where
+words drawn so that their mean is the whole (fedstill_server.tasks.text.sampled_words); `and pairs`, where
 counts of pairs of words share the rest, as packages are made. All are taught as decoded. `dense`: all.
 
 Perplexity is that of what devices hold out: neither teacher nor student nor any count has seen it.
@@ -28,10 +28,10 @@ from fedstill_proto.codec.summary_codec import summary_and_table
 from fedstill_proto.messages import Parameters, PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.keyboard import Keyboard, KeyboardPlan
-from fedstill_server.language.sampled_words import sampled_words
-from fedstill_server.language.teacher import next_words_of, shared_by_pairs
-from fedstill_server.language.training import RestShares, SoftWords, TextPlan, train_text
+from fedstill_server.tasks.text.keyboard import Keyboard, KeyboardPlan
+from fedstill_server.tasks.text.sampled_words import sampled_words
+from fedstill_server.tasks.text.teacher import next_words_of, shared_by_pairs
+from fedstill_server.tasks.text.training import RestShares, SoftWords, TextPlan, train_text
 from fedstill_server.training.networks import load_parameters, parameters_of
 
 from benchmarks.bars import Bar

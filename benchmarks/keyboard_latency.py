@@ -32,7 +32,7 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list, is_word, j
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import package_of
-from fedstill_sim.data.keyboard import load_keyboard
+from fedstill_sim.tasks.text.data import load_keyboard
 
 FAMILY, WORDS, PLACES, STEP_WORDS, PUBLIC_ROWS = "gru-128-128", 10_000, 16, 600, 512
 BAR_MS, BAR_BYTES = 5.0, 2_500_000

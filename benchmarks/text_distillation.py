@@ -26,7 +26,7 @@ from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES
 from fedstill_server.distill.text_task import open_text
 from fedstill_server.distill.workshop import Recipe, Workshop, network_of
-from fedstill_sim.data.keyboard import load_keyboard
+from fedstill_sim.tasks.text.data import load_keyboard
 
 TEACHER, STUDENT = "gru-64-128", "gru-32-64"
 PLAN = DistillPlan(

@@ -145,12 +145,12 @@ def _load(
     is_assistant: bool,
 ) -> FleetData:
     if is_text:
-        from fedstill_sim.data.keyboard_fleet import load_keyboard_fleet
+        from fedstill_sim.tasks.text.fleet import load_keyboard_fleet
 
         folder = None if data is None else Path(data)
         return load_keyboard_fleet(folder, devices=devices, seed=seed, families=families or TEXT_FAMILIES)
     if is_assistant:
-        from fedstill_sim.data.assistant_fleet import load_assistant_fleet
+        from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
 
         return load_assistant_fleet(
             None if data is None else Path(data),
@@ -306,7 +306,7 @@ def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> Teacher
 def _text(data: FleetData) -> TextConfig | None:
     if not data.is_text:
         return None
-    from fedstill_sim.keyboard.start import keyboard_plan
+    from fedstill_sim.tasks.text.start import keyboard_plan
 
     plan = keyboard_plan(())
     return TextConfig(

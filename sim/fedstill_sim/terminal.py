@@ -120,7 +120,7 @@ def _print_checks(console: Console, result: RunResult) -> None:
 def _print_suggestions(console: Console, result: RunResult) -> None:
     """What a keyboard's suggestions are worth."""
     if result.suggestions:
-        from fedstill_sim.keyboard.evaluation import Suggestions, lines_of
+        from fedstill_sim.tasks.text.evaluation import Suggestions, lines_of
 
         for line in lines_of(Suggestions.from_json(result.suggestions)):
             console.print(escape(line), highlight=False, soft_wrap=True)

@@ -14,11 +14,11 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import START
 from fedstill_server.families import FamilyError, build_student, reads_text
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.keyboard import KeyboardError, KeyboardPlan, make_keyboard
-from fedstill_server.language.ngrams import KneserNeyTrigrams
-from fedstill_server.language.teacher import next_words, weighed_teacher
-from fedstill_server.language.tied_softmax import NextWordTargets, next_word_loss
-from fedstill_server.language.training import RestShares, SoftWords, TextPlan, train_text
+from fedstill_server.tasks.text.keyboard import KeyboardError, KeyboardPlan, make_keyboard
+from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
+from fedstill_server.tasks.text.teacher import next_words, weighed_teacher
+from fedstill_server.tasks.text.tied_softmax import NextWordTargets, next_word_loss
+from fedstill_server.tasks.text.training import RestShares, SoftWords, TextPlan, train_text
 
 WORDS = 9  # 0 unknown, 1 START, and seven words
 A, B, C, D = 2, 3, 4, 5

@@ -16,13 +16,13 @@ from fedstill_proto.messages import PublicSoftLabels
 from fedstill_proto.text.vocabulary import build_word_list
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
 from fedstill_server.data.examples import DataError, load_public
-from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples, vocabulary_of
 from fedstill_server.methods import build_method
 from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.rounds.state import FleetState, digest_of
 from fedstill_server.rounds.teacher import build_family, build_teacher, share_right
+from fedstill_server.tasks.text.vocabulary import chosen_rows, read_texts, text_examples, vocabulary_of
 from hypothesis import given
 from hypothesis import strategies as st
 

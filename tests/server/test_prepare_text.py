@@ -13,9 +13,9 @@ from fedstill_server.data.examples import DataError, load_public
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.fleet.preparing import Plan, prepare_fleet
-from fedstill_server.language.keyboard import KeyboardPlan
-from fedstill_server.language.training import TextPlan
 from fedstill_server.publish.students import newest_state
+from fedstill_server.tasks.text.keyboard import KeyboardPlan
+from fedstill_server.tasks.text.training import TextPlan
 
 FAMILY, PLACES = "gru-16-24", 4
 TEXTS = ["the cat sat on the mat", "a dog sat on the cat", "the dog and the cat sat"] * 9

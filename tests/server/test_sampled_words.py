@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fedstill_proto.errors import InvalidValue
-from fedstill_server.language.sampled_words import sampled_words
+from fedstill_server.tasks.text.sampled_words import sampled_words
 
 
 def _whole(named: np.ndarray, said: np.ndarray, words: int) -> np.ndarray:

@@ -10,13 +10,13 @@ import pytest
 from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.config.fleet import ConfigError
 from fedstill_server.rounds.teacher import build_teacher
-from fedstill_sim.assistant.start import starts_distilled
 from fedstill_sim.config import requested_data, resolve
-from fedstill_sim.data.assistant import load_utterances
-from fedstill_sim.data.assistant_fleet import load_assistant_fleet
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
+from fedstill_sim.tasks.utterances.data import load_utterances
+from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
+from fedstill_sim.tasks.utterances.start import starts_distilled
 
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle", "oven", "pump")
 VERBS = {"clean": "clean the {}", "off": "turn off the {}", "on": "turn on the {}"}

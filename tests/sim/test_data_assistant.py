@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_sim.assistant.homes import everyones_home, languages, own_home
-from fedstill_sim.assistant.sentences import Templates
-from fedstill_sim.data.assistant import Amounts, Utterance, load_assistant, load_utterances
 from fedstill_sim.data.fleet import DataError
+from fedstill_sim.tasks.utterances.data import Amounts, Utterance, load_assistant, load_utterances
+from fedstill_sim.tasks.utterances.homes import everyones_home, languages, own_home
+from fedstill_sim.tasks.utterances.sentences import Templates
 
 FEW = Amounts(labelled=30, calibration=10, test=20, public=40, own=8, held_out=4)
 

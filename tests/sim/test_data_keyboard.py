@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_sim.data.fleet import DataError
-from fedstill_sim.data.keyboard import KeyboardData, Typist, load_keyboard
+from fedstill_sim.tasks.text.data import KeyboardData, Typist, load_keyboard
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +48,9 @@ def test_fewer_devices_are_spread_over_all(plays: KeyboardData) -> None:
 
 
 def test_the_attribution_ships_beside_the_texts() -> None:
-    import fedstill_sim.data
+    import fedstill_sim.tasks.text
 
-    folder = Path(fedstill_sim.data.__file__).parent / "shakespeare"
+    folder = Path(fedstill_sim.tasks.text.__file__).parent / "shakespeare"
     assert "Open Knowledge Foundation" in (folder / "ATTRIBUTION.md").read_text()
 
 

@@ -9,10 +9,10 @@ import pytest
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.user_ngrams import OwnWords
 from fedstill_proto.text.vocabulary import MARKS, SPECIAL, START, WordList
-from fedstill_sim.data.keyboard import Typist
-from fedstill_sim.keyboard.measures import Tally, changed, measure
-from fedstill_sim.keyboard.personal import impersonal, personal
-from fedstill_sim.keyboard.trigrams import WordTrigrams
+from fedstill_sim.tasks.text.data import Typist
+from fedstill_sim.tasks.text.measures import Tally, changed, measure
+from fedstill_sim.tasks.text.personal import impersonal, personal
+from fedstill_sim.tasks.text.trigrams import WordTrigrams
 
 A, B, C = 2, 3, 4
 WORDS = WordList((*SPECIAL, *MARKS, "apple", "apricot", "bread", "butter", "zebra"))

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_proto.text.vocabulary import START, WordList
-from fedstill_server.language.keyboard import KeyboardPlan
-from fedstill_server.language.training import TextPlan
+from fedstill_server.tasks.text.keyboard import KeyboardPlan
+from fedstill_server.tasks.text.training import TextPlan
 from fedstill_sim.config import requested_data, resolve
-from fedstill_sim.data import keyboard_fleet
 from fedstill_sim.data.fleet import DataError, load_fleet, save_fleet
-from fedstill_sim.data.keyboard_fleet import PLACES, load_keyboard_fleet
-from fedstill_sim.keyboard import start
-from fedstill_sim.keyboard.evaluation import Suggestions, lines_of
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
+from fedstill_sim.tasks.text import fleet as keyboard_fleet
+from fedstill_sim.tasks.text import start
+from fedstill_sim.tasks.text.evaluation import Suggestions, lines_of
+from fedstill_sim.tasks.text.fleet import PLACES, load_keyboard_fleet
 
 FAMILY = "gru-4-6"
 

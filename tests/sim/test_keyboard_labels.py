@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fedstill_server.language.keyboard import KeyboardPlan, make_keyboard
-from fedstill_server.language.training import TextPlan
+from fedstill_server.tasks.text.keyboard import KeyboardPlan, make_keyboard
+from fedstill_server.tasks.text.training import TextPlan
 
 from benchmarks.keyboard_labels import DENSE, LIKELIEST, PAIRS, K, LabelPlan, Setting, labels
 

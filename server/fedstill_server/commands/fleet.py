@@ -183,7 +183,7 @@ def prepare(
     # torch takes a second to import, which other commands do not need.
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.preparing import Plan, prepare_fleet
-    from fedstill_server.language.keyboard import KeyboardPlan
+    from fedstill_server.tasks.text.keyboard import KeyboardPlan
 
     plan = Plan(
         public=public,

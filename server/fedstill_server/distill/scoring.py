@@ -13,7 +13,7 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task
 from fedstill_server.distill.teachers.interface import Teacher
-from fedstill_server.language.networks import logits_in_parts, next_word_accuracy
+from fedstill_server.tasks.text.networks import logits_in_parts, next_word_accuracy
 from fedstill_server.training.networks import accuracy_of
 
 _ROWS_ASKED = 32  # of text, at a time: a row's logits are as many as its places times the words

@@ -21,7 +21,7 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task
-from fedstill_server.language.vocabulary import read_texts, text_examples
+from fedstill_server.tasks.text.vocabulary import read_texts, text_examples
 
 _HELD_OUT_EVERY = 10
 

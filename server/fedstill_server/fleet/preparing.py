@@ -1,7 +1,7 @@
 """Writes what a fleet's run is to do, and trains its teacher and its starting students.
 
 Of text, the public set that devices get is a part of the rows of the public texts; the teacher and the first
-students learn all of them: as a whole keyboard is made (language/keyboard.py), or one small network each.
+students learn all of them: as a whole keyboard is made (tasks/text/keyboard.py), or one small network each.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.text.vocabulary import build_word_list
 
 from fedstill_server.app import CONFIG_FILE
-from fedstill_server.assistant.pipeline import AssistantPlan
-from fedstill_server.assistant.students import IntentPlan
-from fedstill_server.assistant.teacher import TeacherPlan
 from fedstill_server.config.device_defaults import LocalWork, usual_work
 from fedstill_server.config.fleet import (
     CohortRule,
@@ -36,9 +33,6 @@ from fedstill_server.data.examples import DataError, Examples, load_examples
 from fedstill_server.families import hears_utterances, reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.fleet.utterances import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
-from fedstill_server.language.keyboard import KeyboardPlan, Progress, make_keyboard
-from fedstill_server.language.vocabulary import chosen_rows, read_texts, text_examples
 from fedstill_server.methods import METHODS, NOISED_METHODS, build_method, distils
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
@@ -52,6 +46,12 @@ from fedstill_server.rounds.teacher import (
     share_right,
     utterance_teacher,
 )
+from fedstill_server.tasks.text.keyboard import KeyboardPlan, Progress, make_keyboard
+from fedstill_server.tasks.text.vocabulary import chosen_rows, read_texts, text_examples
+from fedstill_server.tasks.utterances.fleet_start import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
+from fedstill_server.tasks.utterances.pipeline import AssistantPlan
+from fedstill_server.tasks.utterances.students import IntentPlan
+from fedstill_server.tasks.utterances.teacher import TeacherPlan
 from fedstill_server.training.networks import one_deterministic_thread, parameters_of
 
 

@@ -29,12 +29,12 @@ from fedstill_proto.messages import (
 )
 
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
-from fedstill_server.language.fleet_teacher import text_student_learns, text_teacher_learns
-from fedstill_server.language.networks import likeliest_next_words
 from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_teacher
+from fedstill_server.tasks.text.fleet_teacher import text_student_learns, text_teacher_learns
+from fedstill_server.tasks.text.networks import likeliest_next_words
 
 WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
 

@@ -19,9 +19,13 @@ from fedstill_server.data.examples import DataError, Examples
 from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.families.sized import DeepPerceptron
-from fedstill_server.language.fleet_teacher import build_text_teacher, distil_text_student, train_text_teacher
-from fedstill_server.language.networks import next_word_accuracy
 from fedstill_server.randomness import derived_seed
+from fedstill_server.tasks.text.fleet_teacher import (
+    build_text_teacher,
+    distil_text_student,
+    train_text_teacher,
+)
+from fedstill_server.tasks.text.networks import next_word_accuracy
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import accuracy_of, load_parameters, parameters_of, soft_labels_of
 
@@ -52,7 +56,7 @@ def utterance_teacher(examples: int, *, made: bool = False) -> TeacherConfig:
     """How a fleet of utterances learns so many of them before its first round: few ones are seen more often.
 
     Without noise, for the numbers of n-grams are names. made: teacher and students were made of more than the
-    public set (assistant/making.py), which rounds with a higher rate would forget.
+    public set (tasks/utterances/pipeline.py), which rounds with a higher rate would forget.
     """
     epochs = min(150, max(20, 40_000 // max(examples, 1)))
     usual = TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)

@@ -20,8 +20,6 @@ from fedstill_server.methods import build_method
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.state import FleetState
 
-from fedstill_sim.assistant.start import start_rounds as start_assistants
-from fedstill_sim.assistant.start import starts_distilled
 from fedstill_sim.config import (
     RunConfig,
     baseline_config,
@@ -33,8 +31,6 @@ from fedstill_sim.config import (
 )
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
 from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
-from fedstill_sim.keyboard.run import measured_suggestions
-from fedstill_sim.keyboard.run import start_rounds as start_keyboards
 from fedstill_sim.privacy.budget import spent_privacy
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.report.run_report import REPORT_FILE, write_report
@@ -68,6 +64,10 @@ from fedstill_sim.runner.summarize import (
 )
 from fedstill_sim.runner.tradeoff import tradeoff_curve
 from fedstill_sim.runner.versions import versions
+from fedstill_sim.tasks.text.run import measured_suggestions
+from fedstill_sim.tasks.text.run import start_rounds as start_keyboards
+from fedstill_sim.tasks.utterances.start import start_rounds as start_assistants
+from fedstill_sim.tasks.utterances.start import starts_distilled
 
 STACK_SIZES_FILE = "stack_sizes.json"
 TRADEOFF_FILE = "tradeoff.json"

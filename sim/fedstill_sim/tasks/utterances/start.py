@@ -1,7 +1,7 @@
 """What a fleet of assistants starts its rounds with: students that a sentence model taught, and a teacher.
 
 They are made of everyone's utterances once and for all runs on this machine, whatever their seed
-(fedstill_server.assistant.pipeline). A folder of one's own starts from the labels of its public.csv, as other
+(see `make_assistant`). A folder of one's own starts from the labels of its public.csv, as other
 data do.
 """
 
@@ -9,18 +9,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fedstill_server.assistant.pipeline import Assistant, AssistantPlan, Progress, make_assistant
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import load_public
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.state import FleetState
+from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, Progress, make_assistant
 
 from fedstill_sim.config import RunConfig
-from fedstill_sim.data.assistant import AssistantData
-from fedstill_sim.data.assistant_fleet import drawn_assistant
 from fedstill_sim.folder import cache_folder
 from fedstill_sim.progress import RunProgress
+from fedstill_sim.tasks.utterances.data import AssistantData
+from fedstill_sim.tasks.utterances.fleet import drawn_assistant
 
 
 def starts_distilled(config: RunConfig) -> bool:

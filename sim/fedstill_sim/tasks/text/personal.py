@@ -7,7 +7,7 @@ from fedstill_client.keyboard.suggester import NextWords, Suggester
 from fedstill_client.keyboard.user_ngrams import OwnWords
 from fedstill_proto.text.vocabulary import WordList
 
-from fedstill_sim.data.keyboard import Typist
+from fedstill_sim.tasks.text.data import Typist
 
 
 def impersonal(word_list: WordList, model: NextWords) -> Suggester:

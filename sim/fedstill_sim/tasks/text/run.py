@@ -7,16 +7,16 @@ from pathlib import Path
 
 from fedstill_proto.messages import Parameters
 from fedstill_proto.text.vocabulary import WordList
-from fedstill_server.language.keyboard import Progress
 from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.tasks.text.keyboard import Progress
 
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
-from fedstill_sim.data.keyboard import KeyboardData, load_keyboard
-from fedstill_sim.keyboard.evaluation import Models, Suggestions, evaluate_suggestions
-from fedstill_sim.keyboard.models import RecurrentWords, TeacherWords
-from fedstill_sim.keyboard.start import first_state, start_keyboard
 from fedstill_sim.progress import RunProgress
+from fedstill_sim.tasks.text.data import KeyboardData, load_keyboard
+from fedstill_sim.tasks.text.evaluation import Models, Suggestions, evaluate_suggestions
+from fedstill_sim.tasks.text.models import RecurrentWords, TeacherWords
+from fedstill_sim.tasks.text.start import first_state, start_keyboard
 
 
 def start_rounds(folder: Path, config: RunConfig, progress: RunProgress) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from fedstill_sim.assistant.homes import Home
 from fedstill_sim.data.fleet import DataError
+from fedstill_sim.tasks.utterances.homes import Home
 
 _POLITE = 0.15  # sentences with a "please" or the like
 _WORDS_OF = {"shopping_list_item": "item", "todo_list_item": "item"}

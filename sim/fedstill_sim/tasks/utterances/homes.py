@@ -65,6 +65,6 @@ def own_home(language: str, random: np.random.Generator) -> Home:
 
 @functools.cache
 def _homes() -> dict[str, Any]:
-    text = (resources.files("fedstill_sim.assistant") / "homes.json").read_text(encoding="utf-8")
+    text = (resources.files(__package__) / "homes.json").read_text(encoding="utf-8")
     homes: dict[str, Any] = json.loads(text)
     return homes

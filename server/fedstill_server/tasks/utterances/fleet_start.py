@@ -1,7 +1,7 @@
 """An assistant's fleet, from tables of utterances: what its teacher learns, and what devices get.
 
 Where some of public.csv (text,label) have no label, the sentence model learns the others and says what it
-thinks of all: teacher and students learn from that (assistant/making.py), and its likeliest intent stands
+thinks of all: teacher and students learn from that (see pipeline.py), and its likeliest intent stands
 where a label is missing. Where all have one, the fleet's own teacher learns them, and the students learn from
 that. Devices get a part of the rows.
 """
@@ -18,11 +18,11 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
 from fedstill_proto.text.utterances import read_utterances
 
-from fedstill_server.assistant.pipeline import Assistant, AssistantPlan, Progress, make_assistant
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import DataError, Examples
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.rounds.teacher import build_family
+from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, Progress, make_assistant
 from fedstill_server.training.networks import logits_of
 
 INTENTS_FILE = "intents.json"
@@ -95,7 +95,9 @@ def published_schema(
         raise DataError(f"{folder / INTENTS_FILE}: {error}") from None
     if test is None or test.y is None:
         return content
-    from fedstill_server.assistant.confidence import fitted_confidence  # scipy takes its time to import
+    from fedstill_server.tasks.utterances.confidence import (
+        fitted_confidence,  # scipy takes its time to import
+    )
 
     fitted = fitted_confidence(logits_of(build_family(config, family, parameters), test.x), test.y)
     return IntentSchema(schema.names, fitted.temperature, fitted.threshold, schema.hashing).to_json()

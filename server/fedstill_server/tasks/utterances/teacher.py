@@ -24,7 +24,7 @@ from fedstill_proto.codec.soft_labels import FloatArray
 from fedstill_proto.errors import InvalidValue
 from torch import Tensor, nn
 
-from fedstill_server.assistant.encoder import SentenceEncoder, SentenceModelFiles
+from fedstill_server.tasks.utterances.encoder import SentenceEncoder, SentenceModelFiles
 from fedstill_server.training.networks import one_deterministic_thread
 
 _ROWS_AT_ONCE = 64

@@ -1,6 +1,6 @@
 """What a fleet of keyboards starts its rounds with: the teacher, the first students, the first soft labels.
 
-They are made of the public texts once and for all runs on this machine (fedstill_server.language.keyboard).
+They are made of the public texts once and for all runs on this machine (fedstill_server.tasks.text.keyboard).
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 import numpy as np
 from fedstill_proto.codec.soft_labels import TopKSoftLabels
 from fedstill_server.config.fleet import ConfigError, FleetConfig
-from fedstill_server.language.keyboard import Keyboard, KeyboardPlan, Progress, make_keyboard
 from fedstill_server.methods import distils
 from fedstill_server.methods.next_words import arrays_of
 from fedstill_server.rounds.state import FleetState
+from fedstill_server.tasks.text.keyboard import Keyboard, KeyboardPlan, Progress, make_keyboard
 from fedstill_server.training.networks import parameters_of
 
-from fedstill_sim.data.keyboard import KeyboardData
-from fedstill_sim.data.keyboard_fleet import WORDS, chosen_texts
 from fedstill_sim.folder import cache_folder
+from fedstill_sim.tasks.text.data import KeyboardData
+from fedstill_sim.tasks.text.fleet import WORDS, chosen_texts
 
 
 def keyboard_plan(families: tuple[str, ...]) -> KeyboardPlan:

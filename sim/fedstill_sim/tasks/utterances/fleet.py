@@ -1,7 +1,7 @@
 """The assistant as a fleet: devices' utterances as rows of n-grams' numbers, one label each.
 
 The public set are utterances that someone labelled: a part of those that the first students have learned
-(see assistant/start.py), the same for every seed. Of a folder of one's own it is public.csv; if nobody
+(see start.py), the same for every seed. Of a folder of one's own it is public.csv; if nobody
 labelled all of it, all of it without a label. Everyone's test set is what all devices hold out.
 """
 
@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.text.ngrams import NgramHashing
 
-from fedstill_sim.data.assistant import AssistantData, Utterance, load_assistant, load_utterances
 from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
+from fedstill_sim.tasks.utterances.data import AssistantData, Utterance, load_assistant, load_utterances
 
 # Rounds repeat what is done with the public set: fewer utterances than are learned before them.
 PUBLIC_ROWS = 1000

@@ -23,9 +23,9 @@ from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.text.vocabulary import START
 
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.ngrams import KneserNeyTrigrams
-from fedstill_server.language.sampled_words import sampled_words
-from fedstill_server.language.training import RestShares, SoftWords, recurrent_states
+from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
+from fedstill_server.tasks.text.sampled_words import sampled_words
+from fedstill_server.tasks.text.training import RestShares, SoftWords, recurrent_states
 
 Texts = Sequence[Sequence[int]]
 

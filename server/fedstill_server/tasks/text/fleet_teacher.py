@@ -16,8 +16,8 @@ from fedstill_server.config.fleet import FleetConfig, TextConfig
 from fedstill_server.data.examples import DataError, Examples
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.networks import fit_next_words, likeliest_next_words
 from fedstill_server.randomness import derived_seed
+from fedstill_server.tasks.text.networks import fit_next_words, likeliest_next_words
 from fedstill_server.training.fitting import FitPlan
 from fedstill_server.training.networks import load_parameters, parameters_of
 

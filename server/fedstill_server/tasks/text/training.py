@@ -25,8 +25,8 @@ from fedstill_proto.text.vocabulary import START
 from torch import Tensor, nn
 
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.randomness import derived_seed
+from fedstill_server.tasks.text.tied_softmax import NextWordTargets, next_word_loss
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 
 _RISING, _FIRST_RATE = 1 / 7, 1 / 25  # share of the steps; of the peak

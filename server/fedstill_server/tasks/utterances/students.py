@@ -19,9 +19,9 @@ from fedstill_proto.text.ngrams import NgramHashing
 from scipy.special import softmax
 from torch import nn
 
-from fedstill_server.assistant.confidence import Confidence
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import build_student, hears_utterances
+from fedstill_server.tasks.utterances.confidence import Confidence
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import (
     load_parameters,

@@ -19,10 +19,10 @@ import numpy as np
 from fedstill_client.keyboard.suggester import NextWords
 from fedstill_proto.text.vocabulary import START, WordList
 
-from fedstill_sim.data.keyboard import KeyboardData, Typist
-from fedstill_sim.keyboard.measures import Change, Tally, changed, measure
-from fedstill_sim.keyboard.personal import attentive, impersonal, personal
-from fedstill_sim.keyboard.trigrams import WordTrigrams
+from fedstill_sim.tasks.text.data import KeyboardData, Typist
+from fedstill_sim.tasks.text.measures import Change, Tally, changed, measure
+from fedstill_sim.tasks.text.personal import attentive, impersonal, personal
+from fedstill_sim.tasks.text.trigrams import WordTrigrams
 
 FIGURES = (
     "top1",

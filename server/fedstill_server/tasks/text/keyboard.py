@@ -32,11 +32,11 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.ngrams import KneserNeyTrigrams
-from fedstill_server.language.teacher import TextTeacher, shared_by_pairs, weighed_teacher
-from fedstill_server.language.training import SoftWords, TextPlan, train_text
 from fedstill_server.randomness import derived_seed
 from fedstill_server.rounds.run_store import write_whole
+from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
+from fedstill_server.tasks.text.teacher import TextTeacher, shared_by_pairs, weighed_teacher
+from fedstill_server.tasks.text.training import SoftWords, TextPlan, train_text
 from fedstill_server.training.array_cache import read_kept, read_kept_parameters
 from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
 

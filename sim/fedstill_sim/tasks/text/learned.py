@@ -18,13 +18,13 @@ from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer, Parameters
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.language.keyboard import Keyboard
 from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.text.keyboard import Keyboard
 
-from fedstill_sim.data.keyboard import Typist
-from fedstill_sim.data.keyboard_fleet import PLACES, chosen_texts, public_rows
 from fedstill_sim.folder import cache_folder
-from fedstill_sim.keyboard.personal import set_aside
+from fedstill_sim.tasks.text.data import Typist
+from fedstill_sim.tasks.text.fleet import PLACES, chosen_texts, public_rows
+from fedstill_sim.tasks.text.personal import set_aside
 
 _BATCH_SIZE = 4  # rows: a device has a hundred
 _K = 16

@@ -15,7 +15,7 @@ from fedstill_proto.text.token_rows import WordRows, word_rows
 from fedstill_proto.text.vocabulary import START, build_word_list
 
 from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
-from fedstill_sim.data.keyboard import load_keyboard
+from fedstill_sim.tasks.text.data import load_keyboard
 
 WORDS, PLACES = 10_000, 16  # of the list, at most; of a row
 PUBLIC_ROWS, GLOBAL_ROWS = 256, 128

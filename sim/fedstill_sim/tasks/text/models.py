@@ -17,7 +17,7 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.text.vocabulary import START
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
-from fedstill_server.language.teacher import TextTeacher, next_words
+from fedstill_server.tasks.text.teacher import TextTeacher, next_words
 from fedstill_server.training.networks import load_parameters
 
 

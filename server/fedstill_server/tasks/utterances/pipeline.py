@@ -28,13 +28,13 @@ from fedstill_proto.messages import Parameters
 from fedstill_proto.text.ngrams import NgramHashing
 from torch import nn
 
-from fedstill_server.assistant.students import IntentPlan, soft_labels_of, taught
-from fedstill_server.assistant.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.randomness import derived_seed
 from fedstill_server.rounds.run_store import write_whole
+from fedstill_server.tasks.utterances.students import IntentPlan, soft_labels_of, taught
+from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.training.array_cache import read_kept_parameters
 from fedstill_server.training.networks import parameters_of
 

@@ -69,7 +69,7 @@ def load_keyboard(folder: Path | None = None) -> KeyboardData:
 
 
 def _load_plays() -> KeyboardData:
-    packed = (resources.files("fedstill_sim.data") / "shakespeare" / "roles.json.gz").read_bytes()
+    packed = (resources.files(__package__) / "shakespeare" / "roles.json.gz").read_bytes()
     roles: dict[str, list[str]] = json.loads(gzip.decompress(packed))
     plays = sorted({role.split("/")[0] for role in roles})
     public = set(plays[::_PUBLIC_EVERY])

@@ -1,6 +1,6 @@
 """The assistant task: what people say to their homes, and what they mean by it.
 
-The default is drawn from the sentence templates of Home Assistant (see assistant/sentences.py): a device
+The default is drawn from the sentence templates of Home Assistant (see sentences.py): a device
 speaks one language, in a home with rooms and names of its own, and its people say some things more often
 than others. No text that is held out is said anywhere else. The same from a folder of one's own:
 
@@ -18,11 +18,11 @@ import numpy as np
 from fedstill_proto.text.ngrams import words_of
 from fedstill_proto.text.utterances import UtterancesError, read_utterances
 
-from fedstill_sim.assistant.homes import Home, everyones_home, languages, own_home
-from fedstill_sim.assistant.sentences import Templates
 from fedstill_sim.data.fleet import DataError
 from fedstill_sim.data.pools import TEST_FRACTION, device_names
 from fedstill_sim.data.splits import hold_out
+from fedstill_sim.tasks.utterances.homes import Home, everyones_home, languages, own_home
+from fedstill_sim.tasks.utterances.sentences import Templates
 
 PUBLIC_FILE = "public.csv"
 DEFAULT_ALPHA = 0.5

@@ -1,0 +1,1 @@
+"""What a simulated fleet may learn: one room for each task."""
