@@ -24,7 +24,7 @@ from pathlib import Path
 
 from device_homes import make_home, sample
 from fedstill_client import AgentClient
-from fedstill_client.agent_types import LearningWishes
+from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import answers
 from rich.console import Console
@@ -96,11 +96,11 @@ def measure(home: AgentHome, *, inputs: int, predictions: int) -> dict[str, obje
             for row in range(50):
                 agent.observe(x[row : row + 1], labels[row : row + 1])
         with watched(process) as personalizing:
-            started, learned = time.monotonic(), agent.personalize(LearningWishes(epochs=30, seed=0))
+            started, learned = time.monotonic(), agent.personalize(PersonalizeOptions(epochs=30, seed=0))
             seed = 1
             # Long enough for its peak to be seen: one learning may be over before the second look.
             while time.monotonic() - started < _LEARNING_SECONDS:
-                learned = agent.personalize(LearningWishes(epochs=30, seed=seed))
+                learned = agent.personalize(PersonalizeOptions(epochs=30, seed=seed))
                 seed += 1
         status = agent.status()
     return {

@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import LearningWishes
+from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
@@ -145,7 +145,7 @@ def live(speaker: Speaker, package: StudentPackage, names: Sequence[str], folder
         published = chances(agent, speaker.test, names)
         agent.observe_intents([(each.text, names[each.intent]) for each in speaker.train])
         prior = chances(agent, speaker.test, names)
-        agent.personalize(LearningWishes(epochs=20))
+        agent.personalize(PersonalizeOptions(epochs=20))
         personal = chances(agent, speaker.test, names)
     return Device(speaker.name, speaker.language, intents(speaker.test), published, prior, personal)
 

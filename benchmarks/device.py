@@ -32,7 +32,7 @@ from agent_memory import service, watched
 from device_homes import CLASSES, TEXT_FAMILIES, examples_of, make_home
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import LearningWishes
+from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.model.predictor import Precision, Predictor
 from fedstill_client.packages.install import load_installed
@@ -93,7 +93,7 @@ def measure(home: AgentHome, family: str, *, calls: int) -> Figures:
     precisions: list[Precision] = ["float32"] if package.int8_graph is None else ["float32", "int8"]
     answering = [answers(home, package, precision, calls=calls) for precision in precisions]
     with service(home) as process, AgentClient(home.folder) as client, watched(process) as peak:
-        learned = client.personalize(LearningWishes(epochs=30))
+        learned = client.personalize(PersonalizeOptions(epochs=30))
     return {
         "family": family,
         "parameters": manifest.parameter_count,

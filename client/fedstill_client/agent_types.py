@@ -29,7 +29,7 @@ class AgentUnavailable(AgentError):
 
 
 @dataclass(frozen=True)
-class LearningWishes:
+class PersonalizeOptions:
     """How to learn this time; what is None is the device's own choice."""
 
     epochs: int | None = None  # at most

@@ -18,8 +18,8 @@ from fedstill_client.agent_types import (
     Judgement,
     LearningProgress,
     LearningResult,
-    LearningWishes,
     OnProgress,
+    PersonalizeOptions,
     Stop,
 )
 from fedstill_client.home import AgentHome
@@ -41,7 +41,7 @@ class Recorder:
         self.predictor = Predictor(student_package())
         self.kept: list[tuple[npt.NDArray[Any], npt.NDArray[Any]]] = []
         self.forgotten: list[object] = []
-        self.wishes: list[LearningWishes] = []
+        self.options: list[PersonalizeOptions] = []
         self.stopped: list[str] = []
         self.endless = False
 
@@ -52,10 +52,12 @@ class Recorder:
         self.kept.append((x, labels))
         return tuple(range(len(x)))
 
-    def personalize(self, wishes: LearningWishes, *, on_progress: OnProgress, stop: Stop) -> LearningResult:
-        if len(self.wishes) > len(self.stopped):
+    def personalize(
+        self, options: PersonalizeOptions, *, on_progress: OnProgress, stop: Stop
+    ) -> LearningResult:
+        if len(self.options) > len(self.stopped):
             raise AgentBusy("it is learning already.")
-        self.wishes.append(wishes)
+        self.options.append(options)
         on_progress(LearningProgress(1, 1, 5, 0.7, 0.1))
         while self.endless:
             if (why := stop()) is not None:

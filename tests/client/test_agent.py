@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import AgentBusy, LearningProgress, LearningWishes
+from fedstill_client.agent_types import AgentBusy, LearningProgress, PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.model.label_prior import log_label_prior
 from fedstill_client.model.predictor import PredictionError
@@ -173,7 +173,7 @@ class TestLearning:
         agent.observe(*examples(120))
         before, seen = agent.predict(X), list[LearningProgress]()
 
-        result = agent.personalize(LearningWishes(epochs=10), on_progress=seen.append)
+        result = agent.personalize(PersonalizeOptions(epochs=10), on_progress=seen.append)
 
         assert result.result == "replaced"
         assert result.before is not None
@@ -195,7 +195,7 @@ class TestLearning:
 
         def learn() -> None:
             outcome = agent.personalize(
-                LearningWishes(epochs=50),
+                PersonalizeOptions(epochs=50),
                 on_progress=lambda _: learning.set(),
                 stop=lambda: "enough" if enough.wait(0.05) else None,
             )
@@ -212,7 +212,7 @@ class TestLearning:
         enough.set()
         thread.join(20)
         assert results == ["interrupted"]
-        assert agent.personalize(LearningWishes(epochs=50)).resumed
+        assert agent.personalize(PersonalizeOptions(epochs=50)).resumed
 
 
 def test_a_folder_that_is_no_home(tmp_path: Path) -> None:

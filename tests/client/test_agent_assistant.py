@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import AgentError, AgentRefused, LearningWishes
+from fedstill_client.agent_types import AgentError, AgentRefused, PersonalizeOptions
 from fedstill_client.cli import app, main
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, check_package
@@ -56,7 +56,7 @@ def test_it_learns_a_name_of_its_owners(home: AgentHome) -> None:
     with Agent.open(home.folder) as agent:
         before = agent.predict_text("start rosie")
         ids = agent.observe_intents([(f"start rosie {word}", "clean") for word in THINGS * 4])
-        learned = agent.personalize(LearningWishes(epochs=30))
+        learned = agent.personalize(PersonalizeOptions(epochs=30))
         after = agent.predict_text("start rosie")
         status = agent.status()
         agent.forget(everything=True)

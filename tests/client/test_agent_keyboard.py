@@ -12,10 +12,10 @@ import pytest
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
 from fedstill_client.agent.keyboard import AgentKeyboard
-from fedstill_client.agent_types import AgentError, AgentRefused, LearningWishes
+from fedstill_client.agent_types import AgentError, AgentRefused, PersonalizeOptions
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
-from fedstill_client.keyboard.next_word_model import StudentWords
+from fedstill_client.keyboard.next_word_model import StudentNextWordModel
 from fedstill_client.keyboard.typed_rows import typed_rows
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.packages.errors import PackageError
@@ -95,7 +95,7 @@ def test_typed_text_is_what_the_student_learns_from(home: AgentHome) -> None:
     with Agent.open(home.folder) as agent:
         for _ in range(30):
             agent.observe_text("we meet the old fox tonight")
-        result = agent.personalize(LearningWishes(epochs=3, batch_size=4, learning_rate=0.05, seed=0))
+        result = agent.personalize(PersonalizeOptions(epochs=3, batch_size=4, learning_rate=0.05, seed=0))
         assert result.result == "replaced"
         assert result.after is not None
         assert result.before is not None
@@ -142,7 +142,7 @@ class Counting:
 
 def test_a_keystroke_costs_no_run_and_a_word_costs_one() -> None:
     student = Counting()
-    words = StudentWords(student)  # type: ignore[arg-type]
+    words = StudentNextWordModel(student)  # type: ignore[arg-type]
     for context in ([START, 5], [START, 5], [START, 5], [START, 5, 6], [START, 5, 6], [1] * 30, [1] * 31):
         assert words.next_words(context).argmax() == context[-1]
     assert student.runs == 3  # what lies further back than the student sees is no other context

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import LearningWishes
+from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
 from fedstill_client.model.predictor import Predictor
@@ -67,7 +67,7 @@ def test_it_learns_what_its_device_writes(home: AgentHome) -> None:
     with Agent.open(home.folder) as agent:
         before = agent.predict(x[:, :3])
         agent.observe(x, labels)
-        learned = agent.personalize(LearningWishes(epochs=20, batch_size=4, soft_weight=0.1, seed=0))
+        learned = agent.personalize(PersonalizeOptions(epochs=20, batch_size=4, soft_weight=0.1, seed=0))
         after = agent.predict(x[:, :3])
 
         assert before.shape == (60, WORDS)

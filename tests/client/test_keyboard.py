@@ -7,22 +7,29 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from fedstill_client.keyboard.adaptation import OPEN_WORDS, OpenText, Reading, corrected
+from fedstill_client.keyboard.adaptation import OPEN_WORDS, Adaptation, DraftText, corrected
 from fedstill_client.keyboard.cache_lm import (
     AGE,
     FADING,
     SAME_WORD,
     SHARE,
     SHARPNESS,
-    OwnMemory,
+    CacheLM,
     key_of,
     share,
 )
-from fedstill_client.keyboard.interpolation import PRIOR, PRIOR_WORDS, Evidence, usual_weights
+from fedstill_client.keyboard.interpolation import PRIOR, PRIOR_WORDS, Evidence, default_weights
 from fedstill_client.keyboard.suggester import Suggester
-from fedstill_client.keyboard.typos import NEIGHBOUR, NEIGHBOURS, ONE_MORE_OR_LESS, OTHER_KEY, SWAPPED, meant
-from fedstill_client.keyboard.unigram_scaling import OwnMarginals, rescaled
-from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_client.keyboard.typos import (
+    MISSING_OR_EXTRA,
+    NEIGHBOUR,
+    NEIGHBOURS,
+    OTHER_KEY,
+    TRANSPOSED,
+    corrections,
+)
+from fedstill_client.keyboard.unigram_scaling import UnigramAdaptation, rescaled
+from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import MARKS, SPECIAL, START, UNKNOWN, WordList
 
@@ -41,8 +48,8 @@ class Same:
         return (self.next_words(text) for _ in text)
 
 
-def suggester(*texts: str, reading: Reading | None = None) -> Suggester:
-    own = OwnWords(WORDS)
+def suggester(*texts: str, reading: Adaptation | None = None) -> Suggester:
+    own = UserNgrams(WORDS)
     for text in texts:
         own.add(text)
     return Suggester(own, Same(), reading=reading)
@@ -54,7 +61,7 @@ def words(found: Suggester, context: str, prefix: str = "", k: int = 3) -> list[
 
 class TestOwnWords:
     def test_counts_by_hand(self) -> None:
-        own = OwnWords(WORDS)
+        own = UserNgrams(WORDS)
         own.add("The blorp king. The blorp queen")
         the, blorp = WORDS.number("the"), len(WORDS)
 
@@ -79,11 +86,11 @@ class TestOwnWords:
         assert own.next_words([])[1].argmax() == the
 
     def test_an_empty_device_says_nothing(self) -> None:
-        seen, chances = OwnWords(WORDS).next_words([3, 4])
+        seen, chances = UserNgrams(WORDS).next_words([3, 4])
         assert (seen, chances.sum()) == (0, 0)
 
     def test_what_is_no_word_is_not_learned(self) -> None:
-        own = OwnWords(WORDS)
+        own = UserNgrams(WORDS)
         own.add("x" * 41 + " ...")
         assert own.new_words == []
 
@@ -92,7 +99,7 @@ class TestMarginals:
     SAID = np.array([0.5, 0.25, 0.25])
 
     def test_by_hand(self) -> None:
-        marginals, others = OwnMarginals(3), OwnMarginals(3)
+        marginals, others = UnigramAdaptation(3), UnigramAdaptation(3)
         for number in (1, 1, 1, 1):
             marginals.add(number, self.SAID)
         for number in (1, 1, 0):
@@ -107,10 +114,10 @@ class TestMarginals:
         )
 
     def test_a_device_without_texts_leaves_the_student_as_it_is(self) -> None:
-        np.testing.assert_array_equal(rescaled(self.SAID, OwnMarginals(3).factors()), self.SAID)
+        np.testing.assert_array_equal(rescaled(self.SAID, UnigramAdaptation(3).factors()), self.SAID)
 
     def test_a_student_that_expects_what_comes_is_left_as_it_is(self) -> None:
-        marginals, said = OwnMarginals(2), np.array([0.75, 0.25])
+        marginals, said = UnigramAdaptation(2), np.array([0.75, 0.25])
         for number in [0] * 75 + [1] * 25:
             marginals.add(number, said)
         np.testing.assert_allclose(marginals.factors(), 1)
@@ -122,7 +129,7 @@ class TestMemory:
     ONE, OTHER = np.array([0.1, 0, 0.7, 0.1, 0.1]), np.array([0.1, 0, 0.1, 0.1, 0.7])
 
     def test_by_hand(self) -> None:
-        memory = OwnMemory()
+        memory = CacheLM()
         for before, typed, said in ((1, 2, self.ONE), (1, 3, self.OTHER), (4, 3, self.ONE)):
             memory.add(before, typed, key_of(said))
         keys = [key_of(said) - memory.mean for said in (self.ONE, self.OTHER, self.ONE)]
@@ -142,7 +149,7 @@ class TestMemory:
         assert np.abs(key_of(self.ONE) - key_of(self.OTHER)).max() > 0.1
 
     def test_what_came_in_places_alike_comes_first(self) -> None:
-        texts, this_text = Reading(5), Reading(5)
+        texts, this_text = Adaptation(5), Adaptation(5)
         for _ in range(30):
             texts.add(1, 2, self.ONE)
             texts.add(1, 5, self.OTHER)  # a new word
@@ -157,14 +164,14 @@ class TestMemory:
 
     def test_texts_and_the_one_that_is_typed_count_alike(self) -> None:
         typed = [(1, 2, self.ONE), (2, 3, self.OTHER), (3, 2, self.ONE)]
-        whole, first, last = Reading(5), Reading(5), Reading(5)
+        whole, first, last = Adaptation(5), Adaptation(5), Adaptation(5)
         for place in typed:
             whole.add(*place)
         first.add(*typed[0])
         for place in typed[1:]:
             last.add(*place)
 
-        one = corrected(2, self.ONE, texts=Reading(5), this_text=whole, words=5)
+        one = corrected(2, self.ONE, texts=Adaptation(5), this_text=whole, words=5)
         two = corrected(2, self.ONE, texts=first, this_text=last, words=5)
 
         # The mean key is that of the texts before; but for that, it is all one text.
@@ -192,12 +199,12 @@ class Reader:
 class TestOpenText:
     NUMBERS: ClassVar = {"a": 1, "b": 2, "c": 3, "new": 5}
 
-    def follow(self, text: OpenText, reader: Reader, *tokens: str) -> list[int]:
+    def follow(self, text: DraftText, reader: Reader, *tokens: str) -> list[int]:
         text.follow(tokens, reader.said(len(tokens)), number=self.NUMBERS.get, read=reader.read)
         return text.reading.memory.typed
 
     def test_a_word_more_or_less_is_not_read_again(self) -> None:
-        text, reader = OpenText(5), Reader()
+        text, reader = DraftText(5), Reader()
 
         assert self.follow(text, reader) == []
         assert self.follow(text, reader, "a") == [1]
@@ -210,7 +217,7 @@ class TestOpenText:
         assert reader.times == 1  # as two words came at once
 
     def test_what_was_let_go_leaves_no_trace(self) -> None:
-        text, fresh, reader = OpenText(5), OpenText(5), Reader()
+        text, fresh, reader = DraftText(5), DraftText(5), Reader()
         for tokens in (("a", "b", "c", "a"), ("a", "b"), ("a", "b", "b")):
             self.follow(text, reader, *tokens)
         self.follow(fresh, reader, "a", "b", "b")
@@ -221,7 +228,7 @@ class TestOpenText:
         np.testing.assert_array_equal(text.reading.memory.mean, fresh.reading.memory.mean)
 
     def test_a_long_text_is_known_from_its_last_words(self) -> None:
-        text, reader = OpenText(5), Reader()
+        text, reader = DraftText(5), Reader()
         for words in range(1000):
             known = len(self.follow(text, reader, *["a", "b"] * (words // 2), *["a"] * (words % 2)))
             assert known == words if words < OPEN_WORDS else OPEN_WORDS / 2 <= known < OPEN_WORDS
@@ -230,7 +237,7 @@ class TestOpenText:
 
 class TestReading:
     def test_what_is_observed_becomes_likelier_wherever_it_fits(self) -> None:
-        found = suggester(reading=Reading(len(WORDS)))
+        found = suggester(reading=Adaptation(len(WORDS)))
         before = found.scores("the")
         for _ in range(20):
             found.observe("queen")
@@ -250,7 +257,7 @@ class TestReading:
         np.testing.assert_array_equal(found.scores("the queen"), before)
 
     def test_the_words_of_this_text_become_likelier(self) -> None:
-        found = suggester(reading=Reading(len(WORDS)))
+        found = suggester(reading=Adaptation(len(WORDS)))
         queen = found.place("queen")
         assert queen is not None
         first = found.scores("")[queen]
@@ -260,8 +267,8 @@ class TestReading:
 
 class TestWeights:
     def test_they_start_as_usual(self) -> None:
-        assert usual_weights().tolist() == [0.0, PRIOR, PRIOR, PRIOR]
-        np.testing.assert_array_equal(Evidence().weights(), usual_weights())
+        assert default_weights().tolist() == [0.0, PRIOR, PRIOR, PRIOR]
+        np.testing.assert_array_equal(Evidence().weights(), default_weights())
 
     def test_they_go_to_the_source_that_is_right(self) -> None:
         evidence = Evidence()
@@ -295,18 +302,18 @@ class TestSlips:
         [
             ("kimg", "king", NEIGHBOUR),
             ("kzng", "king", OTHER_KEY),
-            ("knig", "king", SWAPPED),
-            ("kng", "king", ONE_MORE_OR_LESS),
-            ("kiing", "king", ONE_MORE_OR_LESS),
+            ("knig", "king", TRANSPOSED),
+            ("kng", "king", MISSING_OR_EXTRA),
+            ("kiing", "king", MISSING_OR_EXTRA),
         ],
     )
     def test_one_slip(self, typed: str, intended: str, chance: float) -> None:
-        assert meant(typed)[intended] == chance
+        assert corrections(typed)[intended] == chance
 
     def test_no_slip_two_slips_too_short_or_too_long(self) -> None:
-        assert "king" not in meant("king")
-        assert "king" not in meant("kmgi")
-        assert meant("ki") == meant("k" * 25) == {}
+        assert "king" not in corrections("king")
+        assert "king" not in corrections("kmgi")
+        assert corrections("ki") == corrections("k" * 25) == {}
 
     def test_keys_that_touch(self) -> None:
         assert set(NEIGHBOURS["s"]) == set("awedxz")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fedstill_client.learning import LearningSettings, Result, learn
-from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, usual_strength
+from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, default_strength
 from fedstill_client.model.student_store import OwnStudent
 
 from tests.client.learning_samples import MemoryStore, package
@@ -70,7 +70,7 @@ def test_a_student_of_no_number_has_no_finite_loss() -> None:
     ],
 )
 def test_what_is_believed_of_a_student(student: OwnStudent | None, wanted: float) -> None:
-    assert usual_strength(student) == wanted
+    assert default_strength(student) == wanted
 
 
 def test_learning_is_judged_with_the_prior_that_answers() -> None:

@@ -18,7 +18,7 @@ from fedstill_client.agent_types import (
     AgentUnavailable,
     Forgotten,
     LearningProgress,
-    LearningWishes,
+    PersonalizeOptions,
 )
 from fedstill_client.home import AgentHome, HomeError
 from fedstill_client.service.endpoint import held
@@ -73,11 +73,11 @@ class TestAnswers:
     ) -> None:
         seen: list[LearningProgress] = []
 
-        result = client.personalize(LearningWishes(epochs=7, soft_weight=0.0), on_progress=seen.append)
+        result = client.personalize(PersonalizeOptions(epochs=7, soft_weight=0.0), on_progress=seen.append)
 
         assert result == RESULT
         assert [(p.steps, p.best) for p in seen] == [(1, None), (2, BEST)]
-        assert agent.wishes == [LearningWishes(epochs=7, soft_weight=0.0)]
+        assert agent.options == [PersonalizeOptions(epochs=7, soft_weight=0.0)]
 
     def test_who_stops_listening_stops_the_learning(self, client: AgentClient, agent: Recorder) -> None:
         agent.endless = True
@@ -142,9 +142,9 @@ class TestRefusals:
             client._stub.Forget(pb.ForgetRequest(example_ids=[1 << 63] * 2_000_000))
         assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
-    def test_wishes_out_of_range(self, client: AgentClient) -> None:
+    def test_options_out_of_range(self, client: AgentClient) -> None:
         with pytest.raises(InvalidValue, match="soft_weight: 2"):
-            LearningWishes(soft_weight=2.0)
+            PersonalizeOptions(soft_weight=2.0)
         with pytest.raises(grpc.RpcError, match="temperature: 0") as caught:
             list(client._stub.Personalize(pb.PersonalizeRequest(temperature=0.0)))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_client.agent_types import LearningWishes
+from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
 from fedstill_proto.errors import FedstillError
@@ -76,7 +76,7 @@ def test_labels_that_are_not_one_an_example(home: AgentHome, agent: Recorder, tm
 def test_learning_as_wished(home: AgentHome, agent: Recorder) -> None:
     facts = run_json(home, "personalize", "--epochs", 3, "--max-seconds", 1.5)
 
-    assert agent.wishes[-1] == LearningWishes(epochs=3, max_seconds=1.5)
+    assert agent.options[-1] == PersonalizeOptions(epochs=3, max_seconds=1.5)
     assert facts["after"] == {"loss": 0.5, "correct": 3, "answers": 4, "accuracy": 0.75}
     shown = run(home, "personalize")
     assert "75.0%" in shown

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import AgentUnavailable, LearningWishes
+from fedstill_client.agent_types import AgentUnavailable, PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import answers
 
@@ -63,7 +63,7 @@ def test_it_answers_learns_and_ends_without_flwr_or_torch(home: AgentHome) -> No
     with service(home, "-c", PROGRAM, str(home.folder)) as process:
         with AgentClient(home.folder) as agent:
             assert len(agent.observe(x, labels)) == 120
-            result = agent.personalize(LearningWishes(epochs=5))
+            result = agent.personalize(PersonalizeOptions(epochs=5))
             answered = agent.predict(x)
 
         process.send_signal(signal.SIGTERM)

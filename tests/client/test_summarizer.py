@@ -9,7 +9,7 @@ from fedstill_client.model.label_means import class_means, softened
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
 from fedstill_client.model.trainer import StudentMismatch
-from fedstill_client.rounds.logit_shift import way_from
+from fedstill_client.rounds.logit_shift import logit_shift
 from fedstill_client.rounds.summarizer import Encoded, summarize
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec, TopKSoftLabels
@@ -222,13 +222,13 @@ def test_the_way_from_one_soft_label_to_another() -> None:
     before, after = np.log(np.array([[0.8, 0.2]], np.float32)), np.log(np.array([[0.5, 0.5]], np.float32))
     # 0.5 / 0.8 to 0.5 / 0.2 is 1 to 4; a temperature that softens logits twice as large changes nothing.
     for temperature in (1.0, 2.0):
-        way = way_from(temperature * before, temperature * after, temperature=temperature)
+        way = logit_shift(temperature * before, temperature * after, temperature=temperature)
         np.testing.assert_allclose(softened(way, temperature), [[0.2, 0.8]], atol=1e-6)
 
 
 def test_unlikely_classes_move_no_way() -> None:
     before, after = np.array([[0.0, -20.0, -10.0]], np.float32), np.array([[0.0, -9.0, -30.0]], np.float32)
-    np.testing.assert_allclose(way_from(before, after, temperature=1.0), 0, atol=1e-3)
+    np.testing.assert_allclose(logit_shift(before, after, temperature=1.0), 0, atol=1e-3)
 
 
 class TestNextWords:

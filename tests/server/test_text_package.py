@@ -13,7 +13,7 @@ import onnxruntime as ort
 import pytest
 import safetensors.numpy
 import torch
-from fedstill_client.keyboard.next_word_model import TOLD_AGAIN, StudentWords
+from fedstill_client.keyboard.next_word_model import TOLD_AGAIN, StudentNextWordModel
 from fedstill_client.model.answering_student import AnsweringStudent
 from fedstill_client.model.predictor import PRECISIONS, Precision, PredictionError
 from fedstill_client.model.streaming import WordStream
@@ -62,7 +62,7 @@ def test_a_growing_context_says_what_the_whole_row_says(family: str) -> None:
     words = text(PLACES)
     by_word, by_row = (AnsweringStudent(package(family)) for _ in range(2))
     by_row.stream = lambda: None  # type: ignore[method-assign]
-    streamed, whole = StudentWords(by_word), StudentWords(by_row)
+    streamed, whole = StudentNextWordModel(by_word), StudentNextWordModel(by_row)
 
     for count in range(1, PLACES + 1):
         said = streamed.next_words(words[:count])
@@ -81,7 +81,7 @@ def test_a_word_costs_one_step_and_a_letter_none(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(
         WordStream, "step", lambda self, word, state: steps.append(word) or step(self, word, state)
     )
-    words, model = text(40), StudentWords(AnsweringStudent(package(FAMILIES[0])))
+    words, model = text(40), StudentNextWordModel(AnsweringStudent(package(FAMILIES[0])))
     for count in range(1, 41):
         model.next_words(words[:count])
         model.next_words(words[:count])
@@ -92,10 +92,10 @@ def test_a_word_costs_one_step_and_a_letter_none(monkeypatch: pytest.MonkeyPatch
 
 def test_a_recurrent_state_takes_in_the_whole_text() -> None:
     """Which no row of S words would hold; torch reads one of any length."""
-    words, model = text(40), StudentWords(AnsweringStudent(package(FAMILIES[0])))
+    words, model = text(40), StudentNextWordModel(AnsweringStudent(package(FAMILIES[0])))
     said = [model.next_words(words[:count]) for count in range(1, 41)][-1]
     np.testing.assert_allclose(said, by_torch(FAMILIES[0], words), atol=1e-5)
-    afresh = StudentWords(AnsweringStudent(package(FAMILIES[0])))
+    afresh = StudentNextWordModel(AnsweringStudent(package(FAMILIES[0])))
     longer = text(TOLD_AGAIN + 30)
     np.testing.assert_allclose(
         afresh.next_words(longer), by_torch(FAMILIES[0], longer[-TOLD_AGAIN:]), atol=1e-5
@@ -103,7 +103,7 @@ def test_a_recurrent_state_takes_in_the_whole_text() -> None:
 
 
 def test_a_state_that_is_full_is_told_half_of_it_again() -> None:
-    words, model = text(2 * PLACES), StudentWords(AnsweringStudent(package("transformer")))
+    words, model = text(2 * PLACES), StudentNextWordModel(AnsweringStudent(package("transformer")))
     for count in range(1, PLACES + 2):
         model.next_words(words[:count])
     # The last half of the places, in a row of their own: what stands behind them, no place sees.
@@ -125,16 +125,16 @@ def test_it_answers_in_both_precisions_with_own_weights(family: str, precision: 
         initial_parameters(family, (PLACES,), WORDS, 9),
     )
     assert student.precision == precision
-    first = StudentWords(student).next_words([5, 6])
+    first = StudentNextWordModel(student).next_words([5, 6])
     student.swap(own)
-    words = StudentWords(student)
+    words = StudentNextWordModel(student)
     swapped = words.next_words([5, 6])
     rows = student.probabilities_along(np.array([[5, 6, *[0] * (PLACES - 2)]]))[0, 1]
     np.testing.assert_allclose(swapped, rows, atol=1e-5)
     assert np.abs(swapped - first).max() > 1e-3
     reference = AnsweringStudent(package(family))
     reference.swap(own)
-    np.testing.assert_allclose(swapped, StudentWords(reference).next_words([5, 6]), atol=0.01)
+    np.testing.assert_allclose(swapped, StudentNextWordModel(reference).next_words([5, 6]), atol=0.01)
 
 
 class TestWeightsOnce:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from fedstill_client.keyboard.suggester import Suggester
-from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_proto.text.vocabulary import MARKS, SPECIAL, START, WordList
 from fedstill_sim.tasks.text.data import Typist
 from fedstill_sim.tasks.text.measures import Tally, changed, measure
@@ -96,7 +96,7 @@ def test_what_is_typed_is_counted_where_that_is_asked_for() -> None:
 
 
 def test_what_is_suggested_is_what_is_measured() -> None:
-    own = OwnWords(WORDS)
+    own = UserNgrams(WORDS)
     for text in ("apply butter", "apply the apply", "zebra apricot"):
         own.add(text)
     suggester = Suggester(own, Fixed(0.4, 0.05, 0.3, 0.1, 0.05))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import LearningWishes
+from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.app import REFUSED
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
@@ -197,7 +197,7 @@ def test_the_agent_s_service_takes_examples_and_gives_none_back() -> None:
         ):
             ids = client.observe(CANARIES, np.arange(len(CANARIES)) % 3)
             client.observe(x, labels)
-            client.personalize(LearningWishes(epochs=2))
+            client.personalize(PersonalizeOptions(epochs=2))
             client.predict(x)
             client.status()
             with pytest.raises(Exception, match="labels"):

@@ -30,8 +30,8 @@ from fedstill_client.agent_types import (
     AgentStatus,
     Forgotten,
     LearningResult,
-    LearningWishes,
     OnProgress,
+    PersonalizeOptions,
     Stop,
     Suggestion,
 )
@@ -41,7 +41,7 @@ from fedstill_client.keyboard.typed_rows import word_list_of
 from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
 from fedstill_client.model.intents import encode_utterances, intent_schema
 from fedstill_client.model.label_prior import own_log_prior
-from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, usual_strength
+from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, default_strength
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.predictor import Precision, check_precision
 from fedstill_client.model.student_store import OwnStudent
@@ -183,7 +183,7 @@ class Agent:
 
     def personalize(
         self,
-        wishes: LearningWishes | None = None,
+        options: PersonalizeOptions | None = None,
         *,
         on_progress: OnProgress = lambda progress: None,
         stop: Stop = lambda: None,
@@ -197,7 +197,7 @@ class Agent:
         try:
             # A store of its own: the other calls need theirs meanwhile.
             with PrivateStore.open(self._home) as store:
-                return learn_now(self._home, store, wishes or LearningWishes(), on_progress, stop)
+                return learn_now(self._home, store, options or PersonalizeOptions(), on_progress, stop)
         finally:
             self._learning.release()
 
@@ -299,7 +299,7 @@ class Agent:
     def _prior_strength(
         self, student: AnsweringStudent, training: StoredExamples, held_out: StoredExamples
     ) -> float:
-        usual = usual_strength(self._own)
+        usual = default_strength(self._own)
         if not len(held_out.ids) or held_out.x.shape[1:] != student.manifest.input_shape:
             return usual  # nothing to choose it by, or only what is of another package
         log_prior = self._log_prior_of(training.labels, student)

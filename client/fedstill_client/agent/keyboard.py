@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from fedstill_proto.text.vocabulary import WordList, split
 
-from fedstill_client.keyboard.adaptation import Reading
+from fedstill_client.keyboard.adaptation import Adaptation
 from fedstill_client.keyboard.interpolation import Weights
-from fedstill_client.keyboard.next_word_model import StudentWords
-from fedstill_client.keyboard.suggester import NextWords, Suggester
-from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_client.keyboard.next_word_model import StudentNextWordModel
+from fedstill_client.keyboard.suggester import NextWordModel, Suggester
+from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_client.model.answering_student import AnsweringStudent
 from fedstill_client.store import PrivateStore, StoredText
 
@@ -29,11 +29,11 @@ class AgentKeyboard:
 
     def __init__(self, word_list: WordList) -> None:
         self._word_list = word_list
-        self._typed = _Typed(OwnWords(word_list))
-        self._model: tuple[object, StudentWords] | None = None
+        self._typed = _Typed(UserNgrams(word_list))
+        self._model: tuple[object, StudentNextWordModel] | None = None
 
     @property
-    def reading(self) -> Reading | None:
+    def reading(self) -> Adaptation | None:
         """What the student made of the texts when that was last asked for."""
         return self._typed.reading
 
@@ -44,12 +44,12 @@ class AgentKeyboard:
         if not typed.last_id or not is_whole or typed.words > _GROWTH * COUNTED_WORDS:
             everything = list(store.texts())
             new = _newest(everything, COUNTED_WORDS)
-            typed = _Typed(OwnWords(self._word_list), left_out=len(everything) - len(new))
+            typed = _Typed(UserNgrams(self._word_list), left_out=len(everything) - len(new))
         for text in new:
             typed.add(text)
         model = self._model_of(student)
         if typed.read_by is not model:
-            typed.reading, typed.read_by = Reading(len(self._word_list)), model
+            typed.reading, typed.read_by = Adaptation(len(self._word_list)), model
             new = _newest(list(store.texts()), READ_WORDS)
         suggester = Suggester(typed.own, model, reading=typed.reading)
         for text in new:
@@ -60,11 +60,11 @@ class AgentKeyboard:
         self._typed = typed
         return Suggester(typed.own, model, reading=typed.reading, weights=typed.weights)
 
-    def _model_of(self, student: AnsweringStudent) -> StudentWords:
+    def _model_of(self, student: AnsweringStudent) -> StudentNextWordModel:
         """With what it has heard, as long as the student has the same weights."""
         weights = student.weights
         if self._model is None or self._model[0] is not weights:
-            self._model = (weights, StudentWords(student))
+            self._model = (weights, StudentNextWordModel(student))
         return self._model[1]
 
 
@@ -72,15 +72,15 @@ class AgentKeyboard:
 class _Typed:
     """What is counted."""
 
-    own: OwnWords
+    own: UserNgrams
     left_out: int = 0  # texts that are too old to be counted
     words: int = 0
     last_id: int = 0
     held_out_words: int = 0  # of all that came
     fitted_words: int = 0  # of those, at the last fit
     weights: Weights | None = None
-    reading: Reading | None = None
-    read_by: StudentWords | None = None  # whose reading it is
+    reading: Adaptation | None = None
+    read_by: StudentNextWordModel | None = None  # whose reading it is
 
     def add(self, text: StoredText) -> None:
         words = len(split(text.text))
@@ -90,8 +90,8 @@ class _Typed:
         self.last_id = text.id
 
 
-def _fitted(texts: list[StoredText], word_list: WordList, model: NextWords) -> Weights:
-    own = OwnWords(word_list)
+def _fitted(texts: list[StoredText], word_list: WordList, model: NextWordModel) -> Weights:
+    own = UserNgrams(word_list)
     for text in _newest([text for text in texts if not text.held_out], COUNTED_WORDS):
         own.add(text.text)
     held_out = _newest([text for text in texts if text.held_out], FIT_WORDS)

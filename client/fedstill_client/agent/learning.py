@@ -1,4 +1,4 @@
-"""An agent's learning: the private store's examples, the installed package, and a person's wishes."""
+"""An agent's learning: the private store's examples, the installed package, and a person's options."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from fedstill_client.agent_types import (
     Judgement,
     LearningProgress,
     LearningResult,
-    LearningWishes,
     OnProgress,
+    PersonalizeOptions,
     Stop,
 )
 from fedstill_client.home import AgentHome
@@ -23,17 +23,17 @@ _SETTINGS = ("epochs", "batch_size", "learning_rate", "temperature", "soft_weigh
 
 
 def learn_now(
-    home: AgentHome, store: PrivateStore, wishes: LearningWishes, on_progress: OnProgress, stop: Stop
+    home: AgentHome, store: PrivateStore, options: PersonalizeOptions, on_progress: OnProgress, stop: Stop
 ) -> LearningResult:
-    """Learn until the wishes' budget is spent, `stop` gives a reason, or nothing gets better."""
-    chosen = {name: getattr(wishes, name) for name in _SETTINGS if getattr(wishes, name) is not None}
+    """Learn until the options' budget is spent, `stop` gives a reason, or nothing gets better."""
+    chosen = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
     settings = LearningSettings(**chosen, label_prior=DeviceDescription.read(home.folder).label_prior)
     package = load_installed(home, store)
     outcome = learn(
         with_typed(store, package),
         package,
         settings=settings,
-        budget=Budget(seconds=wishes.max_seconds, steps=wishes.max_steps),
+        budget=Budget(seconds=options.max_seconds, steps=options.max_steps),
         on_progress=lambda progress: on_progress(_progress(progress, settings.epochs)),
         stop=stop,
     )

@@ -11,7 +11,7 @@ from fedstill_proto.package.artifact import load_student
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from fedstill_client.agent_types import LearningProgress, LearningWishes
+from fedstill_client.agent_types import LearningProgress, PersonalizeOptions
 from fedstill_client.commands.output import (
     learning_facts,
     personalization_facts,
@@ -96,8 +96,8 @@ def personalize_command(
     if device is None:
         if start is not None:
             raise FedstillError("--start goes with --device; an agent starts from its installed package.")
-        wishes = LearningWishes(**given, max_seconds=max_seconds, max_steps=max_steps)  # type: ignore[arg-type]
-        _learn(home, wishes, as_json=as_json)
+        options = PersonalizeOptions(**given, max_seconds=max_seconds, max_steps=max_steps)  # type: ignore[arg-type]
+        _learn(home, options, as_json=as_json)
         return
     if max_seconds is not None or max_steps is not None:
         raise FedstillError("--max-seconds and --max-steps go with --home; use --epochs with --device.")
@@ -105,14 +105,14 @@ def personalize_command(
     _train_offline(device, OfflineWork(**chosen), start, as_json=as_json)  # type: ignore[arg-type]
 
 
-def _learn(home: Path | None, wishes: LearningWishes, *, as_json: bool) -> None:
+def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> None:
     with reach(home) as agent, _progress_bar("epochs", as_json=as_json) as progress:
         bar = progress.add_task("learning", total=None)
 
         def show(state: LearningProgress) -> None:
             progress.update(bar, completed=state.epoch, total=state.epochs)
 
-        result = agent.personalize(wishes, on_progress=show)
+        result = agent.personalize(options, on_progress=show)
     if as_json:
         print_json(learning_facts(result))
     else:

@@ -14,20 +14,20 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.text.vocabulary import START
 
-from fedstill_client.keyboard.cache_lm import Chances, Keys, OwnMemory, key_of, share
-from fedstill_client.keyboard.unigram_scaling import OwnMarginals, rescaled
+from fedstill_client.keyboard.cache_lm import CacheLM, Chances, Keys, key_of, share
+from fedstill_client.keyboard.unigram_scaling import UnigramAdaptation, rescaled
 
 _NOBODYS = -1  # the number of a word that nobody has typed before
 OPEN_WORDS = 128  # of the text that is being typed: those before the last 64 to 128 are let go
 
 
-class Reading:
+class Adaptation:
     """What one student makes of texts; `words` are those of its list."""
 
     def __init__(self, words: int) -> None:
         self._words = words
-        self.marginals = OwnMarginals(words)
-        self.memory = OwnMemory()
+        self.marginals = UnigramAdaptation(words)
+        self.memory = CacheLM()
 
     def add(self, before: int, typed: int, said: Chances, key: Keys | None = None) -> None:
         """Take in a word: the numbers of the one before and its own, and what the student said [words].
@@ -40,7 +40,13 @@ class Reading:
 
 
 def corrected(
-    before: int, said: Chances, *, texts: Reading, this_text: Reading, words: int, key: Keys | None = None
+    before: int,
+    said: Chances,
+    *,
+    texts: Adaptation,
+    this_text: Adaptation,
+    words: int,
+    key: Keys | None = None,
 ) -> npt.NDArray[np.float64]:
     """What a student says [words of the list] after a word, for this owner: [words], with new ones.
 
@@ -84,7 +90,7 @@ class _Place:
     heard: _Heard  # before it
 
 
-class OpenText:
+class DraftText:
     """The text that is being typed, as far as the student has read it.
 
     As words are typed at its end, the student says no more than it is asked; where words were put in or the
@@ -97,7 +103,7 @@ class OpenText:
         self._begin = 0  # the token that the places begin with
         self._places: list[_Place] = []
         self._next: _Heard | None = None  # behind them
-        self.reading = Reading(words)
+        self.reading = Adaptation(words)
 
     def follow(
         self,
@@ -149,7 +155,7 @@ class OpenText:
         self._places = (
             self._places[begin - self._begin : max(0, end - self._begin)] if begin >= self._begin else []
         )
-        self._begin, self.reading = begin, Reading(self._words)
+        self._begin, self.reading = begin, Adaptation(self._words)
         for place in self._places:
             self._take_in(place)
 

@@ -47,7 +47,7 @@ def share(places: int) -> float:
     return SHARE * places / (places + FEW)
 
 
-class OwnMemory:
+class CacheLM:
     """Places of texts in the order in which they were typed."""
 
     def __init__(self) -> None:

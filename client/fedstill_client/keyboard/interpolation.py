@@ -23,7 +23,7 @@ _ITERATIONS = 30
 Weights = npt.NDArray[np.float64]  # [ORDERS + 1], of the own words by how much of the history was seen
 
 
-def usual_weights() -> Weights:
+def default_weights() -> Weights:
     """Those of a device that has set nothing aside."""
     weights = np.full(ORDERS + 1, PRIOR)
     weights[0] = 0.0  # it has typed nothing
@@ -43,7 +43,7 @@ class Evidence:
 
     def weights(self) -> Weights:
         """The most likely weights, with the prior."""
-        weights = usual_weights()
+        weights = default_weights()
         for seen, chances in enumerate(self._chances[1:], 1):
             if not chances:
                 continue

@@ -25,7 +25,7 @@ _STATES_KEPT = 32  # of the last words, for a context that loses some
 _VALUES_AT_ONCE = 1 << 21  # probabilities: 8 MB
 
 
-class StudentWords:
+class StudentNextWordModel:
     """What a student says after a context; make another one when its weights have changed."""
 
     def __init__(self, student: AnsweringStudent) -> None:

@@ -24,10 +24,10 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
 
 from fedstill_client.agent_types import Suggestion
-from fedstill_client.keyboard.adaptation import OpenText, Reading, corrected
-from fedstill_client.keyboard.interpolation import Evidence, Weights, usual_weights
-from fedstill_client.keyboard.typos import meant
-from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_client.keyboard.adaptation import Adaptation, DraftText, corrected
+from fedstill_client.keyboard.interpolation import Evidence, Weights, default_weights
+from fedstill_client.keyboard.typos import corrections
+from fedstill_client.keyboard.user_ngrams import UserNgrams
 
 MOST_SUGGESTIONS = 20
 SUGGESTED_FROM = 2  # times that a new word was typed: once may be a slip
@@ -38,7 +38,7 @@ _FEW = 4  # tokens
 Scores = npt.NDArray[np.float64]
 
 
-class NextWords(Protocol):
+class NextWordModel(Protocol):
     """A model of the words of a list: a student, or anything else that says what comes next."""
 
     def next_words(self, context: Sequence[int]) -> npt.NDArray[np.floating[Any]]:
@@ -65,17 +65,17 @@ class Suggester:
 
     def __init__(
         self,
-        own: OwnWords,
-        model: NextWords,
+        own: UserNgrams,
+        model: NextWordModel,
         *,
-        reading: Reading | None = None,
+        reading: Adaptation | None = None,
         weights: Weights | None = None,
     ) -> None:
         self.own = own
         self._reading = reading
-        self._open = OpenText(len(own.word_list))
+        self._open = DraftText(len(own.word_list))
         self._following = threading.Lock()  # other threads ask, too
-        self.weights = usual_weights() if weights is None else weights
+        self.weights = default_weights() if weights is None else weights
         self._model = model
         self._asked: _Asked | None = None
         self._sorted: tuple[int, list[str], IntArray] | None = None
@@ -116,7 +116,7 @@ class Suggester:
             return [self._suggestion(at, float(scores[at]), "next", "") for at in self.shown(scores, "", k)]
         found = {at: (float(scores[at]), "completion") for at in self.shown(scores, typed, k)}
         least = min(chance for chance, _ in found.values()) if len(found) == k else 0.0
-        for beginning, slip in meant(typed).items():
+        for beginning, slip in corrections(typed).items():
             here = self.begins(beginning)
             if here.start == here.stop:
                 continue  # as most of some hundreds are

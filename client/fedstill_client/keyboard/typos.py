@@ -1,14 +1,14 @@
-"""What was meant by letters that slipped: one edit away (Damerau 1964), neighbouring keys the likelier.
+"""A model of typing errors: what may have been meant, one edit away (Damerau 1964), near keys likelier.
 
-p(typed | meant), for one slip: a neighbouring key 1/50, two letters in the other order 1/100, a letter
-too few or too many 1/200, any other key 1/1000
+p(typed | meant) is 1/50 for a neighbouring key, 1/100 for two transposed letters, 1/200 for a missing or an
+extra letter, and 1/1000 for any other key.
 """
 
 from __future__ import annotations
 
-LONGEST = 24  # letters of what is corrected
-SHORTEST = 3
-NEIGHBOUR, SWAPPED, ONE_MORE_OR_LESS, OTHER_KEY = 1 / 50, 1 / 100, 1 / 200, 1 / 1000
+MAX_LETTERS = 24  # of a prefix that is corrected
+MIN_LETTERS = 3
+NEIGHBOUR, TRANSPOSED, MISSING_OR_EXTRA, OTHER_KEY = 1 / 50, 1 / 100, 1 / 200, 1 / 1000
 
 _ROWS = ("qwertyuiop", "asdfghjkl", "zxcvbnm")  # each half a key to the right of the one above it
 LETTERS = "abcdefghijklmnopqrstuvwxyz'"
@@ -21,34 +21,42 @@ def _neighbours() -> dict[str, str]:
         for column, letter in enumerate(keys)
     }
     return {
-        one: "".join(
+        letter: "".join(
             other
             for other, (row, column) in places.items()
-            if other != one and abs(row - places[one][0]) <= 1 and abs(column - places[one][1]) <= 1
+            if other != letter and abs(row - places[letter][0]) <= 1 and abs(column - places[letter][1]) <= 1
         )
-        for one in places
+        for letter in places
     }
 
 
 NEIGHBOURS = _neighbours()
 
 
-def meant(typed: str) -> dict[str, float]:
-    """Beginnings that may have been meant by `typed` [lower case], and how likely each slip is."""
-    if not SHORTEST <= len(typed) <= LONGEST:
-        return {}
-    found: dict[str, float] = {}
+def corrections(typed: str) -> dict[str, float]:
+    """The prefixes that may have been meant by `typed` (lower case).
 
-    def say(variant: str, chance: float) -> None:
-        if variant != typed and chance > found.get(variant, 0.0):
-            found[variant] = chance
+    Args:
+        typed: The letters typed so far, in lower case.
+
+    Returns:
+        Each prefix one typing error away, with p(typed | prefix); nothing where `typed` has fewer than
+        MIN_LETTERS or more than MAX_LETTERS.
+    """
+    if not MIN_LETTERS <= len(typed) <= MAX_LETTERS:
+        return {}
+    likelihoods: dict[str, float] = {}
+
+    def propose(variant: str, likelihood: float) -> None:
+        if variant != typed and likelihood > likelihoods.get(variant, 0.0):
+            likelihoods[variant] = likelihood
 
     for place, letter in enumerate(typed):
         before, after = typed[:place], typed[place + 1 :]
-        say(before + after, ONE_MORE_OR_LESS)
+        propose(before + after, MISSING_OR_EXTRA)
         for other in LETTERS:
-            say(before + other + after, NEIGHBOUR if other in NEIGHBOURS.get(letter, "") else OTHER_KEY)
-            say(before + other + letter + after, ONE_MORE_OR_LESS)
+            propose(before + other + after, NEIGHBOUR if other in NEIGHBOURS.get(letter, "") else OTHER_KEY)
+            propose(before + other + letter + after, MISSING_OR_EXTRA)
         if after:
-            say(before + after[0] + letter + after[1:], SWAPPED)
-    return found
+            propose(before + after[0] + letter + after[1:], TRANSPOSED)
+    return likelihoods

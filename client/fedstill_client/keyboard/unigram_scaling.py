@@ -22,7 +22,7 @@ import numpy.typing as npt
 NOTHING_SEEN = 2.0
 
 
-class OwnMarginals:
+class UnigramAdaptation:
     """Counts of words, and what one student expected at the same places; both [words]."""
 
     def __init__(self, words: int) -> None:
@@ -34,7 +34,7 @@ class OwnMarginals:
         self.counted[number] += 1
         self.expected += expected
 
-    def factors(self, more: OwnMarginals | None = None) -> npt.NDArray[np.float64]:
+    def factors(self, more: UnigramAdaptation | None = None) -> npt.NDArray[np.float64]:
         """By how much each word's chance is multiplied, before all are made to sum to 1: [words], above 0.
 
         more: of other texts.

@@ -22,7 +22,7 @@ from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList,
 ORDERS = 3  # unigrams, bigrams, trigrams
 
 
-class OwnWords:
+class UserNgrams:
     """Counts of own words; those that the list lacks have the numbers from len(word_list) on."""
 
     def __init__(self, word_list: WordList) -> None:

@@ -17,7 +17,7 @@ from fedstill_client.model.trainer import Personalizer
 _OWN_ORDER = device_ids(["own examples"])
 
 
-class Course:
+class BatchSchedule:
     """Steps of one device with `private` examples; `task` trains for one epoch."""
 
     def __init__(

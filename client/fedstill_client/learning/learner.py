@@ -19,7 +19,7 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_client.learning.budget import Budget
 from fedstill_client.learning.examples import Chosen, LearningStore
 from fedstill_client.learning.outcome import LearningOutcome, LearningProgress, Result
-from fedstill_client.learning.session import Sitting
+from fedstill_client.learning.session import TrainingSession
 from fedstill_client.learning.settings import LearningSettings
 
 
@@ -45,7 +45,7 @@ def learn(
         if len(training.ids) < settings.least_examples:
             return _nothing_to_learn_from(len(training.ids), settings.least_examples)
         chosen = Chosen.of(training, held_out, least_held_out=settings.least_held_out)
-        return Sitting(store, package, chosen, settings, budget).run(on_progress, stop)
+        return TrainingSession(store, package, chosen, settings, budget).run(on_progress, stop)
 
 
 def _nothing_to_learn_from(examples: int, least: int) -> LearningOutcome:

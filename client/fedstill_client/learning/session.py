@@ -9,7 +9,7 @@ from collections.abc import Callable
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
-from fedstill_client.learning.batches import Course
+from fedstill_client.learning.batches import BatchSchedule
 from fedstill_client.learning.budget import Budget, Meter, Spent
 from fedstill_client.learning.checkpoint import Best, Snapshot, decode_snapshot
 from fedstill_client.learning.evaluator import Judge
@@ -21,7 +21,7 @@ from fedstill_client.learning.soft_term import soft_term
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.intents import intent_schema
 from fedstill_client.model.label_prior import own_log_prior
-from fedstill_client.model.label_prior_fit import LEARNED_HERE, usual_strength
+from fedstill_client.model.label_prior_fit import LEARNED_HERE, default_strength
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.trainer import Personalizer, TrainingState
@@ -29,7 +29,7 @@ from fedstill_client.model.trainer import Personalizer, TrainingState
 _SECONDS_AT_ONCE = 0.1  # of steps, between two looks at `stop` and the budget
 
 
-class Sitting:
+class TrainingSession:
     """The device's student, its examples and how far it has come."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Sitting:
         self._go_on_from(self._snapshot_of_before(chosen), chosen, budget)
         training = self._chosen.training
         private = PrivateStack.of_one(training.x, training.labels)
-        self._course = Course(private, self._task(manifest), self._forward, package.public_x)
+        self._course = BatchSchedule(private, self._task(manifest), self._forward, package.public_x)
         self._judge = self._judge_of(package)
         self._saved_at, self._seconds_a_step, self._diverged = time.monotonic(), _SECONDS_AT_ONCE, False
 
@@ -67,7 +67,7 @@ class Sitting:
     ) -> LearningOutcome:
         """Train and judge by turns until there is an end, or `stop` gives a reason."""
         asked = _Asked(stop)
-        usual = usual_strength(self._before)
+        usual = default_strength(self._before)
         before = self._judge.judge(self._before.parameters, asked, usual=usual)
         while before is not None and not asked():
             ended = self._ended()

@@ -17,7 +17,7 @@ from fedstill_client.model.private_stack import PrivateStack
 _ROWS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 22
 
 
-def right_answers(
+def count_correct(
     student: Mapping[str, FloatArray],
     forward: Forward,
     examples: PrivateStack,

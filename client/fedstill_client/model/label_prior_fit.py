@@ -28,7 +28,7 @@ BAYES, LEARNED_HERE = 1.0, 0.5
 _SPREAD = 0.25  # standard deviation of the belief
 
 
-def usual_strength(student: OwnStudent | None) -> float:
+def default_strength(student: OwnStudent | None) -> float:
     """Before any held-out example was seen; of the package's own student (None), or a device's."""
     learned_here = student is not None and student.run == LEARNED_RUN and student.round > 0
     return LEARNED_HERE if learned_here else BAYES

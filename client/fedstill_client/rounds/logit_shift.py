@@ -14,7 +14,7 @@ from fedstill_client.model.label_means import softened
 LEAST = np.float32(0.5 / 255)
 
 
-def way_from(before: FloatArray, logits: FloatArray, *, temperature: float) -> FloatArray:
+def logit_shift(before: FloatArray, logits: FloatArray, *, temperature: float) -> FloatArray:
     """Logits [..., K] that soften to p / p_before, of the soft labels of `logits` and `before`.
 
     Probabilities below LEAST count as that: how the unlikeliest classes move among themselves is noise.

@@ -21,7 +21,7 @@ from fedstill_client.model.batches import public_examples
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import class_means
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.rounds.logit_shift import start_logits, way_from
+from fedstill_client.rounds.logit_shift import logit_shift, start_logits
 
 NoiseOf = Callable[[str], RandomBits]
 """Where the noise of a device comes from, by its name."""
@@ -66,7 +66,7 @@ def _of_public_rows(
     temperature = task.training.temperature
     rows = public_examples(public_x, task.request.public_rows)
     before = start_logits(forward, start, rows)
-    way = way_from(before, forward.shared(parameters, rows), temperature=temperature)
+    way = logit_shift(before, forward.shared(parameters, rows), temperature=temperature)
     return lambda device: shift_vector(way[device], temperature=temperature)
 
 

@@ -18,7 +18,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Parameters, RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_client.model.accuracy import right_answers, rows_at_once
+from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import StackPlan, plan_batches
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import KeyArray, device_ids
@@ -261,7 +261,7 @@ def evaluate(
     nothing = np.zeros(stack.private.devices, np.int64)
     personal, everyone = nothing, (nothing, nothing)
     if personal_test is not None:
-        personal = right_answers(
+        personal = count_correct(
             student, forward, personal_test, known=stack.private, label_prior=label_prior
         ).sum(axis=1)
     if global_test is not None:

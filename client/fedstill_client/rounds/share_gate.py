@@ -29,7 +29,7 @@ import numpy.typing as npt
 from fedstill_proto.codec.soft_labels import FloatArray, IntArray
 from fedstill_proto.messages import RoundTask, TrainingPlan
 
-from fedstill_client.model.accuracy import right_answers
+from fedstill_client.model.accuracy import count_correct
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import KeyArray, epoch_order
 from fedstill_client.model.private_stack import PrivateStack
@@ -92,7 +92,7 @@ def kept_shares(
         return shares
     trained = train(parts.rest)
     right = {
-        share: right_answers(
+        share: count_correct(
             mixed(trained, start, np.float32(share)),
             forward,
             parts.held,

@@ -30,7 +30,7 @@ from fedstill_client.model.batches import public_examples
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import ClassMeans, class_means, softened
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.rounds.logit_shift import start_logits, way_from
+from fedstill_client.rounds.logit_shift import logit_shift, start_logits
 from fedstill_client.rounds.noised_answer import NoiseOf, noised_answers, system_noise
 from fedstill_client.rounds.relative_features import class_prototypes, relative_features
 from fedstill_client.rounds.row_selection import selected_rows
@@ -100,7 +100,7 @@ def summarize(
         answers = forward.shared_outputs(parameters, rows)
         if task.request.relative:
             before = start_logits(forward, start, rows)
-            moved = way_from(before, answers["logits"], temperature=task.training.temperature)
+            moved = logit_shift(before, answers["logits"], temperature=task.training.temperature)
             answers = {**answers, "logits": moved}
         bases, encoded = bases_for(task), []
         for device in range(devices):

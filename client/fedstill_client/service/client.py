@@ -32,8 +32,8 @@ from fedstill_client.agent_types import (
     Forgotten,
     LearningProgress,
     LearningResult,
-    LearningWishes,
     OnProgress,
+    PersonalizeOptions,
     Suggestion,
 )
 from fedstill_client.home import AgentHome
@@ -94,7 +94,7 @@ class AgentClient:
     def predict_text(self, text: str, k: int = 3) -> Understanding:
         """What an utterance means: up to k intents, the likeliest first, and whether to act on the first."""
         request = pb.PredictRequest(text=_sendable(text), k=max(k, 0))
-        return messages.understanding_of(self._call(self._stub.Predict, request))
+        return messages.decode_understanding(self._call(self._stub.Predict, request))
 
     def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances, each a text and the name of its intent; gives their ids.
@@ -108,7 +108,7 @@ class AgentClient:
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix."""
         request = pb.SuggestRequest(context=_sendable(context), prefix=_sendable(prefix), k=max(k, 0))
-        return messages.suggestions_of(self._call(self._stub.Suggest, request))
+        return messages.decode_suggestions(self._call(self._stub.Suggest, request))
 
     def observe_text(self, text: str) -> int:
         """Keep a private text that was typed; gives its id, which `forget` takes.
@@ -120,24 +120,26 @@ class AgentClient:
         return int(self._call(self._stub.ObserveText, request).text_id)
 
     def personalize(
-        self, wishes: LearningWishes | None = None, *, on_progress: OnProgress = lambda progress: None
+        self, options: PersonalizeOptions | None = None, *, on_progress: OnProgress = lambda progress: None
     ) -> LearningResult:
         """Let the agent learn from its private examples now, and wait for the result."""
-        for update in self.learning(wishes):
+        for update in self.learning(options):
             if isinstance(update, LearningResult):
                 return update
             on_progress(update)
         raise AgentUnavailable(f"{self._socket}: the agent ended before its learning did.")
 
-    def learning(self, wishes: LearningWishes | None = None) -> Iterator[LearningProgress | LearningResult]:
+    def learning(
+        self, options: PersonalizeOptions | None = None
+    ) -> Iterator[LearningProgress | LearningResult]:
         """The progress of a learning, and its result at the end. Who stops iterating stops the learning."""
-        call = self._stub.Personalize(messages.wishes_message(wishes or LearningWishes()))
+        call = self._stub.Personalize(messages.encode_options(options or PersonalizeOptions()))
         try:
             for update in call:
                 if update.HasField("result"):
-                    yield messages.result_of(update.result)
+                    yield messages.decode_result(update.result)
                 else:
-                    yield messages.progress_of(update.progress)
+                    yield messages.decode_progress(update.progress)
         except grpc.RpcError as error:
             raise self._error(error) from None
         finally:
@@ -145,7 +147,7 @@ class AgentClient:
 
     def status(self) -> AgentStatus:
         """What the agent has and does."""
-        return messages.status_of(self._call(self._stub.Status, pb.StatusRequest()))
+        return messages.decode_status(self._call(self._stub.Status, pb.StatusRequest()))
 
     def forget(
         self, *, ids: tuple[int, ...] | None = None, before: float | None = None, everything: bool = False
@@ -155,7 +157,7 @@ class AgentClient:
         What was learned from the agent's examples goes with them.
         """
         request = pb.ForgetRequest(example_ids=ids or (), before_seconds=before, everything=everything)
-        return messages.forgotten_of(self._call(self._stub.Forget, request))
+        return messages.decode_forgotten(self._call(self._stub.Forget, request))
 
     def _call(self, method: Callable[..., _Answer], request: object) -> _Answer:
         try:

@@ -19,8 +19,8 @@ from fedstill_client.agent_types import (
     AgentStatus,
     Forgotten,
     LearningResult,
-    LearningWishes,
     OnProgress,
+    PersonalizeOptions,
     Stop,
     Suggestion,
 )
@@ -49,7 +49,7 @@ class Answering(Protocol):
     def observe_text(self, text: str) -> int: ...
 
     def personalize(
-        self, wishes: LearningWishes, *, on_progress: OnProgress, stop: Stop
+        self, options: PersonalizeOptions, *, on_progress: OnProgress, stop: Stop
     ) -> LearningResult: ...
 
     def status(self) -> AgentStatus: ...
@@ -68,7 +68,7 @@ class AgentHandlers:
         try:
             if request.HasField("text"):
                 found = self._agent.predict_text(request.text, request.k or DEFAULT_SUGGESTIONS)
-                return messages.understanding_message(found)
+                return messages.encode_understanding(found)
             answers = self._agent.predict(decode_array(request.x, "x"))
             return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"))
         except Exception as error:
@@ -87,7 +87,7 @@ class AgentHandlers:
     def Suggest(self, request: pb.SuggestRequest, context: grpc.ServicerContext) -> pb.SuggestResponse:
         try:
             found = self._agent.suggest(request.context, request.prefix, request.k or DEFAULT_SUGGESTIONS)
-            return messages.suggestions_message(found)
+            return messages.encode_suggestions(found)
         except Exception as error:
             refuse(context, error)
 
@@ -103,10 +103,10 @@ class AgentHandlers:
         self, request: pb.PersonalizeRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.PersonalizeUpdate]:
         try:
-            wishes = messages.wishes_of(request)
+            options = messages.decode_options(request)
         except Exception as error:
             refuse(context, error)
-        learning = _Learning(self._agent, wishes, self._stopping)
+        learning = _Learning(self._agent, options, self._stopping)
         if not context.add_callback(learning.abandon):
             return  # the call has ended before it began
         learning.start()
@@ -120,7 +120,7 @@ class AgentHandlers:
 
     def Status(self, request: pb.StatusRequest, context: grpc.ServicerContext) -> pb.StatusResponse:
         try:
-            return messages.status_message(self._agent.status())
+            return messages.encode_status(self._agent.status())
         except Exception as error:
             refuse(context, error)
 
@@ -134,7 +134,7 @@ class AgentHandlers:
                 before=request.before_seconds if request.HasField("before_seconds") else None,
                 everything=request.everything,
             )
-            return messages.forgotten_message(forgotten)
+            return messages.encode_forgotten(forgotten)
         except Exception as error:
             refuse(context, error)
 
@@ -142,9 +142,9 @@ class AgentHandlers:
 class _Learning:
     """A learning in a thread of its own, so that a caller who goes away can stop it."""
 
-    def __init__(self, agent: Answering, wishes: LearningWishes, stopping: threading.Event) -> None:
+    def __init__(self, agent: Answering, options: PersonalizeOptions, stopping: threading.Event) -> None:
         self.updates: queue.SimpleQueue[pb.PersonalizeUpdate | Exception] = queue.SimpleQueue()
-        self._agent, self._wishes, self._stopping = agent, wishes, stopping
+        self._agent, self._options, self._stopping = agent, options, stopping
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._learn, name="personalize", daemon=True)
 
@@ -162,11 +162,11 @@ class _Learning:
     def _learn(self) -> None:
         try:
             result = self._agent.personalize(
-                self._wishes,
-                on_progress=lambda progress: self.updates.put(messages.progress_update(progress)),
+                self._options,
+                on_progress=lambda progress: self.updates.put(messages.encode_progress(progress)),
                 stop=self._stop,
             )
-            self.updates.put(messages.result_update(result))
+            self.updates.put(messages.encode_result(result))
         except Exception as error:  # the caller hears of it
             self.updates.put(error)
 
@@ -175,11 +175,11 @@ def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
     """End the call with the error's own words, and the status code that says what kind of error it is."""
     if not isinstance(error, FedstillError):
         _LOG.exception("a call failed", exc_info=error)
-    context.abort(status_of(error), _words(error))
+    context.abort(status_code(error), _words(error))
     raise AssertionError("abort has raised")
 
 
-def status_of(error: Exception) -> grpc.StatusCode:
+def status_code(error: Exception) -> grpc.StatusCode:
     """INVALID_ARGUMENT: send something else; FAILED_PRECONDITION: do something first; and so on."""
     if isinstance(error, FieldError):
         return grpc.StatusCode.INVALID_ARGUMENT

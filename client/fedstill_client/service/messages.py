@@ -14,7 +14,7 @@ from fedstill_client.agent_types import (
     Judgement,
     LearningProgress,
     LearningResult,
-    LearningWishes,
+    PersonalizeOptions,
     Suggestion,
 )
 from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
@@ -22,47 +22,47 @@ from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
 FORGET_LIMIT = 100_000  # ids in one request
 
 
-def wishes_message(wishes: LearningWishes) -> pb.PersonalizeRequest:
-    return pb.PersonalizeRequest(**{name: v for name, v in vars(wishes).items() if v is not None})
+def encode_options(options: PersonalizeOptions) -> pb.PersonalizeRequest:
+    return pb.PersonalizeRequest(**{name: v for name, v in vars(options).items() if v is not None})
 
 
-def wishes_of(message: pb.PersonalizeRequest) -> LearningWishes:
+def decode_options(message: pb.PersonalizeRequest) -> PersonalizeOptions:
     """Raises WireError, naming the field."""
-    names = [field.name for field in fields(LearningWishes)]
+    names = [field.name for field in fields(PersonalizeOptions)]
     try:
-        return LearningWishes(**{n: getattr(message, n) for n in names if message.HasField(n)})
+        return PersonalizeOptions(**{n: getattr(message, n) for n in names if message.HasField(n)})
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
 
 
-def progress_update(progress: LearningProgress) -> pb.PersonalizeUpdate:
+def encode_progress(progress: LearningProgress) -> pb.PersonalizeUpdate:
     return pb.PersonalizeUpdate(
-        progress=pb.LearningProgress(**{**vars(progress), "best": _judgement_message(progress.best)})
+        progress=pb.LearningProgress(**{**vars(progress), "best": _encode_judgement(progress.best)})
     )
 
 
-def result_update(result: LearningResult) -> pb.PersonalizeUpdate:
-    judgements = {when: _judgement_message(getattr(result, when)) for when in ("before", "after")}
+def encode_result(result: LearningResult) -> pb.PersonalizeUpdate:
+    judgements = {when: _encode_judgement(getattr(result, when)) for when in ("before", "after")}
     return pb.PersonalizeUpdate(result=pb.LearningResult(**{**vars(result), **judgements}))
 
 
-def progress_of(message: pb.LearningProgress) -> LearningProgress:
+def decode_progress(message: pb.LearningProgress) -> LearningProgress:
     return LearningProgress(
         steps=message.steps,
         epoch=message.epoch,
         epochs=message.epochs,
         training_loss=message.training_loss,
         seconds=message.seconds,
-        best=_judgement_of(message.best) if message.HasField("best") else None,
+        best=_decode_judgement(message.best) if message.HasField("best") else None,
     )
 
 
-def result_of(message: pb.LearningResult) -> LearningResult:
+def decode_result(message: pb.LearningResult) -> LearningResult:
     return LearningResult(
         result=message.result,
         words=message.words,
-        before=_judgement_of(message.before) if message.HasField("before") else None,
-        after=_judgement_of(message.after) if message.HasField("after") else None,
+        before=_decode_judgement(message.before) if message.HasField("before") else None,
+        after=_decode_judgement(message.after) if message.HasField("after") else None,
         judged_on=message.judged_on,
         steps=message.steps,
         epochs=message.epochs,
@@ -74,11 +74,11 @@ def result_of(message: pb.LearningResult) -> LearningResult:
     )
 
 
-def status_message(status: AgentStatus) -> pb.StatusResponse:
+def encode_status(status: AgentStatus) -> pb.StatusResponse:
     return pb.StatusResponse(**{**vars(status), "input_type": ELEMENT_NUMBERS[status.input_type]})
 
 
-def status_of(message: pb.StatusResponse) -> AgentStatus:
+def decode_status(message: pb.StatusResponse) -> AgentStatus:
     values = {field.name: getattr(message, field.name) for field in fields(AgentStatus)}
     values["input_type"] = ELEMENT_NAMES.get(message.input_type, "float32")
     for name in ("input_shape", "label_shape"):
@@ -86,20 +86,20 @@ def status_of(message: pb.StatusResponse) -> AgentStatus:
     return AgentStatus(**values)
 
 
-def forgotten_message(forgotten: Forgotten) -> pb.ForgetResponse:
+def encode_forgotten(forgotten: Forgotten) -> pb.ForgetResponse:
     return pb.ForgetResponse(**vars(forgotten))
 
 
-def forgotten_of(message: pb.ForgetResponse) -> Forgotten:
+def decode_forgotten(message: pb.ForgetResponse) -> Forgotten:
     return Forgotten(message.examples, message.students, message.learning)
 
 
-def understanding_message(understood: Understanding) -> pb.PredictResponse:
+def encode_understanding(understood: Understanding) -> pb.PredictResponse:
     scored = [pb.ScoredIntent(name=each.name, confidence=each.confidence) for each in understood.intents]
     return pb.PredictResponse(intents=scored, sure=understood.sure)
 
 
-def understanding_of(message: pb.PredictResponse) -> Understanding:
+def decode_understanding(message: pb.PredictResponse) -> Understanding:
     """Raises WireError where there is none."""
     if not message.intents:
         raise WireError("intents", "the agent named none")
@@ -107,17 +107,17 @@ def understanding_of(message: pb.PredictResponse) -> Understanding:
     return Understanding(scored, message.sure)
 
 
-def suggestions_message(suggestions: list[Suggestion]) -> pb.SuggestResponse:
+def encode_suggestions(suggestions: list[Suggestion]) -> pb.SuggestResponse:
     return pb.SuggestResponse(suggestions=[pb.Suggestion(**vars(each)) for each in suggestions])
 
 
-def suggestions_of(message: pb.SuggestResponse) -> list[Suggestion]:
+def decode_suggestions(message: pb.SuggestResponse) -> list[Suggestion]:
     return [Suggestion(each.word, each.chance, each.kind, each.own) for each in message.suggestions]
 
 
-def _judgement_message(judgement: Judgement | None) -> pb.Judgement | None:
+def _encode_judgement(judgement: Judgement | None) -> pb.Judgement | None:
     return None if judgement is None else pb.Judgement(**vars(judgement))
 
 
-def _judgement_of(message: pb.Judgement) -> Judgement:
+def _decode_judgement(message: pb.Judgement) -> Judgement:
     return Judgement(message.loss, message.correct, message.answers)

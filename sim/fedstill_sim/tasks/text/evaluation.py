@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from fedstill_client.keyboard.suggester import NextWords
+from fedstill_client.keyboard.suggester import NextWordModel
 from fedstill_proto.text.vocabulary import START, WordList
 
 from fedstill_sim.tasks.text.data import KeyboardData, Typist
@@ -76,8 +76,8 @@ class Suggestions:
 class Models:
     """What says next words on one device: what it starts from, and what it has in the end."""
 
-    start: NextWords
-    own: NextWords | None = None
+    start: NextWordModel
+    own: NextWordModel | None = None
 
 
 Done = Callable[[int, int], None]  # told of devices measured, and how many there are
@@ -88,7 +88,7 @@ def evaluate_suggestions(
     word_list: WordList,
     models: Callable[[int], Models],
     *,
-    teacher: NextWords | None = None,
+    teacher: NextWordModel | None = None,
     on_device: Done = lambda done, devices: None,
 ) -> Suggestions:
     """Type every device's held-out texts with each of the models; `models` gives a device's by its number."""
@@ -114,7 +114,7 @@ def evaluate_suggestions(
 
 
 def _of_device(
-    word_list: WordList, trigrams: WordTrigrams, teacher: NextWords | None, models: Models, typist: Typist
+    word_list: WordList, trigrams: WordTrigrams, teacher: NextWordModel | None, models: Models, typist: Typist
 ) -> dict[str, Tally]:
     tallies = {"trigrams": measure(impersonal(word_list, trigrams), typist.test)}
     if teacher is not None:

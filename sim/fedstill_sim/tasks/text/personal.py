@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
-from fedstill_client.keyboard.adaptation import Reading
-from fedstill_client.keyboard.suggester import NextWords, Suggester
-from fedstill_client.keyboard.user_ngrams import OwnWords
+from fedstill_client.keyboard.adaptation import Adaptation
+from fedstill_client.keyboard.suggester import NextWordModel, Suggester
+from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_sim.tasks.text.data import Typist
 
 
-def impersonal(word_list: WordList, model: NextWords) -> Suggester:
+def impersonal(word_list: WordList, model: NextWordModel) -> Suggester:
     """What a device suggests before its owner has typed anything."""
-    return Suggester(OwnWords(word_list), model)
+    return Suggester(UserNgrams(word_list), model)
 
 
-def attentive(word_list: WordList, model: NextWords) -> Suggester:
+def attentive(word_list: WordList, model: NextWordModel) -> Suggester:
     """What it suggests then, with what stands before in the text that is being typed."""
-    return Suggester(OwnWords(word_list), model, reading=Reading(len(word_list)))
+    return Suggester(UserNgrams(word_list), model, reading=Adaptation(len(word_list)))
 
 
-def personal(word_list: WordList, model: NextWords, typist: Typist) -> Suggester:
+def personal(word_list: WordList, model: NextWordModel, typist: Typist) -> Suggester:
     """What it suggests after its owner's training texts.
 
     The weights of its own words are chosen on the last of those texts, which the counts then take in, too.
     """
     cut = set_aside(typist)
-    reading = Reading(len(word_list))
-    trying = Suggester(OwnWords(word_list), model, reading=reading)
+    reading = Adaptation(len(word_list))
+    trying = Suggester(UserNgrams(word_list), model, reading=reading)
     for text in typist.train[:cut]:
         trying.observe(text)
     weights = trying.fit(typist.train[cut:])
