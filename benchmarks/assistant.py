@@ -29,7 +29,7 @@ from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import (
     FORWARD_FILE,
     INFERENCE_FILE,

@@ -26,9 +26,9 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec.codec_spec import codec_of_words
-from fedstill_proto.codec.entropy import encode_levels
-from fedstill_proto.codec.levels import Levels
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.entropy import encode_levels
+from fedstill_proto.soft_labels.levels import Levels
 from fedstill_server.rounds.answer_tables import HeldTables
 from fedstill_sim.results.json_files import read_json
 from fedstill_sim.results.run_result import RESULT_FILE

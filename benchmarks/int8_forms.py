@@ -30,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_server.data.digits import CLASSES, digits_examples
 from fedstill_server.distill.measuring import open_graph
 from fedstill_server.distill.quantization import WeightCodes, dynamic_int8, static_int8

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.tasks.text.keyboard import Keyboard

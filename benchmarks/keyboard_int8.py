@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_client.model.streaming import WordStream
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.export.int8 import quantize_student

@@ -22,10 +22,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from fedstill_proto.codec.codec_spec import codec_of_words
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabels, TopKSoftLabels
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.codec.summary_codec import summary_and_table
-from fedstill_proto.messages import Parameters, PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.tasks.text.keyboard import Keyboard, KeyboardPlan

@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
 from fedstill_proto.codec.envelope import seal
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, unpack
 from fedstill_proto.messages import (
     Optimizer,
@@ -33,6 +32,8 @@ from fedstill_proto.messages import (
     SummaryKind,
     TrainingPlan,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fedstill_proto.arrays import Float64Array
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.privacy import Noising, seeded_bits
-from fedstill_proto.privacy.noising import Float64Array
 from fedstill_server.privacy.accountant import epsilon_of_rounds
 from fedstill_sim.privacy.audit import epsilon_at_least
 from fedstill_sim.progress import shown

@@ -23,7 +23,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import Job, Trained, gathered

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from fedstill_proto.messages import Parameters
-from fedstill_sim.data.fleet import FloatArray
+from fedstill_proto.arrays import FloatArray, Parameters
 
 from averaging.workload import flat
 

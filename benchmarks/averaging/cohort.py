@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.codec.api import encode_task
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import load_artifact, save_artifact
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_sim.data.fleet import save_fleet
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.groups import Group, cut

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from fedstill_proto.messages import Optimizer, Parameters, TrainingPlan
+from fedstill_proto.arrays import FloatArray, Parameters
+from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_server.data.digits import CLASSES, digits_examples
-from fedstill_sim.data.fleet import DeviceRows, FleetData, FloatArray
+from fedstill_sim.data.fleet import DeviceRows, FleetData
 from fedstill_sim.data.pools import FEWEST_EXAMPLES, MOST_EXAMPLES
 from fedstill_sim.data.splits import resampled_split
 

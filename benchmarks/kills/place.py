@@ -13,9 +13,9 @@ from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.packages import PackageSource, install, load_installed
 from fedstill_client.store import PrivateStore
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.system.enrolment import Enrolment
 
 LEARNING = LearningSettings(check_every=10, epochs=10, learning_rate=0.005, snapshot_seconds=0)

@@ -11,9 +11,10 @@ from typing import Literal
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
+from fedstill_proto.checks import check_integer, check_name
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import PROTOCOL_VERSION, check_integer, check_name
+from fedstill_proto.messages import PROTOCOL_VERSION
 
 RECORD = "fedstill"
 MAX_DEVICE_NAME = 128

@@ -7,35 +7,21 @@ checked when it is made, so a value that exists can be sent.
 from __future__ import annotations
 
 import enum
-import math
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.levels import NAME_BYTES
-from fedstill_proto.codec.soft_labels import (
-    MAX_CLASSES,
-    BoolArray,
-    FloatArray,
-    IntArray,
-    SoftLabelCodec,
-    SoftLabels,
-)
+from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters, check_parameters
+from fedstill_proto.checks import MAX_UINT32, MAX_UINT64, check_integer, check_name, check_number
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.codec import MAX_CLASSES, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import SoftLabels
+from fedstill_proto.soft_labels.levels import NAME_BYTES
 
 PROTOCOL_VERSION = 1
-MAX_UINT32 = (1 << 32) - 1
-MAX_UINT64 = (1 << 64) - 1
-MAX_NAME_LENGTH = 200
-MAX_RANK = 8
 MAX_ANCHORS = 1024
-
-# A student's weights by name, float32, in the order of the model.
-Parameters = dict[str, FloatArray]
 
 
 class Optimizer(enum.Enum):
@@ -59,28 +45,6 @@ class SummaryKind(enum.Enum):
 WITH_SOFT_LABELS = (SummaryKind.PUBLIC_SET, SummaryKind.CLASS_MEANS)
 CAN_BE_NOISED = (*WITH_SOFT_LABELS, SummaryKind.PARAMETERS)
 MAYBE_WITH_FEATURES = (*WITH_SOFT_LABELS, SummaryKind.CLASS_PROTOTYPES)
-
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """Name and shape of one parameter array."""
-
-    name: str
-    shape: tuple[int, ...]
-
-    def __post_init__(self) -> None:
-        check_name("name", self.name)
-        if len(self.shape) > MAX_RANK or not all(1 <= size <= MAX_UINT32 for size in self.shape):
-            raise InvalidValue("shape", f"{self.shape} is not a shape of up to {MAX_RANK} dimensions")
-
-    @property
-    def size(self) -> int:
-        """Number of values."""
-        return math.prod(self.shape)
-
-
-def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec, ...]:
-    return tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
 
 
 @dataclass(frozen=True)
@@ -374,40 +338,10 @@ class SoftLabelSummary:
             raise InvalidValue(place, f"{len(statistics.features)} rows, expected {rows}")
 
 
-def check_integer(name: str, value: int, low: int, high: int) -> None:
-    if not isinstance(value, int) or not low <= value <= high:
-        raise InvalidValue(name, f"{value!r} is not a whole number in {low} to {high}")
-
-
-def check_number(name: str, value: float, low: float, high: float) -> None:
-    if not (isinstance(value, int | float) and low <= value <= high):
-        raise InvalidValue(name, f"{value!r} is not a number in {low:g} to {high:g}")
-
-
-_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
-
-
-def check_name(name: str, value: str) -> None:
-    """Runs, families and parameters become names of files and of graph inputs: no other characters."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
-        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
-        raise InvalidValue(name, f"{shown} is not 1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'")
-
-
 def check_header(run: str, round_number: int, family: str) -> None:
     check_name("run", run)
     check_integer("round", round_number, 0, MAX_UINT32)
     check_name("family", family)
-
-
-def check_parameters(parameters: Parameters) -> None:
-    for name, array in parameters.items():
-        check_name("parameters", name)
-        ParameterSpec(name, np.shape(array))
-        if not isinstance(array, np.ndarray) or array.dtype != np.float32:
-            raise InvalidValue(f"parameters[{name}]", "not a float32 array")
-        if not np.isfinite(array).all():
-            raise InvalidValue(f"parameters[{name}]", "holds a value that is not finite")
 
 
 def _is_row(array: IntArray) -> bool:

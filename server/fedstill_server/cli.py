@@ -104,7 +104,7 @@ def families(
     as_json: AsJson = False,
 ) -> None:
     """List the student families with their size: for an input, of utterances, and of text."""
-    from fedstill_proto.messages import parameter_specs
+    from fedstill_proto.arrays import parameter_specs
     from fedstill_proto.text.ngrams import NgramHashing
 
     from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, initial_parameters

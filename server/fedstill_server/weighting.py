@@ -22,10 +22,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.messages import PrivateStatistics
 
-from fedstill_server.consensus.aggregation import Float64Array, entropy
+from fedstill_server.consensus.aggregation import entropy
 
 ABSENT = 0.01
 AGREEMENT = "agreement"

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
 from fedstill_server.config.fleet import ConfigError
 from fedstill_server.randomness import generator
 
 FOR_EVER = 1 << 31  # a round that no run reaches
 _TICKS = 100  # of an ordinary device's round: arrivals at the same tick are looked at together
 
-IntArray = npt.NDArray[np.int64]
 _SHARES = ("stragglers", "vanish", "away", "join_late")
 
 

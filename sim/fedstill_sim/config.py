@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.codec.codec_spec import codec_of_words
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.config.fleet import (

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from fedstill_proto.codec.codec_spec import codec_of_words
 from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
 
 DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
 TEXT_DATASETS = ("keyboard",)
@@ -96,7 +96,7 @@ class RunRequest:
     round_epochs: int | None = None
     encoding: str | None = None
     k: int | None = None
-    uplink: str | None = None  # in words, see fedstill_proto.codec.codec_spec
+    uplink: str | None = None  # in words, see fedstill_proto.soft_labels.codec_spec
     downlink: str | None = None
     use_public_labels: bool | None = None
     start: str | None = None

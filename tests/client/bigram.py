@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.arrays import Parameters, ParameterSpec
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage, TrainingArtifact
 from fedstill_proto.package.manifest import Vocabulary
 from onnx import ModelProto, TensorProto, helper, numpy_helper

@@ -7,8 +7,8 @@ from pathlib import Path
 from fedstill_client.app import app
 from fedstill_proto import flower_records as records
 from fedstill_proto.codec.api import encode_task
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import RoundTask
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from flwr.app import Context, Message, RecordDict
 from flwr.app.metadata import Metadata
 from flwr.common.serde import message_to_proto

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from fedstill_client.model.student_store import OwnStudent
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 

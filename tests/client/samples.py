@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.messages import (
     Optimizer,
-    Parameters,
     RoundTask,
     SoftTargets,
     SummaryKind,

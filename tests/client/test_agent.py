@@ -16,8 +16,8 @@ from fedstill_client.model.predictor import PredictionError
 from fedstill_client.model.student_store import OwnStudent, StoreError
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore, Release
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import Parameters
 
 from tests.client.agent_samples import enrolled_home, trainable_package
 from tests.client.samples import examples, mlp_logits, softmax, student

@@ -11,10 +11,11 @@ from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batc
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepBatch
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -12,10 +12,10 @@ from fedstill_client.model.examples import ExamplesError
 from fedstill_client.rounds.device import Device
 from fedstill_client.rounds.round import NoStudent, TrainingDiverged
 from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import save_artifact
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.samples import CLASSES, artifact, examples, plan, student, task, write_device
 

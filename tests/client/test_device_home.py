@@ -13,8 +13,8 @@ from fedstill_client.model.student_store import StoreError
 from fedstill_client.rounds.device import Device, DeviceError
 from fedstill_client.rounds.round import Interrupted
 from fedstill_client.store import PrivateStore
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.samples import FAMILY, examples, student

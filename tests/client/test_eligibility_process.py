@@ -13,8 +13,8 @@ from fedstill_client.home import AgentHome
 from fedstill_client.rounds.device import Device
 from fedstill_client.store import PrivateStore
 from fedstill_proto.codec.api import encode_task
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.samples import FAMILY, examples, student

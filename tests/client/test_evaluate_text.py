@@ -14,14 +14,8 @@ from fedstill_client.packages.install import install
 from fedstill_client.rounds.device import Device
 from fedstill_client.rounds.round import StudentStack, evaluate
 from fedstill_client.store import PrivateStore
-from fedstill_proto.messages import (
-    Optimizer,
-    Parameters,
-    RoundTask,
-    SummaryKind,
-    SummaryRequest,
-    TrainingPlan,
-)
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 
 from tests.client.bigram import PLACES, TABLE, WIDTH, WORDS, bigram_artifact, bigram_package
 

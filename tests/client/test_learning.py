@@ -12,8 +12,8 @@ from fedstill_client.learning import Budget, Judgement, LearningProgress, Learni
 from fedstill_client.learning.checkpoint import decode_snapshot
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.student_store import OwnStudent
-from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from tests.client.learning_samples import MemoryStore, package
 from tests.client.samples import examples, mlp_logits, plan, soft_rows, student, task

@@ -13,15 +13,10 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
 from fedstill_client.model.step import StepBatch
 from fedstill_client.model.trainer import Personalizer, StudentMismatch, TrainingState, check_student
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
-from fedstill_proto.messages import (
-    ClassSoftLabels,
-    Optimizer,
-    Parameters,
-    PublicSoftLabels,
-    RoundTask,
-)
+from fedstill_proto.arrays import FloatArray, Parameters
+from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import TrainingArtifact
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels
 
 from tests.client.samples import (
     CLASSES,

@@ -20,7 +20,6 @@ from fedstill_client.rounds.device import Device, DeviceError
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.ledger import Ledger, Release
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
     Optimizer,
@@ -31,6 +30,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.privacy import Noising, epsilon_of_rho
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from typer.testing import CliRunner
 
 from tests.client.agent_samples import enrolled_home

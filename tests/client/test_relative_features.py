@@ -8,8 +8,8 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.rounds.relative_features import class_prototypes, relative_features
 from fedstill_client.rounds.summarizer import summarize
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
     Optimizer,
@@ -19,6 +19,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
 )
 from fedstill_proto.package.artifact import TrainingArtifact
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.export import build_artifact
 
 from tests.client.samples import CLASSES, FAMILY, SHAPE, artifact, examples, plan, stack_of, student, task

@@ -10,16 +10,12 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer, StudentMismatch
 from fedstill_client.rounds.round import NoStudent, StudentStack, evaluate, perform_round, starting_student
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import (
-    ClassSoftLabels,
-    Parameters,
-    PublicSoftLabels,
-    SummaryKind,
-    SummaryRequest,
-)
+from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, SummaryKind, SummaryRequest
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from tests.client.samples import CLASSES, SHAPE, artifact, examples, plan, soft_rows, stack_of, student, task
 

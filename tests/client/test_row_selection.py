@@ -9,8 +9,8 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.rounds.row_selection import ambiguity, density_ratios, selected_rows
 from fedstill_client.rounds.summarizer import summarize
 from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import RowSelection, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.samples import CLASSES, artifact, examples, plan, student, task
 

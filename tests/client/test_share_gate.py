@@ -11,7 +11,8 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.round import StudentStack, perform_round
 from fedstill_client.rounds.share_gate import HeldOut, chances, kept_shares, mixed
-from fedstill_proto.messages import Parameters, TrainingPlan
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import TrainingPlan
 
 from tests.client.samples import SHAPE, artifact, plan, stack_of, student, task
 

@@ -16,9 +16,10 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepBatch
 from fedstill_client.model.step_vocabulary import StepVocabulary, StepVocabularyError
 from fedstill_client.model.trainer import Personalizer, TrainingState
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, IntArray, TopKSoftLabels
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels
 
 from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
 from tests.client.learning_samples import MemoryStore, Part

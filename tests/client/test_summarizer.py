@@ -11,10 +11,12 @@ from fedstill_client.model.runtime import GraphError
 from fedstill_client.model.trainer import StudentMismatch
 from fedstill_client.rounds.logit_shift import logit_shift
 from fedstill_client.rounds.summarizer import Encoded, summarize
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec, TopKSoftLabels
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
 from tests.client.samples import (

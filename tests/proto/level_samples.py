@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from fedstill_proto.codec.label_arrays import DenseSoftLabels, FloatArray
-from fedstill_proto.codec.levels import Grid, Levels, quantized
+from fedstill_proto.arrays import FloatArray
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.levels import Grid, Levels, quantized
 from hypothesis import strategies as st
 
 from tests.proto.wire_samples import distributions, random_rows

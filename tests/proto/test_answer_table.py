@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.answer_table_file import HeldAnswer, decode_held, encode_held
-from fedstill_proto.codec.levels import Grid, Levels
+from fedstill_proto.codec.base_table_file import HeldAnswer, decode_held, encode_held
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.levels import Grid, Levels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import safetensors.numpy
+from fedstill_proto.arrays import Parameters, ParameterSpec
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package import artifact as artifacts
 from fedstill_proto.package.artifact import (
     GraphPort,

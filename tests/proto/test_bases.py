@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_summary, encode_task
-from fedstill_proto.codec.delta_bases import base_of_targets, bases_for, offered_base
-from fedstill_proto.codec.label_arrays import DenseSoftLabels, FloatArray
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.codec.task_base import base_of_targets, bases_for, offered_base
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -18,6 +17,8 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

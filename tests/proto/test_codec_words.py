@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import pytest
-from fedstill_proto.codec.codec_spec import codec_of_words, words_of_codec
-from fedstill_proto.codec.soft_labels import Encoding, Grid, SoftLabelCodec
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.codec_spec import codec_of_words, words_of_codec
+from fedstill_proto.soft_labels.levels import Grid
 from hypothesis import given
 
 from tests.proto.wire_samples import all_codecs

@@ -4,13 +4,13 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import range_coder
-from fedstill_proto.codec.bit_packing import pack, packed_bytes, unpack
-from fedstill_proto.codec.entropy import ENTROPY, OFFERED_BASE, PLAIN, decode_levels, encode_levels
-from fedstill_proto.codec.entropy_model import LevelShape
-from fedstill_proto.codec.label_arrays import DenseSoftLabels
-from fedstill_proto.codec.levels import Grid, Levels, quantized
 from fedstill_proto.errors import WireError
+from fedstill_proto.soft_labels import range_coder
+from fedstill_proto.soft_labels.bit_packing import pack, packed_bytes, unpack
+from fedstill_proto.soft_labels.entropy import ENTROPY, OFFERED_BASE, PLAIN, decode_levels, encode_levels
+from fedstill_proto.soft_labels.entropy_model import LevelShape
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.levels import Grid, Levels, quantized
 from hypothesis import given
 from hypothesis import strategies as st
 

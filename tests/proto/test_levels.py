@@ -4,9 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.label_arrays import DenseSoftLabels, FloatArray, TopKSoftLabels
-from fedstill_proto.codec.levels import LOG_RANGE, Grid, Levels, quantized
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels
+from fedstill_proto.soft_labels.levels import LOG_RANGE, Grid, Levels, quantized
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.soft_labels import DenseSoftLabels
+from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.errors import FedstillError, InvalidValue, WireError
 from fedstill_proto.messages import (
     ClassSoftLabels,
-    ParameterSpec,
     PrivateStatistics,
     PublicSoftLabels,
     RowSelection,
@@ -18,6 +17,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from tests.proto.wire_samples import PLAN, THREE_CLASSES, UINT8, class_task, parameter_summary
 

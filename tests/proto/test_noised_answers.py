@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_summary, encode_task
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
     Optimizer,
-    ParameterSpec,
     PrivateStatistics,
     RoundTask,
     RowSelection,

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_proto.codec import range_coder
-from fedstill_proto.codec.range_coder import (
+from fedstill_proto.soft_labels import range_coder
+from fedstill_proto.soft_labels.range_coder import (
     TOTAL,
     LibraryDecoder,
     LibraryEncoder,

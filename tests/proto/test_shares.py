@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.largest_remainder import SHARES, cut, joined
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
+from fedstill_proto.soft_labels.largest_remainder import SHARES, cut, joined
 from hypothesis import given
 
 from tests.proto.wire_samples import distributions, random_rows

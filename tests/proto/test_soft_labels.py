@@ -2,16 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.soft_labels import (
-    MAX_CELLS,
-    DenseSoftLabels,
-    Encoding,
-    FloatArray,
-    SoftLabelCodec,
-    TopKSoftLabels,
-    decode_soft_labels,
-)
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.soft_labels.codec import MAX_CELLS, Encoding, SoftLabelCodec, decode_soft_labels
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 

@@ -5,16 +5,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.arrays import FloatArray, ParameterSpec
 from fedstill_proto.codec.api import Expected, decode_summary, encode_summary
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, FloatArray, SoftLabelCodec
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import (
-    ParameterSpec,
-    PrivateStatistics,
-    SoftLabelSummary,
-    SummaryKind,
-    SummaryRequest,
-)
+from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 

@@ -13,8 +13,9 @@ from contextlib import suppress
 
 import pytest
 from fedstill_proto.codec.api import decode_summary, decode_task, encode_summary, encode_task
-from fedstill_proto.codec.soft_labels import Encoding, Grid, SoftLabelCodec
 from fedstill_proto.errors import WireError
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.levels import Grid
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 from hypothesis import strategies as st

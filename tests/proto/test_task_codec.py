@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import decode_task, encode_task
-from fedstill_proto.codec.soft_labels import FloatArray, SoftLabelCodec
 from fedstill_proto.messages import (
     ClassSoftLabels,
     PublicSoftLabels,
@@ -14,6 +14,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import given
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from fedstill_proto.arrays import FloatArray, parameter_specs
 from fedstill_proto.codec.api import Expected
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, FloatArray, Grid, SoftLabelCodec
 from fedstill_proto.errors import WireError
 from fedstill_proto.messages import (
     ClassSoftLabels,
@@ -21,8 +21,10 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
     TrainingPlan,
-    parameter_specs,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.levels import Grid
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import UNKNOWN, Job
 from fedstill_server.distill.plan import DistillPlan

@@ -11,9 +11,9 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.round import StudentStack, evaluate, perform_round
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
-from fedstill_proto.messages import Optimizer, Parameters, RoundTask
+from fedstill_proto.messages import Optimizer, RoundTask
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import build_artifact
 from fedstill_sim.engine.grid import InProcessGrid

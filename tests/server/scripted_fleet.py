@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
-from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello, unpack
 from fedstill_proto.messages import (
     Optimizer,
@@ -20,6 +19,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     TrainingPlan,
 )
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid

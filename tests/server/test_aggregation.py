@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import PrivateStatistics
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.consensus.aggregation import Answered, FamilySums, RowSums, fold
 from hypothesis import given
 from hypothesis import strategies as st

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.codec import to_json
 from fedstill_server.config.fleet import CohortRule, ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.methods import METHODS, SoftLabelUse, distils

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import load_student
 from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.distill.errors import DistillError

@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from fedstill_client.model.predictor import PredictionError, Predictor
-from fedstill_proto.codec.quantization import dequantize_rows, quantize_rows, quantized_arrays
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.quantization import dequantize_rows, quantize_rows, quantized_arrays
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student, initial_parameters

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import PrivateStatistics, PublicSoftLabels, SoftLabelSummary
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import ConfigError, FedstillConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import onnx
 import pytest
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_server.distill.measuring import open_graph
 from fedstill_server.distill.quantization import dynamic_int8, eight_bit_forms, static_int8
 from fedstill_server.export.int8 import quantize_student

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from fedstill_proto.codec.soft_labels import Encoding
+from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_server.rounds import gate as ingest
 
 from benchmarks.malformed import examine, main

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.codec.api import decode_task, encode_task
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec, decode_soft_labels
 from fedstill_proto.messages import (
     ClassSoftLabels,
     PrivateStatistics,
@@ -16,6 +15,8 @@ from fedstill_proto.messages import (
     SoftLabelSummary,
     SummaryKind,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec, decode_soft_labels
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples

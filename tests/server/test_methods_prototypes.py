@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import ClassSoftLabels, PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import PrototypeConfig
 from fedstill_server.consensus.aggregation import Both, ClassVectors, RowSums, fold
 from fedstill_server.export.for_method import artifact_options

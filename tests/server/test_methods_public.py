@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.codec.api import decode_task, encode_task
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -17,6 +16,8 @@ from fedstill_proto.messages import (
     SoftLabelSummary,
     SummaryKind,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import ConfigError, ConsensusConfig, FleetConfig
 from fedstill_server.consensus.aggregation import fold
 from fedstill_server.data.examples import Examples

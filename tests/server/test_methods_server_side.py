@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import DenseSoftLabels
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import PrototypeConfig
 from fedstill_server.consensus.aggregation import Both, RowSums, fold
 from fedstill_server.methods import build_method

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_summary, encode_task
-from fedstill_proto.codec.soft_labels import Encoding as Coded
-from fedstill_proto.codec.soft_labels import SoftLabelCodec
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import PublicSoftLabels
+from fedstill_proto.soft_labels.codec import Encoding as Coded
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.text.vocabulary import build_word_list
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
 from fedstill_server.data.examples import DataError, load_public

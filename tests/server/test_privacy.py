@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, Encoding, SoftLabelCodec
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_proto.privacy.noising import SIGMA_STEPS
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import AsyncRule, ConfigError
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.methods import METHODS, NOISED_METHODS, build_method

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.messages import Optimizer, Parameters, parameter_specs
+from fedstill_proto.arrays import Parameters, parameter_specs
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage, save_package
 from fedstill_proto.text.vocabulary import WordList, build_word_list
 from fedstill_server.families import initial_parameters

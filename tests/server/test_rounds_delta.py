@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 from fedstill_client.rounds.answer_store import AnswerStore
 from fedstill_proto.codec.api import encode_summary
-from fedstill_proto.codec.codec_spec import codec_of_words
-from fedstill_proto.codec.delta_bases import bases_for
-from fedstill_proto.codec.label_arrays import DenseSoftLabels
 from fedstill_proto.codec.summary_codec import summary_and_table
+from fedstill_proto.codec.task_base import bases_for
 from fedstill_proto.flower_records import pack
 from fedstill_proto.messages import (
     PrivateStatistics,
@@ -20,6 +18,8 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.rounds.fleet_run import FleetRun

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec, TopKSoftLabels
 from fedstill_proto.messages import Optimizer, RoundTask, SoftLabelSummary, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig, TextConfig
 from fedstill_server.data.examples import Examples
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import load_artifact
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.export.for_method import artifact_options

@@ -2,8 +2,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-from fedstill_proto.codec.soft_labels import Encoding
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_sim.config import (
     baseline_config,
     configured_data,

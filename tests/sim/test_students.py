@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.model.predictor import Predictor
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentPackage, load_student
 from fedstill_server.families import FAMILIES, initial_parameters
 from fedstill_sim.data.digits import load_digits

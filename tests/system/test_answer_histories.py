@@ -14,12 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
-from fedstill_proto.codec.delta_bases import bases_for
-from fedstill_proto.codec.entropy import NeedsWhole
-from fedstill_proto.codec.label_arrays import DenseSoftLabels, FloatArray
-from fedstill_proto.codec.soft_labels import Encoding, Grid, SoftLabelCodec
 from fedstill_proto.codec.summary_codec import summary_and_table
+from fedstill_proto.codec.task_base import bases_for
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -28,6 +26,10 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.entropy import NeedsWhole
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.levels import Grid
 from fedstill_server.rounds.answer_tables import HeldTables
 from hypothesis import settings
 from hypothesis import strategies as st

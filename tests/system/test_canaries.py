@@ -22,10 +22,9 @@ from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
 from fedstill_proto import flower_records as records
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import (
     Optimizer,
-    Parameters,
     PrivateStatistics,
     RoundTask,
     RowSelection,
@@ -33,6 +32,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.bigram import TABLE, bigram_package, bigram_student

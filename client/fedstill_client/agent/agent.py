@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto import __version__
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import Parameters
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
 from fedstill_proto.text.vocabulary import is_word, split
 

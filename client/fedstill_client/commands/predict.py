@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import numpy.typing as npt
 import typer
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import load_student
 

@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import check_name
 from fedstill_proto.system.enrolment import check_address
 
 from fedstill_client.home import AgentHome

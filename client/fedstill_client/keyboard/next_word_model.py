@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 
 from fedstill_client.model.answering_student import AnsweringStudent
 from fedstill_client.model.label_means import softened

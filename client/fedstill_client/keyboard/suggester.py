@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import START, UNKNOWN, WORD_LIMIT, WordList, normal, split
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.messages import RoundTask
 
 from fedstill_client.model.batches import StackPlan, plan_batches

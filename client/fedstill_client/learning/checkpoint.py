@@ -14,9 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.numpy
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 
 from fedstill_client.learning.budget import Spent
 from fedstill_client.learning.outcome import Judgement

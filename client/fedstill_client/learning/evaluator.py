@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_client.learning.outcome import Judgement
 from fedstill_client.model.forward import Forward

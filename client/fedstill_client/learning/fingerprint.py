@@ -9,9 +9,10 @@ from dataclasses import asdict
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import TopKSoftLabels
-from fedstill_proto.messages import Parameters, PublicSoftLabels
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import PublicSoftLabels
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.soft_term import SoftTerm

@@ -13,18 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import (
-    DenseSoftLabels,
-    Encoding,
-    FloatArray,
-    SoftLabelCodec,
-    SoftLabels,
-    TopKSoftLabels,
-)
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.codec.task_codec import decode_task, encode_task
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters, PublicSoftLabels, RoundTask, SoftTargets
+from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftTargets
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
 from fedstill_client.model.batches import check_places, fitting_soft_labels, public_examples
 from fedstill_client.model.forward import Forward

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabels, TopKSoftLabels
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, RoundTask, SoftTargets
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
 from fedstill_client.model.order import KeyArray
 from fedstill_client.model.private_stack import PrivateStack

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import TrainingArtifact
 

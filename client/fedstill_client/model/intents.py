@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.intents import IntentSchema, Understanding

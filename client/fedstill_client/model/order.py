@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
 
 KeyArray = npt.NDArray[np.uint64]

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage, load_student
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.package_weights import graph_weights

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, TrainingPlan
 
 from fedstill_client.model.order import KeyArray, draw, epoch_order

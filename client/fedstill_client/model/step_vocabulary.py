@@ -10,7 +10,7 @@ that the label does not name.
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.package.manifest import Vocabulary

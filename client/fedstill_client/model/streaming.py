@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import FloatArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.manifest import WORD_INPUT

@@ -19,8 +19,8 @@ from typing import Protocol
 import numpy as np
 import safetensors
 import safetensors.numpy
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.model.trainer import check_student

@@ -20,9 +20,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
 from fedstill_client.model.runtime import Binding, session

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from fedstill_proto.messages import MAX_UINT32, check_integer, check_name
+from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FieldError
-from fedstill_proto.messages import check_name
 from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 from tuf.api import exceptions

@@ -11,9 +11,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.answer_table_file import HeldAnswer, decode_held, encode_held
+from fedstill_proto.codec.base_table_file import HeldAnswer, decode_held, encode_held
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.soft_labels.base_table import AnswerTable
 
 from fedstill_client.model.student_store import replace_file
 

@@ -23,9 +23,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import RoundTask, SummaryKind, check_name
+from fedstill_proto.messages import RoundTask, SummaryKind
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact, load_artifact
 from fedstill_proto.v1 import fedstill_pb2 as pb
 

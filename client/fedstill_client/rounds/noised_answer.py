@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SummaryKind
 from fedstill_proto.privacy import RandomBits, system_bits
-from fedstill_proto.privacy.noising import Float64Array
 from fedstill_proto.privacy.vectors import class_vector, moved_vector, shift_vector
 
 from fedstill_client.model.batches import public_examples

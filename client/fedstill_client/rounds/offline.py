@@ -12,13 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from fedstill_proto.messages import (
-    Parameters,
-    RoundTask,
-    SummaryKind,
-    SummaryRequest,
-    TrainingPlan,
-)
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.learning.soft_term import own_targets

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters, RoundTask
+from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.soft_labels.base_table import AnswerTable
 
 from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import StackPlan, plan_batches

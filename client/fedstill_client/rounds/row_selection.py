@@ -21,11 +21,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import BoolArray, FloatArray
+from fedstill_proto.arrays import BoolArray, Float64Array, FloatArray
 from fedstill_proto.messages import RowSelection
-
-Float64Array = npt.NDArray[np.float64]
 
 
 def selected_rows(

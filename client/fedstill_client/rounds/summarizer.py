@@ -17,14 +17,14 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from fedstill_proto.codec.answer_codec import Bases
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.delta_bases import bases_for
-from fedstill_proto.codec.label_arrays import keep_top_k
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, TopKSoftLabels
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.summary_codec import summary_and_table
+from fedstill_proto.codec.task_base import bases_for
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.delta_base import Bases
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels, keep_top_k
 
 from fedstill_client.model.batches import public_examples
 from fedstill_client.model.forward import Forward

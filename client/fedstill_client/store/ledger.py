@@ -10,8 +10,8 @@ import math
 import time
 from dataclasses import dataclass
 
+from fedstill_proto.checks import check_integer, check_name
 from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.messages import check_integer, check_name
 
 from fedstill_client.store.database import Database
 

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import check_name
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.home import AgentHome

@@ -1,1 +1,1 @@
-"""Codecs between numpy arrays and the wire."""
+"""Messages to bytes and back."""

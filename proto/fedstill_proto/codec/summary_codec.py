@@ -7,32 +7,24 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedstill_proto.codec.answer_codec import Bases, decode_answer, encode_answer
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.delta_bases import bases_for
+from fedstill_proto.arrays import MAX_RANK, BoolArray, FloatArray, ParameterSpec
 from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
 from fedstill_proto.codec.envelope import open_sealed, seal
-from fedstill_proto.codec.soft_labels import (
-    TO_WIRE,
-    BoolArray,
-    Encoding,
-    FloatArray,
-    SoftLabelCodec,
-    SoftLabels,
-    decode_soft_labels,
-)
+from fedstill_proto.codec.task_base import bases_for
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
-    MAX_RANK,
     PROTOCOL_VERSION,
-    ParameterSpec,
     PrivateStatistics,
     RoundTask,
     SoftLabelSummary,
     SummaryKind,
 )
 from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.codec import TO_WIRE, Encoding, SoftLabelCodec, decode_soft_labels
+from fedstill_proto.soft_labels.delta_base import Bases, decode_answer, encode_answer
+from fedstill_proto.soft_labels.label_arrays import SoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 _COSINE_STEPS = 127  # of an int8 on each side of 0

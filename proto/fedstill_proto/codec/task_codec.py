@@ -4,18 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedstill_proto.codec.delta_bases import base_of_targets
 from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS, OPTIMIZER_NUMBERS, OPTIMIZERS
 from fedstill_proto.codec.envelope import open_sealed, seal
-from fedstill_proto.codec.soft_labels import (
-    FROM_WIRE,
-    GRID_NUMBERS,
-    GRIDS,
-    TO_WIRE,
-    Encoding,
-    SoftLabelCodec,
-    decode_soft_labels,
-)
+from fedstill_proto.codec.task_base import base_of_targets
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
@@ -29,6 +20,15 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.soft_labels.codec import (
+    FROM_WIRE,
+    GRID_NUMBERS,
+    GRIDS,
+    TO_WIRE,
+    Encoding,
+    SoftLabelCodec,
+    decode_soft_labels,
+)
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 TASK_LIMIT_BYTES = 256 << 20

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from fedstill_proto.arrays import Parameters, ParameterSpec
+from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import Parameters, ParameterSpec, check_name
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 

@@ -19,9 +19,8 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray, Parameters, check_parameters
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import Parameters, check_parameters
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.manifest import (
     MANIFEST_LIMIT_BYTES,

@@ -10,17 +10,12 @@ from dataclasses import dataclass, replace
 
 from google.protobuf import json_format
 
+from fedstill_proto.arrays import ParameterSpec
+from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 from fedstill_proto.codec.enum_map import OPTIMIZER_NUMBERS, OPTIMIZERS
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import (
-    MAX_UINT32,
-    PROTOCOL_VERSION,
-    Optimizer,
-    ParameterSpec,
-    check_integer,
-    check_name,
-)
+from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 MANIFEST_LIMIT_BYTES = 1 << 20

@@ -10,11 +10,10 @@ import numpy.typing as npt
 import safetensors
 import safetensors.numpy
 
-from fedstill_proto.codec.quantization import dequantize_rows, quantized_arrays
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray, Parameters, ParameterSpec, check_parameters, parameter_specs
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import Parameters, ParameterSpec, check_parameters, parameter_specs
 from fedstill_proto.package.manifest import QuantizedWeight, StudentManifest
+from fedstill_proto.package.quantization import dequantize_rows, quantized_arrays
 
 PARAMETERS_FILE = "parameters.safetensors"
 

@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from fedstill_proto.arrays import Float64Array
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy.discrete_gaussian import LARGEST_NOISE, SIGMA_STEPS, discrete_gaussian
 from fedstill_proto.privacy.random_bits import RandomBits
 
 Steps = npt.NDArray[np.int64]
-Float64Array = npt.NDArray[np.float64]
 
 LEAST_MULTIPLIER, MOST_MULTIPLIER = 0.05, 256.0
 _SHRINK = 1 - 1e-9

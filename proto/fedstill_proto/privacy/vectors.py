@@ -15,8 +15,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from fedstill_proto.codec.label_arrays import FloatArray, IntArray
-from fedstill_proto.privacy.noising import Float64Array
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 
 
 def shift_vector(way: FloatArray, *, temperature: float) -> Float64Array:

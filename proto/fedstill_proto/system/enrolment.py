@@ -10,8 +10,8 @@ import re
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
+from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError, FieldError
-from fedstill_proto.messages import check_name
 
 FORMAT = 1
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")  # a name, or an address of either kind

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 
 NOTHING = 0

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.vocabulary import START
 
 

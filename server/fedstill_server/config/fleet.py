@@ -6,8 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
-from fedstill_proto.messages import MAX_ANCHORS, TrainingPlan, check_name
+from fedstill_proto.checks import check_name
+from fedstill_proto.messages import MAX_ANCHORS, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json

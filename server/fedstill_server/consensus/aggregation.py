@@ -11,9 +11,9 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.messages import Parameters, PrivateStatistics
+from fedstill_proto.arrays import Float64Array, Parameters
+from fedstill_proto.messages import PrivateStatistics
 
-Float64Array = npt.NDArray[np.float64]
 Sum = TypeVar("Sum", bound="Statistics")
 First = TypeVar("First", bound="Statistics")
 Second = TypeVar("Second", bound="Statistics")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fedstill_server.consensus.aggregation import Float64Array
+from fedstill_proto.arrays import Float64Array
 
 # The part of a sum that devices of all families are in, where their vectors mean the same.
 ALL_FAMILIES = ""

@@ -9,7 +9,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_server.data.examples import DataError
 

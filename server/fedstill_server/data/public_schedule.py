@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.randomness import generator

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import safetensors
 import safetensors.numpy
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
 from fedstill_server.distill.teachers.interface import Answers, Teacher

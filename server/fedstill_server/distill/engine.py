@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 

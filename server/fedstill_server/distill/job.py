@@ -8,8 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 
 from fedstill_server.config.codec import to_json
 from fedstill_server.data.examples import Examples

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_server.data.examples import Examples
 

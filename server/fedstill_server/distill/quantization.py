@@ -34,8 +34,7 @@ from typing import Any, Literal
 
 import numpy as np
 import onnx
-from fedstill_proto.codec.soft_labels import FloatArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 
 from fedstill_server.export.int8 import quantize_student
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from torch import nn
 
 from fedstill_server.config.codec import from_json, to_json

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from torch import nn
 from torch.nn.functional import cross_entropy
 

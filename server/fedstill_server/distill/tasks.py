@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 
 from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
 from fedstill_server.data.examples import Examples, load_examples

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from torch import Tensor, nn
 
 from fedstill_server.distill.errors import DistillError

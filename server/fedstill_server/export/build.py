@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from fedstill_proto.messages import Optimizer, ParameterSpec
+from fedstill_proto.arrays import ParameterSpec
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from fedstill_proto.package.manifest import Vocabulary
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedstill_proto.codec.soft_labels import Encoding
+from fedstill_proto.soft_labels.codec import Encoding
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions

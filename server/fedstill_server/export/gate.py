@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
 from fedstill_server.export.errors import GateError

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import onnx
 import torch
-from fedstill_proto.messages import ParameterSpec
+from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from onnx import helper
 

@@ -1,8 +1,8 @@
 """Turns a student's inference graph into one with 8-bit weights.
 
-The weights of linear layers become codes and scales (see `fedstill_proto.codec.quantization`), multiplied by
-ONNX Runtime's MatMulNBits; convolutions, biases and small weights stay as they are. A table of words that is
-read by word, and maybe multiplied as well, is there once, in 8 bits: the rows of a batch's words are made
+The weights of linear layers become codes and scales (see `fedstill_proto.package.quantization`), multiplied
+by ONNX Runtime's MatMulNBits; convolutions, biases and small weights stay as they are. A table of words that
+is read by word, and maybe multiplied as well, is there once, in 8 bits: the rows of a batch's words are made
 float32 as they are read. A device puts its own codes and scales in place of the graph's.
 
 What goes into such a product is rounded to 8 bits, too, block by block. Otherwise ONNX Runtime would make a
@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from fedstill_proto.codec.quantization import CODE_OF_ZERO, quantized_arrays
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.manifest import QuantizedWeight
+from fedstill_proto.package.quantization import CODE_OF_ZERO, quantized_arrays
 from onnx import helper, numpy_helper
 
 BLOCK = 32

@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.manifest import WORD_INPUT, GraphPort, Streaming
 from torch import Tensor, nn
 

@@ -14,7 +14,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from fedstill_proto.messages import Optimizer, Parameters, ParameterSpec
+from fedstill_proto.arrays import Parameters, ParameterSpec
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import INFERENCE_FILE, GraphPort, StudentManifest
 from onnx import numpy_helper
 from torch import nn

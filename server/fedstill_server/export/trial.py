@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_server.export.optimizers import ADAMW_BETAS, RULES

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.text.vocabulary import build_word_list
 
 from fedstill_server.app import CONFIG_FILE

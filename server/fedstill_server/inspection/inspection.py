@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import StudentPackage, load_student
 
 from fedstill_server.distill.errors import DistillError

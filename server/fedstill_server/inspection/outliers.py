@@ -8,7 +8,7 @@ no shape), and uniform noise over its range. Examples of one's own are better, w
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 

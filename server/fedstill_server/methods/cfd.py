@@ -19,7 +19,8 @@ at a high temperature it asks for large logits. That is the paper's one-bit trad
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import Encoding, FloatArray, SoftLabelCodec
+from fedstill_proto.arrays import FloatArray
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus

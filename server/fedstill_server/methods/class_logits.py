@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     ClassSoftLabels,
     RoundTask,
@@ -25,8 +25,9 @@ from fedstill_proto.messages import (
     SummaryRequest,
 )
 from fedstill_proto.privacy.vectors import class_vector
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
-from fedstill_server.consensus.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.rounds.state import FleetState

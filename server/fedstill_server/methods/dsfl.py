@@ -13,8 +13,8 @@ first, and softens what comes out again for the devices' loss; the paper's own i
 from __future__ import annotations
 
 import numpy as np
+from fedstill_proto.arrays import Float64Array
 
-from fedstill_server.consensus.aggregation import Float64Array
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.weighting import normalized
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
+from fedstill_proto.arrays import Float64Array
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
-from fedstill_server.consensus.aggregation import FamilySums, Float64Array, ParameterSum
+from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.methods.interface import ServerSide
 from fedstill_server.rounds.state import FleetState

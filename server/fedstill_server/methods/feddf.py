@@ -22,10 +22,10 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.messages import SoftLabelSummary
 
-from fedstill_server.consensus.aggregation import Both, FamilySums, Float64Array, RowSums
+from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_logits import centred_logits
 from fedstill_server.rounds.state import FleetState

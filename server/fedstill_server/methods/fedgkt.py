@@ -25,7 +25,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryRequest
 from torch import nn
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryRequest
 
 from fedstill_server.consensus.aggregation import Both, RowSums

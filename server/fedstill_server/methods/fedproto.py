@@ -28,7 +28,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     ClassSoftLabels,
     RoundTask,
@@ -36,8 +36,9 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
-from fedstill_server.consensus.aggregation import Float64Array, RowSums, Statistics
+from fedstill_server.consensus.aggregation import RowSums, Statistics
 from fedstill_server.data.public_schedule import anchor_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.rounds.state import FleetState

@@ -34,11 +34,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
-from fedstill_proto.codec.codec_spec import codec_of_words
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, TrainingPlan
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
 
-from fedstill_server.consensus.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.methods.interface import MethodDefaults
 from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits
 from fedstill_server.rounds.state import FleetState

@@ -18,11 +18,12 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
+from fedstill_proto.arrays import Float64Array
 from fedstill_proto.messages import SoftLabelSummary
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, one_hot
 
-from fedstill_server.consensus.aggregation import ClassVectors, Float64Array
+from fedstill_server.consensus.aggregation import ClassVectors
 from fedstill_server.methods.fedproto import FedProto
 from fedstill_server.randomness import derived_seed
 from fedstill_server.rounds.state import FleetState

@@ -10,9 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from fedstill_proto.codec.soft_labels import Encoding, SoftLabelCodec
+from fedstill_proto.arrays import Float64Array, Parameters
 from fedstill_proto.messages import (
-    Parameters,
     RoundTask,
     SoftLabelSummary,
     SoftTargets,
@@ -20,9 +19,10 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
-from fedstill_server.consensus.aggregation import Float64Array, Statistics
+from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
 from fedstill_server.rounds.state import FleetState

@@ -18,8 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from fedstill_proto.codec.codec_spec import codec_of_words
-from fedstill_proto.codec.soft_labels import IntArray, TopKSoftLabels
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
@@ -27,6 +26,8 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse

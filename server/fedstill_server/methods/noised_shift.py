@@ -20,9 +20,8 @@ the noise says more than the devices, the fleet stays where it is.
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 
-from fedstill_server.consensus.aggregation import Float64Array
 from fedstill_server.methods.row_kernel import kernel_of
 
 WIDTHS = (1.0, 1.5, 2.0, 3.0, 4.5)  # times the usual one

@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray, SoftLabelCodec
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
@@ -28,8 +28,10 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
-from fedstill_server.consensus.aggregation import Float64Array, VoteSums
+from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.rounds.state import FleetState

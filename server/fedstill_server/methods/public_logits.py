@@ -30,7 +30,7 @@ from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import DenseSoftLabels, FloatArray, IntArray
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     PublicSoftLabels,
     RoundTask,
@@ -38,8 +38,9 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
-from fedstill_server.consensus.aggregation import Float64Array, RowSums
+from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
-
-from fedstill_server.consensus.aggregation import Float64Array
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 
 
 def kernel_of(x: FloatArray, rows: IntArray, *, width: float) -> Float64Array:

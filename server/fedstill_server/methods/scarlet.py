@@ -19,9 +19,9 @@ before; that saving is the wire's to make.
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import Float64Array, IntArray
 
-from fedstill_server.consensus.aggregation import Float64Array, VoteSums
+from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.rounds.state import FleetState
 from fedstill_server.weighting import normalized

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.codec.soft_labels import IntArray, TopKSoftLabels
-
-from fedstill_server.consensus.aggregation import Float64Array
+from fedstill_proto.arrays import Float64Array, IntArray
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fedstill_proto.checks import MAX_UINT64, check_integer
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import MAX_UINT64, check_integer
 from fedstill_proto.privacy import Noising
 
 MODES = ("central", "local")

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from fedstill_proto.arrays import Parameters, parameter_specs
 from fedstill_proto.errors import FieldError
-from fedstill_proto.messages import Parameters, parameter_specs
 from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, load_student
 from fedstill_proto.text.vocabulary import WordList
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.codec.soft_labels import FloatArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.package.artifact import StudentPackage, TrainingArtifact
 
 from fedstill_server.config.fleet import FleetConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 
 from fedstill_server.app import read_fleet_config
 from fedstill_server.config.fleet import FleetConfig

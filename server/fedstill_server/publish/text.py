@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from fedstill_proto.codec.quantization import dequantized
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.package_weights import graph_weights
+from fedstill_proto.package.quantization import dequantized
 
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.streaming import export_step

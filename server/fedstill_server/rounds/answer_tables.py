@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.answer_table_file import HeldAnswer, decode_held, encode_held
+from fedstill_proto.codec.base_table_file import HeldAnswer, decode_held, encode_held
+from fedstill_proto.soft_labels.base_table import AnswerTable
 
 LIMIT_BYTES = 256 << 20
 

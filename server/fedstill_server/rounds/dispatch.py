@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from fedstill_proto.arrays import ParameterSpec, parameter_specs
 from fedstill_proto.codec.api import Expected, decode_task, encode_task
 from fedstill_proto.flower_records import RECORD, pack
-from fedstill_proto.messages import ParameterSpec, RoundTask, SummaryKind, parameter_specs
+from fedstill_proto.messages import RoundTask, SummaryKind
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 

@@ -13,10 +13,10 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.codec.entropy import NeedsWhole
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import PRIVACY_REFUSED, unpack
 from fedstill_proto.messages import SoftLabelSummary
+from fedstill_proto.soft_labels.entropy import NeedsWhole
 from flwr.app import Message
 
 from fedstill_server.rounds.round_record import Quarantined

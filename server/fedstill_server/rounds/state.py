@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 
 Arrays = dict[str, npt.NDArray[Any]]
 

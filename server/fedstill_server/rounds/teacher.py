@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from torch import nn
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig

@@ -8,8 +8,8 @@ from typing import Any
 
 import safetensors
 import safetensors.numpy
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 from torch import nn
 
 ErrorOf = Callable[[str], FedstillError]

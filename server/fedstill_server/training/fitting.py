@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from torch import Tensor, nn
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8

@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from torch import nn
 
 _ROWS_AT_ONCE = 4096

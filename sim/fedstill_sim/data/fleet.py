@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
 
 PUBLIC_SET_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
 DESCRIPTION_FILE = "fleet.json"
 VOCABULARY_FILE = "vocabulary.json"
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
 
 
 class DataError(FedstillError):

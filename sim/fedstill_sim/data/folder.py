@@ -18,16 +18,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import (
-    GLOBAL_TEST_FILE,
-    PUBLIC_SET_FILE,
-    DataError,
-    DeviceRows,
-    FleetData,
-    FloatArray,
-    IntArray,
-)
+from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, DataError, DeviceRows, FleetData
 
 _CLIENT_FILE = re.compile(r"client_(\d+)\.npz")
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
+from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import DataError, FleetData, FloatArray, IntArray
+from fedstill_sim.data.fleet import DataError, FleetData
 from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows
 
 CLASSES = 10

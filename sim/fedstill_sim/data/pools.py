@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
+from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
 from fedstill_sim.data.splits import dirichlet_split, hold_out, resampled_split
 
 TEST_FRACTION = 0.25

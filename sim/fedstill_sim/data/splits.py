@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import DataError, FloatArray, IntArray
+from fedstill_sim.data.fleet import DataError
 
 _MOST_DRAWS = 10_000
 

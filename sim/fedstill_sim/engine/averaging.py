@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from fedstill_client.model.batches import StackPlan, plan_stacks
-from fedstill_proto.messages import Parameters, RoundTask
+from fedstill_proto.arrays import FloatArray, Parameters
+from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_sim.data.fleet import DataError, FloatArray
+from fedstill_sim.data.fleet import DataError
 from fedstill_sim.engine.jobs import Job
 from fedstill_sim.engine.stacks import filled_up
 from fedstill_sim.engine.students import named_parameters

@@ -12,9 +12,9 @@ from types import TracebackType
 
 import numpy as np
 from fedstill_client.app import REFUSED
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
-from fedstill_proto.messages import Parameters
 from fedstill_proto.package.artifact import StudentManifest, load_artifact
 from flwr.app import Error, MetricRecord, RecordDict
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import FleetData

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import RoundTask
 from flwr.app import RecordDict
-
-from fedstill_sim.data.fleet import IntArray
 
 _JOBS_A_PROCESS = 3  # so that no process waits long for the last one
 _MOST_STACKS_IN_A_JOB = 16

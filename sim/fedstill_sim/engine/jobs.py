@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fedstill_sim.data.fleet import IntArray
+from fedstill_proto.arrays import IntArray
+
 from fedstill_sim.engine.students import SlotArray
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
+from fedstill_proto.arrays import IntArray
 
-from fedstill_sim.data.fleet import DeviceRows, FleetData, IntArray
+from fedstill_sim.data.fleet import DeviceRows, FleetData
 
 Number = TypeVar("Number", bound=np.integer)
 

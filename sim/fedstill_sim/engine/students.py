@@ -13,10 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.package.artifact import StudentManifest
-
-from fedstill_sim.data.fleet import FloatArray, IntArray
 
 SlotArray = npt.NDArray[np.uint8]
 

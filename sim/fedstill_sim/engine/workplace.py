@@ -9,11 +9,12 @@ import numpy as np
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest, load_artifact
 
-from fedstill_sim.data.fleet import IntArray, load_fleet
+from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.jobs import Job
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile

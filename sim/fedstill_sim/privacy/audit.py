@@ -19,7 +19,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.privacy.noising import Float64Array
+from fedstill_proto.arrays import Float64Array
 
 Release = Callable[[Float64Array, int], npt.NDArray[np.float64]]
 """What so many releases of a vector [d] look like: [n, d]."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.model.predictor import Predictor
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.package.artifact import (
     INFERENCE_FILE,
     PARAMETERS_FILE,
@@ -20,7 +20,7 @@ from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
 from fedstill_server.training.networks import load_parameters, logits_of, one_deterministic_thread
 
-from fedstill_sim.data.fleet import FleetData, FloatArray
+from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.folder import STUDENTS_FOLDER, cache_folder
 from fedstill_sim.results.run_result import StudentResult
 

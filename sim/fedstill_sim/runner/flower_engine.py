@@ -22,8 +22,8 @@ import fedstill_proto.flower_records  # noqa: F401  (sets the environment that f
 import numpy as np
 from fedstill_client.app import FOLDER_VARIABLE as DEVICE_FOLDER_VARIABLE
 from fedstill_client.rounds.device import Device
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData, load_fleet
 from fedstill_sim.engine.pool import environment, usable_cores

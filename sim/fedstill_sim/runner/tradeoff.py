@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import SoftLabelCodec
 from fedstill_proto.codec.task_codec import encode_task
 from fedstill_proto.flower_records import RECORD, pack
 from fedstill_proto.messages import RoundTask
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData

@@ -14,8 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from fedstill_proto.codec.soft_labels import IntArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import IntArray, Parameters
 from torch import nn
 
 from fedstill_server.distill.errors import DistillError

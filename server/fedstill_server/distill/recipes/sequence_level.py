@@ -21,7 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.vocabulary import START
 
 from fedstill_server.distill.errors import DistillError

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from torch import Tensor, nn
 
 from fedstill_server.distill.synthetic.interface import Canvas

@@ -7,7 +7,7 @@ the larger it is, the nearer to either end.
 from __future__ import annotations
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 
 from fedstill_server.distill.synthetic.interface import Canvas
 

@@ -13,7 +13,7 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 from torch import Tensor
 from torch.nn.functional import log_softmax
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.teachers.interface import (

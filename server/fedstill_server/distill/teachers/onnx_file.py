@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.teachers.interface import (

@@ -13,7 +13,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from torch import Tensor
 
 from fedstill_server.distill.errors import DistillError

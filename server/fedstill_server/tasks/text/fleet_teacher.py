@@ -8,8 +8,8 @@ and a rest bucket (Hinton et al. 2015, arXiv 1503.02531).
 from __future__ import annotations
 
 import torch
-from fedstill_proto.codec.soft_labels import IntArray, TopKSoftLabels
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import IntArray, Parameters
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from torch import nn
 
 from fedstill_server.config.fleet import FleetConfig, TextConfig

@@ -26,8 +26,8 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 import torch
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.messages import Parameters
 from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from fedstill_server.families import build_student

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from fedstill_proto.codec.label_arrays import keep_top_k, unchecked_dense
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray, TopKSoftLabels
+from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels, keep_top_k, unchecked_dense
 from torch import Tensor, nn
 
 from fedstill_server.losses import cross_entropy, top_k_bucket_loss

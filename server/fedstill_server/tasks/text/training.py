@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import START
 from torch import Tensor, nn

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import Parameters
 from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
 from fedstill_proto.text.utterances import read_utterances
 

@@ -22,9 +22,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Parameters
 from fedstill_proto.text.ngrams import NgramHashing
 from torch import nn
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.ngrams import NgramHashing
 from scipy.special import softmax

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.token_rows import WordRows, word_rows
 from fedstill_proto.text.vocabulary import START, build_word_list
 

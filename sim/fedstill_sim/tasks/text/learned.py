@@ -15,7 +15,8 @@ from fedstill_client.keyboard.typed_rows import with_typed
 from fedstill_client.learning.learner import learn
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.store import PrivateStore
-from fedstill_proto.messages import Optimizer, Parameters
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.publish.package import package_of

@@ -11,9 +11,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from fedstill_proto.codec.soft_labels import FloatArray
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import Parameters
 from fedstill_proto.text.vocabulary import START
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.tasks.text.keyboard import Progress

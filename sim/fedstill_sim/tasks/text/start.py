@@ -6,7 +6,7 @@ They are made of the public texts once and for all runs on this machine (fedstil
 from __future__ import annotations
 
 import numpy as np
-from fedstill_proto.codec.soft_labels import TopKSoftLabels
+from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.methods import distils
 from fedstill_server.methods.next_words import arrays_of

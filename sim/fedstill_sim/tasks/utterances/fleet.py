@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.text.ngrams import NgramHashing
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, FloatArray, IntArray
+from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
 from fedstill_sim.tasks.utterances.data import AssistantData, Utterance, load_assistant, load_utterances
 
 # Rounds repeat what is done with the public set: fewer utterances than are learned before them.

@@ -16,10 +16,10 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from fedstill_proto.codec.entropy_model import LevelShape
-from fedstill_proto.codec.label_arrays import IntArray
-from fedstill_proto.codec.levels import Grid, Levels
-from fedstill_proto.codec.range_coder import NotCoded
+from fedstill_proto.arrays import IntArray
+from fedstill_proto.soft_labels.entropy_model import LevelShape
+from fedstill_proto.soft_labels.levels import Grid, Levels
+from fedstill_proto.soft_labels.range_coder import NotCoded
 
 BitArray = npt.NDArray[np.uint8]
 _LARGEST_NUMBER_BITS = 62

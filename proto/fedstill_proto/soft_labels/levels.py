@@ -20,17 +20,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fedstill_proto.codec.label_arrays import (
+from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.label_arrays import (
     DenseSoftLabels,
-    FloatArray,
-    IntArray,
     SoftLabels,
     TopKSoftLabels,
     check_indices,
     keep_top_k,
 )
-from fedstill_proto.codec.largest_remainder import cut, joined
-from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.largest_remainder import cut, joined
 
 CodeArray = npt.NDArray[np.uint8]
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.entropy import OWN_BASE, decode_levels, encode_levels
-from fedstill_proto.codec.label_arrays import BoolArray, IntArray, SoftLabels
-from fedstill_proto.codec.levels import Levels
-from fedstill_proto.codec.soft_labels import SoftLabelCodec
+from fedstill_proto.arrays import BoolArray, IntArray
 from fedstill_proto.errors import WireError
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
+from fedstill_proto.soft_labels.entropy import OWN_BASE, decode_levels, encode_levels
+from fedstill_proto.soft_labels.label_arrays import SoftLabels
+from fedstill_proto.soft_labels.levels import Levels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 

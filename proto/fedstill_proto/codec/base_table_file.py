@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedstill_proto.codec.answer_table import AnswerTable
+from fedstill_proto.checks import check_name
 from fedstill_proto.codec.envelope import open_sealed, seal
-from fedstill_proto.codec.soft_labels import levels_of_message, message_of_levels
 from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.messages import PROTOCOL_VERSION, check_name
+from fedstill_proto.messages import PROTOCOL_VERSION
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.codec import levels_of_message, message_of_levels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 LIMIT_BYTES = 1 << 30

@@ -22,13 +22,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-from fedstill_proto.codec.label_arrays import IntArray
-from fedstill_proto.codec.levels import CodeArray, Grid, Levels, buckets_of
-from fedstill_proto.codec.range_coder import TOTAL, NotCoded, RangeDecoder, RangeEncoder
-
-Float64Array = npt.NDArray[np.float64]
+from fedstill_proto.arrays import Float64Array, IntArray
+from fedstill_proto.soft_labels.levels import CodeArray, Grid, Levels, buckets_of
+from fedstill_proto.soft_labels.range_coder import TOTAL, NotCoded, RangeDecoder, RangeEncoder
 
 _SEEN = 24  # what one code adds to its counts
 _ESCAPE, _DISTANCE = 4 * _SEEN, 8 * _SEEN

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from fedstill_proto.codec.soft_labels import FloatArray
-from fedstill_proto.messages import Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.package.manifest import QuantizedWeight
 
 CodeArray = npt.NDArray[np.uint8]

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import re
 
-from fedstill_proto.codec.levels import MAX_BITS
-from fedstill_proto.codec.soft_labels import Encoding, Grid, SoftLabelCodec
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.levels import MAX_BITS, Grid
 
 _ALONE = {encoding.value: encoding for encoding in (Encoding.FLOAT32, Encoding.FLOAT16, Encoding.UINT8)}
 _NUMBERED = re.compile(r"(topk)(\d{1,8})|(\d)(bit)", re.ASCII)

@@ -5,13 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
-
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
 
 # How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
 ROW_SUM_TOLERANCE = 1e-3

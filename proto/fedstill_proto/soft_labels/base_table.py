@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedstill_proto.codec.label_arrays import IntArray
-from fedstill_proto.codec.levels import Levels
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.levels import Levels
 
 MAX_TABLE_ROWS = 1 << 20
 

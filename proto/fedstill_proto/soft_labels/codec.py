@@ -7,25 +7,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedstill_proto.codec.entropy import decode_levels, encode_levels
-from fedstill_proto.codec.entropy_model import LevelShape
-from fedstill_proto.codec.label_arrays import (
+from fedstill_proto.arrays import FloatArray
+from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.soft_labels.entropy import decode_levels, encode_levels
+from fedstill_proto.soft_labels.entropy_model import LevelShape
+from fedstill_proto.soft_labels.label_arrays import (
     ROW_SUM_TOLERANCE,
+    DenseSoftLabels,
+    SoftLabels,
+    TopKSoftLabels,
     check_probabilities,
     check_sums,
     keep_top_k,
     unchecked_dense,
 )
-from fedstill_proto.codec.label_arrays import BoolArray as BoolArray
-from fedstill_proto.codec.label_arrays import DenseSoftLabels as DenseSoftLabels
-from fedstill_proto.codec.label_arrays import FloatArray as FloatArray
-from fedstill_proto.codec.label_arrays import IntArray as IntArray
-from fedstill_proto.codec.label_arrays import SoftLabels as SoftLabels
-from fedstill_proto.codec.label_arrays import TopKSoftLabels as TopKSoftLabels
-from fedstill_proto.codec.largest_remainder import SHARES, cut, joined
-from fedstill_proto.codec.levels import MAX_BITS, Levels, quantized
-from fedstill_proto.codec.levels import Grid as Grid
-from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.soft_labels.largest_remainder import SHARES, cut, joined
+from fedstill_proto.soft_labels.levels import MAX_BITS, Grid, Levels, quantized
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 MAX_CLASSES = 1 << 24

@@ -12,11 +12,11 @@ refuses any other bytes.
 
 from __future__ import annotations
 
-from fedstill_proto.codec.bit_packing import pack, packed_bytes, unpack
-from fedstill_proto.codec.entropy_model import LevelShape, Pen, Reader, walk
-from fedstill_proto.codec.levels import Levels
-from fedstill_proto.codec.range_coder import NotCoded, range_decoder, range_encoder
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.soft_labels.bit_packing import pack, packed_bytes, unpack
+from fedstill_proto.soft_labels.entropy_model import LevelShape, Pen, Reader, walk
+from fedstill_proto.soft_labels.levels import Levels
+from fedstill_proto.soft_labels.range_coder import NotCoded, range_decoder, range_encoder
 
 PLAIN, ENTROPY, OFFERED_BASE, OWN_BASE = range(4)
 # Of the digest: two bases of one round are taken for the same once in 2**32, as is a damaged message.

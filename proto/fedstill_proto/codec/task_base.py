@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedstill_proto.codec.answer_codec import Bases
-from fedstill_proto.codec.answer_table import AnswerTable
-from fedstill_proto.codec.levels import Levels
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftTargets, SummaryKind, SummaryRequest
+from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.delta_base import Bases
+from fedstill_proto.soft_labels.levels import Levels
 
 
 def base_of_targets(request: SummaryRequest, targets: SoftTargets | None) -> Levels | None:

@@ -1,0 +1,57 @@
+"""The types of arrays that all of fedstill speaks of, and a student's parameters."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from fedstill_proto.checks import MAX_UINT32, check_name
+from fedstill_proto.errors import InvalidValue
+
+FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+Parameters = dict[str, FloatArray]
+"""A student's weights by name, float32, in the order of the model."""
+
+MAX_RANK = 8
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """Name and shape of one parameter array."""
+
+    name: str
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        check_name("name", self.name)
+        if len(self.shape) > MAX_RANK or not all(1 <= size <= MAX_UINT32 for size in self.shape):
+            raise InvalidValue("shape", f"{self.shape} is not a shape of up to {MAX_RANK} dimensions")
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        return math.prod(self.shape)
+
+
+def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec, ...]:
+    """Name and shape of each parameter, in their order."""
+    return tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
+
+
+def check_parameters(parameters: Parameters) -> None:
+    """Raises InvalidValue unless these are finite float32 arrays with names that a graph may have."""
+    for name, array in parameters.items():
+        check_name("parameters", name)
+        ParameterSpec(name, np.shape(array))
+        if not isinstance(array, np.ndarray) or array.dtype != np.float32:
+            raise InvalidValue(f"parameters[{name}]", "not a float32 array")
+        if not np.isfinite(array).all():
+            raise InvalidValue(f"parameters[{name}]", "holds a value that is not finite")

@@ -1,0 +1,31 @@
+"""Checks of single values, which raise InvalidValue with the name of the field."""
+
+from __future__ import annotations
+
+import re
+
+from fedstill_proto.errors import InvalidValue
+
+MAX_UINT32 = (1 << 32) - 1
+MAX_UINT64 = (1 << 64) - 1
+MAX_NAME_LENGTH = 200
+_NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
+
+
+def check_integer(name: str, value: int, low: int, high: int) -> None:
+    """Raises InvalidValue unless `value` is a whole number from `low` to `high`."""
+    if not isinstance(value, int) or not low <= value <= high:
+        raise InvalidValue(name, f"{value!r} is not a whole number in {low} to {high}")
+
+
+def check_number(name: str, value: float, low: float, high: float) -> None:
+    """Raises InvalidValue unless `value` is a number from `low` to `high`; NaN is none."""
+    if not (isinstance(value, int | float) and low <= value <= high):
+        raise InvalidValue(name, f"{value!r} is not a number in {low:g} to {high:g}")
+
+
+def check_name(name: str, value: str) -> None:
+    """Runs, families and parameters become names of files and of graph inputs: no other characters."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
+        raise InvalidValue(name, f"{shown} is not 1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'")
