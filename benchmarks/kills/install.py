@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedstill_client.fleet.enrol import enrol
-from fedstill_client.fleet.membership import FleetError, device_key
+from fedstill_client.fleet.membership import MembershipError, device_key
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, update
 from fedstill_client.rounds.device import DeviceDescription
@@ -56,7 +56,7 @@ class Enrol:
             check_opens(home)
             try:
                 self._enrol(home, place)
-            except FleetError:
+            except MembershipError:
                 pass  # in the fleet already
             else:
                 hold(False, "it enrolled twice")

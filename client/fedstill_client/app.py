@@ -32,14 +32,13 @@ from flwr.clientapp import ClientApp
 
 from fedstill_client.eligibility import Eligibility
 from fedstill_client.fleet.node import write_node
-from fedstill_client.home import AgentHome
+from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.model.examples import ExamplesError
 from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
 from fedstill_client.rounds.device import Device, DeviceDescription, DeviceError
 from fedstill_client.rounds.round import Interrupted
 
 FOLDER_KEY = "fedstill-device"
-FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"
 # Flower's own codes end at 8; 102 is records.PRIVACY_REFUSED.
 REFUSED, FAILED = 100, 101
 
@@ -110,11 +109,11 @@ def evaluate(message: Message, context: Context) -> RecordDict:
 
 def device_folder(context: Context) -> Path:
     """The folder of the device that this node is."""
-    template = context.node_config.get(FOLDER_KEY) or os.environ.get(FOLDER_VARIABLE)
+    template = context.node_config.get(FOLDER_KEY) or os.environ.get(DEVICE_FOLDER_VARIABLE)
     if not template:
         raise DeviceError(
             f"this node does not know its device folder; start the SuperNode with "
-            f"--node-config '{FOLDER_KEY}=\"/path/to/device\"' or set {FOLDER_VARIABLE}."
+            f"--node-config '{FOLDER_KEY}=\"/path/to/device\"' or set {DEVICE_FOLDER_VARIABLE}."
         )
     folder = str(template)
     if "{partition}" in folder:

@@ -21,6 +21,7 @@ from pathlib import Path
 from fedstill_proto.errors import FedstillError
 
 HOME_VARIABLE = "FEDSTILL_HOME"
+DEVICE_FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"  # which folder a Flower node answers for
 DEFAULT_HOME = Path("/var/lib/fedstill")
 
 

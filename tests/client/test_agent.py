@@ -13,7 +13,7 @@ from fedstill_client.agent_types import AgentBusy, LearningProgress, Personalize
 from fedstill_client.home import AgentHome
 from fedstill_client.model.label_prior import log_label_prior
 from fedstill_client.model.predictor import PredictionError
-from fedstill_client.model.student_store import OwnStudent, StoreError
+from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore, Release
 from fedstill_proto.arrays import Parameters
@@ -216,5 +216,5 @@ class TestLearning:
 
 
 def test_a_folder_that_is_no_home(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="enrol the device first"):
+    with pytest.raises(DeviceStoreError, match="enrol the device first"):
         Agent.open(tmp_path)

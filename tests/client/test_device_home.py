@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.home import AgentHome
-from fedstill_client.model.student_store import StoreError
+from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.rounds.device import Device, DeviceError
 from fedstill_client.rounds.round import Interrupted
 from fedstill_client.store import PrivateStore
@@ -152,7 +152,7 @@ def test_a_round_that_waited_while_its_examples_were_forgotten_keeps_nothing(hom
     with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
         store.forget(everything=True)
 
-        with pytest.raises(StoreError, match="forgotten"):
+        with pytest.raises(DeviceStoreError, match="forgotten"):
             device.perform(task())
 
         assert device.store.latest() is None

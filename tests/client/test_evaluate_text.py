@@ -12,7 +12,7 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.packages.install import install
 from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.round import StudentStack, evaluate
+from fedstill_client.rounds.round import DeviceStack, evaluate
 from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
@@ -41,7 +41,7 @@ LABELS = np.array([[0, 1, 2], [3, 0, 3], [1, 1, 1]])
 @pytest.mark.parametrize("values_at_once", [1 << 22, 1, 2 * PLACES * WORDS])
 def test_right_next_words_at_all_places(monkeypatch: pytest.MonkeyPatch, values_at_once: int) -> None:
     monkeypatch.setattr("fedstill_client.model.accuracy._VALUES_AT_ONCE", values_at_once)
-    stack = StudentStack(["phone"], PrivateStack.of_one(X, LABELS))
+    stack = DeviceStack(["phone"], PrivateStack.of_one(X, LABELS))
 
     counted = evaluate(
         stack,
@@ -58,7 +58,7 @@ def test_what_is_padding_counts_for_nothing() -> None:
     padded = PrivateStack(X[None], LABELS[None], np.array([1]))
 
     counted = evaluate(
-        StudentStack(["phone"], padded), round_task(), Forward(bigram_artifact()), personal_test=padded
+        DeviceStack(["phone"], padded), round_task(), Forward(bigram_artifact()), personal_test=padded
     )
 
     assert (counted.personal_correct[0], counted.personal_examples[0]) == (3, 3)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningOutcome, LearningProgress, LearningSettings, Result, learn
-from fedstill_client.model.student_store import StoreError
+from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.packages import InstalledPackage
 from fedstill_client.store import PrivateStore
 from fedstill_proto.package.artifact import save_package
@@ -106,7 +106,7 @@ def test_what_was_forgotten_while_it_was_learned_from_is_not_kept(tmp_path: Path
         with PrivateStore.open(home) as other:
             other.forget(ids=[1])
 
-    with pytest.raises(StoreError, match="forgotten while"):
+    with pytest.raises(DeviceStoreError, match="forgotten while"):
         learn_in(tmp_path / "home", on_progress=forget)
 
     published = package()

@@ -12,7 +12,7 @@ from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
 from fedstill_client.model.step import StepBatch
-from fedstill_client.model.trainer import Personalizer, StudentMismatch, TrainingState, check_student
+from fedstill_client.model.trainer import Personalizer, PersonalizerState, StudentMismatch, check_student
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import TrainingArtifact
@@ -305,7 +305,7 @@ def test_training_goes_on_in_another_personalizer_as_if_it_had_not_stopped(
     whole, loss = Personalizer(built).train(student(), steps)
 
     first = Personalizer(built)
-    first.begin(TrainingState.start(student()))
+    first.begin(PersonalizerState.start(student()))
     total = first.take(steps, 0, stopped_after)
     second = Personalizer(built)
     second.begin(first.state())
@@ -323,7 +323,7 @@ def test_a_state_is_its_own() -> None:
     built = artifact(optimizer=Optimizer.MOMENTUM)
     personalizer = Personalizer(built)
     steps = steps_for(stack_of(9), task(plan(batch_size=3, optimizer=Optimizer.MOMENTUM)), built)
-    personalizer.begin(TrainingState.start(student()))
+    personalizer.begin(PersonalizerState.start(student()))
     personalizer.take(steps, 0, 1)
     state = personalizer.state()
     kept = state.slots["output.bias.momentum"].copy()
@@ -340,9 +340,9 @@ def test_a_state_of_another_optimizer_is_refused() -> None:
     stacked = {name: array[None] for name, array in student().items()}
 
     with pytest.raises(StudentMismatch, match=r"needs .*first_moment"):
-        Personalizer(built).begin(TrainingState(stacked, {}, 3))
+        Personalizer(built).begin(PersonalizerState(stacked, {}, 3))
     with pytest.raises(StudentMismatch, match="give 0 or more"):
-        TrainingState(stacked, {}, -1)
+        PersonalizerState(stacked, {}, -1)
 
 
 def test_a_graph_that_is_not_its_manifests_is_refused() -> None:

@@ -9,7 +9,7 @@ import pytest
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer, StudentMismatch
-from fedstill_client.rounds.round import NoStudent, StudentStack, evaluate, perform_round, starting_student
+from fedstill_client.rounds.round import DeviceStack, NoStudent, evaluate, perform_round, starting_student
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
@@ -40,7 +40,7 @@ class TestStart:
     manifest = artifact().manifest
 
     def test_a_device_without_a_student_takes_the_tasks(self) -> None:
-        stack = StudentStack(["a"], stack_of(3))
+        stack = DeviceStack(["a"], stack_of(3))
 
         assert starting_student(stack, task(parameters=student(4)), self.manifest)["output.bias"].shape == (
             3,
@@ -49,28 +49,28 @@ class TestStart:
     def test_a_device_keeps_its_own(self) -> None:
         own = own_students(1)
 
-        chosen = starting_student(StudentStack(["a"], stack_of(3), own), task(), self.manifest)
+        chosen = starting_student(DeviceStack(["a"], stack_of(3), own), task(), self.manifest)
 
         assert chosen is own
 
     def test_a_student_that_replaces_wins(self) -> None:
-        stack = StudentStack(["a"], stack_of(3), own_students(1))
+        stack = DeviceStack(["a"], stack_of(3), own_students(1))
         replacing = task(parameters=student(4), replace_student=True)
 
         assert starting_student(stack, replacing, self.manifest) is replacing.parameters
 
     def test_nothing_to_start_from(self) -> None:
         with pytest.raises(NoStudent, match="round 3 of run abcd1234 brings no student"):
-            starting_student(StudentStack(["a"], stack_of(3)), task(parameters={}, round=3), self.manifest)
+            starting_student(DeviceStack(["a"], stack_of(3)), task(parameters={}, round=3), self.manifest)
 
     def test_a_student_of_another_shape(self) -> None:
         wrong = student() | {"output.bias": np.zeros(5, np.float32)}
         with pytest.raises(StudentMismatch, match=r"output\.bias"):
-            starting_student(StudentStack(["a"], stack_of(3)), task(parameters=wrong), self.manifest)
+            starting_student(DeviceStack(["a"], stack_of(3)), task(parameters=wrong), self.manifest)
 
     def test_another_family(self) -> None:
         with pytest.raises(StudentMismatch, match="family 'cnn'; here is 'mlp-small'"):
-            starting_student(StudentStack(["a"], stack_of(3)), task(family="cnn"), self.manifest)
+            starting_student(DeviceStack(["a"], stack_of(3)), task(family="cnn"), self.manifest)
 
 
 def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
@@ -82,7 +82,7 @@ def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
     names, own = ["a", "b", "c", "d", "e"], own_students(1, 2, 3, 4, 5)
     built = artifact(stack_size=5)
     together = perform_round(
-        StudentStack(names, private, own), round_task, Personalizer(built), Forward(built), public_x
+        DeviceStack(names, private, own), round_task, Personalizer(built), Forward(built), public_x
     )
 
     one = artifact()
@@ -90,7 +90,7 @@ def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
     for device, count in enumerate(private.counts):
         mine = PrivateStack.of_one(private.x[device, :count], private.labels[device, :count])
         parameters = {name: array[device : device + 1] for name, array in own.items()}
-        stack = StudentStack([names[device]], mine, parameters)
+        stack = DeviceStack([names[device]], mine, parameters)
         alone = perform_round(stack, round_task, personalizer, forward, public_x)
         assert together.summaries[device] == alone.summaries[0]
         assert together.loss[device] == alone.loss[0]
@@ -107,10 +107,10 @@ def test_training_comes_before_the_summary() -> None:
         request=SummaryRequest(SummaryKind.CLASS_MEANS, SoftLabelCodec(Encoding.FLOAT32)),
     )
     personalizer, forward = Personalizer(built), Forward(built)
-    work = perform_round(StudentStack(["a"], private), round_task, personalizer, forward)
+    work = perform_round(DeviceStack(["a"], private), round_task, personalizer, forward)
 
     untrained = task(plan(epochs=0), request=round_task.request, parameters={})
-    said = perform_round(StudentStack(["a"], private, work.parameters), untrained, personalizer, forward)
+    said = perform_round(DeviceStack(["a"], private, work.parameters), untrained, personalizer, forward)
 
     assert work.summaries == said.summaries
     assert work.training_seconds > 0
@@ -118,7 +118,7 @@ def test_training_comes_before_the_summary() -> None:
 
 
 def test_a_device_keeps_a_share_of_the_student_it_started_from() -> None:
-    built, stack = artifact(stack_size=2), StudentStack(["a", "b"], stack_of(8, 5))
+    built, stack = artifact(stack_size=2), DeviceStack(["a", "b"], stack_of(8, 5))
     request = SummaryRequest(SummaryKind.CLASS_MEANS, UINT8)
     whole, half = (
         perform_round(
@@ -143,7 +143,7 @@ def test_a_relative_answer_says_how_far_training_went() -> None:
     said = []
     for epochs in (0, 3):
         asked = task(plan(epochs=epochs), request=request)
-        work = perform_round(StudentStack(["a"], stack_of(8)), asked, Personalizer(built), Forward(built), x)
+        work = perform_round(DeviceStack(["a"], stack_of(8)), asked, Personalizer(built), Forward(built), x)
         assert work.summaries[0] is not None
         answer = decode_summary(work.summaries[0], expected=Expected.of(asked, CLASSES, student()))
         assert answer.statistics.soft_labels is not None
@@ -162,7 +162,7 @@ def test_trained_students_go_where_they_are_wanted() -> None:
         name: file[:, start:stop].reshape(2, *student()[name].shape)
         for name, start, stop in zip(sizes, edges, edges[1:], strict=False)
     }
-    stack = StudentStack(["a", "b"], stack_of(8, 5))
+    stack = DeviceStack(["a", "b"], stack_of(8, 5))
 
     there = perform_round(stack, task(), Personalizer(built), Forward(built), out=views)
     new = perform_round(stack, task(), Personalizer(built), Forward(built))
@@ -176,7 +176,7 @@ def test_trained_students_go_where_they_are_wanted() -> None:
 def test_devices_behind_the_last_name_are_padding() -> None:
     built = artifact(stack_size=3)
 
-    work = perform_round(StudentStack(["a"], stack_of(4, 0, 0)), task(), Personalizer(built), Forward(built))
+    work = perform_round(DeviceStack(["a"], stack_of(4, 0, 0)), task(), Personalizer(built), Forward(built))
 
     assert len(work.summaries) == 1
 
@@ -188,7 +188,7 @@ def test_a_device_that_diverges_keeps_its_student_and_disturbs_no_other() -> Non
     names, own = ["a", "b", "c"], own_students(1, 2, 3)
     round_task = task(plan(epochs=3), parameters={}, request=SummaryRequest(SummaryKind.PARAMETERS))
 
-    work = perform_round(StudentStack(names, private, own), round_task, Personalizer(built), Forward(built))
+    work = perform_round(DeviceStack(names, private, own), round_task, Personalizer(built), Forward(built))
 
     assert work.summaries[1] is None
     for name, array in own.items():
@@ -210,7 +210,7 @@ def test_class_knowledge_of_the_fleet_moves_a_student() -> None:
     personalizer, forward = Personalizer(built), Forward(built)
 
     work = perform_round(
-        StudentStack(["a"], private), task(training, soft_targets=fleet), personalizer, forward
+        DeviceStack(["a"], private), task(training, soft_targets=fleet), personalizer, forward
     )
 
     assert forward.own(work.parameters, private).argmax(-1).tolist() == [[2, 2, 2, 2]]
@@ -228,7 +228,7 @@ class TestEvaluation:
     def test_counts(self) -> None:
         students = [constant_student(1), constant_student(2)]
         own = {name: np.stack([one[name] for one in students]) for name in students[0]}
-        stack = StudentStack(["a", "b"], self.private, own)
+        stack = DeviceStack(["a", "b"], self.private, own)
 
         counted = evaluate(
             stack,
@@ -245,7 +245,7 @@ class TestEvaluation:
         assert counted.global_examples.tolist() == [5, 5]
 
     def test_a_replacing_student_is_measured_on_every_device(self) -> None:
-        stack = StudentStack(["a", "b"], self.private, own_students(1, 2))
+        stack = DeviceStack(["a", "b"], self.private, own_students(1, 2))
         round_task = task(parameters=constant_student(0), replace_student=True)
 
         counted = evaluate(stack, round_task, Forward(artifact(stack_size=2)), global_test=self.everyone)
@@ -256,7 +256,7 @@ class TestEvaluation:
     def test_the_label_prior_counts_at_home_only(self) -> None:
         # Class 2 leads by 0.5; the first device has only seen class 1, which its prior favours by more.
         round_task = task(parameters=constant_student(2, margin=0.5), replace_student=True)
-        stack, forward = StudentStack(["a", "b"], self.private), Forward(artifact(stack_size=2))
+        stack, forward = DeviceStack(["a", "b"], self.private), Forward(artifact(stack_size=2))
 
         counted = evaluate(
             stack, round_task, forward, personal_test=self.test, global_test=self.everyone, label_prior=1.0
@@ -272,7 +272,7 @@ class TestEvaluation:
         round_task = task(parameters=constant_student(1), replace_student=True)
 
         counted = evaluate(
-            StudentStack(["a"], stack_of(1)), round_task, Forward(artifact()), global_test=(x, labels)
+            DeviceStack(["a"], stack_of(1)), round_task, Forward(artifact()), global_test=(x, labels)
         )
 
         assert counted.global_correct.tolist() == [500]
@@ -280,4 +280,4 @@ class TestEvaluation:
 
 def test_more_names_than_devices_are_refused() -> None:
     with pytest.raises(FedstillError, match="2 names for a stack of 1"):
-        StudentStack(["a", "b"], stack_of(3))
+        DeviceStack(["a", "b"], stack_of(3))

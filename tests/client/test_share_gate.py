@@ -9,7 +9,7 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
-from fedstill_client.rounds.round import StudentStack, perform_round
+from fedstill_client.rounds.round import DeviceStack, perform_round
 from fedstill_client.rounds.share_gate import HeldOut, chances, kept_shares, mixed
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import TrainingPlan
@@ -119,10 +119,10 @@ def test_a_round_keeps_nothing_of_a_fleet_that_is_wrong_about_a_device() -> None
     asked = task(training, parameters=start)
 
     work = perform_round(
-        StudentStack(["a"], private), asked, Personalizer(built), Forward(built), label_prior=0.0
+        DeviceStack(["a"], private), asked, Personalizer(built), Forward(built), label_prior=0.0
     )
     ungated = perform_round(
-        StudentStack(["a"], private),
+        DeviceStack(["a"], private),
         dataclasses.replace(asked, training=dataclasses.replace(training, start_share=0.0, held_out=0.0)),
         Personalizer(built),
         Forward(built),

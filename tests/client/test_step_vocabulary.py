@@ -15,7 +15,7 @@ from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepBatch
 from fedstill_client.model.step_vocabulary import StepVocabulary, StepVocabularyError
-from fedstill_client.model.trainer import Personalizer, TrainingState
+from fedstill_client.model.trainer import Personalizer, PersonalizerState
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
@@ -165,7 +165,7 @@ def test_training_text_goes_on_as_if_it_had_not_stopped(stopped_after: int) -> N
     whole, _ = Personalizer(built).train(bigram_student(), steps)
 
     first, second = Personalizer(built), Personalizer(built)
-    first.begin(TrainingState.start(bigram_student()))
+    first.begin(PersonalizerState.start(bigram_student()))
     first.take(steps, 0, stopped_after)
     second.begin(first.state())
     second.take(steps, stopped_after, steps.steps)

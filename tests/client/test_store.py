@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.home import AgentHome, HomeError
-from fedstill_client.model.student_store import OwnStudent, StoreError
+from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store import PrivateStore, Release, Retention, check_example, is_held_out
 from fedstill_client.store.database import Database
@@ -222,9 +222,9 @@ def test_a_training_cannot_keep_what_it_learned_from_forgotten_examples(home: Ag
 
     with students.locked():
         agent.forget(everything=True)
-        with pytest.raises(StoreError, match="forgotten"):
+        with pytest.raises(DeviceStoreError, match="forgotten"):
             students.save(OwnStudent("r1", 1, student(1)), before=None)
-        with pytest.raises(StoreError, match="forgotten"):
+        with pytest.raises(DeviceStoreError, match="forgotten"):
             round.save_learning(b"half way")
 
     assert students.latest() is None
@@ -237,7 +237,7 @@ def test_examples_read_before_a_forgetting_make_no_student(home: AgentHome) -> N
     students = round.students(artifact().manifest, 3, read_after=round.times_forgotten())
     agent.forget(everything=True)
 
-    with students.locked(), pytest.raises(StoreError, match="forgotten"):
+    with students.locked(), pytest.raises(DeviceStoreError, match="forgotten"):
         students.save(OwnStudent("r1", 1, student(1)), before=None)
 
 
@@ -285,7 +285,7 @@ def test_a_key_of_another_encryption_is_not_overwritten(home: AgentHome) -> None
     key = (home.folder / "store.key").read_text()
     home.store.unlink()
 
-    with pytest.raises(StoreError, match='"off" is asked'):
+    with pytest.raises(DeviceStoreError, match='"off" is asked'):
         PrivateStore.create(home)
     assert (home.folder / "store.key").read_text() == key
 
@@ -320,7 +320,7 @@ def test_no_one_else_may_open_its_files(home: AgentHome, encryption: str) -> Non
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0 or file.stat().st_size == 0, file
     store.close()
     home.store.chmod(0o644)
-    with pytest.raises(StoreError, match="chmod 600"):
+    with pytest.raises(DeviceStoreError, match="chmod 600"):
         PrivateStore.open(home)
 
 
@@ -346,10 +346,10 @@ def test_an_encrypted_store_shows_nothing_and_needs_its_key(home: AgentHome) -> 
 
     key = home.folder / "store.key"
     key.write_text("00" * 32)
-    with pytest.raises(StoreError, match=r"store\.db"):
+    with pytest.raises(DeviceStoreError, match=r"store\.db"):
         PrivateStore.open(home)
     key.unlink()
-    with pytest.raises(StoreError, match="no key"):
+    with pytest.raises(DeviceStoreError, match="no key"):
         PrivateStore.open(home)
 
 
@@ -361,7 +361,7 @@ def test_without_a_keyring_the_error_names_the_other_way(
 
     monkeypatch.setattr(keyring.core, "_keyring_backend", fail.Keyring())
 
-    with pytest.raises(StoreError, match="key-file"):
+    with pytest.raises(DeviceStoreError, match="key-file"):
         PrivateStore.create(home, encryption="keyring")
     assert not home.store.exists()
 
@@ -369,10 +369,10 @@ def test_without_a_keyring_the_error_names_the_other_way(
 def test_what_is_not_a_store_is_refused_and_left_alone(home: AgentHome, store: PrivateStore) -> None:
     store.close()
     home.store.write_bytes(b"no database at all" * 100)
-    with pytest.raises(StoreError, match="encrypted or damaged"):
+    with pytest.raises(DeviceStoreError, match="encrypted or damaged"):
         PrivateStore.open(home)
     assert home.store.read_bytes().startswith(b"no database")
-    with pytest.raises(StoreError, match="already"):
+    with pytest.raises(DeviceStoreError, match="already"):
         PrivateStore.create(home)
 
 
@@ -382,7 +382,7 @@ def test_a_store_of_another_version_is_refused(home: AgentHome, store: PrivateSt
     database.execute("PRAGMA user_version = 99")
     database.close()
 
-    with pytest.raises(StoreError, match="version 99"):
+    with pytest.raises(DeviceStoreError, match="version 99"):
         PrivateStore.open(home)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.model.student_store import STUDENTS_FILE, OwnStudent, StoreError, StudentStore
+from fedstill_client.model.student_store import STUDENTS_FILE, DeviceStoreError, OwnStudent, StudentStore
 
 from tests.client.samples import artifact, student
 
@@ -72,7 +72,7 @@ def test_a_device_goes_back_by_one_round_only(store: StudentStore) -> None:
     store.save(own(8), before=own(7))
 
     with pytest.raises(
-        StoreError, match="asked for round 7 of run r1, but the students kept are of rounds 7 and 8"
+        DeviceStoreError, match="asked for round 7 of run r1, but the students kept are of rounds 7 and 8"
     ):
         store.before("r1", 7)
 
@@ -100,7 +100,7 @@ def test_a_damaged_state_is_named_and_not_used(store: StudentStore, damage: str)
         )
         store.save(OwnStudent("r1", 1, wrong), before=None)
 
-    with pytest.raises(StoreError, match=r"students\.safetensors: .*Delete it"):
+    with pytest.raises(DeviceStoreError, match=r"students\.safetensors: .*Delete it"):
         store.latest()
 
 
@@ -129,7 +129,7 @@ def test_a_write_that_fails_changes_nothing(store: StudentStore, monkeypatch: py
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(StoreError, match="No space left on device; the student from before is kept"):
+    with pytest.raises(DeviceStoreError, match="No space left on device; the student from before is kept"):
         store.save(own(2), before=own(1))
 
     assert_is(store.latest(), own(1))

@@ -10,7 +10,7 @@ import numpy as np
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
-from fedstill_client.rounds.round import StudentStack, evaluate, perform_round
+from fedstill_client.rounds.round import DeviceStack, evaluate, perform_round
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
 from fedstill_proto.messages import Optimizer, RoundTask
@@ -104,6 +104,6 @@ class LearningGrid(InProcessGrid):
             {RECORD: MetricRecord({name: int(value[0]) for name, value in vars(found).items()})}
         )
 
-    def _stack(self, device: int) -> StudentStack:
+    def _stack(self, device: int) -> DeviceStack:
         own = PrivateStack.of_one(*examples(self.known[device], 12, seed=device))
-        return StudentStack([f"device-{device}"], own, self.students.get(device))
+        return DeviceStack([f"device-{device}"], own, self.students.get(device))

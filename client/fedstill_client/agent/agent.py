@@ -83,7 +83,7 @@ class Agent:
 
     @classmethod
     def open(cls, home: Path, *, threads: int = 1, precision: Precision = "float32") -> Agent:
-        """Open an agent's home; raises HomeError, StoreError or PackageError, with what to do.
+        """Open an agent's home; raises HomeError, DeviceStoreError or PackageError, with what to do.
 
         precision: "int8" answers with 8-bit weights, where the installed package has a graph for them.
         """

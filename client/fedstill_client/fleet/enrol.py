@@ -21,13 +21,13 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 from fedstill_proto.system.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
+from fedstill_proto.system.files import replace_file
 
 from fedstill_client.fleet.membership import (
-    FleetError,
     Membership,
+    MembershipError,
     authority_file,
     device_key,
-    write_whole,
 )
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageSource, update
@@ -71,10 +71,10 @@ def enrol(
 ) -> Enrolled:
     """Make `home` a device of the fleet. family: None takes the only one that there is.
 
-    Raises FleetError, PackageError or StoreError; the command can then be given again.
+    Raises MembershipError, PackageError or DeviceStoreError; the command can then be given again.
     """
     if home.fleet.exists():
-        raise FleetError(
+        raise MembershipError(
             f"{home.folder}: this device is in fleet {Membership.read(home).run} already; to join another, "
             "enrol into a new home."
         )
@@ -82,7 +82,7 @@ def enrol(
     home.create()
     for folder in (home.keys, home.trust):
         folder.mkdir(exist_ok=True, mode=0o700)
-    write_whole(authority_file(home), enrolment.certificate_authority.encode())
+    replace_file(authority_file(home), enrolment.certificate_authority.encode())
     PackageSource.trust_root(home.trust, enrolment.package_root.encode())
     fingerprint = _make_key(home, name)
     membership = Membership(run=enrolment.run, address=enrolment.address, repository=enrolment.repository)
@@ -93,7 +93,7 @@ def enrol(
         package = update(home, store, source_of(home, membership), description.family) or store.installed()
     assert package is not None
     fields = {"name": description.name, "family": description.family}
-    write_whole(home.description, (json.dumps(fields, indent=1) + "\n").encode())
+    replace_file(home.description, (json.dumps(fields, indent=1) + "\n").encode())
     membership.write(home)
     return Enrolled(name, device_key(home).with_suffix(".pub"), fingerprint, package)
 
@@ -107,7 +107,7 @@ def _chosen(family: str | None, enrolment: Enrolment) -> str:
     if family is None and len(enrolment.families) == 1:
         return enrolment.families[0]
     if family not in enrolment.families:
-        raise FleetError(
+        raise MembershipError(
             f"--family: {'choose one' if family is None else f'{family!r} is not one'} of this fleet's: "
             f"{', '.join(enrolment.families)}."
         )
@@ -121,8 +121,8 @@ def _make_key(home: AgentHome, name: str) -> str:
         key = load_ssh_private_key(file.read_bytes(), None)
     else:
         key = ec.generate_private_key(ec.SECP384R1())
-        write_whole(file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
+        replace_file(file, key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
     public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    write_whole(file.with_suffix(".pub"), public + f" {name}\n".encode(), mode=0o644)
+    replace_file(file.with_suffix(".pub"), public + f" {name}\n".encode(), mode=0o644)
     digest = hashlib.sha256(base64.b64decode(public.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from fedstill_client.fleet.membership import write_whole
+from fedstill_proto.system.files import replace_file
+
 from fedstill_client.home import AgentHome
 
 
 def write_node(home: AgentHome, node: int) -> None:
     """Keep the node's number, if it is news."""
     if read_node(home) != node:
-        write_whole(home.node, f"{node}\n".encode())
+        replace_file(home.node, f"{node}\n".encode())
 
 
 def read_node(home: AgentHome) -> int | None:

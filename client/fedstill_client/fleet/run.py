@@ -18,14 +18,12 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
 from fedstill_proto.system.supervisor import Child, Children, flower_environment
 
-from fedstill_client.fleet.membership import FleetError, Membership, authority_file, device_key
-from fedstill_client.home import AgentHome
+from fedstill_client.fleet.membership import Membership, MembershipError, authority_file, device_key
+from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.model.predictor import Precision
 from fedstill_client.rounds.device import DeviceDescription
 from fedstill_client.service.server import serve
 
-# As app.py names it, which imports flwr: the service should not hold that in memory.
-_FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"
 _LOOPBACK = "127.0.0.1"
 _LOOK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 3600.0
@@ -35,7 +33,17 @@ Tell = Callable[[str], None]
 
 
 def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision = "float32") -> None:
-    """Serve and take part until SIGTERM or SIGINT. Raises FleetError for a device that is in no fleet."""
+    """Serve and take part in the fleet until SIGTERM or SIGINT.
+
+    Args:
+        home: The home of an enrolled device.
+        tell: Called with each line of news, for a person.
+        threads: Processor threads of each answer.
+        precision: The precision of the weights that answer.
+
+    Raises:
+        MembershipError: The device is in no fleet, or another process takes part for it.
+    """
     membership, description = Membership.read(home), DeviceDescription.read(home.folder)
 
     def take_part(signals: EndSignals) -> None:
@@ -69,7 +77,7 @@ def supernode(home: AgentHome, membership: Membership) -> Child:
         *("--auth-supernode-private-key", str(device_key(home).resolve())),
         *("--isolation", "subprocess", "--host", _LOOPBACK, "--port", str(_free_port())),
     ]
-    environment = {**flower_environment(folder / "flower"), _FOLDER_VARIABLE: str(folder)}
+    environment = {**flower_environment(folder / "flower"), DEVICE_FOLDER_VARIABLE: str(folder)}
     return Child("supernode", command, folder / "logs" / "supernode.log", environment)
 
 
@@ -129,7 +137,9 @@ def _held(home: AgentHome) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise FleetError(f"{home.folder}: this device takes part already, in another process.") from None
+            raise MembershipError(
+                f"{home.folder}: this device takes part already, in another process."
+            ) from None
         yield
 
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
-from fedstill_client.app import FOLDER_VARIABLE
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.node import read_node
-from fedstill_client.home import AgentHome
+from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 
 
 def take_leave(home: AgentHome) -> bool:
@@ -56,7 +55,7 @@ def take_leave(home: AgentHome) -> bool:
 def main() -> None:
     from flwr.supernode.cli import flower_supernode
 
-    take_leave(AgentHome(Path(os.environ[FOLDER_VARIABLE])))
+    take_leave(AgentHome(Path(os.environ[DEVICE_FOLDER_VARIABLE])))
     sys.argv[0] = "flower-supernode"
     flower_supernode()
 

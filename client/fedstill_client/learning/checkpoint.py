@@ -19,7 +19,7 @@ from fedstill_proto.errors import FedstillError
 
 from fedstill_client.learning.budget import Spent
 from fedstill_client.learning.outcome import Judgement
-from fedstill_client.model.trainer import TrainingState
+from fedstill_client.model.trainer import PersonalizerState
 
 _FORMAT = "fedstill learning 1"
 _PARAMETERS, _SLOTS, _BEST = "parameters/", "slots/", "best/"
@@ -42,7 +42,7 @@ class Snapshot:
     training_ids: IntArray
     judged_ids: IntArray
     held_out: bool  # whether the judged examples are held out
-    state: TrainingState
+    state: PersonalizerState
     checked: int  # step of the last check
     best: Best | None
     spent: Spent
@@ -86,7 +86,7 @@ def decode_snapshot(blob: bytes) -> Snapshot | None:
             training_ids=arrays["training_ids"],
             judged_ids=arrays["judged_ids"],
             held_out=bool(about["held_out"]),
-            state=TrainingState(_part(arrays, _PARAMETERS), _part(arrays, _SLOTS), int(about["step"])),
+            state=PersonalizerState(_part(arrays, _PARAMETERS), _part(arrays, _SLOTS), int(about["step"])),
             checked=int(about["checked"]),
             best=None
             if best is None

@@ -34,9 +34,9 @@ def learn(
 ) -> LearningOutcome:
     """Let the device's student learn from its own examples, or go on with a learning that was interrupted.
 
-    stop: asked several times a second; a reason ends this sitting, and the next call goes on from there.
-    Raises BudgetError on a budget that cannot be measured here, and what the store raises: StoreError if
-    examples were forgotten meanwhile. The student from before is kept then.
+    stop: asked several times a second; a reason ends this session, and the next call goes on from there.
+    Raises BudgetError on a budget that cannot be measured here, and what the store raises: DeviceStoreError
+    if examples were forgotten meanwhile. The student from before is kept then.
     """
     settings, budget = settings or LearningSettings(), budget or Budget()
     manifest = package.manifest

@@ -24,7 +24,7 @@ from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.label_prior_fit import LEARNED_HERE, default_strength
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
-from fedstill_client.model.trainer import Personalizer, TrainingState
+from fedstill_client.model.trainer import Personalizer, PersonalizerState
 
 _SECONDS_AT_ONCE = 0.1  # of steps, between two looks at `stop` and the budget
 
@@ -115,7 +115,7 @@ class TrainingSession:
         self._resumed = found is not None
         self._chosen = chosen if found is None else found[1]
         state, self._checked, self._best, spent = (
-            (TrainingState.start(self._before.parameters), 0, None, Spent())
+            (PersonalizerState.start(self._before.parameters), 0, None, Spent())
             if found is None
             else (found[0].state, found[0].checked, found[0].best, found[0].spent)
         )

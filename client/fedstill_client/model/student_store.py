@@ -9,7 +9,6 @@ answer.
 from __future__ import annotations
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import safetensors.numpy
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.system.files import replace_file
 
 from fedstill_client.model.trainer import check_student
 
@@ -30,7 +30,7 @@ LEARNED_RUN = "offline"  # the run that a student learned without the fleet is o
 _CURRENT, _PREVIOUS = "current", "previous"
 
 
-class StoreError(FedstillError):
+class DeviceStoreError(FedstillError):
     """The device's state cannot be read, or has no student for what is asked."""
 
 
@@ -80,7 +80,7 @@ class StudentStore:
             return current
         if previous is None or previous.is_before(run, round):
             return previous
-        raise StoreError(
+        raise DeviceStoreError(
             f"{self.folder}: asked for round {round} of run {run}, but the students kept are of rounds "
             f"{previous.round} and {current.round}; a device goes back by one round only. "
             "Delete the folder to start this device afresh."
@@ -107,7 +107,7 @@ class StudentStore:
             replace_file(file, safetensors.numpy.save(arrays, metadata))
         except OSError as error:
             problem = f"{file}: cannot be written: {error.strerror}; the student from before is kept."
-            raise StoreError(problem) from None
+            raise DeviceStoreError(problem) from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -127,7 +127,7 @@ class StudentStore:
                 arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
             return self._student(_CURRENT, arrays, metadata), self._student(_PREVIOUS, arrays, metadata)
         except (OSError, ValueError, safetensors.SafetensorError, FedstillError) as error:
-            raise StoreError(
+            raise DeviceStoreError(
                 f"{file}: this is not a state of student family {self.manifest.family!r}: {error} "
                 "Delete it to start this device afresh."
             ) from None
@@ -140,33 +140,5 @@ class StudentStore:
         check_student(own, self.manifest, stacked=False)
         ordered = {spec.name: own[spec.name] for spec in self.manifest.parameters}
         if not all(v.dtype == np.float32 and np.isfinite(v).all() for v in ordered.values()):
-            raise StoreError(f"its {role} student is not of finite float32 numbers.")
+            raise DeviceStoreError(f"its {role} student is not of finite float32 numbers.")
         return OwnStudent(metadata[f"{role}.run"], int(metadata[f"{role}.round"]), ordered)
-
-
-def replace_file(file: Path, content: bytes) -> None:
-    """Write a file so that a reader, now or after a power cut, finds the old content or the new one.
-
-    For one writer at a time. What a killed one leaves beside the file, the next one writes over.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.partial")
-    try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as opened:
-            opened.write(content)
-            opened.flush()
-            os.fsync(opened.fileno())
-        partial.replace(file)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(file.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """Put on the disk which files are in it, and under which names."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

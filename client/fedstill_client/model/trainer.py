@@ -42,7 +42,7 @@ class StudentMismatch(FedstillError):
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingState:
+class PersonalizerState:
     """A stack of students in the middle of training."""
 
     parameters: Mapping[str, FloatArray]  # [C, *shape]
@@ -54,7 +54,7 @@ class TrainingState:
             raise StudentMismatch(f"a training state of {self.step} steps; give 0 or more.")
 
     @classmethod
-    def start(cls, parameters: Mapping[str, FloatArray]) -> TrainingState:
+    def start(cls, parameters: Mapping[str, FloatArray]) -> PersonalizerState:
         """Before the first step: the slots are 0. parameters: [C, *shape], or [*shape] for all devices."""
         return cls(parameters, {}, 0)
 
@@ -111,14 +111,14 @@ class Personalizer:
         parameters: [C, *shape], or [*shape] for all devices to start from.
         copy: return arrays of their own; otherwise they belong to the personalizer, until its next call.
         """
-        self._install(TrainingState.start(parameters))
+        self._install(PersonalizerState.start(parameters))
         total = self.take(steps, 0, steps.steps)
         trained = self._trained(("",))
         if copy:
             trained = {name: array.copy() for name, array in trained.items()}
         return trained, (total / np.maximum(steps.steps_of, 1)).astype(np.float32)
 
-    def begin(self, state: TrainingState) -> None:
+    def begin(self, state: PersonalizerState) -> None:
         """Let the next step go on from `state`; raises StudentMismatch where it is of another student."""
         stacked = {
             name: np.broadcast_to(array, self._shape(name)) if state.step == 0 else array
@@ -148,10 +148,10 @@ class Personalizer:
             total += self._loss
         return total
 
-    def state(self) -> TrainingState:
+    def state(self) -> PersonalizerState:
         """Where training stands, in arrays of their own."""
         slots = tuple(f".{slot}" for slot in SLOTS[self.manifest.optimizer])
-        return TrainingState(
+        return PersonalizerState(
             {name: array.copy() for name, array in self._trained(("",)).items()},
             {name: array.copy() for name, array in self._trained(slots).items()},
             self._taken,
@@ -207,7 +207,7 @@ class Personalizer:
         new = {f"{name}.new": array for name, array in self._sets[target].items()}
         return Binding(opened, inputs={**self._sets[source], **host}, outputs={**new, "loss": self._loss})
 
-    def _install(self, state: TrainingState) -> None:
+    def _install(self, state: PersonalizerState) -> None:
         """Copy a state in; slots that it has none of start from nothing."""
         arrays = {**state.parameters, **state.slots}
         for name, array in {**self._sets[state.step % 2], **self._tables}.items():

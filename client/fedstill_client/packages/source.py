@@ -20,11 +20,11 @@ from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FieldError
 from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
+from fedstill_proto.system.files import replace_file
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
-from fedstill_client.model.student_store import replace_file
 from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.fetchers import FolderFetcher, HttpsFetcher

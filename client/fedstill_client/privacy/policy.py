@@ -15,8 +15,7 @@ from pathlib import Path
 
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.privacy import rho_of_epsilon
-
-from fedstill_client.model.student_store import replace_file
+from fedstill_proto.system.files import replace_file
 
 POLICY_FILE = "privacy.json"
 

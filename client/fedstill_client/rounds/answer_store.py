@@ -14,8 +14,7 @@ from pathlib import Path
 from fedstill_proto.codec.base_table_file import HeldAnswer, decode_held, encode_held
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.soft_labels.base_table import AnswerTable
-
-from fedstill_client.model.student_store import replace_file
+from fedstill_proto.system.files import replace_file
 
 # The server may not have got the last ones; so many lost in a row are made up for.
 _KEPT_ROUNDS = 4

@@ -45,9 +45,9 @@ from fedstill_client.packages.install import load_installed
 from fedstill_client.privacy import PrivacyGuard, PrivacyPolicy
 from fedstill_client.rounds.answer_store import AnswerStore
 from fedstill_client.rounds.round import (
+    DeviceStack,
     Evaluation,
     NoStudent,
-    StudentStack,
     TrainingDiverged,
     evaluate,
     interrupting,
@@ -315,10 +315,10 @@ class Device:
         answers = softened(personal_logits(logits, prior, self.description.label_prior), 1.0)  # [1, n, K]
         return np.asarray(answers[0])
 
-    def stack(self, student: OwnStudent | None) -> StudentStack:
+    def stack(self, student: OwnStudent | None) -> DeviceStack:
         """This device as a stack of one, with `student`."""
         parameters = None if student is None else {n: array[None] for n, array in student.parameters.items()}
-        return StudentStack([self.description.name], self.private, parameters)
+        return DeviceStack([self.description.name], self.private, parameters)
 
 
 def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:

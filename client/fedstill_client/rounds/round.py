@@ -57,7 +57,7 @@ class TrainingDiverged(FedstillError):
 
 
 @dataclass(frozen=True)
-class StudentStack:
+class DeviceStack:
     """C devices with their students and private examples; those after the last name are padding."""
 
     names: Sequence[str]  # at most C
@@ -127,7 +127,7 @@ class Evaluation:
 
 
 def perform_round(
-    stack: StudentStack,
+    stack: DeviceStack,
     task: RoundTask,
     personalizer: Personalizer,
     forward: Forward,
@@ -212,7 +212,7 @@ def _watched(steps: StackPlan, stop: Callable[[], str | None] | None) -> Steps:
 
 
 def _held_answers(
-    stack: StudentStack, task: RoundTask, answers: AnswerStore | None
+    stack: DeviceStack, task: RoundTask, answers: AnswerStore | None
 ) -> list[AnswerTable | None] | None:
     if answers is None or not task.request.held_round:
         return None
@@ -220,7 +220,7 @@ def _held_answers(
 
 
 def starting_student(
-    stack: StudentStack, task: RoundTask, manifest: StudentManifest
+    stack: DeviceStack, task: RoundTask, manifest: StudentManifest
 ) -> Mapping[str, FloatArray]:
     """The student that a round starts from: the task's [*shape], or the devices' own [C, *shape]."""
     if task.family != manifest.family:
@@ -240,7 +240,7 @@ def starting_student(
 
 
 def evaluate(
-    stack: StudentStack,
+    stack: DeviceStack,
     task: RoundTask,
     forward: Forward,
     *,
@@ -322,6 +322,6 @@ def _delivered(trained: Parameters, out: Mapping[str, FloatArray] | None) -> Par
     return dict(out)
 
 
-def _ids(stack: StudentStack) -> KeyArray:
+def _ids(stack: DeviceStack) -> KeyArray:
     assert stack.device_ids is not None  # filled in by its own __post_init__
     return stack.device_ids

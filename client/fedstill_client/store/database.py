@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fedstill_client.model.student_store import StoreError, sync_folder
+from fedstill_proto.system.files import sync_folder
+
+from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.keys import check_private
 
 SCHEMA_VERSION = 2
@@ -77,7 +79,7 @@ ALTER TABLE releases ADD COLUMN summary BLOB
 
 
 class Database:
-    """An open database; every error of SQLite becomes a StoreError that names the file."""
+    """An open database; every error of SQLite becomes a DeviceStoreError that names the file."""
 
     def __init__(self, file: Path, key: bytes | None) -> None:
         self.file = file
@@ -95,7 +97,7 @@ class Database:
     def create(cls, file: Path, key: bytes | None) -> Database:
         """A new database with empty tables, made beside its place and renamed: there is never half of it."""
         if file.exists():
-            raise StoreError(f"{file}: there is a private store already.")
+            raise DeviceStoreError(f"{file}: there is a private store already.")
         new = file.with_name(file.name + ".new")
         try:
             for leftover in (new, *_companions(new)):
@@ -105,7 +107,7 @@ class Database:
             new.rename(file)
             sync_folder(file.parent)
         except OSError as error:
-            raise StoreError(f"{file}: cannot be made: {error.strerror}.") from None
+            raise DeviceStoreError(f"{file}: cannot be made: {error.strerror}.") from None
         return cls(file, key)
 
     @classmethod
@@ -114,7 +116,7 @@ class Database:
         check_private(file)
         try:
             database = cls(file, key)
-        except StoreError:
+        except DeviceStoreError:
             _check_header(file, key)
             raise
         if database.value("PRAGMA user_version") == 1:
@@ -122,7 +124,7 @@ class Database:
         version = database.value("PRAGMA user_version")
         if version != SCHEMA_VERSION:
             database.close()
-            raise StoreError(
+            raise DeviceStoreError(
                 f"{file}: is a private store of version {version}, this agent reads {SCHEMA_VERSION}; "
                 "install the agent that wrote it."
             )
@@ -168,7 +170,7 @@ class Database:
         self.execute("VACUUM")
         busy = self.value("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
-            raise StoreError(
+            raise DeviceStoreError(
                 f"{self.file}: deleted, but another process is reading, so that old pages are still in the "
                 "write-ahead file; forget once more when it has ended."
             )
@@ -195,7 +197,7 @@ class Database:
         try:
             yield
         except self._module.Error as error:
-            raise StoreError(
+            raise DeviceStoreError(
                 f"{self.file}: {error}. Nothing was changed; keep the file, and check disk and key."
             ) from None
 
@@ -209,9 +211,9 @@ def _check_header(file: Path, key: bytes | None) -> None:
     with file.open("rb") as opened:
         plain = opened.read(len(_PLAIN_HEADER)) == _PLAIN_HEADER
     if plain and key is not None:
-        raise StoreError(f"{file}: is not encrypted, although a key for it is there.")
+        raise DeviceStoreError(f"{file}: is not encrypted, although a key for it is there.")
     if not plain and key is None:
-        raise StoreError(f"{file}: is encrypted or damaged, and no key for it is there.")
+        raise DeviceStoreError(f"{file}: is encrypted or damaged, and no key for it is there.")
 
 
 def _companions(file: Path) -> tuple[Path, Path]:
@@ -223,7 +225,7 @@ def _sqlcipher() -> Any:
     try:
         from sqlcipher3 import dbapi2
     except ImportError:
-        raise StoreError(
+        raise DeviceStoreError(
             "the private store is encrypted and sqlcipher3 is missing; "
             "install it with: pip install 'fedstill[encrypted]'"
         ) from None

@@ -14,7 +14,7 @@ from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_client.model.student_store import StoreError
+from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.database import Database
 
 PARTS = ("training", "held-out", "all")
@@ -129,7 +129,7 @@ def add_example(
 
 
 def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples:
-    """Raises StoreError where rows are not what an example is, or are of several shapes."""
+    """Raises DeviceStoreError where rows are not what an example is, or are of several shapes."""
     if part not in PARTS:
         raise InvalidValue("part", f"{part!r} is none of {', '.join(PARTS)}")
     chosen = {"training": (0,), "held-out": (1,), "all": (0, 1)}[part]
@@ -141,7 +141,7 @@ def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples
     if not rows:
         return StoredExamples(np.zeros(0, np.int64), np.zeros((0,), np.float32), np.zeros(0, np.int64))
     if len({(row[1], row[2], row[4]) for row in rows}) != 1:
-        raise StoreError(
+        raise DeviceStoreError(
             f"{database.file}: holds examples of several shapes; forget those from before the last package."
         )
     _, element_type, shape, _, label_shape, _ = rows[0]
@@ -153,7 +153,7 @@ def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples
         if not np.isfinite(x).all():
             raise ValueError("not all are finite")
     except (ValueError, TypeError, FedstillError) as error:
-        raise StoreError(f"{database.file}: its examples cannot be used: {error}.") from None
+        raise DeviceStoreError(f"{database.file}: its examples cannot be used: {error}.") from None
     return StoredExamples(np.array([row[0] for row in rows], np.int64), x, labels)
 
 

@@ -6,8 +6,10 @@ import secrets
 from pathlib import Path
 from typing import Literal
 
+from fedstill_proto.system.files import replace_file
+
 from fedstill_client.home import AgentHome
-from fedstill_client.model.student_store import StoreError, replace_file
+from fedstill_client.model.student_store import DeviceStoreError
 
 Encryption = Literal["off", "key-file", "keyring"]
 ENCRYPTIONS: tuple[Encryption, ...] = ("off", "key-file", "keyring")
@@ -31,12 +33,12 @@ def make_key(home: AgentHome, encryption: Encryption) -> bytes | None:
     A key that is there, since the power failed before its store was made, is taken.
     """
     if encryption not in ENCRYPTIONS:
-        raise StoreError(f"encryption is {encryption!r}; choose one of {', '.join(ENCRYPTIONS)}.")
+        raise DeviceStoreError(f"encryption is {encryption!r}; choose one of {', '.join(ENCRYPTIONS)}.")
     for kind, file in (("key-file", key_file(home)), ("keyring", keyring_marker(home))):
         if file.exists() and encryption == kind:
             return find_key(home)
         if file.exists():
-            raise StoreError(
+            raise DeviceStoreError(
                 f'{file}: is of a store with encryption "{kind}", and "{encryption}" is asked; ask for that '
                 "one, or delete the file if no store needs it."
             )
@@ -62,7 +64,7 @@ def find_key(home: AgentHome) -> bytes | None:
     name = _read_private(marker)
     kept = _keyring_call("get_password", _SERVICE, name)
     if kept is None:
-        raise StoreError(
+        raise DeviceStoreError(
             f"{home.store}: its key {name!r} is not in the system's keyring; unlock the keyring of the user "
             "who made the store."
         )
@@ -74,13 +76,13 @@ def _keyring_call(function: str, *arguments: str) -> str | None:
         import keyring
         import keyring.errors
     except ImportError:
-        raise StoreError(
+        raise DeviceStoreError(
             f"the key belongs in the system's keyring, and keyring is missing; {_EXTRA}"
         ) from None
     try:
         answer = getattr(keyring, function)(*arguments)
     except (keyring.errors.KeyringError, RuntimeError) as error:
-        raise StoreError(
+        raise DeviceStoreError(
             f"the system's keyring cannot be used: {str(error).splitlines()[0]} "
             'Keep the key in a file instead: encryption "key-file".'
         ) from None
@@ -93,7 +95,7 @@ def _parsed(text: str, where: str) -> bytes:
     except ValueError:
         key = b""
     if len(key) != KEY_BYTES:
-        raise StoreError(f"{where}: holds no key of {2 * KEY_BYTES} hexadecimal digits.")
+        raise DeviceStoreError(f"{where}: holds no key of {2 * KEY_BYTES} hexadecimal digits.")
     return key
 
 
@@ -101,7 +103,7 @@ def _write_private(file: Path, text: str) -> None:
     try:
         replace_file(file, text.encode())
     except OSError as error:
-        raise StoreError(f"{file}: cannot be written: {error.strerror}.") from None
+        raise DeviceStoreError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
 def _read_private(file: Path) -> str:
@@ -109,7 +111,7 @@ def _read_private(file: Path) -> str:
     try:
         return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"{file}: cannot be read: {error}.") from None
+        raise DeviceStoreError(f"{file}: cannot be read: {error}.") from None
 
 
 def check_private(file: Path) -> None:
@@ -117,6 +119,6 @@ def check_private(file: Path) -> None:
     try:
         mode = file.stat().st_mode
     except OSError as error:
-        raise StoreError(f"{file}: cannot be read: {error.strerror}.") from None
+        raise DeviceStoreError(f"{file}: cannot be read: {error.strerror}.") from None
     if mode & 0o077:
-        raise StoreError(f"{file}: others may open it (mode {mode & 0o777:o}); run: chmod 600 {file}")
+        raise DeviceStoreError(f"{file}: others may open it (mode {mode & 0o777:o}); run: chmod 600 {file}")

@@ -22,7 +22,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.home import AgentHome
-from fedstill_client.model.student_store import OwnStudent, StoreError
+from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store.database import Database
 from fedstill_client.store.examples import (
@@ -67,18 +67,18 @@ class PrivateStore:
         """A new, empty store in a home, which is made if it is not there."""
         home.create()
         if home.store.exists():
-            raise StoreError(f"{home.store}: there is a private store already.")
+            raise DeviceStoreError(f"{home.store}: there is a private store already.")
         return cls(home, Database.create(home.store, make_key(home, encryption)))
 
     @classmethod
     def open(cls, home: AgentHome) -> PrivateStore:
         """The store of a home; what a `forget` was killed over is erased first."""
         if not home.store.exists():
-            raise StoreError(f"{home.store}: there is no private store; enrol the device first.")
+            raise DeviceStoreError(f"{home.store}: there is no private store; enrol the device first.")
         store = cls(home, Database.open(home.store, find_key(home)))
         if store.setting(_ERASING) is not None:
             # Another process reads, perhaps the one that forgets: then the next one to open tries again.
-            with suppress(StoreError):
+            with suppress(DeviceStoreError):
                 store._erase()
         return store
 
@@ -333,6 +333,6 @@ class PrivateStore:
     def _check_not_forgotten(self) -> None:
         before = self._forgotten_before_training
         if before is not None and before != self.times_forgotten():
-            raise StoreError(
+            raise DeviceStoreError(
                 "examples were forgotten while this student learned from them; it is not kept. Learn again."
             )

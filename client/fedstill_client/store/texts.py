@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from fedstill_client.model.student_store import StoreError
+from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.database import Database
 from fedstill_client.store.examples import is_held_out
 
@@ -46,7 +46,7 @@ def add_text(database: Database, text: str, *, observed_at: float, held_out: boo
 
 
 def read_texts(database: Database, *, after: int = 0) -> Iterator[StoredText]:
-    """The texts whose id is above `after`, in the order in which they were typed; raises StoreError."""
+    """The texts whose id is above `after`, in the order in which they were typed; raises DeviceStoreError."""
     rows = database.rows(
         "SELECT id, x, held_out FROM examples WHERE kind = ? AND id > ? ORDER BY id", (KIND, after)
     )
@@ -54,7 +54,7 @@ def read_texts(database: Database, *, after: int = 0) -> Iterator[StoredText]:
         try:
             yield StoredText(int(number), bytes(content).decode(_CODE), bool(held_out))
         except (TypeError, UnicodeDecodeError):
-            raise StoreError(
+            raise DeviceStoreError(
                 f"{database.file}: text {number} is damaged; run: fedstill-agent forget --id {number}"
             ) from None
 

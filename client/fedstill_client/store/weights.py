@@ -9,7 +9,7 @@ import numpy as np
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, decode_parameters, encode_parameters
 
-from fedstill_client.model.student_store import OwnStudent, StoreError
+from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.store.database import Database
 
 _CURRENT, _PREVIOUS = "current", "previous"
@@ -41,7 +41,7 @@ class StoredStudents:
         previous = self._read(_PREVIOUS)
         if previous is None or previous.is_before(run, round):
             return previous
-        raise StoreError(
+        raise DeviceStoreError(
             f"{self._database.file}: asked for round {round} of run {run}, but the students kept are of "
             f"rounds {previous.round} and {current.round}; a device goes back by one round only. "
             "Forget what this device learned to start it afresh."
@@ -81,9 +81,9 @@ class StoredStudents:
         try:
             parameters = decode_parameters(bytes(weights), self._manifest.parameters, field="weights")
             if not all(np.isfinite(array).all() for array in parameters.values()):
-                raise StoreError("they are not all finite numbers.")
+                raise DeviceStoreError("they are not all finite numbers.")
         except FedstillError as error:
-            raise StoreError(
+            raise DeviceStoreError(
                 f"{self._database.file}: the {role} weights of package {self._version} are damaged: {error} "
                 "Forget what this device learned to start it afresh."
             ) from None

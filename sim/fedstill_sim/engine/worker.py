@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from fedstill_client.rounds import round as round_work
-from fedstill_client.rounds.round import StudentStack, TrainingDiverged
+from fedstill_client.rounds.round import DeviceStack, TrainingDiverged
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import seeded_bits
@@ -96,7 +96,7 @@ def _evaluate_stack(
     return [Counts(*row) for row in counts]
 
 
-def _student_stack(place: Workplace, work: FamilyWork, job: Job, part: slice) -> StudentStack:
+def _student_stack(place: Workplace, work: FamilyWork, job: Job, part: slice) -> DeviceStack:
     devices = job.devices[part]
     padded = filled_up(devices, job.stack_size)
     parameters = None
@@ -104,7 +104,7 @@ def _student_stack(place: Workplace, work: FamilyWork, job: Job, part: slice) ->
         rows = place.family_rows(work.manifest.family, padded)
         slots = filled_up(job.slots[part], job.stack_size)
         parameters = named_parameters(work.file.read(slots, rows), work.manifest)
-    return StudentStack(
+    return DeviceStack(
         names=[place.stacks.device_names[device] for device in devices],
         private=place.stacks.private(padded),
         parameters=parameters,
