@@ -9,9 +9,10 @@ What goes into such a product is rounded to 8 bits, too, block by block. Otherwi
 float32 weight of the codes first, in every run: for a single row of a table of 10,000 words that takes twenty
 times as long. benchmarks/student_agreement.py measures what it costs in answers.
 
-The products are the same on every processor. Without VNNI, ONNX Runtime's kernels for 8-bit blocks multiply
+No processor cuts the products off. On x86 without VNNI, ONNX Runtime's kernels for 8-bit blocks multiply
 codes of 0 to 255 by activations of -127 to 127 one at a time in 16 bits (255 * 127 is 32,385), not in pairs
-that are cut off at 32,767, as its other products of unsigned and signed bytes are (distill/quantization.py).
+that end at 32,767, as its other products of unsigned and signed bytes do (distill/quantization.py). On arm
+without dot products activations stay float32, which is nearer still.
 """
 
 from __future__ import annotations
