@@ -49,9 +49,9 @@ def observe_command(
 ) -> None:
     """Keep private examples and their labels: the student learns from them, and they never leave the device.
 
-    x is [n, *the student's input shape], y [n] class numbers ([n, *words] for a student of text). One in
-    five is set aside for good, to measure the student on. When the command ends, all are on the disk. Of an
-    utterance, the numbers that an assistant's student takes are kept, and not the text.
+    x is \\[n, *the student's input shape], y \\[n] class numbers (\\[n, *words] for a student of text). One
+    in five is set aside for good, to measure the student on. When the command ends, all are on the disk. Of
+    an utterance, the numbers that an assistant's student takes are kept, and not the text.
 
     [bold]Examples[/bold]
 

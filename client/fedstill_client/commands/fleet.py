@@ -31,7 +31,7 @@ def enrol(
     encryption: Annotated[
         str,
         typer.Option(
-            help="Of the private store at rest: off, key-file or keyring (needs fedstill[encrypted])."
+            help="Of the private store at rest: off, key-file or keyring (needs fedstill\\[encrypted])."
         ),
     ] = "off",
     home: HomeOption = None,

@@ -73,8 +73,8 @@ def prepare(
     public: Annotated[
         Path,
         typer.Option(
-            help="The public set: an .npz file with x [n, *shape] and labels y [n]; of text, a file with a "
-            "text a line, or a folder of .txt files; of utterances, a .csv file of text,label."
+            help="The public set: an .npz file with x \\[n, *shape] and labels y \\[n]; of text, a file with "
+            "a text a line, or a folder of .txt files; of utterances, a .csv file of text,label."
         ),
     ],
     test: Annotated[
@@ -170,7 +170,7 @@ def prepare(
     """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
 
     Of a fleet of text, a word list is made of the public texts, and nothing else. Of utterances, those
-    without a label are labelled by a sentence model that learns the others (fedstill[assistant]).
+    without a label are labelled by a sentence model that learns the others (fedstill\\[assistant]).
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
 
