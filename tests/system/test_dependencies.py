@@ -44,9 +44,10 @@ LAYERS = {
     "examples": Layer(always=("examples", "sim")),
     "benchmarks": Layer(always=("dev",)),
     "tests": Layer(always=("dev",)),
+    "docs": Layer(always=("docs",)),
 }
 FOLDERS = {folder.name: folder for folder in PACKAGES} | {
-    name: REPOSITORY / name for name in ("examples", "benchmarks", "tests")
+    name: REPOSITORY / name for name in ("examples", "benchmarks", "tests", "docs")
 }
 # The modules of benchmarks and examples import one another by bare names.
 PROGRAMS = [path for name in ("benchmarks", "examples") for path in FOLDERS[name].rglob("*")]
