@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from fedstill_client.agent_types import LearningResult
 from fedstill_client.home import AgentHome
-from fedstill_client.learning import LearningOutcome, learn
+from fedstill_client.learning import learn
 from fedstill_client.packages import load_installed
 from fedstill_client.store import PrivateStore
 
@@ -15,7 +16,7 @@ class Personalize:
     name = "personalize"
 
     def work(self, home: AgentHome, place: Place) -> None:
-        say(result=_learn(home).result.value)
+        say(result=_learn(home).result)
 
     def look(self, home: AgentHome, place: Place, said: Words, whole: Whole) -> str:
         check_opens(home)
@@ -33,6 +34,6 @@ class Personalize:
         return state
 
 
-def _learn(home: AgentHome) -> LearningOutcome:
+def _learn(home: AgentHome) -> LearningResult:
     with PrivateStore.open(home) as store:
         return learn(store, load_installed(home, store), settings=LEARNING)

@@ -1,10 +1,12 @@
 """What an agent is asked and what it answers, in its own process and through its socket alike.
 
-Light to import: an app that only talks to the agent loads no ONNX Runtime.
+These are the types of learning too: the learning itself, the agent, its service and its commands all speak in
+them. Light to import: an app that only talks to the agent loads no ONNX Runtime.
 """
 
 from __future__ import annotations
 
+import enum
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from fedstill_proto.errors import FedstillError, InvalidValue
 
 
 class AgentError(FedstillError):
-    """An agent that cannot do what it is asked."""
+    """The agent cannot do what it is asked; the text says why."""
 
 
 class AgentRefused(AgentError):
@@ -30,9 +32,20 @@ class AgentUnavailable(AgentError):
 
 @dataclass(frozen=True)
 class PersonalizeOptions:
-    """How to learn this time; what is None is the device's own choice."""
+    """How to learn this time; what is None is the device's own choice.
 
-    epochs: int | None = None  # at most
+    Attributes:
+        epochs: Passes over the private examples, at most.
+        batch_size: Private examples in a step.
+        learning_rate: Step size of the optimizer.
+        temperature: Softness of the student's own soft labels from before.
+        soft_weight: Weight of what the student knew before, from 0 (forget freely) to 1 (learn nothing new).
+        seed: Seed of the order of the examples.
+        max_seconds: Time after which learning ends, in seconds.
+        max_steps: Training steps after which learning ends.
+    """
+
+    epochs: int | None = None
     batch_size: int | None = None
     learning_rate: float | None = None
     temperature: float | None = None
@@ -57,44 +70,93 @@ class PersonalizeOptions:
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """How well a student does on some of the device's own examples."""
+class Score:
+    """How well a student does on some of the device's own examples.
 
-    loss: float  # mean cross-entropy in nats
+    Attributes:
+        loss: Mean cross-entropy in nats.
+        correct: Right answers.
+        answers: All answers: one for each example, or for each place of a text.
+    """
+
+    loss: float
     correct: int
     answers: int
 
     @property
     def accuracy(self) -> float:
+        """The share of right answers, from 0 to 1."""
         return self.correct / max(self.answers, 1)
+
+    def is_better_than(self, other: Score) -> bool:
+        """Whether the loss is lower, with no fewer right answers."""
+        return self.loss < other.loss and self.correct >= other.correct
+
+    def __str__(self) -> str:
+        return f"loss {self.loss:.4f}, {self.correct} of {self.answers} right"
 
 
 @dataclass(frozen=True)
 class LearningProgress:
-    """Where a learning stands."""
+    """Where a learning stands.
+
+    Attributes:
+        steps: Training steps taken so far.
+        epoch: The epoch that the last step was in, from 1 on.
+        epochs: Epochs at most.
+        training_loss: Mean loss of the steps since the last report.
+        seconds: Time spent so far.
+        best: The best score so far; None while nothing was better than the student from before.
+    """
 
     steps: int
     epoch: int
-    epochs: int  # at most
+    epochs: int
     training_loss: float
     seconds: float
-    best: Judgement | None = None  # none while nothing was better than the student from before
+    best: Score | None = None
+
+
+class Outcome(enum.StrEnum):
+    """How a learning ended."""
+
+    REPLACED = "replaced"  # the new student answers from now on
+    KEPT = "kept"  # the new student was no better
+    INTERRUPTED = "interrupted"  # the next learning goes on from here
+    NOTHING = "nothing"  # there was nothing to learn from
 
 
 @dataclass(frozen=True)
 class LearningResult:
-    """What a learning came to; over all sittings, where it was interrupted."""
+    """What a learning came to; over all sessions, where it was interrupted.
 
-    result: str  # "replaced", "kept", "interrupted" or "nothing"
-    words: str  # what happened, and why
-    before: Judgement | None = None
-    after: Judgement | None = None  # of the best new student
+    Attributes:
+        result: One of `Outcome`.
+        words: What happened, and why, for a person.
+        before: The score of the student from before.
+        after: The score of the best new student.
+        judged_on: The examples that students were scored on: "held-out examples", or "all examples" where too
+            few are held out.
+        steps: Training steps taken.
+        epochs: Epochs begun.
+        seconds: Time spent.
+        joules: Energy spent; None where it is not measured.
+        soft_labels: What kept the student from forgetting: "fleet", "installed" (its own from before) or
+            "none".
+        soft_examples: Examples with soft labels.
+        resumed: Whether it went on from an earlier session.
+    """
+
+    result: str
+    words: str
+    before: Score | None = None
+    after: Score | None = None
     judged_on: str = ""
     steps: int = 0
     epochs: int = 0
     seconds: float = 0.0
-    joules: float | None = None  # none where it is not measured
-    soft_labels: str = "none"  # what kept it from forgetting
+    joules: float | None = None
+    soft_labels: str = "none"
     soft_examples: int = 0
     resumed: bool = False
 
@@ -131,21 +193,34 @@ class AgentStatus:
 
 @dataclass(frozen=True)
 class Forgotten:
-    """What was removed."""
+    """What was removed.
+
+    Attributes:
+        examples: Private examples.
+        students: Personal students, which may have been learned from the examples.
+        learning: Whether a learning that had not ended was dropped.
+    """
 
     examples: int
     students: int
-    learning: bool  # whether learning that had not ended was dropped
+    learning: bool
 
 
 @dataclass(frozen=True)
 class Suggestion:
-    """A word, the chance that it is the one, and why it is suggested."""
+    """A word that is suggested.
+
+    Attributes:
+        word: The word.
+        chance: The probability that it is the one.
+        kind: Why it is suggested: "next", "completion" or "correction".
+        own: Whether it is a word of the owner's that the student's list lacks.
+    """
 
     word: str
     chance: float
-    kind: str  # "next", "completion" or "correction"
-    own: bool = False  # a word that the student's list lacks
+    kind: str
+    own: bool = False
 
 
 OnProgress = Callable[[LearningProgress], None]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 from fedstill_client.model.student_store import OwnStudent
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_client.store import StoredExamples
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
@@ -34,18 +34,11 @@ def package(
 
 
 @dataclass
-class Part:
-    ids: IntArray
-    x: FloatArray
-    labels: IntArray
-
-
-@dataclass
 class MemoryStore:
     """What learning asks of the private store, kept in memory."""
 
-    training: Part
-    held_out: Part
+    training: StoredExamples
+    held_out: StoredExamples
     current: OwnStudent | None = None
     fleet: bytes | None = None
     snapshot: bytes | None = None
@@ -59,9 +52,9 @@ class MemoryStore:
         labels = np.where(wrong, (labels + 1) % 3, labels)
         ids = np.arange(1, len(x) + 1)
         cut = slice(0, training), slice(training, None)
-        return cls(*(Part(ids[part], x[part], labels[part]) for part in cut))
+        return cls(*(StoredExamples(ids[part], x[part], labels[part]) for part in cut))
 
-    def examples(self, part: str) -> Part:
+    def examples(self, part: str) -> StoredExamples:
         return {"training": self.training, "held-out": self.held_out}[part]
 
     def students(self, manifest: StudentManifest, package_version: int) -> MemoryStore:

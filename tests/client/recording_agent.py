@@ -15,11 +15,11 @@ from fedstill_client.agent_types import (
     AgentBusy,
     AgentStatus,
     Forgotten,
-    Judgement,
     LearningProgress,
     LearningResult,
     OnProgress,
     PersonalizeOptions,
+    Score,
     Stop,
 )
 from fedstill_client.home import AgentHome
@@ -30,7 +30,7 @@ from fedstill_proto.errors import InvalidValue
 
 from tests.client.samples import student_package
 
-BEST = Judgement(0.5, 3, 4)
+BEST = Score(0.5, 3, 4)
 RESULT = LearningResult("replaced", "it is better.", BEST, BEST, "held-out examples", 3, 1, 0.2, None, "none")
 
 

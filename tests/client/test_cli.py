@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from fedstill_client.cli import app
 from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.offline import OfflineWork, personalize
+from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
 from fedstill_client.rounds.round import NoStudent
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
@@ -122,7 +122,7 @@ class TestPersonalize:
     def test_a_student_of_another_family(self, device: Path) -> None:
         wrong = {name: array[:1] for name, array in student().items()}
         with pytest.raises(FedstillError, match="mlp-small"):
-            personalize(Device.open(device), OfflineWork(), start=wrong)
+            personalize(Device.open(device), start=wrong)
 
     @pytest.mark.parametrize(
         ("option", "value", "message"),
@@ -285,6 +285,5 @@ class TestProcess:
 
 
 def offline_plan() -> Any:
-    return OfflineWork(epochs=3).plan(
-        artifact(step_rows=16, optimizer=Optimizer.ADAMW).manifest, soft_weight=0.0
-    )
+    manifest = artifact(step_rows=16, optimizer=Optimizer.ADAMW).manifest
+    return OFFLINE_SETTINGS.plan(manifest, public=False, temperature=2.0, soft=False, epochs=3)

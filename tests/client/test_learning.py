@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fedstill_client.learning import Budget, Judgement, LearningProgress, LearningSettings, Result, learn
+from fedstill_client.agent_types import LearningProgress, Outcome, Score
+from fedstill_client.learning import Budget, LearningSettings, learn
 from fedstill_client.learning.checkpoint import decode_snapshot
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.store import StoredExamples
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
@@ -26,7 +28,7 @@ def after_steps(steps: int) -> tuple[Callable[[], str | None], Callable[[Learnin
     seen = [0]
     return (
         lambda: "on battery" if seen[0] >= steps else None,
-        lambda progress: seen.__setitem__(0, progress.step),
+        lambda progress: seen.__setitem__(0, progress.steps),
     )
 
 
@@ -35,7 +37,7 @@ def test_a_student_that_got_better_on_held_out_examples_replaces_the_one_from_be
 
     outcome = learn(store, package(), settings=SETTINGS)
 
-    assert outcome.result is Result.REPLACED
+    assert outcome.result is Outcome.REPLACED
     assert outcome.before is not None
     assert outcome.after is not None
     assert outcome.after.accuracy > outcome.before.accuracy + 0.2
@@ -51,13 +53,13 @@ def test_a_student_that_got_better_on_held_out_examples_replaces_the_one_from_be
 def test_a_student_that_got_no_better_is_not_kept() -> None:
     store = MemoryStore.of(60, 30)
     learned = learn(store, package(), settings=replace(SETTINGS, epochs=40))
-    store.training.labels = (store.training.labels + 1) % 3  # what it is told now is wrong
+    store.training = replace(store.training, labels=(store.training.labels + 1) % 3)  # now they are wrong
     best = store.current
 
     outcome = learn(store, package(), settings=SETTINGS)
 
-    assert learned.result is Result.REPLACED
-    assert outcome.result is Result.KEPT
+    assert learned.result is Outcome.REPLACED
+    assert outcome.result is Outcome.KEPT
     assert "no check was better" in outcome.words.lower()
     assert store.current is best
     assert store.finished[-1] is None
@@ -75,7 +77,7 @@ def test_an_interrupted_learning_ends_as_one_that_was_not(optimizer: Optimizer, 
     first = learn(broken, published, settings=SETTINGS, stop=stop, on_progress=on_progress)
     second = learn(broken, published, settings=SETTINGS)
 
-    assert first.result is Result.INTERRUPTED
+    assert first.result is Outcome.INTERRUPTED
     assert "on battery" in first.words
     assert second.resumed
     assert (second.result, second.steps, second.after) == (wanted.result, wanted.steps, wanted.after)
@@ -90,7 +92,7 @@ def test_a_killed_learning_goes_on_from_its_last_snapshot() -> None:
     wanted = learn(whole, package(), settings=SETTINGS)
 
     def die(progress: LearningProgress) -> None:
-        if progress.step >= 33:
+        if progress.steps >= 33:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -110,15 +112,12 @@ def test_new_examples_wait_and_removed_ones_make_learning_start_anew() -> None:
     store = MemoryStore.of(90, 30)
     stop, on_progress = after_steps(20)
     learn(store, package(), settings=SETTINGS, stop=stop, on_progress=on_progress)
-    kept, snapshot = replace(store.training), store.snapshot
-    x, labels = examples(1, seed=8)
-    store.training.ids = np.append(kept.ids, 999)
-    store.training.x, store.training.labels = np.append(kept.x, x, 0), np.append(kept.labels, labels)
+    kept, snapshot = store.training, store.snapshot
+    store.training = kept.followed_by(StoredExamples(np.array([999]), *examples(1, seed=8)))
 
     with_new = learn(store, package(), settings=SETTINGS)
     store.snapshot, store.current = snapshot, None
-    store.training.ids, store.training.x = kept.ids[1:], kept.x[1:]
-    store.training.labels = kept.labels[1:]
+    store.training = StoredExamples(kept.ids[1:], kept.x[1:], kept.labels[1:])
     with_removed = learn(store, package(), settings=SETTINGS)
 
     assert with_new.resumed
@@ -152,9 +151,9 @@ def test_with_few_held_out_examples_the_stated_rule_holds() -> None:
     assert "Fewer than 10 examples are held out" in outcome.words
 
 
-def test_with_no_held_out_examples_students_are_judged_on_those_they_train_on() -> None:
+def test_with_no_held_out_examples_students_are_scored_on_those_they_train_on() -> None:
     store = MemoryStore.of(40, 0)
-    store.held_out.x = np.zeros((0,), np.float32)  # of what shape an example would be, nobody can say
+    store.held_out = replace(store.held_out, x=np.zeros((0,), np.float32))  # the shape of none is unknown
 
     outcome = learn(store, package(), settings=SETTINGS)
 
@@ -167,7 +166,7 @@ def test_too_few_examples_teach_nothing() -> None:
 
     outcome = learn(store, package(), settings=SETTINGS)
 
-    assert outcome.result is Result.NOTHING
+    assert outcome.result is Outcome.NOTHING
     assert "9 training examples" in outcome.words
     assert store.finished == []
 
@@ -205,10 +204,10 @@ def test_a_budget_of_steps_ends_learning_at_that_step() -> None:
 
     assert outcome.steps == 17
     assert "its 17 steps are taken" in outcome.words
-    assert outcome.result is Result.REPLACED
+    assert outcome.result is Outcome.REPLACED
 
 
-def test_what_an_interrupted_sitting_spent_counts() -> None:
+def test_what_an_interrupted_session_spent_counts() -> None:
     store = MemoryStore.of(90, 30)
     stop, on_progress = after_steps(15)
     learn(store, package(), settings=SETTINGS, stop=stop, on_progress=on_progress, budget=Budget(steps=30))
@@ -239,7 +238,7 @@ def test_a_process_that_is_too_large_learns_nothing_more() -> None:
 
     outcome = learn(store, package(), settings=SETTINGS, budget=Budget(memory_mb=1))
 
-    assert (outcome.result, outcome.steps) == (Result.KEPT, 0)
+    assert (outcome.result, outcome.steps) == (Outcome.KEPT, 0)
     assert "MB of memory" in outcome.words
 
 
@@ -263,14 +262,14 @@ def test_training_that_diverges_keeps_the_student_from_before() -> None:
 
     outcome = learn(store, package(), settings=replace(SETTINGS, learning_rate=1e6))
 
-    assert outcome.result is Result.KEPT
+    assert outcome.result is Outcome.KEPT
     assert "left the finite numbers" in outcome.words
 
 
 def test_better_is_a_lower_loss_and_no_fewer_right_answers() -> None:
-    before = Judgement(1.0, 5, 10)
+    before = Score(1.0, 5, 10)
 
-    assert Judgement(0.9, 5, 10).is_better_than(before)
-    assert not Judgement(0.9, 4, 10).is_better_than(before)
-    assert not Judgement(1.0, 9, 10).is_better_than(before)
-    assert not Judgement(float("nan"), 9, 10).is_better_than(before)
+    assert Score(0.9, 5, 10).is_better_than(before)
+    assert not Score(0.9, 4, 10).is_better_than(before)
+    assert not Score(1.0, 9, 10).is_better_than(before)
+    assert not Score(float("nan"), 9, 10).is_better_than(before)

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fedstill_client.learning import Budget, BudgetError, LearningSettings, SettingsError, Spent
+from fedstill_client.learning import Budget, BudgetError, LearningCost, LearningSettings, SettingsError
 from fedstill_client.learning.budget import Meter, resident_mb
 
 
@@ -23,11 +23,11 @@ def test_no_limit_is_never_reached(tmp_path: Path) -> None:
     meter = Meter(Budget(), powercap=tmp_path)
 
     assert meter.exhausted(10**9) is None
-    assert meter.spent().joules is None
+    assert meter.cost().joules is None
 
 
 def test_steps_and_seconds_count_over_all_sittings(tmp_path: Path) -> None:
-    meter = Meter(Budget(seconds=60, steps=5), before=Spent(seconds=59.99), powercap=tmp_path)
+    meter = Meter(Budget(seconds=60, steps=5), before=LearningCost(seconds=59.99), powercap=tmp_path)
 
     assert "5 steps" in (meter.exhausted(5) or "")
     time.sleep(0.02)
@@ -43,17 +43,19 @@ def test_energy_is_that_of_all_processors_and_survives_a_full_counter(tmp_path: 
     first.write_text("50000000")  # from 900 J through 1,000 J to 50 J: 150 J, less what is left of the range
     second.write_text("3000000")
 
-    assert meter.spent().joules == pytest.approx(153)
-    assert meter.spent().joules == pytest.approx(153)
+    assert meter.cost().joules == pytest.approx(153)
+    assert meter.cost().joules == pytest.approx(153)
     assert "150 joules" in (meter.exhausted(0) or "")
 
 
 def test_energy_without_counters_is_the_stated_power(tmp_path: Path) -> None:
-    meter = Meter(Budget(energy_joules=100, power_watts=1000), before=Spent(0, 99.9), powercap=tmp_path)
+    meter = Meter(
+        Budget(energy_joules=100, power_watts=1000), before=LearningCost(0, 99.9), powercap=tmp_path
+    )
 
     time.sleep(0.01)  # 10 J
 
-    assert 109 < (meter.spent().joules or 0) < 1000
+    assert 109 < (meter.cost().joules or 0) < 1000
     assert "100 joules" in (meter.exhausted(0) or "")
 
 

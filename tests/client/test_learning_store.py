@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_client.agent_types import LearningProgress, LearningResult, Outcome
 from fedstill_client.home import AgentHome
-from fedstill_client.learning import LearningOutcome, LearningProgress, LearningSettings, Result, learn
+from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.packages import InstalledPackage
 from fedstill_client.store import PrivateStore
@@ -35,7 +36,7 @@ with PrivateStore.open(AgentHome(Path(sys.argv[1]))) as store:
         store,
         load_student(Path(sys.argv[2])),
         settings=settings,
-        on_progress=lambda progress: print(progress.step, flush=True),
+        on_progress=lambda progress: print(progress.steps, flush=True),
     )
 """
 
@@ -53,7 +54,7 @@ def home_with_examples(folder: Path, count: int = 90) -> AgentHome:
     return home
 
 
-def learn_in(folder: Path, on_progress: object = None) -> LearningOutcome:
+def learn_in(folder: Path, on_progress: object = None) -> LearningResult:
     with PrivateStore.open(AgentHome(folder)) as store:
         return learn(store, package(), settings=SETTINGS, on_progress=on_progress or (lambda _: None))  # type: ignore[arg-type]
 
@@ -71,7 +72,7 @@ def test_the_store_keeps_the_better_student_and_no_progress(tmp_path: Path) -> N
 
     outcome = learn_in(tmp_path / "home")
 
-    assert outcome.result is Result.REPLACED
+    assert outcome.result is Outcome.REPLACED
     assert outcome.judged_on == "held-out examples"
     assert weights_in(tmp_path / "home").shape == (64, 6)
     with PrivateStore.open(AgentHome(tmp_path / "home")) as store:

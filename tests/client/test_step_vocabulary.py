@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fedstill_client.learning import LearningSettings, Result, learn
+from fedstill_client.agent_types import Outcome
+from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batches
 from fedstill_client.model.forward import Forward
@@ -16,13 +17,14 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepBatch
 from fedstill_client.model.step_vocabulary import StepVocabulary, StepVocabularyError
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
+from fedstill_client.store import StoredExamples
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels
 
 from tests.client.bigram import PLACES, TABLE, WORDS, bigram_artifact, bigram_student
-from tests.client.learning_samples import MemoryStore, Part
+from tests.client.learning_samples import MemoryStore
 from tests.client.samples import plan, soft_rows, softmax, task
 
 
@@ -239,11 +241,13 @@ def test_a_device_learns_text_from_its_own_sentences() -> None:
         public_x=sentences(5, seed=9)[0],
     )
     (x, labels), (held_x, held_labels) = sentences(60), sentences(20, seed=1)
-    store = MemoryStore(Part(np.arange(60), x, labels), Part(np.arange(60, 80), held_x, held_labels))
+    store = MemoryStore(
+        StoredExamples(np.arange(60), x, labels), StoredExamples(np.arange(60, 80), held_x, held_labels)
+    )
 
     outcome = learn(store, published, settings=LearningSettings(learning_rate=0.2, epochs=12))
 
-    assert outcome.result is Result.REPLACED
+    assert outcome.result is Outcome.REPLACED
     assert outcome.before is not None
     assert outcome.after is not None
     assert outcome.before.answers == 60  # 20 texts of 3 places

@@ -122,17 +122,17 @@ def test_a_release_is_counted_once_for_the_same_bytes_and_again_for_others(store
     store.ledger.debit(release(rho=0.5))
     store.ledger.debit(release(content=b"other", rho=0.25))
 
-    spent = store.ledger.spent()
-    assert (spent.releases, spent.values, spent.bytes) == (2, 20, 7 + 5)
-    assert (spent.rho, spent.unbounded) == (0.75, 0)
+    totals = store.ledger.totals()
+    assert (totals.releases, totals.values, totals.bytes) == (2, 20, 7 + 5)
+    assert (totals.rho, totals.unbounded) == (0.75, 0)
 
 
 def test_a_release_without_noise_has_no_bound(store: PrivateStore) -> None:
     store.ledger.debit(release(rho=1.0))
     store.ledger.debit(release(round=2))
 
-    spent = store.ledger.spent()
-    assert (spent.rho, spent.unbounded) == (1.0, 1)
+    totals = store.ledger.totals()
+    assert (totals.rho, totals.unbounded) == (1.0, 1)
 
 
 def test_a_store_from_before_noise_is_brought_up(home: AgentHome, store: PrivateStore) -> None:

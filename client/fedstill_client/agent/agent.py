@@ -213,20 +213,20 @@ class Agent:
             raise AgentBusy("this agent is learning; stop that first, or ask again when it is done.")
         try:
             with self._lock:
-                gone = self._store.forget(
+                forgotten = self._store.forget(
                     ids=None if ids is None else list(ids), before=before, everything=everything
                 )
                 self._prior_of = -1
                 self._newest()
         finally:
             self._learning.release()
-        return Forgotten(gone.examples, gone.students, bool(gone.learning))
+        return forgotten
 
     def status(self) -> AgentStatus:
         """What the agent has and does."""
         with self._lock:
             student, _ = self._newest()
-            counts, spent = self._store.counts(), self._store.ledger.spent()
+            counts, released = self._store.counts(), self._store.ledger.totals()
         manifest, own = student.manifest, self._own
         return AgentStatus(
             device=self._description.name,
@@ -243,8 +243,8 @@ class Agent:
             student_run="" if own is None else own.run,
             student_round=0 if own is None else own.round,
             personalizing=self._learning.locked(),
-            releases=spent.releases,
-            released_bytes=spent.bytes,
+            releases=released.releases,
+            released_bytes=released.bytes,
             agent_version=__version__,
             precision=student.precision,
             **budget_facts(self._home.folder, self._store.ledger),

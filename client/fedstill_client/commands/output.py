@@ -13,9 +13,9 @@ from fedstill_proto.package.artifact import StudentManifest, load_student
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_client.agent_types import Judgement, LearningResult
+from fedstill_client.agent_types import LearningResult, Score
 from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.offline import Personalization
+from fedstill_client.rounds.offline import OfflineResult
 from fedstill_client.rounds.round import Evaluation
 
 _SHOWN_ROWS = 20
@@ -108,7 +108,7 @@ def _accuracies(evaluation: Evaluation) -> dict[str, float | None]:
     }
 
 
-def personalization_facts(device: Device, done: Personalization) -> Facts:
+def personalization_facts(device: Device, done: OfflineResult) -> Facts:
     fields = {name: value for name, value in vars(done).items() if name not in ("before", "after")}
     return {
         "device": device.description.name,
@@ -119,7 +119,7 @@ def personalization_facts(device: Device, done: Personalization) -> Facts:
     }
 
 
-def print_personalization(done: Personalization, facts: Facts) -> None:
+def print_personalization(done: OfflineResult, facts: Facts) -> None:
     table = Table("accuracy", "before", "after", "examples", box=None)
     examples = (done.after.personal_examples, done.after.global_examples)
     for name, count in zip(("personal", "global"), examples, strict=True):
@@ -139,12 +139,12 @@ def print_personalization(done: Personalization, facts: Facts) -> None:
 
 
 def learning_facts(result: LearningResult) -> Facts:
-    judged = {when: getattr(result, when) for when in ("before", "after")}
-    return {**vars(result), **{when: _judgement_facts(judgement) for when, judgement in judged.items()}}
+    scores = {when: _score_facts(getattr(result, when)) for when in ("before", "after")}
+    return {**vars(result), **scores}
 
 
-def _judgement_facts(judgement: Judgement | None) -> Facts | None:
-    return None if judgement is None else {**vars(judgement), "accuracy": judgement.accuracy}
+def _score_facts(score: Score | None) -> Facts | None:
+    return None if score is None else {**vars(score), "accuracy": score.accuracy}
 
 
 def print_learning(result: LearningResult) -> None:

@@ -21,8 +21,9 @@ from fedstill_client.commands.output import (
 )
 from fedstill_client.commands.predict import DeviceOption, one_at_most
 from fedstill_client.commands.reach import HomeOption, JsonOption, reach
+from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.offline import OfflineWork, personalize
+from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
 
 
 def register(app: typer.Typer) -> None:
@@ -85,24 +86,24 @@ def personalize_command(
       fedstill-agent personalize --device devices/kitchen --start students/mlp-small --epochs 10
     """
     one_at_most(home, device)
-    given = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "soft_weight": soft_weight,
-        "temperature": temperature,
-        "seed": seed,
-    }
+    options = PersonalizeOptions(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        temperature=temperature,
+        soft_weight=soft_weight,
+        seed=seed,
+        max_seconds=max_seconds,
+        max_steps=max_steps,
+    )
     if device is None:
         if start is not None:
             raise FedstillError("--start goes with --device; an agent starts from its installed package.")
-        options = PersonalizeOptions(**given, max_seconds=max_seconds, max_steps=max_steps)  # type: ignore[arg-type]
         _learn(home, options, as_json=as_json)
         return
     if max_seconds is not None or max_steps is not None:
         raise FedstillError("--max-seconds and --max-steps go with --home; use --epochs with --device.")
-    chosen = {name: value for name, value in given.items() if value is not None}
-    _train_offline(device, OfflineWork(**chosen), start, as_json=as_json)  # type: ignore[arg-type]
+    _train_offline(device, OFFLINE_SETTINGS.with_options(options), start, as_json=as_json)
 
 
 def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> None:
@@ -119,14 +120,14 @@ def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> 
         print_learning(result)
 
 
-def _train_offline(folder: Path, work: OfflineWork, start: Path | None, *, as_json: bool) -> None:
+def _train_offline(folder: Path, settings: LearningSettings, start: Path | None, *, as_json: bool) -> None:
     opened = Device.open(folder)
     first = None if start is None else load_student(start).parameters
     with _progress_bar("steps", as_json=as_json) as progress:
         bar = progress.add_task("personalizing", total=None)
         done = personalize(
             opened,
-            work,
+            settings,
             start=first,
             on_step=lambda step, steps: progress.update(bar, completed=step, total=steps),
         )

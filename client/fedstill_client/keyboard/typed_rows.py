@@ -38,11 +38,7 @@ def learned_examples(store: PrivateStore, package: StudentPackage, part: str) ->
     typed = typed_rows(texts, words, package.manifest)
     if not len(given.ids) or not len(typed.ids):
         return typed if len(typed.ids) else given
-    return StoredExamples(
-        np.concatenate([given.ids, typed.ids]),
-        np.concatenate([given.x, typed.x]),
-        np.concatenate([given.labels, typed.labels]),
-    )
+    return given.followed_by(typed)
 
 
 def typed_rows(texts: Iterable[StoredText], words: WordList, manifest: StudentManifest) -> StoredExamples:

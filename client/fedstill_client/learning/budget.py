@@ -25,7 +25,7 @@ class BudgetError(FedstillError):
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of one learning, over all its sittings; a limit of None is no limit."""
+    """Limits of one learning, over all its sessions; a limit of None is no limit."""
 
     seconds: float | None = None  # of the clock, while it trains and judges
     steps: int | None = None
@@ -42,7 +42,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Spent:
+class LearningCost:
     """What a learning has cost so far."""
 
     seconds: float = 0.0
@@ -50,13 +50,15 @@ class Spent:
 
 
 class Meter:
-    """Measures a sitting of a learning, on top of what the sittings before it have cost.
+    """Measures a session of a learning, on top of what the sessions before it have cost.
 
     Raises BudgetError where a limit is set that this device cannot measure.
     """
 
-    def __init__(self, budget: Budget, *, before: Spent | None = None, powercap: Path = POWERCAP) -> None:
-        self._budget, self._before = budget, before or Spent()
+    def __init__(
+        self, budget: Budget, *, before: LearningCost | None = None, powercap: Path = POWERCAP
+    ) -> None:
+        self._budget, self._before = budget, before or LearningCost()
         self._started = time.monotonic()
         self._counters = _counters(powercap)
         self._microjoules = 0
@@ -68,23 +70,23 @@ class Meter:
         if budget.memory_mb is not None:
             resident_mb()
 
-    def spent(self) -> Spent:
-        """Over all sittings."""
+    def cost(self) -> LearningCost:
+        """The cost over all sessions."""
         here = time.monotonic() - self._started
         joules = self._joules(here)
         if joules is not None:
             joules += self._before.joules or 0.0
-        return Spent(self._before.seconds + here, joules)
+        return LearningCost(self._before.seconds + here, joules)
 
     def exhausted(self, steps: int) -> str | None:
         """Which limit has been reached after these many steps, in words."""
-        budget, spent = self._budget, self.spent()
+        budget, cost = self._budget, self.cost()
         if budget.steps is not None and steps >= budget.steps:
             return f"its {budget.steps} steps are taken"
-        if budget.seconds is not None and spent.seconds >= budget.seconds:
+        if budget.seconds is not None and cost.seconds >= budget.seconds:
             return f"its {budget.seconds:g} seconds are over"
-        if budget.energy_joules is not None and spent.joules is not None:  # noqa: SIM102
-            if spent.joules >= budget.energy_joules:
+        if budget.energy_joules is not None and cost.joules is not None:  # noqa: SIM102
+            if cost.joules >= budget.energy_joules:
                 return f"its {budget.energy_joules:g} joules are spent"
         if budget.memory_mb is not None and (here := resident_mb()) > budget.memory_mb:
             return f"the process takes {here:.0f} MB of memory, more than its {budget.memory_mb:g} MB"

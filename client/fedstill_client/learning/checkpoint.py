@@ -17,8 +17,8 @@ import safetensors.numpy
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.learning.budget import Spent
-from fedstill_client.learning.outcome import Judgement
+from fedstill_client.agent_types import Score
+from fedstill_client.learning.budget import LearningCost
 from fedstill_client.model.trainer import PersonalizerState
 
 _FORMAT = "fedstill learning 1"
@@ -30,7 +30,7 @@ class Best:
     """The best student of all checks so far."""
 
     student: Parameters  # [*shape]
-    judgement: Judgement
+    score: Score
     step: int
 
 
@@ -40,18 +40,18 @@ class Snapshot:
 
     fingerprint: str  # of the package, the settings, the student and the soft labels it started with
     training_ids: IntArray
-    judged_ids: IntArray
-    held_out: bool  # whether the judged examples are held out
+    scored_ids: IntArray
+    held_out: bool  # whether the examples that students are scored on are held out
     state: PersonalizerState
     checked: int  # step of the last check
     best: Best | None
-    spent: Spent
+    cost: LearningCost
 
     def encode(self) -> bytes:
         """As a safetensors file."""
         arrays: dict[str, npt.NDArray[np.generic]] = {
             "training_ids": self.training_ids,
-            "judged_ids": self.judged_ids,
+            "judged_ids": self.scored_ids,
         }
         arrays |= {_PARAMETERS + name: array for name, array in self.state.parameters.items()}
         arrays |= {_SLOTS + name: array for name, array in self.state.slots.items()}
@@ -60,19 +60,19 @@ class Snapshot:
             "step": self.state.step,
             "checked": self.checked,
             "held_out": self.held_out,
-            "spent": asdict(self.spent),
+            "spent": asdict(self.cost),
             "best": None,
         }
         if self.best is not None:
             arrays |= {_BEST + name: array for name, array in self.best.student.items()}
-            about["best"] = {"step": self.best.step, "judgement": asdict(self.best.judgement)}
+            about["best"] = {"step": self.best.step, "judgement": asdict(self.best.score)}
         metadata = {"format": _FORMAT, "about": json.dumps(about)}
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         return bytes(safetensors.numpy.save(contiguous, metadata))
 
 
 def decode_snapshot(blob: bytes) -> Snapshot | None:
-    """The snapshot; none where the bytes are not one of this version, so that learning starts anew."""
+    """The snapshot; None where the bytes are not one of this version, so that learning starts anew."""
     try:
         arrays = safetensors.numpy.load(blob)
         # numpy's loader leaves out the metadata: 8 bytes of length, then the JSON header that holds it.
@@ -84,14 +84,14 @@ def decode_snapshot(blob: bytes) -> Snapshot | None:
         return Snapshot(
             fingerprint=str(about["fingerprint"]),
             training_ids=arrays["training_ids"],
-            judged_ids=arrays["judged_ids"],
+            scored_ids=arrays["judged_ids"],
             held_out=bool(about["held_out"]),
             state=PersonalizerState(_part(arrays, _PARAMETERS), _part(arrays, _SLOTS), int(about["step"])),
             checked=int(about["checked"]),
             best=None
             if best is None
-            else Best(_part(arrays, _BEST), Judgement(**best["judgement"]), int(best["step"])),
-            spent=Spent(**about["spent"]),
+            else Best(_part(arrays, _BEST), Score(**best["judgement"]), int(best["step"])),
+            cost=LearningCost(**about["spent"]),
         )
     except (safetensors.SafetensorError, FedstillError, KeyError, ValueError, TypeError):
         return None

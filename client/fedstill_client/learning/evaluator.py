@@ -1,7 +1,7 @@
 """How well a student does on examples of the device's own: mean cross-entropy and right answers.
 
-A student is judged as it would answer: its logits divided by the package's temperature, with as much of the
-device's label prior as is likeliest (see prior_strength.py).
+A student is scored as it would answer: its logits divided by the package's temperature, with as much of the
+device's label prior as is likeliest (see label_prior_fit.py).
 """
 
 from __future__ import annotations
@@ -12,19 +12,26 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_client.learning.outcome import Judgement
+from fedstill_client.agent_types import Score
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally
 
-# At a time: logits stay small, and whoever waits for the judge to stop does not wait long.
+# At a time: logits stay small, and whoever waits for the evaluator to stop does not wait long.
 _ANSWERS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20
 
 
-class Judge:
-    """Judges students on x [n, *shape] with labels [n, *label_shape].
+class Evaluator:
+    """Scores students on the same examples of the device.
 
-    log_prior: [K], of examples that students learn; none where it does not count. fitted: whether its
-    strength is chosen by the examples here, which no student has learned then, or is the usual one.
+    Args:
+        forward: The forward graph of the training artifact.
+        x: The examples [n, *shape].
+        labels: Their labels [n, *label_shape].
+        log_prior: The device's log prior over the classes [K], of the examples that students learn; None
+            where it does not count.
+        temperature: The temperature that answers are divided by.
+        fitted: Whether the strength of the prior is chosen on the examples here, which no student has learned
+            then; otherwise it is the default one.
     """
 
     def __init__(
@@ -42,12 +49,18 @@ class Judge:
         answers = min(_ANSWERS_AT_ONCE, _VALUES_AT_ONCE // forward.manifest.classes)
         self._rows = max(1, answers // math.prod(labels.shape[1:]))
 
-    def judge(
-        self, student: Mapping[str, FloatArray], stop: Callable[[], bool], *, usual: float = 1.0
-    ) -> Judgement | None:
-        """The judgement of a student [*shape]; none where `stop` says so in the middle.
+    def score(
+        self, student: Mapping[str, FloatArray], stop: Callable[[], bool], *, default_strength: float = 1.0
+    ) -> Score | None:
+        """Score a student.
 
-        usual: how strong the prior is for such a student where nothing else is known.
+        Args:
+            student: Its parameters [*shape].
+            stop: Asked before each chunk of examples.
+            default_strength: How strong the prior is for such a student where nothing else is known.
+
+        Returns:
+            The score; None where `stop` said so in the middle.
         """
         stacked = {name: array[None] for name, array in student.items()}
         tally = StrengthTally.zero()
@@ -57,7 +70,7 @@ class Judge:
             part = slice(start, start + self._rows)
             logits = self._forward.shared(stacked, self._x[part])[0] / self._temperature  # [n, ..., K]
             tally += StrengthTally.of(logits, self._labels[part], self._log_prior)
-        at = tally.likeliest(usual)
+        at = tally.likeliest(default_strength)
         if not self._fitted and len(tally.loss) > 1:
-            at = int(np.argmin(np.abs(STRENGTHS - usual)))
-        return Judgement(float(tally.loss[at]) / max(tally.answers, 1), int(tally.correct[at]), tally.answers)
+            at = int(np.argmin(np.abs(STRENGTHS - default_strength)))
+        return Score(float(tally.loss[at]) / max(tally.answers, 1), int(tally.correct[at]), tally.answers)

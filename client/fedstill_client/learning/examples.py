@@ -5,34 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.learning.checkpoint import Snapshot
 from fedstill_client.model.student_store import OwnStudent, StudentHistory
-
-
-class Examples(Protocol):
-    """Examples of the private store."""
-
-    @property
-    def ids(self) -> IntArray:
-        """[n]"""
-
-    @property
-    def x(self) -> FloatArray:
-        """[n, *shape]"""
-
-    @property
-    def labels(self) -> IntArray:
-        """[n, *label_shape]"""
+from fedstill_client.store.examples import StoredExamples
 
 
 class LearningStore(Protocol):
     """What learning needs of the private store."""
 
-    def examples(self, part: str) -> Examples:
+    def examples(self, part: str) -> StoredExamples:
         """The examples of a part: "training" or "held-out"."""
 
     def students(self, manifest: StudentManifest, package_version: int) -> StudentHistory:
@@ -52,51 +35,40 @@ class LearningStore(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """Some examples."""
+class LearningExamples:
+    """The examples of one learning.
 
-    ids: IntArray  # [n]
-    x: FloatArray  # [n, *shape]
-    labels: IntArray  # [n, *label_shape]
+    Attributes:
+        training: What the student learns from.
+        scored: What students are scored on.
+        held_out: Whether the scored examples are held out; with too few of such, they are all that the device
+            has.
+    """
 
-    def named(self, ids: IntArray) -> Part | None:
-        """Those with these ids, in their order; none where one of them is not here."""
-        order = np.argsort(self.ids)
-        places = np.searchsorted(self.ids, ids, sorter=order)
-        if len(ids) > len(self.ids) or (places >= len(self.ids)).any():
-            return None
-        rows = order[places]
-        return Part(ids, self.x[rows], self.labels[rows]) if (self.ids[rows] == ids).all() else None
-
-
-@dataclass(frozen=True, eq=False)
-class Chosen:
-    """The examples of one learning."""
-
-    training: Part
-    judged: Part  # that students are judged on
-    held_out: bool  # whether those are held out; with too few of such, they are all that the device has
+    training: StoredExamples
+    scored: StoredExamples
+    held_out: bool
 
     @classmethod
-    def of(cls, training: Examples, held_out: Examples, *, least_held_out: int) -> Chosen:
-        own = Part(training.ids, training.x, training.labels)
+    def choose(
+        cls, training: StoredExamples, held_out: StoredExamples, *, least_held_out: int
+    ) -> LearningExamples:
+        """Score on the held-out examples where there are enough of them, and on all otherwise."""
         if len(held_out.ids) >= least_held_out:
-            return cls(own, Part(held_out.ids, held_out.x, held_out.labels), True)
+            return cls(training, held_out, True)
         if len(held_out.ids) == 0:
-            return cls(own, own, False)
-        everything = Part(
-            np.concatenate([training.ids, held_out.ids]),
-            np.concatenate([training.x, held_out.x]),
-            np.concatenate([training.labels, held_out.labels]),
-        )
-        return cls(own, everything, False)
+            return cls(training, training, False)
+        return cls(training, training.followed_by(held_out), False)
 
-    def of_snapshot(self, snapshot: Snapshot) -> Chosen | None:
-        """Those that an earlier sitting used; none where one of them has been removed since.
+    def of_snapshot(self, snapshot: Snapshot) -> LearningExamples | None:
+        """The examples that an earlier session used; None where one of them has been removed since.
 
         New examples wait for the next learning, so that this one goes on as it would have without the stop.
         """
         if snapshot.held_out != self.held_out:
             return None
-        training, judged = self.training.named(snapshot.training_ids), self.judged.named(snapshot.judged_ids)
-        return None if training is None or judged is None else Chosen(training, judged, self.held_out)
+        training = self.training.with_ids(snapshot.training_ids)
+        scored = self.scored.with_ids(snapshot.scored_ids)
+        return (
+            None if training is None or scored is None else LearningExamples(training, scored, self.held_out)
+        )

@@ -1,24 +1,22 @@
 """Learn from the private store's examples; the student that answers is replaced only by a better one.
 
-Every `check_every` steps the student is judged on the device's held-out examples, which it never trains on.
+Every `check_every` steps the student is scored on the device's held-out examples, which it never trains on.
 The best check counts: the one with the lowest loss among those with no fewer right answers than the student
 from before. Learning ends when `patience` checks bring nothing better (early stopping), after `epochs`, or
 when the budget is spent. If there is a best check, its student replaces the one from before; if not, that one
 stays.
 
-With fewer than `least_held_out` held-out examples such a judgement would be chance. The rule then: at most
-`epochs_unjudged` epochs, judged in the same way on all of the device's examples together.
+With fewer than `least_held_out` held-out examples such a score would be chance. The rule then: at most
+`epochs_unjudged` epochs, scored in the same way on all of the device's examples together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from fedstill_proto.package.artifact import StudentPackage
 
+from fedstill_client.agent_types import LearningResult, OnProgress, Outcome, Stop
 from fedstill_client.learning.budget import Budget
-from fedstill_client.learning.examples import Chosen, LearningStore
-from fedstill_client.learning.outcome import LearningOutcome, LearningProgress, Result
+from fedstill_client.learning.examples import LearningExamples, LearningStore
 from fedstill_client.learning.session import TrainingSession
 from fedstill_client.learning.settings import LearningSettings
 
@@ -29,14 +27,25 @@ def learn(
     *,
     settings: LearningSettings | None = None,
     budget: Budget | None = None,
-    on_progress: Callable[[LearningProgress], None] = lambda _: None,
-    stop: Callable[[], str | None] = lambda: None,
-) -> LearningOutcome:
+    on_progress: OnProgress = lambda _: None,
+    stop: Stop = lambda: None,
+) -> LearningResult:
     """Let the device's student learn from its own examples, or go on with a learning that was interrupted.
 
-    stop: asked several times a second; a reason ends this session, and the next call goes on from there.
-    Raises BudgetError on a budget that cannot be measured here, and what the store raises: DeviceStoreError
-    if examples were forgotten meanwhile. The student from before is kept then.
+    Args:
+        store: Where the examples, the student and the snapshot of a learning are kept.
+        package: The installed student package.
+        settings: How to learn.
+        budget: What the learning may cost.
+        on_progress: Called several times a second.
+        stop: Asked several times a second; a reason ends this session, and the next call goes on from there.
+
+    Returns:
+        What the learning came to; where it was interrupted, so far.
+
+    Raises:
+        BudgetError: A limit is set that this device cannot measure.
+        DeviceStoreError: Examples were forgotten meanwhile; the student from before is kept.
     """
     settings, budget = settings or LearningSettings(), budget or Budget()
     manifest = package.manifest
@@ -44,13 +53,13 @@ def learn(
         training, held_out = store.examples("training"), store.examples("held-out")
         if len(training.ids) < settings.least_examples:
             return _nothing_to_learn_from(len(training.ids), settings.least_examples)
-        chosen = Chosen.of(training, held_out, least_held_out=settings.least_held_out)
-        return TrainingSession(store, package, chosen, settings, budget).run(on_progress, stop)
+        examples = LearningExamples.choose(training, held_out, least_held_out=settings.least_held_out)
+        return TrainingSession(store, package, examples, settings, budget).run(on_progress, stop)
 
 
-def _nothing_to_learn_from(examples: int, least: int) -> LearningOutcome:
+def _nothing_to_learn_from(examples: int, least: int) -> LearningResult:
     words = (
         f"There are {examples} training examples, and learning needs {least}. "
         "The student from before is kept."
     )
-    return LearningOutcome(Result.NOTHING, words)
+    return LearningResult(Outcome.NOTHING, words)

@@ -1,21 +1,21 @@
-"""One sitting of a learning: from its start, or its last snapshot, to its end or an interruption."""
+"""One session of a learning: from its start, or its last snapshot, to its end or an interruption."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
+import numpy as np
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
-from fedstill_client.learning.batches import BatchSchedule
-from fedstill_client.learning.budget import Budget, Meter, Spent
+from fedstill_client.agent_types import LearningProgress, LearningResult, OnProgress, Outcome, Score, Stop
+from fedstill_client.learning.batch_schedule import BatchSchedule
+from fedstill_client.learning.budget import Budget, Meter
 from fedstill_client.learning.checkpoint import Best, Snapshot, decode_snapshot
-from fedstill_client.learning.evaluator import Judge
-from fedstill_client.learning.examples import Chosen, LearningStore
+from fedstill_client.learning.evaluator import Evaluator
+from fedstill_client.learning.examples import LearningExamples, LearningStore
 from fedstill_client.learning.fingerprint import fingerprint
-from fedstill_client.learning.outcome import Judgement, LearningOutcome, LearningProgress, Result
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.soft_term import soft_term
 from fedstill_client.model.forward import Forward
@@ -30,13 +30,17 @@ _SECONDS_AT_ONCE = 0.1  # of steps, between two looks at `stop` and the budget
 
 
 class TrainingSession:
-    """The device's student, its examples and how far it has come."""
+    """The device's student, its examples and how far it has come.
+
+    The steps themselves are the personalizer's, as a round's are; the session decides how many of them to
+    take, when to score the student, and what to keep.
+    """
 
     def __init__(
         self,
         store: LearningStore,
         package: StudentPackage,
-        chosen: Chosen,
+        examples: LearningExamples,
         settings: LearningSettings,
         budget: Budget,
     ) -> None:
@@ -55,25 +59,28 @@ class TrainingSession:
             temperature=settings.temperature,
         )
         self._fingerprint = fingerprint(package, settings, self._before.parameters, self._soft)
-        self._go_on_from(self._snapshot_of_before(chosen), chosen, budget)
-        training = self._chosen.training
-        private = PrivateStack.of_one(training.x, training.labels)
-        self._course = BatchSchedule(private, self._task(manifest), self._forward, package.public_x)
-        self._judge = self._judge_of(package)
-        self._saved_at, self._seconds_a_step, self._diverged = time.monotonic(), _SECONDS_AT_ONCE, False
+        self._begin(self._resumable(examples), examples, budget)
+        training = self._examples.training
+        self._schedule = BatchSchedule(
+            PrivateStack.of_one(training.x, training.labels),
+            self._task(manifest),
+            manifest=manifest,
+            public_x=package.public_x,
+        )
+        self._evaluator = self._evaluator_of(package)
+        self._saved_at, self._seconds_per_step, self._diverged = time.monotonic(), _SECONDS_AT_ONCE, False
 
-    def run(
-        self, on_progress: Callable[[LearningProgress], None], stop: Callable[[], str | None]
-    ) -> LearningOutcome:
-        """Train and judge by turns until there is an end, or `stop` gives a reason."""
-        asked = _Asked(stop)
-        usual = default_strength(self._before)
-        before = self._judge.judge(self._before.parameters, asked, usual=usual)
-        while before is not None and not asked():
+    def run(self, on_progress: OnProgress, stop: Stop) -> LearningResult:
+        """Train and score by turns until there is an end, or `stop` gives a reason."""
+        stopped = _StopReason(stop)
+        before = self._evaluator.score(
+            self._before.parameters, stopped, default_strength=default_strength(self._before)
+        )
+        while before is not None and not stopped():
             ended = self._ended()
             due = ended is not None or self._step - self._checked >= self._settings.check_every
             if due and self._step > self._checked:
-                self._check(before, asked)
+                self._check(before, stopped)
             elif ended is not None:
                 return self._finish(before, ended)
             else:
@@ -82,44 +89,51 @@ class TrainingSession:
                     self._save()
         self._save()
         words = (
-            f"Interrupted after {self._step} steps: {asked.reason}. The student from before answers; "
+            f"Interrupted after {self._step} steps: {stopped.reason}. The student from before answers; "
             "the next learning goes on from here."
         )
-        return self._outcome(Result.INTERRUPTED, words, before)
+        return self._result(Outcome.INTERRUPTED, words, before)
 
-    def _judge_of(self, package: StudentPackage) -> Judge:
-        chosen, manifest, schema = self._chosen, package.manifest, intent_schema(package)
+    def _evaluator_of(self, package: StudentPackage) -> Evaluator:
+        examples, manifest, schema = self._examples, package.manifest, intent_schema(package)
         log_prior = None
         if not manifest.label_shape and self._settings.label_prior:
-            labels, strength = chosen.training.labels, self._settings.label_prior
+            labels, strength = examples.training.labels, self._settings.label_prior
             log_prior = own_log_prior(labels, classes=manifest.classes, strength=strength)
-        return Judge(
+        return Evaluator(
             self._forward,
-            chosen.judged.x,
-            chosen.judged.labels,
+            examples.scored.x,
+            examples.scored.labels,
             log_prior=log_prior,
             temperature=1.0 if schema is None else schema.temperature,
-            fitted=chosen.held_out,
+            fitted=examples.held_out,
         )
 
-    def _snapshot_of_before(self, chosen: Chosen) -> tuple[Snapshot, Chosen] | None:
+    def _resumable(self, examples: LearningExamples) -> tuple[Snapshot, LearningExamples] | None:
         """The snapshot of an interrupted learning, if this one is the same, and its examples."""
         blob = self._store.learning()
         snapshot = None if blob is None else decode_snapshot(blob)
         if snapshot is None or snapshot.fingerprint != self._fingerprint:
             return None
-        used = chosen.of_snapshot(snapshot)
+        used = examples.of_snapshot(snapshot)
         return None if used is None else (snapshot, used)
 
-    def _go_on_from(self, found: tuple[Snapshot, Chosen] | None, chosen: Chosen, budget: Budget) -> None:
-        self._resumed = found is not None
-        self._chosen = chosen if found is None else found[1]
-        state, self._checked, self._best, spent = (
-            (PersonalizerState.start(self._before.parameters), 0, None, Spent())
-            if found is None
-            else (found[0].state, found[0].checked, found[0].best, found[0].spent)
-        )
-        self._meter = Meter(budget, before=spent)
+    def _begin(
+        self,
+        resumable: tuple[Snapshot, LearningExamples] | None,
+        examples: LearningExamples,
+        budget: Budget,
+    ) -> None:
+        """Start anew, or where an earlier session stopped."""
+        self._resumed = resumable is not None
+        if resumable is None:
+            self._examples, state, cost = examples, PersonalizerState.start(self._before.parameters), None
+            self._checked, self._best = 0, None
+        else:
+            snapshot, self._examples = resumable
+            state, cost = snapshot.state, snapshot.cost
+            self._checked, self._best = snapshot.checked, snapshot.best
+        self._meter = Meter(budget, before=cost)
         self._personalizer.begin(state)
         self._step = state.step
 
@@ -143,100 +157,109 @@ class TrainingSession:
         """Why learning is over, in words."""
         best = 0 if self._best is None else self._best.step
         epochs = self._settings.epochs
-        if not self._chosen.held_out:
+        if not self._examples.held_out:
             epochs = min(epochs, self._settings.epochs_unjudged)
         if self._diverged:
             return "training left the finite numbers (lower the learning rate)"
-        if self._step >= epochs * self._course.steps_an_epoch:
+        if self._step >= epochs * self._schedule.steps_per_epoch:
             return f"all {epochs} epochs are done"
         if self._checked - best >= self._settings.patience * self._settings.check_every:
             return f"the last {self._settings.patience} checks were no better"
         return self._meter.exhausted(self._step)
 
     def _train(self) -> LearningProgress:
-        """Steps of about a tenth of a second, up to the next check."""
-        steps = max(1, int(_SECONDS_AT_ONCE / max(self._seconds_a_step, 1e-6)))
+        """Take steps for about a tenth of a second, up to the next check or the end of the epoch."""
+        steps = max(1, int(_SECONDS_AT_ONCE / max(self._seconds_per_step, 1e-6)))
         steps = min(steps, self._checked + self._settings.check_every - self._step)
         if self._budget.steps is not None:
             steps = min(steps, self._budget.steps - self._step)
+        steps = min(steps, self._schedule.steps_left(self._step))
+        epoch = self._schedule.epoch_of(self._step)
         started = time.monotonic()
-        epoch = self._course.epoch(self._step)
-        taken, loss = self._course.walk(self._personalizer, self._step, steps)
-        self._seconds_a_step = (time.monotonic() - started) / taken
-        self._step += taken
+        loss = float(np.sum(self._personalizer.take(self._schedule, self._step, self._step + steps)))
+        self._seconds_per_step = (time.monotonic() - started) / steps
+        self._step += steps
         self._diverged = not math.isfinite(loss)
-        best = None if self._best is None else self._best.judgement
-        return LearningProgress(self._step, epoch + 1, loss / taken, best, self._meter.spent().seconds)
+        return LearningProgress(
+            steps=self._step,
+            epoch=epoch + 1,
+            epochs=self._settings.epochs,
+            training_loss=loss / steps,
+            seconds=self._meter.cost().seconds,
+            best=None if self._best is None else self._best.score,
+        )
 
-    def _check(self, before: Judgement, asked: _Asked) -> None:
+    def _check(self, before: Score, stopped: _StopReason) -> None:
+        """Score the student, and keep it if it is the best so far."""
         state = self._personalizer.state()
         student = {name: array[0] for name, array in state.parameters.items()}
-        judgement = self._judge.judge(student, asked, usual=LEARNED_HERE)
-        if judgement is None:
+        score = self._evaluator.score(student, stopped, default_strength=LEARNED_HERE)
+        if score is None:
             return
         self._checked = self._step
-        so_far = math.inf if self._best is None else self._best.judgement.loss
-        if judgement.is_better_than(before) and judgement.loss < so_far:
-            self._best = Best(student, judgement, self._step)
+        lowest = math.inf if self._best is None else self._best.score.loss
+        if score.is_better_than(before) and score.loss < lowest:
+            self._best = Best(student, score, self._step)
 
     def _save(self) -> None:
         snapshot = Snapshot(
-            self._fingerprint,
-            self._chosen.training.ids,
-            self._chosen.judged.ids,
-            self._chosen.held_out,
-            self._personalizer.state(),
-            self._checked,
-            self._best,
-            self._meter.spent(),
+            fingerprint=self._fingerprint,
+            training_ids=self._examples.training.ids,
+            scored_ids=self._examples.scored.ids,
+            held_out=self._examples.held_out,
+            state=self._personalizer.state(),
+            checked=self._checked,
+            best=self._best,
+            cost=self._meter.cost(),
         )
         self._store.save_learning(snapshot.encode())
         self._saved_at = time.monotonic()
 
-    def _finish(self, before: Judgement, ended: str) -> LearningOutcome:
+    def _finish(self, before: Score, ended: str) -> LearningResult:
         ended = f"Learning ended after {self._step} steps, as {ended}."
         if self._best is None:
             self._store.finish_learning(self._version, None)
             words = f"{ended} No check was better than the student from before ({before}); it is kept."
-            return self._outcome(Result.KEPT, words + self._on_what(), before)
+            return self._result(Outcome.KEPT, words + self._scored_on_all(), before)
         round = self._before.round + 1 if self._before.run == LEARNED_RUN else 1
         self._store.finish_learning(self._version, OwnStudent(LEARNED_RUN, round, self._best.student))
         words = (
-            f"{ended} The student of step {self._best.step} ({self._best.judgement}) replaces the one from "
+            f"{ended} The student of step {self._best.step} ({self._best.score}) replaces the one from "
             f"before ({before})."
         )
-        return self._outcome(Result.REPLACED, words + self._on_what(), before)
+        return self._result(Outcome.REPLACED, words + self._scored_on_all(), before)
 
-    def _on_what(self) -> str:
-        if self._chosen.held_out:
+    def _scored_on_all(self) -> str:
+        """A sentence for the result where too few examples are held out."""
+        if self._examples.held_out:
             return ""
         return (
             f" Fewer than {self._settings.least_held_out} examples are held out, so both were judged on all "
             f"of the device's examples, after at most {self._settings.epochs_unjudged} epochs."
         )
 
-    def _outcome(self, result: Result, words: str, before: Judgement | None) -> LearningOutcome:
-        spent = self._meter.spent()
-        return LearningOutcome(
-            result,
+    def _result(self, outcome: Outcome, words: str, before: Score | None) -> LearningResult:
+        cost = self._meter.cost()
+        return LearningResult(
+            outcome,
             words,
             before=before,
-            after=None if self._best is None else self._best.judgement,
-            judged_on="held-out examples" if self._chosen.held_out else "all examples",
+            after=None if self._best is None else self._best.score,
+            judged_on="held-out examples" if self._examples.held_out else "all examples",
             steps=self._step,
-            epochs=-(-self._step // self._course.steps_an_epoch),
-            seconds=spent.seconds,
-            joules=spent.joules,
+            epochs=-(-self._step // self._schedule.steps_per_epoch),
+            seconds=cost.seconds,
+            joules=cost.joules,
             soft_labels=self._soft.source,
             soft_examples=self._soft.examples,
             resumed=self._resumed,
         )
 
 
-class _Asked:
+class _StopReason:
     """Asks `stop` until it gives a reason, and keeps that."""
 
-    def __init__(self, stop: Callable[[], str | None]) -> None:
+    def __init__(self, stop: Stop) -> None:
         self._stop = stop
         self.reason: str | None = None
 

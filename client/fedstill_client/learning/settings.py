@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest
+
+from fedstill_client.agent_types import PersonalizeOptions
 
 _BATCH_SIZE = 16
 _RATES = {Optimizer.SGD: 0.05, Optimizer.MOMENTUM: 0.01, Optimizer.ADAMW: 0.002}
@@ -33,18 +35,18 @@ class LearningSettings:
     """A check measures the student on the device's held-out examples; the best one of all checks counts."""
 
     batch_size: int = 0  # private examples in a step; 0 is as many as the artifact takes, up to 16
-    learning_rate: float = 0.0  # 0 is the usual one of the artifact's optimizer, or of text
+    learning_rate: float = 0.0  # 0 is the default of the artifact's optimizer, or of text
     soft_weight: float = 0.3  # of the fleet's (or the installed student's) soft labels; 0 is without
     temperature: float = 2.0  # of the installed student's soft labels; the fleet's bring their own
     check_every: int = 20  # steps
     patience: int = 5  # checks without a better student after which learning ends
     epochs: int = 50  # at most
     least_examples: int = 10  # training examples; with fewer there is nothing to learn from
-    least_held_out: int = 10  # with fewer, no held-out judgement is made (see learner.py for the rule then)
+    least_held_out: int = 10  # with fewer, students are scored on all examples (see learner.py)
     epochs_unjudged: int = 5  # at most, with too few held-out examples
     snapshot_seconds: float = 10.0  # between two snapshots that a killed learning goes on from
     seed: int = 0
-    label_prior: float = 1.0  # the device's own; what answers are judged with (see prior_strength.py)
+    label_prior: float = 1.0  # the device's own; what answers are scored with (see label_prior_fit.py)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -56,15 +58,29 @@ class LearningSettings:
         if self.soft_weight > 1:
             raise SettingsError(f"learning setting soft_weight is {self.soft_weight}; give 0 to 1.")
 
+    def with_options(self, options: PersonalizeOptions) -> LearningSettings:
+        """These settings, with what `options` choose in place of them; raises SettingsError."""
+        names = ("epochs", "batch_size", "learning_rate", "temperature", "soft_weight", "seed")
+        chosen = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+        return replace(self, **chosen)
+
     def plan(
-        self, manifest: StudentManifest, *, public: bool, temperature: float, soft: bool
+        self, manifest: StudentManifest, *, public: bool, temperature: float, soft: bool, epochs: int = 1
     ) -> TrainingPlan:
-        """One epoch on the artifact of `manifest`. public: a step also takes as many public examples."""
+        """The training plan for an artifact.
+
+        Args:
+            manifest: The artifact's manifest.
+            public: Whether a step also takes as many public examples.
+            temperature: The temperature of the soft labels.
+            soft: Whether there are soft labels at all.
+            epochs: Passes over the private examples that are planned at once.
+        """
         room = manifest.step_rows // (2 if public else 1)
         return TrainingPlan(
-            epochs=1,
+            epochs=epochs,
             batch_size=self.batch_size or max(1, min(_BATCH_SIZE, room)),
-            learning_rate=self.learning_rate or _usual_rate(manifest),
+            learning_rate=self.learning_rate or _default_rate(manifest),
             optimizer=manifest.optimizer,
             temperature=temperature,
             soft_weight=self.soft_weight if soft else 0.0,
@@ -72,5 +88,5 @@ class LearningSettings:
         )
 
 
-def _usual_rate(manifest: StudentManifest) -> float:
+def _default_rate(manifest: StudentManifest) -> float:
     return _TEXT_RATE if manifest.label_shape else _RATES[manifest.optimizer]

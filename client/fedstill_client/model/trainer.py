@@ -59,8 +59,26 @@ class PersonalizerState:
         return cls(parameters, {}, 0)
 
 
-class Steps(Protocol):
-    """What a personalizer trains on; `fedstill_client.model.batches.StackPlan` is one."""
+class StepSource(Protocol):
+    """Batches by the number of their step, with or without an end.
+
+    A round's are `fedstill_client.model.batches.StackPlan`; those of a device that learns on its own are
+    `fedstill_client.learning.batch_schedule.BatchSchedule`.
+    """
+
+    @property
+    def seed(self) -> int:
+        """The seed of the words that the last step that was filled draws, where it is one of text."""
+
+    def start(self, into: StepBatch) -> None:
+        """Set what all steps share."""
+
+    def fill(self, step: int, into: StepBatch) -> None:
+        """Write one step's rows."""
+
+
+class Steps(StepSource, Protocol):
+    """A source of steps that has an end."""
 
     @property
     def steps(self) -> int:
@@ -69,16 +87,6 @@ class Steps(Protocol):
     @property
     def steps_of(self) -> IntArray:
         """Steps in which each device trains, [C]."""
-
-    @property
-    def seed(self) -> int:
-        """Of the words that a step of text draws."""
-
-    def start(self, into: StepBatch) -> None:
-        """Set what all steps share."""
-
-    def fill(self, step: int, into: StepBatch) -> None:
-        """Write one step's rows."""
 
 
 class Personalizer:
@@ -130,7 +138,7 @@ class Personalizer:
             self._check_slots(state.slots)
         self._install(state)
 
-    def take(self, steps: Steps, first: int, last: int) -> npt.NDArray[np.float64]:
+    def take(self, steps: StepSource, first: int, last: int) -> npt.NDArray[np.float64]:
         """Train on the steps `first` to before `last`, and give the sums of their losses [C] (float64).
 
         Losses of a step in which a device waits are 0.

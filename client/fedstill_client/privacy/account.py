@@ -26,12 +26,12 @@ class BudgetFacts(TypedDict):
 
 def budget_facts(folder: Path, ledger: Ledger) -> BudgetFacts:
     """Of an agent's home and its ledger."""
-    policy, spent = PrivacyPolicy.read(folder), ledger.spent()
+    policy, released = PrivacyPolicy.read(folder), ledger.totals()
     delta = _USUAL_DELTA if policy is None else policy.delta
     return BudgetFacts(
-        epsilon_spent=epsilon_of_rho(spent.rho, delta),
+        epsilon_spent=epsilon_of_rho(released.rho, delta),
         epsilon_budget=0.0 if policy is None else policy.epsilon,
         delta=delta,
-        releases_without_noise=spent.unbounded,
+        releases_without_noise=released.unbounded,
         privacy_refusal=ledger.noted(LAST_REFUSAL),
     )

@@ -94,7 +94,7 @@ class PrivacyGuard:
 
     def _spent(self, policy: PrivacyPolicy, rho: float) -> PrivacyRefused:
         assert self._ledger is not None  # a budget is that of a ledger
-        spent = self._ledger.spent().rho
+        spent = self._ledger.totals().rho
         now = epsilon_of_rho(spent, policy.delta)
         then = epsilon_of_rho(spent + rho, policy.delta)
         return PrivacyRefused(

@@ -1,4 +1,4 @@
-"""Personalize a device's student without any server: on its own private examples, without forgetting.
+"""Personalize the student of a plain device folder without any server, and without forgetting.
 
 The student from before teaches the one that is trained: its soft labels of the public set, softened at the
 temperature, weigh `soft_weight` in the loss (learning without forgetting: Li and Hoiem 2016, arXiv
@@ -13,74 +13,71 @@ from dataclasses import dataclass
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
+from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import StudentManifest
 
+from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.model.batches import plan_batches
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import device_ids
-from fedstill_client.model.student_store import LEARNED_RUN as OFFLINE_RUN
-from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.trainer import Personalizer, check_student
 from fedstill_client.rounds.device import Device
 from fedstill_client.rounds.round import Evaluation, NoStudent, TrainingDiverged, WatchedSteps, evaluate
 
-_BATCH_SIZE = 16
+OFFLINE_SETTINGS = LearningSettings(epochs=5, learning_rate=0.05)
+"""How a device folder trains where nothing else is chosen; of the settings, those of checks do not count."""
 
 OnStep = Callable[[int, int], None]  # steps done, steps in all
 
 
 @dataclass(frozen=True)
-class OfflineWork:
-    """How a device trains on its own; a batch_size of 0 is as many as the artifact takes, up to 16."""
+class OfflineResult:
+    """What training on its own brought a device folder.
 
-    epochs: int = 5
-    batch_size: int = 0
-    learning_rate: float = 0.05
-    temperature: float = 2.0
-    soft_weight: float = 0.3
-    seed: int = 0
-
-    def plan(self, manifest: StudentManifest, *, soft_weight: float) -> TrainingPlan:
-        """The training plan on this artifact; what is out of range is refused by the plan itself."""
-        room = manifest.step_rows // (2 if soft_weight > 0 else 1)
-        return TrainingPlan(
-            epochs=self.epochs,
-            batch_size=self.batch_size or min(_BATCH_SIZE, room),
-            learning_rate=self.learning_rate,
-            optimizer=manifest.optimizer,
-            temperature=self.temperature,
-            soft_weight=soft_weight,
-            seed=self.seed,
-        )
-
-
-@dataclass(frozen=True)
-class Personalization:
-    """What training on its own brought a device."""
+    Attributes:
+        before: Right answers of the student from before.
+        after: Right answers of the trained one.
+        steps: Training steps taken.
+        mean_loss: Mean loss of the steps.
+        public_examples: Examples that kept the student from forgetting; 0 without a public set.
+        seconds: Time spent.
+    """
 
     before: Evaluation
     after: Evaluation
     steps: int
     mean_loss: float
-    public_examples: int  # that kept the student from forgetting; 0 without a public set
+    public_examples: int
     seconds: float
 
 
 def personalize(
-    device: Device, work: OfflineWork, *, start: Parameters | None = None, on_step: OnStep = lambda *_: None
-) -> Personalization:
-    """Train the device's own student (or `start`, where it has none yet) and keep the result.
+    device: Device,
+    settings: LearningSettings = OFFLINE_SETTINGS,
+    *,
+    start: Parameters | None = None,
+    on_step: OnStep = lambda *_: None,
+) -> OfflineResult:
+    """Train the student of a device folder for all of its epochs, and keep the result.
 
-    Raises NoStudent where there is nothing to start from, TrainingDiverged with the old student kept.
+    Args:
+        device: The opened folder.
+        settings: How to train.
+        start: The student to start from, where the device has none yet.
+        on_step: Called before each step with the steps done, and the steps in all.
+
+    Raises:
+        NoStudent: There is nothing to start from.
+        TrainingDiverged: Training left the finite numbers; the student from before is kept.
     """
     started = time.perf_counter()
     manifest = device.artifact.manifest
     with device.store.locked():
         before = device.store.latest() or _first_student(start, manifest)
         personalizer, forward = Personalizer(device.artifact), Forward(device.artifact)
-        task = _task(device, before, work, forward)
+        task = _task(device, before, settings, forward)
         plan = plan_batches(
             device.private,
             device_ids([device.description.name]),
@@ -92,9 +89,9 @@ def personalize(
         on_step(plan.steps, plan.steps)
         after = OwnStudent(task.run, task.round, {name: array[0] for name, array in trained.items()})
         if not all(np.isfinite(array).all() for array in trained.values()):
-            raise TrainingDiverged(work.learning_rate)
+            raise TrainingDiverged(task.training.learning_rate)
         device.store.save(after, before=before)
-    return Personalization(
+    return OfflineResult(
         before=_measured(device, before, task, forward),
         after=_measured(device, after, task, forward),
         steps=plan.steps,
@@ -110,20 +107,26 @@ def _first_student(start: Parameters | None, manifest: StudentManifest) -> OwnSt
             "this device has no student yet; start it from a student package with --start FOLDER."
         )
     check_student(start, manifest, stacked=False)
-    return OwnStudent(OFFLINE_RUN, 0, start)
+    return OwnStudent(LEARNED_RUN, 0, start)
 
 
-def _task(device: Device, before: OwnStudent, work: OfflineWork, forward: Forward) -> RoundTask:
-    manifest = device.artifact.manifest
-    remembers = bool(work.soft_weight) and manifest.soft_labels != "none" and device.public_x is not None
-    training, targets = work.plan(manifest, soft_weight=work.soft_weight if remembers else 0.0), None
-    if remembers and device.public_x is not None:
-        targets = own_targets(before.parameters, device.public_x, forward, training.temperature)
+def _task(device: Device, before: OwnStudent, settings: LearningSettings, forward: Forward) -> RoundTask:
+    manifest, public_x = device.artifact.manifest, device.public_x
+    targets = None
+    if settings.soft_weight and manifest.soft_labels != "none" and public_x is not None:
+        targets = own_targets(before.parameters, public_x, forward, settings.temperature)
+    remembers = targets is not None
     return RoundTask(
-        run=OFFLINE_RUN,
-        round=before.round + 1 if before.run == OFFLINE_RUN else 1,
+        run=LEARNED_RUN,
+        round=before.round + 1 if before.run == LEARNED_RUN else 1,
         family=manifest.family,
-        training=training,
+        training=settings.plan(
+            manifest,
+            public=remembers,
+            temperature=settings.temperature,
+            soft=remembers,
+            epochs=settings.epochs,
+        ),
         request=SummaryRequest(SummaryKind.NONE),
         soft_targets=targets,
     )

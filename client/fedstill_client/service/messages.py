@@ -11,10 +11,10 @@ from fedstill_proto.v1 import agent_pb2 as pb
 from fedstill_client.agent_types import (
     AgentStatus,
     Forgotten,
-    Judgement,
     LearningProgress,
     LearningResult,
     PersonalizeOptions,
+    Score,
     Suggestion,
 )
 from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
@@ -37,13 +37,13 @@ def decode_options(message: pb.PersonalizeRequest) -> PersonalizeOptions:
 
 def encode_progress(progress: LearningProgress) -> pb.PersonalizeUpdate:
     return pb.PersonalizeUpdate(
-        progress=pb.LearningProgress(**{**vars(progress), "best": _encode_judgement(progress.best)})
+        progress=pb.LearningProgress(**{**vars(progress), "best": _encode_score(progress.best)})
     )
 
 
 def encode_result(result: LearningResult) -> pb.PersonalizeUpdate:
-    judgements = {when: _encode_judgement(getattr(result, when)) for when in ("before", "after")}
-    return pb.PersonalizeUpdate(result=pb.LearningResult(**{**vars(result), **judgements}))
+    scores = {when: _encode_score(getattr(result, when)) for when in ("before", "after")}
+    return pb.PersonalizeUpdate(result=pb.LearningResult(**{**vars(result), **scores}))
 
 
 def decode_progress(message: pb.LearningProgress) -> LearningProgress:
@@ -53,7 +53,7 @@ def decode_progress(message: pb.LearningProgress) -> LearningProgress:
         epochs=message.epochs,
         training_loss=message.training_loss,
         seconds=message.seconds,
-        best=_decode_judgement(message.best) if message.HasField("best") else None,
+        best=_decode_score(message.best) if message.HasField("best") else None,
     )
 
 
@@ -61,8 +61,8 @@ def decode_result(message: pb.LearningResult) -> LearningResult:
     return LearningResult(
         result=message.result,
         words=message.words,
-        before=_decode_judgement(message.before) if message.HasField("before") else None,
-        after=_decode_judgement(message.after) if message.HasField("after") else None,
+        before=_decode_score(message.before) if message.HasField("before") else None,
+        after=_decode_score(message.after) if message.HasField("after") else None,
         judged_on=message.judged_on,
         steps=message.steps,
         epochs=message.epochs,
@@ -115,9 +115,9 @@ def decode_suggestions(message: pb.SuggestResponse) -> list[Suggestion]:
     return [Suggestion(each.word, each.chance, each.kind, each.own) for each in message.suggestions]
 
 
-def _encode_judgement(judgement: Judgement | None) -> pb.Judgement | None:
-    return None if judgement is None else pb.Judgement(**vars(judgement))
+def _encode_score(score: Score | None) -> pb.Score | None:
+    return None if score is None else pb.Score(**vars(score))
 
 
-def _decode_judgement(message: pb.Judgement) -> Judgement:
-    return Judgement(message.loss, message.correct, message.answers)
+def _decode_score(message: pb.Score) -> Score:
+    return Score(message.loss, message.correct, message.answers)

@@ -8,8 +8,8 @@ from fedstill_client.store.examples import (
     is_held_out,
 )
 from fedstill_client.store.keys import ENCRYPTIONS, Encryption
-from fedstill_client.store.ledger import Ledger, Release, Spent
-from fedstill_client.store.private_store import Forgotten, PrivateStore
+from fedstill_client.store.ledger import Ledger, Release, ReleaseTotals
+from fedstill_client.store.private_store import PrivateStore
 from fedstill_client.store.texts import StoredText
 from fedstill_client.store.weights import StoredStudents
 
@@ -17,12 +17,11 @@ __all__ = [
     "ENCRYPTIONS",
     "Encryption",
     "ExampleCounts",
-    "Forgotten",
     "Ledger",
     "PrivateStore",
     "Release",
+    "ReleaseTotals",
     "Retention",
-    "Spent",
     "StoredExamples",
     "StoredStudents",
     "StoredText",

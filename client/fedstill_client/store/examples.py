@@ -30,6 +30,23 @@ class StoredExamples:
     x: FloatArray  # [n, *shape]; int64 for students of text
     labels: IntArray  # [n, *label_shape]
 
+    def followed_by(self, others: StoredExamples) -> StoredExamples:
+        """These examples, and then the others."""
+        return StoredExamples(
+            np.concatenate([self.ids, others.ids]),
+            np.concatenate([self.x, others.x]),
+            np.concatenate([self.labels, others.labels]),
+        )
+
+    def with_ids(self, ids: IntArray) -> StoredExamples | None:
+        """The examples with these ids, in their order; None where one of them is not here."""
+        order = np.argsort(self.ids)
+        places = np.searchsorted(self.ids, ids, sorter=order)
+        if len(ids) > len(self.ids) or (places >= len(self.ids)).any():
+            return None
+        rows = order[places]
+        return StoredExamples(ids, self.x[rows], self.labels[rows]) if (self.ids[rows] == ids).all() else None
+
 
 @dataclass(frozen=True)
 class ExampleCounts:

@@ -49,7 +49,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Spent:
+class ReleaseTotals:
     """All releases together. rho: of those that are bounded; `unbounded` ones are not."""
 
     releases: int
@@ -101,7 +101,7 @@ class Ledger:
 
     def covers(self, rho: float, budget: float) -> bool:
         """Whether a budget has so much left."""
-        return self.spent().rho + rho <= budget * (1 + _ROUNDING)
+        return self.totals().rho + rho <= budget * (1 + _ROUNDING)
 
     def note(self, name: str, text: str) -> None:
         """Keep a word about the ledger, in place of the last one of that name."""
@@ -124,9 +124,10 @@ class Ledger:
             for fields in found
         ]
 
-    def spent(self) -> Spent:
+    def totals(self) -> ReleaseTotals:
+        """All releases together."""
         releases = self.releases()
-        return Spent(
+        return ReleaseTotals(
             releases=len(releases),
             values=sum(release.values for release in releases),
             bytes=sum(release.bytes for release in releases),

@@ -10,7 +10,6 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
 
+from fedstill_client.agent_types import Forgotten
 from fedstill_client.home import AgentHome
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage
@@ -42,15 +42,6 @@ from fedstill_client.store.weights import StoredStudents, put_student
 _RETENTION = "retention"
 _FORGOTTEN = "forgotten"  # how many times something was forgotten
 _ERASING = "erasing"  # is there from when something was forgotten until none of its bytes is on the disk
-
-
-@dataclass(frozen=True)
-class Forgotten:
-    """What is gone: examples, personal students, and whether a learning was under way."""
-
-    examples: int
-    students: int
-    learning: bool
 
 
 class PrivateStore:

@@ -119,10 +119,10 @@ class LearningProgress(_message.Message):
     epochs: int
     training_loss: float
     seconds: float
-    best: Judgement
-    def __init__(self, steps: _Optional[int] = ..., epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., training_loss: _Optional[float] = ..., seconds: _Optional[float] = ..., best: _Optional[_Union[Judgement, _Mapping]] = ...) -> None: ...
+    best: Score
+    def __init__(self, steps: _Optional[int] = ..., epoch: _Optional[int] = ..., epochs: _Optional[int] = ..., training_loss: _Optional[float] = ..., seconds: _Optional[float] = ..., best: _Optional[_Union[Score, _Mapping]] = ...) -> None: ...
 
-class Judgement(_message.Message):
+class Score(_message.Message):
     __slots__ = ("loss", "correct", "answers")
     LOSS_FIELD_NUMBER: _ClassVar[int]
     CORRECT_FIELD_NUMBER: _ClassVar[int]
@@ -148,8 +148,8 @@ class LearningResult(_message.Message):
     RESUMED_FIELD_NUMBER: _ClassVar[int]
     result: str
     words: str
-    before: Judgement
-    after: Judgement
+    before: Score
+    after: Score
     judged_on: str
     steps: int
     epochs: int
@@ -158,7 +158,7 @@ class LearningResult(_message.Message):
     soft_labels: str
     soft_examples: int
     resumed: bool
-    def __init__(self, result: _Optional[str] = ..., words: _Optional[str] = ..., before: _Optional[_Union[Judgement, _Mapping]] = ..., after: _Optional[_Union[Judgement, _Mapping]] = ..., judged_on: _Optional[str] = ..., steps: _Optional[int] = ..., epochs: _Optional[int] = ..., seconds: _Optional[float] = ..., joules: _Optional[float] = ..., soft_labels: _Optional[str] = ..., soft_examples: _Optional[int] = ..., resumed: _Optional[bool] = ...) -> None: ...
+    def __init__(self, result: _Optional[str] = ..., words: _Optional[str] = ..., before: _Optional[_Union[Score, _Mapping]] = ..., after: _Optional[_Union[Score, _Mapping]] = ..., judged_on: _Optional[str] = ..., steps: _Optional[int] = ..., epochs: _Optional[int] = ..., seconds: _Optional[float] = ..., joules: _Optional[float] = ..., soft_labels: _Optional[str] = ..., soft_examples: _Optional[int] = ..., resumed: _Optional[bool] = ...) -> None: ...
 
 class StatusRequest(_message.Message):
     __slots__ = ()
