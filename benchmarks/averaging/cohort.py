@@ -14,8 +14,8 @@ from fedstill_sim.data.fleet import save_fleet
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.groups import Group, cut
 from fedstill_sim.engine.jobs import Job
-from fedstill_sim.engine.pool import start_workers, usable_cores
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
+from fedstill_sim.workers.pool import start_workers, usable_cores
 
 from averaging.clock import Clock
 from averaging.workload import Workload

@@ -1,33 +1,31 @@
 """The runs of a comparison, one after another or several at a time in processes of their own.
 
 A run leaves result.json in its folder, or failed.json with the reason: neither a run that fails nor one whose
-process is killed ends the comparison. Workers are processes that make run after run and tell through a pipe
-how far they are; which of them makes a run, and when, never changes its result.
+process is killed ends the comparison. Workers are processes that make run after run and report their progress
+through a pipe; which of them makes a run, and when, never changes its result.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import multiprocessing.connection
 import shutil
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedstill_proto.errors import FedstillError
 
-from fedstill_sim.engine.pool import end_with_parent
 from fedstill_sim.folder import CONFIG_FILE
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import RoundResult
 from fedstill_sim.runner.run import continue_run, start_run
+from fedstill_sim.workers.process import WorkerLost, WorkerProcess
 
 FAILED_FILE = "failed.json"
 
@@ -43,14 +41,20 @@ class RunJob(NamedTuple):
 def run_jobs(
     jobs: Sequence[RunJob], *, processes: int, progress: RunProgress, finished: Callable[[RunJob], None]
 ) -> None:
-    """Make every run; `finished` hears of each, in this process, whether it has a result or failed."""
+    """Make every run.
+
+    Args:
+        jobs: The runs, in the order in which they begin.
+        processes: How many of them go on at a time; 1 makes them in this process.
+        finished: Called in this process with each run that has a result or has failed.
+    """
     if processes <= 1 or len(jobs) <= 1:
         for job in jobs:
             make_run(job, progress)
             finished(job)
         return
     with _workers(min(processes, len(jobs))) as workers:
-        _deal_out(list(jobs), workers, progress, finished)
+        _dispatch(list(jobs), workers, progress, finished)
 
 
 def make_run(job: RunJob, progress: RunProgress) -> None:
@@ -83,52 +87,37 @@ def _write_failure(run_folder: Path, reason: str, *, details: str = "") -> None:
     write_json(run_folder / FAILED_FILE, {"reason": " ".join(reason.split()), "details": details})
 
 
-class _Said(NamedTuple):
-    """A call of a RunProgress, on its way to the parent."""
+class _ProgressCall(NamedTuple):
+    """A call of a RunProgress, on its way from a worker to the parent."""
 
-    what: str
+    method: str
     arguments: tuple[Any, ...]
 
 
 @dataclass
 class _Worker:
-    """A process, this side of its pipe, and the run that it makes."""
+    """A worker process, and the run that it makes."""
 
-    process: SpawnProcess
-    pipe: Connection
-    job: RunJob | None = field(default=None)
-
-    @classmethod
-    def started(cls) -> _Worker:
-        context = multiprocessing.get_context("spawn")
-        pipe, its_end = context.Pipe()
-        process = context.Process(target=_work, args=(its_end,))
-        process.start()
-        its_end.close()
-        return cls(process, pipe)
+    process: WorkerProcess
+    job: RunJob | None = None
 
     def give(self, job: RunJob) -> None:
         self.job = job
-        self.pipe.send(job)
-
-    def end(self) -> None:
-        self.process.terminate()
-        self.process.join()
-        self.pipe.close()
+        self.process.send(job)
 
 
 @contextmanager
 def _workers(count: int) -> Iterator[list[_Worker]]:
     workers: list[_Worker] = []
     try:
-        workers.extend(_Worker.started() for _ in range(count))
+        workers.extend(_Worker(WorkerProcess(_serve_runs)) for _ in range(count))
         yield workers
     finally:
         for worker in workers:
-            worker.end()
+            worker.process.end()
 
 
-def _deal_out(
+def _dispatch(
     waiting: list[RunJob],
     workers: list[_Worker],
     progress: RunProgress,
@@ -136,69 +125,61 @@ def _deal_out(
 ) -> None:
     for worker in workers:
         worker.give(waiting.pop(0))
-    while busy := {worker.pipe: place for place, worker in enumerate(workers) if worker.job is not None}:
+    while busy := {worker.process.pipe: worker for worker in workers if worker.job is not None}:
         for pipe in multiprocessing.connection.wait(list(busy)):
             assert isinstance(pipe, Connection)
-            place = busy[pipe]
-            job = workers[place].job
+            worker = busy[pipe]
+            job = worker.job
             assert job is not None
             try:
-                said = pipe.recv()
-            except (EOFError, ConnectionResetError):
-                workers[place] = _replaced(workers[place], job)
+                message = worker.process.receive()
+            except WorkerLost as lost:
+                _write_failure(job.folder, f"{lost}; `resume --retry-failed` goes on with the run")
+                worker.process.end()
+                worker.process = WorkerProcess(_serve_runs)
             else:
-                if isinstance(said, _Said):
-                    _repeat(said, progress)
+                if isinstance(message, _ProgressCall):
+                    _repeat(message, progress)
                     continue
-            workers[place].job = None
+            worker.job = None
             finished(job)
             if waiting:
-                workers[place].give(waiting.pop(0))
+                worker.give(waiting.pop(0))
 
 
-def _replaced(worker: _Worker, job: RunJob) -> _Worker:
-    """The run's process is gone: out of memory, as a rule. The next runs get a new one."""
-    worker.process.join()
-    code = worker.process.exitcode or 0
-    how = f"was killed by signal {-code} (out of memory?)" if code < 0 else f"ended with code {code}"
-    _write_failure(job.folder, f"the run's process {how}; `resume --retry-failed` goes on with it")
-    worker.end()
-    return _Worker.started()
-
-
-def _repeat(said: _Said, progress: RunProgress) -> None:
-    if said.what == "phase":
-        progress.phase(*said.arguments)
-    elif said.what == "rounds":
-        label, total, done = said.arguments
+def _repeat(call: _ProgressCall, progress: RunProgress) -> None:
+    if call.method == "phase":
+        progress.phase(*call.arguments)
+    elif call.method == "rounds":
+        label, total, done = call.arguments
         progress.rounds(label, total=total, done=done)
     else:
-        progress.round_done(*said.arguments)
+        progress.round_done(*call.arguments)
 
 
-def _work(pipe: Connection) -> None:
-    """A worker's life."""
-    end_with_parent()
+def _serve_runs(pipe: Connection) -> None:
+    """Run in a worker: make each run that comes, and send None when it is over."""
     while True:
         try:
             job = pipe.recv()
         except EOFError:
             return
-        make_run(job, _Told(pipe, job.label))
+        make_run(job, _RemoteProgress(pipe, job.label))
         pipe.send(None)
 
 
-class _Told:
-    """Tells the parent what a RunProgress is told here."""
+class _RemoteProgress:
+    """Sends the parent what a RunProgress is called with in a worker."""
 
     def __init__(self, pipe: Connection, label: str) -> None:
         self._pipe, self._label = pipe, label
 
     def phase(self, text: str) -> None:
-        self._pipe.send(_Said("phase", (text if self._label in text else f"{self._label}: {text}",)))
+        labelled = text if self._label in text else f"{self._label}: {text}"
+        self._pipe.send(_ProgressCall("phase", (labelled,)))
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
-        self._pipe.send(_Said("rounds", (method, total, done)))
+        self._pipe.send(_ProgressCall("rounds", (method, total, done)))
 
     def round_done(self, method: str, finished: RoundResult) -> None:
-        self._pipe.send(_Said("round_done", (method, finished)))
+        self._pipe.send(_ProgressCall("round_done", (method, finished)))

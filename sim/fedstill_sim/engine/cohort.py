@@ -6,7 +6,6 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from types import TracebackType
 
@@ -21,14 +20,15 @@ from flwr.app import Error, MetricRecord, RecordDict
 from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
 from fedstill_sim.engine.grid import Handler
-from fedstill_sim.engine.groups import Group, cut, grouped
+from fedstill_sim.engine.groups import Group, cut, grouped, worthwhile_processes
 from fedstill_sim.engine.jobs import Answer, Answers, Failure, Job
 from fedstill_sim.engine.memory import peak_memory_mb
-from fedstill_sim.engine.pool import start_workers, worthwhile_processes
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.engine.workplace import forget_runs
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
+from fedstill_sim.workers.pool import start_workers
+from fedstill_sim.workers.process import WorkerLost
 
 Reply = RecordDict | Error
 
@@ -176,11 +176,11 @@ class CohortEngine:
                 done = future.result()
                 self._worker_ids.add(done.process)
                 yield from zip(done.answers, part.places.tolist(), part.devices.tolist(), strict=True)
-        except BrokenProcessPool as error:
+        except WorkerLost as lost:
             raise EngineError(
-                "a worker process ended in the middle of its work (killed, or out of memory?); "
-                "`fedstill-sim resume` goes on from the last full round, --processes lowers memory"
-            ) from error
+                f"{lost}. `fedstill-sim resume` goes on from the last full round; fewer --processes "
+                "need less memory"
+            ) from lost
 
     def _parts(self, group: Group, slots: SlotArray) -> Iterator[Group]:
         """Jobs in which all devices work with a student of their own, or none does."""

@@ -15,8 +15,11 @@ from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import RoundTask
 from flwr.app import RecordDict
 
+from fedstill_sim.workers.pool import usable_cores
+
 _JOBS_A_PROCESS = 3  # so that no process waits long for the last one
 _MOST_STACKS_IN_A_JOB = 16
+_FEWEST_STACKS_A_PROCESS = 8  # fewer in a round take less time than a process takes to start
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ def grouped(
         if own:
             groups.append(Group(blob, task, np.array(devices)[own], np.array(own)))
     return groups, refused
+
+
+def worthwhile_processes(stacks: int) -> int:
+    """Return one process a core, but none that would have only a few stacks a round; 0 for a small fleet."""
+    processes = min(usable_cores(), stacks // _FEWEST_STACKS_A_PROCESS)
+    return processes if processes > 1 else 0
 
 
 def cut(group: Group, *, train_counts: IntArray, stack_size: int, processes: int) -> list[Group]:

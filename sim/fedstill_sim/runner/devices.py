@@ -21,11 +21,11 @@ from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.engine.mailbox import Mailbox
 from fedstill_sim.engine.memory import peak_memory_mb
-from fedstill_sim.engine.pool import usable_cores
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
+from fedstill_sim.workers.pool import usable_cores
 
 ENGINE_FILE = "engine.json"
 

@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,8 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData, load_fleet
-from fedstill_sim.engine.pool import environment, usable_cores
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
+from fedstill_sim.workers.pool import usable_cores
 
 FLOWER_FOLDER = "flower"
 # Ray's sockets lie up to 78 characters below the folder for temporary files, and a socket's path has at most
@@ -107,6 +107,21 @@ def _link(link: Path, target: Path) -> None:
     """A relative link, so that a run folder can be moved."""
     if not link.is_symlink():
         link.symlink_to(os.path.relpath(target, link.parent))
+
+
+@contextlib.contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """Set variables for as long as the block runs; the processes it starts keep them."""
+    before: dict[str, Any] = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager

@@ -1,0 +1,1 @@
+"""Worker processes: fresh Python interpreters that never import the caller's program."""
