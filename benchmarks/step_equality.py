@@ -33,7 +33,7 @@ from typing import Any
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import GateError, build_artifact, verify_artifact
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, hears_utterances, reads_text
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES, hears_utterances, reads_text
 
 STEPS, THREADS = 50, (1, 2)
 LOSSES = {  # name: form of soft labels, their weight
@@ -43,8 +43,9 @@ LOSSES = {  # name: form of soft labels, their weight
     "mixed": ("dense", 0.6),
     "mixed top-k": ("top-k", 0.6),
 }
-COVERED_FAMILIES = (*FAMILIES, *LANGUAGE_FAMILIES)
-ALL_FAMILIES = (*COVERED_FAMILIES, *NGRAM_FAMILIES, "mlp-9-7", "cnn-2-3", "gru-6-9")  # sized ones by example
+COVERED_FAMILIES = (*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(TEXT))
+SIZES = ("mlp-9-7", "cnn-2-3", "gru-6-9")  # sized families by example
+ALL_FAMILIES = (*COVERED_FAMILIES, *FAMILIES.of_task(UTTERANCES), *SIZES)
 _IMAGE = {"input_shape": (5, 6), "classes": 4, "step_rows": 5}
 _TEXT = {"input_shape": (5,), "classes": 37, "step_rows": 3, "step_vocabulary": 11}
 _UTTERANCE = {"input_shape": (7,), "classes": 4, "step_rows": 5}

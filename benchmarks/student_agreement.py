@@ -39,14 +39,14 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.data.digits import CLASSES, digits_examples
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, build_student
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import logits_of, one_deterministic_thread, parameters_of
 from rich.console import Console
 from rich.table import Table
 
 LARGEST_DIFFERENCE, LEAST_SAME, MOST_LOST_POINTS = 1e-4, 0.98, 1.0
-ALL_FAMILIES = (*FAMILIES, *LANGUAGE_FAMILIES)
+ALL_FAMILIES = (*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(TEXT))
 PLACES = 10
 _ROWS_AT_ONCE = 64
 _TIMED, _SWAPS = 300, 5
@@ -204,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     with one_deterministic_thread():
         for family in given.families:
-            is_text = family in LANGUAGE_FAMILIES
+            is_text = family in FAMILIES.of_task(TEXT)
             epochs = given.epochs or (6 if is_text else 30)
             material = of_text if is_text else of_digits
             rows.append(examine(family, material, epochs=epochs, seed=given.seed))

@@ -21,9 +21,9 @@ from fedstill_server.export import build_artifact
 from fedstill_server.export.graph_checks import step_manifest
 from fedstill_server.export.reference import ReferenceStudent
 from fedstill_server.export.trial import StudentStack, random_batch, share
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, initial_parameters
 
-TEXT = {"input_shape": (20,), "classes": 10_000, "step_rows": 16, "step_vocabulary": 2_000}
+OF_TEXT = {"input_shape": (20,), "classes": 10_000, "step_rows": 16, "step_vocabulary": 2_000}
 DIGITS = {"input_shape": (8, 8), "classes": 10, "step_rows": 32}
 SOFT_LABELS = ("none", "dense", "top-k")
 _WARM_UP = 5
@@ -31,7 +31,7 @@ _WARM_UP = 5
 
 def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) -> tuple[float, float]:
     """Median milliseconds of a step: ONNX Runtime's and eager torch's."""
-    is_text = family in LANGUAGE_FAMILIES
+    is_text = family in FAMILIES.of_task(TEXT)
     artifact = build_artifact(
         family=family,
         optimizer=optimizer,
@@ -39,7 +39,7 @@ def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) 
         k=(32 if is_text else 4) if soft_labels == "top-k" else 0,
         stack_size=1,
         verify=False,
-        **(TEXT if is_text else DIGITS),  # type: ignore[arg-type]
+        **(OF_TEXT if is_text else DIGITS),  # type: ignore[arg-type]
     )
     manifest = step_manifest(artifact.manifest)
     start = initial_parameters(family, manifest.input_shape, manifest.classes, 0)
@@ -61,7 +61,7 @@ def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--steps", type=int, default=200, help="timed steps of each cell")
-    parser.add_argument("--families", nargs="+", default=[*FAMILIES, *LANGUAGE_FAMILIES])
+    parser.add_argument("--families", nargs="+", default=[*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(TEXT)])
     parser.add_argument("--optimizer", choices=[kind.value for kind in Optimizer], default="sgd")
     parser.add_argument("--json", type=Path, help="write the figures there")
     arguments = parser.parse_args()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fedstill_proto.errors import FedstillError
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedstill_server.commands import distill, fleet, publish
+from fedstill_server.plugins import search_current_folder
 
 # torch, flwr and SQLAlchemy take seconds to import: each command brings what it needs.
 if TYPE_CHECKING:
@@ -55,9 +55,9 @@ def inspect(
     Of a package: calibration, accuracy under noise, blur and rotation, outliers, agreement with the teacher,
     a decision tree that imitates it, energy; and an HTML report.
     """
+    from fedstill_server.app import read_fleet_config
     from fedstill_server.commands.inspect import package_at, show_package
     from fedstill_server.rounds.run_store import RunStore, StoreError
-    from fedstill_server.run_folder import read_fleet_config
 
     package = package_at(folder)
     if package is not None:
@@ -99,39 +99,78 @@ def methods(as_json: AsJson = False) -> None:
 
 @cli.command(rich_help_panel="Look into")
 def families(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(help="These alone: a name, a size, or module:Net of your own.", show_default=False),
+    ] = None,
     input_shape: Annotated[str, typer.Option(help="Shape of one example, such as 64 or 1,8,8.")] = "8,8",
     classes: Annotated[int, typer.Option(min=2, help="Number of classes.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """List the student families with their size: for an input, of utterances, and of text."""
+    """List the student families with their size: for an input, of utterances, and of text.
+
+    Those that other distributions bring are among them (entry points of the group fedstill.families).
+    """
+    from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
+
+    shape = _shape(input_shape)
+    wanted = list(FAMILIES.named(names, where="families")) if names else None
+    of_tasks = {
+        task: (*FAMILIES.of_task(task), *sizes)
+        for task, sizes in (
+            (ARRAYS, ("mlp-64-32", "cnn-4-8")),
+            (UTTERANCES, ()),
+            (TEXT, ("gru-80-224", "gru-24-96")),
+        )
+    }
+    every = (*of_tasks[ARRAYS], *of_tasks[UTTERANCES], *of_tasks[TEXT], *FAMILIES.own())
+    lines = {name: _family_line(name, shape, classes) for name in (wanted or every)}
+    if as_json:
+        print(json.dumps(lines, indent=1))
+        return
+    for name, line in lines.items():
+        origin = f"; {line['origin']}" if FAMILIES.is_own(name) else ""
+        if line["parameters"] is None:
+            typer.echo(f"{name:14s} {line['of']}{origin}")
+            continue
+        size = f"{line['parameters']:9,d} parameters, {4 * line['parameters']:11,d} bytes as float32"
+        typer.echo(f"{name:14s} {size}; {line['of']}{origin}")
+    if wanted is None:
+        typer.echo(
+            "Widths are in the names of sized ones: any mlp-<n>-<n>.., cnn-<n>-<n> and gru-<n>-<n> will do. "
+            "Your own are named as module:Net."
+        )
+
+
+def _family_line(name: str, shape: tuple[int, ...], classes: int) -> dict[str, Any]:
+    """How large a family's student is, for which examples, and who brings it; or what is wrong with it."""
     from fedstill_proto.arrays import parameter_specs
     from fedstill_proto.text.ngrams import NgramHashing
 
-    from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES, initial_parameters
+    from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES, initial_parameters
 
-    shape = _shape(input_shape)
-    kinds: list[tuple[str, Iterable[str], tuple[int, ...], int]] = [
-        (f"arrays, {classes} classes", (*FAMILIES, "mlp-64-32", "cnn-4-8"), shape, classes),
-        (f"utterances, {classes} classes", NGRAM_FAMILIES, (NgramHashing().places,), classes),
-        (f"text, {_WORDS:,} words", (*LANGUAGE_FAMILIES, "gru-80-224", "gru-24-96"), (_PLACES,), _WORDS),
-    ]
-    families = [
-        (name, kind, sum(spec.size for spec in parameter_specs(initial_parameters(name, of, outputs, 0))))
-        for kind, names, of, outputs in kinds
-        for name in names
-    ]
-    if as_json:
-        print(json.dumps({name: {"parameters": n, "of": kind} for name, kind, n in families}, indent=1))
-        return
-    for name, kind, size in families:
-        typer.echo(f"{name:14s} {size:9,d} parameters, {4 * size:11,d} bytes as float32; {kind}")
-    typer.echo(
-        "Widths are in the names of sized ones: any mlp-<n>-<n>.., cnn-<n>-<n> and gru-<n>-<n> will do."
-    )
+    tried = {
+        ARRAYS: (f"arrays, {classes} classes", shape, classes),
+        UTTERANCES: (f"utterances, {classes} classes", (NgramHashing().places,), classes),
+        TEXT: (f"text, {_WORDS:,} words", (_PLACES,), _WORDS),
+    }
+    origin = FAMILIES.origin(name)
+    try:
+        task = FAMILIES.task_of(name)
+        kind, of, outputs = tried.get(task, (task, (), 0))
+        if not of:  # a task of one's own, whose examples nobody here knows
+            return {"parameters": None, "of": kind, "origin": origin}
+        specs = parameter_specs(initial_parameters(name, of, outputs, 0))
+    except FedstillError as error:
+        if not FAMILIES.is_own(name):
+            raise
+        return {"parameters": None, "of": str(error), "origin": origin}
+    return {"parameters": sum(spec.size for spec in specs), "of": kind, "origin": origin}
 
 
 def main() -> None:
     """The console script: errors that are meant to happen are one line."""
+    search_current_folder()
     try:
         cli()
     except FedstillError as error:
@@ -161,7 +200,7 @@ def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
 
 def _privacy_line(rule: PrivacyRule, records: list[RoundRecord]) -> str:
     from fedstill_server.privacy.accountant import epsilon_of_rounds
-    from fedstill_server.rounds.most_asked import most_asked
+    from fedstill_server.privacy.spent import most_asked
 
     rounds = most_asked(records)
     epsilon = epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta)

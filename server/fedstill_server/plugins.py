@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from fedstill_proto.errors import FedstillError, UnknownName, unknown_name
@@ -21,6 +23,8 @@ Found = TypeVar("Found")
 
 BUILT_IN = "built in"
 THIS_PROCESS = "registered in this process"
+MODULES_VARIABLE = "FEDSTILL_MODULES"
+"""Names the folder in which the processes of a fleet find modules, besides those that are installed."""
 
 
 class PluginError(FedstillError):
@@ -165,8 +169,11 @@ class Registry(Generic[Found]):
 
 
 def search_current_folder() -> None:
-    """Let `module:name` on a command line find modules in the current folder, as `python -m` does."""
-    here = str(Path.cwd())
+    """Let `module:name` on a command line find modules in the current folder, as `python -m` does.
+
+    In a process that a command started it is that command's folder, which the environment names.
+    """
+    here = os.environ.get(MODULES_VARIABLE) or str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.append(here)  # behind everything that is installed: it can replace nothing
 
@@ -228,7 +235,8 @@ def _imported(place: str, *, where: str) -> object:
     defined = [
         name
         for name, value in vars(found).items()
-        if not name.startswith("_") and getattr(value, "__module__", module) == module
+        if not (name.startswith("_") or isinstance(value, ModuleType))
+        and getattr(value, "__module__", module) == module
     ]
     for part in attribute.split("."):
         if not hasattr(found, part):

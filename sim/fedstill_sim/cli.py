@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fedstill_proto.errors import FedstillError
+from fedstill_server.plugins import search_current_folder
 from rich.console import Console
 from rich.markup import escape
 
@@ -299,6 +300,7 @@ def report(
 
 def main() -> None:
     """The console script."""
+    search_current_folder()
     app()
 
 

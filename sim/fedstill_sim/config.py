@@ -37,11 +37,12 @@ from fedstill_sim.availability import Participation
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import privacy_rule, rule_for
-from fedstill_sim.request import COMING_AND_GOING, UTTERANCE_FAMILIES, RunRequest, command_line
+from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
 from fedstill_sim.results.json_files import read_json, write_json
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
 DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")
+UTTERANCE_FAMILIES = ("ngrams", "ngrams-small")
 TEXT_FAMILIES = ("gru-80-224", "gru-24-96")  # the second for weak devices
 DEFAULT_DEVICES = 10
 ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is about 6 times the slowest
@@ -113,7 +114,7 @@ def requested_data(request: RunRequest) -> FleetData:
         devices=request.devices,
         dirichlet=request.dirichlet,
         seed=request.seed,
-        families=request.families,
+        families=tuple(request.named_families) or None,
         is_text=request.is_text,
         is_assistant=request.is_assistant,
     )
@@ -254,12 +255,14 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         "propagation_width": 0.0 if request.is_assistant else request.propagation_width,
     }
     rounds = _chosen(request.rounds, defaults.rounds)
+    families, named = tuple(dict.fromkeys(data.families)), request.named_families
     return FleetConfig(
         run="0" * 8,
         method=request.method,
         rounds=rounds,
         seed=request.seed,
-        families=tuple(dict.fromkeys(data.families)),
+        families=families,
+        own_families={name: place for name, place in named.items() if place and name in families},
         classes=data.classes,
         input_shape=data.input_shape,
         public_set=f"{DATA_FOLDER}/{PUBLIC_SET_FILE}",

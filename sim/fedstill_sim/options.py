@@ -115,8 +115,9 @@ Dirichlet = Annotated[
 Families = Annotated[
     str | None,
     typer.Option(
-        help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn; of text, gru or "
-        "sizes such as gru-80-224; of utterances, ngrams, ngrams-small.",
+        help="Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn, sizes such as "
+        "mlp-64-32, or your own as module:Net or name=module:Net; of text, gru or sizes such as gru-80-224; "
+        "of utterances, ngrams, ngrams-small.",
         rich_help_panel=FLEET,
     ),
 ]

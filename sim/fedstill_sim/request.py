@@ -9,14 +9,13 @@ from pathlib import Path
 
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
 
 DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
 TEXT_DATASETS = ("keyboard",)
 TEXT_METHOD = "next-words"
 TEXT_COMPARED = ("next-words", "local", "fedavg")
 COMPARED = ("fedstill", "public-logits", "local", "fedavg")  # by `compare`, unless one says
-FAMILIES = ("mlp-small", "mlp-wide", "cnn")
-UTTERANCE_FAMILIES = ("ngrams", "ngrams-small")
 DEFAULT_BASELINES = ("local", "fedavg")
 
 
@@ -133,7 +132,7 @@ class RunRequest:
         check_names("--method", [self.method], methods)
         check_names("--baselines", self.baselines, methods)
         if self.families is not None:
-            self._check_families(self.families)
+            self._check_families()
         if self.is_text:
             self._check_text()
         if self.data is not None and not self.is_text and (self.devices or self.dirichlet is not None):
@@ -188,15 +187,24 @@ class RunRequest:
                     f"{', '.join(noised_methods())}, and local sends nothing"
                 )
 
-    def _check_families(self, families: tuple[str, ...]) -> None:
-        if not self.is_text:
-            check_names("--families", families, UTTERANCE_FAMILIES if self.is_assistant else FAMILIES)
-            return
-        # torch takes a second to import, which `--help` does not need.
-        from fedstill_server.families import reads_text
+    @property
+    def named_families(self) -> dict[str, str]:
+        """The families by name, and where those of one's own lie."""
+        return FAMILIES.named(self.families or (), where="--families")
 
-        sized = [family for family in families if reads_text(family) and family.startswith("gru")]
-        check_names("--families", families, sized or ("gru", "sizes such as gru-80-224"))
+    def _check_families(self) -> None:
+        """Refuse names that are not there, and families of another task; one's own are not imported yet."""
+        named = self.named_families
+        if not named:
+            raise RequestError("--families: none given; fedstill-server families lists them")
+        task = TEXT if self.is_text else UTTERANCES if self.is_assistant else ARRAYS
+        suited = [name for name in FAMILIES.of_task(task) if name != "transformer"]  # which no keyboard takes
+        for name in named:
+            if not FAMILIES.is_own(name) and (name == "transformer" or FAMILIES.task_of(name) != task):
+                raise RequestError(
+                    f"--families: {name!r} is of {FAMILIES.task_of(name)}, and the devices learn {task}; "
+                    f"there are {', '.join(suited)}, sizes of them, or module:name of your own"
+                )
 
     def _check_text(self) -> None:
         if self.dirichlet is not None:

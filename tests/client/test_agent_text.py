@@ -20,7 +20,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage, save_package
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.families import FAMILIES, TEXT, initial_parameters
 from fedstill_server.publish.package import package_of
 from typer.testing import CliRunner
 
@@ -36,7 +36,7 @@ def text_package(family: str) -> StudentPackage:
     return package_of(options, weights, package_version=1, public_x=public)
 
 
-@pytest.fixture(params=sorted(LANGUAGE_FAMILIES))
+@pytest.fixture(params=sorted(FAMILIES.of_task(TEXT)))
 def home(request: pytest.FixtureRequest, tmp_path: Path) -> AgentHome:
     home = AgentHome(tmp_path / "home")
     home.create()

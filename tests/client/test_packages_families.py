@@ -8,12 +8,12 @@ from fedstill_proto.messages import Optimizer
 from fedstill_server.export.build import build_artifact
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, initial_parameters
 
 
-@pytest.mark.parametrize("family", sorted({**FAMILIES, **LANGUAGE_FAMILIES}))
+@pytest.mark.parametrize("family", sorted({*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(TEXT)}))
 def test_all_graphs_of_a_family_pass(family: str) -> None:
-    is_text = family in LANGUAGE_FAMILIES
+    is_text = family in FAMILIES.of_task(TEXT)
     shape, classes = ((5,), 37) if is_text else ((8, 8), 4)
     weights = initial_parameters(family, shape, classes, 0)
     _, inference = export_student(family=family, input_shape=shape, classes=classes, parameters=weights)

@@ -9,7 +9,7 @@ import pytest
 from fedstill_proto.messages import RoundTask
 from fedstill_server import cli
 from fedstill_server.app import app
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, NGRAM_FAMILIES
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
 from fedstill_server.methods import METHODS
 from flwr.app import Error
 from typer.testing import CliRunner
@@ -52,7 +52,7 @@ def test_methods_and_families_are_those_there_are() -> None:
     assert set(json.loads(printed("methods", "--json"))) == set(METHODS)
     assert "1811.11479" in printed("methods")
     sizes = json.loads(printed("families", "--input-shape", "64", "--json"))
-    assert set(sizes) > {*FAMILIES, *NGRAM_FAMILIES, *LANGUAGE_FAMILIES}
+    assert set(sizes) > {*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(UTTERANCES), *FAMILIES.of_task(TEXT)}
     assert {"gru-80-224", "mlp-64-32"} < set(sizes)
     assert sizes["mlp-small"]["parameters"] == 64 * 64 + 64 + 64 * 10 + 10
 

@@ -46,7 +46,7 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
         ("rounds", True, "fleet.rounds: True is not of type int"),
         ("families", "cnn", "fleet.families: 'cnn' is not a list"),
         ("families", ["cnn", "cnn"], "fleet.families: ('cnn', 'cnn') is not free of repeats"),
-        ("families", ["resnet"], "fleet.families: 'resnet' is not one of mlp-small"),
+        ("families", ["resnet"], "fleet.families: 'resnet' is unknown; there are mlp-small"),
         ("uplink", {"encoding": "top-k"}, "fleet.uplink.k: 0 classes to keep"),
         ("sharpen", 2, "fleet.sharpen: 2.0 is not 0 (off) or a temperature up to 1"),
         ("teacher", [], "fleet.teacher: [] is not an object of settings"),

@@ -28,7 +28,7 @@ from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.distill.workshop import Workshop, network_of
-from fedstill_server.state import digest_of
+from fedstill_server.rounds.state import digest_of
 from fedstill_server.training.networks import accuracy_of, logits_of
 from torch import nn
 from typer.testing import CliRunner
@@ -283,11 +283,12 @@ def small_network() -> nn.Module:
 
 def test_any_module_can_be_the_student(folder: Path, tmp_path: Path) -> None:
     plan = DistillPlan(epochs=3, batch_size=16)
-    place = f"{__name__}:small_network"
+    place = f"small={__name__}:small_network"
     request = DistillRequest(task=str(folder), teacher=("train:mlp-9",), family=place, plan=plan)
 
     outcome = distil(request, tmp_path / "out")
 
     package = load_student(outcome.package)
-    assert package.manifest.family == place.replace(":", ".")
+    assert package.manifest.family == outcome.family == "small"
+    assert json.loads((tmp_path / "out" / "distill.json").read_text())["request"]["family"] == place
     assert package.manifest.parameter_count == outcome.parameters == 16 * 5 + 5 + 5 * 4 + 4

@@ -10,7 +10,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact, load_artifact, save_artifact
 from fedstill_server.export import ExportError, build_artifact
 from fedstill_server.export.trial import random_batch
-from fedstill_server.families import LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.families import FAMILIES, TEXT, initial_parameters
 
 FORMS = [("none", 0), ("dense", 0), ("top-k", 2)]
 Arrays = dict[str, np.ndarray]
@@ -36,7 +36,7 @@ def build(
         k=k,
         stack_size=stack_size,
         step_rows=step_rows,
-        step_vocabulary=4 if family in LANGUAGE_FAMILIES else None,
+        step_vocabulary=4 if family in FAMILIES.of_task(TEXT) else None,
         verify=verify,
     )
 

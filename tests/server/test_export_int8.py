@@ -13,7 +13,7 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.quantization import dequantize_rows, quantize_rows, quantized_arrays
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, build_student, initial_parameters
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, build_student, initial_parameters
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import parameters_of
 from onnx import helper, numpy_helper
@@ -24,7 +24,7 @@ PLACES, WORDS = (3,), 1_100
 
 
 def package(family: str, parameters: Parameters) -> StudentPackage:
-    shape, classes = (PLACES, WORDS) if family in LANGUAGE_FAMILIES else (SHAPE, CLASSES)
+    shape, classes = (PLACES, WORDS) if family in FAMILIES.of_task(TEXT) else (SHAPE, CLASSES)
     manifest, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
     eight_bit = quantize_student(graph, parameters)
     assert eight_bit is not None
@@ -66,7 +66,7 @@ def test_what_is_dequantized_is_off_by_half_a_step_at_most() -> None:
     assert (back[3] == 0).all()
 
 
-@pytest.mark.parametrize("family", sorted(FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES.of_task(ARRAYS)))
 def test_the_8_bit_student_answers_as_the_float32_one(family: str) -> None:
     parameters = trained(family)
     x, y = digits()
@@ -81,7 +81,7 @@ def test_the_8_bit_student_answers_as_the_float32_one(family: str) -> None:
     assert not np.array_equal(float32, int8)
 
 
-@pytest.mark.parametrize("family", sorted(LANGUAGE_FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES.of_task(TEXT)))
 def test_a_table_of_words_is_there_once_and_in_8_bits(family: str) -> None:
     parameters = initial_parameters(family, PLACES, WORDS, 0)
     made = package(family, parameters)
@@ -113,7 +113,7 @@ def test_a_table_that_blocks_do_not_fill_stays_as_it_is() -> None:
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("family", ["mlp-small", "cnn", "gru", "transformer"])
 def test_swapped_weights_answer_as_a_package_of_them_would(family: str, precision: str) -> None:
-    is_text = family in LANGUAGE_FAMILIES
+    is_text = family in FAMILIES.of_task(TEXT)
     shape, classes = (PLACES, WORDS) if is_text else (SHAPE, CLASSES)
     first, second = (initial_parameters(family, shape, classes, seed) for seed in (0, 1))
     x = np.random.default_rng(0).integers(0, WORDS, (20, *PLACES)) if is_text else digits()[0][:50]

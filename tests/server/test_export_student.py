@@ -10,7 +10,7 @@ import torch
 from fedstill_proto.package.artifact import load_student, save_student
 from fedstill_server.export import ExportError, export_student
 from fedstill_server.export.student import check_weights_stay_weights, load_parameters
-from fedstill_server.families import LANGUAGE_FAMILIES, build_student, initial_parameters
+from fedstill_server.families import FAMILIES, TEXT, build_student, initial_parameters
 from fedstill_server.families.language import GatedRecurrentNetwork
 from onnx import helper, numpy_helper
 
@@ -35,7 +35,7 @@ def test_logits_are_torchs_for_any_batch(family: str, input_shape: tuple[int, ..
     assert manifest.parameter_count == sum(array.size for array in parameters.values())
 
 
-@pytest.mark.parametrize("family", sorted(LANGUAGE_FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES.of_task(TEXT)))
 def test_logits_of_text_are_torchs_for_any_batch(family: str) -> None:
     parameters = initial_parameters(family, (5,), 37, seed=3)
     student = build_student(family, (5,), 37)

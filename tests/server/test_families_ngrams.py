@@ -9,7 +9,7 @@ import torch
 from fedstill_client.model.predictor import Predictor
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export import build_artifact
-from fedstill_server.families import NGRAM_FAMILIES, FamilyError, build_student, initial_parameters
+from fedstill_server.families import FAMILIES, UTTERANCES, FamilyError, build_student, initial_parameters
 from fedstill_server.families.ngrams import BagOfNgrams
 
 from tests.client.utterance_samples import assistant
@@ -35,7 +35,7 @@ def test_a_bag_by_hand() -> None:
     torch.testing.assert_close(logits, torch.stack([hidden, 0.5 - hidden], -1))
 
 
-@pytest.mark.parametrize("family", sorted(NGRAM_FAMILIES))
+@pytest.mark.parametrize("family", sorted(FAMILIES.of_task(UTTERANCES)))
 def test_the_order_and_the_rest_of_the_row_do_not_matter(family: str) -> None:
     student = build_student(family, (PLACES,), CLASSES)
     rows = torch.zeros(2, PLACES)
@@ -48,7 +48,7 @@ def test_the_order_and_the_rest_of_the_row_do_not_matter(family: str) -> None:
 def test_half_a_million_parameters_at_most() -> None:
     sizes = {
         family: sum(array.size for array in initial_parameters(family, (128,), 42, 0).values())
-        for family in NGRAM_FAMILIES
+        for family in FAMILIES.of_task(UTTERANCES)
     }
 
     assert sizes == {

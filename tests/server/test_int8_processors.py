@@ -14,7 +14,7 @@ from fedstill_server.distill.quantization import dynamic_int8, eight_bit_forms, 
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.streaming import export_step
 from fedstill_server.export.student import export_student
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES, initial_parameters
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, initial_parameters
 from fedstill_server.training.networks import parameters_of
 from onnx import TensorProto, helper, numpy_helper
 
@@ -82,7 +82,7 @@ def test_what_numpy_computes_of_our_forms_is_what_this_processor_answers(
     )
 
 
-@pytest.mark.parametrize("family", [FAMILY, *sorted(FAMILIES)])
+@pytest.mark.parametrize("family", [FAMILY, *sorted(FAMILIES.of_task(ARRAYS))])
 def test_no_weight_of_any_form_can_fill_16_bits(family: str) -> None:
     shape = (8, 8)
     parameters = initial_parameters(family, shape, 10, 0)
@@ -102,11 +102,11 @@ def test_no_weight_of_any_form_can_fill_16_bits(family: str) -> None:
 
 def shipped_graphs(family: str) -> list[bytes]:
     """The 8-bit graphs of a student: of whole rows and, of text, of one word at a time."""
-    shape, classes = ((3,), 1_100) if family in LANGUAGE_FAMILIES else ((8, 8), 10)
+    shape, classes = ((3,), 1_100) if family in FAMILIES.of_task(TEXT) else ((8, 8), 10)
     parameters = initial_parameters(family, shape, classes, 0)
     _, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
     graphs = [graph]
-    if family in LANGUAGE_FAMILIES:
+    if family in FAMILIES.of_task(TEXT):
         step = export_step(family=family, input_shape=shape, classes=classes, parameters=parameters)
         graphs += [step[1]] if step is not None else []
     made = [quantize_student(each, parameters) for each in graphs]
@@ -114,7 +114,7 @@ def shipped_graphs(family: str) -> list[bytes]:
     return [each.graph for each in made if each is not None]
 
 
-@pytest.mark.parametrize("family", sorted((*FAMILIES, *LANGUAGE_FAMILIES)))
+@pytest.mark.parametrize("family", sorted((*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(TEXT))))
 def test_what_ships_multiplies_bytes_in_blocks_alone(family: str) -> None:
     for graph in shipped_graphs(family):
         model = onnx.load_from_string(graph)

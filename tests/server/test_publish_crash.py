@@ -22,15 +22,15 @@ class PowerCut(BaseException):
 
 def cut_after(writes: int, patched: pytest.MonkeyPatch) -> None:
     """Let the power fail instead of the next write after this many."""
-    write, done = keys.replace_file, iter(range(writes))
+    write, done = keys.write_whole, iter(range(writes))
 
-    def failing(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    def failing(path: Path, blob: bytes) -> None:
         if next(done, None) is None:
             raise PowerCut
-        write(path, content, mode=mode)
+        write(path, blob)
 
     for module in WRITERS:
-        patched.setattr(module, "replace_file", failing)
+        patched.setattr(module, "write_whole", failing)
 
 
 def publish(repository: Repository) -> None:

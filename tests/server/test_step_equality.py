@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.messages import Optimizer
-from fedstill_server.families import FAMILIES, LANGUAGE_FAMILIES
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT
 
 from benchmarks.step_equality import LOSSES, Cell, covering_cells, examine, main
 
@@ -24,7 +24,7 @@ def test_fifty_steps_are_those_of_torch_in_float64(cell: Cell) -> None:
 
 
 def test_every_two_choices_meet() -> None:
-    families = (*FAMILIES, *LANGUAGE_FAMILIES)
+    families = (*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(TEXT))
     cells = [(cell.family, cell.optimizer, cell.loss) for cell in covering_cells()]
 
     for (i, first), (j, second) in itertools.combinations(enumerate((families, Optimizer, LOSSES)), 2):

@@ -83,8 +83,8 @@ def prepare(
     families: Annotated[
         str,
         typer.Option(
-            help="Student families, as in mlp-small,cnn; of text, as in gru-80-224,gru; of utterances, as in "
-            "ngrams,ngrams-small."
+            help="Student families, as in mlp-small,cnn, or your own as module:Net or name=module:Net; of "
+            "text, as in gru-80-224,gru; of utterances, as in ngrams,ngrams-small."
         ),
     ] = "mlp-small",
     method: Annotated[
@@ -180,7 +180,10 @@ def prepare(
 
     Example: fedstill-server prepare fleets/homes --public public.csv --test test.csv --families ngrams
     """
-    # torch takes a second to import, which other commands do not need.
+    from fedstill_server.families import FAMILIES
+
+    named = FAMILIES.named((name.strip() for name in families.split(",") if name.strip()), where="--families")
+    # torch takes a second to import, which other commands and wrong names do not need.
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.preparing import Plan, prepare_fleet
     from fedstill_server.tasks.text.keyboard import KeyboardPlan
@@ -188,7 +191,8 @@ def prepare(
     plan = Plan(
         public=public,
         test=test,
-        families=tuple(name.strip() for name in families.split(",") if name.strip()),
+        families=tuple(named),
+        own_families={name: place for name, place in named.items() if place},
         method=method or None,
         rounds=rounds,
         classes=classes or None,

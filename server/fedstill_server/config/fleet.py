@@ -13,9 +13,10 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.families import (
+    ARRAYS,
     FAMILIES,
-    LANGUAGE_FAMILIES,
-    NGRAM_FAMILIES,
+    TEXT,
+    UTTERANCES,
     classifies,
     hears_utterances,
     reads_text,
@@ -232,6 +233,7 @@ class FleetConfig:
     input_shape: tuple[int, ...]
     public_set: str  # .npz with x [n, *input_shape], and y [n, *label_shape] if the public set is labelled
     training: TrainingPlan
+    own_families: dict[str, str] = field(default_factory=dict)  # "module:attribute" of those of one's own
     use_public_labels: bool = True
     test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
     start: str = "distilled"
@@ -264,8 +266,13 @@ class FleetConfig:
         _check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
         _check(bool(self.families), "families", self.families, "a list of at least one student family")
         _check(len(set(self.families)) == len(self.families), "families", self.families, "free of repeats")
+        for name, place in self.own_families.items():
+            _check(name in self.families, "own_families", name, "one of the fleet's families")
+            FAMILIES.know(name, place, where="own_families")
+        FAMILIES.require(self.families, where="families")
         for family in self.families if self.text is None else ():
-            needed = f"one of {', '.join((*FAMILIES, *NGRAM_FAMILIES))}, or a size such as mlp-32"
+            known = (*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(UTTERANCES))
+            needed = f"one of {', '.join(known)}, or a size such as mlp-32"
             _check(classifies(family), "families", family, needed)
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
         shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
@@ -305,7 +312,7 @@ class FleetConfig:
 
     def _check_utterances(self) -> None:
         """The numbers of n-grams are names: no noise on them, and no distance between them."""
-        needed = f"of utterances all ({', '.join(NGRAM_FAMILIES)}), or none"
+        needed = f"of utterances all ({', '.join(FAMILIES.of_task(UTTERANCES))}), or none"
         _check(self.hears_utterances, "families", self.families, needed)
         for name, value in (
             ("teacher.input_noise", self.teacher.input_noise),
@@ -320,7 +327,7 @@ class FleetConfig:
         needed = f"one of text: {', '.join(TEXT_METHODS)}"
         _check(self.method in TEXT_METHODS, "method", self.method, needed)
         for family in self.families:
-            needed = f"one of text: {', '.join(LANGUAGE_FAMILIES)}, or a size such as gru-80-224"
+            needed = f"one of text: {', '.join(FAMILIES.of_task(TEXT))}, or a size such as gru-80-224"
             _check(reads_text(family), "families", family, needed)
         _check(len(self.input_shape) == 1, "input_shape", self.input_shape, "[places], the words of a row")
         _check(

@@ -25,9 +25,9 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
 from fedstill_server.distill.layers import LOGITS, attention_parts, inner_layers, watched
-from fedstill_server.distill.students import new_student
 from fedstill_server.distill.teachers.interface import Answers
 from fedstill_server.distill.technique import Setting, Step, Term, mean_one
+from fedstill_server.families import build_student
 from fedstill_server.losses import cross_entropy
 from fedstill_server.randomness import derived_seed
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
@@ -108,7 +108,7 @@ class _Run:
         self.job, plan = job, job.plan
         self.fingerprint = job.fingerprint()
         self.x, self.labels = torch.from_numpy(job.x), torch.from_numpy(job.labels)
-        self.student = new_student(
+        self.student = build_student(
             job.family, job.input_shape, job.classes, seed=derived_seed(plan.seed, 0, "student")
         )
         if job.start is not None:

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.package.artifact import StudentManifest, StudentPackage, save_package
-from torch import nn
+from fedstill_proto.package.artifact import StudentPackage, save_package
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.students import family_name, new_student
 from fedstill_server.distill.tasks import Task
 from fedstill_server.export.int8 import quantize_student
-from fedstill_server.export.student import export_network, export_student
+from fedstill_server.export.student import export_student
+from fedstill_server.families import build_student
 from fedstill_server.publish.package import LARGEST_DIFFERENCE, assemble_package
 from fedstill_server.training.networks import load_parameters, logits_of
 
@@ -35,8 +34,9 @@ def pack_student(
     trainable: bool = False,
 ) -> None:
     """Write the package. Only what the student's own module holds goes in: no adapters, no peers."""
-    network = load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)
-    manifest, graph = _exported(network, task, family, parameters)
+    shape, classes = task.input_shape, task.classes
+    network = load_parameters(build_student(family, shape, classes), parameters)
+    manifest, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
     x = task.test.x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // (task.classes * task.places)))]
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     difference = float(np.abs(session.run(["logits"], {"x": x})[0] - logits_of(network, x)).max())
@@ -59,15 +59,6 @@ def pack_student(
         described = replace(package.manifest, quality=tuple(sorted(quality.items())))
         package = replace(package, manifest=described)
     save_package(folder, package)
-
-
-def _exported(
-    network: nn.Module, task: Task, family: str, parameters: Parameters
-) -> tuple[StudentManifest, bytes]:
-    shape, classes = task.input_shape, task.classes
-    if ":" in family:
-        return export_network(network, family=family_name(family), input_shape=shape, classes=classes)
-    return export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
 
 
 def _trainable(package: StudentPackage, task: Task, quality: Mapping[str, float]) -> StudentPackage:

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.system.files import SHARED, replace_file
 from torch import nn
 
 from fedstill_server.config.codec import from_json, to_json
@@ -31,13 +30,13 @@ from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.scoring import accuracy_on, check_teacher, perplexity_on, teacher_accuracy
-from fedstill_server.distill.students import new_student
 from fedstill_server.distill.tasks import Task, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, Teacher, TorchTeacher
 from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.text_task import is_text, open_text
 from fedstill_server.distill.workshop import StageWatcher, Workshop
-from fedstill_server.families import build_student
+from fedstill_server.families import FAMILIES, build_student
+from fedstill_server.rounds.run_store import write_whole
 from fedstill_server.training.networks import load_parameters
 
 TRAINED_HERE = "train:"
@@ -84,9 +83,7 @@ def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = N
     made = workshop.train("student", job) if recipe is None else recipe.run(job, workshop)
     outcome = _packed(request, task, teacher, made, out, workshop, seconds=time.perf_counter() - started)
     document = {"request": to_json(request), "outcome": outcome.to_json()}
-    replace_file(
-        out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(), mode=SHARED
-    )
+    write_whole(out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
     shutil.rmtree(checkpoints, ignore_errors=True)
     return outcome
 
@@ -151,7 +148,7 @@ def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher
 def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teacher:
     if not text.startswith(TRAINED_HERE):
         return open_teacher(text, classes=task.classes)
-    family = text.removeprefix(TRAINED_HERE)
+    family = FAMILIES.name_of(text.removeprefix(TRAINED_HERE), where="teacher")
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
     plan = replace(TEXT_TEACHER_PLAN if task.vocabulary is not None else TEACHER_PLAN, seed=place)
@@ -167,7 +164,7 @@ def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
     if teacher is None and not techniques and labels.ndim == 1:
         x, labels = x[labels >= 0], labels[labels >= 0]
     job = Job(
-        family=request.family,
+        family=FAMILIES.name_of(request.family),
         classes=task.classes,
         x=x,
         labels=labels,
@@ -180,7 +177,7 @@ def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
     file = AnswerFile(Path(request.answers))
     if teacher is None:
         return replace(job, answers=file.recalled(x))
-    student = new_student(request.family, task.input_shape, task.classes, seed=0)
+    student = build_student(job.family, task.input_shape, task.classes)
     layers = sorted({theirs for pairs in paired_layers(job, student) for _, theirs in pairs} - {LOGITS})
     return replace(job, answers=file.answers(teacher, x, layers=layers))
 
@@ -229,4 +226,4 @@ def _accuracy(task: Task, family: str, parameters: Parameters) -> float:
 
 
 def _network(task: Task, family: str, parameters: Parameters) -> nn.Module:
-    return load_parameters(new_student(family, task.input_shape, task.classes, seed=0), parameters)
+    return load_parameters(build_student(family, task.input_shape, task.classes, seed=0), parameters)

@@ -17,8 +17,8 @@ from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, Job, Trained
 from fedstill_server.distill.scoring import accuracy_on
-from fedstill_server.distill.students import new_student
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
+from fedstill_server.families import build_student
 from fedstill_server.training.networks import load_parameters
 
 StageWatcher = Callable[[str, EpochDone], None]
@@ -68,7 +68,7 @@ class Recipe:
 
 def network_of(job: Job, trained: Trained) -> nn.Module:
     return load_parameters(
-        new_student(trained.family, job.input_shape, job.classes, seed=0), trained.parameters
+        build_student(trained.family, job.input_shape, job.classes, seed=0), trained.parameters
     )
 
 

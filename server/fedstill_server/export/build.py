@@ -18,9 +18,11 @@ from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
-from fedstill_server.families import build_student, reads_text
+from fedstill_server.export.structure import structure_of
+from fedstill_server.families import FAMILIES, build_student, reads_text
 from fedstill_server.families.features import feature_width
 from fedstill_server.families.language import TABLES
+from fedstill_server.plugins import called
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
 FORWARD_ROWS, FORWARD_VALUES = 64, 1 << 20
@@ -75,7 +77,10 @@ class ArtifactOptions:
     @property
     def folder_name(self) -> str:
         """Of its entry in a cache."""
-        return f"{self.family}-{self.optimizer.value}-c{self.stack_size}-{cache_key(asdict(self))}"
+        sizes = {self.classes, self.step_vocabulary or self.classes}
+        own = structure_of(self.family, self.input_shape, *sorted(sizes))
+        key = cache_key(asdict(self) if own is None else {**asdict(self), "structure": own})
+        return f"{self.family}-{self.optimizer.value}-c{self.stack_size}-{key}"
 
 
 def build_artifact(
@@ -117,7 +122,10 @@ def build_artifact(
     artifact = cached_artifact(folder) if folder is not None else None
     if artifact is not None:
         return artifact
-    artifact = _build(options)
+    if FAMILIES.is_own(family):
+        artifact = called(f"{family}: no training step can be made of it", lambda: _build(options))
+    else:
+        artifact = _build(options)
     if verify:
         verify_artifact(artifact)
         if folder is not None:

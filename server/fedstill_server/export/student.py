@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import logging
 import warnings
@@ -23,7 +22,9 @@ from torch import nn
 from fedstill_server.export.cache import cache_key, keep_graph, kept_graph
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
+from fedstill_server.export.structure import structure_of
 from fedstill_server.families import build_student, reads_text
+from fedstill_server.plugins import called
 
 
 def export_student(
@@ -42,17 +43,16 @@ def export_student(
     """
     student = build_student(family, input_shape, classes).eval()
     load_parameters(student, parameters)
-    graph = _captured(family, tuple(input_shape), classes, cache)
+    shape = tuple(input_shape)
+    structure = structure_of(family, shape, classes)
+    if structure is None:
+        graph = _captured(family, shape, classes, structure, cache)
+    else:
+        graph = called(
+            f"{family}: no graph can be made of it",
+            lambda: _captured(family, shape, classes, structure, cache),
+        )
     return _finished(student, graph, family=family, input_shape=input_shape, classes=classes)
-
-
-def export_network(
-    network: nn.Module, *, family: str, input_shape: Sequence[int], classes: int
-) -> tuple[StudentManifest, bytes]:
-    """The same of any network that classifies arrays, with its weights, under the name `family`."""
-    network.eval()
-    graph = _capture(copy.deepcopy(network), torch.zeros(2, *input_shape))
-    return _finished(network, graph, family=family, input_shape=input_shape, classes=classes)
 
 
 def _finished(
@@ -85,9 +85,12 @@ def _finished(
 
 
 @functools.lru_cache(maxsize=16)
-def _captured(family: str, input_shape: tuple[int, ...], classes: int, cache: Path | None) -> bytes:
+def _captured(
+    family: str, input_shape: tuple[int, ...], classes: int, structure: str | None, cache: Path | None
+) -> bytes:
     """With weights that are nobody's; those of a student, and the check of its answers, come after."""
-    key = cache_key({"family": family, "input_shape": input_shape, "classes": classes})
+    decides = {"family": family, "input_shape": input_shape, "classes": classes, "structure": structure}
+    key = cache_key(decides)
     file = None if cache is None else cache / f"{family}-{key}.onnx"
     graph = None if file is None else kept_graph(file)
     if graph is None:

@@ -4,28 +4,29 @@ A family is a function from the shape of one example and the number of classes t
 takes `x: [batch, *input_shape]` and returns logits `[batch, classes]`; one of text (language.py) takes the
 numbers of words `x: int64 [batch, S]` and returns logits `[batch, S, classes]`, of the word after each. Those
 of utterances (ngrams.py) classify rows of numbers of hashed n-grams.
-Besides the named families there are those whose names hold their widths: mlp-64-32 (sized.py), and of text
-gru-80-224 (language.py).
+Besides the named families there are those whose names hold their widths (mlp-64-32 in sized.py, and of text
+gru-80-224 in language.py), and those of one's own (registry.py). Names are looked up without torch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import torch
-from torch import nn
-
-from fedstill_server.families.classifiers import FAMILIES
 from fedstill_server.families.errors import FamilyError
-from fedstill_server.families.language import LANGUAGE_FAMILIES, build_text_student, reads_text
-from fedstill_server.families.ngrams import NGRAM_FAMILIES
-from fedstill_server.families.sized import build_sized, widths_of
+from fedstill_server.families.family import ARRAYS, TEXT, UTTERANCES, Family, build_own
+from fedstill_server.families.registry import FAMILIES
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
 
 __all__ = [
+    "ARRAYS",
     "FAMILIES",
-    "LANGUAGE_FAMILIES",
-    "NGRAM_FAMILIES",
+    "TEXT",
+    "UTTERANCES",
+    "Family",
     "FamilyError",
     "build_student",
     "classifies",
@@ -36,32 +37,49 @@ __all__ = [
 
 
 def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
-    """A student of `family` with its default initialization; the same seed gives the same student."""
-    if not classifies(family) and not reads_text(family):
-        named = ", ".join(sorted({**FAMILIES, **NGRAM_FAMILIES, **LANGUAGE_FAMILIES}))
-        raise FamilyError(
-            f"unknown student family {family!r}; there are {named}, and sizes such as mlp-32 and gru-80-224"
-        )
-    if not input_shape or min(input_shape) < 1:
-        raise FamilyError(f"{family}: input shape {list(input_shape)} must hold positive sizes")
+    """A student of `family` with its default initialization; the same seed gives the same student.
+
+    Args:
+        family: A name that FAMILIES knows, or `module:name`.
+        input_shape: Of one example.
+        classes: How many there are, at least 2.
+        seed: Of the first weights.
+
+    Returns:
+        The module, whose answers to [batch, *input_shape] are logits [batch, classes].
+
+    Raises:
+        UnknownName: For a name that is not there.
+        FamilyError: For a shape that the family has no student for.
+        PluginError: For a family of one's own that makes no such network.
+    """
+    import torch
+
+    found, shape = FAMILIES.load(family), tuple(input_shape)
+    if not shape or min(shape) < 1:
+        raise FamilyError(f"{family}: input shape {list(shape)} must hold positive sizes")
     if classes < 2:
         raise FamilyError(f"{family}: {classes} classes; a classifier needs at least 2")
     with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
         torch.manual_seed(seed)
-        shape = tuple(input_shape)
-        if reads_text(family):
-            return build_text_student(family, shape, classes)
-        return build_sized(family, shape, classes) or {**FAMILIES, **NGRAM_FAMILIES}[family](shape, classes)
+        if FAMILIES.is_own(family):
+            return build_own(family, found, shape, classes)
+        return found.build(shape, classes)
 
 
 def classifies(family: str) -> bool:
-    """Whether `family` is one that classifies arrays."""
-    return family in FAMILIES or hears_utterances(family) or widths_of(family) is not None
+    """Whether `family` is one that classifies arrays, or utterances."""
+    return _is_of((ARRAYS, UTTERANCES), family)
 
 
 def hears_utterances(family: str) -> bool:
     """Whether `family` classifies utterances: its examples are numbers, which are names and not amounts."""
-    return family in NGRAM_FAMILIES
+    return _is_of((UTTERANCES,), family)
+
+
+def reads_text(family: str) -> bool:
+    """Whether `family` is one of text."""
+    return _is_of((TEXT,), family)
 
 
 def initial_parameters(
@@ -70,3 +88,7 @@ def initial_parameters(
     """Freshly initialized parameters by name, float32, in the module's order."""
     student = build_student(family, input_shape, classes, seed=seed)
     return {name: value.detach().numpy().copy() for name, value in student.named_parameters()}
+
+
+def _is_of(tasks: Sequence[str], family: str) -> bool:
+    return family in FAMILIES and FAMILIES.task_of(family) in tasks

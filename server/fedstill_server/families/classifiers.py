@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from fedstill_server.families.errors import FamilyError
-
-Shape = tuple[int, ...]
+from fedstill_server.families.family import Shape
 
 
 class MultilayerPerceptron(nn.Module):
@@ -115,11 +113,3 @@ def cnn(input_shape: Shape, classes: int) -> nn.Module:
 
 def cnn_norm(input_shape: Shape, classes: int) -> nn.Module:
     return NormalizedConvolutionalNetwork(input_shape, classes)
-
-
-FAMILIES: dict[str, Callable[[Shape, int], nn.Module]] = {
-    "mlp-small": mlp_small,
-    "mlp-wide": mlp_wide,
-    "cnn": cnn,
-    "cnn-norm": cnn_norm,
-}

@@ -7,18 +7,15 @@ written in plain products, slices and element-wise operators, of which every gra
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from fedstill_server.families.errors import FamilyError
+from fedstill_server.families.sizes import text_widths_of
 from fedstill_server.families.transformer import CausalTransformer
 
 WIDTH = 64
-_SIZED = re.compile(r"gru-([1-9]\d{0,3})-([1-9]\d{0,3})")
 TABLES = ("embedding.weight",)
 """The parameters that have a row for each word."""
 
@@ -96,21 +93,10 @@ def _check_text(family: str, input_shape: tuple[int, ...]) -> None:
         raise FamilyError(f"{family}: input shape {list(input_shape)}; text is [places], the words of a row")
 
 
-LANGUAGE_FAMILIES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
-    "gru": gru,
-    "transformer": transformer,
-}
-
-
-def reads_text(family: str) -> bool:
-    """Whether `family` is one of text: a named one, or gru-<width of a word>-<width of the state>."""
-    return family in LANGUAGE_FAMILIES or _SIZED.fullmatch(family) is not None
-
-
-def build_text_student(family: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    """The student of a family of text."""
-    sized = _SIZED.fullmatch(family)
+def build_sized_text(family: str, input_shape: tuple[int, ...], classes: int) -> nn.Module:
+    """The student of a family such as gru-80-224: the widths of a word and of the state."""
+    sized = text_widths_of(family)
     if sized is None:
-        return LANGUAGE_FAMILIES[family](input_shape, classes)
+        raise FamilyError(f"{family}: not a name such as gru-80-224")
     _check_text(family, input_shape)
-    return GatedRecurrentNetwork(classes, width=int(sized[1]), state_width=int(sized[2]))
+    return GatedRecurrentNetwork(classes, width=sized[0], state_width=sized[1])

@@ -10,8 +10,6 @@ utterances. But a number is a name: numbers that are noisy or between two others
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from fedstill_proto.text.ngrams import NgramHashing
 from torch import Tensor, nn
@@ -61,9 +59,3 @@ def _bag(family: str, input_shape: tuple[int, ...], classes: int, *, width: int,
     if len(input_shape) != 1:
         raise FamilyError(f"{family}: input shape {list(input_shape)}; an utterance is [places], its numbers")
     return BagOfNgrams(NgramHashing().buckets, classes, width=width, hidden=hidden)
-
-
-NGRAM_FAMILIES: dict[str, Callable[[tuple[int, ...], int], nn.Module]] = {
-    "ngrams": ngrams,
-    "ngrams-small": ngrams_small,
-}

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.families.classifiers import ConvolutionalNetwork, Shape
-
-_NAME = re.compile(r"(mlp|cnn)((?:-[1-9]\d{0,3})+)")
-_MOST_LAYERS = 16
+from fedstill_server.families.classifiers import ConvolutionalNetwork
+from fedstill_server.families.errors import FamilyError
+from fedstill_server.families.family import Shape
+from fedstill_server.families.sizes import widths_of
 
 
 class DeepPerceptron(nn.Module):
@@ -37,21 +36,11 @@ class DeepPerceptron(nn.Module):
         return self.output(x)  # type: ignore[no-any-return]
 
 
-def widths_of(family: str) -> tuple[str, tuple[int, ...]] | None:
-    """("mlp", (64, 32)) of mlp-64-32; None for a name of another form."""
-    match = _NAME.fullmatch(family)
-    if match is None:
-        return None
-    kind, widths = match[1], tuple(int(width) for width in match[2].split("-")[1:])
-    holds = len(widths) == 2 if kind == "cnn" else len(widths) <= _MOST_LAYERS
-    return (kind, widths) if holds else None
-
-
-def build_sized(family: str, input_shape: Shape, classes: int) -> nn.Module | None:
-    """The student of a family of this form; None for another name."""
+def build_sized(family: str, input_shape: Shape, classes: int) -> nn.Module:
+    """The student of a family whose name is of this form."""
     sized = widths_of(family)
     if sized is None:
-        return None
+        raise FamilyError(f"{family}: not a name such as mlp-64-32 or cnn-4-8")
     kind, widths = sized
     if kind == "cnn":
         return ConvolutionalNetwork(input_shape, classes, channels=(widths[0], widths[1]))

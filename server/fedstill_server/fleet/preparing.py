@@ -10,7 +10,7 @@ import io
 import json
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ import numpy as np
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
-from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.text.vocabulary import build_word_list
 
+from fedstill_server.app import CONFIG_FILE
 from fedstill_server.config.device_defaults import LocalWork, usual_work
 from fedstill_server.config.fleet import (
     CohortRule,
@@ -37,7 +37,8 @@ from fedstill_server.methods import METHODS, NOISED_METHODS, build_method, disti
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.rounds.run_store import RunStore, write_whole
+from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import (
     KEYBOARD_TEACHER,
     build_family,
@@ -45,8 +46,6 @@ from fedstill_server.rounds.teacher import (
     share_right,
     utterance_teacher,
 )
-from fedstill_server.run_folder import CONFIG_FILE
-from fedstill_server.state import FleetState
 from fedstill_server.tasks.text.keyboard import KeyboardPlan, Progress, make_keyboard
 from fedstill_server.tasks.text.vocabulary import chosen_rows, read_texts, text_examples
 from fedstill_server.tasks.utterances.fleet_start import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
@@ -94,6 +93,7 @@ class Plan:
     public: Path  # .npz: x [n, *shape], and y [n] if it is labelled; of text, a file or a folder of texts
     test: Path | None = None
     families: tuple[str, ...] = ("mlp-small",)
+    own_families: dict[str, str] = field(default_factory=dict)  # "module:attribute" of those of one's own
     method: str | None = None
     rounds: int = 20
     classes: int | None = None  # None: as the public labels say
@@ -165,9 +165,9 @@ def prepare_fleet(
             made = (_text if plan.is_text else _arrays)(fleet, plan)
         config, public, test = made.config, made.public, made.test
         for name, content in made.files.items():
-            replace_file(fleet.folder / name, content, mode=SHARED)
+            write_whole(fleet.folder / name, content)
         document = json.dumps({"fleet": config.to_json()}, indent=1) + "\n"
-        replace_file(fleet.folder / CONFIG_FILE, document.encode(), mode=SHARED)
+        write_whole(fleet.folder / CONFIG_FILE, document.encode())
         with one_deterministic_thread():
             method = build_method(config, public)
             if made.texts and plan.keyboard is not None:
@@ -323,6 +323,7 @@ def _configuration(
         rounds=plan.rounds,
         seed=plan.seed,
         families=plan.families,
+        own_families=plan.own_families,
         classes=classes,
         input_shape=public.x.shape[1:],
         public_set="public.npz",

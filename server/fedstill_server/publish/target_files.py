@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedstill_proto.package.artifact import StudentPackage
-from fedstill_proto.system.files import SHARED, replace_file
 from tuf.api.metadata import TargetFile
+
+from fedstill_server.rounds.run_store import write_whole
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class TargetFiles:
         entry = TargetFile.from_data(path, content, ["sha256"])
         file = self._file(entry)
         file.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(file, content, mode=SHARED)
+        write_whole(file, content)
         return entry
 
     def _file(self, entry: TargetFile) -> Path:

@@ -11,6 +11,7 @@ from fedstill_server.distill.job import Job, Trained
 from fedstill_server.distill.plan import check
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.distill.workshop import Recipe, Workshop, teacher_of
+from fedstill_server.families import FAMILIES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,7 @@ class Assistants(Recipe):
     def run(self, base: Job, workshop: Workshop) -> Trained:
         techniques = base.techniques or (KnowledgeDistillation(),)
         job = replace(base, techniques=techniques)
-        for place, family in enumerate(self.families):
+        for place, family in enumerate(FAMILIES.named(self.families, where="assistants.families")):
             assistant = replace(job, family=family, start=None)
             made = workshop.train(f"assistant-{place}-{family}", assistant)
             job = replace(job, teacher=teacher_of(base, made), answers=None)

@@ -19,7 +19,7 @@ from fedstill_server.distill.plan import check
 from fedstill_server.distill.quantization import eight_bit_forms
 from fedstill_server.distill.workshop import Recipe, Workshop, network_of
 from fedstill_server.export.student import export_student
-from fedstill_server.families import initial_parameters
+from fedstill_server.families import FAMILIES, initial_parameters
 from fedstill_server.training.networks import parameters_of
 
 
@@ -39,8 +39,9 @@ class BudgetSearch(Recipe):
         check(self.latency_us >= 0, "budget.latency_us", self.latency_us, "0 (no limit) or microseconds")
 
     def run(self, base: Job, workshop: Workshop) -> Trained:
-        costs = {family: self._cost(base, family) for family in self.families}
-        fitting = [family for family in self.families if self._fits(costs[family])]
+        families = FAMILIES.named(self.families, where="budget.families")
+        costs = {family: self._cost(base, family) for family in families}
+        fitting = [family for family in families if self._fits(costs[family])]
         if not fitting:
             least = min(costs, key=lambda family: costs[family].size_bytes)
             raise DistillError(

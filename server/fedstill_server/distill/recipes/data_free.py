@@ -15,7 +15,6 @@ from torch import nn
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import Job, Trained
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.students import new_student
 from fedstill_server.distill.synthetic import (
     Canvas,
     adversarial_examples,
@@ -25,6 +24,7 @@ from fedstill_server.distill.synthetic import (
 )
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
 from fedstill_server.distill.workshop import Recipe, Workshop, without_data
+from fedstill_server.families import build_student
 from fedstill_server.randomness import derived_seed
 
 
@@ -120,7 +120,7 @@ class AdversarialGenerator(DataFree):
     steps: int = 400
 
     def examples(self, base: Job, canvas: Canvas) -> FloatArray:
-        critic = new_student(base.family, canvas.shape, canvas.classes, seed=canvas.seed)
+        critic = build_student(base.family, canvas.shape, canvas.classes, seed=canvas.seed)
         return adversarial_examples(_network(base, self.name), critic, canvas, steps=self.steps)
 
 

@@ -22,7 +22,7 @@ from fedstill_server.distill.job import Job, Trained
 from fedstill_server.distill.layers import inner_layers, watched
 from fedstill_server.distill.plan import check
 from fedstill_server.distill.workshop import Recipe, Workshop, network_of
-from fedstill_server.families.sized import widths_of
+from fedstill_server.families.sizes import widths_of
 
 
 @dataclass(frozen=True, kw_only=True)

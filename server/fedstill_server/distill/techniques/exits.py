@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import inner_layers
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
-from fedstill_server.families.sized import widths_of
+from fedstill_server.families.sizes import widths_of
 from fedstill_server.losses import cross_entropy, kd_loss
 from fedstill_server.training.networks import parameters_of
 

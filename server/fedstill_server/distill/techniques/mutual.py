@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.students import new_student
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
+from fedstill_server.families import build_student
 from fedstill_server.losses import cross_entropy, kd_loss
 
 
@@ -36,7 +36,7 @@ class MutualLearning(Technique):
     def begin(self, setting: Setting) -> Term:
         seeds = torch.randint(1 << 31, (self.peers,)).tolist()
         return _Term(
-            new_student(setting.family, setting.input_shape, setting.classes, seed=seed) for seed in seeds
+            build_student(setting.family, setting.input_shape, setting.classes, seed=seed) for seed in seeds
         )
 
 

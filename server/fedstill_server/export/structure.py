@@ -1,0 +1,50 @@
+"""What the students of a family of one's own compute, as a digest.
+
+What is kept of a graph is found by the family's name and the sources of fedstill; a network of one's own may
+change under the same name, and calls whatever code it likes. So the operators that it comes to are recorded.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fedstill_server.families import FAMILIES, TEXT, build_student
+from fedstill_server.plugins import called
+
+_ROWS = 2
+
+
+def structure_of(family: str, input_shape: tuple[int, ...], *classes: int) -> str | None:
+    """The digest of students for so many classes each; None for a family that fedstill itself brings."""
+    if not FAMILIES.is_own(family):
+        return None
+    element = torch.int64 if FAMILIES.task_of(family) == TEXT else torch.float32
+    x = torch.zeros(_ROWS, *input_shape, dtype=element)
+    digest = hashlib.sha256()
+    for each in classes:
+        student = build_student(family, input_shape, each)
+        for part in called(family, functools.partial(_parts, student, x)):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _parts(student: nn.Module, x: Tensor) -> list[bytes]:
+    """Names, shapes and operators, in training and in answering, and the tensors that no device changes."""
+    parameters = dict(student.named_parameters())
+    parts = [repr([(name, tuple(value.shape)) for name, value in parameters.items()]).encode()]
+    tensors = dict(student.named_buffers())
+    for is_training in (True, False):
+        student.train(is_training)
+        traced = make_fx(lambda values: functional_call(student, values, (x,)))(parameters)
+        parts.append(traced.code.encode())
+        tensors |= {f"{is_training} {name}": value for name, value in traced.named_buffers()}
+    for name, value in tensors.items():
+        parts.append(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        parts.append(value.detach().contiguous().numpy().tobytes())
+    return parts

@@ -1,0 +1,122 @@
+"""What a family is, and how a function or class of one's own becomes one."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fedstill_server.plugins import PluginError, called
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shape = tuple[int, ...]
+
+ARRAYS, TEXT, UTTERANCES = "arrays", "text", "utterances"
+"""The tasks that families are of."""
+
+_GIVEN = {"input_shape": "input_shape", "classes": "classes", "num_classes": "classes"}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family's name stands for.
+
+    Attributes:
+        build: Makes a student from the shape of one example and the number of classes.
+        task: Whose examples the students take: "arrays", "text", "utterances", or a task of one's own.
+    """
+
+    build: Callable[[Shape, int], nn.Module]
+    task: str = ARRAYS
+
+
+def family_of(found: object) -> Family:
+    """The family that a function or a class of torch modules is.
+
+    Its parameters decide how it is called, by name: `input_shape` and `classes` (or `num_classes`) are given
+    where it has them, and all others need defaults. An attribute `task` says which task it is of.
+
+    Raises:
+        PluginError: For anything else.
+    """
+    if isinstance(found, Family):
+        return found
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(found, torch.nn.Module):
+        raise PluginError(
+            f"a {type(found).__name__} that is made already; give its class, or a function that makes one, "
+            "so that each student starts from a seed of its own"
+        )
+    if not callable(found):
+        raise PluginError(
+            f"a {type(found).__name__}; a family is a function or a class of torch modules with the "
+            "parameters input_shape and classes"
+        )
+    task = getattr(found, "task", ARRAYS)
+    if not isinstance(task, str):
+        raise PluginError(f"its task is {task!r}; give a task's name, such as {ARRAYS!r}")
+    make, wanted = found, _wanted(found)
+
+    def build(input_shape: Shape, classes: int) -> nn.Module:
+        known = {"input_shape": input_shape, "classes": classes}
+        network: nn.Module = make(**{name: known[_GIVEN[name]] for name in wanted})
+        return network
+
+    return Family(build, task)
+
+
+def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn.Module:
+    """A student of a family of one's own, once it is known to answer as a student does.
+
+    Raises:
+        PluginError: For what its code raises, and for a network whose answers have another shape.
+    """
+    import torch
+
+    network: object = called(name, lambda: family.build(input_shape, classes))
+    if not isinstance(network, torch.nn.Module):
+        raise PluginError(f"{name}: it makes a {type(network).__name__}, not a torch module")
+    before = {each: value.clone() for each, value in network.named_buffers()}
+    in_places = family.task == TEXT
+    x = torch.zeros(2, *input_shape, dtype=torch.int64 if in_places else torch.float32)
+    with torch.no_grad():
+        logits: Any = called(f"{name}, of examples {list(x.shape)}", lambda: network(x))
+    expected = (*(x.shape if in_places else x.shape[:1]), classes)
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != expected:
+        raise PluginError(
+            f"{name}: to examples {list(x.shape)} it answers {shape}; a student's logits are {expected}"
+        )
+    moved = [each for each, value in network.named_buffers() if not torch.equal(value, before[each])]
+    if moved:
+        raise PluginError(
+            f"{name}: {', '.join(moved)} change while it answers, and of a student only what learns by "
+            "gradients travels; normalize over each example's own channels (nn.GroupNorm), not over a batch"
+        )
+    return network
+
+
+def _wanted(found: Callable[..., object]) -> tuple[str, ...]:
+    """The parameters that a family is called with, by name."""
+    try:
+        parameters = inspect.signature(found).parameters.values()
+    except (TypeError, ValueError):
+        raise PluginError("it does not say what it is called with; write a function around it") from None
+    by_name = [each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)]
+    others = [
+        each.name
+        for each in parameters
+        if each.default is each.empty
+        and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+        and not (each in by_name and each.name in _GIVEN)
+    ]
+    if others:
+        raise PluginError(
+            f"it needs {', '.join(others)}; a family is called with input_shape and classes, by name, and "
+            "with nothing else: give the others defaults, or write a function that does"
+        )
+    return tuple(each.name for each in by_name if each.name in _GIVEN)
