@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
+from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
 from rich.console import Console
 
@@ -24,6 +26,15 @@ app = typer.Typer(
     "public.npz and global_test.npz; what the device learns is kept in its state/. "
     "A [bold]student folder[/bold] (--student) is a student package as the server exports it.",
 )
+
+
+@app.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show:
+        typer.echo(f"fedstill-agent {__version__}")
+        raise typer.Exit
+
+
 for group in (predict, personalize, agent, keyboard, privacy, fleet):
     group.register(app)
 

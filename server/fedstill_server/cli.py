@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +34,15 @@ fleet.register(cli)
 publish.register(cli)
 distill.register(cli)
 _WORDS, _PLACES = 10_000, 16  # of the text that families of text are shown for
+
+
+@cli.callback(invoke_without_command=True)
+def version(show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show:
+        typer.echo(f"fedstill-server {__version__}")
+        raise typer.Exit
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
@@ -172,7 +183,8 @@ def main() -> None:
     """The console script: errors that are meant to happen are one line."""
     search_current_folder()
     try:
-        cli()
+        with explain_missing("fedstill-server"):
+            cli()
     except FedstillError as error:
         typer.echo(f"fedstill-server: {error}", err=True)
         sys.exit(2)

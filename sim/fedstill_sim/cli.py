@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.extras import MissingExtra, explain_missing
 from fedstill_server.plugins import search_current_folder
 from rich.console import Console
 from rich.markup import escape
@@ -301,7 +302,14 @@ def report(
 def main() -> None:
     """The console script."""
     search_current_folder()
-    app()
+    try:
+        with explain_missing("fedstill-sim", extra="sim"):
+            app()
+    except MissingExtra as error:
+        Console(stderr=True).print(
+            f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True
+        )
+        sys.exit(2)
 
 
 @contextmanager

@@ -36,7 +36,12 @@ TEXT = {
     ".txt",
 }
 
-FOLDERS = {package: REPOSITORY / package.removeprefix("fedstill_") / package for package in OURS}
+FOLDERS = {
+    package: REPOSITORY / package.removeprefix("fedstill_") / package
+    if "_" in package
+    else REPOSITORY / package
+    for package in OURS
+}
 MODULES = [
     pytest.param(package, path, id=str(path.relative_to(REPOSITORY)))
     for package, folder in FOLDERS.items()
@@ -143,12 +148,15 @@ def test_an_import_is_found_wherever_it_hides(source: str) -> None:
     assert wrong_imports("fedstill_proto", source) == {"fedstill_server"}
     assert not wrong_imports("fedstill_server", source)
     assert not wrong_imports("fedstill_sim", source)
+    assert not wrong_imports("fedstill", source)
 
 
 def test_the_layout_forbids_what_it_should() -> None:
     assert wrong_imports("fedstill_server", "import fedstill_client") == {"fedstill_client"}
     for package in ("fedstill_proto", "fedstill_client", "fedstill_server"):
         assert wrong_imports(package, "from fedstill_sim import grid") == {"fedstill_sim"}
+    for package in OURS[1:]:
+        assert wrong_imports(package, "from fedstill import simulate") == {"fedstill"}
     assert wrong_imports("fedstill_client", "def late():\n    import torch") == {"torch"}
     assert not wrong_imports("fedstill_server", "import torch, onnx, sqlalchemy")
     assert not wrong_imports("fedstill_client", "from . import torch_free")

@@ -1,0 +1,135 @@
+"""Fleets from arrays: what becomes of them, and every refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import fedstill as fs
+
+X = np.arange(24, dtype=np.float64).reshape(6, 2, 2)
+Y = [0, 1, 2, 0, 1, 2]
+ANN = fs.Device(X, Y, x_test=X[:2] + 0.5, y_test=Y[:2])
+PUBLIC = (X[:3], Y[:3])
+
+
+def test_the_examples_of_each_device_stay_its_own() -> None:
+    bob = fs.Device(-X[:4], Y[:4], x_test=-X[4:], y_test=Y[4:])
+    fleet = fs.Fleet.from_arrays({"ann": ANN, "bob": bob}, public=PUBLIC, name="mine")
+    data = fleet.data
+    assert (fleet.names, len(fleet), data.name, data.classes) == (("ann", "bob"), 2, "mine", 3)
+    for n, device in enumerate((ANN, bob)):
+        for rows, x, y in ((data.train[n], device.x, device.y), (data.test[n], device.x_test, device.y_test)):
+            np.testing.assert_array_equal(data.x[rows], x)
+            np.testing.assert_array_equal(data.y[rows], y)
+    assert (data.x.dtype, data.y.dtype) == (np.float32, np.int64)
+    # Everyone is tested on the test examples of all devices, unless a test set is given.
+    np.testing.assert_array_equal(data.global_x, np.concatenate([ANN.x_test, bob.x_test]))
+    assert repr(fleet) == (
+        "<Fleet mine: 2 devices, 10 examples of shape [2, 2], 3 classes, 3 public examples with labels>"
+    )
+
+
+def test_a_test_set_and_an_unlabelled_public_set_are_taken() -> None:
+    fleet = fs.Fleet.from_arrays([ANN], public=X, test=(X[5:], [1]), classes=7)
+    assert fleet.data.public_y is None
+    assert fleet.data.classes == 7
+    np.testing.assert_array_equal(fleet.data.global_y, [1])
+    assert "6 public examples without labels" in repr(fleet)
+
+
+def test_devices_of_a_sequence_are_numbered() -> None:
+    fleet = fs.Fleet.from_arrays([ANN] * 11, public=PUBLIC)
+    assert fleet.names[0] == "device-00"
+    assert fleet.names[-1] == "device-10"
+
+
+def test_lists_and_tensors_are_arrays_too() -> None:
+    given = fs.Device(
+        torch.tensor(X, requires_grad=True), torch.tensor(Y), x_test=X.tolist(), y_test=np.uint8(Y)
+    )
+    fleet = fs.Fleet.from_arrays([given], public=(torch.tensor(X), Y))
+    np.testing.assert_array_equal(fleet.data.x[fleet.data.train[0]], X)
+    np.testing.assert_array_equal(fleet.data.y[fleet.data.test[0]], Y)
+
+
+def test_a_quarter_is_held_out_by_the_seed() -> None:
+    def parts(seed: int) -> tuple[list[float], list[float]]:
+        x = np.arange(40.0)[:, None]
+        data = fs.Fleet.from_arrays([fs.Device(x, [0, 1] * 20)] * 2, public=PUBLIC_LINE, seed=seed).data
+        assert not np.array_equal(data.x[data.test[0]], data.x[data.test[1]])
+        return data.x[data.train[0]].ravel().tolist(), data.x[data.test[0]].ravel().tolist()
+
+    train, test = parts(0)
+    assert (len(train), len(test)) == (30, 10)
+    assert sorted(train + test) == list(range(40))
+    assert parts(0) == (train, test)
+    assert parts(1) != (train, test)
+
+
+PUBLIC_LINE = (np.zeros((2, 1)), [0, 1])
+
+
+# What is refused
+
+NOT_FINITE = np.where(np.arange(24).reshape(6, 2, 2) == 9, np.nan, X)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"x_test": None}, "device: x_test and y_test belong together"),
+        ({"y_test": None}, "device: x_test and y_test belong together"),
+        ({"x": "text"}, "the first device: x is <U4; examples must be real numbers"),
+        ({"x": X * 1j}, "the first device: x is complex128"),
+        ({"x": [[1], [1, 2]]}, "the first device: x cannot be read as an array"),
+        ({"x": np.array([[object()]])}, "the first device: x holds Python objects"),
+        ({"x": [1.0, 2.0]}, r"the first device: x has shape \[2\]; expected \[examples, ...\]"),
+        ({"x": X[:0]}, r"the first device: x has shape \[0, 2, 2\]; expected .* at least one"),
+        ({"x": NOT_FINITE}, "the first device: x holds a value in row 2 that is not finite"),
+        (
+            {"x": np.full_like(X, 1e300)},
+            "the first device: x holds a value in row 0 that is not finite as float32",
+        ),
+        (
+            {"x_test": X[:, :1]},
+            r"devices\['ann'\]: x_test has examples of shape \[1, 2\], those of the first device",
+        ),
+        ({"x_test": NOT_FINITE}, r"devices\['ann'\]: x_test holds a value in row 2"),
+        ({"y": Y[:5]}, r"devices\['ann'\]: y has shape \[5\]; expected a label for each of 6"),
+        ({"y": np.array(Y) * 1.0}, r"devices\['ann'\]: y is float64; labels must be whole numbers from 0"),
+        ({"y": [0, 1, 2, 0, 1, -1]}, r"devices\['ann'\]: y holds label -1; labels count from 0"),
+        ({"y_test": Y[1:]}, r"devices\['ann'\]: y_test has shape \[5\]"),
+        ({"x": X[:1], "y": Y[:1], "x_test": None, "y_test": None}, "one example cannot be cut into"),
+    ],
+)
+def test_a_device_that_does_not_fit_is_refused(changed: dict[str, Any], message: str) -> None:
+    given = {"x": X, "y": Y, "x_test": X, "y_test": Y, **changed}
+    with pytest.raises(fs.FedstillError, match=message):
+        fs.Fleet.from_arrays({"ann": fs.Device(**given)}, public=PUBLIC)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"devices": {}}, "devices: none given"),
+        ({"devices": []}, "devices: none given"),
+        ({"devices": {"ann": (X, Y)}}, r"devices\['ann'\]: tuple is not a fedstill.Device"),
+        ({"devices": {3: ANN}}, "devices: 3 is no name"),
+        ({"devices": {"a\nb": ANN}}, "is no name"),
+        ({"public": X[:, 0]}, r"public: x has examples of shape \[2\]"),
+        ({"public": (X, Y[:1])}, r"public: y has shape \[1\]; expected a label for each of 6"),
+        ({"public": (X, Y, X)}, r"public: give a tuple \(x, y\)"),
+        ({"test": X}, r"test: give a tuple \(x, y\)"),
+        ({"test": (X[..., 0], Y)}, r"test: x has examples of shape \[2\]"),
+        ({"classes": 2}, r"devices\['ann'\]: label 2, but classes is 2; labels are 0 to 1"),
+        ({"classes": 4, "public": (X, [0, 1, 2, 3, 4, 5])}, r"public.y: label 5, but classes is 4"),
+        ({"devices": [fs.Device(X, [0] * 6)], "public": X}, "classes must be at least 2, not 1"),
+    ],
+)
+def test_a_fleet_that_does_not_fit_is_refused(changed: dict[str, Any], message: str) -> None:
+    with pytest.raises(fs.FedstillError, match=message):
+        fs.Fleet.from_arrays(**{"devices": {"ann": ANN}, "public": PUBLIC, **changed})
