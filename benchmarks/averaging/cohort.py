@@ -12,8 +12,8 @@ from fedstill_proto.package.artifact import load_artifact, save_artifact
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_sim.data.fleet import save_fleet
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
-from fedstill_sim.engine.groups import Group, cut
-from fedstill_sim.engine.jobs import Job
+from fedstill_sim.engine.groups import TaskGroup, split_group
+from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.pool import start_workers, usable_cores
 
@@ -46,14 +46,14 @@ def _run(work: Workload, clock: Clock, folder: Path) -> None:
             replace_student=True,
         )
         blob = encode_task(task, codec=SoftLabelCodec(Encoding.FLOAT32))
-        parts = cut(
-            Group(blob, task, devices, devices),
+        parts = split_group(
+            TaskGroup(blob, task, devices, devices),
             train_counts=data.train.counts,
             stack_size=stack_size,
             processes=processes,
         )
         jobs = [
-            Job(run_folder=folder, stack_size=stack_size, task=blob, devices=part.devices, slots=None)
+            TaskShard(run_folder=folder, stack_size=stack_size, task=blob, devices=part.devices, slots=None)
             for part in parts
         ]
         futures = [executor.submit(train_and_sum, job, shuffle=False) for job in jobs]

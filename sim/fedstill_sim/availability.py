@@ -1,9 +1,9 @@
-"""Who of a simulated fleet is there, and how long its work takes: stragglers, late joiners, vanished ones.
+"""Which devices of a simulated fleet are available, and how long they take for a round.
 
-A planner says what share of the devices does so; which ones, and when, follows from the seed alone. Time is
-virtual: nobody waits for it.
+`Availability` says what share of the devices behaves in each way; which devices, and when, follows from the
+seed alone. Time is virtual: nobody waits for it.
 
-A device that leaves does so in the middle of a round: it is asked once more and never answers. One that comes
+A device that leaves does so in the middle of a round: it is asked once more and never replies. One that comes
 back goes on with the student it had.
 """
 
@@ -19,23 +19,23 @@ from fedstill_server.config.fleet import ConfigError
 from fedstill_server.randomness import generator
 
 FOR_EVER = 1 << 31  # a round that no run reaches
-_TICKS = 100  # of an ordinary device's round: arrivals at the same tick are looked at together
+_TICKS = 100  # in an ordinary device's round: arrivals at the same tick are handled together
 
 _SHARES = ("stragglers", "vanish", "away", "join_late")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Participation:
-    """How devices come, go and dawdle. Shares are of the whole fleet, 0 to 1; times are virtual seconds."""
+class Availability:
+    """How devices of a fleet behave: shares of the whole fleet from 0 to 1, and times in virtual seconds."""
 
-    stragglers: float = 0.0  # share that takes `slowdown` times as long
+    stragglers: float = 0.0  # share of devices that take `slowdown` times as long
     slowdown: float = 5.0
     speed_spread: float = 0.0  # standard deviation of the logarithm of the devices' seconds
-    device_seconds: float = 60.0  # that an ordinary device takes for a round's work
-    vanish: float = 0.0  # share that leaves in some round, for ever
-    away: float = 0.0  # share that leaves in some round and is gone for the next `away_rounds`
+    device_seconds: float = 60.0  # an ordinary device's time for a round's work
+    vanish: float = 0.0  # share of devices that leave in some round for ever
+    away: float = 0.0  # share of devices that leave in some round for `away_rounds` rounds
     away_rounds: int = 3
-    join_late: float = 0.0  # share that is not there before some later round
+    join_late: float = 0.0  # share of devices that join in some later round
 
     def __post_init__(self) -> None:
         for name in _SHARES:
@@ -47,14 +47,14 @@ class Participation:
         _check(self.away_rounds >= 1, "away_rounds", self.away_rounds, "1 round or more")
 
     def describe(self) -> str:
-        """What differs from a fleet that is always there, for reports."""
-        told = {
+        """Describe how the fleet differs from one whose devices are always there, for reports."""
+        descriptions = {
             "stragglers": f"{self.stragglers:.0%} stragglers ({self.slowdown:g} times as slow)",
             "vanish": f"{self.vanish:.0%} vanish for ever",
             "away": f"{self.away:.0%} are away for {self.away_rounds} rounds",
             "join_late": f"{self.join_late:.0%} join late",
         }
-        parts = [text for name, text in told.items() if getattr(self, name) > 0]
+        parts = [text for name, text in descriptions.items() if getattr(self, name) > 0]
         if self.speed_spread > 0:
             parts.append(f"speeds spread by {self.speed_spread:g}")
         return ", ".join(parts) or "every device is there and as fast as the others"
@@ -66,11 +66,16 @@ def _check(holds: bool, name: str, value: object, needed: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class Timetable:
-    """What the shares come to: for each device its seconds [devices] and the rounds it is gone for.
+class AvailabilitySchedule:
+    """The seconds that each device takes, and the rounds for which it is gone.
 
-    gone_from, gone_until: [devices, 3]; a device asked in a round of from <= round < until does not answer,
-    and once such a round has begun it is not there to be asked.
+    A device that is asked in a round of gone_from <= round < gone_until does not reply, and once such a round
+    has begun it is not there to be asked.
+
+    Attributes:
+        seconds: Virtual seconds for a round's work [devices].
+        gone_from: First rounds of each device's absences [devices, 3].
+        gone_until: The rounds in which it is back [devices, 3].
     """
 
     seconds: npt.NDArray[np.float64]
@@ -81,44 +86,46 @@ class Timetable:
         assert self.gone_from.shape == self.gone_until.shape == (len(self.seconds), 3)
 
     def gone(self, round_number: int) -> npt.NDArray[np.bool_]:
-        """The devices [devices] that do not answer in a round, and are not there when it is over."""
+        """Return which devices [devices] do not reply in a round, and are not there when it is over."""
         in_between = (self.gone_from <= round_number) & (round_number < self.gone_until)
         return np.asarray(in_between.any(axis=1))
 
 
-def timetable(participation: Participation, *, devices: int, rounds: int, seed: int) -> Timetable:
-    """Draw who does what, and when."""
-    joins = _rounds_of(participation.join_late, devices, 2, max(2, rounds), seed, "join")
-    vanishes = _rounds_of(participation.vanish, devices, 1, rounds, seed, "vanish")
-    last = max(1, rounds - participation.away_rounds)
-    leaves = _rounds_of(participation.away, devices, 1, last, seed, "away")
-    return Timetable(
-        seconds=_seconds(participation, devices, seed),
+def draw_schedule(
+    availability: Availability, *, devices: int, rounds: int, seed: int
+) -> AvailabilitySchedule:
+    """Draw which devices behave in which way, and when; the same seed draws the same schedule."""
+    joins = _rounds_of(availability.join_late, devices, 2, max(2, rounds), seed, "join")
+    vanishes = _rounds_of(availability.vanish, devices, 1, rounds, seed, "vanish")
+    last = max(1, rounds - availability.away_rounds)
+    leaves = _rounds_of(availability.away, devices, 1, last, seed, "away")
+    return AvailabilitySchedule(
+        seconds=_seconds(availability, devices, seed),
         gone_from=np.stack([np.zeros(devices, np.int64), vanishes, leaves], axis=1),
         gone_until=np.stack(
             [
                 # Asked for the first time in the round of joining, so there when the one before is over.
                 np.where(joins == FOR_EVER, 0, joins - 1),
                 np.full(devices, FOR_EVER),
-                leaves + participation.away_rounds + 1,
+                leaves + availability.away_rounds + 1,
             ],
             axis=1,
         ),
     )
 
 
-def _seconds(participation: Participation, devices: int, seed: int) -> npt.NDArray[np.float64]:
+def _seconds(availability: Availability, devices: int, seed: int) -> npt.NDArray[np.float64]:
     normal = generator(seed, 0, "participation/speed").normal(size=devices)
-    seconds = participation.device_seconds * np.exp(participation.speed_spread * normal)
-    seconds[_chosen(participation.stragglers, devices, seed, "stragglers")] *= participation.slowdown
-    tick = participation.device_seconds / _TICKS
+    seconds = availability.device_seconds * np.exp(availability.speed_spread * normal)
+    seconds[_chosen(availability.stragglers, devices, seed, "stragglers")] *= availability.slowdown
+    tick = availability.device_seconds / _TICKS
     # The small step down keeps what is whole ticks already from being rounded up to one more.
     ticks: npt.NDArray[np.float64] = np.maximum(1, np.ceil(seconds / tick - 1e-6)) * tick
     return ticks
 
 
 def _rounds_of(share: float, devices: int, first: int, last: int, seed: int, purpose: str) -> IntArray:
-    """A round from `first` to `last` for each of the share's devices, FOR_EVER for the others."""
+    """Draw a round from `first` to `last` for each of the share's devices, FOR_EVER for the others."""
     drawn = generator(seed, 0, f"participation/{purpose} rounds").integers(first, last + 1, devices)
     rounds = np.full(devices, FOR_EVER, np.int64)
     chosen = _chosen(share, devices, seed, purpose)
@@ -127,6 +134,6 @@ def _rounds_of(share: float, devices: int, first: int, last: int, seed: int, pur
 
 
 def _chosen(share: float, devices: int, seed: int, purpose: str) -> IntArray:
-    """The share's devices, to the nearest whole number."""
+    """Draw the share's devices, to the nearest whole number."""
     order = generator(seed, 0, f"participation/{purpose}").permutation(devices)
     return order[: round(share * devices)]

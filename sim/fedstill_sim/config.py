@@ -33,7 +33,7 @@ from fedstill_server.config.fleet import (
 from fedstill_server.methods import METHODS, distils
 from fedstill_server.rounds.teacher import KEYBOARD_TEACHER, utterance_teacher
 
-from fedstill_sim.availability import Participation
+from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import privacy_rule, rule_for
@@ -90,7 +90,7 @@ class SimulationConfig:
     label_prior: float
     baselines: tuple[str, ...]
     tradeoff: tuple[float, ...]
-    participation: Participation | None = None  # None: every device is there, and time does not pass
+    participation: Availability | None = None  # None: every device is there, and time does not pass
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
 
 
@@ -360,12 +360,12 @@ def _asynchronous(request: RunRequest) -> AsyncRule:
     )
 
 
-def _participation(request: RunRequest) -> Participation | None:
+def _participation(request: RunRequest) -> Availability | None:
     """As asked for; in mode async devices differ in speed, unless the request says how much."""
     asked = {name: value for name in COMING_AND_GOING if (value := getattr(request, name)) is not None}
     if request.mode == "async" and request.engine == "cohort":
         asked = {"speed_spread": ASYNC_SPEED_SPREAD, **asked}
-    return Participation(**asked) if asked else None
+    return Availability(**asked) if asked else None
 
 
 def _distils(fleet: FleetConfig) -> bool:

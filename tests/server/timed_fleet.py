@@ -12,7 +12,7 @@ from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.state import FleetState
-from fedstill_sim.engine.mailbox import Mailbox
+from fedstill_sim.engine.pending_replies import PendingReplies
 from flwr.app import Error, RecordDict
 
 from tests.server.scripted_fleet import ScriptedGrid, public_examples
@@ -37,14 +37,14 @@ class Plan:
 class TimedGrid(ScriptedGrid):
     """A scripted fleet whose summaries take their time; `asked` are (second, device, round) of all tasks."""
 
-    def __init__(self, plan: Plan, mailbox: Mailbox, *, done: int, families: Sequence[str]) -> None:
-        self._plan, self._letters, self._done = plan, mailbox, done
+    def __init__(self, plan: Plan, pending: PendingReplies, *, done: int, families: Sequence[str]) -> None:
+        self._plan, self._pending_replies, self._done = plan, pending, done
         self.asked: list[tuple[float, int, int]] = []
         super().__init__(devices=len(plan.seconds), families=families)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.set_time(self._plan, self._letters, done=self._done)
+        self.follow_schedule(self._plan, self._pending_replies, committed_rounds=self._done)
 
     def _train(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[RecordDict | Error]:
         answers = super()._train(devices, contents)
@@ -58,12 +58,12 @@ def play_timed(
     folder: Path, plan: Plan, config: FleetConfig, *, families: Sequence[str] = ("mlp-small",)
 ) -> tuple[FleetState, list[RoundRecord], TimedGrid]:
     """Run what is left of a run in virtual time."""
-    store, mailbox = RunStore(folder), Mailbox(folder)
+    store, pending = RunStore(folder), PendingReplies(folder)
     try:
         store.latest()
-        grid = TimedGrid(plan, mailbox, done=store.last_round(), families=families)
+        grid = TimedGrid(plan, pending, done=store.last_round(), families=families)
         state = FleetRun(grid, config, public=public_examples(), store=store).run()
         return state, store.records(), grid
     finally:
-        mailbox.close(remove=False)
+        pending.close(remove=False)
         store.close()

@@ -22,7 +22,8 @@ from fedstill_sim.compare.result import (
     read_comparison,
     write_comparison,
 )
-from fedstill_sim.results.run_result import ResultError, RunResult
+from fedstill_sim.results.json_files import ResultError
+from fedstill_sim.results.run_result import RunResult
 
 from tests.sim.sample_results import sample_result
 from tests.sim.test_report import Page

@@ -9,7 +9,7 @@ from fedstill_proto.package.artifact import StudentManifest, load_artifact
 from fedstill_sim.data.fleet import DataError
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.cohort import CohortEngine
-from fedstill_sim.engine.jobs import Job
+from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.folder import artifact_folder
 
 from tests.sim.fleets import class_means_task, write_run
@@ -27,7 +27,7 @@ def run(tmp_path: Path) -> Path:
 def summed(run: Path, devices: list[int]) -> WeightedSum:
     task = class_means_task(FAMILY, 1, with_student=True)
     return train_and_sum(
-        Job(run_folder=run, stack_size=STACK, task=task, devices=np.array(devices), slots=None)
+        TaskShard(run_folder=run, stack_size=STACK, task=task, devices=np.array(devices), slots=None)
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.flower_records import pack
-from fedstill_sim.engine.groups import Group, cut, grouped
+from fedstill_sim.engine.groups import TaskGroup, group_messages, split_group
 from flwr.app import RecordDict
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +20,7 @@ OTHER = class_means_task("cnn", 1, with_student=False)
 
 def test_devices_with_the_same_task_are_one_group() -> None:
     contents = [pack("RoundTask", blob) for blob in (TASK, OTHER, TASK)]
-    groups, refused = grouped([5, 6, 7], contents, families=["mlp-small"] * 6 + ["cnn", "mlp-small"])
+    groups, refused = group_messages([5, 6, 7], contents, families=["mlp-small"] * 6 + ["cnn", "mlp-small"])
     assert refused == {}
     assert [(group.task.family, group.devices.tolist(), group.places.tolist()) for group in groups] == [
         ("mlp-small", [5, 7], [0, 2]),
@@ -30,18 +30,18 @@ def test_devices_with_the_same_task_are_one_group() -> None:
 
 def test_what_is_no_task_for_its_device_is_refused_alone() -> None:
     contents = [pack("RoundTask", TASK), RecordDict(), pack("RoundTask", TASK), pack("RoundTask", b"x")]
-    groups, refused = grouped([0, 1, 2, 3], contents, families=["mlp-small", "cnn", "cnn", "cnn"])
+    groups, refused = group_messages([0, 1, 2, 3], contents, families=["mlp-small", "cnn", "cnn", "cnn"])
     assert [group.places.tolist() for group in groups] == [[0]]
     assert sorted(refused) == [1, 2, 3]
     assert "for student family 'mlp-small'; here is 'cnn'" in refused[2]
 
 
-def group_of(devices: int) -> Group:
+def group_of(devices: int) -> TaskGroup:
     everyone = np.arange(devices)
-    return Group(TASK, decode_task(TASK), everyone, everyone[::-1])
+    return TaskGroup(TASK, decode_task(TASK), everyone, everyone[::-1])
 
 
-def stacks_of(jobs: list[Group], stack_size: int) -> list[list[int]]:
+def stacks_of(jobs: list[TaskGroup], stack_size: int) -> list[list[int]]:
     """The devices of each stack that the jobs' workers will form."""
     return [
         job.devices[start : start + stack_size].tolist()
@@ -60,7 +60,7 @@ def test_jobs_hold_every_device_once_in_stacks_of_like_devices(
 ) -> None:
     train_counts = np.array(counts)
     group = group_of(len(counts))
-    jobs = cut(group, train_counts=train_counts, stack_size=stack_size, processes=processes)
+    jobs = split_group(group, train_counts=train_counts, stack_size=stack_size, processes=processes)
     stacks = stacks_of(jobs, stack_size)
     assert sorted(device for stack in stacks for device in stack) == list(range(len(counts)))
     assert all(job.places.tolist() == (len(counts) - 1 - job.devices).tolist() for job in jobs)
@@ -73,7 +73,7 @@ def test_stacks_do_not_depend_on_the_number_of_processes() -> None:
     train_counts = np.arange(100) % 7
 
     def stacks(processes: int) -> list[list[int]]:
-        jobs = cut(group_of(100), train_counts=train_counts, stack_size=8, processes=processes)
+        jobs = split_group(group_of(100), train_counts=train_counts, stack_size=8, processes=processes)
         return sorted(stacks_of(jobs, 8))
 
     assert stacks(0) == stacks(1) == stacks(2) == stacks(9)
@@ -81,11 +81,11 @@ def test_stacks_do_not_depend_on_the_number_of_processes() -> None:
 
 @pytest.mark.parametrize(("processes", "jobs"), [(0, 1), (1, 3), (2, 6), (100, 13)])
 def test_more_processes_get_more_and_smaller_jobs(processes: int, jobs: int) -> None:
-    parts = cut(group_of(100), train_counts=np.ones(100, np.int64), stack_size=8, processes=processes)
+    parts = split_group(group_of(100), train_counts=np.ones(100, np.int64), stack_size=8, processes=processes)
     assert len(parts) == jobs
     sizes = [len(part.devices) for part in parts]
     assert max(sizes) - min(sizes) <= 8
 
 
 def test_nobody_asked_is_no_job() -> None:
-    assert cut(group_of(0), train_counts=np.ones(1, np.int64), stack_size=8, processes=2) == []
+    assert split_group(group_of(0), train_counts=np.ones(1, np.int64), stack_size=8, processes=2) == []

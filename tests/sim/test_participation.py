@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 from fedstill_proto.flower_records import pack, unpack
 from fedstill_server.config.fleet import ConfigError
-from fedstill_sim.availability import FOR_EVER, Participation, Timetable, timetable
+from fedstill_sim.availability import FOR_EVER, Availability, AvailabilitySchedule, draw_schedule
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid, VirtualClock
-from fedstill_sim.engine.mailbox import Mailbox
+from fedstill_sim.engine.pending_replies import PendingReplies
 from flwr.app import Error, Message, RecordDict
 
 DEVICES, ROUNDS = 40, 10
 
 
-def drawn(*, seed: int = 0, **shares: Any) -> Timetable:
-    return timetable(Participation(**shares), devices=DEVICES, rounds=ROUNDS, seed=seed)
+def drawn(*, seed: int = 0, **shares: Any) -> AvailabilitySchedule:
+    return draw_schedule(Availability(**shares), devices=DEVICES, rounds=ROUNDS, seed=seed)
 
 
 def test_by_default_all_are_there_and_equally_fast() -> None:
@@ -75,7 +75,7 @@ def test_one_share_does_not_change_another_s_draws() -> None:
 )
 def test_what_cannot_be_is_refused_by_name(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(wrong))):
-        Participation(**wrong)
+        Availability(**wrong)
 
 
 # What the Grid makes of it
@@ -91,10 +91,10 @@ def timed_grid(folder: Path, *, done: int = 0) -> InProcessGrid:
     """Devices 0 to 3 take 1, 2, 3 and 4 seconds; device 3 vanishes in round 2."""
     gone_from = np.full((4, 3), FOR_EVER)
     gone_from[3, 1] = 2
-    plan = Timetable(np.arange(1.0, 5.0), gone_from, np.full((4, 3), FOR_EVER))
+    plan = AvailabilitySchedule(np.arange(1.0, 5.0), gone_from, np.full((4, 3), FOR_EVER))
     grid = InProcessGrid(devices=4, handlers={"train": summaries})
     assert grid.clock is None
-    grid.set_time(plan, Mailbox(folder), done=done)
+    grid.follow_schedule(plan, PendingReplies(folder), committed_rounds=done)
     return grid
 
 

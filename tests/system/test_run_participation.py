@@ -56,7 +56,7 @@ def test_a_result_says_who_took_part(whole: Path) -> None:
     assert sum(counted) == sum(one.accepted for one in result.rounds)
     assert max(counted) > 1 + min(counted)
     assert "Who took part" in (whole / "report.html").read_text()
-    assert not (whole / "mailbox.db").exists()
+    assert not (whole / "pending_replies.db").exists()
 
 
 def test_killed_and_resumed_on_another_number_of_processes_it_is_the_same(

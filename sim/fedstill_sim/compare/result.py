@@ -15,8 +15,8 @@ from typing import Any
 from fedstill_server.config.codec import from_json
 
 from fedstill_sim.compare.estimate import Estimate
-from fedstill_sim.results.json_files import read_json, write_json
-from fedstill_sim.results.run_result import DataResult, ResultError, RoundResult, RunResult
+from fedstill_sim.results.json_files import ResultError, read_json, write_json
+from fedstill_sim.results.run_result import DataResult, RoundResult, RunResult
 from fedstill_sim.results.verdict import Verdict, accuracy_verdict, bytes_verdict
 
 COMPARISON_VERSION = 2

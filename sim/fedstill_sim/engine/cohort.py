@@ -1,4 +1,4 @@
-"""`CohortEngine`: answers the messages of a round for all virtual devices at once."""
+"""`CohortEngine`: replies to the messages of a round for all virtual devices at once."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from flwr.app import Error, MetricRecord, RecordDict
 from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.fleet_students import FleetStudents
 from fedstill_sim.engine.grid import Handler
-from fedstill_sim.engine.groups import Group, cut, grouped, worthwhile_processes
-from fedstill_sim.engine.jobs import Answer, Answers, Failure, Job
+from fedstill_sim.engine.groups import TaskGroup, group_messages, split_group, worthwhile_processes
 from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.engine.open_run import forget_runs
+from fedstill_sim.engine.shards import DeviceFailure, DeviceReply, ShardReplies, TaskShard
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.engine.worker import evaluate, train
-from fedstill_sim.engine.workplace import forget_runs
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.pool import start_workers
 from fedstill_sim.workers.process import WorkerLost
@@ -38,14 +38,7 @@ class EngineError(FedstillError):
 
 
 class CohortEngine:
-    """Handlers for an InProcessGrid: the fleet in <run>/data, trained with the artifacts in <run>/artifacts.
-
-    stack_sizes: devices that one run of the training graph trains together, by family.
-    processes: worker processes of one thread each; 0 works in this process, None is one a core or fewer for a
-    fleet with little to do.
-    label_prior: how strongly a device's own class frequencies speak when it is tested on its own examples.
-    noise_seed: of the noise that virtual devices add to their answers, where a task asks for it.
-    """
+    """Handlers for an InProcessGrid: the fleet in <run>/data, trained by the artifacts in <run>/artifacts."""
 
     def __init__(
         self,
@@ -56,6 +49,19 @@ class CohortEngine:
         label_prior: float = 1.0,
         noise_seed: int = 0,
     ) -> None:
+        """Open a run, and start the worker processes.
+
+        Args:
+            run_folder: The run.
+            stack_sizes: Devices that one run of the training graph trains together, by family.
+            processes: Worker processes of one thread each. 0 works in this process; None is one a core, or
+                fewer for a fleet with little to do.
+            label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
+            noise_seed: Seed of the noise that devices add to their summaries where a task asks for it.
+
+        Raises:
+            EngineError: A family of the fleet has no stack size.
+        """
         self._folder = run_folder.resolve()
         self._stack_sizes = dict(stack_sizes)
         self._label_prior = label_prior
@@ -74,13 +80,13 @@ class CohortEngine:
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
-        """By message type: "query.hello", "train", "evaluate"."""
+        """The engine's handler of each message type: "query.hello", "train", "evaluate"."""
         return {"query.hello": self._hello, "train": self._train, "evaluate": self._evaluate}
 
     def _stacks(self) -> int:
-        """Of the whole fleet."""
+        """Return how many stacks the whole fleet makes."""
         families = Counter(self._data.families)
-        return sum(math.ceil(devices / self._stack_sizes[one]) for one, devices in families.items())
+        return sum(math.ceil(devices / self._stack_sizes[family]) for family, devices in families.items())
 
     @property
     def data(self) -> FleetData:
@@ -89,21 +95,21 @@ class CohortEngine:
 
     @property
     def processes(self) -> int:
-        """Worker processes; 0 works in this one."""
+        """How many worker processes there are; 0 works in this one."""
         return self._processes
 
     @property
     def peak_memory_mb(self) -> Sequence[float]:
-        """Peak resident memory so far: this process, then each worker."""
+        """Peak resident memory so far in megabytes: of this process, then of each worker."""
         return [peak_memory_mb(), *(peak_memory_mb(worker) for worker in sorted(self.worker_ids))]
 
     @property
     def worker_ids(self) -> frozenset[int]:
-        """The worker processes that have answered so far."""
+        """The ids of the worker processes that have replied so far."""
         return frozenset(self._worker_ids - {os.getpid()})
 
     def students(self, devices: Sequence[int], *, after_round: int) -> Parameters:
-        """The students [n, *shape] of devices of one family as they were after a round."""
+        """Return the students [n, *shape] of devices of one family as they were after a round."""
         return self._students.of(devices, after_round=after_round)
 
     def close(self) -> None:
@@ -126,76 +132,78 @@ class CohortEngine:
         try:
             read_hello(content)
         except WireError as error:
-            return _reply(Failure(str(error)))
+            return _as_content(DeviceFailure(str(error)))
         return hello_reply(self._data.device_names[device], self._data.families[device])
 
     def _train(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         groups, replies = self._grouped(devices, contents)
-        for number, of_round in _by_round(groups):
-            self._train_round(number, of_round, replies)
+        for number, round_groups in _by_round(groups):
+            self._train_round(number, round_groups, replies)
         return [replies[place] for place in range(len(devices))]
 
-    def _train_round(self, number: int, groups: list[Group], replies: dict[int, Reply]) -> None:
+    def _train_round(self, number: int, groups: list[TaskGroup], replies: dict[int, Reply]) -> None:
         before, after = self._students.begin(number)
         other = np.where(before == 0, 1, 0).astype(np.uint8)
-        for answer, place, device in self._answers(train, groups, before, new_slots=other):
-            replies[place] = _reply(answer)
-            if not isinstance(answer, Failure):
+        for reply, place, device in self._replies(train, groups, before, new_slots=other):
+            replies[place] = _as_content(reply)
+            if not isinstance(reply, DeviceFailure):
                 after[device] = other[device]
         self._students.commit(number, after, families={group.task.family for group in groups})
 
     def _evaluate(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         groups, replies = self._grouped(devices, contents)
-        for number, of_round in _by_round(groups):
-            for answer, place, _ in self._answers(evaluate, of_round, self._students.after(number)):
-                replies[place] = _reply(answer)
+        for number, round_groups in _by_round(groups):
+            for reply, place, _ in self._replies(evaluate, round_groups, self._students.after(number)):
+                replies[place] = _as_content(reply)
         return [replies[place] for place in range(len(devices))]
 
     def _grouped(
         self, devices: Sequence[int], contents: Sequence[RecordDict]
-    ) -> tuple[list[Group], dict[int, Reply]]:
-        groups, refused = grouped(devices, contents, families=self._data.families)
-        return groups, {place: _reply(Failure(reason)) for place, reason in refused.items()}
+    ) -> tuple[list[TaskGroup], dict[int, Reply]]:
+        groups, refused = group_messages(devices, contents, families=self._data.families)
+        return groups, {place: _as_content(DeviceFailure(reason)) for place, reason in refused.items()}
 
-    def _answers(
+    def _replies(
         self,
-        work: Callable[[Job], Answers],
-        groups: Sequence[Group],
+        work: Callable[[TaskShard], ShardReplies],
+        groups: Sequence[TaskGroup],
         slots: SlotArray,
         *,
         new_slots: SlotArray | None = None,
-    ) -> Iterator[tuple[Answer, int, int]]:
-        """Each device's (answer, place, device), in an order that depends on nothing but the groups."""
+    ) -> Iterator[tuple[DeviceReply, int, int]]:
+        """Yield each device's (reply, place, device), in an order that depends on nothing but the groups."""
         try:
             pending = [
-                (self._executor.submit(work, self._job(part, slots, new_slots)), part)
+                (self._executor.submit(work, self._shard(part, slots, new_slots)), part)
                 for group in groups
                 for part in self._parts(group, slots)
             ]
             for future, part in pending:
-                done = future.result()
-                self._worker_ids.add(done.process)
-                yield from zip(done.answers, part.places.tolist(), part.devices.tolist(), strict=True)
+                shard_replies = future.result()
+                self._worker_ids.add(shard_replies.process)
+                yield from zip(
+                    shard_replies.replies, part.places.tolist(), part.devices.tolist(), strict=True
+                )
         except WorkerLost as lost:
             raise EngineError(
                 f"{lost}. `fedstill-sim resume` goes on from the last full round; fewer --processes "
                 "need less memory"
             ) from lost
 
-    def _parts(self, group: Group, slots: SlotArray) -> Iterator[Group]:
-        """Jobs in which all devices work with a student of their own, or none does."""
+    def _parts(self, group: TaskGroup, slots: SlotArray) -> Iterator[TaskGroup]:
+        """Split a group so that in each part all devices have a student of their own, or none has."""
         no_student = (slots[group.devices] == NO_STUDENT) | group.task.replace_student
         for members in (np.flatnonzero(no_student), np.flatnonzero(~no_student)):
-            yield from cut(
+            yield from split_group(
                 group.part(members),
                 train_counts=self._data.train.counts,
                 stack_size=self._stack_sizes[group.task.family],
                 processes=self._processes,
             )
 
-    def _job(self, part: Group, slots: SlotArray, new_slots: SlotArray | None) -> Job:
+    def _shard(self, part: TaskGroup, slots: SlotArray, new_slots: SlotArray | None) -> TaskShard:
         own = slots[part.devices]
-        return Job(
+        return TaskShard(
             run_folder=self._folder,
             stack_size=self._stack_sizes[part.task.family],
             task=part.blob,
@@ -207,15 +215,15 @@ class CohortEngine:
         )
 
 
-def _by_round(groups: Sequence[Group]) -> Iterator[tuple[int, list[Group]]]:
-    """A push holds one round's tasks, but nothing keeps a server from mixing them."""
+def _by_round(groups: Sequence[TaskGroup]) -> Iterator[tuple[int, list[TaskGroup]]]:
+    """Sort groups by round: a push holds one round's tasks, but nothing keeps a server from mixing them."""
     for number in sorted({group.task.round for group in groups}):
         yield number, [group for group in groups if group.task.round == number]
 
 
-def _reply(answer: Answer) -> Reply:
-    if isinstance(answer, bytes):
-        return pack("SoftLabelSummary", answer)
-    if isinstance(answer, Failure):
-        return Error(REFUSED, answer.reason)
-    return RecordDict({RECORD: MetricRecord(answer._asdict())})
+def _as_content(reply: DeviceReply) -> Reply:
+    if isinstance(reply, bytes):
+        return pack("SoftLabelSummary", reply)
+    if isinstance(reply, DeviceFailure):
+        return Error(REFUSED, reply.reason)
+    return RecordDict({RECORD: MetricRecord(reply._asdict())})

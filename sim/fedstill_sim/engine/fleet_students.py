@@ -1,4 +1,4 @@
-"""Every virtual device's student, by family and by round, as the engine's own process sees them."""
+"""The students of all virtual devices by family and round, as the engine's own process sees them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.engine.open_run import students_path
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray, StudentFile, StudentSlots, named_parameters
-from fedstill_sim.engine.workplace import students_path
 from fedstill_sim.folder import DEVICES_FOLDER
 
 
 class StudentsError(FedstillError):
-    """A student is asked for that no device has."""
+    """A device is asked for a student that it does not have."""
 
 
 class FleetStudents:
@@ -40,24 +40,28 @@ class FleetStudents:
         self._round = -1
 
     def begin(self, round_number: int) -> tuple[SlotArray, SlotArray]:
-        """The slots that a round starts from, and those so far: a round may be asked in several parts."""
+        """Return the slots that a round starts from, and those so far: a round may come in several parts."""
         if round_number != self._round:
             self._slots.forget_from(round_number)
             self._round = round_number
         return self._slots.before(round_number), self._slots.after(round_number)
 
     def commit(self, round_number: int, slots: SlotArray, *, families: Iterable[str]) -> None:
-        """Keep what the workers have written, then say that it is good."""
+        """Put on the disk what the workers have written, then make it valid."""
         for family in families:
             self._files[family].flush()
         self._slots.commit(round_number, slots)
 
     def after(self, round_number: int) -> SlotArray:
-        """The slots when a round is done."""
+        """Return the slots as they are when a round is done."""
         return self._slots.after(round_number)
 
     def of(self, devices: Sequence[int], *, after_round: int) -> Parameters:
-        """The students [n, *shape] of devices of one family as they were after a round."""
+        """Return the students [n, *shape] of devices of one family as they were after a round.
+
+        Raises:
+            StudentsError: The devices are of several families, or one has no student.
+        """
         chosen = np.array(devices, np.int64)
         family = str(self._families[chosen[0]])
         slots = self._slots.after(after_round)[chosen]

@@ -4,8 +4,8 @@ It runs the unmodified ServerApp object: `app(grid, grid.context(run_config={...
 private to flwr (`TaskIdentity`, `Run.create_empty`, `_message_id`): Flower gives no public way to make a Grid
 of one's own, and no other file of the project may use them.
 
-Without a timetable every answer is there at once. With one, time is virtual: a device that is gone is not
-among the nodes and does not answer, and a summary arrives when its device's seconds have passed; the work
+Without a schedule every reply is there at once. With one, time is virtual: a device that is gone is not
+among the nodes and does not reply, and a summary arrives when its device's seconds have passed; the work
 itself is done when the task is pushed, since nothing that comes later changes it.
 """
 
@@ -25,27 +25,29 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
-from fedstill_sim.engine.mailbox import Letter, Mailbox
+from fedstill_sim.engine.pending_replies import PendingReplies, PendingReply
 
 SERVER_NODE_ID = 1
 FIRST_DEVICE_NODE_ID = 2  # device d is node FIRST_DEVICE_NODE_ID + d
-TRAIN = "train"  # the type of the messages that devices take their time for
+TRAIN = "train"  # the type of the messages whose work takes virtual time
 
-# (devices, the contents of their messages) -> one answer each, in the same order
 Handler = Callable[[Sequence[int], Sequence[RecordDict]], Sequence[RecordDict | Error]]
+"""(devices, the contents of their messages) -> one reply each, in the same order."""
 
 
 class GridError(FedstillError):
-    """A message that no virtual device can receive or answer."""
+    """A message goes to no virtual device, or is of a type that none answers."""
 
 
-class ComingAndGoing(Protocol):
-    """When devices are there, and how long they take: fedstill_sim.availability.Timetable."""
+class DeviceSchedule(Protocol):
+    """When devices are there, and how long they take: fedstill_sim.availability.AvailabilitySchedule."""
 
     @property
-    def seconds(self) -> npt.NDArray[np.float64]: ...
+    def seconds(self) -> npt.NDArray[np.float64]:
+        """Virtual seconds that each device takes for a round's work: [devices]."""
 
-    def gone(self, round_number: int) -> npt.NDArray[np.bool_]: ...
+    def gone(self, round_number: int) -> npt.NDArray[np.bool_]:
+        """Which devices do not reply in a round: [devices]."""
 
 
 class VirtualClock:
@@ -57,14 +59,15 @@ class VirtualClock:
         self._news = False  # whether something has arrived since the last wait
 
     def now_s(self) -> float:
+        """Return the virtual seconds since the run began."""
         return self._now_s
 
     def start_at(self, seconds: float) -> None:
-        """Set it: to the second at which a stopped run was committed."""
+        """Set the clock to the second at which a stopped run was committed."""
         self._now_s = seconds
 
     def expect(self, arrival_s: float) -> None:
-        """Something will happen then, or happens now."""
+        """Note that something arrives then, or has just arrived."""
         if arrival_s > self._now_s:
             heapq.heappush(self._arrivals, arrival_s)
         else:
@@ -83,7 +86,7 @@ class VirtualClock:
 class InProcessGrid(Grid):
     """Virtual devices behind one handler for each message type ("query.hello", "train", "evaluate").
 
-    No time passes before `set_time`.
+    No time passes before `follow_schedule`.
     """
 
     def __init__(
@@ -96,8 +99,8 @@ class InProcessGrid(Grid):
         self._devices = devices
         self._handlers = handlers
         self._run = Run.create_empty(run_id)
-        self._timetable: ComingAndGoing | None = None
-        self._mailbox: Mailbox | None = None
+        self._schedule: DeviceSchedule | None = None
+        self._pending: PendingReplies | None = None
         self._newest = 0  # the newest round that devices were asked for
         self._pushed: Counter[tuple[str, str, int]] = Counter()
         self._replies: dict[str, tuple[float, Message]] = {}
@@ -107,23 +110,31 @@ class InProcessGrid(Grid):
         TaskIdentity.task_id = 1
         TaskIdentity.node_id = SERVER_NODE_ID
 
-    def set_time(self, timetable: ComingAndGoing, mailbox: Mailbox, *, done: int) -> None:
-        """Let time pass. done: the rounds that are committed, where a run is resumed."""
-        self._timetable, self._mailbox, self._newest = timetable, mailbox, done
+    def follow_schedule(
+        self, schedule: DeviceSchedule, pending_replies: PendingReplies, *, committed_rounds: int
+    ) -> None:
+        """Let virtual time pass from now on.
+
+        Args:
+            schedule: When devices are there, and how long they take.
+            pending_replies: Where replies are kept until they are due.
+            committed_rounds: The rounds that an earlier start of the run has committed.
+        """
+        self._schedule, self._pending, self._newest = schedule, pending_replies, committed_rounds
         self._clock = VirtualClock()
-        for letter in mailbox.letters(until_round=done):
-            self._hold(letter, _as_reply(letter))
+        for pending in pending_replies.replies(until_round=committed_rounds):
+            self._hold(pending, _as_reply(pending))
 
     @property
     def clock(self) -> VirtualClock | None:
-        """The time of its own that it has since `set_time`."""
+        """The virtual clock, once `follow_schedule` has been called."""
         return self._clock
 
     def _now_s(self) -> float:
         return 0.0 if self._clock is None else self._clock.now_s()
 
     def context(self, *, run_config: Mapping[str, str | float | int | bool] | None = None) -> Context:
-        """The context that Flower would hand to the ServerApp."""
+        """Return the context that Flower would hand to the ServerApp."""
         return Context(
             run_id=self._run.run_id,
             node_id=SERVER_NODE_ID,
@@ -149,19 +160,23 @@ class InProcessGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """A message to one node (Flower's older way; `Message(...)` does the same)."""
+        """Make a message to one node (Flower's older way; `Message(...)` does the same)."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def get_node_ids(self) -> list[int]:
-        """The node of every virtual device that is there."""
+        """Return the node of every virtual device that is there."""
         nodes = range(FIRST_DEVICE_NODE_ID, FIRST_DEVICE_NODE_ID + self._devices)
-        if self._timetable is None:
+        if self._schedule is None:
             return list(nodes)
-        gone = self._timetable.gone(self._newest)
+        gone = self._schedule.gone(self._newest)
         return [node for node in nodes if not gone[node - FIRST_DEVICE_NODE_ID]]
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Have every message answered by its type's handler; the answers wait to be pulled."""
+        """Have every message answered by its type's handler; the replies wait to be pulled.
+
+        Raises:
+            GridError: A message goes to no virtual device, or is of a type that none answers.
+        """
         pushed = list(messages)
         by_type: dict[str, list[Message]] = defaultdict(list)
         for message in pushed:
@@ -172,7 +187,7 @@ class InProcessGrid(Grid):
         return [message.metadata.message_id for message in pushed]
 
     def _message_id(self, message: Message) -> str:
-        """The same for the same task in a run that was killed and resumed."""
+        """Return an id that is the same for the same task when a killed run is resumed."""
         data = message.metadata
         key = (data.message_type, data.group_id, data.dst_node_id)
         self._pushed[key] += 1
@@ -187,12 +202,12 @@ class InProcessGrid(Grid):
         unknown = [device for device in devices if not 0 <= device < self._devices]
         if unknown:
             raise GridError(f"message to node {unknown[0] + FIRST_DEVICE_NODE_ID}: not a node of this fleet")
-        if self._timetable is not None:
-            there = self._who_answers(self._timetable, message_type, batch, devices)
+        if self._schedule is not None:
+            there = self._who_answers(self._schedule, message_type, batch, devices)
             batch, devices = [batch[place] for place in there], [devices[place] for place in there]
         answers = handler(devices, [message.content for message in batch]) if batch else []
         replies = [Message(answer, reply_to=message) for message, answer in zip(batch, answers, strict=True)]
-        if self._timetable is None or message_type != TRAIN:
+        if self._schedule is None or message_type != TRAIN:
             for message, reply in zip(batch, replies, strict=True):
                 self._replies[message.metadata.message_id] = (self._now_s(), reply)
             if self._clock is not None:
@@ -200,50 +215,52 @@ class InProcessGrid(Grid):
             return
         # A device does one thing after the other: what it is late with first.
         began_s = [max(self._now_s(), self._busy_until.get(device, 0.0)) for device in devices]
-        due_s = np.array(began_s) + self._timetable.seconds[devices]
-        letters = [
-            Letter(message.metadata.message_id, int(message.metadata.group_id), float(due), device, answer)
+        due_s = np.array(began_s) + self._schedule.seconds[devices]
+        pending_replies = [
+            PendingReply(
+                message.metadata.message_id, int(message.metadata.group_id), float(due), device, answer
+            )
             for message, due, device, answer in zip(batch, due_s, devices, answers, strict=True)
         ]
-        assert self._mailbox is not None
-        self._mailbox.put(letters)
-        for letter, reply in zip(letters, replies, strict=True):
-            self._hold(letter, reply)
+        assert self._pending is not None
+        self._pending.put(pending_replies)
+        for pending, reply in zip(pending_replies, replies, strict=True):
+            self._hold(pending, reply)
 
     def _who_answers(
-        self, timetable: ComingAndGoing, message_type: str, batch: list[Message], devices: list[int]
+        self, schedule: DeviceSchedule, message_type: str, batch: list[Message], devices: list[int]
     ) -> list[int]:
-        """The places in the batch of devices that are there until they have answered."""
+        """Return the places in the batch of the devices that are there until they have replied."""
         if message_type == TRAIN:
             rounds = [int(message.metadata.group_id) for message in batch]
             self._newest = max(self._newest, *rounds)
         else:
             rounds = [self._newest] * len(batch)
-        gone = {number: timetable.gone(number) for number in set(rounds)}
+        gone = {number: schedule.gone(number) for number in set(rounds)}
         return [
             place
             for place, (number, device) in enumerate(zip(rounds, devices, strict=True))
             if not gone[number][device]
         ]
 
-    def _hold(self, letter: Letter, reply: Message) -> None:
-        self._replies[letter.message_id] = (letter.due_s, reply)
-        self._busy_until[letter.device] = max(self._busy_until.get(letter.device, 0.0), letter.due_s)
+    def _hold(self, pending: PendingReply, reply: Message) -> None:
+        self._replies[pending.message_id] = (pending.due_s, reply)
+        self._busy_until[pending.device] = max(self._busy_until.get(pending.device, 0.0), pending.due_s)
         assert self._clock is not None
-        self._clock.expect(letter.due_s)
+        self._clock.expect(pending.due_s)
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """The answers to these messages that have arrived; each answer is handed out once."""
+        """Return the replies to these messages that have arrived; each reply is handed out once."""
         now_s = self._now_s()
         arrived = [name for name in message_ids if name in self._replies and self._replies[name][0] <= now_s]
         return [self._replies.pop(name)[1] for name in dict.fromkeys(arrived)]
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
-        """Push, and pull what is there at once."""
+        """Push messages, and pull the replies that are there at once."""
         return self.pull_messages(self.push_messages(messages))
 
 
-def _as_reply(letter: Letter) -> Message:
-    asked = Message(RecordDict(), FIRST_DEVICE_NODE_ID + letter.device, TRAIN, group_id=str(letter.round))
-    asked.metadata.__dict__["_message_id"] = letter.message_id
-    return Message(letter.content, reply_to=asked)
+def _as_reply(pending: PendingReply) -> Message:
+    asked = Message(RecordDict(), FIRST_DEVICE_NODE_ID + pending.device, TRAIN, group_id=str(pending.round))
+    asked.metadata.__dict__["_message_id"] = pending.message_id
+    return Message(pending.content, reply_to=asked)

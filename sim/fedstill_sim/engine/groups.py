@@ -1,4 +1,4 @@
-"""Sorts the messages of a push into groups of devices with the same task, and cuts groups into jobs."""
+"""Groups the messages of a push by their task, and splits the groups into shards for worker processes."""
 
 from __future__ import annotations
 
@@ -17,29 +17,38 @@ from flwr.app import RecordDict
 
 from fedstill_sim.workers.pool import usable_cores
 
-_JOBS_A_PROCESS = 3  # so that no process waits long for the last one
-_MOST_STACKS_IN_A_JOB = 16
+_SHARDS_A_PROCESS = 3  # so that no process waits long for the last one
+_MOST_STACKS_IN_A_SHARD = 16
 _FEWEST_STACKS_A_PROCESS = 8  # fewer in a round take less time than a process takes to start
 
 
 @dataclass(frozen=True)
-class Group:
-    """Devices [n] that got the same task, in `places` [n] of the push."""
+class TaskGroup:
+    """Devices [n] that got the same task, and their messages' places [n] in the push."""
 
     blob: bytes
     task: RoundTask
     devices: IntArray
     places: IntArray
 
-    def part(self, members: IntArray) -> Group:
-        """Some of the group."""
-        return Group(self.blob, self.task, self.devices[members], self.places[members])
+    def part(self, members: IntArray) -> TaskGroup:
+        """Return the group of some of its members [m], which are places in the group."""
+        return TaskGroup(self.blob, self.task, self.devices[members], self.places[members])
 
 
-def grouped(
+def group_messages(
     devices: Sequence[int], contents: Sequence[RecordDict], *, families: Sequence[str]
-) -> tuple[list[Group], dict[int, str]]:
-    """The groups of a push, and why other messages of it are no task for their device, by place."""
+) -> tuple[list[TaskGroup], dict[int, str]]:
+    """Group the messages of a push.
+
+    Args:
+        devices: The device that each message goes to.
+        contents: The messages, in the same order.
+        families: The student family of every device of the fleet.
+
+    Returns:
+        The groups, and by place in the push why a message is no task for its device.
+    """
     places: defaultdict[bytes, list[int]] = defaultdict(list)
     refused: dict[int, str] = {}
     for place, content in enumerate(contents):
@@ -59,7 +68,7 @@ def grouped(
             family = families[devices[place]]
             refused[place] = f"the round is for student family {task.family!r}; here is {family!r}."
         if own:
-            groups.append(Group(blob, task, np.array(devices)[own], np.array(own)))
+            groups.append(TaskGroup(blob, task, np.array(devices)[own], np.array(own)))
     return groups, refused
 
 
@@ -69,14 +78,23 @@ def worthwhile_processes(stacks: int) -> int:
     return processes if processes > 1 else 0
 
 
-def cut(group: Group, *, train_counts: IntArray, stack_size: int, processes: int) -> list[Group]:
-    """The group in jobs of whole stacks, each with about equally much to do.
+def split_group(
+    group: TaskGroup, *, train_counts: IntArray, stack_size: int, processes: int
+) -> list[TaskGroup]:
+    """Split a group into shards of whole stacks, each with about equally much to do.
 
-    Devices with equally many examples (train_counts, of the whole fleet) stand together in a stack, since a
-    stack works as long as its longest; stacks are dealt out to jobs in turn.
+    Devices with equally many examples stand together in a stack, since a stack works as long as its longest;
+    stacks are dealt out to shards in turn.
+
+    Args:
+        group: The devices and their task.
+        train_counts: Training examples of every device of the fleet.
+        stack_size: Devices in a stack.
+        processes: Worker processes that share the work; 0 is this one.
     """
     order = np.argsort(-train_counts[group.devices], kind="stable")
     stacks = np.split(order, range(stack_size, len(order), stack_size))
-    jobs = max(min(processes * _JOBS_A_PROCESS, len(stacks)), math.ceil(len(stacks) / _MOST_STACKS_IN_A_JOB))
-    # The last stack may not be full: it ends the job that it is dealt to.
-    return [group.part(np.concatenate(stacks[job::jobs])) for job in range(jobs) if len(order)]
+    fewest = math.ceil(len(stacks) / _MOST_STACKS_IN_A_SHARD)
+    shards = max(min(processes * _SHARDS_A_PROCESS, len(stacks)), fewest)
+    # The last stack may not be full: it ends the shard that it is dealt to.
+    return [group.part(np.concatenate(stacks[shard::shards])) for shard in range(shards) if len(order)]

@@ -1,4 +1,4 @@
-"""How much memory a process has used at most."""
+"""The peak memory of a process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from pathlib import Path
 
 
 def peak_memory_mb(process: int | None = None) -> float:
-    """Peak resident memory of a process (None: this one) in megabytes of 10^6 bytes; 0 once it has ended."""
+    """Return the peak resident memory in megabytes (10^6 bytes) of a process, by default this one.
+
+    A process that has ended has 0.
+    """
     status = Path(f"/proc/{process or 'self'}/status")
     if status.exists():
         # Not getrusage: a process that was forked from a large one inherits its maximum there.

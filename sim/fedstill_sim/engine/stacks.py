@@ -51,6 +51,6 @@ class FleetStacks:
         return PrivateStack(self._x, self._y.take(rows, axis=0), counts, rows)
 
 
-def filled_up(part: npt.NDArray[Number], stack_size: int) -> npt.NDArray[Number]:
-    """What belongs to a stack's devices, with the last one repeated into the places that are left."""
+def padded(part: npt.NDArray[Number], stack_size: int) -> npt.NDArray[Number]:
+    """Fill a stack up: the values of its devices, the last of them repeated into the places that are left."""
     return part.take(np.arange(stack_size), mode="clip")

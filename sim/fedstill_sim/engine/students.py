@@ -23,7 +23,7 @@ _SLOTS_FILE = re.compile(r"slots_(\d+)\.npy")
 
 
 def named_parameters(students: FloatArray, manifest: StudentManifest) -> Parameters:
-    """Students [n, width] as parameters [n, *shape] by name, which share their memory."""
+    """View students [n, width] as parameters [n, *shape] by name; they share their memory."""
     named, start = {}, 0
     for spec in manifest.parameters:
         named[spec.name] = students[:, start : start + spec.size].reshape(-1, *spec.shape)
@@ -39,17 +39,17 @@ class StudentFile:
         self._shape = (2, devices, width)
 
     def create(self) -> None:
-        """Make the file, which takes no space before students are written, unless it is there."""
+        """Make the file unless it is there; it takes no space before students are written."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab") as file:
             file.truncate(4 * int(np.prod(self._shape)))
 
     def read(self, slots: SlotArray, rows: IntArray) -> FloatArray:
-        """The students [n, width] of the family's devices `rows` [n], from `slots` [n]."""
+        """Read the students [n, width] of the family's devices `rows` [n] from their `slots` [n]."""
         return np.array(self._map("r")[slots, rows])
 
     def write(self, slots: SlotArray, rows: IntArray, students: FloatArray) -> None:
-        """Put students [n, width] into their slots."""
+        """Write students [n, width] into their slots."""
         self._map("r+")[slots, rows] = students
 
     def flush(self) -> None:
@@ -70,11 +70,11 @@ class StudentSlots:
         self._none = np.full(devices, NO_STUDENT, np.uint8)
 
     def before(self, round_number: int) -> SlotArray:
-        """The slots that a round starts from, whatever a killed run left of the round itself."""
+        """Return the slots that a round starts from, whatever a killed run left of the round itself."""
         return self._latest([number for number in self._rounds() if number < round_number])
 
     def after(self, round_number: int) -> SlotArray:
-        """The slots when a round is done."""
+        """Return the slots as they are when a round is done."""
         return self._latest([number for number in self._rounds() if number <= round_number])
 
     def commit(self, round_number: int, slots: SlotArray) -> None:

@@ -12,101 +12,105 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import seeded_bits
 
-from fedstill_sim.engine.jobs import Answer, Answers, Counts, Failure, Job
-from fedstill_sim.engine.stacks import filled_up
+from fedstill_sim.engine.open_run import OpenFamily, OpenRun, open_shard
+from fedstill_sim.engine.shards import DeviceFailure, DeviceReply, EvaluationCounts, ShardReplies, TaskShard
+from fedstill_sim.engine.stacks import padded
 from fedstill_sim.engine.students import named_parameters
-from fedstill_sim.engine.workplace import FamilyWork, Workplace, opened
 
 
-def train(job: Job) -> Answers:
-    """Train and summarize every device of the job, and store its student."""
-    return _stack_by_stack(_train_stack, job)
+def train(shard: TaskShard) -> ShardReplies:
+    """Train and summarize every device of the shard, and store its student."""
+    return _stack_by_stack(_train_stack, shard)
 
 
-def evaluate(job: Job) -> Answers:
-    """Count the right answers of every device of the job."""
-    return _stack_by_stack(_evaluate_stack, job)
+def evaluate(shard: TaskShard) -> ShardReplies:
+    """Count the right answers of every device of the shard."""
+    return _stack_by_stack(_evaluate_stack, shard)
 
 
-StackWork = Callable[[Workplace, FamilyWork, RoundTask, Job, slice], Sequence[Answer]]
+StackFunction = Callable[[OpenRun, OpenFamily, RoundTask, TaskShard, slice], Sequence[DeviceReply]]
 
 
-def stack_starts(job: Job) -> range:
-    """Where each stack begins among the job's devices."""
-    return range(0, len(job.devices), job.stack_size)
+def stack_starts(shard: TaskShard) -> range:
+    """Return where each stack begins among the shard's devices."""
+    return range(0, len(shard.devices), shard.stack_size)
 
 
-def _stack_by_stack(work_on: StackWork, job: Job) -> Answers:
-    place, task = opened(job)
-    work = place.work(task.family, job.stack_size)
+def _stack_by_stack(function: StackFunction, shard: TaskShard) -> ShardReplies:
+    run, task = open_shard(shard)
+    family = run.family(task.family, shard.stack_size)
 
-    def answers_of(start: int, stop: int) -> Sequence[Answer]:
+    def replies_of(start: int, stop: int) -> Sequence[DeviceReply]:
         try:
-            return work_on(place, work, task, job, slice(start, stop))
+            return function(run, family, task, shard, slice(start, stop))
         except FedstillError as error:
             if stop - start == 1:
-                return [Failure(str(error))]
-        # One device's trouble is not its neighbours': each works on its own.
-        return [answer for device in range(start, stop) for answer in answers_of(device, device + 1)]
+                return [DeviceFailure(str(error))]
+        # One device's failure is not its neighbours': each works on its own.
+        return [reply for device in range(start, stop) for reply in replies_of(device, device + 1)]
 
-    stacks = [answers_of(start, min(start + job.stack_size, len(job.devices))) for start in stack_starts(job)]
-    return Answers(os.getpid(), [answer for stack in stacks for answer in stack])
+    replies: list[DeviceReply] = []
+    for start in stack_starts(shard):
+        replies += replies_of(start, min(start + shard.stack_size, len(shard.devices)))
+    return ShardReplies(os.getpid(), replies)
 
 
-def _train_stack(place: Workplace, work: FamilyWork, task: RoundTask, job: Job, part: slice) -> list[Answer]:
-    assert job.new_slots is not None
-    trained = np.empty((job.stack_size, work.manifest.parameter_count), np.float32)
+def _train_stack(
+    run: OpenRun, family: OpenFamily, task: RoundTask, shard: TaskShard, members: slice
+) -> list[DeviceReply]:
+    assert shard.new_slots is not None
+    trained = np.empty((shard.stack_size, family.manifest.parameter_count), np.float32)
     done = round_work.perform_round(
-        _student_stack(place, work, job, part),
+        _student_stack(run, family, shard, members),
         task,
-        work.personalizer,
-        work.forward,
-        place.public_x,
-        out=named_parameters(trained, work.manifest),
-        answers=place.answers,
-        label_prior=job.label_prior,
-        noise=lambda name: seeded_bits(job.noise_seed, "device", name, task.run, task.round),
+        family.personalizer,
+        family.forward,
+        run.public_x,
+        out=named_parameters(trained, family.manifest),
+        answers=run.answers,
+        label_prior=shard.label_prior,
+        noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.run, task.round),
     )
-    devices = job.devices[part]
-    rows = place.family_rows(task.family, devices)
-    work.file.write(job.new_slots[part], rows, trained[: len(devices)])
-    diverged = Failure(str(TrainingDiverged(task.training.learning_rate)))
+    devices = shard.devices[members]
+    rows = run.family_rows(task.family, devices)
+    family.file.write(shard.new_slots[members], rows, trained[: len(devices)])
+    diverged = DeviceFailure(str(TrainingDiverged(task.training.learning_rate)))
     return [diverged if summary is None else summary for summary in done.summaries]
 
 
 def _evaluate_stack(
-    place: Workplace, work: FamilyWork, task: RoundTask, job: Job, part: slice
-) -> list[Answer]:
-    devices = job.devices[part]
-    found = round_work.evaluate(
-        _student_stack(place, work, job, part),
+    run: OpenRun, family: OpenFamily, task: RoundTask, shard: TaskShard, members: slice
+) -> list[DeviceReply]:
+    devices = shard.devices[members]
+    evaluation = round_work.evaluate(
+        _student_stack(run, family, shard, members),
         task,
-        work.forward,
-        personal_test=place.stacks.test(filled_up(devices, job.stack_size)),
-        global_test=place.global_test,
-        label_prior=job.label_prior,
+        family.forward,
+        personal_test=run.stacks.test(padded(devices, shard.stack_size)),
+        global_test=run.global_test,
+        label_prior=shard.label_prior,
     )
     columns = (
-        found.personal_correct,
-        found.personal_examples,
-        found.global_correct,
-        found.global_examples,
+        evaluation.personal_correct,
+        evaluation.personal_examples,
+        evaluation.global_correct,
+        evaluation.global_examples,
     )
     counts = np.stack(columns, axis=1)[: len(devices)].tolist()
-    return [Counts(*row) for row in counts]
+    return [EvaluationCounts(*row) for row in counts]
 
 
-def _student_stack(place: Workplace, work: FamilyWork, job: Job, part: slice) -> DeviceStack:
-    devices = job.devices[part]
-    padded = filled_up(devices, job.stack_size)
+def _student_stack(run: OpenRun, family: OpenFamily, shard: TaskShard, members: slice) -> DeviceStack:
+    devices = shard.devices[members]
+    filled = padded(devices, shard.stack_size)
     parameters = None
-    if job.slots is not None:
-        rows = place.family_rows(work.manifest.family, padded)
-        slots = filled_up(job.slots[part], job.stack_size)
-        parameters = named_parameters(work.file.read(slots, rows), work.manifest)
+    if shard.slots is not None:
+        rows = run.family_rows(family.manifest.family, filled)
+        slots = padded(shard.slots[members], shard.stack_size)
+        parameters = named_parameters(family.file.read(slots, rows), family.manifest)
     return DeviceStack(
-        names=[place.stacks.device_names[device] for device in devices],
-        private=place.stacks.private(padded),
+        names=[run.stacks.device_names[device] for device in devices],
+        private=run.stacks.private(filled),
         parameters=parameters,
-        device_ids=place.stacks.ids(padded),
+        device_ids=run.stacks.ids(filled),
     )

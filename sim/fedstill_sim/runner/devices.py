@@ -14,13 +14,13 @@ from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subs
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 
-from fedstill_sim.availability import timetable
+from fedstill_sim.availability import draw_schedule
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
-from fedstill_sim.engine.mailbox import Mailbox
 from fedstill_sim.engine.memory import peak_memory_mb
+from fedstill_sim.engine.pending_replies import PendingReplies
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
@@ -119,23 +119,23 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
 
 @contextmanager
 def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
-    """The virtual fleet's Grid; where devices come and go, its letters lie in the run's folder meanwhile."""
+    """The virtual fleet's Grid; where devices come and go, pending replies lie in the run's folder."""
     simulation, fleet = config.simulation, config.fleet
     grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
     if simulation.participation is None:
         yield grid
         return
-    plan = timetable(
+    schedule = draw_schedule(
         simulation.participation, devices=simulation.devices, rounds=fleet.rounds, seed=fleet.seed
     )
-    mailbox = Mailbox(folder)
+    pending = PendingReplies(folder)
     over = False
     try:
-        grid.set_time(plan, mailbox, done=len(_records(folder)))
+        grid.follow_schedule(schedule, pending, committed_rounds=len(_records(folder)))
         yield grid
         over = True
     finally:
-        mailbox.close(remove=over)
+        pending.close(remove=over)
 
 
 def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:

@@ -20,15 +20,13 @@ from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData
-from fedstill_sim.engine.cohort import CohortEngine
+from fedstill_sim.engine.cohort import CohortEngine, Reply
 from fedstill_sim.folder import ARTIFACTS_FOLDER, DATA_FOLDER
 from fedstill_sim.results.run_result import TradeoffPoint
 from fedstill_sim.runner.export_students import evenly_spaced
 
 MOST_DEVICES = 200
 _FEW_DEVICES = 100  # for which starting worker processes takes longer than the work
-
-Reply = RecordDict | Error
 
 
 def tradeoff_curve(

@@ -1,4 +1,4 @@
-"""A run as a worker process has it open: data, training artifacts, students on disk. No torch, no flwr."""
+"""A run's data, artifacts and students, as a worker process has them open. No torch, no flwr."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest, load_artifact
 
 from fedstill_sim.data.fleet import load_fleet
-from fedstill_sim.engine.jobs import Job
+from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile
 from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
@@ -26,8 +26,8 @@ def students_path(run_folder: Path, family: str) -> Path:
     return run_folder / DEVICES_FOLDER / f"{family}.f32"
 
 
-class FamilyWork:
-    """One family's artifact at one stack size, opened, and the file of its students."""
+class OpenFamily:
+    """The training artifact of one family at one stack size, and the file of the family's students."""
 
     def __init__(self, folder: Path, *, students: Path, devices: int) -> None:
         self._artifact = load_artifact(folder)
@@ -36,14 +36,16 @@ class FamilyWork:
 
     @functools.cached_property
     def personalizer(self) -> Personalizer:
+        """Trains stacks of devices."""
         return Personalizer(self._artifact)
 
     @functools.cached_property
     def forward(self) -> Forward:
+        """Computes the logits of stacks of devices."""
         return Forward(self._artifact)
 
 
-class Workplace:
+class OpenRun:
     """A run's data and artifacts, opened once in a process."""
 
     def __init__(self, run_folder: Path) -> None:
@@ -54,27 +56,27 @@ class Workplace:
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
         self.answers = AnswerStore(run_folder / DEVICES_FOLDER / "answers")
         self._families = np.array(data.families)
-        self._work: dict[tuple[str, int], FamilyWork] = {}
+        self._opened: dict[tuple[str, int], OpenFamily] = {}
 
-    def work(self, family: str, stack_size: int) -> FamilyWork:
-        """The family's artifact at this stack size."""
+    def family(self, family: str, stack_size: int) -> OpenFamily:
+        """Return a family's artifact at a stack size, opened once."""
         key = (family, stack_size)
-        if key not in self._work:
-            self._work[key] = FamilyWork(
+        if key not in self._opened:
+            self._opened[key] = OpenFamily(
                 artifact_folder(self._folder, family, stack_size),
                 students=students_path(self._folder, family),
                 devices=int((self._families == family).sum()),
             )
-        return self._work[key]
+        return self._opened[key]
 
     def family_rows(self, family: str, devices: IntArray) -> IntArray:
-        """Each device's place among the devices of its family."""
+        """Return each device's row [n] in the file of its family's students."""
         return np.searchsorted(np.flatnonzero(self._families == family), devices)
 
 
 @functools.lru_cache(maxsize=1)
-def _workplace(run_folder: Path) -> Workplace:
-    return Workplace(run_folder)
+def _open_run(run_folder: Path) -> OpenRun:
+    return OpenRun(run_folder)
 
 
 @functools.lru_cache(maxsize=4)
@@ -82,11 +84,11 @@ def _task(blob: bytes) -> RoundTask:
     return decode_task(blob)
 
 
-def opened(job: Job) -> tuple[Workplace, RoundTask]:
-    """The job's run and its task, as this process keeps them."""
-    return _workplace(job.run_folder), _task(job.task)
+def open_shard(shard: TaskShard) -> tuple[OpenRun, RoundTask]:
+    """Return the shard's run and its task, which this process keeps open for the next shard."""
+    return _open_run(shard.run_folder), _task(shard.task)
 
 
 def forget_runs() -> None:
-    """Close what this process keeps open: a folder's content may change once its run is over."""
-    _workplace.cache_clear()
+    """Close the run that this process keeps open: its folder may change once the run is over."""
+    _open_run.cache_clear()
