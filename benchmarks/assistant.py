@@ -40,7 +40,7 @@ from fedstill_proto.package.artifact import (
     TRAINING_FILE,
     StudentPackage,
 )
-from fedstill_server.inspection.calibration import calibration
+from fedstill_server.calibration import calibration
 from fedstill_server.publish.package import package_of
 from fedstill_server.tasks.utterances.confidence import PRECISION, Confidence, abstaining, fitted_confidence
 from fedstill_server.tasks.utterances.students import (

@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
+from fedstill_server.calibration import calibration
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import Job, Trained, gathered
@@ -36,7 +37,6 @@ from fedstill_server.distill.techniques import TECHNIQUES, Technique
 from fedstill_server.distill.techniques.forgetting import expanded
 from fedstill_server.distill.workshop import Workshop
 from fedstill_server.families import build_student, initial_parameters
-from fedstill_server.inspection.calibration import calibration
 from fedstill_server.training.networks import load_parameters, logits_of
 from scipy import stats
 from sklearn.ensemble import RandomForestClassifier

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.store import PrivateStore
-from fedstill_server.app import CONFIG_FILE, FOLDER_KEY, app, read_fleet_config
+from fedstill_server.app import app
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.run_folder import CONFIG_FILE, FOLDER_KEY, read_fleet_config
+from fedstill_server.state import FleetState
 from fedstill_sim.data.fleet import DeviceRows, FleetData, save_fleet
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid

@@ -5,7 +5,6 @@ environment, FEDSTILL_RUN; what to do there from its config.json, under "fleet".
 from __future__ import annotations
 
 import functools
-import json
 import os
 from pathlib import Path
 
@@ -15,20 +14,15 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import load_public, load_test
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.plugins import search_current_folder
-from fedstill_server.rounds.events import subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.run_folder import FOLDER_KEY, FOLDER_VARIABLE, read_fleet_config
 
-__all__ = ["CONFIG_FILE", "app", "read_fleet_config", "run_folder", "subscribe"]
-
-FOLDER_KEY = "fedstill-run"
-FOLDER_VARIABLE = "FEDSTILL_RUN"
-CONFIG_FILE = "config.json"
+__all__ = ["app", "run_folder"]
 
 app = ServerApp()
 
@@ -60,17 +54,3 @@ def run_folder(context: Context) -> Path:
             f"or set {FOLDER_VARIABLE}"
         )
     return Path(str(folder))
-
-
-def read_fleet_config(folder: Path) -> FleetConfig:
-    """The "fleet" of <folder>/config.json."""
-    path = folder / CONFIG_FILE
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file; is {folder} the folder of a run?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a JSON file ({error})") from None
-    if not isinstance(document, dict) or "fleet" not in document:
-        raise ConfigError(f'{path}: no "fleet"')
-    return FleetConfig.from_json(document["fleet"], where=f"{path}: fleet")

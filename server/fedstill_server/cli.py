@@ -66,9 +66,9 @@ def inspect(
     Of a package: calibration, accuracy under noise, blur and rotation, outliers, agreement with the teacher,
     a decision tree that imitates it, energy; and an HTML report.
     """
-    from fedstill_server.app import read_fleet_config
     from fedstill_server.commands.inspect import package_at, show_package
     from fedstill_server.rounds.run_store import RunStore, StoreError
+    from fedstill_server.run_folder import read_fleet_config
 
     package = package_at(folder)
     if package is not None:
@@ -212,7 +212,7 @@ def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
 
 def _privacy_line(rule: PrivacyRule, records: list[RoundRecord]) -> str:
     from fedstill_server.privacy.accountant import epsilon_of_rounds
-    from fedstill_server.privacy.spent import most_asked
+    from fedstill_server.rounds.most_asked import most_asked
 
     rounds = most_asked(records)
     epsilon = epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta)

@@ -18,7 +18,7 @@ from fedstill_server.rounds.events import Collected, Event, RoundFinished, Round
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.staleness import weight_of
-from fedstill_server.rounds.state import digest_of
+from fedstill_server.state import digest_of
 
 from tests.server.scripted_fleet import fleet_config, honest_summary, public_examples
 from tests.server.timed_fleet import Plan, play_timed

@@ -9,7 +9,7 @@ import pytest
 from fedstill_server.rounds import run_store as checkpoint
 from fedstill_server.rounds.round_record import DeviceAccuracy, Quarantined, RoundRecord
 from fedstill_server.rounds.run_store import RunStore, StoreError, load_parameters_file
-from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.state import FleetState, digest_of
 
 
 def state(value: float) -> FleetState:
@@ -114,17 +114,17 @@ def test_dying_while_committing_loses_the_round_and_nothing_else(
 ) -> None:
     store = RunStore(tmp_path)
     store.commit(1, state(1), record=record(1))
-    write = checkpoint.write_whole
+    write = checkpoint.replace_file
 
-    def die(path: Path, blob: bytes) -> None:
+    def die(path: Path, blob: bytes, *, mode: int) -> None:
         if after_file:
-            write(path, blob)
+            write(path, blob, mode=mode)
         else:
             path.with_name(path.name + ".partial").write_bytes(blob[:10])
         raise Killed
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint, "write_whole", die)
+        patched.setattr(checkpoint, "replace_file", die)
         with pytest.raises(Killed):
             store.commit(2, state(2), record=record(2))
 

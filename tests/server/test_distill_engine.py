@@ -28,7 +28,8 @@ from fedstill_server.distill.techniques.mutual import MutualLearning
 from fedstill_server.distill.techniques.relational import RelationalDistillation
 from fedstill_server.families import build_student, initial_parameters
 from fedstill_server.losses import kd_loss
-from fedstill_server.rounds.state import digest_of
+from fedstill_server.state import digest_of
+from fedstill_server.training.checkpoint import CheckpointError
 from fedstill_server.training.networks import accuracy_of, load_parameters, logits_of
 from torch import nn
 
@@ -223,10 +224,10 @@ def test_a_checkpoint_of_another_job_is_refused(teacher: TorchTeacher, tmp_path:
         job(teacher=teacher, techniques=(KD,), plan=replace(PLAN, seed=4)),
         job(teacher=teacher, techniques=(KD,), labels=np.zeros(40, np.int64)),
     ):
-        with pytest.raises(DistillError, match="of another job"):
+        with pytest.raises(CheckpointError, match="of another job"):
             train(other, checkpoint=path)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(DistillError, match="not a checkpoint"):
+    with pytest.raises(CheckpointError, match="not a checkpoint"):
         train(job(teacher=teacher, techniques=(KD,)), checkpoint=path)
 
 

@@ -28,7 +28,7 @@ from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques import TECHNIQUES
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.distill.workshop import Workshop, network_of
-from fedstill_server.rounds.state import digest_of
+from fedstill_server.state import digest_of
 from fedstill_server.training.networks import accuracy_of, logits_of
 from torch import nn
 from typer.testing import CliRunner

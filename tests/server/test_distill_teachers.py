@@ -18,7 +18,7 @@ from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.techniques.fitnets import FitNets
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.export import export_student
-from fedstill_server.rounds.state import digest_of
+from fedstill_server.state import digest_of
 from fedstill_server.training.networks import parameters_of
 from sklearn.ensemble import RandomForestClassifier
 

@@ -18,7 +18,7 @@ from fedstill_server.methods import METHODS, build_method
 from fedstill_server.methods.fedstill import Fedstill, balanced, label_logits, stepped
 from fedstill_server.methods.public_logits import LOGITS
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 from tests.server.scripted_fleet import PUBLIC, fleet_config, public_examples
 

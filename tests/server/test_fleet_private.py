@@ -11,7 +11,7 @@ from fedstill_server.cli import cli
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.privacy.accountant import epsilon_of_rounds
-from fedstill_server.privacy.spent import most_asked
+from fedstill_server.rounds.most_asked import most_asked
 from fedstill_server.rounds.round_record import Quarantined, RoundRecord
 from typer.testing import CliRunner, Result
 

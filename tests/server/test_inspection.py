@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_server import cli
+from fedstill_server.calibration import calibration, fitted_temperature
 from fedstill_server.inspection.agreement import agreement
-from fedstill_server.inspection.calibration import calibration, fitted_temperature
 from fedstill_server.inspection.corruption import blurred, corrupted_accuracies, noisy, rotated
 from fedstill_server.inspection.energy import energy_of
 from fedstill_server.inspection.outliers import auroc, outlier_auroc

@@ -7,9 +7,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fedstill_server.calibration import calibration, reliability
 from fedstill_server.distill.synthetic.inversion import statistics_distance
 from fedstill_server.distill.teachers.ensemble import EnsembleTeacher
-from fedstill_server.inspection.calibration import calibration, reliability
 from fedstill_server.losses import (
     activation_loss,
     angle_loss,

@@ -12,7 +12,7 @@ from fedstill_server.config.fleet import ConsensusConfig
 from fedstill_server.consensus.aggregation import Statistics, fold
 from fedstill_server.methods import ARRAY_METHODS, Method, build_method
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from fedstill_server.weighting import WEIGHTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st

@@ -24,8 +24,8 @@ from fedstill_server.methods import ARRAY_METHODS, Method, build_method
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits, propagated
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.state import FleetState, digest_of
 from fedstill_server.rounds.teacher import build_family
+from fedstill_server.state import FleetState, digest_of
 from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, honest_statistics, public_examples

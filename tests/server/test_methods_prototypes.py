@@ -11,13 +11,13 @@ from fedstill_proto.messages import ClassSoftLabels, PrivateStatistics, SoftLabe
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import PrototypeConfig
 from fedstill_server.consensus.aggregation import Both, ClassVectors, RowSums, fold
-from fedstill_server.export.for_method import artifact_options
 from fedstill_server.methods import build_method
+from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.methods.fedhkd import MEANS
 from fedstill_server.methods.fedproto import PROTOTYPES, SEEN, FedProto, likeness
 from fedstill_server.methods.fedtgp import adaptive_margin, contrastive_loss
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 from tests.server.scripted_fleet import CLASSES, fleet_config, public_examples
 

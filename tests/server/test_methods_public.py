@@ -26,8 +26,8 @@ from fedstill_server.methods.dsfl import reduced_entropy
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
 from fedstill_server.methods.scarlet import enhanced
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_teacher
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, public_examples

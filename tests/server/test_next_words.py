@@ -20,8 +20,8 @@ from fedstill_server.methods import build_method
 from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.state import FleetState, digest_of
 from fedstill_server.rounds.teacher import build_family, build_teacher, share_right
+from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks.text.vocabulary import chosen_rows, read_texts, text_examples, vocabulary_of
 from hypothesis import given
 from hypothesis import strategies as st

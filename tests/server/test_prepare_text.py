@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_proto.text.vocabulary import WordList
-from fedstill_server.app import read_fleet_config
 from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.data.examples import DataError, load_public
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.fleet.preparing import Plan, prepare_fleet
 from fedstill_server.publish.students import newest_state
+from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.tasks.text.keyboard import KeyboardPlan
 from fedstill_server.tasks.text.training import TextPlan
 

@@ -22,15 +22,15 @@ class PowerCut(BaseException):
 
 def cut_after(writes: int, patched: pytest.MonkeyPatch) -> None:
     """Let the power fail instead of the next write after this many."""
-    write, done = keys.write_whole, iter(range(writes))
+    write, done = keys.replace_file, iter(range(writes))
 
-    def failing(path: Path, blob: bytes) -> None:
+    def failing(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         if next(done, None) is None:
             raise PowerCut
-        write(path, blob)
+        write(path, content, mode=mode)
 
     for module in WRITERS:
-        patched.setattr(module, "write_whole", failing)
+        patched.setattr(module, "replace_file", failing)
 
 
 def publish(repository: Repository) -> None:

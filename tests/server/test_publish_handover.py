@@ -14,11 +14,11 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list
 from fedstill_server.families import initial_parameters
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
+from fedstill_server.fleet.handover import hand_over
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.publish.handover import hand_over
 from fedstill_server.publish.students import newest_state
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 from tests.server.scripted_fleet import CLASSES, SHAPE, fleet_config, write_run
 from tests.server.text_fleet import PLACES, text_config

@@ -19,7 +19,7 @@ from fedstill_server.publish.package import assemble_package, build_package
 from fedstill_server.publish.repository import Repository
 from fedstill_server.publish.students import publish_students
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from typer.testing import CliRunner
 
 from tests.client.samples import artifact, student_package

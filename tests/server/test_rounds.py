@@ -9,15 +9,23 @@ import numpy as np
 import pytest
 from fedstill_proto.flower_records import hello_reply, pack
 from fedstill_proto.messages import RoundTask
-from fedstill_server.app import app, subscribe
+from fedstill_server.app import app
 from fedstill_server.config.fleet import CohortRule, FleetConfig
 from fedstill_server.methods import ARRAY_METHODS
-from fedstill_server.rounds.events import Collected, Event, Prepared, RoundFinished, RoundStarted, RunFinished
+from fedstill_server.rounds.events import (
+    Collected,
+    Event,
+    Prepared,
+    RoundFinished,
+    RoundStarted,
+    RunFinished,
+    subscribe,
+)
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.roster import NoDevices, RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState, digest_of
+from fedstill_server.state import FleetState, digest_of
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID
 from flwr.app import Error, RecordDict
 

@@ -12,8 +12,8 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.preparation import Preparations, prepare
-from fedstill_server.rounds.state import FleetState, digest_of
 from fedstill_server.rounds.teacher import build_family, build_teacher, student_learns, train_teacher
+from fedstill_server.state import FleetState, digest_of
 from fedstill_server.training.fitting import FitPlan, fit, logit_gradient
 from fedstill_server.training.networks import (
     accuracy_of,

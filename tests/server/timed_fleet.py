@@ -11,7 +11,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from fedstill_sim.engine.pending_replies import PendingReplies
 from flwr.app import Error, RecordDict
 

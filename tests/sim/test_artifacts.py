@@ -8,7 +8,7 @@ from fedstill_proto.package.artifact import load_artifact
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.export.for_method import artifact_options
+from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_sim.runner import stack_size
 from fedstill_sim.runner.artifacts import prepare_artifacts
 

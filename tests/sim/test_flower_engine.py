@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_server.app import FOLDER_KEY, app
+from fedstill_server.app import app
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.run_folder import FOLDER_KEY
+from fedstill_server.state import FleetState
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import save_fleet
 from fedstill_sim.engine.cohort import CohortEngine

@@ -37,6 +37,7 @@ from fedstill_proto.package.package_weights import (
     encode_weights,
     graph_weights,
 )
+from fedstill_proto.system.files import sync_folder
 
 __all__ = [
     "FORWARD_FILE",
@@ -263,7 +264,7 @@ def _write_folder(folder: Path, manifest: StudentManifest, contents: Mapping[str
         new.chmod(0o755)
         for name, content in files.items():
             _write_file(new / name, content)
-        _sync_directory(new)
+        sync_folder(new)
         _replace_folder(folder, new)
     finally:
         shutil.rmtree(new, ignore_errors=True)
@@ -282,16 +283,8 @@ def _replace_folder(folder: Path, new: Path) -> None:
         # Two renames, since POSIX replaces no folder that holds files; between them there is none.
         folder.rename(old)
     new.rename(folder)
-    _sync_directory(folder.parent)
+    sync_folder(folder.parent)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync_directory(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _read_folder(

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+PRIVATE, SHARED = 0o600, 0o666
+"""Permissions of a new file, less the process's umask: its owner's alone, or whatever the umask allows."""
 
-def replace_file(file: Path, content: bytes, *, mode: int = 0o600) -> None:
+
+def replace_file(file: Path, content: bytes, *, mode: int = PRIVATE) -> None:
     """Write a file so that a reader, now or after a power cut, finds the old content or the new one.
 
     For one writer at a time: what a killed writer leaves beside the file, the next one writes over.
@@ -14,7 +17,7 @@ def replace_file(file: Path, content: bytes, *, mode: int = 0o600) -> None:
     Args:
         file: The file; folders that it lacks are made.
         content: Its new content.
-        mode: The permissions of a new file, less the process's umask.
+        mode: The permissions of a new file, less the process's umask: PRIVATE, SHARED, or others.
 
     Raises:
         OSError: Where it cannot be written; the old content is kept.

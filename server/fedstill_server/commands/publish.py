@@ -52,7 +52,7 @@ def publish(
     Example: fedstill-server publish fleets/kitchen --package small
     """
     # torch takes a second to import, which other commands do not need.
-    from fedstill_server.publish.handover import hand_over
+    from fedstill_server.fleet.handover import hand_over
     from fedstill_server.publish.students import publish_students
 
     if package:

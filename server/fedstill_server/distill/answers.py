@@ -16,10 +16,10 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 from fedstill_proto.arrays import FloatArray
+from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
 from fedstill_server.distill.teachers.interface import Answers, Teacher
-from fedstill_server.rounds.run_store import write_whole
 
 _FORMAT = "fedstill-answers-1"
 
@@ -99,7 +99,9 @@ class AnswerFile:
         samples = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 32)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"format": _FORMAT, "teacher": digest}
-        write_whole(self.path, safetensors.numpy.save({**arrays, "samples": samples}, metadata=metadata))
+        replace_file(
+            self.path, safetensors.numpy.save({**arrays, "samples": samples}, metadata=metadata), mode=SHARED
+        )
 
 
 def _has(one: dict[str, FloatArray], layers: Sequence[str]) -> bool:

@@ -16,7 +16,7 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.teachers.interface import Answers, Teacher
 from fedstill_server.distill.technique import Technique
-from fedstill_server.rounds.state import digest_of
+from fedstill_server.state import digest_of
 
 UNKNOWN = -1
 """The label of an example that has none."""

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
+from fedstill_proto.system.files import SHARED, replace_file
 from torch import nn
 
 from fedstill_server.config.codec import from_json, to_json
@@ -36,7 +37,6 @@ from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.text_task import is_text, open_text
 from fedstill_server.distill.workshop import StageWatcher, Workshop
 from fedstill_server.families import FAMILIES, build_student
-from fedstill_server.rounds.run_store import write_whole
 from fedstill_server.training.networks import load_parameters
 
 TRAINED_HERE = "train:"
@@ -83,7 +83,9 @@ def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = N
     made = workshop.train("student", job) if recipe is None else recipe.run(job, workshop)
     outcome = _packed(request, task, teacher, made, out, workshop, seconds=time.perf_counter() - started)
     document = {"request": to_json(request), "outcome": outcome.to_json()}
-    write_whole(out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode())
+    replace_file(
+        out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(), mode=SHARED
+    )
     shutil.rmtree(checkpoints, ignore_errors=True)
     return outcome
 

@@ -6,7 +6,6 @@ Devices trust this authority and no other, so that no public one has to know a f
 from __future__ import annotations
 
 import ipaddress
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,10 +19,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.rounds.run_store import write_whole
 
 _AUTHORITY_LIFE = timedelta(days=3650)
 _SERVER_LIFE = timedelta(days=397)
@@ -52,7 +51,7 @@ def create_authority(fleet: FleetFolder) -> None:
         .sign(key, hashes.SHA384())
     )
     _write_key(_authority_key(fleet), key)
-    write_whole(authority_file(fleet), certificate.public_bytes(Encoding.PEM))
+    replace_file(authority_file(fleet), certificate.public_bytes(Encoding.PEM), mode=SHARED)
 
 
 def renew_server_certificate(fleet: FleetFolder, *, now: datetime | None = None) -> bool:
@@ -78,7 +77,7 @@ def renew_server_certificate(fleet: FleetFolder, *, now: datetime | None = None)
         .sign(signer, hashes.SHA384())
     )
     _write_key(key_file, key)
-    write_whole(file, certificate.public_bytes(Encoding.PEM))
+    replace_file(file, certificate.public_bytes(Encoding.PEM), mode=SHARED)
     return True
 
 
@@ -129,9 +128,7 @@ def _authority_key(fleet: FleetFolder) -> Path:
 
 
 def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    # Made empty with its mode first: the key's bytes are never readable by others.
-    os.close(os.open(path.with_name(path.name + ".partial"), os.O_CREAT | os.O_WRONLY, 0o600))
-    write_whole(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    replace_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
     load_ssh_public_key,
 )
+from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.rounds.run_store import write_whole
 
 _NAME_LIMIT = 64
 _KEY_LIMIT_BYTES = 4096
@@ -66,7 +66,9 @@ class DeviceRegister:
             if other.public_key == public_key and other.name != device.name:
                 raise FleetError(f"{key_file}: this key is registered already, as {other.name!r}.")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(self._file(device.name), (json.dumps(vars(device), indent=1) + "\n").encode())
+        replace_file(
+            self._file(device.name), (json.dumps(vars(device), indent=1) + "\n").encode(), mode=SHARED
+        )
         return device
 
     def remove(self, name: str) -> RegisteredDevice:

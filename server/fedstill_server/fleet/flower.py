@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
 from fedstill_proto.system.supervisor import Child, flower_environment, flower_program
 
-from fedstill_server.app import FOLDER_VARIABLE
 from fedstill_server.fleet.bundle import write_bundle
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.plugins import MODULES_VARIABLE
+from fedstill_server.run_folder import FOLDER_VARIABLE
 
 if TYPE_CHECKING:
     from flwr.supercore.control.control_http_client import ControlHttpClient

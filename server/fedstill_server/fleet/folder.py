@@ -28,9 +28,9 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.system.enrolment import check_address
+from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.rounds.run_store import write_whole
 
 REPOSITORY_PATH = "/repository"
 """Under which devices find the signed packages at the fleet's address."""
@@ -92,7 +92,7 @@ class FleetFolder:
         folder.chmod(0o700)
         # The name that the run's rounds go by, on every device and for ever.
         document = {**asdict(settings), "run": secrets.token_hex(4)}
-        write_whole(created._settings_file, (json.dumps(document, indent=1) + "\n").encode())
+        replace_file(created._settings_file, (json.dumps(document, indent=1) + "\n").encode(), mode=SHARED)
         return created
 
     @classmethod

@@ -10,15 +10,16 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from fedstill_proto.system.files import SHARED, replace_file
+
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.rounds.roster import RegisteredNode
-from fedstill_server.rounds.run_store import write_whole
 
 
 def write_nodes(path: Path, nodes: Mapping[int, RegisteredNode]) -> None:
     """Replace what was known."""
     document = {str(node): asdict(known) for node, known in nodes.items()}
-    write_whole(path, (json.dumps(document, indent=1) + "\n").encode())
+    replace_file(path, (json.dumps(document, indent=1) + "\n").encode(), mode=SHARED)
 
 
 def read_nodes(path: Path) -> dict[int, RegisteredNode]:

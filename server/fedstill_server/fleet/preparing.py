@@ -18,9 +18,9 @@ import numpy as np
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.text.vocabulary import build_word_list
 
-from fedstill_server.app import CONFIG_FILE
 from fedstill_server.config.device_defaults import LocalWork, usual_work
 from fedstill_server.config.fleet import (
     CohortRule,
@@ -37,8 +37,7 @@ from fedstill_server.methods import METHODS, NOISED_METHODS, build_method, disti
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.run_store import RunStore, write_whole
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.teacher import (
     KEYBOARD_TEACHER,
     build_family,
@@ -46,6 +45,8 @@ from fedstill_server.rounds.teacher import (
     share_right,
     utterance_teacher,
 )
+from fedstill_server.run_folder import CONFIG_FILE
+from fedstill_server.state import FleetState
 from fedstill_server.tasks.text.keyboard import KeyboardPlan, Progress, make_keyboard
 from fedstill_server.tasks.text.vocabulary import chosen_rows, read_texts, text_examples
 from fedstill_server.tasks.utterances.fleet_start import INTENTS_FILE, TEACHER_FOLDER, read_fleet_utterances
@@ -165,9 +166,9 @@ def prepare_fleet(
             made = (_text if plan.is_text else _arrays)(fleet, plan)
         config, public, test = made.config, made.public, made.test
         for name, content in made.files.items():
-            write_whole(fleet.folder / name, content)
+            replace_file(fleet.folder / name, content, mode=SHARED)
         document = json.dumps({"fleet": config.to_json()}, indent=1) + "\n"
-        write_whole(fleet.folder / CONFIG_FILE, document.encode())
+        replace_file(fleet.folder / CONFIG_FILE, document.encode(), mode=SHARED)
         with one_deterministic_thread():
             method = build_method(config, public)
             if made.texts and plan.keyboard is not None:

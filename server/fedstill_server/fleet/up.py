@@ -16,7 +16,6 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
 from fedstill_proto.system.supervisor import Child, Children
 
-from fedstill_server.app import read_fleet_config
 from fedstill_server.fleet.certificates import renew_server_certificate
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.errors import FleetError
@@ -28,6 +27,7 @@ from fedstill_server.publish.repository import Repository
 from fedstill_server.rounds.roster import RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.run_folder import read_fleet_config
 
 _LOOK_EVERY_S = 2.0
 _REFRESH_EVERY_S = 24 * 3600.0

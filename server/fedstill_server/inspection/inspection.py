@@ -11,11 +11,11 @@ import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import StudentPackage, load_student
 
+from fedstill_server.calibration import Calibration, calibration, fitted_temperature
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import Task
 from fedstill_server.distill.teachers import Teacher
 from fedstill_server.inspection.agreement import Agreement, agreement
-from fedstill_server.inspection.calibration import Calibration, calibration, fitted_temperature
 from fedstill_server.inspection.corruption import Answer, CorruptedAccuracy, corrupted_accuracies
 from fedstill_server.inspection.energy import Energy, energy_of
 from fedstill_server.inspection.outliers import outlier_auroc

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import jinja2
+from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.inspection.inspection import Inspection
-from fedstill_server.rounds.run_store import write_whole
 
 
 def write_page(inspection: Inspection, path: Path) -> None:
@@ -20,7 +20,7 @@ def write_page(inspection: Inspection, path: Path) -> None:
     )
     environment.filters["percent"] = _percent
     page = environment.get_template("inspection.html").render(it=inspection)
-    write_whole(path, page.encode("utf-8"))
+    replace_file(path, page.encode("utf-8"), mode=SHARED)
 
 
 def text_of(it: Inspection) -> str:

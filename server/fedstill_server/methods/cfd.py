@@ -24,8 +24,8 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import soft_labels_of
 
 

@@ -30,8 +30,8 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import soft_labels_of
 
 MEANS, KNOWN = "class_means", "class_known"

@@ -22,7 +22,7 @@ from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.methods.interface import ServerSide
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 
 class FedAvg(ServerSide):

@@ -28,8 +28,8 @@ from fedstill_proto.messages import SoftLabelSummary
 from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_logits import centred_logits
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_family, student_learns, teacher_learns
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import soft_labels_of
 from fedstill_server.weighting import normalized
 

@@ -34,7 +34,7 @@ from fedstill_server.data.public_schedule import anchor_rows
 from fedstill_server.families.sized import DeepPerceptron
 from fedstill_server.methods.public_consensus import CONSENSUS, PublicConsensus
 from fedstill_server.randomness import derived_seed
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import load_parameters, parameters_of, soft_labels_of
 

@@ -27,7 +27,7 @@ from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryReques
 
 from fedstill_server.consensus.aggregation import Both, RowSums
 from fedstill_server.methods.fedproto import FedProto
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 MEANS = "class_means"
 

@@ -41,7 +41,7 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.consensus.aggregation import RowSums, Statistics
 from fedstill_server.data.public_schedule import anchor_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from fedstill_server.weighting import softened
 
 PROTOTYPES, SEEN = "prototypes", "class_seen"

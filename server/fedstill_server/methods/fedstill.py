@@ -41,8 +41,8 @@ from fedstill_proto.soft_labels.codec_spec import codec_of_words
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.methods.interface import MethodDefaults
 from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import student_learns, teacher_learns
+from fedstill_server.state import FleetState
 
 _SMOOTHING = 0.03
 # A mean shift shorter than this is rounding; it gets no step.

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy, one_hot
 from fedstill_server.consensus.aggregation import ClassVectors
 from fedstill_server.methods.fedproto import FedProto
 from fedstill_server.randomness import derived_seed
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import load_parameters, parameters_of
 
 _NETWORK = "trainable/"

@@ -25,7 +25,7 @@ from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 
 class SoftLabelUse(enum.Enum):

@@ -8,7 +8,7 @@ from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, Su
 
 from fedstill_server.consensus.aggregation import Answered
 from fedstill_server.methods.interface import ServerSide
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 
 class Local(ServerSide):

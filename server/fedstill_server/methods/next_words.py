@@ -32,8 +32,8 @@ from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
 from fedstill_server.methods.word_sums import WordSums
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_teacher
+from fedstill_server.state import FleetState
 from fedstill_server.tasks.text.fleet_teacher import text_student_learns, text_teacher_learns
 from fedstill_server.tasks.text.networks import likeliest_next_words
 

@@ -34,8 +34,8 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import soft_labels_of
 from fedstill_server.weighting import AGREEMENT, COUNTING, Vote, softened, weighed
 

@@ -46,8 +46,8 @@ from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import ServerSide, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
 from fedstill_server.methods.row_kernel import kernel_of
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_family, build_teacher, student_learns, teacher_learns
+from fedstill_server.state import FleetState
 from fedstill_server.training.networks import soft_labels_of
 
 LOGITS = "public_logits"

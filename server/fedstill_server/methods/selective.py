@@ -23,7 +23,7 @@ from fedstill_proto.messages import RowSelection
 
 from fedstill_server.consensus.aggregation import VoteSums, entropy
 from fedstill_server.methods.public_consensus import PublicConsensus
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 
 class Selective(PublicConsensus):

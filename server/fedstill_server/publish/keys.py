@@ -6,18 +6,17 @@ the role's. So a rotation that dies half-way leaves the old keys in force, and a
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from fedstill_proto.system.files import replace_file
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.rounds.run_store import write_whole
 
 ROLES = ("root", "targets", "snapshot", "timestamp")
 
@@ -34,9 +33,7 @@ class SigningKeys:
         signer = CryptoSigner.generate_ed25519()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._file(role, signer.public_key.keyid)
-        # Made empty with its mode first: the key's bytes are never readable by others.
-        os.close(os.open(path.with_name(path.name + ".partial"), os.O_CREAT | os.O_WRONLY, 0o600))
-        write_whole(path, signer.private_bytes)
+        replace_file(path, signer.private_bytes)
         return signer
 
     def signer(self, role: str, root: Root) -> CryptoSigner:

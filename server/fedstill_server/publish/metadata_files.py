@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from fedstill_proto.system.files import SHARED, replace_file
 from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.rounds.run_store import write_whole
 
 LIFETIMES = {
     "root": timedelta(days=365),
@@ -67,7 +67,7 @@ class MetadataFiles:
             metadata.sign(signer, append=True)
         name = "timestamp.json" if isinstance(signed, Timestamp) else f"{signed.version}.{signed.type}.json"
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / name, metadata.to_bytes(JSONSerializer(compact=False)))
+        replace_file(self.folder / name, metadata.to_bytes(JSONSerializer(compact=False)), mode=SHARED)
 
     def described(self, signed: Snapshot | Targets) -> MetaFile:
         """Version, length and digest of a file as it was written: devices take no other bytes for it."""

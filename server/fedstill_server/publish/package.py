@@ -14,10 +14,10 @@ from fedstill_proto.package.artifact import StudentPackage, TrainingArtifact
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions, build_artifact
-from fedstill_server.export.for_method import artifact_options
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
+from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.text import as_text_package
 from fedstill_server.training.networks import load_parameters, logits_of

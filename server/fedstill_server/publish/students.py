@@ -7,15 +7,15 @@ from pathlib import Path
 
 from fedstill_proto.arrays import Parameters
 
-from fedstill_server.app import read_fleet_config
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples, load_public, load_test
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import PublishedStudent, Repository
 from fedstill_server.rounds.run_store import RunStore, StoreError
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.teacher import build_family, share_right
+from fedstill_server.run_folder import read_fleet_config
+from fedstill_server.state import FleetState
 from fedstill_server.tasks.text.vocabulary import vocabulary_of
 from fedstill_server.tasks.utterances.fleet_start import published_schema
 

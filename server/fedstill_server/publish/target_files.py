@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.system.files import SHARED, replace_file
 from tuf.api.metadata import TargetFile
-
-from fedstill_server.rounds.run_store import write_whole
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class TargetFiles:
         entry = TargetFile.from_data(path, content, ["sha256"])
         file = self._file(entry)
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, content)
+        replace_file(file, content, mode=SHARED)
         return entry
 
     def _file(self, entry: TargetFile) -> Path:

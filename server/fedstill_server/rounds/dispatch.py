@@ -25,8 +25,8 @@ from fedstill_server.rounds.retry import AskingAgain
 from fedstill_server.rounds.roster import Member, NodeRegister
 from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
-from fedstill_server.rounds.state import FleetState
 from fedstill_server.rounds.transport import collect, push
+from fedstill_server.state import FleetState
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,10 @@ from fedstill_server.rounds.roster import Member, NodeRegister, Roster
 from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
 from fedstill_server.rounds.run_store import Checkpoint, RunStore
 from fedstill_server.rounds.staleness import weight_of
-from fedstill_server.rounds.state import FleetState, digest_of
 from fedstill_server.rounds.synchronous import Synchronous
 from fedstill_server.rounds.teacher import build_teacher, share_right
 from fedstill_server.rounds.transport import collect, push
+from fedstill_server.state import FleetState, digest_of
 from fedstill_server.training.networks import one_deterministic_thread
 
 

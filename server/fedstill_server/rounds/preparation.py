@@ -9,8 +9,8 @@ from collections import OrderedDict
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method
-from fedstill_server.rounds.state import FleetState, digest_of
 from fedstill_server.rounds.teacher import build_family, distil_student, train_teacher
+from fedstill_server.state import FleetState, digest_of
 from fedstill_server.training.networks import parameters_of
 
 

@@ -22,7 +22,7 @@ from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.interface import Method
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.rounds.gate import Answer
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,13 +17,14 @@ from pathlib import Path
 import safetensors
 import safetensors.numpy
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.files import SHARED, replace_file
 from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 from fedstill_server.rounds.answer_tables import HeldTables
 from fedstill_server.rounds.round_record import RoundRecord
-from fedstill_server.rounds.state import Arrays, FleetState
+from fedstill_server.state import Arrays, FleetState
 
 _KEPT_FILES = 2
 
@@ -147,8 +147,8 @@ class RunStore:
         file = f"round-{round_number:06d}.safetensors"
         blob = _to_bytes(state.flat())
         if answers is not None and answers.tables:
-            write_whole(self._checkpoints / _answers_file(round_number), answers.to_bytes())
-        write_whole(self._checkpoints / file, blob)
+            replace_file(self._checkpoints / _answers_file(round_number), answers.to_bytes(), mode=SHARED)
+        replace_file(self._checkpoints / file, blob, mode=SHARED)
         row = _Round(
             round=round_number,
             file=file,
@@ -169,7 +169,7 @@ class RunStore:
         blob = _to_bytes(state.flat())
         digest = hashlib.sha256(blob).hexdigest()
         file = f"round-{round_number:06d}.{digest[:8]}.safetensors"
-        write_whole(self._checkpoints / file, blob)
+        replace_file(self._checkpoints / file, blob, mode=SHARED)
         with Session(self._engine) as session:
             row = session.get(_Round, round_number)
             if row is None:
@@ -233,9 +233,9 @@ class RunStore:
         """<run>/server/final: teacher.safetensors and students/<family>.safetensors."""
         final = self.folder / "final"
         (final / "students").mkdir(parents=True, exist_ok=True)
-        write_whole(final / "teacher.safetensors", _to_bytes(dict(state.teacher)))
+        replace_file(final / "teacher.safetensors", _to_bytes(dict(state.teacher)), mode=SHARED)
         for family, student in state.students.items():
-            write_whole(final / "students" / f"{family}.safetensors", _to_bytes(dict(student)))
+            replace_file(final / "students" / f"{family}.safetensors", _to_bytes(dict(student)), mode=SHARED)
         return final
 
     def _forget_after(self, session: Session, round_number: int) -> None:
@@ -289,21 +289,6 @@ def load_parameters_file(path: Path) -> Arrays:
     if blob is None:
         raise StoreError(f"{path}: no such file")
     return _from_bytes(blob)
-
-
-def write_whole(path: Path, blob: bytes) -> None:
-    """Replace `path`: after a crash it holds the old bytes or the new ones, never a part."""
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(blob)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _to_bytes(arrays: Arrays) -> bytes:

@@ -11,12 +11,15 @@ from pathlib import Path
 import safetensors
 import safetensors.torch
 import torch
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.files import SHARED, replace_file
 from torch import Tensor, nn
 
-from fedstill_server.distill.errors import DistillError
-from fedstill_server.rounds.run_store import write_whole
-
 _FORMAT = "fedstill-distill-1"
+
+
+class CheckpointError(FedstillError):
+    """A checkpoint that cannot be read, or is of another training."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -40,7 +43,7 @@ def write_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> N
             tensors[f"optimizer/{number}/{name}"] = value.detach().clone()
     metadata = {"format": _FORMAT, "fingerprint": fingerprint, "epoch": str(state.epoch)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, safetensors.torch.save(tensors, metadata=metadata))
+    replace_file(path, safetensors.torch.save(tensors, metadata=metadata), mode=SHARED)
 
 
 def read_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> int:
@@ -53,9 +56,9 @@ def read_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> in
             raise KeyError("format")
         epoch, whose = int(header["epoch"]), header["fingerprint"]
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise DistillError(f"{path}: not a checkpoint ({error}); delete it to start anew") from None
+        raise CheckpointError(f"{path}: not a checkpoint ({error}); delete it to start anew") from None
     if whose != fingerprint:
-        raise DistillError(
+        raise CheckpointError(
             f"{path}: a checkpoint of another job (its data, teacher, techniques or plan differ); delete it "
             "or name another folder"
         )

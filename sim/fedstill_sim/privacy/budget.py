@@ -13,7 +13,7 @@ from fedstill_server.privacy.accountant import (
     zcdp_epsilon_of_rounds,
 )
 from fedstill_server.privacy.rule import PrivacyRule
-from fedstill_server.privacy.spent import most_asked
+from fedstill_server.rounds.most_asked import most_asked
 from fedstill_server.rounds.round_record import RoundRecord
 
 from fedstill_sim.request import RequestError, RunRequest

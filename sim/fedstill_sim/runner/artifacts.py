@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedstill_proto.package.artifact import save_artifact
 from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.export.for_method import artifact_options
+from fedstill_server.methods.artifact_options import artifact_options
 
 from fedstill_sim.folder import artifact_folder
 from fedstill_sim.runner.stack_size import best_stack_size, built

@@ -102,7 +102,8 @@ def own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
 
 def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
     """Our own engine behind an in-process Grid, under the server's unmodified ServerApp."""
-    from fedstill_server.app import FOLDER_KEY, app
+    from fedstill_server.app import app
+    from fedstill_server.run_folder import FOLDER_KEY
 
     simulation = config.simulation
     with CohortEngine(

@@ -48,8 +48,8 @@ def run_flower_simulation(
     The server keeps its rounds in <run>/server, as under any engine.
     """
     from fedstill_client.app import app as client_app
-    from fedstill_server.app import FOLDER_VARIABLE as RUN_FOLDER_VARIABLE
     from fedstill_server.app import app as server_app
+    from fedstill_server.run_folder import FOLDER_VARIABLE as RUN_FOLDER_VARIABLE
     from flwr.simulation import run_simulation
 
     folder = run_folder.resolve()

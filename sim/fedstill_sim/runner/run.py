@@ -18,7 +18,7 @@ from fedstill_proto.messages import RoundTask
 from fedstill_server.data.examples import load_examples
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 
 from fedstill_sim.config import (
     RunConfig,

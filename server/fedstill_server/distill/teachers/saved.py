@@ -6,11 +6,11 @@ from pathlib import Path
 
 from fedstill_proto.package.artifact import load_student
 
-from fedstill_server.app import read_fleet_config
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
 from fedstill_server.families import build_student
 from fedstill_server.publish.students import newest_state
 from fedstill_server.rounds.teacher import build_teacher
+from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.training.networks import load_parameters
 
 

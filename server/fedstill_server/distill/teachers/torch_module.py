@@ -11,7 +11,7 @@ from torch import nn
 
 from fedstill_server.distill.layers import attention_parts, inner_layers, watched
 from fedstill_server.distill.teachers.interface import Answers, checked
-from fedstill_server.rounds.state import digest_of
+from fedstill_server.state import digest_of
 
 _ROWS_AT_ONCE = 4096
 

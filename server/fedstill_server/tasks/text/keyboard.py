@@ -28,12 +28,12 @@ import safetensors.numpy
 import torch
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.randomness import derived_seed
-from fedstill_server.rounds.run_store import write_whole
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
 from fedstill_server.tasks.text.teacher import TextTeacher, shared_by_pairs, weighed_teacher
 from fedstill_server.tasks.text.training import SoftWords, TextPlan, train_text
@@ -109,7 +109,7 @@ def make_keyboard(
     making = _Making(folder / digest, digest, plan, words, on_progress)
     making.folder.mkdir(parents=True, exist_ok=True)
     with _alone_in(making.folder, on_progress), one_deterministic_thread():
-        write_whole(making.folder / "vocabulary.json", words.to_json())
+        replace_file(making.folder / "vocabulary.json", words.to_json(), mode=SHARED)
         teacher = making.teacher(encoded)
         soft = making.soft_words(teacher, encoded)
         students = {family: making.student(family, teacher, encoded) for family in plan.families}
@@ -237,4 +237,4 @@ def _digest_of(*parts: Any) -> str:
 
 
 def _write(path: Path, arrays: dict[str, Any]) -> None:
-    write_whole(path, safetensors.numpy.save(arrays))
+    replace_file(path, safetensors.numpy.save(arrays), mode=SHARED)

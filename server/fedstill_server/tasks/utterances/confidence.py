@@ -15,7 +15,7 @@ from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
 from scipy.special import softmax
 
-from fedstill_server.inspection.calibration import fitted_temperature
+from fedstill_server.calibration import fitted_temperature
 
 PRECISION = 0.95
 _FEWEST = 20  # answers that a precision is the share of

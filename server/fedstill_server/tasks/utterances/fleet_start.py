@@ -20,7 +20,6 @@ from fedstill_proto.text.utterances import read_utterances
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import DataError, Examples
-from fedstill_server.fleet.errors import FleetError
 from fedstill_server.rounds.teacher import build_family
 from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, Progress, make_assistant
 from fedstill_server.training.networks import logits_of
@@ -47,7 +46,7 @@ def read_fleet_utterances(
     plan: AssistantPlan,
     on_progress: Progress = lambda what, done, total: None,
 ) -> FleetUtterances:
-    """Of tables of utterances; raises FleetError, UtterancesError, and EncoderError with what to install.
+    """Of tables of utterances; raises DataError, UtterancesError, and EncoderError with what to install.
 
     cache: a folder that keeps what is made by the plan, where the sentence model is needed.
     """
@@ -56,11 +55,11 @@ def read_fleet_utterances(
     names = tuple(sorted({label for _, label in said if label}))
     for _, label in tested:
         if label not in names:
-            raise FleetError(f"{test}: label {label!r:.40} is none of those in {public}")
+            raise DataError(f"{test}: label {label!r:.40} is none of those in {public}")
     try:
         schema = IntentSchema(names)
     except InvalidValue as error:
-        raise FleetError(f"{public}: {error}") from None
+        raise DataError(f"{public}: {error}") from None
     labels = np.array([schema.number(label) if label else -1 for _, label in said], np.int64)
     made = None
     if (labels < 0).any():

@@ -24,6 +24,7 @@ import safetensors.numpy
 import torch
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.text.ngrams import NgramHashing
 from torch import nn
 
@@ -31,7 +32,6 @@ from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.randomness import derived_seed
-from fedstill_server.rounds.run_store import write_whole
 from fedstill_server.tasks.utterances.students import IntentPlan, soft_labels_of, taught
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.training.array_cache import read_kept_parameters
@@ -120,7 +120,7 @@ class _Making:
             epochs = max(self.plan.distilling.epochs, min(_MOST_EPOCHS, _SEEN // len(self.texts)))
             plan = replace(self.plan.distilling, epochs=epochs)
             learned = taught(fresh, self.texts, soft, None, plan=plan)
-            write_whole(path, safetensors.numpy.save(parameters_of(learned)))
+            replace_file(path, safetensors.numpy.save(parameters_of(learned)), mode=SHARED)
         return read_kept_parameters(path, fresh, name=name, error=AssistantError)
 
     def _fresh(self, name: str) -> nn.Module:

@@ -10,7 +10,7 @@ from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.methods import distils
 from fedstill_server.methods.next_words import arrays_of
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.state import FleetState
 from fedstill_server.tasks.text.keyboard import Keyboard, KeyboardPlan, Progress, make_keyboard
 from fedstill_server.training.networks import parameters_of
 

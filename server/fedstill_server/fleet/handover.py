@@ -15,12 +15,12 @@ from fedstill_proto.errors import FieldError
 from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, load_student
 from fedstill_proto.text.vocabulary import WordList
 
-from fedstill_server.app import read_fleet_config
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.rounds.run_store import RunStore, StoreError
-from fedstill_server.rounds.state import FleetState
+from fedstill_server.run_folder import read_fleet_config
+from fedstill_server.state import FleetState
 from fedstill_server.tasks.text.vocabulary import vocabulary_of
 
 DISTILLED = "student"
