@@ -29,11 +29,11 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import Job, Trained, gathered
 from fedstill_server.distill.plan import DistillPlan
-from fedstill_server.distill.recipes import RECIPES
+from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.run import TEACHER_PLAN
 from fedstill_server.distill.tasks import Task, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, EstimatorTeacher, Teacher, TorchTeacher
-from fedstill_server.distill.techniques import TECHNIQUES, Technique
+from fedstill_server.distill.technique import Technique
 from fedstill_server.distill.techniques.forgetting import expanded
 from fedstill_server.distill.workshop import Workshop
 from fedstill_server.families import build_student, initial_parameters
@@ -68,7 +68,7 @@ class Seed:
         self.teacher = self.taught(TEACHER)
         x, labels = gathered(self.task.public, self.task.private)
         self.job = Job(family=STUDENT, classes=10, x=x, labels=labels, plan=self.plan, teacher=self.teacher)
-        self.kd = (TECHNIQUES["kd"](),)
+        self.kd = (TECHNIQUES.load("kd")(),)
 
     def taught(self, family: str, *, seed: int | None = None, shift: int = 0) -> TorchTeacher:
         """Trained on all labels; `shift` corrupts them: every class is called another."""
@@ -108,7 +108,7 @@ class Seed:
     def recipe(self, name: str, **options: object) -> Measured:
         started = time.perf_counter()
         shop = Workshop(validation=self.task.validation)
-        made: Trained = RECIPES[name](**options).run(replace(self.job, techniques=self.kd), shop)  # type: ignore[call-arg]
+        made: Trained = TECHNIQUES.load(name)(**options).run(replace(self.job, techniques=self.kd), shop)  # type: ignore[call-arg]
         return self.measured(made.family, made.parameters, time.perf_counter() - started)
 
 
@@ -123,17 +123,17 @@ def single_rows(seed: Seed) -> Mapping[str, Callable[[], Measured]]:
         "plain, input noise": lambda: seed.plain(private, noise=0.1),
         "kd": lambda: seed.distilled(),
         **{
-            name: (lambda name=name: seed.distilled(TECHNIQUES[name]()))
+            name: (lambda name=name: seed.distilled(TECHNIQUES.load(name)()))
             for name in ("dkd", "dist", "standardized", "top-k")
         },
         **{
-            f"kd + {name}": (lambda name=name: seed.distilled(*seed.kd, TECHNIQUES[name]()))
+            f"kd + {name}": (lambda name=name: seed.distilled(*seed.kd, TECHNIQUES.load(name)()))
             for name in WITH_KD
         },
         "kd + fitnets, learned map": lambda: seed.distilled(
-            *seed.kd, TECHNIQUES["fitnets"](layers="learned")
+            *seed.kd, TECHNIQUES.load("fitnets")(layers="learned")
         ),  # type: ignore[call-arg]
-        "ema-teacher alone": lambda: seed.distilled(TECHNIQUES["ema-teacher"]()),
+        "ema-teacher alone": lambda: seed.distilled(TECHNIQUES.load("ema-teacher")()),
         "born-again": lambda: seed.recipe("born-again"),
         "assistants": lambda: seed.recipe("assistants"),
         "pruning": lambda: seed.recipe("pruning"),
@@ -159,7 +159,7 @@ def grouped_rows(seed: Seed, wanted: Callable[[str], bool]) -> dict[str, Measure
     """Rows that share what they train."""
     found: dict[str, Measured] = {}
     if wanted("exits"):
-        deep = replace(seed.job, family=TWO_LAYERS, techniques=(*seed.kd, TECHNIQUES["exits"]()))
+        deep = replace(seed.job, family=TWO_LAYERS, techniques=(*seed.kd, TECHNIQUES.load("exits")()))
         made = train(deep)
         found["kd, two layers"] = seed.distilled(family=TWO_LAYERS)
         found["kd + exits, deepest"] = seed.measured(TWO_LAYERS, made.parameters, made.seconds)
@@ -168,7 +168,7 @@ def grouped_rows(seed: Seed, wanted: Callable[[str], bool]) -> dict[str, Measure
             found[f"kd, {family} alone"] = seed.distilled(family=family)
     if wanted("attention"):
         teacher = seed.taught("cnn-16-32")
-        maps = TECHNIQUES["attention"]()
+        maps = TECHNIQUES.load("attention")()
         found["kd, cnn-4-8"] = seed.distilled(family="cnn-4-8", teacher=teacher)
         found["kd + attention, cnn-4-8"] = seed.distilled(*seed.kd, maps, family="cnn-4-8", teacher=teacher)
     if wanted("teachers"):
@@ -192,7 +192,7 @@ def forgetting(seed: Seed) -> dict[str, tuple[float, float, float]]:
     start = expanded(old.parameters, initial_parameters(STUDENT, (8, 8), 10, seed.seed))
     plan = replace(seed.plan, soft_weight=0.5, epochs=30, temperature=2.0)
     new = Job(family=STUDENT, classes=10, x=x[y >= 5], labels=y[y >= 5], plan=plan, start=start)
-    lwf = replace(new, teacher=teacher, techniques=(TECHNIQUES["lwf"](),))
+    lwf = replace(new, teacher=teacher, techniques=(TECHNIQUES.load("lwf")(),))
     both_x, both_labels = gathered(Examples(new.x, new.labels), Examples(seed.task.public.x))
     jobs = {
         "labels of new classes alone": new,

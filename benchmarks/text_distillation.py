@@ -19,11 +19,11 @@ from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import Job, Trained
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.recipes.sequence_level import SequenceLevel, SyntheticText
+from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.run import TEXT_TEACHER_PLAN
 from fedstill_server.distill.scoring import accuracy_on, perplexity_on
 from fedstill_server.distill.tasks import Task
 from fedstill_server.distill.teachers import TorchTeacher
-from fedstill_server.distill.techniques import TECHNIQUES
 from fedstill_server.distill.text_task import open_text
 from fedstill_server.distill.workshop import Recipe, Workshop, network_of
 from fedstill_sim.tasks.text.data import load_keyboard
@@ -65,7 +65,7 @@ def main() -> int:
         plan=replace(PLAN, seed=given.seed),
         teacher=TorchTeacher(network_of(alone, taught)),
     )
-    kd = (TECHNIQUES["kd"](),)
+    kd = (TECHNIQUES.load("kd")(),)
     sampled = SequenceLevel(warmth=1.0)
     recipes: Mapping[str, tuple[Recipe, Job]] = {
         "sequence-level, greedy": (SequenceLevel(), base),

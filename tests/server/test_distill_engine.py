@@ -17,8 +17,9 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN
 from fedstill_server.distill.layers import attention_parts, watched
 from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.distill.registry import RECIPES, TECHNIQUES
 from fedstill_server.distill.teachers import TorchTeacher
-from fedstill_server.distill.techniques import TECHNIQUES, Technique
+from fedstill_server.distill.technique import Technique
 from fedstill_server.distill.techniques.averaged import AveragedTeacher
 from fedstill_server.distill.techniques.exits import EarlyExits
 from fedstill_server.distill.techniques.fitnets import FitNets
@@ -83,9 +84,12 @@ def test_the_first_step_is_the_loss_that_is_documented(teacher: TorchTeacher) ->
     }
 
 
-@pytest.mark.parametrize("name", sorted(set(TECHNIQUES) - {"attention", "attention-matrices", "exits"}))
+OF_ANY_STUDENT = sorted({*TECHNIQUES} - {*RECIPES, "attention", "attention-matrices", "exits"})
+
+
+@pytest.mark.parametrize("name", OF_ANY_STUDENT)
 def test_every_technique_teaches_a_student_that_is_only_itself(name: str, teacher: TorchTeacher) -> None:
-    techniques = (TECHNIQUES[name](), *(() if name == "kd" else (KD,)))
+    techniques = (TECHNIQUES.load(name)(), *(() if name == "kd" else (KD,)))
     trained = train(job(teacher=teacher, techniques=techniques))
 
     own = initial_parameters("mlp-6", (4, 4), CLASSES, 0)
@@ -101,7 +105,7 @@ def test_every_technique_teaches_a_student_that_is_only_itself(name: str, teache
 @pytest.mark.parametrize("name", ["attention", "fitnets", "rkd", "similarity", "pkt", "crd"])
 def test_maps_of_convolutions_are_compared(name: str, convolutional: TorchTeacher) -> None:
     changes = {"layers": "conv1=conv1,conv2=conv2"}
-    techniques = (TECHNIQUES[name](**changes),)
+    techniques = (TECHNIQUES.load(name)(**changes),)
     trained = train(job(family="cnn-3-4", teacher=convolutional, techniques=techniques))
     assert set(trained.parameters) == set(initial_parameters("cnn-3-4", (4, 4), CLASSES, 0))
 
@@ -250,8 +254,11 @@ def test_asked_online_with_no_noise_the_teacher_says_the_same(teacher: TorchTeac
         ),
         ({"techniques": (FitNets(layers="hidden.0"),)}, "is not <student layer>=<teacher layer>"),
         ({"techniques": (EarlyExits(),)}, "mlp-6 has none"),
-        ({"techniques": (TECHNIQUES["attention-matrices"](),)}, "attention-matrices: the student shows none"),
-        ({"techniques": (TECHNIQUES["attention"](layers="logits"),)}, "no maps of convolutions"),
+        (
+            {"techniques": (TECHNIQUES.load("attention-matrices")(),)},
+            "attention-matrices: the student shows none",
+        ),
+        ({"techniques": (TECHNIQUES.load("attention")(layers="logits"),)}, "no maps of convolutions"),
     ],
 )
 def test_what_cannot_be_is_said(changes: dict[str, object], message: str, teacher: TorchTeacher) -> None:
@@ -273,7 +280,7 @@ def sentences(count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return words[:, :-1].astype(np.int64), words[:, 1:].astype(np.int64)
 
 
-OF_TEXT = (KD, TECHNIQUES["distilbert"](layers="norm=norm"), TECHNIQUES["attention-matrices"]())  # type: ignore[call-arg]
+OF_TEXT = (KD, TECHNIQUES.load("distilbert")(layers="norm=norm"), TECHNIQUES.load("attention-matrices")())  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("technique", OF_TEXT, ids=lambda one: one.name)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import load_student
 from fedstill_server import cli
 from fedstill_server.config.codec import ConfigError
@@ -15,17 +16,16 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import inner_layers
 from fedstill_server.distill.plan import DistillPlan
-from fedstill_server.distill.recipes import RECIPES
 from fedstill_server.distill.recipes.assistants import Assistants
 from fedstill_server.distill.recipes.born_again import BornAgain
 from fedstill_server.distill.recipes.data_free import DeepInversion
 from fedstill_server.distill.recipes.pruning import StructuredPruning, pruned_parameters, unit_importance
+from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.request import DistillRequest, read_request
 from fedstill_server.distill.run import distil
 from fedstill_server.distill.synthetic import Canvas, noise_examples, one_hot_examples
 from fedstill_server.distill.tasks import open_task
 from fedstill_server.distill.teachers import TorchTeacher
-from fedstill_server.distill.techniques import TECHNIQUES
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.distill.workshop import Workshop, network_of
 from fedstill_server.state import digest_of
@@ -103,7 +103,7 @@ def test_stopped_by_hand_it_says_how_to_go_on(folder: Path, tmp_path: Path) -> N
 
 def test_techniques_are_those_there_are() -> None:
     document = json.loads(invoked("techniques", "--json"))
-    assert set(document) == {*TECHNIQUES, *RECIPES}
+    assert set(document) == {*TECHNIQUES}
     assert all(one["line"] and one["source"] for one in document.values())
     assert "1503.02531" in invoked("techniques")
 
@@ -174,7 +174,7 @@ def test_assistants_teach_in_turn(teacher: TorchTeacher) -> None:
 @pytest.mark.parametrize("name", ["deep-inversion", "dafl", "dfad", "noise"])
 def test_no_data_is_looked_at(name: str, teacher: TorchTeacher) -> None:
     options = {} if name == "noise" else {"steps": 20}
-    recipe = RECIPES[name](count=64, **options)
+    recipe = TECHNIQUES.load(name)(count=64, **options)
     one, other = corners(40, seed=1), corners(40, seed=2)
     before = digest_of({"x": teacher.answer(one[0]).logits})
 
@@ -269,11 +269,74 @@ def test_students_learn_without_data_what_noise_does_not_teach() -> None:
 
     def accuracy(name: str) -> float:
         base = job(teacher=teacher, techniques=KD, plan=replace(PLAN, epochs=6))
-        made = RECIPES[name](count=300).run(base, workshop())
+        made = TECHNIQUES.load(name)(count=300).run(base, workshop())
         return accuracy_of(network_of(base, made), x, y)
 
     assert accuracy("deep-inversion") > accuracy("noise")
     assert inner_layers(teacher.network)
+
+
+# Of one's own
+
+OWN = "tests.server.own_techniques"
+
+
+def test_techniques_and_recipes_of_ones_own_are_named_by_module(folder: Path, tmp_path: Path) -> None:
+    distance = f"{OWN}:LogitDistance"
+    request = DistillRequest(
+        task=str(folder),
+        teacher=("train:mlp-9",),
+        family="mlp-4",
+        technique=(f"{OWN}:ShortThenLong", distance, "kd"),
+        plan=DistillPlan(epochs=2, batch_size=16),
+        options={distance: {"margin": 0.5}},
+    )
+
+    outcome = distil(request, tmp_path / "out")
+
+    assert outcome.notes == ("trained twice",)
+    assert request.techniques()[0].margin == 0.5  # type: ignore[attr-defined]
+
+
+def test_an_installed_technique_is_listed_with_where_it_is_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "distances-1.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: distances\nVersion: 1.1\n")
+    points = [f"logit-distance = {OWN}:LogitDistance", "gone = nowhere_at_all:Gone"]
+    (info / "entry_points.txt").write_text("\n".join(["[fedstill.techniques]", *points, ""]))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    document = json.loads(invoked("techniques", "--json"))
+
+    assert document["logit-distance"]["origin"] == "distances 1.1"
+    assert "nowhere_at_all cannot be imported" in document["gone"]["line"]
+    assert document["kd"]["origin"] == "built in"
+    assert "arXiv 1312.6184); distances 1.1" in invoked("techniques")
+    assert DistillRequest(technique=("logit-distance",)).techniques()[0].name == "logit-distance"
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (["NUMBER"], "NUMBER: a int that derives from neither"),
+        (["LogitDistanse"], "'LogitDistanse' is unknown; did you mean LogitDistance?"),
+        (["_Distance"], "_Distance: a class that derives from neither"),
+        (["Nameless"], "Nameless: it says nothing of its name and its source and its line"),
+        (["AlsoKd"], "it is no dataclass; write @dataclass"),
+    ],
+)
+def test_what_is_no_technique_is_refused(names: list[str], problem: str) -> None:
+    with pytest.raises(FedstillError) as refused:
+        DistillRequest(technique=tuple(f"{OWN}:{name}" for name in names)).techniques()
+
+    assert problem in str(refused.value)
+
+
+def test_two_recipes_of_ones_own_cannot_both_lead() -> None:
+    with pytest.raises(FedstillError, match="cannot be combined"):
+        DistillRequest(technique=(f"{OWN}:ShortThenLong", "born-again")).recipe()
 
 
 def small_network() -> nn.Module:

@@ -12,6 +12,8 @@ from fedstill_proto.errors import FedstillError
 from rich.console import Console
 from rich.progress import Progress, TextColumn
 
+from fedstill_server.plugins import PluginError
+
 if TYPE_CHECKING:
     from fedstill_server.distill.engine import EpochDone
     from fedstill_server.distill.run import Outcome
@@ -79,9 +81,7 @@ def distill(
     as_json: AsJson = False,
 ) -> None:
     """Distil a student from a teacher, and pack it for devices. Run it again after a kill: it goes on."""
-    # torch takes a second to import, which other commands do not need.
     from fedstill_server.distill.request import read_request
-    from fedstill_server.distill.run import distil
 
     given: dict[str, Any] = {
         "task": task or None,
@@ -93,6 +93,9 @@ def distill(
         "plan.epochs": epochs,
     }
     request = read_request(config, {name: value for name, value in given.items() if value is not None})
+    # torch takes a second to import, which other commands and wrong names do not need.
+    from fedstill_server.distill.run import distil
+
     out.mkdir(parents=True, exist_ok=True)
     scalars = _scalars(out / "tensorboard") if tensorboard else None
     console = Console(stderr=True)
@@ -118,17 +121,31 @@ def distill(
 
 
 def techniques(as_json: AsJson = False) -> None:
-    """List all techniques, one line each, with their papers."""
-    from fedstill_server.distill.recipes import RECIPES
-    from fedstill_server.distill.techniques import TECHNIQUES
+    """List all techniques, one line each, with their papers.
 
-    every: dict[str, Any] = {**TECHNIQUES, **RECIPES}
+    Those that other distributions bring are among them (entry points of the group fedstill.techniques).
+    """
+    from fedstill_server.distill.registry import TECHNIQUES
+
+    lines = {name: _technique_line(name) for name in TECHNIQUES}
     if as_json:
-        lines = {name: {"line": one.line, "source": one.source} for name, one in every.items()}
         typer.echo(json.dumps(lines, indent=1))
         return
-    for name, one in every.items():
-        typer.echo(f"{name:18s} {one.line} ({one.source})")
+    own = TECHNIQUES.own()
+    for name, one in lines.items():
+        origin = f"; {one['origin']}" if name in own else ""
+        typer.echo(f"{name:18s} {one['line']} ({one['source']}){origin}")
+
+
+def _technique_line(name: str) -> dict[str, str]:
+    """What a technique does and where it is from; what is wrong with one that cannot be imported."""
+    from fedstill_server.distill.registry import TECHNIQUES
+
+    try:
+        found = TECHNIQUES.load(name)
+    except PluginError as error:
+        return {"line": str(error), "source": "", "origin": TECHNIQUES.origin(name)}
+    return {"line": found.line, "source": found.source, "origin": TECHNIQUES.origin(name)}
 
 
 def _names(text: str) -> list[str]:

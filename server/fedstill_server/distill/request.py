@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedstill_server.config.codec import ConfigError, from_json
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan, check
-from fedstill_server.distill.recipes import RECIPES
-from fedstill_server.distill.technique import Technique
-from fedstill_server.distill.techniques import TECHNIQUES
-from fedstill_server.distill.workshop import Recipe
+from fedstill_server.distill.registry import RECIPES, TECHNIQUES
+
+if TYPE_CHECKING:
+    from fedstill_server.distill.technique import Technique
+    from fedstill_server.distill.workshop import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,31 +40,43 @@ class DistillRequest:
     def __post_init__(self) -> None:
         check(self.words >= 100, "words", self.words, "100 or more")
         check(2 <= self.places <= 512, "places", self.places, "2 to 512 words")
-        known = [*TECHNIQUES, *RECIPES]
-        for name in (*self.technique, *self.options):
-            if name not in known:
-                raise DistillError(f"technique: {name!r} is unknown; there are {', '.join(known)}")
+        TECHNIQUES.require((*self.technique, *self.options), where="technique")
         if len(set(self.technique)) != len(self.technique):
             raise DistillError(f"technique: {', '.join(self.technique)} names one twice")
-        recipes = [name for name in self.technique if name in RECIPES]
-        if len(recipes) > 1:
-            raise DistillError(
-                f"technique: {' and '.join(recipes)} cannot be combined; each leads a training"
-            )
+        _check_one([name for name in self.technique if name in RECIPES])
         unused = sorted(set(self.options) - set(self.technique))
         if unused:
             raise DistillError(f"options.{unused[0]}: is not among the techniques that are asked for")
 
     def techniques(self) -> tuple[Technique, ...]:
         """In the order asked for."""
-        return tuple(self._made(TECHNIQUES[name]) for name in self.technique if name in TECHNIQUES)
+        from fedstill_server.distill.technique import Technique
+
+        made = tuple(one for one in map(self._made, self.technique) if isinstance(one, Technique))
+        names = [one.name for one in made]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise DistillError(f"technique: two are called {twice}; give yours a name of its own")
+        return made
 
     def recipe(self) -> Recipe | None:
-        found = [self._made(RECIPES[name]) for name in self.technique if name in RECIPES]
-        return found[0] if found else None
+        """The one that leads the training, if any is asked for."""
+        from fedstill_server.distill.workshop import Recipe
 
-    def _made(self, kind: Any) -> Any:
-        return from_json(kind, self.options.get(kind.name, {}), where=f"options.{kind.name}")
+        made = {name: self._made(name) for name in self.technique}
+        found = {name: one for name, one in made.items() if isinstance(one, Recipe)}
+        _check_one(list(found))
+        return next(iter(found.values()), None)
+
+    def _made(self, name: str) -> Technique | Recipe:
+        kind: Any = TECHNIQUES.load(name, where="technique")
+        made: Technique | Recipe = from_json(kind, self.options.get(name, {}), where=f"options.{name}")
+        return made
+
+
+def _check_one(recipes: Sequence[str]) -> None:
+    if len(recipes) > 1:
+        raise DistillError(f"technique: {' and '.join(recipes)} cannot be combined; each leads a training")
 
 
 def read_request(path: Path | None, changes: Mapping[str, Any]) -> DistillRequest:

@@ -150,7 +150,7 @@ def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher
 def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teacher:
     if not text.startswith(TRAINED_HERE):
         return open_teacher(text, classes=task.classes)
-    family = FAMILIES.name_of(text.removeprefix(TRAINED_HERE), where="teacher")
+    family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
     plan = replace(TEXT_TEACHER_PLAN if task.vocabulary is not None else TEACHER_PLAN, seed=place)
@@ -166,7 +166,7 @@ def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
     if teacher is None and not techniques and labels.ndim == 1:
         x, labels = x[labels >= 0], labels[labels >= 0]
     job = Job(
-        family=FAMILIES.name_of(request.family),
+        family=FAMILIES.named_one(request.family),
         classes=task.classes,
         x=x,
         labels=labels,

@@ -132,7 +132,7 @@ class FamilyRegistry(Registry[Family]):
             places[name] = place
         return places
 
-    def name_of(self, words: str, *, where: str = "family") -> str:
+    def named_one(self, words: str, *, where: str = "family") -> str:
         """The name of one family, as `named` gives it."""
         return next(iter(self.named([words], where=where)))
 

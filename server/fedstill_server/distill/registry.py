@@ -1,0 +1,88 @@
+"""The techniques and recipes by name, without torch: a class is imported when one is made.
+
+One of one's own is a subclass of Technique (technique.py) or Recipe (workshop.py) in any module. A command
+finds it as `module:Class`, or by an entry point of the group "fedstill.techniques".
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from typing import TYPE_CHECKING
+
+from fedstill_server.plugins import PluginError, Registry
+
+if TYPE_CHECKING:
+    from fedstill_server.distill.technique import Technique
+    from fedstill_server.distill.workshop import Recipe
+
+_HERE = "fedstill_server.distill"
+_TECHNIQUES = {
+    "kd": f"{_HERE}.techniques.kd:KnowledgeDistillation",
+    "dkd": f"{_HERE}.techniques.dkd:DecoupledDistillation",
+    "dist": f"{_HERE}.techniques.dist:CorrelationDistillation",
+    "standardized": f"{_HERE}.techniques.standardized:StandardizedDistillation",
+    "top-k": f"{_HERE}.techniques.top_k:TopKDistillation",
+    "fitnets": f"{_HERE}.techniques.fitnets:FitNets",
+    "distilbert": f"{_HERE}.techniques.distilbert:DistilBert",
+    "attention": f"{_HERE}.techniques.attention:AttentionTransfer",
+    "attention-matrices": f"{_HERE}.techniques.attention_matrices:AttentionMatrices",
+    "rkd": f"{_HERE}.techniques.relational:RelationalDistillation",
+    "similarity": f"{_HERE}.techniques.similarity:SimilarityPreserving",
+    "pkt": f"{_HERE}.techniques.probabilistic:ProbabilisticTransfer",
+    "crd": f"{_HERE}.techniques.contrastive:ContrastiveDistillation",
+    "exits": f"{_HERE}.techniques.exits:EarlyExits",
+    "earlier-teacher": f"{_HERE}.techniques.earlier:EarlierTeacher",
+    "ema-teacher": f"{_HERE}.techniques.averaged:AveragedTeacher",
+    "mutual": f"{_HERE}.techniques.mutual:MutualLearning",
+    "curriculum": f"{_HERE}.techniques.curriculum:EntropyCurriculum",
+    "confidence": f"{_HERE}.techniques.confidence:ConfidenceWeights",
+    "lwf": f"{_HERE}.techniques.forgetting:LearningWithoutForgetting",
+}
+_RECIPES = {
+    "born-again": f"{_HERE}.recipes.born_again:BornAgain",
+    "assistants": f"{_HERE}.recipes.assistants:Assistants",
+    "deep-inversion": f"{_HERE}.recipes.data_free:DeepInversion",
+    "dafl": f"{_HERE}.recipes.data_free:OneHotGenerator",
+    "dfad": f"{_HERE}.recipes.data_free:AdversarialGenerator",
+    "noise": f"{_HERE}.recipes.data_free:RandomNoise",
+    "sequence-level": f"{_HERE}.recipes.sequence_level:SequenceLevel",
+    "synthetic-text": f"{_HERE}.recipes.sequence_level:SyntheticText",
+    "pruning": f"{_HERE}.recipes.pruning:StructuredPruning",
+    "budget": f"{_HERE}.recipes.budget:BudgetSearch",
+}
+
+
+def part_of_training(found: object) -> type[Technique] | type[Recipe]:
+    """The class, if it is one of a technique or a recipe.
+
+    Raises:
+        PluginError: For anything else.
+    """
+    from fedstill_server.distill.technique import Technique
+    from fedstill_server.distill.workshop import Recipe
+
+    if not (isinstance(found, type) and issubclass(found, Technique | Recipe)):
+        raise PluginError(
+            f"{'a class' if isinstance(found, type) else f'a {type(found).__name__}'} that derives from "
+            "neither fedstill_server.distill.technique.Technique nor fedstill_server.distill.workshop.Recipe"
+        )
+    missing = [name for name in ("name", "source", "line") if not isinstance(getattr(found, name, None), str)]
+    if missing:
+        raise PluginError(f"it says nothing of its {' and its '.join(missing)}; set each to a text")
+    if "__dataclass_params__" not in vars(found) or inspect.isabstract(found):
+        raise PluginError("it is no dataclass; write @dataclass(frozen=True, kw_only=True) above its class")
+    assert dataclasses.is_dataclass(found)
+    return found
+
+
+TECHNIQUES: Registry[type[Technique] | type[Recipe]] = Registry(
+    "technique",
+    group="fedstill.techniques",
+    built_in={**_TECHNIQUES, **_RECIPES},
+    check=part_of_training,
+)
+"""What can be asked for by name: techniques, and recipes, of which one leads a distillation."""
+
+RECIPES = tuple(_RECIPES)
+"""The names of the built-in recipes."""

@@ -1,0 +1,61 @@
+"""Techniques and recipes of one's own, as a person may write them; named by tests as module:name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.technique import Setting, Step, Technique, Term
+from fedstill_server.distill.techniques.kd import KnowledgeDistillation
+from fedstill_server.distill.workshop import Recipe, Workshop
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitDistance(Technique):
+    """The mean squared distance of centred logits."""
+
+    name: ClassVar[str] = "logit-distance"
+    source: ClassVar[str] = "Ba and Caruana 2014, arXiv 1312.6184"
+    line: ClassVar[str] = "the teacher's logits, squared distance"
+
+    margin: float = 0.0
+
+    def begin(self, setting: Setting) -> Term:
+        return _Distance(self.margin)
+
+
+class _Distance(Term):
+    def __init__(self, margin: float) -> None:
+        super().__init__()
+        self.margin = margin
+
+    def loss(self, step: Step) -> Tensor:
+        mine, theirs = (z - z.mean(-1, keepdim=True) for z in (step.logits, step.taught))
+        return ((mine - theirs).square().mean() - self.margin).relu()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShortThenLong(Recipe):
+    """An epoch alone, and then the whole plan from there."""
+
+    name: ClassVar[str] = "short-then-long"
+    source: ClassVar[str] = "a test"
+    line: ClassVar[str] = "trains twice"
+
+    def run(self, base: Job, workshop: Workshop) -> Trained:
+        first = workshop.train("short", replace(base, plan=replace(base.plan, epochs=1)))
+        workshop.notes.append("trained twice")
+        return workshop.train("student", replace(base, start=first.parameters))
+
+
+class AlsoKd(KnowledgeDistillation):
+    """Of the name of another."""
+
+
+class Nameless(Technique):
+    """It tells nothing."""
+
+
+NUMBER = 7
