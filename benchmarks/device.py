@@ -32,9 +32,9 @@ from agent_memory import service, watched
 from device_homes import CLASSES, TEXT_FAMILIES, examples_of, make_home
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import PersonalizeOptions
+from fedstill_client.agent_types import PersonalizeOptions, Precision
 from fedstill_client.home import AgentHome
-from fedstill_client.model.predictor import Precision, Predictor
+from fedstill_client.model.predictor import Predictor
 from fedstill_client.packages.install import load_installed
 from fedstill_client.store import PrivateStore
 from fedstill_proto.package.artifact import StudentPackage

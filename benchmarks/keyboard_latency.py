@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 from fedstill_client.agent.agent import Agent
+from fedstill_client.agent_types import PRECISIONS
 from fedstill_client.home import AgentHome
-from fedstill_client.model.predictor import PRECISIONS
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from fedstill_client.device_description import DeviceDescription
 from fedstill_client.fleet.enrol import enrol
 from fedstill_client.fleet.membership import MembershipError, device_key
-from fedstill_client.home import AgentHome
+from fedstill_client.home import ENCRYPTIONS, AgentHome
 from fedstill_client.packages import InstalledPackage, update
-from fedstill_client.rounds.device import DeviceDescription
-from fedstill_client.store import ENCRYPTIONS, PrivateStore
+from fedstill_client.store import PrivateStore
 from fedstill_proto.system.enrolment import Enrolment
 
 from kills.operation import Whole, Words, check_opens, digest_of, hold, say, student_of

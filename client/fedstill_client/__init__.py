@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import fedstill_proto.system.telemetry  # noqa: F401  (before onnxruntime and flwr)
-from fedstill_proto import __version__ as __version__
+import fedstill_proto
+import fedstill_proto.system.telemetry  # before onnxruntime and flwr
 
 if TYPE_CHECKING:
     from fedstill_client.service.client import AgentClient
+
+    __version__: str
 
 __all__ = ["AgentClient"]
 
@@ -19,4 +21,6 @@ def __getattr__(name: str) -> object:
         from fedstill_client.service.client import AgentClient
 
         return AgentClient
+    if name == "__version__":
+        return fedstill_proto.__version__
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

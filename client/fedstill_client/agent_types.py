@@ -9,9 +9,10 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.errors import FedstillError, InvalidValue, unknown_name
 
 
 class AgentError(FedstillError):
@@ -30,29 +31,40 @@ class AgentUnavailable(AgentError):
     """No agent answers at a socket."""
 
 
+Precision = Literal["float32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
+
+
+def check_precision(precision: str) -> Precision:
+    """The precision of weights that is meant; raises UnknownName for one that there is not."""
+    for known in PRECISIONS:
+        if precision == known:
+            return known
+    raise unknown_name("precision", precision, PRECISIONS)
+
+
+def _option(text: str) -> Any:
+    """An optional field whose option on the command line has this help."""
+    return field(default=None, metadata={"help": text})
+
+
 @dataclass(frozen=True)
 class PersonalizeOptions:
     """How to learn this time; what is None is the device's own choice.
 
-    Attributes:
-        epochs: Passes over the private examples, at most.
-        batch_size: Private examples in a step.
-        learning_rate: Step size of the optimizer.
-        temperature: Softness of the student's own soft labels from before.
-        soft_weight: Weight of what the student knew before, from 0 (forget freely) to 1 (learn nothing new).
-        seed: Seed of the order of the examples.
-        max_seconds: Time after which learning ends, in seconds.
-        max_steps: Training steps after which learning ends.
+    The help of each field is that of its option of `fedstill-agent personalize`.
     """
 
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    temperature: float | None = None
-    soft_weight: float | None = None
-    seed: int | None = None
-    max_seconds: float | None = None
-    max_steps: int | None = None
+    epochs: int | None = _option("Passes over the private examples, at most.")
+    batch_size: int | None = _option("Private examples in a step; what fits, up to 16.")
+    learning_rate: float | None = _option("Step size of the optimizer.")
+    temperature: float | None = _option("Softness of what the student knew before; 2.")
+    soft_weight: float | None = _option(
+        "Weight of what the student knew before (0: forget freely, 1: learn nothing new); 0.3."
+    )
+    seed: int | None = _option("Seed of the order of the examples; 0.")
+    max_seconds: float | None = _option("With --home: end after so many seconds.")
+    max_steps: int | None = _option("With --home: end after so many training steps.")
 
     def __post_init__(self) -> None:
         for name in ("learning_rate", "temperature", "max_seconds"):

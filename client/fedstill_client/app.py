@@ -30,12 +30,13 @@ from fedstill_proto.messages import RoundTask
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.model.examples import ExamplesError
 from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
-from fedstill_client.rounds.device import Device, DeviceDescription, DeviceError
+from fedstill_client.rounds.device import Device
 from fedstill_client.rounds.round import Interrupted
 
 FOLDER_KEY = "fedstill-device"

@@ -1,4 +1,8 @@
-"""fedstill-agent: a device's commands, for people and for scripts (--json)."""
+"""fedstill-agent: a device's commands, for people and for scripts (--json).
+
+What a command needs is loaded when it runs: --help and a wrong name are answered without numpy, ONNX Runtime
+and gRPC.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,12 @@ from typing import Annotated
 import typer
 from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
-from rich.console import Console
 
 from fedstill_client.commands import agent, fleet, keyboard, personalize, predict, privacy
+from fedstill_client.commands.options import AgentGroup, print_version
 
 app = typer.Typer(
+    cls=AgentGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
@@ -39,11 +44,23 @@ for group in (predict, personalize, agent, keyboard, privacy, fleet):
     group.register(app)
 
 
+@app.callback()
+def fedstill_agent(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=print_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Take the options that stand before a command."""
+
+
 def main() -> None:
     """Run the command line; what fedstill refuses is one line on stderr and exit code 2."""
     try:
         app()
     except FedstillError as error:
+        from rich.console import Console
+
         Console(stderr=True, soft_wrap=True).print(
             f"error: {error}", style="red", markup=False, highlight=False
         )

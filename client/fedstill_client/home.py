@@ -17,16 +17,29 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from fedstill_proto.errors import FedstillError
+from fedstill_proto.errors import FedstillError, unknown_name
 
 HOME_VARIABLE = "FEDSTILL_HOME"
 DEVICE_FOLDER_VARIABLE = "FEDSTILL_DEVICE_FOLDER"  # which folder a Flower node answers for
 DEFAULT_HOME = Path("/var/lib/fedstill")
 
 
+Encryption = Literal["off", "key-file", "keyring"]
+ENCRYPTIONS: tuple[Encryption, ...] = ("off", "key-file", "keyring")
+
+
 class HomeError(FedstillError):
-    """An agent's home that is missing, or open to others."""
+    """An agent's home is missing, or open to others."""
+
+
+def check_encryption(encryption: str) -> Encryption:
+    """The encryption of a private store that is meant; raises UnknownName for one that there is not."""
+    for known in ENCRYPTIONS:
+        if encryption == known:
+            return known
+    raise unknown_name("encryption", encryption, ENCRYPTIONS)
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,11 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentBusy, LearningProgress, PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.model.label_prior import log_label_prior
-from fedstill_client.model.predictor import PredictionError
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore, Release
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.errors import InvalidValue
+from fedstill_proto.errors import InvalidValue, UnknownName
 
 from tests.client.agent_samples import enrolled_home, trainable_package
 from tests.client.samples import examples, mlp_logits, softmax, student
@@ -59,7 +58,7 @@ class TestAnswers:
         with Agent.open(home.folder, precision="int8") as agent:
             assert_answers_as(agent, student())
 
-        with pytest.raises(PredictionError, match="choose float32 or int8"):
+        with pytest.raises(UnknownName, match="did you mean int8"):
             Agent.open(home.folder, precision="int4")  # type: ignore[arg-type]
 
     def test_weights_from_another_process_take_their_place(self, home: AgentHome, agent: Agent) -> None:

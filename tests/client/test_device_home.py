@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_client.device_description import DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.model.student_store import DeviceStoreError
-from fedstill_client.rounds.device import Device, DeviceError
+from fedstill_client.rounds.device import Device
 from fedstill_client.rounds.round import Interrupted
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan

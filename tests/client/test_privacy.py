@@ -14,9 +14,10 @@ import pytest
 from fedstill_client.agent.agent import Agent
 from fedstill_client.app import _discreet
 from fedstill_client.cli import app
+from fedstill_client.device_description import DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.privacy import PrivacyPolicy, PrivacyRefused
-from fedstill_client.rounds.device import Device, DeviceError
+from fedstill_client.rounds.device import Device
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.ledger import Ledger, Release
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task

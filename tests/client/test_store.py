@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.home import AgentHome, HomeError
+from fedstill_client.home import AgentHome, Encryption, HomeError
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store import PrivateStore, Release, Retention, check_example, is_held_out
 from fedstill_client.store.database import Database
-from fedstill_client.store.keys import Encryption, find_key
+from fedstill_client.store.keys import find_key
 from fedstill_proto.errors import InvalidValue
 
 from tests.client.samples import artifact, student
@@ -411,7 +411,7 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from fedstill_client.home import AgentHome
+from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.store import PrivateStore
 with PrivateStore.open(AgentHome(Path(sys.argv[1]))) as store:
     while True:

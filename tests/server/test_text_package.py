@@ -13,9 +13,10 @@ import onnxruntime as ort
 import pytest
 import safetensors.numpy
 import torch
+from fedstill_client.agent_types import PRECISIONS, Precision
 from fedstill_client.keyboard.next_word_model import TOLD_AGAIN, StudentNextWordModel
 from fedstill_client.model.answering_student import AnsweringStudent
-from fedstill_client.model.predictor import PRECISIONS, Precision, PredictionError
+from fedstill_client.model.predictor import PredictionError
 from fedstill_client.model.streaming import WordStream
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.package.artifact import PARAMETERS_FILE, StudentPackage, load_student, save_package

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.model.intents import intent_schema, understood_by
+from fedstill_client.model.intents import intent_schema, predict_intents
 from fedstill_client.packages import PackageSource, check_package
 from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.publish.repository import Repository
@@ -79,4 +79,4 @@ def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
         assert 0 < schema.threshold <= 1  # fitted to what was tested
         assert package.public_x is not None
         assert package.public_x.shape == (16, 128)
-        assert understood_by(package, "turn off the radio").intents[0].name == "off"
+        assert predict_intents(package, "turn off the radio").intents[0].name == "off"

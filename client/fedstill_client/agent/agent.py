@@ -11,18 +11,17 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import fedstill_proto
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto import __version__
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
 from fedstill_proto.text.vocabulary import is_word, split
 
-from fedstill_client.agent.keyboard import AgentKeyboard
-from fedstill_client.agent.learning import learn_now
 from fedstill_client.agent_types import (
     AgentBusy,
     AgentError,
@@ -31,29 +30,34 @@ from fedstill_client.agent_types import (
     LearningResult,
     OnProgress,
     PersonalizeOptions,
+    Precision,
     Stop,
     Suggestion,
+    check_precision,
 )
+from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
-from fedstill_client.keyboard.suggester import Suggester
-from fedstill_client.keyboard.typed_rows import word_list_of
 from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
 from fedstill_client.model.intents import encode_utterances, intent_schema
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, default_strength
 from fedstill_client.model.limits import limit_memory
-from fedstill_client.model.predictor import Precision, check_precision
 from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.model.word_list import package_word_list
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
-from fedstill_client.rounds.device import DeviceDescription
 from fedstill_client.store import PrivateStore, StoredExamples, check_example
 
 _PRIOR_GRAIN = 16  # the prior is read anew when one example in so many came or went
 _JUDGED_AT_MOST = 256  # of the newest held-out examples, that say how strong the prior is
 
 _PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
+
+
+if TYPE_CHECKING:
+    from fedstill_client.agent.keyboard import AgentKeyboard
+    from fedstill_client.keyboard.suggester import Suggester
 
 
 class Agent:
@@ -191,6 +195,9 @@ class Agent:
 
         stop: asked at least twice a second; a reason ends the learning, and the next one goes on from there.
         """
+        # An agent that only answers loads nothing of learning.
+        from fedstill_client.agent.learning import learn_now
+
         if not self._learning.acquire(blocking=False):
             raise AgentBusy("this agent is learning already; ask again when it is done.")
         try:
@@ -245,7 +252,7 @@ class Agent:
             personalizing=self._learning.locked(),
             releases=released.releases,
             released_bytes=released.bytes,
-            agent_version=__version__,
+            agent_version=fedstill_proto.__version__,
             precision=student.precision,
             **budget_facts(self._home.folder, self._store.ledger),
         )
@@ -266,8 +273,7 @@ class Agent:
             package = load_installed(self._home, self._store)
             student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
             self._installed = installed
-            words = word_list_of(package)
-            self._keyboard = None if words is None else AgentKeyboard(words)
+            self._keyboard = _keyboard_of(package)
             self._schema = intent_schema(package)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
@@ -345,3 +351,13 @@ class Agent:
                 "intents.json."
             )
         return self._schema
+
+
+def _keyboard_of(package: StudentPackage) -> AgentKeyboard | None:
+    """What suggests words, where the package's student is one of text."""
+    words = package_word_list(package)
+    if words is None:
+        return None
+    from fedstill_client.agent.keyboard import AgentKeyboard  # others load nothing of keyboards
+
+    return AgentKeyboard(words)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from fedstill_client.agent_types import LearningResult, OnProgress, PersonalizeOptions, Stop
+from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import with_typed
 from fedstill_client.learning import Budget, LearningSettings, learn
 from fedstill_client.packages.install import load_installed
-from fedstill_client.rounds.device import DeviceDescription
 from fedstill_client.store import PrivateStore
 
 

@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import datetime
 import logging
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.text.utterances import read_utterances
-from rich.console import Console
 
-from fedstill_client.agent_types import AgentStatus
-from fedstill_client.commands.output import print_facts, print_json
-from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption, Reached, reach
+from fedstill_client.agent_types import AgentStatus, check_precision
+from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption, PrecisionOption
+from fedstill_client.commands.output import print_facts, print_json, print_line
+from fedstill_client.commands.paths import check_file
+from fedstill_client.commands.reach import reach
 from fedstill_client.home import AgentHome
-from fedstill_client.model.examples import read_npz
-from fedstill_client.model.predictor import check_precision
-from fedstill_client.service.client import AgentClient
-from fedstill_client.service.server import serve
+
+if TYPE_CHECKING:
+    from fedstill_client.agent.agent import Agent
+    from fedstill_client.service.client import AgentClient
 
 _OBSERVED_AT_ONCE = 256  # examples in a call
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to fedstill-agent."""
-    app.command(name="observe")(observe_command)
-    app.command(name="status")(status_command)
-    app.command(name="forget")(forget_command)
-    app.command(name="serve")(serve_command)
+    app.command(name="observe", cls=AgentCommand)(observe_command)
+    app.command(name="status", cls=AgentCommand)(status_command)
+    app.command(name="forget", cls=AgentCommand)(forget_command)
+    app.command(name="serve", cls=AgentCommand)(serve_command)
 
 
 def observe_command(
@@ -68,7 +69,7 @@ def observe_command(
             try:
                 ids += observed(agent, slice(start, start + _OBSERVED_AT_ONCE))
             except FedstillError as error:
-                where = f"of the rows from {start} on, " if start else ""
+                where = f"from row {start} on, " if start else ""
                 kept = f" The {start} rows before are kept." if start else ""
                 raise FedstillError(f"{examples or 'utterance'}: {where}{error}{kept}") from None
         status = agent.status()
@@ -76,18 +77,25 @@ def observe_command(
         print_json({"ids": ids, **_example_facts(status)})
     else:
         held = f"{status.training_examples} to learn from, {status.held_out_examples} held out"
-        Console().print(f"{len(ids)} {kind} kept; the device has {held}.", highlight=False)
+        print_line(f"{len(ids)} {kind} kept; the device has {held}.")
 
 
 def _to_observe(
     file: Path | None, text: str | None, intent: str | None
-) -> tuple[str, int, Callable[[Reached, slice], tuple[int, ...]]]:
-    """What to call them, how many there are, and how an agent is given a part of them."""
+) -> tuple[str, int, Callable[[Agent | AgentClient, slice], tuple[int, ...]]]:
+    """What to call the examples, how many there are, and how an agent is given a part of them."""
     if (file is None) == (text is None) or (text is None) != (intent is None):
         raise FedstillError("give --input FILE, or --text UTTERANCE with --intent NAME.")
-    if file is None or file.suffix.lower() == ".csv":
-        said = [(text or "", intent or "")] if file is None else read_utterances(file)
-        return "utterances", len(said), lambda agent, part: agent.observe_intents(said[part])
+    if file is None:
+        return "utterances", 1, lambda agent, part: agent.observe_intents([(text or "", intent or "")])
+    check_file(file)
+    if file.suffix.lower() == ".csv":
+        from fedstill_proto.text.utterances import read_utterances
+
+        utterances = read_utterances(file)
+        return "utterances", len(utterances), lambda agent, part: agent.observe_intents(utterances[part])
+    from fedstill_client.model.examples import read_npz
+
     arrays = read_npz(file, ("x", "y"))
     x, labels = arrays["x"], arrays["y"]
     if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
@@ -105,6 +113,8 @@ def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None
 
       fedstill-agent status --json
     """
+    from fedstill_client.service.client import AgentClient
+
     with reach(home) as agent:
         facts = {**vars(agent.status()), "service_runs": isinstance(agent, AgentClient)}
     if as_json:
@@ -144,18 +154,19 @@ def forget_command(
     if not yes and not as_json:
         typer.confirm("Remove them, and what was learned from them?", abort=True)
     with reach(home) as agent:
-        gone = agent.forget(ids=tuple(ids) if ids else None, before=moment, everything=everything)
+        forgotten = agent.forget(ids=tuple(ids) if ids else None, before=moment, everything=everything)
     if as_json:
-        print_json(vars(gone))
+        print_json(vars(forgotten))
     else:
-        learning = ", and a learning that had not ended" if gone.learning else ""
-        removed = f"{gone.examples} examples and {gone.students} personal students removed{learning}."
-        Console().print(removed, highlight=False)
+        learning = ", and a learning that had not ended" if forgotten.learning else ""
+        print_line(
+            f"{forgotten.examples} examples and {forgotten.students} personal students removed{learning}."
+        )
 
 
 def serve_command(
     home: HomeOption = None,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each answer.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of each answer.")] = 1,
     precision: PrecisionOption = "float32",
 ) -> None:
     """Answer the apps of this user at agent.sock in the home, until SIGTERM or Ctrl-C.
@@ -167,14 +178,15 @@ def serve_command(
 
       fedstill-agent serve --home /var/lib/fedstill
     """
+    chosen, folder = check_precision(precision), AgentHome.given(home).folder
+    from fedstill_client.service.server import serve
+
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    folder = AgentHome.given(home).folder
-    console = Console(stderr=True, soft_wrap=True)
     serve(
         folder,
         threads=threads,
-        precision=check_precision(precision),
-        on_ready=lambda socket: console.print(f"answering at {socket}", highlight=False),
+        precision=chosen,
+        on_ready=lambda socket: print(f"answering at {socket}", file=sys.stderr, flush=True),
     )
 
 

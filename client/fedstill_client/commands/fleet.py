@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
-from fedstill_client.commands.reach import HomeOption, JsonOption, PrecisionOption
-from fedstill_client.home import AgentHome
-from fedstill_client.model.predictor import check_precision
+from fedstill_client.agent_types import check_precision
+from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption, PrecisionOption
+from fedstill_client.commands.paths import check_file
+from fedstill_client.home import AgentHome, check_encryption
 
 
 def register(app: typer.Typer) -> None:
     """Add the fleet's commands to fedstill-agent."""
-    app.command()(enrol)
-    app.command()(run)
-    app.command()(unit)
+    app.command(cls=AgentCommand)(enrol)
+    app.command(cls=AgentCommand)(run)
+    app.command(cls=AgentCommand)(unit)
 
 
 def enrol(
-    file: Annotated[Path, typer.Argument(help="What the operator gave: fedstill-server invite wrote it.")],
+    file: Annotated[
+        Path, typer.Argument(help="The operator's invitation, which fedstill-server invite wrote.")
+    ],
     name: Annotated[str, typer.Option(help="The device's name, which the fleet knows it by.")],
     family: Annotated[
         str | None,
@@ -31,7 +34,8 @@ def enrol(
     encryption: Annotated[
         str,
         typer.Option(
-            help="Of the private store at rest: off, key-file or keyring (needs fedstill\\[encrypted])."
+            help="Encryption of the private store at rest: off, key-file or keyring (needs "
+            "fedstill\\[encrypted])."
         ),
     ] = "off",
     home: HomeOption = None,
@@ -42,19 +46,17 @@ def enrol(
     The public key that it names must then be brought to the operator, who registers it; until then the
     server does not let the device in. A command that was interrupted can be given again.
     """
+    chosen = check_encryption(encryption)
+    check_file(file)
     from fedstill_client.fleet.enrol import enrol as enrol_device
     from fedstill_client.fleet.enrol import read_enrolment
-    from fedstill_client.store import Encryption
 
-    if encryption not in get_args(Encryption):
-        choices = ", ".join(get_args(Encryption))
-        raise typer.BadParameter(f"{encryption!r} is not one of {choices}.", param_hint="--encryption")
     enrolled = enrol_device(
         AgentHome.given(home),
         read_enrolment(file),
         name=name,
         family=family,
-        encryption=cast(Encryption, encryption),
+        encryption=chosen,
     )
     if as_json:
         document = {
@@ -75,7 +77,7 @@ def enrol(
 
 
 def run(
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each answer.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, help="Processor threads of each answer.")] = 1,
     precision: PrecisionOption = "float32",
     home: HomeOption = None,
 ) -> None:
@@ -84,17 +86,18 @@ def run(
     Rounds are done when the device is idle, on power and on an unmetered network (eligibility.json in the
     home changes that). What Flower's SuperNode says is in logs/ of the home.
     """
+    chosen = check_precision(precision)
     from fedstill_client.fleet.run import run as run_device
 
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    run_device(AgentHome.given(home), tell=tell, threads=threads, precision=check_precision(precision))
+    run_device(AgentHome.given(home), tell=tell, threads=threads, precision=chosen)
 
 
 def unit(
     user: Annotated[
-        str, typer.Option(help="Whom the home belongs to and the agent runs as; empty: you.")
+        str, typer.Option(help="The user whom the home belongs to and the agent runs as; you by default.")
     ] = "",
     home: HomeOption = None,
 ) -> None:

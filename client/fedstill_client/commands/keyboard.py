@@ -7,21 +7,20 @@ from typing import Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.text.text_files import read_lines
-from fedstill_proto.text.vocabulary import is_word, split
-from rich.console import Console
-from rich.table import Table
 
-from fedstill_client.commands.output import print_json
-from fedstill_client.commands.reach import HomeOption, JsonOption, reach
+from fedstill_client.agent_types import Suggestion
+from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption
+from fedstill_client.commands.output import print_json, print_line
+from fedstill_client.commands.paths import check_file
+from fedstill_client.commands.reach import reach
 
 _FILE_LIMIT_BYTES = 64 << 20
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to fedstill-agent."""
-    app.command(name="suggest")(suggest_command)
-    app.command(name="observe-text")(observe_text_command)
+    app.command(name="suggest", cls=AgentCommand)(suggest_command)
+    app.command(name="observe-text", cls=AgentCommand)(observe_text_command)
 
 
 def suggest_command(
@@ -40,16 +39,21 @@ def suggest_command(
       fedstill-agent suggest "good morrow to" --prefix yo -k 5 --json
     """
     with reach(home) as agent:
-        found = agent.suggest(context, prefix, k)
+        suggestions = agent.suggest(context, prefix, k)
     if as_json:
-        print_json({"suggestions": [vars(each) for each in found]})
-        return
-    table = Table(box=None)
-    for column in ("word", "chance", "why"):
-        table.add_column(column)
-    for each in found:
-        why = f"{each.kind}, a word of your own" if each.own else each.kind
-        table.add_row(each.word, f"{each.chance:.4f}", why)
+        print_json({"suggestions": [vars(suggestion) for suggestion in suggestions]})
+    else:
+        _print_suggestions(suggestions)
+
+
+def _print_suggestions(suggestions: list[Suggestion]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("word", "chance", "why", box=None)
+    for suggestion in suggestions:
+        why = f"{suggestion.kind}, a word of your own" if suggestion.own else suggestion.kind
+        table.add_row(suggestion.word, f"{suggestion.chance:.4f}", why)
     Console().print(table, highlight=False)
 
 
@@ -74,24 +78,27 @@ def observe_text_command(
     """
     if (text is None) == (file is None):
         raise FedstillError("give a text, or --input FILE with one a line.")
-    texts = [text] if text is not None else _lines(file)
+    texts = [text or ""] if file is None else _read_texts(file)
     ids = []
     with reach(home) as agent:
-        for each in texts:
+        for typed in texts:
             try:
-                ids.append(agent.observe_text(each))
+                ids.append(agent.observe_text(typed))
             except FedstillError as error:
-                where = "" if file is None else f"{file}: {each[:40]!r}: "
+                where = "" if file is None else f"{file}: {typed[:40]!r}: "
                 kept = f" The {len(ids)} texts before are kept." if ids else ""
                 raise FedstillError(f"{where}{error}{kept}") from None
     if as_json:
         print_json({"ids": ids})
     else:
-        Console().print(f"{len(ids)} texts kept.", highlight=False)
+        print_line(f"{len(ids)} texts kept.")
 
 
-def _lines(file: Path | None) -> list[str]:
-    """The lines with a word in them."""
-    assert file is not None
+def _read_texts(file: Path) -> list[str]:
+    """The lines of a file that have a word in them."""
+    from fedstill_proto.text.text_files import read_lines
+    from fedstill_proto.text.vocabulary import is_word, split
+
+    check_file(file)
     lines = read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=FedstillError)
     return [line for line in lines if any(map(is_word, split(line)))]

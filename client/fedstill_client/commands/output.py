@@ -1,42 +1,65 @@
-"""What fedstill-agent prints: facts as tables for people, or as one JSON object for scripts."""
+"""What fedstill-agent prints: facts as tables for people, or as one JSON object for scripts.
+
+rich, numpy and the formats of packages are loaded by what needs them: --help and an error need none.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.package.artifact import StudentManifest, load_student
-from rich.console import Console
-from rich.table import Table
 
 from fedstill_client.agent_types import LearningResult, Score
-from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.offline import OfflineResult
-from fedstill_client.rounds.round import Evaluation
+
+if TYPE_CHECKING:
+    from fedstill_proto.arrays import FloatArray, IntArray
+    from fedstill_proto.package.artifact import StudentManifest
+    from fedstill_proto.text.intents import Understanding
+
+    from fedstill_client.rounds.device import Device
+    from fedstill_client.rounds.offline import OfflineResult
+    from fedstill_client.rounds.round import Evaluation
 
 _SHOWN_ROWS = 20
+ANSWER_SUFFIXES = (".npz", ".csv")
 
 Facts = dict[str, Any]
 
 
+def print_line(text: str) -> None:
+    """Print a sentence, wrapped for a person's terminal; nothing in it is markup."""
+    from rich.console import Console
+
+    Console().print(text, highlight=False, markup=False)
+
+
 def print_facts(facts: Facts) -> None:
-    """One line a fact."""
+    """Print one line for each fact."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table(show_header=False, box=None)
     for name, value in facts.items():
         table.add_row(name.replace("_", " "), "none" if value is None else str(value))
     Console().print(table)
 
 
+def print_json(facts: Facts) -> None:
+    """Print one JSON object."""
+    print(json.dumps(facts))
+
+
 def student_facts(folder: Path) -> Facts:
-    package = load_student(folder)
-    return {"student": str(folder), **_manifest_facts(package.manifest)}
+    """What a student folder holds."""
+    from fedstill_proto.package.artifact import load_student
+
+    return {"student": str(folder), **_manifest_facts(load_student(folder).manifest)}
 
 
 def device_facts(device: Device) -> Facts:
+    """What a plain device folder holds."""
     manifest, own = device.artifact.manifest, device.store.latest()
     return {
         "device": device.description.name,
@@ -66,49 +89,65 @@ def _manifest_facts(manifest: StudentManifest) -> Facts:
 
 
 def deliver_answers(probabilities: FloatArray, *, output: Path | None, as_json: bool) -> None:
+    """Write the class probabilities [n, classes] to a file, or print them."""
     classes = probabilities.argmax(axis=1)
     if output is not None:
         _write_answers(output, classes, probabilities)
     if as_json:
         print_json({"classes": classes.tolist(), "probabilities": probabilities.tolist()})
     elif output is not None:
-        Console().print(f"{len(classes)} answers in {output}", highlight=False)
+        print_line(f"{len(classes)} answers in {output}")
     else:
-        table = Table("row", "class", "probability", box=None)
-        for row, answer in enumerate(classes[:_SHOWN_ROWS]):
-            table.add_row(str(row), str(answer), f"{probabilities[row, answer]:.3f}")
-        Console().print(table)
-        if len(classes) > _SHOWN_ROWS:
-            Console().print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
+        _print_answers(classes, probabilities)
+
+
+def _print_answers(classes: IntArray, probabilities: FloatArray) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("row", "class", "probability", box=None)
+    for row, answer in enumerate(classes[:_SHOWN_ROWS]):
+        table.add_row(str(row), str(answer), f"{probabilities[row, answer]:.3f}")
+    Console().print(table)
+    if len(classes) > _SHOWN_ROWS:
+        Console().print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
 
 
 def _write_answers(file: Path, classes: IntArray, probabilities: FloatArray) -> None:
+    import numpy as np
+
     try:
         if file.suffix.lower() == ".npz":
             np.savez(file, classes=classes, probabilities=probabilities)
-        elif file.suffix.lower() == ".csv":
-            header = ",".join(["class", *(f"p{number}" for number in range(probabilities.shape[1]))])
-            rows = np.column_stack([classes, probabilities])
-            formats = ["%d", *["%.6g"] * probabilities.shape[1]]
-            np.savetxt(file, rows, delimiter=",", header=header, comments="", fmt=formats)
-        else:
-            raise FedstillError(f"{file}: answers are written as .npz or .csv; choose one of them.")
+            return
+        header = ",".join(["class", *(f"p{number}" for number in range(probabilities.shape[1]))])
+        rows = np.column_stack([classes, probabilities])
+        formats = ["%d", *["%.6g"] * probabilities.shape[1]]
+        np.savetxt(file, rows, delimiter=",", header=header, comments="", fmt=formats)
     except OSError as error:
         raise FedstillError(f"{file}: cannot be written: {error.strerror}.") from None
 
 
-def _accuracy(correct: IntArray, examples: IntArray) -> float | None:
-    return float(correct[0] / examples[0]) if examples[0] else None
+def print_understanding(understood: Understanding, *, as_json: bool) -> None:
+    """Print the likeliest intents of an utterance, and whether the first is sure enough to act on."""
+    if as_json:
+        scored = [vars(intent) for intent in understood.intents]
+        print_json({"intent": understood.intent, "sure": understood.sure, "intents": scored})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("intent", "confidence", box=None)
+    for intent in understood.intents:
+        table.add_row(intent.name, f"{intent.confidence:.1%}")
+    console = Console(soft_wrap=True)
+    console.print(table, highlight=False)
+    if not understood.sure:
+        console.print("Unsure: ask again, or say it differently.", highlight=False)
 
 
-def _accuracies(evaluation: Evaluation) -> dict[str, float | None]:
-    return {
-        "personal_accuracy": _accuracy(evaluation.personal_correct, evaluation.personal_examples),
-        "global_accuracy": _accuracy(evaluation.global_correct, evaluation.global_examples),
-    }
-
-
-def personalization_facts(device: Device, done: OfflineResult) -> Facts:
+def offline_facts(device: Device, done: OfflineResult) -> Facts:
+    """What training brought a plain device folder."""
     fields = {name: value for name, value in vars(done).items() if name not in ("before", "after")}
     return {
         "device": device.description.name,
@@ -119,7 +158,22 @@ def personalization_facts(device: Device, done: OfflineResult) -> Facts:
     }
 
 
-def print_personalization(done: OfflineResult, facts: Facts) -> None:
+def _accuracies(evaluation: Evaluation) -> dict[str, float | None]:
+    return {
+        "personal_accuracy": _accuracy(evaluation.personal_correct, evaluation.personal_examples),
+        "global_accuracy": _accuracy(evaluation.global_correct, evaluation.global_examples),
+    }
+
+
+def _accuracy(correct: IntArray, examples: IntArray) -> float | None:
+    return float(correct[0] / examples[0]) if examples[0] else None
+
+
+def print_offline(done: OfflineResult, facts: Facts) -> None:
+    """Print what training brought a plain device folder, with `offline_facts`."""
+    from rich.console import Console
+    from rich.table import Table
+
     table = Table("accuracy", "before", "after", "examples", box=None)
     examples = (done.after.personal_examples, done.after.global_examples)
     for name, count in zip(("personal", "global"), examples, strict=True):
@@ -139,6 +193,7 @@ def print_personalization(done: OfflineResult, facts: Facts) -> None:
 
 
 def learning_facts(result: LearningResult) -> Facts:
+    """What a learning came to."""
     scores = {when: _score_facts(getattr(result, when)) for when in ("before", "after")}
     return {**vars(result), **scores}
 
@@ -148,6 +203,10 @@ def _score_facts(score: Score | None) -> Facts | None:
 
 
 def print_learning(result: LearningResult) -> None:
+    """Print what a learning came to."""
+    from rich.console import Console
+    from rich.table import Table
+
     console = Console(soft_wrap=True)
     if result.before is not None and result.after is not None:
         table = Table(f"on {result.judged_on}", "before", "after", box=None)
@@ -158,7 +217,3 @@ def print_learning(result: LearningResult) -> None:
     energy = "" if result.joules is None else f", {result.joules:.1f} J"
     words = f"{result.words} {result.steps} steps in {result.seconds:.2f} s{energy}."
     console.print(words, highlight=False, markup=False)
-
-
-def print_json(facts: Facts) -> None:
-    print(json.dumps(facts))

@@ -1,34 +1,38 @@
-"""The command personalize: an agent's learning, or that of a plain device folder."""
+"""The command personalize: for an agent, or for a plain device folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.package.artifact import load_student
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fedstill_client.agent_types import LearningProgress, PersonalizeOptions
+from fedstill_client.commands.options import (
+    AgentCommand,
+    DeviceOption,
+    HomeOption,
+    JsonOption,
+    from_dataclass,
+)
 from fedstill_client.commands.output import (
     learning_facts,
-    personalization_facts,
+    offline_facts,
     print_json,
     print_learning,
-    print_personalization,
+    print_offline,
 )
-from fedstill_client.commands.predict import DeviceOption, one_at_most
-from fedstill_client.commands.reach import HomeOption, JsonOption, reach
-from fedstill_client.learning.settings import LearningSettings
-from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
+from fedstill_client.commands.paths import check_device_folder, check_one_folder, check_student_folder
+from fedstill_client.commands.reach import reach
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to fedstill-agent."""
-    app.command(name="personalize")(personalize_command)
+    app.command(name="personalize", cls=AgentCommand)(from_dataclass(PersonalizeOptions)(personalize_command))
 
 
 def personalize_command(
@@ -41,38 +45,13 @@ def personalize_command(
             show_default=False,
         ),
     ] = None,
-    epochs: Annotated[
-        int | None, typer.Option(help="Passes over the private examples, at most.", show_default=False)
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(help="Private examples a step: what fits, up to 16.", show_default=False),
-    ] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Step size.", show_default=False)] = None,
-    soft_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of what the student knew before (0: forget freely, 1: learn nothing new); 0.3.",
-            show_default=False,
-        ),
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Softness of what it knew; 2.", show_default=False)
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Of the order of the examples; 0.", show_default=False)
-    ] = None,
-    max_seconds: Annotated[
-        float | None, typer.Option(help="With --home: stop by then.", show_default=False)
-    ] = None,
-    max_steps: Annotated[
-        int | None, typer.Option(help="With --home: take no more steps.", show_default=False)
-    ] = None,
+    *,
+    options: PersonalizeOptions,
     as_json: JsonOption = False,
 ) -> None:
     """Train the device's student on its private examples, here and now, without any server.
 
-    What the student knew before keeps it from forgetting. An agent measures itself on the examples that it
+    What the student knew before keeps it from forgetting. An agent scores itself on the examples that it
     never trains on, stops when they get no better, and keeps the new student only if it is better; Ctrl-C
     interrupts it, and the next personalize goes on from there. A plain device folder (--device) trains for
     all of its epochs, and keeps the student in its state/.
@@ -85,25 +64,18 @@ def personalize_command(
 
       fedstill-agent personalize --device devices/kitchen --start students/mlp-small --epochs 10
     """
-    one_at_most(home, device)
-    options = PersonalizeOptions(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        temperature=temperature,
-        soft_weight=soft_weight,
-        seed=seed,
-        max_seconds=max_seconds,
-        max_steps=max_steps,
-    )
+    check_one_folder(home, device)
     if device is None:
         if start is not None:
             raise FedstillError("--start goes with --device; an agent starts from its installed package.")
         _learn(home, options, as_json=as_json)
         return
-    if max_seconds is not None or max_steps is not None:
+    if options.max_seconds is not None or options.max_steps is not None:
         raise FedstillError("--max-seconds and --max-steps go with --home; use --epochs with --device.")
-    _train_offline(device, OFFLINE_SETTINGS.with_options(options), start, as_json=as_json)
+    check_device_folder(device)
+    if start is not None:
+        check_student_folder(start)
+    _train_offline(device, options, start, as_json=as_json)
 
 
 def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> None:
@@ -120,25 +92,34 @@ def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> 
         print_learning(result)
 
 
-def _train_offline(folder: Path, settings: LearningSettings, start: Path | None, *, as_json: bool) -> None:
-    opened = Device.open(folder)
+def _train_offline(folder: Path, options: PersonalizeOptions, start: Path | None, *, as_json: bool) -> None:
+    from fedstill_proto.package.artifact import load_student
+
+    from fedstill_client.rounds.device import Device
+    from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
+
+    settings = OFFLINE_SETTINGS.with_options(options)
+    device = Device.open(folder)
     first = None if start is None else load_student(start).parameters
     with _progress_bar("steps", as_json=as_json) as progress:
         bar = progress.add_task("personalizing", total=None)
         done = personalize(
-            opened,
+            device,
             settings,
             start=first,
             on_step=lambda step, steps: progress.update(bar, completed=step, total=steps),
         )
-    facts = personalization_facts(opened, done)
+    facts = offline_facts(device, done)
     if as_json:
         print_json(facts)
     else:
-        print_personalization(done, facts)
+        print_offline(done, facts)
 
 
 def _progress_bar(unit: str, *, as_json: bool) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (TextColumn("personalizing"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
     console = Console(stderr=True, quiet=as_json)
     return Progress(*columns, TimeRemainingColumn(), console=console, transient=True)

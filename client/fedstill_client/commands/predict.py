@@ -1,45 +1,47 @@
-"""The commands info and predict: of an agent's home, a plain device folder, or a student package."""
+"""The commands info and predict: for an agent's home, a plain device folder, or a student package."""
 
 from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
-import numpy.typing as npt
 import typer
-from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.package.artifact import load_student
 
+from fedstill_client.commands.options import AgentCommand, DeviceOption, HomeOption, JsonOption, StudentOption
 from fedstill_client.commands.output import (
+    ANSWER_SUFFIXES,
     deliver_answers,
     device_facts,
     print_facts,
     print_json,
+    print_understanding,
     student_facts,
 )
-from fedstill_client.commands.reach import HomeOption, JsonOption, Reached, reach
-from fedstill_client.commands.utterances import show_understanding
-from fedstill_client.model.examples import read_npz, read_unlabelled
-from fedstill_client.model.intents import understood_by
-from fedstill_client.model.predictor import Predictor
-from fedstill_client.rounds.device import Device
+from fedstill_client.commands.paths import (
+    check_device_folder,
+    check_file,
+    check_one_folder,
+    check_student_folder,
+    check_suffix,
+)
+from fedstill_client.commands.reach import reach
 
-DeviceOption = Annotated[
-    Path | None, typer.Option("--device", help="A plain device folder.", show_default=False)
-]
-StudentOption = Annotated[
-    Path | None, typer.Option("--student", help="A student folder.", show_default=False)
-]
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from fedstill_proto.arrays import FloatArray
+
+    from fedstill_client.agent.agent import Agent
+    from fedstill_client.service.client import AgentClient
+
 _ANSWERED_AT_ONCE = 256  # examples in a call
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to fedstill-agent."""
-    app.command(name="info")(info_command)
-    app.command(name="predict")(predict_command)
+    app.command(name="info", cls=AgentCommand)(info_command)
+    app.command(name="predict", cls=AgentCommand)(predict_command)
 
 
 def info_command(
@@ -58,10 +60,12 @@ def info_command(
 
       fedstill-agent info --student students/mlp-small --json
     """
-    one_at_most(home, device, student)
+    _check_folders(home, device, student)
     if student is not None:
         facts = student_facts(student)
     elif device is not None:
+        from fedstill_client.rounds.device import Device
+
         facts = device_facts(Device.open(device))
     else:
         with reach(home) as agent:
@@ -83,7 +87,9 @@ def predict_command(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="An utterance: an assistant's student says what it means.", show_default=False),
+        typer.Option(
+            help="An utterance, of which an assistant's student tells the intent.", show_default=False
+        ),
     ] = None,
     home: HomeOption = None,
     device: DeviceOption = None,
@@ -102,7 +108,7 @@ def predict_command(
     An agent answers with the device's own student (with the service that runs at its home, if one does). It
     knows how often this device sees each class ("label_prior" in device.json; 0 switches it off); so does
     the student of a plain device folder (--device). With --student, the student package answers as it is. A
-    student of text answers with the word that comes next. An assistant's says what an utterance (--text)
+    student of text predicts the word that comes next. An assistant's predicts what an utterance (--text)
     means and how sure it is, and whether that is enough to act on.
 
     [bold]Examples[/bold]
@@ -115,67 +121,87 @@ def predict_command(
 
       fedstill-agent predict --device devices/kitchen --input scans.csv --output answers.csv
     """
-    one_at_most(home, device, student)
+    if text is not None and any(path is not None for path in (device, examples, output)):
+        raise FedstillError("--text goes with --home or --student, and without --input and --output.")
+    _check_folders(home, device, student)
     if text is not None:
-        _say_meaning(text, home, device, student, beside=(examples, output), as_json=as_json)
+        _predict_text(text, home, student, as_json=as_json)
         return
     if examples is None:
         raise FedstillError("give --input FILE, or --text UTTERANCE.")
+    check_file(examples)
+    if output is not None:
+        check_suffix(output, ANSWER_SUFFIXES, "answers")
     if student is not None:
-        predictor = Predictor.load(student)
-        if predictor.manifest.label_shape:
-            probabilities = predictor.next_words(_words(examples))
-        else:
-            x = read_unlabelled(examples, input_shape=predictor.manifest.input_shape)
-            probabilities = predictor.predict(x)
+        probabilities = _predict_with_package(student, examples)
     elif device is not None:
-        opened = Device.open(device)
-        x = read_unlabelled(examples, input_shape=opened.artifact.manifest.input_shape)
-        probabilities = opened.predict(x)
+        probabilities = _predict_with_device(device, examples)
     else:
         with reach(home) as agent:
-            probabilities = _answers(agent, examples)
+            probabilities = _predict_with_agent(agent, examples)
     deliver_answers(probabilities, output=output, as_json=as_json)
 
 
-def _say_meaning(
-    text: str,
-    home: Path | None,
-    device: Path | None,
-    student: Path | None,
-    *,
-    beside: tuple[Path | None, ...],
-    as_json: bool,
-) -> None:
-    if device is not None or any(each is not None for each in beside):
-        raise FedstillError("--text goes with --home or --student, and without --input and --output.")
+def _check_folders(home: Path | None, device: Path | None, student: Path | None) -> None:
+    check_one_folder(home, device, student)
+    if device is not None:
+        check_device_folder(device)
+    if student is not None:
+        check_student_folder(student)
+
+
+def _predict_text(text: str, home: Path | None, student: Path | None, *, as_json: bool) -> None:
     if student is None:
         with reach(home) as agent:
             understood = agent.predict_text(text)
     else:
-        understood = understood_by(load_student(student), text)
-    show_understanding(understood, as_json=as_json)
+        from fedstill_proto.package.artifact import load_student
+
+        from fedstill_client.model.intents import predict_intents
+
+        understood = predict_intents(load_student(student), text)
+    print_understanding(understood, as_json=as_json)
 
 
-def one_at_most(*folders: Path | None) -> None:
-    """Raises FedstillError where two of --home, --device and --student are given."""
-    if sum(folder is not None for folder in folders) > 1:
-        raise FedstillError("give one of --home FOLDER, --device FOLDER and --student FOLDER.")
+def _predict_with_package(student: Path, examples: Path) -> FloatArray:
+    from fedstill_client.model.examples import read_unlabelled
+    from fedstill_client.model.predictor import Predictor
+
+    predictor = Predictor.load(student)
+    if predictor.manifest.label_shape:
+        return predictor.next_words(_read_words(examples))
+    return predictor.predict(read_unlabelled(examples, input_shape=predictor.manifest.input_shape))
 
 
-def _answers(agent: Reached, file: Path) -> FloatArray:
+def _predict_with_device(folder: Path, examples: Path) -> FloatArray:
+    from fedstill_client.model.examples import read_unlabelled
+    from fedstill_client.rounds.device import Device
+
+    device = Device.open(folder)
+    return device.predict(read_unlabelled(examples, input_shape=device.artifact.manifest.input_shape))
+
+
+def _predict_with_agent(agent: Agent | AgentClient, examples: Path) -> FloatArray:
+    import numpy as np
+
+    from fedstill_client.model.examples import read_unlabelled
+
     status = agent.status()
     x = (
-        _words(file)
+        _read_words(examples)
         if status.input_type == "int64"
-        else read_unlabelled(file, input_shape=status.input_shape)
+        else read_unlabelled(examples, input_shape=status.input_shape)
     )
     starts = range(0, max(len(x), 1), _ANSWERED_AT_ONCE)
     return np.concatenate([agent.predict(x[start : start + _ANSWERED_AT_ONCE]) for start in starts])
 
 
-def _words(file: Path) -> npt.NDArray[Any]:
+def _read_words(file: Path) -> npt.NDArray[Any]:
     """Numbers of words [n, words]; the agent checks them."""
+    import numpy as np
+
+    from fedstill_client.model.examples import read_npz
+
     if file.suffix.lower() != ".csv":
         return read_npz(file, ("x",))["x"]
     try:

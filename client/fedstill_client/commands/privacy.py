@@ -7,28 +7,27 @@ from typing import Annotated
 import typer
 from fedstill_proto.errors import FedstillError
 
+from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption
 from fedstill_client.commands.output import print_facts, print_json
-from fedstill_client.commands.reach import HomeOption, JsonOption
 from fedstill_client.home import AgentHome
-from fedstill_client.privacy.account import budget_facts
-from fedstill_client.privacy.policy import POLICY_FILE, PrivacyPolicy
-from fedstill_client.store import PrivateStore
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to fedstill-agent."""
-    app.command(name="privacy")(privacy_command)
+    app.command(name="privacy", cls=AgentCommand)(privacy_command)
 
 
 def privacy_command(
     epsilon: Annotated[
         float | None, typer.Option(help="The most that all answers together may ever cost, at --delta.")
     ] = None,
-    delta: Annotated[float | None, typer.Option(help="1e-5 unless you say.", show_default=False)] = None,
+    delta: Annotated[
+        float | None, typer.Option(help="The delta of the budget; 1e-5 by default.", show_default=False)
+    ] = None,
     least_noise: Annotated[
         float | None,
         typer.Option(
-            help="The least noise multiplier of a single answer; any unless you say.", show_default=False
+            help="The least noise multiplier of a single answer; any by default.", show_default=False
         ),
     ] = None,
     off: Annotated[
@@ -48,10 +47,16 @@ def privacy_command(
 
       fedstill-agent privacy --json
     """
+    if off and (epsilon, delta, least_noise) != (None, None, None):
+        raise FedstillError("--off: takes the budget away; leave the other options out.")
+    if not off and epsilon is None and (delta, least_noise) != (None, None):
+        raise FedstillError("--epsilon: missing; say the budget anew with --delta or --least-noise.")
+    from fedstill_client.privacy.account import budget_facts
+    from fedstill_client.privacy.policy import POLICY_FILE, PrivacyPolicy
+    from fedstill_client.store import PrivateStore
+
     folder = AgentHome.given(home).folder
     with PrivateStore.open(AgentHome(folder)) as store:
-        if off and (epsilon, delta, least_noise) != (None, None, None):
-            raise FedstillError("--off: takes the budget away; leave the other options out.")
         if off:
             (folder / POLICY_FILE).unlink(missing_ok=True)
         elif epsilon is not None:
@@ -61,8 +66,6 @@ def privacy_command(
                 least_noise_multiplier=least_noise or 0.0,
             )
             policy.write(folder)
-        elif delta is not None or least_noise is not None:
-            raise FedstillError("--epsilon: missing; say the budget anew with --delta or --least-noise.")
         facts = dict(budget_facts(folder, store.ledger))
     if as_json:
         print_json(facts)

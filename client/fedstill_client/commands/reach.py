@@ -5,39 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
-from fedstill_client.service.client import AgentClient
 from fedstill_client.service.endpoint import answers, check_private
 
-HomeOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--home",
-        help="An agent's home; without it, what FEDSTILL_HOME names, or /var/lib/fedstill.",
-        show_default=False,
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object for scripts, and nothing else.")
-]
-PrecisionOption = Annotated[
-    str,
-    typer.Option(help="Of the weights that answer: float32, or int8 where the installed package has them."),
-]
-
-Reached = Agent | AgentClient
+if TYPE_CHECKING:
+    from fedstill_client.agent.agent import Agent
+    from fedstill_client.service.client import AgentClient
 
 
 @contextmanager
-def reach(folder: Path | None) -> Iterator[Reached]:
-    """The running service of a home, or its agent in this process where none runs."""
+def reach(folder: Path | None) -> Iterator[Agent | AgentClient]:
+    """The running service of a home, or its agent in this process where none runs.
+
+    Only one of the two is loaded: the service needs no ONNX Runtime here, the agent no gRPC.
+    """
     home = AgentHome.given(folder)
     check_private(home)
-    reached: Reached = AgentClient(home.folder) if answers(home.socket) else Agent.open(home.folder)
+    reached: Agent | AgentClient
+    if answers(home.socket):
+        from fedstill_client.service.client import AgentClient
+
+        reached = AgentClient(home.folder)
+    else:
+        from fedstill_client.agent.agent import Agent
+
+        reached = Agent.open(home.folder)
     with reached:
         yield reached

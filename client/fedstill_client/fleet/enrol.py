@@ -23,16 +23,16 @@ from cryptography.hazmat.primitives.serialization import (
 from fedstill_proto.system.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
 from fedstill_proto.system.files import replace_file
 
+from fedstill_client.device_description import DeviceDescription
 from fedstill_client.fleet.membership import (
     Membership,
     MembershipError,
     authority_file,
     device_key,
 )
-from fedstill_client.home import AgentHome
+from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.packages import InstalledPackage, PackageSource, update
-from fedstill_client.rounds.device import DeviceDescription
-from fedstill_client.store import Encryption, PrivateStore
+from fedstill_client.store import PrivateStore
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,10 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
 from fedstill_proto.system.supervisor import Child, Children, flower_environment
 
+from fedstill_client.agent_types import Precision
+from fedstill_client.device_description import DeviceDescription
 from fedstill_client.fleet.membership import Membership, MembershipError, authority_file, device_key
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
-from fedstill_client.model.predictor import Precision
-from fedstill_client.rounds.device import DeviceDescription
 from fedstill_client.service.server import serve
 
 _LOOPBACK = "127.0.0.1"

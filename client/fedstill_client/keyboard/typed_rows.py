@@ -16,22 +16,16 @@ from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_client.learning.examples import LearningStore
 from fedstill_client.model.student_store import OwnStudent, StudentHistory
+from fedstill_client.model.word_list import package_word_list
 from fedstill_client.store import PrivateStore, StoredExamples, StoredText
 
 # The ids of rows lie above those of examples: the row's number, and the text that it begins in.
 _ROW_BITS = 40
 
 
-def word_list_of(package: StudentPackage) -> WordList | None:
-    """The words of a student of text whose package brings them; raises WireError."""
-    if package.vocabulary is None or package.manifest.input_type != "int64":
-        return None
-    return WordList.from_json(package.vocabulary, size=package.manifest.classes)
-
-
 def learned_examples(store: PrivateStore, package: StudentPackage, part: str) -> StoredExamples:
     """The examples of a part ("training" or "held-out"), and with them what was typed."""
-    given, words = store.examples(part), word_list_of(package)
+    given, words = store.examples(part), package_word_list(package)
     if words is None:
         return given
     texts = [text for text in store.texts() if text.held_out == (part == "held-out")]

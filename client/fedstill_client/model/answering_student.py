@@ -11,8 +11,9 @@ from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
+from fedstill_client.agent_types import Precision, check_precision
 from fedstill_client.model.label_means import softened
-from fedstill_client.model.predictor import Precision, Predictor, check_precision
+from fedstill_client.model.predictor import Predictor
 from fedstill_client.model.streaming import WordStream
 
 ROW_LIMIT = 4096  # examples in one request

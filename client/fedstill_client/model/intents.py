@@ -1,4 +1,4 @@
-"""What an assistant's student makes of an utterance."""
+"""Utterances as an assistant's student takes them, and the intents that it predicts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ from fedstill_proto.text.intents import IntentSchema, Understanding
 
 
 def intent_schema(package: StudentPackage) -> IntentSchema | None:
-    """The intents of a student of utterances whose package brings them; raises WireError."""
+    """The intents of an assistant's student, in the order of its classes.
+
+    Returns:
+        The schema; None for a package of another kind of student.
+
+    Raises:
+        WireError: The package's intents.json is not one for its student.
+    """
     if package.intents is None:
         return None
     manifest = package.manifest
@@ -22,7 +29,7 @@ def intent_schema(package: StudentPackage) -> IntentSchema | None:
 
 
 def encode_utterances(schema: IntentSchema, texts: list[str]) -> FloatArray:
-    """Examples [texts, places]; raises InvalidValue for a text without a word."""
+    """Utterances as examples [texts, places]; raises InvalidValue for a text without a word."""
     x = schema.rows(texts)
     silent = np.flatnonzero(~x.any(axis=1))
     if len(silent):
@@ -30,11 +37,10 @@ def encode_utterances(schema: IntentSchema, texts: list[str]) -> FloatArray:
     return x
 
 
-def understood_by(package: StudentPackage, text: str) -> Understanding:
-    """What the package's own student makes of an utterance; raises FedstillError."""
-    from fedstill_client.model.answering_student import (
-        AnsweringStudent,  # whoever only checks a package runs none
-    )
+def predict_intents(package: StudentPackage, text: str) -> Understanding:
+    """The intents that a package's own student predicts for an utterance; raises FedstillError."""
+    # Whoever only checks a package runs none.
+    from fedstill_client.model.answering_student import AnsweringStudent
 
     schema = intent_schema(package)
     if schema is None:

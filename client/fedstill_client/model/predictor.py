@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +15,17 @@ from fedstill_proto.package.artifact import StudentManifest, StudentPackage, loa
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.package_weights import graph_weights
 
+from fedstill_client.agent_types import Precision, check_precision
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.limits import limited
 from fedstill_client.model.runtime import GraphError, as_value, session
 from fedstill_client.model.trainer import check_student
 
-Precision = Literal["float32", "int8"]
 _VALUES_AT_ONCE = 1 << 22  # logits of text: a row of 20 places has 200,000 in a vocabulary of 10,000 words
-PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 
 
 class PredictionError(FedstillError):
-    """Examples that this student does not take, or a precision that its package does not hold."""
+    """The student does not take these examples, or its package does not hold this precision."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +116,6 @@ class Predictor:
         # Copies: whoever handed the weights over may go on training them.
         weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}
         return _Opened(session(self._graph, threads=self._threads, initializers=weights), weights)
-
-
-def check_precision(precision: str) -> Precision:
-    """Raises PredictionError for one that there is not."""
-    for each in PRECISIONS:
-        if precision == each:
-            return each
-    raise PredictionError(f"precision is {precision!r}; choose {' or '.join(PRECISIONS)}.")
 
 
 def _graph_of(package: StudentPackage, precision: Precision) -> bytes:

@@ -13,8 +13,9 @@ from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.manifest import WORD_INPUT
 from fedstill_proto.package.package_weights import graph_weights
 
+from fedstill_client.agent_types import Precision
 from fedstill_client.model.limits import limited
-from fedstill_client.model.predictor import Precision, PredictionError
+from fedstill_client.model.predictor import PredictionError
 from fedstill_client.model.runtime import GraphError, session
 
 State = Mapping[str, npt.NDArray[Any]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedstill_proto import __version__
+import fedstill_proto
 from fedstill_proto.package.manifest import StudentManifest
 
 from fedstill_client.packages.errors import PackageError
@@ -10,7 +10,7 @@ from fedstill_client.packages.errors import PackageError
 
 def check_agent_version(manifest: StudentManifest) -> None:
     """Raises PackageError for a package that needs a newer agent than this one."""
-    needed, own = manifest.lowest_agent_version, __version__
+    needed, own = manifest.lowest_agent_version, fedstill_proto.__version__
     if needed and _numbers(needed) > _numbers(own):
         raise PackageError(
             "agent-version",

@@ -15,7 +15,6 @@ store, the rest comes from the installed student package.
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,19 +23,19 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
-from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SummaryKind
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact, load_artifact
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
+from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import learned_examples
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import softened
-from fedstill_client.model.label_prior import label_prior_strength, log_label_prior, personal_logits
+from fedstill_client.model.label_prior import log_label_prior, personal_logits
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
@@ -55,7 +54,6 @@ from fedstill_client.rounds.round import (
 )
 from fedstill_client.store import PrivateStore, Release, StoredExamples
 
-DESCRIPTION_FILE = "device.json"
 PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
@@ -64,47 +62,6 @@ GLOBAL_TEST_FILE = "global_test.npz"
 # draw the order of an epoch takes as long as 400 of them.
 PLAN_LIMIT, _EPOCH_COSTS = 4_000_000, 400
 Stop = Callable[[], str | None]  # a reason why work is to end, or None
-
-
-class DeviceError(FedstillError):
-    """A device folder that cannot be used."""
-
-
-@dataclass(frozen=True)
-class DeviceDescription:
-    """Who a device is: its device.json."""
-
-    name: str
-    family: str
-    label_prior: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
-            raise DeviceError(f"name is {self.name!r}; give a printable name.")
-        check_name("family", self.family)
-        label_prior_strength(self.label_prior)
-
-    @classmethod
-    def read(cls, folder: Path) -> DeviceDescription:
-        """The description in a device's folder."""
-        file = folder / DESCRIPTION_FILE
-        try:
-            fields = json.loads(file.read_text())
-            if not isinstance(fields, dict):
-                raise DeviceError('it holds no object like {"name": "kitchen", "family": "mlp-small"}.')
-            unknown = fields.keys() - {"name", "family", "label_prior"}
-            if unknown or not {"name", "family"} <= fields.keys():
-                raise DeviceError(
-                    f"its fields are {sorted(fields)}; give name and family, and label_prior if you like."
-                )
-            return cls(**fields)
-        except OSError as error:
-            raise DeviceError(
-                f"{file}: cannot be read: {error.strerror}. A device folder holds device.json, artifact/ and "
-                "private.npz."
-            ) from None
-        except (ValueError, FedstillError) as error:
-            raise DeviceError(f"{file}: cannot be used: {error}") from None
 
 
 @dataclass(frozen=True)

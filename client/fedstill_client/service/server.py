@@ -16,9 +16,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from fedstill_client.agent.agent import Agent
-from fedstill_client.agent_types import AgentError
+from fedstill_client.agent_types import AgentError, Precision
 from fedstill_client.home import AgentHome
-from fedstill_client.model.predictor import Precision
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.handlers import AgentHandlers, Answering
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES

@@ -7,15 +7,12 @@ from fedstill_client.store.examples import (
     check_example,
     is_held_out,
 )
-from fedstill_client.store.keys import ENCRYPTIONS, Encryption
 from fedstill_client.store.ledger import Ledger, Release, ReleaseTotals
 from fedstill_client.store.private_store import PrivateStore
 from fedstill_client.store.texts import StoredText
 from fedstill_client.store.weights import StoredStudents
 
 __all__ = [
-    "ENCRYPTIONS",
-    "Encryption",
     "ExampleCounts",
     "Ledger",
     "PrivateStore",

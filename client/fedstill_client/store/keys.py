@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Literal
 
 from fedstill_proto.system.files import replace_file
 
-from fedstill_client.home import AgentHome
+from fedstill_client.home import AgentHome, Encryption, check_encryption
 from fedstill_client.model.student_store import DeviceStoreError
 
-Encryption = Literal["off", "key-file", "keyring"]
-ENCRYPTIONS: tuple[Encryption, ...] = ("off", "key-file", "keyring")
 KEY_BYTES = 32
 _SERVICE = "fedstill"
 _EXTRA = "install it with: pip install 'fedstill[encrypted]'"
@@ -32,8 +29,7 @@ def make_key(home: AgentHome, encryption: Encryption) -> bytes | None:
 
     A key that is there, since the power failed before its store was made, is taken.
     """
-    if encryption not in ENCRYPTIONS:
-        raise DeviceStoreError(f"encryption is {encryption!r}; choose one of {', '.join(ENCRYPTIONS)}.")
+    check_encryption(encryption)
     for kind, file in (("key-file", key_file(home)), ("keyring", keyring_marker(home))):
         if file.exists() and encryption == kind:
             return find_key(home)

@@ -21,7 +21,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.agent_types import Forgotten
-from fedstill_client.home import AgentHome
+from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.store.database import Database
@@ -34,7 +34,7 @@ from fedstill_client.store.examples import (
     prune_examples,
     read_examples,
 )
-from fedstill_client.store.keys import Encryption, find_key, make_key
+from fedstill_client.store.keys import find_key, make_key
 from fedstill_client.store.ledger import Ledger
 from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
 from fedstill_client.store.weights import StoredStudents, put_student

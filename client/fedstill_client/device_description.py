@@ -1,0 +1,58 @@
+"""Who a device is: its device.json, in a plain device folder and in an agent's home alike.
+
+{"name": "kitchen", "family": "mlp-small"}, and perhaps "label_prior" (see model/label_prior.py)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedstill_proto.checks import check_name
+from fedstill_proto.errors import FedstillError
+
+from fedstill_client.model.label_prior import label_prior_strength
+
+DESCRIPTION_FILE = "device.json"
+
+
+class DeviceError(FedstillError):
+    """A device folder that cannot be used."""
+
+
+@dataclass(frozen=True)
+class DeviceDescription:
+    """Who a device is: its device.json."""
+
+    name: str
+    family: str
+    label_prior: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
+            raise DeviceError(f"name is {self.name!r}; give a printable name.")
+        check_name("family", self.family)
+        label_prior_strength(self.label_prior)
+
+    @classmethod
+    def read(cls, folder: Path) -> DeviceDescription:
+        """The description in a device's folder."""
+        file = folder / DESCRIPTION_FILE
+        try:
+            fields = json.loads(file.read_text())
+            if not isinstance(fields, dict):
+                raise DeviceError('it holds no object like {"name": "kitchen", "family": "mlp-small"}.')
+            unknown = fields.keys() - {"name", "family", "label_prior"}
+            if unknown or not {"name", "family"} <= fields.keys():
+                raise DeviceError(
+                    f"its fields are {sorted(fields)}; give name and family, and label_prior if you like."
+                )
+            return cls(**fields)
+        except OSError as error:
+            raise DeviceError(
+                f"{file}: cannot be read: {error.strerror}. A device folder holds device.json, artifact/ and "
+                "private.npz."
+            ) from None
+        except (ValueError, FedstillError) as error:
+            raise DeviceError(f"{file}: cannot be used: {error}") from None
