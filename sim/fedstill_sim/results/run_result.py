@@ -14,6 +14,7 @@ from typing import Any
 from fedstill_server.config.codec import from_json
 
 from fedstill_sim.results.json_files import Json, ResultError, read_json, write_json
+from fedstill_sim.results.readable import readable_bytes, readable_percent
 
 SCHEMA_VERSION = 1
 RESULT_FILE = "result.json"
@@ -59,6 +60,15 @@ class RoundResult:
     stale: int = 0
     mean_age: float | None = None
     clock_s: float | None = None
+
+    def __str__(self) -> str:
+        """A line for people."""
+        up, down = self.uplink_bytes_per_device_round, self.downlink_bytes_per_device_round
+        return (
+            f"round {self.round}: personal {readable_percent(self.personal_accuracy)}, global "
+            f"{readable_percent(self.global_accuracy)}, {self.accepted} of {self.asked} answers, up "
+            f"{readable_bytes(up)}, down {readable_bytes(down)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,108 @@
+"""The networks of a fleet: what devices learn, what the server learns, and students that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from fedstill_client.model.predictor import Predictor
+    from fedstill_proto.package.artifact import StudentPackage
+    from torch import nn
+
+    Network = str | type[nn.Module] | Callable[..., nn.Module]
+
+
+@dataclass(frozen=True)
+class Student:
+    """A student family: one architecture, which some of the devices have.
+
+    Args:
+        network: The name of a family ("mlp-small", "mlp-64-32", "cnn-4-8"), `module:Net`, or a class or
+            function of torch modules. It is called with those of `input_shape` and `classes` that it takes
+            by name.
+        name: What reports and files call it; by default a family's own name, or that of the class.
+        devices: The names of the devices that have it; by default, the students of a fleet are dealt out to
+            its devices in turn.
+
+    Example:
+        >>> Student("mlp-64-32", devices=("ann", "bob")).name
+        'mlp-64-32'
+    """
+
+    network: Network
+    name: str = ""
+    devices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            own = self.network if isinstance(self.network, str) else getattr(self.network, "__name__", "")
+            object.__setattr__(self, "name", own.rpartition(":")[2])
+        object.__setattr__(self, "devices", tuple(self.devices))
+
+
+class PackagedStudent:
+    """A student as devices install it: answers come from ONNX Runtime, and torch is not needed.
+
+    Attributes:
+        package: The package: graph, weights and manifest.
+    """
+
+    def __init__(self, package: StudentPackage) -> None:
+        self.package = package
+        self._predictor: Predictor | None = None
+
+    @classmethod
+    def load(cls, folder: Path | str) -> PackagedStudent:
+        """Load the package in a folder; its digests are verified first.
+
+        Raises:
+            FedstillError: The folder holds no package, or not the one that was written.
+        """
+        from fedstill_proto.package.artifact import load_student
+
+        return cls(load_student(Path(folder)))
+
+    @property
+    def family(self) -> str:
+        """The name of its family."""
+        return self.package.manifest.family
+
+    def predict(self, x: Any) -> npt.NDArray[np.float32]:
+        """Return class probabilities [n, classes] of examples x [n, *input_shape].
+
+        Raises:
+            FedstillError: The examples are not of the student's shape.
+        """
+        return self._answering().predict(np.asarray(x))
+
+    def logits(self, x: Any) -> npt.NDArray[np.float32]:
+        """Return logits [n, classes] of examples x [n, *input_shape]."""
+        return self._answering().logits(np.asarray(x))
+
+    def save(self, folder: Path | str) -> Path:
+        """Write the package into a folder, which `fedstill-agent` and `fedstill-server publish` take.
+
+        Returns:
+            The folder.
+        """
+        from fedstill_proto.package.artifact import save_package
+
+        save_package(Path(folder), self.package)
+        return Path(folder)
+
+    def __repr__(self) -> str:
+        manifest = self.package.manifest
+        return f"<PackagedStudent {manifest.family}: {manifest.parameter_count:,} parameters>"
+
+    def _answering(self) -> Predictor:
+        if self._predictor is None:
+            from fedstill_client.model.predictor import Predictor
+
+            self._predictor = Predictor(self.package)
+        return self._predictor

@@ -1,0 +1,1 @@
+"""Simulated runs: from a fleet in memory to its result, and comparisons of many runs."""
