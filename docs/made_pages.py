@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
 import click
 import typer
@@ -25,16 +29,23 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=text.replace("](docs/", "](")))
     for script in entry_points(group="console_scripts"):
         if script.dist is not None and script.dist.name == "fedstill":
-            module = __import__(script.module, fromlist=[script.attr])
-            page = "\n".join(program_page(script.name, the_app(module)))
+            app = the_app(importlib.import_module(script.module))
+            page = "\n".join(help_page(script) if app is None else program_page(script.name, app))
             files.append(File.generated(config, f"reference/{script.name}.md", content=page))
     return files
 
 
-def the_app(module: object) -> typer.Typer:
-    """The one Typer app that a module with a program's main() holds."""
-    (app,) = {id(value): value for value in vars(module).values() if isinstance(value, typer.Typer)}.values()
-    return app
+def the_app(module: ModuleType) -> typer.Typer | None:
+    """The one Typer app that a module with a program's main() holds; None for a program without one."""
+    apps = {id(value): value for value in vars(module).values() if isinstance(value, typer.Typer)}
+    return next(iter(apps.values())) if len(apps) == 1 else None
+
+
+def help_page(script: EntryPoint) -> Iterator[str]:
+    """The lines of the page of a program that is no Typer app: its --help as it is."""
+    asked = [sys.executable, "-m", script.module, "--help"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=True).stdout
+    yield f"# {script.name}\n\n```text\n{shown.rstrip()}\n```"
 
 
 def program_page(program: str, app: typer.Typer) -> Iterator[str]:

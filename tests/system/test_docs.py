@@ -72,6 +72,7 @@ def test_the_site_is_whole_and_fetches_nothing_from_elsewhere(site: Path) -> Non
         page = pages[f"reference/{program}.html"]
         for command in commands_of(app):
             assert f'id="{command}"' in page
+    assert "fedstill PART COMMAND" in pages["reference/fedstill.html"]
     assert "AgentClient" in pages["reference/agent-client.html"]
     assert "observe" in pages["reference/agent-client.html"]
 
@@ -94,6 +95,8 @@ def shown_commands(text: str) -> Iterator[list[str]]:
         for is_between, part in itertools.groupby(words, lambda word: set(word) <= set("();<>|&")):
             command = list(part)
             command = command[3:] if command[:2] == ["sudo", "-u"] else command
+            if command[0] == "fedstill" and f"fedstill-{command[1]}" in APPS:
+                command = [f"fedstill-{command[1]}", *command[2:]]
             if not is_between and Path(command[0]).name in APPS:
                 yield [Path(command[0]).name, *command[1:]]
 
@@ -150,12 +153,14 @@ $ cd x && sudo -u fleet bin/fedstill-server unit kitchen --user f | sudo tee y.s
 $ fedstill-agent serve --home ~/.x &     # here; fedstill-agent starts
     $ fedstill-agent suggest "a | b" \\
         -k 3 > z
+$ fedstill sim run
 fedstill-agent is no command here
 """
     assert list(shown_commands(text)) == [
         ["fedstill-server", "unit", "kitchen", "--user", "f"],
         ["fedstill-agent", "serve", "--home", "~/.x"],
         ["fedstill-agent", "suggest", "a | b", "-k", "3"],
+        ["fedstill-sim", "run"],
     ]
 
 
