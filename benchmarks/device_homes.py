@@ -54,6 +54,7 @@ def package(family: str, inputs: int, version: int) -> StudentPackage:
     if family in TEXT_FAMILIES:
         return text_package(family, version)
     from fedstill_proto.messages import Optimizer, TrainingPlan
+    from fedstill_server.config.choice import Choice
     from fedstill_server.config.fleet import FleetConfig
     from fedstill_server.families import initial_parameters
     from fedstill_server.publish.package import build_package
@@ -61,7 +62,7 @@ def package(family: str, inputs: int, version: int) -> StudentPackage:
     plan = TrainingPlan(1, 16, 0.01, Optimizer.ADAMW, 2.0, 0.3, 0)
     config = FleetConfig(
         run="0123abcd",
-        method="public-logits",
+        method=Choice(name="public-logits"),
         rounds=1,
         seed=0,
         families=(family,),

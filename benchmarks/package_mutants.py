@@ -31,6 +31,7 @@ from fedstill_client.packages.source import PackageSource
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage
 from fedstill_proto.package.manifest import StudentManifest
+from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import build_package
@@ -85,7 +86,7 @@ class FilesFetcher(FetcherInterface):
 def config() -> FleetConfig:
     return FleetConfig(
         run="0123abcd",
-        method="public-logits",
+        method=Choice(name="public-logits"),
         rounds=1,
         seed=0,
         families=(FAMILY,),

@@ -100,7 +100,7 @@ def methods(as_json: AsJson = False) -> None:
     """List the methods that a run can use, with their papers."""
     from fedstill_server.methods import METHODS
 
-    lines = {name: method.line for name, method in METHODS.items()}
+    lines = {name: METHODS.load(name).line for name in METHODS}
     if as_json:
         print(json.dumps(lines, indent=1))
         return
@@ -191,7 +191,7 @@ def main() -> None:
 
 
 def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
-    table = Table(title=f"run {config.run}: {config.method}, {len(records)} of {config.rounds} rounds")
+    table = Table(title=f"run {config.run}: {config.method.name}, {len(records)} of {config.rounds} rounds")
     for heading in ("round", "asked", "accepted", "left out", "late", "personal", "global", "worst"):
         table.add_column(heading, justify="right")
     table.add_column("up a device", justify="right")

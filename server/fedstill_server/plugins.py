@@ -136,6 +136,15 @@ class Registry(Generic[Found]):
             return self._checked(name, self._registered[name], where=where)
         return self._checked(name, _imported(self._place(name, where=where), where=where), where=where)
 
+    def name_of(self, found: object) -> str | None:
+        """The name that stands for a class or function, if one does: without importing any other."""
+        for name, one in self._registered.items():
+            if one is found:
+                return name
+        place = f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}"
+        names = {at: name for name, at in {**self._installed(), **self._built_in}.items()}
+        return names.get(place)
+
     def unknown(self, name: str, *, where: str | None = None) -> UnknownName:
         """The error for a name that stands for nothing."""
         return unknown_name(where or self.kind, name, self.names(), more="or module:name of your own")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.methods.checks import checked_fleet
 
 CONFIG_FILE = "config.json"
 FOLDER_KEY = "fedstill-run"
@@ -30,4 +31,5 @@ def read_fleet_config(folder: Path) -> FleetConfig:
         raise ConfigError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(document, dict) or "fleet" not in document:
         raise ConfigError(f'{path}: no "fleet"')
-    return FleetConfig.from_json(document["fleet"], where=f"{path}: fleet")
+    where = f"{path}: fleet"
+    return checked_fleet(FleetConfig.from_json(document["fleet"], where=where), where=where)

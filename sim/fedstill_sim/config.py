@@ -17,20 +17,20 @@ from typing import Any
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.config.fleet import (
     AsyncRule,
     CohortRule,
     ConfigError,
-    ConsensusConfig,
-    FedstillConfig,
     FleetConfig,
-    PrototypeConfig,
     TeacherConfig,
     TextConfig,
 )
-from fedstill_server.methods import METHODS, distils
+from fedstill_server.config.options import options_of
+from fedstill_server.methods import METHODS, completed, distils
+from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.rounds.teacher import KEYBOARD_TEACHER, utterance_teacher
 
 from fedstill_sim.availability import Availability
@@ -54,7 +54,6 @@ class Defaults:
 
     rounds: int = 20
     encoding: Encoding = Encoding.UINT8
-    sharpen: float = 0.0
     label_prior: float = 1.0
     start: str = "distilled"
 
@@ -178,7 +177,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
     kind = "assistant" if request.is_assistant else request.dataset or ""
     defaults = TEXT_DEFAULTS if data.is_text else DEFAULTS.get(kind, Defaults())
-    fleet = _named(_fleet(request, data, defaults))
+    fleet = _named(checked_fleet(_fleet(request, data, defaults)))
     own = request.data is not None
     simulation = SimulationConfig(
         command=command_line(request),
@@ -203,7 +202,7 @@ def baseline_config(config: RunConfig, method: str) -> RunConfig:
         text = dataclasses.replace(text, vocabulary=str(up / text.vocabulary))
     fleet = dataclasses.replace(
         config.fleet,
-        method=method,
+        method=_beside(config.fleet, method),
         privacy=rule_for(method, config.fleet.privacy),
         public_set=str(up / config.fleet.public_set),
         test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
@@ -211,6 +210,14 @@ def baseline_config(config: RunConfig, method: str) -> RunConfig:
     )
     simulation = dataclasses.replace(config.simulation, baselines=(), tradeoff=())
     return RunConfig(fleet=_named(fleet), simulation=simulation)
+
+
+def _beside(fleet: FleetConfig, method: str) -> Choice:
+    """A baseline's method: with the values of those options that it shares with the run's own."""
+    own = options_of(METHODS.load(fleet.method.name))
+    shared = {one.name for one in options_of(METHODS.load(method)) if one in own}
+    given = {name: value for name, value in fleet.method.options.items() if name in shared}
+    return completed(method, given, of_names=fleet.hears_utterances)
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
@@ -225,8 +232,9 @@ def read_config(folder: Path) -> RunConfig:
     document = read_json(path)
     if not isinstance(document, dict) or not {"fleet", "simulation"} <= document.keys():
         raise ConfigError(f"{path}: not a run's configuration; it needs `fleet` and `simulation`")
+    where = f"{path}: fleet"
     return RunConfig(
-        fleet=FleetConfig.from_json(document["fleet"], where=f"{path}: fleet"),
+        fleet=checked_fleet(FleetConfig.from_json(document["fleet"], where=where), where=where),
         simulation=from_json(SimulationConfig, document["simulation"], where=f"{path}: simulation"),
     )
 
@@ -234,7 +242,7 @@ def read_config(folder: Path) -> RunConfig:
 def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetConfig:
     encoding = Encoding(_chosen(request.encoding, defaults.encoding.value))
     codec = SoftLabelCodec(encoding, request.k or 0)
-    suited = METHODS[request.method].defaults
+    suited = METHODS.load(request.method).defaults
     uplink = codec if request.encoding is not None else suited.uplink
     if request.privacy is not None and uplink.entropy:  # a length tells of what was coded
         uplink = dataclasses.replace(uplink, entropy=False, delta=False)
@@ -250,15 +258,11 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         soft_weight=_chosen(request.soft_weight, _chosen(usual.soft_weight, suited.soft_weight)),
         seed=request.seed,
     )
-    public_logits: dict[str, Any] = {
-        "server_rate": request.server_rate,
-        "propagation_width": 0.0 if request.is_assistant else request.propagation_width,
-    }
     rounds = _chosen(request.rounds, defaults.rounds)
     families, named = tuple(dict.fromkeys(data.families)), request.named_families
     return FleetConfig(
         run="0" * 8,
-        method=request.method,
+        method=_method(request),
         rounds=rounds,
         seed=request.seed,
         families=families,
@@ -277,26 +281,21 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         public_targets=_chosen(request.public_targets, 0),
         uplink=uplink if request.uplink is None else codec_of_words(request.uplink),
         downlink=_downlink(request, codec, data),
-        consensus=_consensus(request),
-        prototypes=_prototypes(request),
-        fedstill=_fedstill(request),
         teacher=_teacher(request, data, labelled=taught),
-        sharpen=_chosen(request.sharpen, defaults.sharpen),
         evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
         text=_text(data),
         privacy=privacy_rule(request, rounds=rounds),
-        **{name: value for name, value in public_logits.items() if value is not None},
     )
 
 
 def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> SoftLabelCodec:
     if request.downlink is not None:
         return codec_of_words(request.downlink)
-    return METHODS[request.method].defaults.uplink if data.is_text else codec
+    return METHODS.load(request.method).defaults.uplink if data.is_text else codec
 
 
 def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> TeacherConfig:
-    suited = METHODS[request.method].defaults.passes(labelled=labelled)
+    suited = METHODS.load(request.method).defaults.passes(labelled=labelled)
     round_epochs = _chosen(request.round_epochs, suited)
     if request.is_assistant:
         made = request.data is None and labelled and _chosen(request.start, "distilled") == "distilled"
@@ -320,26 +319,14 @@ def _text(data: FleetData) -> TextConfig | None:
     )
 
 
-def _consensus(request: RunRequest) -> ConsensusConfig:
-    chosen = {field.name: getattr(request, field.name) for field in dataclasses.fields(ConsensusConfig)}
-    return ConsensusConfig(**{name: value for name, value in chosen.items() if value is not None})
-
-
-def _prototypes(request: RunRequest) -> PrototypeConfig:
-    default = PrototypeConfig()
-    return dataclasses.replace(
-        default,
-        anchors=_chosen(request.anchors, default.anchors),
-        sharpness=_chosen(request.sharpness, default.sharpness),
-    )
-
-
-def _fedstill(request: RunRequest) -> FedstillConfig:
-    names = ("server_step", "label_anchor", "class_balance", "start_share", "held_out")
-    chosen = {name: getattr(request, name) for name in names}
+def _method(request: RunRequest) -> Choice:
+    """The method, with those of its options that the request says."""
+    names = () if request.is_text else [one.name for one in options_of(METHODS.load(request.method))]
+    asked = {name: getattr(request, name) for name in names if hasattr(request, name)}
     if request.is_assistant:
-        chosen["student_noise"] = 0.0
-    return FedstillConfig(**{name: value for name, value in chosen.items() if value is not None})
+        asked.pop("propagation_width", None)
+    given = {name: value for name, value in asked.items() if value is not None}
+    return completed(request.method, given, of_names=request.is_assistant)
 
 
 def _cohort(request: RunRequest) -> CohortRule:
@@ -370,7 +357,7 @@ def _participation(request: RunRequest) -> Availability | None:
 
 def _distils(fleet: FleetConfig) -> bool:
     """Whether devices learn from soft labels at all."""
-    return distils(fleet.method) and fleet.training.soft_weight > 0
+    return distils(fleet.method.name) and fleet.training.soft_weight > 0
 
 
 def _named(fleet: FleetConfig) -> FleetConfig:

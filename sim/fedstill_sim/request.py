@@ -10,6 +10,7 @@ from pathlib import Path
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.soft_labels.codec_spec import codec_of_words
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
+from fedstill_server.methods import array_methods, noised_methods, text_methods
 
 DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
 TEXT_DATASETS = ("keyboard",)
@@ -238,17 +239,7 @@ def check_codec(option: str, words: str | None) -> None:
 
 def method_names(*, text: bool) -> tuple[str, ...]:
     """All methods of a fleet that classifies arrays, or of one of text."""
-    # torch takes a second to import, which `--help` does not need.
-    from fedstill_server.methods import ARRAY_METHODS, TEXT_METHODS
-
-    return TEXT_METHODS if text else ARRAY_METHODS
-
-
-def noised_methods() -> tuple[str, ...]:
-    """The methods that differential privacy is there for."""
-    from fedstill_server.methods import NOISED_METHODS
-
-    return NOISED_METHODS
+    return text_methods() if text else array_methods()
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

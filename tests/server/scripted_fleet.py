@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples
+from fedstill_server.methods import completed
+from fedstill_server.methods.checks import checked_fleet
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
 from flwr.app import Error, Message, MetricRecord, RecordDict
 
@@ -40,10 +42,13 @@ def public_examples(seed: int = 0) -> Examples:
     return Examples(x.astype(np.float32), y)
 
 
-def fleet_config(method: str = "public-logits", **changes: Any) -> FleetConfig:
+def fleet_config(
+    method: str = "public-logits", options: Mapping[str, Any] | None = None, **changes: Any
+) -> FleetConfig:
+    """options: of the method."""
     settings: dict[str, Any] = {
         "run": "0123abcd",
-        "method": method,
+        "method": completed(method, options or {}),
         "rounds": 3,
         "seed": 5,
         "families": ("mlp-small",),
@@ -63,7 +68,7 @@ def fleet_config(method: str = "public-logits", **changes: Any) -> FleetConfig:
         "public_batch": 5,
         "cohort": CohortRule(deadline_s=0.2),
     }
-    return FleetConfig(**{**settings, **changes})
+    return checked_fleet(FleetConfig(**{**settings, **changes}))
 
 
 def write_run(folder: Path, config: FleetConfig) -> None:

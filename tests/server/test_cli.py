@@ -44,7 +44,7 @@ def test_inspect_shows_rounds_and_who_was_left_out(run: Path) -> None:
 
 def test_inspect_as_json(run: Path) -> None:
     document = json.loads(printed("inspect", str(run), "--json"))
-    assert document["fleet"]["method"] == "class-logits"
+    assert document["fleet"]["method"]["name"] == "class-logits"
     assert [each["accepted"] for each in document["rounds"]] == [2, 2]
 
 

@@ -6,10 +6,12 @@ import json
 from typing import Any
 
 import pytest
+from fedstill_proto.errors import FedstillError, UnknownName
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.codec import to_json
 from fedstill_server.config.fleet import CohortRule, ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.methods import METHODS, SoftLabelUse, distils
+from fedstill_server.methods.checks import checked_fleet
 
 from tests.server.scripted_fleet import fleet_config
 
@@ -26,12 +28,14 @@ def test_json_and_back() -> None:
 
 
 def test_every_method_has_a_line_and_says_what_devices_read() -> None:
-    for name, method in METHODS.items():
+    for name in METHODS:
+        method = METHODS.load(name)
         if method.reads_arrays:
-            assert fleet_config(name).method == name
+            assert fleet_config(name).method.name == name
         assert 10 < len(method.line) < 110
         assert distils(name) == (method.soft_labels is not SoftLabelUse.NONE)
-    assert not distils("fedprox")
+    with pytest.raises(UnknownName, match="did you mean"):
+        distils("fedprox")
 
 
 @pytest.mark.parametrize(
@@ -41,14 +45,30 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
         ("cohort.goal", 3, "fleet.cohort.goal: unknown setting; there are goal_count, fraction"),
         ("training.temperature", 0, "fleet.training.temperature: 0.0 is not a number in 0.001 to 1000"),
         ("training.optimizer", "adam", "fleet.training.optimizer: 'adam' is not one of sgd, momentum, adamw"),
-        ("method", "fedprox", "fleet.method: 'fedprox' is not one of fedstill, local, fedavg"),
+        (
+            "method",
+            "fedmd",
+            "fleet.method: 'fedmd' is a name without its options, as an earlier release wrote",
+        ),
+        ("method.name", "fedprox", "fleet.method: 'fedprox' is unknown; did you mean fedproto"),
+        ("method.name", "scarlet", "fleet.method scarlet: option: 'sharpen' is unknown; there are weighting"),
+        (
+            "method.options.server_rat",
+            2,
+            "fleet.method public-logits: option: 'server_rat' is unknown; did you mean server_rate",
+        ),
         ("rounds", "ten", "fleet.rounds: 'ten' is not of type int"),
         ("rounds", True, "fleet.rounds: True is not of type int"),
         ("families", "cnn", "fleet.families: 'cnn' is not a list"),
         ("families", ["cnn", "cnn"], "fleet.families: ('cnn', 'cnn') is not free of repeats"),
         ("families", ["resnet"], "fleet.families: 'resnet' is unknown; there are mlp-small"),
         ("uplink", {"encoding": "top-k"}, "fleet.uplink.k: 0 classes to keep"),
-        ("sharpen", 2, "fleet.sharpen: 2.0 is not 0 (off) or a temperature up to 1"),
+        ("method.options.sharpen", 2, "fleet.method public-logits: sharpen: 2 is not a number from 0 to 1"),
+        (
+            "method.options.sharpen",
+            [{}],
+            "fleet.method.options.sharpen: [{}] is no text, number, truth or list",
+        ),
         ("teacher", [], "fleet.teacher: [] is not an object of settings"),
         ("teacher.hidden", [0], "fleet.teacher.hidden: (0,) is not a list of layer widths"),
     ],
@@ -60,8 +80,8 @@ def test_what_cannot_be_is_refused_by_place(path: str, value: Any, message: str)
     for key in outer:
         place = place[key]
     place[name] = value
-    with pytest.raises(ConfigError) as refused:
-        FleetConfig.from_json(document)
+    with pytest.raises(FedstillError) as refused:
+        checked_fleet(FleetConfig.from_json(document), where="fleet")
     assert str(refused.value).startswith(message)
 
 
@@ -83,7 +103,7 @@ def test_a_missing_setting_is_named() -> None:
         lambda: fleet_config(run="../up"),
         lambda: fleet_config(input_shape=()),
         lambda: fleet_config(start="warm"),
-        lambda: fleet_config(server_rate=0),
+        lambda: fleet_config("public-logits", {"server_rate": 0}),
     ],
 )
 def test_values_are_checked_when_they_are_made(make: Any) -> None:

@@ -11,12 +11,12 @@ import pytest
 from fedstill_proto.messages import PrivateStatistics, PublicSoftLabels, SoftLabelSummary
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
-from fedstill_server.config.fleet import ConfigError, FedstillConfig
+from fedstill_server.config.fleet import ConfigError
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import METHODS, build_method
 from fedstill_server.methods.fedstill import Fedstill, balanced, label_logits, stepped
-from fedstill_server.methods.public_logits import LOGITS
+from fedstill_server.methods.public_shift import LOGITS
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
 
@@ -26,9 +26,11 @@ FAMILY = "mlp-small"
 FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 
 
-def started(*, labelled: bool = False, **changes: Any) -> tuple[Fedstill, FleetState]:
+def started(
+    *, labelled: bool = False, options: dict[str, Any] | None = None, **changes: Any
+) -> tuple[Fedstill, FleetState]:
     public = public_examples()
-    config = fleet_config("fedstill", **{"uplink": FLOAT32, "public_batch": 0, **changes})
+    config = fleet_config("fedstill", options, **{"uplink": FLOAT32, "public_batch": 0, **changes})
     method = build_method(config, public if labelled else Examples(public.x))
     assert isinstance(method, Fedstill)
     return method, prepare(config, method.public, method)
@@ -54,9 +56,9 @@ def test_a_step_has_the_length_that_it_is_given() -> None:
 
 
 def test_steps_fall_to_their_last_share() -> None:
-    method, _ = started(rounds=5, fedstill=FedstillConfig(server_step=0.4, last_step=0.2))
+    method, _ = started(rounds=5, options={"server_step": 0.4, "last_step": 0.2})
     assert [method.step_length(number) for number in (1, 3, 5, 9)] == pytest.approx([0.4, 0.24, 0.08, 0.08])
-    alone, _ = started(rounds=1, fedstill=FedstillConfig(server_step=0.4))
+    alone, _ = started(rounds=1, options={"server_step": 0.4})
     assert alone.step_length(1) == 0.4
 
 
@@ -87,7 +89,7 @@ def test_nothing_is_known_before_the_first_round_without_labels() -> None:
 def test_the_mean_of_two_devices_sets_the_way() -> None:
     """One moved class 0 up at the first row, the other class 1 at the second; nobody moved elsewhere."""
     method, state = started(
-        propagation_width=0.0, fedstill=FedstillConfig(server_step=0.5, last_step=1.0, class_balance=0.0)
+        options={"propagation_width": 0.0, "server_step": 0.5, "last_step": 1.0, "class_balance": 0.0}
     )
     first, second = np.zeros((PUBLIC, 3)), np.zeros((PUBLIC, 3))
     first[0, 0], second[1, 1] = 3.0, 3.0
@@ -114,7 +116,7 @@ def test_a_loud_fleet_and_a_quiet_one_step_alike() -> None:
 
 def test_labels_pull_where_there_are_any() -> None:
     still = np.zeros((PUBLIC, 3))
-    method, state = started(labelled=True, fedstill=FedstillConfig(label_anchor=0.25))
+    method, state = started(labelled=True, options={"label_anchor": 0.25})
     assert method.labels is not None
     logits = method.learn(state, answer(method, state, still), round_number=1).arrays[LOGITS]
     labels = label_logits(method.labels, 3, temperature=2.0)
@@ -138,7 +140,7 @@ def test_public_labels_leave_no_need_to_balance() -> None:
     still = np.zeros((PUBLIC, 3))
     learned = []
     for balance in (0.0, 1.0):
-        method, state = started(labelled=True, fedstill=FedstillConfig(class_balance=balance))
+        method, state = started(labelled=True, options={"class_balance": balance})
         learned.append(method.learn(state, answer(method, state, still), round_number=1).arrays[LOGITS])
     np.testing.assert_array_equal(*learned)
 
@@ -147,7 +149,7 @@ def test_students_learn_from_inputs_with_noise() -> None:
     way = np.random.default_rng(3).normal(size=(PUBLIC, 3))
     students = []
     for noise in (0.0, 0.5):
-        method, state = started(fedstill=FedstillConfig(student_noise=noise))
+        method, state = started(options={"student_noise": noise})
         after = method.learn(state, answer(method, state, way), round_number=1)
         students.append(after.students[FAMILY]["output.weight"])
     assert not np.array_equal(*students)
@@ -165,10 +167,10 @@ def test_students_learn_from_inputs_with_noise() -> None:
 )
 def test_settings_out_of_range_are_named(name: str, value: float) -> None:
     with pytest.raises(ConfigError, match=name):
-        FedstillConfig(**{name: value})
+        Fedstill(**{name: value})
 
 
 def test_what_suits_the_method_fits_its_bytes() -> None:
-    suited = METHODS["fedstill"].defaults
+    suited = METHODS.load("fedstill").defaults
     assert (suited.temperature, suited.soft_weight, suited.public_batch) == (2.0, 0.5, 320)
     assert (suited.uplink.bits, suited.uplink.entropy) == (4, True)

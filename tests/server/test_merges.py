@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.messages import SoftLabelSummary
-from fedstill_server.config.fleet import ConsensusConfig
+from fedstill_server.config.options import options_of
 from fedstill_server.consensus.aggregation import Statistics, fold
-from fedstill_server.methods import ARRAY_METHODS, Method, build_method
+from fedstill_server.methods import METHODS, Method, array_methods, build_method
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
 from fedstill_server.weighting import WEIGHTINGS
@@ -25,7 +25,8 @@ DEVICES, FAMILIES = 7, ("mlp-small", "cnn")
 @functools.cache
 def started(name: str) -> tuple[Method, FleetState]:
     """A method that weighs votes in every way that there is."""
-    config = fleet_config(name, families=FAMILIES, consensus=ConsensusConfig(weighting=WEIGHTINGS))
+    weighs = any(one.name == "weighting" for one in options_of(METHODS.load(name)))
+    config = fleet_config(name, {"weighting": WEIGHTINGS} if weighs else {}, families=FAMILIES)
     public = public_examples()
     method = build_method(config, public)
     return method, prepare(config, public, method)
@@ -60,7 +61,7 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
         np.testing.assert_allclose(array, other[name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ARRAY_METHODS)
+@pytest.mark.parametrize("name", array_methods())
 @settings(max_examples=10)
 @given(data=st.data())
 def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
@@ -75,7 +76,7 @@ def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
     assert_same(grown.arrays(), stream.arrays())
 
 
-@pytest.mark.parametrize("name", [name for name in ARRAY_METHODS if name != "local"])
+@pytest.mark.parametrize("name", [name for name in array_methods() if name != "local"])
 def test_and_teaches_the_same(name: str) -> None:
     method, state = started(name)
     zero = method.zero(round_number=1)

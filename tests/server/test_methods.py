@@ -20,9 +20,10 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods import ARRAY_METHODS, Method, build_method
+from fedstill_server.methods import Method, array_methods, build_method
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
-from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits, propagated
+from fedstill_server.methods.public_logits import PublicLogits
+from fedstill_server.methods.public_shift import LOGITS, centred_logits, propagated
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.rounds.teacher import build_family
 from fedstill_server.state import FleetState, digest_of
@@ -44,13 +45,13 @@ def summary(task: Any, statistics: PrivateStatistics) -> SoftLabelSummary:
     return SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
 
 
-def public_method(**changes: Any) -> tuple[PublicLogits, FleetState]:
-    method, state = started(fleet_config("public-logits", uplink=FLOAT32, **changes))
+def public_method(options: dict[str, Any] | None = None, **changes: Any) -> tuple[PublicLogits, FleetState]:
+    method, state = started(fleet_config("public-logits", options, uplink=FLOAT32, **changes))
     assert isinstance(method, PublicLogits)
     return method, state
 
 
-@pytest.mark.parametrize("method_name", ARRAY_METHODS)
+@pytest.mark.parametrize("method_name", array_methods())
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, newcomer: bool) -> None:
     config = fleet_config(method_name)
@@ -66,7 +67,7 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
             assert received.replace_student == bool(received.parameters)
 
 
-@pytest.mark.parametrize("method_name", ARRAY_METHODS)
+@pytest.mark.parametrize("method_name", array_methods())
 def test_answers_of_real_tasks_are_learned_the_same_way_each_time(method_name: str) -> None:
     method, state = started(fleet_config(method_name))
     task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
@@ -158,7 +159,7 @@ def logit_step(method: PublicLogits, state: FleetState, by: np.ndarray) -> np.nd
 
 
 def test_the_server_follows_the_mean_shift_at_its_rate() -> None:
-    method, state = public_method(public_batch=4, server_rate=3.0, propagation_width=0.0)
+    method, state = public_method({"server_rate": 3.0, "propagation_width": 0.0}, public_batch=4)
     by = np.zeros((4, CLASSES))
     by[0, 0], by[1, 0] = 1, -1  # its mean over the rows is 0
 
@@ -202,8 +203,8 @@ def test_rows_that_are_all_the_same_are_no_trouble() -> None:
 
 
 def test_sharpening_lowers_the_entropy_of_the_targets() -> None:
-    def targets(**changes: Any) -> np.ndarray:
-        method, state = public_method(**changes)
+    def targets(**options: Any) -> np.ndarray:
+        method, state = public_method(options)
         task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
         assert isinstance(task.soft_targets, PublicSoftLabels)
         return task.soft_targets.soft_labels.dense()

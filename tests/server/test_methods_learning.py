@@ -9,12 +9,14 @@ from __future__ import annotations
 import functools
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_server.config.fleet import ConsensusConfig, TeacherConfig
+from fedstill_server.config.fleet import TeacherConfig
+from fedstill_server.config.options import options_of
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods import ARRAY_METHODS
+from fedstill_server.methods import METHODS, array_methods
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
@@ -37,8 +39,11 @@ PLAN = TrainingPlan(
 @functools.cache
 def played(method: str, *weighting: str) -> tuple[RoundRecord, ...]:
     public = Examples(examples(range(CLASSES), 12, seed=98)[0])
+    asked: dict[str, Any] = {"weighting": weighting, "least_density_ratio": 0.3}
+    options = options_of(METHODS.load(method))
     config = fleet_config(
         method,
+        {name: value for name, value in asked.items() if name in {one.name for one in options}},
         families=FAMILIES,
         training=PLAN,
         start="random",
@@ -46,7 +51,6 @@ def played(method: str, *weighting: str) -> tuple[RoundRecord, ...]:
         public_batch=0,
         rounds=2,
         teacher=TeacherConfig(hidden=(16,), epochs=1, student_epochs=1, round_epochs=60),
-        consensus=ConsensusConfig(weighting=weighting, least_density_ratio=0.3),
     )
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(Path(folder))
@@ -63,7 +67,7 @@ def everyone(method: str, *weighting: str) -> float:
     return accuracy
 
 
-@pytest.mark.parametrize("method", ARRAY_METHODS)
+@pytest.mark.parametrize("method", array_methods())
 def test_devices_of_two_families_learn(method: str) -> None:
     records = played(method)
     assert all(record.accepted == 3 and not record.quarantined for record in records)
@@ -90,7 +94,7 @@ def test_weighing_does_no_harm_here(piece: str) -> None:
 
 def print_table() -> None:
     """python -m tests.server.test_methods_learning"""
-    for method in ARRAY_METHODS:
+    for method in array_methods():
         last = played(method)[-1]
         print(f"{method:14s} {last.personal_accuracy:.3f} {last.global_accuracy:.3f}")
     for piece in (*WEIGHTINGS, "all"):

@@ -9,13 +9,12 @@ import pytest
 import torch
 from fedstill_proto.messages import ClassSoftLabels, PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
-from fedstill_server.config.fleet import PrototypeConfig
 from fedstill_server.consensus.aggregation import Both, ClassVectors, RowSums, fold
 from fedstill_server.methods import build_method
 from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.methods.fedhkd import MEANS
 from fedstill_server.methods.fedproto import PROTOTYPES, SEEN, FedProto, likeness
-from fedstill_server.methods.fedtgp import adaptive_margin, contrastive_loss
+from fedstill_server.methods.trainable_prototypes import adaptive_margin, contrastive_loss
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
 
@@ -28,8 +27,8 @@ OTHER = ([0, 2], [1, 5], [[0.8, 0.4], [-0.6, 0.0]])
 LABELS = [[0.7, 0.2, 0.1], [0.1, 0.8, 0.1]]
 
 
-def started(name: str, **prototypes: Any) -> tuple[FedProto, FleetState]:
-    config = fleet_config(name, prototypes=PrototypeConfig(anchors=2, **prototypes))
+def started(name: str, **options: Any) -> tuple[FedProto, FleetState]:
+    config = fleet_config(name, {"anchors": 2, **options})
     public = public_examples()
     method = build_method(config, public)
     assert isinstance(method, FedProto)
@@ -81,7 +80,7 @@ def test_tasks_bring_a_soft_label_for_each_class_that_was_seen() -> None:
     first = method.task(state, round_number=1, family=FAMILY, newcomer=True)
     assert first.soft_targets is None
     assert first.request.kind is SummaryKind.CLASS_PROTOTYPES
-    assert first.request.anchor_rows.tolist() == method.anchors.tolist()
+    assert first.request.anchor_rows.tolist() == method.anchor_rows.tolist()
     task = method.task(learned(method, state, ONE), round_number=2, family=FAMILY, newcomer=False)
     assert isinstance(task.soft_targets, ClassSoftLabels)
     assert task.soft_targets.present_classes.tolist() == [0, 1]

@@ -18,10 +18,11 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
-from fedstill_server.config.fleet import ConfigError, ConsensusConfig, FleetConfig
+from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.consensus.aggregation import fold
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import METHODS, build_method
+from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.methods.dsfl import reduced_entropy
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
 from fedstill_server.methods.scarlet import enhanced
@@ -39,10 +40,10 @@ ONE, OTHER = [[0.6, 0.4, 0.0], [0.8, 0.1, 0.1]], [[0.8, 0.0, 0.2], [0.2, 0.7, 0.
 
 
 def started(
-    name: str, *, labelled: bool = False, consensus: ConsensusConfig | None = None, **changes: Any
+    name: str, *, labelled: bool = False, options: dict[str, Any] | None = None, **changes: Any
 ) -> tuple[PublicConsensus, FleetState]:
     """A method at a temperature of 1, that asks two rows a round."""
-    config = fleet_config(name, public_batch=2, consensus=consensus or ConsensusConfig(), **changes)
+    config = fleet_config(name, options, public_batch=2, **changes)
     if "training" not in changes:
         config = replace(config, training=replace(config.training, temperature=1.0))
     public = public_examples() if labelled else Examples(public_examples().x)
@@ -118,7 +119,7 @@ def test_selective_takes_the_mean_of_who_answered() -> None:
 
 
 def test_selective_leaves_out_what_stays_ambiguous() -> None:
-    method, state = started("selective", consensus=ConsensusConfig(most_entropy=0.8))
+    method, state = started("selective", options={"most_entropy": 0.8})
     after = learned(method, state, told(method, state, ONE), told(method, state, OTHER))
     # The entropies of (.7 .2 .1) and (.5 .4 .1) are .73 and .86 of log 3.
     assert np.flatnonzero(after.arrays[KNOWN]).tolist() == [method.asked_rows(state, 1)[0]]
@@ -189,7 +190,7 @@ def test_tasks_keep_students_and_bring_what_is_known(name: str) -> None:
 
 
 def test_scarlet_asks_again_when_a_label_expires() -> None:
-    method, state = started("scarlet", consensus=ConsensusConfig(cache_rounds=7))
+    method, state = started("scarlet", options={"cache_rounds": 7})
     rounds = PUBLIC // 2
 
     def asked(state: FleetState, number: int) -> RoundTask:
@@ -217,13 +218,13 @@ def test_scarlet_asks_again_when_a_label_expires() -> None:
     np.testing.assert_array_equal(after.arrays[CONSENSUS], state.arrays[CONSENSUS])
 
 
-def weighting(*names: str) -> ConsensusConfig:
-    return ConsensusConfig(weighting=names)
+def weighting(*names: str) -> dict[str, Any]:
+    return {"weighting": names}
 
 
 def test_a_class_is_judged_by_who_has_examples_of_it() -> None:
     answers = ((ONE, {"counts": [5, 0, 0]}), (OTHER, {"counts": [0, 3, 0]}))
-    found = consensus_of("fedmd", *answers, consensus=weighting("class-presence"))
+    found = consensus_of("fedmd", *answers, options=weighting("class-presence"))
     # Of the second row: class 0 by the first device (.8), 1 by the other (.7), 2 by both alike (.1).
     say = np.array([(0.8 + 0.01 * 0.2) / 1.01, (0.7 + 0.01 * 0.1) / 1.01, 0.1])
     np.testing.assert_allclose(found[1], say / say.sum(), atol=1e-6)
@@ -231,19 +232,19 @@ def test_a_class_is_judged_by_who_has_examples_of_it() -> None:
 
 def test_a_device_that_is_not_sure_of_a_row_counts_less() -> None:
     unsure, sure = [[1 / 3, 1 / 3, 1 / 3]] * 2, [[0.0, 1.0, 0.0]] * 2
-    found = consensus_of("fedmd", unsure, sure, consensus=weighting("confidence"))
+    found = consensus_of("fedmd", unsure, sure, options=weighting("confidence"))
     np.testing.assert_allclose(found[0], (np.array([0, 1, 0]) + 0.01 / 3) / 1.01, atol=1e-6)
 
 
 def test_a_device_s_class_frequencies_are_taken_out() -> None:
     # 2, 0 and 0 examples: (3, 1, 1) / 5. What it says is its prior, so that nothing is left of it.
     says_its_prior = ([[0.6, 0.2, 0.2]] * 2, {"counts": [2, 0, 0]})
-    found = consensus_of("fedmd", says_its_prior, consensus=weighting("label-prior"))
+    found = consensus_of("fedmd", says_its_prior, options=weighting("label-prior"))
     np.testing.assert_allclose(found, np.full((2, 3), 1 / 3), atol=1e-6)
 
 
 def test_rows_that_devices_disagree_on_move_less() -> None:
-    method, state = started("fedmd", consensus=weighting("agreement"))
+    method, state = started("fedmd", options=weighting("agreement"))
     before = np.tile(np.float32([0.2, 0.2, 0.6]), (PUBLIC, 1))
     state = state.replace(arrays={CONSENSUS: before, KNOWN: np.ones(PUBLIC, np.uint8)})
     one, other = [[1.0, 0, 0], [1.0, 0, 0]], [[1.0, 0, 0], [0, 1.0, 0]]
@@ -258,21 +259,22 @@ def test_rows_that_devices_disagree_on_move_less() -> None:
 
 def test_counts_are_asked_for_where_they_are_needed() -> None:
     for names, wanted in [((), False), (("confidence", "agreement"), False), (("label-prior",), True)]:
-        method, state = started("fedmd", consensus=weighting(*names))
+        method, state = started("fedmd", options=weighting(*names))
         request = method.task(state, round_number=1, family=FAMILY, newcomer=True).request
         assert request.class_counts == wanted
 
 
 def test_a_weighting_that_does_not_exist_is_refused() -> None:
     document = fleet_config("fedmd").to_json()
-    document["consensus"]["weighting"] = ["loudness"]
-    with pytest.raises(ConfigError, match=r"fleet.consensus.weighting: 'loudness' is not one of label-prior"):
-        FleetConfig.from_json(document)
+    document["method"]["options"]["weighting"] = ["loudness"]
+    config = FleetConfig.from_json(document)
+    with pytest.raises(ConfigError, match=r"method fedmd: weighting: \('loudness',\) is not .* label-prior"):
+        checked_fleet(config)
 
 
 def test_every_public_method_is_here() -> None:
     assert set(PUBLIC_METHODS) == {
         name
-        for name, method in METHODS.items()
-        if isinstance(method, type) and issubclass(method, PublicConsensus) and not method.features
+        for name, method in ((name, METHODS.load(name)) for name in METHODS)
+        if issubclass(method, PublicConsensus) and not method.features
     }

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
-from fedstill_server.config.fleet import PrototypeConfig
 from fedstill_server.consensus.aggregation import Both, RowSums, fold
 from fedstill_server.methods import build_method
 from fedstill_server.methods.feddf import FedDf, bounded_logits
@@ -23,7 +22,8 @@ FAMILIES = ("mlp-small", "cnn")
 
 
 def started(name: str, **changes: Any) -> tuple[Any, Any]:
-    config = fleet_config(name, families=FAMILIES, prototypes=PrototypeConfig(anchors=2), **changes)
+    options = {"anchors": 2} if name == "fedgkt" else {}
+    config = fleet_config(name, options, families=FAMILIES, **changes)
     public = public_examples()
     method = build_method(config, public)
     return method, prepare(config, public, method)

@@ -49,7 +49,11 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
     )
 
     config, words = read_fleet_config(fleet.folder), (fleet.folder / "vocabulary.json").read_bytes()
-    assert (config.method, config.input_shape, config.text is not None) == ("next-words", (PLACES,), True)
+    assert (config.method.name, config.input_shape, config.text is not None) == (
+        "next-words",
+        (PLACES,),
+        True,
+    )
     assert WordList.from_json(words, size=config.classes).number("cat")
     public, state = load_public(fleet.folder, config), newest_state(fleet.folder)
     assert len(public) == 10

@@ -13,11 +13,11 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import AsyncRule, ConfigError
 from fedstill_server.consensus.aggregation import RowSums
-from fedstill_server.methods import METHODS, NOISED_METHODS, build_method
+from fedstill_server.methods import METHODS, build_method, noised_methods
 from fedstill_server.methods.class_logits import ClassLogits
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.noised_shift import way_through_noise
-from fedstill_server.methods.public_logits import propagated
+from fedstill_server.methods.public_shift import propagated
 from fedstill_server.privacy.accountant import (
     epsilon_of_rounds,
     noise_for_epsilon,
@@ -137,7 +137,7 @@ class Recorded(ClassLogits):
 def test_another_device_moves_the_sum_by_twice_the_clip_at_most() -> None:
     """The very same noise, and one answer replaced: what differs is what the device may change."""
     config = fleet_config("class-logits", uplink=FLOAT32)
-    fold = PrivateFold(Recorded(config, public_examples()), rule(clip=0.25, noise_multiplier=2.0))
+    fold = PrivateFold(Recorded().bind(config, public_examples()), rule(clip=0.25, noise_multiplier=2.0))
     rest = [class_means("b", 0.5)] * 3
     one, other = (
         fold.consensus([class_means("a", first), *rest], None, asked={FAMILY: 4}, round_number=1)[""]  # type: ignore[arg-type, index]
@@ -252,11 +252,11 @@ def test_rules_that_promise_nothing_are_refused(changes: dict[str, Any]) -> None
 
 
 def test_every_noised_method_asks_devices_for_noise_and_nothing_else() -> None:
-    for name in NOISED_METHODS:
+    for name in noised_methods():
         config = fleet_config(name, uplink=FLOAT32, privacy=rule("local", clip=3.0))
         method = build_method(config, public_examples())
-        state = prepare(config, method.public, method)  # type: ignore[attr-defined]
+        state = prepare(config, method.public, method)
         request = method.task(state, round_number=1, family=FAMILY, newcomer=True).request
         assert request.noising == rule("local", clip=3.0).noising
         assert request.codec is None
-        assert METHODS[name].usual_clip is not None
+        assert METHODS.load(name).usual_clip is not None

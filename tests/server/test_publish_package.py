@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -103,7 +102,7 @@ def test_a_graph_that_answers_otherwise_is_not_published(
     )
     with pytest.raises(PublishError, match="logits of ONNX Runtime and torch differ"):
         build_package(
-            dataclasses.replace(fleet_config(), method="local"),
+            fleet_config("local"),
             FAMILY,
             weights,
             package_version=1,

@@ -10,6 +10,8 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig, TextConfig
 from fedstill_server.data.examples import Examples
+from fedstill_server.methods import completed
+from fedstill_server.methods.checks import checked_fleet
 
 WORDS, PLACES, KEPT = 6, 3, 2
 CODEC = SoftLabelCodec(Encoding.TOP_K, KEPT)
@@ -18,7 +20,7 @@ CODEC = SoftLabelCodec(Encoding.TOP_K, KEPT)
 def text_config(method: str = "next-words", **changes: Any) -> FleetConfig:
     settings: dict[str, Any] = {
         "run": "0123abcd",
-        "method": method,
+        "method": completed(method, {}),
         "rounds": 3,
         "seed": 5,
         "families": ("gru",),
@@ -33,7 +35,7 @@ def text_config(method: str = "next-words", **changes: Any) -> FleetConfig:
         "downlink": CODEC,
         "text": TextConfig(step_vocabulary=WORDS, teacher_width=8, kept=KEPT),
     }
-    return FleetConfig(**{**settings, **changes})
+    return checked_fleet(FleetConfig(**{**settings, **changes}))
 
 
 def counting_rows(rows: int = 4) -> Examples:

@@ -6,6 +6,7 @@ import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import load_artifact
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.methods.artifact_options import artifact_options
@@ -18,7 +19,7 @@ def fleet(
 ) -> FleetConfig:
     return FleetConfig(
         run="0123abcd",
-        method=method,
+        method=Choice(name=method),
         rounds=1,
         seed=0,
         families=("mlp-small", "mlp-wide")[:families],

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.config.fleet import ConfigError
+from fedstill_server.methods import completed
+from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.rounds.teacher import build_teacher
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.progress import Silent
@@ -71,11 +73,14 @@ def test_numbers_are_names_and_get_no_noise(said: Path) -> None:
     noisy = dataclasses.replace(fleet.teacher, input_noise=0.1)
     for change, problem in (
         ({"teacher": noisy}, "teacher.input_noise: 0.1 is not 0"),
-        ({"propagation_width": 0.3}, "propagation_width: 0.3 is not 0"),
+        (
+            {"method": completed("fedstill", {"student_noise": 0.3}, of_names=True)},
+            "method.student_noise: 0.3 is not 0",
+        ),
         ({"families": ("ngrams", "mlp-small")}, "of utterances all"),
     ):
         with pytest.raises(ConfigError, match=problem):
-            dataclasses.replace(fleet, **change)  # type: ignore[arg-type]
+            checked_fleet(dataclasses.replace(fleet, **change))  # type: ignore[arg-type]
     with pytest.raises(RequestError, match="--families"):
         RunRequest(method="fedstill", dataset="assistant", families=("mlp-small",))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.soft_labels.codec import Encoding
+from fedstill_server.config.choice import Choice
 from fedstill_sim.config import (
     baseline_config,
     configured_data,
@@ -44,7 +45,7 @@ def test_what_is_asked_for_is_what_is_configured(data: FleetData) -> None:
     assert training.optimizer is Optimizer.SGD
     assert training.seed == config.fleet.seed == 3
     assert (config.fleet.uplink.encoding, config.fleet.uplink.k) == (Encoding.TOP_K, 2)
-    assert (config.fleet.server_rate, config.fleet.public_targets) == (2.0, 50)
+    assert (config.fleet.method.options["server_rate"], config.fleet.public_targets) == (2.0, 50)
     assert config.simulation.devices == 4
 
 
@@ -92,9 +93,9 @@ def test_a_baseline_differs_in_nothing_but_its_method(data: FleetData) -> None:
 
     baseline = baseline_config(config, "fedavg")
 
-    assert baseline.fleet.method == "fedavg"
+    assert baseline.fleet.method == Choice(name="fedavg")
     assert baseline.fleet.public_set == "../../data/public.npz"
-    kept = {"method": "", "run": "0" * 8, "public_set": "", "test_set": ""} | {"method": "local"}
+    kept = {"method": Choice(name="local"), "run": "0" * 8, "public_set": "", "test_set": ""}
     assert dataclasses.replace(baseline.fleet, **kept) == dataclasses.replace(config.fleet, **kept)
 
 

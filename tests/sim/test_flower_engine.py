@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_server.app import app
+from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
@@ -27,7 +28,7 @@ def write_run(folder: Path, *, stack_sizes: dict[str, int]) -> None:
     """Four writers, two families, class means."""
     fleet = FleetConfig(
         run="0123abcd",
-        method="class-logits",
+        method=Choice(name="class-logits"),
         rounds=ROUNDS,
         seed=0,
         families=FAMILIES,

@@ -219,7 +219,7 @@ def prepare(
             opened, plan, on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}")
         )
     config = prepared.config
-    lines = [f"prepared {rounds} rounds of {config.method} for {', '.join(config.families)}"]
+    lines = [f"prepared {rounds} rounds of {config.method.name} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
     _report({"fleet": config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
 

@@ -6,6 +6,7 @@ import dataclasses
 import enum
 import types
 import typing
+from collections.abc import Mapping
 from typing import Any, TypeVar, cast
 
 from fedstill_proto.errors import FedstillError
@@ -25,7 +26,7 @@ def to_json(value: object) -> Any:
         return value.value
     if isinstance(value, tuple | list):
         return [to_json(item) for item in value]
-    if isinstance(value, dict):
+    if isinstance(value, Mapping):
         return {key: to_json(item) for key, item in value.items()}
     return value
 
@@ -60,7 +61,7 @@ def _value(kind: Any, document: Any, where: str) -> Any:
         if not isinstance(document, list):
             raise ConfigError(f"{where}: {_shown(document)} is not a list")
         return origin(_value(arguments[0], item, f"{where}[{n}]") for n, item in enumerate(document))
-    if origin is dict:
+    if origin in (dict, Mapping):
         if not isinstance(document, dict):
             raise ConfigError(f"{where}: {_shown(document)} is not an object")
         return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in document.items()}

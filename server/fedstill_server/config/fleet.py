@@ -7,22 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedstill_proto.checks import check_name
-from fedstill_proto.messages import MAX_ANCHORS, TrainingPlan
+from fedstill_proto.messages import TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
+from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json
-from fedstill_server.families import (
-    ARRAYS,
-    FAMILIES,
-    TEXT,
-    UTTERANCES,
-    classifies,
-    hears_utterances,
-    reads_text,
-)
+from fedstill_server.families import FAMILIES, hears_utterances
 from fedstill_server.privacy.rule import PrivacyRule
-from fedstill_server.weighting import WEIGHTINGS
 
 STARTS = ("distilled", "random")
 MODES = ("rounds", "async")
@@ -111,88 +103,6 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConsensusConfig:
-    """How methods of the public set make one soft label of many; what only one of them reads says which.
-
-    `weighting` names pieces of weighting.py. Entropies and ambiguity are shares of a uniform label's, 0 to 1.
-    """
-
-    weighting: tuple[str, ...] = ()
-    era_temperature: float = 0.1  # dsfl: of the softmax over mean probabilities
-    era_exponent: float = 2.0  # scarlet: of the mean probabilities
-    cache_rounds: int = 10  # scarlet: after so many rounds a soft label is asked for again
-    least_density_ratio: float = 0.5  # selective: rows that are rarer among a device's examples are left out
-    most_ambiguity: float = 0.9  # selective: a device leaves out rows that its student is less sure of
-    most_entropy: float = 0.9  # selective: the server leaves out rows whose consensus says less
-
-    def __post_init__(self) -> None:
-        for name in self.weighting:
-            _check(name in WEIGHTINGS, "weighting", name, f"one of {', '.join(WEIGHTINGS)}")
-        _check(
-            len(set(self.weighting)) == len(self.weighting), "weighting", self.weighting, "free of repeats"
-        )
-        _check(0.01 <= self.era_temperature <= 10, "era_temperature", self.era_temperature, "0.01 to 10")
-        _check(0.1 <= self.era_exponent <= 100, "era_exponent", self.era_exponent, "0.1 to 100")
-        _check(self.cache_rounds >= 1, "cache_rounds", self.cache_rounds, "1 or more")
-        _check(
-            0 <= self.least_density_ratio <= 1e6,
-            "least_density_ratio",
-            self.least_density_ratio,
-            "0 (off) to 1e6",
-        )
-        for name in ("most_ambiguity", "most_entropy"):
-            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1 (off)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrototypeConfig:
-    """What methods of class prototypes need to know.
-
-    sharpness: logits of a class's soft label fall by so much for the mean squared distance of prototypes.
-    """
-
-    anchors: int = 32  # public rows that features are compared with; at most all
-    sharpness: float = 8.0
-    server_epochs: int = 100  # fedtgp: of the trainable prototypes in a round
-    server_learning_rate: float = 0.01  # fedtgp, fedgkt
-
-    def __post_init__(self) -> None:
-        _check(2 <= self.anchors <= MAX_ANCHORS, "anchors", self.anchors, f"2 to {MAX_ANCHORS}")
-        _check(0 < self.sharpness <= 1e3, "sharpness", self.sharpness, "above 0, at most 1000")
-        _check(1 <= self.server_epochs <= 100_000, "server_epochs", self.server_epochs, "1 to 100000")
-        rate = self.server_learning_rate
-        _check(0 < rate <= 1, "server_learning_rate", rate, "a rate above 0, at most 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FedstillConfig:
-    """What the method fedstill adds to the others of the public set (see methods/fedstill.py).
-
-    server_step: root mean square of the first round's step, in softened logits; last_step: share of it that
-    is left in the last round. label_anchor: how far a step goes back to the public labels that there are.
-    class_balance: how far the classes of a public set without labels are brought to be equally frequent.
-    start_share: of the fleet's student, in the student that a device keeps. held_out: of a device's examples,
-    to judge whether it keeps all of it or nothing instead (see share_gate.py of the client). student_noise:
-    on the inputs of what students learn on the server, in standard deviations of the public set.
-    """
-
-    server_step: float = 0.4
-    last_step: float = 0.2
-    label_anchor: float = 0.1
-    class_balance: float = 0.2
-    start_share: float = 0.7
-    held_out: float = 0.2
-    student_noise: float = 0.2
-
-    def __post_init__(self) -> None:
-        _check(0 < self.server_step <= 100, "server_step", self.server_step, "a step above 0")
-        for name in ("last_step", "label_anchor", "class_balance", "start_share"):
-            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
-        _check(0 <= self.held_out <= 0.5, "held_out", self.held_out, "0 (off) to 0.5")
-        _check(0 <= self.student_noise <= 10, "student_noise", self.student_noise, "0 (off) to 10 deviations")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TextConfig:
     """What a fleet of text needs to know: `classes` are then words, and `input_shape` the places of a row.
 
@@ -208,7 +118,6 @@ class TextConfig:
     teacher_state_width: int = 0  # 0: as wide as a word
     kept: int = 16  # next words that the teacher's soft labels name before the first round
     hard_weight: float = 0.5  # of the rows' own next words, where students learn on the server
-    server_step: float = 0.5  # next-words: how far a round moves the fleet's soft labels towards the devices'
 
     def __post_init__(self) -> None:
         _check(self.step_vocabulary >= 2, "step_vocabulary", self.step_vocabulary, "2 or more words")
@@ -216,8 +125,7 @@ class TextConfig:
         width = self.teacher_state_width
         _check(0 <= width <= 4096, "teacher_state_width", width, "0 (as wide as a word) to 4096")
         _check(1 <= self.kept <= 1024, "kept", self.kept, "1 to 1024 words")
-        for name in ("hard_weight", "server_step"):
-            _check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "a share, 0 to 1")
+        _check(0 <= self.hard_weight <= 1, "hard_weight", self.hard_weight, "a share, 0 to 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,7 +133,7 @@ class FleetConfig:
     """A run of the server. Paths are relative to the run's folder unless they are absolute."""
 
     run: str  # 8 hex digits
-    method: str
+    method: Choice
     rounds: int
     seed: int
     families: tuple[str, ...]
@@ -245,21 +153,12 @@ class FleetConfig:
     public_targets: int = 0  # public rows whose soft labels a task carries; 0 is all
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
-    consensus: ConsensusConfig = field(default_factory=ConsensusConfig)
-    prototypes: PrototypeConfig = field(default_factory=PrototypeConfig)
-    fedstill: FedstillConfig = field(default_factory=FedstillConfig)
-    sharpen: float = 0.0  # entropy reduction of the consensus (a temperature below 1); 0 is off
-    server_rate: float = 8.0  # public-logits: how far the server follows the fleet's consensus in a round
-    propagation_width: float = 1 / 3  # and fedstill: how far shifts reach, in median distances; 0 is off
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
     text: TextConfig | None = None  # of a fleet of text
     privacy: PrivacyRule | None = None  # None: nothing bounds what answers tell
 
     def __post_init__(self) -> None:
-        from fedstill_server.methods import ARRAY_METHODS, METHODS  # which are made of a configuration
-
         check_name("run", self.run)
-        _check(self.method in METHODS, "method", self.method, f"one of {', '.join(METHODS)}")
         _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
         _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
@@ -270,76 +169,22 @@ class FleetConfig:
             _check(name in self.families, "own_families", name, "one of the fleet's families")
             FAMILIES.know(name, place, where="own_families")
         FAMILIES.require(self.families, where="families")
-        for family in self.families if self.text is None else ():
-            known = (*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(UTTERANCES))
-            needed = f"one of {', '.join(known)}, or a size such as mlp-32"
-            _check(classifies(family), "families", family, needed)
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
         shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
         _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
-        _check(0 <= self.sharpen <= 1, "sharpen", self.sharpen, "0 (off) or a temperature up to 1")
-        _check(0 < self.server_rate <= 1e3, "server_rate", self.server_rate, "a rate above 0")
-        _check(
-            0 <= self.propagation_width <= 100,
-            "propagation_width",
-            self.propagation_width,
-            "0 (off) or a width",
-        )
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
         if self.text is not None:
-            self._check_text(self.text)
-        else:
-            needed = f"one of classifiers of arrays: {', '.join(ARRAY_METHODS)}"
-            _check(self.method in ARRAY_METHODS, "method", self.method, needed)
-        if any(map(hears_utterances, self.families)):
-            self._check_utterances()
-        if self.privacy is not None:
-            self._check_private(self.privacy)
-
-    def _check_private(self, rule: PrivacyRule) -> None:
-        """What would go out beside the noised sum is refused, and what nothing accounts for."""
-        from fedstill_server.methods import METHODS, NOISED_METHODS, distils
-
-        method = METHODS[self.method]
-        needed = f"one that differential privacy is there for: {', '.join(NOISED_METHODS)}"
-        _check(method.usual_clip is not None, "method", self.method, needed)
-        _check(self.mode == "rounds", "mode", self.mode, "rounds, the one that privacy is accounted for")
-        if rule.mode == "central" and distils(self.method):
-            needed = "one without entropy coding: the length of an answer would tell of its data"
-            _check(not self.uplink.entropy, "uplink", self.uplink.encoding.value, needed)
-
-    def _check_utterances(self) -> None:
-        """The numbers of n-grams are names: no noise on them, and no distance between them."""
-        needed = f"of utterances all ({', '.join(FAMILIES.of_task(UTTERANCES))}), or none"
-        _check(self.hears_utterances, "families", self.families, needed)
-        for name, value in (
-            ("teacher.input_noise", self.teacher.input_noise),
-            ("fedstill.student_noise", self.fedstill.student_noise),
-            ("propagation_width", self.propagation_width),
-        ):
-            _check(value == 0, name, value, "0, as a fleet of utterances needs it")
-
-    def _check_text(self, text: TextConfig) -> None:
-        from fedstill_server.methods import TEXT_METHODS, distils
-
-        needed = f"one of text: {', '.join(TEXT_METHODS)}"
-        _check(self.method in TEXT_METHODS, "method", self.method, needed)
-        for family in self.families:
-            needed = f"one of text: {', '.join(FAMILIES.of_task(TEXT))}, or a size such as gru-80-224"
-            _check(reads_text(family), "families", family, needed)
-        _check(len(self.input_shape) == 1, "input_shape", self.input_shape, "[places], the words of a row")
-        _check(
-            text.step_vocabulary <= self.classes,
-            "text.step_vocabulary",
-            text.step_vocabulary,
-            f"at most the {self.classes} words there are",
-        )
-        for name in ("uplink", "downlink") if distils(self.method) else ():
-            codec = getattr(self, name)
-            needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
-            _check(codec.kept(self.classes) > 0 and not codec.delta, name, codec, needed)
+            _check(
+                len(self.input_shape) == 1, "input_shape", self.input_shape, "[places], the words of a row"
+            )
+            _check(
+                self.text.step_vocabulary <= self.classes,
+                "text.step_vocabulary",
+                self.text.step_vocabulary,
+                f"at most the {self.classes} words there are",
+            )
 
     @property
     def hears_utterances(self) -> bool:
@@ -363,5 +208,14 @@ class FleetConfig:
 
     @classmethod
     def from_json(cls, document: object, *, where: str = "fleet") -> FleetConfig:
-        """Raises ConfigError, naming the place, for anything that is unknown, missing or out of range."""
+        """Raises ConfigError, naming the place, for anything that is unknown, missing or out of range.
+
+        Whether its names stand for something, and fit together, is what fedstill_server.methods.checked_fleet
+        says.
+        """
+        if isinstance(document, dict) and isinstance(document.get("method"), str):
+            raise ConfigError(
+                f"{where}.method: {document['method']!r} is a name without its options, as an earlier "
+                "release wrote it; start this run, or prepare this fleet, anew"
+            )
         return from_json(cls, document, where=where)

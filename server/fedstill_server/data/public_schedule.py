@@ -9,10 +9,10 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.randomness import generator
 
 
-def anchor_rows(config: FleetConfig, rows: int) -> IntArray:
-    """The public rows, of so many, that features are compared with: the same in every round, increasing."""
+def anchor_rows(config: FleetConfig, rows: int, count: int) -> IntArray:
+    """At most `count` public rows, of so many, that features are compared with: in every round the same."""
     order = generator(config.seed, 0, "anchors").permutation(rows)
-    return np.sort(order[: config.prototypes.anchors])
+    return np.sort(order[:count])
 
 
 def rows_in_turn(config: FleetConfig, rows: int, count: int, round_number: int, purpose: str) -> IntArray:

@@ -12,7 +12,6 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from fedstill_proto.errors import InvalidValue
@@ -24,7 +23,6 @@ from fedstill_proto.text.vocabulary import build_word_list
 from fedstill_server.config.device_defaults import LocalWork, usual_work
 from fedstill_server.config.fleet import (
     CohortRule,
-    FedstillConfig,
     FleetConfig,
     TeacherConfig,
     TextConfig,
@@ -33,7 +31,8 @@ from fedstill_server.data.examples import DataError, Examples, load_examples
 from fedstill_server.families import hears_utterances, reads_text
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.methods import METHODS, NOISED_METHODS, build_method, distils
+from fedstill_server.methods import METHODS, build_method, completed, distils, noised_methods
+from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.rounds.preparation import prepare
@@ -68,11 +67,11 @@ class PrivacyPlan:
 
     def rule(self, method: str, *, rounds: int) -> PrivacyRule:
         """With the operating system's noise, and no counts of right answers."""
-        usual = METHODS[method].usual_clip
+        usual = METHODS.load(method).usual_clip
         if usual is None:
             raise FleetError(
                 f"method: {method!r} has no differential privacy; those that have it are "
-                f"{', '.join(NOISED_METHODS)}"
+                f"{', '.join(noised_methods())}"
             )
         if (self.epsilon is None) == (self.noise_multiplier is None):
             raise FleetError("privacy: say how private, by one of epsilon and noise_multiplier")
@@ -288,9 +287,7 @@ def _utterances(fleet: FleetFolder, plan: Plan, on_progress: Progress) -> _Made:
 def _configuration(
     fleet: FleetFolder, plan: Plan, public: Examples, method: str, *, classes: int
 ) -> FleetConfig:
-    if method not in METHODS:
-        raise FleetError(f"method: {method!r} is not one of {', '.join(METHODS)}")
-    suited, labelled = METHODS[method].defaults, public.y is not None
+    suited, labelled = METHODS.load(method).defaults, public.y is not None
     public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
     work = plan.work(labelled=labelled)
     soft_weight = suited.soft_weight if work.soft_weight is None else work.soft_weight
@@ -315,12 +312,9 @@ def _configuration(
         rule = plan.privacy.rule(method, rounds=plan.rounds)
         uplink = replace(uplink, entropy=False, delta=False)  # a length tells of what was coded
     teacher = plan.teacher or (TeacherConfig() if text is None else of_text)
-    names: dict[str, Any] = {}
-    if plan.is_assistant:  # numbers of n-grams are names
-        names = {"propagation_width": 0.0, "fedstill": FedstillConfig(student_noise=0.0)}
-    return FleetConfig(
+    config = FleetConfig(
         run=fleet.run,
-        method=method,
+        method=completed(method, {}, of_names=plan.is_assistant),
         rounds=plan.rounds,
         seed=plan.seed,
         families=plan.families,
@@ -339,8 +333,8 @@ def _configuration(
         teacher=replace(teacher, round_epochs=suited.passes(labelled=labelled)),
         text=text,
         privacy=rule,
-        **names,
     )
+    return checked_fleet(config)
 
 
 def _npz(examples: Examples) -> bytes:

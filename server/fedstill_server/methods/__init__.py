@@ -1,71 +1,153 @@
-"""The methods, by the name that a configuration gives them."""
+"""The methods, by the name that a configuration gives them.
+
+Nothing of torch is imported here, nor by looking at a method's options: names and options are checked within
+a fraction of a second.
+"""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedstill_server.config.choice import Choice
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.options import option_named, options_of, values_of
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods.cfd import Cfd
-from fedstill_server.methods.class_logits import ClassLogits
-from fedstill_server.methods.dsfl import DsFl
-from fedstill_server.methods.fedavg import FedAvg
-from fedstill_server.methods.feddf import FedDf
-from fedstill_server.methods.fedgkt import FedGkt
-from fedstill_server.methods.fedhkd import FedHkd
-from fedstill_server.methods.fedmd import FedMD
-from fedstill_server.methods.fedproto import FedProto
-from fedstill_server.methods.fedstill import Fedstill
-from fedstill_server.methods.fedtgp import FedTgp
-from fedstill_server.methods.interface import Method, MethodClass, ServerSide, SoftLabelUse
-from fedstill_server.methods.local import Local
-from fedstill_server.methods.next_words import NextWords
-from fedstill_server.methods.public_logits import PublicLogits
-from fedstill_server.methods.scarlet import Scarlet
-from fedstill_server.methods.selective import Selective
+from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
+from fedstill_server.plugins import PluginError, Registry
+
+
+def _method_class(found: object) -> type[Method]:
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        raise PluginError("it is no subclass of fedstill_server.methods.Method")
+    if inspect.isabstract(found):
+        missing = ", ".join(sorted(found.__abstractmethods__))
+        raise PluginError(f"a method that lacks {missing}")
+    try:
+        options_of(found)
+    except ConfigError as error:
+        raise PluginError(str(error)) from None
+    return found
+
 
 # All that anything else knows of a method by its name is in here: its class says the rest.
-METHODS: dict[str, MethodClass] = {
-    "fedstill": Fedstill,
-    "local": Local,
-    "fedavg": FedAvg,
-    "class-logits": ClassLogits,
-    "public-logits": PublicLogits,
-    "fedmd": FedMD,
-    "dsfl": DsFl,
-    "scarlet": Scarlet,
-    "cfd": Cfd,
-    "selective": Selective,
-    "fedproto": FedProto,
-    "fedtgp": FedTgp,
-    "fedhkd": FedHkd,
-    "feddf": FedDf,
-    "fedgkt": FedGkt,
-    "next-words": NextWords,
-}
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    group="fedstill.methods",
+    built_in={
+        "fedstill": "fedstill_server.methods.fedstill:Fedstill",
+        "local": "fedstill_server.methods.local:Local",
+        "fedavg": "fedstill_server.methods.fedavg:FedAvg",
+        "class-logits": "fedstill_server.methods.class_logits:ClassLogits",
+        "public-logits": "fedstill_server.methods.public_logits:PublicLogits",
+        "fedmd": "fedstill_server.methods.fedmd:FedMD",
+        "dsfl": "fedstill_server.methods.dsfl:DsFl",
+        "scarlet": "fedstill_server.methods.scarlet:Scarlet",
+        "cfd": "fedstill_server.methods.cfd:Cfd",
+        "selective": "fedstill_server.methods.selective:Selective",
+        "fedproto": "fedstill_server.methods.fedproto:FedProto",
+        "fedtgp": "fedstill_server.methods.fedtgp:FedTgp",
+        "fedhkd": "fedstill_server.methods.fedhkd:FedHkd",
+        "feddf": "fedstill_server.methods.feddf:FedDf",
+        "fedgkt": "fedstill_server.methods.fedgkt:FedGkt",
+        "next-words": "fedstill_server.methods.next_words:NextWords",
+    },
+    check=_method_class,
+)
 
 
-ARRAY_METHODS = tuple(name for name, method in METHODS.items() if method.reads_arrays)
-NOISED_METHODS = tuple(name for name, method in METHODS.items() if method.usual_clip is not None)
-TEXT_METHODS = tuple(name for name, method in METHODS.items() if method.reads_text)
+def methods_that(hold: Callable[[type[Method]], bool]) -> tuple[str, ...]:
+    """The names of the methods of which `hold` is true; an installed one that cannot be imported has none."""
+    found = []
+    for name in METHODS:
+        try:
+            if hold(METHODS.load(name)):
+                found.append(name)
+        except PluginError:
+            continue
+    return tuple(found)
 
 
-def build_method(config: FleetConfig, public: Examples) -> Method:
-    return METHODS[config.method](config, public)
+def array_methods() -> tuple[str, ...]:
+    """The methods whose students may be classifiers of arrays."""
+    return methods_that(lambda method: method.reads_arrays)
+
+
+def text_methods() -> tuple[str, ...]:
+    """The methods whose students may be of text."""
+    return methods_that(lambda method: method.reads_text)
+
+
+def noised_methods() -> tuple[str, ...]:
+    """The methods that differential privacy is there for."""
+    return methods_that(lambda method: method.usual_clip is not None)
 
 
 def distils(name: str) -> bool:
-    """Whether devices learn from soft labels under this method; False for a name that is unknown."""
-    return name in METHODS and METHODS[name].soft_labels is not SoftLabelUse.NONE
+    """Whether devices learn from soft labels under this method."""
+    return METHODS.load(name).soft_labels is not SoftLabelUse.NONE
+
+
+def method_of(choice: Choice, *, where: str = "method") -> Method:
+    """The method that a configuration names, with its options, before it knows a fleet.
+
+    Args:
+        choice: Its name, and those of its options that are not as by default.
+        where: What an error names: an option of a command, or a field.
+
+    Raises:
+        UnknownName: For a name that stands for no method, or an option that it has not.
+        ConfigError: For a value that an option cannot have.
+        PluginError: For a method of one's own that cannot be imported, or is none.
+    """
+    found = METHODS.load(choice.name, where=where)
+    for name in choice.options:
+        option_named(found, name, where=f"{where} {choice.name}")
+    try:
+        return found(**choice.options)
+    except ConfigError as error:
+        raise ConfigError(f"{where} {choice.name}: {error}") from None
+
+
+def choice_of(method: Method) -> Choice:
+    """How a configuration names a method: with all its options, and its registered name if it has one."""
+    kind = type(method)
+    name = METHODS.name_of(kind) or f"{kind.__module__}:{kind.__qualname__}"
+    return Choice(name=name, options=values_of(method))
+
+
+def completed(name: str, given: Mapping[str, Any], *, of_names: bool = False) -> Choice:
+    """A method with all its options: those that are given, and of the others what suits the fleet.
+
+    Args:
+        name: Of the method.
+        given: Values of some options.
+        of_names: Whether an example's numbers are names, which have no distance and bear no noise.
+    """
+    kind = METHODS.load(name)
+    suited = {one.name: 0 for one in options_of(kind) if of_names and one.of_amounts}
+    return Choice(name=name, options=values_of(method_of(Choice(name=name, options={**suited, **given}))))
+
+
+def build_method(config: FleetConfig, public: Examples) -> Method:
+    """The method of a fleet, bound to it and its public set."""
+    return method_of(config.method).bind(config, public)
 
 
 __all__ = [
-    "ARRAY_METHODS",
     "METHODS",
-    "NOISED_METHODS",
-    "TEXT_METHODS",
     "Method",
-    "MethodClass",
-    "ServerSide",
+    "MethodDefaults",
     "SoftLabelUse",
+    "array_methods",
     "build_method",
+    "choice_of",
+    "completed",
     "distils",
+    "method_of",
+    "methods_that",
+    "noised_methods",
+    "text_methods",
 ]

@@ -24,9 +24,7 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
-from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
 from fedstill_server.state import FleetState
-from fedstill_server.training.networks import soft_labels_of
 
 
 class Cfd(PublicConsensus):
@@ -58,13 +56,8 @@ class Cfd(PublicConsensus):
         if len(rows) == 0:
             return voted
         x, mean = self.public.x[rows], voted.arrays[CONSENSUS][rows]
-        teacher = teacher_learns(self.config, state.teacher, x, mean, round_number=round_number)
-        view = soft_labels_of(build_teacher(self.config, teacher), x, temperature=self.training.temperature)
+        voted = self.teacher_learns(voted, x, mean, round_number=round_number)
         said = voted.arrays[CONSENSUS].copy()
-        said[rows] = self.codec.rounded(view).dense()
-        students = {
-            family: student_learns(self.config, family, student, x, said[rows], round_number=round_number)
-            for family, student in state.students.items()
-        }
-        arrays = {**voted.arrays, CONSENSUS: said}
-        return voted.replace(teacher=teacher, students=students, arrays=arrays)
+        said[rows] = self.codec.rounded(self.teacher_says(voted, x)).dense()
+        voted = self.students_learn(voted, x, said[rows], round_number=round_number)
+        return voted.replace(arrays={**voted.arrays, CONSENSUS: said})

@@ -17,29 +17,21 @@ from typing import ClassVar
 
 import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
-from fedstill_proto.messages import (
-    ClassSoftLabels,
-    RoundTask,
-    SoftLabelSummary,
-    SummaryKind,
-    SummaryRequest,
-)
+from fedstill_proto.messages import ClassSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.privacy.vectors import class_vector
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.methods.interface import Method, SoftLabelUse
 from fedstill_server.state import FleetState
-from fedstill_server.training.networks import soft_labels_of
 
 MEANS, KNOWN = "class_means", "class_known"
 # Of a noised sum: a class is known where the devices that have it are so many deviations of the noise.
 _HIDDEN = 4.0
 
 
-class ClassLogits(ServerSide):
+class ClassLogits(Method):
     usual_clip: ClassVar[float | None] = 2.0
     line = "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
@@ -49,9 +41,7 @@ class ClassLogits(ServerSide):
         classes = self.config.classes
         sums = RowSums.zero(classes, classes)
         if self.labels is not None:
-            teacher = build_teacher(self.config, state.teacher)
-            soft_labels = soft_labels_of(teacher, self.public.x, temperature=self.training.temperature)
-            np.add.at(sums.totals, self.labels, soft_labels)
+            np.add.at(sums.totals, self.labels, self.teacher_says(state, self.public.x))
             np.add.at(sums.weights, self.labels, 1)
         return self._remember(state, sums)
 
@@ -112,13 +102,8 @@ class ClassLogits(ServerSide):
         state = self._remember(state, consensus)
         if self.labels is None:
             return state
-        x, soft_labels = self.public.x, self._mixed_labels(state, self.labels)
-        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
-        students = {
-            family: student_learns(self.config, family, student, x, soft_labels, round_number=round_number)
-            for family, student in state.students.items()
-        }
-        return state.replace(teacher=teacher, students=students)
+        mixed = self._mixed_labels(state, self.labels)
+        return self.all_learn(state, self.public.x, mixed, round_number=round_number)
 
     @property
     def labels(self) -> IntArray | None:
@@ -145,7 +130,6 @@ class ClassLogits(ServerSide):
         The class's consensus with soft_weight, the teacher's own view of the row with the rest.
         """
         weight = self.training.soft_weight * state.arrays[KNOWN][labels].astype(np.float32)
-        teacher = build_teacher(self.config, state.teacher)
-        own = soft_labels_of(teacher, self.public.x, temperature=self.training.temperature)
+        own = self.teacher_says(state, self.public.x)
         mixed = weight[:, None] * state.arrays[MEANS][labels] + (1 - weight[:, None]) * own
         return mixed.astype(np.float32)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 from fedstill_proto.arrays import Float64Array
 
+from fedstill_server.config.options import option
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.weighting import normalized
 
@@ -22,9 +23,12 @@ from fedstill_server.weighting import normalized
 class DsFl(PublicConsensus):
     line = "the same mean with its entropy reduced (DS-FL: Itahara et al. 2020, arXiv 2008.06180)"
     sums_unsoftened = True
+    era_temperature: float = option(
+        0.1, "Temperature of the softmax over mean probabilities.", least=0.01, most=10
+    )
 
     def aggregate(self, mean: Float64Array) -> Float64Array:
-        return reduced_entropy(mean, temperature=self.config.consensus.era_temperature)
+        return reduced_entropy(mean, temperature=self.era_temperature)
 
 
 def reduced_entropy(probabilities: Float64Array, *, temperature: float) -> Float64Array:

@@ -27,10 +27,8 @@ from fedstill_proto.messages import SoftLabelSummary
 
 from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
 from fedstill_server.methods.fedavg import FedAvg
-from fedstill_server.methods.public_logits import centred_logits
-from fedstill_server.rounds.teacher import build_family, student_learns, teacher_learns
+from fedstill_server.methods.public_shift import centred_logits
 from fedstill_server.state import FleetState
-from fedstill_server.training.networks import soft_labels_of
 from fedstill_server.weighting import normalized
 
 _LEAST = 1e-6
@@ -50,11 +48,9 @@ class FedDf(FedAvg):
         moved = super().contribution(state, round_number=round_number)
 
         def sums(summary: SoftLabelSummary) -> Both[FamilySums, RowSums]:
-            student = build_family(self.config, summary.family, summary.statistics.parameters)
-            return Both(
-                moved(summary),
-                RowSums.of_rows(bounded_logits(soft_labels_of(student, self.public.x, temperature=1))),
-            )
+            parameters = summary.statistics.parameters
+            said = self.student_says(summary.family, parameters, self.public.x, temperature=1)
+            return Both(moved(summary), RowSums.of_rows(bounded_logits(said)))
 
         return sums
 
@@ -63,13 +59,8 @@ class FedDf(FedAvg):
     ) -> FleetState:
         """Average each family, and let all of them and the teacher learn the ensemble."""
         state = super().learn(state, consensus.first, round_number=round_number)
-        x, soft_labels = self.public.x, self.ensemble(consensus.second)
-        students = {
-            family: student_learns(self.config, family, student, x, soft_labels, round_number=round_number)
-            for family, student in state.students.items()
-        }
-        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
-        return state.replace(teacher=teacher, students=students)
+        ensemble = self.ensemble(consensus.second)
+        return self.all_learn(state, self.public.x, ensemble, round_number=round_number)
 
     def ensemble(self, logits: RowSums) -> FloatArray:
         """softmax of the mean logits, at the plan's temperature [P, classes]."""

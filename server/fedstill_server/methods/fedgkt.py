@@ -22,50 +22,44 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryRequest
-from torch import nn
 
 from fedstill_server.consensus.aggregation import Both, RowSums, VoteSums
-from fedstill_server.data.public_schedule import anchor_rows
-from fedstill_server.families.sized import DeepPerceptron
+from fedstill_server.methods.anchored import Anchored
 from fedstill_server.methods.public_consensus import CONSENSUS, PublicConsensus
 from fedstill_server.randomness import derived_seed
 from fedstill_server.state import FleetState
-from fedstill_server.training.fitting import FitPlan, fit
-from fedstill_server.training.networks import load_parameters, parameters_of, soft_labels_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FEATURES, FEATURED, SAID = "public_features", "public_featured", "server_said"
 _NETWORK = "server_network/"
 
 
-class FedGkt(PublicConsensus):
+class FedGkt(Anchored, PublicConsensus):
     line = "features and soft labels of public examples, both ways (FedGKT: He et al. 2020, arXiv 2007.14513)"
-    features = True
 
     def start(self, state: FleetState) -> FleetState:
         state, rows = super().start(state), len(self.public)
         arrays = {
-            FEATURES: np.zeros((rows, len(self.anchors)), np.float32),
+            FEATURES: np.zeros((rows, self.width), np.float32),
             FEATURED: np.zeros(rows, np.uint8),
             SAID: state.arrays[CONSENSUS].copy(),
         }
         return state.replace(arrays={**state.arrays, **arrays})
 
-    @property
-    def anchors(self) -> IntArray:
-        return anchor_rows(self.config, len(self.public))
-
     def request(self, state: FleetState, round_number: int) -> SummaryRequest:
         request = super().request(state, round_number)
-        return request if request.kind is SummaryKind.NONE else replace(request, anchor_rows=self.anchors)
+        return request if request.kind is SummaryKind.NONE else replace(request, anchor_rows=self.anchor_rows)
 
     def zero(self, *, round_number: int) -> Both[VoteSums, RowSums]:
         votes = super().zero(round_number=round_number)
-        return Both(votes, RowSums.zero(len(self.public), len(self.anchors)))
+        return Both(votes, RowSums.zero(len(self.public), self.width))
 
     def contribution(
         self, state: FleetState, *, round_number: int
@@ -98,6 +92,10 @@ class FedGkt(PublicConsensus):
         return state.arrays[SAID]
 
     def _network_learns(self, state: FleetState, *, round_number: int) -> FleetState:
+        # torch takes a second to import, which options and their errors do not need.
+        from fedstill_server.training.fitting import FitPlan, fit
+        from fedstill_server.training.networks import parameters_of, soft_labels_of
+
         rows = np.flatnonzero(state.arrays[FEATURED])
         if len(rows) == 0:
             return state
@@ -126,10 +124,15 @@ class FedGkt(PublicConsensus):
         return state.replace(arrays={**state.arrays, SAID: said, **kept})
 
     def _network(self, state: FleetState) -> nn.Module:
+        import torch
+
+        from fedstill_server.families.sized import DeepPerceptron
+        from fedstill_server.training.networks import load_parameters
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(self.config.seed, 0, "fedgkt"))
             hidden = self.config.teacher.hidden
-            network = DeepPerceptron((len(self.anchors),), self.config.classes, hidden=hidden)
+            network = DeepPerceptron((self.width,), self.config.classes, hidden=hidden)
         kept = {n.removeprefix(_NETWORK): a for n, a in state.arrays.items() if n.startswith(_NETWORK)}
         if kept:
             load_parameters(network, kept)

@@ -41,11 +41,11 @@ class FedHkd(FedProto):
 
     @property
     def request(self) -> SummaryRequest:
-        return SummaryRequest(SummaryKind.CLASS_MEANS, self.config.uplink, anchor_rows=self.anchors)
+        return SummaryRequest(SummaryKind.CLASS_MEANS, self.config.uplink, anchor_rows=self.anchor_rows)
 
     def zero(self, *, round_number: int) -> Both[RowSums, RowSums]:
         classes = self.config.classes
-        return Both(RowSums.zero(classes, len(self.anchors)), RowSums.zero(classes, classes))
+        return Both(RowSums.zero(classes, self.width), RowSums.zero(classes, classes))
 
     def contribution(
         self, state: FleetState, *, round_number: int

@@ -29,32 +29,32 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
-from fedstill_proto.messages import (
-    ClassSoftLabels,
-    RoundTask,
-    SoftLabelSummary,
-    SummaryKind,
-    SummaryRequest,
-)
+from fedstill_proto.messages import ClassSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
+from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums, Statistics
-from fedstill_server.data.public_schedule import anchor_rows
-from fedstill_server.methods.interface import ServerSide, SoftLabelUse
+from fedstill_server.methods.anchored import Anchored
+from fedstill_server.methods.interface import SoftLabelUse
 from fedstill_server.state import FleetState
 from fedstill_server.weighting import softened
 
 PROTOTYPES, SEEN = "prototypes", "class_seen"
 
 
-class FedProto(ServerSide):
+class FedProto(Anchored):
     line = "mean features of each class (Tan et al. 2021, arXiv 2105.00243)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
-    features = True
+    sharpness: float = option(
+        8.0,
+        "How fast soft labels fall with the distance of prototypes: logits, for the mean squared distance.",
+        above=0,
+        most=1000,
+    )
 
     def start(self, state: FleetState) -> FleetState:
         """Nothing is known of any class."""
-        classes, width = self.config.classes, len(self.anchors)
+        classes, width = self.config.classes, self.width
         arrays = {PROTOTYPES: np.zeros((classes, width), np.float32), SEEN: np.zeros(classes, np.uint8)}
         return state.replace(arrays=arrays)
 
@@ -69,15 +69,10 @@ class FedProto(ServerSide):
 
     @property
     def request(self) -> SummaryRequest:
-        return SummaryRequest(SummaryKind.CLASS_PROTOTYPES, anchor_rows=self.anchors)
-
-    @property
-    def anchors(self) -> IntArray:
-        """The public rows that features are compared with, in every round the same."""
-        return anchor_rows(self.config, len(self.public))
+        return SummaryRequest(SummaryKind.CLASS_PROTOTYPES, anchor_rows=self.anchor_rows)
 
     def zero(self, *, round_number: int) -> Statistics:
-        return RowSums.zero(self.config.classes, len(self.anchors))
+        return RowSums.zero(self.config.classes, self.width)
 
     def contribution(
         self, state: FleetState, *, round_number: int
@@ -103,9 +98,8 @@ class FedProto(ServerSide):
 
     def taught(self, state: FleetState, present: IntArray) -> FloatArray:
         """Soft labels [m, classes] of the classes `present` [m]."""
-        alike = likeness(
-            state.arrays[PROTOTYPES][present].astype(np.float64), sharpness=self.config.prototypes.sharpness
-        )
+        prototypes = state.arrays[PROTOTYPES][present].astype(np.float64)
+        alike = likeness(prototypes, sharpness=self.sharpness)
         labels = np.zeros((len(present), self.config.classes))
         labels[:, present] = softened(alike, self.training.temperature)
         return labels.astype(np.float32)

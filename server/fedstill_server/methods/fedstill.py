@@ -8,7 +8,7 @@ answer for a batch of public rows. What differs, each for a measured reason:
   Most of what a trained student says is what the server told it; the rest is near 0, takes few bits, and
   loses less to them.
 - The server's step has a length of its own. With d the mean of log r_i over devices, less its means over
-  classes and rows, carried to the rows nearby (see public_logits.py):
+  classes and rows, carried to the rows nearby (see public_shift.py):
 
       z <- z + step_t d / rms(d),  step_t = server_step (1 - (1 - last_step) (t - 1) / (rounds - 1))
 
@@ -38,10 +38,10 @@ from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, TrainingPlan
 from fedstill_proto.soft_labels.codec_spec import codec_of_words
 
+from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.methods.interface import MethodDefaults
-from fedstill_server.methods.public_logits import LOGITS, PublicLogits, centred_logits
-from fedstill_server.rounds.teacher import student_learns, teacher_learns
+from fedstill_server.methods.public_shift import LOGITS, PublicShift, centred_logits
 from fedstill_server.state import FleetState
 
 _SMOOTHING = 0.03
@@ -49,7 +49,7 @@ _SMOOTHING = 0.03
 _STILL = 1e-9
 
 
-class Fedstill(PublicLogits):
+class Fedstill(PublicShift):
     line = "how far devices move from the fleet's soft labels of public examples; students keep most of those"
 
     defaults = MethodDefaults(
@@ -60,11 +60,49 @@ class Fedstill(PublicLogits):
         round_epochs=10,
         unlabelled_round_epochs=20,
     )
+    server_step: float = option(
+        0.4,
+        "How far the fleet's soft labels move in the first round: root mean square, in softened logits.",
+        above=0,
+        most=100,
+    )
+    last_step: float = option(0.2, "Share of that step that is left in the last round.", least=0, most=1)
+    label_anchor: float = option(
+        0.1,
+        "How far they go back to the public labels in each round, where those may be used.",
+        least=0,
+        most=1,
+    )
+    class_balance: float = option(
+        0.2,
+        "Without public labels: how far the public set's classes are made equally frequent; 0 is off.",
+        least=0,
+        most=1,
+    )
+    start_share: float = option(
+        0.7,
+        "Share of the fleet's student in the one that a device keeps; the rest is personal.",
+        least=0,
+        most=1,
+    )
+    held_out: float = option(
+        0.2,
+        "Share of its examples on which a device judges whether to keep the fleet's student, its own or "
+        "both; 0 is off.",
+        least=0,
+        most=0.5,
+    )
+    student_noise: float = option(
+        0.2,
+        "Noise on the inputs of what students learn on the server, in standard deviations of the public set.",
+        least=0,
+        most=10,
+        of_amounts=True,
+    )
 
     @property
     def training(self) -> TrainingPlan:
-        rule = self.config.fedstill
-        return replace(self.config.training, start_share=rule.start_share, held_out=rule.held_out)
+        return replace(self.config.training, start_share=self.start_share, held_out=self.held_out)
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels; nothing, where it has learned nothing."""
@@ -95,21 +133,14 @@ class Fedstill(PublicLogits):
         logits = self._anchored(state.arrays[LOGITS] + stepped(way, length))
         state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
         x, soft_labels = self.public.x, self._soft_labels(state)
-        noise = self.config.fedstill.student_noise * float(x.std())
-        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
-        students = {
-            family: student_learns(
-                self.config, family, student, x, soft_labels, round_number=round_number, input_noise=noise
-            )
-            for family, student in state.students.items()
-        }
-        return state.replace(teacher=teacher, students=students)
+        state = self.teacher_learns(state, x, soft_labels, round_number=round_number)
+        noise = self.student_noise * float(x.std())
+        return self.students_learn(state, x, soft_labels, round_number=round_number, input_noise=noise)
 
     def step_length(self, round_number: int) -> float:
         """Of a round: falls from server_step in the first to last_step times that in the last."""
-        rule = self.config.fedstill
         done = min((round_number - 1) / max(self.config.rounds - 1, 1), 1.0)
-        return rule.server_step * (1 - (1 - rule.last_step) * done)
+        return self.server_step * (1 - (1 - self.last_step) * done)
 
     @property
     def labels(self) -> IntArray | None:
@@ -118,9 +149,9 @@ class Fedstill(PublicLogits):
 
     def _anchored(self, logits: Float64Array) -> Float64Array:
         if self.labels is None:
-            return balanced(logits, self.config.fedstill.class_balance)
+            return balanced(logits, self.class_balance)
         labels = label_logits(self.labels, self.config.classes, temperature=self.training.temperature)
-        pulled: Float64Array = logits + self.config.fedstill.label_anchor * (labels - logits)
+        pulled: Float64Array = logits + self.label_anchor * (labels - logits)
         return pulled
 
 

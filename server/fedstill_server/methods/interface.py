@@ -1,16 +1,31 @@
 """What a method is: which task a device gets, what of its answer is summed, what the server learns from it.
 
-A device does what its task describes, whatever the method: methods live on the server only.
+A device does what its task describes, whatever the method: methods live on the server only. A method is a
+frozen dataclass of its options. Without a fleet it only holds them, `Fedstill(server_step=0.4)`; what `bind`
+returns knows its fleet, too. An own one is a subclass in any module:
+
+    class Gentle(Fedstill):
+        line = "fedstill, whose steps get shorter with every round"
+        halving: int = option(10, "Rounds in which a step gets half as long.", least=1)
+
+        def step_length(self, round_number: int) -> float:
+            return self.server_step * 0.5 ** (round_number / self.halving)
+
+Its option is found in `--help`, in a run's configuration and in its report; `--method module:Gentle` runs it.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import enum
+import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
 
-from fedstill_proto.arrays import Float64Array, Parameters
+from fedstill_proto.arrays import Float64Array, FloatArray, Parameters
 from fedstill_proto.messages import (
     RoundTask,
     SoftLabelSummary,
@@ -22,6 +37,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
+from fedstill_server.config.options import check_options, option, redeclared
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
@@ -54,112 +70,128 @@ class MethodDefaults:
         return self.unlabelled_round_epochs
 
 
-class Method(Protocol):
-    """One round is: task, contribution of each summary, zero + contributions, learn."""
-
-    line: ClassVar[str]  # what it does, and where it is from
-    soft_labels: ClassVar[SoftLabelUse]
-    features: ClassVar[bool]  # whether devices say something of their students' features
-    reads_arrays: ClassVar[bool]  # whether its students may be classifiers of arrays
-    reads_text: ClassVar[bool]  # whether they may be of text
-    defaults: ClassVar[MethodDefaults]
-    usual_clip: ClassVar[float | None]  # of a device's released vector; None: its answers cannot be noised
-
-    def start(self, state: FleetState) -> FleetState:
-        """`state` with what the method remembers before the first round."""
-        ...
-
-    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        """What a device of `family` is asked; a newcomer has no student of its own yet."""
-        ...
-
-    def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        """Which student a device of `family` is to be measured with."""
-        ...
-
-    def zero(self, *, round_number: int) -> Statistics:
-        """The sum over no devices."""
-        ...
-
-    def contribution(
-        self, state: FleetState, *, round_number: int
-    ) -> Callable[[SoftLabelSummary], Statistics]:
-        """How a summary of the round is turned into what it adds to the sum."""
-        ...
-
-    def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
-        """The state after learning from the sum over at least one device."""
-        ...
-
-    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
-        """Where answers are noised: numbers in a vector, by family, or of ALL_FAMILIES in one."""
-        ...
-
-    def released_vector(
-        self, state: FleetState, *, round_number: int
-    ) -> Callable[[SoftLabelSummary], Float64Array]:
-        """How an answer without noise is turned into its vector (see fedstill_proto.privacy.vectors)."""
-        ...
-
-    def consensus_of(
-        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
-    ) -> Statistics:
-        """What `learn` takes, of the noised means by family."""
-        ...
-
-
-class MethodClass(Protocol):
-    """A method before it knows its fleet: all that others need to know of methods by name."""
-
-    @property
-    def line(self) -> str: ...
-
-    @property
-    def soft_labels(self) -> SoftLabelUse: ...
-
-    @property
-    def features(self) -> bool: ...
-
-    @property
-    def reads_arrays(self) -> bool: ...
-
-    @property
-    def reads_text(self) -> bool: ...
-
-    @property
-    def defaults(self) -> MethodDefaults: ...
-
-    @property
-    def usual_clip(self) -> float | None: ...
-
-    def __call__(self, config: FleetConfig, public: Examples) -> Method: ...
-
-
-@dataclass(frozen=True, eq=False)
-class ServerSide:
-    """What every method knows, and what most do: devices keep their own students."""
-
-    line: ClassVar[str]
-    soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
-    features: ClassVar[bool] = False
-    reads_arrays: ClassVar[bool] = True
-    reads_text: ClassVar[bool] = False
-    defaults: ClassVar[MethodDefaults] = MethodDefaults()
-    usual_clip: ClassVar[float | None] = None
+class _Fleet(NamedTuple):
     config: FleetConfig
     public: Examples
 
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
+class Method(ABC):
+    """One round is: task, contribution of each summary, zero + contributions, learn.
+
+    A subclass becomes a frozen dataclass by itself, whose fields are its options. Of a bound method there are
+    `config`, the fleet's configuration, and `public`, its public set.
+    """
+
+    line: ClassVar[str] = ""  # what it does, and where it is from; the docstring's first line unless it says
+    soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
+    features: ClassVar[bool] = False  # whether devices say something of their students' features
+    reads_arrays: ClassVar[bool] = True  # whether its students may be classifiers of arrays
+    reads_text: ClassVar[bool] = False  # whether they may be of text
+    defaults: ClassVar[MethodDefaults] = MethodDefaults()
+    usual_clip: ClassVar[float | None] = None  # of a device's released vector; None: answers cannot be noised
+    _fleet: ClassVar[_Fleet | None] = None  # a bound instance has its own
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "line" not in vars(cls) and (lines := (cls.__doc__ or "").strip().splitlines()):
+            cls.line = lines[0].strip().removesuffix(".")
+        types = inspect.get_annotations(cls)
+        inherited = {
+            one.name: one
+            for base in reversed(cls.__mro__[1:])
+            if dataclasses.is_dataclass(base)
+            for one in dataclasses.fields(base)
+        }
+        for name in inherited.keys() & vars(cls).keys() - types.keys():  # another default, and nothing else
+            setattr(cls, name, redeclared(inherited[name], vars(cls)[name]))
+            types[name] = inherited[name].type
+        cls.__annotations__ = types
+        made: Any = dataclass(frozen=True, kw_only=True)(cls)
+        for each in dataclasses.fields(made):
+            if hasattr(Method, each.name):
+                raise TypeError(f"{cls.__name__}.{each.name}: a method has that already; rename the option")
+
+    def __post_init__(self) -> None:
+        check_options(self)
+
+    def bind(self, config: FleetConfig, public: Examples) -> Self:
+        """The same method, of a fleet and its public set."""
+        bound = copy.copy(self)
+        object.__setattr__(bound, "_fleet", _Fleet(config, public))
+        return bound
+
+    @property
+    def config(self) -> FleetConfig:
+        """The fleet's configuration."""
+        return self._bound.config
+
+    @property
+    def public(self) -> Examples:
+        """The public set."""
+        return self._bound.public
+
+    @property
+    def training(self) -> TrainingPlan:
+        """What a device does in a round."""
+        return self.config.training
+
+    @property
+    def _bound(self) -> _Fleet:
+        if self._fleet is None:
+            raise ConfigError(
+                f"{type(self).__name__}: it knows no fleet yet; bind(config, public) returns one that does"
+            )
+        return self._fleet
+
     def start(self, state: FleetState) -> FleetState:
+        """`state` with what the method remembers before the first round."""
         return state
 
+    @abstractmethod
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        """What a device of `family` is asked; a newcomer has no student of its own yet."""
+
     def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        """The device's own student; a newcomer's is the one it would start from."""
+        """Which student a device of `family` is to be measured with: its own, a newcomer with its start."""
         return self.asking(
             round_number=round_number,
             family=family,
             request=SummaryRequest(SummaryKind.NONE),
             parameters=state.students[family] if newcomer else {},
         )
+
+    @abstractmethod
+    def zero(self, *, round_number: int) -> Statistics:
+        """The sum over no devices."""
+
+    @abstractmethod
+    def contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Statistics]:
+        """How a summary of the round is turned into what it adds to the sum."""
+
+    @abstractmethod
+    def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
+        """The state after learning from the sum over at least one device."""
+
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        """Where answers are noised: numbers in a vector, by family, or of ALL_FAMILIES in one."""
+        return {}
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        """How an answer without noise is turned into its vector (see fedstill_proto.privacy.vectors)."""
+        raise ConfigError(f"method: {self.config.method.name!r} has no noised answers")
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> Statistics:
+        """What `learn` takes, of the noised means by family."""
+        raise ConfigError(f"method: {self.config.method.name!r} has no noised answers")
+
+    # What methods are made of.
 
     def asking(
         self,
@@ -171,6 +203,7 @@ class ServerSide:
         replace_student: bool = False,
         soft_targets: SoftTargets | None = None,
     ) -> RoundTask:
+        """A task of this run."""
         return RoundTask(
             run=self.config.run,
             round=round_number,
@@ -182,6 +215,70 @@ class ServerSide:
             soft_targets=soft_targets,
         )
 
+    def teacher_says(
+        self, state: FleetState, x: FloatArray, *, temperature: float | None = None
+    ) -> FloatArray:
+        """The teacher's soft labels [n, classes] of x [n, *shape], at the plan's temperature unless told."""
+        # torch takes a second to import, which options and their errors do not need.
+        from fedstill_server.rounds.teacher import build_teacher
+        from fedstill_server.training.networks import soft_labels_of
+
+        softness = self.training.temperature if temperature is None else temperature
+        return soft_labels_of(build_teacher(self.config, state.teacher), x, temperature=softness)
+
+    def student_says(
+        self, family: str, parameters: Parameters, x: FloatArray, *, temperature: float | None = None
+    ) -> FloatArray:
+        """The same of a student of `family` with these parameters."""
+        from fedstill_server.rounds.teacher import build_family
+        from fedstill_server.training.networks import soft_labels_of
+
+        softness = self.training.temperature if temperature is None else temperature
+        return soft_labels_of(build_family(self.config, family, parameters), x, temperature=softness)
+
+    def teacher_learns(
+        self, state: FleetState, x: FloatArray, soft_labels: FloatArray, *, round_number: int
+    ) -> FleetState:
+        """The teacher learns the soft labels [n, classes] of x [n, *shape], softened as the plan says."""
+        from fedstill_server.rounds.teacher import teacher_learns
+
+        return state.replace(
+            teacher=teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
+        )
+
+    def students_learn(
+        self,
+        state: FleetState,
+        x: FloatArray,
+        soft_labels: FloatArray,
+        *,
+        round_number: int,
+        input_noise: float = 0.0,
+    ) -> FleetState:
+        """The students that devices start from do; input_noise: standard deviation, in units of x."""
+        from fedstill_server.rounds.teacher import student_learns
+
+        students = {
+            family: student_learns(
+                self.config,
+                family,
+                student,
+                x,
+                soft_labels,
+                round_number=round_number,
+                input_noise=input_noise,
+            )
+            for family, student in state.students.items()
+        }
+        return state.replace(students=students)
+
+    def all_learn(
+        self, state: FleetState, x: FloatArray, soft_labels: FloatArray, *, round_number: int
+    ) -> FleetState:
+        """Teacher and starting students do."""
+        state = self.teacher_learns(state, x, soft_labels, round_number=round_number)
+        return self.students_learn(state, x, soft_labels, round_number=round_number)
+
     def _with_noise(self, request: SummaryRequest) -> SummaryRequest:
         """The same, noised on the device where that is the run's rule."""
         rule = self.config.privacy
@@ -191,20 +288,3 @@ class ServerSide:
         return SummaryRequest(
             request.kind, public_rows=request.public_rows, relative=relative, noising=rule.noising
         )
-
-    @property
-    def training(self) -> TrainingPlan:
-        return self.config.training
-
-    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
-        return {}
-
-    def released_vector(
-        self, state: FleetState, *, round_number: int
-    ) -> Callable[[SoftLabelSummary], Float64Array]:
-        raise ConfigError(f"method: {self.config.method!r} has no noised answers")
-
-    def consensus_of(
-        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
-    ) -> Statistics:
-        raise ConfigError(f"method: {self.config.method!r} has no noised answers")

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 
 from fedstill_server.consensus.aggregation import Answered
-from fedstill_server.methods.interface import ServerSide
+from fedstill_server.methods.interface import Method
 from fedstill_server.state import FleetState
 
 
-class Local(ServerSide):
+class Local(Method):
     line = "each device on its own; the baseline without exchange"
     reads_text = True
 

@@ -19,37 +19,38 @@ from collections.abc import Callable
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
-from fedstill_proto.messages import (
-    PublicSoftLabels,
-    RoundTask,
-    SoftLabelSummary,
-    SummaryKind,
-    SummaryRequest,
-)
+from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.soft_labels.codec_spec import codec_of_words
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
+from fedstill_server.config.options import option
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
-from fedstill_server.methods.interface import MethodDefaults, ServerSide, SoftLabelUse
+from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
 from fedstill_server.methods.word_sums import WordSums
-from fedstill_server.rounds.teacher import build_teacher
 from fedstill_server.state import FleetState
-from fedstill_server.tasks.text.fleet_teacher import text_student_learns, text_teacher_learns
-from fedstill_server.tasks.text.networks import likeliest_next_words
 
 WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
 
 
-class NextWords(ServerSide):
+class NextWords(Method):
     line = "mean of the likeliest next words of public sentences (after FedMD, of text)"
     soft_labels = SoftLabelUse.PUBLIC_ROWS
     reads_arrays, reads_text = False, True
     defaults = MethodDefaults(
         temperature=1.0, public_batch=32, uplink=codec_of_words("topk16,6bit,log,entropy"), round_epochs=1
     )
+    server_step: float = option(
+        0.5,
+        "How far a round moves the fleet's soft labels towards the devices', as a share of the way.",
+        least=0,
+        most=1,
+    )
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's next words."""
+        from fedstill_server.rounds.teacher import build_teacher
+        from fedstill_server.tasks.text.networks import likeliest_next_words
+
         teacher, temperature = build_teacher(self.config, state.teacher), self.training.temperature
         labels = likeliest_next_words(teacher, self.public.x, k=self._kept, temperature=temperature)
         return state.replace(arrays=arrays_of(labels))
@@ -83,8 +84,10 @@ class NextWords(ServerSide):
 
     def learn(self, state: FleetState, consensus: WordSums, *, round_number: int) -> FleetState:
         """Move towards what the devices said; teacher and starting students learn it."""
-        assert self.config.text is not None
-        step = self.config.text.server_step * consensus.freshness
+        # torch takes a second to import, which options and their errors do not need.
+        from fedstill_server.tasks.text.fleet_teacher import text_student_learns, text_teacher_learns
+
+        step = self.server_step * consensus.freshness
         state = state.replace(arrays=arrays_of(consensus.stepped(self._labels(state), step=step)))
         labels = self._labels(state)
         teacher = text_teacher_learns(

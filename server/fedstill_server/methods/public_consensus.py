@@ -31,29 +31,30 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
+from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.data.public_schedule import answered_rows, taught_rows
-from fedstill_server.methods.interface import ServerSide, SoftLabelUse
-from fedstill_server.rounds.teacher import build_teacher, student_learns, teacher_learns
+from fedstill_server.methods.interface import Method, SoftLabelUse
 from fedstill_server.state import FleetState
-from fedstill_server.training.networks import soft_labels_of
-from fedstill_server.weighting import AGREEMENT, COUNTING, Vote, softened, weighed
+from fedstill_server.weighting import AGREEMENT, COUNTING, WEIGHTINGS, Vote, softened, weighed
 
 CONSENSUS, KNOWN = "public_consensus", "public_known"
 
 
-class PublicConsensus(ServerSide):
+class PublicConsensus(Method):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
     # Whether votes are summed as they are, or as softmax(z), before the temperature softened them.
     sums_unsoftened: ClassVar[bool] = False
+    weighting: tuple[str, ...] = option(
+        (), "How soft labels of public examples are weighed, in this order.", choices=WEIGHTINGS
+    )
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels, if there is anything that it has learned."""
         rows, taught = len(self.public), self.public.y is not None and self.config.use_public_labels
         consensus = np.zeros((rows, self.config.classes), np.float32)
         if taught:
-            teacher = build_teacher(self.config, state.teacher)
-            consensus = soft_labels_of(teacher, self.public.x, temperature=self._summed_temperature)
+            consensus = self.teacher_says(state, self.public.x, temperature=self._summed_temperature)
         return state.replace(arrays={CONSENSUS: consensus, KNOWN: np.full(rows, taught, np.uint8)})
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
@@ -69,7 +70,7 @@ class PublicConsensus(ServerSide):
         rows = self.asked_rows(state, round_number)
         if len(rows) == 0:
             return SummaryRequest(SummaryKind.NONE)
-        counted = any(name in COUNTING for name in self.config.consensus.weighting)
+        counted = any(name in COUNTING for name in self.weighting)
         return SummaryRequest(SummaryKind.PUBLIC_SET, self.codec, rows, counted, self.selection)
 
     @property
@@ -106,7 +107,7 @@ class PublicConsensus(ServerSide):
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:
         asked, temperature = self.asked_rows(state, round_number), self.training.temperature
-        weighting, public = self.config.consensus.weighting, len(self.public)
+        weighting, public = self.weighting, len(self.public)
 
         def sums(summary: SoftLabelSummary) -> VoteSums:
             statistics = summary.statistics
@@ -141,20 +142,14 @@ class PublicConsensus(ServerSide):
         rows = np.flatnonzero(state.arrays[KNOWN])
         if len(rows) == 0:
             return state
-        x, soft_labels = self.public.x[rows], self.taught(state)[rows]
-        teacher = teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
-        students = {
-            family: student_learns(self.config, family, student, x, soft_labels, round_number=round_number)
-            for family, student in state.students.items()
-        }
-        return state.replace(teacher=teacher, students=students)
+        return self.all_learn(state, self.public.x[rows], self.taught(state)[rows], round_number=round_number)
 
     def remember(self, state: FleetState, sums: VoteSums, *, round_number: int) -> FleetState:
         """The new soft labels of the rows that somebody answered."""
         rows = np.flatnonzero(sums.votes)
         new = self.aggregate(sums.mean()[rows])
         consensus, known = state.arrays[CONSENSUS].copy(), state.arrays[KNOWN].copy()
-        if AGREEMENT in self.config.consensus.weighting:
+        if AGREEMENT in self.weighting:
             step = np.where(known[rows] > 0, sums.agreement()[rows], 1)[:, None]
             new = step * new + (1 - step) * consensus[rows]
         consensus[rows] = new.astype(np.float32)

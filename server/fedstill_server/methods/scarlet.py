@@ -21,6 +21,7 @@ from __future__ import annotations
 import numpy as np
 from fedstill_proto.arrays import Float64Array, IntArray
 
+from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.state import FleetState
@@ -32,6 +33,8 @@ ANSWERED = "public_answered_round"  # [P] the round of each row's soft label; 0 
 class Scarlet(PublicConsensus):
     line = "sharpened mean, asked for again only when its cache expires (Azuma et al. 2025, arXiv 2504.19602)"
     sums_unsoftened = True
+    era_exponent: float = option(2.0, "Exponent of the mean probabilities.", least=0.1, most=100)
+    cache_rounds: int = option(10, "Rounds until a soft label is asked for again.", least=1)
 
     def start(self, state: FleetState) -> FleetState:
         state = super().start(state)
@@ -41,11 +44,11 @@ class Scarlet(PublicConsensus):
         """Of the round's rows, those whose soft label is missing or too old."""
         rows = super().asked_rows(state, round_number)
         answered = state.arrays[ANSWERED][rows]
-        expired = round_number - answered >= self.config.consensus.cache_rounds
+        expired = round_number - answered >= self.cache_rounds
         return np.asarray(rows[(answered == 0) | expired])
 
     def aggregate(self, mean: Float64Array) -> Float64Array:
-        return enhanced(mean, exponent=self.config.consensus.era_exponent)
+        return enhanced(mean, exponent=self.era_exponent)
 
     def remember(self, state: FleetState, sums: VoteSums, *, round_number: int) -> FleetState:
         answered = state.arrays[ANSWERED].copy()

@@ -21,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 from fedstill_proto.messages import RowSelection
 
+from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import VoteSums, entropy
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.state import FleetState
@@ -29,14 +30,33 @@ from fedstill_server.state import FleetState
 class Selective(PublicConsensus):
     line = "the mean of what devices know something of (Selective-FD: Shao et al. 2023, arXiv 2304.01731)"
     sums_unsoftened = True
+    least_density_ratio: float = option(
+        0.5,
+        "A device answers public examples that are at least so common among its own, compared with the "
+        "public ones; 0 is off.",
+        least=0,
+        most=1e6,
+    )
+    most_ambiguity: float = option(
+        0.9,
+        "A device leaves out public examples that its student is less sure of, as a share of a uniform "
+        "label's entropy; 1 is off.",
+        least=0,
+        most=1,
+    )
+    most_entropy: float = option(
+        0.9,
+        "The server leaves out public examples whose mean says less, as such a share; 1 is off.",
+        least=0,
+        most=1,
+    )
 
     @property
     def selection(self) -> RowSelection:
-        asked = self.config.consensus
-        return RowSelection(asked.least_density_ratio, asked.most_ambiguity)
+        return RowSelection(self.least_density_ratio, self.most_ambiguity)
 
     def remember(self, state: FleetState, sums: VoteSums, *, round_number: int) -> FleetState:
-        limit = self.config.consensus.most_entropy * np.log(self.config.classes)
+        limit = self.most_entropy * np.log(self.config.classes)
         clear = entropy(sums.mean()) <= limit
         kept = replace(sums, votes=np.where(clear, sums.votes, 0))
         return super().remember(state, kept, round_number=round_number)

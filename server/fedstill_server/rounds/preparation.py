@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections import OrderedDict
 
+from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method
@@ -60,7 +61,13 @@ class Preparations:
 def _described(config: FleetConfig, public: Examples) -> str:
     """All that teacher and students depend on, and more: a run's name, method and length aside."""
     alike = dataclasses.replace(
-        config, run="00000000", method="local", rounds=1, public_set="", test_set=None, privacy=None
+        config,
+        run="00000000",
+        method=Choice(name="local"),
+        rounds=1,
+        public_set="",
+        test_set=None,
+        privacy=None,
     )
     arrays = {"x": public.x} if public.y is None else {"x": public.x, "y": public.y}
     return json.dumps(alike.to_json(), sort_keys=True) + digest_of(arrays)

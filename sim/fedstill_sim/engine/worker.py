@@ -69,7 +69,7 @@ def _train_stack(
         out=named_parameters(trained, family.manifest),
         answers=run.answers,
         label_prior=shard.label_prior,
-        noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.run, task.round),
+        noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.round),
     )
     devices = shard.devices[members]
     rows = run.family_rows(task.family, devices)

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from fedstill_proto.errors import InvalidValue
-from fedstill_server.methods import METHODS
+from fedstill_server.methods import METHODS, noised_methods
 from fedstill_server.privacy.accountant import (
     epsilon_of_rounds,
     noise_for_epsilon,
@@ -27,7 +27,7 @@ def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
     if request.privacy is None:
         return None
     delta = USUAL_DELTA if request.delta is None else request.delta
-    usual = METHODS[request.method].usual_clip
+    usual = METHODS.load(request.method).usual_clip
     if usual is None:
         return None if request.method == "local" else _refused(request.method)
     try:
@@ -49,7 +49,7 @@ def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
 
 def rule_for(method: str, rule: PrivacyRule | None) -> PrivacyRule | None:
     """The same for a baseline, with the clip that suits it; a method that sends nothing needs none."""
-    usual = METHODS[method].usual_clip
+    usual = METHODS.load(method).usual_clip
     return None if rule is None or usual is None else dataclasses.replace(rule, clip=usual)
 
 
@@ -71,5 +71,5 @@ def spent_privacy(rule: PrivacyRule | None, records: Sequence[RoundRecord]) -> P
 
 
 def _refused(method: str) -> PrivacyRule:
-    names = ", ".join(name for name, one in METHODS.items() if one.usual_clip is not None)
+    names = ", ".join(noised_methods())
     raise RequestError(f"--method: {method!r} has no differential privacy; those that have it are {names}")

@@ -104,7 +104,7 @@ class _Run:
         self._folder = folder
         self._progress = progress
         self._config = read_config(folder)
-        self._label = label or self._config.fleet.method
+        self._label = label or self._config.fleet.method.name
         self._phases = Phases(folder)
 
     def result(self) -> RunResult:
@@ -125,7 +125,7 @@ class _Run:
         suggestions = self._suggestions(run, data)
         difference = max(student.max_abs_logit_difference for student in students.values())
         return RunResult(
-            method=self._config.fleet.method,
+            method=self._config.fleet.method.name,
             seed=self._config.fleet.seed,
             final=final_result(run.records, max_abs_logit_difference=difference),
             rounds=tuple(round_result(one) for one in run.records),

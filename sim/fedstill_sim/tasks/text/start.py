@@ -39,7 +39,7 @@ def first_state(config: FleetConfig, keyboard: Keyboard) -> FleetState:
     begins = np.cumsum([0, *(len(text) + 1 for text in keyboard.texts)])
     places = begins[chosen_texts(keyboard.texts, seed=config.seed)][:, None] + np.arange(config.places)
     soft, arrays = keyboard.soft_words, {}
-    if distils(config.method):
+    if distils(config.method.name):
         kept = config.downlink.kept(config.classes)
         if kept > soft.named.shape[1]:
             raise ConfigError(

@@ -1,0 +1,297 @@
+"""Options: fields of frozen dataclasses that know their default, their help and their limits.
+
+A method's options, and those of a run, are declared once, in the class that reads them:
+
+    @dataclass(frozen=True, kw_only=True)
+    class Distillation:
+        temperature: float = option(4.0, "How far soft labels are softened.", least=0.001, most=1000)
+
+        def __post_init__(self) -> None:
+            check_options(self)
+
+Checks, help texts, command lines, run configurations and the tables of the documentation are made from there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import sys
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fedstill_proto.errors import unknown_name
+
+from fedstill_server.config.codec import ConfigError
+
+_KEY = "fedstill"  # of a field's metadata
+_NONE = "none"  # on a command line: no value, or a list of nothing
+_TRUTHS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a value, or each value of a list, has to be; None and () are no limit."""
+
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    choices: tuple[Any, ...] = ()
+
+    def hold(self, value: Any) -> bool:
+        """Whether `value` is within them."""
+        if self.choices and value not in self.choices:
+            return False
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        return (
+            (self.least is None or value >= self.least)
+            and (self.above is None or value > self.above)
+            and (self.most is None or value <= self.most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """Such as "from 0 to 1", "of 1 or more", "above 0, at most 100"; empty without a limit."""
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        if self.least is not None and self.most is not None:
+            return f"from {self.least:g} to {self.most:g}"
+        parts = [
+            *([] if self.least is None else [f"of {self.least:g} or more"]),
+            *([] if self.above is None else [f"above {self.above:g}"]),
+            *([] if self.most is None else [f"at most {self.most:g}"]),
+            *([] if self.below is None else [f"below {self.below:g}"]),
+        ]
+        return ", ".join(parts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Declared:
+    """What `option` was told, in the field's metadata."""
+
+    help: str
+    limits: Limits
+    of_amounts: bool = False
+    panel: str = ""
+    flag: str = ""
+    metavar: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option of a class: a field with all that is known of it.
+
+    Attributes:
+        name: The field's name.
+        kind: int, float, str or bool: what it holds, or what each item of its list does.
+        many: Whether it is a list, a tuple of `kind`.
+        optional: Whether None is a value of it.
+        default: The value where nobody says otherwise.
+        of_amounts: Whether it takes an example's numbers as amounts, between which there are distances. Where
+            they are names instead, as those of hashed n-grams, 0 is the default and the only value.
+        panel: The group of `--help` that it stands in.
+        flag: Its name on a command line, where it is one of its own, such as "--lr" or "--a/--no-a".
+        metavar: What stands for its value in `--help`.
+    """
+
+    name: str
+    kind: type
+    many: bool
+    optional: bool
+    default: Any
+    help: str
+    limits: Limits
+    of_amounts: bool = False
+    panel: str = ""
+    flag: str = ""
+    metavar: str = ""
+
+    @property
+    def what(self) -> str:
+        """What a value has to be, such as "a number from 0 to 1"."""
+        limits = str(self.limits)
+        if self.limits.choices:
+            what = limits
+        else:
+            what = _KINDS.get(self.kind, self.kind.__name__) + (f" {limits}" if limits else "")
+        if self.many:
+            what = f"a list without repeats, each {what}"
+        return f"{what}, or none" if self.optional else what
+
+    @property
+    def shown_default(self) -> str:
+        """The default, as a command line would say it."""
+        return self.shown(self.default)
+
+    def shown(self, value: Any) -> str:
+        """A value, as a command line would say it."""
+        if value is None or value == ():
+            return _NONE
+        if self.many:
+            return ",".join(map(str, value))
+        if isinstance(value, float):
+            return f"{value:.6g}" if float(f"{value:.6g}") == value else str(value)
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def checked(self, value: Any) -> Any:
+        """The value as its type: a whole number where a number is wanted, a list as a tuple.
+
+        Raises:
+            ConfigError: For a value of another type, or beyond its limits.
+        """
+        if value is None and self.optional:
+            return None
+        if self.many:
+            if not isinstance(value, tuple | list):
+                raise self._refused(value)
+            items = tuple(self._item(item, value) for item in value)
+            if len(set(items)) != len(items):
+                raise self._refused(value)
+            return items
+        return self._item(value, value)
+
+    def parsed(self, text: str) -> Any:
+        """The value that a text on a command line stands for, checked.
+
+        Raises:
+            ConfigError: For a text that is no such value.
+        """
+        if text.strip().lower() == _NONE and (self.many or self.optional):
+            return () if self.many else None
+        if self.many:
+            return self.checked(tuple(self._read(part.strip()) for part in text.split(",") if part.strip()))
+        return self.checked(self._read(text.strip()))
+
+    def _read(self, text: str) -> Any:
+        try:
+            if self.kind is bool:
+                return _TRUTHS[text.lower()]
+            return text if self.kind is str else self.kind(text)
+        except (KeyError, ValueError):
+            raise self._refused(text) from None
+
+    def _item(self, value: Any, whole: Any) -> Any:
+        if self.kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.kind or not self.limits.hold(value):
+            raise self._refused(whole)
+        return value
+
+    def _refused(self, value: Any) -> ConfigError:
+        return ConfigError(f"{self.name}: {value!r} is not {self.what}")
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    limits: Limits | None = None,
+    of_amounts: bool = False,
+    panel: str = "",
+    flag: str = "",
+    metavar: str = "",
+    **limited: Any,
+) -> Any:
+    """A field of a dataclass that is an option; see Option for what the arguments mean.
+
+    Args:
+        default: The value where nobody says otherwise.
+        help: One line for `--help` and the documentation.
+        limits: What a value has to be; or say `least`, `above`, `most`, `below`, `choices` here.
+    """
+    declared = _Declared(
+        help=help,
+        limits=limits or Limits(**limited),
+        of_amounts=of_amounts,
+        panel=panel,
+        flag=flag,
+        metavar=metavar,
+    )
+    return field(default=default, kw_only=True, metadata={_KEY: declared})
+
+
+def redeclared(of: dataclasses.Field[Any], default: Any) -> Any:
+    """The same option with another default, as a subclass has it that assigns one."""
+    return field(default=default, kw_only=True, metadata=dict(of.metadata))
+
+
+def options_of(kind: type) -> tuple[Option, ...]:
+    """The options of a dataclass, in the order of its fields; a plain field is one without help and limits.
+
+    Raises:
+        ConfigError: For a field without a default, or of a type that no option can have.
+    """
+    found = []
+    for one in dataclasses.fields(kind):
+        if one.default is dataclasses.MISSING:
+            raise ConfigError(f"{kind.__name__}.{one.name}: an option needs a default")
+        declared = one.metadata.get(_KEY) or _Declared(help="", limits=Limits())
+        item, many, optional = _form(_hint(kind, one.name), f"{kind.__name__}.{one.name}")
+        found.append(
+            Option(
+                name=one.name,
+                kind=item,
+                many=many,
+                optional=optional,
+                default=one.default,
+                **{each.name: getattr(declared, each.name) for each in dataclasses.fields(declared)},
+            )
+        )
+    return tuple(found)
+
+
+def option_named(kind: type, name: str, *, where: str) -> Option:
+    """The option of that name; `where` begins an error's text.
+
+    Raises:
+        UnknownName: For a name that is none, with those that are spelled alike.
+    """
+    found = {one.name: one for one in options_of(kind)}
+    if name not in found:
+        raise unknown_name(f"{where}: option", name, found)
+    return found[name]
+
+
+def check_options(instance: Any) -> None:
+    """Check every option of a dataclass that was just made; for its __post_init__.
+
+    Raises:
+        ConfigError: Naming the option, the value and the limit.
+    """
+    for one in options_of(type(instance)):
+        object.__setattr__(instance, one.name, one.checked(getattr(instance, one.name)))
+
+
+def values_of(instance: Any) -> dict[str, Any]:
+    """The value of each option, by name."""
+    return {one.name: getattr(instance, one.name) for one in dataclasses.fields(instance)}
+
+
+def _hint(kind: type, name: str) -> Any:
+    """The type of a field, in the words of the class that declares it."""
+    for owner in kind.__mro__:
+        annotations: Mapping[str, Any] = vars(owner).get("__annotations__", {})
+        if name in annotations:
+            given = types.SimpleNamespace(__annotations__={name: annotations[name]})
+            module = sys.modules.get(owner.__module__)
+            return typing.get_type_hints(given, globalns=vars(module) if module else {})[name]
+    raise ConfigError(f"{kind.__name__}.{name}: no type")
+
+
+def _form(hint: Any, where: str) -> tuple[type, bool, bool]:
+    """(the type of a value or of a list's items, whether it is a list, whether it may be None)."""
+    optional = False
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        rest = [one for one in typing.get_args(hint) if one is not type(None)]
+        optional, hint = len(rest) < len(typing.get_args(hint)), rest[0] if len(rest) == 1 else None
+    many = typing.get_origin(hint) is tuple and typing.get_args(hint)[1:] == (Ellipsis,)
+    item = typing.get_args(hint)[0] if many else hint
+    if item not in (int, float, str, bool):
+        raise ConfigError(f"{where}: an option is an int, float, str or bool, a tuple of those, or None")
+    return item, many, optional

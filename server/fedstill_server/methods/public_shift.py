@@ -1,0 +1,152 @@
+"""What public-logits and fedstill share: the server follows how far devices move from what it told them.
+
+The server keeps one soft label for each public example, as centred logits z. In a round, all devices start
+from their family's student s, learn from their private labels and from softmax(z), and answer for a batch of
+public rows. What is summed is the *shift* of a device's logits away from the student that it was given:
+
+    shift = mean_i (log p_i - log p_s), less its mean over the classes and over the rows
+    way = K(all, batch) (K(batch, batch) + I)^-1 shift
+
+- The mean over the rows says how often devices see a class: the skew of their own labels, not knowledge of
+  the examples (compare logit adjustment, Menon et al. 2020, arXiv 2007.07314).
+- Only a batch of rows is answered in a round. A Gaussian kernel K carries shifts to the rows nearby: the mean
+  of a Gaussian process with unit noise (Rasmussen and Williams 2006, eq. 2.25).
+
+How far the server goes along the way is each method's own. Teacher and students then learn z.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
+from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+
+from fedstill_server.config.options import option
+from fedstill_server.consensus.aggregation import RowSums
+from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
+from fedstill_server.data.public_schedule import answered_rows, taught_rows
+from fedstill_server.methods.interface import Method, SoftLabelUse
+from fedstill_server.methods.noised_shift import way_through_noise
+from fedstill_server.methods.row_kernel import kernel_of
+from fedstill_server.state import FleetState
+
+LOGITS = "public_logits"
+
+
+class PublicShift(Method):
+    soft_labels = SoftLabelUse.PUBLIC_ROWS
+    usual_clip: ClassVar[float | None] = 10.0
+    sharpen: float = option(
+        0.0,
+        "Temperature that sharpens what all learn (entropy reduction, DS-FL); 0 takes it as it is.",
+        least=0,
+        most=1,
+    )
+    propagation_width: float = option(
+        1 / 3,
+        "How far what is learned of a public example reaches its neighbours, in median distances; 0 is off.",
+        least=0,
+        most=100,
+        of_amounts=True,
+    )
+
+    def start(self, state: FleetState) -> FleetState:
+        """The teacher's soft labels are the first consensus."""
+        soft_labels = self.teacher_says(state, self.public.x)
+        return state.replace(arrays={LOGITS: centred_logits(soft_labels, least=1e-6).astype(np.float32)})
+
+    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
+        rows = taught_rows(self.config, len(self.public), round_number)
+        answers = self.answered_rows(round_number)
+        targets = PublicSoftLabels(rows, DenseSoftLabels(self._soft_labels(state)[rows]))
+        return self.asking(
+            round_number=round_number,
+            family=family,
+            request=SummaryRequest(SummaryKind.PUBLIC_SET, self.config.uplink, answers),
+            parameters=state.students[family],
+            replace_student=True,
+            soft_targets=targets,
+        )
+
+    def zero(self, *, round_number: int) -> RowSums:
+        return RowSums.zero(len(self.public), self.config.classes)
+
+    @abstractmethod
+    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
+        """The shift of a device's logits away from the student it was given."""
+
+    def way_of(self, consensus: RowSums) -> tuple[Float64Array, float]:
+        """The mean shift less its mean over the rows, carried to all [P, classes], and how far to trust it.
+
+        The second is 1 where no noise was added.
+        """
+        rows, width = np.flatnonzero(consensus.weights), self.propagation_width
+        shift = consensus.result()[rows]
+        shift = shift - shift.mean(axis=0)
+        if consensus.noise == 0:
+            return propagated(shift, self.public.x, rows, width=width), 1.0
+        way, share = way_through_noise(shift, self.public.x, rows, noise=consensus.noise, width=width)
+        return way, float(np.sqrt(share))
+
+    def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
+        return {ALL_FAMILIES: len(self.answered_rows(round_number)) * self.config.classes}
+
+    def released_vector(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], Float64Array]:
+        """The shifts of the answered rows, one after the other."""
+        contribution = self.contribution(state, round_number=round_number)
+        rows = self.answered_rows(round_number)
+        return lambda summary: contribution(summary).totals[rows].reshape(-1)
+
+    def consensus_of(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> RowSums:
+        if ALL_FAMILIES not in means:
+            return self.zero(round_number=round_number)
+        mean, rows = means[ALL_FAMILIES], self.answered_rows(round_number)
+        cells = mean.vector.reshape(len(rows), self.config.classes)
+        cells = cells - cells.mean(
+            axis=1, keepdims=True
+        )  # the noise has a mean over the classes; shifts have not
+        sums = RowSums.at_places(cells, rows, of=len(self.public))
+        return replace(sums, devices=mean.devices, noise=mean.noise)
+
+    def answered_rows(self, round_number: int) -> IntArray:
+        """The public rows that the devices answer in a round, increasing."""
+        return answered_rows(self.config, len(self.public), round_number)
+
+    def _soft_labels(self, state: FleetState) -> FloatArray:
+        """softmax of the consensus [P, classes], sharpened."""
+        logits = state.arrays[LOGITS] / np.float32(self.sharpen or 1)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        soft: FloatArray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return soft
+
+
+def centred_logits(soft_labels: npt.NDArray[np.float32], *, least: float) -> Float64Array:
+    """log p, less its mean over the classes; probabilities below `least` count as that."""
+    logits = np.log(np.maximum(soft_labels.astype(np.float64), least))
+    centred: Float64Array = logits - logits.mean(axis=-1, keepdims=True)
+    return centred
+
+
+def propagated(shift: Float64Array, x: FloatArray, rows: IntArray, *, width: float) -> Float64Array:
+    """The shifts [n, classes] of the rows `rows` [n] of x [P, *shape], carried to all rows [P, classes].
+
+    width: of the Gaussian kernel, as a share of the rows' median distance; 0 moves no other row.
+    """
+    if width == 0 or len(rows) < 2:
+        everywhere = np.zeros((len(x), shift.shape[1]))
+        everywhere[rows] = shift
+        return everywhere
+    kernel = kernel_of(x, rows, width=width)
+    carried: Float64Array = kernel @ np.linalg.solve(kernel[rows] + np.eye(len(rows)), shift)
+    return carried
