@@ -26,10 +26,10 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.entropy import encode_levels
 from fedstill_proto.soft_labels.levels import Levels
-from fedstill_server.rounds.answer_tables import HeldTables
+from fedstill_server.rounds.base_tables import BaseTables
 from fedstill_sim.results.json_files import read_json
 from fedstill_sim.results.run_result import RESULT_FILE
 
@@ -106,7 +106,7 @@ def claim(arms: Sequence[Arm]) -> dict[str, Any]:
 def coded_sizes(folder: Path, *, rounds: int) -> list[Coded]:
     """Of the devices' answers in the last round of a finely coded run, on coarser grids."""
     last, before = (
-        HeldTables.from_bytes((folder / f"server/checkpoints/round-{number:06d}.answers").read_bytes())
+        BaseTables.from_bytes((folder / f"server/checkpoints/round-{number:06d}.tables").read_bytes())
         for number in (rounds, rounds - 1)
     )
     pairs = [
@@ -117,7 +117,7 @@ def coded_sizes(folder: Path, *, rounds: int) -> list[Coded]:
 
 def sizes(words: str, answers: Sequence[tuple[Levels, Levels]]) -> Coded:
     """Of answers, each with the one before it."""
-    codec = codec_of_words(f"{words},entropy,delta")
+    codec = parse_codec(f"{words},entropy,delta")
     pairs = [(codec.levels(now.soft_labels()), codec.levels(then.soft_labels())) for now, then in answers]
     coded = mean(len(encode_levels(now, entropy=True)) for now, _ in pairs)
     entropy = mean(empirical_entropy_bytes(now) for now, _ in pairs)

@@ -25,7 +25,7 @@ import torch
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.codec.summary_codec import summary_and_table
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
@@ -100,7 +100,7 @@ class _Taught:
 
 
 def _as_decoded(named: IntArray, chances: FloatArray, words: int) -> tuple[IntArray, FloatArray]:
-    codec = codec_of_words(TOP_K.format(named.shape[1]))
+    codec = parse_codec(TOP_K.format(named.shape[1]))
     decoded = codec.rounded(TopKSoftLabels(named, chances, words))
     assert isinstance(decoded, TopKSoftLabels)
     return decoded.indices, decoded.probabilities
@@ -221,4 +221,4 @@ def _bytes(taught: _Taught) -> dict[str, float]:
 def _sent(soft: SoftLabels, codec: str) -> int:
     statistics = PrivateStatistics(soft_labels=soft)
     summary = SoftLabelSummary("0" * 8, 1, "gru", SummaryKind.PUBLIC_SET, statistics)
-    return len(summary_and_table(summary, codec=codec_of_words(codec), bases=None)[0])
+    return len(summary_and_table(summary, codec=parse_codec(codec), delta_base=None)[0])

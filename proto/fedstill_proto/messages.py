@@ -15,7 +15,7 @@ from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters, c
 from fedstill_proto.checks import MAX_UINT32, MAX_UINT64, check_integer, check_name, check_number
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy.noising import Noising
-from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import MAX_CLASSES, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
 from fedstill_proto.soft_labels.levels import NAME_BYTES
@@ -125,14 +125,22 @@ class RowSelection:
 
 @dataclass(frozen=True, eq=False)
 class SummaryRequest:
-    """What a device is to answer, and how it is to be coded.
+    """What a device is to answer, and how the answer is to be coded.
 
-    Of the public set only: `public_rows` [n], `class_counts` (say how many private examples of each class
-    there are, too), `selection`, and `relative` (how far the student went from where the round started it:
-    p / p_start, normalized, instead of its soft label p). `anchor_rows` [W] asks for relative features:
-    cosines with so many public rows (see the client's relative_features.py). `base` names the levels that
-    the answer may be coded against (see bases.py); empty: there are none. `noising`: the answer is one vector
-    with noise, and nothing else; what is in it is in the client's noised_answer.py.
+    Attributes:
+        kind: What the answer holds.
+        codec: How its soft labels are coded; None where it holds none.
+        public_rows: The public rows that are asked for [n]; for PUBLIC_SET only, as the next three are.
+        class_counts: Whether to count the private examples of each class, too.
+        selection: Which of the rows to leave out; None answers all of them.
+        relative: Whether to answer how far the student moved from where the round started it, p / p_start,
+            normalized, instead of its soft label p.
+        base: Names the task's levels that the answer may be coded against (see codec/task_base.py); empty
+            where there are none.
+        base_round: The round whose table of the device the server holds (see base_table.py); 0 is none.
+        anchor_rows: The public rows whose cosines with an example are its relative features [W] (see the
+            client's relative_features.py).
+        noising: The answer is one vector with noise, and nothing else (see the client's noised_answer.py).
     """
 
     kind: SummaryKind
@@ -142,7 +150,7 @@ class SummaryRequest:
     selection: RowSelection | None = None
     base: bytes = b""
     anchor_rows: IntArray = field(default_factory=lambda: np.empty(0, np.int64))
-    held_round: int = 0
+    base_round: int = 0
     relative: bool = False
     noising: Noising | None = None
 
@@ -170,9 +178,9 @@ class SummaryRequest:
             self._check_noised()
         if self.base and (self.codec is None or not self.codec.delta or len(self.base) != NAME_BYTES):
             raise InvalidValue("base", f"{len(self.base)} bytes; with a delta, it is a name of {NAME_BYTES}")
-        check_integer("held_round", self.held_round, 0, MAX_UINT32)
-        if self.held_round and (self.codec is None or not self.codec.delta):
-            raise InvalidValue("held_round", f"{self.held_round}, but no delta is asked for")
+        check_integer("base_round", self.base_round, 0, MAX_UINT32)
+        if self.base_round and (self.codec is None or not self.codec.delta):
+            raise InvalidValue("base_round", f"{self.base_round}, but no delta is asked for")
 
     def _check_noised(self) -> None:
         """All that is sent has noise: whatever would go beside it is refused."""
@@ -286,7 +294,7 @@ class SoftLabelSummary:
     family: str
     kind: SummaryKind
     statistics: PrivateStatistics
-    table: AnswerTable | None = None
+    table: BaseTable | None = None
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)

@@ -16,7 +16,7 @@ from typing import Any
 
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
-from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.device_defaults import usual_work
@@ -279,7 +279,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         asynchronous=_asynchronous(request),
         public_batch=min(_chosen(request.public_batch, suited.public_batch), len(data.public_x)),
         public_targets=_chosen(request.public_targets, 0),
-        uplink=uplink if request.uplink is None else codec_of_words(request.uplink),
+        uplink=uplink if request.uplink is None else parse_codec(request.uplink),
         downlink=_downlink(request, codec, data),
         teacher=_teacher(request, data, labelled=taught),
         evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
@@ -290,7 +290,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
 
 def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> SoftLabelCodec:
     if request.downlink is not None:
-        return codec_of_words(request.downlink)
+        return parse_codec(request.downlink)
     return METHODS.load(request.method).defaults.uplink if data.is_text else codec
 
 

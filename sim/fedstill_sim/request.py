@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
 from fedstill_server.methods import array_methods, noised_methods, text_methods
 
@@ -232,7 +232,7 @@ def check_codec(option: str, words: str | None) -> None:
     """Refuse words that are no codec."""
     try:
         if words is not None:
-            codec_of_words(words)
+            parse_codec(words)
     except InvalidValue as error:
         raise RequestError(f"{option}: {error.problem}") from None
 

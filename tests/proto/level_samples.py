@@ -1,4 +1,4 @@
-"""Soft labels on grids, and bases that resemble them, for hypothesis and by hand."""
+"""Soft labels on grids, and delta_base that resemble them, for hypothesis and by hand."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from fedstill_proto.errors import WireError
 from fedstill_proto.soft_labels import range_coder
 from fedstill_proto.soft_labels.bit_packing import pack, packed_bytes, unpack
-from fedstill_proto.soft_labels.entropy import ENTROPY, OFFERED_BASE, PLAIN, decode_levels, encode_levels
+from fedstill_proto.soft_labels.entropy import ENTROPY, PLAIN, TASK_BASE, decode_levels, encode_levels
 from fedstill_proto.soft_labels.entropy_model import LevelShape
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.soft_labels.levels import Grid, Levels, quantized
@@ -34,8 +34,8 @@ def soft_rows(rows: int, *, seed: int = 0, classes: int = 10) -> DenseSoftLabels
 def test_what_was_coded_is_decoded_to_the_last_code(sample: Sample) -> None:
     levels, shape = sample.levels, LevelShape.of(sample.levels)
     for entropy, base in ((False, None), (True, None), (True, sample.base)):
-        data = encode_levels(levels, entropy=entropy, offered=base)
-        assert same(decode_levels(data, shape, field="codes", offered=base), levels)
+        data = encode_levels(levels, entropy=entropy, task_base=base)
+        assert same(decode_levels(data, shape, field="codes", task_base=base), levels)
         assert len(data) <= packed_bytes(shape) + 1
 
 
@@ -58,11 +58,11 @@ def test_plain_bits_by_hand() -> None:
 @given(samples(max_rows=12, max_classes=30), st.data())
 def test_other_bytes_are_refused_or_stand_for_other_levels(sample: Sample, data: st.DataObject) -> None:
     shape = LevelShape.of(sample.levels)
-    blob = bytearray(encode_levels(sample.levels, entropy=True, offered=sample.base))
+    blob = bytearray(encode_levels(sample.levels, entropy=True, task_base=sample.base))
     place = data.draw(st.integers(0, len(blob) - 1))
     blob[place] ^= data.draw(st.integers(1, 255))
     with suppress(WireError):
-        decoded = decode_levels(bytes(blob), shape, field="codes", offered=sample.base)
+        decoded = decode_levels(bytes(blob), shape, field="codes", task_base=sample.base)
         # Plain or coded, each content has one spelling for each first byte.
         assert not same(decoded, sample.levels) or place == 0
 
@@ -71,9 +71,9 @@ def test_other_bytes_are_refused_or_stand_for_other_levels(sample: Sample, data:
 def test_noise_is_refused_or_written_the_same_again(sample: Sample, noise: bytes) -> None:
     shape = LevelShape.of(sample.levels)
     with suppress(WireError):
-        decoded = decode_levels(bytes([OFFERED_BASE]) + noise, shape, field="codes", offered=sample.base)
-        again = encode_levels(decoded, entropy=True, offered=sample.base)
-        assert again == bytes([OFFERED_BASE]) + noise or again[0] == PLAIN
+        decoded = decode_levels(bytes([TASK_BASE]) + noise, shape, field="codes", task_base=sample.base)
+        again = encode_levels(decoded, entropy=True, task_base=sample.base)
+        assert again == bytes([TASK_BASE]) + noise or again[0] == PLAIN
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_noise_is_refused_or_written_the_same_again(sample: Sample, noise: bytes
     [
         b"",
         bytes([3, 0]),  # a form that no version has used
-        bytes([OFFERED_BASE, 0]),  # and none is offered
+        bytes([TASK_BASE, 0]),  # and none is offered
         bytes([PLAIN]) + bytes(8),
         bytes([PLAIN]) + bytes(10),
         bytes([ENTROPY]) + bytes(10),
@@ -95,7 +95,7 @@ def test_bytes_that_cannot_be_are_refused_by_field(data: bytes) -> None:
 def test_one_bit_of_what_the_base_says_already_is_next_to_nothing() -> None:
     levels = quantized(soft_rows(500), k=0, bits=1, grid=Grid.SHARES)
     plain, alone, against = (
-        len(encode_levels(levels, entropy=entropy, offered=base))
+        len(encode_levels(levels, entropy=entropy, task_base=base))
         for entropy, base in ((False, None), (True, None), (True, levels))
     )
     assert plain == 1 + 500 * 9 // 8 + 1
@@ -127,7 +127,7 @@ def test_a_vocabulary_of_ten_thousand_is_coded_by_its_likeliest_words() -> None:
     assert len(data) < 20 * 1.1 * (168 + 8 * 4) / 8
     assert same(
         decode_levels(
-            encode_levels(levels, entropy=True, offered=levels), shape, field="codes", offered=levels
+            encode_levels(levels, entropy=True, task_base=levels), shape, field="codes", task_base=levels
         ),
         levels,
     )
@@ -136,7 +136,7 @@ def test_a_vocabulary_of_ten_thousand_is_coded_by_its_likeliest_words() -> None:
 def test_a_device_without_the_library_writes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = quantized(soft_rows(40), k=0, bits=3, grid=Grid.SHARES)
     base = quantized(soft_rows(40, seed=1), k=0, bits=3, grid=Grid.SHARES)
-    written = encode_levels(levels, entropy=True, offered=base)
+    written = encode_levels(levels, entropy=True, task_base=base)
     monkeypatch.setattr(range_coder, "HAS_LIBRARY", False)
-    assert encode_levels(levels, entropy=True, offered=base) == written
-    assert same(decode_levels(written, LevelShape.of(levels), field="codes", offered=base), levels)
+    assert encode_levels(levels, entropy=True, task_base=base) == written
+    assert same(decode_levels(written, LevelShape.of(levels), field="codes", task_base=base), levels)

@@ -116,7 +116,7 @@ def test_noise_that_nobody_asked_for_is_refused() -> None:
         ({"selection": RowSelection(0.5)}, "selection"),
         ({"anchor_rows": np.arange(2)}, "anchor_rows"),
         ({"base": b"12345678"}, "base"),
-        ({"held_round": 3}, "held_round"),
+        ({"base_round": 3}, "base_round"),
     ],
 )
 def test_a_request_for_more_than_noise_is_refused(changes: dict[str, Any], field: str) -> None:

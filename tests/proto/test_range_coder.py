@@ -7,10 +7,10 @@ from fedstill_proto.soft_labels.range_coder import (
     TOTAL,
     LibraryDecoder,
     LibraryEncoder,
-    NotCoded,
     PlainDecoder,
     PlainEncoder,
     SymbolArray,
+    Undecodable,
     WeightArray,
 )
 from hypothesis import given
@@ -100,7 +100,7 @@ def test_both_coders_read_any_bytes_alike(noise: bytes, message: tuple[SymbolArr
     for _, decoder in CODERS:
         try:
             read.append(decoder(noise).decode(weights))
-        except NotCoded:
+        except Undecodable:
             read.append(None)
     if read[0] is None or read[1] is None:
         assert read[0] is read[1]

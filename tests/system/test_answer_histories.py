@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
 from fedstill_proto.codec.summary_codec import summary_and_table
-from fedstill_proto.codec.task_base import bases_for
+from fedstill_proto.codec.task_base import delta_base_of
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -27,10 +27,10 @@ from fedstill_proto.messages import (
     SummaryRequest,
 )
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
-from fedstill_proto.soft_labels.entropy import NeedsWhole
+from fedstill_proto.soft_labels.entropy import MissingBase
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.soft_labels.levels import Grid
-from fedstill_server.rounds.answer_tables import HeldTables
+from fedstill_server.rounds.base_tables import BaseTables
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -50,8 +50,8 @@ class History(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp())
-        self.store = AnswerStore(self.folder / "device")
-        self.held = HeldTables()
+        self.store = BaseTableStore(self.folder / "device")
+        self.held = BaseTables()
         self.round = 0
         self.earlier: list[bytes] = []  # what the server's disk was
         self.refused = 0  # answers that needed to be whole
@@ -115,24 +115,24 @@ class History(RuleBasedStateMachine):
 
     @rule()
     def the_server_starts_anew(self) -> None:
-        self.held = HeldTables.from_bytes(self.held.to_bytes())
+        self.held = BaseTables.from_bytes(self.held.to_bytes())
 
     @rule()
     def the_server_loses_its_tables(self) -> None:
-        self.held = HeldTables()
+        self.held = BaseTables()
 
     @rule(back=st.integers(1, 3), same_rounds=st.booleans())
     def the_server_is_put_back(self, back: int, same_rounds: bool) -> None:
         """To an earlier checkpoint, from which it plays its rounds again."""
         if len(self.earlier) >= back:
-            self.held = HeldTables.from_bytes(self.earlier[-back])
+            self.held = BaseTables.from_bytes(self.earlier[-back])
             if same_rounds:
                 self.round = max(self.held.round_of(DEVICE), self.round - back)
 
     @rule()
     def the_server_needs_the_space(self) -> None:
         limit = replace(self.held, limit_bytes=0)
-        self.held = replace(limit.after([], mistaken=[]), limit_bytes=HeldTables().limit_bytes)
+        self.held = replace(limit.after([], mistaken=[]), limit_bytes=BaseTables().limit_bytes)
         assert self.held.round_of(DEVICE) == 0
 
     @rule(seed=st.integers(0, 20), rows=ROWS)
@@ -166,7 +166,7 @@ class History(RuleBasedStateMachine):
             family=FAMILY,
             training=PLAN,
             request=SummaryRequest(
-                SummaryKind.PUBLIC_SET, self.codec, asked, held_round=self.held.round_of(DEVICE)
+                SummaryKind.PUBLIC_SET, self.codec, asked, base_round=self.held.round_of(DEVICE)
             ),
             soft_targets=PublicSoftLabels(
                 np.arange(PUBLIC), DenseSoftLabels(random_rows(PUBLIC, CLASSES, seed=self.round))
@@ -179,9 +179,9 @@ class History(RuleBasedStateMachine):
     def _answered(self, blob: bytes, seed: int, selects: bool = False) -> bytes:
         """What the device says, as its round work does."""
         task = decode_task(blob)
-        held = self.store.table(DEVICE, run=task.run, round=task.request.held_round)
+        held = self.store.table(DEVICE, run=task.run, round=task.request.base_round)
         summary = self._said(task, seed, selects)
-        answer, table = summary_and_table(summary, codec=self.codec, bases=bases_for(task, held))
+        answer, table = summary_and_table(summary, codec=self.codec, delta_base=delta_base_of(task, held))
         if table is not None:
             self.store.keep(DEVICE, table, run=task.run, round=task.round)
         return answer
@@ -190,10 +190,10 @@ class History(RuleBasedStateMachine):
         """Never anything but what was said, on the grid; or a clear word that it needs to be whole."""
         task = decode_task(blob)
         expected = Expected.of(task, CLASSES)
-        expected = replace(expected, selected=selects).holding(self.held.table_of(DEVICE))
+        expected = replace(expected, selected=selects).with_table(self.held.table_of(DEVICE))
         try:
             summary = decode_summary(answer, expected=expected)
-        except NeedsWhole:
+        except MissingBase:
             self.refused += 1
             self.held = self.held.after([], mistaken=[DEVICE])
             return

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
-from fedstill_proto.system.supervisor import Child, Children, flower_environment
+from fedstill_proto.system.supervisor import ChildProcess, Supervisor, flower_environment
 
 from fedstill_client.agent_types import Precision
 from fedstill_client.device_description import DeviceDescription
@@ -48,11 +48,11 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
 
     def take_part(signals: EndSignals) -> None:
         updates = Updates(home, membership, description.family, tell)
-        with Children(home.folder / "children.json") as children:
+        with Supervisor(home.folder / "children.json") as children:
             node = children.start(supernode(home, membership))
             tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
             while not signals.wait(_LOOK_EVERY_S):
-                children.look_after(lambda child: tell(f"{child.name} had ended; started again"))
+                children.poll(lambda child: tell(f"{child.name} had ended; started again"))
                 updates.look()
             tell(f"leaving the fleet for now; process {node.pid} is ended")
 
@@ -67,7 +67,7 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
         )
 
 
-def supernode(home: AgentHome, membership: Membership) -> Child:
+def supernode(home: AgentHome, membership: Membership) -> ChildProcess:
     """Flower's SuperNode over TLS, known to the server by the device's key."""
     folder = home.folder.resolve()
     command = [
@@ -78,7 +78,7 @@ def supernode(home: AgentHome, membership: Membership) -> Child:
         *("--isolation", "subprocess", "--host", _LOOPBACK, "--port", str(_free_port())),
     ]
     environment = {**flower_environment(folder / "flower"), DEVICE_FOLDER_VARIABLE: str(folder)}
-    return Child("supernode", command, folder / "logs" / "supernode.log", environment)
+    return ChildProcess("supernode", command, folder / "logs" / "supernode.log", environment)
 
 
 def mend(home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:

@@ -42,7 +42,7 @@ from fedstill_client.model.student_store import OwnStudent, StudentHistory, Stud
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.packages.install import load_installed
 from fedstill_client.privacy import PrivacyGuard, PrivacyPolicy
-from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.round import (
     DeviceStack,
     Evaluation,
@@ -164,7 +164,7 @@ class Device:
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
-            answers = AnswerStore(AgentHome(self.folder).answers)
+            answers = BaseTableStore(AgentHome(self.folder).answers)
             work = perform_round(
                 self.stack(before),
                 task,

@@ -16,7 +16,7 @@ from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
-from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.base_table import BaseTable
 
 from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import StackPlan, plan_batches
@@ -25,7 +25,7 @@ from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepBatch
 from fedstill_client.model.trainer import Personalizer, Steps, StudentMismatch, check_student
-from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
 from fedstill_client.rounds.share_gate import kept_shares, mixed
 from fedstill_client.rounds.summarizer import summarize
@@ -137,7 +137,7 @@ def perform_round(
     steps: StackPlan | None = None,
     out: Mapping[str, FloatArray] | None = None,
     stop: Callable[[], str | None] | None = None,
-    answers: AnswerStore | None = None,
+    answers: BaseTableStore | None = None,
     label_prior: float = 1.0,
     noise: NoiseOf = system_noise,
 ) -> RoundWork:
@@ -180,7 +180,7 @@ def perform_round(
         forward=forward,
         devices=len(stack.names),
         public_x=public_x,
-        held=_held_answers(stack, task, answers),
+        tables=_base_tables(stack, task, answers),
         start=student,
         names=stack.names,
         noise=noise,
@@ -211,12 +211,12 @@ def _watched(steps: StackPlan, stop: Callable[[], str | None] | None) -> Steps:
     return WatchedSteps(steps, lambda done, steps: interrupt())
 
 
-def _held_answers(
-    stack: DeviceStack, task: RoundTask, answers: AnswerStore | None
-) -> list[AnswerTable | None] | None:
-    if answers is None or not task.request.held_round:
+def _base_tables(
+    stack: DeviceStack, task: RoundTask, answers: BaseTableStore | None
+) -> list[BaseTable | None] | None:
+    if answers is None or not task.request.base_round:
         return None
-    return [answers.table(name, run=task.run, round=task.request.held_round) for name in stack.names]
+    return [answers.table(name, run=task.run, round=task.request.base_round) for name in stack.names]
 
 
 def starting_student(

@@ -19,11 +19,11 @@ from typing import NamedTuple
 import numpy as np
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.summary_codec import summary_and_table
-from fedstill_proto.codec.task_base import bases_for
+from fedstill_proto.codec.task_base import delta_base_of
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
-from fedstill_proto.soft_labels.base_table import AnswerTable
-from fedstill_proto.soft_labels.delta_base import Bases
+from fedstill_proto.soft_labels.base_table import BaseTable
+from fedstill_proto.soft_labels.delta_base import DeltaBase
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels, keep_top_k
 
 from fedstill_client.model.batches import public_examples
@@ -42,7 +42,7 @@ class Encoded(NamedTuple):
     """An answer, and what the device is to keep for its next one to be coded against."""
 
     summary: bytes
-    table: AnswerTable | None
+    table: BaseTable | None
 
 
 def summarize(
@@ -53,7 +53,7 @@ def summarize(
     forward: Forward,
     devices: int,
     public_x: FloatArray | None = None,
-    held: Sequence[AnswerTable | None] | None = None,
+    tables: Sequence[BaseTable | None] | None = None,
     start: Mapping[str, FloatArray] | None = None,
     names: Sequence[str] = (),
     noise: NoiseOf = system_noise,
@@ -62,7 +62,7 @@ def summarize(
 
     start: the students before training, [C, *shape] or [*shape] for all devices: for relative answers.
     names: of the devices, whose `noise` it is, where noise is asked for.
-    held: of each device, what it said by the round that the task names.
+    tables: what each device sent up to the round that the task names (`base_round`).
     """
     kind = task.request.kind
     if task.request.noising is not None:
@@ -102,12 +102,12 @@ def summarize(
             before = start_logits(forward, start, rows)
             moved = logit_shift(before, answers["logits"], temperature=task.training.temperature)
             answers = {**answers, "logits": moved}
-        bases, encoded = bases_for(task), []
+        delta_base, encoded = delta_base_of(task), []
         for device in range(devices):
-            if bases is not None and held is not None:
-                bases = replace(bases, held=held[device])
+            if delta_base is not None and tables is not None:
+                delta_base = replace(delta_base, table=tables[device])
             said = _public_answer(task, _of(answers, device), rows, private, device, anchors)
-            encoded.append(_encoded(task, said, bases))
+            encoded.append(_encoded(task, said, delta_base))
         return encoded
     answers = forward.own_outputs(parameters, private)
     if kind is SummaryKind.CLASS_PROTOTYPES:
@@ -190,9 +190,9 @@ def _prototypes_of(
     return PrivateStatistics(present_classes=present, class_examples=examples, features=prototypes)
 
 
-def _encoded(task: RoundTask, statistics: PrivateStatistics, bases: Bases | None = None) -> Encoded:
+def _encoded(task: RoundTask, statistics: PrivateStatistics, delta_base: DeltaBase | None = None) -> Encoded:
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
-    return Encoded(*summary_and_table(summary, codec=task.request.codec, bases=bases))
+    return Encoded(*summary_and_table(summary, codec=task.request.codec, delta_base=delta_base))
 
 
 def _public_answer(

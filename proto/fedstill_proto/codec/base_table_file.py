@@ -1,4 +1,4 @@
-"""Answer tables on disk: what a server keeps of its devices, and a device of its own rounds."""
+"""Base tables on disk: what a server keeps of its devices, and a device of its own rounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedstill_proto.checks import check_name
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION
-from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import levels_of_message, message_of_levels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
@@ -19,44 +19,44 @@ LIMIT_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class HeldAnswer:
-    """What a device had said of public rows by a round of a run, which may be left out."""
+class StoredTable:
+    """What a device had sent of public rows by a round; `run` may be empty."""
 
     run: str
     device: str
     round: int
-    table: AnswerTable
+    table: BaseTable
 
 
-def encode_held(answers: Sequence[HeldAnswer]) -> bytes:
-    message = pb.HeldAnswers(
+def encode_tables(tables: Sequence[StoredTable]) -> bytes:
+    message = pb.StoredTables(
         protocol_version=PROTOCOL_VERSION,
-        answers=(
-            pb.HeldAnswer(
-                run=one.run,
-                device=one.device,
-                round=one.round,
-                public_rows=one.table.rows.tolist(),
-                soft_labels=message_of_levels(one.table.levels, entropy=False),
+        tables=(
+            pb.StoredTable(
+                run=stored.run,
+                device=stored.device,
+                round=stored.round,
+                public_rows=stored.table.rows.tolist(),
+                soft_labels=message_of_levels(stored.table.levels, entropy=False),
             )
-            for one in answers
+            for stored in tables
         ),
     )
     return seal(message)
 
 
-def decode_held(blob: bytes) -> list[HeldAnswer]:
-    """Raises WireError, naming the field, for what `encode_held` never writes."""
-    message = open_sealed(blob, pb.HeldAnswers(), size_limit_bytes=LIMIT_BYTES)
-    return [_decoded(one, f"answers[{number}]") for number, one in enumerate(message.answers)]
+def decode_tables(blob: bytes) -> list[StoredTable]:
+    """Raises WireError, naming the field, for what `encode_tables` never writes."""
+    message = open_sealed(blob, pb.StoredTables(), size_limit_bytes=LIMIT_BYTES)
+    return [_decoded(stored, f"tables[{number}]") for number, stored in enumerate(message.tables)]
 
 
-def _decoded(message: pb.HeldAnswer, place: str) -> HeldAnswer:
+def _decoded(message: pb.StoredTable, place: str) -> StoredTable:
     levels = levels_of_message(message.soft_labels, field=f"{place}.soft_labels")
     try:
         if message.run:
             check_name("run", message.run)
-        table = AnswerTable(np.array(message.public_rows, np.int64), levels)
+        table = BaseTable(np.array(message.public_rows, np.int64), levels)
     except InvalidValue as error:
         raise WireError(f"{place}.{error.field}", error.problem) from None
-    return HeldAnswer(message.run, message.device, message.round, table)
+    return StoredTable(message.run, message.device, message.round, table)

@@ -19,10 +19,10 @@ from fedstill_proto.v1 import fedstill_pb2 as pb
 _TAG = b"\x7d"  # field 15, four bytes
 _SEAL_BYTES = 5
 
-Message = TypeVar("Message", pb.RoundTask, pb.SoftLabelSummary, pb.HeldAnswers)
+Message = TypeVar("Message", pb.RoundTask, pb.SoftLabelSummary, pb.StoredTables)
 
 
-def seal(message: pb.RoundTask | pb.SoftLabelSummary | pb.HeldAnswers) -> bytes:
+def seal(message: pb.RoundTask | pb.SoftLabelSummary | pb.StoredTables) -> bytes:
     body = message.SerializeToString()
     return body + _checksum(body)
 

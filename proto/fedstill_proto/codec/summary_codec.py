@@ -10,7 +10,7 @@ import numpy as np
 from fedstill_proto.arrays import MAX_RANK, BoolArray, FloatArray, ParameterSpec
 from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
 from fedstill_proto.codec.envelope import open_sealed, seal
-from fedstill_proto.codec.task_base import bases_for
+from fedstill_proto.codec.task_base import delta_base_of
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
@@ -21,9 +21,9 @@ from fedstill_proto.messages import (
     SummaryKind,
 )
 from fedstill_proto.privacy.noising import Noising
-from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import TO_WIRE, Encoding, SoftLabelCodec, decode_soft_labels
-from fedstill_proto.soft_labels.delta_base import Bases, decode_answer, encode_answer
+from fedstill_proto.soft_labels.delta_base import DeltaBase, decode_answer, encode_answer
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
@@ -41,7 +41,7 @@ class Expected:
     classes: int
     codec: SoftLabelCodec | None = None
     rows: int = 0  # of soft labels; PUBLIC_SET only
-    bases: Bases | None = None  # what the answer may be coded against
+    delta_base: DeltaBase | None = None  # what the answer may be coded against
     parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
     class_counts: bool = False  # PUBLIC_SET only
     selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
@@ -57,9 +57,13 @@ class Expected:
         *,
         places: int = 1,
     ) -> Expected:
-        """What `task`, as a device decodes it, asks of a student with these classes and parameters.
+        """What a task asks of a student with these classes and parameters.
 
-        places: soft labels of a public row; of text, one at each of its places.
+        Args:
+            task: The task, as a device decodes it.
+            classes: How many classes the student tells apart.
+            parameter_specs: The student's parameters, or their names and shapes.
+            places: Soft labels of a public row: 1, or for text one at each of its places.
         """
         if isinstance(parameter_specs, Mapping):
             parameter_specs = (ParameterSpec(name, array.shape) for name, array in parameter_specs.items())
@@ -72,7 +76,7 @@ class Expected:
             classes=classes,
             codec=task.request.codec,
             rows=len(task.request.public_rows) * places,
-            bases=bases_for(task),
+            delta_base=delta_base_of(task),
             parameters=tuple(parameter_specs) if asks_parameters else (),
             class_counts=task.request.class_counts,
             selected=task.request.selection is not None,
@@ -106,26 +110,26 @@ class Expected:
         answered = self.rows // 8 + 8 if self.selected else 0
         return 1024 + labels + parameters + counts + answered + rows * self.anchors
 
-    def holding(self, table: AnswerTable | None) -> Expected:
-        """The same of a device whose answer of the round that the task names is held."""
-        if self.bases is None or table is None:
+    def with_table(self, table: BaseTable | None) -> Expected:
+        """The same for a device whose table of the round that the task names is held."""
+        if self.delta_base is None or table is None:
             return self
-        return replace(self, bases=replace(self.bases, held=table))
+        return replace(self, delta_base=replace(self.delta_base, table=table))
 
 
 def encode_summary(
-    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, bases: Bases | None = None
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
 ) -> bytes:
     """`codec` is the one of the task's request; None where the summary holds no soft labels."""
-    return summary_and_table(summary, codec=codec, bases=bases)[0]
+    return summary_and_table(summary, codec=codec, delta_base=delta_base)[0]
 
 
 def summary_and_table(
-    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, bases: Bases | None = None
-) -> tuple[bytes, AnswerTable | None]:
+    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
+) -> tuple[bytes, BaseTable | None]:
     """The bytes, and what the device must keep for its next answer to be coded against this one."""
     statistics = summary.statistics
-    soft_labels, table = _labels(summary, codec, bases)
+    soft_labels, table = _labels(summary, codec, delta_base)
     message = pb.SoftLabelSummary(
         protocol_version=PROTOCOL_VERSION,
         run=summary.run,
@@ -169,13 +173,13 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
 
 def _decode_statistics(
     message: pb.PrivateStatistics, expected: Expected
-) -> tuple[PrivateStatistics, AnswerTable | None]:
+) -> tuple[PrivateStatistics, BaseTable | None]:
     if expected.noising is not None:
         return _decode_noised(message, expected, expected.noising), None
     if message.noised:
         raise WireError("statistics.noised", "present, but no noise was asked for")
     labels: SoftLabels | None = None
-    table: AnswerTable | None = None
+    table: BaseTable | None = None
     answered = _decode_answered(message.answered, expected)
     _check_classes(message, expected)
     rows = len(message.present_classes)
@@ -273,12 +277,12 @@ def _decode_labels(
     codec: SoftLabelCodec,
     rows: int,
     answered: BoolArray | None,
-) -> tuple[SoftLabels, AnswerTable | None]:
+) -> tuple[SoftLabels, BaseTable | None]:
     place = "statistics.soft_labels"
     _check_codec(message, codec, expected.classes)
     if codec.encoding is Encoding.LEVELS:
-        bases = None if expected.bases is None else expected.bases.of(answered)
-        return decode_answer(message, codec, bases, rows=rows, classes=expected.classes, field=place)
+        delta_base = None if expected.delta_base is None else expected.delta_base.of_answered(answered)
+        return decode_answer(message, codec, delta_base, rows=rows, classes=expected.classes, field=place)
     return decode_soft_labels(message, field=place, rows=rows, classes=expected.classes), None
 
 
@@ -298,8 +302,8 @@ def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, .
 
 
 def _labels(
-    summary: SoftLabelSummary, codec: SoftLabelCodec | None, bases: Bases | None
-) -> tuple[pb.SoftLabels | None, AnswerTable | None]:
+    summary: SoftLabelSummary, codec: SoftLabelCodec | None, delta_base: DeltaBase | None
+) -> tuple[pb.SoftLabels | None, BaseTable | None]:
     labels = summary.statistics.soft_labels
     if labels is None:
         return None, None
@@ -308,6 +312,6 @@ def _labels(
             "codec", f"missing, but a summary of kind {summary.kind.value!r} holds soft labels"
         )
     if codec.encoding is Encoding.LEVELS:
-        bases = None if bases is None else bases.of(summary.statistics.answered)
-        return encode_answer(labels, codec, bases)
+        delta_base = None if delta_base is None else delta_base.of_answered(summary.statistics.answered)
+        return encode_answer(labels, codec, delta_base)
     return codec.encode(labels), None

@@ -104,7 +104,7 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
     if request.noising is not None:
         message.noising.clip = request.noising.clip
         message.noising.noise_multiplier = request.noising.noise_multiplier
-    message.held_round = request.held_round
+    message.base_round = request.base_round
     if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
         message.bits = request.codec.bits
         message.grid = GRID_NUMBERS[request.codec.grid]
@@ -130,7 +130,7 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             asked = message.selection
             selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
         rows = np.array(message.public_rows, np.int64)
-        anchors, held = np.array(message.anchor_rows, np.int64), message.held_round
+        anchors, base_round = np.array(message.anchor_rows, np.int64), message.base_round
         return SummaryRequest(
             kind,
             codec,
@@ -139,7 +139,7 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             selection,
             message.base,
             anchors,
-            held,
+            base_round,
             message.relative,
             _decode_noising(message.noising) if message.HasField("noising") else None,
         )

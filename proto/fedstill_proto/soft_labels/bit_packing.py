@@ -19,7 +19,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.soft_labels.entropy_model import LevelShape
 from fedstill_proto.soft_labels.levels import Grid, Levels
-from fedstill_proto.soft_labels.range_coder import NotCoded
+from fedstill_proto.soft_labels.range_coder import Undecodable
 
 BitArray = npt.NDArray[np.uint8]
 _LARGEST_NUMBER_BITS = 62
@@ -41,11 +41,11 @@ def pack(levels: Levels) -> bytes:
 
 
 def unpack(data: bytes, shape: LevelShape) -> Levels:
-    """Raises NotCoded for what `pack` never writes."""
+    """Raises Undecodable for what `pack` never writes."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     size = shape.rows * _row_bits(shape)
     if len(data) != packed_bytes(shape) or bits[size:].any():
-        raise NotCoded
+        raise Undecodable
     rows = bits[:size].reshape(shape.rows, _row_bits(shape))
     indices = None
     if shape.k:
@@ -57,7 +57,7 @@ def unpack(data: bytes, shape: LevelShape) -> Levels:
     if shape.grid is Grid.SHARES:
         codes[:, -1] = shape.top - codes.sum(axis=1)
         if (codes[:, -1] < 0).any():
-            raise NotCoded
+            raise Undecodable
     return Levels(codes.astype(np.uint8), shape.classes, shape.bits, shape.grid, indices)
 
 
@@ -96,7 +96,7 @@ def _sets(bits: BitArray, shape: LevelShape) -> IntArray:
         table = _binomials(shape)
         number = _numbers(bits)
         if (number >= math.comb(shape.classes, shape.k)).any():
-            raise NotCoded
+            raise Undecodable
         for place in range(shape.k - 1, -1, -1):
             # Higher classes leave no room for those after, and their numbers may not fit.
             column = table[place + 1][: shape.classes - shape.k + place + 1]

@@ -21,7 +21,7 @@ from fedstill_proto.soft_labels.label_arrays import (
     keep_top_k,
     unchecked_dense,
 )
-from fedstill_proto.soft_labels.largest_remainder import SHARES, cut, joined
+from fedstill_proto.soft_labels.largest_remainder import SHARES, dequantize, quantize
 from fedstill_proto.soft_labels.levels import MAX_BITS, Grid, Levels, quantized
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
@@ -137,7 +137,7 @@ class SoftLabelCodec:
 
 def _encode_dense(probabilities: FloatArray, encoding: Encoding) -> pb.SoftLabels:
     if encoding is Encoding.UINT8:
-        values = cut(probabilities).tobytes()
+        values = quantize(probabilities).tobytes()
     else:
         if encoding is Encoding.FLOAT16:
             probabilities = _normalized(probabilities)
@@ -157,7 +157,7 @@ def _encode_top_k(labels: TopKSoftLabels) -> pb.SoftLabels:
         classes=labels.classes,
         k=labels.k,
         indices=labels.indices.astype(_index_dtype(labels.classes)).tobytes(),
-        values=cut(buckets)[:, : labels.k].tobytes(),
+        values=quantize(buckets)[:, : labels.k].tobytes(),
     )
 
 
@@ -230,7 +230,7 @@ def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:
     if (sums != SHARES).any():
         row = int(np.argmax(sums != SHARES))
         raise WireError(f"{field}.values", f"row {row} adds up to {sums[row]} of {SHARES} shares")
-    return unchecked_dense(joined(codes))
+    return unchecked_dense(dequantize(codes))
 
 
 def _decode_floats(message: pb.SoftLabels, encoding: Encoding, field: str) -> DenseSoftLabels:
@@ -258,7 +258,7 @@ def _decode_top_k(message: pb.SoftLabels, field: str) -> TopKSoftLabels:
     indices = np.frombuffer(stored, index_dtype).astype(np.int64).reshape(shape)
     codes = np.frombuffer(_checked(message.values, 1, shape, f"{field}.values"), np.uint8).reshape(shape)
     try:
-        return TopKSoftLabels(indices, joined(codes), message.classes)
+        return TopKSoftLabels(indices, dequantize(codes), message.classes)
     except InvalidValue as error:
         place = "indices" if error.field == "indices" else "values"
         raise WireError(f"{field}.{place}", error.problem) from None

@@ -21,7 +21,7 @@ _NUMBERED = re.compile(r"(topk)(\d{1,8})|(\d)(bit)", re.ASCII)
 EXAMPLES = "dense,4bit,entropy or topk8,4bit,entropy,delta"
 
 
-def codec_of_words(text: str) -> SoftLabelCodec:
+def parse_codec(text: str) -> SoftLabelCodec:
     """Raises InvalidValue, which says what is wrong and what would do."""
     words = [word.strip() for word in text.lower().split(",")]
     if len(words) == 1 and words[0] in _ALONE:
@@ -45,8 +45,8 @@ def codec_of_words(text: str) -> SoftLabelCodec:
     )
 
 
-def words_of_codec(codec: SoftLabelCodec) -> str:
-    """The words that `codec_of_words` takes for this codec."""
+def format_codec(codec: SoftLabelCodec) -> str:
+    """The words that `parse_codec` takes for this codec."""
     if codec.encoding in _ALONE.values():
         return codec.encoding.value
     classes = f"topk{codec.k}" if codec.k else "dense"

@@ -1,4 +1,8 @@
-"""Soft labels of a summary on the wire, against what both sides hold; both come to the same table."""
+"""Soft labels of a summary, coded as the difference from levels that both sides hold: the delta base.
+
+There are two: the soft labels that the task itself carries (see codec/task_base.py), and what the device sent
+before (see base_table.py). Both sides come to the same table after an answer.
+"""
 
 from __future__ import annotations
 
@@ -8,73 +12,100 @@ import numpy as np
 
 from fedstill_proto.arrays import BoolArray, IntArray
 from fedstill_proto.errors import WireError
-from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
-from fedstill_proto.soft_labels.entropy import OWN_BASE, decode_levels, encode_levels
+from fedstill_proto.soft_labels.entropy import TABLE_BASE, decode_levels, encode_levels
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
 from fedstill_proto.soft_labels.levels import Levels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 
 @dataclass(frozen=True, eq=False)
-class Bases:
+class DeltaBase:
     """What an answer may be coded against.
 
-    rows: the public rows that are asked for [n]; empty where classes are.
-    offered: soft labels of these rows, of the task.
-    held: what the device said before.
+    Attributes:
+        rows: The public rows that the task asks for [n]; empty where it asks for classes.
+        task_base: Levels of these rows, made of the soft labels that the task carries.
+        table: What the device sent of public rows before.
     """
 
     rows: IntArray
-    offered: Levels | None = None
-    held: AnswerTable | None = None
+    task_base: Levels | None = None
+    table: BaseTable | None = None
 
-    def of(self, answered: BoolArray | None) -> Bases:
-        """For an answer to some of the rows."""
+    def of_answered(self, answered: BoolArray | None) -> DeltaBase:
+        """The base for an answer to some of the rows: `answered` [n], or None for all of them."""
         if answered is None:
             return self
         chosen = np.flatnonzero(answered)
-        offered = None if self.offered is None else self.offered.of_rows(chosen)
-        return Bases(self.rows[chosen], offered, self.held)
+        task_base = None if self.task_base is None else self.task_base.of_rows(chosen)
+        return DeltaBase(self.rows[chosen], task_base, self.table)
 
-    def own(self, like: Levels | None = None) -> Levels | None:
-        """The device's last word on these rows, with the task's on those that it said nothing of."""
-        if self.held is None or (like is not None and not like.is_like(self.held.levels)):
+    def table_base(self, like: Levels | None = None) -> Levels | None:
+        """What the device sent last of these rows, and the task's base of rows of which it sent nothing.
+
+        Args:
+            like: Levels whose shape the base must have, if that is known.
+
+        Returns:
+            The base, or None where there is none of this shape.
+        """
+        if self.table is None or (like is not None and not like.is_like(self.table.levels)):
             return None
-        return self.held.base(self.rows, self.offered)
+        return self.table.base(self.rows, self.task_base)
 
-    def table(self, levels: Levels, coded: bytes) -> AnswerTable | None:
-        """What is held after this answer."""
+    def next_table(self, levels: Levels, coded: bytes) -> BaseTable | None:
+        """The table that both sides hold after an answer of these `levels`, whose bytes are `coded`."""
         if len(self.rows) == 0:
             return None
-        if coded[0] == OWN_BASE and self.held is not None:
-            return self.held.extended(self.rows, levels)
-        return AnswerTable.of(self.rows, levels)
+        if coded[0] == TABLE_BASE and self.table is not None:
+            return self.table.extended(self.rows, levels)
+        return BaseTable.of(self.rows, levels)
 
 
 def encode_answer(
-    labels: SoftLabels, codec: SoftLabelCodec, bases: Bases | None
-) -> tuple[pb.SoftLabels, AnswerTable | None]:
-    """The message, which leaves out what the request says, and what is held from now on."""
+    labels: SoftLabels, codec: SoftLabelCodec, delta_base: DeltaBase | None
+) -> tuple[pb.SoftLabels, BaseTable | None]:
+    """Encode a summary's soft labels.
+
+    Returns:
+        The message, which leaves out what the request says, and the table that is held from now on.
+    """
     levels = codec.levels(labels)
-    offered, own = (None, None) if bases is None else (bases.offered, bases.own(levels))
-    values = encode_levels(levels, entropy=codec.entropy, offered=offered, own=own)
+    task_base, table_base = None, None
+    if delta_base is not None:
+        task_base, table_base = delta_base.task_base, delta_base.table_base(levels)
+    values = encode_levels(levels, entropy=codec.entropy, task_base=task_base, table_base=table_base)
     message = pb.SoftLabels(encoding=pb.SOFT_LABEL_ENCODING_LEVELS, values=values)
-    return message, bases.table(levels, values) if bases is not None and codec.delta else None
+    return message, delta_base.next_table(levels, values) if delta_base is not None and codec.delta else None
 
 
 def decode_answer(
-    message: pb.SoftLabels, codec: SoftLabelCodec, bases: Bases | None, *, rows: int, classes: int, field: str
-) -> tuple[SoftLabels, AnswerTable | None]:
-    """Raises WireError, and NeedsWhole for an answer against what is not held here."""
+    message: pb.SoftLabels,
+    codec: SoftLabelCodec,
+    delta_base: DeltaBase | None,
+    *,
+    rows: int,
+    classes: int,
+    field: str,
+) -> tuple[SoftLabels, BaseTable | None]:
+    """Decode what `encode_answer` made of `rows` soft labels of `classes` classes.
+
+    Raises:
+        MissingBase: The answer is coded against a base that this side does not hold.
+        WireError: The message is not such an answer; its field starts with `field`.
+    """
     for name in ("rows", "classes", "k", "bits", "grid", "indices"):
         if getattr(message, name):
             raise WireError(f"{field}.{name}", "not left out, though the request says it")
     shape = codec.shape(rows, classes)
-    offered, own = None, None
-    if bases is not None:
-        offered, own = bases.offered, bases.own()
-        own = own if own is not None and shape.fits(own) else None
-    levels = decode_levels(message.values, shape, field=f"{field}.values", offered=offered, own=own)
-    table = bases.table(levels, message.values) if bases is not None and codec.delta else None
+    task_base, table_base = None, None
+    if delta_base is not None:
+        task_base, table_base = delta_base.task_base, delta_base.table_base()
+        table_base = table_base if table_base is not None and shape.fits(table_base) else None
+    levels = decode_levels(
+        message.values, shape, field=f"{field}.values", task_base=task_base, table_base=table_base
+    )
+    table = delta_base.next_table(levels, message.values) if delta_base is not None and codec.delta else None
     return levels.soft_labels(), table

@@ -25,7 +25,7 @@ import numpy as np
 
 from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.soft_labels.levels import CodeArray, Grid, Levels, buckets_of
-from fedstill_proto.soft_labels.range_coder import TOTAL, NotCoded, RangeDecoder, RangeEncoder
+from fedstill_proto.soft_labels.range_coder import TOTAL, RangeDecoder, RangeEncoder, Undecodable
 
 _SEEN = 24  # what one code adds to its counts
 _ESCAPE, _DISTANCE = 4 * _SEEN, 8 * _SEEN
@@ -37,8 +37,8 @@ _FIRST_BLOCK, _LARGEST_BLOCK = 8, 128  # rows coded before the counts are looked
 _MOST_GAPS = 64  # gaps between kept classes that have a symbol each
 
 
-class Pen:
-    """Writes what it is given."""
+class SymbolWriter:
+    """Encodes the symbols that it is given."""
 
     def __init__(self, encoder: RangeEncoder) -> None:
         self._encoder = encoder
@@ -48,8 +48,8 @@ class Pen:
         return symbols
 
 
-class Reader:
-    """Reads in place of what it is given; where a given Pen takes the same bytes, it writes them again."""
+class SymbolReader:
+    """Decodes symbols in place of those given, and encodes them again: the bytes must be the same."""
 
     def __init__(self, decoder: RangeDecoder, copy: RangeEncoder) -> None:
         self._decoder, self._copy = decoder, copy
@@ -60,8 +60,11 @@ class Reader:
         return read
 
 
-class Counts:
-    """What has been seen of an alphabet, by context; `distances` counts symbol - context as well."""
+SymbolCoder = SymbolWriter | SymbolReader
+
+
+class SymbolCounts:
+    """How often each symbol has been seen, by context; `distances` counts symbol - context as well."""
 
     def __init__(self, symbols: int, contexts: int, *, distances: bool) -> None:
         self._symbols = symbols
@@ -89,7 +92,7 @@ class Counts:
         weights[np.arange(len(rows)), weights.argmax(axis=1)] += free - weights.sum(axis=1)
         return weights
 
-    def see(self, symbols: IntArray, contexts: IntArray) -> None:
+    def update(self, symbols: IntArray, contexts: IntArray) -> None:
         np.add.at(self._by_context, (contexts, symbols), _SEEN)
         full = self._by_context.sum(axis=1) > _MOST
         self._by_context[full] //= 2
@@ -132,34 +135,44 @@ class LevelShape:
         return (1 << self.bits) - 1
 
 
-def walk(coder: Pen | Reader, shape: LevelShape, known: Levels | None, base: Levels | None) -> Levels:
-    """Code all of `known` with a Pen, or what a Reader reads; raises NotCoded for what cannot be.
+def code_levels(coder: SymbolCoder, shape: LevelShape, levels: Levels | None, base: Levels | None) -> Levels:
+    """Code levels, bucket after bucket.
 
-    base: levels of the same shape, which both sides hold.
+    Args:
+        coder: Writes the levels, or reads them.
+        shape: Their shape.
+        levels: What is written; None where it is read.
+        base: Levels of the same shape, which both sides hold; None codes them by themselves.
+
+    Returns:
+        The levels that were written or read.
+
+    Raises:
+        Undecodable: The bytes stand for no such levels.
     """
     if shape.k:
-        return _walk_top_k(coder, shape, known, base)
+        return _code_top_k(coder, shape, levels, base)
     order = None if base is None else _likeliest_first(base.codes, shape.grid)
-    codes = None if known is None else _ordered(known.codes, order)
-    codes = _walk_codes(coder, shape, codes, None if base is None else _ordered(base.codes, order))
+    codes = None if levels is None else _ordered(levels.codes, order)
+    codes = _code_buckets(coder, shape, codes, None if base is None else _ordered(base.codes, order))
     return Levels(_put_back(codes, order), shape.classes, shape.bits, shape.grid)
 
 
-def _walk_top_k(coder: Pen | Reader, shape: LevelShape, known: Levels | None, base: Levels | None) -> Levels:
+def _code_top_k(coder: SymbolCoder, shape: LevelShape, levels: Levels | None, base: Levels | None) -> Levels:
     """The places of the kept classes in the base's order, then their codes in that order, then the rest."""
     queue = ClassQueue(shape, base)
     places, order = None, None
-    if known is not None:
-        assert known.indices is not None  # it has this shape
-        places = queue.places(known.indices)
+    if levels is not None:
+        assert levels.indices is not None  # it has this shape
+        places = queue.places(levels.indices)
         order = np.argsort(places, axis=1)
         places = np.take_along_axis(places, order, axis=1)
-    places = _walk_places(coder, shape, places)
+    places = _code_places(coder, shape, places)
     indices = queue.classes(places)
     codes = None
-    if known is not None:
-        codes = np.concatenate([_ordered(known.codes[:, :-1], order), known.codes[:, -1:]], axis=1)
-    codes = _walk_codes(coder, shape, codes, queue.base_codes(places))
+    if levels is not None:
+        codes = np.concatenate([_ordered(levels.codes[:, :-1], order), levels.codes[:, -1:]], axis=1)
+    codes = _code_buckets(coder, shape, codes, queue.base_codes(places))
     by_class = np.argsort(indices, axis=1)
     kept = _ordered(codes[:, :-1], by_class)
     return Levels(
@@ -216,13 +229,13 @@ class ClassQueue:
         return np.concatenate([kept, self._base.codes[:, -1:]], axis=1)
 
 
-def _walk_codes(
-    coder: Pen | Reader, shape: LevelShape, known: CodeArray | None, base: CodeArray | None
+def _code_buckets(
+    coder: SymbolCoder, shape: LevelShape, written: CodeArray | None, base: CodeArray | None
 ) -> CodeArray:
     """Codes [rows, buckets], bucket after bucket; of shares, the last bucket gets what is left."""
     rows, top = shape.rows, shape.top
-    codes = np.zeros((rows, shape.buckets), np.int64) if known is None else known.astype(np.int64)
-    counts = Counts(top + 1, _PLACES if base is None else top + 1, distances=base is not None)
+    codes = np.zeros((rows, shape.buckets), np.int64) if written is None else written.astype(np.int64)
+    counts = SymbolCounts(top + 1, _PLACES if base is None else top + 1, distances=base is not None)
     left = np.full(rows, top)
     for bucket in range(shape.buckets):
         if shape.grid is Grid.SHARES and bucket == shape.buckets - 1:
@@ -239,50 +252,50 @@ def _walk_codes(
             symbols = coder.code(codes[block, bucket], counts.weights(contexts, most))
             if most is not None:
                 if (symbols > most).any():
-                    raise NotCoded
+                    raise Undecodable
                 left[block] -= symbols
-            counts.see(symbols, contexts)
+            counts.update(symbols, contexts)
             codes[block, bucket] = symbols
     return codes.astype(np.uint8)
 
 
-def _walk_places(coder: Pen | Reader, shape: LevelShape, known: IntArray | None) -> IntArray:
+def _code_places(coder: SymbolCoder, shape: LevelShape, written: IntArray | None) -> IntArray:
     """Increasing places [rows, k] of the kept classes, by the gaps between them."""
     room = shape.classes - shape.k
     gaps = np.zeros((shape.rows, shape.k), np.int64)
-    if known is not None:
-        gaps = np.diff(known, axis=1, prepend=-1) - 1
-    gaps = _walk_gaps(coder, gaps, room) if room < _MOST_GAPS else _walk_wide_gaps(coder, gaps, room)
+    if written is not None:
+        gaps = np.diff(written, axis=1, prepend=-1) - 1
+    gaps = _code_gaps(coder, gaps, room) if room < _MOST_GAPS else _code_wide_gaps(coder, gaps, room)
     if (gaps.sum(axis=1) > room).any():
-        raise NotCoded
+        raise Undecodable
     return np.cumsum(gaps + 1, axis=1) - 1
 
 
-def _walk_gaps(coder: Pen | Reader, gaps: IntArray, room: int) -> IntArray:
-    counts = Counts(room + 1, _PLACES, distances=False)
+def _code_gaps(coder: SymbolCoder, gaps: IntArray, room: int) -> IntArray:
+    counts = SymbolCounts(room + 1, _PLACES, distances=False)
     left = np.full(len(gaps), room)
     for place in range(gaps.shape[1]):
         for block in _blocks(np.flatnonzero(left), first=place == 0):
             contexts = np.full(len(block), min(place, _PLACES - 1))
             symbols = coder.code(gaps[block, place], counts.weights(contexts, left[block]))
             if (symbols > left[block]).any():
-                raise NotCoded
-            counts.see(symbols, contexts)
+                raise Undecodable
+            counts.update(symbols, contexts)
             gaps[block, place] = symbols
             left[block] -= symbols
     return gaps
 
 
-def _walk_wide_gaps(coder: Pen | Reader, gaps: IntArray, room: int) -> IntArray:
+def _code_wide_gaps(coder: SymbolCoder, gaps: IntArray, room: int) -> IntArray:
     """gap + 1 = 2**exponent + mantissa (Elias 1975): the exponents are learned, the mantissas plain bits."""
     values = gaps + 1
     exponents = np.frexp(values.astype(np.float64))[1].astype(np.int64) - 1
-    counts = Counts(int(room + 1).bit_length(), _PLACES, distances=False)
+    counts = SymbolCounts(int(room + 1).bit_length(), _PLACES, distances=False)
     for place in range(gaps.shape[1]):
         for block in _blocks(np.arange(len(gaps)), first=place == 0):
             contexts = np.full(len(block), min(place, _PLACES - 1))
             symbols = coder.code(exponents[block, place], counts.weights(contexts, None))
-            counts.see(symbols, contexts)
+            counts.update(symbols, contexts)
             exponents[block, place] = symbols
     read = 1 << exponents
     for bit in range(int(exponents.max(initial=0))):

@@ -16,8 +16,16 @@ import numpy.typing as npt
 SHARES = 255  # of a row
 
 
-def cut(probabilities: npt.NDArray[np.float32], *, shares: int = SHARES) -> npt.NDArray[np.uint8]:
-    """Codes of each row of `probabilities` [rows, n], normalized to 1 first; earlier columns win ties."""
+def quantize(probabilities: npt.NDArray[np.float32], *, shares: int = SHARES) -> npt.NDArray[np.uint8]:
+    """Quantize each row of `probabilities` [rows, n], normalized to 1 first; earlier columns win ties.
+
+    Args:
+        probabilities: Numbers of 0 and more.
+        shares: What the codes of a row add up to.
+
+    Returns:
+        Codes uint8 [rows, n].
+    """
     exact = np.clip(probabilities, 0, 1, dtype=np.float64)
     exact *= shares / np.add.reduce(exact, axis=1, keepdims=True)
     codes = np.floor(exact)
@@ -30,6 +38,6 @@ def cut(probabilities: npt.NDArray[np.float32], *, shares: int = SHARES) -> npt.
     return whole
 
 
-def joined(codes: npt.NDArray[np.uint8], *, shares: int = SHARES) -> npt.NDArray[np.float32]:
+def dequantize(codes: npt.NDArray[np.uint8], *, shares: int = SHARES) -> npt.NDArray[np.float32]:
     """The probabilities that codes [rows, n] stand for."""
     return np.divide(codes, shares, dtype=np.float32)

@@ -2,9 +2,9 @@
 
 The buckets of a row are its classes, or the k likeliest and a rest bucket for all others. Two grids:
 
-- SHARES: a row is cut into n = 2**bits - 1 equal shares (see shares.py), p = code / n, and the codes add up
-  to n. This is the constrained quantization of CFD (Sattler et al. 2021, arXiv 2012.00632): of all rows of
-  multiples of 1/n that add up to 1, the nearest. With one bit it is the likeliest class.
+- SHARES: a row is cut into n = 2**bits - 1 equal shares (see largest_remainder.py), p = code / n, and the
+  codes add up to n. This is the constrained quantization of CFD (Sattler et al. 2021, arXiv 2012.00632): the
+  nearest of all rows of multiples of 1/n that add up to 1. With one bit it is the likeliest class.
 - LOG: code = round(log(p_max / p) / step), at most n = 2**bits - 1, with step = LOG_RANGE / n: the distance
   to the likeliest bucket in equal steps of the logarithm, p = exp(-step * code) / sum. Small probabilities
   stay apart that SHARES makes all 0, and large ones come nearer to each other.
@@ -29,7 +29,7 @@ from fedstill_proto.soft_labels.label_arrays import (
     check_indices,
     keep_top_k,
 )
-from fedstill_proto.soft_labels.largest_remainder import cut, joined
+from fedstill_proto.soft_labels.largest_remainder import dequantize, quantize
 
 CodeArray = npt.NDArray[np.uint8]
 
@@ -108,7 +108,7 @@ class Levels:
     def soft_labels(self) -> SoftLabels:
         """The distributions that the codes stand for."""
         if self.grid is Grid.SHARES:
-            probabilities = joined(self.codes, shares=self.top)
+            probabilities = dequantize(self.codes, shares=self.top)
         else:
             table = np.exp(-np.arange(self.top + 1) * (LOG_RANGE / self.top)).astype(np.float32)
             powers = table[self.codes]
@@ -149,7 +149,7 @@ def quantized(labels: SoftLabels, *, k: int, bits: int, grid: Grid) -> Levels:
     else:
         buckets = labels.dense()
     top = (1 << bits) - 1
-    codes = cut(buckets, shares=top) if grid is Grid.SHARES else _log_codes(buckets, top)
+    codes = quantize(buckets, shares=top) if grid is Grid.SHARES else _log_codes(buckets, top)
     return Levels(codes, labels.classes, bits, grid, indices)
 
 

@@ -37,7 +37,7 @@ _WORD_BITS, _STATE_BITS = 32, 64
 _WORD, _STATE = 1 << _WORD_BITS, 1 << _STATE_BITS
 
 
-class NotCoded(FedstillError):
+class Undecodable(FedstillError):
     """Bytes that no encoder makes with these weights."""
 
 
@@ -55,7 +55,7 @@ class RangeDecoder(Protocol):
     """Gives back what a RangeEncoder coded; of other bytes, some symbols or others."""
 
     def decode(self, weights: WeightArray) -> SymbolArray:
-        """The next symbols [m], coded with weights [m, n]; raises NotCoded for bytes that nobody codes."""
+        """The next symbols [m], coded with weights [m, n]; raises Undecodable for bytes that nobody codes."""
 
 
 def range_encoder() -> RangeEncoder:
@@ -101,7 +101,7 @@ class LibraryDecoder:
         try:
             symbols: SymbolArray = self._coder.decode(_MODEL, weights.astype(np.float64)).astype(np.int64)
         except AssertionError:  # what it raises for data that fits no symbol
-            raise NotCoded from None
+            raise Undecodable from None
         return symbols
 
 
@@ -155,7 +155,7 @@ class PlainDecoder:
             scale = self._width >> PRECISION_BITS
             quantile = self._point // scale
             if quantile >= TOTAL:
-                raise NotCoded
+                raise Undecodable
             symbols[row] = symbol = int(np.searchsorted(ends, quantile, side="right"))
             share = int(weights[row, symbol]) + 1
             self._point -= scale * (int(ends[symbol]) - share)

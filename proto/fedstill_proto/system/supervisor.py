@@ -28,12 +28,12 @@ _GRACE_S = 10.0
 _LOG_LIMIT_BYTES = 16 << 20
 
 
-class ChildError(FedstillError):
+class SupervisorError(FedstillError):
     """A program that cannot be started, or ends at once."""
 
 
 @dataclass
-class Child:
+class ChildProcess:
     """One program: its command, its log, and the process that runs it now."""
 
     name: str
@@ -67,12 +67,12 @@ class Child:
                     start_new_session=True,  # Ctrl-C reaches the parent alone, which ends them in order
                 )
             except OSError as error:
-                raise ChildError(f"{self.name}: {self.command[0]} cannot be started: {error}") from None
+                raise SupervisorError(f"{self.name}: {self.command[0]} cannot be started: {error}") from None
         self.starts += 1
         self._started = time.monotonic()
 
-    def revive(self) -> bool:
-        """Start it again if it has ended and its pause, which grows, is over; says whether it was started."""
+    def restart_if_due(self) -> bool:
+        """Start it again if it has ended and its growing pause is over; returns whether it was started."""
         if self.is_running():
             return False
         now = time.monotonic()
@@ -86,8 +86,8 @@ class Child:
         self.start()
         return True
 
-    def last_words(self, lines: int = 5) -> str:
-        """The end of its log, for an error."""
+    def log_tail(self, lines: int = 5) -> str:
+        """The last lines of its log, for an error."""
         try:
             tail = self.log.read_bytes()[-4096:].decode("utf-8", "replace").splitlines()
         except OSError:
@@ -95,48 +95,52 @@ class Child:
         return "\n".join(f"  {line}" for line in tail[-lines:])
 
 
-class Children:
-    """A parent's children, and the file that names them for the next parent."""
+class Supervisor:
+    """Keeps a parent's child processes alive, and writes down which they are for the next parent."""
 
     def __init__(self, record: Path) -> None:
         self._record = record
-        self._children: list[Child] = []
+        self._children: list[ChildProcess] = []
         end_leftovers(record)
 
-    def start(self, child: Child) -> Child:
+    def start(self, child: ChildProcess) -> ChildProcess:
         """Start a child, and keep it alive from now on."""
         child.start()
         self._children.append(child)
         self._write_down()
         return child
 
-    def remove(self, child: Child) -> None:
-        """Stop a child, and look after it no more."""
+    def remove(self, child: ChildProcess) -> None:
+        """Stop a child, and keep it alive no more."""
         self._children.remove(child)
         _end([child.process] if child.process else [])
         self._write_down()
 
-    def look_after(self, on_end: Callable[[Child], None] = lambda child: None) -> None:
-        """Start again what has ended; call it about every second. on_end: told of each that was started."""
+    def poll(self, on_end: Callable[[ChildProcess], None] = lambda child: None) -> None:
+        """Start again what has ended; call it about every second.
+
+        Args:
+            on_end: Is called with each child that had ended and was started again.
+        """
         for child in self._children:
             _trim(child.log)
-            if child.keeps_running and not child.is_running() and child.revive():
+            if child.keeps_running and not child.is_running() and child.restart_if_due():
                 on_end(child)
                 self._write_down()
 
     def stop(self) -> None:
-        """End all, the last one first: SIGTERM, and SIGKILL to those that are there after ten seconds."""
+        """End all, the last one first: SIGTERM, then SIGKILL to those that are left after ten seconds."""
         _end([child.process for child in reversed(self._children) if child.process])
         self._children.clear()
         self._record.unlink(missing_ok=True)
 
-    def __enter__(self) -> Children:
+    def __enter__(self) -> Supervisor:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def __iter__(self) -> Iterator[Child]:
+    def __iter__(self) -> Iterator[ChildProcess]:
         return iter(self._children)
 
     def _write_down(self) -> None:
@@ -156,7 +160,7 @@ def flower_program(name: str) -> str:
 
 
 def flower_environment(home: Path) -> dict[str, str]:
-    """What Flower's programs need: a folder of their own, each other on the PATH, and no word to anybody."""
+    """What Flower's programs need: a folder of their own, each other on the PATH, and no telemetry."""
     programs = str(Path(sys.executable).parent)
     return {
         "FLWR_HOME": str(home.resolve()),
@@ -167,7 +171,7 @@ def flower_environment(home: Path) -> dict[str, str]:
 
 
 def end_leftovers(record: Path) -> int:
-    """End the processes that an earlier parent left behind, known by pid and birth; says how many."""
+    """End the processes that an earlier parent left, by pid and time of creation; returns how many."""
     try:
         entries = json.loads(record.read_text())
     except (OSError, ValueError):
@@ -184,7 +188,7 @@ def end_leftovers(record: Path) -> int:
 
 
 def _end(processes: Sequence[subprocess.Popen[bytes] | psutil.Process]) -> None:
-    """SIGTERM to each and to what it started; SIGKILL to those that are there after ten seconds."""
+    """SIGTERM to each and to what it started, then SIGKILL to those that are left after ten seconds."""
     family: list[psutil.Process] = []
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):

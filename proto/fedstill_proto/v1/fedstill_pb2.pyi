@@ -150,7 +150,7 @@ class Noising(_message.Message):
     def __init__(self, clip: _Optional[float] = ..., noise_multiplier: _Optional[float] = ...) -> None: ...
 
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "held_round", "anchor_rows", "relative", "noising")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "anchor_rows", "relative", "noising")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -162,7 +162,7 @@ class SummaryRequest(_message.Message):
     ENTROPY_FIELD_NUMBER: _ClassVar[int]
     DELTA_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
-    HELD_ROUND_FIELD_NUMBER: _ClassVar[int]
+    BASE_ROUND_FIELD_NUMBER: _ClassVar[int]
     ANCHOR_ROWS_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
     NOISING_FIELD_NUMBER: _ClassVar[int]
@@ -177,11 +177,11 @@ class SummaryRequest(_message.Message):
     entropy: bool
     delta: bool
     base: bytes
-    held_round: int
+    base_round: int
     anchor_rows: _containers.RepeatedScalarFieldContainer[int]
     relative: bool
     noising: Noising
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., held_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
@@ -245,7 +245,7 @@ class SoftLabelSummary(_message.Message):
     checksum: int
     def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
-class HeldAnswer(_message.Message):
+class StoredTable(_message.Message):
     __slots__ = ("run", "device", "round", "public_rows", "soft_labels")
     RUN_FIELD_NUMBER: _ClassVar[int]
     DEVICE_FIELD_NUMBER: _ClassVar[int]
@@ -259,15 +259,15 @@ class HeldAnswer(_message.Message):
     soft_labels: SoftLabels
     def __init__(self, run: _Optional[str] = ..., device: _Optional[str] = ..., round: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ...) -> None: ...
 
-class HeldAnswers(_message.Message):
-    __slots__ = ("protocol_version", "answers", "checksum")
+class StoredTables(_message.Message):
+    __slots__ = ("protocol_version", "tables", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
-    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
-    answers: _containers.RepeatedCompositeFieldContainer[HeldAnswer]
+    tables: _containers.RepeatedCompositeFieldContainer[StoredTable]
     checksum: int
-    def __init__(self, protocol_version: _Optional[int] = ..., answers: _Optional[_Iterable[_Union[HeldAnswer, _Mapping]]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., tables: _Optional[_Iterable[_Union[StoredTable, _Mapping]]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class ParameterSpec(_message.Message):
     __slots__ = ("name", "shape")

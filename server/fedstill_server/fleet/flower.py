@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
-from fedstill_proto.system.supervisor import Child, flower_environment, flower_program
+from fedstill_proto.system.supervisor import ChildProcess, flower_environment, flower_program
 
 from fedstill_server.fleet.bundle import write_bundle
 from fedstill_server.fleet.certificates import authority_file, server_files
@@ -43,7 +43,7 @@ FLEET_ROUTES = (
 )
 
 
-def superlink(fleet: FleetFolder) -> Child:
+def superlink(fleet: FleetFolder) -> ChildProcess:
     """Flower's SuperLink on loopback, with TLS and registered devices only."""
     certificate, key = server_files(fleet)
     port = str(fleet.settings.superlink_port)
@@ -55,17 +55,17 @@ def superlink(fleet: FleetFolder) -> Child:
         *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
         *("--superexec-auth-secret-file", str(_secret(fleet))),
     ]
-    return Child("superlink", command, fleet.logs / "superlink.log", _environment(fleet))
+    return ChildProcess("superlink", command, fleet.logs / "superlink.log", _environment(fleet))
 
 
-def superexec(fleet: FleetFolder) -> Child:
+def superexec(fleet: FleetFolder) -> ChildProcess:
     """Flower's SuperExec, which starts our ServerApp when a run is due."""
     command = [
         *(flower_program("flower-superexec"), "--runtime-api-address", superlink_address(fleet)),
         *("--root-certificates", str(authority_file(fleet))),
         *("--superexec-auth-secret-file", str(_secret(fleet))),
     ]
-    return Child("serverapp", command, fleet.logs / "serverapp.log", _environment(fleet))
+    return ChildProcess("serverapp", command, fleet.logs / "serverapp.log", _environment(fleet))
 
 
 def superlink_address(fleet: FleetFolder) -> str:

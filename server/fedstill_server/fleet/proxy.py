@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from fedstill_proto.system.supervisor import Child
+from fedstill_proto.system.supervisor import ChildProcess
 
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError
@@ -122,7 +122,7 @@ def configuration(fleet: FleetFolder) -> str:
     )
 
 
-def proxy(fleet: FleetFolder) -> Child:
+def proxy(fleet: FleetFolder) -> ChildProcess:
     """nginx with its configuration written and checked; raises FleetError where nginx refuses it."""
     program, folder = nginx_program(), _folder(fleet)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -132,7 +132,7 @@ def proxy(fleet: FleetFolder) -> Child:
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
     if checked.returncode != 0:
         raise FleetError(f"nginx refuses {file}: {checked.stderr.strip()}")
-    return Child("proxy", command, fleet.logs / "proxy.log")
+    return ChildProcess("proxy", command, fleet.logs / "proxy.log")
 
 
 def _folder(fleet: FleetFolder) -> Path:

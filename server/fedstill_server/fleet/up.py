@@ -14,7 +14,7 @@ from contextlib import ExitStack
 import httpx
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
-from fedstill_proto.system.supervisor import Child, Children
+from fedstill_proto.system.supervisor import ChildProcess, Supervisor
 
 from fedstill_server.fleet.certificates import renew_server_certificate
 from fedstill_server.fleet.devices import DeviceRegister
@@ -63,11 +63,11 @@ class FleetUp:
             stack.callback(self._store.close)
             stack.enter_context(self._fleet.held())
             self._check()
-            children = stack.enter_context(Children(self._fleet.logs / "children.json"))
+            children = stack.enter_context(Supervisor(self._fleet.logs / "children.json"))
             self._start(children, signals)
             control = stack.enter_context(Control.of(self._fleet))
             while not signals.wait(_LOOK_EVERY_S):
-                children.look_after(self._started_again)
+                children.poll(self._started_again)
                 self._refresh()
                 try:
                     self._admit_devices(control)
@@ -87,7 +87,7 @@ class FleetUp:
         if not Repository.open(self._fleet.folder).published():
             raise FleetError(f"no student is published; run: fedstill-server publish {self._fleet.folder}")
 
-    def _start(self, children: Children, signals: EndSignals) -> None:
+    def _start(self, children: Supervisor, signals: EndSignals) -> None:
         started = [children.start(superlink(self._fleet))]
         self._wait_for_superlink(started[0], signals)
         started.append(children.start(superexec(self._fleet)))
@@ -95,7 +95,7 @@ class FleetUp:
             started.append(children.start(proxy(self._fleet)))
         self._watch.on_processes({child.name: child.pid or 0 for child in started})
 
-    def _wait_for_superlink(self, child: Child, signals: EndSignals) -> None:
+    def _wait_for_superlink(self, child: ChildProcess, signals: EndSignals) -> None:
         end = time.monotonic() + _START_WITHIN_S
         with Control.of(self._fleet) as control:
             while not signals.wait(0.2):
@@ -107,10 +107,10 @@ class FleetUp:
                 except (httpx.HTTPError, ConnectionError):
                     if not child.is_running() or time.monotonic() > end:
                         raise FleetError(
-                            f"the SuperLink does not start; {child.log} ends with:\n{child.last_words()}"
+                            f"the SuperLink does not start; {child.log} ends with:\n{child.log_tail()}"
                         ) from None
 
-    def _started_again(self, child: Child) -> None:
+    def _started_again(self, child: ChildProcess) -> None:
         self._watch.on_text(f"{child.name} had ended; started again (process {child.pid})")
 
     def _admit_devices(self, control: Control) -> None:

@@ -36,7 +36,7 @@ from dataclasses import replace
 import numpy as np
 from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, TrainingPlan
-from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
@@ -56,7 +56,7 @@ class Fedstill(PublicShift):
         temperature=2.0,
         soft_weight=0.5,
         public_batch=320,
-        uplink=codec_of_words("dense,4bit,log,entropy"),
+        uplink=parse_codec("dense,4bit,log,entropy"),
         round_epochs=10,
         unlabelled_round_epochs=20,
     )

@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
-from fedstill_proto.soft_labels.codec_spec import codec_of_words
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from fedstill_server.config.options import option
@@ -37,7 +37,7 @@ class NextWords(Method):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
     reads_arrays, reads_text = False, True
     defaults = MethodDefaults(
-        temperature=1.0, public_batch=32, uplink=codec_of_words("topk16,6bit,log,entropy"), round_epochs=1
+        temperature=1.0, public_batch=32, uplink=parse_codec("topk16,6bit,log,entropy"), round_epochs=1
     )
     server_step: float = option(
         0.5,

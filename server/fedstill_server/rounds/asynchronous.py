@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 from fedstill_server.randomness import generator
 from fedstill_server.rounds import events
-from fedstill_server.rounds.dispatch import AskedRound, Asker, Gathered
+from fedstill_server.rounds.dispatch import OpenRound, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.roster import Member
 from fedstill_server.rounds.run_store import Checkpoint
 from fedstill_server.rounds.sampling import select_cohort
@@ -27,51 +27,58 @@ from fedstill_server.rounds.sampling import select_cohort
 class Asynchronous:
     """Fills one buffer after the other."""
 
-    def __init__(self, asker: Asker) -> None:
-        self._asker = asker
-        self._rule = asker.config.asynchronous
+    def __init__(self, dispatcher: TaskDispatcher) -> None:
+        self._dispatcher = dispatcher
+        self._rule = dispatcher.config.asynchronous
         self.keeps = self._rule.max_age  # states that a summary may still answer
 
-    def gather(self, before: Checkpoint, members: Mapping[str, Member]) -> Gathered:
+    def gather(self, before: Checkpoint, members: Mapping[str, Member]) -> RoundReplies:
         """Keep devices at work until the buffer is full."""
-        config = self._asker.config
-        asked = self._asker.begin(before, keep=self.keeps)
-        order = self._order(asked.number, members)
-        at_work = len(select_cohort(members, config.cohort, seed=config.seed, round_number=asked.number))
+        config = self._dispatcher.config
+        open_round = self._dispatcher.begin(before, keep=self.keeps)
+        order = self._order(open_round.number, members)
+        at_work = len(select_cohort(members, config.cohort, seed=config.seed, round_number=open_round.number))
 
         def ask_the_idle() -> None:
-            busy = {question.device for question in asked.waiting.values()}
-            idle = [one for one in order if one.device not in busy and one.device not in asked.asked]
+            busy = {question.device for question in open_round.waiting.values()}
+            idle = [
+                member
+                for member in order
+                if member.device not in busy and member.device not in open_round.asked
+            ]
             if free := idle[: max(0, at_work - len(busy))]:
-                asked.ask(free)
+                open_round.ask(free)
 
         def full() -> bool:
-            return len(asked.gate.answers) >= self._rule.buffer
+            return len(open_round.gate.answers) >= self._rule.buffer
 
         ask_the_idle()
-        events.publish(events.RoundStarted(round=asked.number, rounds=config.rounds, asked=len(asked.asked)))
-        while not full() and asked.gate.waiting:
-            asked.collect(enough=full, deadline_s=self._seconds_left(asked), after=ask_the_idle)
+        events.publish(
+            events.RoundStarted(round=open_round.number, rounds=config.rounds, asked=len(open_round.asked))
+        )
+        while not full() and open_round.gate.waiting:
+            open_round.collect(enough=full, deadline_s=self._seconds_left(open_round), after=ask_the_idle)
             if not full():
-                asked.give_up(self._expired(asked), quarantine=True)
+                open_round.give_up(self._expired(open_round), quarantine=True)
                 ask_the_idle()
-        counted = sorted(asked.gate.answers, key=lambda answer: (answer.device, answer.round))
-        return asked.end(counted, present=len(members))
+        counted = sorted(open_round.gate.answers, key=lambda answer: (answer.device, answer.round))
+        return open_round.end(counted, present=len(members))
 
     def _order(self, number: int, members: Mapping[str, Member]) -> list[Member]:
         """Who is asked first, of those that are idle."""
         names = sorted(members)
-        order = generator(self._asker.config.seed, number, "idle").permutation(len(names))
+        order = generator(self._dispatcher.config.seed, number, "idle").permutation(len(names))
         return [members[names[place]] for place in order]
 
     def _deadline_s(self, asked_s: float) -> float:
-        return asked_s + self._asker.config.cohort.deadline_s
+        return asked_s + self._dispatcher.config.cohort.deadline_s
 
-    def _seconds_left(self, asked: AskedRound) -> float:
+    def _seconds_left(self, open_round: OpenRound) -> float:
         """Until the first open question has had its time."""
-        first = min(self._deadline_s(question.asked_s) for question in asked.waiting.values())
-        return max(0.0, first - self._asker.clock.now_s())
+        first = min(self._deadline_s(question.asked_s) for question in open_round.waiting.values())
+        return max(0.0, first - self._dispatcher.clock.now_s())
 
-    def _expired(self, asked: AskedRound) -> list[str]:
-        now_s = self._asker.clock.now_s()
-        return [key for key, one in asked.waiting.items() if self._deadline_s(one.asked_s) <= now_s]
+    def _expired(self, open_round: OpenRound) -> list[str]:
+        now_s = self._dispatcher.clock.now_s()
+        waiting = open_round.waiting.items()
+        return [key for key, question in waiting if self._deadline_s(question.asked_s) <= now_s]

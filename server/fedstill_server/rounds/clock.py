@@ -1,4 +1,4 @@
-"""What time it is for a run: that of the wall, or of a Grid whose time is only thought of."""
+"""What time it is for a run: the wall clock's, or the virtual time of a simulated Grid."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Clock(Protocol):
 
 
 @runtime_checkable
-class ThoughtClock(Clock, Protocol):
+class SettableClock(Clock, Protocol):
     """A clock that can be set: a resumed run goes on at the second at which it stopped."""
 
     def start_at(self, seconds: float) -> None: ...
@@ -31,7 +31,7 @@ class ClockedGrid(Protocol):
     """A Grid that may bring its own clock, as a simulation's does."""
 
     @property
-    def clock(self) -> ThoughtClock | None: ...
+    def clock(self) -> SettableClock | None: ...
 
 
 class WallClock:

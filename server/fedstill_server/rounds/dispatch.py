@@ -1,4 +1,4 @@
-"""Tasks out, answers in through the gate: what the server does alike in every mode."""
+"""Sends tasks and takes answers in through the gate: what the server does alike in every mode."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from flwr.serverapp import Grid
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.methods import Method
 from fedstill_server.rounds import events
-from fedstill_server.rounds.answer_tables import HeldTables
-from fedstill_server.rounds.clock import ThoughtClock, clock_of
+from fedstill_server.rounds.base_tables import BaseTables
+from fedstill_server.rounds.clock import SettableClock, clock_of
 from fedstill_server.rounds.gate import Answer, Gate, Question, Reason, bytes_in, left_out
-from fedstill_server.rounds.retry import AskingAgain
+from fedstill_server.rounds.retry import TaskRetry
 from fedstill_server.rounds.roster import Member, NodeRegister
 from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
@@ -31,14 +31,14 @@ from fedstill_server.state import FleetState
 
 @dataclass(frozen=True)
 class EncodedTask:
-    """A task, and its bytes: made once for all devices that get the same."""
+    """A task and its bytes, made once for all devices that get the same."""
 
     task: RoundTask
     blob: bytes
 
     @property
     def as_received(self) -> RoundTask:
-        """The task as devices decode it, where that makes a difference: with a base for their answers."""
+        """The task as devices decode it, where that makes a difference: answers may be coded against it."""
         codec = self.task.request.codec
         return decode_task(self.blob) if codec is not None and codec.delta else self.task
 
@@ -55,37 +55,48 @@ class EncodedTask:
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """What came of a round's questions, in whatever mode. `counted` is what is folded, in that order.
+class RoundReplies:
+    """What devices replied in a round, in either mode.
 
-    `installed` are devices that are known to have a student now, `overdue` the answers that came too late for
-    their own round, `late` those and the good ones that were one too many.
+    Attributes:
+        counted: The answers that are folded, in this order.
+        installed: The devices that are known to have a student now.
+        present: How many devices were there.
+        asked: How many of them were asked.
+        asked_by_family: The same by family.
+        replied: How many devices replied anything, good or bad.
+        overdue: How many answers came too late for their own round.
+        late: How many answers were overdue, or good and beyond the goal.
+        quarantined: The answers that were left out.
+        uplink_bytes: Bytes of all replies.
+        downlink_bytes: Bytes of all tasks, those that were sent again included.
+        base_tables: What is held of the devices from now on.
     """
 
     counted: Sequence[Answer]
     installed: frozenset[str]
     present: int
     asked: int
-    asked_of: Mapping[str, int]  # by family
+    asked_by_family: Mapping[str, int]
     replied: int
     overdue: int
     late: int
     quarantined: tuple[Quarantined, ...]
     uplink_bytes: int
     downlink_bytes: int
-    answers: HeldTables
+    base_tables: BaseTables
 
 
 class TaskKey(NamedTuple):
-    """What a device's task depends on; the held round counts where answers are coded against earlier ones."""
+    """What a device's task depends on; `base_round` counts where answers are coded against earlier ones."""
 
     family: str
     newcomer: bool
-    held_round: int
+    base_round: int
 
 
-class Asker:
-    """Asks devices, over the whole run: knows what it has asked, and which state each task was made from."""
+class TaskDispatcher:
+    """Sends tasks over the whole run: knows what it has asked, and which state each task was made from."""
 
     def __init__(
         self, grid: Grid, config: FleetConfig, method: Method, registered: NodeRegister | None
@@ -94,64 +105,70 @@ class Asker:
         self.clock = clock_of(grid)
         self.config = config
         self._registered = registered
-        self._again: AskingAgain | None = None
-        self.open: dict[str, Question] = {}  # of earlier rounds, and still waited for
-        self.overdue: dict[str, Pending] = {}  # not waited for any more; answers are counted, and not read
+        self._retry: TaskRetry | None = None
+        self.open: dict[str, Question] = {}  # by message id: asked in earlier rounds and still waited for
+        self.overdue: dict[str, Pending] = {}  # not waited for any more; answers are counted, not read
         self._method = method
-        self._given: dict[int, FleetState] = {}  # by round
+        self._states: dict[int, FleetState] = {}  # by round
         self._specs: dict[str, tuple[ParameterSpec, ...]] = {}
 
-    def resume(self, checkpoint: Checkpoint, given: Callable[[int], FleetState | None]) -> None:
-        """Go on after a checkpoint. given: what a round's tasks were made from, as long as that is kept."""
-        self._specs = {f: parameter_specs(s) for f, s in checkpoint.state.students.items()}
-        if isinstance(self.clock, ThoughtClock):
+    def resume(self, checkpoint: Checkpoint, state_of: Callable[[int], FleetState | None]) -> None:
+        """Go on after a checkpoint.
+
+        Args:
+            checkpoint: Where the run goes on.
+            state_of: Gives the state that a round's tasks were made from, as long as it is kept.
+        """
+        students = checkpoint.state.students.items()
+        self._specs = {family: parameter_specs(student) for family, student in students}
+        if isinstance(self.clock, SettableClock):
             self.clock.start_at(checkpoint.clock_s)
-        for one in checkpoint.pending:
-            if one.overdue:
-                self.overdue[one.message_id] = one
+        for pending in checkpoint.pending:
+            if pending.overdue:
+                self.overdue[pending.message_id] = pending
                 continue
-            if (state := given(one.round)) is not None:
-                self._given[one.round] = state
-            # The wall's clock has been another since; such a question gets its time anew.
-            asked_s = one.asked_s if isinstance(self.clock, ThoughtClock) else self.clock.now_s()
+            if (state := state_of(pending.round)) is not None:
+                self._states[pending.round] = state
+            # The wall clock has gone on since; such a question gets its time anew.
+            asked_s = pending.asked_s if isinstance(self.clock, SettableClock) else self.clock.now_s()
             # Nothing has come from the device since: what is held of it is what was held when it was asked.
-            held_round = checkpoint.answers.round_of(one.device)
-            expected = self._expected_anew(one, held_round)
-            expected = expected.holding(checkpoint.answers.table_of(one.device))
-            self.open[one.message_id] = Question(
-                one.device, one.node, expected, one.newcomer, asked_s, held_round
+            base_round = checkpoint.base_tables.round_of(pending.device)
+            expected = self._expected_anew(pending, base_round)
+            expected = expected.with_table(checkpoint.base_tables.table_of(pending.device))
+            self.open[pending.message_id] = Question(
+                pending.device, pending.node, expected, pending.newcomer, asked_s, base_round
             )
 
-    def _expected_anew(self, one: Pending, held_round: int) -> Expected:
-        if one.round in self._given and one.family in self._specs:
-            key = TaskKey(one.family, one.newcomer, held_round)
-            return self.expected_of(self.task(one.round, key))
+    def _expected_anew(self, pending: Pending, base_round: int) -> Expected:
+        if pending.round in self._states and pending.family in self._specs:
+            key = TaskKey(pending.family, pending.newcomer, base_round)
+            return self.expected_of(self.task(pending.round, key))
         # Too old to count, whatever it is: see Gate.stale.
-        return Expected(self.config.run, one.round, one.family, SummaryKind.NONE, self.config.classes)
+        return Expected(self.config.run, pending.round, pending.family, SummaryKind.NONE, self.config.classes)
 
-    def begin(self, before: Checkpoint, *, keep: int) -> AskedRound:
-        """The next round, with the questions that are still open; the states of `keep` rounds before stay."""
+    def begin(self, before: Checkpoint, *, keep: int) -> OpenRound:
+        """Open the next round, with the questions still open; keep the states of `keep` rounds before it."""
         number = before.round + 1
-        if self._again is None or not self.open:
-            self._again = AskingAgain(self.grid, self._registered)
-        self._given[number] = before.state
-        self._given = {round_: state for round_, state in self._given.items() if round_ >= number - keep}
-        return AskedRound(self, self._again, number, before)
+        if self._retry is None or not self.open:
+            self._retry = TaskRetry(self.grid, self._registered)
+        self._states[number] = before.state
+        self._states = {round_: state for round_, state in self._states.items() if round_ >= number - keep}
+        return OpenRound(self, self._retry, number, before)
 
-    def is_given(self, round_number: int) -> bool:
+    def has_state_of(self, round_number: int) -> bool:
         """Whether an answer to a task of the round can still be read."""
-        return round_number in self._given
+        return round_number in self._states
 
-    def given(self, round_number: int) -> FleetState:
+    def state_of(self, round_number: int) -> FleetState:
         """The state that the tasks of a round were made from."""
-        return self._given[round_number]
+        return self._states[round_number]
 
     def task(self, round_number: int, key: TaskKey) -> EncodedTask:
         """The task of a round: the same each time it is made."""
-        state = self._given[round_number]
+        state = self._states[round_number]
         task = self._method.task(state, round_number=round_number, family=key.family, newcomer=key.newcomer)
-        if key.held_round and task.request.codec is not None and task.request.codec.delta:
-            task = replace(task, request=replace(task.request, held_round=key.held_round))
+        if key.base_round and task.request.codec is not None and task.request.codec.delta:
+            task = replace(task, request=replace(task.request, base_round=key.base_round))
         return EncodedTask(task, encode_task(task, codec=self.config.downlink))
 
     def expected_of(self, task: EncodedTask) -> Expected:
@@ -175,10 +192,10 @@ class Asker:
 
     def overdue_answers(self) -> list[Message]:
         """Answers that nobody waits for any more, and that have content."""
-        found = list(self.grid.pull_messages(list(self.overdue))) if self.overdue else []
-        for reply in found:
+        replies = list(self.grid.pull_messages(list(self.overdue))) if self.overdue else []
+        for reply in replies:
             self.overdue.pop(str(reply.metadata.reply_to_message_id), None)
-        return [reply for reply in found if reply.has_content()]
+        return [reply for reply in replies if reply.has_content()]
 
 
 def _pending(message_id: str, question: Question, *, overdue: bool) -> Pending:
@@ -194,25 +211,29 @@ def _pending(message_id: str, question: Question, *, overdue: bool) -> Pending:
     )
 
 
-class AskedRound:
+class OpenRound:
     """The questions and answers between one time that the server learns and the next."""
 
-    def __init__(self, asker: Asker, again: AskingAgain, number: int, before: Checkpoint) -> None:
+    def __init__(self, dispatcher: TaskDispatcher, retry: TaskRetry, number: int, before: Checkpoint) -> None:
         self.number = number
-        readable = {key: one for key, one in asker.open.items() if asker.is_given(one.expected.round)}
-        self.gate = Gate(dict(asker.open), stale=asker.open.keys() - readable.keys())
+        readable = {
+            message_id: question
+            for message_id, question in dispatcher.open.items()
+            if dispatcher.has_state_of(question.expected.round)
+        }
+        self.gate = Gate(dict(dispatcher.open), stale=dispatcher.open.keys() - readable.keys())
         self.asked: set[str] = set()  # the devices that got this round's task
-        self.asked_of: Counter[str] = Counter()  # by family
+        self.asked_by_family: Counter[str] = Counter()
         self.installed = before.installed
-        self._held_before = before.answers
-        self._held = before.answers  # when devices were asked last
-        self._asker = asker
-        self._again = again
-        self._again.watch(self.gate, {key: self._anew(one) for key, one in readable.items()})
-        self._sent_again_before = again.sent_bytes
+        self._tables_before = before.base_tables
+        self._tables = before.base_tables  # as they were when devices were asked last
+        self._dispatcher = dispatcher
+        self._retry = retry
+        self._watch(readable)
+        self._retried_bytes_before = retry.sent_bytes
         self._tasks: dict[TaskKey, tuple[EncodedTask, Expected]] = {}
         self._sent_bytes = 0
-        self._overdue = asker.overdue_answers()
+        self._overdue = dispatcher.overdue_answers()
 
     @property
     def waiting(self) -> dict[str, Question]:
@@ -221,39 +242,44 @@ class AskedRound:
 
     def ask(self, members: Sequence[Member]) -> None:
         """Send this round's task to the devices; each is asked once."""
-        self._held = self._answers()
-        own = [self._task(one) for one in members]
-        messages = [task.message_to(one.node, "train") for one, (task, _) in zip(members, own, strict=True)]
-        sent = push(self._asker.grid, messages).message_ids
-        now_s = self._asker.clock.now_s()
+        self._tables = self._current_tables()
+        tasks = [self._task(member) for member in members]
+        messages = [
+            task.message_to(member.node, "train") for member, (task, _) in zip(members, tasks, strict=True)
+        ]
+        sent = push(self._dispatcher.grid, messages).message_ids
+        now_s = self._dispatcher.clock.now_s()
         questions: dict[str, Question] = {}
-        for one, (_, expected), message_id in zip(members, own, sent, strict=True):
+        for member, (_, expected), message_id in zip(members, tasks, sent, strict=True):
             if message_id is None:
                 text = "the network did not take the task"
-                self.gate.quarantined.append(left_out(one.device, one.node, Reason.UNSENT, text))
+                self.gate.quarantined.append(left_out(member.device, member.node, Reason.UNSENT, text))
                 continue
-            key = self._key(one)
-            expected = expected.holding(self._held.table_of(one.device))
+            key = self._key(member)
+            expected = expected.with_table(self._tables.table_of(member.device))
             questions[message_id] = Question(
-                one.device, one.node, expected, key.newcomer, now_s, key.held_round
+                member.device, member.node, expected, key.newcomer, now_s, key.base_round
             )
         self.gate.ask(questions)
-        self._again.watch(self.gate, {key: self._anew(one) for key, one in questions.items()})
-        self.asked.update(one.device for one in members)
-        self.asked_of.update(one.family for one in members)
-        self._sent_bytes += sum(len(task.blob) for task, _ in own)
+        self._watch(questions)
+        self.asked.update(member.device for member in members)
+        self.asked_by_family.update(member.family for member in members)
+        self._sent_bytes += sum(len(task.blob) for task, _ in tasks)
 
     def collect(
         self, *, enough: Callable[[], bool], deadline_s: float, after: Callable[[], None] = lambda: None
     ) -> None:
-        """Let answers through the gate until it is `enough`, all have come, or the deadline has.
+        """Let answers through the gate until there are enough, all have come, or the deadline has.
 
-        after: what is to be done after each look that was not yet enough.
+        Args:
+            enough: Whether there are enough answers.
+            deadline_s: Seconds from now.
+            after: Is called after each look that did not yet find enough.
         """
 
         def receive(replies: Iterable[Message]) -> bool:
             for reply in replies:
-                if not self._again.instead_of(reply):
+                if not self._retry.retry_lost_task(reply):
                     self.gate.admit(reply)
             self.installed |= {answer.device for answer in self.gate.answers}
             events.publish(
@@ -270,69 +296,75 @@ class AskedRound:
             return False
 
         collect(
-            self._asker.grid,
+            self._dispatcher.grid,
             waiting=lambda: self.gate.waiting,
             receive=receive,
             deadline_s=deadline_s,
-            before_each_look=self._again.those_that_came_back,
+            before_each_look=self._retry.retry_returned_nodes,
         )
 
     def give_up(self, message_ids: Iterable[str], *, quarantine: bool) -> None:
-        """Do not wait for these any more; quarantine: who was asked is left out by name."""
+        """Do not wait for these any more.
+
+        Args:
+            message_ids: Messages without an answer.
+            quarantine: Whether the devices that were asked are recorded as left out.
+        """
         given_up = list(message_ids)
         for message_id in given_up:
-            self._asker.give_up(message_id, self.gate.questions[message_id])
+            self._dispatcher.give_up(message_id, self.gate.questions[message_id])
         self.gate.close(given_up, quarantine=quarantine)
 
-    def end(self, counted: Sequence[Answer], *, present: int) -> Gathered:
-        """What it came to; questions that are still open stay open in the next round."""
+    def end(self, counted: Sequence[Answer], *, present: int) -> RoundReplies:
+        """Close the round; questions that are still open stay open in the next one."""
         gate = self.gate
-        self._asker.open = self.waiting
-        return Gathered(
+        self._dispatcher.open = self.waiting
+        return RoundReplies(
             counted=counted,
             installed=self.installed,
             present=present,
             asked=len(self.asked),
-            asked_of=dict(self.asked_of),
+            asked_by_family=dict(self.asked_by_family),
             replied=gate.replied,
             overdue=len(self._overdue),
             late=len(self._overdue) + len(gate.answers) - len(counted),
             quarantined=tuple(gate.quarantined),
             uplink_bytes=gate.uplink_bytes + sum(map(bytes_in, self._overdue)),
-            downlink_bytes=self._sent_bytes + self._again.sent_bytes - self._sent_again_before,
-            answers=self._answers(),
+            downlink_bytes=self._sent_bytes + self._retry.sent_bytes - self._retried_bytes_before,
+            base_tables=self._current_tables(),
         )
 
-    def _answers(self) -> HeldTables:
+    def _current_tables(self) -> BaseTables:
         """What is held of the devices from now on."""
-        answers = self.gate.answers
         tables = [
-            (one.device, one.round, one.summary.table) for one in answers if one.summary.table is not None
+            (answer.device, answer.round, answer.summary.table)
+            for answer in self.gate.answers
+            if answer.summary.table is not None
         ]
         refused = self.gate.quarantined
-        mistaken = [one.device for one in refused if one.reason == Reason.NEEDS_WHOLE.value]
-        before = self._held_before
+        mistaken = [refusal.device for refusal in refused if refusal.reason == Reason.MISSING_BASE.value]
+        before = self._tables_before
         return before.after(tables, mistaken=mistaken) if tables or mistaken else before
 
     def _key(self, member: Member) -> TaskKey:
         newcomer = member.device not in self.installed
-        return TaskKey(member.family, newcomer, self._held.round_of(member.device))
+        return TaskKey(member.family, newcomer, self._tables.round_of(member.device))
 
     def _task(self, member: Member) -> tuple[EncodedTask, Expected]:
         """The device's task, and what its answer must be; newcomers of a family have another."""
         key = self._key(member)
         if key not in self._tasks:
-            task = self._asker.task(self.number, key)
-            self._tasks[key] = task, self._asker.expected_of(task)
+            task = self._dispatcher.task(self.number, key)
+            self._tasks[key] = task, self._dispatcher.expected_of(task)
         return self._tasks[key]
 
-    def _anew(self, question: Question) -> Callable[[], Message]:
-        """How to ask the question once more."""
+    def _watch(self, questions: Mapping[str, Question]) -> None:
+        """Have the tasks of these questions sent again where they get lost."""
+        messages = {key: functools.partial(self._message, question) for key, question in questions.items()}
+        self._retry.watch(self.gate, messages)
 
-        def message() -> Message:
-            expected = question.expected
-            key = TaskKey(expected.family, question.newcomer, question.held_round)
-            task = self._asker.task(expected.round, key)
-            return task.message_to(question.node, "train")
-
-        return message
+    def _message(self, question: Question) -> Message:
+        """The message of a question, made anew."""
+        expected = question.expected
+        key = TaskKey(expected.family, question.newcomer, question.base_round)
+        return self._dispatcher.task(expected.round, key).message_to(question.node, "train")

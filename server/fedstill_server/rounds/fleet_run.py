@@ -1,6 +1,6 @@
-"""The loop: gather answers, fold them, learn, measure, commit; until the last round.
+"""The loop of a run: gather answers, fold them, learn, measure, commit; until the last round.
 
-How answers are gathered is the mode's: from one cohort after the other (synchronous.py), or from whoever
+The mode decides how answers are gathered: from one cohort after the other (synchronous.py), or from whoever
 answers next (asynchronous.py).
 """
 
@@ -22,8 +22,8 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method, build_method
 from fedstill_server.rounds import events
 from fedstill_server.rounds.asynchronous import Asynchronous
-from fedstill_server.rounds.clock import ThoughtClock
-from fedstill_server.rounds.dispatch import Asker, EncodedTask, Gathered
+from fedstill_server.rounds.clock import SettableClock
+from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
 from fedstill_server.rounds.gate import Answer, Reason, error_text, left_out
 from fedstill_server.rounds.preparation import Preparations
@@ -73,12 +73,12 @@ class Mode(Protocol):
     @property
     def keeps(self) -> int: ...
 
-    def gather(self, before: Checkpoint, members: Mapping[str, Member]) -> Gathered:
+    def gather(self, before: Checkpoint, members: Mapping[str, Member]) -> RoundReplies:
         """The answers that the server learns from next."""
         ...
 
 
-_MODES: dict[str, Callable[[Asker], Mode]] = {"rounds": Synchronous, "async": Asynchronous}
+_MODES: dict[str, Callable[[TaskDispatcher], Mode]] = {"rounds": Synchronous, "async": Asynchronous}
 _PREPARATIONS = Preparations()
 
 
@@ -105,15 +105,15 @@ class FleetRun:
         self._store = store
         self._method: Method = build_method(config, public)
         self._roster = Roster(config.run, config.families, registered)
-        self._asker = Asker(grid, config, self._method, registered)
-        self._mode: Mode = _MODES[config.mode](self._asker)
+        self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
+        self._mode: Mode = _MODES[config.mode](self._dispatcher)
         store.keep_states(self._mode.keeps)
 
     def run(self) -> FleetState:
         """All rounds that are not committed yet; returns the final state, which is also on disk."""
         with one_deterministic_thread():
             checkpoint = self._store.latest() or self._prepare()
-            self._asker.resume(checkpoint, given=lambda round_: self._store.state_after(round_ - 1))
+            self._dispatcher.resume(checkpoint, state_of=lambda round_: self._store.state_after(round_ - 1))
             if checkpoint.round < self._config.rounds:
                 checkpoint = self._remaining_rounds(checkpoint)
             self._store.write_final(checkpoint.state)
@@ -146,36 +146,36 @@ class FleetRun:
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, state, watch = before.round + 1, before.state, Stopwatch()
         self._roster.update(self._grid)
-        gathered = self._mode.gather(before, self._roster.members)
+        replies = self._mode.gather(before, self._roster.members)
         watch.lap("train")
-        consensus = self._fold(gathered, number)
+        consensus = self._fold(replies, number)
         watch.lap("ingest")
         if consensus.devices > 0:
             state = self._method.learn(state, consensus, round_number=number)
         watch.lap("learn")
-        pending, clock = self._asker.pending(), self._asker.clock
-        clock_s = clock.now_s() if isinstance(clock, ThoughtClock) else None
-        after = Checkpoint(number, state, gathered.installed, pending, clock_s or 0.0, gathered.answers)
+        pending, clock = self._dispatcher.pending(), self._dispatcher.clock
+        clock_s = clock.now_s() if isinstance(clock, SettableClock) else None
+        after = Checkpoint(number, state, replies.installed, pending, clock_s or 0.0, replies.base_tables)
         measured = self._measure(after) if self._is_measured(number) else Measured({})
         watch.lap("evaluate")
         accuracy = FleetAccuracy.of(measured.devices)
         record = RoundRecord(
             round=number,
             seconds=watch.total,
-            present=gathered.present,
-            asked=gathered.asked,
-            replied=gathered.replied,
-            accepted=len(gathered.counted),
-            overdue=gathered.overdue,
-            late=gathered.late,
-            quarantined=gathered.quarantined,
-            counted=tuple(answer.device for answer in gathered.counted),
-            ages=tuple(number - answer.round for answer in gathered.counted),
-            uplink_bytes=gathered.uplink_bytes,
-            downlink_bytes=gathered.downlink_bytes,
+            present=replies.present,
+            asked=replies.asked,
+            replied=replies.replied,
+            accepted=len(replies.counted),
+            overdue=replies.overdue,
+            late=replies.late,
+            quarantined=replies.quarantined,
+            counted=tuple(answer.device for answer in replies.counted),
+            ages=tuple(number - answer.round for answer in replies.counted),
+            uplink_bytes=replies.uplink_bytes,
+            downlink_bytes=replies.downlink_bytes,
             evaluation_bytes=measured.sent_bytes,
-            uplink_bytes_per_device=gathered.uplink_bytes / max(gathered.replied + gathered.overdue, 1),
-            downlink_bytes_per_device=gathered.downlink_bytes / max(gathered.asked, 1),
+            uplink_bytes_per_device=replies.uplink_bytes / max(replies.replied + replies.overdue, 1),
+            downlink_bytes_per_device=replies.downlink_bytes / max(replies.asked, 1),
             personal_accuracy=accuracy.personal,
             global_accuracy=accuracy.everyone,
             worst_device_accuracy=accuracy.worst,
@@ -190,22 +190,22 @@ class FleetRun:
             number,
             state,
             record=record,
-            newly_installed=gathered.installed - before.installed,
+            newly_installed=replies.installed - before.installed,
             pending=pending,
-            answers=gathered.answers,
+            base_tables=replies.base_tables,
         )
         events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))
         return after
 
-    def _fold(self, gathered: Gathered, number: int) -> Statistics:
+    def _fold(self, replies: RoundReplies, number: int) -> Statistics:
         """The sum over the answers, each read against the state that it answers and weighed by its age."""
-        counted = gathered.counted
+        counted = replies.counted
         if self._config.privacy is not None:
             private = PrivateFold(self._method, self._config.privacy)
-            asked, state = gathered.asked_of, self._asker.given(number)
+            asked, state = replies.asked_by_family, self._dispatcher.state_of(number)
             return private.consensus(counted, state, asked=asked, round_number=number)
         contributions = {
-            round_: self._method.contribution(self._asker.given(round_), round_number=round_)
+            round_: self._method.contribution(self._dispatcher.state_of(round_), round_number=round_)
             for round_ in sorted({answer.round for answer in counted})
         }
 

@@ -16,7 +16,7 @@ from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import PRIVACY_REFUSED, unpack
 from fedstill_proto.messages import SoftLabelSummary
-from fedstill_proto.soft_labels.entropy import NeedsWhole
+from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Message
 
 from fedstill_server.rounds.round_record import Quarantined
@@ -46,7 +46,7 @@ class Reason(enum.Enum):
     WRONG_FAMILY = "wrong-family"
     WRONG_KIND = "wrong-kind"
     WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
-    NEEDS_WHOLE = "needs-whole"  # coded against an answer that the server does not hold
+    MISSING_BASE = "missing-base"  # coded against an answer that the server does not hold
     BAD_VALUES = "bad-values"  # not finite, negative, not adding up
 
 
@@ -59,7 +59,7 @@ class Question:
     expected: Expected
     newcomer: bool = False
     asked_s: float = 0.0  # by the run's clock
-    held_round: int = 0  # of the device's answer that was held when it was asked
+    base_round: int = 0  # of the device's answer that was held when it was asked
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,8 +185,8 @@ def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
 
 def reason_of(error: WireError) -> Reason:
     """The kind of what a decode refused, from the field that it names."""
-    if isinstance(error, NeedsWhole):
-        return Reason.NEEDS_WHOLE
+    if isinstance(error, MissingBase):
+        return Reason.MISSING_BASE
     named = {
         "protocol_version": Reason.WRONG_VERSION,
         "run": Reason.WRONG_RUN,

@@ -1,7 +1,7 @@
-"""Asks again what got lost on its way: a device lost power, or its connection, while it had a task.
+"""Sends a task again that got lost: the device lost power, or its connection, while it had the task.
 
 Flower then answers in the device's place. A device that does the same round again answers the same bytes, and
-the first answer is asked for no more, so nothing is counted twice.
+the answer to the first message is not pulled any more, so nothing is counted twice.
 """
 
 from __future__ import annotations
@@ -16,36 +16,39 @@ from fedstill_server.rounds.gate import Gate, bytes_in
 from fedstill_server.rounds.roster import NodeRegister
 from fedstill_server.rounds.transport import push
 
-# Of flwr.common.constant.ErrorCode: the task or its answer is not there (any more), the node was away, the
-# process that did the round was killed. A device that refuses a task says so under a code of its own.
+# Values of flwr.common.constant.ErrorCode: the task or its answer is not there (any more), the node was away,
+# the process that did the round was killed. A device that refuses a task answers with a code of its own.
 _LOST = frozenset({3, 4, 5, 8})
-_TIMES = 2  # after the first
+_RETRIES = 2
 _BACK_WITHIN_S = 30.0
 
 
-class AskingAgain:
-    """For one round, and as long as questions of it stay open; made before its tasks are sent.
-
-    registered: says when a node last came up; without it, only Flower's own word counts.
-    """
+class TaskRetry:
+    """Retries of one round's tasks, as long as questions of it stay open; made before its tasks are sent."""
 
     def __init__(self, grid: Grid, registered: NodeRegister | None = None) -> None:
+        """Note which nodes are there.
+
+        Args:
+            grid: Reaches the nodes.
+            registered: Tells when a node last came up; without it, only Flower's error replies count.
+        """
         self._grid, self._registered = grid, registered
         self._clock = clock_of(grid)
         self._came_up = self._activations()
         self._messages: dict[str, Callable[[], Message]] = {}
         self._left: dict[str, int] = {}
-        self._away: dict[str, tuple[Message, float]] = {}  # what Flower said, and until when to hope
+        self._away: dict[str, tuple[Message, float]] = {}  # Flower's error reply, and until when to wait
         self.sent_bytes = 0
 
     def watch(self, gate: Gate, messages: Mapping[str, Callable[[], Message]]) -> None:
-        """Questions of the gate, by message id, and how to make the message of each anew."""
+        """Retry these questions of the gate, by message id; each comes with how to make its message anew."""
         self._gate = gate
         self._messages = {**messages, **self._messages}
-        self._left = {**dict.fromkeys(messages, _TIMES), **self._left}
+        self._left = {**dict.fromkeys(messages, _RETRIES), **self._left}
 
-    def instead_of(self, reply: Message) -> bool:
-        """Whether `reply` says that a task was lost, and the device is asked again now or when it is back."""
+    def retry_lost_task(self, reply: Message) -> bool:
+        """Whether `reply` reports a lost task, and the device is asked again, now or when it is back."""
         before = str(reply.metadata.reply_to_message_id)
         if not reply.has_error() or reply.error.code not in _LOST or self._left.get(before, 0) == 0:
             return False
@@ -56,9 +59,9 @@ class AskingAgain:
         self._away[before] = reply, self._clock.now_s() + _BACK_WITHIN_S
         return True
 
-    def those_that_came_back(self) -> None:
-        """Ask again whose node has come up anew since it was asked: what it had is gone."""
-        self._look_for_those_away()
+    def retry_returned_nodes(self) -> None:
+        """Ask devices again whose nodes have come up anew since they were asked: what they had is gone."""
+        self._retry_nodes_away()
         now = self._activations()
         if now == self._came_up:
             return
@@ -72,7 +75,7 @@ class AskingAgain:
             ):
                 self._ask(message_id)
 
-    def _look_for_those_away(self) -> None:
+    def _retry_nodes_away(self) -> None:
         waiting = set(self._gate.waiting) if self._away else set()
         self._away = {key: away for key, away in self._away.items() if key in waiting}
         present = set(self._grid.get_node_ids()) if self._away else set()
@@ -86,8 +89,8 @@ class AskingAgain:
                 self._gate.admit(reply)
 
     def _activations(self) -> dict[int, str]:
-        known = {} if self._registered is None else self._registered()
-        return {node: each.activated_at for node, each in known.items()}
+        nodes = {} if self._registered is None else self._registered()
+        return {node_id: node.activated_at for node_id, node in nodes.items()}
 
     def _ask(self, before: str) -> bool:
         make, left = self._messages.pop(before), self._left.pop(before)

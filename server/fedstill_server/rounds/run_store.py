@@ -22,7 +22,7 @@ from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, func, s
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-from fedstill_server.rounds.answer_tables import HeldTables
+from fedstill_server.rounds.base_tables import BaseTables
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.state import Arrays, FleetState
 
@@ -96,7 +96,7 @@ class Checkpoint:
     installed: frozenset[str]  # devices that have a student
     pending: tuple[Pending, ...] = ()
     clock_s: float = 0.0  # of a Grid that has a clock of its own
-    answers: HeldTables = field(default_factory=HeldTables)
+    base_tables: BaseTables = field(default_factory=BaseTables)
 
 
 class RunStore:
@@ -141,13 +141,13 @@ class RunStore:
         record: RoundRecord | None = None,
         newly_installed: Iterable[str] = (),
         pending: Iterable[Pending] = (),
-        answers: HeldTables | None = None,
+        base_tables: BaseTables | None = None,
     ) -> None:
         """Make `state` the state after `round_number`; when this returns, a crash cannot undo it."""
         file = f"round-{round_number:06d}.safetensors"
         blob = _to_bytes(state.flat())
-        if answers is not None and answers.tables:
-            replace_file(self._checkpoints / _answers_file(round_number), answers.to_bytes(), mode=SHARED)
+        if base_tables is not None and base_tables.tables:
+            replace_file(self._checkpoints / _tables_file(round_number), base_tables.to_bytes(), mode=SHARED)
         replace_file(self._checkpoints / file, blob, mode=SHARED)
         row = _Round(
             round=round_number,
@@ -195,24 +195,24 @@ class RunStore:
                         frozenset(names),
                         _pending_after(session, number),
                         clock_s or 0.0,
-                        self._answers(number),
+                        self._base_tables(number),
                     )
         raise StoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact; "
             "start the run again in a new folder"
         )
 
-    def _answers(self, round_number: int) -> HeldTables:
+    def _base_tables(self, round_number: int) -> BaseTables:
         """The answers held after a round; nothing where they are damaged, so that devices answer whole."""
-        file = self._checkpoints / _answers_file(round_number)
+        file = self._checkpoints / _tables_file(round_number)
         blob = _read(file)
         if blob is None:
-            return HeldTables()
+            return BaseTables()
         try:
-            return HeldTables.from_bytes(blob)
+            return BaseTables.from_bytes(blob)
         except FedstillError as error:
             log.warning("%s: cannot be read, devices answer whole: %s", file, error)
-            return HeldTables()
+            return BaseTables()
 
     def last_round(self) -> int:
         """The newest committed round; 0 is the preparation, and nothing at all."""
@@ -248,7 +248,7 @@ class RunStore:
         with Session(self._engine) as session:
             newest = select(_Round.file).where(_Round.round > round_number - self._kept)
             kept = set(session.scalars(newest).all())
-        kept |= {_answers_file(round_number - back) for back in range(_KEPT_FILES)}
+        kept |= {_tables_file(round_number - back) for back in range(_KEPT_FILES)}
         for path in self._checkpoints.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
@@ -279,8 +279,8 @@ def _pending_after(session: Session, round_number: int) -> tuple[Pending, ...]:
     )
 
 
-def _answers_file(round_number: int) -> str:
-    return f"round-{round_number:06d}.answers"
+def _tables_file(round_number: int) -> str:
+    return f"round-{round_number:06d}.tables"
 
 
 def load_parameters_file(path: Path) -> Arrays:

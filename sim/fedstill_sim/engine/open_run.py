@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.trainer import Personalizer
-from fedstill_client.rounds.answer_store import AnswerStore
+from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.messages import RoundTask
@@ -54,7 +54,7 @@ class OpenRun:
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
-        self.answers = AnswerStore(run_folder / DEVICES_FOLDER / "answers")
+        self.answers = BaseTableStore(run_folder / DEVICES_FOLDER / "answers")
         self._families = np.array(data.families)
         self._opened: dict[tuple[str, int], OpenFamily] = {}
 

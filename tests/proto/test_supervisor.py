@@ -1,4 +1,4 @@
-"""Children of a long-running program: kept alive, logged, ended; also those of a parent that was killed."""
+"""Supervisor of a long-running program: kept alive, logged, ended; also those of a parent that was killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fedstill_proto.system.supervisor import Child, ChildError, Children, end_leftovers, flower_environment
+from fedstill_proto.system.supervisor import (
+    ChildProcess,
+    Supervisor,
+    SupervisorError,
+    end_leftovers,
+    flower_environment,
+)
 
 SLEEP = [sys.executable, "-c", "print('hello', flush=True); import time; time.sleep(600)"]
 STUBBORN = [
@@ -38,14 +44,14 @@ def is_alive(pid: int) -> bool:
 
 
 def test_one_that_ends_is_started_again_and_all_are_ended(tmp_path: Path) -> None:
-    with Children(tmp_path / "children.json") as children:
-        child = children.start(Child("sleeper", SLEEP, tmp_path / "logs" / "sleeper.log"))
+    with Supervisor(tmp_path / "children.json") as children:
+        child = children.start(ChildProcess("sleeper", SLEEP, tmp_path / "logs" / "sleeper.log"))
         first = child.pid
         assert first is not None
-        wait_until(lambda: "hello" in child.last_words())
+        wait_until(lambda: "hello" in child.log_tail())
         os.kill(first, signal.SIGKILL)
         again: list[str] = []
-        wait_until(lambda: children.look_after(lambda each: again.append(each.name)) or again)
+        wait_until(lambda: children.poll(lambda each: again.append(each.name)) or again)
         second = child.pid
         assert second not in (None, first)
     assert again == ["sleeper"]
@@ -54,11 +60,11 @@ def test_one_that_ends_is_started_again_and_all_are_ended(tmp_path: Path) -> Non
 
 
 def test_one_that_ends_at_once_is_started_ever_more_slowly(tmp_path: Path) -> None:
-    child = Child("brief", [sys.executable, "-c", "pass"], tmp_path / "log")
+    child = ChildProcess("brief", [sys.executable, "-c", "pass"], tmp_path / "log")
     child.start()
     started, pauses = time.monotonic(), []
     while len(pauses) < 2:
-        if child.revive():
+        if child.restart_if_due():
             pauses.append(time.monotonic() - started)
             started = time.monotonic()
         time.sleep(0.01)
@@ -72,9 +78,9 @@ def test_the_next_parent_ends_what_a_killed_one_left(tmp_path: Path) -> None:
     record = tmp_path / "children.json"
     parent = (
         "import os, sys; from pathlib import Path\n"
-        "from fedstill_proto.system.supervisor import Child, Children\n"
-        f"child = Child('c', {SLEEP!r}, Path({str(tmp_path / 'log')!r}))\n"
-        f"Children(Path({str(record)!r})).start(child)\n"
+        "from fedstill_proto.system.supervisor import ChildProcess, Supervisor\n"
+        f"child = ChildProcess('c', {SLEEP!r}, Path({str(tmp_path / 'log')!r}))\n"
+        f"Supervisor(Path({str(record)!r})).start(child)\n"
         "print(child.pid, flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", parent], capture_output=True, text=True)
@@ -98,16 +104,16 @@ def test_a_stranger_that_got_an_old_pid_is_left_alone(tmp_path: Path) -> None:
 
 def test_one_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedstill_proto.system.supervisor._GRACE_S", 0.3)
-    children = Children(tmp_path / "children.json")
-    child = children.start(Child("stubborn", STUBBORN, tmp_path / "log"))
-    wait_until(lambda: "up" in child.last_words())
+    children = Supervisor(tmp_path / "children.json")
+    child = children.start(ChildProcess("stubborn", STUBBORN, tmp_path / "log"))
+    wait_until(lambda: "up" in child.log_tail())
     children.stop()
     assert not child.is_running()
 
 
 def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ChildError, match=r"ghost: .*no-such-program cannot be started"):
-        Child("ghost", [str(tmp_path / "no-such-program")], tmp_path / "log").start()
+    with pytest.raises(SupervisorError, match=r"ghost: .*no-such-program cannot be started"):
+        ChildProcess("ghost", [str(tmp_path / "no-such-program")], tmp_path / "log").start()
 
 
 def test_flower_s_programs_report_to_nobody(tmp_path: Path) -> None:

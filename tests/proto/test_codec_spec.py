@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
-from fedstill_proto.soft_labels.codec_spec import codec_of_words, words_of_codec
+from fedstill_proto.soft_labels.codec_spec import format_codec, parse_codec
 from fedstill_proto.soft_labels.levels import Grid
 from hypothesis import given
 
@@ -24,12 +24,12 @@ LEVELS = Encoding.LEVELS
     ],
 )
 def test_words_name_a_codec(words: str, codec: SoftLabelCodec) -> None:
-    assert codec_of_words(words) == codec
+    assert parse_codec(words) == codec
 
 
 @given(all_codecs())
 def test_every_codec_has_words(codec: SoftLabelCodec) -> None:
-    assert codec_of_words(words_of_codec(codec)) == codec
+    assert parse_codec(format_codec(codec)) == codec
 
 
 @pytest.mark.parametrize(
@@ -47,5 +47,5 @@ def test_every_codec_has_words(codec: SoftLabelCodec) -> None:
 )
 def test_words_that_name_none_are_explained(words: str, problem: str) -> None:
     with pytest.raises(InvalidValue) as caught:
-        codec_of_words(words)
+        parse_codec(words)
     assert problem in caught.value.problem

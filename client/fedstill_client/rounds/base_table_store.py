@@ -11,9 +11,9 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_proto.codec.base_table_file import HeldAnswer, decode_held, encode_held
+from fedstill_proto.codec.base_table_file import StoredTable, decode_tables, encode_tables
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.soft_labels.base_table import AnswerTable
+from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.system.files import replace_file
 
 # The server may not have got the last ones; so many lost in a row are made up for.
@@ -23,35 +23,35 @@ log = logging.getLogger("fedstill.device")
 
 
 @dataclass(frozen=True)
-class AnswerStore:
+class BaseTableStore:
     """The folder that holds the tables of one device, or of many."""
 
     folder: Path
 
-    def table(self, device: str, *, run: str, round: int) -> AnswerTable | None:
+    def table(self, device: str, *, run: str, round: int) -> BaseTable | None:
         """The table as this round left it; none where it is not there any more."""
         if round == 0:
             return None
-        for held in self._read(device):
-            if (held.run, held.round) == (run, round):
-                return held.table
+        for stored in self._read(device):
+            if (stored.run, stored.round) == (run, round):
+                return stored.table
         return None
 
-    def keep(self, device: str, table: AnswerTable, *, run: str, round: int) -> None:
+    def keep(self, device: str, table: BaseTable, *, run: str, round: int) -> None:
         """Keep what this round made of the table, and the few before it."""
-        before = [held for held in self._read(device) if held.run == run and held.round != round]
-        recent = sorted(before, key=lambda held: held.round)[-(_KEPT_ROUNDS - 1) :]
+        before = [stored for stored in self._read(device) if stored.run == run and stored.round != round]
+        recent = sorted(before, key=lambda stored: stored.round)[-(_KEPT_ROUNDS - 1) :]
         self.folder.mkdir(parents=True, exist_ok=True)
-        replace_file(self._file(device), encode_held([*recent, HeldAnswer(run, device, round, table)]))
+        replace_file(self._file(device), encode_tables([*recent, StoredTable(run, device, round, table)]))
 
     def forget(self, device: str) -> None:
         """Keep nothing: the next answer is whole."""
         self._file(device).unlink(missing_ok=True)
 
-    def _read(self, device: str) -> list[HeldAnswer]:
+    def _read(self, device: str) -> list[StoredTable]:
         file = self._file(device)
         try:
-            return [held for held in decode_held(file.read_bytes()) if held.device == device]
+            return [stored for stored in decode_tables(file.read_bytes()) if stored.device == device]
         except FileNotFoundError:
             return []
         except (OSError, FedstillError) as error:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_summary, encode_task
-from fedstill_proto.codec.task_base import base_of_targets, bases_for, offered_base
+from fedstill_proto.codec.task_base import base_of_targets, delta_base_of, task_base
 from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
@@ -80,10 +80,10 @@ def test_both_sides_come_to_the_same_base(
     sent = task_with(random_rows(50, 8, seed=seed), rows=rows, codec=uplink)
     blob = encode_task(sent, codec=downlink)
     device, server = decode_task(blob), decode_task(blob)
-    base = offered_base(device.request, device.soft_targets)
+    base = task_base(device.request, device.soft_targets)
     assert (base is not None) == uplink.delta
     answer = summary_of(random_rows(len(ASKED), 8, seed=seed + 1))
-    coded = encode_summary(answer, codec=uplink, bases=bases_for(device))
+    coded = encode_summary(answer, codec=uplink, delta_base=delta_base_of(device))
     decoded = decode_summary(coded, expected=Expected.of(server, 8))
     assert answer.statistics.soft_labels is not None
     assert decoded.statistics.soft_labels is not None
@@ -96,9 +96,9 @@ def test_a_device_that_comes_to_another_base_answers_whole() -> None:
     blob = encode_task(task_with(random_rows(50, 8, seed=0), rows=rows), codec=UINT8)
     task = decode_task(blob)
     elsewhere = replace(task, request=replace(task.request, base=bytes(8)))
-    assert offered_base(elsewhere.request, task.soft_targets) is None
+    assert task_base(elsewhere.request, task.soft_targets) is None
     answer = summary_of(random_rows(len(ASKED), 8, seed=1))
-    whole = encode_summary(answer, codec=DELTA, bases=bases_for(elsewhere))
+    whole = encode_summary(answer, codec=DELTA, delta_base=delta_base_of(elsewhere))
     assert decode_summary(whole, expected=Expected.of(task, 8)).statistics.soft_labels is not None
 
 
