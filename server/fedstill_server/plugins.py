@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Generic, TypeVar
 
 from fedstill_proto.errors import FedstillError, UnknownName, unknown_name
@@ -241,11 +240,11 @@ def _imported(place: str, *, where: str) -> object:
             problem = f"{module} cannot be imported: {error.__cause__}"
             raise PluginError(f"{where}: {place}: {problem}") from error.__cause__
         raise
+    # Those that the module defines, and not what it imports for itself.
     defined = [
         name
         for name, value in vars(found).items()
-        if not (name.startswith("_") or isinstance(value, ModuleType))
-        and getattr(value, "__module__", module) == module
+        if not name.startswith("_") and callable(value) and getattr(value, "__module__", "") == module
     ]
     for part in attribute.split("."):
         if not hasattr(found, part):

@@ -8,16 +8,24 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import save_student
 from fedstill_server.distill.answers import AnswerFile
 from fedstill_server.distill.engine import train
 from fedstill_server.distill.errors import DistillError, StaleAnswers
 from fedstill_server.distill.layers import inner_layers, parse_map
-from fedstill_server.distill.teachers import EnsembleTeacher, EstimatorTeacher, OnnxTeacher, TorchTeacher
+from fedstill_server.distill.teachers import (
+    EnsembleTeacher,
+    EstimatorTeacher,
+    OnnxTeacher,
+    Teacher,
+    TorchTeacher,
+)
 from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.techniques.fitnets import FitNets
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.export import export_student
+from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.state import digest_of
 from fedstill_server.training.networks import parameters_of
 from sklearn.ensemble import RandomForestClassifier
@@ -49,10 +57,13 @@ def test_the_same_network_answers_the_same_from_every_shelf(teacher: TorchTeache
 
     expected = teacher.answer(X).logits
     for place in (str(tmp_path / "big.onnx"), str(tmp_path / "package"), imported):
-        opened = open_teacher(place, classes=CLASSES)
-        np.testing.assert_allclose(opened.answer(X).logits, expected, atol=1e-5)
-    assert open_teacher(imported, classes=CLASSES).digest == teacher.digest
-    assert open_teacher(str(tmp_path / "big.onnx"), classes=CLASSES).layers == ()
+        np.testing.assert_allclose(opened(place).answer(X).logits, expected, atol=1e-5)
+    assert opened(imported).digest == teacher.digest
+    assert opened(str(tmp_path / "big.onnx")).layers == ()
+
+
+def opened(place: str) -> Teacher:
+    return open_teacher(place, input_shape=(4, 4), classes=CLASSES)
 
 
 def big_network() -> torch.nn.Module:
@@ -68,7 +79,7 @@ def test_an_estimator_s_probabilities_are_its_soft_labels() -> None:
 
     np.testing.assert_allclose(soft[:, :3], FOREST.predict_proba(X.reshape(30, -1)), atol=1e-5)
     assert soft[:, 3].max() < 1e-6  # a class that the forest never saw
-    assert open_teacher(f"{__name__}:FOREST", classes=CLASSES).digest == forest.digest
+    assert opened(f"{__name__}:FOREST").digest == forest.digest
     other = RandomForestClassifier(5, random_state=1).fit(X.reshape(30, -1), Y)
     assert EstimatorTeacher(other, classes=CLASSES).digest != forest.digest
 
@@ -83,8 +94,11 @@ def forgetful() -> None:
     [
         ("nowhere", "neither an .onnx file"),
         ("nowhere.onnx", "cannot be read"),
-        ("fedstill_server.families:unknown", "cannot be imported"),
-        ("fedstill_server.families:FAMILIES", "has no predict_proba"),
+        ("fedstill_server.families:unknown", "'unknown' is unknown; there are build_student"),
+        ("fedstill_server.nothing:unknown", "there is no module 'fedstill_server.nothing'"),
+        ("fedstill_server.families:FAMILIES", "a FamilyRegistry; a teacher is a torch module, an estimator"),
+        (f"{__name__}:needs_a_width", "it needs width, and is called with input_shape and classes"),
+        (f"{__name__}:an_object", "a object has no predict_proba"),
         (f"{__name__}:FOREST@weights", "takes no weights"),
         (
             f"{__name__}:forgetful",
@@ -93,8 +107,36 @@ def forgetful() -> None:
     ],
 )
 def test_what_is_no_teacher_is_said(place: str, message: str) -> None:
-    with pytest.raises(DistillError, match=message):
-        open_teacher(place, classes=CLASSES)
+    with pytest.raises(FedstillError, match=message):
+        opened(place)
+
+
+def needs_a_width(width: int) -> torch.nn.Module:
+    """A function that no one can call without knowing more."""
+    return torch.nn.Linear(width, CLASSES)
+
+
+def an_object() -> object:
+    return object()
+
+
+def shaped(input_shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+    """A network that is made for what it is to teach."""
+    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(input_shape[0] * input_shape[1], classes))
+
+
+def test_a_teacher_is_made_for_its_task() -> None:
+    assert opened(f"{__name__}:shaped").answer(X).logits.shape == (30, CLASSES)
+
+
+def test_a_registered_teacher_has_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TEACHERS, "_registered", {})
+    network = big_network()
+    TEACHERS.register("big", network)
+
+    assert opened("big").digest == TorchTeacher(network).digest
+    with pytest.raises(DistillError, match="nor one of big"):
+        opened("bigger")
 
 
 def test_a_damaged_graph_is_refused() -> None:

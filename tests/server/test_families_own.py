@@ -161,7 +161,7 @@ def test_a_family_says_which_task_it_is_of() -> None:
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
-        ("needs_a_width", "needs_a_width: it needs width; a family is called with input_shape and classes"),
+        ("needs_a_width", "needs_a_width: it needs width, and is called with input_shape and classes"),
         ("made", "made: a Linear that is made already; give its class"),
         ("NUMBER", "NUMBER: a int; a family is a function or a class"),
         ("of_no_task", "of_no_task: its task is 7; give a task's name, such as 'arrays'"),

@@ -149,7 +149,7 @@ def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher
 
 def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teacher:
     if not text.startswith(TRAINED_HERE):
-        return open_teacher(text, classes=task.classes)
+        return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")

@@ -116,7 +116,7 @@ def _wanted(found: Callable[..., object]) -> tuple[str, ...]:
     ]
     if others:
         raise PluginError(
-            f"it needs {', '.join(others)}; a family is called with input_shape and classes, by name, and "
-            "with nothing else: give the others defaults, or write a function that does"
+            f"it needs {', '.join(others)}, and is called with input_shape and classes, by name, and with "
+            "nothing else: give the others defaults, or write a function that does"
         )
     return tuple(each.name for each in by_name if each.name in _GIVEN)

@@ -3,15 +3,14 @@
 teacher.onnx                        an ONNX file
 runs/demo                           the teacher of a fleet's run
 packages/student                    a student package
-my.models:big_network               a torch module or an estimator by import path, or a function without
-                                    arguments that returns one
+my.models:big_network               a torch module or an estimator by import path, or a function or class that
+                                    makes one, of input_shape and classes if it has such parameters
 my.models:big_network@big.safetensors   the same with weights from a file
+big                                 what an installed distribution calls so ("fedstill.teachers")
 """
 
 from __future__ import annotations
 
-import importlib
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +24,15 @@ from fedstill_server.distill.teachers.interface import Teacher
 from fedstill_server.distill.teachers.onnx_file import OnnxTeacher
 from fedstill_server.distill.teachers.saved import teacher_of_package, teacher_of_run
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
+from fedstill_server.families.teachers import TEACHERS, load_teacher
 
 
-def open_teacher(text: str, *, classes: int) -> Teacher:
-    """Raises DistillError for what cannot be a teacher."""
+def open_teacher(text: str, *, input_shape: tuple[int, ...], classes: int) -> Teacher:
+    """The teacher of examples of this shape and so many classes.
+
+    Raises:
+        FedstillError: For what cannot be a teacher.
+    """
     path = Path(text)
     if path.suffix == ".onnx":
         return OnnxTeacher.of_file(path)
@@ -36,39 +40,20 @@ def open_teacher(text: str, *, classes: int) -> Teacher:
         return teacher_of_package(path)
     if (path / "config.json").is_file():
         return teacher_of_run(path)
-    if ":" not in text:
+    place, _, weights = text.partition("@")
+    if ":" not in place and place not in TEACHERS:
+        installed = f", nor one of {', '.join(TEACHERS)}" if TEACHERS.names() else ""
         raise DistillError(
             f"teacher: {text!r} is neither an .onnx file, nor the folder of a run or of a student package, "
-            "nor an import path such as my.models:big_network"
+            f"nor an import path such as my.models:big_network{installed}"
         )
-    place, _, weights = text.partition("@")
-    found = imported(place)
+    found = load_teacher(place, input_shape, classes)
     if isinstance(found, nn.Module):
         return TorchTeacher(with_weights(found, Path(weights)) if weights else found, name=text)
     if weights:
         raise DistillError(f"teacher: {place} is no torch module, and takes no weights")
-    return EstimatorTeacher(found, classes=classes, name=text)
-
-
-def imported(place: str) -> Any:
-    """What `package.module:name` names; a function or class is called without arguments."""
-    module_name, _, attribute = place.partition(":")
-    try:
-        found = importlib.import_module(module_name)
-        for name in attribute.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise DistillError(f"{place}: cannot be imported ({error}); is its folder on PYTHONPATH?") from None
-    if isinstance(found, nn.Module) or hasattr(found, "classes_") or not callable(found):
-        return found
-    try:
-        return found()
-    except Exception as error:  # whatever a person's own code raises
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        raise DistillError(
-            f"{place}: called without arguments, it raised {type(error).__name__}: {error} "
-            f"({last.filename}, line {last.lineno})"
-        ) from error
+    estimator: Any = found
+    return EstimatorTeacher(estimator, classes=classes, name=text)
 
 
 def with_weights(network: nn.Module, path: Path) -> nn.Module:

@@ -1,0 +1,57 @@
+"""Teachers by name, without torch: networks of one's own that teach a fleet, or a student.
+
+A teacher is what a family is, a function or a class of torch modules that takes `input_shape`, `classes`,
+both or neither. A student may also be distilled from a network that is made already, and from an estimator with
+`predict_proba`. It is named as `module:name`, by an entry point of the group "fedstill.teachers", or by
+`TEACHERS.register`.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from fedstill_server.families.family import Shape, family_of
+from fedstill_server.plugins import PluginError, Registry, called
+
+
+def teacher_like(found: object) -> object:
+    """`found`, if it can be a teacher, or make one.
+
+    Raises:
+        PluginError: For anything else.
+    """
+    if not (callable(found) or is_made(found)):
+        raise PluginError(
+            f"a {type(found).__name__}; a teacher is a torch module, an estimator with predict_proba, or a "
+            "function or class that makes one"
+        )
+    return found
+
+
+def is_made(found: object) -> bool:
+    """Whether it is a teacher itself, and nothing that makes one."""
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(found, torch.nn.Module):
+        return True
+    return not isinstance(found, type) and (hasattr(found, "predict_proba") or hasattr(found, "classes_"))
+
+
+TEACHERS: Registry[object] = Registry("teacher", group="fedstill.teachers", built_in={}, check=teacher_like)
+"""The teachers that other distributions bring, and those of this process; fedstill's own need no name."""
+
+
+def load_teacher(name: str, input_shape: Shape, classes: int, *, where: str = "teacher") -> object:
+    """A torch module or an estimator, by the name of it or of what makes it.
+
+    Raises:
+        UnknownName: For a name that is not there.
+        PluginError: For what cannot be imported, is no teacher, or fails where it is made.
+    """
+    found = TEACHERS.load(name, where=where)
+    if is_made(found):
+        return found
+    try:
+        build = family_of(found).build
+    except PluginError as error:
+        raise PluginError(f"{where}: {name}: {error}") from None
+    return called(f"{where}: {name}", lambda: build(input_shape, classes))
