@@ -1,9 +1,9 @@
 """Teachers by name, without torch: networks of one's own that teach a fleet, or a student.
 
 A teacher is what a family is, a function or a class of torch modules that takes `input_shape`, `classes`,
-both or neither. A student may also be distilled from a network that is made already, and from an estimator with
-`predict_proba`. It is named as `module:name`, by an entry point of the group "fedstill.teachers", or by
-`TEACHERS.register`.
+both or neither. A student may also be distilled from a network that is made already, and from an estimator
+with `predict_proba`. A teacher is named as `module:name`, by an entry point of the group "fedstill.teachers",
+or by `TEACHERS.register`.
 """
 
 from __future__ import annotations
