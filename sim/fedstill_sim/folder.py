@@ -50,7 +50,12 @@ def claim_folder(folder: Path, *, force: bool) -> None:
             f"--out {folder} holds a run already; go on with it (fedstill-sim resume {folder}), name "
             "another folder, or replace it with --force"
         )
-    for entry in entries:
+    clear_folder(folder)
+
+
+def clear_folder(folder: Path) -> None:
+    """Remove what a folder holds; what its links point to stays."""
+    for entry in list(folder.iterdir()):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:

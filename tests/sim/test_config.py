@@ -14,8 +14,8 @@ from fedstill_sim.config import (
     write_config,
 )
 from fedstill_sim.data.fleet import FleetData
-from fedstill_sim.report.page import setting_rows
 from fedstill_sim.request import RunRequest
+from fedstill_sim.results.settings import setting_rows
 
 REQUEST = RunRequest(method="public-logits", dataset="digits", devices=4, families=("cnn",), seed=3)
 

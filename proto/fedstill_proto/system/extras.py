@@ -26,6 +26,7 @@ EXTRAS = {
     "encrypted": ("keyring", "sqlcipher3"),
     "tensorboard": ("tensorboard",),
     "pandas": ("pandas",),
+    "mlflow": ("mlflow",),
 }
 # What an extra holds besides its own.
 _HOLDS = {"sim": ("server",), "assistant": ("sim", "server")}

@@ -7,7 +7,8 @@ from pathlib import Path
 from fedstill_sim.compare.charts import accuracy_by_split, split_charts
 from fedstill_sim.compare.result import Comparison
 from fedstill_sim.compare.table import ACCURACIES, best_means, section_title
-from fedstill_sim.report.page import render, setting_rows, write_page
+from fedstill_sim.report.page import render, write_page
+from fedstill_sim.results.settings import setting_rows
 
 REPORT_FILE = "compare.html"
 

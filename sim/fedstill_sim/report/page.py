@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 
 import fedstill_sim
-from fedstill_sim.results.readable import NONE, counted, readable_bytes, readable_percent, readable_ratio
+from fedstill_sim.results.readable import counted, readable_bytes, readable_percent, readable_ratio
 
 
 def render(template: str, **values: Any) -> str:
@@ -42,21 +42,3 @@ def write_page(page: str, path: Path) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_text(page, encoding="utf-8")
     partial.replace(path)
-
-
-def setting_rows(config: dict[str, Any]) -> list[tuple[str, str]]:
-    """Every setting of a configuration document as (dotted name, value), for a report."""
-    return [(name, _setting(value)) for name, value in _flat(config)]
-
-
-def _setting(value: Any) -> str:
-    if value is None:
-        return NONE
-    return ", ".join(map(str, value)) or NONE if isinstance(value, list) else str(value)
-
-
-def _flat(document: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, value in document.items():
-        rows += _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else [(prefix + name, value)]
-    return rows

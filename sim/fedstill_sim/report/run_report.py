@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_sim.report.page import render, setting_rows, write_page
+from fedstill_sim.report.page import render, write_page
 from fedstill_sim.report.table import method_rows
 from fedstill_sim.results.readable import (
     NONE,
@@ -17,6 +17,7 @@ from fedstill_sim.results.readable import (
     readable_seconds,
 )
 from fedstill_sim.results.run_result import FinalResult, Quarantined, RunResult
+from fedstill_sim.results.settings import setting_rows
 from fedstill_sim.results.verdict import verdicts
 
 REPORT_FILE = "report.html"

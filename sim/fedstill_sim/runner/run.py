@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from fedstill_server.methods import build_method
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
 
+from fedstill_sim.callbacks.interface import Callback, CallbackProgress, RunStart
 from fedstill_sim.config import (
     RunConfig,
     baseline_config,
@@ -80,31 +81,64 @@ def start_run(request: RunRequest, folder: Path, *, force: bool) -> None:
     config = resolve(request, data)
     claim_folder(folder, force=force)
     write_config(config, folder)
-    _keep_data(folder, data)
+    keep_data(folder, data)
 
 
-def continue_run(folder: Path, progress: RunProgress, *, report: bool, label: str | None = None) -> RunResult:
-    """Do what is left of a run; a finished one only gets its report."""
+def continue_run(
+    folder: Path,
+    progress: RunProgress,
+    *,
+    report: bool,
+    label: str | None = None,
+    callbacks: Sequence[Callback] = (),
+) -> RunResult:
+    """Do what is left of a run; a finished one only gets its report.
+
+    Args:
+        folder: The run.
+        progress: Told of phases and rounds.
+        report: Whether report.html is written.
+        label: What the progress calls the run; by default its method.
+        callbacks: Told of the run's own rounds; of a run that was finished before they are told nothing.
+
+    Returns:
+        What is in result.json.
+    """
     path = folder / RESULT_FILE
     if path.exists():
         result = read_result(path)
     else:
-        result = _Run(folder, progress, label=label).result()
-        write_result(result, path)
+        result = _make_result(folder, progress, label=label, callbacks=callbacks)
     if report:
         progress.phase("writing the report")
         write_report(result, folder / REPORT_FILE)
     return result
 
 
+def _make_result(
+    folder: Path, progress: RunProgress, *, label: str | None, callbacks: Sequence[Callback]
+) -> RunResult:
+    config = read_config(folder)
+    label = label or config.fleet.method.name
+    start = RunStart(
+        method=config.fleet.method.name, rounds=config.fleet.rounds, done=0, config=config.to_json()
+    )
+    followed = CallbackProgress(progress, callbacks, label=label, start=start)
+    with followed.watch():
+        result = _Run(folder, config, followed, label=label).result()
+        write_result(result, folder / RESULT_FILE)
+        followed.finish(result)
+    return result
+
+
 class _Run:
     """The phases of one run, in order."""
 
-    def __init__(self, folder: Path, progress: RunProgress, *, label: str | None) -> None:
+    def __init__(self, folder: Path, config: RunConfig, progress: RunProgress, *, label: str) -> None:
         self._folder = folder
         self._progress = progress
-        self._config = read_config(folder)
-        self._label = label or self._config.fleet.method.name
+        self._config = config
+        self._label = label
         self._phases = Phases(folder)
 
     def result(self) -> RunResult:
@@ -152,7 +186,7 @@ class _Run:
         """The fleet's data, which lies in <run>/data since the first start, unless that was killed."""
         if not (self._folder / DATA_FOLDER).exists():
             with self._phase("data", "reading the data"):
-                _keep_data(self._folder, configured_data(self._config))
+                keep_data(self._folder, configured_data(self._config))
         return load_fleet(self._folder / DATA_FOLDER)
 
     def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: Phases) -> DeviceRun:
@@ -217,7 +251,7 @@ class _Run:
         return self._phases.seconds | spent
 
 
-def _keep_data(folder: Path, data: FleetData) -> None:
+def keep_data(folder: Path, data: FleetData) -> None:
     """Write <run>/data whole or not at all."""
     partial = folder / f"{DATA_FOLDER}.partial"
     shutil.rmtree(partial, ignore_errors=True)
