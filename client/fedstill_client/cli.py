@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.extras import explain_missing
 
 from fedstill_client.commands import agent, fleet, keyboard, personalize, predict, privacy
 from fedstill_client.commands.options import AgentGroup, print_version
@@ -57,7 +58,8 @@ def fedstill_agent(
 def main() -> None:
     """Run the command line; what fedstill refuses is one line on stderr and exit code 2."""
     try:
-        app()
+        with explain_missing("fedstill-agent"):
+            app()
     except FedstillError as error:
         from rich.console import Console
 

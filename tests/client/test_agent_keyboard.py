@@ -162,11 +162,11 @@ def test_weights_come_of_what_is_held_out(home: AgentHome) -> None:
         assert suggester.weights[3] == pytest.approx((60 + 0.9) / 90)
         runs = student.runs
         store.observe_text("the fox", held_out=True)
-        assert keyboard.refresh(store, student).own.texts == 61  # type: ignore[arg-type]
-        assert student.runs == runs + 1  # not for one more, which the student has to read
+        assert keyboard.refresh(store, student).ngrams.texts == 61  # type: ignore[arg-type]
+        assert student.runs == runs + 1  # not for one more, to which the student is adapted
 
 
-def test_a_reading_is_of_the_texts_there_and_by_the_student_that_answers(home: AgentHome) -> None:
+def test_the_adaptation_is_to_the_texts_there_and_of_the_student_that_answers(home: AgentHome) -> None:
     with PrivateStore.open(home) as store:
         for _ in range(10):
             store.observe_text("the fox", held_out=False)
@@ -174,11 +174,11 @@ def test_a_reading_is_of_the_texts_there_and_by_the_student_that_answers(home: A
 
         def factors() -> np.ndarray:
             keyboard.refresh(store, student)  # type: ignore[arg-type]
-            assert keyboard.reading is not None
-            return keyboard.reading.marginals.factors()
+            assert keyboard.adaptation is not None
+            return keyboard.adaptation.unigrams.factors()
 
         first = factors()
-        # It says the word before once more: START ten times, and "the" ten times, as often as that is there.
+        # It predicts the word before again: START ten times, and "the" ten times, as often as that is there.
         expected = np.ones(len(WORD_LIST))
         expected[START] = (2 / 12) ** 0.5
         expected[WORD_LIST.number("fox")] = (12 / 2) ** 0.5
@@ -190,8 +190,8 @@ def test_a_reading_is_of_the_texts_there_and_by_the_student_that_answers(home: A
         assert student.runs == runs + 10
         store.forget(everything=True)
         np.testing.assert_array_equal(factors(), 1)
-        assert keyboard.reading is not None
-        assert len(keyboard.reading.memory) == 0
+        assert keyboard.adaptation is not None
+        assert len(keyboard.adaptation.cache) == 0
 
 
 def test_old_texts_are_not_counted(home: AgentHome, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,11 +200,11 @@ def test_old_texts_are_not_counted(home: AgentHome, monkeypatch: pytest.MonkeyPa
         keyboard, student = AgentKeyboard(WORD_LIST), Counting()
         for number in range(40):
             store.observe_text("one two", held_out=False)
-            own = keyboard.refresh(store, student).own  # type: ignore[arg-type]
+            own = keyboard.refresh(store, student).ngrams  # type: ignore[arg-type]
             assert own.texts == number + 1 if number < 13 else 10 <= own.texts <= 13
         store.observe_text("x " * 200, held_out=False)
         store.observe_text("y", held_out=False)
-        assert AgentKeyboard(WORD_LIST).refresh(store, student).own.texts == 1  # type: ignore[arg-type]
+        assert AgentKeyboard(WORD_LIST).refresh(store, student).ngrams.texts == 1  # type: ignore[arg-type]
 
 
 def test_texts_are_pruned_as_examples_are(home: AgentHome) -> None:

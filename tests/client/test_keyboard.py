@@ -1,4 +1,4 @@
-"""A keyboard's suggestions: own words, their weights, slips, completions."""
+"""A keyboard's suggestions: the owner's n-grams, their weights, typing errors, completions."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-from fedstill_client.keyboard.adaptation import OPEN_WORDS, Adaptation, DraftText, corrected
+from fedstill_client.keyboard.adaptation import DRAFT_WORDS, Adaptation, DraftText, adapted
 from fedstill_client.keyboard.cache_lm import (
-    AGE,
-    FADING,
+    DECAY,
+    MAX_WEIGHT,
+    OFFSET,
     SAME_WORD,
-    SHARE,
     SHARPNESS,
     CacheLM,
+    cache_weight,
     key_of,
-    share,
 )
-from fedstill_client.keyboard.interpolation import PRIOR, PRIOR_WORDS, Evidence, default_weights
+from fedstill_client.keyboard.interpolation import PRIOR_WEIGHT, PRIOR_WORDS, Evidence, default_weights
 from fedstill_client.keyboard.suggester import Suggester
 from fedstill_client.keyboard.typos import (
     MISSING_OR_EXTRA,
@@ -28,7 +28,7 @@ from fedstill_client.keyboard.typos import (
     TRANSPOSED,
     corrections,
 )
-from fedstill_client.keyboard.unigram_scaling import UnigramAdaptation, rescaled
+from fedstill_client.keyboard.unigram_adaptation import UnigramAdaptation, rescaled
 from fedstill_client.keyboard.user_ngrams import UserNgrams
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.vocabulary import MARKS, SPECIAL, START, UNKNOWN, WordList
@@ -39,7 +39,7 @@ CHANCES = dict(zip(LISTED, (0.05, 0.1, 0.2, 0.04, 0.06, 0.3, 0.01, 0.02, 0.12), 
 
 
 class Same:
-    """A student that says the same after everything."""
+    """A student that predicts the same after everything."""
 
     def next_words(self, context: Sequence[int]) -> np.ndarray:
         return np.array([0, 0, 0.1, 0, 0, 0, 0, 0, *CHANCES.values()])
@@ -48,18 +48,18 @@ class Same:
         return (self.next_words(text) for _ in text)
 
 
-def suggester(*texts: str, reading: Adaptation | None = None) -> Suggester:
+def suggester(*texts: str, adaptation: Adaptation | None = None) -> Suggester:
     own = UserNgrams(WORDS)
     for text in texts:
         own.add(text)
-    return Suggester(own, Same(), reading=reading)
+    return Suggester(own, Same(), adaptation=adaptation)
 
 
 def words(found: Suggester, context: str, prefix: str = "", k: int = 3) -> list[str]:
     return [suggestion.word for suggestion in found.suggest(context, prefix, k)]
 
 
-class TestOwnWords:
+class TestUserNgrams:
     def test_counts_by_hand(self) -> None:
         own = UserNgrams(WORDS)
         own.add("The blorp king. The blorp queen")
@@ -67,7 +67,7 @@ class TestOwnWords:
 
         assert own.new_words == ["blorp"]
         assert own.numbers("blorp THE unheard") == [blorp, the, UNKNOWN]
-        assert own.times(blorp) == 2
+        assert own.count(blorp) == 2
         king, queen, dot = (own.number(word) for word in ("king", "queen", "."))
         once = np.zeros(len(WORDS) + 1)
         once[[the, blorp]], once[[king, queen, dot]] = 2 / 7, 1 / 7
@@ -95,51 +95,53 @@ class TestOwnWords:
         assert own.new_words == []
 
 
-class TestMarginals:
-    SAID = np.array([0.5, 0.25, 0.25])
+class TestUnigramAdaptation:
+    PREDICTION = np.array([0.5, 0.25, 0.25])
 
     def test_by_hand(self) -> None:
-        marginals, others = UnigramAdaptation(3), UnigramAdaptation(3)
+        unigrams, others = UnigramAdaptation(3), UnigramAdaptation(3)
         for number in (1, 1, 1, 1):
-            marginals.add(number, self.SAID)
+            unigrams.add(number, self.PREDICTION)
         for number in (1, 1, 0):
-            others.add(number, self.SAID)
+            others.add(number, self.PREDICTION)
         # Of seven words, 1, 6 and 0 came, and 3.5, 1.75 and 1.75 were expected.
         factors = np.sqrt([3 / 5.5, 8 / 3.75, 2 / 3.75])
 
-        np.testing.assert_allclose(marginals.factors(others), factors)
-        np.testing.assert_allclose(marginals.factors(), np.sqrt([2 / 4, 6 / 3, 2 / 3]))
+        np.testing.assert_allclose(unigrams.factors(others), factors)
+        np.testing.assert_allclose(unigrams.factors(), np.sqrt([2 / 4, 6 / 3, 2 / 3]))
         np.testing.assert_allclose(
-            rescaled(self.SAID, factors), self.SAID * factors / (self.SAID * factors).sum()
+            rescaled(self.PREDICTION, factors), self.PREDICTION * factors / (self.PREDICTION * factors).sum()
         )
 
     def test_a_device_without_texts_leaves_the_student_as_it_is(self) -> None:
-        np.testing.assert_array_equal(rescaled(self.SAID, UnigramAdaptation(3).factors()), self.SAID)
+        np.testing.assert_array_equal(
+            rescaled(self.PREDICTION, UnigramAdaptation(3).factors()), self.PREDICTION
+        )
 
     def test_a_student_that_expects_what_comes_is_left_as_it_is(self) -> None:
-        marginals, said = UnigramAdaptation(2), np.array([0.75, 0.25])
+        unigrams, prediction = UnigramAdaptation(2), np.array([0.75, 0.25])
         for number in [0] * 75 + [1] * 25:
-            marginals.add(number, said)
-        np.testing.assert_allclose(marginals.factors(), 1)
+            unigrams.add(number, prediction)
+        np.testing.assert_allclose(unigrams.factors(), 1)
 
 
-class TestMemory:
-    """Of four words beside START, after which a student says one of two things."""
+class TestCacheLM:
+    """Four words beside START, after which a student makes one of two predictions."""
 
     ONE, OTHER = np.array([0.1, 0, 0.7, 0.1, 0.1]), np.array([0.1, 0, 0.1, 0.1, 0.7])
 
     def test_by_hand(self) -> None:
-        memory = CacheLM()
-        for before, typed, said in ((1, 2, self.ONE), (1, 3, self.OTHER), (4, 3, self.ONE)):
-            memory.add(before, typed, key_of(said))
-        keys = [key_of(said) - memory.mean for said in (self.ONE, self.OTHER, self.ONE)]
+        cache = CacheLM()
+        for before, typed, prediction in ((1, 2, self.ONE), (1, 3, self.OTHER), (4, 3, self.ONE)):
+            cache.add(before, typed, key_of(prediction))
+        keys = [key_of(prediction) - cache.mean_key for prediction in (self.ONE, self.OTHER, self.ONE)]
         cosines = [key @ keys[0] / np.linalg.norm(key) / np.linalg.norm(keys[0]) for key in keys]
 
-        alike = memory.alike(1, key_of(self.ONE), mean=memory.mean, later=2)
+        weights = cache.log_weights(1, key_of(self.ONE), mean_key=cache.mean_key, later=2)
 
         by_hand = SHARPNESS * np.array(cosines) + SAME_WORD * np.array([1, 1, 0])
-        np.testing.assert_allclose(alike, by_hand - FADING * np.log(AGE + np.array([5, 4, 3])), rtol=1e-5)
-        assert (len(memory), memory.typed) == (3, [2, 3, 3])
+        np.testing.assert_allclose(weights, by_hand - DECAY * np.log(OFFSET + np.array([5, 4, 3])), rtol=1e-5)
+        assert (len(cache), cache.words.tolist()) == (3, [2, 3, 3])
 
     def test_keys_know_nothing_of_a_factor_and_of_the_end_of_a_text(self) -> None:
         ends, scaled = self.ONE.copy(), 0.6 * self.ONE
@@ -149,18 +151,18 @@ class TestMemory:
         assert np.abs(key_of(self.ONE) - key_of(self.OTHER)).max() > 0.1
 
     def test_what_came_in_places_alike_comes_first(self) -> None:
-        texts, this_text = Adaptation(5), Adaptation(5)
+        texts, draft = Adaptation(5), Adaptation(5)
         for _ in range(30):
             texts.add(1, 2, self.ONE)
             texts.add(1, 5, self.OTHER)  # a new word
 
-        found = corrected(1, self.ONE, texts=texts, this_text=this_text, words=6)
-        other = corrected(1, self.OTHER, texts=texts, this_text=this_text, words=6)
+        found = adapted(1, self.ONE, texts=texts, draft=draft, words=6)
+        other = adapted(1, self.OTHER, texts=texts, draft=draft, words=6)
 
         assert found.sum() == pytest.approx(1)
-        assert share(60) == pytest.approx(SHARE * 60 / 110)
-        assert found[2] > 0.9 * share(60)
-        assert other[5] > 0.9 * share(60) > 0.1 * share(60) > found[5]
+        assert cache_weight(60) == pytest.approx(MAX_WEIGHT * 60 / 110)
+        assert found[2] > 0.9 * cache_weight(60)
+        assert other[5] > 0.9 * cache_weight(60) > 0.1 * cache_weight(60) > found[5]
 
     def test_texts_and_the_one_that_is_typed_count_alike(self) -> None:
         typed = [(1, 2, self.ONE), (2, 3, self.OTHER), (3, 2, self.ONE)]
@@ -171,77 +173,79 @@ class TestMemory:
         for place in typed[1:]:
             last.add(*place)
 
-        one = corrected(2, self.ONE, texts=Adaptation(5), this_text=whole, words=5)
-        two = corrected(2, self.ONE, texts=first, this_text=last, words=5)
+        one = adapted(2, self.ONE, texts=Adaptation(5), draft=whole, words=5)
+        two = adapted(2, self.ONE, texts=first, draft=last, words=5)
 
         # The mean key is that of the texts before; but for that, it is all one text.
         assert (one.sum(), two.sum()) == pytest.approx((1, 1))
-        np.testing.assert_allclose(whole.marginals.factors(), first.marginals.factors(last.marginals))
-        assert np.abs(one - two).max() < share(3)
+        np.testing.assert_allclose(whole.unigrams.factors(), first.unigrams.factors(last.unigrams))
+        assert np.abs(one - two).max() < cache_weight(3)
 
 
-class Reader:
-    """Says of each place how many tokens stand before it, and counts how often it reads."""
+class Predictor:
+    """Predicts by the number of tokens before each place, and counts how often it is asked."""
 
     def __init__(self) -> None:
         self.times = 0
 
-    def read(self, tokens: Sequence[str], first: int, wanted: int) -> list[np.ndarray]:
+    def predict(self, tokens: Sequence[str], first: int, wanted: int) -> list[np.ndarray]:
         self.times += 1
         assert first <= wanted < len(tokens)
-        return [self.said(place) for place in range(wanted, len(tokens))]
+        return [self.prediction(place) for place in range(wanted, len(tokens))]
 
     @staticmethod
-    def said(place: int) -> np.ndarray:
+    def prediction(place: int) -> np.ndarray:
         return np.array([1 + place, 0, 1, 1, 1]) / (4 + place)
 
 
-class TestOpenText:
+class TestDraftText:
     NUMBERS: ClassVar = {"a": 1, "b": 2, "c": 3, "new": 5}
 
-    def follow(self, text: DraftText, reader: Reader, *tokens: str) -> list[int]:
-        text.follow(tokens, reader.said(len(tokens)), number=self.NUMBERS.get, read=reader.read)
-        return text.reading.memory.typed
+    def follow(self, text: DraftText, predictor: Predictor, *tokens: str) -> list[int]:
+        text.follow(
+            tokens, predictor.prediction(len(tokens)), number=self.NUMBERS.get, predict=predictor.predict
+        )
+        return text.adaptation.cache.words.tolist()
 
-    def test_a_word_more_or_less_is_not_read_again(self) -> None:
-        text, reader = DraftText(5), Reader()
+    def test_a_word_more_or_less_is_not_predicted_again(self) -> None:
+        text, predictor = DraftText(5), Predictor()
 
-        assert self.follow(text, reader) == []
-        assert self.follow(text, reader, "a") == [1]
-        assert self.follow(text, reader, "a", "b") == [1, 2]
-        assert self.follow(text, reader, "a", "b") == [1, 2]
-        assert self.follow(text, reader, "a", "b", "new") == [1, 2, 5]
-        assert self.follow(text, reader, "a", "b") == [1, 2]
-        assert self.follow(text, reader, "a", "c") == [1, 3]
-        assert self.follow(text, reader, "a", "c", "unheard", "b") == [1, 3, 2]
-        assert reader.times == 1  # as two words came at once
+        assert self.follow(text, predictor) == []
+        assert self.follow(text, predictor, "a") == [1]
+        assert self.follow(text, predictor, "a", "b") == [1, 2]
+        assert self.follow(text, predictor, "a", "b") == [1, 2]
+        assert self.follow(text, predictor, "a", "b", "new") == [1, 2, 5]
+        assert self.follow(text, predictor, "a", "b") == [1, 2]
+        assert self.follow(text, predictor, "a", "c") == [1, 3]
+        assert self.follow(text, predictor, "a", "c", "unheard", "b") == [1, 3, 2]
+        assert predictor.times == 1  # as two words came at once
 
     def test_what_was_let_go_leaves_no_trace(self) -> None:
-        text, fresh, reader = DraftText(5), DraftText(5), Reader()
+        text, fresh, predictor = DraftText(5), DraftText(5), Predictor()
         for tokens in (("a", "b", "c", "a"), ("a", "b"), ("a", "b", "b")):
-            self.follow(text, reader, *tokens)
-        self.follow(fresh, reader, "a", "b", "b")
+            self.follow(text, predictor, *tokens)
+        self.follow(fresh, predictor, "a", "b", "b")
 
-        for name in ("counted", "expected"):
-            one, other = (getattr(each.reading.marginals, name) for each in (text, fresh))
+        for name in ("counts", "expected"):
+            one, other = (getattr(each.adaptation.unigrams, name) for each in (text, fresh))
             np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(text.reading.memory.mean, fresh.reading.memory.mean)
+        np.testing.assert_array_equal(text.adaptation.cache.mean_key, fresh.adaptation.cache.mean_key)
 
     def test_a_long_text_is_known_from_its_last_words(self) -> None:
-        text, reader = DraftText(5), Reader()
+        text, predictor = DraftText(5), Predictor()
         for words in range(1000):
-            known = len(self.follow(text, reader, *["a", "b"] * (words // 2), *["a"] * (words % 2)))
-            assert known == words if words < OPEN_WORDS else OPEN_WORDS / 2 <= known < OPEN_WORDS
-        assert reader.times == 0
+            known = len(self.follow(text, predictor, *["a", "b"] * (words // 2), *["a"] * (words % 2)))
+            assert known == words if words < DRAFT_WORDS else DRAFT_WORDS / 2 <= known < DRAFT_WORDS
+        assert predictor.times == 0
 
 
-class TestReading:
+class TestAdaptation:
     def test_what_is_observed_becomes_likelier_wherever_it_fits(self) -> None:
-        found = suggester(reading=Adaptation(len(WORDS)))
+        found = suggester(adaptation=Adaptation(len(WORDS)))
         before = found.scores("the")
         for _ in range(20):
             found.observe("queen")
-        # With the counts' own weight taken away, what is left is the reading.
+        # With the counts' own weight taken away, what is left is the adaptation.
         found.weights = np.zeros_like(found.weights)
         queen, king = found.place("queen"), found.place("king")
 
@@ -253,11 +257,11 @@ class TestReading:
     def test_without_one_the_student_is_taken_as_it_is(self) -> None:
         found = suggester()
         before = found.scores("the")
-        found.read("queen queen queen")
+        found.adapt("queen queen queen")
         np.testing.assert_array_equal(found.scores("the queen"), before)
 
-    def test_the_words_of_this_text_become_likelier(self) -> None:
-        found = suggester(reading=Adaptation(len(WORDS)))
+    def test_the_words_of_draft_become_likelier(self) -> None:
+        found = suggester(adaptation=Adaptation(len(WORDS)))
         queen = found.place("queen")
         assert queen is not None
         first = found.scores("")[queen]
@@ -266,37 +270,37 @@ class TestReading:
 
 
 class TestWeights:
-    def test_they_start_as_usual(self) -> None:
-        assert default_weights().tolist() == [0.0, PRIOR, PRIOR, PRIOR]
+    def test_they_start_as_the_prior(self) -> None:
+        assert default_weights().tolist() == [0.0, PRIOR_WEIGHT, PRIOR_WEIGHT, PRIOR_WEIGHT]
         np.testing.assert_array_equal(Evidence().weights(), default_weights())
 
     def test_they_go_to_the_source_that_is_right(self) -> None:
         evidence = Evidence()
         for _ in range(1000):
-            evidence.add(2, student=0.001, own=0.5)
-            evidence.add(3, student=0.5, own=0.001)
+            evidence.add(2, student=0.001, ngrams=0.5)
+            evidence.add(3, student=0.5, ngrams=0.001)
         weights = evidence.weights()
 
         assert weights[2] > 0.9
         assert weights[3] < 0.01
-        assert weights[1] == PRIOR
+        assert weights[1] == PRIOR_WEIGHT
 
     def test_by_hand(self) -> None:
         evidence = Evidence()
-        evidence.add(1, student=1.0, own=0.0)  # the student alone knew it
-        evidence.add(1, student=0.0, own=0.0)  # nobody did: it says nothing
-        assert evidence.weights()[1] == pytest.approx(PRIOR_WORDS * PRIOR / (PRIOR_WORDS + 1))
+        evidence.add(1, student=1.0, ngrams=0.0)  # the student alone knew it
+        evidence.add(1, student=0.0, ngrams=0.0)  # nobody did: it says nothing
+        assert evidence.weights()[1] == pytest.approx(PRIOR_WORDS * PRIOR_WEIGHT / (PRIOR_WORDS + 1))
 
     def test_texts_that_a_device_set_aside_choose_them(self) -> None:
         found = suggester("queen queen queen queen king")
 
-        alike, other = found.fit(["queen queen queen"] * 30), found.fit(["king theatre the their"] * 30)
+        weights, other = found.fit(["queen queen queen"] * 30), found.fit(["king theatre the their"] * 30)
 
-        assert alike[3] > 0.5
-        assert other[1] < PRIOR
+        assert weights[3] > 0.5
+        assert other[1] < PRIOR_WEIGHT
 
 
-class TestSlips:
+class TestTypos:
     @pytest.mark.parametrize(
         ("typed", "intended", "chance"),
         [
@@ -307,10 +311,10 @@ class TestSlips:
             ("kiing", "king", MISSING_OR_EXTRA),
         ],
     )
-    def test_one_slip(self, typed: str, intended: str, chance: float) -> None:
+    def test_one_error(self, typed: str, intended: str, chance: float) -> None:
         assert corrections(typed)[intended] == chance
 
-    def test_no_slip_two_slips_too_short_or_too_long(self) -> None:
+    def test_no_error_two_errors_too_short_or_too_long(self) -> None:
         assert "king" not in corrections("king")
         assert "king" not in corrections("kmgi")
         assert corrections("ki") == corrections("k" * 25) == {}
@@ -333,7 +337,7 @@ class TestSuggestions:
         assert words(suggester(), "", "i’", 1) == ["i'll"]
         assert words(suggester(), "", "xyzzyx") == []
 
-    def test_a_slip_is_corrected(self) -> None:
+    def test_a_typing_error_is_corrected(self) -> None:
         found = suggester().suggest("", "quewn")
 
         assert [(f.word, f.kind) for f in found] == [("queen", "correction")]
@@ -369,7 +373,7 @@ class TestSuggestions:
         found = suggester("queen blorp the", "blorp")
         student = Same().next_words([])
         for tokens in ([], ["queen"], ["queen", "blorp"], ["zzz"]):
-            assert found.mixed(tokens, student).sum() == pytest.approx(1)
+            assert found.interpolated(tokens, student).sum() == pytest.approx(1)
 
     @pytest.mark.parametrize(
         ("asked", "words"),

@@ -14,7 +14,7 @@ import pytest
 import safetensors.numpy
 import torch
 from fedstill_client.agent_types import PRECISIONS, Precision
-from fedstill_client.keyboard.next_word_model import TOLD_AGAIN, StudentNextWordModel
+from fedstill_client.keyboard.next_word_model import REPLAYED_WORDS, StudentNextWordModel
 from fedstill_client.model.answering_student import AnsweringStudent
 from fedstill_client.model.predictor import PredictionError
 from fedstill_client.model.streaming import WordStream
@@ -97,9 +97,9 @@ def test_a_recurrent_state_takes_in_the_whole_text() -> None:
     said = [model.next_words(words[:count]) for count in range(1, 41)][-1]
     np.testing.assert_allclose(said, by_torch(FAMILIES[0], words), atol=1e-5)
     afresh = StudentNextWordModel(AnsweringStudent(package(FAMILIES[0])))
-    longer = text(TOLD_AGAIN + 30)
+    longer = text(REPLAYED_WORDS + 30)
     np.testing.assert_allclose(
-        afresh.next_words(longer), by_torch(FAMILIES[0], longer[-TOLD_AGAIN:]), atol=1e-5
+        afresh.next_words(longer), by_torch(FAMILIES[0], longer[-REPLAYED_WORDS:]), atol=1e-5
     )
 
 

@@ -92,7 +92,7 @@ def test_what_is_typed_is_counted_where_that_is_asked_for() -> None:
 
     assert measure(still, texts).new_shown == 0
     assert measure(learning, texts, observes=True).new_shown == 3  # it was typed twice before
-    assert (still.own.texts, learning.own.texts) == (0, 5)
+    assert (still.ngrams.texts, learning.ngrams.texts) == (0, 5)
 
 
 def test_what_is_suggested_is_what_is_measured() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedstill_client.agent_types import LearningResult, OnProgress, PersonalizeOptions, Stop
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
-from fedstill_client.keyboard.typed_rows import with_typed
+from fedstill_client.keyboard.typed_rows import with_texts
 from fedstill_client.learning import Budget, LearningSettings, learn
 from fedstill_client.packages.install import load_installed
 from fedstill_client.store import PrivateStore
@@ -18,7 +18,7 @@ def learn_now(
     settings = LearningSettings(label_prior=DeviceDescription.read(home.folder).label_prior)
     package = load_installed(home, store)
     return learn(
-        with_typed(store, package),
+        with_texts(store, package),
         package,
         settings=settings.with_options(options),
         budget=Budget(seconds=options.max_seconds, steps=options.max_steps),

@@ -1,5 +1,8 @@
 """Flower's SuperNode, for a device that may have lost power: first it says that its former self is gone.
 
+This is the one module of a device that uses names which Flower keeps for itself: with another release of
+Flower, look here.
+
 A SuperLink takes a node for present until its heartbeats have been missing for a minute, and lets no second
 one of the same key in. So a device that is back after ten seconds would wait for its own ghost to pass away.
 

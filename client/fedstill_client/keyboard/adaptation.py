@@ -1,8 +1,9 @@
-"""A student's reading of the owner's text: what it said at each place, and what came there.
+"""A student's predictions, adapted to what the owner has typed.
 
-Of that, two corrections of what it says next: of how frequent words are (own_marginals.py), and of what came
-in places alike (own_memory.py), both of all texts that were typed and of the one that is being typed. Another
-student, or one with other weights, reads anew.
+Two corrections come from the predictions at each place of the owner's texts and the words that came there:
+of how frequent words are (unigram_adaptation.py), and of what came in places alike (cache_lm.py). Both take
+in all texts that were typed, and the draft that is being typed. Another student, or one with other weights,
+starts anew.
 """
 
 from __future__ import annotations
@@ -14,87 +15,100 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.text.vocabulary import START
 
-from fedstill_client.keyboard.cache_lm import CacheLM, Chances, Keys, key_of, share
-from fedstill_client.keyboard.unigram_scaling import UnigramAdaptation, rescaled
+from fedstill_client.keyboard.cache_lm import CacheLM, Keys, Probabilities, cache_weight, key_of
+from fedstill_client.keyboard.unigram_adaptation import UnigramAdaptation, rescaled
 
-_NOBODYS = -1  # the number of a word that nobody has typed before
-OPEN_WORDS = 128  # of the text that is being typed: those before the last 64 to 128 are let go
+_UNKNOWN = -1  # the number of a word that nobody has typed before
+DRAFT_WORDS = 128  # of the text that is being typed: those before the last 64 to 128 are let go
 
 
 class Adaptation:
-    """What one student makes of texts; `words` are those of its list."""
+    """What one student predicted in texts, and what came; `words` are those of its list."""
 
     def __init__(self, words: int) -> None:
         self._words = words
-        self.marginals = UnigramAdaptation(words)
-        self.memory = CacheLM()
+        self.unigrams = UnigramAdaptation(words)
+        self.cache = CacheLM()
 
-    def add(self, before: int, typed: int, said: Chances, key: Keys | None = None) -> None:
-        """Take in a word: the numbers of the one before and its own, and what the student said [words].
+    def add(self, previous: int, word: int, probabilities: Probabilities, key: Keys | None = None) -> None:
+        """Take in a word.
 
-        A new word, with a number beyond the list's, is kept in memory alone: the student could not expect it.
+        A new word, with a number beyond the list's, goes to the cache alone: the student could not expect it.
+
+        Args:
+            previous: The number of the word before it.
+            word: Its number.
+            probabilities: The student's prediction there [words].
+            key: The key of the prediction, where that was made before.
         """
-        if typed < self._words:
-            self.marginals.add(typed, said)
-        self.memory.add(before, typed, key_of(said) if key is None else key)
+        if word < self._words:
+            self.unigrams.add(word, probabilities)
+        self.cache.add(previous, word, key_of(probabilities) if key is None else key)
 
 
-def corrected(
-    before: int,
-    said: Chances,
+def adapted(
+    previous: int,
+    probabilities: Probabilities,
     *,
     texts: Adaptation,
-    this_text: Adaptation,
+    draft: Adaptation,
     words: int,
     key: Keys | None = None,
 ) -> npt.NDArray[np.float64]:
-    """What a student says [words of the list] after a word, for this owner: [words], with new ones.
+    """A student's prediction, adapted to this owner.
 
-    key: of what it says, where that was made before.
+    Args:
+        previous: The number of the word before.
+        probabilities: The prediction [words of the list].
+        texts: What the owner has typed so far.
+        draft: What stands before in the text that is being typed.
+        words: Words of the list, and new ones.
+        key: The key of the prediction, where that was made before.
+
+    Returns:
+        Probabilities [words], new words included.
     """
-    factors = texts.marginals.factors(this_text.marginals)
-    places = np.concatenate([texts.memory.numbers, this_text.memory.numbers])
-    chances = np.zeros(words)
-    of_memory = share(len(places))
-    if len(places):
-        mean, later = texts.memory.mean, len(this_text.memory)
-        key = key_of(said) if key is None else key
-        alike = np.concatenate(
+    factors = texts.unigrams.factors(draft.unigrams)
+    cached = np.concatenate([texts.cache.words, draft.cache.words])
+    result = np.zeros(words)
+    weight = cache_weight(len(cached))
+    if len(cached):
+        mean_key, later = texts.cache.mean_key, len(draft.cache)
+        key = key_of(probabilities) if key is None else key
+        logs = np.concatenate(
             [
-                texts.memory.alike(before, key, mean=mean, later=later),
-                this_text.memory.alike(before, key, mean=mean),
+                texts.cache.log_weights(previous, key, mean_key=mean_key, later=later),
+                draft.cache.log_weights(previous, key, mean_key=mean_key),
             ]
         )
-        weights = np.exp(alike - alike.max())
-        chances += of_memory / weights.sum() * np.bincount(places, weights, minlength=words)
-    chances[: len(said)] += (1 - of_memory) * rescaled(said, factors)
-    return chances
+        shares = np.exp(logs - logs.max())
+        result += weight / shares.sum() * np.bincount(cached, shares, minlength=words)
+    result[: len(probabilities)] += (1 - weight) * rescaled(probabilities, factors)
+    return result
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """What the student says at one place, and its key."""
-
-    said: Chances
+class _Prediction:
+    probabilities: Probabilities
     key: Keys
 
     @classmethod
-    def of(cls, said: Chances) -> _Heard:
-        return cls(said, key_of(said))
+    def of(cls, probabilities: Probabilities) -> _Prediction:
+        return cls(probabilities, key_of(probabilities))
 
 
 @dataclass(frozen=True)
 class _Place:
-    before: int
-    number: int | None  # none of a word that nobody has typed before
-    heard: _Heard  # before it
+    previous: int
+    word: int | None  # none of a word that nobody has typed before
+    prediction: _Prediction  # of this word
 
 
 class DraftText:
-    """The text that is being typed, as far as the student has read it.
+    """The text that is being typed, with the student's prediction at each of its places.
 
-    As words are typed at its end, the student says no more than it is asked; where words were put in or the
-    text is another one, it reads that anew.
+    As words are typed at its end, the student predicts no more than it is asked; where words were put in or
+    the text is another one, it predicts anew.
     """
 
     def __init__(self, words: int) -> None:
@@ -102,73 +116,79 @@ class DraftText:
         self._tokens: list[str] = []
         self._begin = 0  # the token that the places begin with
         self._places: list[_Place] = []
-        self._next: _Heard | None = None  # behind them
-        self.reading = Adaptation(words)
+        self._next: _Prediction | None = None  # behind them
+        self.adaptation = Adaptation(words)
 
     def follow(
         self,
         tokens: Sequence[str],
-        said: Chances,
+        probabilities: Probabilities,
         *,
         number: Callable[[str], int | None],
-        read: Callable[[Sequence[str], int, int], Sequence[Chances]],
+        predict: Callable[[Sequence[str], int, int], Sequence[Probabilities]],
     ) -> None:
-        """Come to the end of a text, behind which the student says `said`.
+        """Come to the end of a text.
 
-        number: of a word that the list has or that was typed before. read(text, first, wanted): what the
-        student says before each token of text[wanted:], where it may read text[first:] alone.
+        Args:
+            tokens: The text's words and marks.
+            probabilities: The student's prediction behind them [words].
+            number: The number of a word that the list has or that was typed before; None for others.
+            predict: predict(text, first, wanted) gives the predictions before each token of text[wanted:],
+                where the student may look at text[first:] alone.
         """
-        begin = max(0, len(tokens) // (OPEN_WORDS // 2) - 1) * (OPEN_WORDS // 2)
-        same = _in_common(self._tokens, tokens)
-        follows = self._heard_at(same)
+        begin = max(0, len(tokens) // (DRAFT_WORDS // 2) - 1) * (DRAFT_WORDS // 2)
+        same = _common_prefix(self._tokens, tokens)
+        next_prediction = self._prediction_at(same)
         self._keep(begin, same)
         known = self._begin + len(self._places)
-        if follows is not None and known == same == len(tokens) - 1:
-            heard = [follows]
+        if next_prediction is not None and known == same == len(tokens) - 1:
+            predictions = [next_prediction]
+        elif known < len(tokens):
+            predictions = [_Prediction.of(made) for made in predict(tokens, begin, known)]
         else:
-            heard = [_Heard.of(one) for one in read(tokens, begin, known)] if known < len(tokens) else []
-        before = number(tokens[known - 1]) if known else START
-        for token, of_token in zip(tokens[known:], heard, strict=True):
-            typed = number(token)
-            last = _NOBODYS if before is None else before
-            self._places.append(_Place(last, typed, of_token))
+            predictions = []
+        previous = number(tokens[known - 1]) if known else START
+        for token, prediction in zip(tokens[known:], predictions, strict=True):
+            word = number(token)
+            self._places.append(_Place(_UNKNOWN if previous is None else previous, word, prediction))
             self._take_in(self._places[-1])
-            before = typed
-        self._tokens, self._next = list(tokens), _Heard.of(said)
+            previous = word
+        self._tokens, self._next = list(tokens), _Prediction.of(probabilities)
 
     @property
     def key(self) -> Keys | None:
-        """Of what the student says behind the text."""
+        """The key of the student's prediction behind the text."""
         return None if self._next is None else self._next.key
 
-    def _heard_at(self, token: int) -> _Heard | None:
-        """What the student says before one of the tokens, or behind them; None if that is not known."""
+    def _prediction_at(self, token: int) -> _Prediction | None:
+        """The prediction of one of the tokens, or of the one behind them; None if that is not known."""
         place = token - self._begin
         if place == len(self._places):
             return self._next
-        return self._places[place].heard if 0 <= place < len(self._places) else None
+        return self._places[place].prediction if 0 <= place < len(self._places) else None
 
     def _keep(self, begin: int, end: int) -> None:
-        """The places of these tokens, as far as they are known from `begin` on."""
+        """Keep the places of these tokens, as far as they are known from `begin` on."""
         if begin == self._begin and end == begin + len(self._places):
             return
         self._places = (
             self._places[begin - self._begin : max(0, end - self._begin)] if begin >= self._begin else []
         )
-        self._begin, self.reading = begin, Adaptation(self._words)
+        self._begin, self.adaptation = begin, Adaptation(self._words)
         for place in self._places:
             self._take_in(place)
 
     def _take_in(self, place: _Place) -> None:
-        if place.number is not None:
-            self.reading.add(place.before, place.number, place.heard.said, place.heard.key)
+        if place.word is not None:
+            prediction = place.prediction
+            self.adaptation.add(place.previous, place.word, prediction.probabilities, prediction.key)
 
 
-def _in_common(one: Sequence[str], other: Sequence[str]) -> int:
-    """Tokens that both begin with."""
+def _common_prefix(left: Sequence[str], right: Sequence[str]) -> int:
+    """The number of tokens that both begin with."""
     same = 0
-    for token, like in zip(one, other, strict=False):
-        if token != like:
+    for token, other in zip(left, right, strict=False):
+        if token != other:
             break
         same += 1
     return same

@@ -1,9 +1,9 @@
-"""A student of text as a keyboard asks it: the letters of a word cost nothing, a new word one step.
+"""Models of the next word, and the student of text as one: a letter costs nothing, a new word one step.
 
-A package whose graph takes one word at a time is told each word of a context once, and the state that it has
-come to is kept: a context that grows costs a step a word, and one that loses its last words none. Of a state
-that takes in so many words and no more, half of them are told anew when it is full. A context that was never
-heard before is told from its last words on.
+A package whose graph takes one word at a time is given each word of a context once, and the state that it has
+come to is kept: a context that grows costs a step a word, and one that loses its last words none. A state
+that takes in so many words and no more is given half of them again when it is full. A context that was never
+seen before is replayed from its last words on.
 
 Without such a graph, whole rows of S words are answered each time.
 """
@@ -12,36 +12,48 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray
 
 from fedstill_client.model.answering_student import AnsweringStudent
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.streaming import State, WordStream
 
-TOLD_AGAIN = 128  # words of a context that was never heard before
+REPLAYED_WORDS = 128  # of a context that was never seen before
 _STATES_KEPT = 32  # of the last words, for a context that loses some
 _VALUES_AT_ONCE = 1 << 21  # probabilities: 8 MB
 
 
+class NextWordModel(Protocol):
+    """A model of the words of a list: a student, or anything else that predicts the next one."""
+
+    def next_words(self, context: Sequence[int]) -> npt.NDArray[np.floating[Any]]:
+        """Probabilities [V] of the word after the numbers of a context, which begins with START."""
+
+    def along(self, text: Sequence[int]) -> Iterator[npt.NDArray[np.floating[Any]]]:
+        """Those after each word of a text that begins with START, in order."""
+
+
 class StudentNextWordModel:
-    """What a student says after a context; make another one when its weights have changed."""
+    """What a student predicts after a context; make another one when its weights have changed."""
 
     def __init__(self, student: AnsweringStudent) -> None:
         self._student = student
         (self._places,) = student.manifest.input_shape
         stream = student.stream()
-        self._listener = None if stream is None else _Listener(stream)
+        self._stream = None if stream is None else _ContextStream(stream)
         self._last: tuple[tuple[int, ...], FloatArray] | None = None
-        self._telling = threading.Lock()  # other threads ask, too
+        self._asking = threading.Lock()  # other threads ask, too
 
     def next_words(self, context: Sequence[int]) -> FloatArray:
         """Probabilities [V] of the word after a context of one word or more."""
-        with self._telling:
-            seen = tuple(context if self._listener is not None else context[-self._places :])
+        with self._asking:
+            seen = tuple(context if self._stream is not None else context[-self._places :])
             if self._last is None or self._last[0] != seen:
-                self._last = (seen, self._answer(seen))
+                self._last = (seen, self._predict(seen))
             return self._last[1]
 
     def along(self, text: Sequence[int]) -> Iterator[FloatArray]:
@@ -54,40 +66,40 @@ class StudentNextWordModel:
             answers = self._student.probabilities_along(padded.reshape(-1, self._places))
             yield from answers.reshape(len(padded), -1)[: len(words)]
 
-    def _answer(self, seen: tuple[int, ...]) -> FloatArray:
-        if self._listener is not None:
-            return softened(self._listener.after(seen), 1.0)
+    def _predict(self, seen: tuple[int, ...]) -> FloatArray:
+        if self._stream is not None:
+            return softened(self._stream.after(seen), 1.0)
         return np.asarray(self._student.probabilities(np.array([seen], np.int64))[0])
 
 
-class _Listener:
-    """Tells a stream the words of a context that it has not heard."""
+class _ContextStream:
+    """Gives a stream the words of a context that it has not had."""
 
     def __init__(self, stream: WordStream) -> None:
         self._stream = stream
-        self._heard: tuple[int, ...] = ()
+        self._context: tuple[int, ...] = ()
         self._begin = 0  # the word of the context that the states begin with
         self._after: dict[int, tuple[FloatArray, State]] = {}  # so many words of the context
 
     def after(self, context: tuple[int, ...]) -> FloatArray:
         """Logits [V] of the word after the context."""
-        told = self._known(context)
-        if told is None or self._is_full(len(context)):
-            self._after, self._begin = {}, max(0, len(context) - self._told_again)
-            told = self._begin
-        for place in range(told, len(context)):
+        known = self._known(context)
+        if known is None or self._is_full(len(context)):
+            self._after, self._begin = {}, max(0, len(context) - self._replayed)
+            known = self._begin
+        for place in range(known, len(context)):
             state = self._after[place][1] if place in self._after else self._stream.start()
             self._after[place + 1] = self._stream.step(context[place], state)
             self._after.pop(place + 1 - _STATES_KEPT, None)
         self._after = {place: kept for place, kept in self._after.items() if place <= len(context)}
-        self._heard = context
+        self._context = context
         return self._after[len(context)][0]
 
     def _known(self, context: tuple[int, ...]) -> int | None:
         """How many of the context's words lead to a state that is kept; None for none."""
         same = 0
-        for one, other in zip(context, self._heard, strict=False):
-            if one != other:
+        for word, other in zip(context, self._context, strict=False):
+            if word != other:
                 break
             same += 1
         return max((place for place in self._after if place <= same), default=None)
@@ -96,5 +108,5 @@ class _Listener:
         return 0 < self._stream.places < words - self._begin
 
     @property
-    def _told_again(self) -> int:
-        return max(1, self._stream.places // 2) if self._stream.places else TOLD_AGAIN
+    def _replayed(self) -> int:
+        return max(1, self._stream.places // 2) if self._stream.places else REPLAYED_WORDS

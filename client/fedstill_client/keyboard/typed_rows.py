@@ -1,6 +1,6 @@
-"""What was typed on a device, as the rows of words that its student learns from (see word_rows.py in proto).
+"""Texts that were typed on a device, as the rows of words that its student learns from.
 
-The texts of a part (to train on, or held out) make rows of their own.
+The texts of a part (to train on, or held out) make rows of their own; see token_rows.py of the contract.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from fedstill_client.store import PrivateStore, StoredExamples, StoredText
 _ROW_BITS = 40
 
 
-def learned_examples(store: PrivateStore, package: StudentPackage, part: str) -> StoredExamples:
-    """The examples of a part ("training" or "held-out"), and with them what was typed."""
+def learning_examples(store: PrivateStore, package: StudentPackage, part: str) -> StoredExamples:
+    """The examples of a part ("training" or "held-out"), and with them the texts that were typed."""
     given, words = store.examples(part), package_word_list(package)
     if words is None:
         return given
@@ -36,7 +36,7 @@ def learned_examples(store: PrivateStore, package: StudentPackage, part: str) ->
 
 
 def typed_rows(texts: Iterable[StoredText], words: WordList, manifest: StudentManifest) -> StoredExamples:
-    """The rows of texts: x [n, S] and labels [n, S]."""
+    """The rows of texts: x [n, S], and labels [n, S], the words that follow."""
     (places,) = manifest.input_shape
     texts = list(texts)
     rows = word_rows((words.encode(text.text) for text in texts), places=places)
@@ -46,17 +46,19 @@ def typed_rows(texts: Iterable[StoredText], words: WordList, manifest: StudentMa
     return StoredExamples(ids, seen, rows.y)
 
 
-def with_typed(store: PrivateStore, package: StudentPackage) -> LearningStore:
-    """The store as learning reads it: what was typed is among its examples."""
-    return _TypedStore(store, package)
+def with_texts(store: PrivateStore, package: StudentPackage) -> LearningStore:
+    """The private store as learning reads it: texts that were typed are among its examples."""
+    return _StoreWithTexts(store, package)
 
 
-class _TypedStore:
+class _StoreWithTexts:
+    """A private store, whose texts are among its examples."""
+
     def __init__(self, store: PrivateStore, package: StudentPackage) -> None:
         self._store, self._package = store, package
 
     def examples(self, part: str) -> StoredExamples:
-        return learned_examples(self._store, self._package, part)
+        return learning_examples(self._store, self._package, part)
 
     def students(self, manifest: StudentManifest, package_version: int) -> StudentHistory:
         return self._store.students(manifest, package_version)

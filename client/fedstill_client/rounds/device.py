@@ -30,7 +30,7 @@ from fedstill_proto.v1 import fedstill_pb2 as pb
 
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.home import AgentHome
-from fedstill_client.keyboard.typed_rows import learned_examples
+from fedstill_client.keyboard.typed_rows import learning_examples
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.model.forward import Forward
@@ -121,8 +121,8 @@ class Device:
                 folder=home.folder,
                 description=description,
                 artifact=package.artifact,
-                private=_stack(learned_examples(private_store, package, "training"), package.manifest),
-                held_out=_stack(learned_examples(private_store, package, "held-out"), package.manifest),
+                private=_stack(learning_examples(private_store, package, "training"), package.manifest),
+                held_out=_stack(learning_examples(private_store, package, "held-out"), package.manifest),
                 public_x=package.public_x,
                 global_test=None,
                 store=private_store.students(

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fedstill_proto.system.extras import explain_missing
 from fedstill_proto.system.files import sync_folder
 
 from fedstill_client.model.student_store import DeviceStoreError
@@ -222,11 +223,6 @@ def _companions(file: Path) -> tuple[Path, Path]:
 
 
 def _sqlcipher() -> Any:
-    try:
+    with explain_missing("an encrypted private store"):
         from sqlcipher3 import dbapi2
-    except ImportError:
-        raise DeviceStoreError(
-            "the private store is encrypted and sqlcipher3 is missing; "
-            "install it with: pip install 'fedstill[encrypted]'"
-        ) from None
     return dbapi2

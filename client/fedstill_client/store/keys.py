@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 
+from fedstill_proto.system.extras import explain_missing
 from fedstill_proto.system.files import replace_file
 
 from fedstill_client.home import AgentHome, Encryption, check_encryption
@@ -12,7 +13,6 @@ from fedstill_client.model.student_store import DeviceStoreError
 
 KEY_BYTES = 32
 _SERVICE = "fedstill"
-_EXTRA = "install it with: pip install 'fedstill[encrypted]'"
 
 
 def key_file(home: AgentHome) -> Path:
@@ -68,13 +68,9 @@ def find_key(home: AgentHome) -> bytes | None:
 
 
 def _keyring_call(function: str, *arguments: str) -> str | None:
-    try:
+    with explain_missing("a key in the system's keyring"):
         import keyring
         import keyring.errors
-    except ImportError:
-        raise DeviceStoreError(
-            f"the key belongs in the system's keyring, and keyring is missing; {_EXTRA}"
-        ) from None
     try:
         answer = getattr(keyring, function)(*arguments)
     except (keyring.errors.KeyringError, RuntimeError) as error:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from fedstill_client.keyboard.suggester import NextWordModel
+from fedstill_client.keyboard.next_word_model import NextWordModel
 from fedstill_proto.text.vocabulary import START, WordList
 
 from fedstill_sim.tasks.text.data import KeyboardData, Typist

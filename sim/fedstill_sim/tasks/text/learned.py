@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_client.home import AgentHome
-from fedstill_client.keyboard.typed_rows import with_typed
+from fedstill_client.keyboard.typed_rows import with_texts
 from fedstill_client.learning.learner import learn
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.store import PrivateStore
@@ -71,7 +71,7 @@ def learned_student(
         cut = set_aside(typist)
         for number, text in enumerate(typist.train):
             store.observe_text(text, held_out=number >= cut, observed_at=float(number))
-        told(learn(with_typed(store, package), package, settings=settings).words)
+        told(learn(with_texts(store, package), package, settings=settings).words)
         manifest = package.manifest
         own = store.students(manifest, manifest.package_version).latest()
         return package.parameters if own is None else own.parameters

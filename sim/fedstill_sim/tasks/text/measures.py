@@ -79,7 +79,7 @@ def measure(suggester: Suggester, texts: Iterable[str], *, observes: bool = Fals
     for text in texts:
         tokens = split(text)
         for place, (token, student) in enumerate(suggester.along(tokens)):
-            chances = suggester.mixed(tokens[:place], student)
+            chances = suggester.interpolated(tokens[:place], student)
             total += _of_token(suggester, token, chances)
         if observes:
             suggester.observe(text)
@@ -107,7 +107,7 @@ def _of_token(suggester: Suggester, token: str, chances: Scores) -> Tally:
 
 def _as_token(suggester: Suggester, token: str, chances: Scores) -> Tally:
     """Of a word or mark among all that the list has and all that the device has typed."""
-    number = suggester.own.number(token)
+    number = suggester.ngrams.number(token)
     if number == UNKNOWN:
         return Tally(tokens=1)
     rank, listed = _rank(chances, number), int(token in suggester.word_list)
