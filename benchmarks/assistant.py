@@ -42,6 +42,7 @@ from fedstill_proto.package.artifact import (
 )
 from fedstill_server.calibration import calibration
 from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.interface import PackageFiles
 from fedstill_server.tasks.utterances.confidence import PRECISION, Confidence, abstaining, fitted_confidence
 from fedstill_server.tasks.utterances.students import (
     PUBLIC_ROWS,
@@ -106,7 +107,7 @@ def build(data: AssistantData, student: IntentStudent, confidence: Confidence) -
         student.parameters,
         package_version=1,
         public_x=public[:PUBLIC_ROWS].astype(np.float32),
-        intents=student.schema(data.intents, confidence).to_json(),
+        files=PackageFiles(intents=student.schema(data.intents, confidence).to_json()),
         cache=cache_folder(),
     )
 

@@ -32,6 +32,7 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list, is_word, j
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import initial_parameters
 from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.interface import PackageFiles
 from fedstill_sim.tasks.text.data import load_keyboard
 
 FAMILY, WORDS, PLACES, STEP_WORDS, PUBLIC_ROWS = "gru-128-128", 10_000, 16, 600, 512
@@ -48,7 +49,7 @@ def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
         initial_parameters(family, (PLACES,), len(words), 0),
         package_version=1,
         public_x=np.random.default_rng(0).integers(0, len(words), (PUBLIC_ROWS, PLACES)),
-        vocabulary=words.to_json(),
+        files=PackageFiles(vocabulary=words.to_json()),
     )
 
 

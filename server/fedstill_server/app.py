@@ -14,13 +14,13 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.data.examples import load_public, load_test
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.plugins import search_current_folder
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import FOLDER_KEY, FOLDER_VARIABLE, read_fleet_config
+from fedstill_server.tasks import load_public, load_test
 
 __all__ = ["app", "run_folder"]
 

@@ -19,7 +19,6 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
-from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.config.fleet import (
     AsyncRule,
     CohortRule,
@@ -31,7 +30,7 @@ from fedstill_server.config.fleet import (
 from fedstill_server.config.options import options_of
 from fedstill_server.methods import METHODS, completed, distils
 from fedstill_server.methods.checks import checked_fleet
-from fedstill_server.rounds.teacher import KEYBOARD_TEACHER, utterance_teacher
+from fedstill_server.tasks import TASKS, Task
 
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
@@ -248,7 +247,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         uplink = dataclasses.replace(uplink, entropy=False, delta=False)
     labelled = data.public_y is not None
     taught = labelled and request.use_public_labels is not False
-    usual = usual_work(text=data.is_text, utterances=request.is_assistant, labelled=taught)
+    usual = _task(request).usual_work(labelled=taught)
     training = TrainingPlan(
         epochs=_chosen(request.epochs, usual.epochs),
         batch_size=_chosen(request.batch_size, usual.batch_size),
@@ -297,12 +296,14 @@ def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> So
 def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> TeacherConfig:
     suited = METHODS.load(request.method).defaults.passes(labelled=labelled)
     round_epochs = _chosen(request.round_epochs, suited)
-    if request.is_assistant:
-        made = request.data is None and labelled and _chosen(request.start, "distilled") == "distilled"
-        teacher = utterance_teacher(len(data.public_x), made=made)
-        return dataclasses.replace(teacher, round_epochs=round_epochs)
-    usual = KEYBOARD_TEACHER if data.is_text else TeacherConfig()
+    drawn = request.data is None and labelled and _chosen(request.start, "distilled") == "distilled"
+    usual = _task(request).usual_teacher(len(data.public_x), made=data.is_text or drawn)
     return dataclasses.replace(usual, round_epochs=round_epochs)
+
+
+def _task(request: RunRequest) -> Task:
+    name = "text" if request.is_text else "utterances" if request.is_assistant else "arrays"
+    return TASKS.load(name)()
 
 
 def _text(data: FleetData) -> TextConfig | None:

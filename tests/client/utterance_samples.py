@@ -17,6 +17,7 @@ from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import build_student
 from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.interface import PackageFiles
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import parameters_of
 
@@ -36,7 +37,11 @@ def assistant() -> StudentPackage:
     student = fit(build_student("ngrams", (PLACES,), 3), x, None, plan=plan, seed=0, labels=labels)
     options = ArtifactOptions("ngrams", (PLACES,), 3, Optimizer.MOMENTUM, "dense", 0, 1, 16)
     return package_of(
-        options, parameters_of(student), package_version=1, public_x=x, intents=SCHEMA.to_json()
+        options,
+        parameters_of(student),
+        package_version=1,
+        public_x=x,
+        files=PackageFiles(intents=SCHEMA.to_json()),
     )
 
 

@@ -13,9 +13,9 @@ from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.tasks.utterances import encoder
 from fedstill_server.tasks.utterances.confidence import Confidence, abstaining, fitted_confidence
 from fedstill_server.tasks.utterances.encoder import EncoderError, SentenceEncoder, SentenceModelFiles
-from fedstill_server.tasks.utterances.fleet_start import FleetUtterances, read_fleet_utterances
 from fedstill_server.tasks.utterances.pipeline import AssistantError, AssistantPlan
 from fedstill_server.tasks.utterances.students import IntentPlan, IntentStudent, distilled, trained_on_labels
+from fedstill_server.tasks.utterances.tables import FleetUtterances, read_fleet_utterances
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 
 TEXTS = ["turn on the lamp", "what time is it", "switch the light on", "tell me the time"]

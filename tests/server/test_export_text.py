@@ -59,7 +59,7 @@ def test_the_manifest_tells_what_a_step_sees() -> None:
         ({"step_vocabulary": None}, "gru needs step_vocabulary"),
         ({"step_vocabulary": 38}, "give 2 to 37 words"),
         ({"soft_labels": "top-k", "k": 11}, "k = 11; a step of 11 words"),
-        ({"family": "mlp-small"}, "mlp-small is no student of text"),
+        ({"family": "mlp-small"}, "mlp-small has no table of words"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, Any], named: str) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.text.utterances import UtterancesError, read_utterances
-from fedstill_server.data.examples import DataError
-from fedstill_server.tasks.utterances.fleet_start import read_fleet_utterances
+from fedstill_server.data.errors import DataError
 from fedstill_server.tasks.utterances.pipeline import AssistantPlan
+from fedstill_server.tasks.utterances.tables import read_fleet_utterances
 
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
 VERBS = {"off": "turn off the {}", "on": "turn on the {}", "time": "what time is it in the {}"}

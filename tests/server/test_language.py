@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fedstill_proto.errors import InvalidValue
+from fedstill_proto.errors import InvalidValue, UnknownName
 from fedstill_proto.text.vocabulary import START
-from fedstill_server.families import FamilyError, build_student, reads_text
+from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.tasks.text.keyboard import KeyboardError, KeyboardPlan, make_keyboard
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
@@ -165,14 +165,9 @@ def test_a_family_whose_name_holds_its_widths() -> None:
     assert sum(value.numel() for value in student.parameters()) == WORDS * 4 + 3 * 6 * (4 + 6 + 2) + 6 * 4 + 4
     x = torch.tensor([[START, A, B, C, D]])
     torch.testing.assert_close(torch.softmax(student(x), -1), next_words(student, x))  # torch's own operator
-    assert [reads_text(name) for name in ("gru", "gru-4-6", "gru-4", "mlp-4-6", "gru-0-6")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-    with pytest.raises(FamilyError, match="gru-80-224"):
+    assert [FAMILIES.task_of(name) for name in ("gru", "gru-4-6", "mlp-4-6")] == ["text", "text", "arrays"]
+    assert "gru-0-6" not in FAMILIES
+    with pytest.raises(UnknownName, match="gru-80-224"):
         build_student("gru-4", (5,), WORDS)
 
 

@@ -15,14 +15,16 @@ from fedstill_proto.soft_labels.codec import Encoding as Coded
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.text.vocabulary import build_word_list
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
-from fedstill_server.data.examples import DataError, load_public
+from fedstill_server.data.errors import DataError
+from fedstill_server.data.examples import drawn_rows
 from fedstill_server.methods import build_method
 from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.teacher import build_family, build_teacher, share_right
 from fedstill_server.state import FleetState, digest_of
-from fedstill_server.tasks.text.vocabulary import chosen_rows, read_texts, text_examples, vocabulary_of
+from fedstill_server.tasks import load_public, task_of, training_of
+from fedstill_server.tasks.interface import PackageFiles
+from fedstill_server.tasks.text.vocabulary import read_texts, text_examples
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,8 +95,9 @@ class TestTeaching:
     def test_teacher_and_student_learn_to_count(self) -> None:
         method, state = started()
         config, public = method.config, method.public
-        assert share_right(config, build_teacher(config, state.teacher), public) == 1
-        assert share_right(config, build_family(config, "gru", state.students["gru"]), public) == 1
+        training = training_of(config)
+        assert training.accuracy(training.teacher(state.teacher), public) == 1
+        assert training.accuracy(training.student("gru", state.students["gru"]), public) == 1
 
     def test_preparing_twice_is_the_same_bit_for_bit(self) -> None:
         method, state = started()
@@ -104,7 +107,8 @@ class TestTeaching:
     def test_what_is_taught_may_be_more_than_what_is_public(self) -> None:
         config, public = text_config(), counting_rows(1)
         state = prepare(config, public, build_method(config, public), teaching=counting_rows(4))
-        assert share_right(config, build_teacher(config, state.teacher), counting_rows(4)) == 1
+        training = training_of(config)
+        assert training.accuracy(training.teacher(state.teacher), counting_rows(4)) == 1
 
 
 class TestRounds:
@@ -187,16 +191,21 @@ class TestFiles:
         assert words.decode(rows.x[0]) == "the"
         assert rows.y is not None
         assert words.decode(rows.y[0]) == "the cat"
-        assert len(chosen_rows(rows, 2, seed=1)) == 2
-        assert chosen_rows(rows, 99, seed=1) is rows
+        assert len(drawn_rows(rows, 2, seed=1)) == 2
+        assert drawn_rows(rows, 99, seed=1) is rows
 
     def test_no_text_and_another_list_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "empty.txt").write_text("\n")
         with pytest.raises(DataError, match="holds no text"):
             read_texts(tmp_path / "empty.txt")
+
+        def files(folder: Path) -> PackageFiles:
+            config = text_config()
+            return task_of(config).package_files(folder, config, "gru", {}, None)
+
         with pytest.raises(DataError, match=r"vocabulary\.json: cannot be read"):
-            vocabulary_of(tmp_path, text_config())
+            files(tmp_path)
         words = build_word_list(["the cat sat"], size=100, least=1)
         (tmp_path / "vocabulary.json").write_bytes(words.to_json())
         with pytest.raises(DataError, match=f"{len(words)}; the student knows 6 words"):
-            vocabulary_of(tmp_path, text_config())
+            files(tmp_path)

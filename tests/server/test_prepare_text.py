@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.config.fleet import TeacherConfig
-from fedstill_server.data.examples import DataError, load_public
-from fedstill_server.fleet.errors import FleetError
+from fedstill_server.data.errors import DataError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.fleet.preparing import Plan, prepare_fleet
 from fedstill_server.publish.students import newest_state
 from fedstill_server.run_folder import read_fleet_config
-from fedstill_server.tasks.text.keyboard import KeyboardPlan
-from fedstill_server.tasks.text.training import TextPlan
+from fedstill_server.tasks import load_public
+from fedstill_server.tasks.text.task import TextTask
 
 FAMILY, PLACES = "gru-16-24", 4
 TEXTS = ["the cat sat on the mat", "a dog sat on the cat", "the dog and the cat sat"] * 9
@@ -29,22 +29,21 @@ def fleet(tmp_path: Path) -> FleetFolder:
     return FleetFolder.create(tmp_path / "fleet", settings)
 
 
-def plan(fleet: FleetFolder, **changes: object) -> Plan:
-    options = {"families": (FAMILY,), "places": PLACES, "words": 100, "public_rows": 10, "teacher": SMALL}
-    return Plan(public=fleet.folder.parent / "public.txt", **{**options, **changes})  # type: ignore[arg-type]
+def plan(fleet: FleetFolder, **changes: Any) -> Plan:
+    options: dict[str, Any] = {"places": PLACES, "words": 100, "public_rows": 10, "quick": True}
+    task = TextTask(**{**options, **changes})
+    return Plan(public=fleet.folder.parent / "public.txt", families=(FAMILY,), task=task, teacher=SMALL)
 
 
 @pytest.mark.parametrize("whole", [False, True])
 def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder, whole: bool) -> None:
-    short = TextPlan(epochs=1)
-    made = KeyboardPlan(
-        families=(FAMILY,), words=100, networks=1, width=12, state_width=20, teaching=short, distilling=short
-    )
+    small = {"teacher_networks": 1, "teacher_width": 12, "teacher_state_width": 20}
+    short = {"quick": False, **small, "teacher_epochs": 1, "student_epochs": 1}
     told: list[str] = []
 
     prepare_fleet(
         fleet,
-        plan(fleet, keyboard=made if whole else None),
+        plan(fleet, **(short if whole else {})),
         on_progress=lambda what, done, total: told.append(what),
     )
 
@@ -64,9 +63,9 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
 
 
 def test_what_cannot_be_prepared_is_said(fleet: FleetFolder) -> None:
-    with pytest.raises(FleetError, match="fewer words than a row of 400"):
+    with pytest.raises(DataError, match="fewer words than a row of 400"):
         prepare_fleet(fleet, plan(fleet, places=400))
-    with pytest.raises(FleetError, match=r"public\.txt: size: 20"):
+    with pytest.raises(DataError, match=r"public\.txt: size: 20"):
         prepare_fleet(fleet, plan(fleet, words=20))
     (fleet.folder.parent / "public.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(DataError, match="is not UTF-8 text"):

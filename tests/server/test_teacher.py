@@ -12,8 +12,8 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.preparation import Preparations, prepare
-from fedstill_server.rounds.teacher import build_family, build_teacher, student_learns, train_teacher
 from fedstill_server.state import FleetState, digest_of
+from fedstill_server.tasks import training_of
 from fedstill_server.training.fitting import FitPlan, fit, logit_gradient
 from fedstill_server.training.networks import (
     accuracy_of,
@@ -47,10 +47,10 @@ def test_teacher_and_students_learn_the_public_set() -> None:
     config, public = fleet_config(teacher=LEARNING), public_examples()
     state = prepared()
     assert public.y is not None
-    assert accuracy_of(build_teacher(config, state.teacher), public.x, public.y) == 1
-    teacher = soft_labels_of(build_teacher(config, state.teacher), public.x, temperature=2)
+    assert accuracy_of(training_of(config).teacher(state.teacher), public.x, public.y) == 1
+    teacher = soft_labels_of(training_of(config).teacher(state.teacher), public.x, temperature=2)
     for family in FAMILIES:
-        student = build_family(config, family, state.students[family])
+        student = training_of(config).student(family, state.students[family])
         np.testing.assert_allclose(soft_labels_of(student, public.x, temperature=2), teacher, atol=0.2)
         assert accuracy_of(student, public.x, public.y) == 1
 
@@ -88,23 +88,26 @@ def test_the_global_random_state_neither_matters_nor_moves() -> None:
 @pytest.mark.parametrize("changes", [{"start": "random"}, {"use_public_labels": False}])
 def test_students_may_start_untaught(changes: dict[str, Any]) -> None:
     state = prepared(families=("mlp-small",), **changes)
-    fresh = parameters_of(build_family(fleet_config(), "mlp-small"))
+    fresh = parameters_of(training_of(fleet_config()).student("mlp-small"))
     assert digest_of(dict(state.students["mlp-small"])) == digest_of(fresh)
 
 
 def test_without_labels_the_teacher_stays_as_it_starts() -> None:
     config = fleet_config(teacher=LEARNING)
     unlabelled = Examples(public_examples().x)
-    assert digest_of(train_teacher(config, unlabelled)) == digest_of(parameters_of(build_teacher(config)))
+    training = training_of(config)
+    assert digest_of(training.taught_teacher(unlabelled)) == digest_of(parameters_of(training.teacher()))
 
 
 def test_a_student_learns_soft_labels_it_is_given() -> None:
     config, x = fleet_config(teacher=LEARNING), public_examples().x
     target = np.tile(np.array([0.2, 0.5, 0.3], np.float32), (len(x), 1))
-    student = parameters_of(build_family(config, "mlp-small"))
+    student = parameters_of(training_of(config).student("mlp-small"))
     for number in (1, 2, 3):
-        student = student_learns(config, "mlp-small", student, x, target, round_number=number)
-    learned = soft_labels_of(build_family(config, "mlp-small", student), x, temperature=2)
+        student = training_of(config).student_learns(
+            "mlp-small", student, Examples(x), target, round_number=number
+        )
+    learned = soft_labels_of(training_of(config).student("mlp-small", student), x, temperature=2)
     np.testing.assert_allclose(learned, target, atol=0.03)
 
 
@@ -152,8 +155,8 @@ def test_a_fit_takes_the_steps_of_torchs_adamw() -> None:
     config, public = fleet_config(), public_examples()
     assert public.y is not None
     plan = FitPlan(epochs=25, batch_size=len(public.x), learning_rate=0.01, weight_decay=0.1)
-    fitted = fit(build_family(config, "mlp-small"), public.x, None, plan=plan, seed=0, labels=public.y)
-    plain = build_family(config, "mlp-small")
+    fitted = fit(training_of(config).student("mlp-small"), public.x, None, plan=plan, seed=0, labels=public.y)
+    plain = training_of(config).student("mlp-small")
     optimizer = torch.optim.AdamW(plain.parameters(), lr=0.01, weight_decay=0.1)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=25)
     for _ in range(25):  # of all rows: their order does not matter

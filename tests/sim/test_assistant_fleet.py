@@ -11,7 +11,7 @@ from fedstill_proto.text.ngrams import NgramHashing
 from fedstill_server.config.fleet import ConfigError
 from fedstill_server.methods import completed
 from fedstill_server.methods.checks import checked_fleet
-from fedstill_server.rounds.teacher import build_teacher
+from fedstill_server.tasks import training_of
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
@@ -69,7 +69,7 @@ def test_numbers_are_names_and_get_no_noise(said: Path) -> None:
 
     assert fleet.hears_utterances
     assert fleet.families == ("ngrams", "ngrams-small")
-    assert build_teacher(fleet).embedding.weight.shape == (8192, 64)  # type: ignore[union-attr, operator]
+    assert training_of(fleet).teacher().embedding.weight.shape == (8192, 64)  # type: ignore[union-attr, operator]
     noisy = dataclasses.replace(fleet.teacher, input_noise=0.1)
     for change, problem in (
         ({"teacher": noisy}, "teacher.input_noise: 0.1 is not 0"),

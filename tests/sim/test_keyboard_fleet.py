@@ -73,7 +73,7 @@ def test_texts_that_are_too_short_are_refused(texts: Path) -> None:
     [
         ({"method": "fedstill"}, "--method: 'fedstill' is unknown; there are local, fedavg, next-words"),
         ({"dirichlet": 0.1}, "a keyboard's devices are writers"),
-        ({"families": ("cnn",)}, "'cnn' is unknown; there are gru"),
+        ({"families": ("cnn",)}, "'cnn' is of arrays, and the devices learn text; there are gru"),
         ({"engine": "flower"}, "runs no fleet of text"),
         ({"baselines": ("fedmd",)}, "--baselines: 'fedmd'"),
     ],

@@ -11,8 +11,8 @@ import pytest
 from fedstill_client.agent.agent import Agent
 from fedstill_client.model.intents import intent_schema, predict_intents
 from fedstill_client.packages import PackageSource, check_package
-from fedstill_server.config.device_defaults import usual_work
 from fedstill_server.publish.repository import Repository
+from fedstill_server.tasks.utterances.task import UtteranceTask
 
 from benchmarks.fleet_on_loopback.fleet import Shape, brought_up
 from benchmarks.fleet_on_loopback.homes import Homes
@@ -66,7 +66,7 @@ def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
 
         config = json.loads((fleet.folder / "config.json").read_text())["fleet"]
         assert (config["method"], config["propagation_width"], config["classes"]) == ("fedstill", 0.0, 3)
-        usual = usual_work(text=False, utterances=True, labelled=True)  # as in the simulator
+        usual = UtteranceTask().usual_work(labelled=True)  # as in the simulator
         assert config["training"]["soft_weight"] == usual.soft_weight == 0.35
         trust = Path(folder) / "trust"
         PackageSource.trust_root(trust, Repository.open(fleet.folder).trusted_root())

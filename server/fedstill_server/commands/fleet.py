@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -151,18 +150,23 @@ def prepare(
         float | None,
         typer.Option(help="L2 norm that an answer is cut to; what suits the method, if not said."),
     ] = None,
-    words: Annotated[int, typer.Option(min=100, help="Of text: entries of the word list, at most.")] = 10_000,
-    places: Annotated[int, typer.Option(min=2, help="Of text: words that a student sees.")] = 16,
+    words: Annotated[
+        int | None, typer.Option(min=100, help="Of text: entries of the word list, at most (10,000).")
+    ] = None,
+    places: Annotated[
+        int | None, typer.Option(min=2, help="Of text: words that a student sees (16).")
+    ] = None,
     public_rows: Annotated[
-        int, typer.Option(min=1, help="Of text: rows of the public texts that devices get.")
-    ] = 512,
+        int | None,
+        typer.Option(min=1, help="Of text and utterances: public rows that devices get (512)."),
+    ] = None,
     quick: Annotated[
-        bool,
+        bool | None,
         typer.Option(
             "--quick",
             help="Of text: one small network as the teacher, to try a fleet out; needed by transformer.",
         ),
-    ] = False,
+    ] = None,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
     as_json: AsJson = False,
@@ -186,13 +190,15 @@ def prepare(
     # torch takes a second to import, which other commands and wrong names do not need.
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.preparing import Plan, prepare_fleet
-    from fedstill_server.tasks.text.keyboard import KeyboardPlan
+    from fedstill_server.tasks import chosen_task
 
+    options = {"words": words, "places": places, "public_rows": public_rows, "quick": quick}
     plan = Plan(
         public=public,
         test=test,
         families=tuple(named),
         own_families={name: place for name, place in named.items() if place},
+        task=chosen_task(tuple(named), options),
         method=method or None,
         rounds=rounds,
         classes=classes or None,
@@ -204,15 +210,9 @@ def prepare(
         soft_weight=soft_weight,
         temperature=temperature,
         public_batch=public_batch,
-        words=words,
-        places=places,
-        public_rows=public_rows,
         privacy=_privacy(privacy, epsilon, noise_multiplier, clip, delta),
         seed=seed,
     )
-    if plan.is_text and not quick:
-        keyboard = KeyboardPlan(families=plan.families, words=words, seed=seed)
-        plan = replace(plan, keyboard=keyboard)
     opened = FleetFolder.open(fleet)
     with Console(stderr=True).status("training the teacher and the first students") as shown:
         prepared = prepare_fleet(

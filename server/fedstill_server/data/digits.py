@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_server.data.examples import DataError
+from fedstill_server.data.errors import DataError
 
 CLASSES = 10
 FIRST_ROWS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667)

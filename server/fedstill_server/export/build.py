@@ -12,6 +12,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from fedstill_proto.package.manifest import Vocabulary
 
+from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
 from fedstill_server.export.capture import capture_forward, capture_training_step
 from fedstill_server.export.errors import ExportError
@@ -19,9 +20,8 @@ from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
 from fedstill_server.export.structure import structure_of
-from fedstill_server.families import FAMILIES, build_student, reads_text
+from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.features import feature_width
-from fedstill_server.families.language import TABLES
 from fedstill_server.plugins import called
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
@@ -41,7 +41,7 @@ class ArtifactOptions:
     k: int
     stack_size: int
     step_rows: int
-    step_vocabulary: int | None = None  # rows of a table of words that a step sees, of a student of text
+    step_vocabulary: int | None = None  # rows of a table of words that a step sees
     features: bool = False  # whether the forward graph gives what the last layer reads, too
 
     def __post_init__(self) -> None:
@@ -49,7 +49,7 @@ class ArtifactOptions:
             raise ExportError(
                 f"soft_labels {self.soft_labels!r} is not one of {', '.join(map(repr, SOFT_LABEL_FORMS))}"
             )
-        self._check_text()
+        self._check_words()
         if self.soft_labels == "top-k" and not 1 <= self.k < self.classes:
             raise ExportError(
                 f"k = {self.k}: top-k soft labels of {self.classes} classes name 1 to {self.classes - 1}; "
@@ -61,9 +61,9 @@ class ArtifactOptions:
             if getattr(self, name) < 1:
                 raise ExportError(f"{name} = {getattr(self, name)}; give at least 1")
 
-    def _check_text(self) -> None:
-        if self.is_text != (self.step_vocabulary is not None):
-            need = "needs" if self.is_text else "is no student of text and takes no"
+    def _check_words(self) -> None:
+        if bool(self.form.tables) != (self.step_vocabulary is not None):
+            need = "needs" if self.form.tables else "has no table of words and takes no"
             raise ExportError(f"{self.family} {need} step_vocabulary, the words that a step of training sees")
         if self.step_vocabulary is not None and not 2 <= self.step_vocabulary <= self.classes:
             raise ExportError(f"step_vocabulary = {self.step_vocabulary}; give 2 to {self.classes} words")
@@ -71,8 +71,9 @@ class ArtifactOptions:
             raise ExportError(f"k = {self.k}; a step of {self.step_vocabulary} words has fewer to name")
 
     @property
-    def is_text(self) -> bool:
-        return reads_text(self.family)
+    def form(self) -> ExampleForm:
+        """Of the family's examples."""
+        return FAMILIES.form_of(self.family)
 
     @property
     def folder_name(self) -> str:
@@ -100,7 +101,8 @@ def build_artifact(
 ) -> TrainingArtifact:
     """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run.
 
-    A student of text has a training graph over `step_vocabulary` rows of its tables: the words of a batch.
+    A student with tables of words has a training graph over `step_vocabulary` rows of them: the words of a
+    batch.
     With `features` the forward graph has a second output, what the student's last layer reads.
     The graph's step over one device is the same, to the last bit, in a stack of any size. An artifact that
     is returned has passed the gate, unless `verify` is False (to compare the speed of stack sizes, say);
@@ -136,8 +138,9 @@ def build_artifact(
 def _build(options: ArtifactOptions) -> TrainingArtifact:
     student = build_student(options.family, options.input_shape, options.classes)
     words = options.step_vocabulary or options.classes
-    label_shape = options.input_shape if options.is_text else ()
-    input_type = torch.int64 if options.is_text else torch.float32
+    form = options.form
+    label_shape = form.label_shape(options.input_shape)
+    input_type = getattr(torch, form.input_type)
     step = capture_training_step(
         build_student(options.family, options.input_shape, words),
         input_shape=options.input_shape,
@@ -173,8 +176,8 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
         stack_size=options.stack_size,
         step_rows=options.step_rows,
         label_shape=label_shape,
-        input_type="int64" if options.is_text else "float32",
-        vocabulary=Vocabulary(options.classes, words, TABLES) if options.is_text else None,
+        input_type=form.input_type,
+        vocabulary=Vocabulary(options.classes, words, form.tables) if form.tables else None,
         feature_width=feature_width(student) if options.features else 0,
     )
     contents = {TRAINING_FILE: training_graph, FORWARD_FILE: forward_graph}

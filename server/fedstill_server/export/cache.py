@@ -68,9 +68,10 @@ def cache_key(options: Mapping[str, object]) -> str:
 
 @functools.cache
 def _sources() -> str:
-    """The digest of this package, the families, and the format of the folder."""
+    """The digest of this package, the families, the forms of examples, and the format of the folder."""
     package = Path(__file__).parent
     files = sorted(package.rglob("*.py")) + sorted((package.parent / "families").glob("*.py"))
+    files.append(package.parent / "data" / "forms.py")
     files += sorted(Path(str(fedstill_proto.package.__file__)).parent.glob("*.py"))
     digest = hashlib.sha256()
     for file in files:

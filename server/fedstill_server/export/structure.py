@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from fedstill_server.families import FAMILIES, TEXT, build_student
+from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.plugins import called
 
 _ROWS = 2
@@ -24,8 +24,7 @@ def structure_of(family: str, input_shape: tuple[int, ...], *classes: int) -> st
     """The digest of students for so many classes each; None for a family that fedstill itself brings."""
     if not FAMILIES.is_own(family):
         return None
-    element = torch.int64 if FAMILIES.task_of(family) == TEXT else torch.float32
-    x = torch.zeros(_ROWS, *input_shape, dtype=element)
+    x = torch.zeros(_ROWS, *input_shape, dtype=getattr(torch, FAMILIES.form_of(family).input_type))
     digest = hashlib.sha256()
     for each in classes:
         student = build_student(family, input_shape, each)

@@ -19,11 +19,12 @@ from fedstill_proto.package.artifact import INFERENCE_FILE, GraphPort, StudentMa
 from onnx import numpy_helper
 from torch import nn
 
+from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.cache import cache_key, keep_graph, kept_graph
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.structure import structure_of
-from fedstill_server.families import build_student, reads_text
+from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.plugins import called
 
 
@@ -52,22 +53,27 @@ def export_student(
             f"{family}: no graph can be made of it",
             lambda: _captured(family, shape, classes, structure, cache),
         )
-    return _finished(student, graph, family=family, input_shape=input_shape, classes=classes)
+    form = FAMILIES.form_of(family)
+    return _finished(student, graph, family=family, input_shape=shape, classes=classes, form=form)
 
 
 def _finished(
-    student: nn.Module, captured: bytes, *, family: str, input_shape: Sequence[int], classes: int
+    student: nn.Module,
+    captured: bytes,
+    *,
+    family: str,
+    input_shape: Sequence[int],
+    classes: int,
+    form: ExampleForm,
 ) -> tuple[StudentManifest, bytes]:
     """The captured graph with the student's own weights, and its manifest."""
-    is_text = reads_text(family)
     parameters = {name: value.detach().numpy() for name, value in student.named_parameters()}
     model = onnx.load_from_string(captured)
     put_weights(model.graph, parameters)
     check_weights_stay_weights(model.graph, parameters)
     graph = model.SerializeToString(deterministic=True)
-    _check_answers(student, graph, _examples(family, input_shape))
-    label_shape = tuple(input_shape) if is_text else ()
-    input_type = "int64" if is_text else "float32"
+    _check_answers(student, graph, _examples(form, input_shape))
+    label_shape = form.label_shape(input_shape)
     manifest = StudentManifest(
         family=family,
         classes=classes,
@@ -76,10 +82,10 @@ def _finished(
         optimizer=Optimizer.SGD,
         soft_labels="none",
         opset=OPSET,
-        inputs=(GraphPort("x", (-1, *input_shape), input_type),),
+        inputs=(GraphPort("x", (-1, *input_shape), form.input_type),),
         outputs=(GraphPort("logits", (-1, *label_shape, classes), "float32"),),
         label_shape=label_shape,
-        input_type=input_type,
+        input_type=form.input_type,
     )
     return manifest.with_parts({INFERENCE_FILE: graph}), graph
 
@@ -94,7 +100,8 @@ def _captured(
     file = None if cache is None else cache / f"{family}-{key}.onnx"
     graph = None if file is None else kept_graph(file)
     if graph is None:
-        graph = _capture(build_student(family, input_shape, classes).eval(), _examples(family, input_shape))
+        examples = _examples(FAMILIES.form_of(family), input_shape)
+        graph = _capture(build_student(family, input_shape, classes).eval(), examples)
         if file is not None:
             keep_graph(graph, file)
     return graph
@@ -130,8 +137,8 @@ def varied(student: nn.Module) -> nn.Module:
     return student
 
 
-def _examples(family: str, input_shape: Sequence[int]) -> torch.Tensor:
-    return torch.zeros(2, *input_shape, dtype=torch.int64 if reads_text(family) else torch.float32)
+def _examples(form: ExampleForm, input_shape: Sequence[int]) -> torch.Tensor:
+    return torch.zeros(2, *input_shape, dtype=getattr(torch, form.input_type))
 
 
 def put_weights(graph: onnx.GraphProto, parameters: Parameters) -> None:

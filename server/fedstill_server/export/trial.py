@@ -13,7 +13,7 @@ from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_server.export.optimizers import ADAMW_BETAS, RULES
 from fedstill_server.export.reference import Arrays
-from fedstill_server.families import hears_utterances
+from fedstill_server.families import FAMILIES
 
 LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
 TEMPERATURE = 2.0
@@ -83,14 +83,8 @@ class StudentStack:
 def random_examples(
     manifest: StudentManifest, shape: Sequence[int], random: np.random.Generator
 ) -> np.ndarray:
-    """Normal numbers, or the numbers of words or n-grams."""
-    if manifest.input_type == "int64":
-        return random.integers(0, manifest.classes, shape)
-    if hears_utterances(manifest.family):
-        # Few different ones, so that they meet; a third of each row is nothing.
-        heard = random.random(shape) < 2 / 3
-        return (heard * random.integers(0, 200, shape)).astype(np.float32)
-    return random.normal(size=shape).astype(np.float32)
+    """Such as the student takes: normal numbers, or the numbers of words or n-grams."""
+    return FAMILIES.form_of(manifest.family).random(shape, classes=manifest.classes, random=random)
 
 
 def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = SOFT_WEIGHT) -> Arrays:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fedstill_server.data.forms import AMOUNTS, NGRAMS, WORDS, ExampleForm
 from fedstill_server.plugins import PluginError, called
 
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 
 ARRAYS, TEXT, UTTERANCES = "arrays", "text", "utterances"
-"""The tasks that families are of."""
+"""The tasks that built-in families are of."""
+FORMS = {ARRAYS: AMOUNTS, TEXT: WORDS, UTTERANCES: NGRAMS}
+"""What examples of these tasks are."""
 
 _GIVEN = {"input_shape": "input_shape", "classes": "classes", "num_classes": "classes"}
 
@@ -28,17 +31,20 @@ class Family:
     Attributes:
         build: Makes a student from the shape of one example and the number of classes.
         task: Whose examples the students take: "arrays", "text", "utterances", or a task of one's own.
+        form: What the students' examples are.
     """
 
     build: Callable[[Shape, int], nn.Module]
     task: str = ARRAYS
+    form: ExampleForm = AMOUNTS
 
 
 def family_of(found: object) -> Family:
     """The family that a function or a class of torch modules is.
 
     Its parameters decide how it is called, by name: `input_shape` and `classes` (or `num_classes`) are given
-    where it has them, and all others need defaults. An attribute `task` says which task it is of.
+    where it has them, and all others need defaults. An attribute `task` says which task it is of, and `form`
+    what its examples are, where they are not those of the task, or arrays of amounts.
 
     Raises:
         PluginError: For anything else.
@@ -59,6 +65,9 @@ def family_of(found: object) -> Family:
     task = getattr(found, "task", ARRAYS)
     if not isinstance(task, str):
         raise PluginError(f"its task is {task!r}; give a task's name, such as {ARRAYS!r}")
+    form = getattr(found, "form", FORMS.get(task, AMOUNTS))
+    if not isinstance(form, ExampleForm):
+        raise PluginError(f"its form is {form!r}; give a fedstill_server.data.forms.ExampleForm")
     make, wanted = found, _wanted(found)
 
     def build(input_shape: Shape, classes: int) -> nn.Module:
@@ -66,7 +75,7 @@ def family_of(found: object) -> Family:
         network: nn.Module = make(**{name: known[_GIVEN[name]] for name in wanted})
         return network
 
-    return Family(build, task)
+    return Family(build, task, form)
 
 
 def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn.Module:
@@ -81,11 +90,10 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
     if not isinstance(network, torch.nn.Module):
         raise PluginError(f"{name}: it makes a {type(network).__name__}, not a torch module")
     before = {each: value.clone() for each, value in network.named_buffers()}
-    in_places = family.task == TEXT
-    x = torch.zeros(2, *input_shape, dtype=torch.int64 if in_places else torch.float32)
+    x = torch.zeros(2, *input_shape, dtype=getattr(torch, family.form.input_type))
     with torch.no_grad():
         logits: Any = called(f"{name}, of examples {list(x.shape)}", lambda: network(x))
-    expected = (*(x.shape if in_places else x.shape[:1]), classes)
+    expected = (len(x), *family.form.label_shape(input_shape), classes)
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != expected:
         raise PluginError(

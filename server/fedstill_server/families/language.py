@@ -16,8 +16,6 @@ from fedstill_server.families.sizes import text_widths_of
 from fedstill_server.families.transformer import CausalTransformer
 
 WIDTH = 64
-TABLES = ("embedding.weight",)
-"""The parameters that have a row for each word."""
 
 
 class GatedRecurrentNetwork(nn.Module):

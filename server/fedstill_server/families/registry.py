@@ -13,13 +13,15 @@ it lies: whatever a device or a package says, nothing is imported because of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue, UnknownName, unknown_name
 
-from fedstill_server.families.family import ARRAYS, TEXT, UTTERANCES, Family, Shape, family_of
+from fedstill_server.data.forms import WORDS, ExampleForm
+from fedstill_server.families.family import ARRAYS, FORMS, TEXT, UTTERANCES, Family, Shape, family_of
 from fedstill_server.families.sizes import text_widths_of, widths_of
 from fedstill_server.plugins import BUILT_IN, PluginError, Registry
 
@@ -37,6 +39,7 @@ _BUILT_IN = {
     "gru": (TEXT, f"{_HERE}.language:gru"),
     "transformer": (TEXT, f"{_HERE}.language:transformer"),
 }
+_SIZES = {ARRAYS: "mlp-32", TEXT: "gru-80-224"}
 _RESERVED = ("none", "teacher")
 
 
@@ -65,6 +68,16 @@ class FamilyRegistry(Registry[Family]):
             PluginError: For one of one's own that cannot be imported, or is no family.
         """
         return _BUILT_IN[name][0] if name in _BUILT_IN else self.load(name).task
+
+    def form_of(self, name: str) -> ExampleForm:
+        """What the examples of a family's students are; errors as of `task_of`."""
+        return FORMS[_BUILT_IN[name][0]] if name in _BUILT_IN else self.load(name).form
+
+    def in_words(self, tasks: Sequence[str]) -> str:
+        """The families of some tasks, for an error's text."""
+        names = [name for task in tasks for name in self.of_task(task)]
+        sizes = [f"a size such as {_SIZES[task]}" for task in tasks if task in _SIZES]
+        return ", or ".join(part for part in (", ".join(names), " or ".join(sizes)) if part)
 
     def is_own(self, name: str) -> bool:
         """Whether a family is neither built in nor a size of one that is."""
@@ -137,7 +150,11 @@ class FamilyRegistry(Registry[Family]):
         return next(iter(self.named([words], where=where)))
 
     def load(self, name: str, *, where: str | None = None) -> Family:
-        return _sized(name) or super().load(name, where=where)
+        found = _sized(name) or super().load(name, where=where)
+        if name not in _BUILT_IN:
+            return found
+        task = _BUILT_IN[name][0]
+        return replace(found, task=task, form=FORMS[task])
 
     def origin(self, name: str) -> str:
         return super().origin(self._places.get(name, name)) if self.is_own(name) else BUILT_IN
@@ -171,7 +188,7 @@ def _sized(name: str) -> Family | None:
 
             return build_sized_text(name, input_shape, classes)
 
-        return Family(of_text, TEXT)
+        return Family(of_text, TEXT, WORDS)
     return None
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from fedstill_proto.arrays import Parameters, parameter_specs
 from fedstill_proto.errors import FieldError
 from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, load_student
-from fedstill_proto.text.vocabulary import WordList
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder
@@ -21,7 +20,7 @@ from fedstill_server.publish.errors import PublishError
 from fedstill_server.rounds.run_store import RunStore, StoreError
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
-from fedstill_server.tasks.text.vocabulary import vocabulary_of
+from fedstill_server.tasks import task_of
 
 DISTILLED = "student"
 """The package in the folder that fedstill-server distill writes."""
@@ -70,13 +69,8 @@ def _check(fleet: Path, config: FleetConfig, package: StudentPackage, *, where: 
     for what, expected in ours.items():
         if theirs[what] != expected:
             raise PublishError(f"--package {where}: {what} {theirs[what]}, the fleet's is {expected}.")
-    own = vocabulary_of(fleet, config)
-    if own is None:
-        return
-    if package.vocabulary is None or WordList.from_json(package.vocabulary) != WordList.from_json(own):
-        raise PublishError(
-            f"--package {where}: its words are not the fleet's; both need the same vocabulary.json."
-        )
+    if stranger := task_of(config).stranger(fleet, config, package):
+        raise PublishError(f"--package {where}: {stranger}.")
 
 
 def _replace(fleet: Path, students: dict[str, Parameters]) -> None:

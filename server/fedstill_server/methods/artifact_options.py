@@ -8,6 +8,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.methods import METHODS
 from fedstill_server.methods.interface import SoftLabelUse
+from fedstill_server.tasks import task_of
 
 
 def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
@@ -30,6 +31,6 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
         k,
         stack_size,
         rows,
-        step_vocabulary=None if config.text is None else config.text.step_vocabulary,
+        step_vocabulary=task_of(config).step_words(config),
         features=method.features,
     )

@@ -20,6 +20,7 @@ from fedstill_server.families import build_student
 from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.text import as_text_package
+from fedstill_server.tasks.interface import NO_FILES, PackageFiles
 from fedstill_server.training.networks import load_parameters, logits_of
 
 LOWEST_AGENT_VERSION = "0.1.0"
@@ -37,14 +38,13 @@ def build_package(
     package_version: int,
     public_x: FloatArray,  # [P, *input_shape]
     quality: Mapping[str, float] | None = None,
-    vocabulary: bytes | None = None,
-    intents: bytes | None = None,
+    files: PackageFiles = NO_FILES,
     cache: Path | None = None,
 ) -> StudentPackage:
     """The package of `family` with these weights, for the fleet's method.
 
-    quality: figures measured on the server, by name. vocabulary: of a fleet of text. intents: of one of
-    utterances. cache: a folder that keeps training artifacts.
+    quality: figures measured on the server, by name. files: what the fleet's task adds. cache: a folder that
+    keeps training artifacts.
     Raises PublishError when ONNX Runtime and torch answer differently.
     """
     return package_of(
@@ -53,8 +53,7 @@ def build_package(
         package_version=package_version,
         public_x=public_x,
         quality=quality,
-        vocabulary=vocabulary,
-        intents=intents,
+        files=files,
         cache=cache,
     )
 
@@ -66,13 +65,12 @@ def package_of(
     package_version: int,
     public_x: FloatArray,  # [P, *input_shape]; int64 numbers of words where it is text
     quality: Mapping[str, float] | None = None,
-    vocabulary: bytes | None = None,  # vocabulary.json of a student of text
-    intents: bytes | None = None,  # intents.json of one of utterances
+    files: PackageFiles = NO_FILES,
     cache: Path | None = None,
 ) -> StudentPackage:
     """The package of a student of any family: inference graph, also in 8 bits, training step and weights.
 
-    Of text, also the graphs of one word at a time, and the weights apart from all of them.
+    Of one with a table of words, also the graphs of one word at a time, and the weights apart from all.
     """
     artifact = build_artifact(**vars(options), cache=cache)
     family, shape, classes = options.family, options.input_shape, options.classes
@@ -80,7 +78,7 @@ def package_of(
     values = math.prod((*student.label_shape, classes))  # logits of an example
     compared = public_x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // values))]
     answers = _checked_answers(options, parameters, graph, compared)
-    answering = StudentPackage(student, graph, parameters, vocabulary=vocabulary, intents=intents)
+    answering = StudentPackage(student, graph, parameters, vocabulary=files.vocabulary, intents=files.intents)
     measured = dict(quality or {})
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
@@ -91,7 +89,7 @@ def package_of(
         )
         same = _logits(eight_bit.graph, compared).argmax(-1) == answers.argmax(-1)
         measured["top1_agreement_int8"] = float(same.mean())
-    if options.is_text:
+    if options.form.tables:
         answering = as_text_package(answering)
     return assemble_package(
         artifact, answering, package_version=package_version, public_x=public_x, quality=measured

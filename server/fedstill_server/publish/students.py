@@ -8,16 +8,14 @@ from pathlib import Path
 from fedstill_proto.arrays import Parameters
 
 from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.data.examples import Examples, load_public, load_test
+from fedstill_server.data.examples import Examples
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import PublishedStudent, Repository
 from fedstill_server.rounds.run_store import RunStore, StoreError
-from fedstill_server.rounds.teacher import build_family, share_right
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
-from fedstill_server.tasks.text.vocabulary import vocabulary_of
-from fedstill_server.tasks.utterances.fleet_start import published_schema
+from fedstill_server.tasks import load_public, load_test, task_of, training_of
 
 
 def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[PublishedStudent]:
@@ -25,7 +23,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
     config, repository = read_fleet_config(fleet), Repository.open(fleet)
     chosen = _chosen(config, families)
     students = newest_state(fleet).students
-    public, test, words = load_public(fleet, config), load_test(fleet, config), vocabulary_of(fleet, config)
+    public, test, task = load_public(fleet, config), load_test(fleet, config), task_of(config)
     version = repository.next_version()
     packages = [
         build_package(
@@ -35,8 +33,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
             package_version=version,
             public_x=public.x,
             quality=_quality(config, family, students[family], test),
-            vocabulary=words,
-            intents=published_schema(fleet, config, family, students[family], test),
+            files=task.package_files(fleet, config, family, students[family], test),
             cache=fleet / "server" / "artifacts",
         )
         for family in chosen
@@ -75,5 +72,6 @@ def _quality(
     """The share of right answers on the test set, which the student never saw."""
     if test is None or test.y is None:
         return {}
-    student = build_family(config, family, parameters)
-    return {"accuracy": share_right(config, student, test), "test_examples": len(test)}
+    training = training_of(config)
+    student = training.student(family, parameters)
+    return {"accuracy": training.accuracy(student, test), "test_examples": len(test)}

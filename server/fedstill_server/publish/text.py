@@ -1,4 +1,4 @@
-"""What a package of a student of text holds besides: graphs of one word at a time, and its weights once.
+"""What a package of a student with a table of words holds: graphs of one word at a time, and weights once.
 
 All graphs read the same weights, as 8-bit codes and scales where a linear layer or the table of words has
 them: what a device trains from and what it answers with is the student that the codes stand for.
@@ -18,7 +18,7 @@ from fedstill_server.export.weightless import without_weights
 
 
 def as_text_package(package: StudentPackage) -> StudentPackage:
-    """The package of a student of text, whose graphs hold weights, as devices get it."""
+    """The package of a student with a table of words, whose graphs hold weights, as devices get it."""
     manifest, parameters = package.manifest, package.parameters
     step = export_step(
         family=manifest.family,

@@ -33,9 +33,9 @@ from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Qu
 from fedstill_server.rounds.run_store import Checkpoint, RunStore
 from fedstill_server.rounds.staleness import weight_of
 from fedstill_server.rounds.synchronous import Synchronous
-from fedstill_server.rounds.teacher import build_teacher, share_right
 from fedstill_server.rounds.transport import collect, push
 from fedstill_server.state import FleetState, digest_of
+from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import one_deterministic_thread
 
 
@@ -251,7 +251,8 @@ class FleetRun:
     def _teacher_accuracy(self, state: FleetState) -> float | None:
         if self._test is None or self._test.y is None:
             return None
-        return share_right(self._config, build_teacher(self._config, state.teacher), self._test)
+        training = training_of(self._config)
+        return training.accuracy(training.teacher(state.teacher), self._test)
 
 
 def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, sent_bytes: int) -> Measured:

@@ -10,8 +10,8 @@ from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method
-from fedstill_server.rounds.teacher import build_family, distil_student, train_teacher
 from fedstill_server.state import FleetState, digest_of
+from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import parameters_of
 
 
@@ -28,14 +28,15 @@ def prepare(
 
 def _taught(config: FleetConfig, teaching: Examples) -> FleetState:
     """Teacher and students as they are under every method."""
-    teacher = train_teacher(config, teaching)
+    training = training_of(config)
+    teacher = training.taught_teacher(teaching)
     taught = teaching.y is not None and config.use_public_labels
     students = {}
     for family in config.families:
         if config.start == "distilled" and taught:
-            students[family] = distil_student(config, family, teaching, teacher)
+            students[family] = training.distilled_student(family, teaching, teacher)
         else:
-            students[family] = parameters_of(build_family(config, family))
+            students[family] = parameters_of(training.student(family))
     return FleetState(teacher=teacher, students=students)
 
 

@@ -9,15 +9,15 @@ from fedstill_proto.package.artifact import load_student
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
 from fedstill_server.families import build_student
 from fedstill_server.publish.students import newest_state
-from fedstill_server.rounds.teacher import build_teacher
 from fedstill_server.run_folder import read_fleet_config
+from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import load_parameters
 
 
 def teacher_of_run(folder: Path) -> TorchTeacher:
     """The newest teacher of a run (a folder with config.json and server/)."""
     config = read_fleet_config(folder)
-    return TorchTeacher(build_teacher(config, newest_state(folder).teacher), name=str(folder))
+    return TorchTeacher(training_of(config).teacher(newest_state(folder).teacher), name=str(folder))
 
 
 def teacher_of_package(folder: Path) -> TorchTeacher:

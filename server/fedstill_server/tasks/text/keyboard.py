@@ -34,6 +34,7 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list
 from fedstill_server.families import build_student
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.randomness import derived_seed
+from fedstill_server.tasks.interface import Progress, untold
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
 from fedstill_server.tasks.text.teacher import TextTeacher, shared_by_pairs, weighed_teacher
 from fedstill_server.tasks.text.training import SoftWords, TextPlan, train_text
@@ -87,16 +88,12 @@ class Keyboard:
     soft_words: SoftWords  # of these texts
 
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being made, how many epochs (or folds) of it are done, and of how many."""
-
-
 def make_keyboard(
     texts: Sequence[str],
     plan: KeyboardPlan,
     folder: Path,
     *,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = untold,
 ) -> Keyboard:
     """The keyboard of a plan, made of public texts or read where it was made before."""
     words = build_word_list(texts, size=plan.words)

@@ -5,26 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from fedstill_proto.errors import WireError
 from fedstill_proto.text.text_files import read_lines
 from fedstill_proto.text.token_rows import word_rows
 from fedstill_proto.text.vocabulary import WordList
 
-from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.data.examples import DataError, Examples
+from fedstill_server.data.errors import DataError
+from fedstill_server.data.examples import Examples
 
 _FILE_LIMIT_BYTES = 256 << 20
 
 
-def vocabulary_of(folder: Path, config: FleetConfig) -> bytes | None:
-    """The vocabulary.json of the run in `folder`, checked; None for a fleet that is not of text."""
-    if config.text is None:
-        return None
-    path = folder / config.text.vocabulary
+def read_word_list(path: Path, *, words: int) -> bytes:
+    """A vocabulary.json of so many words, checked.
+
+    Raises:
+        DataError: For a file that is missing, or holds something else.
+    """
     try:
         content = path.read_bytes()
-        WordList.from_json(content, size=config.classes)
+        WordList.from_json(content, size=words)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from None
     except WireError as error:
@@ -47,11 +47,3 @@ def text_examples(texts: Sequence[str], words: WordList, *, places: int) -> Exam
     """The rows of texts, and the words that come next."""
     rows = word_rows((words.encode(text) for text in texts), places=places)
     return Examples(rows.x, rows.y)
-
-
-def chosen_rows(examples: Examples, count: int, *, seed: int) -> Examples:
-    """At most `count` of the rows, drawn with the seed, in their order."""
-    if count >= len(examples):
-        return examples
-    rows = np.sort(np.random.default_rng([seed, 0x7E87]).permutation(len(examples))[:count])
-    return Examples(examples.x[rows], None if examples.y is None else examples.y[rows])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.randomness import derived_seed
+from fedstill_server.tasks.interface import Progress, untold
 from fedstill_server.tasks.utterances.students import IntentPlan, soft_labels_of, taught
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.training.array_cache import read_kept_parameters
@@ -65,10 +66,6 @@ class Assistant:
     students: dict[str, Parameters]
 
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being made, how much of it is done, and of how much."""
-
-
 def make_assistant(
     texts: Sequence[str],
     intents: Sequence[int],  # of the first of the texts; nobody labelled the others
@@ -76,7 +73,7 @@ def make_assistant(
     folder: Path,
     *,
     classes: int,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = untold,
 ) -> Assistant:
     """The assistant of a plan, made of public utterances or read where it was made before.
 

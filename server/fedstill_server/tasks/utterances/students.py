@@ -20,7 +20,7 @@ from scipy.special import softmax
 from torch import nn
 
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.families import build_student, hears_utterances
+from fedstill_server.families import FAMILIES, UTTERANCES, build_student
 from fedstill_server.tasks.utterances.confidence import Confidence
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import (
@@ -126,7 +126,7 @@ def _student(
     classes: int,
     plan: IntentPlan,
 ) -> IntentStudent:
-    if not hears_utterances(family):
+    if FAMILIES.task_of(family) != UTTERANCES:
         raise InvalidValue("family", f"{family!r} is none of utterances")
     hashing = NgramHashing()
     student = build_student(family, (hashing.places,), classes, seed=plan.seed)

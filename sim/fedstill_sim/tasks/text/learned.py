@@ -20,6 +20,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.publish.package import package_of
+from fedstill_server.tasks.interface import PackageFiles
 from fedstill_server.tasks.text.keyboard import Keyboard
 
 from fedstill_sim.folder import cache_folder
@@ -51,7 +52,7 @@ def keyboard_package(keyboard: Keyboard, family: str) -> StudentPackage:
         keyboard.students[family],
         package_version=1,
         public_x=public_x,
-        vocabulary=keyboard.words.to_json(),
+        files=PackageFiles(vocabulary=keyboard.words.to_json()),
         cache=cache_folder() / "artifacts",
     )
 

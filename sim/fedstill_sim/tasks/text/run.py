@@ -8,7 +8,7 @@ from pathlib import Path
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.tasks.text.keyboard import Progress
+from fedstill_server.tasks.interface import Progress
 
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData

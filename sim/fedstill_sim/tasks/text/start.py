@@ -11,7 +11,8 @@ from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.methods import distils
 from fedstill_server.methods.next_words import arrays_of
 from fedstill_server.state import FleetState
-from fedstill_server.tasks.text.keyboard import Keyboard, KeyboardPlan, Progress, make_keyboard
+from fedstill_server.tasks.interface import Progress
+from fedstill_server.tasks.text.keyboard import Keyboard, KeyboardPlan, make_keyboard
 from fedstill_server.training.networks import parameters_of
 
 from fedstill_sim.folder import cache_folder

@@ -10,11 +10,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.data.examples import load_public
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
-from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, Progress, make_assistant
+from fedstill_server.tasks import load_public
+from fedstill_server.tasks.interface import Progress
+from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, make_assistant
 
 from fedstill_sim.config import RunConfig
 from fedstill_sim.folder import cache_folder

@@ -1,9 +1,9 @@
-"""An assistant's fleet, from tables of utterances: what its teacher learns, and what devices get.
+"""Tables of utterances as what an assistant's fleet learns before its first round.
 
 Where some of public.csv (text,label) have no label, the sentence model learns the others and says what it
 thinks of all: teacher and students learn from that (see pipeline.py), and its likeliest intent stands
 where a label is missing. Where all have one, the fleet's own teacher learns them, and the students learn from
-that. Devices get a part of the rows.
+that.
 """
 
 from __future__ import annotations
@@ -13,19 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.arrays import Parameters
-from fedstill_proto.errors import InvalidValue, WireError
-from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.utterances import read_utterances
 
-from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.data.examples import DataError, Examples
-from fedstill_server.rounds.teacher import build_family
-from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, Progress, make_assistant
-from fedstill_server.training.networks import logits_of
-
-INTENTS_FILE = "intents.json"
-TEACHER_FOLDER = "sentence-teacher"
+from fedstill_server.data.errors import DataError
+from fedstill_server.data.examples import Examples
+from fedstill_server.tasks.interface import Progress, untold
+from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, make_assistant
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ def read_fleet_utterances(
     *,
     cache: Path,
     plan: AssistantPlan,
-    on_progress: Progress = lambda what, done, total: None,
+    on_progress: Progress = untold,
 ) -> FleetUtterances:
     """Of tables of utterances; raises DataError, UtterancesError, and EncoderError with what to install.
 
@@ -74,32 +69,6 @@ def read_fleet_utterances(
         schema,
         made,
     )
-
-
-def published_schema(
-    folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
-) -> bytes | None:
-    """The intents.json of a family's package; None for another fleet.
-
-    Temperature and threshold are fitted to the fleet's test set; without one, every answer counts as sure.
-    """
-    if not config.hears_utterances or not (folder / INTENTS_FILE).is_file():
-        return None
-    try:
-        content = (folder / INTENTS_FILE).read_bytes()[: FILE_LIMIT_BYTES + 1]
-        schema = IntentSchema.from_json(content, classes=config.classes, places=config.input_shape[0])
-    except OSError as error:
-        raise DataError(f"{folder / INTENTS_FILE}: cannot be read: {error.strerror}") from None
-    except WireError as error:
-        raise DataError(f"{folder / INTENTS_FILE}: {error}") from None
-    if test is None or test.y is None:
-        return content
-    from fedstill_server.tasks.utterances.confidence import (
-        fitted_confidence,  # scipy takes its time to import
-    )
-
-    fitted = fitted_confidence(logits_of(build_family(config, family, parameters), test.x), test.y)
-    return IntentSchema(schema.names, fitted.temperature, fitted.threshold, schema.hashing).to_json()
 
 
 def _examples(said: Sequence[tuple[str, str]], schema: IntentSchema) -> Examples:

@@ -1,0 +1,90 @@
+"""The task of most fleets: arrays of real numbers, each of one class."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from fedstill_proto.arrays import IntArray
+from fedstill_proto.messages import Optimizer
+
+from fedstill_server.config.fleet import FleetConfig, TeacherConfig
+from fedstill_server.data.errors import DataError
+from fedstill_server.data.examples import Examples, load_examples
+from fedstill_server.data.forms import AMOUNTS, ExampleForm
+from fedstill_server.tasks.interface import FleetFiles, LocalWork, Material, Task
+
+if TYPE_CHECKING:
+    from fedstill_server.tasks.training import ServerTraining
+
+# Where no labels of the public set are used, all that the fleet knows comes from devices, and they take
+# longer to say it.
+_UNLABELLED_EPOCHS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArrayTask(Task):
+    """Classes of arrays: pictures, measurements, tables."""
+
+    line: ClassVar[str] = "arrays of numbers, each of one class"
+    form: ClassVar[ExampleForm] = AMOUNTS
+    families_of: ClassVar[tuple[str, ...]] = ("arrays",)
+
+    def training(self, config: FleetConfig) -> ServerTraining:
+        from fedstill_server.tasks.training import ServerTraining  # torch takes a second to import
+
+        return ServerTraining(config)
+
+    def usual_work(self, *, labelled: bool) -> LocalWork:
+        work = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
+        return work if labelled else replace(work, epochs=_UNLABELLED_EPOCHS)
+
+    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+        return TeacherConfig()
+
+    def read(self, files: FleetFiles) -> Material:
+        """.npz files: x [n, *shape] and y [n]."""
+        shape, labels = _shape_and_labels(files.public)
+        classes = files.classes or (None if labels is None else int(labels.max()) + 1)
+        if classes is None:
+            raise DataError(
+                f"{files.public}: it holds no labels y; say how many classes there are (--classes)."
+            )
+        public, test = self._examples(files.public, shape, classes), None
+        contents = {"public.npz": files.public.read_bytes()}
+        if files.test is not None:
+            test = self._examples(files.test, shape, classes, labels_needed=True)
+            contents["test.npz"] = files.test.read_bytes()
+        return Material(
+            task=self,
+            public=public,
+            classes=classes,
+            teacher=self.usual_teacher(len(public), made=False),
+            files=contents,
+            test=test,
+        )
+
+    def _examples(
+        self, path: Path, shape: tuple[int, ...], classes: int, *, labels_needed: bool = False
+    ) -> Examples:
+        return load_examples(
+            path, input_shape=shape, classes=classes, labels_needed=labels_needed, form=self.form
+        )
+
+
+def _shape_and_labels(path: Path) -> tuple[tuple[int, ...], IntArray | None]:
+    """The shape of one example, and the labels, before either is checked."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            x = file["x"]
+            labels = np.asarray(file["y"]) if "y" in file.files else None
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not an .npz file with an array x ({error})") from None
+    if x.ndim < 2 or (labels is not None and not labels.size):
+        raise DataError(f"{path}: x has shape {list(x.shape)}, expected [n, *shape of an example]")
+    return x.shape[1:], labels

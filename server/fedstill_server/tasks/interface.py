@@ -1,0 +1,202 @@
+"""What a fleet learns: what its examples are, how it begins, and who learns them on the server, and how.
+
+A task is a frozen dataclass of its options; torch is imported by what `training` returns, and not before. An
+own one is a subclass in any module, most easily of ArrayTask:
+
+    class WindowTraining(ServerTraining):
+        def new_teacher(self) -> nn.Module:
+            return MyWideNetwork(self.config.input_shape, self.config.classes)
+
+    class WindowTask(ArrayTask):
+        line = "windows of a sensor's readings"
+
+        def training(self, config: FleetConfig) -> ServerTraining:
+            return WindowTraining(config)
+
+It is found by an entry point of the group "fedstill.tasks", by `TASKS.register`, or as `module:WindowTask`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import StudentPackage
+
+from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.data.examples import Examples
+from fedstill_server.data.forms import ExampleForm
+from fedstill_server.families import FAMILIES
+
+if TYPE_CHECKING:
+    from fedstill_server.tasks.training import ServerTraining
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being made, how much of it is done, and of how much."""
+
+
+def untold(what: str, done: int, total: int) -> None:
+    """Progress that nobody wants to know of."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalWork:
+    """What a device does in a round where nobody says otherwise.
+
+    epochs are passes over the device's own examples, of which batch_size are in a step. soft_weight is that
+    of the fleet's soft labels in the loss; None is what suits the method.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: Optimizer
+    soft_weight: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetFiles:
+    """What an operator makes a fleet of.
+
+    Attributes:
+        public: Everyone's examples, in a file or folder of a format of the task's own.
+        test: The same, to measure on.
+        families: Of the students.
+        classes: How many there are, where the public examples do not say.
+        teacher: How the teacher learns, where that is decided.
+        folder: Of the fleet, which keeps what takes long to make.
+        seed: Of every random draw.
+    """
+
+    public: Path
+    test: Path | None = None
+    families: tuple[str, ...]
+    classes: int | None = None
+    teacher: TeacherConfig | None = None
+    folder: Path
+    seed: int = 0
+    on_progress: Progress = untold
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStudents:
+    """The teacher, and the student of each family, before the first round."""
+
+    teacher: Parameters
+    students: Mapping[str, Parameters]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """What a task makes of an operator's files.
+
+    Attributes:
+        task: The task, with the options that follow from the files.
+        public: The public set that devices get.
+        classes: How many there are.
+        files: What else the run's folder needs, by name.
+        teacher: How the teacher learns, where nobody decides.
+        test: To measure on.
+        teaching: What is learned before the first round, where that is more than the public set.
+        start: Makes the first students, where they are not to be taught by the fleet's teacher.
+    """
+
+    task: Task
+    public: Examples
+    classes: int
+    teacher: TeacherConfig
+    files: Mapping[str, bytes]
+    test: Examples | None = None
+    teaching: Examples | None = None
+    start: Callable[[], FirstStudents] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageFiles:
+    """What a student's package holds for its task, besides graphs, weights and public examples."""
+
+    vocabulary: bytes | None = None  # vocabulary.json: the words that numbers stand for
+    intents: bytes | None = None  # intents.json: what classes are called, and when an answer is sure
+
+
+NO_FILES = PackageFiles()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task(ABC):
+    """What a fleet learns.
+
+    Attributes:
+        line: What that is, in a line.
+        form: Of its examples.
+        families_of: The tasks whose student families it takes, by name.
+        usual_method: By which it learns where nobody says.
+    """
+
+    line: ClassVar[str]
+    form: ClassVar[ExampleForm]
+    families_of: ClassVar[tuple[str, ...]]
+    usual_method: ClassVar[str] = "fedstill"
+
+    def check(self, config: FleetConfig) -> None:
+        """Refuse a configuration that does not suit the task.
+
+        Raises:
+            ConfigError: Naming the setting, its value and what would do.
+        """
+        for family in config.families:
+            if FAMILIES.task_of(family) not in self.families_of:
+                needed = f"one of {FAMILIES.in_words(self.families_of)}"
+                raise ConfigError(f"families: {family!r} is not {needed}")
+
+    @abstractmethod
+    def training(self, config: FleetConfig) -> ServerTraining:
+        """How teacher and students of a fleet learn on the server."""
+
+    @abstractmethod
+    def usual_work(self, *, labelled: bool) -> LocalWork:
+        """What a device does in a round; labelled: whether labels of the public set are used."""
+
+    @abstractmethod
+    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+        """How the teacher learns so many examples, and the students from it.
+
+        Args:
+            examples: Those that are learned before the first round.
+            made: Whether teacher and students are made of more than the public set (see Material.start).
+        """
+
+    @abstractmethod
+    def read(self, files: FleetFiles) -> Material:
+        """What an operator's files come to.
+
+        Raises:
+            FedstillError: For files that no fleet of this task can be made of.
+        """
+
+    def step_words(self, config: FleetConfig) -> int | None:
+        """Words that a device's step of training sees, where students have tables of words."""
+        return None
+
+    def package_files(
+        self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
+    ) -> PackageFiles:
+        """What the package of a family's student with these parameters holds besides.
+
+        Args:
+            folder: Of the run.
+            config: Of the run.
+            family: The student's.
+            parameters: The student's.
+            test: The fleet's test set, if it has one.
+        """
+        return NO_FILES
+
+    def stranger(self, folder: Path, config: FleetConfig, package: StudentPackage) -> str:
+        """Why a package's student means something else than the fleet's by the same numbers; "" if not so."""
+        return ""

@@ -1,0 +1,143 @@
+"""The task of an assistant: what utterances mean, in rows of the numbers of hashed n-grams.
+
+An operator's table of utterances (text,label) becomes rows and the names of intents. Where some have no
+label, a sentence model learns the others and labels them: teacher and students learn what it thinks of all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from fedstill_proto.arrays import Parameters
+from fedstill_proto.errors import WireError
+from fedstill_proto.messages import Optimizer
+from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
+
+from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.data.errors import DataError
+from fedstill_server.data.examples import Examples, drawn_rows, npz_of
+from fedstill_server.data.forms import NGRAMS, ExampleForm
+from fedstill_server.tasks.interface import (
+    FirstStudents,
+    FleetFiles,
+    LocalWork,
+    Material,
+    PackageFiles,
+    Task,
+)
+
+if TYPE_CHECKING:
+    from fedstill_server.tasks.training import ServerTraining
+
+INTENTS_FILE = "intents.json"
+_TEACHER_FOLDER = "sentence-teacher"
+
+
+@dataclass(frozen=True, kw_only=True)
+class UtteranceTask(Task):
+    """Intents of utterances."""
+
+    line: ClassVar[str] = "utterances, and the intent of each"
+    form: ClassVar[ExampleForm] = NGRAMS
+    families_of: ClassVar[tuple[str, ...]] = ("utterances",)
+
+    public_rows: int = 512  # of the public utterances, that devices get
+
+    def __post_init__(self) -> None:
+        if self.public_rows < 1:
+            raise ConfigError(f"task.public_rows: {self.public_rows!r} is not 1 or more")
+
+    def check(self, config: FleetConfig) -> None:
+        super().check(config)
+        if config.teacher.input_noise != 0:  # numbers of n-grams are names
+            raise ConfigError(
+                f"teacher.input_noise: {config.teacher.input_noise!r} is not 0, as a fleet of utterances "
+                "needs it"
+            )
+
+    def training(self, config: FleetConfig) -> ServerTraining:
+        # torch takes a second to import
+        from fedstill_server.tasks.utterances.fleet_training import UtteranceTraining
+
+        return UtteranceTraining(config)
+
+    def usual_work(self, *, labelled: bool) -> LocalWork:
+        # Of 0.1, students that a sentence model taught forget more in ten rounds than they learn.
+        return LocalWork(
+            epochs=5, batch_size=16, learning_rate=0.03, optimizer=Optimizer.MOMENTUM, soft_weight=0.35
+        )
+
+    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+        """Few utterances are seen more often; rounds change gently what was made of many more."""
+        epochs = min(150, max(20, 40_000 // max(examples, 1)))
+        usual = TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)
+        return replace(usual, student_learning_rate=1e-3, weight_decay=0.0) if made else usual
+
+    def read(self, files: FleetFiles) -> Material:
+        """Tables of utterances: .csv files with the columns text and label."""
+        # torch and scipy take their time to import.
+        from fedstill_server.tasks.utterances.pipeline import AssistantPlan
+        from fedstill_server.tasks.utterances.students import IntentPlan
+        from fedstill_server.tasks.utterances.tables import read_fleet_utterances
+        from fedstill_server.tasks.utterances.teacher import TeacherPlan
+
+        read = read_fleet_utterances(
+            files.public,
+            files.test,
+            cache=files.folder / "server" / _TEACHER_FOLDER,
+            plan=AssistantPlan(
+                families=files.families,
+                teacher=TeacherPlan(seed=files.seed),
+                distilling=IntentPlan(seed=files.seed),
+                hidden=max((files.teacher or TeacherConfig()).hidden, default=1),
+            ),
+            on_progress=files.on_progress,
+        )
+        public, made = drawn_rows(read.teaching, self.public_rows, seed=files.seed), read.made
+        contents = {INTENTS_FILE: read.schema.to_json(), "public.npz": npz_of(public)}
+        if read.test is not None:
+            contents["test.npz"] = npz_of(read.test)
+        start = None
+        if made is not None:
+            first = FirstStudents(teacher=made.teacher, students=made.students)
+            start = lambda: first  # noqa: E731
+        return Material(
+            task=self,
+            public=public,
+            classes=len(read.schema.names),
+            teacher=self.usual_teacher(len(read.teaching), made=made is not None),
+            files=contents,
+            test=read.test,
+            teaching=read.teaching,
+            start=start,
+        )
+
+    def package_files(
+        self, folder: Path, config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
+    ) -> PackageFiles:
+        """intents.json, where the fleet has one; temperature and threshold are fitted to the test set.
+
+        Without a test set, every answer counts as sure.
+        """
+        path = folder / INTENTS_FILE
+        if not path.is_file():
+            return PackageFiles()
+        try:
+            content = path.read_bytes()[: FILE_LIMIT_BYTES + 1]
+            schema = IntentSchema.from_json(content, classes=config.classes, places=config.input_shape[0])
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        except WireError as error:
+            raise DataError(f"{path}: {error}") from None
+        if test is None or test.y is None:
+            return PackageFiles(intents=content)
+        # torch and scipy take their time to import.
+        from fedstill_server.tasks.utterances.confidence import fitted_confidence
+        from fedstill_server.training.networks import logits_of
+
+        student = self.training(config).student(family, parameters)
+        fitted = fitted_confidence(logits_of(student, test.x), test.y)
+        sure = IntentSchema(schema.names, fitted.temperature, fitted.threshold, schema.hashing)
+        return PackageFiles(intents=sure.to_json())
