@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
+from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.data.pools import TEST_FRACTION
 from fedstill_sim.data.splits import hold_out
 
@@ -29,7 +29,7 @@ class Device:
         y_test: Their labels [m].
 
     Raises:
-        DataError: One of x_test and y_test is given without the other.
+        FleetDataError: One of x_test and y_test is given without the other.
 
     Example:
         >>> Device([[0.1, 0.9], [0.8, 0.3]], [1, 0], x_test=[[0.2, 0.7]], y_test=[1])
@@ -43,7 +43,7 @@ class Device:
 
     def __post_init__(self) -> None:
         if (self.x_test is None) != (self.y_test is None):
-            raise DataError("device: x_test and y_test belong together; give both or neither")
+            raise FleetDataError("device: x_test and y_test belong together; give both or neither")
 
     def __repr__(self) -> str:
         parts = {"x": self.x, "x_test": self.x_test}
@@ -88,7 +88,7 @@ class Fleet:
             The fleet.
 
         Raises:
-            DataError: Names the device and the field that does not fit, what was seen, and what to do.
+            FleetDataError: Names the device and the field that does not fit, what was seen, and what to do.
 
         Example:
             >>> import numpy as np
@@ -165,12 +165,12 @@ def _named(devices: Mapping[str, Device] | Sequence[Device]) -> dict[str, Device
         width = len(str(max(len(devices) - 1, 0)))
         devices = {f"device-{number:0{width}d}": device for number, device in enumerate(devices)}
     if not devices:
-        raise DataError("devices: none given; a fleet needs at least one")
+        raise FleetDataError("devices: none given; a fleet needs at least one")
     for name, device in devices.items():
         if not isinstance(name, str) or not name.isprintable() or not name.strip():
-            raise DataError(f"devices: {name!r} is no name; give each device a line of text")
+            raise FleetDataError(f"devices: {name!r} is no name; give each device a line of text")
         if not isinstance(device, Device):
-            raise DataError(f"devices[{name!r}]: {type(device).__name__} is not a fedstill.Device(x, y)")
+            raise FleetDataError(f"devices[{name!r}]: {type(device).__name__} is not a fedstill.Device(x, y)")
     return dict(devices)
 
 
@@ -183,7 +183,7 @@ def _split(name: str, device: Device, shape: tuple[int, ...], seed: tuple[int, i
         x_test = _examples(where, "x_test", device.x_test, shape)
         return _Part(x, y, x_test, _labels(where, "y_test", device.y_test, len(x_test)))
     if len(x) < 2:
-        raise DataError(
+        raise FleetDataError(
             f"{where}: one example cannot be cut into a part to learn and one to test; give x_test"
         )
     train, test = hold_out(np.arange(len(x)), fraction=TEST_FRACTION, seed=seed)
@@ -192,7 +192,7 @@ def _split(name: str, device: Device, shape: tuple[int, ...], seed: tuple[int, i
 
 def _pair(where: str, given: Any) -> tuple[Any, Any]:
     if not isinstance(given, tuple) or len(given) != 2:
-        raise DataError(f"{where}: give a tuple (x, y)")
+        raise FleetDataError(f"{where}: give a tuple (x, y)")
     return given
 
 
@@ -200,11 +200,13 @@ def _examples(where: str, field: str, value: Any, shape: tuple[int, ...] | None 
     """Examples as float32 [n, *shape]; at least one, and all finite."""
     x = _array(where, field, value)
     if x.dtype.kind not in "fiub":
-        raise DataError(f"{where}: {field} is {x.dtype}; examples must be real numbers")
+        raise FleetDataError(f"{where}: {field} is {x.dtype}; examples must be real numbers")
     if x.ndim < 2 or x.size == 0:
-        raise DataError(f"{where}: {field} has shape {list(x.shape)}; expected [examples, ...], at least one")
+        raise FleetDataError(
+            f"{where}: {field} has shape {list(x.shape)}; expected [examples, ...], at least one"
+        )
     if shape is not None and x.shape[1:] != shape:
-        raise DataError(
+        raise FleetDataError(
             f"{where}: {field} has examples of shape {list(x.shape[1:])}, those of the first device are "
             f"{list(shape)}"
         )
@@ -212,7 +214,7 @@ def _examples(where: str, field: str, value: Any, shape: tuple[int, ...] | None 
         numbers: Array = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(numbers).all():
         row = int(np.flatnonzero(~np.isfinite(numbers).reshape(len(x), -1).all(axis=1))[0])
-        raise DataError(
+        raise FleetDataError(
             f"{where}: {field} holds a value in row {row} that is not finite as float32; remove or replace it"
         )
     return numbers
@@ -222,13 +224,13 @@ def _labels(where: str, field: str, value: Any, examples: int) -> Array:
     """Labels as int64 [examples], from 0."""
     y = _array(where, field, value)
     if y.dtype.kind not in "iu":
-        raise DataError(f"{where}: {field} is {y.dtype}; labels must be whole numbers from 0")
+        raise FleetDataError(f"{where}: {field} is {y.dtype}; labels must be whole numbers from 0")
     if y.shape != (examples,):
-        raise DataError(
+        raise FleetDataError(
             f"{where}: {field} has shape {list(y.shape)}; expected a label for each of {examples} examples"
         )
     if y.min() < 0:
-        raise DataError(f"{where}: {field} holds label {y.min()}; labels count from 0")
+        raise FleetDataError(f"{where}: {field} holds label {y.min()}; labels count from 0")
     return y.astype(np.int64)
 
 
@@ -239,7 +241,7 @@ def _classes(labels: Mapping[str, Sequence[Array]], classes: int | None) -> int:
         return max(largest.values()) + 1
     for where, label in largest.items():
         if label >= classes:
-            raise DataError(
+            raise FleetDataError(
                 f"{where}: label {label}, but classes is {classes}; labels are 0 to {classes - 1}"
             )
     return classes
@@ -252,9 +254,11 @@ def _array(where: str, field: str, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except (ValueError, TypeError) as error:
-        raise DataError(f"{where}: {field} cannot be read as an array ({error})") from None
+        raise FleetDataError(f"{where}: {field} cannot be read as an array ({error})") from None
     if array.dtype == object:
-        raise DataError(f"{where}: {field} holds Python objects, or rows of unequal length; give numbers")
+        raise FleetDataError(
+            f"{where}: {field} holds Python objects, or rows of unequal length; give numbers"
+        )
     return array
 
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from fedstill_sim.results.run_result import (
+    BaselineDevice,
     BaselineResult,
     DataResult,
-    DeviceAccuracy,
     DeviceResult,
     EngineResult,
     FinalResult,
-    Quarantined,
+    QuarantinedReply,
     RoundResult,
     RunResult,
     StudentResult,
@@ -97,7 +97,11 @@ def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> Bas
         rise = 1 - 0.25 * np.exp(-round_ / 4)
         personal, everyone = top[0] * rise, top[1] * rise
         quarantined = (
-            (Quarantined(device="writer-06", reason="bad-values", text="soft_labels: row 3 sums to 1.7"),)
+            (
+                QuarantinedReply(
+                    device="writer-06", reason="bad-values", text="soft_labels: row 3 sums to 1.7"
+                ),
+            )
             if round_ == 4
             else ()
         )
@@ -122,7 +126,7 @@ def sample_baseline(method: str, *, devices: int, rounds: int, seed: int) -> Bas
         ),
         rounds=tuple(each),
         devices=tuple(
-            DeviceAccuracy(
+            BaselineDevice(
                 name=f"writer-{index:02d}", personal_accuracy=float(one), global_accuracy=float(other)
             )
             for index, (one, other) in enumerate(zip(personal, everyone, strict=True), start=5)
@@ -150,7 +154,7 @@ def _round(
     personal: float,
     everyone: float,
     uplink: int,
-    quarantined: tuple[Quarantined, ...],
+    quarantined: tuple[QuarantinedReply, ...],
 ) -> RoundResult:
     return RoundResult(
         round=round_,

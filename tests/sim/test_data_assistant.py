@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.tasks.utterances.data import Amounts, Utterance, load_assistant, load_utterances
 from fedstill_sim.tasks.utterances.homes import everyones_home, languages, own_home
 from fedstill_sim.tasks.utterances.sentences import Templates
@@ -78,9 +78,9 @@ def test_what_cannot_be_drawn_is_refused() -> None:
         ({"dirichlet": 0.0}, "alpha must be above 0"),
         ({"speaking": ("en", "xx")}, "no homes speak 'xx'"),
     ):
-        with pytest.raises(DataError, match=problem):
+        with pytest.raises(FleetDataError, match=problem):
             load_assistant(**options)  # type: ignore[arg-type]
-    with pytest.raises(DataError, match="held_out: 0"):
+    with pytest.raises(FleetDataError, match="held_out: 0"):
         Amounts(held_out=0)
 
 
@@ -125,18 +125,18 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
 def test_a_broken_file_is_named_with_line_and_value(tmp_path: Path, content: str, problem: str) -> None:
     write(tmp_path, public="text,label\nlamp,\n", ann=content)
 
-    with pytest.raises(DataError, match=problem):
+    with pytest.raises(FleetDataError, match=problem):
         load_utterances(tmp_path)
 
 
 def test_a_broken_folder_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a folder"):
+    with pytest.raises(FleetDataError, match="not a folder"):
         load_utterances(tmp_path / "none")
-    with pytest.raises(DataError, match=r"holds no <user>\.csv"):
+    with pytest.raises(FleetDataError, match=r"holds no <user>\.csv"):
         load_utterances(tmp_path)
     write(tmp_path, ann="text,label\nlamp,on\n")
-    with pytest.raises(DataError, match=r"public\.csv: cannot be read"):
+    with pytest.raises(FleetDataError, match=r"public\.csv: cannot be read"):
         load_utterances(tmp_path)
     (tmp_path / "public.csv").write_bytes(b"text,label\n\xff,on\n")
-    with pytest.raises(DataError, match="is not UTF-8"):
+    with pytest.raises(FleetDataError, match="is not UTF-8"):
         load_utterances(tmp_path)

@@ -5,7 +5,7 @@ import pytest
 import sklearn.datasets
 from fedstill_server.data.digits import digits_examples
 from fedstill_sim.data.digits import load_digits
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 
 
 def test_ten_devices_are_the_ten_private_writers() -> None:
@@ -60,5 +60,5 @@ def test_examples_are_those_that_scikit_learn_gives() -> None:
 
 
 def test_no_devices_is_refused() -> None:
-    with pytest.raises(DataError, match="devices must be at least 1"):
+    with pytest.raises(FleetDataError, match="devices must be at least 1"):
         load_digits(devices=0)

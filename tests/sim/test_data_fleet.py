@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_sim.data.digits import load_digits
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData, load_fleet, save_fleet
+from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError, load_fleet, save_fleet
 
 
 def small_fleet() -> FleetData:
@@ -62,7 +62,7 @@ def test_families_are_dealt_out_in_turn() -> None:
     ],
 )
 def test_a_wrong_fleet_is_refused(change: dict[str, object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(FleetDataError, match=message):
         replace(small_fleet(), **change)
 
 
@@ -84,5 +84,5 @@ def test_a_saved_fleet_comes_back(tmp_path: Path) -> None:
 
 
 def test_loading_nothing_says_where(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"fleet\.json: no such file"):
+    with pytest.raises(FleetDataError, match=r"fleet\.json: no such file"):
         load_fleet(tmp_path)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.folder import load_folder
 
 Arrays = dict[str, np.ndarray]
@@ -90,28 +90,28 @@ def not_finite() -> np.ndarray:
 def test_an_error_names_the_file_and_the_field(
     tmp_path: Path, broken: dict[str, Arrays], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(FleetDataError, match=message):
         load_folder(write(tmp_path, good(**broken)))
 
 
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     files = good(client_0=client(x_train=np.array([{}, {}], dtype=object)))
-    with pytest.raises(DataError, match=r"client_0\.npz: not a readable \.npz"):
+    with pytest.raises(FleetDataError, match=r"client_0\.npz: not a readable \.npz"):
         load_folder(write(tmp_path, files))
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a folder"):
+    with pytest.raises(FleetDataError, match="not a folder"):
         load_folder(tmp_path / "nowhere")
-    with pytest.raises(DataError, match=r"holds no client_<i>\.npz"):
+    with pytest.raises(FleetDataError, match=r"holds no client_<i>\.npz"):
         load_folder(tmp_path)
     write(tmp_path, {"client_0.npz": client()})
-    with pytest.raises(DataError, match=r"public\.npz: no such file"):
+    with pytest.raises(FleetDataError, match=r"public\.npz: no such file"):
         load_folder(tmp_path)
 
 
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     write(tmp_path, good())
     (tmp_path / "client_10.npz").write_bytes(b"PK not really")
-    with pytest.raises(DataError, match=r"client_10\.npz: not a readable \.npz"):
+    with pytest.raises(FleetDataError, match=r"client_10\.npz: not a readable \.npz"):
         load_folder(tmp_path)

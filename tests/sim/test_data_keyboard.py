@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.tasks.text.data import KeyboardData, Typist, load_keyboard
 
 
@@ -43,7 +43,7 @@ def test_fewer_devices_are_spread_over_all(plays: KeyboardData) -> None:
 
     assert len({typist.name.split("/")[0] for typist in some.typists}) > 12
     assert some.public == plays.public
-    with pytest.raises(DataError, match="231; shakespeare has 1 to 230"):
+    with pytest.raises(FleetDataError, match="231; shakespeare has 1 to 230"):
         plays.of(231)
 
 
@@ -82,10 +82,10 @@ def test_a_folder_of_texts(tmp_path: Path) -> None:
 def test_a_folder_that_is_refused(tmp_path: Path, files: dict[str, bytes], words: str) -> None:
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError, match=words):
+    with pytest.raises(FleetDataError, match=words):
         load_keyboard(tmp_path)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not a folder"):
+    with pytest.raises(FleetDataError, match="not a folder"):
         load_keyboard(tmp_path / "none")

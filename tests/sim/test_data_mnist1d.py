@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.mnist1d import PUBLIC_EXAMPLES, load_mnist1d
 
 
@@ -28,5 +28,5 @@ def test_a_fleet_of_generated_signals() -> None:
 
 
 def test_no_devices() -> None:
-    with pytest.raises(DataError, match="at least 1"):
+    with pytest.raises(FleetDataError, match="at least 1"):
         load_mnist1d(devices=0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.splits import dirichlet_split, hold_out, iid_split, natural_split, resampled_split
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -61,9 +61,9 @@ def test_a_smaller_alpha_is_more_skewed() -> None:
 
 def test_dirichlet_split_says_what_cannot_be_done() -> None:
     labels = labels_of([10, 10], 0)
-    with pytest.raises(DataError, match="alpha must be above 0"):
+    with pytest.raises(FleetDataError, match="alpha must be above 0"):
         dirichlet_split(labels, classes=2, devices=2, alpha=0.0, min_examples=1, seed=0)
-    with pytest.raises(DataError, match="20 examples cannot give 5 devices 8 each"):
+    with pytest.raises(FleetDataError, match="20 examples cannot give 5 devices 8 each"):
         dirichlet_split(labels, classes=2, devices=5, alpha=1.0, min_examples=8, seed=0)
 
 
@@ -92,7 +92,7 @@ def test_resampled_split_follows_each_device_mixture() -> None:
 
 
 def test_resampled_split_refuses_a_class_without_examples() -> None:
-    with pytest.raises(DataError, match="no examples"):
+    with pytest.raises(FleetDataError, match="no examples"):
         resampled_split(
             np.array([0, 0]), mixtures=np.ones((1, 2), np.float32) / 2, counts=np.array([4]), seed=0
         )
@@ -109,5 +109,5 @@ def test_hold_out_cuts_a_part_in_two(size: int, fraction: float, seed: int) -> N
 
 
 def test_hold_out_needs_two_examples() -> None:
-    with pytest.raises(DataError, match="1 examples cannot be cut"):
+    with pytest.raises(FleetDataError, match="1 examples cannot be cut"):
         hold_out(np.array([7]), fraction=0.25, seed=(0,))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.package.artifact import StudentManifest, load_artifact
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.engine.averaging import WeightedSum, train_and_sum
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.shards import TaskShard
@@ -62,7 +62,7 @@ def test_zero_adds_nothing() -> None:
 
 
 def test_no_examples_have_no_average(run: Path) -> None:
-    with pytest.raises(DataError, match="no device has an example"):
+    with pytest.raises(FleetDataError, match="no device has an example"):
         WeightedSum.zero(4).result(manifest(run))
 
 

@@ -10,7 +10,7 @@ from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.tasks.text.keyboard import KeyboardPlan
 from fedstill_server.tasks.text.training import TextPlan
 from fedstill_sim.config import requested_data, resolve
-from fedstill_sim.data.fleet import DataError, load_fleet, save_fleet
+from fedstill_sim.data.fleet import FleetDataError, load_fleet, save_fleet
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
@@ -60,11 +60,11 @@ def test_devices_have_rows_of_words_and_the_public_set_beginnings(texts: Path, t
 
 def test_texts_that_are_too_short_are_refused(texts: Path) -> None:
     (texts / "bo.txt").write_text("one\ntwo\nthree")
-    with pytest.raises(DataError, match="bo has fewer words"):
+    with pytest.raises(FleetDataError, match="bo has fewer words"):
         load_keyboard_fleet(texts)
     (texts / "bo.txt").unlink()
     (texts / "public.txt").write_text("so short\n" * 20)
-    with pytest.raises(DataError, match="none has 16 words"):
+    with pytest.raises(FleetDataError, match="none has 16 words"):
         load_keyboard_fleet(texts)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_sim.report.run_report import render_report, write_report
-from fedstill_sim.results.run_result import Quarantined, RunResult
+from fedstill_sim.results.run_result import QuarantinedReply, RunResult
 
 from tests.sim.sample_results import sample_result
 
@@ -89,7 +89,9 @@ def test_charts_follow_the_page_s_colours(page: str) -> None:
 
 
 def test_what_came_from_outside_cannot_become_markup(result: RunResult) -> None:
-    bad = Quarantined(device="<img src=x onerror=alert(1)>", reason="bad-values", text="</table><script>")
+    bad = QuarantinedReply(
+        device="<img src=x onerror=alert(1)>", reason="bad-values", text="</table><script>"
+    )
     first = dataclasses.replace(result.rounds[0], quarantined=(bad,))
     described = dataclasses.replace(result.data, description="<b>folder</b>", name="<i>")
     hostile = dataclasses.replace(result, rounds=(first, *result.rounds[1:]), data=described)

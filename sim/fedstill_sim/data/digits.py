@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
 
-from fedstill_sim.data.fleet import DataError, FleetData
+from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows, hold_out_each
 from fedstill_sim.data.splits import natural_split
 
@@ -31,7 +31,7 @@ def load_digits(
     large for 32 examples a device is resampled with replacement. families are dealt out to devices in turn.
     """
     if devices < 1:
-        raise DataError(f"digits: devices must be at least 1, not {devices}")
+        raise FleetDataError(f"digits: devices must be at least 1, not {devices}")
     x, y = digits_examples()
     writers = natural_split(FIRST_ROWS, len(x))
     public, private = np.concatenate(writers[:PUBLIC_WRITERS]), np.concatenate(writers[PUBLIC_WRITERS:])

@@ -23,7 +23,7 @@ DESCRIPTION_FILE = "fleet.json"
 VOCABULARY_FILE = "vocabulary.json"
 
 
-class DataError(FedstillError):
+class FleetDataError(FedstillError):
     """Data that a fleet cannot be made of: says where, what was seen and what to do."""
 
 
@@ -39,9 +39,11 @@ class DeviceRows:
 
     def __post_init__(self) -> None:
         if self.offsets.ndim != 1 or len(self.offsets) < 1 or self.offsets[0] != 0:
-            raise DataError(f"device rows: offsets must be one row that starts with 0, not {self.offsets!r}")
+            raise FleetDataError(
+                f"device rows: offsets must be one row that starts with 0, not {self.offsets!r}"
+            )
         if np.any(np.diff(self.offsets) < 0) or self.offsets[-1] != len(self.rows):
-            raise DataError(f"device rows: offsets must rise to the number of rows ({len(self.rows)})")
+            raise FleetDataError(f"device rows: offsets must rise to the number of rows ({len(self.rows)})")
 
     @classmethod
     def of(cls, parts: Sequence[npt.NDArray[np.integer]]) -> DeviceRows:
@@ -92,12 +94,12 @@ class FleetData:
 
     def __post_init__(self) -> None:
         if self.classes < 2:
-            raise DataError(f"{self.name}: classes must be at least 2, not {self.classes}")
+            raise FleetDataError(f"{self.name}: classes must be at least 2, not {self.classes}")
         if not self.device_names or len(set(self.device_names)) != len(self.device_names):
-            raise DataError(f"{self.name}: a fleet needs devices with different names")
+            raise FleetDataError(f"{self.name}: a fleet needs devices with different names")
         for field, owned in (("families", self.families), ("train", self.train), ("test", self.test)):
             if len(owned) != self.devices:
-                raise DataError(
+                raise FleetDataError(
                     f"{self.name}: {field} describes {len(owned)} devices, there are {self.devices}"
                 )
         self._check_examples("x, y", self.x, self.y)
@@ -105,12 +107,12 @@ class FleetData:
         self._check_examples("global test set", self.global_x, self.global_y)
         for field, owned in (("train", self.train), ("test", self.test)):
             if len(owned.rows) and not 0 <= owned.rows.min() <= owned.rows.max() < len(self.x):
-                raise DataError(f"{self.name}: {field} rows must be rows of the {len(self.x)} examples")
+                raise FleetDataError(f"{self.name}: {field} rows must be rows of the {len(self.x)} examples")
 
     def _check_examples(self, field: str, x: npt.NDArray[Any], y: IntArray | None) -> None:
         kind = np.dtype(np.int64 if self.is_text else np.float32)
         if x.dtype != kind or x.shape[1:] != self.input_shape:
-            raise DataError(
+            raise FleetDataError(
                 f"{self.name}: {field}: examples are {x.dtype} {list(x.shape[1:])}, "
                 f"the fleet's are {kind} {list(self.input_shape)}"
             )
@@ -118,11 +120,11 @@ class FleetData:
             return
         labelled = x.shape if self.is_text else (len(x),)
         if y.dtype != np.int64 or y.shape != labelled:
-            raise DataError(
+            raise FleetDataError(
                 f"{self.name}: {field}: labels must be int64 {list(labelled)}, not {y.dtype} {list(y.shape)}"
             )
         if len(y) and not 0 <= y.min() <= y.max() < self.classes:
-            raise DataError(
+            raise FleetDataError(
                 f"{self.name}: {field}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
             )
 
@@ -152,7 +154,7 @@ class FleetData:
     def with_families(self, families: Sequence[str]) -> FleetData:
         """The same fleet with families dealt out in turn: device i gets family i modulo their number."""
         if not families:
-            raise DataError(f"{self.name}: a fleet needs at least one student family")
+            raise FleetDataError(f"{self.name}: a fleet needs at least one student family")
         dealt = tuple(families[device % len(families)] for device in range(self.devices))
         return replace(self, families=dealt)
 
@@ -185,7 +187,7 @@ def load_fleet(folder: Path) -> FleetData:
     """The fleet that `save_fleet` wrote; its arrays stay in their files until they are read."""
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
-        raise DataError(f"{path}: no such file; a fleet's data is written there when a run starts")
+        raise FleetDataError(f"{path}: no such file; a fleet's data is written there when a run starts")
     description = json.loads(path.read_text())
 
     def array(name: str) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, DataError, DeviceRows, FleetData
+from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, DeviceRows, FleetData, FleetDataError
 
 _CLIENT_FILE = re.compile(r"client_(\d+)\.npz")
 
@@ -28,12 +28,12 @@ _CLIENT_FILE = re.compile(r"client_(\d+)\.npz")
 def load_folder(folder: Path, *, families: Sequence[str] = ("mlp-small",)) -> FleetData:
     """The fleet that a folder describes; families are dealt out to devices in turn."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder")
+        raise FleetDataError(f"{folder}: not a folder")
     numbered = sorted(
         (int(match[1]), path) for path in folder.iterdir() if (match := _CLIENT_FILE.fullmatch(path.name))
     )
     if not numbered:
-        raise DataError(
+        raise FleetDataError(
             f"{folder}: holds no client_<i>.npz; each device needs one (client_0.npz, client_1.npz, ...)"
         )
     clients = [_NpzFile(path) for _, path in numbered]
@@ -49,7 +49,7 @@ def load_folder(folder: Path, *, families: Sequence[str] = ("mlp-small",)) -> Fl
     labels = [*(y for _, y in train), *(y for _, y in test), global_y]
     classes = int(max(y.max() for y in labels)) + 1
     if public_y is not None and public_y.max() >= classes:
-        raise DataError(
+        raise FleetDataError(
             f"{public.path}: y: label {public_y.max()}, but the devices' labels are 0 to {classes - 1}"
         )
     sizes = [len(y) for _, y in train] + [len(y) for _, y in test]
@@ -78,16 +78,16 @@ class _NpzFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_file():
-            raise DataError(f"{path}: no such file")
+            raise FleetDataError(f"{path}: no such file")
         try:
             with np.load(path, allow_pickle=False) as stored:
                 self.arrays = {name: stored[name] for name in stored.files}
         except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise DataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
+            raise FleetDataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
 
     def _array(self, field: str) -> npt.NDArray[Any]:
         if field not in self.arrays:
-            raise DataError(f"{self.path}: {field} is missing; the file holds {sorted(self.arrays)}")
+            raise FleetDataError(f"{self.path}: {field} is missing; the file holds {sorted(self.arrays)}")
         array: npt.NDArray[Any] = self.arrays[field]
         return array
 
@@ -96,21 +96,23 @@ class _NpzFile:
         x = self._array(field)
         where = f"{self.path}: {field}"
         if not np.issubdtype(x.dtype, np.floating):
-            raise DataError(f"{where} is {x.dtype}; examples must be floats, and scaling them is up to you")
+            raise FleetDataError(
+                f"{where} is {x.dtype}; examples must be floats, and scaling them is up to you"
+            )
         if x.ndim not in (2, 3, 4):
-            raise DataError(
+            raise FleetDataError(
                 f"{where} has shape {list(x.shape)}; expected [examples, ...] with 1 to 3 dimensions each"
             )
         if shape is not None and x.shape[1:] != shape:
-            raise DataError(
+            raise FleetDataError(
                 f"{where} has examples of shape {list(x.shape[1:])}, the first device's are {list(shape)}"
             )
         if x.size == 0:
-            raise DataError(f"{where} has shape {list(x.shape)}: no examples")
+            raise FleetDataError(f"{where} has shape {list(x.shape)}: no examples")
         narrow = x.astype(np.float32)
         if not np.isfinite(narrow).all():
             row = int(np.flatnonzero(~np.isfinite(narrow).reshape(len(x), -1).all(axis=1))[0])
-            raise DataError(f"{where} holds a value that is not finite in row {row}; remove or fill it")
+            raise FleetDataError(f"{where} holds a value that is not finite in row {row}; remove or fill it")
         return narrow
 
     def labels(self, field: str, *, examples: int) -> IntArray:
@@ -118,13 +120,13 @@ class _NpzFile:
         y = self._array(field)
         where = f"{self.path}: {field}"
         if not np.issubdtype(y.dtype, np.integer):
-            raise DataError(f"{where} is {y.dtype}; labels must be integers from 0")
+            raise FleetDataError(f"{where} is {y.dtype}; labels must be integers from 0")
         if y.shape != (examples,):
-            raise DataError(
+            raise FleetDataError(
                 f"{where} has shape {list(y.shape)}; expected one label for each of {examples} examples"
             )
         if y.min() < 0:
-            raise DataError(f"{where} holds label {y.min()}; labels count from 0")
+            raise FleetDataError(f"{where} holds label {y.min()}; labels count from 0")
         return y.astype(np.int64)
 
     def pair(self, x_field: str, y_field: str, *, shape: tuple[int, ...]) -> tuple[FloatArray, IntArray]:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import DataError, FleetData
+from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows
 
 CLASSES = 10
@@ -26,7 +26,7 @@ def mnist1d_examples() -> tuple[FloatArray, IntArray]:
     try:
         from mnist1d.data import make_dataset
     except ImportError as error:
-        raise DataError(
+        raise FleetDataError(
             f"mnist1d: the package that generates it is not installed ({error}); pip install 'fedstill[sim]'"
         ) from error
     with _own_random_state():  # the generator seeds the process's
@@ -44,7 +44,7 @@ def load_mnist1d(
 ) -> FleetData:
     """The MNIST-1D fleet: shares of the private pool, by Dirichlet over classes (DEFAULT_ALPHA if None)."""
     if devices < 1:
-        raise DataError(f"mnist1d: devices must be at least 1, not {devices}")
+        raise FleetDataError(f"mnist1d: devices must be at least 1, not {devices}")
     x, y = mnist1d_examples()
     public, private = np.split(np.arange(len(x)), [PUBLIC_EXAMPLES])
     alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
+from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.data.splits import dirichlet_split, hold_out, resampled_split
 
 TEST_FRACTION = 0.25
@@ -91,7 +91,9 @@ def _partition(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha
 def _resample(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha: float, seed: int) -> Parts:
     """Train and test are drawn from two disjoint pools, so no device is tested on what another trains on."""
     if alpha <= 0:
-        raise DataError(f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly")
+        raise FleetDataError(
+            f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly"
+        )
     pools = hold_out(pool, fraction=TEST_FRACTION, seed=(seed,))
     generator = np.random.default_rng(seed)
     mixtures = generator.dirichlet(np.full(classes, alpha), devices).astype(np.float32)

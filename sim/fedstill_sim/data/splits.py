@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 
 _MOST_DRAWS = 10_000
 
@@ -38,9 +38,11 @@ def dirichlet_split(
     has at least min_examples.
     """
     if alpha <= 0:
-        raise DataError(f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly")
+        raise FleetDataError(
+            f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly"
+        )
     if devices * min_examples > len(labels):
-        raise DataError(
+        raise FleetDataError(
             f"dirichlet: {len(labels)} examples cannot give {devices} devices {min_examples} each; "
             "use fewer devices"
         )
@@ -49,7 +51,7 @@ def dirichlet_split(
         owner = _dirichlet_owners(labels, classes=classes, devices=devices, alpha=alpha, generator=generator)
         if np.bincount(owner, minlength=devices).min() >= min_examples:
             return [np.flatnonzero(owner == device) for device in range(devices)]
-    raise DataError(
+    raise FleetDataError(
         f"dirichlet: no draw in {_MOST_DRAWS} gave each of {devices} devices {min_examples} examples at "
         f"alpha {alpha}; use a larger alpha or fewer devices"
     )
@@ -84,7 +86,7 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
     class_sizes = np.bincount(labels, minlength=mixtures.shape[1])
     class_starts = np.cumsum(class_sizes) - class_sizes
     if np.any(mixtures[:, class_sizes == 0] > 0):
-        raise DataError("resampled: a mixture asks for a class that has no examples")
+        raise FleetDataError("resampled: a mixture asks for a class that has no examples")
     device = np.repeat(np.arange(len(counts)), counts)
     # A row's cumulated mixture, shifted by its device, makes one rising sequence for a single search.
     cumulated = np.cumsum(mixtures, axis=1, dtype=np.float64)
@@ -101,7 +103,7 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
 def hold_out(part: IntArray, *, fraction: float, seed: Sequence[int]) -> tuple[IntArray, IntArray]:
     """A part cut at random into (train, test), both in stored order; each gets at least one."""
     if len(part) < 2:
-        raise DataError(f"hold out: {len(part)} examples cannot be cut into a train and a test part")
+        raise FleetDataError(f"hold out: {len(part)} examples cannot be cut into a train and a test part")
     tests = min(max(1, round(len(part) * fraction)), len(part) - 1)
     order = np.random.default_rng(list(seed)).permutation(len(part))
     return part[np.sort(order[tests:])], part[np.sort(order[:tests])]

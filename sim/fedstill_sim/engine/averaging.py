@@ -15,7 +15,7 @@ from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.engine.open_run import OpenFamily, open_shard
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import padded
@@ -42,10 +42,10 @@ class WeightedSum:
         """Return the average student [*shape] by parameter name.
 
         Raises:
-            DataError: No device has an example.
+            FleetDataError: No device has an example.
         """
         if self.examples == 0:
-            raise DataError("average: no device has an example; there is nothing to average")
+            raise FleetDataError("average: no device has an example; there is nothing to average")
         average = (self.total / self.examples).astype(np.float32)
         return {name: array[0] for name, array in named_parameters(average[None], manifest).items()}
 

@@ -26,7 +26,7 @@ from fedstill_sim.report.svg import (
     rounds_axis,
 )
 from fedstill_sim.results.readable import readable_bytes, readable_percent
-from fedstill_sim.results.run_result import DeviceAccuracy, DeviceResult, FinalResult, RoundResult, RunResult
+from fedstill_sim.results.run_result import BaselineDevice, DeviceResult, FinalResult, RoundResult, RunResult
 
 MOST_DOTS = 250  # of one method in a scatter: above it, an even sample by rank
 MOST_NAMED_DEVICES = 40
@@ -41,7 +41,7 @@ class MethodRun:
     series: int
     final: FinalResult
     rounds: Sequence[RoundResult]
-    devices: Sequence[DeviceResult | DeviceAccuracy]
+    devices: Sequence[DeviceResult | BaselineDevice]
 
 
 def methods_of(result: RunResult) -> list[MethodRun]:

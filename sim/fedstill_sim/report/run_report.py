@@ -16,7 +16,7 @@ from fedstill_sim.results.readable import (
     readable_ratio,
     readable_seconds,
 )
-from fedstill_sim.results.run_result import FinalResult, Quarantined, RunResult
+from fedstill_sim.results.run_result import FinalResult, QuarantinedReply, RunResult
 from fedstill_sim.results.settings import setting_rows
 from fedstill_sim.results.verdict import verdicts
 
@@ -121,7 +121,7 @@ def _beside_teacher(final: FinalResult) -> str:
     return "mean over devices" if teacher is None else f"teacher {readable_percent(teacher)}"
 
 
-def _quarantined(result: RunResult) -> Iterator[tuple[int, Quarantined]]:
+def _quarantined(result: RunResult) -> Iterator[tuple[int, QuarantinedReply]]:
     return ((one.round, bad) for one in result.rounds for bad in one.quarantined)
 
 

@@ -22,7 +22,7 @@ TIMED_KEYS = frozenset({"timing", "engine"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quarantined:
+class QuarantinedReply:
     """An answer that the server left out, and why; the round went on without it."""
 
     device: str
@@ -39,8 +39,8 @@ class RoundResult:
     replied: int
     accepted: int
     late: int
-    quarantined: tuple[Quarantined, ...]
-    evaluation_failures: tuple[Quarantined, ...]
+    quarantined: tuple[QuarantinedReply, ...]
+    evaluation_failures: tuple[QuarantinedReply, ...]
     personal_accuracy: float | None
     personal_p10: float | None
     personal_median: float | None
@@ -137,7 +137,7 @@ class DeviceResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceAccuracy:
+class BaselineDevice:
     """How one device's student ended under a baseline."""
 
     name: str
@@ -184,7 +184,7 @@ class BaselineResult:
     method: str
     final: FinalResult
     rounds: tuple[RoundResult, ...]
-    devices: tuple[DeviceAccuracy, ...]
+    devices: tuple[BaselineDevice, ...]
     engine: EngineResult
     timing: Timing
 

@@ -15,13 +15,13 @@ from fedstill_server.rounds.round_record import RoundRecord
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.results.run_result import (
+    BaselineDevice,
     BaselineResult,
     DataResult,
-    DeviceAccuracy,
     DeviceResult,
     EngineResult,
     FinalResult,
-    Quarantined,
+    QuarantinedReply,
     RoundResult,
     Timing,
 )
@@ -114,13 +114,13 @@ def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[Dev
     )
 
 
-def device_accuracies(data: FleetData, records: Sequence[RoundRecord]) -> tuple[DeviceAccuracy, ...]:
+def device_accuracies(data: FleetData, records: Sequence[RoundRecord]) -> tuple[BaselineDevice, ...]:
     """How each device's student ended, in the fleet's order."""
     seen = last_evaluated(records)
     unknown = round_record.DeviceAccuracy(personal=None, everyone=None)
     measured = [seen.devices.get(name, unknown) if seen else unknown for name in data.device_names]
     return tuple(
-        DeviceAccuracy(name=name, personal_accuracy=one.personal, global_accuracy=one.everyone)
+        BaselineDevice(name=name, personal_accuracy=one.personal, global_accuracy=one.everyone)
         for name, one in zip(data.device_names, measured, strict=True)
     )
 
@@ -177,8 +177,8 @@ def timing(records: Sequence[RoundRecord], seconds: Mapping[str, float]) -> Timi
     )
 
 
-def _left_out(found: Sequence[round_record.Quarantined]) -> tuple[Quarantined, ...]:
-    return tuple(Quarantined(device=one.device, reason=one.reason, text=one.text) for one in found)
+def _left_out(found: Sequence[round_record.Quarantined]) -> tuple[QuarantinedReply, ...]:
+    return tuple(QuarantinedReply(device=one.device, reason=one.reason, text=one.text) for one in found)
 
 
 def _tenths(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:

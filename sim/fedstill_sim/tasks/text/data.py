@@ -19,7 +19,7 @@ from pathlib import Path
 
 from fedstill_proto.text.text_files import read_lines
 
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 
 HELD_OUT = 0.2  # of a device's characters
 PUBLIC_FILE = "public.txt"
@@ -37,9 +37,11 @@ class Typist:
 
     @classmethod
     def of(cls, name: str, texts: Sequence[str]) -> Typist:
-        """Holds out the last texts, a fifth of all characters or just above it; raises DataError."""
+        """Holds out the last texts, a fifth of all characters or just above it; raises FleetDataError."""
         if len(texts) < 2:
-            raise DataError(f"{name}: {len(texts)} texts; it takes one to learn from and one to hold out")
+            raise FleetDataError(
+                f"{name}: {len(texts)} texts; it takes one to learn from and one to hold out"
+            )
         cut, held = len(texts), 0
         while cut > 1 and held < HELD_OUT * sum(map(len, texts)):
             cut -= 1
@@ -56,15 +58,15 @@ class KeyboardData:
     typists: tuple[Typist, ...]
 
     def of(self, devices: int) -> KeyboardData:
-        """With so many of the devices only, spread evenly over all of them; raises DataError."""
+        """With so many of the devices only, spread evenly over all of them; raises FleetDataError."""
         if not 1 <= devices <= len(self.typists):
-            raise DataError(f"devices: {devices}; {self.name} has 1 to {len(self.typists)}")
+            raise FleetDataError(f"devices: {devices}; {self.name} has 1 to {len(self.typists)}")
         chosen = [self.typists[number * len(self.typists) // devices] for number in range(devices)]
         return KeyboardData(self.name, self.public, tuple(chosen))
 
 
 def load_keyboard(folder: Path | None = None) -> KeyboardData:
-    """The plays that come with the package, or the texts in a folder; raises DataError."""
+    """The plays that come with the package, or the texts in a folder; raises FleetDataError."""
     return _load_plays() if folder is None else _load_texts(folder)
 
 
@@ -83,20 +85,20 @@ def _load_plays() -> KeyboardData:
 
 def _load_texts(folder: Path) -> KeyboardData:
     if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder")
+        raise FleetDataError(f"{folder}: not a folder")
     users = [file for file in sorted(folder.glob("*.txt")) if file.name != PUBLIC_FILE]
     if not users:
-        raise DataError(
+        raise FleetDataError(
             f"{folder}: holds no <user>.txt; each device needs one, and {PUBLIC_FILE} all of them"
         )
-    public = read_lines(folder / PUBLIC_FILE, most_bytes=_FILE_LIMIT_BYTES, error=DataError)
+    public = read_lines(folder / PUBLIC_FILE, most_bytes=_FILE_LIMIT_BYTES, error=FleetDataError)
     if not public:
-        raise DataError(f"{folder / PUBLIC_FILE}: holds no text; the words of the student come from it")
+        raise FleetDataError(f"{folder / PUBLIC_FILE}: holds no text; the words of the student come from it")
     typists = []
     for file in users:
-        texts = read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=DataError)
+        texts = read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=FleetDataError)
         try:
             typists.append(Typist.of(file.stem, texts))
-        except DataError as error:
-            raise DataError(f"{file}: {error}") from None
+        except FleetDataError as error:
+            raise FleetDataError(f"{file}: {error}") from None
     return KeyboardData(folder.resolve().name, tuple(public), tuple(typists))

@@ -14,7 +14,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.token_rows import WordRows, word_rows
 from fedstill_proto.text.vocabulary import START, build_word_list
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
+from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.tasks.text.data import load_keyboard
 
 WORDS, PLACES = 10_000, 16  # of the list, at most; of a row
@@ -38,7 +38,7 @@ def load_keyboard_fleet(
     test = [word_rows(map(words.encode, typist.test), places=PLACES) for typist in data.typists]
     for typist, rows in zip(data.typists, train, strict=True):
         if not len(rows.x):
-            raise DataError(
+            raise FleetDataError(
                 f"{data.name}: {typist.name} has fewer words to learn from than a row of {PLACES}"
             )
     parts = [*train, *test]
@@ -46,7 +46,7 @@ def load_keyboard_fleet(
     owned = _numbered(parts)
     everyones = np.concatenate(owned[len(train) :])
     if not len(everyones):
-        raise DataError(f"{data.name}: no device holds out a row of {PLACES} words; give longer texts")
+        raise FleetDataError(f"{data.name}: no device holds out a row of {PLACES} words; give longer texts")
     drawn = np.sort(np.random.default_rng([seed, 1]).permutation(everyones)[:GLOBAL_ROWS])
     public_x, public_y = public_rows(public, chosen_texts(public, seed=seed))
     return FleetData(
@@ -72,7 +72,7 @@ def chosen_texts(public: Sequence[Sequence[int]], *, seed: int) -> IntArray:
     """The numbers of the public texts, as long as a row at least, that make the public set; in order."""
     long = np.array([number for number, text in enumerate(public) if len(text) >= PLACES], np.int64)
     if not len(long):
-        raise DataError(f"the public texts: none has {PLACES} words or more; give longer ones")
+        raise FleetDataError(f"the public texts: none has {PLACES} words or more; give longer ones")
     return np.sort(np.random.default_rng([seed, 2]).permutation(long)[:PUBLIC_ROWS])
 
 

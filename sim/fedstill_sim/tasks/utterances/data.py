@@ -18,7 +18,7 @@ import numpy as np
 from fedstill_proto.text.ngrams import words_of
 from fedstill_proto.text.utterances import UtterancesError, read_utterances
 
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.pools import TEST_FRACTION, device_names
 from fedstill_sim.data.splits import hold_out
 from fedstill_sim.tasks.utterances.homes import Home, everyones_home, languages, own_home
@@ -66,9 +66,11 @@ class AssistantData:
 
     def __post_init__(self) -> None:
         if len(self.intents) < 2:
-            raise DataError(f"{self.name}: {len(self.intents)} intents; an assistant tells at least 2 apart")
+            raise FleetDataError(
+                f"{self.name}: {len(self.intents)} intents; an assistant tells at least 2 apart"
+            )
         if not self.speakers:
-            raise DataError(f"{self.name}: no device")
+            raise FleetDataError(f"{self.name}: no device")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ class Amounts:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not 1 <= value <= 100_000:
-                raise DataError(f"{name}: {value}; give 1 to 100000 utterances")
+                raise FleetDataError(f"{name}: {value}; give 1 to 100000 utterances")
 
 
 def load_assistant(
@@ -97,7 +99,7 @@ def load_assistant(
     speaking: Sequence[str] = (),
     amounts: Amounts | None = None,
 ) -> AssistantData:
-    """Drawn from the templates; raises DataError.
+    """Drawn from the templates; raises FleetDataError.
 
     everyones_seed: of all that is not said on devices, whose seed it is, too, if None.
     speaking: languages, dealt out to devices in turn; all that there are if none is given.
@@ -105,13 +107,17 @@ def load_assistant(
     """
     alpha, drawn = DEFAULT_ALPHA if dirichlet is None else dirichlet, amounts or Amounts()
     if devices < 1:
-        raise DataError(f"assistant: devices must be at least 1, not {devices}")
+        raise FleetDataError(f"assistant: devices must be at least 1, not {devices}")
     if alpha <= 0:
-        raise DataError(f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly")
+        raise FleetDataError(
+            f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly"
+        )
     known = tuple(speaking) or languages()
     for language in known:
         if language not in languages():
-            raise DataError(f"assistant: no homes speak {language!r}; they speak {', '.join(languages())}")
+            raise FleetDataError(
+                f"assistant: no homes speak {language!r}; they speak {', '.join(languages())}"
+            )
     templates = [Templates.load(language) for language in known]
     intents = tuple(sorted(set().union(*(each.intents for each in templates))))
     draws = [_Draw(each, intents) for each in templates]
@@ -192,17 +198,17 @@ class _Draw:
         elsewhere = frozenset(said | {each.text for each in train})
         test = self.some(amounts.held_out, mixture, home, random, but=elsewhere)
         if not train or not test:
-            raise DataError(f"{name}: too little can be said in {language!r}; use a larger --dirichlet")
+            raise FleetDataError(f"{name}: too little can be said in {language!r}; use a larger --dirichlet")
         return Speaker(name, language, tuple(train), tuple(test))
 
 
 def load_utterances(folder: Path, *, seed: int = 0) -> AssistantData:
-    """The utterances in a folder of .csv files; raises DataError with file, line and value."""
+    """The utterances in a folder of .csv files; raises FleetDataError with file, line and value."""
     if not folder.is_dir():
-        raise DataError(f"{folder}: not a folder")
+        raise FleetDataError(f"{folder}: not a folder")
     users = [file for file in sorted(folder.glob("*.csv")) if file.name != PUBLIC_FILE]
     if not users:
-        raise DataError(
+        raise FleetDataError(
             f"{folder}: holds no <user>.csv (text,label); each device needs one, all of them {PUBLIC_FILE}"
         )
     public = _rows(folder / PUBLIC_FILE, labels_needed=False)
@@ -213,7 +219,7 @@ def load_utterances(folder: Path, *, seed: int = 0) -> AssistantData:
     def speaker(device: int, name: str) -> Speaker:
         each = [Utterance(text, number[label]) for text, label in said[name]]
         if len(each) < 2:
-            raise DataError(
+            raise FleetDataError(
                 f"{folder / name}.csv: 1 utterance; it takes one to learn from and one to hold out"
             )
         train, test = hold_out(np.arange(len(each)), fraction=TEST_FRACTION, seed=(seed, device))
@@ -240,4 +246,4 @@ def _rows(file: Path, *, labels_needed: bool) -> list[tuple[str, str]]:
     try:
         return read_utterances(file, labels_needed=labels_needed)
     except UtterancesError as error:
-        raise DataError(str(error)) from None
+        raise FleetDataError(str(error)) from None

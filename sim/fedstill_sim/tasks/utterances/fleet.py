@@ -14,7 +14,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.text.ngrams import NgramHashing
 
-from fedstill_sim.data.fleet import DataError, DeviceRows, FleetData
+from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.tasks.utterances.data import AssistantData, Utterance, load_assistant, load_utterances
 
 # Rounds repeat what is done with the public set: fewer utterances than are learned before them.
@@ -75,7 +75,7 @@ def _public(data: AssistantData, hashing: NgramHashing) -> tuple[FloatArray, Int
         return _examples(data.labelled, hashing)
     texts = [each.text for each in labelled] + list(data.public)
     if not texts:
-        raise DataError(f"{data.name}: no public utterance")
+        raise FleetDataError(f"{data.name}: no public utterance")
     return np.asarray(hashing.encode_all(texts), np.float32), None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fedstill_sim.data.fleet import DataError
+from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.tasks.utterances.homes import Home
 
 _POLITE = 0.15  # sentences with a "please" or the like
@@ -33,18 +33,18 @@ class Templates:
 
     @classmethod
     def load(cls, language: str) -> Templates:
-        """Raises DataError where the packages are not installed, or do not know the language."""
+        """Raises FleetDataError where the packages are not installed, or do not know the language."""
         try:
             from hassil.intents import Intents
             from home_assistant_intents import get_intents
         except ImportError as error:
-            raise DataError(
+            raise FleetDataError(
                 f"assistant: {error.name} is not installed; its sentences come from it: "
                 "pip install 'fedstill[assistant]'"
             ) from error
         known = get_intents(language)
         if known is None:
-            raise DataError(f"assistant: home-assistant-intents knows no language {language!r}")
+            raise FleetDataError(f"assistant: home-assistant-intents knows no language {language!r}")
         parsed = Intents.from_dict(known)
         return cls(
             language,
@@ -79,7 +79,7 @@ class _Speaker:
         from hassil.expression import Alternative, Group, ListReference, Permutation, RuleReference, TextChunk
 
         if depth > _DEEPEST:
-            raise DataError(f"assistant: a rule of {self.templates.language!r} refers to itself")
+            raise FleetDataError(f"assistant: a rule of {self.templates.language!r} refers to itself")
         if isinstance(part, TextChunk):
             return part.original_text
         if isinstance(part, Alternative):
@@ -108,7 +108,7 @@ class _Speaker:
             return str(list(numbers)[self._draw(len(list(known.get_numbers())))])
         if isinstance(known, TextSlotList) and known.values:
             return self.say(known.values[self._draw(len(known.values))].text_in, depth + 1)
-        raise DataError(
+        raise FleetDataError(
             f"assistant: nothing is known to say for {{{slot}}} in {self.templates.language!r}; "
             "add it to homes.json"
         )
