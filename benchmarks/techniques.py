@@ -27,15 +27,15 @@ from fedstill_proto.arrays import Parameters
 from fedstill_server.calibration import calibration
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import train
-from fedstill_server.distill.job import Job, Trained, gathered
+from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.run import TEACHER_PLAN
-from fedstill_server.distill.tasks import Task, open_task
+from fedstill_server.distill.stage_runner import StageRunner
+from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, EstimatorTeacher, Teacher, TorchTeacher
 from fedstill_server.distill.technique import Technique
 from fedstill_server.distill.techniques.forgetting import expanded
-from fedstill_server.distill.workshop import Workshop
 from fedstill_server.families import build_student, initial_parameters
 from fedstill_server.training.networks import load_parameters, logits_of
 from scipy import stats
@@ -63,11 +63,13 @@ class Seed:
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-        self.task: Task = open_task("digits", seed=seed)
+        self.task: DistillTask = open_task("digits", seed=seed)
         self.plan = replace(PLAN, seed=seed)
         self.teacher = self.taught(TEACHER)
         x, labels = gathered(self.task.public, self.task.private)
-        self.job = Job(family=STUDENT, classes=10, x=x, labels=labels, plan=self.plan, teacher=self.teacher)
+        self.job = DistillJob(
+            family=STUDENT, classes=10, x=x, labels=labels, plan=self.plan, teacher=self.teacher
+        )
         self.kd = (TECHNIQUES.load("kd")(),)
 
     def taught(self, family: str, *, seed: int | None = None, shift: int = 0) -> TorchTeacher:
@@ -75,7 +77,7 @@ class Seed:
         x, y = self.task.teaching.x, self.task.teaching.y
         assert y is not None
         plan = replace(TEACHER_PLAN, seed=self.seed if seed is None else seed)
-        made = train(Job(family=family, classes=10, x=x, labels=(y + shift) % 10, plan=plan))
+        made = train(DistillJob(family=family, classes=10, x=x, labels=(y + shift) % 10, plan=plan))
         return TorchTeacher(self.network(made.family, made.parameters))
 
     def network(self, family: str, parameters: Parameters):  # type: ignore[no-untyped-def]
@@ -102,12 +104,12 @@ class Seed:
         steps = self.plan.epochs * -(-len(self.job.x) // self.plan.batch_size)
         epochs = round(steps / -(-len(examples) // self.plan.batch_size))
         plan = replace(self.plan, epochs=epochs, input_noise=noise)
-        made = train(Job(family=family, classes=10, x=examples.x, labels=examples.y, plan=plan))
+        made = train(DistillJob(family=family, classes=10, x=examples.x, labels=examples.y, plan=plan))
         return self.measured(family, made.parameters, made.seconds)
 
     def recipe(self, name: str, **options: object) -> Measured:
         started = time.perf_counter()
-        shop = Workshop(validation=self.task.validation)
+        shop = StageRunner(validation=self.task.validation)
         made: Trained = TECHNIQUES.load(name)(**options).run(replace(self.job, techniques=self.kd), shop)  # type: ignore[call-arg]
         return self.measured(made.family, made.parameters, time.perf_counter() - started)
 
@@ -187,11 +189,11 @@ def forgetting(seed: Seed) -> dict[str, tuple[float, float, float]]:
     assert y is not None
     test_x, test_y = seed.task.test.x, seed.task.test.y
     assert test_y is not None
-    old = train(Job(family=STUDENT, classes=5, x=x[y < 5], labels=y[y < 5], plan=seed.plan))
+    old = train(DistillJob(family=STUDENT, classes=5, x=x[y < 5], labels=y[y < 5], plan=seed.plan))
     teacher = TorchTeacher(load_parameters(build_student(STUDENT, (8, 8), 5), old.parameters))
     start = expanded(old.parameters, initial_parameters(STUDENT, (8, 8), 10, seed.seed))
     plan = replace(seed.plan, soft_weight=0.5, epochs=30, temperature=2.0)
-    new = Job(family=STUDENT, classes=10, x=x[y >= 5], labels=y[y >= 5], plan=plan, start=start)
+    new = DistillJob(family=STUDENT, classes=10, x=x[y >= 5], labels=y[y >= 5], plan=plan, start=start)
     lwf = replace(new, teacher=teacher, techniques=(TECHNIQUES.load("lwf")(),))
     both_x, both_labels = gathered(Examples(new.x, new.labels), Examples(seed.task.public.x))
     jobs = {
@@ -219,7 +221,7 @@ def step_cost(seed: Seed, family: str, *, repeats: int = 5) -> float:
     x, y = seed.task.teaching.x, seed.task.teaching.y
     assert y is not None
     plan = replace(seed.plan, epochs=10)
-    plain = Job(family=family, classes=10, x=x, labels=y, plan=plan)
+    plain = DistillJob(family=family, classes=10, x=x, labels=y, plan=plan)
     distilled = replace(plain, techniques=seed.kd, teacher=seed.teacher, answers=seed.teacher.answer(x))
     seconds: dict[str, list[float]] = {"plain": [], "distilled": []}
     for _ in range(repeats):

@@ -16,16 +16,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from fedstill_server.distill.engine import train
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.recipes.sequence_level import SequenceLevel, SyntheticText
 from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.run import TEXT_TEACHER_PLAN
 from fedstill_server.distill.scoring import accuracy_on, perplexity_on
-from fedstill_server.distill.tasks import Task
+from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of
+from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.text_task import open_text
-from fedstill_server.distill.workshop import Recipe, Workshop, network_of
 from fedstill_sim.tasks.text.data import load_keyboard
 
 TEACHER, STUDENT = "gru-64-128", "gru-32-64"
@@ -40,7 +40,7 @@ PLAN = DistillPlan(
 )
 
 
-def plays(speeches: int) -> Task:
+def plays(speeches: int) -> DistillTask:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plays.txt"
         file.write_text("\n".join(text.replace("\n", " ") for text in load_keyboard().public[:speeches]))
@@ -57,7 +57,7 @@ def main() -> int:
     task = plays(given.speeches)
     assert task.public.y is not None
     own = replace(TEXT_TEACHER_PLAN, seed=given.seed)
-    alone = Job(family=TEACHER, classes=task.classes, x=task.public.x, labels=task.public.y, plan=own)
+    alone = DistillJob(family=TEACHER, classes=task.classes, x=task.public.x, labels=task.public.y, plan=own)
     taught = train(alone)
     base = replace(
         alone,
@@ -67,7 +67,7 @@ def main() -> int:
     )
     kd = (TECHNIQUES.load("kd")(),)
     sampled = SequenceLevel(warmth=1.0)
-    recipes: Mapping[str, tuple[Recipe, Job]] = {
+    recipes: Mapping[str, tuple[Recipe, DistillJob]] = {
         "sequence-level, greedy": (SequenceLevel(), base),
         "sequence-level, sampled": (sampled, base),
         "sequence-level, sampled, and kd": (sampled, replace(base, techniques=kd)),
@@ -79,11 +79,11 @@ def main() -> int:
     show("labels alone", task, base, train(labels))
     show("kd", task, base, train(replace(base, techniques=kd)))
     for name, (recipe, job) in recipes.items():
-        show(name, task, job, recipe.run(job, Workshop()))
+        show(name, task, job, recipe.run(job, StageRunner()))
     return 0
 
 
-def show(name: str, task: Task, job: Job, made: Trained) -> None:
+def show(name: str, task: DistillTask, job: DistillJob, made: Trained) -> None:
     network = network_of(job, made)
     accuracy, perplexity = accuracy_on(network, task.test), perplexity_on(network, task.test)
     print(f"{name:34s} accuracy {accuracy:6.1%}   perplexity {perplexity:9.1f}", flush=True)

@@ -67,7 +67,7 @@ def inspect(
     a decision tree that imitates it, energy; and an HTML report.
     """
     from fedstill_server.commands.inspect import package_at, show_package
-    from fedstill_server.rounds.run_store import RunStore, StoreError
+    from fedstill_server.rounds.run_store import RunStore, RunStoreError
     from fedstill_server.run_folder import read_fleet_config
 
     package = package_at(folder)
@@ -77,7 +77,7 @@ def inspect(
     run = folder
     config = read_fleet_config(run)
     if not (run / "server" / "state.db").is_file():
-        raise StoreError(f"{run}: no server/state.db; this run has not been started")
+        raise RunStoreError(f"{run}: no server/state.db; this run has not been started")
     store = RunStore(run)
     records = store.records()
     store.close()

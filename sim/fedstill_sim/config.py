@@ -247,7 +247,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         uplink = dataclasses.replace(uplink, entropy=False, delta=False)
     labelled = data.public_y is not None
     taught = labelled and request.use_public_labels is not False
-    usual = _task(request).usual_work(labelled=taught)
+    usual = _task(request).default_work(labelled=taught)
     training = TrainingPlan(
         epochs=_chosen(request.epochs, usual.epochs),
         batch_size=_chosen(request.batch_size, usual.batch_size),

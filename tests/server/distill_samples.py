@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_server.distill.engine import train
-from fedstill_server.distill.job import UNKNOWN, Job
+from fedstill_server.distill.job import UNKNOWN, DistillJob
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.families import build_student
@@ -32,13 +32,13 @@ def taught(family: str = "mlp-20-6", *, seed: int = 1, epochs: int = 20) -> Torc
     """A teacher of the corners."""
     x, y = corners(200, seed=seed)
     plan = replace(PLAN, epochs=epochs, seed=seed)
-    trained = train(Job(family=family, classes=CLASSES, x=x, labels=y, plan=plan))
+    trained = train(DistillJob(family=family, classes=CLASSES, x=x, labels=y, plan=plan))
     return TorchTeacher(load_parameters(build_student(family, (4, 4), CLASSES), trained.parameters))
 
 
-def job(**changes: Any) -> Job:
+def job(**changes: Any) -> DistillJob:
     """Forty examples of which ten have labels."""
     x, y = corners(40, seed=2)
     labels = np.where(np.arange(40) < 10, y, UNKNOWN)
     values: dict[str, Any] = {"family": "mlp-6", "classes": CLASSES, "x": x, "labels": labels, "plan": PLAN}
-    return Job(**{**values, **changes})
+    return DistillJob(**{**values, **changes})

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
+from fedstill_server.distill.stage_runner import Recipe, StageRunner
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
-from fedstill_server.distill.workshop import Recipe, Workshop
 from torch import Tensor
 
 
@@ -44,10 +44,10 @@ class ShortThenLong(Recipe):
     source: ClassVar[str] = "a test"
     line: ClassVar[str] = "trains twice"
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
-        first = workshop.train("short", replace(base, plan=replace(base.plan, epochs=1)))
-        workshop.notes.append("trained twice")
-        return workshop.train("student", replace(base, start=first.parameters))
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
+        first = runner.train("short", replace(base, plan=replace(base.plan, epochs=1)))
+        runner.notes.append("trained twice")
+        return runner.train("student", replace(base, start=first.parameters))
 
 
 class AlsoKd(KnowledgeDistillation):

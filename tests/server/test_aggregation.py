@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from fedstill_proto.messages import PrivateStatistics
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
-from fedstill_server.consensus.aggregation import Answered, FamilySums, RowSums, fold
+from fedstill_server.consensus.aggregation import DeviceCount, FamilySums, RowSums, fold
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -47,7 +47,7 @@ KINDS: dict[str, tuple[Any, Any]] = {
     "class means": (class_part, RowSums.zero(CLASSES, CLASSES)),
     "public rows": (row_part, RowSums.zero(CLASSES, CLASSES)),
     "students": (student_part, FamilySums()),
-    "answers": (lambda rng: Answered(1), Answered()),
+    "answers": (lambda rng: DeviceCount(1), DeviceCount()),
 }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from fedstill_server.rounds import run_store as checkpoint
 from fedstill_server.rounds.round_record import DeviceAccuracy, Quarantined, RoundRecord
-from fedstill_server.rounds.run_store import RunStore, StoreError, load_parameters_file
+from fedstill_server.rounds.run_store import RunStore, RunStoreError, load_parameters_file
 from fedstill_server.state import FleetState, digest_of
 
 
@@ -100,7 +100,7 @@ def test_nothing_intact_is_a_clear_error(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.commit(1, state(1), record=record(1))
     (tmp_path / "server" / "checkpoints" / "round-000001.safetensors").unlink()
-    with pytest.raises(StoreError, match="none of the last 2 checkpoints is intact"):
+    with pytest.raises(RunStoreError, match="none of the last 2 checkpoints is intact"):
         store.latest()
 
 
@@ -146,5 +146,5 @@ def test_final_students_have_the_order_of_the_model(tmp_path: Path) -> None:
 def test_a_database_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "state.db").write_bytes(b"not a database, but long enough to be one" * 100)
-    with pytest.raises(StoreError, match=r"state\.db: cannot be opened"):
+    with pytest.raises(RunStoreError, match=r"state\.db: cannot be opened"):
         RunStore(tmp_path)

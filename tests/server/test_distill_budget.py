@@ -9,8 +9,8 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.measuring import Cost, cost_of, open_graph, pareto
 from fedstill_server.distill.quantization import eight_bit_forms
 from fedstill_server.distill.recipes.budget import BudgetSearch
+from fedstill_server.distill.stage_runner import StageRunner
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
-from fedstill_server.distill.workshop import Workshop
 from fedstill_server.export.student import export_student
 from fedstill_server.training.networks import parameters_of
 
@@ -54,7 +54,7 @@ def test_all_forms_answer_nearly_alike(learned: tuple[bytes, dict[str, np.ndarra
 
 def test_the_search_keeps_to_its_budget(learned: tuple[bytes, dict[str, np.ndarray]]) -> None:
     size = cost_of(learned[0], corners(5)[0]).size_bytes
-    shop = Workshop(validation=Examples(*corners(80, seed=8)))
+    shop = StageRunner(validation=Examples(*corners(80, seed=8)))
     base = job(teacher=taught(epochs=5), techniques=(KnowledgeDistillation(),))
 
     made = BudgetSearch(families=(FAMILY, "mlp-20-6"), size_bytes=size).run(base, shop)

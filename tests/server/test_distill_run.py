@@ -23,11 +23,11 @@ from fedstill_server.distill.recipes.pruning import StructuredPruning, pruned_pa
 from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.request import DistillRequest, read_request
 from fedstill_server.distill.run import distil
+from fedstill_server.distill.stage_runner import StageRunner, network_of
 from fedstill_server.distill.synthetic import Canvas, noise_examples, one_hot_examples
 from fedstill_server.distill.tasks import open_task
 from fedstill_server.distill.teachers import TorchTeacher
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
-from fedstill_server.distill.workshop import Workshop, network_of
 from fedstill_server.state import digest_of
 from fedstill_server.training.networks import accuracy_of, logits_of
 from torch import nn
@@ -92,7 +92,7 @@ def test_stopped_by_hand_it_says_how_to_go_on(folder: Path, tmp_path: Path) -> N
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("fedstill_server.distill.workshop.train", stop)
+        patch.setattr("fedstill_server.distill.stage_runner.train", stop)
         result = CliRunner().invoke(cli.cli, [*words, "--out", str(tmp_path / "out")])
 
     assert result.exit_code == 130
@@ -152,13 +152,13 @@ def test_a_folder_without_a_test_set_is_refused(tmp_path: Path) -> None:
         open_task(str(tmp_path))
 
 
-def workshop(folder: Path | None = None) -> Workshop:
+def runner(folder: Path | None = None) -> StageRunner:
     x, y = corners(200, seed=8)
-    return Workshop(folder=folder, validation=Examples(x, y))
+    return StageRunner(folder=folder, validation=Examples(x, y))
 
 
 def test_generations_end_where_validation_falls(teacher: TorchTeacher) -> None:
-    shop = workshop()
+    shop = runner()
     made = BornAgain(generations=2).run(job(teacher=teacher, techniques=KD), shop)
     scores = [float(part.rstrip("%")) for part in shop.notes[0].partition("validation ")[2].split(", ")]
     assert len(scores) >= 3
@@ -166,7 +166,7 @@ def test_generations_end_where_validation_falls(teacher: TorchTeacher) -> None:
 
 
 def test_assistants_teach_in_turn(teacher: TorchTeacher) -> None:
-    shop = workshop()
+    shop = runner()
     made = Assistants(families=("mlp-10", "mlp-8")).run(job(teacher=teacher, techniques=KD), shop)
     assert (made.family, shop.trainings) == ("mlp-6", 3)
 
@@ -178,9 +178,7 @@ def test_no_data_is_looked_at(name: str, teacher: TorchTeacher) -> None:
     one, other = corners(40, seed=1), corners(40, seed=2)
     before = digest_of({"x": teacher.answer(one[0]).logits})
 
-    made = [
-        recipe.run(job(x=x, labels=y, teacher=teacher, techniques=KD), workshop()) for x, y in (one, other)
-    ]
+    made = [recipe.run(job(x=x, labels=y, teacher=teacher, techniques=KD), runner()) for x, y in (one, other)]
 
     assert digest_of(made[0].parameters) == digest_of(made[1].parameters)
     assert digest_of({"x": teacher.answer(one[0]).logits}) == before
@@ -213,18 +211,18 @@ def test_examples_of_much_contrast_are_near_their_ends(teacher: TorchTeacher) ->
 
 def test_a_black_box_has_no_gradients() -> None:
     with pytest.raises(DistillError, match="needs the teacher's gradients"):
-        DeepInversion().run(job(), workshop())
+        DeepInversion().run(job(), runner())
 
 
 def test_pruning_reaches_the_family_that_was_asked_for(teacher: TorchTeacher) -> None:
-    made = StructuredPruning(rounds=2).run(job(teacher=teacher, techniques=KD), workshop())
+    made = StructuredPruning(rounds=2).run(job(teacher=teacher, techniques=KD), runner())
     assert made.family == "mlp-6"
     assert made.parameters["hidden.0.weight"].shape == (6, 16)
 
 
 def test_units_that_do_nothing_go_first_and_are_not_missed(teacher: TorchTeacher) -> None:
     base = job(teacher=teacher, techniques=KD, family="mlp-5-4")
-    made = Workshop().train("wide", base)
+    made = StageRunner().train("wide", base)
     made.parameters["hidden.1.weight"][:, 2] = 0  # nobody listens to unit 2
     importance = unit_importance(base, made)
 
@@ -239,7 +237,7 @@ def test_units_that_do_nothing_go_first_and_are_not_missed(teacher: TorchTeacher
 
 def test_a_recipe_that_was_killed_reads_its_finished_stages(teacher: TorchTeacher, tmp_path: Path) -> None:
     recipe, base = Assistants(families=("mlp-10",)), job(teacher=teacher, techniques=KD)
-    whole = recipe.run(base, workshop())
+    whole = recipe.run(base, runner())
     first: list[str] = []
     again: list[str] = []
 
@@ -251,7 +249,7 @@ def test_a_recipe_that_was_killed_reads_its_finished_stages(teacher: TorchTeache
         if stage == "student":
             raise Killed
 
-    shop = workshop(tmp_path)
+    shop = runner(tmp_path)
     shop.watch = kill
     with pytest.raises(Killed):
         recipe.run(base, shop)
@@ -269,7 +267,7 @@ def test_students_learn_without_data_what_noise_does_not_teach() -> None:
 
     def accuracy(name: str) -> float:
         base = job(teacher=teacher, techniques=KD, plan=replace(PLAN, epochs=6))
-        made = TECHNIQUES.load(name)(count=300).run(base, workshop())
+        made = TECHNIQUES.load(name)(count=300).run(base, runner())
         return accuracy_of(network_of(base, made), x, y)
 
     assert accuracy("deep-inversion") > accuracy("noise")

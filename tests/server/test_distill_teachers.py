@@ -167,9 +167,9 @@ class Fixed:
         self.logits, self.layers, self.digest = np.array([logits], np.float32), (), str(logits)
 
     def answer(self, x: np.ndarray, *, layers: object = ()) -> object:
-        from fedstill_server.distill.teachers import Answers
+        from fedstill_server.distill.teachers import TeacherAnswers
 
-        return Answers(np.repeat(self.logits, len(x), axis=0))
+        return TeacherAnswers(np.repeat(self.logits, len(x), axis=0))
 
 
 def test_means_by_hand() -> None:

@@ -13,14 +13,14 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import load_student
 from fedstill_proto.text.vocabulary import START, WordList
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import UNKNOWN, Job
+from fedstill_server.distill.job import UNKNOWN, DistillJob
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.recipes.sequence_level import SequenceLevel, SyntheticText, continued
 from fedstill_server.distill.request import DistillRequest
-from fedstill_server.distill.run import distil, reopened
-from fedstill_server.distill.teachers import Answers
+from fedstill_server.distill.run import distil, reopen_distillation
+from fedstill_server.distill.stage_runner import StageRunner
+from fedstill_server.distill.teachers.interface import TeacherAnswers
 from fedstill_server.distill.text_task import is_text, open_text
-from fedstill_server.distill.workshop import Workshop
 from fedstill_server.inspection.inspection import inspect_package
 
 WORDS = ("ant", "bee", "cat", "dog", "elk", "fox")
@@ -42,13 +42,13 @@ class Counting:
     layers: tuple[str, ...] = ()
     attention: tuple[str, ...] = ()
 
-    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
-        return Answers(9 * np.eye(7, dtype=np.float32)[(x + 1) % 7])
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
+        return TeacherAnswers(9 * np.eye(7, dtype=np.float32)[(x + 1) % 7])
 
 
-def rows_of(count: int) -> Job:
+def rows_of(count: int) -> DistillJob:
     x = np.arange(6 * count).reshape(count, 6) % 7
-    return Job(family="gru-4-4", classes=7, x=x, labels=(x + 1) % 7, plan=PLAN, teacher=Counting())  # type: ignore[arg-type]
+    return DistillJob(family="gru-4-4", classes=7, x=x, labels=(x + 1) % 7, plan=PLAN, teacher=Counting())  # type: ignore[arg-type]
 
 
 def test_of_ten_texts_one_tests_and_one_validates(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_a_student_of_text_is_packed_with_its_words_and_opened_again(tmp_path: P
     assert again.vocabulary == package.vocabulary
     record = json.loads((tmp_path / "out" / "distill.json").read_text())
     assert record["request"]["family"] == "gru-8-12"
-    opened, teacher = reopened(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
+    opened, teacher = reopen_distillation(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
     assert opened.vocabulary == package.vocabulary
     with pytest.raises(DistillError, match="is of text, which has no inspection yet"):
         inspect_package(outcome.package, opened, teacher=teacher)
@@ -110,10 +110,10 @@ def test_a_teacher_goes_on_with_what_it_is_given() -> None:
     assert ((warm[0][:, 1:] - warm[0][:, :-1]) % 7 == 1).mean() == pytest.approx(0.77, abs=0.05)
 
 
-class Kept(Workshop):
+class Kept(StageRunner):
     """Keeps the job instead of training."""
 
-    def train(self, stage: str, job: Job) -> object:  # type: ignore[override]
+    def train(self, stage: str, job: DistillJob) -> object:  # type: ignore[override]
         self.job = job
         return None
 
@@ -140,7 +140,7 @@ def test_a_student_learns_what_its_teacher_writes() -> None:
     base = replace(rows_of(80), family="gru-8-16", x=x, labels=np.roll(x, -1, axis=1), plan=plan)
     losses: list[float] = []
 
-    shop = Workshop(watch=lambda stage, report: losses.append(report.loss))
+    shop = StageRunner(watch=lambda stage, report: losses.append(report.loss))
     SequenceLevel(beginning=1).run(base, shop)
 
     assert losses[-1] < 0.2 < 1.0 < losses[0]
@@ -165,6 +165,8 @@ def test_what_cannot_be_is_said(changes: dict[str, object], message: str, tmp_pa
 
 def test_sequences_are_of_text() -> None:
     x = np.zeros((4, 2), np.float32)
-    job = Job(family="mlp-3", classes=2, x=x, labels=np.array([0, 1, 0, 1]), plan=PLAN, teacher=Counting())
+    job = DistillJob(
+        family="mlp-3", classes=2, x=x, labels=np.array([0, 1, 0, 1]), plan=PLAN, teacher=Counting()
+    )
     with pytest.raises(DistillError, match="sequence-level: is for text"):
-        SequenceLevel().run(job, Workshop())
+        SequenceLevel().run(job, StageRunner())

@@ -10,10 +10,10 @@ import pytest
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_server.config.options import options_of
 from fedstill_server.consensus.aggregation import Statistics, fold
+from fedstill_server.consensus.weighting import WEIGHTINGS
 from fedstill_server.methods import METHODS, Method, array_methods, build_method
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
-from fedstill_server.weighting import WEIGHTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

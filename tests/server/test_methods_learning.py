@@ -15,12 +15,12 @@ import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.config.options import options_of
+from fedstill_server.consensus.weighting import WEIGHTINGS
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import METHODS, array_methods
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.weighting import WEIGHTINGS
 
 from tests.server.learning_fleet import FAMILIES, LearningGrid, examples
 from tests.server.scripted_fleet import CLASSES, fleet_config

@@ -15,7 +15,7 @@ from fedstill_proto.soft_labels.codec import Encoding as Coded
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.text.vocabulary import build_word_list
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import drawn_rows
 from fedstill_server.methods import build_method
 from fedstill_server.methods.next_words import NextWords
@@ -178,7 +178,7 @@ class TestFiles:
     )
     def test_rows_that_are_none_are_refused(self, tmp_path: Path, x: Any, y: Any, message: str) -> None:
         np.savez(tmp_path / "public.npz", x=x, **({} if y is None else {"y": y}))
-        with pytest.raises(DataError, match=message):
+        with pytest.raises(ExamplesError, match=message):
             load_public(tmp_path, text_config())
 
     def test_texts_become_rows_of_a_list_s_words(self, tmp_path: Path) -> None:
@@ -196,16 +196,16 @@ class TestFiles:
 
     def test_no_text_and_another_list_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "empty.txt").write_text("\n")
-        with pytest.raises(DataError, match="holds no text"):
+        with pytest.raises(ExamplesError, match="holds no text"):
             read_texts(tmp_path / "empty.txt")
 
         def files(folder: Path) -> PackageFiles:
             config = text_config()
             return task_of(config).package_files(folder, config, "gru", {}, None)
 
-        with pytest.raises(DataError, match=r"vocabulary\.json: cannot be read"):
+        with pytest.raises(ExamplesError, match=r"vocabulary\.json: cannot be read"):
             files(tmp_path)
         words = build_word_list(["the cat sat"], size=100, least=1)
         (tmp_path / "vocabulary.json").write_bytes(words.to_json())
-        with pytest.raises(DataError, match=f"{len(words)}; the student knows 6 words"):
+        with pytest.raises(ExamplesError, match=f"{len(words)}; the student knows 6 words"):
             files(tmp_path)

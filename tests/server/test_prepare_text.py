@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.config.fleet import TeacherConfig
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.fleet.preparing import Plan, prepare_fleet
 from fedstill_server.publish.students import newest_state
@@ -63,11 +63,11 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
 
 
 def test_what_cannot_be_prepared_is_said(fleet: FleetFolder) -> None:
-    with pytest.raises(DataError, match="fewer words than a row of 400"):
+    with pytest.raises(ExamplesError, match="fewer words than a row of 400"):
         prepare_fleet(fleet, plan(fleet, places=400))
-    with pytest.raises(DataError, match=r"public\.txt: size: 20"):
+    with pytest.raises(ExamplesError, match=r"public\.txt: size: 20"):
         prepare_fleet(fleet, plan(fleet, words=20))
     (fleet.folder.parent / "public.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="is not UTF-8 text"):
+    with pytest.raises(ExamplesError, match="is not UTF-8 text"):
         prepare_fleet(fleet, plan(fleet))
     np.testing.assert_equal(fleet.folder.joinpath("config.json").exists(), False)

@@ -259,4 +259,4 @@ def test_every_noised_method_asks_devices_for_noise_and_nothing_else() -> None:
         request = method.task(state, round_number=1, family=FAMILY, newcomer=True).request
         assert request.noising == rule("local", clip=3.0).noising
         assert request.codec is None
-        assert METHODS.load(name).usual_clip is not None
+        assert METHODS.load(name).default_clip is not None

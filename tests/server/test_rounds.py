@@ -15,10 +15,10 @@ from fedstill_server.methods import array_methods
 from fedstill_server.rounds.events import (
     Collected,
     Event,
-    Prepared,
     RoundFinished,
     RoundStarted,
     RunFinished,
+    RunPrepared,
     subscribe,
 )
 from fedstill_server.rounds.fleet_run import FleetRun
@@ -334,7 +334,11 @@ def test_the_app_tells_who_watches(tmp_path: Path) -> None:
     app(grid, grid.context(run_config={"fedstill-run": str(tmp_path)}))  # complete, and nobody watches
 
     one_round = [RoundStarted, Collected, RoundFinished]
-    assert [type(e) for e in seen if not isinstance(e, Prepared)][1:] == [*one_round, *one_round, RunFinished]
+    assert [type(e) for e in seen if not isinstance(e, RunPrepared)][1:] == [
+        *one_round,
+        *one_round,
+        RunFinished,
+    ]
     assert (tmp_path / "server" / "final" / "students" / "mlp-small.safetensors").is_file()
 
 
@@ -346,7 +350,7 @@ def kill_points() -> Iterator[tuple[type[Event], int]]:
     for kind in (RoundStarted, Collected, RoundFinished):
         for number in (1, 2, 3):
             yield kind, number
-    yield Prepared, 0
+    yield RunPrepared, 0
 
 
 @pytest.mark.parametrize("method", ["class-logits", "public-logits", "fedavg"])

@@ -11,7 +11,7 @@ from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
-from fedstill_server.rounds.preparation import Preparations, prepare
+from fedstill_server.rounds.preparation import PreparationCache, prepare
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import training_of
 from fedstill_server.training.fitting import FitPlan, fit, logit_gradient
@@ -61,7 +61,7 @@ def test_preparing_twice_is_the_same_bit_for_bit() -> None:
 
 
 def test_a_process_prepares_once_what_differs_in_its_method_alone() -> None:
-    public, remembered = public_examples(), Preparations(kept=2)
+    public, remembered = public_examples(), PreparationCache(kept=2)
 
     def state(**changes: Any) -> FleetState:
         config = fleet_config(**{"teacher": LEARNING, "families": ("mlp-small",), **changes})

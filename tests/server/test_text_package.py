@@ -198,7 +198,7 @@ class TestWeightsOnce:
         for changes in (
             {"step_graph": None, "step_int8_graph": None},
             {"int8_graph": None},
-            {"manifest": replace(made.manifest, weights_apart=False)},
+            {"manifest": replace(made.manifest, external_weights=False)},
         ):
             with pytest.raises(InvalidValue, match="step"):
                 replace(made, **changes)  # type: ignore[arg-type]

@@ -66,7 +66,7 @@ def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
 
         config = json.loads((fleet.folder / "config.json").read_text())["fleet"]
         assert (config["method"], config["propagation_width"], config["classes"]) == ("fedstill", 0.0, 3)
-        usual = UtteranceTask().usual_work(labelled=True)  # as in the simulator
+        usual = UtteranceTask().default_work(labelled=True)  # as in the simulator
         assert config["training"]["soft_weight"] == usual.soft_weight == 0.35
         trust = Path(folder) / "trust"
         PackageSource.trust_root(trust, Repository.open(fleet.folder).trusted_root())

@@ -111,7 +111,7 @@ class Predictor:
 
     def _open(self, parameters: Parameters) -> _Opened:
         arrays = graph_weights(parameters, self._quantized)
-        if self.manifest.weights_apart:
+        if self.manifest.external_weights:
             return _Opened(session(with_weights(self._graph, arrays), threads=self._threads), {})
         # Copies: whoever handed the weights over may go on training them.
         weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}

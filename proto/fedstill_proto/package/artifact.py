@@ -104,7 +104,7 @@ class StudentPackage:
 
     What a server publishes holds all that a device needs: the 8-bit inference graph, the two graphs of the
     training artifact, the fleet's public set; of a student of text its vocabulary and the graphs of one word
-    at a time, of one of utterances their intents. Where the manifest says `weights_apart`, the graphs run
+    at a time, of one of utterances their intents. Where the manifest says `external_weights`, the graphs run
     once `whole` has put the weights in.
     """
 
@@ -131,7 +131,7 @@ class StudentPackage:
             raise InvalidValue(
                 "step_graph", "a graph of one word at a time, and what its state is, belong together"
             )
-        if self.step_graph is not None and not self.manifest.weights_apart:
+        if self.step_graph is not None and not self.manifest.external_weights:
             raise InvalidValue("step_graph", "its weights stand apart, and the manifest does not say so")
         if self.step_int8_graph is not None and (self.step_graph is None or self.int8_graph is None):
             raise InvalidValue("step_int8_graph", "is there without the graphs that it is the 8-bit form of")
@@ -160,7 +160,7 @@ class StudentPackage:
 
     def whole(self, graph: bytes, *, int8: bool = False) -> bytes:
         """A graph of this package with its weights, for any ONNX runtime. int8: of one with 8-bit weights."""
-        if not self.manifest.weights_apart:
+        if not self.manifest.external_weights:
             return graph
         return with_weights(graph, graph_weights(self.parameters, self.manifest.quantized if int8 else ()))
 

@@ -127,7 +127,7 @@ class StudentManifest:
     trained together by one run of it, on `step_rows` examples each. `inputs` and `outputs` are the inference
     graph's. `parameters` have their full shapes; in the training graph, `vocabulary.tables` have
     `vocabulary.step_size` rows instead. A published package has a `package_version` of 1 or more. With
-    `weights_apart` the graphs hold no weights: all are in the package's parameters, the quantized ones as
+    `external_weights` the graphs hold no weights: all are in the package's parameters, the quantized ones as
     codes and scales.
     """
 
@@ -153,7 +153,7 @@ class StudentManifest:
     vocabulary: Vocabulary | None = None
     feature_width: int = 0  # of the forward graph's second output, what the last layer reads; 0: it has none
     streaming: Streaming | None = None
-    weights_apart: bool = False
+    external_weights: bool = False
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -255,7 +255,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         vocabulary=None if manifest.vocabulary is None else _vocabulary_message(manifest.vocabulary),
         feature_width=manifest.feature_width,
         streaming=None if manifest.streaming is None else _streaming_message(manifest.streaming),
-        weights_apart=manifest.weights_apart,
+        external_weights=manifest.external_weights,
     )
 
 
@@ -307,7 +307,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             vocabulary=_vocabulary(message.vocabulary) if message.HasField("vocabulary") else None,
             feature_width=message.feature_width,
             streaming=_streaming(message.streaming) if message.HasField("streaming") else None,
-            weights_apart=message.weights_apart,
+            external_weights=message.external_weights,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

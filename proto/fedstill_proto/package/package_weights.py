@@ -56,7 +56,7 @@ def encode_weights(manifest: StudentManifest, parameters: Parameters) -> bytes:
     """All weights, as a safetensors file; where they stand apart from the graphs, those that are quantized as
     codes and scales.
     """
-    if not manifest.weights_apart:
+    if not manifest.external_weights:
         return encode_parameters(parameters)
     arrays = graph_weights(parameters, manifest.quantized)
     return bytes(safetensors.numpy.save({name: np.ascontiguousarray(a) for name, a in arrays.items()}))
@@ -64,7 +64,7 @@ def encode_weights(manifest: StudentManifest, parameters: Parameters) -> bytes:
 
 def decode_weights(data: bytes, manifest: StudentManifest) -> Parameters:
     """What `_encode_weights` wrote, as float32 parameters; raises WireError."""
-    if not manifest.weights_apart:
+    if not manifest.external_weights:
         return decode_parameters(data, manifest.parameters, field=PARAMETERS_FILE)
     try:
         loaded = safetensors.numpy.load(data)

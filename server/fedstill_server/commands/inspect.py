@@ -32,13 +32,15 @@ def show_package(
     as_json: bool,
 ) -> None:
     """Print an inspection and write its page; task, teacher and seed are those it was distilled with."""
-    from fedstill_server.distill.run import reopened
+    from fedstill_server.distill.run import reopen_distillation
     from fedstill_server.inspection.inspection import inspect_package
     from fedstill_server.inspection.page import text_of, write_page
 
     if not watts > 0:
         raise DistillError(f"--watts: {watts:g} is not a power above 0")
-    opened, taught = reopened(package.parent / "distill.json", task=task, teacher=teacher, seed=seed)
+    opened, taught = reopen_distillation(
+        package.parent / "distill.json", task=task, teacher=teacher, seed=seed
+    )
     inspection = inspect_package(package, opened, teacher=taught, watts=watts)
     target = page or package.parent / PAGE_FILE
     write_page(inspection, target)

@@ -53,15 +53,15 @@ def _freshness(aged: float, devices: int) -> float:
 
 
 @dataclass(frozen=True)
-class Answered:
+class DeviceCount:
     """Nothing but the number of devices (the `local` baseline)."""
 
     devices: int = 0
 
-    def __add__(self, other: Answered) -> Answered:
-        return Answered(self.devices + other.devices)
+    def __add__(self, other: DeviceCount) -> DeviceCount:
+        return DeviceCount(self.devices + other.devices)
 
-    def weighted(self, weight: float) -> Answered:
+    def weighted(self, weight: float) -> DeviceCount:
         return self
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:

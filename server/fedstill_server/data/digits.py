@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 
 CLASSES = 10
 FIRST_ROWS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667)
@@ -22,7 +22,9 @@ def digits_examples() -> tuple[FloatArray, IntArray]:
     """All digits: x float32 [1797, 8, 8] in 0 to 1, y int64 [1797]."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or not spec.submodule_search_locations:
-        raise DataError("digits: ships with scikit-learn, which is missing; pip install 'fedstill[server]'")
+        raise ExamplesError(
+            "digits: ships with scikit-learn, which is missing; pip install 'fedstill[server]'"
+        )
     file = Path(spec.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
     # The file itself: to import scikit-learn for it costs a second and 85 MB in every process.
     table = np.loadtxt(file, delimiter=",", dtype=np.float32)  # [1797, 64 pixels and a label]

@@ -3,5 +3,5 @@
 from fedstill_proto.errors import FedstillError
 
 
-class DataError(FedstillError):
+class ExamplesError(FedstillError):
     """A file of examples is missing, or does not hold what it should."""

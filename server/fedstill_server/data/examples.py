@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.forms import AMOUNTS, ExampleForm
 
 
@@ -45,30 +45,30 @@ def load_examples(
         form: What examples are.
 
     Raises:
-        DataError: For a file that holds something else.
+        ExamplesError: For a file that holds something else.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
             if "x" not in file:
-                raise DataError(f"{path}: no array 'x'; there are {', '.join(sorted(file)) or 'none'}")
+                raise ExamplesError(f"{path}: no array 'x'; there are {', '.join(sorted(file)) or 'none'}")
             x = np.ascontiguousarray(file["x"])
             y = np.ascontiguousarray(file["y"]) if "y" in file else None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read as an .npz file of arrays ({error})") from None
+        raise ExamplesError(f"{path}: cannot be read as an .npz file of arrays ({error})") from None
     if x.shape[1:] != input_shape or len(x) == 0:
-        raise DataError(
+        raise ExamplesError(
             f"{path}: x has shape {list(x.shape)}, expected [n, {', '.join(map(str, input_shape))}]"
         )
     x = form.checked(x, classes=classes, where=str(path))
     if y is None:
         if labels_needed:
-            raise DataError(f"{path}: no array 'y' of labels")
+            raise ExamplesError(f"{path}: no array 'y' of labels")
         return Examples(x)
     shape = (len(x), *form.label_shape(input_shape))
     if y.shape != shape or y.dtype.kind not in "iu":
-        raise DataError(f"{path}: y is {y.dtype} {list(y.shape)}, expected whole numbers {list(shape)}")
+        raise ExamplesError(f"{path}: y is {y.dtype} {list(y.shape)}, expected whole numbers {list(shape)}")
     if y.min() < 0 or y.max() >= classes:
-        raise DataError(f"{path}: y holds {y.min()} to {y.max()}, expected 0 to {classes - 1}")
+        raise ExamplesError(f"{path}: y holds {y.min()} to {y.max()}, expected 0 to {classes - 1}")
     return Examples(x, y.astype(np.int64))
 
 

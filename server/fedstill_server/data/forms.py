@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 
 
 class Labels(enum.Enum):
@@ -47,14 +47,14 @@ class ExampleForm:
         """x [n, *input_shape] as its type.
 
         Raises:
-            DataError: For values that no example has; `where` begins its text.
+            ExamplesError: For values that no example has; `where` begins its text.
         """
         try:
             numbers = np.ascontiguousarray(x, np.float32)
         except (ValueError, TypeError) as error:
-            raise DataError(f"{where}: x is {x.dtype}, expected numbers ({error})") from None
+            raise ExamplesError(f"{where}: x is {x.dtype}, expected numbers ({error})") from None
         if not np.isfinite(numbers).all():
-            raise DataError(f"{where}: x holds a value that is not finite")
+            raise ExamplesError(f"{where}: x holds a value that is not finite")
         return numbers
 
     def random(self, shape: Sequence[int], *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:
@@ -72,9 +72,9 @@ class WordsForm(ExampleForm):
 
     def checked(self, x: npt.NDArray[Any], *, classes: int, where: str) -> npt.NDArray[Any]:
         if x.dtype.kind not in "iu":
-            raise DataError(f"{where}: x is {x.dtype}, expected the numbers of words")
+            raise ExamplesError(f"{where}: x is {x.dtype}, expected the numbers of words")
         if x.size and not 0 <= x.min() <= x.max() < classes:
-            raise DataError(f"{where}: x holds words {x.min()} to {x.max()}, expected 0 to {classes - 1}")
+            raise ExamplesError(f"{where}: x holds words {x.min()} to {x.max()}, expected 0 to {classes - 1}")
         return x.astype(np.int64)
 
     def random(self, shape: Sequence[int], *, classes: int, random: np.random.Generator) -> npt.NDArray[Any]:

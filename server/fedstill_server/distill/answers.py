@@ -19,7 +19,7 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
-from fedstill_server.distill.teachers.interface import Answers, Teacher
+from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers
 
 _FORMAT = "fedstill-answers-1"
 
@@ -36,7 +36,7 @@ class AnswerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def answers(self, teacher: Teacher, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def answers(self, teacher: Teacher, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         """The teacher's answers to x, asked only where the file does not hold them."""
         keys = sample_keys(x)
         known = self.read(teacher.digest) if self.path.exists() else {}
@@ -51,7 +51,7 @@ class AnswerFile:
             self._write(teacher.digest, known)
         return _gathered([known[key] for key in keys], layers)
 
-    def recalled(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def recalled(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         """The kept answers alone, with no teacher at hand."""
         known = self.read(None)
         keys = sample_keys(x)
@@ -108,8 +108,8 @@ def _has(one: dict[str, FloatArray], layers: Sequence[str]) -> bool:
     return all(f"features/{layer}" in one for layer in layers)
 
 
-def _gathered(rows: Sequence[dict[str, FloatArray]], layers: Sequence[str]) -> Answers:
-    return Answers(
+def _gathered(rows: Sequence[dict[str, FloatArray]], layers: Sequence[str]) -> TeacherAnswers:
+    return TeacherAnswers(
         np.stack([row["logits"] for row in rows]),
         {layer: np.stack([row[f"features/{layer}"] for row in rows]) for layer in layers},
     )

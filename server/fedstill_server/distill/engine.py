@@ -23,10 +23,10 @@ from torch.nn.functional import one_hot
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
-from fedstill_server.distill.job import UNKNOWN, Job, Trained
+from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.layers import LOGITS, attention_parts, inner_layers, watched
-from fedstill_server.distill.teachers.interface import Answers
-from fedstill_server.distill.technique import Setting, Step, Term, mean_one
+from fedstill_server.distill.teachers.interface import TeacherAnswers
+from fedstill_server.distill.technique import Setting, Step, Term, scale_to_mean_one
 from fedstill_server.families import build_student
 from fedstill_server.losses import cross_entropy
 from fedstill_server.randomness import derived_seed
@@ -61,7 +61,7 @@ class EpochDone:
 Watcher = Callable[[EpochDone], None]
 
 
-def train(job: Job, *, checkpoint: Path | None = None, watch: Watcher | None = None) -> Trained:
+def train(job: DistillJob, *, checkpoint: Path | None = None, watch: Watcher | None = None) -> Trained:
     """The student of a job, from the checkpoint on if there is one."""
     started = time.perf_counter()
     with one_deterministic_thread():
@@ -88,7 +88,7 @@ def train(job: Job, *, checkpoint: Path | None = None, watch: Watcher | None = N
     )
 
 
-def paired_layers(job: Job, student: nn.Module) -> list[tuple[tuple[str, str], ...]]:
+def paired_layers(job: DistillJob, student: nn.Module) -> list[tuple[tuple[str, str], ...]]:
     """The (student layer, teacher layer) that each technique of a job compares."""
     teacher, found = job.teacher, []
     kept = () if job.answers is None else tuple(job.answers.features)
@@ -104,7 +104,7 @@ def paired_layers(job: Job, student: nn.Module) -> list[tuple[tuple[str, str], .
 class _Run:
     """A job at work."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: DistillJob) -> None:
         self.job, plan = job, job.plan
         self.fingerprint = job.fingerprint()
         self.x, self.labels = torch.from_numpy(job.x), torch.from_numpy(job.labels)
@@ -136,7 +136,7 @@ class _Run:
     def _ask_teacher(self) -> None:
         """Of all examples before the first step, unless the plan says online."""
         job = self.job
-        self.answers: Answers | None = None
+        self.answers: TeacherAnswers | None = None
         if job.plan.online:
             if job.teacher is None:
                 raise DistillError("online: there is no teacher to ask")
@@ -290,7 +290,7 @@ class _Run:
             if one is not None:
                 weights = one.detach() if weights is None else weights * one.detach()
         if weights is not None:
-            weights = mean_one(weights)
+            weights = scale_to_mean_one(weights)
         if step.labels.dim() > 1:
             # Of text, an example is a row of places, and those without a word are nobody's.
             rows = 1.0 if weights is None else weights.unsqueeze(-1)

@@ -14,7 +14,7 @@ from fedstill_server.config.codec import to_json
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
-from fedstill_server.distill.teachers.interface import Answers, Teacher
+from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers
 from fedstill_server.distill.technique import Technique
 from fedstill_server.state import digest_of
 
@@ -23,7 +23,7 @@ UNKNOWN = -1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Job:
+class DistillJob:
     """`labels` [n] holds UNKNOWN where there is none. `answers`, where given, are the teacher's to `x`.
 
     Of text, x is int64 [n, S] and labels [n, S] are the words that follow, UNKNOWN where there is no place.
@@ -37,7 +37,7 @@ class Job:
     teacher: Teacher | None = None
     techniques: tuple[Technique, ...] = ()
     start: Parameters | None = None
-    answers: Answers | None = None
+    answers: TeacherAnswers | None = None
 
     def __post_init__(self) -> None:
         if len(self.x) == 0 or len(self.x) != len(self.labels):

@@ -12,7 +12,7 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentPackage, save_package
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.tasks import Task
+from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
 from fedstill_server.families import build_student
@@ -26,7 +26,7 @@ _KEPT_WORDS, _STEP_WORDS = 16, 600  # of text: that a soft label names, and that
 
 def pack_student(
     folder: Path,
-    task: Task,
+    task: DistillTask,
     family: str,
     parameters: Parameters,
     *,
@@ -61,7 +61,7 @@ def pack_student(
     save_package(folder, package)
 
 
-def _trainable(package: StudentPackage, task: Task, quality: Mapping[str, float]) -> StudentPackage:
+def _trainable(package: StudentPackage, task: DistillTask, quality: Mapping[str, float]) -> StudentPackage:
     """With the training step for a device: of dense soft labels, and of text of the likeliest words."""
     # The exporter takes seconds to import.
     from fedstill_proto.messages import Optimizer

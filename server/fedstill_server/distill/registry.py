@@ -1,6 +1,6 @@
 """The techniques and recipes by name, without torch: a class is imported when one is made.
 
-One of one's own is a subclass of Technique (technique.py) or Recipe (workshop.py) in any module. A command
+One of one's own is a subclass of Technique (technique.py) or Recipe (runner.py) in any module. A command
 finds it as `module:Class`, or by an entry point of the group "fedstill.techniques".
 """
 
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from fedstill_server.plugins import PluginError, Registry
 
 if TYPE_CHECKING:
+    from fedstill_server.distill.stage_runner import Recipe
     from fedstill_server.distill.technique import Technique
-    from fedstill_server.distill.workshop import Recipe
 
 _HERE = "fedstill_server.distill"
 _TECHNIQUES = {
@@ -59,13 +59,14 @@ def part_of_training(found: object) -> type[Technique] | type[Recipe]:
     Raises:
         PluginError: For anything else.
     """
+    from fedstill_server.distill.stage_runner import Recipe
     from fedstill_server.distill.technique import Technique
-    from fedstill_server.distill.workshop import Recipe
 
     if not (isinstance(found, type) and issubclass(found, Technique | Recipe)):
         raise PluginError(
             f"{'a class' if isinstance(found, type) else f'a {type(found).__name__}'} that derives from "
-            "neither fedstill_server.distill.technique.Technique nor fedstill_server.distill.workshop.Recipe"
+            "neither fedstill_server.distill.technique.Technique "
+            "nor fedstill_server.distill.stage_runner.Recipe"
         )
     missing = [name for name in ("name", "source", "line") if not isinstance(getattr(found, name, None), str)]
     if missing:

@@ -14,8 +14,8 @@ from fedstill_server.distill.plan import DistillPlan, check
 from fedstill_server.distill.registry import RECIPES, TECHNIQUES
 
 if TYPE_CHECKING:
+    from fedstill_server.distill.stage_runner import Recipe
     from fedstill_server.distill.technique import Technique
-    from fedstill_server.distill.workshop import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class DistillRequest:
 
     def recipe(self) -> Recipe | None:
         """The one that leads the training, if any is asked for."""
-        from fedstill_server.distill.workshop import Recipe
+        from fedstill_server.distill.stage_runner import Recipe
 
         made = {name: self._made(name) for name in self.technique}
         found = {name: one for name, one in made.items() if isinstance(one, Recipe)}

@@ -25,17 +25,17 @@ from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.distill.answers import AnswerFile
 from fedstill_server.distill.engine import paired_layers
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import Job, Trained, gathered
+from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.packing import pack_student
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.scoring import accuracy_on, check_teacher, perplexity_on, teacher_accuracy
-from fedstill_server.distill.tasks import Task, open_task
+from fedstill_server.distill.stage_runner import StageRunner, StageWatcher
+from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, Teacher, TorchTeacher
 from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.text_task import is_text, open_text
-from fedstill_server.distill.workshop import StageWatcher, Workshop
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.training.networks import load_parameters
 
@@ -76,12 +76,12 @@ def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = N
     started = time.perf_counter()
     request, task = _opened(request)
     checkpoints = out / "checkpoints"
-    workshop = Workshop(folder=checkpoints, validation=task.validation, watch=watch)
-    teacher = _teacher(request, task, workshop)
+    runner = StageRunner(folder=checkpoints, validation=task.validation, watch=watch)
+    teacher = _teacher(request, task, runner)
     job = _job(request, task, teacher)
     recipe = request.recipe()
-    made = workshop.train("student", job) if recipe is None else recipe.run(job, workshop)
-    outcome = _packed(request, task, teacher, made, out, workshop, seconds=time.perf_counter() - started)
+    made = runner.train("student", job) if recipe is None else recipe.run(job, runner)
+    outcome = _packed(request, task, teacher, made, out, runner, seconds=time.perf_counter() - started)
     document = {"request": to_json(request), "outcome": outcome.to_json()}
     replace_file(
         out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(), mode=SHARED
@@ -90,9 +90,9 @@ def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = N
     return outcome
 
 
-def reopened(
+def reopen_distillation(
     record: Path, *, task: str = "", teacher: str = "", seed: int | None = None
-) -> tuple[Task, Teacher | None]:
+) -> tuple[DistillTask, Teacher | None]:
     """The task and the teacher of a distillation whose distill.json is `record`, or those that are named.
 
     A teacher that was trained on the spot is trained again: the same seed gives the same teacher.
@@ -111,10 +111,10 @@ def reopened(
         changes["plan"] = replace(request.plan, seed=seed)
     request = replace(request, **changes)
     request, opened = _opened(request)
-    return opened, _teacher(request, opened, Workshop())
+    return opened, _teacher(request, opened, StageRunner())
 
 
-def _opened(request: DistillRequest) -> tuple[DistillRequest, Task]:
+def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:
     """The task, and the request with what follows from it."""
     if is_text(request.task):
         task = open_text(
@@ -138,8 +138,8 @@ def _opened(request: DistillRequest) -> tuple[DistillRequest, Task]:
     return replace(request, family=family), task
 
 
-def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher | None:
-    teachers = [_one_teacher(text, task, workshop, place) for place, text in enumerate(request.teacher)]
+def _teacher(request: DistillRequest, task: DistillTask, runner: StageRunner) -> Teacher | None:
+    teachers = [_one_teacher(text, task, runner, place) for place, text in enumerate(request.teacher)]
     for teacher in teachers:
         check_teacher(teacher, task)
     if len(teachers) < 2:
@@ -147,25 +147,27 @@ def _teacher(request: DistillRequest, task: Task, workshop: Workshop) -> Teacher
     return EnsembleTeacher(teachers, combination=request.combination, temperature=request.plan.temperature)
 
 
-def _one_teacher(text: str, task: Task, workshop: Workshop, place: int) -> Teacher:
+def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> Teacher:
     if not text.startswith(TRAINED_HERE):
         return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
     plan = replace(TEXT_TEACHER_PLAN if task.vocabulary is not None else TEACHER_PLAN, seed=place)
-    job = Job(family=family, classes=task.classes, x=task.teaching.x, labels=task.teaching.y, plan=plan)
-    trained = workshop.train(f"teacher-{place}", job)
+    job = DistillJob(
+        family=family, classes=task.classes, x=task.teaching.x, labels=task.teaching.y, plan=plan
+    )
+    trained = runner.train(f"teacher-{place}", job)
     network = build_student(family, task.input_shape, task.classes)
     return TorchTeacher(load_parameters(network, trained.parameters), name=text)
 
 
-def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
+def _job(request: DistillRequest, task: DistillTask, teacher: Teacher | None) -> DistillJob:
     x, labels = gathered(task.public, task.private)
     techniques = request.techniques()
     if teacher is None and not techniques and labels.ndim == 1:
         x, labels = x[labels >= 0], labels[labels >= 0]
-    job = Job(
+    job = DistillJob(
         family=FAMILIES.named_one(request.family),
         classes=task.classes,
         x=x,
@@ -186,11 +188,11 @@ def _job(request: DistillRequest, task: Task, teacher: Teacher | None) -> Job:
 
 def _packed(
     request: DistillRequest,
-    task: Task,
+    task: DistillTask,
     teacher: Teacher | None,
     made: Trained,
     out: Path,
-    workshop: Workshop,
+    runner: StageRunner,
     *,
     seconds: float,
 ) -> Outcome:
@@ -218,14 +220,14 @@ def _packed(
         teacher_accuracy=taught,
         exits=exits,
         seconds=seconds,
-        notes=tuple(workshop.notes),
+        notes=tuple(runner.notes),
         perplexity=quality.get("perplexity"),
     )
 
 
-def _accuracy(task: Task, family: str, parameters: Parameters) -> float:
+def _accuracy(task: DistillTask, family: str, parameters: Parameters) -> float:
     return accuracy_on(_network(task, family, parameters), task.test)
 
 
-def _network(task: Task, family: str, parameters: Parameters) -> nn.Module:
+def _network(task: DistillTask, family: str, parameters: Parameters) -> nn.Module:
     return load_parameters(build_student(family, task.input_shape, task.classes, seed=0), parameters)

@@ -11,7 +11,7 @@ from torch.nn.functional import cross_entropy
 
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.tasks import Task
+from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers.interface import Teacher
 from fedstill_server.tasks.text.networks import logits_in_parts, next_word_accuracy
 from fedstill_server.training.networks import accuracy_of
@@ -37,7 +37,7 @@ def perplexity_on(network: nn.Module, examples: Examples) -> float:
     return math.exp(total / examples.y.size)
 
 
-def teacher_accuracy(teacher: Teacher, task: Task) -> float:
+def teacher_accuracy(teacher: Teacher, task: DistillTask) -> float:
     """On the test examples."""
     assert task.test.y is not None
     step = _ROWS_ASKED if task.vocabulary is not None else len(task.test)
@@ -48,12 +48,12 @@ def teacher_accuracy(teacher: Teacher, task: Task) -> float:
     return right / task.test.y.size
 
 
-def check_teacher(teacher: Teacher, task: Task) -> None:
+def check_teacher(teacher: Teacher, task: DistillTask) -> None:
     """Raises DistillError unless its answer to one example is about the task's classes."""
     _about(task, teacher.answer(task.public.x[:1]).logits)
 
 
-def _about(task: Task, logits: FloatArray) -> IntArray:
+def _about(task: DistillTask, logits: FloatArray) -> IntArray:
     """The first choices."""
     if logits.shape[-1] != task.classes:
         what, hint = ("classes", "")

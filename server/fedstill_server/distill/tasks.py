@@ -20,7 +20,7 @@ DIGITS_VALIDATION = 100
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Task:
+class DistillTask:
     """`public` may have labels, `private`, `validation` and `test` have them; the middle two may be empty.
 
     teaching: what a teacher that is trained on the spot learns, all labels that there are. test_groups: a
@@ -47,7 +47,9 @@ class Task:
         return self.public.x.shape[1:]
 
 
-def open_task(name: str, *, seed: int = 0, private_labels: int = 100, public_labels: bool = False) -> Task:
+def open_task(
+    name: str, *, seed: int = 0, private_labels: int = 100, public_labels: bool = False
+) -> DistillTask:
     """`digits`, or a folder: public.npz (x, maybe y), test.npz (x, y), maybe private.npz and validation.npz.
 
     private_labels: of digits, how many examples the student knows the labels of. public_labels: whether the
@@ -56,10 +58,10 @@ def open_task(name: str, *, seed: int = 0, private_labels: int = 100, public_lab
     task = _digits(seed=seed, private_labels=private_labels) if name == "digits" else _folder(Path(name))
     if public_labels:
         return task
-    return Task(**{**vars(task), "public": Examples(task.public.x)})
+    return DistillTask(**{**vars(task), "public": Examples(task.public.x)})
 
 
-def _digits(*, seed: int, private_labels: int) -> Task:
+def _digits(*, seed: int, private_labels: int) -> DistillTask:
     """1,797 digits in a seeded order: test, validation, the private part, and the public set."""
     x, y = digits_examples()
     most = len(x) - DIGITS_TEST - DIGITS_VALIDATION - 1
@@ -69,7 +71,7 @@ def _digits(*, seed: int, private_labels: int) -> Task:
     cuts = np.cumsum([DIGITS_TEST, DIGITS_VALIDATION, private_labels])
     test, validation, private, public = np.split(order, cuts)
     rest = order[cuts[1] :]
-    return Task(
+    return DistillTask(
         name="digits",
         classes=CLASSES,
         public=Examples(x[public], y[public]),
@@ -85,7 +87,7 @@ def _writer(row: int) -> int:
     return int(np.searchsorted(FIRST_ROWS, row, side="right"))
 
 
-def _folder(folder: Path) -> Task:
+def _folder(folder: Path) -> DistillTask:
     public_path, test_path = folder / "public.npz", folder / "test.npz"
     if not test_path.is_file():
         test_path = folder / "global_test.npz"  # a fleet's
@@ -113,7 +115,7 @@ def _folder(folder: Path) -> Task:
         if labelled
         else np.zeros(0, np.int64),
     )
-    return Task(
+    return DistillTask(
         name=folder.resolve().name,
         classes=classes,
         public=public,

@@ -139,7 +139,7 @@ class FeatureTechnique(Technique):
         return parse_map(self.layers, student, teacher)
 
 
-def mean_one(weights: Tensor) -> Tensor:
+def scale_to_mean_one(weights: Tensor) -> Tensor:
     """Scaled to a mean of 1; all 1 where all are 0."""
     mean = weights.mean()
     return torch.where(mean > 0, weights / mean.clamp(min=1e-12), torch.ones_like(weights))

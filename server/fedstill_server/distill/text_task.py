@@ -20,7 +20,7 @@ from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.tasks import Task
+from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.tasks.text.vocabulary import read_texts, text_examples
 
 _HELD_OUT_EVERY = 10
@@ -34,7 +34,7 @@ def is_text(name: str) -> bool:
     )
 
 
-def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Task:
+def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> DistillTask:
     """words: of the list, at most. places: words of a row. vocabulary: a word list, or a package with one."""
     path = Path(name)
     folder = path if (path / "public.txt").is_file() else None
@@ -58,7 +58,7 @@ def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Ta
 
     learned = rows(public, "public")
     own = rows(private, "private", needed=False)
-    return Task(
+    return DistillTask(
         name=path.resolve().stem,
         classes=len(listed.entries),
         public=learned,

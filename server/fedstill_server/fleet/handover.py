@@ -17,7 +17,7 @@ from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage, load_
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.publish.errors import PublishError
-from fedstill_server.rounds.run_store import RunStore, StoreError
+from fedstill_server.rounds.run_store import RunStore, RunStoreError
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import task_of
@@ -78,7 +78,7 @@ def _replace(fleet: Path, students: dict[str, Parameters]) -> None:
     try:
         checkpoint = store.latest()
         if checkpoint is None:
-            raise StoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
+            raise RunStoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
         state: FleetState = checkpoint.state
         for family, student in students.items():
             if parameter_specs(student) != parameter_specs(state.students[family]):

@@ -46,7 +46,7 @@ class PrivacyPlan:
 
     def rule(self, method: str, *, rounds: int) -> PrivacyRule:
         """With the operating system's noise, and no counts of right answers."""
-        usual = METHODS.load(method).usual_clip
+        usual = METHODS.load(method).default_clip
         if usual is None:
             raise FleetError(
                 f"method: {method!r} has no differential privacy; those that have it are "
@@ -92,7 +92,7 @@ class Plan:
 
     def work(self, task: Task, *, labelled: bool) -> LocalWork:
         """The local work of a round, with what is not decided filled in. labelled: the public set."""
-        usual = task.usual_work(labelled=labelled)
+        usual = task.default_work(labelled=labelled)
         given = {each.name: getattr(self, each.name) for each in fields(usual)}
         return replace(usual, **{name: value for name, value in given.items() if value is not None})
 

@@ -13,7 +13,7 @@ from fedstill_proto.package.artifact import StudentPackage, load_student
 
 from fedstill_server.calibration import Calibration, calibration, fitted_temperature
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.tasks import Task
+from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import Teacher
 from fedstill_server.inspection.agreement import Agreement, agreement
 from fedstill_server.inspection.corruption import Answer, CorruptedAccuracy, corrupted_accuracies
@@ -52,7 +52,7 @@ class Inspection:
 
 
 def inspect_package(
-    folder: Path, task: Task, *, teacher: Teacher | None = None, watts: float = DEFAULT_WATTS
+    folder: Path, task: DistillTask, *, teacher: Teacher | None = None, watts: float = DEFAULT_WATTS
 ) -> Inspection:
     """Asks the package's own graph through ONNX Runtime, with one thread, as a device would."""
     package = load_student(folder)

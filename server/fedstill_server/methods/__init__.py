@@ -82,7 +82,7 @@ def text_methods() -> tuple[str, ...]:
 
 def noised_methods() -> tuple[str, ...]:
     """The methods that differential privacy is there for."""
-    return methods_that(lambda method: method.usual_clip is not None)
+    return methods_that(lambda method: method.default_clip is not None)
 
 
 def distils(name: str) -> bool:

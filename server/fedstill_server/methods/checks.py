@@ -88,7 +88,7 @@ def _check_text(config: FleetConfig, text: TextConfig, method: Method) -> None:
 def _check_private(config: FleetConfig, rule: PrivacyRule, method: Method) -> None:
     """What would go out beside the noised sum is refused, and what nothing accounts for."""
     needed = f"one that differential privacy is there for: {', '.join(noised_methods())}"
-    _require(method.usual_clip is not None, "method", config.method.name, needed)
+    _require(method.default_clip is not None, "method", config.method.name, needed)
     _require(config.mode == "rounds", "mode", config.mode, "rounds, the one that privacy is accounted for")
     if rule.mode == "central" and method.soft_labels is not SoftLabelUse.NONE:
         needed = "one without entropy coding: the length of an answer would tell of its data"

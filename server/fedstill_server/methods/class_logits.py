@@ -32,7 +32,7 @@ _HIDDEN = 4.0
 
 
 class ClassLogits(Method):
-    usual_clip: ClassVar[float | None] = 2.0
+    default_clip: ClassVar[float | None] = 2.0
     line = "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
 

@@ -16,8 +16,8 @@ import numpy as np
 from fedstill_proto.arrays import Float64Array
 
 from fedstill_server.config.options import option
+from fedstill_server.consensus.weighting import normalized
 from fedstill_server.methods.public_consensus import PublicConsensus
-from fedstill_server.weighting import normalized
 
 
 class DsFl(PublicConsensus):

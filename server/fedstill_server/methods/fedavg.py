@@ -28,7 +28,7 @@ from fedstill_server.state import FleetState
 class FedAvg(Method):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     reads_text = True
-    usual_clip: ClassVar[float | None] = 4.0
+    default_clip: ClassVar[float | None] = 4.0
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(

@@ -26,10 +26,10 @@ from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.messages import SoftLabelSummary
 
 from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
+from fedstill_server.consensus.weighting import normalized
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_shift import centred_logits
 from fedstill_server.state import FleetState
-from fedstill_server.weighting import normalized
 
 _LEAST = 1e-6
 
@@ -37,7 +37,7 @@ _LEAST = 1e-6
 class FedDf(FedAvg):
     line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
     reads_text = False
-    usual_clip: ClassVar[float | None] = None  # it tries each student on its own
+    default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
         return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))

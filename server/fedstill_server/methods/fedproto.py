@@ -34,10 +34,10 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums, Statistics
+from fedstill_server.consensus.weighting import softened
 from fedstill_server.methods.anchored import Anchored
 from fedstill_server.methods.interface import SoftLabelUse
 from fedstill_server.state import FleetState
-from fedstill_server.weighting import softened
 
 PROTOTYPES, SEEN = "prototypes", "class_seen"
 

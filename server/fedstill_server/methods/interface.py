@@ -89,7 +89,9 @@ class Method(ABC):
     reads_arrays: ClassVar[bool] = True  # whether its students may be classifiers of arrays
     reads_text: ClassVar[bool] = False  # whether they may be of text
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
-    usual_clip: ClassVar[float | None] = None  # of a device's released vector; None: answers cannot be noised
+    default_clip: ClassVar[float | None] = (
+        None  # of a device's released vector; None: answers cannot be noised
+    )
     _fleet: ClassVar[_Fleet | None] = None  # a bound instance has its own
 
     def __init_subclass__(cls, **arguments: Any) -> None:

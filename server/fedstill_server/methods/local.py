@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 
-from fedstill_server.consensus.aggregation import Answered
+from fedstill_server.consensus.aggregation import DeviceCount
 from fedstill_server.methods.interface import Method
 from fedstill_server.state import FleetState
 
@@ -23,11 +23,13 @@ class Local(Method):
             parameters=state.students[family] if newcomer else {},
         )
 
-    def zero(self, *, round_number: int) -> Answered:
-        return Answered()
+    def zero(self, *, round_number: int) -> DeviceCount:
+        return DeviceCount()
 
-    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Answered]:
-        return lambda summary: Answered(1)
+    def contribution(
+        self, state: FleetState, *, round_number: int
+    ) -> Callable[[SoftLabelSummary], DeviceCount]:
+        return lambda summary: DeviceCount(1)
 
-    def learn(self, state: FleetState, consensus: Answered, *, round_number: int) -> FleetState:
+    def learn(self, state: FleetState, consensus: DeviceCount, *, round_number: int) -> FleetState:
         return state

@@ -42,7 +42,7 @@ LOGITS = "public_logits"
 
 class PublicShift(Method):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
-    usual_clip: ClassVar[float | None] = 10.0
+    default_clip: ClassVar[float | None] = 10.0
     sharpen: float = option(
         0.0,
         "Temperature that sharpens what all learn (entropy reduction, DS-FL); 0 takes it as it is.",

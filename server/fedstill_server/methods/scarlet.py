@@ -23,9 +23,9 @@ from fedstill_proto.arrays import Float64Array, IntArray
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import VoteSums
+from fedstill_server.consensus.weighting import normalized
 from fedstill_server.methods.public_consensus import PublicConsensus
 from fedstill_server.state import FleetState
-from fedstill_server.weighting import normalized
 
 ANSWERED = "public_answered_round"  # [P] the round of each row's soft label; 0 is none of the devices'
 

@@ -121,7 +121,7 @@ def assemble_package(
         outputs=student.manifest.outputs,
         quantized=student.manifest.quantized,
         streaming=student.manifest.streaming,
-        weights_apart=student.manifest.weights_apart,
+        external_weights=student.manifest.external_weights,
         package_version=package_version,
         lowest_agent_version=LOWEST_AGENT_VERSION,
         quality=tuple(sorted((quality or {}).items())),

@@ -12,7 +12,7 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import PublishedStudent, Repository
-from fedstill_server.rounds.run_store import RunStore, StoreError
+from fedstill_server.rounds.run_store import RunStore, RunStoreError
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public, load_test, task_of, training_of
@@ -44,16 +44,16 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
 
 
 def newest_state(fleet: Path) -> FleetState:
-    """After the last round that was committed; raises StoreError before the fleet is prepared."""
+    """After the last round that was committed; raises RunStoreError before the fleet is prepared."""
     if not (fleet / "server" / "state.db").is_file():
-        raise StoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
+        raise RunStoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
     store = RunStore(fleet)
     try:
         checkpoint = store.latest()
     finally:
         store.close()
     if checkpoint is None:
-        raise StoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
+        raise RunStoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
     return checkpoint.state
 
 

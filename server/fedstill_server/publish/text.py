@@ -37,7 +37,7 @@ def as_text_package(package: StudentPackage) -> StudentPackage:
 
     return replace(
         package,
-        manifest=replace(manifest, streaming=None if step is None else step[0], weights_apart=True),
+        manifest=replace(manifest, streaming=None if step is None else step[0], external_weights=True),
         parameters={**parameters, **dequantized(parameters, manifest.quantized)},
         inference_graph=without_weights(package.inference_graph, names),
         int8_graph=apart(package.int8_graph),

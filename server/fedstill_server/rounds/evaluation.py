@@ -15,7 +15,7 @@ _FIELDS = ("personal_correct", "personal_examples", "global_correct", "global_ex
 
 
 @dataclass(frozen=True)
-class Counts:
+class CorrectCounts:
     """Right answers and examples: the device's own, and everyone's."""
 
     personal_correct: int
@@ -30,7 +30,7 @@ class Counts:
         )
 
 
-def read_counts(content: RecordDict) -> Counts:
+def read_counts(content: RecordDict) -> CorrectCounts:
     """Raises WireError, naming the field."""
     record = content.get(RECORD)
     if not isinstance(record, MetricRecord):
@@ -39,7 +39,7 @@ def read_counts(content: RecordDict) -> Counts:
     for name, value in zip(_FIELDS, values, strict=True):
         if type(value) is not int or not 0 <= value < 1 << 62:
             raise WireError(name, f"{value!r:.60} is not a count")
-    counts = Counts(*(value for value in values if isinstance(value, int)))
+    counts = CorrectCounts(*(value for value in values if isinstance(value, int)))
     if counts.personal_correct > counts.personal_examples:
         raise WireError("personal_correct", f"{counts.personal_correct} of {counts.personal_examples}")
     if counts.global_correct > counts.global_examples:

@@ -20,7 +20,7 @@ class RunStarted:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepared:
+class RunPrepared:
     """Teacher and starting students are ready. The accuracy is None without a test set."""
 
     seconds: float
@@ -58,7 +58,7 @@ class RunFinished:
     rounds: int
 
 
-Event = RunStarted | Prepared | RoundStarted | Collected | RoundFinished | RunFinished
+Event = RunStarted | RunPrepared | RoundStarted | Collected | RoundFinished | RunFinished
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

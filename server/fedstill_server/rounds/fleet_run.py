@@ -26,7 +26,7 @@ from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
 from fedstill_server.rounds.gate import Answer, Reason, error_text, left_out
-from fedstill_server.rounds.preparation import Preparations
+from fedstill_server.rounds.preparation import PreparationCache
 from fedstill_server.rounds.private_fold import PrivateFold
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
 from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
@@ -79,7 +79,7 @@ class Mode(Protocol):
 
 
 _MODES: dict[str, Callable[[TaskDispatcher], Mode]] = {"rounds": Synchronous, "async": Asynchronous}
-_PREPARATIONS = Preparations()
+_PREPARATIONS = PreparationCache()
 
 
 class FleetRun:
@@ -125,7 +125,7 @@ class FleetRun:
         state = _PREPARATIONS.prepare(self._config, self._public, self._method)
         self._store.commit(0, state)
         seconds = time.perf_counter() - started
-        events.publish(events.Prepared(seconds=seconds, teacher_accuracy=self._teacher_accuracy(state)))
+        events.publish(events.RunPrepared(seconds=seconds, teacher_accuracy=self._teacher_accuracy(state)))
         return Checkpoint(0, state, frozenset())
 
     def _remaining_rounds(self, checkpoint: Checkpoint) -> Checkpoint:

@@ -40,7 +40,7 @@ def _taught(config: FleetConfig, teaching: Examples) -> FleetState:
     return FleetState(teacher=teacher, students=students)
 
 
-class Preparations:
+class PreparationCache:
     """The last few states that this process has prepared: runs that are compared differ in their method, and
     start from the same teacher and students.
     """

@@ -31,7 +31,7 @@ _KEPT_FILES = 2
 log = logging.getLogger("fedstill.checkpoint")
 
 
-class StoreError(FedstillError):
+class RunStoreError(FedstillError):
     """The run's folder cannot be read or does not belong to this run."""
 
 
@@ -112,7 +112,7 @@ class RunStore:
         try:
             _Table.metadata.create_all(self._engine)
         except SQLAlchemyError as error:
-            raise StoreError(f"{self.folder / 'state.db'}: cannot be opened ({error})") from None
+            raise RunStoreError(f"{self.folder / 'state.db'}: cannot be opened ({error})") from None
 
     def close(self) -> None:
         self._engine.dispose()
@@ -173,7 +173,9 @@ class RunStore:
         with Session(self._engine) as session:
             row = session.get(_Round, round_number)
             if row is None:
-                raise StoreError(f"{self.folder}: there is no round {round_number} to replace the state of")
+                raise RunStoreError(
+                    f"{self.folder}: there is no round {round_number} to replace the state of"
+                )
             row.file, row.sha256 = file, digest
             session.commit()
 
@@ -197,7 +199,7 @@ class RunStore:
                         clock_s or 0.0,
                         self._base_tables(number),
                     )
-        raise StoreError(
+        raise RunStoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact; "
             "start the run again in a new folder"
         )
@@ -287,7 +289,7 @@ def load_parameters_file(path: Path) -> Arrays:
     """The arrays of a file that a RunStore wrote, in the order of the model."""
     blob = _read(path)
     if blob is None:
-        raise StoreError(f"{path}: no such file")
+        raise RunStoreError(f"{path}: no such file")
     return _from_bytes(blob)
 
 
@@ -302,7 +304,7 @@ def _from_bytes(blob: bytes) -> Arrays:
         header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
         return {name: arrays[name] for name in json.loads(header["__metadata__"]["order"])}
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise StoreError(f"a checkpoint's bytes are not those that were written ({error})") from None
+        raise RunStoreError(f"a checkpoint's bytes are not those that were written ({error})") from None
 
 
 def _read(path: Path) -> bytes | None:

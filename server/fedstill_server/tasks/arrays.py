@@ -12,7 +12,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import Optimizer
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, load_examples
 from fedstill_server.data.forms import AMOUNTS, ExampleForm
 from fedstill_server.tasks.interface import FleetFiles, LocalWork, Material, Task
@@ -38,7 +38,7 @@ class ArrayTask(Task):
 
         return ServerTraining(config)
 
-    def usual_work(self, *, labelled: bool) -> LocalWork:
+    def default_work(self, *, labelled: bool) -> LocalWork:
         work = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
         return work if labelled else replace(work, epochs=_UNLABELLED_EPOCHS)
 
@@ -50,7 +50,7 @@ class ArrayTask(Task):
         shape, labels = _shape_and_labels(files.public)
         classes = files.classes or (None if labels is None else int(labels.max()) + 1)
         if classes is None:
-            raise DataError(
+            raise ExamplesError(
                 f"{files.public}: it holds no labels y; say how many classes there are (--classes)."
             )
         public, test = self._examples(files.public, shape, classes), None
@@ -82,9 +82,9 @@ def _shape_and_labels(path: Path) -> tuple[tuple[int, ...], IntArray | None]:
             x = file["x"]
             labels = np.asarray(file["y"]) if "y" in file.files else None
     except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
+        raise ExamplesError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: not an .npz file with an array x ({error})") from None
+        raise ExamplesError(f"{path}: not an .npz file with an array x ({error})") from None
     if x.ndim < 2 or (labels is not None and not labels.size):
-        raise DataError(f"{path}: x has shape {list(x.shape)}, expected [n, *shape of an example]")
+        raise ExamplesError(f"{path}: x has shape {list(x.shape)}, expected [n, *shape of an example]")
     return x.shape[1:], labels

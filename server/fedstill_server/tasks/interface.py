@@ -159,7 +159,7 @@ class Task(ABC):
         """How teacher and students of a fleet learn on the server."""
 
     @abstractmethod
-    def usual_work(self, *, labelled: bool) -> LocalWork:
+    def default_work(self, *, labelled: bool) -> LocalWork:
         """What a device does in a round; labelled: whether labels of the public set are used."""
 
     @abstractmethod

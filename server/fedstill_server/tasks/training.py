@@ -15,7 +15,7 @@ from fedstill_proto.arrays import Parameters
 from torch import nn
 
 from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 from fedstill_server.families import build_student
 from fedstill_server.families.sized import DeepPerceptron
@@ -105,10 +105,10 @@ class ServerTraining:
         """The share of labels that are the network's first choice.
 
         Raises:
-            DataError: For examples without labels.
+            ExamplesError: For examples without labels.
         """
         if test.y is None:
-            raise DataError("examples without labels (y) to measure on")
+            raise ExamplesError("examples without labels (y) to measure on")
         return accuracy_of(network, test.x, test.y)
 
     def fitted(

@@ -16,7 +16,7 @@ ErrorOf = Callable[[str], FedstillError]
 """Makes the reader's own error of what is wrong."""
 
 
-def read_kept(path: Path, *, error: ErrorOf) -> dict[str, Any]:
+def load_cached(path: Path, *, error: ErrorOf) -> dict[str, Any]:
     """The arrays of a safetensors file."""
     try:
         return safetensors.numpy.load(path.read_bytes())
@@ -24,9 +24,9 @@ def read_kept(path: Path, *, error: ErrorOf) -> dict[str, Any]:
         raise error(f"{path}: cannot be read ({problem}); delete the file to make it anew") from None
 
 
-def read_kept_parameters(path: Path, network: nn.Module, *, name: str, error: ErrorOf) -> Parameters:
+def load_cached_parameters(path: Path, network: nn.Module, *, name: str, error: ErrorOf) -> Parameters:
     """Those of a network, called `name`, in its own order."""
-    found = read_kept(path, error=error)
+    found = load_cached(path, error=error)
     shapes = {one: tuple(value.shape) for one, value in network.named_parameters()}
     if {one: array.shape for one, array in found.items()} != shapes:
         raise error(f"{path}: not the parameters of {name}; delete the file to make it anew")

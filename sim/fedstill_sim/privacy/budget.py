@@ -27,7 +27,7 @@ def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
     if request.privacy is None:
         return None
     delta = USUAL_DELTA if request.delta is None else request.delta
-    usual = METHODS.load(request.method).usual_clip
+    usual = METHODS.load(request.method).default_clip
     if usual is None:
         return None if request.method == "local" else _refused(request.method)
     try:
@@ -49,7 +49,7 @@ def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
 
 def rule_for(method: str, rule: PrivacyRule | None) -> PrivacyRule | None:
     """The same for a baseline, with the clip that suits it; a method that sends nothing needs none."""
-    usual = METHODS.load(method).usual_clip
+    usual = METHODS.load(method).default_clip
     return None if rule is None or usual is None else dataclasses.replace(rule, clip=usual)
 
 

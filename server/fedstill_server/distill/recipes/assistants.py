@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import check
+from fedstill_server.distill.stage_runner import Recipe, StageRunner, teacher_of
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
-from fedstill_server.distill.workshop import Recipe, Workshop, teacher_of
 from fedstill_server.families import FAMILIES
 
 
@@ -25,11 +25,11 @@ class Assistants(Recipe):
     def __post_init__(self) -> None:
         check(bool(self.families), "assistants.families", self.families, "a list of at least one family")
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         techniques = base.techniques or (KnowledgeDistillation(),)
         job = replace(base, techniques=techniques)
         for place, family in enumerate(FAMILIES.named(self.families, where="assistants.families")):
             assistant = replace(job, family=family, start=None)
-            made = workshop.train(f"assistant-{place}-{family}", assistant)
+            made = runner.train(f"assistant-{place}-{family}", assistant)
             job = replace(job, teacher=teacher_of(base, made), answers=None)
-        return workshop.train("student", job)
+        return runner.train("student", job)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import check
+from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of, teacher_of
 from fedstill_server.distill.teachers.ensemble import EnsembleTeacher
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
-from fedstill_server.distill.workshop import Recipe, Workshop, network_of, teacher_of
 from fedstill_server.randomness import derived_seed
 
 
@@ -30,25 +30,25 @@ class BornAgain(Recipe):
     def __post_init__(self) -> None:
         check(self.generations >= 1, "born-again.generations", self.generations, "1 or more")
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
-        made = [workshop.train("generation-0", base)]
-        scores = [workshop.accuracy(network_of(base, made[0]))]
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
+        made = [runner.train("generation-0", base)]
+        scores = [runner.accuracy(network_of(base, made[0]))]
         for generation in range(1, self.generations + 1):
             plan = replace(base.plan, seed=derived_seed(base.plan.seed, generation, "born-again"))
             job = self._taught(base, plan=plan, teacher=teacher_of(base, made[-1]))
-            made.append(workshop.train(f"generation-{generation}", job))
-            scores.append(workshop.accuracy(network_of(base, made[-1])))
+            made.append(runner.train(f"generation-{generation}", job))
+            scores.append(runner.accuracy(network_of(base, made[-1])))
             if scores[-1] < scores[-2]:
                 break
         if self.ensemble:
             everyone = EnsembleTeacher(
                 [teacher_of(base, one) for one in made], temperature=base.plan.temperature
             )
-            made.append(workshop.train("from-all", self._taught(base, plan=base.plan, teacher=everyone)))
-            scores.append(workshop.accuracy(network_of(base, made[-1])))
-        workshop.notes.append("born-again: validation " + ", ".join(f"{score:.1%}" for score in scores))
+            made.append(runner.train("from-all", self._taught(base, plan=base.plan, teacher=everyone)))
+            scores.append(runner.accuracy(network_of(base, made[-1])))
+        runner.notes.append("born-again: validation " + ", ".join(f"{score:.1%}" for score in scores))
         return made[max(range(len(made)), key=scores.__getitem__)]
 
-    def _taught(self, base: Job, **changes: object) -> Job:
+    def _taught(self, base: DistillJob, **changes: object) -> DistillJob:
         techniques = base.techniques or (KnowledgeDistillation(),)
         return replace(base, techniques=techniques, answers=None, **changes)  # type: ignore[arg-type]

@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.measuring import Cost, accuracy_of_graph, cost_of, pareto
 from fedstill_server.distill.plan import check
 from fedstill_server.distill.quantization import eight_bit_forms
-from fedstill_server.distill.workshop import Recipe, Workshop, network_of
+from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of
 from fedstill_server.export.student import export_student
 from fedstill_server.families import FAMILIES, initial_parameters
 from fedstill_server.training.networks import parameters_of
@@ -38,7 +38,7 @@ class BudgetSearch(Recipe):
         check(self.size_bytes >= 0, "budget.size_bytes", self.size_bytes, "0 (no limit) or a number of bytes")
         check(self.latency_us >= 0, "budget.latency_us", self.latency_us, "0 (no limit) or microseconds")
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         families = FAMILIES.named(self.families, where="budget.families")
         costs = {family: self._cost(base, family) for family in families}
         fitting = [family for family in families if self._fits(costs[family])]
@@ -48,15 +48,15 @@ class BudgetSearch(Recipe):
                 f"budget: nothing fits; the smallest, {least}, has {costs[least].size_bytes:,d} B and takes "
                 f"{costs[least].latency_us:.1f} us"
             )
-        made = {family: workshop.train(f"size-{family}", replace(base, family=family)) for family in fitting}
-        scores = {family: workshop.accuracy(network_of(base, one)) for family, one in made.items()}
+        made = {family: runner.train(f"size-{family}", replace(base, family=family)) for family in fitting}
+        scores = {family: runner.accuracy(network_of(base, one)) for family, one in made.items()}
         for family in pareto({name: costs[name] for name in scores}, scores):
-            workshop.notes.append(f"pareto: {family:12s} {_shown(costs[family], scores[family])}")
+            runner.notes.append(f"pareto: {family:12s} {_shown(costs[family], scores[family])}")
         best = max(fitting, key=lambda family: (scores[family], -costs[family].size_bytes))
-        self._note_forms(base, made[best], workshop)
+        self._note_forms(base, made[best], runner)
         return made[best]
 
-    def _cost(self, base: Job, family: str) -> Cost:
+    def _cost(self, base: DistillJob, family: str) -> Cost:
         first = initial_parameters(family, base.input_shape, base.classes, 0)
         _, graph = export_student(
             family=family, input_shape=base.input_shape, classes=base.classes, parameters=first
@@ -67,16 +67,16 @@ class BudgetSearch(Recipe):
         size, latency = self.size_bytes or math.inf, self.latency_us or math.inf
         return cost.size_bytes <= size and cost.latency_us <= latency
 
-    def _note_forms(self, base: Job, made: Trained, workshop: Workshop) -> None:
+    def _note_forms(self, base: DistillJob, made: Trained, runner: StageRunner) -> None:
         """What each 8-bit form of the chosen student would be like."""
-        assert workshop.validation is not None  # accuracy() has asked for it
+        assert runner.validation is not None  # accuracy() has asked for it
         parameters = parameters_of(network_of(base, made))
         _, graph = export_student(
             family=made.family, input_shape=base.input_shape, classes=base.classes, parameters=parameters
         )
         for name, form in eight_bit_forms(graph, parameters, base.x[:256]).items():
-            accuracy = accuracy_of_graph(form, workshop.validation)
-            workshop.notes.append(f"{made.family} as {name:8s} {_shown(cost_of(form, base.x), accuracy)}")
+            accuracy = accuracy_of_graph(form, runner.validation)
+            runner.notes.append(f"{made.family} as {name:8s} {_shown(cost_of(form, base.x), accuracy)}")
 
 
 def _shown(cost: Cost, accuracy: float) -> str:

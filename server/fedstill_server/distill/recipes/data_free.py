@@ -13,8 +13,9 @@ from fedstill_proto.arrays import FloatArray
 from torch import nn
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import check
+from fedstill_server.distill.stage_runner import Recipe, StageRunner, without_data
 from fedstill_server.distill.synthetic import (
     Canvas,
     adversarial_examples,
@@ -23,7 +24,6 @@ from fedstill_server.distill.synthetic import (
     one_hot_examples,
 )
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
-from fedstill_server.distill.workshop import Recipe, Workshop, without_data
 from fedstill_server.families import build_student
 from fedstill_server.randomness import derived_seed
 
@@ -40,7 +40,7 @@ class DataFree(Recipe):
         check(self.count >= 1, f"{self.name}.count", self.count, "1 or more")
         check(self.low < self.high, f"{self.name}.low", self.low, f"below high, which is {self.high}")
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         canvas = Canvas(
             shape=base.input_shape,
             classes=base.classes,
@@ -50,10 +50,10 @@ class DataFree(Recipe):
             seed=derived_seed(base.plan.seed, 0, self.name),
         )
         x = self.examples(base, canvas)
-        workshop.notes.append(f"{self.name}: {len(x)} examples made from the teacher")
-        return workshop.train("student", without_data(base, x))
+        runner.notes.append(f"{self.name}: {len(x)} examples made from the teacher")
+        return runner.train("student", without_data(base, x))
 
-    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+    def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         raise NotImplementedError
 
 
@@ -69,7 +69,7 @@ class RandomNoise(DataFree):
         super().__post_init__()
         check(0 <= self.contrast <= 100, "noise.contrast", self.contrast, "0 (uniform) to 100")
 
-    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+    def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return noise_examples(canvas, contrast=self.contrast)
 
 
@@ -81,7 +81,7 @@ class DeepInversion(DataFree):
 
     steps: int = 40
 
-    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+    def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return inverted_examples(_network(base, self.name), canvas, steps=self.steps)
 
 
@@ -100,7 +100,7 @@ class OneHotGenerator(DataFree):
         super().__post_init__()
         check(0 < self.contrast <= 100, "dafl.contrast", self.contrast, "above 0, up to 100")
 
-    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+    def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return one_hot_examples(
             _network(base, self.name),
             canvas,
@@ -119,12 +119,12 @@ class AdversarialGenerator(DataFree):
 
     steps: int = 400
 
-    def examples(self, base: Job, canvas: Canvas) -> FloatArray:
+    def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         critic = build_student(base.family, canvas.shape, canvas.classes, seed=canvas.seed)
         return adversarial_examples(_network(base, self.name), critic, canvas, steps=self.steps)
 
 
-def _network(base: Job, name: str) -> nn.Module:
+def _network(base: DistillJob, name: str) -> nn.Module:
     if not isinstance(base.teacher, TorchTeacher):
         raise DistillError(f"{name}: needs the teacher's gradients; give a torch module as the teacher")
     return base.teacher.network

@@ -18,10 +18,10 @@ from fedstill_proto.arrays import IntArray, Parameters
 from torch import nn
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import Job, Trained
+from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.layers import inner_layers, watched
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.workshop import Recipe, Workshop, network_of
+from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of
 from fedstill_server.families.sizes import widths_of
 
 
@@ -38,7 +38,7 @@ class StructuredPruning(Recipe):
         check(1 < self.wider <= 16, "pruning.wider", self.wider, "a factor above 1, up to 16")
         check(self.rounds >= 1, "pruning.rounds", self.rounds, "1 or more")
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         sized = widths_of(base.family)
         if sized is None or sized[0] != "mlp":
             raise DistillError(f"pruning: {base.family} is not a perceptron by its widths, such as mlp-32")
@@ -46,12 +46,12 @@ class StructuredPruning(Recipe):
         start = np.maximum(np.round(goal * self.wider).astype(int), goal)
         epochs = max(1, base.plan.epochs // (self.rounds + 1))  # in all, no more than without the recipe
         plan = replace(base.plan, epochs=epochs)
-        made = workshop.train("wide", replace(base, family=_family(start), plan=plan, start=None))
+        made = runner.train("wide", replace(base, family=_family(start), plan=plan, start=None))
         for turn in range(1, self.rounds + 1):
             widths = np.round(start + (goal - start) * turn / self.rounds).astype(int)
             pruned = pruned_parameters(made.parameters, unit_importance(base, made), widths)
             job = replace(base, family=_family(widths), plan=plan, start=pruned)
-            made = workshop.train(f"pruned-{turn}", job)
+            made = runner.train(f"pruned-{turn}", job)
         return made
 
 
@@ -59,7 +59,7 @@ def _family(widths: IntArray) -> str:
     return "-".join(["mlp", *map(str, widths)])
 
 
-def unit_importance(job: Job, made: Trained) -> list[np.ndarray]:
+def unit_importance(job: DistillJob, made: Trained) -> list[np.ndarray]:
     """|activation * gradient| of each hidden unit, one array [width] a layer.
 
     The loss is the cross-entropy with the student's own first choice where a label is missing.

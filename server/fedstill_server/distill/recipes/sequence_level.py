@@ -25,10 +25,10 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.vocabulary import START
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import UNKNOWN, Job, Trained
+from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.plan import check
+from fedstill_server.distill.stage_runner import Recipe, StageRunner
 from fedstill_server.distill.teachers.interface import Teacher
-from fedstill_server.distill.workshop import Recipe, Workshop
 from fedstill_server.randomness import derived_seed
 
 _ROWS_AT_ONCE = 64
@@ -48,7 +48,7 @@ class SequenceLevel(Recipe):
         check(self.beginning >= 1, f"{self.name}.beginning", self.beginning, "1 or more words")
         check(0 <= self.warmth <= 10, f"{self.name}.warmth", self.warmth, "0 (greedy) to 10")
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         if base.labels.ndim < 2:
             raise DistillError(f"{self.name}: is for text; the task's examples are no rows of words")
         if base.teacher is None:
@@ -58,12 +58,12 @@ class SequenceLevel(Recipe):
         written = continued(base.teacher, given, places=base.x.shape[1], warmth=self.warmth, seed=seed)
         x, labels = written[:, :-1], written[:, 1:].copy()
         labels[:, : given.shape[1] - 1] = UNKNOWN
-        workshop.notes.append(f"{self.name}: {len(x):,d} rows written by the teacher")
+        runner.notes.append(f"{self.name}: {len(x):,d} rows written by the teacher")
         if self.mixed:
             x, labels = np.concatenate([base.x, x]), np.concatenate([base.labels, labels])
-        return workshop.train("student", replace(base, x=x, labels=labels, answers=None))  # type: ignore[arg-type]
+        return runner.train("student", replace(base, x=x, labels=labels, answers=None))  # type: ignore[arg-type]
 
-    def beginnings(self, base: Job) -> IntArray:
+    def beginnings(self, base: DistillJob) -> IntArray:
         """Words [n, b] that the teacher goes on with."""
         places = base.x.shape[1]
         check(self.beginning < places, f"{self.name}.beginning", self.beginning, f"below a row's {places}")
@@ -85,7 +85,7 @@ class SyntheticText(SequenceLevel):
         check(self.warmth > 0, "synthetic-text.warmth", self.warmth, "above 0: greedily all rows are one")
         check(not self.mixed, "synthetic-text.mixed", self.mixed, "false: sequence-level learns both")
 
-    def beginnings(self, base: Job) -> IntArray:
+    def beginnings(self, base: DistillJob) -> IntArray:
         return np.full((self.count, 1), START, np.int64)
 
 

@@ -2,8 +2,15 @@
 
 from fedstill_server.distill.teachers.ensemble import EnsembleTeacher
 from fedstill_server.distill.teachers.estimator import EstimatorTeacher
-from fedstill_server.distill.teachers.interface import Answers, Teacher
+from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers
 from fedstill_server.distill.teachers.onnx_file import OnnxTeacher
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
 
-__all__ = ["Answers", "EnsembleTeacher", "EstimatorTeacher", "OnnxTeacher", "Teacher", "TorchTeacher"]
+__all__ = [
+    "EnsembleTeacher",
+    "EstimatorTeacher",
+    "OnnxTeacher",
+    "Teacher",
+    "TeacherAnswers",
+    "TorchTeacher",
+]

@@ -19,7 +19,7 @@ from torch.nn.functional import log_softmax
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.teachers.interface import Answers, Teacher, refuse_layers
+from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers, refuse_layers
 from fedstill_server.losses import agreement_weights
 
 COMBINATIONS = ("probabilities", "logits", "agreement")
@@ -47,7 +47,7 @@ class EnsembleTeacher:
         parts = [combination, repr(temperature), repr(sharpness), *(each.digest for each in teachers)]
         self.digest = hashlib.sha256("/".join(parts).encode()).hexdigest()
 
-    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         refuse_layers(layers, "ensemble")
         answers = [teacher.answer(x).logits for teacher in self.teachers]
         if len({each.shape for each in answers}) != 1:
@@ -55,7 +55,7 @@ class EnsembleTeacher:
                 f"teachers: of {[each.shape[1] for each in answers]} classes; they must be the same"
             )
         logits = torch.stack([torch.from_numpy(each) for each in answers])  # [teachers, n, classes]
-        return Answers(self.combined(logits).numpy())
+        return TeacherAnswers(self.combined(logits).numpy())
 
     def combined(self, logits: Tensor) -> Tensor:
         """One teacher's logits [n, classes] of those of all [teachers, n, classes]."""

@@ -11,7 +11,7 @@ from fedstill_proto.arrays import FloatArray
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.teachers.interface import (
-    Answers,
+    TeacherAnswers,
     checked,
     logits_of_probabilities,
     refuse_layers,
@@ -50,7 +50,7 @@ class EstimatorTeacher:
             self._digest = hashlib.sha256(kind.encode() + answers.tobytes()).hexdigest()
         return self._digest
 
-    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         refuse_layers(layers, self.name)
         found = np.asarray(self.estimator.predict_proba(x.reshape(len(x), -1)), np.float32)
         columns = np.asarray(getattr(self.estimator, "classes_", np.arange(found.shape[-1])))
@@ -61,4 +61,4 @@ class EstimatorTeacher:
             )
         probabilities = np.zeros((len(x), self.classes), np.float32)
         probabilities[:, columns] = found
-        return Answers(checked(logits_of_probabilities(probabilities), rows=len(x), who=self.name))
+        return TeacherAnswers(checked(logits_of_probabilities(probabilities), rows=len(x), who=self.name))

@@ -16,7 +16,7 @@ LEAST_PROBABILITY = 1e-7
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class TeacherAnswers:
     """Logits [n, classes] ([n, S, classes] of text) and the features [n, ...] of the layers that were asked
     for.
     """
@@ -43,7 +43,7 @@ class Teacher(Protocol):
     def attention(self) -> tuple[str, ...]:
         """The parts whose attention matrices it shows."""
 
-    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         """Of examples [n, *input_shape]."""
 
 

@@ -12,7 +12,7 @@ from fedstill_proto.arrays import FloatArray
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.teachers.interface import (
-    Answers,
+    TeacherAnswers,
     checked,
     logits_of_probabilities,
     refuse_layers,
@@ -49,7 +49,7 @@ class OnnxTeacher:
         except OSError as error:
             raise DistillError(f"{path}: cannot be read ({error.strerror})") from None
 
-    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         refuse_layers(layers, self.name)
         port = self._session.get_inputs()[0]
         if len(port.shape) == 2 and x.ndim > 2:
@@ -67,4 +67,4 @@ class OnnxTeacher:
         answers = np.concatenate(parts)
         if self._output == "probabilities":
             answers = logits_of_probabilities(answers)
-        return Answers(checked(answers, rows=len(x), who=self.name))
+        return TeacherAnswers(checked(answers, rows=len(x), who=self.name))

@@ -10,7 +10,7 @@ from fedstill_proto.arrays import FloatArray
 from torch import nn
 
 from fedstill_server.distill.layers import attention_parts, inner_layers, watched
-from fedstill_server.distill.teachers.interface import Answers, checked
+from fedstill_server.distill.teachers.interface import TeacherAnswers, checked
 from fedstill_server.state import digest_of
 
 _ROWS_AT_ONCE = 4096
@@ -28,7 +28,7 @@ class TorchTeacher:
         state["structure"] = np.frombuffer(repr(network).encode(), np.uint8)
         self.digest = digest_of(state)
 
-    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> Answers:
+    def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         was_training = self.network.training
         self.network.eval()
         logits, features = [], []
@@ -37,7 +37,7 @@ class TorchTeacher:
                 logits.append(self.network(torch.from_numpy(x[start : start + _ROWS_AT_ONCE])))
                 features.append(dict(seen))
         self.network.train(was_training)
-        return Answers(
+        return TeacherAnswers(
             checked(torch.cat(logits).numpy(), rows=len(x), who=self.name),
             {layer: torch.cat([each[layer] for each in features]).numpy() for layer in layers},
         )

@@ -13,7 +13,7 @@ from fedstill_proto.arrays import IntArray, Parameters
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 from torch import nn
 
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.randomness import derived_seed
@@ -76,5 +76,5 @@ class TextTraining(ServerTraining):
 
 def _rows(examples: Examples) -> tuple[IntArray, IntArray]:
     if examples.y is None:
-        raise DataError("rows of text without the words that come next (y)")
+        raise ExamplesError("rows of text without the words that come next (y)")
     return examples.x, examples.y

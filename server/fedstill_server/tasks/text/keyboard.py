@@ -38,7 +38,7 @@ from fedstill_server.tasks.interface import Progress, untold
 from fedstill_server.tasks.text.ngrams import KneserNeyTrigrams
 from fedstill_server.tasks.text.teacher import TextTeacher, shared_by_pairs, weighed_teacher
 from fedstill_server.tasks.text.training import SoftWords, TextPlan, train_text
-from fedstill_server.training.array_cache import read_kept, read_kept_parameters
+from fedstill_server.training.array_cache import load_cached, load_cached_parameters
 from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
 
 _VERSION = 1  # raised when the same plan would make another teacher
@@ -142,7 +142,7 @@ class _Making:
         trigrams = KneserNeyTrigrams(learned, words=len(self.words))
         path = self.folder / "weights.safetensors"
         if path.exists():
-            return TextTeacher(tuple(networks), trigrams, read_kept(path, error=KeyboardError)["weights"])
+            return TextTeacher(tuple(networks), trigrams, load_cached(path, error=KeyboardError)["weights"])
         teacher = weighed_teacher(networks, trigrams, held_out)
         _write(path, {"weights": teacher.weights})
         return teacher
@@ -153,7 +153,7 @@ class _Making:
             told = functools.partial(self.on_progress, "soft labels")
             made = teacher.soft_words(texts, k=min(self.plan.kept, len(self.words) - 1), on_fold=told)
             _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
-        kept = read_kept(path, error=KeyboardError)
+        kept = load_cached(path, error=KeyboardError)
         return SoftWords(kept["named"], kept["chances"])
 
     def sampled_words(self, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> SoftWords:
@@ -164,7 +164,7 @@ class _Making:
             kept, seed = min(self.plan.kept, len(self.words) - 1), derived_seed(self.plan.seed, 0, "sampled")
             made = teacher.sampled_words(texts, k=kept, seed=seed, on_fold=told)
             _write(path, {"named": made.named.astype(np.int32), "chances": made.chances})
-        found = read_kept(path, error=KeyboardError)
+        found = load_cached(path, error=KeyboardError)
         return SoftWords(found["named"], found["chances"], shared_by_pairs(teacher.trigrams, texts))
 
     def student(self, family: str, teacher: TextTeacher, texts: Sequence[Sequence[int]]) -> Parameters:
@@ -213,7 +213,7 @@ class _Making:
             )
             _write(path, parameters_of(network))
             checkpoint.unlink(missing_ok=True)
-        return read_kept_parameters(path, network, name=name, error=KeyboardError)
+        return load_cached_parameters(path, network, name=name, error=KeyboardError)
 
 
 def _digest_of_teacher(plan: KeyboardPlan, words: WordList, texts: Iterable[Sequence[int]]) -> str:

@@ -19,7 +19,7 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, drawn_rows, npz_of
 from fedstill_server.data.forms import WORDS, ExampleForm
 from fedstill_server.tasks.interface import (
@@ -113,7 +113,7 @@ class TextTask(Task):
 
         return TextTraining(config, self)
 
-    def usual_work(self, *, labelled: bool) -> LocalWork:
+    def default_work(self, *, labelled: bool) -> LocalWork:
         # Of 2e-4, twenty rounds learn a person's few words by heart.
         return LocalWork(
             epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW, soft_weight=0.3
@@ -131,7 +131,7 @@ class TextTask(Task):
         try:
             words = build_word_list(texts, size=self.words)
         except InvalidValue as error:
-            raise DataError(f"{files.public}: {error}") from None
+            raise ExamplesError(f"{files.public}: {error}") from None
         teaching = self._rows(texts, words, files.public, more="; give more text")
         public = drawn_rows(teaching, self.public_rows, seed=files.seed)
         contents = {
@@ -189,7 +189,7 @@ class TextTask(Task):
     def _rows(self, texts: Sequence[str], words: WordList, path: Path, *, more: str = "") -> Examples:
         rows = text_examples(texts, words, places=self.places)
         if len(rows) == 0:
-            raise DataError(f"{path}: fewer words than a row of {self.places} and the next{more}.")
+            raise ExamplesError(f"{path}: fewer words than a row of {self.places} and the next{more}.")
         return rows
 
 

@@ -10,7 +10,7 @@ from fedstill_proto.text.text_files import read_lines
 from fedstill_proto.text.token_rows import word_rows
 from fedstill_proto.text.vocabulary import WordList
 
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 
 _FILE_LIMIT_BYTES = 256 << 20
@@ -20,15 +20,15 @@ def read_word_list(path: Path, *, words: int) -> bytes:
     """A vocabulary.json of so many words, checked.
 
     Raises:
-        DataError: For a file that is missing, or holds something else.
+        ExamplesError: For a file that is missing, or holds something else.
     """
     try:
         content = path.read_bytes()
         WordList.from_json(content, size=words)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ExamplesError(f"{path}: cannot be read: {error.strerror}") from None
     except WireError as error:
-        raise DataError(f"{path}: {error}") from None
+        raise ExamplesError(f"{path}: {error}") from None
     return content
 
 
@@ -36,10 +36,12 @@ def read_texts(path: Path) -> list[str]:
     """The texts of a file, one a line, or of all .txt files of a folder, in the order of their names."""
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     texts = [
-        text for file in files for text in read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=DataError)
+        text for file in files for text in read_lines(file, most_bytes=_FILE_LIMIT_BYTES, error=ExamplesError)
     ]
     if not texts:
-        raise DataError(f"{path}: holds no text; give a file with a text a line, or a folder of .txt files")
+        raise ExamplesError(
+            f"{path}: holds no text; give a file with a text a line, or a folder of .txt files"
+        )
     return texts
 
 

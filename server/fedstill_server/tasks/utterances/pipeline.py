@@ -35,7 +35,7 @@ from fedstill_server.randomness import derived_seed
 from fedstill_server.tasks.interface import Progress, untold
 from fedstill_server.tasks.utterances.students import IntentPlan, soft_labels_of, taught
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
-from fedstill_server.training.array_cache import read_kept_parameters
+from fedstill_server.training.array_cache import load_cached_parameters
 from fedstill_server.training.networks import parameters_of
 
 _VERSION = 1  # raised when the same plan would make other students
@@ -118,7 +118,7 @@ class _Making:
             plan = replace(self.plan.distilling, epochs=epochs)
             learned = taught(fresh, self.texts, soft, None, plan=plan)
             replace_file(path, safetensors.numpy.save(parameters_of(learned)), mode=SHARED)
-        return read_kept_parameters(path, fresh, name=name, error=AssistantError)
+        return load_cached_parameters(path, fresh, name=name, error=AssistantError)
 
     def _fresh(self, name: str) -> nn.Module:
         seed = self.plan.distilling.seed

@@ -17,7 +17,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.text.intents import IntentSchema
 from fedstill_proto.text.utterances import read_utterances
 
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 from fedstill_server.tasks.interface import Progress, untold
 from fedstill_server.tasks.utterances.pipeline import Assistant, AssistantPlan, make_assistant
@@ -41,7 +41,7 @@ def read_fleet_utterances(
     plan: AssistantPlan,
     on_progress: Progress = untold,
 ) -> FleetUtterances:
-    """Of tables of utterances; raises DataError, UtterancesError, and EncoderError with what to install.
+    """Of tables of utterances; raises ExamplesError, UtterancesError, and EncoderError with what to install.
 
     cache: a folder that keeps what is made by the plan, where the sentence model is needed.
     """
@@ -50,11 +50,11 @@ def read_fleet_utterances(
     names = tuple(sorted({label for _, label in said if label}))
     for _, label in tested:
         if label not in names:
-            raise DataError(f"{test}: label {label!r:.40} is none of those in {public}")
+            raise ExamplesError(f"{test}: label {label!r:.40} is none of those in {public}")
     try:
         schema = IntentSchema(names)
     except InvalidValue as error:
-        raise DataError(f"{public}: {error}") from None
+        raise ExamplesError(f"{public}: {error}") from None
     labels = np.array([schema.number(label) if label else -1 for _, label in said], np.int64)
     made = None
     if (labels < 0).any():

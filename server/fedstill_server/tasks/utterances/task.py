@@ -16,7 +16,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
-from fedstill_server.data.errors import DataError
+from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, drawn_rows, npz_of
 from fedstill_server.data.forms import NGRAMS, ExampleForm
 from fedstill_server.tasks.interface import (
@@ -63,7 +63,7 @@ class UtteranceTask(Task):
 
         return UtteranceTraining(config)
 
-    def usual_work(self, *, labelled: bool) -> LocalWork:
+    def default_work(self, *, labelled: bool) -> LocalWork:
         # Of 0.1, students that a sentence model taught forget more in ten rounds than they learn.
         return LocalWork(
             epochs=5, batch_size=16, learning_rate=0.03, optimizer=Optimizer.MOMENTUM, soft_weight=0.35
@@ -128,9 +128,9 @@ class UtteranceTask(Task):
             content = path.read_bytes()[: FILE_LIMIT_BYTES + 1]
             schema = IntentSchema.from_json(content, classes=config.classes, places=config.input_shape[0])
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from None
+            raise ExamplesError(f"{path}: cannot be read: {error.strerror}") from None
         except WireError as error:
-            raise DataError(f"{path}: {error}") from None
+            raise ExamplesError(f"{path}: {error}") from None
         if test is None or test.y is None:
             return PackageFiles(intents=content)
         # torch and scipy take their time to import.

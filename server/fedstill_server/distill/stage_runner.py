@@ -15,7 +15,7 @@ from torch import nn
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.job import UNKNOWN, Job, Trained
+from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.scoring import accuracy_on
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
 from fedstill_server.families import build_student
@@ -25,7 +25,7 @@ StageWatcher = Callable[[str, EpochDone], None]
 
 
 @dataclass(kw_only=True)
-class Workshop:
+class StageRunner:
     """`folder` keeps checkpoints (None: none are kept); `validation` is what recipes choose by."""
 
     folder: Path | None = None
@@ -34,7 +34,7 @@ class Workshop:
     notes: list[str] = field(default_factory=list)  # what happened, in words
     trainings: int = 0
 
-    def train(self, stage: str, job: Job) -> Trained:
+    def train(self, stage: str, job: DistillJob) -> Trained:
         """The student of a job; a stage that a killed run has finished is read, not trained."""
         checkpoint = None if self.folder is None else self.folder / f"{stage}.safetensors"
         watch = self.watch
@@ -62,21 +62,21 @@ class Recipe:
     source: ClassVar[str]
     line: ClassVar[str]
 
-    def run(self, base: Job, workshop: Workshop) -> Trained:
+    def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         raise NotImplementedError
 
 
-def network_of(job: Job, trained: Trained) -> nn.Module:
+def network_of(job: DistillJob, trained: Trained) -> nn.Module:
     return load_parameters(
         build_student(trained.family, job.input_shape, job.classes, seed=0), trained.parameters
     )
 
 
-def teacher_of(job: Job, trained: Trained) -> TorchTeacher:
+def teacher_of(job: DistillJob, trained: Trained) -> TorchTeacher:
     """A student that teaches."""
     return TorchTeacher(network_of(job, trained), name=trained.family)
 
 
-def without_data(base: Job, x: np.ndarray) -> Job:
+def without_data(base: DistillJob, x: np.ndarray) -> DistillJob:
     """The job on examples that no one has labelled."""
     return replace(base, x=x, labels=np.full(len(x), UNKNOWN, np.int64), answers=None)
