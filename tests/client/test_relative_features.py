@@ -8,6 +8,7 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.rounds.relative_features import class_prototypes, relative_features
 from fedstill_client.rounds.summarizer import summarize
+from fedstill_client.rounds.trained_stack import TrainedStack
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
@@ -74,11 +75,8 @@ def answers(request: SummaryRequest, private: PrivateStack, *seeds: int) -> list
     stacked = {name: np.stack([one[name] for one in students]) for name in students[0]}
     blobs = summarize(
         asked,
-        stacked,
-        private,
-        forward=Forward(with_features(len(seeds))),
+        TrainedStack(stacked, private, Forward(with_features(len(seeds))), examples(10, seed=5)[0]),
         devices=len(seeds),
-        public_x=examples(10, seed=5)[0],
     )
     return [decode_summary(blob.summary, expected=Expected.of(asked, CLASSES)).statistics for blob in blobs]
 
@@ -128,9 +126,11 @@ def test_an_artifact_without_features_is_refused() -> None:
     with pytest.raises(FedstillError, match="rebuild it with them"):
         summarize(
             task(request=request),
-            {name: array[None] for name, array in student().items()},
-            stack_of(3),
-            forward=Forward(artifact()),
+            TrainedStack(
+                {name: array[None] for name, array in student().items()},
+                stack_of(3),
+                Forward(artifact()),
+                examples(10)[0],
+            ),
             devices=1,
-            public_x=examples(10)[0],
         )

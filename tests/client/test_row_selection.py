@@ -8,6 +8,7 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.rounds.row_selection import ambiguity, density_ratios, selected_rows
 from fedstill_client.rounds.summarizer import summarize
+from fedstill_client.rounds.trained_stack import TrainedStack
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import RowSelection, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
@@ -68,7 +69,7 @@ def answer(selection: RowSelection, *, labels: list[int]) -> tuple[SoftLabelSumm
     private = PrivateStack.of_one(examples(len(labels), seed=1)[0], np.array(labels))
     stacked = {name: array[None] for name, array in student(1).items()}
     forward = Forward(artifact())
-    ((blob, _),) = summarize(asked, stacked, private, forward=forward, devices=1, public_x=public_x)
+    ((blob, _),) = summarize(asked, TrainedStack(stacked, private, forward, public_x), devices=1)
     logits = forward.shared(stacked, public_x[::-1])[0]
     return decode_summary(blob, expected=Expected.of(asked, CLASSES)), logits
 

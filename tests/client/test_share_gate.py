@@ -9,8 +9,8 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
-from fedstill_client.rounds.round import DeviceStack, perform_round
-from fedstill_client.rounds.share_gate import HeldOut, chances, kept_shares, mixed
+from fedstill_client.rounds.round import DeviceStack, RoundOptions, perform_round
+from fedstill_client.rounds.share_gate import HeldOut, interpolated, kept_shares, p_values
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import TrainingPlan
 
@@ -43,7 +43,7 @@ def test_five_better_answers_and_no_worse_are_one_in_thirty_two() -> None:
     kept = np.array([[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 1, 0]])
 
     # 5 of 5; 5 or 6 heads of 6; no example tells the last two apart.
-    np.testing.assert_allclose(chances(other, kept), [1 / 32, 7 / 64, 1])
+    np.testing.assert_allclose(p_values(other, kept), [1 / 32, 7 / 64, 1])
 
 
 def test_a_fifth_is_held_out_where_that_is_enough_to_judge() -> None:
@@ -107,7 +107,7 @@ def test_a_device_leaves_the_mixed_student_only_for_a_better_one() -> None:
 def test_shares_of_each_device() -> None:
     start, trained = {"w": np.array([0.0, 4.0])}, {"w": np.array([[8.0, 8.0], [2.0, 2.0]])}
 
-    kept = mixed(trained, start, np.array([0.25, 1.0], np.float32))
+    kept = interpolated(trained, start, np.array([0.25, 1.0], np.float32))
 
     np.testing.assert_array_equal(kept["w"], [[6, 7], [0, 4]])
 
@@ -119,7 +119,11 @@ def test_a_round_keeps_nothing_of_a_fleet_that_is_wrong_about_a_device() -> None
     asked = task(training, parameters=start)
 
     work = perform_round(
-        DeviceStack(["a"], private), asked, Personalizer(built), Forward(built), label_prior=0.0
+        DeviceStack(["a"], private),
+        asked,
+        Personalizer(built),
+        Forward(built),
+        options=RoundOptions(label_prior=0.0),
     )
     ungated = perform_round(
         DeviceStack(["a"], private),

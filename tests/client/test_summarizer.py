@@ -11,6 +11,7 @@ from fedstill_client.model.runtime import GraphError
 from fedstill_client.model.trainer import StudentMismatch
 from fedstill_client.rounds.logit_shift import logit_shift
 from fedstill_client.rounds.summarizer import Encoded, summarize
+from fedstill_client.rounds.trained_stack import TrainedStack
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
@@ -140,7 +141,9 @@ def test_class_mean_summaries_say_what_each_device_knows() -> None:
     round_task = task(plan(temperature=3.0), request=SummaryRequest(SummaryKind.CLASS_MEANS, FLOAT32))
     students = stacked(1, 2, 3)
 
-    answers = summarize(round_task, students, private, forward=Forward(artifact(stack_size=3)), devices=3)
+    answers = summarize(
+        round_task, TrainedStack(students, private, Forward(artifact(stack_size=3))), devices=3
+    )
 
     many, none, two = decoded(answers, round_task)
     assert many.statistics.present_classes.tolist() == [0, 1]
@@ -157,11 +160,11 @@ def test_class_means_are_bit_for_bit_the_same_alone_and_in_a_stack() -> None:
     private = stack_of(30, 7, 50)
     round_task = task(request=SummaryRequest(SummaryKind.CLASS_MEANS, FLOAT32))
     together = summarize(
-        round_task, stacked(1, 2, 3), private, forward=Forward(artifact(stack_size=3)), devices=3
+        round_task, TrainedStack(stacked(1, 2, 3), private, Forward(artifact(stack_size=3))), devices=3
     )
 
     own = PrivateStack.of_one(private.x[1, :7], private.labels[1, :7])
-    alone = summarize(round_task, stacked(2), own, forward=Forward(artifact()), devices=1)
+    alone = summarize(round_task, TrainedStack(stacked(2), own, Forward(artifact())), devices=1)
 
     assert together[1].summary == alone[0].summary
 
@@ -173,11 +176,8 @@ def test_public_soft_labels_are_of_the_rows_asked_for() -> None:
 
     answers = summarize(
         round_task,
-        stacked(1, 2),
-        stack_of(1, 1),
-        forward=Forward(artifact(stack_size=2)),
+        TrainedStack(stacked(1, 2), stack_of(1, 1), Forward(artifact(stack_size=2)), public_x),
         devices=2,
-        public_x=public_x,
     )
 
     for seed, summary in zip((1, 2), decoded(answers, round_task), strict=True):
@@ -191,11 +191,8 @@ def test_public_rows_that_the_device_lacks_are_refused() -> None:
     with pytest.raises(FedstillError, match="public row 8, this device's public set has 5"):
         summarize(
             task(request=request),
-            stacked(1),
-            stack_of(1),
-            forward=Forward(artifact()),
+            TrainedStack(stacked(1), stack_of(1), Forward(artifact()), examples(5)[0]),
             devices=1,
-            public_x=examples(5)[0],
         )
 
 
@@ -203,7 +200,9 @@ def test_parameters_travel_with_their_weight_in_the_average() -> None:
     round_task = task(request=SummaryRequest(SummaryKind.PARAMETERS))
 
     answers = summarize(
-        round_task, stacked(1, 2), stack_of(4, 9), forward=Forward(artifact(stack_size=2)), devices=2
+        round_task,
+        TrainedStack(stacked(1, 2), stack_of(4, 9), Forward(artifact(stack_size=2))),
+        devices=2,
     )
 
     first, second = decoded(answers, round_task)
@@ -214,18 +213,20 @@ def test_parameters_travel_with_their_weight_in_the_average() -> None:
 
 def test_no_summary_is_empty_and_only_of_the_named_devices() -> None:
     answers = summarize(
-        task(), stacked(1, 2, 3), stack_of(4, 9, 1), forward=Forward(artifact(stack_size=3)), devices=2
+        task(),
+        TrainedStack(stacked(1, 2, 3), stack_of(4, 9, 1), Forward(artifact(stack_size=3))),
+        devices=2,
     )
 
     assert [summary.kind for summary in decoded(answers, task())] == [SummaryKind.NONE] * 2
 
 
-def test_the_way_from_one_soft_label_to_another() -> None:
+def test_the_shift_from_one_soft_label_to_another() -> None:
     before, after = np.log(np.array([[0.8, 0.2]], np.float32)), np.log(np.array([[0.5, 0.5]], np.float32))
     # 0.5 / 0.8 to 0.5 / 0.2 is 1 to 4; a temperature that softens logits twice as large changes nothing.
     for temperature in (1.0, 2.0):
-        way = logit_shift(temperature * before, temperature * after, temperature=temperature)
-        np.testing.assert_allclose(softened(way, temperature), [[0.2, 0.8]], atol=1e-6)
+        shift = logit_shift(temperature * before, temperature * after, temperature=temperature)
+        np.testing.assert_allclose(softened(shift, temperature), [[0.2, 0.8]], atol=1e-6)
 
 
 def test_unlikely_classes_move_no_way() -> None:
@@ -245,7 +246,7 @@ class TestNextWords:
         nothing = PrivateStack.of_one(np.zeros((0, PLACES), np.int64), np.zeros((0, PLACES), np.int64))
         forward = Forward(bigram_artifact())
         asking = task(request=request, family="bigram")
-        return summarize(asking, parameters, nothing, forward=forward, devices=1, public_x=self.PUBLIC)
+        return summarize(asking, TrainedStack(parameters, nothing, forward, self.PUBLIC), devices=1)
 
     def test_they_are_the_dense_ones_cut_short(self, monkeypatch: pytest.MonkeyPatch) -> None:
         (whole,) = self.answer(TOP_2)

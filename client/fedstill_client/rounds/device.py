@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from fedstill_proto.messages import RoundTask, SummaryKind
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact, load_artifact
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
+from fedstill_client.agent_types import Stop
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import learning_examples
@@ -47,6 +48,7 @@ from fedstill_client.rounds.round import (
     DeviceStack,
     Evaluation,
     NoStudent,
+    RoundOptions,
     TrainingDiverged,
     evaluate,
     interrupting,
@@ -61,7 +63,6 @@ GLOBAL_TEST_FILE = "global_test.npz"
 # Numbers in a round's plan, which is made before its first step: 32 MB, and less than a second on a core. To
 # draw the order of an epoch takes as long as 400 of them.
 PLAN_LIMIT, _EPOCH_COSTS = 4_000_000, 400
-Stop = Callable[[], str | None]  # a reason why work is to end, or None
 
 
 @dataclass(frozen=True)
@@ -150,12 +151,22 @@ class Device:
             self.private_store.close()
 
     def perform(self, task: RoundTask, *, stop: Stop | None = None) -> bytes:
-        """Do a round: train, keep the student, and return the encoded summary.
+        """Do a round: train, keep the student, and summarize it.
 
         The same round again starts from where it started the first time, and has the same summary. On an
-        agent's home the summary is in the privacy ledger, on disk, before this returns. stop: asked before
-        each step of training and each chunk of answers; a reason ends the round with Interrupted, and leaves
-        the student as it was.
+        agent's home the summary is in the privacy ledger, on disk, before this returns.
+
+        Args:
+            task: The round's task.
+            stop: Asked before each step of training and each chunk of answers; a reason ends the round.
+
+        Returns:
+            The encoded summary.
+
+        Raises:
+            Interrupted: `stop` gave a reason; the student is as it was.
+            PrivacyRefused: The device's own policy does not allow the answer.
+            FedstillError: The device cannot do the round; the student is as it was.
         """
         guard = self._guard()
         if (sent := guard.sent_before(task)) is not None:
@@ -164,16 +175,17 @@ class Device:
         with self.store.locked():
             before = None if task.replace_student else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
-            answers = BaseTableStore(AgentHome(self.folder).answers)
+            base_tables = BaseTableStore(AgentHome(self.folder).answers)
+            options = RoundOptions(
+                stop=stop, base_tables=base_tables, label_prior=self.description.label_prior
+            )
             work = perform_round(
                 self.stack(before),
                 task,
                 personalizer,
                 forward,
                 self.public_x,
-                stop=stop,
-                answers=answers,
-                label_prior=self.description.label_prior,
+                options=options,
             )
             summary = work.summaries[0]
             if summary is None:
@@ -183,7 +195,7 @@ class Device:
                 self.store.save(OwnStudent(task.run, task.round, trained), before=before)
             except FedstillError:
                 # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
-                answers.forget(self.description.name)
+                base_tables.forget(self.description.name)
                 raise
             if task.request.noising is not None:
                 numbers = _noised_numbers(summary)
@@ -241,9 +253,10 @@ class Device:
             private_store.keep_soft_labels(version, task.run, task.round, encode_fleet_labels(task))
 
     def evaluate(self, task: RoundTask, *, stop: Stop | None = None) -> Evaluation:
-        """Right answers of the device's own student, or of the task's where that replaces it.
+        """Count the right answers of the device's own student, or of the task's where that replaces it.
 
-        stop: as for `perform`. On an agent's home the counts are in the privacy ledger before this returns.
+        On an agent's home the counts are in the privacy ledger before this returns. Args and Raises are those
+        of `perform`.
         """
         self._guard().check_evaluation()
         own = None if task.replace_student else self.store.after(task.run, task.round)

@@ -18,6 +18,7 @@ from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.soft_labels.base_table import BaseTable
 
+from fedstill_client.agent_types import Stop
 from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import StackPlan, plan_batches
 from fedstill_client.model.forward import Forward
@@ -27,12 +28,13 @@ from fedstill_client.model.step import StepBatch
 from fedstill_client.model.trainer import Personalizer, Steps, StudentMismatch, check_student
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
-from fedstill_client.rounds.share_gate import kept_shares, mixed
+from fedstill_client.rounds.share_gate import interpolated, kept_shares
 from fedstill_client.rounds.summarizer import summarize
+from fedstill_client.rounds.trained_stack import TrainedStack
 
 
 class NoStudent(FedstillError):
-    """A device without a student was given a round that brings none."""
+    """A device has no student, and the round brings none."""
 
 
 class Interrupted(FedstillError):
@@ -62,8 +64,8 @@ class DeviceStack:
 
     names: Sequence[str]  # at most C
     private: PrivateStack
-    parameters: Mapping[str, FloatArray] | None = None  # [C, *shape]; none while no device has a student
-    device_ids: KeyArray | None = None  # [C]; made of the names unless given
+    parameters: Mapping[str, FloatArray] | None = None  # [C, *shape]; None while no device has a student
+    device_ids: KeyArray | None = None  # [C]; made from the names by default
 
     def __post_init__(self) -> None:
         if len(self.names) > self.private.devices:
@@ -76,10 +78,10 @@ class DeviceStack:
 
 @dataclass(frozen=True)
 class WatchedSteps:
-    """The steps of a plan; `on_step` hears of each before it is done, and may raise to end the training."""
+    """The steps of a plan; `on_step` is called before each, and may raise to end the training."""
 
     plan: StackPlan
-    on_step: Callable[[int, int], None]  # told of steps done, and steps in all
+    on_step: Callable[[int, int], None]  # called with the steps done, and the steps in all
 
     @property
     def steps(self) -> int:
@@ -101,14 +103,34 @@ class WatchedSteps:
         self.plan.fill(step, into)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RoundOptions:
+    """How a stack does a round, beside what the task says.
+
+    Attributes:
+        shuffle: Whether each epoch has a new order; otherwise rows come as they are stored.
+        stop: Asked before each step; a reason ends the round with Interrupted.
+        base_tables: What the devices sent before, where an answer is coded against it, and where it is kept.
+        label_prior: The strength of the label prior where a device scores students on examples that it held
+            out (see share_gate.py).
+        noise: Where noise comes from, if the task asks for noised answers; a simulator seeds it.
+    """
+
+    shuffle: bool = True
+    stop: Stop | None = None
+    base_tables: BaseTableStore | None = None
+    label_prior: float = 1.0
+    noise: NoiseOf = system_noise
+
+
 @dataclass(frozen=True)
 class RoundWork:
     """What a stack did in a round."""
 
     parameters: Parameters  # [C, *shape]; where training diverged, those from before
-    summaries: list[bytes | None]  # a name each; none where training diverged
+    summaries: list[bytes | None]  # one for each name; None where training diverged
     loss: FloatArray  # [C] mean of the steps
-    start_shares: FloatArray  # [C] of the student that the round started from, in that which is kept
+    start_shares: FloatArray  # [C] share of the student from the round's start, in the one that is kept
     training_seconds: float
     summary_seconds: float
 
@@ -133,31 +155,34 @@ def perform_round(
     forward: Forward,
     public_x: FloatArray | None = None,
     *,
-    shuffle: bool = True,
     steps: StackPlan | None = None,
     out: Mapping[str, FloatArray] | None = None,
-    stop: Callable[[], str | None] | None = None,
-    answers: BaseTableStore | None = None,
-    label_prior: float = 1.0,
-    noise: NoiseOf = system_noise,
+    options: RoundOptions | None = None,
 ) -> RoundWork:
     """Train each device's student by `task`, and summarize it.
 
-    shuffle: new batches each epoch; otherwise the rows come as they are stored.
-    steps: the stack's plan, where it was made together with that of other stacks.
-    out: where the trained parameters go (views of a memory map, say); new arrays otherwise.
-    stop: asked before each step; a reason ends the round with Interrupted.
-    answers: what the devices said before, where this answer is coded against it, and where it is kept.
-    label_prior: its strength where a device judges students on examples that it held out (see share_gate.py).
-    noise: where it comes from, if the task asks for noised answers; a simulator seeds it.
+    Args:
+        stack: The devices.
+        task: The round's task.
+        personalizer: The training step of their student family.
+        forward: The forward graph of the family.
+        public_x: The public set [P, *shape], where the devices have one.
+        steps: The stack's plan, where it was made together with that of other stacks.
+        out: Where the trained parameters go (views of a memory map, say); new arrays otherwise.
+        options: How the round is done, beside what the task says.
+
+    Raises:
+        NoStudent: Neither the task nor the stack has a student to start from.
+        Interrupted: The options' `stop` gave a reason.
+        FedstillError: The task asks for what these students or their artifact cannot do.
     """
-    started = time.perf_counter()
+    options, started = options or RoundOptions(), time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
 
     def planned(examples: PrivateStack) -> StackPlan:
         manifest = personalizer.manifest
         return plan_batches(
-            examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=shuffle
+            examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=options.shuffle
         )
 
     shares = kept_shares(
@@ -166,34 +191,30 @@ def perform_round(
         task,
         forward,
         start=student,
-        train=lambda rest: personalizer.train(student, _watched(planned(rest), stop), copy=False)[0],
-        label_prior=label_prior,
+        train=lambda rest: personalizer.train(student, _watched(planned(rest), options.stop), copy=False)[0],
+        label_prior=options.label_prior,
     )
-    walked = _watched(planned(stack.private) if steps is None else steps, stop)
-    trained, loss = personalizer.train(student, walked, copy=False)
+    watched = _watched(planned(stack.private) if steps is None else steps, options.stop)
+    trained, loss = personalizer.train(student, watched, copy=False)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()
     encoded = summarize(
         task,
-        trained,
-        stack.private,
-        forward=forward,
+        TrainedStack(trained, stack.private, forward, public_x, student),
         devices=len(stack.names),
-        public_x=public_x,
-        tables=_base_tables(stack, task, answers),
-        start=student,
+        tables=_base_tables(stack, task, options.base_tables),
         names=stack.names,
-        noise=noise,
+        noise=options.noise,
     )
     summaries: list[bytes | None] = [answer.summary for answer in encoded]
     if task.request.noising is None:  # a noised answer of a student that did not move: nobody can tell
         for device in np.flatnonzero(diverged[: len(summaries)]):
             summaries[device] = None
-    if answers is not None:
+    if options.base_tables is not None:
         for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
             if summary is not None and answer.table is not None:
-                answers.keep(name, answer.table, run=task.run, round=task.round)
-    kept = mixed(trained, student, shares) if shares.any() else trained
+                options.base_tables.keep(name, answer.table, run=task.run, round=task.round)
+    kept = interpolated(trained, student, shares) if shares.any() else trained
     return RoundWork(
         parameters=_delivered(kept, out),
         summaries=summaries,
@@ -204,7 +225,7 @@ def perform_round(
     )
 
 
-def _watched(steps: StackPlan, stop: Callable[[], str | None] | None) -> Steps:
+def _watched(steps: StackPlan, stop: Stop | None) -> Steps:
     if stop is None:
         return steps
     interrupt = interrupting(stop)
@@ -212,11 +233,11 @@ def _watched(steps: StackPlan, stop: Callable[[], str | None] | None) -> Steps:
 
 
 def _base_tables(
-    stack: DeviceStack, task: RoundTask, answers: BaseTableStore | None
+    stack: DeviceStack, task: RoundTask, store: BaseTableStore | None
 ) -> list[BaseTable | None] | None:
-    if answers is None or not task.request.base_round:
+    if store is None or not task.request.base_round:
         return None
-    return [answers.table(name, run=task.run, round=task.request.base_round) for name in stack.names]
+    return [store.table(name, run=task.run, round=task.request.base_round) for name in stack.names]
 
 
 def starting_student(
@@ -248,10 +269,16 @@ def evaluate(
     global_test: tuple[FloatArray, IntArray] | None = None,
     label_prior: float = 1.0,
 ) -> Evaluation:
-    """Count right answers of the students that `task` speaks of: its own, or the devices'.
+    """Count the right answers of the students that `task` is about: its own, or the devices'.
 
-    On its own examples a device adds its label prior with this strength (0 is off); on everyone's it never
-    does, nor does a student of text, whose right next words count.
+    Args:
+        stack: The devices, with their students after the round.
+        task: The round's task.
+        forward: The forward graph of the family.
+        personal_test: The devices' own held-out examples.
+        global_test: Everyone's examples [n, *shape] and labels [n, *label_shape].
+        label_prior: The strength with which a device adds its label prior on its own examples (0 is off); on
+            everyone's it never does, nor does a student of text, whose right next words count.
     """
     own = starting_student(stack, task, forward.manifest)
     student = {
@@ -288,7 +315,7 @@ def _global_correct(
     return correct, np.full(devices, labels.size)
 
 
-def interrupting(stop: Callable[[], str | None]) -> Callable[[], None]:
+def interrupting(stop: Stop) -> Callable[[], None]:
     """Raises Interrupted when `stop` gives a reason."""
 
     def ask() -> None:

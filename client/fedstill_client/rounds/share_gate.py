@@ -1,11 +1,11 @@
 """The gate: how much of the fleet's student a device keeps, judged on examples of its own that it held out.
 
-The mixed student, with start_share of the fleet's, measures best on nearly all devices. It is wrong where the
-fleet is wrong about a device (whose labels mean something else, say), or where a device learns badly. So a
-device first trains a second student from the same start, on all but `held_out` of its examples, drawn anew in
-each round. On those three answer, each with the label prior of the other examples: the one that was trained
-(a share of 0 of the start), the mixed one, and the start (1). The mixed one stays, unless a sign test
-(McNemar 1947, Psychometrika 12) says that another is better:
+The interpolated student, with start_share of the fleet's, measures best on nearly all devices. It is wrong
+where the fleet is wrong about a device (whose labels mean something else, say), or where a device learns
+badly. So a device first trains a second student from the same start, on all but `held_out` of its examples,
+drawn anew in each round. On those three answer, each with the label prior of the other examples: the one that
+was trained (a share of 0 of the start), the interpolated one, and the start (1). The interpolated one stays,
+unless a sign test (McNemar 1947, Psychometrika 12) says that another is better:
 
     P(Binomial(better + worse, 1/2) >= better) <= 0.05
 
@@ -14,8 +14,8 @@ at least: a device with fewer than 5 / held_out examples does not try. Shares pi
 held-out examples are worse than a fixed one: with few of those they follow noise.
 
 It costs a device up to (1 - held_out) times the steps of its training again, and no byte. The trained student
-started from the fleet's in this round: where labels mean something quite different, one that never heard of
-the fleet would be better still.
+started from the fleet's in this round: where labels mean something quite different, one that never saw the
+fleet's would be better still.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from fedstill_client.model.order import KeyArray, epoch_order
 from fedstill_client.model.private_stack import PrivateStack
 
 _LEAST = 5  # held-out examples: with fewer, no count is better than chance
-_CHANCE = 0.05
+_SIGNIFICANCE = 0.05
 # Its own orders, and not those of the batches of training.
 _SEED = 0x67617465
 
@@ -80,10 +80,16 @@ def kept_shares(
     train: Train,
     label_prior: float,
 ) -> FloatArray:
-    """Of the student that a round started from, in those that the devices keep, [C].
+    """The share [C] of the student from a round's start in the one that each device keeps.
 
-    start: [C, *shape], or [*shape] for all devices. train: gives the students [C, *shape] that a stack's
-    examples make of it.
+    Args:
+        private: The devices' examples.
+        devices: Their ids [C].
+        task: The round's task.
+        forward: The forward graph of the students.
+        start: The student before training, [C, *shape], or [*shape] for all devices.
+        train: Trains students [C, *shape] from there on a stack's examples.
+        label_prior: The strength of the devices' label prior.
     """
     plan = task.training
     shares = np.full(private.devices, plan.start_share, np.float32)
@@ -91,9 +97,9 @@ def kept_shares(
     if parts is None:
         return shares
     trained = train(parts.rest)
-    right = {
+    correct = {
         share: count_correct(
-            mixed(trained, start, np.float32(share)),
+            interpolated(trained, start, np.float32(share)),
             forward,
             parts.held,
             known=parts.rest,
@@ -101,21 +107,26 @@ def kept_shares(
         )
         for share in {plan.start_share, 0.0, 1.0}
     }
-    least = np.full(private.devices, _CHANCE)
+    lowest = np.full(private.devices, _SIGNIFICANCE)
     for share in (0.0, 1.0):
-        chance = chances(right[share], right[plan.start_share])
-        won = chance < least
-        shares[won], least[won] = share, chance[won]
+        p_value = p_values(correct[share], correct[plan.start_share])
+        won = p_value < lowest
+        shares[won], lowest[won] = share, p_value[won]
     return shares
 
 
-def chances(other: IntArray, kept: IntArray) -> npt.NDArray[np.float64]:
-    """Of so many better answers if both are alike, [C]; right answers [C, n] to the same examples."""
+def p_values(other: IntArray, kept: IntArray) -> npt.NDArray[np.float64]:
+    """The chance [C] of so many better answers if both students are alike.
+
+    Args:
+        other: Right answers [C, n] of the one student.
+        kept: Right answers [C, n] of the other to the same examples.
+    """
     better, worse = (other > kept).sum(axis=1), (other < kept).sum(axis=1)
-    return np.array([_at_least(int(one), int(one + two)) for one, two in zip(better, worse, strict=True)])
+    return np.array([_binomial_tail(int(n), int(n + m)) for n, m in zip(better, worse, strict=True)])
 
 
-def mixed(
+def interpolated(
     trained: Mapping[str, FloatArray], start: Mapping[str, FloatArray], shares: FloatArray | np.float32
 ) -> dict[str, FloatArray]:
     """trained + shares (start - trained): [C, *shape], with a share for each device [C], or one for all.
@@ -131,8 +142,8 @@ def mixed(
     }
 
 
-def _at_least(heads: int, throws: int) -> float:
-    """The chance of so many heads, or more, of a fair coin."""
+def _binomial_tail(heads: int, throws: int) -> float:
+    """The chance that a fair coin shows so many heads, or more."""
     return sum(math.comb(throws, many) for many in range(heads, throws + 1)) / (1 << throws)
 
 

@@ -1,4 +1,4 @@
-"""What a device says about its student: soft labels of public examples, or the mean soft label of each class.
+"""What a device tells of its student: soft labels of public examples, or the mean soft label of each class.
 
 Class means (Jeong et al. 2018, arXiv 1811.11479): for each class y that the device has examples of, the
 mean over them of softmax(logits / temperature), and their number. Public soft labels (FedMD: Li and Wang
@@ -26,14 +26,13 @@ from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.delta_base import DeltaBase
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLabels, keep_top_k
 
-from fedstill_client.model.batches import public_examples
-from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import ClassMeans, class_means, softened
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.rounds.logit_shift import logit_shift, start_logits
+from fedstill_client.rounds.logit_shift import logit_shift
 from fedstill_client.rounds.noised_answer import NoiseOf, noised_answers, system_noise
 from fedstill_client.rounds.relative_features import class_prototypes, relative_features
 from fedstill_client.rounds.row_selection import selected_rows
+from fedstill_client.rounds.trained_stack import TrainedStack
 
 _VALUES_AT_ONCE = 1 << 21  # soft labels of text: 8 MB
 
@@ -47,114 +46,112 @@ class Encoded(NamedTuple):
 
 def summarize(
     task: RoundTask,
-    parameters: Mapping[str, FloatArray],
-    private: PrivateStack,
+    trained: TrainedStack,
     *,
-    forward: Forward,
     devices: int,
-    public_x: FloatArray | None = None,
     tables: Sequence[BaseTable | None] | None = None,
-    start: Mapping[str, FloatArray] | None = None,
     names: Sequence[str] = (),
     noise: NoiseOf = system_noise,
 ) -> list[Encoded]:
-    """The encoded answers of the first `devices` of the stack, whose trained parameters are [C, *shape].
+    """Encode the answers of a stack to a task.
 
-    start: the students before training, [C, *shape] or [*shape] for all devices: for relative answers.
-    names: of the devices, whose `noise` it is, where noise is asked for.
-    tables: what each device sent up to the round that the task names (`base_round`).
+    Args:
+        task: What is asked for.
+        trained: The stack after its training.
+        devices: How many devices of the stack answer; those behind them are padding.
+        tables: What each device sent up to the round that the task names (`base_round`).
+        names: The devices' names, where noise is asked for.
+        noise: Where the noise of each device comes from.
+
+    Returns:
+        An answer for each of the devices.
+
+    Raises:
+        FedstillError: The task asks for what these students or this public set cannot give.
     """
-    kind = task.request.kind
+    kind, private = task.request.kind, trained.private
     if task.request.noising is not None:
-        assert start is not None  # a round always has one
         return [
-            _encoded(task, noised)
-            for noised in noised_answers(
-                task,
-                parameters,
-                private,
-                forward=forward,
-                names=names,
-                public_x=public_x,
-                start=start,
-                noise=noise,
-            )
+            _encoded(task, statistics)
+            for statistics in noised_answers(task, trained, names=names, noise=noise)
         ]
     if kind is SummaryKind.NONE:
         return [_encoded(task, PrivateStatistics())] * devices
     if kind is SummaryKind.PARAMETERS:
         return [
-            _encoded(task, _trained_student(parameters, device, int(private.counts[device])))
+            _encoded(task, _trained_student(trained.parameters, device, int(private.counts[device])))
             for device in range(devices)
         ]
-    anchors = None
-    if len(task.request.anchor_rows):
-        anchors = _anchors(forward, parameters, public_examples(public_x, task.request.anchor_rows))
-    if kind is SummaryKind.PUBLIC_SET and forward.manifest.label_shape:
+    anchors = _anchors(trained, task) if len(task.request.anchor_rows) else None
+    if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.label_shape:
         return [
             _encoded(task, PrivateStatistics(soft_labels=labels))
-            for labels in next_words(task, parameters, forward, devices=devices, public_x=public_x)
+            for labels in next_words(task, trained, devices=devices)
         ]
     if kind is SummaryKind.PUBLIC_SET:
-        rows = public_examples(public_x, task.request.public_rows)
-        answers = forward.shared_outputs(parameters, rows)
-        if task.request.relative:
-            before = start_logits(forward, start, rows)
-            moved = logit_shift(before, answers["logits"], temperature=task.training.temperature)
-            answers = {**answers, "logits": moved}
-        delta_base, encoded = delta_base_of(task), []
-        for device in range(devices):
-            if delta_base is not None and tables is not None:
-                delta_base = replace(delta_base, table=tables[device])
-            said = _public_answer(task, _of(answers, device), rows, private, device, anchors)
-            encoded.append(_encoded(task, said, delta_base))
-        return encoded
-    answers = forward.own_outputs(parameters, private)
+        return _public_answers(task, trained, anchors, devices=devices, tables=tables)
+    outputs = trained.forward.own_outputs(trained.parameters, private)
     if kind is SummaryKind.CLASS_PROTOTYPES:
         assert anchors is not None  # a request of this kind has some
         return [
-            _encoded(task, _prototypes_of(_of(answers, device), private, device, anchors))
+            _encoded(task, _prototypes_of(_outputs_of(outputs, device), private, device, anchors))
             for device in range(devices)
         ]
     means = class_means(
-        answers["logits"], private.labels, private.counts, temperature=task.training.temperature
+        outputs["logits"], private.labels, private.counts, temperature=task.training.temperature
     )
-    statistics = [_means_of(means, device) for device in range(devices)]
+    answers = [_means_of(means, device) for device in range(devices)]
     if anchors is not None:
-        for device, known in enumerate(statistics):
-            prototypes = _prototypes_of(_of(answers, device), private, device, anchors)
-            statistics[device] = replace(known, features=prototypes.features)
-    return [_encoded(task, known) for known in statistics]
+        for device, statistics in enumerate(answers):
+            prototypes = _prototypes_of(_outputs_of(outputs, device), private, device, anchors)
+            answers[device] = replace(statistics, features=prototypes.features)
+    return [_encoded(task, statistics) for statistics in answers]
 
 
-def next_words(
+def _public_answers(
     task: RoundTask,
-    parameters: Mapping[str, FloatArray],
-    forward: Forward,
+    trained: TrainedStack,
+    anchors: FloatArray | None,
     *,
     devices: int,
-    public_x: FloatArray | None,
-) -> list[TopKSoftLabels]:
-    """Of each device, the k likeliest words after each place of the asked rows, row by row.
+    tables: Sequence[BaseTable | None] | None,
+) -> list[Encoded]:
+    """The answers about public rows, coded against what each device sent before where the task says so."""
+    rows = trained.public_rows(task.request.public_rows)
+    outputs = trained.forward.shared_outputs(trained.parameters, rows)
+    if task.request.relative:
+        before, temperature = trained.start_logits(rows), task.training.temperature
+        outputs = {**outputs, "logits": logit_shift(before, outputs["logits"], temperature=temperature)}
+    delta_base, encoded = delta_base_of(task), []
+    for device in range(devices):
+        if delta_base is not None and tables is not None:
+            delta_base = replace(delta_base, table=tables[device])
+        answer = _public_answer(task, _outputs_of(outputs, device), rows, trained.private, device, anchors)
+        encoded.append(_encoded(task, answer, delta_base))
+    return encoded
+
+
+def next_words(task: RoundTask, trained: TrainedStack, *, devices: int) -> list[TopKSoftLabels]:
+    """The k likeliest words of each device after each place of the rows that are asked for, row by row.
 
     A few rows at a time: the soft labels of all of them over all words would be hundreds of megabytes.
     """
-    request, manifest = task.request, forward.manifest
+    request, manifest = task.request, trained.forward.manifest
     kept = 0 if request.codec is None else request.codec.kept(manifest.classes)
     if not kept or request.selection is not None or request.relative or request.class_counts:
         raise FedstillError(
             "the round asks a student of text for more than its likeliest next words; ask for top-k soft "
             "labels of public rows, and for nothing besides."
         )
-    rows = public_examples(public_x, request.public_rows)
-    a_row = manifest.stack_size * math.prod(manifest.label_shape) * manifest.classes
-    at_once = max(1, _VALUES_AT_ONCE // a_row)
+    rows = trained.public_rows(request.public_rows)
+    values_per_row = manifest.stack_size * math.prod(manifest.label_shape) * manifest.classes
+    at_once = max(1, _VALUES_AT_ONCE // values_per_row)
     parts: list[list[TopKSoftLabels]] = [[] for _ in range(devices)]
     for start in range(0, len(rows), at_once):
-        logits = forward.shared(parameters, rows[start : start + at_once])
+        logits = trained.forward.shared(trained.parameters, rows[start : start + at_once])
         for device in range(devices):
-            chances = softened(logits[device].reshape(-1, manifest.classes), task.training.temperature)
-            parts[device].append(keep_top_k(DenseSoftLabels(chances), kept))
+            labels = softened(logits[device].reshape(-1, manifest.classes), task.training.temperature)
+            parts[device].append(keep_top_k(DenseSoftLabels(labels), kept))
     return [
         TopKSoftLabels(
             np.concatenate([part.indices for part in own]),
@@ -165,14 +162,15 @@ def next_words(
     ]
 
 
-def _of(answers: Mapping[str, FloatArray], device: int) -> dict[str, FloatArray]:
+def _outputs_of(outputs: Mapping[str, FloatArray], device: int) -> dict[str, FloatArray]:
     """One device's part of what the forward graph gave."""
-    return {name: array[device] for name, array in answers.items()}
+    return {name: array[device] for name, array in outputs.items()}
 
 
-def _anchors(forward: Forward, parameters: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
-    """Features [C, W, width] of the anchors x [W, *shape]."""
-    outputs = forward.shared_outputs(parameters, x)
+def _anchors(trained: TrainedStack, task: RoundTask) -> FloatArray:
+    """Features [C, W, width] of the public rows that are the task's anchors."""
+    rows = trained.public_rows(task.request.anchor_rows)
+    outputs = trained.forward.shared_outputs(trained.parameters, rows)
     if "features" not in outputs:
         raise FedstillError(
             "the round asks for features, and the training artifact gives none; rebuild it with them."
@@ -181,11 +179,11 @@ def _anchors(forward: Forward, parameters: Mapping[str, FloatArray], x: FloatArr
 
 
 def _prototypes_of(
-    answers: Mapping[str, FloatArray], private: PrivateStack, device: int, anchors: FloatArray
+    outputs: Mapping[str, FloatArray], private: PrivateStack, device: int, anchors: FloatArray
 ) -> PrivateStatistics:
     """The mean relative features of each class that the device has examples of."""
     count = private.counts[device]
-    relative = relative_features(answers["features"][:count], anchors[device])
+    relative = relative_features(outputs["features"][:count], anchors[device])
     present, examples, prototypes = class_prototypes(relative, private.labels[device, :count])
     return PrivateStatistics(present_classes=present, class_examples=examples, features=prototypes)
 
@@ -197,15 +195,15 @@ def _encoded(task: RoundTask, statistics: PrivateStatistics, delta_base: DeltaBa
 
 def _public_answer(
     task: RoundTask,
-    answers: Mapping[str, FloatArray],
+    outputs: Mapping[str, FloatArray],
     rows: FloatArray,
     private: PrivateStack,
     device: int,
     anchors: FloatArray | None,
 ) -> PrivateStatistics:
-    """Soft labels, and features if asked, of `rows` [n, *shape], of which `answers` are the student's."""
-    request, answered, logits = task.request, None, answers["logits"]
-    features = None if anchors is None else relative_features(answers["features"], anchors[device])
+    """Soft labels of the rows [n, *shape], and features if asked, from the student's outputs for them."""
+    request, answered, logits = task.request, None, outputs["logits"]
+    features = None if anchors is None else relative_features(outputs["features"], anchors[device])
     if request.selection is not None:
         own = private.table[private.table_rows[device, : private.counts[device]]]
         answered = selected_rows(request.selection, logits, rows, own)

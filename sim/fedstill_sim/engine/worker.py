@@ -60,6 +60,11 @@ def _train_stack(
 ) -> list[DeviceReply]:
     assert shard.new_slots is not None
     trained = np.empty((shard.stack_size, family.manifest.parameter_count), np.float32)
+    options = round_work.RoundOptions(
+        base_tables=run.answers,
+        label_prior=shard.label_prior,
+        noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.round),
+    )
     done = round_work.perform_round(
         _student_stack(run, family, shard, members),
         task,
@@ -67,9 +72,7 @@ def _train_stack(
         family.forward,
         run.public_x,
         out=named_parameters(trained, family.manifest),
-        answers=run.answers,
-        label_prior=shard.label_prior,
-        noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.round),
+        options=options,
     )
     devices = shard.devices[members]
     rows = run.family_rows(task.family, devices)

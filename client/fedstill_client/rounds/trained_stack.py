@@ -1,0 +1,54 @@
+"""A stack of devices whose students have been trained: all that their answers are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from fedstill_proto.arrays import FloatArray, IntArray
+
+from fedstill_client.model.batches import public_examples
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.private_stack import PrivateStack
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedStack:
+    """C devices after their training.
+
+    Attributes:
+        parameters: The trained students [C, *shape].
+        private: The devices' private examples.
+        forward: The forward graph of the students.
+        public_x: The public set [P, *shape]; None where the devices have none.
+        start: The students before training, [C, *shape] or [*shape] for all devices; what moved is measured
+            against them.
+    """
+
+    parameters: Mapping[str, FloatArray]
+    private: PrivateStack
+    forward: Forward
+    public_x: FloatArray | None = None
+    start: Mapping[str, FloatArray] | None = None
+
+    @property
+    def started(self) -> Mapping[str, FloatArray]:
+        """The students before training, which a round always has."""
+        assert self.start is not None
+        return self.start
+
+    def public_rows(self, rows: IntArray) -> FloatArray:
+        """These rows of the public set; raises FedstillError where it has not all of them."""
+        return public_examples(self.public_x, rows)
+
+    def start_logits(self, x: FloatArray) -> FloatArray:
+        """Logits [C, n, K] of the students before training, on the same examples x [n, *shape]."""
+        manifest, start = self.forward.manifest, self.started
+        stacked = {
+            spec.name: np.ascontiguousarray(
+                np.broadcast_to(start[spec.name], (manifest.stack_size, *spec.shape))
+            )
+            for spec in manifest.parameters
+        }
+        return self.forward.shared(stacked, x)
