@@ -197,9 +197,21 @@ def called(place: str, call: Callable[[], Found]) -> Found:
     except FedstillError:
         raise
     except Exception as error:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        problem = f"it raised {type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
-        raise PluginError(f"{place}: {problem}") from error
+        where = _own_line(error)
+        raise PluginError(f"{place}: it raised {type(error).__name__}: {error} ({where})") from error
+
+
+def _own_line(error: BaseException) -> str:
+    """The last line that is neither Python's, nor torch's, nor fedstill's: where to look."""
+    frames = traceback.extract_tb(error.__traceback__)
+    strangers = (str(Path(os.__file__).parent), str(Path(__file__).parent), "<frozen")
+    own = [
+        frame
+        for frame in frames
+        if "site-packages" in frame.filename or not frame.filename.startswith(strangers)
+    ]
+    last = next((frame for frame in reversed(own) if "torch" not in Path(frame.filename).parts), frames[-1])
+    return f"{last.filename}, line {last.lineno}"
 
 
 def _distribution(point: EntryPoint) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import replace
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.stage_runner import Recipe, StageRunner
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
@@ -12,15 +12,14 @@ from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from torch import Tensor
 
 
-@dataclass(frozen=True, kw_only=True)
 class LogitDistance(Technique):
     """The mean squared distance of centred logits."""
 
-    name: ClassVar[str] = "logit-distance"
-    source: ClassVar[str] = "Ba and Caruana 2014, arXiv 1312.6184"
-    line: ClassVar[str] = "the teacher's logits, squared distance"
+    name = "logit-distance"
+    source = "Ba and Caruana 2014, arXiv 1312.6184"
+    line = "the teacher's logits, squared distance"
 
-    margin: float = 0.0
+    margin: float = option(0.0, "Squared distances below it are none.", least=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Distance(self.margin)
@@ -36,13 +35,12 @@ class _Distance(Term):
         return ((mine - theirs).square().mean() - self.margin).relu()
 
 
-@dataclass(frozen=True, kw_only=True)
 class ShortThenLong(Recipe):
     """An epoch alone, and then the whole plan from there."""
 
-    name: ClassVar[str] = "short-then-long"
-    source: ClassVar[str] = "a test"
-    line: ClassVar[str] = "trains twice"
+    name = "short-then-long"
+    source = "a test"
+    line = "trains twice"
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         first = runner.train("short", replace(base, plan=replace(base.plan, epochs=1)))
@@ -52,6 +50,16 @@ class ShortThenLong(Recipe):
 
 class AlsoKd(KnowledgeDistillation):
     """Of the name of another."""
+
+
+class AlsoKd2(KnowledgeDistillation):
+    """And again."""
+
+
+class Listed(KnowledgeDistillation):
+    """With an option of a type that none has."""
+
+    table: bytes = option(b"", "None.")
 
 
 class Nameless(Technique):

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN
@@ -269,7 +270,7 @@ def test_what_cannot_be_is_said(changes: dict[str, object], message: str, teache
 
 def test_a_plan_is_checked() -> None:
     for wrong in ({"temperature": 0.0}, {"soft_weight": 1.1}, {"epochs": 0}, {"learning_rate": float("inf")}):
-        with pytest.raises(DistillError, match=next(iter(wrong))):
+        with pytest.raises(ConfigError, match=next(iter(wrong))):
             DistillPlan(**wrong)  # type: ignore[arg-type]
 
 

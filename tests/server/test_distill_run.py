@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.errors import FedstillError
+from fedstill_proto.errors import FedstillError, UnknownName
 from fedstill_proto.package.artifact import load_student
 from fedstill_server import cli
 from fedstill_server.config.codec import ConfigError
@@ -125,7 +125,9 @@ def test_a_wrong_request_is_said(changes: dict[str, object], message: str) -> No
 
 
 def test_options_are_checked_when_they_are_used() -> None:
-    with pytest.raises(ConfigError, match=r"options\.fitnets\.wight: unknown"):
+    with pytest.raises(
+        UnknownName, match="technique fitnets: option: 'wight' is unknown; did you mean weight"
+    ):
         DistillRequest(technique=("fitnets",), options={"fitnets": {"wight": 1.0}}).techniques()
 
 
@@ -277,17 +279,17 @@ def test_students_learn_without_data_what_noise_does_not_teach() -> None:
 # Of one's own
 
 OWN = "tests.server.own_techniques"
+DISTANCE = f"{OWN}:LogitDistance"
 
 
 def test_techniques_and_recipes_of_ones_own_are_named_by_module(folder: Path, tmp_path: Path) -> None:
-    distance = f"{OWN}:LogitDistance"
     request = DistillRequest(
         task=str(folder),
         teacher=("train:mlp-9",),
         family="mlp-4",
-        technique=(f"{OWN}:ShortThenLong", distance, "kd"),
+        technique=(f"{OWN}:ShortThenLong", DISTANCE, "kd"),
         plan=DistillPlan(epochs=2, batch_size=16),
-        options={distance: {"margin": 0.5}},
+        options={DISTANCE: {"margin": 0.5}},
     )
 
     outcome = distil(request, tmp_path / "out")
@@ -321,8 +323,9 @@ def test_an_installed_technique_is_listed_with_where_it_is_from(
         (["NUMBER"], "NUMBER: a int that derives from neither"),
         (["LogitDistanse"], "'LogitDistanse' is unknown; did you mean LogitDistance?"),
         (["_Distance"], "_Distance: a class that derives from neither"),
-        (["Nameless"], "Nameless: it says nothing of its name and its source and its line"),
-        (["AlsoKd"], "it is no dataclass; write @dataclass"),
+        (["Nameless"], "Nameless: it says nothing of its name; set each to a text"),
+        (["AlsoKd", "AlsoKd2"], "two are called kd; give yours a name of its own"),
+        (["Listed"], "Listed.table: an option is an int, float, str or bool"),
     ],
 )
 def test_what_is_no_technique_is_refused(names: list[str], problem: str) -> None:
@@ -330,6 +333,62 @@ def test_what_is_no_technique_is_refused(names: list[str], problem: str) -> None
         DistillRequest(technique=tuple(f"{OWN}:{name}" for name in names)).techniques()
 
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "options"),
+    [
+        (["margin=0.5"], {DISTANCE: {"margin": 0.5}}),
+        (
+            [f"{DISTANCE}.margin=0.5", "fitnets.weight=2"],
+            {DISTANCE: {"margin": 0.5}, "fitnets": {"weight": 2.0}},
+        ),
+        (
+            ["layers=hidden.0=hidden.1", "falling=no"],
+            {"fitnets": {"layers": "hidden.0=hidden.1", "falling": False}},
+        ),
+    ],
+)
+def test_a_command_line_sets_options(settings: list[str], options: dict[str, object]) -> None:
+    request = DistillRequest(technique=(DISTANCE, "fitnets"))
+
+    assert request.with_settings(settings).options == options
+
+
+def test_a_command_line_sets_options_of_the_plan() -> None:
+    request = DistillRequest(plan=DistillPlan(epochs=3)).with_settings(["plan.temperature=2", "weight=3"])
+
+    assert request.plan == DistillPlan(epochs=3, temperature=2.0)
+    assert request.techniques()[0].weight == 3.0
+
+
+@pytest.mark.parametrize(
+    ("setting", "problem"),
+    [
+        ("margin", "--set: 'margin' is not option=value or technique.option=value"),
+        ("weight=2", f"--set weight: say of which, {DISTANCE}.weight or fitnets.weight"),
+        ("margn=2", "--set: option: 'margn' is unknown; did you mean margin"),
+        ("fitnets.layer=last", "--set: fitnets: option: 'layer' is unknown; did you mean layers"),
+        ("kd.weight=2", "--set kd.weight=2: kd is not among the techniques asked for"),
+        ("margin=-1", f"--set {DISTANCE}.margin: -1.0 is not a number of 0 or more"),
+        ("plan.epochs=few", "--set plan.epochs: 'few' is not a whole number of 1 or more"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_said(setting: str, problem: str) -> None:
+    with pytest.raises(FedstillError) as refused:
+        DistillRequest(technique=(DISTANCE, "fitnets")).with_settings([setting])
+
+    assert problem in str(refused.value)
+
+
+def test_a_technique_s_options_are_listed() -> None:
+    told = invoked("techniques", DISTANCE)
+    document = json.loads(invoked("techniques", "rkd", "--json"))
+
+    assert "margin" in told
+    assert "Squared distances" in told
+    assert document["options"]["angle_examples"]["what"] == "a whole number of 3 or more"
+    assert document["options"]["angle_examples"]["default"] == 20
 
 
 def test_two_recipes_of_ones_own_cannot_both_lead() -> None:

@@ -125,7 +125,7 @@ def test_a_name_that_stands_for_no_method_is_refused(name: str, error: type[Exce
 
 
 def test_an_option_that_would_hide_a_part_of_a_method_is_refused() -> None:
-    with pytest.raises(TypeError, match=r"Hiding\.training: a method has that already"):
+    with pytest.raises(TypeError, match=r"Hiding\.training: that is taken already"):
 
         class Hiding(FedMD):
             training: int = option(3, "")  # type: ignore[assignment]

@@ -11,6 +11,7 @@ import typer
 from fedstill_proto.errors import FedstillError
 from rich.console import Console
 from rich.progress import Progress, TextColumn
+from rich.table import Table
 
 from fedstill_server.plugins import PluginError
 
@@ -68,6 +69,15 @@ def distill(
             "lists. kd unless you say; none learns labels alone."
         ),
     ] = "",
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="OPTION=VALUE",
+            help="An option of a technique, as in fitnets.layers=uniform, or of the plan, as in "
+            "plan.temperature=2; `fedstill-server techniques NAME` lists them. Repeat it for several.",
+        ),
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file; what is given here overrides it.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the examples; 60 unless you say.")] = None,
@@ -93,6 +103,7 @@ def distill(
         "plan.epochs": epochs,
     }
     request = read_request(config, {name: value for name, value in given.items() if value is not None})
+    request = request.with_settings(settings or [])
     # torch takes a second to import, which other commands and wrong names do not need.
     from fedstill_server.distill.run import distil
 
@@ -120,21 +131,29 @@ def distill(
     typer.echo(json.dumps(outcome.to_json(), indent=1) if as_json else _text(outcome))
 
 
-def techniques(as_json: AsJson = False) -> None:
-    """List all techniques, one line each, with their papers.
+def techniques(
+    name: Annotated[
+        str, typer.Argument(help="One of them, or module:Class of your own: its options.", show_default=False)
+    ] = "",
+    as_json: AsJson = False,
+) -> None:
+    """List all techniques, one line each, with their papers; or the options of one.
 
     Those that other distributions bring are among them (entry points of the group fedstill.techniques).
     """
     from fedstill_server.distill.registry import TECHNIQUES
 
-    lines = {name: _technique_line(name) for name in TECHNIQUES}
+    if name:
+        _show_technique(name, as_json=as_json)
+        return
+    lines = {each: _technique_line(each) for each in TECHNIQUES}
     if as_json:
         typer.echo(json.dumps(lines, indent=1))
         return
     own = TECHNIQUES.own()
-    for name, one in lines.items():
-        origin = f"; {one['origin']}" if name in own else ""
-        typer.echo(f"{name:18s} {one['line']} ({one['source']}){origin}")
+    for each, one in lines.items():
+        origin = f"; {one['origin']}" if each in own else ""
+        typer.echo(f"{each:18s} {one['line']} ({one['source']}){origin}")
 
 
 def _technique_line(name: str) -> dict[str, str]:
@@ -146,6 +165,27 @@ def _technique_line(name: str) -> dict[str, str]:
     except PluginError as error:
         return {"line": str(error), "source": "", "origin": TECHNIQUES.origin(name)}
     return {"line": found.line, "source": found.source, "origin": TECHNIQUES.origin(name)}
+
+
+def _show_technique(name: str, *, as_json: bool) -> None:
+    """One technique's options with their defaults, what they may be, and help."""
+    from fedstill_server.config.options import options_of
+    from fedstill_server.distill.registry import TECHNIQUES
+
+    found = TECHNIQUES.load(name)
+    options = options_of(found)
+    if as_json:
+        listed = {one.name: {"default": one.default, "what": one.what, "help": one.help} for one in options}
+        typer.echo(json.dumps({**_technique_line(name), "options": listed}, indent=1))
+        return
+    source = f" ({found.source})" if found.source else ""
+    typer.echo(f"{name}: {found.line}{source}; {TECHNIQUES.origin(name)}")
+    table = Table(box=None, pad_edge=False)
+    for heading in ("option", "default", "what it may be", "what it is"):
+        table.add_column(heading)
+    for one in options:
+        table.add_row(one.name, one.shown_default, one.what, one.help)
+    Console().print(table, markup=False)
 
 
 def _names(text: str) -> list[str]:

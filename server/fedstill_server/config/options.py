@@ -15,13 +15,14 @@ Checks, help texts, command lines, run configurations and the tables of the docu
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import sys
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, dataclass_transform
 
 from fedstill_proto.errors import unknown_name
 
@@ -219,6 +220,44 @@ def option(
 def redeclared(of: dataclasses.Field[Any], default: Any) -> Any:
     """The same option with another default, as a subclass has it that assigns one."""
     return field(default=default, kw_only=True, metadata=dict(of.metadata))
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+class WithOptions:
+    """The base of things that have options: a subclass becomes a frozen dataclass of them by itself.
+
+        class Gentle(Fedstill):
+            halving: int = option(10, "Rounds in which a step gets half as long.", least=1)
+            server_step = 0.2  # another default of an option that Fedstill has
+
+    Options are checked when an instance is made.
+    """
+
+    line: ClassVar[str] = ""  # what it does, and where it is from; the docstring's first line unless it says
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        if "line" not in vars(cls) and (lines := (cls.__doc__ or "").strip().splitlines()):
+            cls.line = lines[0].strip().removesuffix(".")
+        types = inspect.get_annotations(cls)
+        inherited = {
+            one.name: one
+            for base in reversed(cls.__mro__[1:])
+            if dataclasses.is_dataclass(base)
+            for one in dataclasses.fields(base)
+        }
+        for name in inherited.keys() & vars(cls).keys():
+            if not isinstance(vars(cls)[name], dataclasses.Field):  # another default, and nothing else
+                setattr(cls, name, redeclared(inherited[name], vars(cls)[name]))
+                types.setdefault(name, inherited[name].type)
+        cls.__annotations__ = types
+        made: Any = dataclass(frozen=True, kw_only=True)(cls)
+        for each in dataclasses.fields(made):
+            if any(each.name in vars(base) for base in cls.__mro__[1:]) and each.name not in inherited:
+                raise TypeError(f"{cls.__name__}.{each.name}: that is taken already; rename the option")
+
+    def __post_init__(self) -> None:
+        check_options(self)
 
 
 def options_of(kind: type) -> tuple[Option, ...]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
+from fedstill_server.config.options import check_options, option
 from fedstill_server.distill.errors import DistillError
 
 
@@ -23,24 +23,18 @@ class DistillPlan:
     student sees it (with its noise), instead of once about each example before the first step.
     """
 
-    epochs: int = 60
-    batch_size: int = 64
-    learning_rate: float = 1e-2
-    weight_decay: float = 0.01
-    temperature: float = 4.0
-    soft_weight: float = 0.9
-    input_noise: float = 0.0  # standard deviation, in units of the input
-    online: bool = False
-    checkpoint_epochs: int = 10  # between checkpoints
-    seed: int = 0
+    epochs: int = option(60, "Passes over the examples.", least=1)
+    batch_size: int = option(64, "Examples of a step.", least=1)
+    learning_rate: float = option(1e-2, "Of the first step.", above=0)
+    weight_decay: float = option(0.01, "Of AdamW.", least=0)
+    temperature: float = option(4.0, "How far soft labels are softened.", above=0)
+    soft_weight: float = option(
+        0.9, "Share of the techniques in the loss; labels have the rest.", least=0, most=1
+    )
+    input_noise: float = option(0.0, "Standard deviation, in units of the input.", least=0)
+    online: bool = option(False, "Whether the teacher is asked about each batch, instead of once.")
+    checkpoint_epochs: int = option(10, "Passes between checkpoints.", least=1)
+    seed: int = option(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
 
     def __post_init__(self) -> None:
-        check(self.epochs >= 1, "epochs", self.epochs, "1 or more")
-        check(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
-        check(0 < self.learning_rate < math.inf, "learning_rate", self.learning_rate, "a rate above 0")
-        check(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
-        check(0 < self.temperature < math.inf, "temperature", self.temperature, "a number above 0")
-        check(0 <= self.soft_weight <= 1, "soft_weight", self.soft_weight, "a share from 0 to 1")
-        check(0 <= self.input_noise < math.inf, "input_noise", self.input_noise, "0 or more")
-        check(self.checkpoint_epochs >= 1, "checkpoint_epochs", self.checkpoint_epochs, "1 or more")
-        check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
+        check_options(self)

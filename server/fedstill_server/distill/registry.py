@@ -6,10 +6,10 @@ finds it as `module:Class`, or by an entry point of the group "fedstill.techniqu
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 from typing import TYPE_CHECKING
 
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.options import options_of
 from fedstill_server.plugins import PluginError, Registry
 
 if TYPE_CHECKING:
@@ -68,12 +68,13 @@ def part_of_training(found: object) -> type[Technique] | type[Recipe]:
             "neither fedstill_server.distill.technique.Technique "
             "nor fedstill_server.distill.stage_runner.Recipe"
         )
-    missing = [name for name in ("name", "source", "line") if not isinstance(getattr(found, name, None), str)]
+    missing = [name for name in ("name", "line") if not getattr(found, name, "")]
     if missing:
         raise PluginError(f"it says nothing of its {' and its '.join(missing)}; set each to a text")
-    if "__dataclass_params__" not in vars(found) or inspect.isabstract(found):
-        raise PluginError("it is no dataclass; write @dataclass(frozen=True, kw_only=True) above its class")
-    assert dataclasses.is_dataclass(found)
+    try:
+        options_of(found)
+    except ConfigError as error:
+        raise PluginError(str(error)) from None
     return found
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fedstill_proto.errors import FedstillError, unknown_name
+
 from fedstill_server.config.codec import ConfigError, from_json
+from fedstill_server.config.options import option_named, options_of
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan, check
 from fedstill_server.distill.registry import RECIPES, TECHNIQUES
@@ -16,6 +19,8 @@ from fedstill_server.distill.registry import RECIPES, TECHNIQUES
 if TYPE_CHECKING:
     from fedstill_server.distill.stage_runner import Recipe
     from fedstill_server.distill.technique import Technique
+
+_PLAN = "plan"  # before an option of the plan, where others have a technique's name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +74,56 @@ class DistillRequest:
         return next(iter(found.values()), None)
 
     def _made(self, name: str) -> Technique | Recipe:
-        kind: Any = TECHNIQUES.load(name, where="technique")
-        made: Technique | Recipe = from_json(kind, self.options.get(name, {}), where=f"options.{name}")
-        return made
+        kind, given = TECHNIQUES.load(name, where="technique"), self.options.get(name, {})
+        if not isinstance(given, dict):
+            raise ConfigError(f"options.{name}: {given!r} is not a table of options")
+        for key in given:
+            option_named(kind, key, where=f"technique {name}")
+        try:
+            return kind(**given)
+        except FedstillError as error:
+            raise ConfigError(f"options.{name}.{error}") from None
+
+    def with_settings(self, settings: Sequence[str]) -> DistillRequest:
+        """The same with options that a command line sets.
+
+        Args:
+            settings: `option=value` of the one technique that has it, `technique.option=value`, or
+                `plan.option=value`.
+
+        Raises:
+            ConfigError: For a text of another form, or a value that the option cannot have.
+            UnknownName: For an option that is not there.
+        """
+        plan: dict[str, Any] = {}
+        options = {name: dict(given) for name, given in self.options.items()}
+        for text in settings:
+            left, equals, value = text.partition("=")
+            if not equals or not left.strip():
+                raise ConfigError(f"--set: {text!r} is not option=value or technique.option=value")
+            owner, _, key = left.strip().rpartition(".")
+            owner = owner or self._owner(key)
+            if owner not in (_PLAN, *self.technique):
+                asked = ", ".join(self.technique) or "none"
+                raise ConfigError(f"--set {text}: {owner} is not among the techniques asked for ({asked})")
+            kind: type = DistillPlan if owner == _PLAN else TECHNIQUES.load(owner, where="--set")
+            table = plan if owner == _PLAN else options.setdefault(owner, {})
+            try:
+                table[key] = option_named(kind, key, where=f"--set: {owner}").parsed(value)
+            except ConfigError as error:
+                raise ConfigError(f"--set {owner}.{error}") from None
+        return replace(self, plan=replace(self.plan, **plan), options=options)
+
+    def _owner(self, key: str) -> str:
+        """The technique among those asked for that has an option of this name."""
+        has = {name: [one.name for one in options_of(TECHNIQUES.load(name))] for name in self.technique}
+        owners = [name for name, known in has.items() if key in known]
+        if len(owners) > 1:
+            raise ConfigError(f"--set {key}: say of which, {' or '.join(f'{one}.{key}' for one in owners)}")
+        if not owners:
+            every = dict.fromkeys(option for known in has.values() for option in known)
+            raise unknown_name("--set: option", key, every)
+        return owners[0]
 
 
 def _check_one(recipes: Sequence[str]) -> None:

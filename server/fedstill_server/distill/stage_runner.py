@@ -12,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 from torch import nn
 
+from fedstill_server.config.options import WithOptions
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.engine import EpochDone, train
 from fedstill_server.distill.errors import DistillError
@@ -54,13 +55,14 @@ class StageRunner:
         return accuracy_on(network, self.validation)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """A way to a student through several trainings; `base` is the job as it would be without the recipe."""
+class Recipe(WithOptions):
+    """A way to a student through several trainings; `base` is the job as it would be without the recipe.
+
+    A subclass becomes a frozen dataclass of its options by itself.
+    """
 
     name: ClassVar[str]
-    source: ClassVar[str]
-    line: ClassVar[str]
+    source: ClassVar[str] = ""  # the paper
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         raise NotImplementedError

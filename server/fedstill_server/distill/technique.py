@@ -8,16 +8,19 @@ checkpoint with them. Each hook does nothing until a technique says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from fedstill_proto.arrays import Parameters
 from torch import Tensor, nn
 
+from fedstill_server.config.options import WithOptions, option
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import parse_map
 from fedstill_server.distill.plan import DistillPlan
+
+LAYERS_HELP = "Which are compared: uniform, last, logits, or pairs such as hidden.0=hidden.1."
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,20 +109,23 @@ class Term(nn.Module):
         return {}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Technique:
-    """The base of all; `weight` multiplies the term."""
+class Technique(WithOptions):
+    """What adds to a student's loss. A subclass becomes a frozen dataclass of its options by itself:
 
-    name: ClassVar[str]
-    source: ClassVar[str]  # the paper
-    line: ClassVar[str]  # what it does, for a list
+    class LogitDistance(Technique):
+        name = "logit-distance"
+        source = "Ba and Caruana 2014, arXiv 1312.6184"
+        line = "the teacher's logits, squared distance"
+        margin: float = option(0.0, "Squared distances below it are none.", least=0)
+
+        def begin(self, setting: Setting) -> Term: ...
+    """
+
+    name: ClassVar[str]  # under which its part of the loss is told
+    source: ClassVar[str] = ""  # the paper
     compares: ClassVar[str] = "layers"  # or "attention": of which parts `pairs` is told
 
-    weight: float = field(default=1.0)
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.weight < float("inf"):
-            raise DistillError(f"{self.name}.weight: {self.weight!r} is not a number of 0 or more")
+    weight: float = option(1.0, "Multiplies the term.", least=0)
 
     def pairs(self, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
         """The (student layer, teacher layer) whose features it needs, from those there are."""
@@ -129,11 +135,10 @@ class Technique:
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class FeatureTechnique(Technique):
     """The base of techniques that compare layers; see layers.parse_map for what `layers` may say."""
 
-    layers: str = "last"
+    layers: str = option("last", LAYERS_HELP)
 
     def pairs(self, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
         return parse_map(self.layers, student, teacher)

@@ -17,13 +17,11 @@ Its option is found in `--help`, in a run's configuration and in its report; `--
 from __future__ import annotations
 
 import copy
-import dataclasses
 import enum
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Self
 
 from fedstill_proto.arrays import Float64Array, FloatArray, Parameters
 from fedstill_proto.messages import (
@@ -37,7 +35,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
-from fedstill_server.config.options import check_options, option, redeclared
+from fedstill_server.config.options import WithOptions
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
@@ -75,8 +73,7 @@ class _Fleet(NamedTuple):
     public: Examples
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(option,))
-class Method(ABC):
+class Method(WithOptions, ABC):
     """One round is: task, contribution of each summary, zero + contributions, learn.
 
     A subclass becomes a frozen dataclass by itself, whose fields are its options. Of a bound method there are
@@ -93,29 +90,6 @@ class Method(ABC):
         None  # of a device's released vector; None: answers cannot be noised
     )
     _fleet: ClassVar[_Fleet | None] = None  # a bound instance has its own
-
-    def __init_subclass__(cls, **arguments: Any) -> None:
-        super().__init_subclass__(**arguments)
-        if "line" not in vars(cls) and (lines := (cls.__doc__ or "").strip().splitlines()):
-            cls.line = lines[0].strip().removesuffix(".")
-        types = inspect.get_annotations(cls)
-        inherited = {
-            one.name: one
-            for base in reversed(cls.__mro__[1:])
-            if dataclasses.is_dataclass(base)
-            for one in dataclasses.fields(base)
-        }
-        for name in inherited.keys() & vars(cls).keys() - types.keys():  # another default, and nothing else
-            setattr(cls, name, redeclared(inherited[name], vars(cls)[name]))
-            types[name] = inherited[name].type
-        cls.__annotations__ = types
-        made: Any = dataclass(frozen=True, kw_only=True)(cls)
-        for each in dataclasses.fields(made):
-            if hasattr(Method, each.name):
-                raise TypeError(f"{cls.__name__}.{each.name}: a method has that already; rename the option")
-
-    def __post_init__(self) -> None:
-        check_options(self)
 
     def bind(self, config: FleetConfig, public: Examples) -> Self:
         """The same method, of a fleet and its public set."""

@@ -4,9 +4,10 @@ the teacher to the student is long, networks of sizes between go first, each tau
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import check
 from fedstill_server.distill.stage_runner import Recipe, StageRunner, teacher_of
@@ -14,16 +15,16 @@ from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.families import FAMILIES
 
 
-@dataclass(frozen=True, kw_only=True)
 class Assistants(Recipe):
     name: ClassVar[str] = "assistants"
     source: ClassVar[str] = "Mirzadeh et al. 2020, arXiv 1902.03393"
     line: ClassVar[str] = "a chain of ever smaller networks between teacher and student"
 
-    families: tuple[str, ...] = ("mlp-64",)  # largest first
+    families: tuple[str, ...] = option(("mlp-64",), "Networks between, the largest first.")
 
     def __post_init__(self) -> None:
-        check(bool(self.families), "assistants.families", self.families, "a list of at least one family")
+        super().__post_init__()
+        check(bool(self.families), "families", self.families, "a list of at least one family")
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         techniques = base.techniques or (KnowledgeDistillation(),)

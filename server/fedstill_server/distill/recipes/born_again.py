@@ -7,28 +7,24 @@ student learns from the mean of all generations; of all, the one that validates 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.job import DistillJob, Trained
-from fedstill_server.distill.plan import check
 from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of, teacher_of
 from fedstill_server.distill.teachers.ensemble import EnsembleTeacher
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.randomness import derived_seed
 
 
-@dataclass(frozen=True, kw_only=True)
 class BornAgain(Recipe):
     name: ClassVar[str] = "born-again"
     source: ClassVar[str] = "Furlanello et al. 2018, arXiv 1805.04770"
     line: ClassVar[str] = "generations of the same student, each taught by the one before, and their ensemble"
 
-    generations: int = 3  # after the first
-    ensemble: bool = True
-
-    def __post_init__(self) -> None:
-        check(self.generations >= 1, "born-again.generations", self.generations, "1 or more")
+    generations: int = option(3, "Students after the first, each taught by the one before.", least=1)
+    ensemble: bool = option(True, "Whether all of them together teach the last.")
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         made = [runner.train("generation-0", base)]

@@ -9,9 +9,10 @@ mlp-32-16.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.measuring import Cost, accuracy_of_graph, cost_of, pareto
@@ -23,20 +24,22 @@ from fedstill_server.families import FAMILIES, initial_parameters
 from fedstill_server.training.networks import parameters_of
 
 
-@dataclass(frozen=True, kw_only=True)
 class BudgetSearch(Recipe):
     name: ClassVar[str] = "budget"
     source: ClassVar[str] = "grid search with the hardware in the loop"
     line: ClassVar[str] = "the best of several sizes within a limit of bytes and time, and the Pareto list"
 
-    families: tuple[str, ...] = ("mlp-8", "mlp-16", "mlp-32", "mlp-64", "mlp-32-16", "cnn-4-8")
-    size_bytes: int = 0  # of the float32 graph; 0 is no limit
-    latency_us: float = 0.0  # median of one answer on one thread; 0 is no limit
+    families: tuple[str, ...] = option(
+        ("mlp-8", "mlp-16", "mlp-32", "mlp-64", "mlp-32-16", "cnn-4-8"), "Students to choose from."
+    )
+    size_bytes: int = option(0, "Of the float32 graph, at most; 0 is no limit.", least=0)
+    latency_us: float = option(
+        0.0, "Median of one answer on one thread, in microseconds, at most; 0 is no limit.", least=0
+    )
 
     def __post_init__(self) -> None:
-        check(bool(self.families), "budget.families", self.families, "a list of at least one family")
-        check(self.size_bytes >= 0, "budget.size_bytes", self.size_bytes, "0 (no limit) or a number of bytes")
-        check(self.latency_us >= 0, "budget.latency_us", self.latency_us, "0 (no limit) or microseconds")
+        super().__post_init__()
+        check(bool(self.families), "families", self.families, "a list of at least one family")
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         families = FAMILIES.named(self.families, where="budget.families")

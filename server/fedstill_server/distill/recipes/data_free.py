@@ -6,12 +6,12 @@ shape; `low` and `high` say between what values real ones would be.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from fedstill_proto.arrays import FloatArray
 from torch import nn
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import check
@@ -28,17 +28,16 @@ from fedstill_server.families import build_student
 from fedstill_server.randomness import derived_seed
 
 
-@dataclass(frozen=True, kw_only=True)
 class DataFree(Recipe):
     """The base of all; each kind makes its examples."""
 
-    count: int = 2000
-    low: float = 0.0
-    high: float = 1.0
+    count: int = option(2000, "Examples that are made.", least=1)
+    low: float = option(0.0, "The least value of an example's numbers.")
+    high: float = option(1.0, "The largest value of an example's numbers.")
 
     def __post_init__(self) -> None:
-        check(self.count >= 1, f"{self.name}.count", self.count, "1 or more")
-        check(self.low < self.high, f"{self.name}.low", self.low, f"below high, which is {self.high}")
+        super().__post_init__()
+        check(self.low < self.high, "low", self.low, f"below high, which is {self.high}")
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         canvas = Canvas(
@@ -57,48 +56,37 @@ class DataFree(Recipe):
         raise NotImplementedError
 
 
-@dataclass(frozen=True, kw_only=True)
 class RandomNoise(DataFree):
     name: ClassVar[str] = "noise"
     source: ClassVar[str] = "baseline"
     line: ClassVar[str] = "no data: the teacher's answers to noise, uniform or of more contrast"
 
-    contrast: float = 0.0  # see distill/synthetic/noise.py
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(0 <= self.contrast <= 100, "noise.contrast", self.contrast, "0 (uniform) to 100")
+    contrast: float = option(0.0, "Of the noise: 0 is uniform.", least=0, most=100)
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return noise_examples(canvas, contrast=self.contrast)
 
 
-@dataclass(frozen=True, kw_only=True)
 class DeepInversion(DataFree):
     name: ClassVar[str] = "deep-inversion"
     source: ClassVar[str] = "Yin et al. 2020, arXiv 1912.08795"
     line: ClassVar[str] = "no data: noise moved along the teacher's gradient until it looks like a class"
 
-    steps: int = 40
+    steps: int = option(40, "Moves of the noise along the teacher's gradient.", least=0)
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return inverted_examples(_network(base, self.name), canvas, steps=self.steps)
 
 
-@dataclass(frozen=True, kw_only=True)
 class OneHotGenerator(DataFree):
     name: ClassVar[str] = "dafl"
     source: ClassVar[str] = "Chen et al. 2019, arXiv 1904.01186"
     line: ClassVar[str] = "no data: a generator of examples that the teacher is sure of"
 
-    steps: int = 800
-    contrast: float = 4.0  # see distill/synthetic/generator.py
-    activation: float = 0.0
-    balance: float = 5.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(0 < self.contrast <= 100, "dafl.contrast", self.contrast, "above 0, up to 100")
+    steps: int = option(800, "Of the generator's training.", least=0)
+    contrast: float = option(4.0, "Of what the generator puts out.", above=0, most=100)
+    activation: float = option(0.0, "Weight of the teacher's activations.", least=0)
+    balance: float = option(5.0, "Weight of classes being equally frequent.", least=0)
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return one_hot_examples(
@@ -111,13 +99,12 @@ class OneHotGenerator(DataFree):
         )
 
 
-@dataclass(frozen=True, kw_only=True)
 class AdversarialGenerator(DataFree):
     name: ClassVar[str] = "dfad"
     source: ClassVar[str] = "Fang et al. 2019, arXiv 1912.11006"
     line: ClassVar[str] = "no data: a generator of examples on which student and teacher differ"
 
-    steps: int = 400
+    steps: int = option(400, "Of the generator's training.", least=0)
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         critic = build_student(base.family, canvas.shape, canvas.classes, seed=canvas.seed)

@@ -9,7 +9,7 @@ that was asked for: whole units are gone, so it is smaller and faster without an
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,26 +17,21 @@ import torch
 from fedstill_proto.arrays import IntArray, Parameters
 from torch import nn
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.layers import inner_layers, watched
-from fedstill_server.distill.plan import check
 from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of
 from fedstill_server.families.sizes import widths_of
 
 
-@dataclass(frozen=True, kw_only=True)
 class StructuredPruning(Recipe):
     name: ClassVar[str] = "pruning"
     source: ClassVar[str] = "Li et al. 2017, arXiv 1608.08710; Molchanov et al. 2019, arXiv 1906.10771"
     line: ClassVar[str] = "a wider student loses its least important units, and recovers"
 
-    wider: float = 2.0  # than the family that is asked for
-    rounds: int = 2
-
-    def __post_init__(self) -> None:
-        check(1 < self.wider <= 16, "pruning.wider", self.wider, "a factor above 1, up to 16")
-        check(self.rounds >= 1, "pruning.rounds", self.rounds, "1 or more")
+    wider: float = option(2.0, "How much wider than the family that is asked for.", above=1, most=16)
+    rounds: int = option(2, "Of pruning and recovering.", least=1)
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         sized = widths_of(base.family)

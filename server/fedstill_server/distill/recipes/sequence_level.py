@@ -16,7 +16,7 @@ synthetic-text begins with nothing but the start of a text: a server without any
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ import torch
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.text.vocabulary import START
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.plan import check
@@ -34,19 +35,14 @@ from fedstill_server.randomness import derived_seed
 _ROWS_AT_ONCE = 64
 
 
-@dataclass(frozen=True, kw_only=True)
 class SequenceLevel(Recipe):
     name: ClassVar[str] = "sequence-level"
     source: ClassVar[str] = "Kim and Rush 2016, arXiv 1606.07947"
     line: ClassVar[str] = "of text: the teacher's own continuations are what the student learns"
 
-    beginning: int = 4  # words of a row that the teacher is given
-    warmth: float = 0.0  # temperature of sampling; 0 is the likeliest word each time
-    mixed: bool = False  # whether the public rows are learned, too
-
-    def __post_init__(self) -> None:
-        check(self.beginning >= 1, f"{self.name}.beginning", self.beginning, "1 or more words")
-        check(0 <= self.warmth <= 10, f"{self.name}.warmth", self.warmth, "0 (greedy) to 10")
+    beginning: int = option(4, "Words of a row that the teacher is given.", least=1)
+    warmth: float = option(0.0, "Temperature of sampling; 0: the likeliest word.", least=0, most=10)
+    mixed: bool = option(False, "Whether the public rows are learned, too.")
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         if base.labels.ndim < 2:
@@ -70,20 +66,18 @@ class SequenceLevel(Recipe):
         return np.ascontiguousarray(base.x[:, : self.beginning], np.int64)
 
 
-@dataclass(frozen=True, kw_only=True)
 class SyntheticText(SequenceLevel):
     name: ClassVar[str] = "synthetic-text"
     source: ClassVar[str] = "Kim and Rush 2016, arXiv 1606.07947, with nothing given"
     line: ClassVar[str] = "no data, of text: rows that the teacher makes up from nothing"
 
     warmth: float = 1.0
-    count: int = 2000  # rows
+    count: int = option(2000, "Rows that are made.", least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check(self.count >= 1, "synthetic-text.count", self.count, "1 or more rows")
-        check(self.warmth > 0, "synthetic-text.warmth", self.warmth, "above 0: greedily all rows are one")
-        check(not self.mixed, "synthetic-text.mixed", self.mixed, "false: sequence-level learns both")
+        check(self.warmth > 0, "warmth", self.warmth, "above 0: greedily all rows are one")
+        check(not self.mixed, "mixed", self.mixed, "false: sequence-level learns both")
 
     def beginnings(self, base: DistillJob) -> IntArray:
         return np.full((self.count, 1), START, np.int64)

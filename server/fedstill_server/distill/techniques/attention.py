@@ -6,7 +6,6 @@ channels, h, w] are refused. For the matrices of transformers there is attention
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -16,7 +15,6 @@ from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, T
 from fedstill_server.losses import attention_map_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class AttentionTransfer(FeatureTechnique):
     name: ClassVar[str] = "attention"
     source: ClassVar[str] = "Zagoruyko and Komodakis 2017, arXiv 1612.03928"

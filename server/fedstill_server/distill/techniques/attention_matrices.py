@@ -9,7 +9,6 @@ output.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -20,7 +19,6 @@ from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, T
 from fedstill_server.losses import attention_matrix_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class AttentionMatrices(FeatureTechnique):
     name: ClassVar[str] = "attention-matrices"
     source: ClassVar[str] = "Jiao et al. 2020, arXiv 1909.10351"

@@ -8,28 +8,22 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.distill.plan import check
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class AveragedTeacher(Technique):
     name: ClassVar[str] = "ema-teacher"
     source: ClassVar[str] = "Tarvainen and Valpola 2017, arXiv 1703.01780"
     line: ClassVar[str] = "the student's own running average teaches it"
 
-    decay: float = 0.99
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(0 <= self.decay < 1, "ema-teacher.decay", self.decay, "from 0 to below 1")
+    decay: float = option(0.99, "How much of the average a step leaves.", least=0, below=1)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(setting.student, decay=self.decay)

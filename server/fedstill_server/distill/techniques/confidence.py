@@ -7,7 +7,6 @@ so that a teacher's doubtful or wrong answers teach less. Needs another techniqu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -16,7 +15,6 @@ from torch import Tensor
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 
 
-@dataclass(frozen=True, kw_only=True)
 class ConfidenceWeights(Technique):
     name: ClassVar[str] = "confidence"
     source: ClassVar[str] = "own rule"

@@ -5,30 +5,23 @@ Linear heads bring student and teacher to one width; they exist in training only
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.distill.plan import check
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 from fedstill_server.losses import contrastive_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class ContrastiveDistillation(FeatureTechnique):
     name: ClassVar[str] = "crd"
     source: ClassVar[str] = "Tian et al. 2020, arXiv 1910.10699"
     line: ClassVar[str] = "tells the teacher's view of an example from its views of all others"
 
-    width: int = 32  # of the common space
-    tau: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.width >= 1, "crd.width", self.width, "1 or more")
-        check(self.tau > 0, "crd.tau", self.tau, "above 0")
+    width: int = option(32, "Of the space in which views are compared.", least=1)
+    tau: float = option(0.1, "Temperature of the comparison.", above=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(self, setting)

@@ -6,30 +6,23 @@ counts: those whose teacher's answers have the lowest entropy. Needs another tec
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.plan import check
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 
 
-@dataclass(frozen=True, kw_only=True)
 class EntropyCurriculum(Technique):
     name: ClassVar[str] = "curriculum"
     source: ClassVar[str] = "Bengio et al. 2009, ICML, doi 10.1145/1553374.1553380"
     line: ClassVar[str] = "examples that the teacher finds easy come first"
 
-    start: float = 0.3  # share of the examples that counts at first
-    ramp: float = 0.5  # share of the training after which all count
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(0 < self.start <= 1, "curriculum.start", self.start, "a share above 0")
-        check(0 < self.ramp <= 1, "curriculum.ramp", self.ramp, "a share above 0")
+    start: float = option(0.3, "Share of the examples that counts at first.", above=0, most=1)
+    ramp: float = option(0.5, "Share of the training after which all count.", above=0, most=1)
 
     def begin(self, setting: Setting) -> Term:
         if setting.teacher_logits is None:

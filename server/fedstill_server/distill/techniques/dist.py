@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import correlation_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class CorrelationDistillation(Technique):
     name: ClassVar[str] = "dist"
     source: ClassVar[str] = "Huang et al. 2022, arXiv 2205.10536"
     line: ClassVar[str] = "correlations between classes and within a class"
 
-    between_weight: float = 1.0
-    within_weight: float = 1.0
+    between_weight: float = option(1.0, "Weight of the correlations between classes.", least=0)
+    within_weight: float = option(1.0, "Weight of the correlations within a class.", least=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(self)

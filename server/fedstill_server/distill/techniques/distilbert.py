@@ -9,24 +9,23 @@ differ, a linear map that exists in training only stands between.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 from fedstill_server.losses import cosine_loss, kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class DistilBert(FeatureTechnique):
     name: ClassVar[str] = "distilbert"
     source: ClassVar[str] = "Sanh et al. 2019, arXiv 1910.01108"
     line: ClassVar[str] = "soft answers and the direction of hidden states, 5 to 1"
 
-    soft: float = 5.0
-    cosine: float = 1.0
+    soft: float = option(5.0, "Share of the soft answers.", least=0)
+    cosine: float = option(1.0, "Share of the direction of hidden states.", least=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(self, setting)

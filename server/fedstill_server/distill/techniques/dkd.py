@@ -6,23 +6,22 @@ in: on unlabelled public data that is all there is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import decoupled_kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class DecoupledDistillation(Technique):
     name: ClassVar[str] = "dkd"
     source: ClassVar[str] = "Zhao et al. 2022, arXiv 2203.08679"
     line: ClassVar[str] = "target and other classes weighed apart"
 
-    target_weight: float = 1.0
-    other_weight: float = 2.0
+    target_weight: float = option(1.0, "Weight of the true class against all others.", least=0)
+    other_weight: float = option(2.0, "Weight of the classes that are not the true one.", least=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(self)

@@ -8,28 +8,22 @@ teacher: T^2 KL(earlier || student).
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.distill.plan import check
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class EarlierTeacher(Technique):
     name: ClassVar[str] = "earlier-teacher"
     source: ClassVar[str] = "Yang et al. 2019, arXiv 1812.00123"
     line: ClassVar[str] = "the student of an earlier epoch teaches the later one"
 
-    cycles: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.cycles >= 2, "earlier-teacher.cycles", self.cycles, "2 or more")
+    cycles: int = option(3, "How often the student becomes the teacher.", least=2)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(setting.student, cycles=self.cycles)

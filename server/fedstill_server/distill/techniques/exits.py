@@ -8,7 +8,6 @@ a device takes the depth that it can afford.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -23,7 +22,6 @@ from fedstill_server.losses import cross_entropy, kd_loss
 from fedstill_server.training.networks import parameters_of
 
 
-@dataclass(frozen=True, kw_only=True)
 class EarlyExits(Technique):
     name: ClassVar[str] = "exits"
     source: ClassVar[str] = "Zhang et al. 2019, arXiv 1905.08094"

@@ -12,27 +12,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.layers import uniform_map
 from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 from fedstill_server.losses import hint_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class FitNets(FeatureTechnique):
     name: ClassVar[str] = "fitnets"
     source: ClassVar[str] = "Romero et al. 2015, arXiv 1412.6550"
     line: ClassVar[str] = "hidden layers imitate the teacher's through train-only adapters"
 
     layers: str = "uniform"
-    falling: bool = True
+    falling: bool = option(True, "Whether the hints fade as the training goes on.")
 
     def pairs(self, student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:
         if self.layers != "learned":

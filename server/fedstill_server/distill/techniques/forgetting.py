@@ -8,7 +8,6 @@ classes speak to the new logits only, so that they don't push the old ones down.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
@@ -23,7 +22,6 @@ from fedstill_server.losses import kd_loss
 _OUT_OF_THE_RACE = -1e4  # a logit whose class cannot be; minus infinity has no gradient
 
 
-@dataclass(frozen=True, kw_only=True)
 class LearningWithoutForgetting(Technique):
     name: ClassVar[str] = "lwf"
     source: ClassVar[str] = "Li and Hoiem 2016, arXiv 1606.09282"

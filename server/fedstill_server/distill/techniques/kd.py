@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,7 +11,6 @@ from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class KnowledgeDistillation(Technique):
     name: ClassVar[str] = "kd"
     source: ClassVar[str] = "Hinton et al. 2015, arXiv 1503.02531"

@@ -9,29 +9,23 @@ and stay behind when the training ends.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from fedstill_server.distill.plan import check
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.families import build_student
 from fedstill_server.losses import cross_entropy, kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class MutualLearning(Technique):
     name: ClassVar[str] = "mutual"
     source: ClassVar[str] = "Zhang et al. 2018, arXiv 1706.00384"
     line: ClassVar[str] = "peers that are trained along teach each other"
 
-    peers: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(1 <= self.peers <= 8, "mutual.peers", self.peers, "from 1 to 8")
+    peers: int = option(1, "Networks that are trained beside the student.", least=1, most=8)
 
     def begin(self, setting: Setting) -> Term:
         seeds = torch.randint(1 << 31, (self.peers,)).tolist()

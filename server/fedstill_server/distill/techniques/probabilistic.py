@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -11,7 +10,6 @@ from fedstill_server.distill.techniques.relations import RelationTechnique
 from fedstill_server.losses import probabilistic_transfer_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class ProbabilisticTransfer(RelationTechnique):
     name: ClassVar[str] = "pkt"
     source: ClassVar[str] = "Passalis and Tefas 2018, arXiv 1803.10837"

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from fedstill_server.distill.plan import check
+from fedstill_server.config.options import option
 from fedstill_server.distill.techniques.relations import RelationTechnique
 from fedstill_server.losses import angle_loss, distance_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class RelationalDistillation(RelationTechnique):
     name: ClassVar[str] = "rkd"
     source: ClassVar[str] = "Park et al. 2019, arXiv 1904.05068"
@@ -20,13 +18,9 @@ class RelationalDistillation(RelationTechnique):
 
     least_batch: ClassVar[int] = 3
 
-    distance_weight: float = 1.0
-    angle_weight: float = 2.0  # 1 to 2, as in the paper
-    angle_examples: int = 20  # of a batch: the triples grow with their third power
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.angle_examples >= 3, "rkd.angle_examples", self.angle_examples, "3 or more")
+    distance_weight: float = option(1.0, "Weight of the distances.", least=0)
+    angle_weight: float = option(2.0, "Weight of the angles: 1 to 2, as in the paper.", least=0)
+    angle_examples: int = option(20, "Of a batch, between which angles are; triples are many.", least=3)
 
     def between(self, student: Tensor, teacher: Tensor) -> Tensor:
         distance = self.distance_weight * distance_loss(student, teacher)

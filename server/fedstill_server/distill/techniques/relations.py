@@ -5,7 +5,6 @@ widths will do, and a batch of one example says nothing.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -14,7 +13,6 @@ from torch import Tensor
 from fedstill_server.distill.technique import FeatureTechnique, Setting, Step, Term
 
 
-@dataclass(frozen=True, kw_only=True)
 class RelationTechnique(FeatureTechnique):
     """The term is the mean of `between` over the pairs of layers."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
@@ -11,7 +10,6 @@ from fedstill_server.distill.techniques.relations import RelationTechnique
 from fedstill_server.losses import similarity_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class SimilarityPreserving(RelationTechnique):
     name: ClassVar[str] = "similarity"
     source: ClassVar[str] = "Tung and Mori 2019, arXiv 1907.09682"

@@ -5,22 +5,21 @@ The published code multiplies the term by 9 beside a weight of 0.1 of the labels
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import standardized_kd_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class StandardizedDistillation(Technique):
     name: ClassVar[str] = "standardized"
     source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.01427"
     line: ClassVar[str] = "softened answers after logits are made mean 0, deviation 1"
 
-    temperature: float = 2.0  # of standardized logits, whose range is small
+    temperature: float = option(2.0, "Of standardized logits, whose range is small.", above=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(self.temperature)

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from fedstill_server.distill.plan import check
+from fedstill_server.config.options import option
 from fedstill_server.distill.technique import Setting, Step, Technique, Term
 from fedstill_server.losses import top_k_bucket_loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class TopKDistillation(Technique):
     name: ClassVar[str] = "top-k"
     source: ClassVar[str] = "Hinton et al. 2015 with a rest bucket"
     line: ClassVar[str] = "the k largest soft labels, all others as one"
 
-    k: int = 3
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self.k >= 1, "top-k.k", self.k, "1 or more")
+    k: int = option(3, "Soft labels that are kept apart.", least=1)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(min(self.k, setting.teacher_classes or self.k))
