@@ -23,7 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import flower_records as records  # isort: skip
+from fedstill_proto import flower_records  # isort: skip
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
@@ -40,7 +40,7 @@ from fedstill_client.rounds.device import Device
 from fedstill_client.rounds.round import Interrupted
 
 FOLDER_KEY = "fedstill-device"
-# Flower's own codes end at 8; 102 is records.PRIVACY_REFUSED.
+# Flower's own codes end at 8; 102 is flower_records.PRIVACY_REFUSED.
 REFUSED, FAILED = 100, 101
 
 log = logging.getLogger("fedstill.device")
@@ -63,7 +63,7 @@ def answered(answer: Answer) -> Callable[[Message, Context], Message]:
             return Message(Error(REFUSED, reason), reply_to=message)
         except PrivacyRefused as error:
             log.warning("%s refused: %s", message.metadata.message_type, error)
-            return Message(Error(records.PRIVACY_REFUSED, str(error)), reply_to=message)
+            return Message(Error(flower_records.PRIVACY_REFUSED, str(error)), reply_to=message)
         except FedstillError as error:
             log.warning("%s refused: %s", message.metadata.message_type, error)
             return Message(Error(REFUSED, str(error)), reply_to=message)
@@ -79,12 +79,12 @@ def answered(answer: Answer) -> Callable[[Message, Context], Message]:
 @answered
 def hello(message: Message, context: Context) -> RecordDict:
     """Say who this device is; refuse a server that speaks another version of the protocol."""
-    records.read_hello(message.content)
+    flower_records.read_hello(message.content)
     folder = device_folder(context)
     description = DeviceDescription.read(folder)
     if AgentHome.is_at(folder):
         write_node(AgentHome(folder), context.node_id)
-    return records.hello_reply(description.name, description.family)
+    return flower_records.hello_reply(description.name, description.family)
 
 
 @app.train()
@@ -94,7 +94,7 @@ def train(message: Message, context: Context) -> RecordDict:
     task, folder = _task(message), device_folder(context)
     stop = _eligibility(folder)
     with _discreet(folder), Device.opened(folder) as device:
-        return records.pack("SoftLabelSummary", device.perform(task, stop=stop))
+        return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
 @app.evaluate()
@@ -105,7 +105,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     stop = _eligibility(folder)
     with _discreet(folder), Device.opened(folder) as device:
         counts = device.evaluate(task, stop=stop)
-    return RecordDict({records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
+    return RecordDict({flower_records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
 
 
 def device_folder(context: Context) -> Path:
@@ -152,4 +152,4 @@ def _eligibility(folder: Path) -> Eligibility | None:
 
 
 def _task(message: Message) -> RoundTask:
-    return decode_task(records.unpack(message.content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES))
+    return decode_task(flower_records.unpack(message.content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES))

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
+import fedstill_proto  # noqa: F401  # isort: skip
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedstill_client.app import app
-from fedstill_proto import flower_records as records
+from fedstill_proto import flower_records
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
@@ -43,7 +43,7 @@ def node_of(folder: Path | str, **config: int) -> Context:
 
 
 def packed(round_task: RoundTask) -> RecordDict:
-    return records.pack("RoundTask", encode_task(round_task, codec=FLOAT32))
+    return flower_records.pack("RoundTask", encode_task(round_task, codec=FLOAT32))
 
 
 def sent_bytes(reply: Message) -> bytes:

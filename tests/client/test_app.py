@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.app import FAILED, REFUSED
-from fedstill_proto import flower_records as records
+from fedstill_proto import flower_records
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import SummaryKind, SummaryRequest
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
@@ -30,9 +30,9 @@ def reason(reply: Message) -> str:
 
 
 def test_hello_says_who_the_device_is(folder: Path) -> None:
-    reply = call("query.hello", records.hello("abcd1234"), node_of(folder))
+    reply = call("query.hello", flower_records.hello("abcd1234"), node_of(folder))
 
-    greeting = records.read_hello_reply(reply.content)
+    greeting = flower_records.read_hello_reply(reply.content)
     assert (greeting.device, greeting.family) == ("kitchen", "mlp-small")
 
 
@@ -51,7 +51,7 @@ def test_a_round(folder: Path) -> None:
 
     reply = call("train", packed(round_task), node_of(folder))
 
-    blob = records.unpack(reply.content, "SoftLabelSummary", size_limit_bytes=10_000)
+    blob = flower_records.unpack(reply.content, "SoftLabelSummary", size_limit_bytes=10_000)
     summary = decode_summary(blob, expected=Expected.of(round_task, CLASSES))
     assert summary.statistics.class_examples.sum() == 20
     assert (folder / "state" / "students.safetensors").exists()
@@ -62,7 +62,7 @@ def test_the_same_round_again_has_the_same_answer(folder: Path) -> None:
     second = packed(task(round=2, parameters={}, request=MEANS))
 
     blobs = {
-        records.unpack(
+        flower_records.unpack(
             call("train", second, node_of(folder)).content, "SoftLabelSummary", size_limit_bytes=10_000
         )
         for _ in range(2)
@@ -85,17 +85,17 @@ def test_an_evaluation(folder: Path) -> None:
 def test_the_partition_stands_in_the_folders_name(folder: Path) -> None:
     node = node_of(folder.parent / "device-{partition}", **{"partition-id": 3})
 
-    reply = call("query.hello", records.hello("abcd1234"), node)
+    reply = call("query.hello", flower_records.hello("abcd1234"), node)
 
-    assert records.read_hello_reply(reply.content).device == "kitchen"
+    assert flower_records.read_hello_reply(reply.content).device == "kitchen"
 
 
 def test_the_folder_may_come_from_the_environment(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FEDSTILL_DEVICE_FOLDER", str(folder))
 
-    reply = call("query.hello", records.hello("abcd1234"), Context(1, 22, {}, RecordDict(), {}))
+    reply = call("query.hello", flower_records.hello("abcd1234"), Context(1, 22, {}, RecordDict(), {}))
 
-    assert records.read_hello_reply(reply.content).device == "kitchen"
+    assert flower_records.read_hello_reply(reply.content).device == "kitchen"
 
 
 class TestErrors:
@@ -104,13 +104,13 @@ class TestErrors:
     def test_a_node_that_does_not_know_its_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("FEDSTILL_DEVICE_FOLDER", raising=False)
 
-        reply = call("query.hello", records.hello("abcd1234"), Context(1, 22, {}, RecordDict(), {}))
+        reply = call("query.hello", flower_records.hello("abcd1234"), Context(1, 22, {}, RecordDict(), {}))
 
         assert reply.error.code == REFUSED
         assert "set FEDSTILL_DEVICE_FOLDER" in reason(reply)
 
     def test_a_template_without_a_partition(self, tmp_path: Path) -> None:
-        reply = call("query.hello", records.hello("r"), node_of(tmp_path / "device-{partition}"))
+        reply = call("query.hello", flower_records.hello("r"), node_of(tmp_path / "device-{partition}"))
 
         assert "no partition-id" in reason(reply)
 
@@ -121,7 +121,7 @@ class TestErrors:
         assert "device.json" in reason(reply)
 
     def test_bytes_that_are_no_task(self, folder: Path) -> None:
-        reply = call("train", records.pack("RoundTask", b"garbage"), node_of(folder))
+        reply = call("train", flower_records.pack("RoundTask", b"garbage"), node_of(folder))
 
         assert reply.error.code == REFUSED
         assert "checksum" in reason(reply)
@@ -165,7 +165,7 @@ class TestErrors:
     def test_refusals_are_one_line(self, folder: Path) -> None:
         (folder / "device.json").write_text(json.dumps({"name": 1}))
 
-        reply = call("query.hello", records.hello("r"), node_of(folder))
+        reply = call("query.hello", flower_records.hello("r"), node_of(folder))
 
         assert reply.has_error()
         assert "\n" not in reason(reply)

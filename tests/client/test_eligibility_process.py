@@ -26,7 +26,7 @@ import sys
 from pathlib import Path
 from fedstill_client import app
 from fedstill_client.rounds import round as round_work
-from fedstill_proto import flower_records as records
+from fedstill_proto import flower_records
 from flwr.app import Context, Message, RecordDict
 from flwr.app.metadata import Metadata
 
@@ -38,7 +38,7 @@ class Told(round_work.WatchedSteps):
 round_work.WatchedSteps = Told
 home, task = Path(sys.argv[1]), Path(sys.argv[2]).read_bytes()
 metadata = Metadata(1, "m1", 1, 22, "", "1", 1e9, 1e9, "train")
-message = Message(content=records.pack("RoundTask", task), metadata=metadata)
+message = Message(content=flower_records.pack("RoundTask", task), metadata=metadata)
 reply = app.app(message, Context(1, 22, {"fedstill-device": str(home)}, RecordDict(), {}))
 print("refused: " + reply.error.reason if reply.has_error() else "done", flush=True)
 """

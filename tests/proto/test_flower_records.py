@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from fedstill_proto import flower_records as records
+from fedstill_proto import flower_records
 from fedstill_proto.errors import InvalidValue, WireError
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
@@ -17,9 +17,9 @@ def array(blob: bytes = b"abc", *, dtype: str = "uint8", kind: str = "RoundTask"
 
 
 def test_bytes_survive_a_record() -> None:
-    packed = records.pack("RoundTask", b"abc")
+    packed = flower_records.pack("RoundTask", b"abc")
     assert packed["fedstill"]["RoundTask"] == array()
-    assert records.unpack(packed, "RoundTask", size_limit_bytes=3) == b"abc"
+    assert flower_records.unpack(packed, "RoundTask", size_limit_bytes=3) == b"abc"
 
 
 @pytest.mark.parametrize(
@@ -39,14 +39,16 @@ def test_bytes_survive_a_record() -> None:
     ],
 )
 def test_any_other_record_is_refused(content: RecordDict) -> None:
-    field = refused_field(lambda: records.unpack(content, "RoundTask", size_limit_bytes=3))
+    field = refused_field(lambda: flower_records.unpack(content, "RoundTask", size_limit_bytes=3))
     assert field == "RoundTask"
 
 
 def test_the_greeting() -> None:
-    assert records.read_hello(records.hello("0a1b2c3d")) == records.Hello("0a1b2c3d")
-    reply = records.hello_reply("Writer 4, Zürich", "mlp-small")
-    assert records.read_hello_reply(reply) == records.HelloReply("Writer 4, Zürich", "mlp-small")
+    assert flower_records.read_hello(flower_records.hello("0a1b2c3d")) == flower_records.Hello("0a1b2c3d")
+    reply = flower_records.hello_reply("Writer 4, Zürich", "mlp-small")
+    assert flower_records.read_hello_reply(reply) == flower_records.HelloReply(
+        "Writer 4, Zürich", "mlp-small"
+    )
 
 
 def config(**fields: int | str | bool) -> RecordDict:
@@ -70,17 +72,17 @@ def config(**fields: int | str | bool) -> RecordDict:
     ],
 )
 def test_a_bad_reply_is_refused_by_field(content: RecordDict, field: str) -> None:
-    assert refused_field(lambda: records.read_hello_reply(content)) == field
+    assert refused_field(lambda: flower_records.read_hello_reply(content)) == field
 
 
 def test_a_bad_greeting_is_refused_by_field() -> None:
-    assert refused_field(lambda: records.read_hello(config(protocol=2, run="r"))) == "protocol_version"
-    assert refused_field(lambda: records.read_hello(config(protocol=1))) == "run"
-    assert refused_field(lambda: records.read_hello(config(protocol=1, run="a/b"))) == "run"
+    assert refused_field(lambda: flower_records.read_hello(config(protocol=2, run="r"))) == "protocol_version"
+    assert refused_field(lambda: flower_records.read_hello(config(protocol=1))) == "run"
+    assert refused_field(lambda: flower_records.read_hello(config(protocol=1, run="a/b"))) == "run"
     with pytest.raises(InvalidValue, match=r"^run: "):
-        records.hello("")
+        flower_records.hello("")
 
 
 def test_a_version_mismatch_says_what_to_do() -> None:
     with pytest.raises(WireError, match="this side speaks 1; install the same release on both"):
-        records.read_hello(config(protocol=2, run="r"))
+        flower_records.read_hello(config(protocol=2, run="r"))

@@ -25,8 +25,8 @@ from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.public_logits import PublicLogits
 from fedstill_server.methods.public_shift import LOGITS, centred_logits, propagated
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.teacher import build_family
 from fedstill_server.state import FleetState, digest_of
+from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, honest_statistics, public_examples
@@ -132,7 +132,7 @@ def test_a_device_that_learned_nothing_shifts_nothing() -> None:
         method, state = started(fleet_config("public-logits", uplink=codec))
         assert isinstance(method, PublicLogits)
         task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
-        student = build_family(method.config, FAMILY, task.parameters)
+        student = training_of(method.config).student(FAMILY, task.parameters)
         soft = soft_labels_of(student, method.public.x[task.request.public_rows], temperature=2.0)
         sent = decode_soft_labels(codec.encode(soft), field="sent")
         shift = method.contribution(state, round_number=1)(summary(task, PrivateStatistics(soft_labels=sent)))
@@ -142,7 +142,7 @@ def test_a_device_that_learned_nothing_shifts_nothing() -> None:
 def shifted_answer(method: PublicLogits, state: FleetState, by: np.ndarray) -> SoftLabelSummary:
     """What a device answers whose logits (at the temperature) moved by `by` [rows, classes]."""
     task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
-    student = build_family(method.config, FAMILY, task.parameters)
+    student = training_of(method.config).student(FAMILY, task.parameters)
     soft = soft_labels_of(student, method.public.x[task.request.public_rows], temperature=2.0)
     moved = soft * np.exp(by)
     labels = DenseSoftLabels((moved / moved.sum(axis=1, keepdims=True)).astype(np.float32))

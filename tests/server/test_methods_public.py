@@ -27,8 +27,8 @@ from fedstill_server.methods.dsfl import reduced_entropy
 from fedstill_server.methods.public_consensus import CONSENSUS, KNOWN, PublicConsensus
 from fedstill_server.methods.scarlet import enhanced
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.teacher import build_teacher
 from fedstill_server.state import FleetState
+from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, public_examples
@@ -150,7 +150,9 @@ def test_cfd_teaches_the_likeliest_class_of_the_teacher() -> None:
     method, state = started("cfd")
     after = learned(method, state, told(method, state, ONE), told(method, state, OTHER))
     rows = method.asked_rows(state, 1)
-    view = soft_labels_of(build_teacher(method.config, after.teacher), method.public.x[rows], temperature=1)
+    view = soft_labels_of(
+        training_of(method.config).teacher(after.teacher), method.public.x[rows], temperature=1
+    )
     np.testing.assert_array_equal(method.taught(after)[rows], np.eye(CLASSES)[view.argmax(axis=1)])
 
 

@@ -13,7 +13,7 @@ from fedstill_server.methods.feddf import FedDf, bounded_logits
 from fedstill_server.methods.fedgkt import FEATURED, FEATURES, SAID, FedGkt
 from fedstill_server.methods.public_consensus import CONSENSUS
 from fedstill_server.rounds.preparation import prepare
-from fedstill_server.rounds.teacher import build_family
+from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, public_examples
@@ -56,7 +56,7 @@ def test_students_of_both_families_are_in_it_and_are_averaged_apart() -> None:
     assert sorted(moved) == sorted(FAMILIES)
     # (2 * 1 + 3 * 2) / 5 is added to the convolutional student.
     np.testing.assert_allclose(moved["cnn"]["output.bias"], 1.6, atol=1e-5)
-    start = build_family(method.config, "mlp-small", state.students["mlp-small"])
+    start = training_of(method.config).student("mlp-small", state.students["mlp-small"])
     own = bounded_logits(soft_labels_of(start, method.public.x, temperature=1.0))
     np.testing.assert_allclose(parts[0].second.result(), own, atol=1e-9)
 

@@ -21,7 +21,7 @@ from fedstill_client.rounds.device import Device
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
-from fedstill_proto import flower_records as records
+from fedstill_proto import flower_records
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import (
     Optimizer,
@@ -93,7 +93,7 @@ def all_replies(
     home: AgentHome, tasks: Mapping[str, RoundTask], kinds: Sequence[str] = ("train", "evaluate")
 ) -> Iterator[tuple[str, bytes]]:
     """What the device sends for a hello, and for each task when it trains and when it evaluates."""
-    hello = call("query.hello", records.hello("r1"), node_of(home.folder))
+    hello = call("query.hello", flower_records.hello("r1"), node_of(home.folder))
     assert not hello.has_error()
     yield "hello", sent_bytes(hello)
     for name, asked in tasks.items():

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
+import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.node import read_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome

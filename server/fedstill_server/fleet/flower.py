@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Before flwr: it switches flwr's telemetry and update check off.
-from fedstill_proto import flower_records as records  # noqa: F401  # isort: skip
+import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_proto.system.supervisor import ChildProcess, flower_environment, flower_program
 
 from fedstill_server.fleet.bundle import write_bundle

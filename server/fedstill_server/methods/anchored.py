@@ -11,8 +11,8 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import MAX_ANCHORS
 
 from fedstill_server.config.options import option
-from fedstill_server.data.public_schedule import anchor_rows
 from fedstill_server.methods.interface import Method
+from fedstill_server.methods.public_schedule import anchor_rows
 
 
 class Anchored(Method):

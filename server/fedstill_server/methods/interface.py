@@ -196,30 +196,34 @@ class Method(WithOptions, ABC):
     ) -> FloatArray:
         """The teacher's soft labels [n, classes] of x [n, *shape], at the plan's temperature unless told."""
         # torch takes a second to import, which options and their errors do not need.
-        from fedstill_server.rounds.teacher import build_teacher
+        from fedstill_server.tasks import training_of
         from fedstill_server.training.networks import soft_labels_of
 
         softness = self.training.temperature if temperature is None else temperature
-        return soft_labels_of(build_teacher(self.config, state.teacher), x, temperature=softness)
+        return soft_labels_of(training_of(self.config).teacher(state.teacher), x, temperature=softness)
 
     def student_says(
         self, family: str, parameters: Parameters, x: FloatArray, *, temperature: float | None = None
     ) -> FloatArray:
         """The same of a student of `family` with these parameters."""
-        from fedstill_server.rounds.teacher import build_family
+        from fedstill_server.tasks import training_of
         from fedstill_server.training.networks import soft_labels_of
 
         softness = self.training.temperature if temperature is None else temperature
-        return soft_labels_of(build_family(self.config, family, parameters), x, temperature=softness)
+        student = training_of(self.config).student(family, parameters)
+        return soft_labels_of(student, x, temperature=softness)
 
     def teacher_learns(
         self, state: FleetState, x: FloatArray, soft_labels: FloatArray, *, round_number: int
     ) -> FleetState:
         """The teacher learns the soft labels [n, classes] of x [n, *shape], softened as the plan says."""
-        from fedstill_server.rounds.teacher import teacher_learns
+        from fedstill_server.tasks import training_of
 
+        training = training_of(self.config)
         return state.replace(
-            teacher=teacher_learns(self.config, state.teacher, x, soft_labels, round_number=round_number)
+            teacher=training.teacher_learns(
+                state.teacher, Examples(x), soft_labels, round_number=round_number
+            )
         )
 
     def students_learn(
@@ -232,17 +236,12 @@ class Method(WithOptions, ABC):
         input_noise: float = 0.0,
     ) -> FleetState:
         """The students that devices start from do; input_noise: standard deviation, in units of x."""
-        from fedstill_server.rounds.teacher import student_learns
+        from fedstill_server.tasks import training_of
 
+        training, examples = training_of(self.config), Examples(x)
         students = {
-            family: student_learns(
-                self.config,
-                family,
-                student,
-                x,
-                soft_labels,
-                round_number=round_number,
-                input_noise=input_noise,
+            family: training.student_learns(
+                family, student, examples, soft_labels, round_number=round_number, input_noise=input_noise
             )
             for family, student in state.students.items()
         }

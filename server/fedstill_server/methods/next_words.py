@@ -24,8 +24,8 @@ from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from fedstill_server.config.options import option
-from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
+from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.state import FleetState
 
@@ -48,10 +48,10 @@ class NextWords(Method):
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's next words."""
-        from fedstill_server.rounds.teacher import build_teacher
+        from fedstill_server.tasks import training_of
         from fedstill_server.tasks.text.networks import likeliest_next_words
 
-        teacher, temperature = build_teacher(self.config, state.teacher), self.training.temperature
+        teacher, temperature = training_of(self.config).teacher(state.teacher), self.training.temperature
         labels = likeliest_next_words(teacher, self.public.x, k=self._kept, temperature=temperature)
         return state.replace(arrays=arrays_of(labels))
 

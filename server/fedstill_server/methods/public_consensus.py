@@ -34,8 +34,8 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import VoteSums
 from fedstill_server.consensus.weighting import AGREEMENT, COUNTING, WEIGHTINGS, Vote, softened, weighed
-from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import Method, SoftLabelUse
+from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.state import FleetState
 
 CONSENSUS, KNOWN = "public_consensus", "public_known"

@@ -31,9 +31,9 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.data.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.interface import Method, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
+from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.row_kernel import kernel_of
 from fedstill_server.state import FleetState
 
