@@ -2,8 +2,9 @@
 
     import fedstill as fs
 
-    with fs.AgentClient() as agent:  # on a device: its agent's student, and its private examples
-        probabilities = agent.predict(x)
+    fleet = fs.datasets.digits(devices=10, dirichlet=0.1)
+    result = fs.simulate(fleet, students=["mlp-small", "cnn"], rounds=20, on_round=print)
+    print(result.final.personal_accuracy, result.final.global_accuracy)
 
 What this module names in `__all__` is the public interface; everything else is private by rule. Nothing is
 loaded before it is used: on a device neither torch nor the simulator is ever needed, and whatever is asked
@@ -21,13 +22,23 @@ if TYPE_CHECKING:
     from fedstill_client import AgentClient
     from fedstill_proto.errors import FedstillError
 
+    from fedstill import callbacks, datasets, methods
     from fedstill.fleet import Device, Fleet
+    from fedstill.models import Student
+    from fedstill.simulation.result import Result
+    from fedstill.simulation.simulate import simulate
 
 __all__ = [
     "AgentClient",
     "Device",
     "FedstillError",
     "Fleet",
+    "Result",
+    "Student",
+    "callbacks",
+    "datasets",
+    "methods",
+    "simulate",
 ]
 
 # Where each public name lies; a place without a colon is a module.
@@ -36,6 +47,12 @@ _PLACES = {
     "Device": "fedstill.fleet:Device",
     "FedstillError": "fedstill_proto.errors:FedstillError",
     "Fleet": "fedstill.fleet:Fleet",
+    "Result": "fedstill.simulation.result:Result",
+    "Student": "fedstill.models:Student",
+    "callbacks": "fedstill.callbacks",
+    "datasets": "fedstill.datasets",
+    "methods": "fedstill.methods",
+    "simulate": "fedstill.simulation.simulate:simulate",
 }
 
 

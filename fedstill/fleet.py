@@ -50,17 +50,36 @@ class Device:
         return f"Device({', '.join(_counted(name, x) for name, x in parts.items() if x is not None)})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where the examples of a fleet come from.
+
+    Attributes:
+        dataset: A built-in data set, whose defaults a run then has; None where it is none of those.
+        folder: A folder of one's own, absolute.
+        dirichlet: How skewed over classes a data set was dealt out.
+        seed: With which it was.
+    """
+
+    dataset: str | None = None
+    folder: str | None = None
+    dirichlet: float | None = None
+    seed: int | None = None
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Fleet:
     """Devices with their private examples, the public set, and the examples that every student is tested on.
 
-    Make one with `Fleet.from_arrays`.
+    Make one with `Fleet.from_arrays`, or with a function of `fedstill.datasets`.
 
     Attributes:
         data: The examples of the whole fleet, as the simulator holds them.
+        source: Where they come from.
     """
 
     data: FleetData
+    source: Source = Source()
 
     @classmethod
     def from_arrays(

@@ -41,7 +41,10 @@ class Student:
 
     def __post_init__(self) -> None:
         if not self.name:
-            own = self.network if isinstance(self.network, str) else getattr(self.network, "__name__", "")
+            network: Any = self.network
+            own = (
+                network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
+            )
             object.__setattr__(self, "name", own.rpartition(":")[2])
         object.__setattr__(self, "devices", tuple(self.devices))
 

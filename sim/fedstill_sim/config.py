@@ -327,6 +327,7 @@ def _method(request: RunRequest) -> Choice:
     if request.is_assistant:
         asked.pop("propagation_width", None)
     given = {name: value for name, value in asked.items() if value is not None}
+    given |= dict(request.method_options)
     return completed(request.method, given, of_names=request.is_assistant)
 
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.soft_labels.codec_spec import parse_codec
@@ -52,7 +53,10 @@ class RequestError(FedstillError):
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest:
-    """One run as asked for; None leaves the choice to the data set's defaults (see fedstill_sim.config)."""
+    """One run as asked for; None leaves the choice to the data set's defaults (see fedstill_sim.config).
+
+    Where neither a data set nor a folder is named, the data is a program's own.
+    """
 
     method: str
     dataset: str | None = None
@@ -121,16 +125,18 @@ class RunRequest:
     processes: int | None = None
     baselines: tuple[str, ...] = DEFAULT_BASELINES
     tradeoff: bool = True
+    method_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.dataset is None) == (self.data is None):
+        if self.dataset is not None and self.data is not None:
             raise RequestError(
                 f"name one data set: a built-in one ({', '.join(DATASETS)}) or --data FOLDER with your own"
             )
         if self.dataset is not None:
             check_names("data set", [self.dataset], DATASETS)
         methods = method_names(text=self.is_text)
-        check_names("--method", [self.method], methods)
+        if ":" not in self.method:
+            check_names("--method", [self.method], methods)
         check_names("--baselines", self.baselines, methods)
         if self.families is not None:
             self._check_families()
@@ -274,7 +280,9 @@ def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
     words = [] if request.dataset is None or "dataset" in skip else [request.dataset]
     for field in fields(request):
         value = getattr(request, field.name)
-        if field.name in ("dataset", "processes", *skip) or (value == field.default and field.name != "seed"):
+        if field.name in ("dataset", "processes", "method_options", *skip):
+            continue
+        if value == field.default and field.name != "seed":
             continue
         option = _option(field.name)
         if field.name in _FLAGS:

@@ -26,6 +26,12 @@ PUBLIC = [
     "Device",
     "FedstillError",
     "Fleet",
+    "Result",
+    "Student",
+    "callbacks",
+    "datasets",
+    "methods",
+    "simulate",
 ]
 
 

@@ -1,0 +1,224 @@
+"""What a run is asked for, as objects and names, made into a configuration before anything is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fedstill_proto.errors import unknown_name
+from fedstill_server.config.choice import Choice
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.options import options_of
+from fedstill_server.families import FAMILIES
+from fedstill_server.methods import METHODS, Method, choice_of, method_of
+from fedstill_sim.callbacks.interface import Callback, RoundFunction
+from fedstill_sim.config import (
+    DEFAULT_FAMILIES,
+    TEXT_FAMILIES,
+    UTTERANCE_FAMILIES,
+    RunConfig,
+    resolve,
+)
+from fedstill_sim.data.fleet import FleetData, FleetDataError
+from fedstill_sim.progress import RunProgress, shown
+from fedstill_sim.request import RunRequest
+from fedstill_sim.results.run_result import RoundResult
+from rich.console import Console
+
+from fedstill.fleet import Fleet, Source
+from fedstill.models import Student
+
+if TYPE_CHECKING:
+    from fedstill.models import Network
+
+AnyMethod = str | Method | type[Method]
+OnRound = Callable[[RoundResult], object] | Callback
+
+_DRAWN_BY_THE_RUN = ("keyboard", "assistant")  # a run draws from the same seed what it starts with
+
+_NAMED_APART = {
+    *("method", "method_options", "dataset", "data", "devices", "dirichlet", "families", "rounds", "seed"),
+}
+OPTIONS = tuple(field.name for field in fields(RunRequest) if field.name not in _NAMED_APART)
+"""The options of a run that `fedstill.simulate` takes by name, besides its own parameters."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """Where a run lies and what is shown of it, which is no matter of its result."""
+
+    out: Path | str | None = None
+    force: bool = False
+    progress: bool = False
+
+    @contextmanager
+    def shown(self) -> Iterator[RunProgress]:
+        """The progress on stderr, or none."""
+        with shown(Console(stderr=True), quiet=not self.progress) as progress:
+            yield progress
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[Surroundings, dict[str, Any]]:
+    """A run's surroundings, and its own options.
+
+    Raises:
+        UnknownName: For an option that there is not.
+    """
+    around = [field.name for field in fields(Surroundings)]
+    for name in options:
+        if name not in around and name not in OPTIONS:
+            raise unknown_name("simulate: option", name, [*around, *OPTIONS])
+    where = Surroundings(**{name: value for name, value in options.items() if name in around})
+    return where, {name: value for name, value in options.items() if name not in around}
+
+
+def asked_run(
+    fleet: Fleet,
+    *,
+    students: Sequence[Student | Network],
+    method: AnyMethod,
+    rounds: int | None,
+    seed: int,
+    options: Mapping[str, Any],
+) -> tuple[FleetData, RunConfig]:
+    """The data of a run with a family for each device, and its whole configuration.
+
+    Raises:
+        FedstillError: Naming the argument that does not fit.
+    """
+    source, data = fleet.source, fleet.data
+    if source.dataset in _DRAWN_BY_THE_RUN and source.seed != seed:
+        raise ConfigError(
+            f"seed: {seed}, but the fleet was made with seed={source.seed}; of {source.dataset} both are the "
+            "same: make the fleet with it, too"
+        )
+    choice = chosen_method(method, where="method")
+    if isinstance(students, str | type | Student):
+        students = (students,)
+    wanted = [as_student(each) for each in students or usual_families(fleet)]
+    places, data = with_students(data, wanted)
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
+    }
+    baselines = options.get("baselines", ())
+    given["baselines"] = tuple(chosen_method(one, where="baselines").name for one in baselines)
+    request = RunRequest(
+        method=choice.name,
+        dataset=source.dataset,
+        data=source.folder,
+        dirichlet=source.dirichlet,
+        families=tuple(f"{name}={place}" if place else name for name, place in places.items()),
+        rounds=rounds,
+        seed=seed,
+        method_options=tuple(choice.options.items()),
+        **given,
+    )
+    config = resolve(request, data)
+    if source == Source():
+        simulation = dataclasses.replace(config.simulation, command="fedstill.simulate, of arrays in memory")
+        config = dataclasses.replace(config, simulation=simulation)
+    return data, config
+
+
+def usual_families(fleet: Fleet) -> tuple[str, ...]:
+    """The families of a fleet whose students nobody names."""
+    if fleet.data.is_text:
+        return TEXT_FAMILIES
+    return UTTERANCE_FAMILIES if fleet.source.dataset == "assistant" else DEFAULT_FAMILIES
+
+
+def as_student(given: Student | Network) -> Student:
+    """A student, named by its object or by the network itself."""
+    return given if isinstance(given, Student) else Student(given)
+
+
+def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[str, str], FleetData]:
+    """The families by name with the place of each own one, and the data with a family for each device."""
+    if not students:
+        raise FleetDataError(
+            "students: none given; name a family, such as 'mlp-64-32', or give a class of torch modules"
+        )
+    places: dict[str, str] = {}
+    dealt: list[str] = []
+    of_device: dict[str, str] = {}
+    for student in students:
+        name, place = _family(student)
+        if name in places:
+            raise FleetDataError(f"students: {name!r} is named twice; give one of them another name=")
+        places[name] = place
+        for device in student.devices:
+            if device not in data.device_names:
+                raise unknown_name(f"students: {name}: device", device, data.device_names)
+            if device in of_device:
+                raise FleetDataError(f"students: device {device!r} has both {of_device[device]} and {name}")
+            of_device[device] = name
+        if not student.devices:
+            dealt.append(name)
+    rest = [device for device in data.device_names if device not in of_device]
+    if rest and not dealt:
+        raise FleetDataError(f"students: none is left for device {rest[0]!r}; give one without devices=")
+    if dealt and not rest:
+        raise FleetDataError(f"students: no device is left for {dealt[0]!r}; every device has another one")
+    of_device |= {device: dealt[turn % len(dealt)] for turn, device in enumerate(rest)}
+    families = tuple(of_device[device] for device in data.device_names)
+    return places, dataclasses.replace(data, families=families)
+
+
+def chosen_method(given: AnyMethod, *, where: str) -> Choice:
+    """A method as a configuration names it: with those of its options that differ from their defaults.
+
+    A class that no other process could import is known by its name in this process alone.
+    """
+    if isinstance(given, str):
+        method_of(Choice(name=given), where=where)
+        return Choice(name=given)
+    kind = given if isinstance(given, type) else type(given)
+    if not issubclass(kind, Method):
+        raise ConfigError(f"{where}: {given!r} is no method; give a name, or an object of fedstill.methods")
+    if METHODS.name_of(kind) is None and importable_place(kind) is None:
+        METHODS.register(kind.__name__, kind)
+    chosen = choice_of(kind() if isinstance(given, type) else given)
+    usual = {option.name: option.default for option in options_of(kind)}
+    changed = {name: value for name, value in chosen.options.items() if value != usual[name]}
+    return Choice(name=chosen.name, options=changed)
+
+
+def chosen_callbacks(given: OnRound | Sequence[OnRound] | None) -> tuple[Callback, ...]:
+    """Callbacks of functions and callbacks, of one or of several."""
+    each = () if given is None else given if isinstance(given, Sequence) else (given,)
+    for one in each:
+        if not (isinstance(one, Callback) or callable(one)):
+            raise ConfigError(f"on_round: {one!r} is neither a function nor a callback")
+    return tuple(one if isinstance(one, Callback) else RoundFunction(one) for one in each)
+
+
+def importable_place(found: object) -> str | None:
+    """Return "module:name" if another process finds a class or function there, and None otherwise."""
+    module, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    part: Any = sys.modules.get(module)
+    if module == "__main__" or part is None:
+        return None
+    for step in name.split("."):
+        part = getattr(part, step, None)
+    return f"{module}:{name}" if part is found else None
+
+
+def _family(student: Student) -> tuple[str, str]:
+    """The family's name, and where one's own lies, unless this process alone knows it."""
+    network = student.network
+    if isinstance(network, str):
+        own = student.name != network.rpartition(":")[2]
+        words = f"{student.name}={network}" if own else network
+        ((name, place),) = FAMILIES.named([words], where="students").items()
+        return name, place
+    lies_at = importable_place(network)
+    if lies_at is None:
+        FAMILIES.register(student.name, network)
+        return student.name, ""
+    FAMILIES.know(student.name, lies_at, where="students")
+    return student.name, lies_at
