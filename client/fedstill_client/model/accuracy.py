@@ -9,7 +9,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_client.model.forward import Forward
+from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.label_prior import log_label_prior, personal_logits
 from fedstill_client.model.private_stack import PrivateStack
 
@@ -19,7 +19,7 @@ _ROWS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 22
 
 def count_correct(
     student: Mapping[str, FloatArray],
-    forward: Forward,
+    forward: ForwardPass,
     examples: PrivateStack,
     *,
     known: PrivateStack,

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.package.artifact import TrainingArtifact
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import Binding, GraphError, session
 
 
-class Forward:
+class ForwardPass(ABC):
+    """What the students of a stack answer, whatever computes it.
+
+    Attributes:
+        manifest: Of the student: its shapes, its parameters, and how many are in the stack.
+    """
+
+    manifest: StudentManifest
+
+    def shared(self, parameters: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
+        """The logits [C, n, K] of all students on the same examples x [n, *shape]; of text [C, n, S, K]."""
+        return self.shared_outputs(parameters, x)["logits"]
+
+    def own(self, parameters: Mapping[str, FloatArray], examples: PrivateStack) -> FloatArray:
+        """The logits [C, n, K] of each student on its own device's examples.
+
+        n is the largest number of examples of a device; what stands behind a device's own count means
+        nothing.
+        """
+        return self.own_outputs(parameters, examples)["logits"]
+
+    @abstractmethod
+    def shared_outputs(self, parameters: Mapping[str, FloatArray], x: FloatArray) -> dict[str, FloatArray]:
+        """What `shared` gives as "logits", and "features" [C, n, width] where students have them."""
+
+    @abstractmethod
+    def own_outputs(
+        self, parameters: Mapping[str, FloatArray], examples: PrivateStack
+    ) -> dict[str, FloatArray]:
+        """What `own` gives as "logits", and "features" [C, n, width] where students have them."""
+
+
+class Forward(ForwardPass):
     """Logits of C students (1 on a device), in chunks of the rows that the graph was built for.
 
     on_chunk: called before each chunk; it may raise to end the work.
@@ -34,21 +67,7 @@ class Forward:
             width = self.manifest.feature_width
             self._outputs["features"] = np.zeros((stack, self._rows, width), np.float32)
 
-    def shared(self, parameters: Mapping[str, FloatArray], x: FloatArray) -> FloatArray:
-        """The logits [C, n, K] of all students on the same examples x [n, *shape]; of text [C, n, S, K]."""
-        return self.shared_outputs(parameters, x)["logits"]
-
-    def own(self, parameters: Mapping[str, FloatArray], examples: PrivateStack) -> FloatArray:
-        """The logits [C, n, K] of each student on its own device's examples.
-
-        n is the largest number of examples of a device; what stands behind a device's own count means
-        nothing.
-        """
-        return self.own_outputs(parameters, examples)["logits"]
-
     def shared_outputs(self, parameters: Mapping[str, FloatArray], x: FloatArray) -> dict[str, FloatArray]:
-        """What `shared` gives as "logits", and "features" [C, n, width] where the graph has them."""
-
         def gather(start: int, stop: int) -> None:
             self._x[:, : stop - start] = x[start:stop]
 
@@ -57,8 +76,6 @@ class Forward:
     def own_outputs(
         self, parameters: Mapping[str, FloatArray], examples: PrivateStack
     ) -> dict[str, FloatArray]:
-        """What `own` gives as "logits", and "features" [C, n, width] where the graph has them."""
-
         def gather(start: int, stop: int) -> None:
             rows = examples.table_rows[:, start:stop]
             if rows.shape[1] == self._rows:

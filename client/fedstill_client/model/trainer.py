@@ -89,6 +89,25 @@ class Steps(StepSource, Protocol):
         """Steps in which each device trains, [C]."""
 
 
+class Trainer(Protocol):
+    """Trains the students of a stack, whatever computes it."""
+
+    @property
+    def manifest(self) -> StudentManifest:
+        """Of the student: its shapes, its parameters, and how many are in the stack."""
+
+    def train(
+        self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
+    ) -> tuple[Parameters, FloatArray]:
+        """The trained parameters [C, *shape] and each device's mean loss [C].
+
+        Args:
+            parameters: [C, *shape], or [*shape] for all devices to start from.
+            steps: What to train on.
+            copy: Return arrays of their own; otherwise they may change in the next call.
+        """
+
+
 class Personalizer:
     """The training step of one student family for a stack of C devices (1 on a device)."""
 

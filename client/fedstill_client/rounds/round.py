@@ -21,11 +21,11 @@ from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_client.agent_types import Stop
 from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import StackPlan, plan_batches
-from fedstill_client.model.forward import Forward
+from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepBatch
-from fedstill_client.model.trainer import Personalizer, Steps, StudentMismatch, check_student
+from fedstill_client.model.trainer import Steps, StudentMismatch, Trainer, check_student
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
 from fedstill_client.rounds.share_gate import interpolated, kept_shares
@@ -151,8 +151,8 @@ class Evaluation:
 def perform_round(
     stack: DeviceStack,
     task: RoundTask,
-    personalizer: Personalizer,
-    forward: Forward,
+    personalizer: Trainer,
+    forward: ForwardPass,
     public_x: FloatArray | None = None,
     *,
     steps: StackPlan | None = None,
@@ -263,7 +263,7 @@ def starting_student(
 def evaluate(
     stack: DeviceStack,
     task: RoundTask,
-    forward: Forward,
+    forward: ForwardPass,
     *,
     personal_test: PrivateStack | None = None,
     global_test: tuple[FloatArray, IntArray] | None = None,
@@ -304,7 +304,7 @@ def evaluate(
 
 
 def _global_correct(
-    student: Mapping[str, FloatArray], forward: Forward, x: FloatArray, labels: IntArray
+    student: Mapping[str, FloatArray], forward: ForwardPass, x: FloatArray, labels: IntArray
 ) -> tuple[IntArray, IntArray]:
     devices, rows = forward.manifest.stack_size, rows_at_once(forward.manifest)
     correct = np.zeros(devices, np.int64)

@@ -30,7 +30,7 @@ from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.messages import RoundTask, TrainingPlan
 
 from fedstill_client.model.accuracy import count_correct
-from fedstill_client.model.forward import Forward
+from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.order import KeyArray, epoch_order
 from fedstill_client.model.private_stack import PrivateStack
 
@@ -74,7 +74,7 @@ def kept_shares(
     private: PrivateStack,
     devices: KeyArray,
     task: RoundTask,
-    forward: Forward,
+    forward: ForwardPass,
     *,
     start: Mapping[str, FloatArray],
     train: Train,

@@ -9,7 +9,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_client.model.batches import public_examples
-from fedstill_client.model.forward import Forward
+from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.private_stack import PrivateStack
 
 
@@ -28,7 +28,7 @@ class TrainedStack:
 
     parameters: Mapping[str, FloatArray]
     private: PrivateStack
-    forward: Forward
+    forward: ForwardPass
     public_x: FloatArray | None = None
     start: Mapping[str, FloatArray] | None = None
 
