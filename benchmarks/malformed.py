@@ -37,7 +37,8 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods import array_methods, completed
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import completed, methods_for
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.gate import Reason
 from fedstill_server.rounds.round_record import RoundRecord
@@ -47,7 +48,9 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, RecordDic
 
 SHAPE, CLASSES, PUBLIC, HONEST = (16,), 10, 40, 20
 Reply = RecordDict | Error
-DAMAGED = tuple(name for name in array_methods() if name != "local")  # its summaries hold nothing to damage
+DAMAGED = tuple(
+    name for name in methods_for(Labels.ONE) if name != "local"
+)  # its summaries hold nothing to damage
 
 
 def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:

@@ -33,7 +33,7 @@ from typing import Any
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import GateError, build_artifact, verify_artifact
-from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES, hears_utterances, reads_text
+from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
 
 STEPS, THREADS = 50, (1, 2)
 LOSSES = {  # name: form of soft labels, their weight
@@ -74,9 +74,7 @@ def covering_cells() -> list[Cell]:
 
 
 def _shape_of(family: str) -> dict[str, Any]:
-    if reads_text(family):
-        return _TEXT
-    return _UTTERANCE if hears_utterances(family) else _IMAGE
+    return {TEXT: _TEXT, UTTERANCES: _UTTERANCE, ARRAYS: _IMAGE}[FAMILIES.task_of(family)]
 
 
 @functools.lru_cache(maxsize=4)

@@ -25,12 +25,11 @@ from fedstill_server.config.fleet import (
     ConfigError,
     FleetConfig,
     TeacherConfig,
-    TextConfig,
 )
 from fedstill_server.config.options import options_of
 from fedstill_server.methods import METHODS, completed, distils
 from fedstill_server.methods.checks import checked_fleet
-from fedstill_server.tasks import TASKS, Task
+from fedstill_server.tasks import TASKS, Task, choice_of, task_of
 
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
@@ -127,8 +126,8 @@ def configured_data(config: RunConfig) -> FleetData:
         dirichlet=config.simulation.dirichlet,
         seed=config.fleet.seed,
         families=config.fleet.families,
-        is_text=config.fleet.text is not None,
-        is_assistant=config.fleet.hears_utterances,
+        is_text=config.fleet.task.name == "text",
+        is_assistant=config.fleet.task.name == "utterances",
     )
 
 
@@ -196,16 +195,12 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
 def baseline_config(config: RunConfig, method: str) -> RunConfig:
     """The same fleet under another method, as a run in <run>/baselines/<method>."""
     up = Path("..") / ".."
-    text = config.fleet.text
-    if text is not None:
-        text = dataclasses.replace(text, vocabulary=str(up / text.vocabulary))
     fleet = dataclasses.replace(
         config.fleet,
         method=_beside(config.fleet, method),
         privacy=rule_for(method, config.fleet.privacy),
         public_set=str(up / config.fleet.public_set),
         test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
-        text=text,
     )
     simulation = dataclasses.replace(config.simulation, baselines=(), tradeoff=())
     return RunConfig(fleet=_named(fleet), simulation=simulation)
@@ -216,7 +211,7 @@ def _beside(fleet: FleetConfig, method: str) -> Choice:
     own = options_of(METHODS.load(fleet.method.name))
     shared = {one.name for one in options_of(METHODS.load(method)) if one in own}
     given = {name: value for name, value in fleet.method.options.items() if name in shared}
-    return completed(method, given, of_names=fleet.hears_utterances)
+    return completed(method, given, of_names=not task_of(fleet).form.amounts)
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
@@ -282,7 +277,7 @@ def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetCon
         downlink=_downlink(request, codec, data),
         teacher=_teacher(request, data, labelled=taught),
         evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
-        text=_text(data),
+        task=choice_of(_resolved_task(request, data)),
         privacy=privacy_rule(request, rounds=rounds),
     )
 
@@ -297,7 +292,7 @@ def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> Teacher
     suited = METHODS.load(request.method).defaults.passes(labelled=labelled)
     round_epochs = _chosen(request.round_epochs, suited)
     drawn = request.data is None and labelled and _chosen(request.start, "distilled") == "distilled"
-    usual = _task(request).usual_teacher(len(data.public_x), made=data.is_text or drawn)
+    usual = _task(request).default_teacher(len(data.public_x), made=data.is_text or drawn)
     return dataclasses.replace(usual, round_epochs=round_epochs)
 
 
@@ -306,13 +301,15 @@ def _task(request: RunRequest) -> Task:
     return TASKS.load(name)()
 
 
-def _text(data: FleetData) -> TextConfig | None:
+def _resolved_task(request: RunRequest, data: FleetData) -> Task:
     if not data.is_text:
-        return None
+        return _task(request)
+    from fedstill_server.tasks.text.task import TextTask
+
     from fedstill_sim.tasks.text.start import keyboard_plan
 
     plan = keyboard_plan(())
-    return TextConfig(
+    return TextTask(
         vocabulary=f"{DATA_FOLDER}/{VOCABULARY_FILE}",
         step_vocabulary=data.classes,
         teacher_width=plan.width,

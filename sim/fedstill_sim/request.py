@@ -10,8 +10,9 @@ from typing import Any
 
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.soft_labels.codec_spec import parse_codec
+from fedstill_server.data.forms import Labels
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
-from fedstill_server.methods import array_methods, noised_methods, text_methods
+from fedstill_server.methods import methods_for, noised_methods
 
 DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
 TEXT_DATASETS = ("keyboard",)
@@ -245,7 +246,7 @@ def check_codec(option: str, words: str | None) -> None:
 
 def method_names(*, text: bool) -> tuple[str, ...]:
     """All methods of a fleet that classifies arrays, or of one of text."""
-    return text_methods() if text else array_methods()
+    return methods_for(Labels.EACH_PLACE if text else Labels.ONE)
 
 
 def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:

@@ -13,7 +13,8 @@ from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig
 from fedstill_server.consensus.aggregation import fold
-from fedstill_server.methods import array_methods, build_method
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import build_method, methods_for
 from fedstill_server.rounds.events import Collected, Event, RoundFinished, RoundStarted, subscribe
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.rounds.round_record import RoundRecord
@@ -47,7 +48,7 @@ def test_an_old_summary_counts_less() -> None:
     assert weight_of(1, AsyncRule(exponent=1.0)) == 0.5
 
 
-@pytest.mark.parametrize("method", array_methods())
+@pytest.mark.parametrize("method", methods_for(Labels.ONE))
 def test_equal_devices_and_a_buffer_for_all_are_rounds(tmp_path: Path, method: str) -> None:
     config = async_config(method, rule={"buffer": 4})
     rounds, records, _ = play_timed(tmp_path / "rounds", EQUAL, dataclasses.replace(config, mode="rounds"))

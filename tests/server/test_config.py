@@ -10,6 +10,7 @@ from fedstill_proto.errors import FedstillError, UnknownName
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.codec import to_json
 from fedstill_server.config.fleet import CohortRule, ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.data.forms import Labels
 from fedstill_server.methods import METHODS, SoftLabelUse, distils
 from fedstill_server.methods.checks import checked_fleet
 
@@ -30,7 +31,7 @@ def test_json_and_back() -> None:
 def test_every_method_has_a_line_and_says_what_devices_read() -> None:
     for name in METHODS:
         method = METHODS.load(name)
-        if method.reads_arrays:
+        if Labels.ONE in method.label_places:
             assert fleet_config(name).method.name == name
         assert 10 < len(method.line) < 110
         assert distils(name) == (method.soft_labels is not SoftLabelUse.NONE)

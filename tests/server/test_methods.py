@@ -20,7 +20,8 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods import Method, array_methods, build_method
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import Method, build_method, methods_for
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.public_logits import PublicLogits
 from fedstill_server.methods.public_shift import LOGITS, centred_logits, propagated
@@ -51,7 +52,7 @@ def public_method(options: dict[str, Any] | None = None, **changes: Any) -> tupl
     return method, state
 
 
-@pytest.mark.parametrize("method_name", array_methods())
+@pytest.mark.parametrize("method_name", methods_for(Labels.ONE))
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, newcomer: bool) -> None:
     config = fleet_config(method_name)
@@ -67,7 +68,7 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
             assert received.replace_student == bool(received.parameters)
 
 
-@pytest.mark.parametrize("method_name", array_methods())
+@pytest.mark.parametrize("method_name", methods_for(Labels.ONE))
 def test_answers_of_real_tasks_are_learned_the_same_way_each_time(method_name: str) -> None:
     method, state = started(fleet_config(method_name))
     task = method.task(state, round_number=1, family=FAMILY, newcomer=True)

@@ -17,7 +17,8 @@ from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.config.options import options_of
 from fedstill_server.consensus.weighting import WEIGHTINGS
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods import METHODS, array_methods
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import METHODS, methods_for
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
@@ -67,7 +68,7 @@ def everyone(method: str, *weighting: str) -> float:
     return accuracy
 
 
-@pytest.mark.parametrize("method", array_methods())
+@pytest.mark.parametrize("method", methods_for(Labels.ONE))
 def test_devices_of_two_families_learn(method: str) -> None:
     records = played(method)
     assert all(record.accepted == 3 and not record.quarantined for record in records)
@@ -94,7 +95,7 @@ def test_weighing_does_no_harm_here(piece: str) -> None:
 
 def print_table() -> None:
     """python -m tests.server.test_methods_learning"""
-    for method in array_methods():
+    for method in methods_for(Labels.ONE):
         last = played(method)[-1]
         print(f"{method:14s} {last.personal_accuracy:.3f} {last.global_accuracy:.3f}")
     for piece in (*WEIGHTINGS, "all"):

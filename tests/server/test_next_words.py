@@ -14,7 +14,8 @@ from fedstill_proto.messages import PublicSoftLabels
 from fedstill_proto.soft_labels.codec import Encoding as Coded
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.text.vocabulary import build_word_list
-from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
+from fedstill_server.config.choice import Choice
+from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import drawn_rows
 from fedstill_server.methods import build_method
@@ -22,7 +23,7 @@ from fedstill_server.methods.next_words import NextWords
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState, digest_of
-from fedstill_server.tasks import load_public, task_of, training_of
+from fedstill_server.tasks import label_shape, load_public, task_of, training_of
 from fedstill_server.tasks.interface import PackageFiles
 from fedstill_server.tasks.text.vocabulary import read_texts, text_examples
 from hypothesis import given
@@ -148,17 +149,20 @@ class TestConfig:
     def test_it_comes_back_from_json(self) -> None:
         config = text_config()
         assert FleetConfig.from_json(config.to_json()) == config
-        assert (config.label_shape, config.places) == ((PLACES,), PLACES)
+        assert label_shape(config) == (PLACES,)
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"method": "fedstill"}, "method: 'fedstill' is not one of text: local, fedavg, next-words"),
-            ({"families": ("mlp-small",)}, "families: 'mlp-small' is not one of text"),
+            ({"method": "fedstill"}, "method: 'fedstill' is not one of a fleet of text: local"),
+            ({"families": ("mlp-small",)}, "families: 'mlp-small' is not one of gru, transformer"),
             ({"input_shape": (3, 2)}, "input_shape"),
             ({"uplink": SoftLabelCodec(Coded.UINT8)}, "uplink: .* is not top-k"),
-            ({"text": TextConfig(step_vocabulary=WORDS + 1)}, "step_vocabulary: 7 is not at most the 6"),
-            ({"text": None}, "families: 'gru' is not one of mlp-small"),
+            (
+                {"task": Choice(name="text", options={"step_vocabulary": 7})},
+                "step_vocabulary: 7 is not at most the 6",
+            ),
+            ({"task": Choice(name="arrays")}, "families: 'gru' is not one of mlp-small"),
         ],
     )
     def test_what_cannot_be_is_refused(self, changes: dict[str, Any], message: str) -> None:

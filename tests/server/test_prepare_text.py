@@ -48,10 +48,10 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
     )
 
     config, words = read_fleet_config(fleet.folder), (fleet.folder / "vocabulary.json").read_bytes()
-    assert (config.method.name, config.input_shape, config.text is not None) == (
+    assert (config.method.name, config.input_shape, config.task.name) == (
         "next-words",
         (PLACES,),
-        True,
+        "text",
     )
     assert WordList.from_json(words, size=config.classes).number("cat")
     public, state = load_public(fleet.folder, config), newest_state(fleet.folder)

@@ -11,7 +11,8 @@ from fedstill_proto.flower_records import hello_reply, pack
 from fedstill_proto.messages import RoundTask
 from fedstill_server.app import app
 from fedstill_server.config.fleet import CohortRule, FleetConfig
-from fedstill_server.methods import array_methods
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import methods_for
 from fedstill_server.rounds.events import (
     Collected,
     Event,
@@ -49,7 +50,7 @@ def play(
     return state, records
 
 
-@pytest.mark.parametrize("method", array_methods())
+@pytest.mark.parametrize("method", methods_for(Labels.ONE))
 def test_every_method_runs(tmp_path: Path, method: str) -> None:
     grid = ScriptedGrid(devices=4, families=("mlp-small", "cnn"))
     config = fleet_config(method, families=("mlp-small", "cnn"))

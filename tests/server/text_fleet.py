@@ -8,10 +8,12 @@ import numpy as np
 from fedstill_proto.messages import Optimizer, RoundTask, SoftLabelSummary, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
-from fedstill_server.config.fleet import FleetConfig, TeacherConfig, TextConfig
+from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import completed
 from fedstill_server.methods.checks import checked_fleet
+from fedstill_server.tasks import choice_of
+from fedstill_server.tasks.text.task import TextTask
 
 WORDS, PLACES, KEPT = 6, 3, 2
 CODEC = SoftLabelCodec(Encoding.TOP_K, KEPT)
@@ -33,7 +35,7 @@ def text_config(method: str = "next-words", **changes: Any) -> FleetConfig:
         ),
         "uplink": CODEC,
         "downlink": CODEC,
-        "text": TextConfig(step_vocabulary=WORDS, teacher_width=8, kept=KEPT),
+        "task": choice_of(TextTask(step_vocabulary=WORDS, teacher_width=8, teacher_state_width=8, kept=KEPT)),
     }
     return checked_fleet(FleetConfig(**{**settings, **changes}))
 

@@ -100,8 +100,7 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
         data=str(texts), method="next-words", families=(FAMILY,), rounds=1, baselines=(), processes=0
     )
     config = resolve(request, requested_data(request))
-    assert config.fleet.text is not None
-    assert config.fleet.text.teacher_state_width == 6
+    assert config.fleet.task.options["teacher_state_width"] == 6
     start_run(request, tmp_path / "run", force=False)
 
     result = continue_run(tmp_path / "run", Silent(), report=True)

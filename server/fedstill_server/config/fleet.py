@@ -13,7 +13,7 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json
-from fedstill_server.families import FAMILIES, hears_utterances
+from fedstill_server.families import FAMILIES
 from fedstill_server.privacy.rule import PrivacyRule
 
 STARTS = ("distilled", "random")
@@ -103,32 +103,6 @@ class TeacherConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextConfig:
-    """What a fleet of text needs to know: `classes` are then words, and `input_shape` the places of a row.
-
-    The words of the public set's rows, and of the teaching set's, are those of the list in `vocabulary`.
-    """
-
-    vocabulary: str = "vocabulary.json"
-    teaching_set: str | None = (
-        None  # .npz of rows for the teacher and the first students; None: the public set
-    )
-    step_vocabulary: int = 600  # words that a device's step of training sees
-    teacher_width: int = 128
-    teacher_state_width: int = 0  # 0: as wide as a word
-    kept: int = 16  # next words that the teacher's soft labels name before the first round
-    hard_weight: float = 0.5  # of the rows' own next words, where students learn on the server
-
-    def __post_init__(self) -> None:
-        _check(self.step_vocabulary >= 2, "step_vocabulary", self.step_vocabulary, "2 or more words")
-        _check(1 <= self.teacher_width <= 4096, "teacher_width", self.teacher_width, "1 to 4096")
-        width = self.teacher_state_width
-        _check(0 <= width <= 4096, "teacher_state_width", width, "0 (as wide as a word) to 4096")
-        _check(1 <= self.kept <= 1024, "kept", self.kept, "1 to 1024 words")
-        _check(0 <= self.hard_weight <= 1, "hard_weight", self.hard_weight, "a share, 0 to 1")
-
-
-@dataclass(frozen=True, kw_only=True)
 class FleetConfig:
     """A run of the server. Paths are relative to the run's folder unless they are absolute."""
 
@@ -139,8 +113,9 @@ class FleetConfig:
     families: tuple[str, ...]
     classes: int
     input_shape: tuple[int, ...]
-    public_set: str  # .npz with x [n, *input_shape], and y [n, *label_shape] if the public set is labelled
+    public_set: str  # .npz with x [n, *input_shape], and y [n, *label_shape] if it is labelled
     training: TrainingPlan
+    task: Choice = field(default_factory=lambda: Choice(name="arrays"))  # what the fleet learns
     own_families: dict[str, str] = field(default_factory=dict)  # "module:attribute" of those of one's own
     use_public_labels: bool = True
     test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
@@ -154,7 +129,6 @@ class FleetConfig:
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
-    text: TextConfig | None = None  # of a fleet of text
     privacy: PrivacyRule | None = None  # None: nothing bounds what answers tell
 
     def __post_init__(self) -> None:
@@ -175,31 +149,6 @@ class FleetConfig:
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
-        if self.text is not None:
-            _check(
-                len(self.input_shape) == 1, "input_shape", self.input_shape, "[places], the words of a row"
-            )
-            _check(
-                self.text.step_vocabulary <= self.classes,
-                "text.step_vocabulary",
-                self.text.step_vocabulary,
-                f"at most the {self.classes} words there are",
-            )
-
-    @property
-    def hears_utterances(self) -> bool:
-        """Whether students classify utterances: an example is a row of n-grams' numbers."""
-        return all(map(hears_utterances, self.families))
-
-    @property
-    def label_shape(self) -> tuple[int, ...]:
-        """Of one example's labels: () is one class; of text, a word at each place."""
-        return () if self.text is None else self.input_shape
-
-    @property
-    def places(self) -> int:
-        """Labels, and soft labels, of an example."""
-        return math.prod(self.label_shape)
 
     def to_json(self) -> dict[str, Any]:
         document = to_json(self)
@@ -213,6 +162,11 @@ class FleetConfig:
         Whether its names stand for something, and fit together, is what fedstill_server.methods.checked_fleet
         says.
         """
+        if isinstance(document, dict) and "text" in document:
+            raise ConfigError(
+                f"{where}.text: what a fleet learns is said in {where}.task, unlike in an earlier release; "
+                "start this run, or prepare this fleet, anew"
+            )
         if isinstance(document, dict) and isinstance(document.get("method"), str):
             raise ConfigError(
                 f"{where}.method: {document['method']!r} is a name without its options, as an earlier "

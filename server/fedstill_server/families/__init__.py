@@ -29,10 +29,7 @@ __all__ = [
     "Family",
     "FamilyError",
     "build_student",
-    "classifies",
-    "hears_utterances",
     "initial_parameters",
-    "reads_text",
 ]
 
 
@@ -67,28 +64,9 @@ def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed
         return found.build(shape, classes)
 
 
-def classifies(family: str) -> bool:
-    """Whether `family` is one that classifies arrays, or utterances."""
-    return _is_of((ARRAYS, UTTERANCES), family)
-
-
-def hears_utterances(family: str) -> bool:
-    """Whether `family` classifies utterances: its examples are numbers, which are names and not amounts."""
-    return _is_of((UTTERANCES,), family)
-
-
-def reads_text(family: str) -> bool:
-    """Whether `family` is one of text."""
-    return _is_of((TEXT,), family)
-
-
 def initial_parameters(
     family: str, input_shape: Sequence[int], classes: int, seed: int
 ) -> dict[str, np.ndarray]:
     """Freshly initialized parameters by name, float32, in the module's order."""
     student = build_student(family, input_shape, classes, seed=seed)
     return {name: value.detach().numpy().copy() for name, value in student.named_parameters()}
-
-
-def _is_of(tasks: Sequence[str], family: str) -> bool:
-    return family in FAMILIES and FAMILIES.task_of(family) in tasks

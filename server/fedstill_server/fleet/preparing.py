@@ -29,7 +29,7 @@ from fedstill_server.rounds.preparation import prepare
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import CONFIG_FILE
 from fedstill_server.state import FleetState
-from fedstill_server.tasks import TASKS, Task, task_for, text_config, training_of
+from fedstill_server.tasks import TASKS, Task, choice_of, task_for, training_of
 from fedstill_server.tasks.interface import FleetFiles, LocalWork, Material, Progress, untold
 from fedstill_server.training.networks import one_deterministic_thread
 
@@ -152,7 +152,7 @@ def prepare_fleet(fleet: FleetFolder, plan: Plan, *, on_progress: Progress = unt
 
 
 def _configuration(fleet: FleetFolder, plan: Plan, made: Material) -> FleetConfig:
-    method, public, task = plan.method or made.task.usual_method, made.public, made.task
+    method, public, task = plan.method or made.task.default_method, made.public, made.task
     suited, labelled = METHODS.load(method).defaults, public.y is not None
     public_batch = suited.public_batch if plan.public_batch is None else plan.public_batch
     work = plan.work(task, labelled=labelled)
@@ -178,6 +178,7 @@ def _configuration(fleet: FleetFolder, plan: Plan, made: Material) -> FleetConfi
         seed=plan.seed,
         families=plan.families,
         own_families=plan.own_families,
+        task=choice_of(task),
         classes=made.classes,
         input_shape=public.x.shape[1:],
         public_set="public.npz",
@@ -190,7 +191,6 @@ def _configuration(fleet: FleetFolder, plan: Plan, made: Material) -> FleetConfi
         uplink=uplink,
         downlink=suited.uplink if in_places else SoftLabelCodec(Encoding.UINT8),
         teacher=replace(plan.teacher or made.teacher, round_epochs=suited.passes(labelled=labelled)),
-        text=text_config(task),
         privacy=rule,
     )
     return checked_fleet(config)

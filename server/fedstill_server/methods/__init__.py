@@ -15,6 +15,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import option_named, options_of, values_of
 from fedstill_server.data.examples import Examples
+from fedstill_server.data.forms import Labels
 from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
 from fedstill_server.plugins import PluginError, Registry
 
@@ -70,14 +71,9 @@ def methods_that(hold: Callable[[type[Method]], bool]) -> tuple[str, ...]:
     return tuple(found)
 
 
-def array_methods() -> tuple[str, ...]:
-    """The methods whose students may be classifiers of arrays."""
-    return methods_that(lambda method: method.reads_arrays)
-
-
-def text_methods() -> tuple[str, ...]:
-    """The methods whose students may be of text."""
-    return methods_that(lambda method: method.reads_text)
+def methods_for(labels: Labels) -> tuple[str, ...]:
+    """The methods of fleets whose examples have their labels there."""
+    return methods_that(lambda method: labels in method.label_places)
 
 
 def noised_methods() -> tuple[str, ...]:
@@ -141,13 +137,12 @@ __all__ = [
     "Method",
     "MethodDefaults",
     "SoftLabelUse",
-    "array_methods",
     "build_method",
     "choice_of",
     "completed",
     "distils",
     "method_of",
+    "methods_for",
     "methods_that",
     "noised_methods",
-    "text_methods",
 ]

@@ -7,20 +7,13 @@ from typing import Any
 from fedstill_proto.errors import FedstillError
 
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.config.fleet import FleetConfig, TextConfig
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import options_of
-from fedstill_server.families import (
-    ARRAYS,
-    FAMILIES,
-    TEXT,
-    UTTERANCES,
-    classifies,
-    hears_utterances,
-    reads_text,
-)
-from fedstill_server.methods import array_methods, method_of, noised_methods, text_methods
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import method_of, methods_for, noised_methods
 from fedstill_server.methods.interface import Method, SoftLabelUse
 from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.tasks import Task, task_of
 
 
 def checked_fleet(config: FleetConfig, *, where: str = "") -> FleetConfig:
@@ -43,46 +36,27 @@ def checked_fleet(config: FleetConfig, *, where: str = "") -> FleetConfig:
 
 
 def _check(config: FleetConfig) -> None:
-    method = method_of(config.method)
-    if config.text is not None:
-        _check_text(config, config.text, method)
-    else:
-        _check_arrays(config, method)
+    method, task = method_of(config.method), task_of(config)
+    task.check(config)
+    _check_labels(config, task, method)
+    if not task.form.amounts:
+        for one in options_of(type(method)):
+            if one.of_amounts:
+                value, needed = getattr(method, one.name), f"0, as a fleet of {config.task.name} needs it"
+                _require(value == 0, f"method.{one.name}", value, needed)
     if config.privacy is not None:
         _check_private(config, config.privacy, method)
 
 
-def _check_arrays(config: FleetConfig, method: Method) -> None:
-    known = ", ".join((*FAMILIES.of_task(ARRAYS), *FAMILIES.of_task(UTTERANCES)))
-    for family in config.families:
-        needed = f"one of {known}, or a size such as mlp-32"
-        _require(classifies(family), "families", family, needed)
-    needed = f"one of classifiers of arrays: {', '.join(array_methods())}"
-    _require(method.reads_arrays, "method", config.method.name, needed)
-    if any(map(hears_utterances, config.families)):
-        needed = f"of utterances all ({', '.join(FAMILIES.of_task(UTTERANCES))}), or none"
-        _require(config.hears_utterances, "families", config.families, needed)
-        _check_names(config, method)
-
-
-def _check_names(config: FleetConfig, method: Method) -> None:
-    """The numbers of n-grams are names: no noise on them, and no distance between them."""
-    values = {
-        f"method.{one.name}": getattr(method, one.name) for one in options_of(type(method)) if one.of_amounts
-    }
-    for name, value in {"teacher.input_noise": config.teacher.input_noise, **values}.items():
-        _require(value == 0, name, value, "0, as a fleet of utterances needs it")
-
-
-def _check_text(config: FleetConfig, text: TextConfig, method: Method) -> None:
-    _require(method.reads_text, "method", config.method.name, f"one of text: {', '.join(text_methods())}")
-    for family in config.families:
-        needed = f"one of text: {', '.join(FAMILIES.of_task(TEXT))}, or a size such as gru-80-224"
-        _require(reads_text(family), "families", family, needed)
-    for name in ("uplink", "downlink") if method.soft_labels is not SoftLabelUse.NONE else ():
-        codec = getattr(config, name)
-        needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
-        _require(codec.kept(config.classes) > 0 and not codec.delta, name, codec, needed)
+def _check_labels(config: FleetConfig, task: Task, method: Method) -> None:
+    labels = task.form.labels
+    needed = f"one of a fleet of {config.task.name}: {', '.join(methods_for(labels))}"
+    _require(labels in method.label_places, "method", config.method.name, needed)
+    if labels is Labels.EACH_PLACE and method.soft_labels is not SoftLabelUse.NONE:
+        for name in ("uplink", "downlink"):
+            codec = getattr(config, name)
+            needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
+            _require(codec.kept(config.classes) > 0 and not codec.delta, name, codec, needed)
 
 
 def _check_private(config: FleetConfig, rule: PrivacyRule, method: Method) -> None:

@@ -21,13 +21,14 @@ from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
 from fedstill_server.consensus.noised_mean import NoisedMean
+from fedstill_server.data.forms import Labels
 from fedstill_server.methods.interface import Method
 from fedstill_server.state import FleetState
 
 
 class FedAvg(Method):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
-    reads_text = True
+    label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
     default_clip: ClassVar[float | None] = 4.0
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:

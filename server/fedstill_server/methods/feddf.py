@@ -27,6 +27,7 @@ from fedstill_proto.messages import SoftLabelSummary
 
 from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
 from fedstill_server.consensus.weighting import normalized
+from fedstill_server.data.forms import Labels
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_shift import centred_logits
 from fedstill_server.state import FleetState
@@ -36,7 +37,7 @@ _LEAST = 1e-6
 
 class FedDf(FedAvg):
     line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
-    reads_text = False
+    label_places = (Labels.ONE,)
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:

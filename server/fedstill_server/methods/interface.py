@@ -21,7 +21,7 @@ import enum
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 from fedstill_proto.arrays import Float64Array, FloatArray, Parameters
 from fedstill_proto.messages import (
@@ -39,7 +39,12 @@ from fedstill_server.config.options import WithOptions
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
+from fedstill_server.data.forms import Labels
 from fedstill_server.state import FleetState
+from fedstill_server.tasks import training_of
+
+if TYPE_CHECKING:
+    from fedstill_server.tasks.training import ServerTraining
 
 
 class SoftLabelUse(enum.Enum):
@@ -83,8 +88,7 @@ class Method(WithOptions, ABC):
     line: ClassVar[str] = ""  # what it does, and where it is from; the docstring's first line unless it says
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False  # whether devices say something of their students' features
-    reads_arrays: ClassVar[bool] = True  # whether its students may be classifiers of arrays
-    reads_text: ClassVar[bool] = False  # whether they may be of text
+    label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE,)  # where an example's labels may stand
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
     default_clip: ClassVar[float | None] = (
         None  # of a device's released vector; None: answers cannot be noised
@@ -191,40 +195,40 @@ class Method(WithOptions, ABC):
             soft_targets=soft_targets,
         )
 
+    @property
+    def on_server(self) -> ServerTraining:
+        """How teacher and students of the fleet learn here; what it returns imports torch."""
+        return training_of(self.config)
+
+    def _softness(self, temperature: float | None) -> float:
+        return self.training.temperature if temperature is None else temperature
+
     def teacher_says(
         self, state: FleetState, x: FloatArray, *, temperature: float | None = None
     ) -> FloatArray:
         """The teacher's soft labels [n, classes] of x [n, *shape], at the plan's temperature unless told."""
-        # torch takes a second to import, which options and their errors do not need.
-        from fedstill_server.tasks import training_of
-        from fedstill_server.training.networks import soft_labels_of
-
-        softness = self.training.temperature if temperature is None else temperature
-        return soft_labels_of(training_of(self.config).teacher(state.teacher), x, temperature=softness)
+        server, softness = self.on_server, self._softness(temperature)
+        teacher = server.teacher(state.teacher)
+        said: FloatArray = server.soft_labels(teacher, Examples(x), temperature=softness)
+        return said
 
     def student_says(
         self, family: str, parameters: Parameters, x: FloatArray, *, temperature: float | None = None
     ) -> FloatArray:
         """The same of a student of `family` with these parameters."""
-        from fedstill_server.tasks import training_of
-        from fedstill_server.training.networks import soft_labels_of
-
-        softness = self.training.temperature if temperature is None else temperature
-        student = training_of(self.config).student(family, parameters)
-        return soft_labels_of(student, x, temperature=softness)
+        server, softness = self.on_server, self._softness(temperature)
+        student = server.student(family, parameters)
+        said: FloatArray = server.soft_labels(student, Examples(x), temperature=softness)
+        return said
 
     def teacher_learns(
         self, state: FleetState, x: FloatArray, soft_labels: FloatArray, *, round_number: int
     ) -> FleetState:
         """The teacher learns the soft labels [n, classes] of x [n, *shape], softened as the plan says."""
-        from fedstill_server.tasks import training_of
-
-        training = training_of(self.config)
-        return state.replace(
-            teacher=training.teacher_learns(
-                state.teacher, Examples(x), soft_labels, round_number=round_number
-            )
+        teacher = self.on_server.teacher_learns(
+            state.teacher, Examples(x), soft_labels, round_number=round_number
         )
+        return state.replace(teacher=teacher)
 
     def students_learn(
         self,
@@ -236,12 +240,15 @@ class Method(WithOptions, ABC):
         input_noise: float = 0.0,
     ) -> FleetState:
         """The students that devices start from do; input_noise: standard deviation, in units of x."""
-        from fedstill_server.tasks import training_of
-
-        training, examples = training_of(self.config), Examples(x)
+        server = self.on_server
         students = {
-            family: training.student_learns(
-                family, student, examples, soft_labels, round_number=round_number, input_noise=input_noise
+            family: server.student_learns(
+                family,
+                student,
+                Examples(x),
+                soft_labels,
+                round_number=round_number,
+                input_noise=input_noise,
             )
             for family, student in state.students.items()
         }

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 
 from fedstill_server.consensus.aggregation import DeviceCount
+from fedstill_server.data.forms import Labels
 from fedstill_server.methods.interface import Method
 from fedstill_server.state import FleetState
 
 
 class Local(Method):
     line = "each device on its own; the baseline without exchange"
-    reads_text = True
+    label_places = (Labels.ONE, Labels.EACH_PLACE)
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(

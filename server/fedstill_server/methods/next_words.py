@@ -24,6 +24,7 @@ from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 from fedstill_server.config.options import option
+from fedstill_server.data.forms import Labels
 from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
 from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.word_sums import WordSums
@@ -35,7 +36,7 @@ WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set,
 class NextWords(Method):
     line = "mean of the likeliest next words of public sentences (after FedMD, of text)"
     soft_labels = SoftLabelUse.PUBLIC_ROWS
-    reads_arrays, reads_text = False, True
+    label_places = (Labels.EACH_PLACE,)
     defaults = MethodDefaults(
         temperature=1.0, public_batch=32, uplink=parse_codec("topk16,6bit,log,entropy"), round_epochs=1
     )
@@ -48,11 +49,8 @@ class NextWords(Method):
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's next words."""
-        from fedstill_server.tasks import training_of
-        from fedstill_server.tasks.text.networks import likeliest_next_words
-
-        teacher, temperature = training_of(self.config).teacher(state.teacher), self.training.temperature
-        labels = likeliest_next_words(teacher, self.public.x, k=self._kept, temperature=temperature)
+        server, temperature = self.on_server, self.training.temperature
+        labels = server.soft_labels(server.teacher(state.teacher), self.public, temperature=temperature)
         return state.replace(arrays=arrays_of(labels))
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
@@ -84,19 +82,12 @@ class NextWords(Method):
 
     def learn(self, state: FleetState, consensus: WordSums, *, round_number: int) -> FleetState:
         """Move towards what the devices said; teacher and starting students learn it."""
-        # torch takes a second to import, which options and their errors do not need.
-        from fedstill_server.tasks.text.fleet_teacher import text_student_learns, text_teacher_learns
-
-        step = self.server_step * consensus.freshness
+        server, step = self.on_server, self.server_step * consensus.freshness
         state = state.replace(arrays=arrays_of(consensus.stepped(self._labels(state), step=step)))
         labels = self._labels(state)
-        teacher = text_teacher_learns(
-            self.config, state.teacher, self.public, labels, round_number=round_number
-        )
+        teacher = server.teacher_learns(state.teacher, self.public, labels, round_number=round_number)
         students = {
-            family: text_student_learns(
-                self.config, family, student, self.public, labels, round_number=round_number
-            )
+            family: server.student_learns(family, student, self.public, labels, round_number=round_number)
             for family, student in state.students.items()
         }
         return state.replace(teacher=teacher, students=students)
@@ -107,11 +98,9 @@ class NextWords(Method):
 
     def _places(self, rows: IntArray) -> IntArray:
         """The places of these rows, among those of all rows."""
-        return (rows[:, None] * self.config.places + np.arange(self.config.places)).reshape(-1)
-
-    @property
-    def _kept(self) -> int:
-        return self.config.downlink.kept(self.config.classes)
+        places = int(self.public.x[0].size)
+        of_rows: IntArray = (rows[:, None] * places + np.arange(places)).reshape(-1)
+        return of_rows
 
     def _labels(self, state: FleetState, places: IntArray | None = None) -> TopKSoftLabels:
         words, chances = state.arrays[WORDS], state.arrays[CHANCES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
 from fedstill_server.rounds.transport import collect, push
 from fedstill_server.state import FleetState
+from fedstill_server.tasks import label_shape
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ class TaskDispatcher:
         self._method = method
         self._states: dict[int, FleetState] = {}  # by round
         self._specs: dict[str, tuple[ParameterSpec, ...]] = {}
+        self._places = math.prod(label_shape(config))  # labels of an example
 
     def resume(self, checkpoint: Checkpoint, state_of: Callable[[int], FleetState | None]) -> None:
         """Go on after a checkpoint.
@@ -177,7 +180,7 @@ class TaskDispatcher:
             task.as_received,
             self.config.classes,
             self._specs[task.task.family],
-            places=self.config.places,
+            places=self._places,
         )
 
     def give_up(self, message_id: str, question: Question) -> None:

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fedstill_server.config.fleet import ConfigError, FleetConfig, TextConfig
+from fedstill_server.config.choice import Choice, choice_in, chosen
+from fedstill_server.config.fleet import ConfigError, FleetConfig
+from fedstill_server.config.options import options_of
 from fedstill_server.data.examples import Examples, load_examples
 from fedstill_server.families import FAMILIES
 from fedstill_server.plugins import PluginError, Registry
@@ -26,6 +27,10 @@ def _task_class(found: object) -> type[Task]:
         raise PluginError("it is no subclass of fedstill_server.tasks.Task")
     if inspect.isabstract(found):
         raise PluginError(f"a task that lacks {', '.join(sorted(found.__abstractmethods__))}")
+    try:
+        options_of(found)
+    except ConfigError as error:
+        raise PluginError(str(error)) from None
     return found
 
 
@@ -43,22 +48,17 @@ TASKS: Registry[type[Task]] = Registry(
 
 def task_of(config: FleetConfig) -> Task:
     """What a fleet learns, with its options."""
-    if config.text is not None:
-        given = asdict(config.text)
-        given.pop("teaching_set")
-        width = given["teacher_state_width"] or given["teacher_width"]
-        return TASKS.load("text")(**{**given, "teacher_state_width": width})
-    return TASKS.load(task_for(config.families))()
+    return chosen(TASKS, config.task, where="task")
 
 
-def text_config(task: Task) -> TextConfig | None:
-    """How a configuration says what a fleet learns."""
-    known = {one.name for one in fields(task)}
-    if not {one.name for one in fields(TextConfig)} - {"teaching_set"} <= known:
-        return None
-    return TextConfig(
-        **{one.name: getattr(task, one.name) for one in fields(TextConfig) if one.name in known}
-    )
+def choice_of(task: Task) -> Choice:
+    """How a configuration names a task, with all its options."""
+    return choice_in(TASKS, task)
+
+
+def label_shape(config: FleetConfig) -> tuple[int, ...]:
+    """Of one example's labels: () is one class."""
+    return task_of(config).form.label_shape(config.input_shape)
 
 
 def task_for(families: Sequence[str]) -> str:
@@ -76,22 +76,15 @@ def task_for(families: Sequence[str]) -> str:
     return tasks[families[0]]
 
 
-def chosen_task(families: Sequence[str], given: Mapping[str, object]) -> Task:
+def chosen_task(families: Sequence[str], given: Mapping[str, Any]) -> Task:
     """The task of these families, with those options that are given and not None.
 
     Raises:
-        ConfigError: For an option that the task has not.
+        UnknownName: For an option that the task has not.
+        ConfigError: For a value that an option cannot have.
     """
-    name = task_for(families)
-    kind = TASKS.load(name)
-    known, options = {one.name for one in fields(kind)}, {}
-    for option, value in given.items():
-        if value is None:
-            continue
-        if option not in known:
-            raise ConfigError(f"{option}: a fleet of {name} has no such option; leave it out")
-        options[option] = value
-    return kind(**options)
+    options = {name: value for name, value in given.items() if value is not None}
+    return chosen(TASKS, Choice(name=task_for(families), options=options), where="task")
 
 
 def training_of(config: FleetConfig) -> ServerTraining:
@@ -124,11 +117,12 @@ def _examples(path: Path, config: FleetConfig, *, labels_needed: bool = False) -
 __all__ = [
     "TASKS",
     "Task",
+    "choice_of",
     "chosen_task",
+    "label_shape",
     "load_public",
     "load_test",
     "task_for",
     "task_of",
-    "text_config",
     "training_of",
 ]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
@@ -14,7 +14,8 @@ from fedstill_proto.messages import Optimizer
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, load_examples
-from fedstill_server.data.forms import AMOUNTS, ExampleForm
+from fedstill_server.data.forms import AMOUNTS
+from fedstill_server.families import ARRAYS
 from fedstill_server.tasks.interface import FleetFiles, LocalWork, Material, Task
 
 if TYPE_CHECKING:
@@ -25,13 +26,12 @@ if TYPE_CHECKING:
 _UNLABELLED_EPOCHS = 8
 
 
-@dataclass(frozen=True, kw_only=True)
 class ArrayTask(Task):
     """Classes of arrays: pictures, measurements, tables."""
 
-    line: ClassVar[str] = "arrays of numbers, each of one class"
-    form: ClassVar[ExampleForm] = AMOUNTS
-    families_of: ClassVar[tuple[str, ...]] = ("arrays",)
+    line = "arrays of numbers, each of one class"
+    form = AMOUNTS
+    families_of = (ARRAYS,)
 
     def training(self, config: FleetConfig) -> ServerTraining:
         from fedstill_server.tasks.training import ServerTraining  # torch takes a second to import
@@ -42,7 +42,7 @@ class ArrayTask(Task):
         work = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
         return work if labelled else replace(work, epochs=_UNLABELLED_EPOCHS)
 
-    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+    def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         return TeacherConfig()
 
     def read(self, files: FleetFiles) -> Material:
@@ -62,7 +62,7 @@ class ArrayTask(Task):
             task=self,
             public=public,
             classes=classes,
-            teacher=self.usual_teacher(len(public), made=False),
+            teacher=self.default_teacher(len(public), made=False),
             files=contents,
             test=test,
         )

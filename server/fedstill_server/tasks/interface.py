@@ -29,6 +29,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.config.options import WithOptions
 from fedstill_server.data.examples import Examples
 from fedstill_server.data.forms import ExampleForm
 from fedstill_server.families import FAMILIES
@@ -127,21 +128,19 @@ class PackageFiles:
 NO_FILES = PackageFiles()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Task(ABC):
-    """What a fleet learns.
+class Task(WithOptions, ABC):
+    """What a fleet learns: a frozen dataclass of its options, as every subclass is by itself.
 
     Attributes:
-        line: What that is, in a line.
+        line: What that is, in a line; the docstring's first unless it says.
         form: Of its examples.
         families_of: The tasks whose student families it takes, by name.
-        usual_method: By which it learns where nobody says.
+        default_method: By which it learns where nobody says.
     """
 
-    line: ClassVar[str]
     form: ClassVar[ExampleForm]
     families_of: ClassVar[tuple[str, ...]]
-    usual_method: ClassVar[str] = "fedstill"
+    default_method: ClassVar[str] = "fedstill"
 
     def check(self, config: FleetConfig) -> None:
         """Refuse a configuration that does not suit the task.
@@ -163,7 +162,7 @@ class Task(ABC):
         """What a device does in a round; labelled: whether labels of the public set are used."""
 
     @abstractmethod
-    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+    def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         """How the teacher learns so many examples, and the students from it.
 
         Args:

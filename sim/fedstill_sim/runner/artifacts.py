@@ -27,8 +27,8 @@ def prepare_artifacts(
         options = artifact_options(fleet, family)
         if stack_sizes:
             size = stack_sizes[family]
-        else:  # a student of text fills the processor's caches by itself
-            size = 1 if fleet.text is not None else best_stack_size(options, devices=share)
+        else:  # a student with tables of words fills the processor's caches by itself
+            size = 1 if options.form.tables else best_stack_size(options, devices=share)
         folder = artifact_folder(run_folder, family, size)
         if not folder.exists():
             save_artifact(built(options, size), folder)

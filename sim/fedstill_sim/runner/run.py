@@ -190,9 +190,10 @@ class _Run:
         return load_fleet(self._folder / DATA_FOLDER)
 
     def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: Phases) -> DeviceRun:
-        if config.fleet.text is not None or starts_distilled(config):
+        is_text = config.fleet.task.name == "text"
+        if is_text or starts_distilled(config):
             with phases.spent_on("teacher and first students"):
-                start = start_keyboards if config.fleet.text is not None else start_assistants
+                start = start_keyboards if is_text else start_assistants
                 start(folder, config, self._progress)
         self._progress.phase(f"{label}: building the training graphs")
         with phases.spent_on("artifacts"):

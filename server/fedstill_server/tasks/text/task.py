@@ -8,9 +8,9 @@ get a part of the rows as the public set.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
@@ -19,9 +19,11 @@ from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.vocabulary import WordList, build_word_list
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.config.options import option
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, drawn_rows, npz_of
-from fedstill_server.data.forms import WORDS, ExampleForm
+from fedstill_server.data.forms import WORDS
+from fedstill_server.families import TEXT
 from fedstill_server.tasks.interface import (
     FirstStudents,
     FleetFiles,
@@ -51,47 +53,32 @@ _KEYBOARD_TEACHER = TeacherConfig(
 )
 
 
-@dataclass(frozen=True, kw_only=True)
 class TextTask(Task):
     """Next words: `classes` are words, and `input_shape` the places of a row."""
 
-    line: ClassVar[str] = "texts, and the word that comes next"
-    form: ClassVar[ExampleForm] = WORDS
-    families_of: ClassVar[tuple[str, ...]] = ("text",)
-    usual_method: ClassVar[str] = "next-words"
-
-    vocabulary: str = "vocabulary.json"  # the words of all rows
-    words: int = 10_000  # entries of the word list, at most
-    places: int = 16  # words that a student sees
-    public_rows: int = 512  # rows of the public texts that devices get
-    step_vocabulary: int = 600  # words that a device's step of training sees
-    quick: bool = False  # one small network as the teacher, to try a fleet out
-    teacher_width: int = 128  # of a word
-    teacher_state_width: int = 0  # 0: as wide as a word where quick, and three times as wide otherwise
-    teacher_networks: int = 2  # that are the teacher's parts, unless quick
-    teacher_epochs: int = 10  # that a network of the teacher learns the public texts, unless quick
-    student_epochs: int = 20  # that a student is taught what the teacher says of them, unless quick
-    kept: int = 16  # next words that a quick teacher's soft labels name before the first round
-    hard_weight: float = 0.5  # of the rows' own next words, where students learn on the server
-
-    def __post_init__(self) -> None:
-        for name, least, most in (
-            ("words", 2, 1_000_000),
-            ("places", 2, 512),
-            ("public_rows", 1, None),
-            ("step_vocabulary", 2, None),
-            ("teacher_width", 1, 4096),
-            ("teacher_state_width", 0, 4096),
-            ("teacher_networks", 1, 64),
-            ("teacher_epochs", 0, None),
-            ("student_epochs", 0, None),
-            ("kept", 1, 1024),
-            ("hard_weight", 0, 1),
-        ):
-            value = getattr(self, name)
-            if value < least or (most is not None and value > most):
-                needed = f"{least} or more" if most is None else f"{least} to {most}"
-                raise ConfigError(f"task.{name}: {value!r} is not {needed}")
+    line = "texts, and the word that comes next"
+    form = WORDS
+    families_of = (TEXT,)
+    default_method = "next-words"
+    vocabulary: str = option("vocabulary.json", "The file of the words of all rows, in the run's folder.")
+    words: int = option(10_000, "Entries of the word list, at most.", least=2, most=1_000_000)
+    places: int = option(16, "Words that a student sees.", least=2, most=512)
+    public_rows: int = option(512, "Rows of the public texts that devices get.", least=1)
+    step_vocabulary: int = option(600, "Words that a device's step of training sees.", least=2)
+    quick: bool = option(False, "One small network as the teacher, to try a fleet out.")
+    teacher_width: int = option(128, "Of a word, in the teacher.", least=1, most=4096)
+    teacher_state_width: int = option(
+        0, "0: as wide as a word where quick, and three times as wide otherwise.", least=0, most=4096
+    )
+    teacher_networks: int = option(2, "That are the teacher's parts, unless quick.", least=1, most=64)
+    teacher_epochs: int = option(10, "Of its networks over the public texts, unless quick.", least=0)
+    student_epochs: int = option(20, "Of students over what the teacher says of them, unless quick.", least=0)
+    kept: int = option(
+        16, "Next words that a quick teacher's soft labels name before the first round.", least=1, most=1024
+    )
+    hard_weight: float = option(
+        0.5, "Of the rows' own next words, where students learn on the server.", least=0, most=1
+    )
 
     @property
     def state_width(self) -> int:
@@ -119,7 +106,7 @@ class TextTask(Task):
             epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW, soft_weight=0.3
         )
 
-    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+    def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         return _KEYBOARD_TEACHER if made else _QUICK_TEACHER
 
     def step_words(self, config: FleetConfig) -> int:
@@ -152,7 +139,7 @@ class TextTask(Task):
             task=task,
             public=public,
             classes=len(words),
-            teacher=self.usual_teacher(len(teaching), made=not self.quick),
+            teacher=self.default_teacher(len(teaching), made=not self.quick),
             files=contents,
             test=test,
             teaching=teaching,

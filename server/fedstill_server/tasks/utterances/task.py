@@ -6,9 +6,9 @@ label, a sentence model learns the others and labels them: teacher and students 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import WireError
@@ -16,9 +16,11 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.text.intents import FILE_LIMIT_BYTES, IntentSchema
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
+from fedstill_server.config.options import option
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples, drawn_rows, npz_of
-from fedstill_server.data.forms import NGRAMS, ExampleForm
+from fedstill_server.data.forms import NGRAMS
+from fedstill_server.families import UTTERANCES
 from fedstill_server.tasks.interface import (
     FirstStudents,
     FleetFiles,
@@ -35,19 +37,13 @@ INTENTS_FILE = "intents.json"
 _TEACHER_FOLDER = "sentence-teacher"
 
 
-@dataclass(frozen=True, kw_only=True)
 class UtteranceTask(Task):
     """Intents of utterances."""
 
-    line: ClassVar[str] = "utterances, and the intent of each"
-    form: ClassVar[ExampleForm] = NGRAMS
-    families_of: ClassVar[tuple[str, ...]] = ("utterances",)
-
-    public_rows: int = 512  # of the public utterances, that devices get
-
-    def __post_init__(self) -> None:
-        if self.public_rows < 1:
-            raise ConfigError(f"task.public_rows: {self.public_rows!r} is not 1 or more")
+    line = "utterances, and the intent of each"
+    form = NGRAMS
+    families_of = (UTTERANCES,)
+    public_rows: int = option(512, "Public utterances that devices get.", least=1)
 
     def check(self, config: FleetConfig) -> None:
         super().check(config)
@@ -69,7 +65,7 @@ class UtteranceTask(Task):
             epochs=5, batch_size=16, learning_rate=0.03, optimizer=Optimizer.MOMENTUM, soft_weight=0.35
         )
 
-    def usual_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
+    def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         """Few utterances are seen more often; rounds change gently what was made of many more."""
         epochs = min(150, max(20, 40_000 // max(examples, 1)))
         usual = TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)
@@ -107,7 +103,7 @@ class UtteranceTask(Task):
             task=self,
             public=public,
             classes=len(read.schema.names),
-            teacher=self.usual_teacher(len(read.teaching), made=made is not None),
+            teacher=self.default_teacher(len(read.teaching), made=made is not None),
             files=contents,
             test=read.test,
             teaching=read.teaching,

@@ -38,7 +38,7 @@ def first_state(config: FleetConfig, keyboard: Keyboard) -> FleetState:
     The network stands for the teacher in the rounds, which no count of words learns in.
     """
     begins = np.cumsum([0, *(len(text) + 1 for text in keyboard.texts)])
-    places = begins[chosen_texts(keyboard.texts, seed=config.seed)][:, None] + np.arange(config.places)
+    places = begins[chosen_texts(keyboard.texts, seed=config.seed)][:, None] + np.arange(*config.input_shape)
     soft, arrays = keyboard.soft_words, {}
     if distils(config.method.name):
         kept = config.downlink.kept(config.classes)

@@ -27,7 +27,8 @@ from fedstill_sim.tasks.utterances.fleet import drawn_assistant
 def starts_distilled(config: RunConfig) -> bool:
     """Whether a run's students have learned from the sentence model before the first round."""
     fleet, own = config.fleet, config.simulation.data is not None
-    return fleet.hears_utterances and not own and fleet.start == "distilled" and fleet.use_public_labels
+    utterances = fleet.task.name == "utterances"
+    return utterances and not own and fleet.start == "distilled" and fleet.use_public_labels
 
 
 def start_rounds(folder: Path, config: RunConfig, progress: RunProgress) -> None:
