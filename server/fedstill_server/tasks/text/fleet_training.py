@@ -18,21 +18,29 @@ from fedstill_server.data.examples import Examples
 from fedstill_server.families.language import GatedRecurrentNetwork
 from fedstill_server.randomness import derived_seed
 from fedstill_server.tasks.text.networks import fit_next_words, likeliest_next_words, next_word_accuracy
-from fedstill_server.tasks.text.task import TextTask
 from fedstill_server.tasks.training import ServerTraining
 from fedstill_server.training.fitting import FitPlan
 from fedstill_server.training.networks import parameters_of
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TextTraining(ServerTraining):
-    """Soft labels are the likeliest next words of every place: TopKSoftLabels of n * places rows."""
+    """Soft labels are the likeliest next words of every place: TopKSoftLabels of n * places rows.
 
-    task: TextTask
+    Attributes:
+        width: Of a word in the teacher's table.
+        state_width: Of the teacher's state.
+        kept: Next words that the teacher's soft labels name before the first round.
+        hard_weight: Of the rows' own next words, where there are soft labels.
+    """
+
+    width: int
+    state_width: int
+    kept: int
+    hard_weight: float
 
     def new_teacher(self) -> nn.Module:
-        width, state_width = self.task.teacher_width, self.task.state_width
-        return GatedRecurrentNetwork(self.config.classes, width=width, state_width=state_width)
+        return GatedRecurrentNetwork(self.config.classes, width=self.width, state_width=self.state_width)
 
     def taught_teacher(self, teaching: Examples) -> Parameters:
         """The teacher after learning the teaching set's next words."""
@@ -44,7 +52,7 @@ class TextTraining(ServerTraining):
     def distilled_student(self, family: str, teaching: Examples, teacher: Parameters) -> Parameters:
         """A family's student after learning the next words and what the teacher says of them."""
         config = self.config.teacher
-        kept = min(self.task.kept, self.config.classes - 1)
+        kept = min(self.kept, self.config.classes - 1)
         soft_labels = likeliest_next_words(
             self.teacher(teacher), teaching.x, k=kept, temperature=config.temperature
         )
@@ -69,7 +77,7 @@ class TextTraining(ServerTraining):
         self, network: nn.Module, examples: Examples, soft_labels: TopKSoftLabels, *, plan: FitPlan, seed: int
     ) -> Parameters:
         """After learning soft labels and the rows' own next words."""
-        mixed = replace(plan, hard_weight=self.task.hard_weight)
+        mixed = replace(plan, hard_weight=self.hard_weight)
         fitted = fit_next_words(network, *_rows(examples), plan=mixed, seed=seed, soft_labels=soft_labels)
         return parameters_of(fitted)
 

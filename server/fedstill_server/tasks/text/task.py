@@ -98,7 +98,13 @@ class TextTask(Task):
     def training(self, config: FleetConfig) -> ServerTraining:
         from fedstill_server.tasks.text.fleet_training import TextTraining  # torch takes a second to import
 
-        return TextTraining(config, self)
+        return TextTraining(
+            config,
+            width=self.teacher_width,
+            state_width=self.state_width,
+            kept=self.kept,
+            hard_weight=self.hard_weight,
+        )
 
     def default_work(self, *, labelled: bool) -> LocalWork:
         # Of 2e-4, twenty rounds learn a person's few words by heart.
