@@ -88,9 +88,16 @@ def text_package(family: str, version: int) -> StudentPackage:
     from fedstill_server.publish.package import package_of
 
     options = ArtifactOptions(
-        family, (PLACES,), WORDS, Optimizer.ADAMW, "top-k", 32, stack_size=1, step_rows=32,
+        family=family,
+        input_shape=(PLACES,),
+        classes=WORDS,
+        optimizer=Optimizer.ADAMW,
+        soft_labels="top-k",
+        k=32,
+        stack_size=1,
+        step_rows=32,
         step_vocabulary=STEP_WORDS,
-    )  # fmt: skip
+    )
     weights = initial_parameters(family, (PLACES,), WORDS, version - 1)
     public = np.random.default_rng(2).zipf(1.3, (200, PLACES)) % WORDS
     return package_of(options, weights, package_version=version, public_x=public)

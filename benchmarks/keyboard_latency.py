@@ -43,7 +43,17 @@ _LETTERS = 3
 def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
     """A package of a student that has seen nothing, with the word list of the public texts."""
     words = _filled_up(build_word_list(public, size=WORDS))
-    options = ArtifactOptions(family, (PLACES,), len(words), Optimizer.ADAMW, "top-k", 16, 1, 16, STEP_WORDS)
+    options = ArtifactOptions(
+        family=family,
+        input_shape=(PLACES,),
+        classes=len(words),
+        optimizer=Optimizer.ADAMW,
+        soft_labels="top-k",
+        k=16,
+        stack_size=1,
+        step_rows=16,
+        step_vocabulary=STEP_WORDS,
+    )
     return package_of(
         options,
         initial_parameters(family, (PLACES,), len(words), 0),

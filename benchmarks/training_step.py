@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 from fedstill_proto.messages import Optimizer
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.graph_checks import step_manifest
 from fedstill_server.export.reference import ReferenceStudent
 from fedstill_server.export.trial import StudentStack, random_batch, share
@@ -33,13 +33,15 @@ def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) 
     """Median milliseconds of a step: ONNX Runtime's and eager torch's."""
     is_text = family in FAMILIES.of_task(TEXT)
     artifact = build_artifact(
-        family=family,
-        optimizer=optimizer,
-        soft_labels=soft_labels,
-        k=(32 if is_text else 4) if soft_labels == "top-k" else 0,
-        stack_size=1,
+        ArtifactOptions(
+            family=family,
+            optimizer=optimizer,
+            soft_labels=soft_labels,
+            k=(32 if is_text else 4) if soft_labels == "top-k" else 0,
+            stack_size=1,
+            **OF_TEXT if is_text else DIGITS,
+        ),
         verify=False,
-        **(OF_TEXT if is_text else DIGITS),  # type: ignore[arg-type]
     )
     manifest = step_manifest(artifact.manifest)
     start = initial_parameters(family, manifest.input_shape, manifest.classes, 0)

@@ -69,10 +69,10 @@ def _write_artifact(work: Workload, folder: Path) -> int:
     from fedstill_sim.runner.stack_size import best_stack_size, built
 
     options = ArtifactOptions(
-        work.family,
-        (8, 8),
-        10,
-        work.plan().optimizer,
+        family=work.family,
+        input_shape=(8, 8),
+        classes=10,
+        optimizer=work.plan().optimizer,
         soft_labels="none",
         k=0,
         stack_size=1,

@@ -20,7 +20,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.package.artifact import StudentPackage, TrainingArtifact, save_artifact
-from fedstill_server.export.build import build_artifact
+from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.export.student import export_student
 from fedstill_server.families import initial_parameters
 
@@ -37,14 +37,16 @@ def artifact(
     optimizer: Optimizer = Optimizer.SGD,
 ) -> TrainingArtifact:
     return build_artifact(
-        family=FAMILY,
-        input_shape=SHAPE,
-        classes=CLASSES,
-        optimizer=optimizer,
-        soft_labels=soft_labels,
-        k=k,
-        stack_size=stack_size,
-        step_rows=step_rows,
+        ArtifactOptions(
+            family=FAMILY,
+            input_shape=SHAPE,
+            classes=CLASSES,
+            optimizer=optimizer,
+            soft_labels=soft_labels,
+            k=k,
+            stack_size=stack_size,
+            step_rows=step_rows,
+        )
     )
 
 

@@ -30,7 +30,17 @@ PLACES, WORDS = 5, 40
 @functools.cache
 def text_package(family: str) -> StudentPackage:
     """Steps of 4 rows of 5 words see 30 words of 40, and top-k soft labels of 3."""
-    options = ArtifactOptions(family, (PLACES,), WORDS, Optimizer.ADAMW, "top-k", 3, 1, 8, 30)
+    options = ArtifactOptions(
+        family=family,
+        input_shape=(PLACES,),
+        classes=WORDS,
+        optimizer=Optimizer.ADAMW,
+        soft_labels="top-k",
+        k=3,
+        stack_size=1,
+        step_rows=8,
+        step_vocabulary=30,
+    )
     public = np.random.default_rng(0).integers(0, WORDS, (20, PLACES))
     weights = initial_parameters(family, (PLACES,), WORDS, 0)
     return package_of(options, weights, package_version=1, public_x=public)

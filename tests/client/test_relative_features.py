@@ -21,7 +21,7 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 
 from tests.client.samples import CLASSES, FAMILY, SHAPE, artifact, examples, plan, stack_of, student, task
 
@@ -57,14 +57,16 @@ def test_a_prototype_is_the_mean_of_its_class() -> None:
 
 def with_features(stack_size: int = 1) -> TrainingArtifact:
     return build_artifact(
-        family=FAMILY,
-        input_shape=SHAPE,
-        classes=CLASSES,
-        optimizer=Optimizer.SGD,
-        soft_labels="none",
-        stack_size=stack_size,
-        step_rows=4,
-        features=True,
+        ArtifactOptions(
+            family=FAMILY,
+            input_shape=SHAPE,
+            classes=CLASSES,
+            optimizer=Optimizer.SGD,
+            soft_labels="none",
+            stack_size=stack_size,
+            step_rows=4,
+            features=True,
+        ),
         verify=False,
     )
 

@@ -35,7 +35,16 @@ def assistant() -> StudentPackage:
     labels = np.repeat(np.arange(3), len(THINGS))
     plan = FitPlan(epochs=20, batch_size=9, learning_rate=1e-2, weight_decay=0.0)
     student = fit(build_student("ngrams", (PLACES,), 3), x, None, plan=plan, seed=0, labels=labels)
-    options = ArtifactOptions("ngrams", (PLACES,), 3, Optimizer.MOMENTUM, "dense", 0, 1, 16)
+    options = ArtifactOptions(
+        family="ngrams",
+        input_shape=(PLACES,),
+        classes=3,
+        optimizer=Optimizer.MOMENTUM,
+        soft_labels="dense",
+        k=0,
+        stack_size=1,
+        step_rows=16,
+    )
     return package_of(
         options,
         parameters_of(student),

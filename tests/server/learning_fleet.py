@@ -15,7 +15,7 @@ from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
 from fedstill_proto.messages import Optimizer, RoundTask
 from fedstill_proto.package.artifact import TrainingArtifact
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_sim.engine.grid import InProcessGrid
 from flwr.app import Error, MetricRecord, RecordDict
 
@@ -37,14 +37,16 @@ def examples(classes: Sequence[int], each: int, *, seed: int) -> tuple[FloatArra
 def artifact(family: str) -> TrainingArtifact:
     """One graph for all methods: it reads soft labels, and gives features."""
     return build_artifact(
-        family=family,
-        input_shape=SHAPE,
-        classes=CLASSES,
-        optimizer=Optimizer.SGD,
-        soft_labels="dense",
-        stack_size=1,
-        step_rows=8,
-        features=True,
+        ArtifactOptions(
+            family=family,
+            input_shape=SHAPE,
+            classes=CLASSES,
+            optimizer=Optimizer.SGD,
+            soft_labels="dense",
+            stack_size=1,
+            step_rows=8,
+            features=True,
+        ),
         verify=False,
     )
 

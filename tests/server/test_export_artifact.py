@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact, load_artifact, save_artifact
-from fedstill_server.export import ExportError, build_artifact
+from fedstill_server.export import ArtifactOptions, ExportError, build_artifact
 from fedstill_server.export.trial import random_batch
 from fedstill_server.families import FAMILIES, TEXT, initial_parameters
 
@@ -28,15 +28,17 @@ def build(
     verify: bool = False,
 ) -> TrainingArtifact:
     return build_artifact(
-        family=family,
-        input_shape=input_shape,
-        classes=4,
-        optimizer=optimizer,
-        soft_labels=soft_labels,
-        k=k,
-        stack_size=stack_size,
-        step_rows=step_rows,
-        step_vocabulary=4 if family in FAMILIES.of_task(TEXT) else None,
+        ArtifactOptions(
+            family=family,
+            input_shape=input_shape,
+            classes=4,
+            optimizer=optimizer,
+            soft_labels=soft_labels,
+            k=k,
+            stack_size=stack_size,
+            step_rows=step_rows,
+            step_vocabulary=4 if family in FAMILIES.of_task(TEXT) else None,
+        ),
         verify=verify,
     )
 

@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TRAINING_FILE, TrainingArtifact
-from fedstill_server.export import GateError, build, build_artifact, student
+from fedstill_server.export import ArtifactOptions, GateError, build, build_artifact, student
 from fedstill_server.export.cache import cache_key
 from fedstill_server.families import initial_parameters
 
 
 def built(cache: Path, *, stack_size: int = 2, verify: bool = True) -> TrainingArtifact:
     return build_artifact(
-        family="mlp-small",
-        input_shape=(6,),
-        classes=4,
-        optimizer=Optimizer.SGD,
-        soft_labels="none",
-        stack_size=stack_size,
-        step_rows=5,
+        ArtifactOptions(
+            family="mlp-small",
+            input_shape=(6,),
+            classes=4,
+            optimizer=Optimizer.SGD,
+            soft_labels="none",
+            stack_size=stack_size,
+            step_rows=5,
+        ),
         cache=cache,
         verify=verify,
     )

@@ -10,7 +10,7 @@ import pytest
 from fedstill_client.model.forward import Forward
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.families import FamilyError, build_student, initial_parameters
@@ -22,14 +22,16 @@ SHAPE, CLASSES = (8, 8), 3
 
 def built(family: str, *, stack_size: int = 1, verify: bool = True) -> TrainingArtifact:
     return build_artifact(
-        family=family,
-        input_shape=SHAPE,
-        classes=CLASSES,
-        optimizer=Optimizer.SGD,
-        soft_labels="none",
-        stack_size=stack_size,
-        step_rows=4,
-        features=True,
+        ArtifactOptions(
+            family=family,
+            input_shape=SHAPE,
+            classes=CLASSES,
+            optimizer=Optimizer.SGD,
+            soft_labels="none",
+            stack_size=stack_size,
+            step_rows=4,
+            features=True,
+        ),
         verify=verify,
     )
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
-from fedstill_server.export import GateError, Tolerance, build_artifact, verify_artifact
+from fedstill_server.export import ArtifactOptions, GateError, Tolerance, build_artifact, verify_artifact
 from onnx import helper, numpy_helper
 
 Change = Callable[[onnx.GraphProto], None]
@@ -19,13 +19,15 @@ Change = Callable[[onnx.GraphProto], None]
 @functools.cache
 def sound() -> TrainingArtifact:
     return build_artifact(
-        family="mlp-small",
-        input_shape=(6,),
-        classes=4,
-        optimizer=Optimizer.MOMENTUM,
-        soft_labels="dense",
-        stack_size=2,
-        step_rows=5,
+        ArtifactOptions(
+            family="mlp-small",
+            input_shape=(6,),
+            classes=4,
+            optimizer=Optimizer.MOMENTUM,
+            soft_labels="dense",
+            stack_size=2,
+            step_rows=5,
+        ),
         verify=False,
     )
 

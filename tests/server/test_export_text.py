@@ -8,7 +8,7 @@ import onnxruntime as ort
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
-from fedstill_server.export import ExportError, build_artifact
+from fedstill_server.export import ArtifactOptions, ExportError, build_artifact
 
 
 def build(**changes: Any) -> TrainingArtifact:
@@ -22,9 +22,8 @@ def build(**changes: Any) -> TrainingArtifact:
         "stack_size": 2,
         "step_rows": 3,
         "step_vocabulary": 11,
-        "verify": False,
     }
-    return build_artifact(**{**options, **changes})
+    return build_artifact(ArtifactOptions(**{**options, **changes}), verify=False)
 
 
 def test_ports_are_the_contract() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from fedstill_client.model.predictor import Predictor
 from fedstill_proto.messages import Optimizer
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.families import FAMILIES, UTTERANCES, FamilyError, build_student, initial_parameters
 from fedstill_server.families.ngrams import BagOfNgrams
 
@@ -63,14 +63,16 @@ def test_half_a_million_parameters_at_most() -> None:
 def test_its_training_step_passes_the_gate() -> None:
     """Which compares 20 steps with torch in float64, with 1 thread and with 2; and it fits a small device."""
     artifact = build_artifact(
-        family="ngrams",
-        input_shape=(PLACES,),
-        classes=CLASSES,
-        optimizer=Optimizer.MOMENTUM,
-        soft_labels="dense",
-        stack_size=2,
-        step_rows=4,
-        features=True,
+        ArtifactOptions(
+            family="ngrams",
+            input_shape=(PLACES,),
+            classes=CLASSES,
+            optimizer=Optimizer.MOMENTUM,
+            soft_labels="dense",
+            stack_size=2,
+            step_rows=4,
+            features=True,
+        )
     )
 
     assert artifact.manifest.input_type == "float32"

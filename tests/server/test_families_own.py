@@ -14,7 +14,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.structure import structure_of
 from fedstill_server.families import FAMILIES, build_student, initial_parameters
 from fedstill_server.plugins import PluginError
@@ -246,13 +246,15 @@ def registered(width: int) -> None:
 
 def built(cache: Path) -> TrainingArtifact:
     return build_artifact(
-        family="Net",
-        input_shape=(6,),
-        classes=4,
-        optimizer=Optimizer.SGD,
-        soft_labels="none",
-        stack_size=1,
-        step_rows=5,
+        ArtifactOptions(
+            family="Net",
+            input_shape=(6,),
+            classes=4,
+            optimizer=Optimizer.SGD,
+            soft_labels="none",
+            stack_size=1,
+            step_rows=5,
+        ),
         cache=cache,
         verify=False,
     )

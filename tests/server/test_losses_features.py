@@ -183,7 +183,7 @@ def test_attention_matrices() -> None:
 def test_three_losses_by_their_weights() -> None:
     hidden = inputs("zs", "zt2")
     soft, hard, cosine = kd_loss(ZS, ZT, temperature=2), cross_entropy(ZS, Y), cosine_loss(*hidden)
-    assert triple_loss(ZS, ZT, Y, *hidden).item() == pytest.approx((5 * soft + 2 * hard + cosine).item())
+    assert triple_loss(ZS, ZT, Y, hidden).item() == pytest.approx((5 * soft + 2 * hard + cosine).item())
     assert cosine_loss(ZS, -2 * ZS).item() == pytest.approx(2)
 
 

@@ -16,7 +16,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.package.artifact import save_artifact
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
-from fedstill_server.export import build_artifact
+from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.families import initial_parameters
 from fedstill_sim.data.digits import load_digits
 from fedstill_sim.data.fleet import FleetData, save_fleet
@@ -36,13 +36,15 @@ def write_run(folder: Path, *, devices: int, stack_sizes: dict[str, int], seed: 
 
 def write_artifact(folder: Path, family: str, stack_size: int) -> None:
     artifact = build_artifact(
-        family=family,
-        input_shape=(8, 8),
-        classes=10,
-        optimizer=Optimizer.SGD,
-        soft_labels="dense",
-        stack_size=stack_size,
-        step_rows=16,
+        ArtifactOptions(
+            family=family,
+            input_shape=(8, 8),
+            classes=10,
+            optimizer=Optimizer.SGD,
+            soft_labels="dense",
+            stack_size=stack_size,
+            step_rows=16,
+        ),
         verify=False,
     )
     save_artifact(artifact, artifact_folder(folder, family, stack_size))

@@ -12,7 +12,16 @@ from fedstill_sim.runner.stack_size import best_stack_size, step_seconds
 
 
 def options(soft_labels: str = "none") -> ArtifactOptions:
-    return ArtifactOptions("mlp-small", (2, 2), 10, Optimizer.SGD, soft_labels, 0, 1, 4)
+    return ArtifactOptions(
+        family="mlp-small",
+        input_shape=(2, 2),
+        classes=10,
+        optimizer=Optimizer.SGD,
+        soft_labels=soft_labels,
+        k=0,
+        stack_size=1,
+        step_rows=4,
+    )
 
 
 def test_the_best_stack_size_counts_whole_stacks(monkeypatch: pytest.MonkeyPatch) -> None:

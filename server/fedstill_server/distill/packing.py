@@ -66,19 +66,20 @@ def _trainable(package: StudentPackage, task: DistillTask, quality: Mapping[str,
     # The exporter takes seconds to import.
     from fedstill_proto.messages import Optimizer
 
-    from fedstill_server.export.build import build_artifact
+    from fedstill_server.export.build import ArtifactOptions, build_artifact
 
     text = task.vocabulary is not None
     artifact = build_artifact(
-        family=package.manifest.family,
-        input_shape=task.input_shape,
-        classes=task.classes,
-        optimizer=Optimizer.SGD,
-        soft_labels="top-k" if text else "dense",
-        k=_KEPT_WORDS if text else 0,
-        stack_size=1,
-        step_rows=8 if text else 64,
-        step_vocabulary=min(_STEP_WORDS, task.classes) if text else None,
-        cache=None,
+        ArtifactOptions(
+            family=package.manifest.family,
+            input_shape=task.input_shape,
+            classes=task.classes,
+            optimizer=Optimizer.SGD,
+            soft_labels="top-k" if text else "dense",
+            k=_KEPT_WORDS if text else 0,
+            stack_size=1,
+            step_rows=8 if text else 64,
+            step_vocabulary=min(_STEP_WORDS, task.classes) if text else None,
+        )
     )
     return assemble_package(artifact, package, package_version=1, public_x=task.public.x, quality=quality)

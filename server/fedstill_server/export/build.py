@@ -14,7 +14,7 @@ from fedstill_proto.package.manifest import Vocabulary
 
 from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
-from fedstill_server.export.capture import capture_forward, capture_training_step
+from fedstill_server.export.capture import StepBatch, capture_forward, capture_training_step
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
@@ -29,22 +29,37 @@ FORWARD_ROWS, FORWARD_VALUES = 64, 1 << 20
 """Examples of one forward pass at most, and logits; the last pass over a set is padded to it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArtifactOptions:
-    """All that decides what an artifact is."""
+    """All that decides what an artifact is.
+
+    Attributes:
+        family: The student's.
+        input_shape: The shape of one example.
+        classes: How many classes the student tells apart, or words it knows.
+        optimizer: The update rule of the training step.
+        soft_labels: Their form in a step: "none", "dense" or "top-k".
+        k: How many classes top-k soft labels name; 0 for the other forms.
+        stack_size: Devices that take a step in one run.
+        step_rows: Examples of one device in a step.
+        step_vocabulary: Rows of a table of words that a step sees, the words of its batch; None for students
+            without such tables.
+        features: Whether the forward graph has a second output, what the student's last layer reads.
+    """
 
     family: str
     input_shape: tuple[int, ...]
     classes: int
     optimizer: Optimizer
-    soft_labels: str  # "none", "dense" or "top-k"
-    k: int
+    soft_labels: str
+    k: int = 0
     stack_size: int
     step_rows: int
-    step_vocabulary: int | None = None  # rows of a table of words that a step sees
-    features: bool = False  # whether the forward graph gives what the last layer reads, too
+    step_vocabulary: int | None = None
+    features: bool = False
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "input_shape", tuple(self.input_shape))
         if self.soft_labels not in SOFT_LABEL_FORMS:
             raise ExportError(
                 f"soft_labels {self.soft_labels!r} is not one of {', '.join(map(repr, SOFT_LABEL_FORMS))}"
@@ -85,47 +100,26 @@ class ArtifactOptions:
 
 
 def build_artifact(
-    *,
-    family: str,
-    input_shape: tuple[int, ...],
-    classes: int,
-    optimizer: Optimizer,
-    soft_labels: str,
-    k: int = 0,
-    stack_size: int,
-    step_rows: int,
-    step_vocabulary: int | None = None,
-    features: bool = False,
-    cache: Path | None = None,
-    verify: bool = True,
+    options: ArtifactOptions, *, cache: Path | None = None, verify: bool = True
 ) -> TrainingArtifact:
-    """The artifact of a family: `stack_size` devices take a step of `step_rows` examples each in one run.
+    """Build a training artifact: `stack_size` devices take a step of `step_rows` examples each in one run.
 
-    A student with tables of words has a training graph over `step_vocabulary` rows of them: the words of a
-    batch.
-    With `features` the forward graph has a second output, what the student's last layer reads.
-    The graph's step over one device is the same, to the last bit, in a stack of any size. An artifact that
-    is returned has passed the gate, unless `verify` is False (to compare the speed of stack sizes, say);
-    `cache` is a folder that keeps those that have.
+    The graph's step over one device is the same, to the last bit, in a stack of any size.
+
+    Args:
+        options: What the artifact is.
+        cache: A folder that keeps artifacts which have passed the gate.
+        verify: Whether the artifact must pass the gate; False to compare the speed of stack sizes, say.
+
+    Raises:
+        ExportError: The family has no such graph, or the artifact does not pass the gate.
     """
-    options = ArtifactOptions(
-        family,
-        tuple(input_shape),
-        classes,
-        optimizer,
-        soft_labels,
-        k,
-        stack_size,
-        step_rows,
-        step_vocabulary,
-        features,
-    )
     folder = cache / options.folder_name if cache is not None else None
     artifact = cached_artifact(folder) if folder is not None else None
     if artifact is not None:
         return artifact
-    if FAMILIES.is_own(family):
-        artifact = called(f"{family}: no training step can be made of it", lambda: _build(options))
+    if FAMILIES.is_own(options.family):
+        artifact = called(f"{options.family}: no training step can be made of it", lambda: _build(options))
     else:
         artifact = _build(options)
     if verify:
@@ -141,17 +135,17 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
     form = options.form
     label_shape = form.label_shape(options.input_shape)
     input_type = getattr(torch, form.input_type)
-    step = capture_training_step(
-        build_student(options.family, options.input_shape, words),
+    batch = StepBatch(
+        rows=options.step_rows,
         input_shape=options.input_shape,
         classes=words,
-        optimizer=options.optimizer,
         soft_labels=options.soft_labels,
         k=options.k,
         label_shape=label_shape,
         input_type=input_type,
-        rows=options.step_rows,
     )
+    step_student = build_student(options.family, options.input_shape, words)
+    step = capture_training_step(step_student, batch, optimizer=options.optimizer)
     forward_rows = min(FORWARD_ROWS, max(1, FORWARD_VALUES // math.prod((*label_shape, options.classes))))
     forward = capture_forward(
         student,

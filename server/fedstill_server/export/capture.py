@@ -41,40 +41,61 @@ class CapturedGraph:
     outputs: tuple[str, ...]
 
 
-def capture_training_step(
-    student: nn.Module,
-    *,
-    input_shape: tuple[int, ...],
-    classes: int,
-    optimizer: Optimizer,
-    soft_labels: str,
-    k: int,
-    rows: int,
-    label_shape: tuple[int, ...] = (),
-    input_type: torch.dtype = torch.float32,
-) -> CapturedGraph:
+@dataclass(frozen=True, kw_only=True)
+class StepBatch:
+    """What one device's step learns from.
+
+    Attributes:
+        rows: Examples.
+        input_shape: The shape of one.
+        classes: Classes of its soft label.
+        soft_labels: Their form: "none", "dense" or "top-k".
+        k: Classes that a top-k soft label names.
+        label_shape: () for one label an example, (S,) for one at each of S places.
+        input_type: The type of an example's values.
+    """
+
+    rows: int
+    input_shape: tuple[int, ...]
+    classes: int
+    soft_labels: str
+    k: int = 0
+    label_shape: tuple[int, ...] = ()
+    input_type: torch.dtype = torch.float32
+
+    @property
+    def ports(self) -> list[Port]:
+        """The graph's inputs of a batch: examples, labels, and the soft part in its form."""
+        places = (self.rows, *self.label_shape)
+        ports = [
+            Port("x", (self.rows, *self.input_shape), self.input_type),
+            Port("labels", places, torch.int64),
+            Port("hard_weight", places),
+        ]
+        if self.soft_labels == "none":
+            return ports
+        if self.soft_labels == "dense":
+            ports.append(Port("soft_labels", (*places, self.classes)))
+        else:
+            ports += [
+                Port("soft_indices", (*places, self.k), torch.int64),
+                Port("soft_probabilities", (*places, self.k)),
+            ]
+        return [*ports, Port("soft_weight", places), Port("temperature", (), per_device=False)]
+
+
+def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Optimizer) -> CapturedGraph:
     """Forward pass, distillation loss, backward pass and optimizer of one step.
 
-    A row with `label_shape` (S,) has a label at each of S places; the loss takes all places as rows.
+    Where rows have a label at each of several places, the loss takes all places as rows.
     """
     rule = RULES[optimizer]
-    loss_of = text_loss_and_logit_gradient if label_shape else loss_and_logit_gradient
+    places = len(batch.label_shape)
+    loss_of = text_loss_and_logit_gradient if places else loss_and_logit_gradient
     names = [name for name, _ in student.named_parameters()]
     state = parameter_ports(student) + slot_ports(student, optimizer)
-    ports = (
-        state
-        + batch_ports(
-            input_shape=input_shape,
-            classes=classes,
-            soft_labels=soft_labels,
-            k=k,
-            rows=rows,
-            label_shape=label_shape,
-            input_type=input_type,
-        )
-        + [Port("lr", ())]
-        + [Port(name, (), per_device=False) for name in rule.scalars]
-    )
+    scalar_ports = [Port(name, (), per_device=False) for name in rule.scalars]
+    ports = state + batch.ports + [Port("lr", ())] + scalar_ports
 
     def step(*arguments: Tensor) -> tuple[Tensor, ...]:
         values = {port.name: value for port, value in zip(ports, arguments, strict=True)}
@@ -82,12 +103,12 @@ def capture_training_step(
 
         def answer(parameters: dict[str, Tensor]) -> Tensor:
             logits: Tensor = functional_call(student, parameters, (values["x"],))
-            return logits.flatten(0, len(label_shape)) if label_shape else logits
+            return logits.flatten(0, places) if places else logits
 
         logits, pull_back, *_ = vjp(answer, parameters)
         loss, logit_gradient = loss_of(
             logits,
-            _targets(values, places=len(label_shape)),
+            _targets(values, places=places),
             step_scale=values["lr"] if rule.scales_rows else None,
         )
         (gradients,) = pull_back(logit_gradient)
@@ -141,37 +162,8 @@ def slot_ports(student: nn.Module, optimizer: Optimizer) -> list[Port]:
     ]
 
 
-def batch_ports(
-    *,
-    input_shape: tuple[int, ...],
-    classes: int,
-    soft_labels: str,
-    k: int,
-    rows: int,
-    label_shape: tuple[int, ...] = (),
-    input_type: torch.dtype = torch.float32,
-) -> list[Port]:
-    """What a step learns from: examples, labels, and the soft part in its form."""
-    places = (rows, *label_shape)
-    ports = [
-        Port("x", (rows, *input_shape), input_type),
-        Port("labels", places, torch.int64),
-        Port("hard_weight", places),
-    ]
-    if soft_labels == "none":
-        return ports
-    if soft_labels == "dense":
-        ports.append(Port("soft_labels", (*places, classes)))
-    else:
-        ports += [
-            Port("soft_indices", (*places, k), torch.int64),
-            Port("soft_probabilities", (*places, k)),
-        ]
-    return [*ports, Port("soft_weight", places), Port("temperature", (), per_device=False)]
-
-
 def _targets(values: dict[str, Tensor], *, places: int) -> StepTargets:
-    """The targets; of rows with several `places`, each place becomes a row."""
+    """The targets; where rows have several `places`, each place becomes a row."""
     if places:
         temperature = {"temperature": values["temperature"]} if "temperature" in values else {}
         names = {field.name for field in fields(StepTargets)} - {"temperature"}

@@ -11,7 +11,7 @@ from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from onnx import helper
 
-from fedstill_server.export.capture import Port, batch_ports, parameter_ports, slot_ports
+from fedstill_server.export.capture import Port, StepBatch, parameter_ports, slot_ports
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph import MICROSOFT, OPSET
 from fedstill_server.export.optimizers import RULES
@@ -27,7 +27,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     types = {"float32": torch.float32, "int64": torch.int64}
     student = build_student(step.family, step.input_shape, step.classes)
     state = parameter_ports(student) + slot_ports(student, manifest.optimizer)
-    batch = batch_ports(
+    batch = StepBatch(
         input_shape=manifest.input_shape,
         classes=step.classes,
         soft_labels=manifest.soft_labels,
@@ -37,7 +37,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
         input_type=types[manifest.input_type],
     )
     scalars = [Port(name, (), per_device=False) for name in RULES[manifest.optimizer].scalars]
-    inputs = state + batch + [Port("lr", ())] + scalars
+    inputs = state + batch.ports + [Port("lr", ())] + scalars
     outputs = [Port(f"{port.name}.new", port.shape) for port in state] + [Port("loss", ())]
     training = parsed_graph(TRAINING_FILE, artifact.training_graph)
     _check_ports(manifest, TRAINING_FILE, "input", training.graph.input, inputs)

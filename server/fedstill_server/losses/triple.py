@@ -1,12 +1,14 @@
 """DistilBERT's triple loss (Sanh et al. 2019, arXiv 1910.01108).
 
-    soft_weight T^2 KL(teacher || student) + hard_weight CE(labels) + cosine_weight (1 - cos(h_s, h_t))
+    soft T^2 KL(teacher || student) + hard CE(labels) + cosine (1 - cos(h_s, h_t))
 
 over the tokens where `mask` is true; h are hidden states of the same width. The published weights are 5, 2
 and 1 at T = 2, the labels those of the language model.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -19,21 +21,39 @@ def cosine_loss(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None)
     return masked_mean(1 - (normalize(student, dim=-1) * normalize(teacher, dim=-1)).sum(dim=-1), mask)
 
 
+class TripleWeights(NamedTuple):
+    """What each part of the loss counts."""
+
+    soft: float = 5.0
+    hard: float = 2.0
+    cosine: float = 1.0
+
+
+PUBLISHED_WEIGHTS = TripleWeights()
+
+
 def triple_loss(
     student: Tensor,
     teacher: Tensor,
     labels: Tensor,
-    student_hidden: Tensor,
-    teacher_hidden: Tensor,
+    hidden: tuple[Tensor, Tensor],
     *,
     temperature: float = 2.0,
-    soft_weight: float = 5.0,
-    hard_weight: float = 2.0,
-    cosine_weight: float = 1.0,
+    weights: TripleWeights = PUBLISHED_WEIGHTS,
     mask: Tensor | None = None,
 ) -> Tensor:
-    """From logits [..., classes], labels [...] int64 and hidden states [..., width]."""
+    """DistilBERT's loss, a scalar.
+
+    Args:
+        student: Logits [..., classes].
+        teacher: Logits [..., classes].
+        labels: int64 [...].
+        hidden: The student's and the teacher's hidden states, [..., width] each.
+        temperature: T of the soft part.
+        weights: What each part counts.
+        mask: bool [...], the tokens that count; None counts all.
+    """
     soft = kd_loss(student, teacher, temperature=temperature, mask=mask)
     hard = cross_entropy(student, labels, mask=mask)
-    cosine = cosine_loss(student_hidden, teacher_hidden, mask=mask)
-    return soft_weight * soft + hard_weight * hard + cosine_weight * cosine
+    cosine = cosine_loss(*hidden, mask=mask)
+    return weights.soft * soft + weights.hard * hard + weights.cosine * cosine

@@ -23,14 +23,14 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
             form, k = "top-k", config.downlink.k
         rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
     return ArtifactOptions(
-        family,
-        config.input_shape,
-        config.classes,
-        training.optimizer,
-        form,
-        k,
-        stack_size,
-        rows,
+        family=family,
+        input_shape=config.input_shape,
+        classes=config.classes,
+        optimizer=training.optimizer,
+        soft_labels=form,
+        k=k,
+        stack_size=stack_size,
+        step_rows=rows,
         step_vocabulary=task_of(config).step_words(config),
         features=method.features,
     )

@@ -72,7 +72,7 @@ def package_of(
 
     Of one with a table of words, also the graphs of one word at a time, and the weights apart from all.
     """
-    artifact = build_artifact(**vars(options), cache=cache)
+    artifact = build_artifact(options, cache=cache)
     family, shape, classes = options.family, options.input_shape, options.classes
     student, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
     values = math.prod((*student.label_shape, classes))  # logits of an example

@@ -64,7 +64,7 @@ def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> 
     """The artifact of these options, but of this stack size; verified ones are remembered."""
     chosen = dataclasses.replace(options, stack_size=stack_size)
     named = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
-    return build_artifact(**named, cache=cache_folder() / "artifacts", verify=verify)
+    return build_artifact(ArtifactOptions(**named), cache=cache_folder() / "artifacts", verify=verify)
 
 
 def _machine_and(options: ArtifactOptions) -> str:

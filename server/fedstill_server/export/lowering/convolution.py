@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -58,20 +58,20 @@ class _Geometry:
         }
 
 
-def convolution(
-    graph: StackedGraph,
-    x: Value,
-    weight: Value,
-    bias: Value | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-) -> Value:
+class _Settings(NamedTuple):
+    """The arguments of aten's convolutions behind their tensors, in aten's order."""
+
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
+    transposed: bool
+    output_padding: Sequence[int]
+    groups: int
+
+
+def convolution(graph: StackedGraph, x: Value, weight: Value, bias: Value | None, *settings: Any) -> Value:
     """[rows, channels, height, width] * [filters, channels, kh, kw] -> [rows, filters, height', width']."""
-    sizes = _geometry(graph, x, weight, stride, padding, dilation, transposed, groups)
+    sizes = _geometry(graph, x, weight, _Settings(*settings))
     operands = [_flat_image(graph, x), _flat_kernel(graph, weight)]
     if bias is not None:
         operands.append(graph.memory(bias, (sizes.devices * sizes.filters,)))
@@ -92,16 +92,11 @@ def convolution_backward(
     x: Value,
     weight: Value,
     bias_sizes: Sequence[int] | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    output_padding: Sequence[int],
-    groups: int,
-    wanted: Sequence[bool],
+    *settings_and_wanted: Any,
 ) -> tuple[Value | None, Value | None, Value | None]:
-    """Gradients of input, kernel and bias, each only if wanted."""
-    sizes = _geometry(graph, x, weight, stride, padding, dilation, transposed, groups)
+    """Gradients of input, kernel and bias, each only if the last argument of aten's wants it."""
+    *settings, wanted = settings_and_wanted
+    sizes = _geometry(graph, x, weight, _Settings(*settings))
     gradient = graph.reordered(gradient, IMAGE_ORDER)
     return (
         _input_gradient(graph, gradient, weight, sizes) if wanted[0] else None,
@@ -195,16 +190,8 @@ def _expanded(graph: StackedGraph, x: Value, sizes: _Geometry) -> str:
     return graph.writer.reshape(gathered, (devices, taps, height * width * rows))
 
 
-def _geometry(
-    graph: StackedGraph,
-    x: Value,
-    weight: Value,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    transposed: bool,
-    groups: int,
-) -> _Geometry:
+def _geometry(graph: StackedGraph, x: Value, weight: Value, settings: _Settings) -> _Geometry:
+    stride, padding, dilation, transposed, _, groups = settings
     if len(x.shape) != 4 or transposed or groups != 1 or set(stride) != {1} or set(dilation) != {1}:
         raise LoweringError(
             f"convolution of {list(x.shape)} with stride {list(stride)}, dilation {list(dilation)}, "

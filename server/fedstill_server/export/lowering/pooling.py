@@ -8,6 +8,7 @@ rows. Each round compares what comes first with the maximum of what comes later,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -44,13 +45,10 @@ def max_pool_backward(
     gradient: Value,
     x: Value,
     kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    ceil_mode: bool,
-    indices: None,
+    *settings_and_indices: Any,
 ) -> Value:
     """The gradient of each window, at its first maximum."""
+    stride, padding, dilation, ceil_mode, _ = settings_and_indices
     _check_tiling(kernel, stride, padding, dilation, ceil_mode)
     x = graph.reordered(x, IMAGE_ORDER)
     gradient = graph.reordered(gradient, IMAGE_ORDER)

@@ -94,13 +94,15 @@ class StackedGraph:
         memory: Shape | None = None,
         dtype: np.dtype[Any] = FLOAT,
         stacked: bool = True,
-        domain: str = "",
         **attributes: Any,
     ) -> Value:
-        """Adds a node whose output is a `shape` lying in `order`; the node itself may give it as `memory`."""
+        """Add a node whose output is a `shape` lying in `order`; the node itself may give it as `memory`.
+
+        `attributes` are the node's; a `domain` among them is where its operator comes from.
+        """
         names = [item.name if isinstance(item, Value) else item for item in inputs]
         lying = self._memory_shape(tuple(shape[dimension] for dimension in order), stacked=stacked)
-        name = self.write(operator, names, shape=memory or lying, domain=domain, **attributes)
+        name = self.write(operator, names, shape=memory or lying, **attributes)
         return Value(self.writer.reshape(name, lying), shape, order, dtype, stacked)
 
     def ints(self, numbers: Sequence[int]) -> str:

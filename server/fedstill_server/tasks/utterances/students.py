@@ -80,7 +80,16 @@ class IntentStudent:
     def artifact_options(self) -> ArtifactOptions:
         """Of the training step with which it learns on a device."""
         shape = (self.hashing.places,)
-        return ArtifactOptions(self.family, shape, self.classes, Optimizer.MOMENTUM, "dense", 0, 1, STEP_ROWS)
+        return ArtifactOptions(
+            family=self.family,
+            input_shape=shape,
+            classes=self.classes,
+            optimizer=Optimizer.MOMENTUM,
+            soft_labels="dense",
+            k=0,
+            stack_size=1,
+            step_rows=STEP_ROWS,
+        )
 
 
 def distilled(

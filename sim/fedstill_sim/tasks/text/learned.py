@@ -36,12 +36,12 @@ def keyboard_package(keyboard: Keyboard, family: str) -> StudentPackage:
     """What a device installs: the student, its training step over all words of the list, and the list."""
     words = len(keyboard.words)
     options = ArtifactOptions(
-        family,
-        (PLACES,),
-        words,
-        Optimizer.ADAMW,
-        "top-k",
-        min(_K, words - 1),
+        family=family,
+        input_shape=(PLACES,),
+        classes=words,
+        optimizer=Optimizer.ADAMW,
+        soft_labels="top-k",
+        k=min(_K, words - 1),
         stack_size=1,
         step_rows=2 * _BATCH_SIZE,
         step_vocabulary=words,
