@@ -15,64 +15,31 @@ An agent's device works only while it may (see eligibility/): it refuses, or sto
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records  # isort: skip
-from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import RoundTask
-from flwr.app import Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
-from fedstill_client.model.examples import ExamplesError
 from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
 from fedstill_client.rounds.device import Device
-from fedstill_client.rounds.round import Interrupted
+from fedstill_client.rounds.replies import answered, counts_reply, task_in
+from fedstill_client.rounds.round import Interrupted, NoStudent
 
 FOLDER_KEY = "fedstill-device"
-# Flower's own codes end at 8; 102 is flower_records.PRIVACY_REFUSED.
-REFUSED, FAILED = 100, 101
 
 log = logging.getLogger("fedstill.device")
 app = ClientApp()
-
-Answer = Callable[[Message, Context], RecordDict]
-
-
-def answered(answer: Answer) -> Callable[[Message, Context], Message]:
-    """Turn an error into a reply: a device that cannot do a round says why, and lives on."""
-
-    @functools.wraps(answer)
-    def reply(message: Message, context: Context) -> Message:
-        try:
-            return Message(answer(message, context), reply_to=message)
-        except ExamplesError as error:
-            # Its words may quote the device's own examples, which nobody else is to read.
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            reason = "this device's examples cannot be used; its log has the details."
-            return Message(Error(REFUSED, reason), reply_to=message)
-        except PrivacyRefused as error:
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            return Message(Error(flower_records.PRIVACY_REFUSED, str(error)), reply_to=message)
-        except FedstillError as error:
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            return Message(Error(REFUSED, str(error)), reply_to=message)
-        except Exception as error:
-            log.exception("%s failed", message.metadata.message_type)
-            reason = f"unexpected {type(error).__name__} on the device; its log has the details."
-            return Message(Error(FAILED, reason), reply_to=message)
-
-    return reply
 
 
 @app.query("hello")
@@ -91,7 +58,7 @@ def hello(message: Message, context: Context) -> RecordDict:
 @answered
 def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
-    task, folder = _task(message), device_folder(context)
+    task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
     with _discreet(folder), Device.opened(folder) as device:
         return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
@@ -101,11 +68,10 @@ def train(message: Message, context: Context) -> RecordDict:
 @answered
 def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
-    task, folder = _task(message), device_folder(context)
+    task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
     with _discreet(folder), Device.opened(folder) as device:
-        counts = device.evaluate(task, stop=stop)
-    return RecordDict({flower_records.RECORD: MetricRecord({n: int(v[0]) for n, v in vars(counts).items()})})
+        return counts_reply(device.evaluate(task, stop=stop))
 
 
 def device_folder(context: Context) -> Path:
@@ -129,7 +95,7 @@ def _discreet(folder: Path) -> Iterator[None]:
     """What goes wrong may come of the data: a device that keeps to a budget says no more than that it did."""
     try:
         yield
-    except (PrivacyRefused, Interrupted):
+    except (PrivacyRefused, Interrupted, NoStudent):
         raise
     except Exception as error:
         if not (folder / POLICY_FILE).exists():
@@ -149,7 +115,3 @@ def _eligibility(folder: Path) -> Eligibility | None:
     if (reason := eligibility()) is not None:
         raise Interrupted(reason)
     return eligibility
-
-
-def _task(message: Message) -> RoundTask:
-    return decode_task(flower_records.unpack(message.content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES))

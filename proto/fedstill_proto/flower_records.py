@@ -18,8 +18,9 @@ from fedstill_proto.messages import PROTOCOL_VERSION
 
 RECORD = "fedstill"
 MAX_DEVICE_NAME = 128
-# The code of an error reply: the device's own privacy policy or budget does not allow what was asked.
-PRIVACY_REFUSED = 102
+# Codes of error replies: the device's own privacy policy or budget does not allow what was asked; the device
+# has lost its student, and needs one with the next task.
+PRIVACY_REFUSED, NO_STUDENT = 102, 103
 
 Kind = Literal["RoundTask", "SoftLabelSummary"]
 

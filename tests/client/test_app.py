@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.app import FAILED, REFUSED
+from fedstill_client.rounds.replies import FAILED, REFUSED
 from fedstill_proto import flower_records
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import SummaryKind, SummaryRequest
@@ -135,6 +135,12 @@ class TestErrors:
         reply = call("train", packed(task(family="cnn")), node_of(folder))
 
         assert "family 'cnn'" in reason(reply)
+
+    def test_a_device_without_a_student_says_so_by_its_code(self, folder: Path) -> None:
+        reply = call("train", packed(task(round=2, parameters={})), node_of(folder))
+
+        assert reply.error.code == flower_records.NO_STUDENT
+        assert "this device has none yet" in reason(reply)
 
     def test_a_defect_is_answered_without_its_trace(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture

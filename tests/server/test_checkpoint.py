@@ -67,6 +67,17 @@ def test_what_is_committed_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert RunStore(tmp_path).records() == [record(1)]
 
 
+def test_a_device_that_lost_its_student_is_a_newcomer_again(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    store.commit(1, state(1), record=record(1), newly_installed=["device-0", "device-1"])
+    store.commit(2, state(2), record=record(2), lost=["device-0"])
+
+    latest = store.latest()
+
+    assert latest is not None
+    assert latest.installed == {"device-1"}
+
+
 def test_a_new_folder_has_nothing_to_go_on_from(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     assert store.latest() is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.flower_records import hello_reply, pack
+from fedstill_proto.flower_records import NO_STUDENT, hello_reply, pack
 from fedstill_proto.messages import RoundTask
 from fedstill_server.app import app
 from fedstill_server.config.fleet import CohortRule, FleetConfig
@@ -273,6 +273,20 @@ def test_a_newcomer_gets_its_student_until_it_has_answered(tmp_path: Path) -> No
     brought = {(device, task.round): bool(task.parameters) for device, task in grid.tasks}
     assert brought == {(0, 1): True, (1, 1): True, (0, 2): False, (1, 2): True}
     assert {(d, bool(t.parameters)) for d, t in grid.evaluated} == {(0, False), (1, True)}
+
+
+def test_a_device_that_lost_its_student_gets_one_with_its_next_task(tmp_path: Path) -> None:
+    def forgetful(task: RoundTask) -> RecordDict | Error:
+        if task.round == 2 and not task.parameters:
+            return Error(NO_STUDENT, "this device has none")
+        return pack("SoftLabelSummary", honest_summary(task, 1))
+
+    grid = ScriptedGrid(devices=2, scripts={1: forgetful})
+
+    _, records = play(tmp_path, grid, fleet_config("class-logits", rounds=4))
+
+    assert [[one.reason for one in record.quarantined] for record in records] == [[], ["no-student"], [], []]
+    assert [bool(task.parameters) for device, task in grid.tasks if device == 1] == [True, False, True, False]
 
 
 def test_fedavg_sends_and_measures_the_average(tmp_path: Path) -> None:

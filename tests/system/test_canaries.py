@@ -14,10 +14,10 @@ import pytest
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import PersonalizeOptions
-from fedstill_client.app import REFUSED
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.replies import REFUSED
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore

@@ -324,7 +324,7 @@ class OpenRound:
         self._dispatcher.open = self.waiting
         return RoundReplies(
             counted=counted,
-            installed=self.installed,
+            installed=self.installed - set(self._refused(Reason.NO_STUDENT)),
             present=present,
             asked=len(self.asked),
             asked_by_family=dict(self.asked_by_family),
@@ -344,10 +344,13 @@ class OpenRound:
             for answer in self.gate.answers
             if answer.summary.table is not None
         ]
-        refused = self.gate.quarantined
-        mistaken = [refusal.device for refusal in refused if refusal.reason == Reason.MISSING_BASE.value]
+        mistaken = self._refused(Reason.MISSING_BASE)
         before = self._tables_before
         return before.after(tables, mistaken=mistaken) if tables or mistaken else before
+
+    def _refused(self, reason: Reason) -> list[str]:
+        """The devices that were refused for this reason."""
+        return [refusal.device for refusal in self.gate.quarantined if refusal.reason == reason.value]
 
     def _key(self, member: Member) -> TaskKey:
         newcomer = member.device not in self.installed

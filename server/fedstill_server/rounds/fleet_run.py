@@ -191,6 +191,7 @@ class FleetRun:
             state,
             record=record,
             newly_installed=replies.installed - before.installed,
+            lost=before.installed - replies.installed,
             pending=pending,
             base_tables=replies.base_tables,
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_records import PRIVACY_REFUSED, unpack
+from fedstill_proto.flower_records import NO_STUDENT, PRIVACY_REFUSED, unpack
 from fedstill_proto.messages import SoftLabelSummary
 from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Message
@@ -33,6 +33,7 @@ class Reason(enum.Enum):
     UNSENT = "unsent"  # the network did not take the task
     ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
     PRIVACY = "privacy"  # the device's own privacy policy or budget does not allow it
+    NO_STUDENT = "no-student"  # the device has lost its own; it gets one with its next task
     UNASKED = "unasked"  # an answer to no question of this round
     WRONG_NODE = "wrong-node"  # an answer to another node's question
     DUPLICATE = "duplicate"  # a second answer of the same node
@@ -48,6 +49,9 @@ class Reason(enum.Enum):
     WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
     MISSING_BASE = "missing-base"  # coded against an answer that the server does not hold
     BAD_VALUES = "bad-values"  # not finite, negative, not adding up
+
+
+_OF_ERRORS = {PRIVACY_REFUSED: Reason.PRIVACY, NO_STUDENT: Reason.NO_STUDENT}
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,7 @@ class Gate:
             return
         self._heard.add(asked_by)
         if message.has_error():
-            private = message.error.code == PRIVACY_REFUSED
-            reason = Reason.PRIVACY if private else Reason.ERROR_REPLY
+            reason = _OF_ERRORS.get(message.error.code, Reason.ERROR_REPLY)
             self._refuse(question, reason, error_text(message))
         elif message.metadata.src_node_id != question.node:
             self.uplink_bytes += bytes_in(message)

@@ -140,10 +140,21 @@ class RunStore:
         *,
         record: RoundRecord | None = None,
         newly_installed: Iterable[str] = (),
+        lost: Iterable[str] = (),
         pending: Iterable[Pending] = (),
         base_tables: BaseTables | None = None,
     ) -> None:
-        """Make `state` the state after `round_number`; when this returns, a crash cannot undo it."""
+        """Make `state` the state after `round_number`; when this returns, a crash cannot undo it.
+
+        Args:
+            round_number: 0 is the preparation.
+            state: What the server knows then.
+            record: What the round came to.
+            newly_installed: The devices that have a student since this round.
+            lost: Those that have theirs no more.
+            pending: Questions that are open.
+            base_tables: What is held of each device.
+        """
         file = f"round-{round_number:06d}.safetensors"
         blob = _to_bytes(state.flat())
         if base_tables is not None and base_tables.tables:
@@ -158,6 +169,7 @@ class RunStore:
         with Session(self._engine) as session:
             session.add(row)
             session.flush()
+            session.execute(delete(_Device).where(_Device.name.in_(list(lost))))
             session.add_all(_Device(name=name, round=round_number) for name in sorted(newly_installed))
             session.add_all(_rows_of(pending, round_number))
             session.execute(delete(_Question).where(_Question.committed <= round_number - _KEPT_FILES))

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from fedstill_client.app import REFUSED
+from fedstill_client.rounds.replies import REFUSED
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
