@@ -18,6 +18,8 @@ ALLOWED = {
     "fedstill": set(OURS),
 }
 TOO_HEAVY_FOR_A_DEVICE = {"torch", "onnx", "onnxscript", "sklearn", "sqlalchemy", "ray", "matplotlib"}
+# What Flower promises to keep; its other modules change from release to release.
+PUBLIC_FLOWER = {"flwr.app", "flwr.clientapp", "flwr.serverapp", "flwr.simulation"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
 
 
@@ -32,6 +34,17 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.Call) and _name(node.func) in ("import_module", "__import__", "find_spec"):
             packages |= {arg.value for arg in node.args if isinstance(arg, ast.Constant) and arg.value}
     return {package.split(".")[0] for package in packages if isinstance(package, str)}
+
+
+def private_flower(source: str) -> set[str]:
+    """Modules of Flower that `source` imports, and that Flower keeps for itself."""
+    modules = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            modules.add(node.module)
+    return {name for name in modules if name.split(".")[0] == "flwr"} - PUBLIC_FLOWER
 
 
 def wrong_imports(package: str, source: str) -> set[str]:

@@ -12,6 +12,7 @@ from tests.system.house_rules import (
     OURS,
     imported,
     machine_traces,
+    private_flower,
     stray_errors,
     unsafe_loads,
     wrong_imports,
@@ -64,6 +65,21 @@ def repository_files() -> list[Path]:
 @every_module
 def test_every_import_is_allowed(package: str, path: Path) -> None:
     assert not wrong_imports(package, path.read_text())
+
+
+def test_names_that_flower_keeps_for_itself_are_in_one_file_each_side() -> None:
+    files = {
+        str(path.relative_to(REPOSITORY))
+        for folder in FOLDERS.values()
+        for path in folder.rglob("*.py")
+        if private_flower(path.read_text())
+    }
+    assert files == {
+        "client/fedstill_client/fleet/supernode.py",
+        "server/fedstill_server/fleet/flower.py",
+        "sim/fedstill_sim/engine/grid.py",
+    }
+    assert private_flower("def f():\n    from flwr.common.serde import x") == {"flwr.common.serde"}
 
 
 @every_module

@@ -1,4 +1,7 @@
-"""Flower's programs and its Control API, as this fleet uses them: all that depends on flwr 1.41 is here.
+"""Flower's programs and its Control API, as this fleet uses them.
+
+This is the one module of the server that uses names which Flower keeps for itself: with another release of
+Flower, look here. Those of 1.41 and 1.42 are the same.
 
 The SuperLink keeps messages in its own database and runs no code of ours ("--isolation process"): a SuperExec
 beside it starts the ServerApp. So the SuperLink can be killed and started again in the middle of a round.
