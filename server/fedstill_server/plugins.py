@@ -130,10 +130,15 @@ class Registry(Generic[Found]):
             PluginError: For a module that cannot be imported, or something of another kind.
         """
         where = where or self.kind
+        return self._checked(name, self.stands_for(name, where=where), where=where)
+
+    def stands_for(self, name: str, *, where: str | None = None) -> object:
+        """What `name` stands for, before it is checked: the same object as long as nobody defines it anew."""
+        where = where or self.kind
         self.require([name], where=where)
         if name in self._registered:
-            return self._checked(name, self._registered[name], where=where)
-        return self._checked(name, _imported(self._place(name, where=where), where=where), where=where)
+            return self._registered[name]
+        return _imported(self._place(name, where=where), where=where)
 
     def name_of(self, found: object) -> str | None:
         """The name that stands for a class or function, if one does: without importing any other."""

@@ -396,6 +396,24 @@ def test_two_recipes_of_ones_own_cannot_both_lead() -> None:
         DistillRequest(technique=(f"{OWN}:ShortThenLong", "born-again")).recipe()
 
 
+def forgetting_network() -> nn.Module:
+    """A student of one's own that leaves out units at random while it learns."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 9), nn.Dropout(0.2), nn.ReLU(), nn.Linear(9, 4))
+
+
+def test_a_student_that_draws_random_numbers_is_the_same_every_time(folder: Path, tmp_path: Path) -> None:
+    request = DistillRequest(
+        task=str(folder),
+        teacher=("train:mlp-9",),
+        family=f"forgetting={__name__}:forgetting_network",
+        plan=DistillPlan(epochs=3, batch_size=16),
+    )
+
+    first, again = (load_student(distil(request, tmp_path / name).package) for name in ("a", "b"))
+
+    assert all(np.array_equal(first.parameters[name], again.parameters[name]) for name in first.parameters)
+
+
 def small_network() -> nn.Module:
     """A student of one's own."""
     return nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.Tanh(), nn.Linear(5, 4))

@@ -169,7 +169,7 @@ def test_a_family_says_which_task_it_is_of() -> None:
         ("fails", "fails: it raised RuntimeError: no room for 4"),
         (
             "wrong_classes",
-            "wrong_classes: to examples [2, 6] it answers (2, 5); a student's logits are (2, 4)",
+            "wrong_classes: to examples [2, 6] it answers (2, 5); its logits should be (2, 4)",
         ),
         (
             "normalizes_batches",

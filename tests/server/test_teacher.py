@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from fedstill_proto.errors import FedstillError
 from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.data.examples import Examples
+from fedstill_server.families import FAMILIES as REGISTRY
+from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.preparation import PreparationCache, prepare
@@ -182,3 +186,86 @@ def test_torch_is_left_as_it_was() -> None:
         fails()
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+# A network of one's own as the teacher
+
+
+class WideTeacher(torch.nn.Module):
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.layers = torch.nn.Sequential(
+            torch.nn.Flatten(),
+            torch.nn.Linear(input_shape[0], 9),
+            torch.nn.Dropout(0.1),
+            torch.nn.Tanh(),
+            torch.nn.Linear(9, classes),
+        )
+        self.register_buffer("scale", torch.tensor(0.5))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x * self.scale)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("network", [f"{__name__}:WideTeacher", "mlp-9", "wide"])
+def test_a_configuration_names_the_teachers_network(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TEACHERS, "_registered", {"wide": WideTeacher})
+    config = fleet_config(teacher=replace(LEARNING, network=network))
+    public = public_examples()
+
+    first, again = (prepare(config, public, build_method(config, public)) for _ in range(2))
+
+    assert public.y is not None
+    assert accuracy_of(training_of(config).teacher(first.teacher), public.x, public.y) == 1
+    assert digest_of(first.flat()) == digest_of(again.flat())
+    assert len(first.teacher) == 4
+    assert first.teacher[next(iter(first.teacher))].shape == (9, public.x.shape[1])
+    method = build_method(config, public)
+    soft = soft_labels_of(training_of(config).teacher(first.teacher), public.x, temperature=1.0)
+    learned = training_of(config).teacher_learns(first.teacher, public, soft, round_number=1)
+    assert sorted(learned) == sorted(first.teacher)
+    assert method.config.teacher.network == network
+
+
+@pytest.mark.parametrize(
+    ("network", "problem"),
+    [
+        ("mlp-samll", "network: 'mlp-samll' is unknown; did you mean mlp-small"),
+        ("nowhere_at_all:Net", "network: nowhere_at_all:Net: there is no module 'nowhere_at_all'"),
+    ],
+)
+def test_a_teacher_that_is_not_there_is_refused_by_name(network: str, problem: str) -> None:
+    with pytest.raises(FedstillError) as refused:
+        TeacherConfig(network=network)
+
+    assert problem in str(refused.value)
+
+
+MADE = WideTeacher((4,), 3)
+
+
+def test_a_fleets_teacher_starts_anew() -> None:
+    config = fleet_config(teacher=replace(LEARNING, network=f"{__name__}:MADE"))
+
+    with pytest.raises(FedstillError, match="a WideTeacher that is made already; give its class"):
+        training_of(config).teacher()
+
+
+def test_a_family_that_is_defined_anew_is_prepared_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(REGISTRY, "_registered", {})
+    public, remembered = public_examples(), PreparationCache(kept=2)
+
+    def state(width: int) -> FleetState:
+        def Net(input_shape: tuple[int, ...], classes: int) -> torch.nn.Module:
+            return torch.nn.Sequential(
+                torch.nn.Linear(input_shape[0], width), torch.nn.ReLU(), torch.nn.Linear(width, classes)
+            )
+
+        REGISTRY.register("Net", Net)
+        config = fleet_config(teacher=LEARNING, families=("Net",))
+        return remembered.prepare(config, public, build_method(config, public))
+
+    first, second = state(3), state(5)
+
+    assert first.students["Net"]["0.weight"].shape[0] == 3
+    assert second.students["Net"]["0.weight"].shape[0] == 5

@@ -14,6 +14,7 @@ from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.families import FAMILIES
+from fedstill_server.families.teachers import require_network
 from fedstill_server.privacy.rule import PrivacyRule
 
 STARTS = ("distilled", "random")
@@ -73,10 +74,13 @@ class AsyncRule:
 class TeacherConfig:
     """The teacher, and how it and the students are trained on the server.
 
+    `network` names the teacher's network: a student family, one that is installed or registered as a teacher,
+    or `module:name`; it is empty for what suits the task, of arrays a perceptron with layers of `hidden`.
     `epochs` and `student_epochs` are those before the first round, as is `temperature`, with which students
     are distilled from the teacher then; `round_epochs` are those of each round.
     """
 
+    network: str = ""
     hidden: tuple[int, ...] = (256, 128)
     epochs: int = 60
     student_epochs: int = 60
@@ -90,6 +94,8 @@ class TeacherConfig:
     input_noise: float = 0.1  # standard deviation, in units of the input; for the teacher only
 
     def __post_init__(self) -> None:
+        if self.network:
+            require_network(self.network, where="network")
         _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "a list of layer widths")
         for name in ("epochs", "student_epochs", "round_epochs"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "a number of epochs")

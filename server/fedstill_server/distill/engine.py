@@ -31,7 +31,12 @@ from fedstill_server.families import build_student
 from fedstill_server.losses import cross_entropy
 from fedstill_server.randomness import derived_seed
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
-from fedstill_server.training.networks import load_parameters, one_deterministic_thread, parameters_of
+from fedstill_server.training.networks import (
+    load_parameters,
+    one_deterministic_thread,
+    parameters_of,
+    seeded,
+)
 
 _ROWS_AT_ONCE = 8192  # examples that are gathered together
 _ROWS_SHOWN = 2  # examples from which techniques read the shapes of features
@@ -217,6 +222,7 @@ class _Run:
         parts: list[dict[str, Tensor]] = []
         with ExitStack() as open_layers:
             self.seen = open_layers.enter_context(watched(self.student, self.student_layers))
+            open_layers.enter_context(seeded(derived_seed(self.job.plan.seed, epoch, "dropout")))
             for batch in self._batches(epoch):
                 value, others = self._step(batch)
                 if value is not None and batch.fixed is not None:

@@ -79,7 +79,7 @@ def family_of(found: object) -> Family:
 
 
 def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn.Module:
-    """A student of a family of one's own, once it is known to answer as a student does.
+    """A network of one's own, once it is known to answer as a student or a teacher does.
 
     Raises:
         PluginError: For what its code raises, and for a network whose answers have another shape.
@@ -97,13 +97,13 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
     shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
     if shape != expected:
         raise PluginError(
-            f"{name}: to examples {list(x.shape)} it answers {shape}; a student's logits are {expected}"
+            f"{name}: to examples {list(x.shape)} it answers {shape}; its logits should be {expected}"
         )
     moved = [each for each, value in network.named_buffers() if not torch.equal(value, before[each])]
     if moved:
         raise PluginError(
-            f"{name}: {', '.join(moved)} change while it answers, and of a student only what learns by "
-            "gradients travels; normalize over each example's own channels (nn.GroupNorm), not over a batch"
+            f"{name}: {', '.join(moved)} change while it answers, and only what learns by gradients is kept "
+            "and travels; normalize over each example's own channels (nn.GroupNorm), not over a batch"
         )
     return network
 

@@ -9,9 +9,16 @@ or by `TEACHERS.register`.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from fedstill_server.families.family import Shape, family_of
+from fedstill_proto.errors import unknown_name
+
+from fedstill_server.families.family import ARRAYS, Shape, build_own, family_of
+from fedstill_server.families.registry import FAMILIES
 from fedstill_server.plugins import PluginError, Registry, called
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def teacher_like(found: object) -> object:
@@ -38,6 +45,37 @@ def is_made(found: object) -> bool:
 
 TEACHERS: Registry[object] = Registry("teacher", group="fedstill.teachers", built_in={}, check=teacher_like)
 """The teachers that other distributions bring, and those of this process; fedstill's own need no name."""
+
+
+def require_network(name: str, *, where: str = "teacher") -> None:
+    """Refuse a name that stands for no network that could teach a fleet; nothing is imported.
+
+    Raises:
+        UnknownName: For a name that is neither a family's nor a teacher's.
+        PluginError: For a module that is not there.
+    """
+    if name in FAMILIES or name in TEACHERS or ":" in name:
+        TEACHERS.require([name] if name not in FAMILIES else [], where=where)
+        return
+    known = [*FAMILIES.of_task(ARRAYS), *FAMILIES.own(), *TEACHERS]
+    raise unknown_name(where, name, known, more="sizes such as mlp-256-128, or module:name of your own")
+
+
+def network_named(name: str, input_shape: Shape, classes: int) -> nn.Module:
+    """The network that teaches a fleet, as it starts; torch's random numbers are the caller's.
+
+    Raises:
+        UnknownName: For a name that is neither a family's nor a teacher's.
+        PluginError: For what makes no network that answers as a teacher does.
+    """
+    if name in FAMILIES:
+        return build_own(name, FAMILIES.load(name), input_shape, classes)
+    require_network(name)
+    try:
+        family = family_of(TEACHERS.load(name))
+    except PluginError as error:
+        raise PluginError(f"teacher: {name}: {error}") from None
+    return build_own(name, family, input_shape, classes)
 
 
 def load_teacher(name: str, input_shape: Shape, classes: int, *, where: str = "teacher") -> object:

@@ -9,9 +9,11 @@ from collections import OrderedDict
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
+from fedstill_server.families import FAMILIES
+from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import Method
 from fedstill_server.state import FleetState, digest_of
-from fedstill_server.tasks import training_of
+from fedstill_server.tasks import task_of, training_of
 from fedstill_server.training.networks import parameters_of
 
 
@@ -47,16 +49,26 @@ class PreparationCache:
 
     def __init__(self, *, kept: int = 4) -> None:
         self._kept = kept
-        self._states: OrderedDict[str, FleetState] = OrderedDict()
+        self._states: OrderedDict[tuple[object, ...], FleetState] = OrderedDict()
 
     def prepare(self, config: FleetConfig, public: Examples, method: Method) -> FleetState:
         """As the function `prepare`."""
-        key = _described(config, public)
+        key = (_described(config, public), *_defined(config))
         state = self._states.pop(key, None) or _taught(config, public)
         self._states[key] = state
         while len(self._states) > self._kept:
             self._states.popitem(last=False)
         return method.start(state)
+
+
+def _defined(config: FleetConfig) -> list[object]:
+    """The classes and functions of one's own, which may be defined anew under the same names."""
+    network = config.teacher.network
+    return [
+        *(FAMILIES.stands_for(name) for name in config.families if FAMILIES.is_own(name)),
+        *([TEACHERS.stands_for(network)] if network and network not in FAMILIES else []),
+        type(task_of(config)),
+    ]
 
 
 def _described(config: FleetConfig, public: Examples) -> str:

@@ -136,11 +136,13 @@ class Task(WithOptions, ABC):
         form: Of its examples.
         families_of: The tasks whose student families it takes, by name.
         default_method: By which it learns where nobody says.
+        own_teacher: Whether the teacher may be a network that the configuration names.
     """
 
     form: ClassVar[ExampleForm]
     families_of: ClassVar[tuple[str, ...]]
     default_method: ClassVar[str] = "fedstill"
+    own_teacher: ClassVar[bool] = True
 
     def check(self, config: FleetConfig) -> None:
         """Refuse a configuration that does not suit the task.
@@ -152,6 +154,11 @@ class Task(WithOptions, ABC):
             if FAMILIES.task_of(family) not in self.families_of:
                 needed = f"one of {FAMILIES.in_words(self.families_of)}"
                 raise ConfigError(f"families: {family!r} is not {needed}")
+        if config.teacher.network and not self.own_teacher:
+            raise ConfigError(
+                f"teacher.network: {config.teacher.network!r} cannot teach here, where the task has its own; "
+                "leave it out"
+            )
 
     @abstractmethod
     def training(self, config: FleetConfig) -> ServerTraining:

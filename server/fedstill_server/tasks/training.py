@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from fedstill_proto.arrays import Parameters
 from torch import nn
 
@@ -19,9 +18,16 @@ from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 from fedstill_server.families import build_student
 from fedstill_server.families.sized import DeepPerceptron
+from fedstill_server.families.teachers import network_named
 from fedstill_server.randomness import derived_seed
 from fedstill_server.training.fitting import FitPlan, fit
-from fedstill_server.training.networks import accuracy_of, load_parameters, parameters_of, soft_labels_of
+from fedstill_server.training.networks import (
+    accuracy_of,
+    load_parameters,
+    parameters_of,
+    seeded,
+    soft_labels_of,
+)
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,14 @@ class ServerTraining:
 
     def teacher(self, parameters: Parameters | None = None) -> nn.Module:
         """The teacher with `parameters`, or as it starts."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derived_seed(self.config.seed, 0, "teacher"))
-            network = self.new_teacher()
+        with seeded(derived_seed(self.config.seed, 0, "teacher")):
+            network = self._named_teacher() or self.new_teacher()
         return load_parameters(network, parameters) if parameters is not None else network
+
+    def _named_teacher(self) -> nn.Module | None:
+        """The network that the configuration names, if it does."""
+        name = self.config.teacher.network
+        return network_named(name, self.config.input_shape, self.config.classes) if name else None
 
     def student(self, family: str, parameters: Parameters | None = None) -> nn.Module:
         """A student of `family` with `parameters`, or as it starts."""

@@ -18,6 +18,8 @@ import torch
 from fedstill_proto.arrays import FloatArray, IntArray
 from torch import Tensor, nn
 
+from fedstill_server.training.networks import seeded
+
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
@@ -51,21 +53,22 @@ def fit(
     optimizer = _FlatAdamW(network, weight_decay=plan.weight_decay)
     steps, step = plan.epochs * -(-len(x) // plan.batch_size), 0
     network.train()
-    for _ in range(plan.epochs):
-        order = torch.randperm(len(x), generator=random)
-        shuffled = inputs[order]
-        if plan.input_noise:
-            shuffled = shuffled + plan.input_noise * torch.randn(shuffled.shape, generator=random)
-        for start in range(0, len(x), plan.batch_size):
-            batch = slice(start, start + plan.batch_size)
-            logits = network(shuffled[batch])
-            slope = logit_gradient(
-                logits.detach(), _rows(soft, order[batch]), _rows(hard, order[batch]), plan=plan
-            )
-            optimizer.zero_gradient()
-            torch.autograd.backward(logits, slope)
-            optimizer.step(plan.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
-            step += 1
+    with seeded(seed):
+        for _ in range(plan.epochs):
+            order = torch.randperm(len(x), generator=random)
+            shuffled = inputs[order]
+            if plan.input_noise:
+                shuffled = shuffled + plan.input_noise * torch.randn(shuffled.shape, generator=random)
+            for start in range(0, len(x), plan.batch_size):
+                batch = slice(start, start + plan.batch_size)
+                logits = network(shuffled[batch])
+                slope = logit_gradient(
+                    logits.detach(), _rows(soft, order[batch]), _rows(hard, order[batch]), plan=plan
+                )
+                optimizer.zero_gradient()
+                torch.autograd.backward(logits, slope)
+                optimizer.step(plan.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
+                step += 1
     return network
 
 

@@ -34,13 +34,24 @@ def one_deterministic_thread() -> Iterator[None]:
         memory.fill_uninitialized_memory = filled
 
 
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """torch's own random numbers, which a network's dropout draws, from a seed; afterwards as they were."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
+
+
 def parameters_of(network: nn.Module) -> Parameters:
     return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
 
 
 def load_parameters(network: nn.Module, parameters: Parameters) -> nn.Module:
-    """Put `parameters` into `network`, and return it."""
-    network.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in parameters.items()})
+    """Put `parameters` into `network`, and return it; tensors that are none stay as they are."""
+    learned = dict(network.named_parameters())
+    state = {name: value for name, value in network.state_dict().items() if name not in learned}
+    state |= {name: torch.from_numpy(value.copy()) for name, value in parameters.items()}
+    network.load_state_dict(state)
     return network
 
 

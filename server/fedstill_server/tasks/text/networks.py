@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from fedstill_server.losses import cross_entropy, top_k_bucket_loss
 from fedstill_server.training.fitting import FitPlan
+from fedstill_server.training.networks import seeded
 
 _VALUES_AT_ONCE = 1 << 22  # logits: 16 MB
 # Of a gradient: recurrent networks have steep places (Pascanu et al. 2013, arXiv 1211.5063).
@@ -83,17 +84,18 @@ def fit_next_words(
     steps = plan.epochs * -(-len(x) // plan.batch_size)
     falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=max(steps, 1))
     network.train()
-    for rows in _batches(len(x), plan, random):
-        logits = network(inputs[rows])
-        if indices is None or named is None:
-            loss = cross_entropy(logits, labels[rows])
-        else:
-            loss = _mixed(logits, labels[rows], indices[rows], named[rows], plan)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_STEP)
-        optimizer.step()
-        falling.step()
+    with seeded(seed):
+        for rows in _batches(len(x), plan, random):
+            logits = network(inputs[rows])
+            if indices is None or named is None:
+                loss = cross_entropy(logits, labels[rows])
+            else:
+                loss = _mixed(logits, labels[rows], indices[rows], named[rows], plan)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(network.parameters(), _LONGEST_STEP)
+            optimizer.step()
+            falling.step()
     return network
 
 

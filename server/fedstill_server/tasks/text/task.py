@@ -60,6 +60,7 @@ class TextTask(Task):
     form = WORDS
     families_of = (TEXT,)
     default_method = "next-words"
+    own_teacher = False
     vocabulary: str = option("vocabulary.json", "The file of the words of all rows, in the run's folder.")
     words: int = option(10_000, "Entries of the word list, at most.", least=2, most=1_000_000)
     places: int = option(16, "Words that a student sees.", least=2, most=512)

@@ -43,6 +43,7 @@ class UtteranceTask(Task):
     line = "utterances, and the intent of each"
     form = NGRAMS
     families_of = (UTTERANCES,)
+    own_teacher = False
     public_rows: int = option(512, "Public utterances that devices get.", least=1)
 
     def check(self, config: FleetConfig) -> None:
