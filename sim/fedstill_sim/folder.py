@@ -18,7 +18,7 @@ CACHE_VARIABLE = "FEDSTILL_CACHE"
 
 
 class FolderError(FedstillError):
-    """A folder holds something else than the command needs."""
+    """A folder holds something else than what is needed."""
 
 
 def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
@@ -34,7 +34,11 @@ def cache_folder() -> Path:
 
 
 def claim_folder(folder: Path, *, force: bool) -> None:
-    """Make sure that a new run may write here: an empty folder, or with force that of an earlier run."""
+    """Make sure that a new run may write here: in an empty folder, or by force in an earlier run's.
+
+    Raises:
+        FolderError: The folder holds something that must not be replaced.
+    """
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"--out {folder} is a file; name a folder")
     entries = list(folder.iterdir()) if folder.exists() else []
@@ -63,7 +67,11 @@ def clear_folder(folder: Path) -> None:
 
 
 def require_run(folder: Path) -> None:
-    """Refuse a folder that no run has started in."""
+    """Check that a run was started in a folder.
+
+    Raises:
+        FolderError: None was.
+    """
     if not (folder / CONFIG_FILE).is_file():
         raise FolderError(
             f"{folder} holds no run (no {CONFIG_FILE}); start one with: fedstill-sim run digits --method "

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: bars in a terminal, lines in a log, nothing when quiet."""
+"""The progress of runs as people see it: bars in a terminal, lines in a log, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ class ComparisonProgress(RunProgress, Protocol):
 
 
 class Silent:
-    """Shows nothing."""
+    """A progress that shows nothing."""
 
     def runs(self, *, total: int, done: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def run_done(self, label: str, *, failed: bool, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def phase(self, text: str) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def round_done(self, method: str, finished: RoundResult) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 @dataclass
 class _Pace:
-    """How long a round takes here and now; `best_known` keeps the accuracies of the last evaluated round."""
+    """How fast rounds go, and the figures of the last round that was evaluated."""
 
     total: int
     first: int
@@ -80,7 +80,7 @@ class _Pace:
         return (time.monotonic() - self.started) / ran * (self.total - round_)
 
     def figures(self, finished: RoundResult) -> str:
-        """Accuracy so far, bytes and quarantined summaries."""
+        """Describe the latest accuracies, the bytes, and how many summaries were quarantined."""
         seen = self.evaluated
         accuracy = (
             f"personal {readable_percent(seen.personal_accuracy)}  global "
@@ -96,7 +96,7 @@ class _Pace:
 
 @dataclass
 class _RunsPace:
-    """How long a run takes here and now, several at a time or not."""
+    """How fast runs go, whether one or several at a time."""
 
     total: int
     first: int
@@ -118,7 +118,7 @@ class _RunsPace:
 
     @property
     def left(self) -> str:
-        """As text; nothing at the end."""
+        """The time that is left, as text; empty at the end."""
         if self.done >= self.total or self.done == self.first:
             return ""
         seconds = (time.monotonic() - self.started) / (self.done - self.first) * (self.total - self.done)
@@ -126,9 +126,9 @@ class _RunsPace:
 
 
 class LineProgress:
-    """A line for each phase, and for rounds at most one a second: for logs and pipes.
+    """Prints a line for each phase, and at most one a second for rounds: for logs and pipes.
 
-    In a comparison a line for each run, and of what goes on in them at most one in ten seconds.
+    In a comparison it prints a line for each run, and at most one in ten seconds for the rounds of any.
     """
 
     def __init__(self, console: Console) -> None:
@@ -138,30 +138,30 @@ class LineProgress:
         self._runs: _RunsPace | None = None
 
     def runs(self, *, total: int, done: int) -> None:
-        """Say how many runs there are."""
+        """Print how many runs there are."""
         self._runs = _RunsPace.begun(total=total, done=done)
         self._print(f"{total} runs" + (f", {done} done before" if done else ""))
 
     def run_done(self, label: str, *, failed: bool, text: str) -> None:
-        """Say so, always."""
+        """Print that a run is over."""
         assert self._runs is not None
         self._runs.note(failed=failed)
         words = ("failed: " if failed else "") + text
         self._print(f"{self._runs.position}  {label}: {words}  {self._runs.left}".rstrip())
 
     def phase(self, text: str) -> None:
-        """Say so."""
+        """Print the phase, unless several runs go on."""
         if not self._amid_runs:
             self._print(text)
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
-        """Say where the rounds begin."""
+        """Print where the rounds begin, unless several runs go on."""
         self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
         if not self._amid_runs:
             self._print(f"{method}: {total} rounds" + (f", {done} done before" if done else ""))
 
     def round_done(self, method: str, finished: RoundResult) -> None:
-        """Say how far it is, unless a line has just been printed."""
+        """Print how far the rounds are, unless a line has just been printed."""
         pace = self._pace[method]
         pace.note(finished)
         last = finished.round >= pace.total
@@ -181,7 +181,7 @@ class LineProgress:
 
 
 class BarProgress:
-    """One bar for each method, with what is known so far, in a terminal."""
+    """Shows a bar for each method in a terminal, with the latest figures."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -192,14 +192,14 @@ class BarProgress:
         self._all_runs: TaskID | None = None
 
     def runs(self, *, total: int, done: int) -> None:
-        """A bar over all runs, above theirs."""
+        """Add a bar over all runs, above theirs."""
         self._runs = _RunsPace.begun(total=total, done=done)
         self._all_runs = self._progress.add_task(
             "all runs", total=total, completed=done, position=self._runs.position, figures="", left=""
         )
 
     def run_done(self, label: str, *, failed: bool, text: str) -> None:
-        """Move the bar over all runs; that of the run goes, one that failed leaves a line."""
+        """Move the bar over all runs and take the run's own away; a failed run leaves a line."""
         assert self._runs is not None
         assert self._all_runs is not None
         self.end_phase()
@@ -217,12 +217,12 @@ class BarProgress:
         )
 
     def phase(self, text: str) -> None:
-        """A pulsing line under the bars, which the next phase replaces."""
+        """Show a pulsing line under the bars, which the next phase replaces."""
         self.end_phase()
         self._phase = self._progress.add_task(text, total=None, position="", figures="", left="")
 
     def rounds(self, method: str, *, total: int, done: int) -> None:
-        """A bar."""
+        """Add a bar for the method."""
         self.end_phase()
         self._pace[method] = _Pace(total=total, first=done, started=time.monotonic())
         self._tasks[method] = self._progress.add_task(
@@ -230,7 +230,7 @@ class BarProgress:
         )
 
     def round_done(self, method: str, finished: RoundResult) -> None:
-        """Move the bar."""
+        """Move the method's bar."""
         pace = self._pace[method]
         pace.note(finished)
         left = pace.seconds_left(finished.round)
@@ -251,7 +251,7 @@ class BarProgress:
 
 @contextmanager
 def shown(console: Console, *, quiet: bool = False) -> Iterator[ComparisonProgress]:
-    """The progress that suits the console."""
+    """Show the progress in the way that suits the console."""
     if quiet:
         yield Silent()
     elif not console.is_terminal:

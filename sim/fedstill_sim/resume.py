@@ -1,4 +1,4 @@
-"""Going on with what was stopped, and writing reports anew."""
+"""Resuming what was stopped, and writing reports again."""
 
 from __future__ import annotations
 
@@ -18,21 +18,32 @@ from fedstill_sim.runner.run import continue_run
 
 @dataclass(frozen=True, kw_only=True)
 class Resumed:
-    """The result, and whether it was there before."""
+    """A run's result, and whether it was there before."""
 
     result: RunResult
     was_finished: bool
 
 
 def resume_run(folder: Path, progress: RunProgress, *, report: bool) -> Resumed:
-    """Finish a run; a finished one gets its report anew and is not touched otherwise."""
+    """Finish a run; of a finished one only the report is written again.
+
+    Raises:
+        FolderError: The folder holds no run.
+    """
     require_run(folder)
     was_finished = (folder / RESULT_FILE).exists()
     return Resumed(result=continue_run(folder, progress, report=report), was_finished=was_finished)
 
 
 def write_report_of(folder: Path) -> Path:
-    """The report of a finished run or comparison, from its result file alone."""
+    """Write the report of a finished run or comparison from its result file alone.
+
+    Returns:
+        The report.
+
+    Raises:
+        FolderError: The folder holds no run, or one that is not finished.
+    """
     require_run(folder)
     comparison = is_comparison(folder)
     source = folder / (COMPARISON_FILE if comparison else RESULT_FILE)
@@ -40,9 +51,9 @@ def write_report_of(folder: Path) -> Path:
         raise FolderError(f"{folder} has no {source.name} yet; finish it first: fedstill-sim resume {folder}")
     path = folder / (comparison_report.REPORT_FILE if comparison else run_report.REPORT_FILE)
     if comparison:
-        read = read_comparison(source)
-        write_exports(read, folder)
-        comparison_report.write_comparison_report(read, path)
+        comparison_result = read_comparison(source)
+        write_exports(comparison_result, folder)
+        comparison_report.write_comparison_report(comparison_result, path)
     else:
         run_report.write_report(read_result(source), path)
     return path

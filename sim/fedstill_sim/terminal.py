@@ -21,7 +21,7 @@ _MARKS = {"good": "[green]✓[/green]", "bad": "[red]✗[/red]", "even": "[yello
 
 
 def print_run(console: Console, result: RunResult, folder: Path) -> None:
-    """The run beside its baselines, what that says, and where everything lies."""
+    """Print a run and its baselines as a table, the verdicts, and where the files are."""
     data, rounds = result.data, len(result.rounds)
     title = f"{data.name}: {counted(data.devices, 'device')}, {counted(rounds, 'round')}, seed {result.seed}"
     table = _table(title, ("personal", "global", "worst", "uplink", "downlink", "rounds took"))
@@ -34,12 +34,13 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     console.print(table)
     engine = result.engine
     console.print(
-        "[dim]Accuracy on the device's own data, on everyone's, and of the worst device; serialized bytes "
-        f"a device and round, as sent. {engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
+        "[dim]Accuracy on each device's own data, on the global test set, and of the worst device; "
+        "serialized bytes per device and round, as sent. "
+        f"{engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
     _print_participation(console, result)
     if result.privacy is not None:
-        words = result.privacy.words
+        words = result.privacy.summary
         console.print(f"{words[:1].upper()}{words[1:]}.", highlight=False, soft_wrap=True)
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
@@ -49,13 +50,16 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
 
 
 def _print_participation(console: Console, result: RunResult) -> None:
-    """Who took part, where that was not everybody."""
+    """Print who took part, where that was not everybody."""
     rounds = result.rounds
-    asked, counted_ = sum(one.asked for one in rounds), sum(one.accepted for one in rounds)
+    asked, counted_ = (
+        sum(finished.asked for finished in rounds),
+        sum(finished.accepted for finished in rounds),
+    )
     if asked == counted_ == len(rounds) * len(result.devices):
         return
-    late, silent = sum(one.late for one in rounds), sum(one.silent for one in rounds)
-    stale, seconds = sum(one.stale for one in rounds), rounds[-1].clock_s
+    late, silent = sum(finished.late for finished in rounds), sum(finished.silent for finished in rounds)
+    stale, seconds = sum(finished.stale for finished in rounds), rounds[-1].clock_s
     parts = [f"{counted_:,} of {asked:,} tasks led to a summary that counted", f"{late:,} came late"]
     parts += [f"{silent:,} never came in time", *([f"{stale:,} were too old"] if stale else [])]
     took = f"; {seconds:,.0f} virtual seconds" if seconds else ""
@@ -63,7 +67,7 @@ def _print_participation(console: Console, result: RunResult) -> None:
 
 
 def print_comparison(console: Console, comparison: Comparison, folder: Path) -> None:
-    """Means and 95 % intervals, what they say, and which runs failed."""
+    """Print means with 95 % intervals as tables, the verdicts, and the runs that failed."""
     seeds = len(comparison.seeds)
     mean = f"mean of {counted(seeds, 'seed')}" + (" ± 95 % interval" if seeds > 1 else "")
     columns = ("personal %", "global %", "worst %", "uplink", "downlink")
@@ -73,15 +77,12 @@ def print_comparison(console: Console, comparison: Comparison, folder: Path) -> 
             cells = [_styled(cell) for cell in row.cells]
             table.add_row(row.method, *cells if comparison.complete else (row.seeds, *cells))
         console.print(table)
-    for one in comparison.splits:
-        _print_verdicts(console, one.verdicts)
-    for one in comparison.splits:
-        for run in one.failed:
-            console.print(
-                f"[red]failed[/] {escape(f'{one.split.name}, {run.method}, seed {run.seed}: {run.reason}')}",
-                highlight=False,
-                soft_wrap=True,
-            )
+    for on_split in comparison.splits:
+        _print_verdicts(console, on_split.verdicts)
+    for on_split in comparison.splits:
+        for run in on_split.failed:
+            text = f"{on_split.split.name}, {run.method}, seed {run.seed}: {run.reason}"
+            console.print(f"[red]failed[/] {escape(text)}", highlight=False, soft_wrap=True)
     _print_files(console, folder, ("compare.json", "compare.html", "compare.csv", "compare.tex"))
 
 
@@ -118,7 +119,7 @@ def _print_checks(console: Console, result: RunResult) -> None:
 
 
 def _print_suggestions(console: Console, result: RunResult) -> None:
-    """What a keyboard's suggestions are worth."""
+    """Print what a keyboard's suggestions are worth."""
     if result.suggestions:
         from fedstill_sim.tasks.text.evaluation import Suggestions, lines_of
 

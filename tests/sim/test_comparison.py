@@ -18,7 +18,7 @@ from fedstill_sim.compare.result import (
     MethodEstimate,
     Split,
     SplitRuns,
-    compared,
+    compare_runs,
     read_comparison,
     write_comparison,
 )
@@ -69,7 +69,7 @@ def some_runs(*seeds: int) -> list[RunResult]:
 
 
 def together(*splits: SplitRuns, references: tuple[str, ...] = BASELINES) -> Comparison:
-    return compared(
+    return compare_runs(
         splits, methods=METHODS, seeds=range(3), references=references, config=CONFIG, timing=TIMING
     )
 
@@ -134,7 +134,7 @@ def test_the_frontier_holds_what_no_other_beats() -> None:
             ("same for more", 0.95, 500.0),
         )
     ]
-    one = compared(
+    one = compare_runs(
         [SplitRuns(split=DIGITS, finished=tuple(runs))],
         methods=[run.method for run in runs],
         seeds=[0],

@@ -51,8 +51,8 @@ class MLflow(Callback):
             from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=self._tracking_uri)
-        known = client.get_experiment_by_name(self._experiment)
-        experiment = client.create_experiment(self._experiment) if known is None else known.experiment_id
+        existing = client.get_experiment_by_name(self._experiment)
+        experiment = existing.experiment_id if existing else client.create_experiment(self._experiment)
         self._client = client
         self._run_id = client.create_run(experiment, run_name=self._run_name or run.method).info.run_id
         parameters = [Param(name, value[:_LONGEST_PARAMETER]) for name, value in setting_rows(run.config)]

@@ -29,9 +29,9 @@ _PANELS = (
 )
 
 
-def split_charts(one: SplitComparison, *, seeds: int) -> list[Chart]:
-    """Every chart of one split; none where nothing finished."""
-    methods, where = list(one.methods.values()), one.split.name
+def split_charts(on_split: SplitComparison, *, seeds: int) -> list[Chart]:
+    """Draw every chart of a split; none where no run finished."""
+    methods, where = list(on_split.methods.values()), on_split.split.name
     if not methods:
         return []
     return [
@@ -43,10 +43,10 @@ def split_charts(one: SplitComparison, *, seeds: int) -> list[Chart]:
 
 
 def frontier(methods: Sequence[MethodEstimate], accuracy: str) -> list[MethodEstimate]:
-    """The methods that no other beats: none is as accurate with fewer uplink bytes, by rising bytes."""
+    """Return the methods, by rising uplink bytes, that no other method matches with fewer bytes."""
     best: list[MethodEstimate] = []
-    # Of two that send the same, the more accurate comes first and shuts the other out.
-    for method in sorted(methods, key=lambda one: (_uplink(one), -getattr(one, accuracy).mean)):
+    # Where two send the same, the more accurate comes first and excludes the other.
+    for method in sorted(methods, key=lambda method: (_uplink(method), -getattr(method, accuracy).mean)):
         if not best or getattr(method, accuracy).mean > getattr(best[-1], accuracy).mean:
             best.append(method)
     return best
@@ -57,7 +57,7 @@ def _uplink(method: MethodEstimate) -> float:
 
 
 def frontier_chart(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
-    """Where each method ends, over what it sends; a step line joins those that no other beats."""
+    """Draw where each method ends over what it sends; a step line joins those that no other beats."""
     with drawing(panels=2, share_y=True, height=3.6) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS[:2], strict=True):
             for series, method in enumerate(methods):
@@ -80,8 +80,8 @@ def frontier_chart(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
             axes.set_xlabel("uplink bytes a device-round")
             bytes_axis(axes)
         percent_axis(canvas.axes[0])
-        canvas.legend_above(of=canvas.axes[0], first=[one.method for one in methods])
-        on_it = {name: [one.method for one in frontier(methods, name)] for name, _ in _PANELS[:2]}
+        canvas.legend_above(of=canvas.axes[0], first=[method.method for method in methods])
+        on_it = {name: [method.method for method in frontier(methods, name)] for name, _ in _PANELS[:2]}
         return canvas.chart(
             title="Accuracy for the bytes sent",
             caption="Final accuracy with its 95 % interval over measured uplink bytes, logarithmic. The line "
@@ -92,26 +92,26 @@ def frontier_chart(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
 
 
 def _draw_frontier(axes: Axes, best: Sequence[MethodEstimate], accuracy: str) -> None:
-    x = [max(1.0, _uplink(one)) for one in best]
-    y = [getattr(one, accuracy).mean for one in best]
+    x = [max(1.0, _uplink(method)) for method in best]
+    y = [getattr(method, accuracy).mean for method in best]
     _, right = axes.get_xlim()
     axes.step([*x, max(right, x[-1])], [*y, y[-1]], where="post", color=MUTED, linewidth=1.2, zorder=2)
 
 
 def accuracy_by_split(splits: Sequence[SplitComparison], asked: Sequence[str]) -> Chart:
-    """Each method's mean and interval, split by split."""
+    """Draw each method's mean and interval, split by split."""
     with drawing(panels=2, share_y=True, height=3.6) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS[:2], strict=True):
             for series, method in enumerate(asked):
-                found = [
-                    (place, getattr(one.methods[method], name))
-                    for place, one in enumerate(splits)
-                    if method in one.methods
+                estimates = [
+                    (place, getattr(on_split.methods[method], name))
+                    for place, on_split in enumerate(splits)
+                    if method in on_split.methods
                 ]
                 axes.errorbar(
-                    [place + 0.06 * (series - (len(asked) - 1) / 2) for place, _ in found],
-                    [estimate.mean for _, estimate in found],
-                    yerr=[estimate.half_width or 0.0 for _, estimate in found],
+                    [place + 0.06 * (series - (len(asked) - 1) / 2) for place, _ in estimates],
+                    [estimate.mean for _, estimate in estimates],
+                    yerr=[estimate.half_width or 0.0 for _, estimate in estimates],
                     color=SERIES[series % len(SERIES)],
                     marker=MARKERS[series % len(MARKERS)],
                     markersize=6,
@@ -120,7 +120,9 @@ def accuracy_by_split(splits: Sequence[SplitComparison], asked: Sequence[str]) -
                     label=method,
                 )
             axes.set_xticks(
-                range(len(splits)), [one.split.name.replace(", ", "\n") for one in splits], fontsize=8
+                range(len(splits)),
+                [on_split.split.name.replace(", ", "\n") for on_split in splits],
+                fontsize=8,
             )
             axes.set_title(title)
         percent_axis(canvas.axes[0])
@@ -133,7 +135,7 @@ def accuracy_by_split(splits: Sequence[SplitComparison], asked: Sequence[str]) -
 
 
 def accuracy_with_intervals(methods: Sequence[MethodEstimate], *, where: str, seeds: int) -> Chart:
-    """Each seed a dot, each method's mean and interval beside them."""
+    """Draw each seed as a dot, with each method's mean and interval."""
     with drawing(panels=3, height=1.2 + 0.42 * len(methods)) as canvas:
         for panel, (axes, (name, title)) in enumerate(zip(canvas.axes, _PANELS, strict=True)):
             for row, method in enumerate(methods):
@@ -157,7 +159,7 @@ def accuracy_with_intervals(methods: Sequence[MethodEstimate], *, where: str, se
                     capsize=3,
                     linewidth=1.8,
                 )
-            axes.set_yticks(range(len(methods)), [one.method if panel == 0 else "" for one in methods])
+            axes.set_yticks(range(len(methods)), [method.method if panel == 0 else "" for method in methods])
             axes.tick_params(axis="y", length=0)
             axes.set_ylim(len(methods) - 0.5, -0.5)
             axes.set_title(title)
@@ -168,20 +170,20 @@ def accuracy_with_intervals(methods: Sequence[MethodEstimate], *, where: str, se
             + (" with its 95 % interval (Student's t)." if seeds > 1 else "; one seed gives no interval."),
             alt=f"{where}: "
             + "; ".join(
-                f"{one.method} personal {readable_percent(one.personal_accuracy.mean)}, global "
-                f"{readable_percent(one.global_accuracy.mean)}"
-                for one in methods
+                f"{method.method} personal {readable_percent(method.personal_accuracy.mean)}, global "
+                f"{readable_percent(method.global_accuracy.mean)}"
+                for method in methods
             )
             + ".",
         )
 
 
 def accuracy_by_round(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
-    """Means over the seeds, in bands from the lowest to the highest."""
+    """Draw means over the seeds by round, with bands from the lowest seed to the highest."""
     with drawing(panels=3) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS, strict=True):
             for series, method in enumerate(methods):
-                draw_line(axes, _line(method, name, series, [one.round for one in method.rounds]))
+                draw_line(axes, _line(method, name, series, [finished.round for finished in method.rounds]))
             axes.set_title(title)
             rounds_axis(axes, rounds=len(methods[0].rounds))
             percent_axis(axes)
@@ -195,11 +197,11 @@ def accuracy_by_round(methods: Sequence[MethodEstimate], *, where: str) -> Chart
 
 
 def accuracy_against_bytes(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
-    """Mean accuracy over the bytes that a device has exchanged so far."""
+    """Draw mean accuracy over the bytes that a device has exchanged so far."""
     with drawing(panels=2, share_y=True, height=3.4) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS[:2], strict=True):
             for series, method in enumerate(methods):
-                spent = [max(1.0, one.bytes_so_far_per_device) for one in method.rounds]
+                spent = [max(1.0, finished.bytes_so_far_per_device) for finished in method.rounds]
                 draw_line(axes, _line(method, name, series, spent, band=False))
             bytes_axis(axes)
             axes.set_title(title)
@@ -212,25 +214,26 @@ def accuracy_against_bytes(methods: Sequence[MethodEstimate], *, where: str) -> 
             "Left and up is better.",
             alt=f"{where}: bytes that a device exchanged in all: "
             + "; ".join(
-                f"{one.method} {readable_bytes(one.rounds[-1].bytes_so_far_per_device)}" for one in methods
+                f"{method.method} {readable_bytes(method.rounds[-1].bytes_so_far_per_device)}"
+                for method in methods
             )
             + ".",
         )
 
 
 def _line(method: MethodEstimate, name: str, series: int, x: Sequence[float], *, band: bool = True) -> Line:
-    estimates = [_named(one, name) for one in method.rounds]
-    low = [None if one is None else min(one.values) for one in estimates]
-    high = [None if one is None else max(one.values) for one in estimates]
+    estimates = [_named(finished, name) for finished in method.rounds]
+    low = [None if estimate is None else min(estimate.values) for estimate in estimates]
+    high = [None if estimate is None else max(estimate.values) for estimate in estimates]
     return Line(
         label=method.method,
         x=x,
-        y=[None if one is None else one.mean for one in estimates],
+        y=[None if estimate is None else estimate.mean for estimate in estimates],
         series=series,
         band=(low, high) if band else None,
     )
 
 
-def _named(one: RoundEstimate, name: str) -> Estimate | None:
-    estimate: Estimate | None = getattr(one, name)
+def _named(finished: RoundEstimate, name: str) -> Estimate | None:
+    estimate: Estimate | None = getattr(finished, name)
     return estimate

@@ -14,7 +14,13 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """mean ± half_width over the values, one a seed; one value gives no interval (None)."""
+    """A mean over seeds.
+
+    Attributes:
+        mean: The mean of the values.
+        half_width: Half the width of its 95 % interval; None where there is one value.
+        values: The values, one for each seed.
+    """
 
     mean: float
     half_width: float | None
@@ -22,7 +28,11 @@ class Estimate:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Estimate:
-        """half_width = t(0.975, n - 1) * s / sqrt(n)."""
+        """Estimate the mean of n values: half_width = t(0.975, n - 1) * s / sqrt(n).
+
+        Raises:
+            FedstillError: There are no values.
+        """
         if not values:
             raise FedstillError("estimate: no values; a mean needs at least one")
         half_width = None

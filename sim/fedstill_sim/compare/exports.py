@@ -1,4 +1,4 @@
-"""A comparison for other programs, from compare.json alone.
+"""A comparison as files for other programs, made from compare.json alone.
 
     compare.csv               a line for each split and method: means with their 95 % intervals
     compare-differences.csv   a line for each paired difference
@@ -32,7 +32,7 @@ _FIGURES = (*_ACCURACIES, "uplink_bytes_per_device_round", "downlink_bytes_per_d
 
 
 def write_exports(comparison: Comparison, folder: Path) -> None:
-    """Write all of them, each whole or not at all."""
+    """Write every file, each whole or not at all."""
     for name, text in (
         (CSV_FILE, means_csv(comparison)),
         (DIFFERENCES_FILE, differences_csv(comparison)),
@@ -43,64 +43,64 @@ def write_exports(comparison: Comparison, folder: Path) -> None:
 
 
 def means_csv(comparison: Comparison) -> str:
-    """Empty figures where nothing finished, and no interval where one seed did."""
+    """Make compare.csv: no figures where no run finished, and no interval where one seed did."""
     columns = [f"{name}_{part}" for name in _FIGURES for part in ("mean", "low", "high")]
     return _csv(
         ["data", "dirichlet", "epsilon", "devices", "method", "seeds", "finished", *columns],
         (
             [
-                *_split_columns(one),
+                *_split_columns(on_split),
                 method,
                 len(comparison.seeds),
                 len(estimate.seeds) if estimate else 0,
                 *(part for name in _FIGURES for part in _parts(getattr(estimate, name, None))),
             ]
-            for one in comparison.splits
+            for on_split in comparison.splits
             for method in comparison.methods
-            for estimate in [one.methods.get(method)]
+            for estimate in [on_split.methods.get(method)]
         ),
     )
 
 
 def differences_csv(comparison: Comparison) -> str:
-    """A method minus its reference, paired by seed."""
+    """Make compare-differences.csv: each method minus its reference, paired by seed."""
     columns = [f"{name}_{part}" for name in _ACCURACIES for part in ("mean", "low", "high")]
     return _csv(
         ["data", "dirichlet", "epsilon", "devices", "method", "reference", "seeds", *columns, "uplink_ratio"],
         (
             [
-                *_split_columns(one),
-                each.method,
-                each.baseline,
-                len(each.seeds),
-                *(part for name in _ACCURACIES for part in _parts(getattr(each, name))),
-                each.uplink_ratio,
+                *_split_columns(on_split),
+                advantage.method,
+                advantage.baseline,
+                len(advantage.seeds),
+                *(part for name in _ACCURACIES for part in _parts(getattr(advantage, name))),
+                advantage.uplink_ratio,
             ]
-            for one in comparison.splits
-            for each in one.advantages
+            for on_split in comparison.splits
+            for advantage in on_split.advantages
         ),
     )
 
 
 def runs_csv(comparison: Comparison) -> str:
-    """Every run, finished or not."""
+    """Make compare-runs.csv: every run, finished or not."""
     return _csv(
         ["data", "dirichlet", "epsilon", "devices", "method", "seed", "status", *_FIGURES, "reason"],
-        (line for one in comparison.splits for line in _run_lines(one)),
+        (line for on_split in comparison.splits for line in _run_lines(on_split)),
     )
 
 
-def _run_lines(one: SplitComparison) -> Iterator[list[Any]]:
-    for method, estimate in one.methods.items():
+def _run_lines(on_split: SplitComparison) -> Iterator[list[Any]]:
+    for method, estimate in on_split.methods.items():
         for place, seed in enumerate(estimate.seeds):
             figures = (getattr(estimate, name).values[place] for name in _FIGURES)
-            yield [*_split_columns(one), method, seed, "finished", *figures, ""]
-    for run in one.failed:
-        yield [*_split_columns(one), run.method, run.seed, "failed", *[""] * len(_FIGURES), run.reason]
+            yield [*_split_columns(on_split), method, seed, "finished", *figures, ""]
+    for run in on_split.failed:
+        yield [*_split_columns(on_split), run.method, run.seed, "failed", *[""] * len(_FIGURES), run.reason]
 
 
-def _split_columns(one: SplitComparison) -> list[Any]:
-    split, devices = one.split, one.data.devices if one.data else None
+def _split_columns(on_split: SplitComparison) -> list[Any]:
+    split, devices = on_split.split, on_split.data.devices if on_split.data else None
     return [split.dataset or split.data, split.dirichlet, split.epsilon, devices]
 
 

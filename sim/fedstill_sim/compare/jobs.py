@@ -1,4 +1,4 @@
-"""The runs of a comparison, one after another or several at a time in processes of their own.
+"""The runs of a comparison, one after another, or several at a time in processes of their own.
 
 A run leaves result.json in its folder, or failed.json with the reason: neither a run that fails nor one whose
 process is killed ends the comparison. Workers are processes that make run after run and report their progress
@@ -58,27 +58,27 @@ def run_jobs(
 
 
 def make_run(job: RunJob, progress: RunProgress) -> None:
-    """Make a run, or go on with it; what goes wrong is written down."""
+    """Make a run, or go on with one; a failure is written to failed.json."""
     try:
         if not (job.folder / CONFIG_FILE).exists():
-            shutil.rmtree(job.folder, ignore_errors=True)  # killed before it was written
+            shutil.rmtree(job.folder, ignore_errors=True)  # killed before it was configured
             start_run(job.request, job.folder, force=False)
         continue_run(job.folder, progress, report=False, label=job.label)
     except FedstillError as error:
         _write_failure(job.folder, str(error))
-    # A bug in one run is no reason to lose the others; its traceback is kept.
+    # A bug in one run is no reason to lose the others: its traceback is kept in failed.json.
     except Exception as error:
         _write_failure(job.folder, f"{type(error).__name__}: {error}", details=traceback.format_exc())
 
 
 def failure_of(run_folder: Path) -> str | None:
-    """Why the run has no result, if it failed."""
+    """Return why a run has failed; None where it has not."""
     path = run_folder / FAILED_FILE
     return str(read_json(path)["reason"]) if path.exists() else None
 
 
 def forget_failure(run_folder: Path) -> None:
-    """Let the run be made again, from where it was."""
+    """Let a failed run be made again, from where it stopped."""
     (run_folder / FAILED_FILE).unlink(missing_ok=True)
 
 

@@ -12,7 +12,7 @@ _DIFFERENCE_HEADINGS = ("personal", "global", "worst", "uplink")
 
 
 def latex(comparison: Comparison) -> str:
-    """The methods, and their paired differences."""
+    """Make the table of methods, and that of their paired differences."""
     parts = sections(comparison)
     command = comparison.config.get("comparison", {}).get("command", "")
     lines = [

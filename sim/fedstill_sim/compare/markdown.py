@@ -11,7 +11,7 @@ _FIGURES = ("personal %", "global %", "worst %", "uplink", "downlink")
 
 
 def markdown(comparison: Comparison) -> str:
-    """One table with all splits; failed runs below it, with their reasons."""
+    """Make one table of all splits, with the failed runs and their reasons below it."""
     parts = sections(comparison)
     several = len(parts) > 1
     rows = [
@@ -21,7 +21,7 @@ def markdown(comparison: Comparison) -> str:
     ]
     headings = [*(["split"] if several else []), "method", "seeds", *_FIGURES]
     lines = _table(headings, rows, left=2 if several else 1)
-    failed = [(one.split.name, run) for one in comparison.splits for run in one.failed]
+    failed = [(on_split.split.name, run) for on_split in comparison.splits for run in on_split.failed]
     if failed:
         lines += ["", "Failed:", ""]
         lines += [f"- {split}, {run.method}, seed {run.seed}: {run.reason}" for split, run in failed]

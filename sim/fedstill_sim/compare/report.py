@@ -14,22 +14,22 @@ REPORT_FILE = "compare.html"
 
 
 def write_comparison_report(comparison: Comparison, path: Path) -> None:
-    """Write the report of a comparison."""
+    """Write the report of a comparison, whole or not at all."""
     write_page(render_comparison(comparison), path)
 
 
 def render_comparison(comparison: Comparison) -> str:
-    """The report as HTML."""
+    """Render the report of a comparison as HTML."""
     seeds = len(comparison.seeds)
     parts = [
         {
-            "title": section_title(one),
-            "split": one,
-            "best": best_means(list(one.methods.values())),
-            "charts": split_charts(one, seeds=seeds),
-            "rate": comparison.timing.device_rounds_per_second.get(one.split.name, {}),
+            "title": section_title(on_split),
+            "split": on_split,
+            "best": best_means(list(on_split.methods.values())),
+            "charts": split_charts(on_split, seeds=seeds),
+            "rate": comparison.timing.device_rounds_per_second.get(on_split.split.name, {}),
         }
-        for one in comparison.splits
+        for on_split in comparison.splits
     ]
     several = len(parts) > 1
     return render(

@@ -1,4 +1,4 @@
-"""Methods over splits and seeds: one run folder each, then what they say together."""
+"""Comparisons: a run for each method, split and seed, then what they show together."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from fedstill_sim.compare.result import (
     FailedRun,
     Split,
     SplitRuns,
-    compared,
+    compare_runs,
     read_comparison,
     write_comparison,
 )
@@ -42,15 +42,20 @@ _SECONDS_FILE = "seconds.json"
 
 @dataclass(frozen=True, kw_only=True)
 class CompareRequest:
-    """Which methods on which splits, how many seeds, and the run that each of them makes.
+    """The comparison that a person asked for.
 
-    reference: the method that all others are held against; None is both baselines.
+    Attributes:
+        methods: The methods to compare.
+        seeds: How many seeds: 0 to seeds - 1.
+        run: The run that each method makes.
+        splits: The splits; none is the one of `run`.
+        reference: The method that all others are compared with; None is both baselines.
     """
 
     methods: tuple[str, ...]
     seeds: int
     run: RunRequest
-    splits: tuple[Split, ...] = ()  # none: that of `run`
+    splits: tuple[Split, ...] = ()
     reference: str | None = None
 
     def __post_init__(self) -> None:
@@ -66,29 +71,32 @@ class CompareRequest:
             raise RequestError(f"splits: {', '.join(sorted(twice))} is asked for twice; name each once")
 
     def all_splits(self) -> tuple[Split, ...]:
-        """At least one."""
+        """Return the splits, at least one."""
         run = self.run
         alone = Split(dataset=run.dataset, data=run.data, dirichlet=run.dirichlet, epsilon=run.epsilon)
         return self.splits or (alone,)
 
     @property
     def references(self) -> tuple[str, ...]:
-        """What other methods are held against."""
+        """The methods that all others are compared with."""
         return BASELINES if self.reference is None else (self.reference,)
 
     def command(self) -> str:
-        """The command line that asks for this, without --out."""
+        """Return the command line that asks for this comparison, with DIR for the folder."""
         splits = self.all_splits()
-        datasets = dict.fromkeys(one.dataset for one in splits if one.dataset is not None)
-        folders = dict.fromkeys(one.data for one in splits if one.data is not None)
-        alphas = dict.fromkeys(one.dirichlet for one in splits if one.dataset is not None)
+        datasets = dict.fromkeys(split.dataset for split in splits if split.dataset is not None)
+        folders = dict.fromkeys(split.data for split in splits if split.data is not None)
+        alphas = dict.fromkeys(split.dirichlet for split in splits if split.dataset is not None)
         words = ["fedstill-sim", "compare", *([",".join(datasets)] if datasets else [])]
         words += [word for folder in folders for word in ("--data", folder)]
         if tuple(alphas) not in ((), (None,)):
-            words += ["--dirichlet", ",".join("none" if one is None else f"{one:g}" for one in alphas)]
-        epsilons = dict.fromkeys(one.epsilon for one in splits)
+            words += ["--dirichlet", ",".join("none" if alpha is None else f"{alpha:g}" for alpha in alphas)]
+        epsilons = dict.fromkeys(split.epsilon for split in splits)
         if tuple(epsilons) != (None,):
-            words += ["--epsilon", ",".join("none" if one is None else f"{one:g}" for one in epsilons)]
+            words += [
+                "--epsilon",
+                ",".join("none" if epsilon is None else f"{epsilon:g}" for epsilon in epsilons),
+            ]
         skipped = ("dataset", "data", "dirichlet", "epsilon", "method", "seed", "baselines", "tradeoff")
         words += option_words(self.run, skip=skipped)
         words += ["--methods", ",".join(self.methods), "--seeds", str(self.seeds)]
@@ -96,7 +104,7 @@ class CompareRequest:
         return shlex.join([*words, "--out", "DIR"])
 
     def jobs(self, folder: Path) -> list[RunJob]:
-        """Seed by seed, so that what a stopped comparison has is balanced."""
+        """List the runs seed by seed, so that a stopped comparison has all methods alike."""
         splits = self.all_splits()
         return [
             self._job(folder / "runs", split, method, seed, alone=len(splits) == 1)
@@ -112,9 +120,10 @@ class CompareRequest:
         return RunJob(run, place / f"{method}-seed{seed}", label)
 
     def on(self, split: Split) -> RunRequest:
-        """The run on a split. A folder's devices are its own, whatever the others' --devices says.
+        """Return the run on a split.
 
-        Where splits differ in their epsilon, one without has no privacy at all.
+        A folder brings its own devices, whatever --devices says. Where splits differ in their epsilon, one
+        without has no privacy at all.
         """
         devices = None if split.data is not None else self.run.devices
         run = dataclasses.replace(
@@ -128,7 +137,11 @@ class CompareRequest:
 
 
 def start_comparison(request: CompareRequest, folder: Path, *, force: bool) -> None:
-    """Claim the folder and write down what is to be compared. What cannot be met claims no folder."""
+    """Write a comparison's configuration into a folder; one that cannot be met claims none.
+
+    Raises:
+        FolderError: The folder holds something that must not be replaced.
+    """
     for split in request.all_splits():
         run = request.on(split)
         data = requested_data(run)
@@ -139,7 +152,7 @@ def start_comparison(request: CompareRequest, folder: Path, *, force: bool) -> N
 
 
 def is_comparison(folder: Path) -> bool:
-    """Whether config.json describes a comparison (and not a run)."""
+    """Return whether a folder holds a comparison, and not a run."""
     path = folder / CONFIG_FILE
     return path.is_file() and _COMPARISON in read_json(path)
 
@@ -154,7 +167,12 @@ def continue_comparison(
 ) -> Comparison:
     """Make every run that is not finished, then compare.json, its exports and the report.
 
-    processes: runs at a time. retry_failed: runs that failed are made again; otherwise they stay as they are.
+    Args:
+        folder: The comparison.
+        progress: Told of runs and of their rounds.
+        report: Whether compare.html is written.
+        processes: How many runs go on at a time.
+        retry_failed: Make runs again that have failed; otherwise they stay failed.
     """
     if retry_failed:
         _forget_failures(folder)
@@ -179,7 +197,7 @@ def _compare(folder: Path, progress: ComparisonProgress, *, processes: int) -> C
         waiting = [job._replace(request=_in_one_process(job.request)) for job in waiting]
     run_jobs(waiting, processes=processes, progress=progress, finished=_follow(folder, progress))
     splits = [_runs_on(split, request, jobs) for split in request.all_splits()]
-    comparison = compared(
+    comparison = compare_runs(
         splits,
         methods=request.methods,
         seeds=range(request.seeds),
@@ -252,11 +270,11 @@ def _forget_failures(folder: Path) -> None:
 def _timing(folder: Path, splits: Sequence[SplitRuns]) -> ComparisonTiming:
     def by_method(figure: Callable[[Sequence[RunResult]], float]) -> dict[str, dict[str, float]]:
         return {
-            one.split.name: {
-                method: figure(list(one.by_seed(method).values()))
-                for method in dict.fromkeys(run.method for run in one.finished)
+            runs.split.name: {
+                method: figure(list(runs.by_seed(method).values()))
+                for method in dict.fromkeys(run.method for run in runs.finished)
             }
-            for one in splits
+            for runs in splits
         }
 
     return ComparisonTiming(

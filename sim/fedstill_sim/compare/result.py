@@ -1,7 +1,7 @@
 """`compare.json`: methods over splits and seeds, each figure with its mean and 95 % interval.
 
-A run that failed stands under `failed` with its reason; a method's figures are of the seeds that finished,
-and say which those are. Differences are paired: of two methods, only seeds that both finished count.
+A run that failed is listed under `failed` with its reason; a method's figures are over the seeds that
+finished, which are listed. Differences are paired: only seeds that both methods finished count.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ BASELINES = ("local", "fedavg")
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Which data a part of the comparison is on, and how it is dealt out to devices.
+    """The data of a part of the comparison, and how it is split over devices.
 
-    data: a folder of one's own. dirichlet: None is the data's own way. epsilon: of runs that keep to a
-    privacy budget; None: as the comparison's other options say.
+    Attributes:
+        dataset: A built-in data set, or None.
+        data: A folder of one's own data, or None.
+        dirichlet: The alpha of a Dirichlet split; None is the data's own split.
+        epsilon: The privacy budget of the runs; None is what the comparison's other options say.
     """
 
     dataset: str | None
@@ -39,7 +42,7 @@ class Split:
 
     @property
     def name(self) -> str:
-        """As it stands in tables: digits, Dirichlet 0.1, epsilon 8."""
+        """The split's name in tables: digits, Dirichlet 0.1, epsilon 8."""
         parts = [self.dataset or Path(self.data or "").name]
         parts += [] if self.dirichlet is None else [f"Dirichlet {self.dirichlet:g}"]
         parts += [] if self.epsilon is None else [f"epsilon {self.epsilon:g}"]
@@ -47,7 +50,7 @@ class Split:
 
     @property
     def folder_name(self) -> str:
-        """As it stands in paths: digits-dirichlet-0.1."""
+        """The split's name in paths: digits-dirichlet-0.1."""
         return self.name.replace(", Dirichlet ", "-dirichlet-").replace(", epsilon ", "-epsilon-")
 
 
@@ -64,7 +67,7 @@ class RoundEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodEstimate:
-    """One method on one split, over the seeds that finished; its values stand in their order."""
+    """A method on a split, over the seeds that finished, in their order."""
 
     method: str
     seeds: tuple[int, ...]
@@ -80,7 +83,7 @@ class MethodEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Advantage:
-    """A method minus another, over the seeds that both finished: shares of 1, uplink as a ratio."""
+    """A method minus a reference, over the seeds that both finished; the uplink is a ratio."""
 
     method: str
     baseline: str
@@ -93,7 +96,7 @@ class Advantage:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedRun:
-    """A run that has no result, and why."""
+    """A run without a result, and why."""
 
     method: str
     seed: int
@@ -102,7 +105,7 @@ class FailedRun:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitComparison:
-    """One split. data is None where no run finished; a method that finished nothing is not in `methods`."""
+    """The comparison on one split; `data` is None, and `methods` lacks a method, where no run finished."""
 
     split: Split
     data: DataResult | None
@@ -114,7 +117,7 @@ class SplitComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonTiming:
-    """Seconds on the clock: of everything, and of the rounds by split and method."""
+    """Seconds on the clock in all, and for the rounds by split and method."""
 
     finished: str
     total_seconds: float
@@ -124,7 +127,7 @@ class ComparisonTiming:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A finished comparison: `methods` and `seeds` as asked for."""
+    """A finished comparison of `methods` over `seeds`, as they were asked for."""
 
     schema_version: int = COMPARISON_VERSION
     methods: tuple[str, ...]
@@ -136,8 +139,8 @@ class Comparison:
 
     @property
     def failed(self) -> int:
-        """Runs without a result."""
-        return sum(len(one.failed) for one in self.splits)
+        """How many runs have no result."""
+        return sum(len(on_split.failed) for on_split in self.splits)
 
     @property
     def complete(self) -> bool:
@@ -147,14 +150,14 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class SplitRuns:
-    """What the runs on one split came to: the finished ones, and why the others are not."""
+    """The finished runs on a split, and those that failed."""
 
     split: Split
     finished: tuple[RunResult, ...]
     failed: tuple[FailedRun, ...] = ()
 
     def by_seed(self, method: str) -> dict[int, RunResult]:
-        """The finished runs of a method, in the order of their seeds."""
+        """Return the finished runs of a method by seed, in the order of seeds."""
         return {run.seed: run for run in sorted(self.finished, key=_seed) if run.method == method}
 
 
@@ -162,7 +165,7 @@ def _seed(run: RunResult) -> int:
     return run.seed
 
 
-def compared(
+def compare_runs(
     splits: Sequence[SplitRuns],
     *,
     methods: Sequence[str],
@@ -171,12 +174,21 @@ def compared(
     config: dict[str, Any],
     timing: ComparisonTiming,
 ) -> Comparison:
-    """The comparison of all runs. references: the methods that every other is held against."""
-    finished = [run for one in splits for run in one.finished]
+    """Compare runs.
+
+    Args:
+        splits: The runs on each split.
+        methods: The methods, in the order of the table.
+        seeds: The seeds that were asked for.
+        references: The methods that all others are compared with.
+        config: The comparison's configuration, for its report.
+        timing: How long it took.
+    """
+    finished = [run for runs in splits for run in runs.finished]
     return Comparison(
         methods=tuple(methods),
         seeds=tuple(seeds),
-        splits=tuple(_split(one, methods, references, alone=len(splits) == 1) for one in splits),
+        splits=tuple(_split(runs, methods, references, alone=len(splits) == 1) for runs in splits),
         config=config,
         versions=finished[0].versions if finished else {},
         timing=timing,
@@ -184,12 +196,17 @@ def compared(
 
 
 def write_comparison(comparison: Comparison, path: Path) -> None:
-    """Write compare.json whole."""
+    """Write a compare.json whole: a reader sees the old file or the new one, never a part."""
     write_json(path, dataclasses.asdict(comparison))
 
 
 def read_comparison(path: Path) -> Comparison:
-    """Read a compare.json; says which field is wrong when it is not one."""
+    """Read a compare.json.
+
+    Raises:
+        ResultError: There is no such file, or another version wrote it.
+        ConfigError: A field does not hold what it should; the message names it.
+    """
     document = read_json(path)
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != COMPARISON_VERSION:
@@ -200,14 +217,14 @@ def read_comparison(path: Path) -> Comparison:
 def _split(
     runs: SplitRuns, asked: Sequence[str], references: Sequence[str], *, alone: bool
 ) -> SplitComparison:
-    of_method = {method: found for method in asked if (found := runs.by_seed(method))}
-    methods = {method: _method(method, list(found.values())) for method, found in of_method.items()}
+    by_method = {method: by_seed for method in asked if (by_seed := runs.by_seed(method))}
+    methods = {method: _method(method, list(by_seed.values())) for method, by_seed in by_method.items()}
     advantages = tuple(
         advantage
         for method in methods
         for reference in references
         if method not in references and reference in methods
-        if (advantage := _advantage(method, of_method[method], reference, of_method[reference])) is not None
+        if (advantage := _advantage(method, by_method[method], reference, by_method[reference])) is not None
     )
     prefix = "" if alone else f"{runs.split.name}: "
     return SplitComparison(
@@ -216,7 +233,9 @@ def _split(
         methods=methods,
         failed=runs.failed,
         advantages=advantages,
-        verdicts=tuple(line for one in advantages for line in _verdicts(one, of_method, prefix=prefix)),
+        verdicts=tuple(
+            line for advantage in advantages for line in _verdicts(advantage, by_method, prefix=prefix)
+        ),
     )
 
 
@@ -239,17 +258,17 @@ def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
 
 
 def _round(rounds: Sequence[Sequence[RoundResult]], index: int) -> RoundEstimate:
-    here = [one[index] for one in rounds]
+    here = [run[index] for run in rounds]
     spent = [
-        one.uplink_bytes_per_device_round + one.downlink_bytes_per_device_round
+        finished.uplink_bytes_per_device_round + finished.downlink_bytes_per_device_round
         for run in rounds
-        for one in run[: index + 1]
+        for finished in run[: index + 1]
     ]
     return RoundEstimate(
         round=here[0].round,
-        personal_accuracy=_maybe([one.personal_accuracy for one in here]),
-        global_accuracy=_maybe([one.global_accuracy for one in here]),
-        worst_device_accuracy=_maybe([one.worst_device_accuracy for one in here]),
+        personal_accuracy=_maybe([finished.personal_accuracy for finished in here]),
+        global_accuracy=_maybe([finished.global_accuracy for finished in here]),
+        worst_device_accuracy=_maybe([finished.worst_device_accuracy for finished in here]),
         bytes_so_far_per_device=sum(spent) / len(rounds),
     )
 
@@ -257,7 +276,7 @@ def _round(rounds: Sequence[Sequence[RoundResult]], index: int) -> RoundEstimate
 def _advantage(
     method: str, own: Mapping[int, RunResult], reference: str, theirs: Mapping[int, RunResult]
 ) -> Advantage | None:
-    """Seeds are pairs: both methods had the same split, the same students and the same order of batches."""
+    """Compare two methods seed by seed: both had the same split, students and order of batches."""
     seeds = tuple(seed for seed in own if seed in theirs)
     if not seeds:
         return None
@@ -288,7 +307,7 @@ def _advantage(
 def _verdicts(
     advantage: Advantage, runs: Mapping[str, Mapping[int, RunResult]], *, prefix: str
 ) -> list[Verdict]:
-    """Means are of the seeds that both have, so that they differ by what the verdict says."""
+    """Make verdicts of means over the seeds that both have, so that they differ by what is stated."""
     own, theirs = (
         _method(name, [runs[name][seed] for seed in advantage.seeds])
         for name in (advantage.method, advantage.baseline)
@@ -322,8 +341,8 @@ def _estimate(runs: Sequence[RunResult], figure: Callable[[RunResult], float | N
 
 
 def _maybe(values: Sequence[float | None]) -> Estimate | None:
-    known = [value for value in values if value is not None]
-    return Estimate.of(known) if len(known) == len(values) else None
+    measured = [value for value in values if value is not None]
+    return Estimate.of(measured) if len(measured) == len(values) else None
 
 
 def _known(value: float | None) -> float:

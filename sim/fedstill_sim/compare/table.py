@@ -1,4 +1,4 @@
-"""The table of a comparison: a section for each split, a row for each method, whatever prints it."""
+"""The table of a comparison, whatever prints it: a section for each split, a row for each method."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ ACCURACIES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedCell:
-    """A figure: an estimate in percent or points (mean and half width), or words."""
+    """A figure: an estimate in percent or points, or a text."""
 
     text: str
     spread: str = ""  # half of the 95 % interval, where there is one
     best: bool = False
 
     def joined(self, sign: str) -> str:
-        """93.4 ± 1.2, with the sign that the medium has."""
+        """Join figure and interval by a sign: 93.4 ± 1.2."""
         return f"{self.text} {sign} {self.spread}" if self.spread else self.text
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRow:
-    """A method on a split; seeds is "2/3" where a run has failed, else "3"."""
+    """A method on a split; seeds is "2/3" where a run failed, else "3"."""
 
     method: str
     seeds: str
@@ -40,7 +40,7 @@ class ComparedRow:
 
 @dataclass(frozen=True, kw_only=True)
 class DifferenceRow:
-    """A method minus another, paired by seed."""
+    """A method minus its reference, paired by seed."""
 
     method: str
     reference: str
@@ -50,7 +50,7 @@ class DifferenceRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """One split of the table."""
+    """The part of the table for one split."""
 
     title: str
     rows: tuple[ComparedRow, ...]
@@ -58,39 +58,45 @@ class Section:
 
 
 def sections(comparison: Comparison) -> list[Section]:
-    """Every split with every method that was asked for, also those that finished nothing."""
+    """Make a section for every split, with all methods, even those without a finished run."""
     return [
         Section(
-            title=section_title(one) if len(comparison.splits) > 1 else _data_title(one),
-            rows=tuple(_row(one, method, asked=len(comparison.seeds)) for method in comparison.methods),
-            differences=tuple(_difference(advantage) for advantage in one.advantages),
+            title=section_title(on_split) if len(comparison.splits) > 1 else _data_title(on_split),
+            rows=tuple(_row(on_split, method, asked=len(comparison.seeds)) for method in comparison.methods),
+            differences=tuple(_difference(advantage) for advantage in on_split.advantages),
         )
-        for one in comparison.splits
+        for on_split in comparison.splits
     ]
 
 
-def section_title(one: SplitComparison) -> str:
-    """digits, Dirichlet 0.1: 20 devices."""
-    return one.split.name if one.data is None else f"{one.split.name}: {counted(one.data.devices, 'device')}"
+def section_title(on_split: SplitComparison) -> str:
+    """Title a split: digits, Dirichlet 0.1: 20 devices."""
+    return (
+        on_split.split.name
+        if on_split.data is None
+        else f"{on_split.split.name}: {counted(on_split.data.devices, 'device')}"
+    )
 
 
-def _data_title(one: SplitComparison) -> str:
-    """digits: 20 devices."""
-    data = one.data
-    return section_title(one) if data is None else f"{data.name}: {counted(data.devices, 'device')}"
+def _data_title(on_split: SplitComparison) -> str:
+    """Title the only split: digits: 20 devices."""
+    data = on_split.data
+    return section_title(on_split) if data is None else f"{data.name}: {counted(data.devices, 'device')}"
 
 
 def best_means(methods: Sequence[MethodEstimate]) -> dict[str, float]:
-    """The highest mean of each accuracy."""
-    return {name: max((getattr(one, name).mean for one in methods), default=0.0) for name, _ in ACCURACIES}
+    """Return the highest mean of each accuracy."""
+    return {
+        name: max((getattr(method, name).mean for method in methods), default=0.0) for name, _ in ACCURACIES
+    }
 
 
-def _row(one: SplitComparison, method: str, *, asked: int) -> ComparedRow:
-    estimate = one.methods.get(method)
+def _row(on_split: SplitComparison, method: str, *, asked: int) -> ComparedRow:
+    estimate = on_split.methods.get(method)
     if estimate is None:
         nothing = (ComparedCell(text=NONE),) * (len(ACCURACIES) + 2)
         return ComparedRow(method=method, seeds=f"0/{asked}", cells=nothing)
-    best = best_means(list(one.methods.values()))
+    best = best_means(list(on_split.methods.values()))
     accuracies = tuple(
         percent_cell(getattr(estimate, name), best=getattr(estimate, name).mean == best[name])
         for name, _ in ACCURACIES
@@ -116,7 +122,7 @@ def _difference(advantage: Advantage) -> DifferenceRow:
 
 
 def percent_cell(estimate: Estimate, *, best: bool = False, signed: bool = False) -> ComparedCell:
-    """A share of 1 in percent (of a difference: in points, with its sign), with half its interval."""
+    """Show an accuracy in percent, or a difference of accuracies in points with its sign."""
     mean = 100 * estimate.mean
     return ComparedCell(
         text=f"{mean:+.1f}" if signed else f"{mean:.1f}",

@@ -1,14 +1,14 @@
-"""An attack on what devices release, which says at least how much it tells: a promise below that is false.
+"""An attack on what devices release, which bounds their epsilon from below: a smaller promise is false.
 
-Two neighbouring private sets lead to two vectors. The attack sees one release, and guesses which of the two
-it is of: by its place along the line between them, which no test beats for Gaussian noise (Neyman and Pearson
-1933). Where a mechanism is (epsilon, delta)-private, any guess has P(says 1 | 1) <= e^epsilon P(says 1 | 0)
-+ delta. Of many releases, with Clopper and Pearson's (1934) bounds of both chances, each holding with half of
-the doubt:
+Two neighbouring private sets lead to two vectors. The attack sees one release and guesses which of the two it
+belongs to, by its place along the line between them, which no test beats for Gaussian noise (Neyman and
+Pearson 1933). Where a mechanism is (epsilon, delta)-private, any guess has P(guess 1 | 1) <= e^epsilon
+P(guess 1 | 0) + delta. From many releases, with Clopper and Pearson's (1934) bounds of both probabilities,
+each at half of the error probability:
 
-    epsilon >= log((P_low(says 1 | 1) - delta) / P_high(says 1 | 0))
+    epsilon >= log((P_low(guess 1 | 1) - delta) / P_high(guess 1 | 0))
 
-The threshold is picked on one half of the releases, and counted on the other, so that the bound holds for it.
+The threshold is chosen on one half of the releases and counted on the other, so that the bound holds for it.
 (Jagielski et al. 2020, arXiv 2006.07709; Nasr et al. 2021, arXiv 2101.04535.)
 """
 
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array
 
 Release = Callable[[Float64Array, int], npt.NDArray[np.float64]]
-"""What so many releases of a vector [d] look like: [n, d]."""
+"""(a vector [d], n) -> n releases of it: [n, d]."""
 
 
 def epsilon_at_least(
@@ -34,19 +34,27 @@ def epsilon_at_least(
     delta: float,
     doubt: float = 0.01,
 ) -> float:
-    """A lower bound on the epsilon of `release` at `delta`; it is wrong with a chance of `doubt` at most.
+    """Bound the epsilon of a mechanism from below.
 
-    one, other: the vectors of two neighbouring inputs, as different as can be. 0 where the attack finds
-    nothing.
+    Args:
+        release: The mechanism.
+        one: The vector [d] of an input.
+        other: The vector [d] of a neighbouring input, as different as can be.
+        releases: How many releases of each vector the attack sees.
+        delta: The delta that the epsilon belongs to.
+        doubt: The largest probability with which the bound may be wrong.
+
+    Returns:
+        The bound; 0 where the attack finds nothing.
     """
     line = (one - other) / max(float(np.linalg.norm(one - other)), 1e-300)
     of_one, of_other = (release(vector, releases) @ line for vector in (one, other))
     half = releases // 2
     best, threshold = 0.0, math.inf
     for at in np.quantile(of_one[:half], np.linspace(0.001, 0.999, 400)):
-        found = _bound(of_one[:half], of_other[:half], at, delta=delta, doubt=doubt)
-        if found > best:
-            best, threshold = found, float(at)
+        bound = _bound(of_one[:half], of_other[:half], at, delta=delta, doubt=doubt)
+        if bound > best:
+            best, threshold = bound, float(at)
     return _bound(of_one[half:], of_other[half:], threshold, delta=delta, doubt=doubt)
 
 

@@ -19,16 +19,22 @@ from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.results.run_result import PrivacyResult
 
-USUAL_DELTA = 1e-5
+DEFAULT_DELTA = 1e-5
 
 
 def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
-    """With the noise that an epsilon needs, if a device is asked in each round."""
+    """Make the privacy rule that a request asks for.
+
+    Where it names an epsilon, the noise is what that needs if a device is asked in every round.
+
+    Raises:
+        RequestError: The method has no differential privacy, or an option is out of its range.
+    """
     if request.privacy is None:
         return None
-    delta = USUAL_DELTA if request.delta is None else request.delta
-    usual = METHODS.load(request.method).default_clip
-    if usual is None:
+    delta = DEFAULT_DELTA if request.delta is None else request.delta
+    default_clip = METHODS.load(request.method).default_clip
+    if default_clip is None:
         return None if request.method == "local" else _refused(request.method)
     try:
         noise = request.noise_multiplier
@@ -38,7 +44,7 @@ def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
         return PrivacyRule(
             mode=request.privacy,
             noise_multiplier=noise,
-            clip=usual if request.clip is None else request.clip,
+            clip=default_clip if request.clip is None else request.clip,
             delta=delta,
             noise_seed=request.seed,
             measured=True,
@@ -48,13 +54,13 @@ def privacy_rule(request: RunRequest, *, rounds: int) -> PrivacyRule | None:
 
 
 def rule_for(method: str, rule: PrivacyRule | None) -> PrivacyRule | None:
-    """The same for a baseline, with the clip that suits it; a method that sends nothing needs none."""
-    usual = METHODS.load(method).default_clip
-    return None if rule is None or usual is None else dataclasses.replace(rule, clip=usual)
+    """Make a baseline's rule: the same, with the clip that suits it; a method that sends nothing has none."""
+    default_clip = METHODS.load(method).default_clip
+    return None if rule is None or default_clip is None else dataclasses.replace(rule, clip=default_clip)
 
 
 def spent_privacy(rule: PrivacyRule | None, records: Sequence[RoundRecord]) -> PrivacyResult | None:
-    """Of the device that was asked most often."""
+    """Return what the rounds have cost the device that was asked most often; None without privacy."""
     if rule is None:
         return None
     rounds = most_asked(records)

@@ -1,1 +1,1 @@
-"""Results of runs, and the reports made of them."""
+"""Reports of runs: pages, charts and tables, made of results alone."""

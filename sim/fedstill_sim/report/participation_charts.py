@@ -20,12 +20,12 @@ from fedstill_sim.report.svg import (
 from fedstill_sim.results.readable import counted, readable_percent
 from fedstill_sim.results.run_result import DeviceResult, RoundResult, RunResult
 
-_GROUPS = 4  # of devices, by how often their summaries counted
+_GROUPS = 4  # groups of devices, by how often their summaries counted
 
 
 def participation_charts(result: RunResult) -> list[Chart]:
-    """None where every device took part in every round, at once."""
-    if all(one.accepted == len(result.devices) and not one.clock_s for one in result.rounds):
+    """Draw who took part; no chart where every device took part in every round, at once."""
+    if all(finished.accepted == len(result.devices) and not finished.clock_s for finished in result.rounds):
         return []
     charts = [who_took_part(result.rounds)]
     groups = by_participation(result.devices)
@@ -33,15 +33,15 @@ def participation_charts(result: RunResult) -> list[Chart]:
 
 
 def who_took_part(rounds: Sequence[RoundResult]) -> Chart:
-    """Devices by round: there, asked, answered in time, late, silent."""
+    """Draw how many devices were there, were asked, counted, came late or stayed silent in each round."""
     series = {
-        "there": [one.present for one in rounds],
-        "asked": [one.asked for one in rounds],
-        "counted": [one.accepted for one in rounds],
-        "late": [one.late for one in rounds],
-        "silent": [one.silent for one in rounds],
+        "there": [finished.present for finished in rounds],
+        "asked": [finished.asked for finished in rounds],
+        "counted": [finished.accepted for finished in rounds],
+        "late": [finished.late for finished in rounds],
+        "silent": [finished.silent for finished in rounds],
     }
-    numbers = [one.round for one in rounds]
+    numbers = [finished.round for finished in rounds]
     with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
         for place, (label, values) in enumerate(series.items()):
@@ -55,30 +55,30 @@ def who_took_part(rounds: Sequence[RoundResult]) -> Chart:
         totals = {label: sum(values) for label, values in series.items()}
         return canvas.chart(
             title="Who took part",
-            caption="Asked: got a task. Counted: its summary went into the consensus. Late: answered when "
-            f"its round was over. Silent: had not answered by the deadline.{took}",
+            caption="Asked: got a task. Counted: its summary went into the consensus. Late: its summary came "
+            f"when the round was over. Silent: no summary had come by the deadline.{took}",
             alt=f"{totals['asked']} tasks in {counted(len(rounds), 'round')}: {totals['counted']} summaries "
             f"counted, {totals['late']} late, {totals['silent']} silent.",
         )
 
 
 def by_participation(devices: Sequence[DeviceResult]) -> list[list[DeviceResult]]:
-    """Devices that were measured, in groups of rising participation; equal counts stay together."""
+    """Group the measured devices by how often they took part, rising; equal counts stay together."""
     unknown = (None, None)
-    measured = [one for one in devices if (one.personal_accuracy, one.global_accuracy) != unknown]
+    measured = [device for device in devices if (device.personal_accuracy, device.global_accuracy) != unknown]
     if not measured:
         return []
-    counts = np.array([one.summaries_counted for one in measured])
+    counts = np.array([device.summaries_counted for device in measured])
     inner = np.quantile(counts, np.linspace(0, 1, _GROUPS + 1)[1:-1])
     group_of = np.searchsorted(np.unique(inner), counts, side="left")
     return [
-        [one for one, group in zip(measured, group_of, strict=True) if group == number]
+        [device for device, group in zip(measured, group_of, strict=True) if group == number]
         for number in np.unique(group_of)
     ]
 
 
 def accuracy_by_participation(groups: Sequence[Sequence[DeviceResult]]) -> Chart:
-    """The mean accuracies of each group, with every device as a dot."""
+    """Draw the mean accuracies of each group, with every device as a dot."""
     with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
         for series, (name, label) in enumerate(
@@ -86,21 +86,21 @@ def accuracy_by_participation(groups: Sequence[Sequence[DeviceResult]]) -> Chart
         ):
             means = []
             for group in groups:
-                known = [
-                    (one.summaries_counted, value)
-                    for one in group
-                    if (value := getattr(one, name)) is not None
+                points = [
+                    (device.summaries_counted, value)
+                    for device in group
+                    if (value := getattr(device, name)) is not None
                 ]
                 axes.scatter(
-                    [count for count, _ in known],
-                    [value for _, value in known],
+                    [count for count, _ in points],
+                    [value for _, value in points],
                     s=16,
                     color=SERIES[series],
                     alpha=0.35,
                     linewidths=0,
                 )
-                if known:
-                    means.append(np.mean(known, axis=0))
+                if points:
+                    means.append(np.mean(points, axis=0))
             axes.plot(
                 [mean[0] for mean in means],
                 [mean[1] for mean in means],
@@ -123,12 +123,12 @@ def accuracy_by_participation(groups: Sequence[Sequence[DeviceResult]]) -> Chart
                 f"counted {group[0].summaries_counted} to {group[-1].summaries_counted} times: personal "
                 f"{readable_percent(_mean(group, 'personal_accuracy'))}, global "
                 f"{readable_percent(_mean(group, 'global_accuracy'))}"
-                for group in (sorted(group, key=lambda one: one.summaries_counted) for group in groups)
+                for group in (sorted(group, key=lambda device: device.summaries_counted) for group in groups)
             )
             + ".",
         )
 
 
 def _mean(group: Sequence[DeviceResult], name: str) -> float | None:
-    known = [value for one in group if (value := getattr(one, name)) is not None]
-    return sum(known) / len(known) if known else None
+    values = [value for device in group if (value := getattr(device, name)) is not None]
+    return sum(values) / len(values) if values else None

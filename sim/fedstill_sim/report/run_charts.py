@@ -28,14 +28,14 @@ from fedstill_sim.report.svg import (
 from fedstill_sim.results.readable import readable_bytes, readable_percent
 from fedstill_sim.results.run_result import BaselineDevice, DeviceResult, FinalResult, RoundResult, RunResult
 
-MOST_DOTS = 250  # of one method in a scatter: above it, an even sample by rank
+MOST_DOTS = 250  # of one method in a scatter; of more devices, an even sample by rank is drawn
 MOST_NAMED_DEVICES = 40
-_TRADEOFF_SERIES = (0, 3, 4)  # colours that stand for no baseline
+_TRADEOFF_SERIES = (0, 3, 4)  # colours that no baseline has
 
 
 @dataclass(frozen=True)
 class MethodRun:
-    """What the charts need of the run or of one of its baselines, under one name and one colour."""
+    """What charts need of the run, or of one of its baselines, and its colour."""
 
     method: str
     series: int
@@ -45,7 +45,7 @@ class MethodRun:
 
 
 def methods_of(result: RunResult) -> list[MethodRun]:
-    """The run itself first, then its baselines."""
+    """Return the run itself, then its baselines."""
     runs = [MethodRun(result.method, 0, result.final, result.rounds, result.devices)]
     for index, baseline in enumerate(result.baselines.values(), start=1):
         runs.append(MethodRun(baseline.method, index, baseline.final, baseline.rounds, baseline.devices))
@@ -53,7 +53,7 @@ def methods_of(result: RunResult) -> list[MethodRun]:
 
 
 def run_charts(result: RunResult) -> list[Chart]:
-    """Every chart that this run has the figures for."""
+    """Draw every chart that the run has the figures for."""
     runs = methods_of(result)
     charts = [
         accuracy_by_round(runs),
@@ -70,7 +70,7 @@ def run_charts(result: RunResult) -> list[Chart]:
 
 
 def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
-    """Three panels: personal (the devices' 10 to 90 % as a band), global (with the teacher), worst device."""
+    """Draw accuracy by round: personal (with the middle 80 % of devices), global, and the worst device's."""
     run = runs[0]
     panels = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
     with drawing(panels=3) as canvas:
@@ -80,13 +80,15 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
             for other in reversed(runs):
                 band = _tenths(other) if other is run and name == "personal_accuracy" else None
                 draw_line(axes, _by_round(other, name, band=band))
-            if name == "global_accuracy" and any(one.teacher_accuracy is not None for one in run.rounds):
+            if name == "global_accuracy" and any(
+                finished.teacher_accuracy is not None for finished in run.rounds
+            ):
                 teacher = _by_round(run, "teacher_accuracy", label="teacher", series=len(runs), dashed=True)
                 draw_line(axes, teacher)
             axes.set_title(title)
             rounds_axis(axes, rounds=len(run.rounds))
             percent_axis(axes)
-        canvas.legend_above(of=canvas.axes[1], first=[one.method for one in runs])
+        canvas.legend_above(of=canvas.axes[1], first=[run.method for run in runs])
         final = run.final
         return canvas.chart(
             title="Accuracy by round",
@@ -101,7 +103,7 @@ def accuracy_by_round(runs: Sequence[MethodRun]) -> Chart:
 
 
 def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
-    """One dot a device and method, large marks for the means: up and right is better."""
+    """Draw a dot for each device and method, and large marks for the means: up and right is better."""
     with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
         for run in reversed(runs):
@@ -131,7 +133,7 @@ def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
             caption="A dot is a device, a large mark the mean of a method. Up: better on the device's own "
             "data. Right: better on everyone's, so less forgotten."
             + (
-                f" Of {len(runs[0].devices):,} devices, {MOST_DOTS} evenly spaced by rank are drawn."
+                f" {MOST_DOTS} of {len(runs[0].devices):,} devices are drawn, evenly spaced by rank."
                 if sampled
                 else ""
             ),
@@ -146,7 +148,7 @@ def personal_against_global(runs: Sequence[MethodRun]) -> Chart:
 
 
 def device_spread(runs: Sequence[MethodRun]) -> Chart:
-    """Personal accuracy of the devices in rising order: the left end is the worst device."""
+    """Draw the devices' personal accuracy in rising order: the left end is the worst device."""
     with drawing(width=NARROW, height=3.9) as canvas:
         axes = canvas.axes[0]
         for run in reversed(runs):
@@ -172,23 +174,23 @@ def device_spread(runs: Sequence[MethodRun]) -> Chart:
 
 
 def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
-    """Accuracy over the bytes that a device has exchanged so far, both ways."""
+    """Draw accuracy over the bytes that a device has exchanged so far, both ways."""
     with drawing(panels=2, share_y=True, height=3.4) as canvas:
         for axes, name, title in zip(
             canvas.axes, ("personal_accuracy", "global_accuracy"), ("Personal", "Global"), strict=True
         ):
             for run in reversed(runs):
-                spent = list(accumulate(_device_bytes(one) for one in run.rounds))
+                spent = list(accumulate(_device_bytes(finished) for finished in run.rounds))
                 y = [
-                    getattr(one, name) if total > 0 else None
-                    for one, total in zip(run.rounds, spent, strict=True)
+                    getattr(finished, name) if total > 0 else None
+                    for finished, total in zip(run.rounds, spent, strict=True)
                 ]
                 draw_line(axes, Line(label=run.method, x=spent, y=y, series=run.series))
             bytes_axis(axes)
             axes.set_title(title)
             axes.set_xlabel("bytes a device has sent and received")
         percent_axis(canvas.axes[0])
-        canvas.legend_above(of=canvas.axes[0], first=[one.method for one in runs])
+        canvas.legend_above(of=canvas.axes[0], first=[run.method for run in runs])
         return canvas.chart(
             title="Accuracy against bytes",
             caption="Serialized bytes as sent, up and down together, from the first message of the run; "
@@ -200,7 +202,7 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
 
 
 def tradeoff_curve(result: RunResult) -> Chart:
-    """Personal and global accuracy over soft_weight, and the student before personalization."""
+    """Draw personal and global accuracy over soft_weight, and the student before personalization."""
     points = [point for point in result.tradeoff if point.soft_weight is not None]
     before = next((point for point in result.tradeoff if point.soft_weight is None), None)
     weights = [point.soft_weight or 0.0 for point in points]
@@ -214,7 +216,7 @@ def tradeoff_curve(result: RunResult) -> Chart:
                 Line(
                     label=label,
                     x=weights,
-                    y=[getattr(one, name) for one in points],
+                    y=[getattr(point, name) for point in points],
                     series=_TRADEOFF_SERIES[series],
                 ),
             )
@@ -243,7 +245,7 @@ def tradeoff_curve(result: RunResult) -> Chart:
 
 
 def data_split(result: RunResult) -> Chart:
-    """Devices x classes of the private training examples; many devices are sorted by their main class."""
+    """Draw how many training examples of each class each device has; many devices are sorted by class."""
     counts = np.array([device.class_counts for device in result.devices], dtype=np.float64)
     counts = counts.reshape(len(result.devices), result.data.classes)
     few = len(counts) <= MOST_NAMED_DEVICES
@@ -285,7 +287,7 @@ def _write_counts(axes: Axes, counts: npt.NDArray[np.float64]) -> None:
 
 
 def _averaged_rows(rows: npt.NDArray[np.float64], *, most: int) -> npt.NDArray[np.float64]:
-    """Neighbouring rows averaged until at most `most` are left."""
+    """Average neighbouring rows until at most `most` are left."""
     if len(rows) <= most:
         return rows
     return np.stack([part.mean(axis=0) for part in np.array_split(rows, most)])
@@ -302,8 +304,8 @@ def _by_round(
 ) -> Line:
     return Line(
         label=label or run.method,
-        x=[one.round for one in run.rounds],
-        y=[getattr(one, name) for one in run.rounds],
+        x=[finished.round for finished in run.rounds],
+        y=[getattr(finished, name) for finished in run.rounds],
         series=run.series if series is None else series,
         dashed=dashed,
         band=band,
@@ -311,20 +313,24 @@ def _by_round(
 
 
 def _tenths(run: MethodRun) -> tuple[list[float | None], list[float | None]]:
-    return [one.personal_p10 for one in run.rounds], [one.personal_p90 for one in run.rounds]
+    return [finished.personal_p10 for finished in run.rounds], [
+        finished.personal_p90 for finished in run.rounds
+    ]
 
 
 def _personal(run: MethodRun) -> npt.NDArray[np.float64]:
-    """Personal accuracy of each device that has one, rising."""
-    return np.sort([one.personal_accuracy for one in run.devices if one.personal_accuracy is not None])
+    """Return the personal accuracy of each device that has one, rising."""
+    return np.sort(
+        [device.personal_accuracy for device in run.devices if device.personal_accuracy is not None]
+    )
 
 
 def _device_dots(run: MethodRun) -> npt.NDArray[np.float64]:
-    """[dots, 2] of (global, personal) accuracy."""
+    """Return (global, personal) accuracy of the devices that have both: [dots, 2]."""
     pairs = sorted(
-        (one.personal_accuracy, one.global_accuracy)
-        for one in run.devices
-        if one.personal_accuracy is not None and one.global_accuracy is not None
+        (device.personal_accuracy, device.global_accuracy)
+        for device in run.devices
+        if device.personal_accuracy is not None and device.global_accuracy is not None
     )
     dots = np.array(pairs, dtype=np.float64).reshape(-1, 2)[:, ::-1]
     if len(dots) > MOST_DOTS:
@@ -332,8 +338,8 @@ def _device_dots(run: MethodRun) -> npt.NDArray[np.float64]:
     return dots
 
 
-def _device_bytes(one: RoundResult) -> float:
-    return one.uplink_bytes_per_device_round + one.downlink_bytes_per_device_round
+def _device_bytes(finished: RoundResult) -> float:
+    return finished.uplink_bytes_per_device_round + finished.downlink_bytes_per_device_round
 
 
 def _legend_in_order(axes: Axes, runs: Sequence[MethodRun]) -> None:

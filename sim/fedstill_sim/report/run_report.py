@@ -1,4 +1,4 @@
-"""`report.html`: one self-contained file made from a `RunResult`, and from nothing else."""
+"""`report.html`: one self-contained file, made from a `RunResult` and nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _WIDE_CHARTS = ("Accuracy by round", "Accuracy against bytes")
 
 @dataclass(frozen=True, kw_only=True)
 class Tile:
-    """One large figure at the head of a report."""
+    """A large figure at the head of a report."""
 
     name: str
     value: str
@@ -35,12 +35,12 @@ class Tile:
 
 
 def write_report(result: RunResult, path: Path) -> None:
-    """Write the report of a run."""
+    """Write the report of a run, whole or not at all."""
     write_page(render_report(result), path)
 
 
 def render_report(result: RunResult) -> str:
-    """The report as HTML."""
+    """Render the report of a run as HTML."""
     # matplotlib takes half a second to import, which a run without a report need not spend.
     from fedstill_sim.report.run_charts import run_charts
 
@@ -55,12 +55,12 @@ def render_report(result: RunResult) -> str:
         charts=run_charts(result),
         wide=_WIDE_CHARTS,
         quarantined=[
-            {"round": round_, "device": one.device, "reason": one.reason, "text": one.text}
-            for round_, one in itertools.islice(quarantined, MOST_QUARANTINED_ROWS)
+            {"round": round_, "device": reply.device, "reason": reply.reason, "text": reply.text}
+            for round_, reply in itertools.islice(quarantined, MOST_QUARANTINED_ROWS)
         ],
         more_quarantined=max(0, result.final.quarantined - MOST_QUARANTINED_ROWS),
-        accepted=sum(one.accepted for one in result.rounds),
-        asked=sum(one.asked for one in result.rounds),
+        accepted=sum(finished.accepted for finished in result.rounds),
+        asked=sum(finished.asked for finished in result.rounds),
         took_part=took_part(result),
         configuration=setting_rows(result.config),
         engine=_engine_rows(result),
@@ -69,8 +69,8 @@ def render_report(result: RunResult) -> str:
 
 
 def took_part(result: RunResult) -> bool:
-    """Whether who took part is worth a table: somebody did not, or time passed."""
-    return any(one.accepted < len(result.devices) or one.clock_s for one in result.rounds)
+    """Return whether participation is worth a table: a device was left out, or virtual time passed."""
+    return any(finished.accepted < len(result.devices) or finished.clock_s for finished in result.rounds)
 
 
 def _tiles(result: RunResult) -> list[Tile]:
@@ -122,7 +122,7 @@ def _beside_teacher(final: FinalResult) -> str:
 
 
 def _quarantined(result: RunResult) -> Iterator[tuple[int, QuarantinedReply]]:
-    return ((one.round, bad) for one in result.rounds for bad in one.quarantined)
+    return ((finished.round, reply) for finished in result.rounds for reply in finished.quarantined)
 
 
 def _engine_rows(result: RunResult) -> list[tuple[str, str]]:

@@ -61,7 +61,14 @@ Points = Sequence[float | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A drawn chart: what it shows in words (for those who cannot see it) and its SVG."""
+    """A drawn chart.
+
+    Attributes:
+        title: Its heading.
+        caption: How to read it.
+        alt: What it shows, in words, for those who cannot see it.
+        svg: The drawing, as an <svg> element.
+    """
 
     title: str
     caption: str
@@ -71,7 +78,7 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One series: y over x, with an optional band (low, high) around it. None leaves a gap out."""
+    """A series of y over x, with an optional band (low, high) around it; a y of None is skipped."""
 
     label: str
     x: Sequence[float]
@@ -81,7 +88,7 @@ class Line:
     dashed: bool = False
 
 
-# Inches. The page scales a chart to its column; these widths give both columns letters of the same size.
+# Inches. The page scales a chart to its column; with these widths, text has the same size in both columns.
 WIDE, NARROW = 10.6, 5.0
 
 
@@ -89,7 +96,7 @@ WIDE, NARROW = 10.6, 5.0
 def drawing(
     *, panels: int = 1, width: float = WIDE, height: float = 3.3, share_y: bool = False
 ) -> Iterator[Drawing]:
-    """A figure with panels side by side, in the report's style."""
+    """Open a figure with panels side by side, in the report's style."""
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasSVG(figure)
@@ -105,7 +112,7 @@ class Drawing:
     axes: list[Axes]
 
     def legend_above(self, *, of: Axes, first: Sequence[str] = ()) -> None:
-        """One panel's legend above all panels, where it hides no line; the labels in `first` come first."""
+        """Put a panel's legend above all panels, where it hides no line; labels in `first` come first."""
         entries = dict(zip(*reversed(of.get_legend_handles_labels()), strict=True))
         order = [label for label in first if label in entries]
         labels = order + [label for label in entries if label not in order]
@@ -119,12 +126,12 @@ class Drawing:
         )
 
     def chart(self, *, title: str, caption: str, alt: str) -> Chart:
-        """The finished chart."""
+        """Return the finished chart."""
         return Chart(title=title, caption=caption, alt=alt, svg=self._svg(title=title, alt=alt))
 
     def _svg(self, *, title: str, alt: str) -> str:
         buffer = io.StringIO()
-        # The salt names the SVG's inner parts: one a chart, so that charts on one page do not share them.
+        # The salt makes the names of the SVG's inner parts: charts on one page must not share them.
         with mpl.rc_context({"svg.hashsalt": f"{title}/{alt}"}):
             self.figure.savefig(
                 buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None}
@@ -145,7 +152,7 @@ def _page_colours(svg: str) -> str:
 
 
 def percent_axis(axes: Axes, *, which: str = "y", low: float | None = None) -> None:
-    """Accuracies of 0 to 1 as percent."""
+    """Show an axis of accuracies from 0 to 1 in percent."""
     axis = axes.yaxis if which == "y" else axes.xaxis
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f} %"))
     axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
@@ -155,7 +162,7 @@ def percent_axis(axes: Axes, *, which: str = "y", low: float | None = None) -> N
 
 
 def bytes_axis(axes: Axes) -> None:
-    """Bytes along x on a logarithmic axis, in the units that people read."""
+    """Show bytes along x on a logarithmic axis, in readable units."""
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     within_decades = (1, 2, 5) if high < 300 * low else (1,)
@@ -165,7 +172,7 @@ def bytes_axis(axes: Axes) -> None:
 
 
 def rounds_axis(axes: Axes, *, rounds: int) -> None:
-    """Whole rounds."""
+    """Show rounds along x as whole numbers."""
     axes.set_xlabel("round")
     if rounds == 1:
         axes.set_xlim(0, 2)
@@ -173,7 +180,7 @@ def rounds_axis(axes: Axes, *, rounds: int) -> None:
 
 
 def draw_line(axes: Axes, line: Line, *, marker: bool | None = None) -> None:
-    """Draw one series."""
+    """Draw a series; by default, few points get markers."""
     kept = [index for index, value in enumerate(line.y) if value is not None]
     x, y = _at(line.x, kept), _at(line.y, kept)
     colour = SERIES[line.series % len(SERIES)]
@@ -194,7 +201,7 @@ def draw_line(axes: Axes, line: Line, *, marker: bool | None = None) -> None:
 
 
 def draw_heat_map(axes: Axes, counts: npt.NDArray[np.float64]) -> None:
-    """Cells [rows, columns] from transparent (0) to full colour (the largest)."""
+    """Draw cells [rows, columns] from transparent (0) to full colour (the largest)."""
     cells = np.empty((*counts.shape, 4))
     cells[..., :3] = _HEAT
     cells[..., 3] = 0.75 * counts / max(1e-9, float(counts.max()))

@@ -1,4 +1,4 @@
-"""The table of a run beside its baselines, for the terminal and the report."""
+"""The table of a run and its baselines, for the terminal and the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fedstill_sim.results.run_result import BaselineResult, RunResult
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One figure of a table of methods."""
+    """A figure in the table."""
 
     text: str
     best: bool = False
@@ -19,7 +19,7 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRow:
-    """A method's row in the table against the baselines."""
+    """A method's row in the table; `own` marks the run itself."""
 
     method: str
     own: bool
@@ -27,7 +27,7 @@ class MethodRow:
 
 
 def method_rows(runs: Sequence[RunResult | BaselineResult]) -> list[MethodRow]:
-    """The run (first) and its baselines, one row each; the best accuracy of each column is marked."""
+    """Make the table: the run first, then its baselines; the best accuracy of each column is marked."""
     columns = [
         _column(runs, lambda run: run.final.personal_accuracy, readable_percent, mark=True),
         _column(runs, lambda run: run.final.global_accuracy, readable_percent, mark=True),

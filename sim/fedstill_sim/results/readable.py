@@ -1,4 +1,4 @@
-"""Numbers as people read them: in the terminal and in reports alike."""
+"""Numbers as people read them, in the terminal and in reports alike; what is not known is a dash."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ NONE = "–"
 
 
 def readable_bytes(count: float | None) -> str:
-    """512 B, 1.2 kB, 34 MB: three figures at most."""
+    """Format bytes with three figures at most: 512 B, 1.2 kB, 34 MB."""
     if count is None:
         return NONE
     for unit in ("B", "kB", "MB", "GB"):
@@ -19,17 +19,17 @@ def readable_bytes(count: float | None) -> str:
 
 
 def readable_percent(share: float | None) -> str:
-    """0.934 as 93.4 %."""
+    """Format a share of 1 in percent: 0.934 as 93.4 %."""
     return NONE if share is None else f"{100 * share:.1f} %"
 
 
 def readable_points(difference: float | None) -> str:
-    """A difference of two accuracies in percentage points, with its sign."""
+    """Format a difference of two accuracies in percentage points, with its sign: 0.012 as +1.2."""
     return NONE if difference is None else f"{100 * difference:+.1f}"
 
 
 def readable_seconds(seconds: float | None) -> str:
-    """0.42 s, 37 s, 2 min 05 s."""
+    """Format a duration: 0.4 s, 37 s, 2 min 05 s, 1 h 20 min."""
     if seconds is None:
         return NONE
     if seconds < 9.95:
@@ -42,12 +42,12 @@ def readable_seconds(seconds: float | None) -> str:
 
 
 def readable_ratio(ratio: float | None) -> str:
-    """1/23 for a ratio below one, 4.1x above."""
+    """Format a ratio: 1/23 below one, 4.1x above."""
     if ratio is None or ratio <= 0:
         return NONE
     return f"1/{1 / ratio:.3g}" if ratio < 1 else f"{ratio:.3g}x"
 
 
 def counted(count: int, thing: str) -> str:
-    """1 round, 10,000 devices."""
+    """Format a count with its noun: 1 round, 10,000 devices."""
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"

@@ -1,4 +1,4 @@
-"""`result.json`: everything that a run found; docs/result.md says what each field means.
+"""`result.json`: everything that a run measured; docs/result.md says what each field means.
 
 Two runs with the same configuration and seed, killed and resumed or not, on one process or many, give the
 same document once `without_times` has dropped the keys that hold clocks and machines.
@@ -23,7 +23,7 @@ TIMED_KEYS = frozenset({"timing", "engine"})
 
 @dataclass(frozen=True, kw_only=True)
 class QuarantinedReply:
-    """An answer that the server left out, and why; the round went on without it."""
+    """A reply that the server left out of a round, and why; the round went on without it."""
 
     device: str
     reason: str
@@ -62,7 +62,7 @@ class RoundResult:
     clock_s: float | None = None
 
     def __str__(self) -> str:
-        """A line for people."""
+        """Describe the round in a line."""
         up, down = self.uplink_bytes_per_device_round, self.downlink_bytes_per_device_round
         return (
             f"round {self.round}: personal {readable_percent(self.personal_accuracy)}, global "
@@ -73,7 +73,7 @@ class RoundResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalResult:
-    """Where the run ended: accuracies of the last evaluated round, bytes of all rounds."""
+    """Where a run ended: the accuracies of its last evaluated round, and the bytes of all rounds."""
 
     personal_accuracy: float | None
     global_accuracy: float | None
@@ -90,7 +90,7 @@ class FinalResult:
 
 @dataclass(frozen=True, kw_only=True)
 class DataResult:
-    """What the fleet learned from."""
+    """The data that the fleet learned from."""
 
     name: str
     description: str
@@ -147,7 +147,10 @@ class BaselineDevice:
 
 @dataclass(frozen=True, kw_only=True)
 class TradeoffPoint:
-    """Personalizing the fleet's final student at one soft_weight; None is the student as it comes."""
+    """Accuracies after devices personalized the fleet's final student at one soft_weight.
+
+    A soft_weight of None is the student before it is personalized.
+    """
 
     soft_weight: float | None
     personal_accuracy: float
@@ -157,7 +160,7 @@ class TradeoffPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineResult:
-    """What ran the virtual devices, and how fast."""
+    """The engine that ran the virtual devices, and how fast it was."""
 
     name: str
     processes: int
@@ -179,7 +182,7 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineResult:
-    """The same students and the same local work under another method."""
+    """What the same students with the same local training came to under another method."""
 
     method: str
     final: FinalResult
@@ -191,7 +194,7 @@ class BaselineResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyResult:
-    """What a run has cost the devices that it asked most often; epsilons at `delta`."""
+    """The privacy budget that a run spent of the device that it asked most often; epsilons are at `delta`."""
 
     mode: str
     noise_multiplier: float
@@ -203,13 +206,13 @@ class PrivacyResult:
     zcdp_epsilon: float
 
     @property
-    def words(self) -> str:
-        """For people: what was spent, and on what."""
+    def summary(self) -> str:
+        """The budget that was spent, and the mechanism, in one sentence."""
         return (
             f"differential privacy of devices, {self.mode}: epsilon {self.epsilon:.2f} at delta "
-            f"{self.delta:g} in {self.rounds} rounds ({self.zcdp_epsilon:.2f} by zCDP, as devices count); "
-            f"noise multiplier {self.noise_multiplier:.3g}, clip {self.clip:g}; accuracies here are measured "
-            "outside of it"
+            f"{self.delta:g} in {self.rounds} rounds ({self.zcdp_epsilon:.2f} by zCDP, the bound of devices "
+            f"themselves); noise multiplier {self.noise_multiplier:.3g}, clip {self.clip:g}; measuring the "
+            "accuracies shown here is not part of the budget"
         )
 
 
@@ -236,12 +239,17 @@ class RunResult:
 
 
 def write_result(result: RunResult, path: Path) -> None:
-    """Write result.json whole: a reader sees the old file or the new one, never a part."""
+    """Write a result.json whole: a reader sees the old file or the new one, never a part."""
     write_json(path, dataclasses.asdict(result))
 
 
 def read_result(path: Path) -> RunResult:
-    """Read a result.json; says which field is wrong when it is not one."""
+    """Read a result.json.
+
+    Raises:
+        ResultError: There is no such file, or another version wrote it.
+        ConfigError: A field does not hold what it should; the message names it.
+    """
     document = read_json(path)
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != SCHEMA_VERSION:
@@ -253,7 +261,7 @@ def read_result(path: Path) -> RunResult:
 
 
 def without_times(document: Json) -> Json:
-    """A result document without the keys that hold clocks and machines (TIMED_KEYS), at any depth."""
+    """Return a result document without the keys that hold times and machines (TIMED_KEYS), at any depth."""
     if isinstance(document, dict):
         return {key: without_times(value) for key, value in document.items() if key not in TIMED_KEYS}
     if isinstance(document, list):

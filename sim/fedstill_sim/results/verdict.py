@@ -1,4 +1,4 @@
-"""What a result says beside what it must beat: one line each, for the terminal and the reports."""
+"""How a result compares with what it has to beat, in one line each, for the terminal and the reports."""
 
 from __future__ import annotations
 
@@ -13,14 +13,26 @@ EVEN = 0.0005  # accuracies nearer than this are shown as the same number
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """One comparison: "good" where the method wins, "bad" where it loses, "even" where nobody can tell."""
+    """One comparison, as a sentence.
+
+    Attributes:
+        outcome: "good" where the method wins, "bad" where it loses, "even" where the difference is no larger
+            than its uncertainty.
+        text: The sentence.
+    """
 
     outcome: str
     text: str
 
 
 def verdicts(method: str, final: FinalResult, baselines: Mapping[str, FinalResult]) -> list[Verdict]:
-    """Personal and global accuracy against each baseline, and bytes against fedavg."""
+    """Compare a method with each baseline: personal and global accuracy, and uplink bytes.
+
+    Args:
+        method: The method, which is not compared with itself.
+        final: Where its run ended.
+        baselines: Where the baselines ended, by name.
+    """
     lines: list[Verdict | None] = []
     for name, baseline in baselines.items():
         if name == method:
@@ -44,7 +56,18 @@ def verdicts(method: str, final: FinalResult, baselines: Mapping[str, FinalResul
 def accuracy_verdict(
     kind: str, own: float | None, baseline: str, theirs: float | None, *, interval: float | None
 ) -> Verdict | None:
-    """interval: half the width of the difference's 95 % interval, where several seeds give one."""
+    """Compare two accuracies.
+
+    Args:
+        kind: "personal" or "global".
+        own: The method's accuracy.
+        baseline: The name of what it is compared with.
+        theirs: The baseline's accuracy.
+        interval: Half the width of the difference's 95 % interval, where several seeds give one.
+
+    Returns:
+        The verdict; None where one of the accuracies was not measured.
+    """
     if own is None or theirs is None:
         return None
     difference = own - theirs
@@ -59,7 +82,11 @@ def accuracy_verdict(
 
 
 def bytes_verdict(own: float, baseline: str, theirs: float) -> Verdict | None:
-    """Uplink bytes a device-round; `local` sends nothing but that it has trained."""
+    """Compare the uplink bytes of a device in a round.
+
+    Returns:
+        The verdict; None beside `local`, which sends nothing but that it has trained.
+    """
     if baseline == "local" or theirs <= 0:
         return None
     ratio = own / theirs

@@ -17,9 +17,17 @@ from fedstill_sim.runner.stack_size import best_stack_size, built
 def prepare_artifacts(
     run_folder: Path, fleet: FleetConfig, *, devices: int, stack_sizes: Mapping[str, int] | None = None
 ) -> dict[str, int]:
-    """Build every family's training artifact into <run>/artifacts/<family>-c<C> and return the stack sizes.
+    """Build every family's training artifact into <run>/artifacts/<family>-c<C>.
 
-    stack_sizes: what an earlier start of the run chose, or 1 for real devices; None measures.
+    Args:
+        run_folder: The run.
+        fleet: Its configuration.
+        devices: How many devices the fleet has.
+        stack_sizes: By family, the stack sizes that an earlier start of the run chose, or 1 where each device
+            is a client of its own; None measures which are fastest.
+
+    Returns:
+        The stack size of each family.
     """
     chosen = {}
     for family in fleet.families:

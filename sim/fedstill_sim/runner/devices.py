@@ -31,8 +31,8 @@ ENGINE_FILE = "engine.json"
 
 
 @dataclass(frozen=True)
-class Used:
-    """What an engine took of the machine. processes: workers, 0 if it worked in the run's own process."""
+class ResourceUse:
+    """The resources that an engine used; no worker processes if it worked in the run's own process."""
 
     processes: int
     peak_memory_mb: float
@@ -40,7 +40,7 @@ class Used:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceRun:
-    """A run folder whose rounds are done."""
+    """A run whose rounds are done."""
 
     folder: Path
     config: RunConfig
@@ -52,7 +52,15 @@ class DeviceRun:
 def run_rounds(
     folder: Path, config: RunConfig, progress: RunProgress, *, label: str, stack_sizes: dict[str, int]
 ) -> DeviceRun:
-    """Run what is left of a folder's rounds."""
+    """Run the rounds that are left of a run.
+
+    Args:
+        folder: The run, or a baseline of it.
+        config: Its configuration.
+        progress: Told of each round.
+        label: What the progress calls the run.
+        stack_sizes: Devices that one run of the training graph trains together, by family.
+    """
     total = config.fleet.rounds
     done = len(_records(folder))
     if done < total:
@@ -73,7 +81,7 @@ def run_rounds(
 
 
 def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
-    """The devices that have taken part, and so have a student of their own."""
+    """Return the devices that have taken part, and so have a student of their own."""
     store = RunStore(run.folder)
     try:
         last = store.latest()
@@ -84,12 +92,12 @@ def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
 
 
 def students_of(run: DeviceRun, devices: Sequence[int]) -> Parameters:
-    """The students [n, *shape] of devices of one family as the run left them."""
+    """Return the final students [n, *shape] of devices of one family."""
     return _READERS[run.config.simulation.engine.name](run, devices)
 
 
 def own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
-    """The final student of each device that took part, by the device's number."""
+    """Return the final student of each device that took part, by the device's number."""
     families, own = np.array(data.families), {}
     there = np.array(devices_with_students(run, data.device_names), np.int64)
     for family in dict.fromkeys(data.families):
@@ -100,8 +108,8 @@ def own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
     return own
 
 
-def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
-    """Our own engine behind an in-process Grid, under the server's unmodified ServerApp."""
+def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> ResourceUse:
+    """Run the project's own engine behind an in-process Grid, under the server's unmodified ServerApp."""
     from fedstill_server.app import app
     from fedstill_server.run_folder import FOLDER_KEY
 
@@ -115,12 +123,12 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
     ) as engine:
         with _fleet_grid(folder, config, engine) as grid:
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
-        return Used(engine.processes, sum(engine.peak_memory_mb))
+        return ResourceUse(engine.processes, sum(engine.peak_memory_mb))
 
 
 @contextmanager
 def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
-    """The virtual fleet's Grid; where devices come and go, pending replies lie in the run's folder."""
+    """Open the virtual fleet's Grid; where devices come and go, pending replies lie in the run's folder."""
     simulation, fleet = config.simulation, config.fleet
     grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
     if simulation.participation is None:
@@ -139,14 +147,14 @@ def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterat
         pending.close(remove=over)
 
 
-def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> Used:
-    """Flower's own simulation, with the ClientApp that a device runs."""
+def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) -> ResourceUse:
+    """Run Flower's own simulation, with the ClientApp of a real device."""
     from fedstill_sim.runner.flower_engine import run_flower_simulation
 
     simulation = config.simulation
     run_flower_simulation(folder, processes=simulation.engine.processes, label_prior=simulation.label_prior)
     processes = usable_cores() if simulation.engine.processes is None else simulation.engine.processes
-    return Used(processes, peak_memory_mb())
+    return ResourceUse(processes, peak_memory_mb())
 
 
 def _cohort_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
@@ -160,7 +168,7 @@ def _flower_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
     return flower_students(run.folder, devices)
 
 
-_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], Used]] = {
+_ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], ResourceUse]] = {
     "cohort": _run_cohort,
     "flower": _run_flower,
 }
@@ -194,7 +202,7 @@ def _engine_result(
 ) -> EngineResult:
     path = folder / ENGINE_FILE
     # A run that was killed after its last round's commit has none.
-    used = Used(**read_json(path)) if path.exists() else Used(0, 0.0)
+    used = ResourceUse(**read_json(path)) if path.exists() else ResourceUse(0, 0.0)
     return EngineResult(
         name=config.simulation.engine.name,
         processes=used.processes,

@@ -1,4 +1,4 @@
-"""The final students: exported as a device installs them, and held against torch, logit by logit."""
+"""The final students, exported as a device installs them and compared with torch, logit by logit."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from fedstill_sim.results.run_result import StudentResult
 
 PERSONAL_STUDENTS = 4  # devices of each family whose own weights are checked as well
 
-# (devices of one family) -> their students [devices, *shape]
 PersonalStudents = Callable[[Sequence[int]], Parameters]
+"""(devices of one family) -> their students [devices, *shape]."""
 
 
 def export_students(
@@ -38,10 +38,19 @@ def export_students(
     with_student: Sequence[int],
     personal: PersonalStudents,
 ) -> dict[str, StudentResult]:
-    """Export each family's final student into <run>/students/<family> and check it there.
+    """Export each family's final student into <run>/students/<family>, and compare it with torch there.
 
-    Checked are the fleet's student and some devices' own, on the global test set, against torch.
-    with_student: the devices that have one.
+    The fleet's student and some devices' own are compared, on the global test set.
+
+    Args:
+        run_folder: The run.
+        data: The fleet's data.
+        students: The fleet's final student by family.
+        with_student: The devices that have a student of their own.
+        personal: Reads the devices' own students.
+
+    Returns:
+        What was exported, and how far it is from torch, by family.
     """
     families = np.array(data.families)
     return {
@@ -104,14 +113,14 @@ def _exported(
 
 
 def evenly_spaced(members: Sequence[int], most: int) -> list[int]:
-    """At most so many members, from the first to the last."""
+    """Choose at most so many members, evenly spaced from the first to the last."""
     if len(members) <= most:
         return list(members)
     return [members[round(place)] for place in np.linspace(0, len(members) - 1, most)]
 
 
 def _both_logits(package: StudentPackage, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Logits [n, classes] in ONNX Runtime and in torch."""
+    """Compute logits [n, classes] in ONNX Runtime and in torch."""
     return Predictor(package).logits(x), _torch_logits(package.manifest, package.parameters, x)
 
 

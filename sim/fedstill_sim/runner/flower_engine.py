@@ -1,6 +1,6 @@
 """The same run through Flower's own simulation: the ServerApp, the ClientApp of real devices, and Ray.
 
-Each virtual device gets a folder as a real one has, <run>/flower/device_<d>; what all share is linked:
+Each virtual device gets a folder like a real one's, <run>/flower/device_<d>; what all share is linked:
 
     device.json, private.npz, state/      its own
     artifact/                             -> <run>/artifacts/<family>-c1
@@ -36,16 +36,20 @@ _LONGEST_TEMPORARY_FOLDER = 28
 
 
 class FlowerError(FedstillError):
-    """Flower's simulation has not left what is asked for."""
+    """Flower's simulation has not left the student that is asked for."""
 
 
 def run_flower_simulation(
     run_folder: Path, *, processes: int | None = None, label_prior: float = 1.0
 ) -> None:
-    """Run what is left of the fleet in a run folder (config.json, data/, artifacts/<family>-c1).
+    """Run the rounds that are left of a run.
 
-    processes: clients at a time, None is one a core. label_prior: as for the cohort engine.
     The server keeps its rounds in <run>/server, as under any engine.
+
+    Args:
+        run_folder: The run: config.json, data/ and artifacts/<family>-c1.
+        processes: Clients at a time; None is one a core.
+        label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
     """
     from fedstill_client.app import app as client_app
     from fedstill_server.app import app as server_app
@@ -67,7 +71,7 @@ def run_flower_simulation(
 
 
 def flower_students(run_folder: Path, devices: Sequence[int]) -> Parameters:
-    """The students [n, *shape] that devices of one family have on disk."""
+    """Return the students [n, *shape] that devices of one family have on disk."""
     students = []
     for device in devices:
         folder = device_folder(run_folder, device)
@@ -79,12 +83,12 @@ def flower_students(run_folder: Path, devices: Sequence[int]) -> Parameters:
 
 
 def device_folder(run_folder: Path, device: int | str) -> Path:
-    """The folder of a virtual device."""
+    """Return the folder of a virtual device."""
     return run_folder / FLOWER_FOLDER / f"device_{device}"
 
 
 def write_device_folders(run_folder: Path, data: FleetData, *, label_prior: float) -> None:
-    """Make every device's folder; a student that is there already stays."""
+    """Write every device's folder; a student that is there already stays."""
     for device, (name, family) in enumerate(zip(data.device_names, data.families, strict=True)):
         folder = device_folder(run_folder, device)
         folder.mkdir(parents=True, exist_ok=True)
@@ -104,7 +108,7 @@ def write_device_folders(run_folder: Path, data: FleetData, *, label_prior: floa
 
 
 def _link(link: Path, target: Path) -> None:
-    """A relative link, so that a run folder can be moved."""
+    """Make a relative link, so that a run folder can be moved."""
     if not link.is_symlink():
         link.symlink_to(os.path.relpath(target, link.parent))
 
@@ -126,7 +130,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def ray_backend(cpus: int) -> Iterator[dict[str, Any]]:
-    """Flower's configuration of a quiet Ray that reports to nobody and leaves no file behind."""
+    """Configure a quiet Ray that reports to nobody and leaves no file behind, for Flower."""
     import ray
 
     with tempfile.TemporaryDirectory(
@@ -148,13 +152,13 @@ def ray_backend(cpus: int) -> Iterator[dict[str, Any]]:
 
 
 def _short_folder() -> str | None:
-    """Where Ray's folder can lie: None is the usual place, unless that is too deep for sockets."""
+    """Choose where Ray's folder lies: None is the default place, unless its path is too long for sockets."""
     return None if len(tempfile.gettempdir()) <= _LONGEST_TEMPORARY_FOLDER else "/tmp"
 
 
 @contextlib.contextmanager
 def _quiet(name: str) -> Iterator[None]:
-    """Only errors from a logger."""
+    """Let only errors through from a logger."""
     logger = logging.getLogger(name)
     before = logger.level
     logger.setLevel(logging.ERROR)

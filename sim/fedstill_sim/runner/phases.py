@@ -1,4 +1,4 @@
-"""How long a run's phases took, kept in its folder, so that a resumed run adds to what was spent before."""
+"""How long a run's phases took, kept in its folder so that a resumed run adds to what was spent before."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from fedstill_sim.results.json_files import read_json, write_json
 PHASES_FILE = "phases.json"
 
 
-class Phases:
-    """The clock of one run folder."""
+class PhaseTimer:
+    """Times the phases of one run."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / PHASES_FILE
         self.seconds: dict[str, float] = read_json(self._path) if self._path.exists() else {}
 
     @contextmanager
-    def spent_on(self, phase: str) -> Iterator[None]:
-        """Add what passes until the block ends, however it ends."""
+    def time(self, phase: str) -> Iterator[None]:
+        """Add the time until the block ends, however it ends, to a phase."""
         began = time.monotonic()
         try:
             yield

@@ -1,7 +1,7 @@
 """One run, from its configuration to its result: every phase can be killed and done again.
 
-A phase leaves its outcome in the run's folder, whole or not at all; what is done again comes out the same.
-The rounds are the server's own: it commits each and goes on after the last.
+A phase leaves its result in the run's folder, whole or not at all; what is done again comes out the same.
+The rounds are the server's own: it commits each, and goes on after the last committed one.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ from fedstill_sim.runner.devices import (
     students_of,
 )
 from fedstill_sim.runner.export_students import export_students
-from fedstill_sim.runner.phases import Phases
+from fedstill_sim.runner.phases import PhaseTimer
 from fedstill_sim.runner.summarize import (
     baseline_result,
     data_result,
@@ -76,7 +76,13 @@ SUGGESTIONS_FILE = "suggestions.json"
 
 
 def start_run(request: RunRequest, folder: Path, *, force: bool) -> None:
-    """Write down what the run is to do, with its data. A request that cannot be met claims no folder."""
+    """Write a run's configuration and its data into a folder; a request that cannot be met claims none.
+
+    Args:
+        request: What was asked for.
+        folder: The run's folder.
+        force: Replace a run that the folder holds.
+    """
     data = requested_data(request)
     config = resolve(request, data)
     claim_folder(folder, force=force)
@@ -139,10 +145,10 @@ class _Run:
         self._progress = progress
         self._config = config
         self._label = label
-        self._phases = Phases(folder)
+        self._phases = PhaseTimer(folder)
 
     def result(self) -> RunResult:
-        """Run, export, compare with the baselines, and put it together."""
+        """Run the rounds, export the students, run the baselines, and put the result together."""
         data = self._data()
         run = self._rounds(self._folder, self._config, label=self._label, phases=self._phases)
         with self._phase("export", "exporting the students to ONNX Runtime"):
@@ -162,7 +168,7 @@ class _Run:
             method=self._config.fleet.method.name,
             seed=self._config.fleet.seed,
             final=final_result(run.records, max_abs_logit_difference=difference),
-            rounds=tuple(round_result(one) for one in run.records),
+            rounds=tuple(round_result(record) for record in run.records),
             baselines=baselines,
             tradeoff=tradeoff,
             students=students,
@@ -179,36 +185,36 @@ class _Run:
     @contextmanager
     def _phase(self, name: str, text: str) -> Iterator[None]:
         self._progress.phase(text)
-        with self._phases.spent_on(name):
+        with self._phases.time(name):
             yield
 
     def _data(self) -> FleetData:
-        """The fleet's data, which lies in <run>/data since the first start, unless that was killed."""
+        """Return the fleet's data, which is in <run>/data since the first start, unless that was killed."""
         if not (self._folder / DATA_FOLDER).exists():
             with self._phase("data", "reading the data"):
                 keep_data(self._folder, configured_data(self._config))
         return load_fleet(self._folder / DATA_FOLDER)
 
-    def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: Phases) -> DeviceRun:
+    def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: PhaseTimer) -> DeviceRun:
         is_text = config.fleet.task.name == "text"
         if is_text or starts_distilled(config):
-            with phases.spent_on("teacher and first students"):
+            with phases.time("teacher and first students"):
                 start = start_keyboards if is_text else start_assistants
                 start(folder, config, self._progress)
         self._progress.phase(f"{label}: building the training graphs")
-        with phases.spent_on("artifacts"):
+        with phases.time("artifacts"):
             stack_sizes = _artifacts(folder, config)
-        with phases.spent_on("rounds"):
+        with phases.time("rounds"):
             return run_rounds(folder, config, self._progress, label=label, stack_sizes=stack_sizes)
 
     def _baseline(self, method: str, data: FleetData) -> BaselineResult:
-        """The same fleet under another method, in a run folder of its own that shares the data."""
+        """Run the same fleet under another method, in a folder of its own that shares the data."""
         folder = self._folder / BASELINES_FOLDER / method
         if not (folder / CONFIG_FILE).exists():
             write_config(baseline_config(self._config, method), folder)
         if not (folder / DATA_FOLDER).is_symlink():
             (folder / DATA_FOLDER).symlink_to(Path("..") / ".." / DATA_FOLDER, target_is_directory=True)
-        phases = Phases(folder)
+        phases = PhaseTimer(folder)
         run = self._rounds(folder, read_config(folder), label=method, phases=phases)
         return baseline_result(method, data, run.records, engine=run.engine, seconds=phases.seconds)
 
@@ -234,7 +240,7 @@ class _Run:
         return tuple(TradeoffPoint(**point) for point in read_json(path))
 
     def _suggestions(self, run: DeviceRun, data: FleetData) -> dict[str, Any]:
-        """Of a keyboard: what its suggestions are worth, before and after."""
+        """Measure what a keyboard's suggestions are worth, before and after the rounds."""
         if not data.is_text:
             return {}
         path = self._folder / SUGGESTIONS_FILE
@@ -244,16 +250,16 @@ class _Run:
                     self._config, data, own_students(run, data), self._progress
                 )
                 write_json(path, suggestions.to_json())
-        found: dict[str, Any] = read_json(path)
-        return found
+        document: dict[str, Any] = read_json(path)
+        return document
 
     def _seconds(self, baselines: Mapping[str, BaselineResult]) -> dict[str, float]:
-        spent = {f"baseline {name}": one.timing.total_seconds for name, one in baselines.items()}
-        return self._phases.seconds | spent
+        of_baselines = {f"baseline {name}": run.timing.total_seconds for name, run in baselines.items()}
+        return self._phases.seconds | of_baselines
 
 
 def keep_data(folder: Path, data: FleetData) -> None:
-    """Write <run>/data whole or not at all."""
+    """Write a run's data, whole or not at all."""
     partial = folder / f"{DATA_FOLDER}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     save_fleet(data, partial)
@@ -283,7 +289,7 @@ def _final_state(run: DeviceRun) -> FleetState:
 
 
 def _last_tasks(run: DeviceRun, state: FleetState) -> dict[str, RoundTask]:
-    """What the server would ask of new devices next, by family: the final student and its soft targets."""
+    """Return by family what the server would ask of new devices next: the final student, soft targets."""
     fleet = run.config.fleet
     public = load_examples(
         run.folder / fleet.public_set, input_shape=fleet.input_shape, classes=fleet.classes

@@ -35,7 +35,12 @@ _NEARLY = 1.08
 
 
 def best_stack_size(options: ArtifactOptions, *, devices: int) -> int:
-    """The stack size that trains this many devices of a family soonest; that in the options is ignored."""
+    """Return the stack size that trains this many devices of a family fastest.
+
+    Args:
+        options: The family's training graph; the stack size in it is ignored.
+        devices: How many devices there are to train.
+    """
     seconds = {
         size: math.ceil(devices / size) * step for size, step in step_seconds(options).items()
     }  # of a step of all devices
@@ -44,8 +49,8 @@ def best_stack_size(options: ArtifactOptions, *, devices: int) -> int:
 
 
 def step_seconds(options: ArtifactOptions) -> dict[int, float]:
-    """Seconds of a stack's step by candidate stack size on this machine: measured once, then remembered."""
-    file = cache_folder() / "stack-sizes" / f"{_machine_and(options)}.json"
+    """Return a stack's seconds for a training step by stack size, measured once on this machine."""
+    file = cache_folder() / "stack-sizes" / f"{_measurement_name(options)}.json"
     try:
         remembered = {int(size): float(seconds) for size, seconds in json.loads(file.read_text()).items()}
         if sorted(remembered) == list(CANDIDATES):
@@ -61,14 +66,14 @@ def step_seconds(options: ArtifactOptions) -> dict[int, float]:
 
 
 def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> TrainingArtifact:
-    """The artifact of these options, but of this stack size; verified ones are remembered."""
+    """Build the training artifact of these options for another stack size; verified ones are cached."""
     chosen = dataclasses.replace(options, stack_size=stack_size)
     named = {field.name: getattr(chosen, field.name) for field in dataclasses.fields(chosen)}
     return build_artifact(ArtifactOptions(**named), cache=cache_folder() / "artifacts", verify=verify)
 
 
-def _machine_and(options: ArtifactOptions) -> str:
-    """A name for this kind of graph on this kind of machine."""
+def _measurement_name(options: ArtifactOptions) -> str:
+    """Name this kind of graph on this kind of machine."""
     graph = dataclasses.replace(options, stack_size=1).folder_name
     described = repr((graph, ort.__version__, np.__version__, platform.machine(), _processor()))
     return hashlib.sha256(described.encode()).hexdigest()[:16]
@@ -83,7 +88,7 @@ def _processor() -> str:
 
 
 def _measured(options: ArtifactOptions) -> dict[int, float]:
-    """The fastest of a few interleaved measurements, which the rest of the machine's work disturbs least."""
+    """Measure a few times in turn and keep the fastest, which the machine's other work disturbs least."""
     trainers = {size: _Trainer(built(options, size, verify=False)) for size in CANDIDATES}
     seconds = dict.fromkeys(trainers, math.inf)
     for _ in range(_REPEATS):
@@ -93,7 +98,7 @@ def _measured(options: ArtifactOptions) -> dict[int, float]:
 
 
 class _Trainer:
-    """A stack of devices with made-up examples, to be trained against the clock."""
+    """A stack of devices with made-up examples, whose training is timed."""
 
     def __init__(self, artifact: TrainingArtifact) -> None:
         manifest = artifact.manifest
@@ -106,7 +111,7 @@ class _Trainer:
         self.step_seconds()  # the first run allocates
 
     def step_seconds(self) -> float:
-        """Mean of a step, over long enough a time; of this thread, whatever else the machine does."""
+        """Return the mean seconds of a step in this thread's own time, over long enough a time."""
         start, rounds = time.thread_time(), 0
         while time.thread_time() - start < _LEAST_SECONDS / _REPEATS:
             self._personalizer.train(self._student, self._plan, copy=False)

@@ -1,4 +1,4 @@
-"""From the server's records of a run to what result.json says of it."""
+"""Turns the server's records of a run into the parts of result.json."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ from fedstill_sim.results.run_result import (
 
 
 def round_result(record: RoundRecord) -> RoundResult:
-    """A round without its clocks and its devices."""
-    p10, median, p90 = _tenths([one.personal for one in record.devices.values() if one.personal is not None])
+    """Summarize a round, without its times and its devices."""
+    p10, median, p90 = _tenths(
+        [accuracy.personal for accuracy in record.devices.values() if accuracy.personal is not None]
+    )
     return RoundResult(
         round=record.round,
         asked=record.asked,
@@ -61,44 +63,45 @@ def round_result(record: RoundRecord) -> RoundResult:
 
 
 def _left_out_for(record: RoundRecord, reason: Reason) -> int:
-    return sum(one.reason == reason.value for one in record.quarantined)
+    return sum(reply.reason == reason.value for reply in record.quarantined)
 
 
 def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: float | None) -> FinalResult:
-    """The last evaluated round's accuracies and all rounds' bytes."""
-    seen = last_evaluated(records)
+    """Summarize where a run ended: the last evaluated round's accuracies, and all rounds' bytes."""
+    last = last_evaluated(records)
     teacher = next(
-        (one.teacher_accuracy for one in reversed(records) if one.teacher_accuracy is not None), None
+        (record.teacher_accuracy for record in reversed(records) if record.teacher_accuracy is not None), None
     )
-    everyone = seen.global_accuracy if seen else None
+    everyone = last.global_accuracy if last else None
     uplink, downlink = (
-        sum(getattr(one, name) for one in records) for name in ("uplink_bytes", "downlink_bytes")
+        sum(getattr(record, name) for record in records) for name in ("uplink_bytes", "downlink_bytes")
     )
     return FinalResult(
-        personal_accuracy=seen.personal_accuracy if seen else None,
+        personal_accuracy=last.personal_accuracy if last else None,
         global_accuracy=everyone,
-        worst_device_accuracy=seen.worst_device_accuracy if seen else None,
+        worst_device_accuracy=last.worst_device_accuracy if last else None,
         teacher_accuracy=teacher,
         retention=everyone / teacher if everyone is not None and teacher else None,
         uplink_bytes=uplink,
         downlink_bytes=downlink,
-        uplink_bytes_per_device_round=uplink / max(1, sum(one.replied + one.overdue for one in records)),
-        downlink_bytes_per_device_round=downlink / max(1, sum(one.asked for one in records)),
-        quarantined=sum(len(one.quarantined) for one in records),
+        uplink_bytes_per_device_round=uplink
+        / max(1, sum(record.replied + record.overdue for record in records)),
+        downlink_bytes_per_device_round=downlink / max(1, sum(record.asked for record in records)),
+        quarantined=sum(len(record.quarantined) for record in records),
         max_abs_logit_difference=max_abs_logit_difference,
     )
 
 
 def last_evaluated(records: Sequence[RoundRecord]) -> RoundRecord | None:
-    """The last round in which devices were measured."""
-    return next((one for one in reversed(records) if one.devices), None)
+    """Return the last round in which devices were measured."""
+    return next((record for record in reversed(records) if record.devices), None)
 
 
 def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[DeviceResult, ...]:
-    """Each device's data and how its student ended."""
+    """Summarize each device's data, and how its student ended."""
     counts = data.class_counts()
     tests = data.test.counts.tolist()
-    counted = Counter(name for one in records for name in one.counted)
+    counted = Counter(name for record in records for name in record.counted)
     return tuple(
         DeviceResult(
             name=ended.name,
@@ -115,13 +118,13 @@ def device_results(data: FleetData, records: Sequence[RoundRecord]) -> tuple[Dev
 
 
 def device_accuracies(data: FleetData, records: Sequence[RoundRecord]) -> tuple[BaselineDevice, ...]:
-    """How each device's student ended, in the fleet's order."""
-    seen = last_evaluated(records)
+    """Summarize how each device's student ended, in the fleet's order."""
+    last = last_evaluated(records)
     unknown = round_record.DeviceAccuracy(personal=None, everyone=None)
-    measured = [seen.devices.get(name, unknown) if seen else unknown for name in data.device_names]
+    measured = [last.devices.get(name, unknown) if last else unknown for name in data.device_names]
     return tuple(
-        BaselineDevice(name=name, personal_accuracy=one.personal, global_accuracy=one.everyone)
-        for name, one in zip(data.device_names, measured, strict=True)
+        BaselineDevice(name=name, personal_accuracy=accuracy.personal, global_accuracy=accuracy.everyone)
+        for name, accuracy in zip(data.device_names, measured, strict=True)
     )
 
 
@@ -133,11 +136,19 @@ def baseline_result(
     engine: EngineResult,
     seconds: Mapping[str, float],
 ) -> BaselineResult:
-    """A baseline run, whose students are not exported."""
+    """Summarize a baseline, whose students are not exported.
+
+    Args:
+        method: The baseline.
+        data: The fleet's data.
+        records: The server's records of the baseline's rounds.
+        engine: What ran them.
+        seconds: How long the baseline's phases took.
+    """
     return BaselineResult(
         method=method,
         final=final_result(records, max_abs_logit_difference=None),
-        rounds=tuple(round_result(one) for one in records),
+        rounds=tuple(round_result(record) for record in records),
         devices=device_accuracies(data, records),
         engine=engine,
         timing=timing(records, seconds),
@@ -145,7 +156,7 @@ def baseline_result(
 
 
 def data_result(data: FleetData) -> DataResult:
-    """What the fleet learned from."""
+    """Summarize the data that the fleet learned from."""
     return DataResult(
         name=data.name,
         description=data.description,
@@ -161,24 +172,28 @@ def data_result(data: FleetData) -> DataResult:
 
 
 def device_rounds_per_second(records: Sequence[RoundRecord]) -> float:
-    """Tasks of all rounds by the seconds of all rounds."""
-    return sum(one.asked for one in records) / max(1e-9, sum(one.seconds for one in records))
+    """Return the tasks of all rounds divided by the seconds of all rounds."""
+    return sum(record.asked for record in records) / max(1e-9, sum(record.seconds for record in records))
 
 
 def timing(records: Sequence[RoundRecord], seconds: Mapping[str, float]) -> Timing:
-    """seconds: by phase, as far as they were spent."""
+    """Summarize the times of a run; seconds are by phase."""
     parts = [field.name for field in dataclasses.fields(round_record.PhaseSeconds)]
     return Timing(
         finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         total_seconds=sum(seconds.values()),
         phase_seconds=dict(seconds),
-        round_seconds=tuple(one.seconds for one in records),
-        round_part_seconds={part: sum(getattr(one.phase_seconds, part) for one in records) for part in parts},
+        round_seconds=tuple(record.seconds for record in records),
+        round_part_seconds={
+            part: sum(getattr(record.phase_seconds, part) for record in records) for part in parts
+        },
     )
 
 
-def _left_out(found: Sequence[round_record.Quarantined]) -> tuple[QuarantinedReply, ...]:
-    return tuple(QuarantinedReply(device=one.device, reason=one.reason, text=one.text) for one in found)
+def _left_out(replies: Sequence[round_record.Quarantined]) -> tuple[QuarantinedReply, ...]:
+    return tuple(
+        QuarantinedReply(device=reply.device, reason=reply.reason, text=reply.text) for reply in replies
+    )
 
 
 def _tenths(values: Sequence[float]) -> tuple[float | None, float | None, float | None]:

@@ -40,9 +40,20 @@ def tradeoff_curve(
     label_prior: float,
     processes: int | None,
 ) -> tuple[TradeoffPoint, ...]:
-    """The student as it comes, then personalized at each weight.
+    """Measure the fleet's final student as it is, then personalized at each weight.
 
-    tasks: by family, a round's task with the fleet's final student and its soft targets.
+    Args:
+        run_folder: The run, whose data and training artifacts are used.
+        data: The fleet's data.
+        tasks: By family, a round's task with the fleet's final student and its soft targets.
+        weights: The values of soft_weight.
+        codec: How soft targets travel to devices.
+        stack_sizes: Devices that one run of the training graph trains together, by family.
+        label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
+        processes: Worker processes; None is one a core, or fewer.
+
+    Returns:
+        A point for the student as it is (soft_weight None), then one for each weight.
     """
     devices = evenly_spaced(range(data.devices), MOST_DEVICES)
     folder = _own_folder(run_folder)
@@ -108,7 +119,7 @@ def _weighed(task: RoundTask, soft_weight: float) -> RoundTask:
 
 
 def _counts(reply: Reply) -> tuple[int, int, int, int]:
-    """Right answers and questions, personal and global; a device that failed got nothing right."""
+    """Read a device's counts of right answers and examples, personal and global; all 0 if it failed."""
     if isinstance(reply, Error):
         return 0, 0, 0, 0
     record = reply[RECORD]

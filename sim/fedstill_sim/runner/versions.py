@@ -9,9 +9,9 @@ _PACKAGES = ("fedstill", "flwr", "numpy", "onnx", "onnxruntime", "protobuf", "sc
 
 
 def versions() -> dict[str, str]:
-    """By name: packages, Python and the kind of machine."""
-    found = {name: _version(name) for name in _PACKAGES}
-    return found | {
+    """Return the versions of packages and of Python, and the kind of machine, by name."""
+    packages = {name: _version(name) for name in _PACKAGES}
+    return packages | {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
     }
