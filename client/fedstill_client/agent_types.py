@@ -36,7 +36,7 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 
 
 def check_precision(precision: str) -> Precision:
-    """The precision of weights that is meant; raises UnknownName for one that there is not."""
+    """The precision of this name; raises UnknownName where there is none."""
     for known in PRECISIONS:
         if precision == known:
             return known

@@ -45,7 +45,7 @@ app = ClientApp()
 @app.query("hello")
 @answered
 def hello(message: Message, context: Context) -> RecordDict:
-    """Say who this device is; refuse a server that speaks another version of the protocol."""
+    """Tell who this device is; refuse a server that speaks another version of the protocol."""
     flower_records.read_hello(message.content)
     folder = device_folder(context)
     description = DeviceDescription.read(folder)
@@ -75,7 +75,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
 
 
 def device_folder(context: Context) -> Path:
-    """The folder of the device that this node is."""
+    """The folder of the device that this Flower node is."""
     template = context.node_config.get(FOLDER_KEY) or os.environ.get(DEVICE_FOLDER_VARIABLE)
     if not template:
         raise DeviceError(
@@ -92,7 +92,7 @@ def device_folder(context: Context) -> Path:
 
 @contextmanager
 def _discreet(folder: Path) -> Iterator[None]:
-    """What goes wrong may come of the data: a device that keeps to a budget says no more than that it did."""
+    """Keep the reason of an error to the log where a device keeps to a budget: it may reveal the data."""
     try:
         yield
     except (PrivacyRefused, Interrupted, NoStudent):

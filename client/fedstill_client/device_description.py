@@ -18,7 +18,7 @@ DESCRIPTION_FILE = "device.json"
 
 
 class DeviceError(FedstillError):
-    """A device folder that cannot be used."""
+    """A device folder cannot be used."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DeviceDescription:
 
     @classmethod
     def read(cls, folder: Path) -> DeviceDescription:
-        """The description in a device's folder."""
+        """Read the description in a device's folder; raises DeviceError."""
         file = folder / DESCRIPTION_FILE
         try:
             fields = json.loads(file.read_text())

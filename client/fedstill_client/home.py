@@ -1,15 +1,15 @@
 """An agent's home: one folder that holds all that a device of a fleet is, private to its owner's user.
 
-device.json     who the device is (see device.py)
+device.json     who the device is (see device_description.py)
 fleet.json      the fleet it belongs to: where its server is, and which certificates it trusts
 keys/           the device's own key, which its server knows it by
-trust/          the fleet's signed word on which student packages are good (TUF metadata)
+trust/          the fleet's signed metadata on its student packages (TUF)
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 node            the Flower node that the device is, once its server has greeted it
-privacy.json    how much the device ever tells its fleet, if its owner says so (see privacy/)
-answers/        what the device said in its last rounds (see answer_store.py)
-agent.sock      where apps of the same user ask and tell the agent (see service/)
+privacy.json    how much the device ever reveals to its fleet, if its owner limits that (see privacy/)
+answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
+agent.sock      the socket at which apps of the same user call the agent (see service/)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class HomeError(FedstillError):
 
 
 def check_encryption(encryption: str) -> Encryption:
-    """The encryption of a private store that is meant; raises UnknownName for one that there is not."""
+    """The encryption of this name; raises UnknownName where there is none."""
     for known in ENCRYPTIONS:
         if encryption == known:
             return known
@@ -44,7 +44,7 @@ def check_encryption(encryption: str) -> Encryption:
 
 @dataclass(frozen=True)
 class AgentHome:
-    """The folder, and where each thing stands in it."""
+    """The folder, and where each thing is in it."""
 
     folder: Path
 

@@ -137,7 +137,7 @@ class TestRefusedFolders:
             ('{"name": "kitchen", "family": "mlp-small", "label_prior": -1}', "label_prior is -1"),
             (
                 '{"name": "kitchen", "family": "cnn"}',
-                "says student family 'cnn', the artifact is for 'mlp-small'",
+                "names student family 'cnn', the artifact is for 'mlp-small'",
             ),
         ],
     )

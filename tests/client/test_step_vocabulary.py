@@ -56,7 +56,7 @@ def said(
 ) -> tuple[StepBatch, IntArray]:
     assert manifest.vocabulary is not None
     into = StepBatch.empty(manifest, classes=manifest.vocabulary.step_size)
-    words = StepVocabulary(manifest, manifest.vocabulary).say(spoken, into, seed=seed, step=step)
+    words = StepVocabulary(manifest, manifest.vocabulary).translate(spoken, into, seed=seed, step=step)
     return into, words[0]
 
 

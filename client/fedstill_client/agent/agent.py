@@ -50,7 +50,7 @@ from fedstill_client.privacy.account import budget_facts
 from fedstill_client.store import PrivateStore, StoredExamples, check_example
 
 _PRIOR_GRAIN = 16  # the prior is read anew when one example in so many came or went
-_JUDGED_AT_MOST = 256  # of the newest held-out examples, that say how strong the prior is
+_FITTED_ON = 256  # of the newest held-out examples, which choose how strong the prior is
 
 _PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
 
@@ -87,15 +87,22 @@ class Agent:
 
     @classmethod
     def open(cls, home: Path, *, threads: int = 1, precision: Precision = "float32") -> Agent:
-        """Open an agent's home; raises HomeError, DeviceStoreError or PackageError, with what to do.
+        """Open an agent's home.
 
-        precision: "int8" answers with 8-bit weights, where the installed package has a graph for them.
+        Args:
+            home: The folder of the home.
+            threads: Processor threads of each answer.
+            precision: "int8" answers with 8-bit weights, where the installed package has a graph for them.
+
+        Raises:
+            DeviceStoreError: The private store cannot be opened.
+            PackageError: No package is installed, or it is damaged.
         """
         limit_memory()
-        found = AgentHome(home)
-        store = PrivateStore.open(found)
+        agent_home = AgentHome(home)
+        store = PrivateStore.open(agent_home)
         try:
-            return cls(found, store, threads=threads, precision=precision)
+            return cls(agent_home, store, threads=threads, precision=precision)
         except BaseException:
             store.close()
             raise
@@ -114,14 +121,32 @@ class Agent:
             self._store.close()
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Class probabilities [n, classes] of the examples x [n, *input_shape]; raises InvalidValue."""
+        """Predict the classes of examples.
+
+        Args:
+            x: Examples [n, *input_shape]; for a student of text, rows of words [n, 1 to S].
+
+        Returns:
+            Class probabilities [n, classes]; for a student of text, those of the next word.
+
+        Raises:
+            InvalidValue: x is not what the student takes.
+        """
         student, log_prior = self._newest()
         return student.probabilities(np.asarray(x), log_prior)
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
-        """Keep private examples x [n, *input_shape] with their labels [n, *label_shape]; gives their ids.
+        """Keep private examples with their labels. All are on the disk when it returns.
 
-        All are on the disk when it returns. Raises InvalidValue, and then keeps none of them.
+        Args:
+            x: Examples [n, *input_shape].
+            labels: Class numbers [n, *label_shape].
+
+        Returns:
+            The examples' ids, which `forget` takes.
+
+        Raises:
+            InvalidValue: They are not what the student takes; none of them is kept.
         """
         given, marks = np.asarray(x), np.asarray(labels)
         if given.ndim == 0 or marks.ndim == 0 or len(given) != len(marks):
@@ -136,48 +161,82 @@ class Agent:
             return self._keep(given, marks)
 
     def predict_text(self, text: str, k: int = 3) -> Understanding:
-        """What an utterance means: up to k intents, the likeliest first, and whether to act on the first.
+        """Predict what an utterance means.
 
-        Raises InvalidValue, and AgentError where no student of utterances with its intents is installed.
+        Args:
+            text: The utterance.
+            k: How many intents at most.
+
+        Returns:
+            Up to k intents, the likeliest first, and whether the first is sure enough to act on.
+
+        Raises:
+            InvalidValue: k is out of range, or the text holds no word.
+            AgentError: The installed student is none of utterances.
         """
         if not 1 <= k <= INTENT_LIMIT:
             raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
         with self._lock:
             student, log_prior = self._newest()
-            schema = self._intents_of_owner()
+            schema = self._required_schema()
         x = encode_utterances(schema, [text])
         return schema.understood(student.probabilities(x, log_prior, temperature=schema.temperature)[0], k)
 
-    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
-        """Keep private utterances, each a text and the name of its intent; gives their ids.
+    def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Keep private utterances. All are on the disk when it returns.
 
-        All are on the disk when it returns, as the numbers that the student takes: the texts themselves are
-        kept nowhere. Raises InvalidValue, and then keeps none of them; AgentError as `predict_text`.
+        They are kept as the numbers that the student takes: the texts themselves are kept nowhere.
+
+        Args:
+            utterances: Texts, each with the name of its intent.
+
+        Returns:
+            Their ids, which `forget` takes.
+
+        Raises:
+            InvalidValue: An intent is unknown, or a text holds no word; none of them is kept.
+            AgentError: The installed student is none of utterances.
         """
         with self._lock:
             self._newest()
-            schema = self._intents_of_owner()
-            x = encode_utterances(schema, [text for text, _ in said])
-            return self.observe(x, np.array([schema.number(intent) for _, intent in said], np.int64))
+            schema = self._required_schema()
+            x = encode_utterances(schema, [text for text, _ in utterances])
+            return self.observe(x, np.array([schema.number(intent) for _, intent in utterances], np.int64))
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
-        """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix.
+        """Suggest what follows a text, or completes or corrects the letters of a word.
 
-        Raises InvalidValue, and AgentError where no student of text with its words is installed.
+        Args:
+            context: The text before the word.
+            prefix: The letters of the word so far.
+            k: How many words at most.
+
+        Returns:
+            Up to k suggestions, the likeliest first.
+
+        Raises:
+            InvalidValue: k is out of range, or the prefix is no beginning of one word.
+            AgentError: The installed student is none of text.
         """
         with self._lock:
             self._newest()
-            return self._words_of_owner().suggest(context, prefix, k)
+            return self._required_suggester().suggest(context, prefix, k)
 
     def observe_text(self, text: str) -> int:
-        """Keep a private text that was typed; gives its id. It is on the disk when this returns.
+        """Keep a private text that was typed. It is on the disk when this returns.
 
-        Its words are suggested from then on, and the student learns from it. Raises InvalidValue, and
-        AgentError where no student of text with its words is installed.
+        Its words are suggested from then on, and the student learns from it.
+
+        Returns:
+            Its id, which `forget` takes.
+
+        Raises:
+            InvalidValue: The text holds no word.
+            AgentError: The installed student is none of text.
         """
         with self._lock:
             self._newest()
-            self._words_of_owner()
+            self._required_suggester()
             if not any(map(is_word, split(text))):
                 raise InvalidValue("text", "holds no word")
             number = self._store.observe_text(text.encode("utf-8", "ignore").decode())
@@ -191,9 +250,16 @@ class Agent:
         on_progress: OnProgress = lambda progress: None,
         stop: Stop = lambda: None,
     ) -> LearningResult:
-        """Learn from the private examples now; answers go on meanwhile. Raises AgentBusy while it learns.
+        """Learn from the private examples now; answers go on meanwhile.
 
-        stop: asked at least twice a second; a reason ends the learning, and the next one goes on from there.
+        Args:
+            options: How to learn this time.
+            on_progress: Called several times a second.
+            stop: Asked at least twice a second; a reason ends the learning, and the next one goes on from
+                there.
+
+        Raises:
+            AgentBusy: The agent is learning already.
         """
         # An agent that only answers loads nothing of learning.
         from fedstill_client.agent.learning import learn_now
@@ -210,11 +276,16 @@ class Agent:
     def forget(
         self, *, ids: tuple[int, ...] | None = None, before: float | None = None, everything: bool = False
     ) -> Forgotten:
-        """Remove private examples (by id, from before a time in seconds since 1970, or all of them).
+        """Remove private examples, and all personal weights, which may have been learned from them.
 
-        All personal weights go with them, since they may have been learned from them. Raises AgentBusy while
-        the agent learns: what it learns now would come of what is to be forgotten. Raises InvalidValue unless
-        one of the three is given.
+        Args:
+            ids: The examples to remove.
+            before: Remove those observed before this time, in seconds since 1970.
+            everything: Remove all of them.
+
+        Raises:
+            AgentBusy: The agent is learning, perhaps from what is to be forgotten.
+            InvalidValue: Not exactly one of the three is given.
         """
         if not self._learning.acquire(blocking=False):
             raise AgentBusy("this agent is learning; stop that first, or ask again when it is done.")
@@ -290,28 +361,30 @@ class Agent:
         if student.manifest.label_shape or not self._description.label_prior:
             return
         counts = self._store.counts()
-        known = counts.training + counts.held_out
+        examples = counts.training + counts.held_out
         # One example more or less moves the prior little, and reading all of them takes time.
-        few = self._prior_of >= 0 and abs(known - self._prior_of) * _PRIOR_GRAIN <= known
+        few = self._prior_of >= 0 and abs(examples - self._prior_of) * _PRIOR_GRAIN <= examples
         if few and self._prior_for is student.weights:
             return
         training, held_out = self._store.examples("training"), self._store.examples("held-out")
         strength = self._prior_strength(student, training, held_out)
         everything = np.concatenate([training.labels, held_out.labels])
         self._log_prior = np.float32(strength) * self._log_prior_of(everything, student)
-        self._prior_of, self._prior_for = known, student.weights
+        self._prior_of, self._prior_for = examples, student.weights
 
     def _prior_strength(
         self, student: AnsweringStudent, training: StoredExamples, held_out: StoredExamples
     ) -> float:
-        usual = default_strength(self._own)
+        default = default_strength(self._own)
         if not len(held_out.ids) or held_out.x.shape[1:] != student.manifest.input_shape:
-            return usual  # nothing to choose it by, or only what is of another package
+            return default  # nothing to choose it by, or only what is of another package
         log_prior = self._log_prior_of(training.labels, student)
         temperature = 1.0 if self._schema is None else self._schema.temperature
-        newest = slice(-_JUDGED_AT_MOST, None)
+        newest = slice(-_FITTED_ON, None)
         logits = student.logits(held_out.x[newest], temperature=temperature)
-        return float(STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(usual)])
+        return float(
+            STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(default)]
+        )
 
     def _log_prior_of(self, labels: IntArray, student: AnsweringStudent) -> FloatArray:
         strength = self._description.label_prior
@@ -336,7 +409,7 @@ class Agent:
             self._store.prune()
             self._since_pruned = 0
 
-    def _words_of_owner(self) -> Suggester:
+    def _required_suggester(self) -> Suggester:
         if self._suggester is None:
             raise AgentError(
                 "the installed student suggests no words: it is none of text, or its package brings no "
@@ -344,7 +417,7 @@ class Agent:
             )
         return self._suggester
 
-    def _intents_of_owner(self) -> IntentSchema:
+    def _required_schema(self) -> IntentSchema:
         if self._schema is None:
             raise AgentError(
                 "the installed student knows no intents: it is none of utterances, or its package brings no "

@@ -44,7 +44,7 @@ def observe_command(
         ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="An utterance.", show_default=False)] = None,
-    intent: Annotated[str | None, typer.Option(help="What it meant.", show_default=False)] = None,
+    intent: Annotated[str | None, typer.Option(help="The name of its intent.", show_default=False)] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -105,7 +105,7 @@ def _to_observe(
 
 
 def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Say what the agent has and does: its student, its examples, and what has left the device.
+    """Show what the agent has and does: its student, its examples, and what has left the device.
 
     [bold]Examples[/bold]
 
@@ -135,10 +135,10 @@ def forget_command(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask whether to go on.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Remove private examples, and the personal weights that may have come of them, from the disk too.
+    """Remove private examples, and the personal weights that may have come from them, from the disk too.
 
     The device then answers with the student that the fleet published. What has left the device in rounds
-    cannot be called back: the ledger (fedstill-agent status) says how much that is.
+    cannot be called back: the ledger (fedstill-agent status) shows how much that is.
 
     [bold]Examples[/bold]
 
@@ -199,4 +199,4 @@ def _seconds(moment: str) -> float:
     try:
         return datetime.datetime.fromisoformat(moment).timestamp()
     except ValueError:
-        raise FedstillError(f"--before {moment}: is no time; write 2026-01-31 or 2026-01-31T18:00.") from None
+        raise FedstillError(f"--before {moment}: is no time; give 2026-01-31 or 2026-01-31T18:00.") from None

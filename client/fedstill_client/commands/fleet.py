@@ -84,7 +84,7 @@ def run(
     """Answer this device's apps and take part in the fleet's rounds, until Ctrl-C or SIGTERM.
 
     Rounds are done when the device is idle, on power and on an unmetered network (eligibility.json in the
-    home changes that). What Flower's SuperNode says is in logs/ of the home.
+    home changes that). The log of Flower's SuperNode is in logs/ of the home.
     """
     chosen = check_precision(precision)
     from fedstill_client.fleet.run import run as run_device

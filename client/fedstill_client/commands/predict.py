@@ -50,7 +50,7 @@ def info_command(
     student: StudentOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a folder and say what is in it.
+    """Check a folder and show what is in it.
 
     [bold]Examples[/bold]
 
@@ -87,9 +87,7 @@ def predict_command(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(
-            help="An utterance, of which an assistant's student tells the intent.", show_default=False
-        ),
+        typer.Option(help="An utterance, whose intent an assistant's student predicts.", show_default=False),
     ] = None,
     home: HomeOption = None,
     device: DeviceOption = None,

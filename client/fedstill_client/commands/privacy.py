@@ -1,4 +1,4 @@
-"""fedstill-agent privacy: how much this device ever tells its fleet, and how much it has told."""
+"""fedstill-agent privacy: how much this device ever reveals to its fleet, and how much it has revealed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def privacy_command(
         ),
     ] = None,
     off: Annotated[
-        bool, typer.Option("--off", help="Do what the fleet asks, with noise or without.")
+        bool, typer.Option("--off", help="Do what the fleet asks for, with noise or without.")
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -50,7 +50,7 @@ def privacy_command(
     if off and (epsilon, delta, least_noise) != (None, None, None):
         raise FedstillError("--off: takes the budget away; leave the other options out.")
     if not off and epsilon is None and (delta, least_noise) != (None, None):
-        raise FedstillError("--epsilon: missing; say the budget anew with --delta or --least-noise.")
+        raise FedstillError("--epsilon: missing; give the budget anew with --delta or --least-noise.")
     from fedstill_client.privacy.account import budget_facts
     from fedstill_client.privacy.policy import POLICY_FILE, PrivacyPolicy
     from fedstill_client.store import PrivateStore

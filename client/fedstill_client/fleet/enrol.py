@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
     load_ssh_private_key,
 )
+from fedstill_proto.errors import unknown_name
 from fedstill_proto.system.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
 from fedstill_proto.system.files import replace_file
 
@@ -69,9 +70,19 @@ def enrol(
     family: str | None = None,
     encryption: Encryption = "off",
 ) -> Enrolled:
-    """Make `home` a device of the fleet. family: None takes the only one that there is.
+    """Make a home a device of the fleet. Where it fails, it can be called again.
 
-    Raises MembershipError, PackageError or DeviceStoreError; the command can then be given again.
+    Args:
+        home: The home, which is made if it is not there.
+        enrolment: What the operator wrote.
+        name: The device's name in the fleet.
+        family: The student family; None takes the only one that there is.
+        encryption: The encryption of the private store.
+
+    Raises:
+        MembershipError: The home is in a fleet already, or the fleet has no such family.
+        PackageError: The fleet's package cannot be installed.
+        DeviceStoreError: The private store cannot be made.
     """
     if home.fleet.exists():
         raise MembershipError(
@@ -106,11 +117,10 @@ def source_of(home: AgentHome, membership: Membership) -> PackageSource:
 def _chosen(family: str | None, enrolment: Enrolment) -> str:
     if family is None and len(enrolment.families) == 1:
         return enrolment.families[0]
+    if family is None:
+        raise MembershipError(f"--family: choose one of this fleet's: {', '.join(enrolment.families)}.")
     if family not in enrolment.families:
-        raise MembershipError(
-            f"--family: {'choose one' if family is None else f'{family!r} is not one'} of this fleet's: "
-            f"{', '.join(enrolment.families)}."
-        )
+        raise unknown_name("--family", family, enrolment.families)
     return family
 
 

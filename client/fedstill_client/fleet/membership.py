@@ -15,7 +15,7 @@ from fedstill_client.home import AgentHome
 
 
 class MembershipError(FedstillError):
-    """A device that is in no fleet, or cannot join one."""
+    """The device is in no fleet, or cannot join one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Membership:
 
     @classmethod
     def read(cls, home: AgentHome) -> Membership:
-        """Raises MembershipError for a device that has not enrolled."""
+        """Read it from a home; raises MembershipError for a device that has not enrolled."""
         try:
             fields = json.loads(home.fleet.read_text(encoding="utf-8"))
             return cls(**fields)
@@ -45,6 +45,7 @@ class Membership:
             raise MembershipError(f"{home.fleet}: cannot be used: {error}") from None
 
     def write(self, home: AgentHome) -> None:
+        """Write it into a home."""
         replace_file(home.fleet, (json.dumps(asdict(self), indent=1) + "\n").encode())
 
 

@@ -1,4 +1,4 @@
-"""Flower's SuperNode, for a device that may have lost power: first it says that its former self is gone.
+"""Flower's SuperNode, for a device that may have lost power: it first reports that its former self is gone.
 
 This is the one module of a device that uses names which Flower keeps for itself: with another release of
 Flower, look here.

@@ -20,14 +20,14 @@ _STATM = Path("/proc/self/statm")
 
 
 class BudgetError(FedstillError):
-    """A budget that is out of range, or that this device cannot measure."""
+    """A budget is out of range, or this device cannot measure it."""
 
 
 @dataclass(frozen=True)
 class Budget:
     """Limits of one learning, over all its sessions; a limit of None is no limit."""
 
-    seconds: float | None = None  # of the clock, while it trains and judges
+    seconds: float | None = None  # of the clock, while it trains and scores
     steps: int | None = None
     memory_mb: float | None = None  # resident memory of the process, in 10^6 bytes
     energy_joules: float | None = None

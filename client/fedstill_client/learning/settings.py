@@ -27,12 +27,12 @@ _FRACTIONS = ("learning_rate", "soft_weight", "temperature", "snapshot_seconds",
 
 
 class SettingsError(FedstillError):
-    """A setting of learning that is out of range."""
+    """A setting of learning is out of range."""
 
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """A check measures the student on the device's held-out examples; the best one of all checks counts."""
+    """How a device learns; a check scores the student on held-out examples, and the best one counts."""
 
     batch_size: int = 0  # private examples in a step; 0 is as many as the artifact takes, up to 16
     learning_rate: float = 0.0  # 0 is the default of the artifact's optimizer, or of text

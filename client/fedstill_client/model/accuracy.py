@@ -1,4 +1,4 @@
-"""Right answers of a stack of students on its devices' own examples."""
+"""Accuracy: right answers of a stack of students to its devices' own examples."""
 
 from __future__ import annotations
 
@@ -25,14 +25,21 @@ def count_correct(
     known: PrivateStack,
     label_prior: float,
 ) -> IntArray:
-    """Of each student [C, *shape] on each of its device's `examples`, [C, N]: 0 or 1, of text up to S places.
+    """Count right answers of each device's student to each of its examples.
 
-    label_prior: strength of the class frequencies of the `known` examples; a student of text has none. What
-    stands behind a device's own count is 0.
+    Args:
+        student: The students' parameters [C, *shape].
+        forward: Their forward graph.
+        examples: The examples that are answered.
+        known: The examples whose class frequencies are the devices' label prior; a student of text has none.
+        label_prior: The strength of that prior.
+
+    Returns:
+        Right answers [C, N], 0 or 1, for text up to S places; 0 behind a device's own count.
     """
     manifest = forward.manifest
-    right = np.zeros((examples.devices, examples.capacity), np.int64)
-    # What a device writes has no few classes to weigh: its next word hangs on the words before.
+    counts = np.zeros((examples.devices, examples.capacity), np.int64)
+    # Text has no few classes to weigh: the next word depends on the words before.
     prior = None
     if not manifest.label_shape:
         prior = log_label_prior(known.labels, known.counts, classes=manifest.classes)
@@ -45,8 +52,8 @@ def count_correct(
         here = logits.shape[1]
         correct = logits.argmax(axis=-1) == part.labels[:, :here]
         correct = correct.reshape(*correct.shape[:2], -1) & part.present[:, :here, None]
-        right[:, start : start + here] = correct.sum(axis=-1)
-    return right
+        counts[:, start : start + here] = correct.sum(axis=-1)
+    return counts
 
 
 def rows_at_once(manifest: StudentManifest) -> int:

@@ -21,9 +21,12 @@ ANSWER_LIMIT_BYTES = 16 << 20  # as much as a message of the service holds
 
 
 class AnsweringStudent:
-    """Answers examples; `swap` changes the weights between two answers, under whoever asks.
+    """The student that answers examples; `swap` changes its weights between two answers.
 
-    precision: of the weights that answer; float32 where the package has no others.
+    Args:
+        package: The installed student package.
+        threads: Processor threads of each answer.
+        precision: The precision of the weights that answer; float32 where the package has no others.
     """
 
     def __init__(
@@ -44,7 +47,7 @@ class AnsweringStudent:
 
     @property
     def weights(self) -> Parameters:
-        """Those that answer now."""
+        """The weights that answer now."""
         return self._in_place
 
     def swap(self, parameters: Parameters | None) -> None:
@@ -60,9 +63,18 @@ class AnsweringStudent:
     def probabilities(
         self, x: npt.NDArray[Any], log_prior: FloatArray | None = None, *, temperature: float = 1.0
     ) -> FloatArray:
-        """Class probabilities [n, classes] of x [n, *input_shape]: softmax(logits / temperature + log_prior).
+        """Class probabilities, or for a student of text those of the next word.
 
-        Of text, the probabilities of the word after rows x [n, 1 to S] of words.
+        Args:
+            x: Examples [n, *input_shape], or rows of words [n, 1 to S].
+            log_prior: The device's log prior over the classes [classes]; a student of text has none.
+            temperature: The temperature that the logits are divided by.
+
+        Returns:
+            softmax(logits / temperature + log_prior), [n, classes].
+
+        Raises:
+            InvalidValue: x is not what the student takes.
         """
         given = check_inputs(self.manifest, x)
         if self.manifest.label_shape:
@@ -71,11 +83,11 @@ class AnsweringStudent:
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 
     def logits(self, x: npt.NDArray[Any], *, temperature: float = 1.0) -> FloatArray:
-        """Of a classifier, logits / temperature [n, classes] of x [n, *input_shape]."""
+        """A classifier's logits / temperature [n, classes] for x [n, *input_shape]."""
         return self._predictor.logits(x) / np.float32(temperature)
 
     def stream(self) -> WordStream | None:
-        """Of text, the student one word at a time; None where the package has no such graph.
+        """A student of text one word at a time; None where the package has no such graph.
 
         It is the same one until other weights are swapped in.
         """
@@ -86,7 +98,7 @@ class AnsweringStudent:
         return self._stream
 
     def probabilities_along(self, x: npt.NDArray[np.int64]) -> FloatArray:
-        """Of text, probabilities [n, S, classes] of the word after each of the whole rows x [n, S]."""
+        """The probabilities [n, S, classes] of the word after each word of whole rows x [n, S]."""
         return self._predictor.predict(check_inputs(self.manifest, x))
 
 
@@ -129,5 +141,5 @@ def _check_rows(manifest: StudentManifest, rows: int) -> None:
         raise InvalidValue("x", f"{rows} examples; send {most} at most at a time")
 
 
-def _are_equal(one: Parameters, other: Parameters) -> bool:
-    return one is other or all(np.array_equal(one[name], other[name]) for name in one)
+def _are_equal(left: Parameters, right: Parameters) -> bool:
+    return left is right or all(np.array_equal(left[name], right[name]) for name in left)

@@ -16,7 +16,7 @@ from fedstill_proto.errors import FedstillError
 
 
 class ExamplesError(FedstillError):
-    """A file of examples that cannot be used: `file`, the array in it, and what is wrong."""
+    """A file of examples cannot be used; it holds the file, the array in it, and what is wrong."""
 
     def __init__(self, file: Path, array: str | None, problem: str) -> None:
         super().__init__(f"{file}{f': {array}' if array else ''}: {problem}")

@@ -1,4 +1,4 @@
-"""A device that predicts for itself knows how often it sees each class, and says so in its logits.
+"""A device knows how often it sees each class, and adds that label prior to its student's logits.
 
 A student that learns from a whole fleet carries the fleet's class frequencies. Bayes' rule swaps them for
 the device's own (logit adjustment: Menon et al. 2021, arXiv 2007.07314, used here for the other direction):
@@ -29,37 +29,38 @@ CONCENTRATIONS = 10.0 ** np.arange(-2, 1.5, 0.5)
 
 
 def log_label_prior(labels: IntArray, counts: IntArray, *, classes: int) -> FloatArray:
-    """The devices' log prior against uniform, [C, K], of the first `counts` [C] of their `labels` [C, N]."""
+    """The devices' log prior [C, K] against uniform, from the first `counts` [C] of their labels [C, N]."""
     devices, capacity = labels.shape
     present = np.arange(capacity) < counts[:, None]  # [C, N]
     cells = np.arange(devices)[:, None] * classes + labels
     examples = np.bincount(cells[present], minlength=devices * classes).reshape(devices, classes)
-    evidence = np.stack([_log_evidence(examples, one) for one in CONCENTRATIONS])  # [A, C]
+    evidence = np.stack([_log_evidence(examples, a) for a in CONCENTRATIONS])  # [A, C]
     weights = np.exp(evidence - evidence.max(axis=0))
     weights /= weights.sum(axis=0)
     prior = np.zeros((devices, classes))
-    for weight, one in zip(weights, CONCENTRATIONS, strict=True):
-        prior += weight[:, None] * (examples + one) / (counts[:, None] + classes * one)
+    for weight, concentration in zip(weights, CONCENTRATIONS, strict=True):
+        total = counts[:, None] + classes * concentration
+        prior += weight[:, None] * (examples + concentration) / total
     log_prior: FloatArray = np.log(prior * classes).astype(np.float32)
     return log_prior
 
 
 def own_log_prior(labels: IntArray, *, classes: int, strength: float) -> FloatArray:
-    """Of one device, [K]: `strength` times its log prior of all its labels [N]."""
+    """One device's log prior [K] from all its labels [N], times a strength."""
     prior = log_label_prior(labels[None], np.array([len(labels)]), classes=classes)
     return np.asarray(prior[0] * np.float32(strength))
 
 
 def _log_evidence(examples: IntArray, concentration: float) -> npt.NDArray[np.float64]:
-    """Of a symmetric Dirichlet prior, [C]: log prod_k a^(c_k) / (K a)^(n) of examples [C, K]."""
+    """The log evidence [C] of a Dirichlet prior, log prod_k a^(c_k) / (K a)^(n), of counts [C, K]."""
     totals, classes = examples.sum(axis=1), examples.shape[1]
     before = np.arange(int(totals.max(initial=0)), dtype=np.float64)
-    # Of 0 .. n: the logarithm of the rising factorial.
-    each, all_of_them = (
+    # The logarithms of the rising factorials of 0 .. n.
+    by_class, by_total = (
         np.concatenate([[0.0], np.cumsum(np.log(start + before))])
         for start in (concentration, classes * concentration)
     )
-    return np.asarray(each[examples].sum(axis=1) - all_of_them[totals])
+    return np.asarray(by_class[examples].sum(axis=1) - by_total[totals])
 
 
 def personal_logits(logits: FloatArray, log_prior: FloatArray, strength: float) -> FloatArray:

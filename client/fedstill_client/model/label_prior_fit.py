@@ -1,16 +1,16 @@
 """How strong a device's label prior is, chosen by the examples that the device never trains on.
 
-A student that only the fleet has trained knows nothing of what its owner means how often, and Bayes' rule has
+A student that only the fleet has trained does not know how often its owner meets each class: Bayes' rule has
 a strength of 1. One that learned the device's own examples knows a part of it already: with all of the prior
 on top, that part would count twice. How much it knows differs from one student to the next, so of the
 strengths 0, 1/8 .. 1 the one that is likeliest after held-out examples x_i with labels y_i is taken,
 
-    s = argmin_s  sum_i -log softmax(logits(x_i) + s log_prior)[y_i] + (s - usual)^2 / (2 * 0.25^2)
+    s = argmin_s  sum_i -log softmax(logits(x_i) + s log_prior)[y_i] + (s - default)^2 / (2 * 0.25^2)
 
-whose normal belief around `usual` keeps a few examples from saying too much: 1 for a student that only the
-fleet has trained, 1/2 for one that learned here. The two were chosen on homes and digits that no figure is
-measured on. Tried there and no better: to train with the log prior added to the logits, so that the student
-does not learn the skew at all (logit adjustment: Menon et al. 2021, arXiv 2007.07314).
+whose normal belief around the default keeps a few examples from counting too much. The default is 1 for a
+student that only the fleet has trained, 1/2 for one that learned here; both were chosen on homes and digits
+that no figure is measured on. Tried there and no better: to train with the log prior added to the logits, so
+that the student does not learn the skew at all (logit adjustment: Menon et al. 2021, arXiv 2007.07314).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SPREAD = 0.25  # standard deviation of the belief
 
 
 def default_strength(student: OwnStudent | None) -> float:
-    """Before any held-out example was seen; of the package's own student (None), or a device's."""
+    """The strength for a device's student, or the package's own (None), before held-out examples choose."""
     learned_here = student is not None and student.run == LEARNED_RUN and student.round > 0
     return LEARNED_HERE if learned_here else BAYES
 
@@ -51,13 +51,13 @@ class StrengthTally:
 
     @classmethod
     def of(cls, logits: FloatArray, labels: IntArray, log_prior: FloatArray | None) -> StrengthTally:
-        """Of logits [n, ..., K] with labels [n, ...], and a log prior [K] or none."""
+        """The tally of logits [n, ..., K] with labels [n, ...], and a log prior [K] or none."""
         exact = logits.astype(np.float64)
-        shifts = [0.0] if log_prior is None else [strength * log_prior for strength in STRENGTHS]
-        answers = [exact + shift for shift in shifts]
+        priors = [0.0] if log_prior is None else [strength * log_prior for strength in STRENGTHS]
+        shifted = [exact + prior for prior in priors]
         return cls(
-            np.array([_cross_entropy(each, labels).sum() for each in answers]),
-            np.array([(each.argmax(axis=-1) == labels).sum() for each in answers], np.int64),
+            np.array([_cross_entropy(answers, labels).sum() for answers in shifted]),
+            np.array([(answers.argmax(axis=-1) == labels).sum() for answers in shifted], np.int64),
             labels.size,
         )
 
@@ -66,11 +66,11 @@ class StrengthTally:
             self.loss + other.loss, self.correct + other.correct, self.answers + other.answers
         )
 
-    def likeliest(self, usual: float) -> int:
-        """The place among the STRENGTHS of the likeliest one."""
+    def likeliest(self, default: float) -> int:
+        """The place among the STRENGTHS of the likeliest one, with a belief around the default."""
         if len(self.loss) == 1:
             return 0
-        belief = (STRENGTHS - usual) ** 2 / (2 * _SPREAD**2)
+        belief = (STRENGTHS - default) ** 2 / (2 * _SPREAD**2)
         return int(np.argmin(np.nan_to_num(self.loss, nan=np.inf) + belief))
 
 

@@ -1,7 +1,7 @@
 """What a run of a graph may take from a device: a time for each run, and memory for all together.
 
 A signed graph of known operators can still count for ever or ask for all memory there is. ONNX Runtime looks
-before each operator whether a run is to end; its arena of memory has a size, once it is told one.
+before each operator whether a run is to end; its arena of memory has a limit, once one is set.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 
 
 class LimitExceeded(FedstillError):
-    """A graph took more time or memory than a device gives; what was there before is kept."""
+    """A graph took more time or memory than a device gives it; what was there before is kept."""
 
 
 class _Watch:
@@ -87,7 +87,7 @@ def limited(run: Callable[[ort.RunOptions], Result]) -> Result:
 
 
 def limit_memory() -> None:
-    """From now on, all graphs that this process opens share an arena of MEMORY_LIMIT_MB, weights and all."""
+    """Let all graphs that this process opens from now on share an arena of MEMORY_LIMIT_MB."""
     global _memory_is_limited
     if _memory_is_limited:
         return

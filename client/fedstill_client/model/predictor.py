@@ -1,4 +1,4 @@
-"""Answers of one student: a deployable student package, run by ONNX Runtime."""
+"""The predictions of one student: a deployable student package, run by ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -37,7 +37,17 @@ class _Opened:
 
 
 class Predictor:
-    """A student that answers: its inference graph with its weights in place of the graph's own."""
+    """A student that predicts: its inference graph, with its weights in place of the graph's own.
+
+    Args:
+        package: The student package.
+        threads: Processor threads of each call.
+        precision: The precision of the weights.
+
+    Raises:
+        PredictionError: The package has no graph of this precision.
+        GraphError: ONNX Runtime does not take the graph.
+    """
 
     def __init__(
         self, package: StudentPackage, *, threads: int = 1, precision: Precision = "float32"
@@ -54,16 +64,26 @@ class Predictor:
 
     @classmethod
     def load(cls, folder: Path, *, threads: int = 1, precision: Precision = "float32") -> Predictor:
-        """The student package in a folder; its digests are verified first."""
+        """Load the student package in a folder; its digests are verified first."""
         return cls(load_student(folder), threads=threads, precision=precision)
 
     def swap(self, parameters: Parameters) -> None:
-        """Answer with these weights from now on; an answer that has begun ends with those from before."""
+        """Predict with these weights from now on; a call that has begun ends with those from before."""
         check_student(parameters, self.manifest, stacked=False)
         self._opened = self._open(parameters)
 
     def logits(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Logits [n, K] of the examples x [n, *input_shape]; of the words x [n, S], logits [n, S, K]."""
+        """The logits of examples.
+
+        Args:
+            x: Examples [n, *input_shape], or words [n, S] for a student of text.
+
+        Returns:
+            Logits [n, K], or [n, S, K] for a student of text.
+
+        Raises:
+            PredictionError: x is not what the student takes.
+        """
         manifest = self.manifest
         is_text = manifest.input_type == "int64"
         kinds, taken = ("iu", "the numbers of words") if is_text else ("fiu", "real numbers")
@@ -80,18 +100,18 @@ class Predictor:
             )
         if len(x) == 0:
             return np.zeros((0, *manifest.label_shape, manifest.classes), np.float32)
-        opened = self._opened  # kept here until the answer is there, whatever is swapped in meanwhile
+        opened = self._opened  # held until the answer is there, whatever is swapped in meanwhile
         given = np.ascontiguousarray(x, manifest.input_type)
         answered = limited(lambda options: opened.session.run(["logits"], {"x": given}, options))
         logits: FloatArray = answered[0]
         return logits
 
     def predict(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Class probabilities [n, K]; of words [n, S], those [n, S, K] of the word after each."""
+        """Class probabilities [n, K]; for words [n, S], those [n, S, K] of the word after each."""
         return softened(self.logits(x), 1.0)
 
     def next_words(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Of a student of text: probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
+        """A student of text's probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
         if not self.manifest.label_shape:
             raise PredictionError(f"{self.manifest.family!r} is no student of text; it has no next word.")
         places, most = x.shape[1] if x.ndim == 2 else 0, self.manifest.label_shape[0]

@@ -17,7 +17,7 @@ _ELEMENTS = {"tensor(float)": np.dtype(np.float32), "tensor(int64)": np.dtype(np
 
 
 class GraphError(FedstillError):
-    """A graph that ONNX Runtime does not take, or that is not what its manifest says."""
+    """ONNX Runtime does not take a graph, or the graph is not what its manifest states."""
 
 
 def session(

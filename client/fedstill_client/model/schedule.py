@@ -5,7 +5,7 @@ means and the mixture. With a = soft_weight, n the device's private examples in 
 ones:
 
     no soft targets   hard 1/n
-    class means       hard (1-a)/n, soft a/n; a row whose class the fleet says nothing of: hard 1/n
+    class means       hard (1-a)/n, soft a/n; a row whose class has no mean: hard 1/n
     public set        a mixed step: private rows hard (1-a)/n, then public rows soft a/m
 
 A device walks its own batches one after another, epoch after epoch, without gaps; once done, it waits with
@@ -80,12 +80,12 @@ def private_steps(
     )  # [S, C] n
     here = np.arange(size) < examples[..., None]  # [S, C, B]
     orders = np.empty((training.epochs, private.devices, capacity), np.int64)  # [E, C, N]
-    for each in range(training.epochs):
-        orders[each] = epoch_order(
+    for number in range(training.epochs):
+        orders[number] = epoch_order(
             training.seed,
             devices,
             round=round,
-            epoch=each,
+            epoch=number,
             counts=private.counts,
             capacity=capacity,
             shuffle=shuffle,
@@ -121,7 +121,7 @@ def public_steps(
     active: npt.NDArray[np.bool_],
     shuffle: bool,
 ) -> SoftSteps:
-    """Public rows of all steps; `active` [S, C] says in which ones a device trains.
+    """The public rows of all steps; `active` [S, C] is true where a device trains.
 
     A round has one order of the public rows; each device enters it at a place of its own and walks on from
     there.

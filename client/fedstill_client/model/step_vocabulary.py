@@ -1,7 +1,7 @@
 """The words that one training step of a text student sees, and their rows of the student's tables.
 
-A step's softmax is over U of the vocabulary's V words: those that its batch speaks of (its own words, then
-the words that its soft labels name, likeliest first) and others drawn at random up to U (sampled softmax:
+A step's softmax is over U of the vocabulary's V words: those of its batch (its own words, then the words that
+its soft labels name, likeliest first) and others drawn at random up to U (sampled softmax:
 Jean, Cho, Memisevic and Bengio 2015, arXiv 1412.2007, without the correction for the draw). The graph knows
 words by their places 0 to U - 1 among them. A soft label's word that finds no room counts as one of those
 that the label does not name.
@@ -24,11 +24,11 @@ _ALL_DEVICES = np.zeros(1, np.uint64)
 
 
 class StepVocabularyError(FedstillError):
-    """A batch that holds more words than a step of the artifact sees."""
+    """A batch holds more words than a step of the artifact sees."""
 
 
 class StepVocabulary:
-    """Chooses the words of each step, and says a batch in them."""
+    """Chooses the words of each step, and translates a batch into their places."""
 
     def __init__(self, manifest: StudentManifest, vocabulary: Vocabulary) -> None:
         self._size, self._step_size = vocabulary.size, vocabulary.step_size
@@ -38,21 +38,25 @@ class StepVocabulary:
                 f"soft labels name {manifest.k} words, a step sees {self._step_size}; rebuild the artifact."
             )
 
-    def say(self, spoken: StepBatch, into: StepBatch, *, seed: int, step: int) -> IntArray:
-        """The words [C, U] of a step whose batch is `spoken`, which `into` then says in their places."""
+    def translate(self, batch: StepBatch, into: StepBatch, *, seed: int, step: int) -> IntArray:
+        """Write a batch of words into another, in the places of the step's words.
+
+        Returns:
+            The words [C, U] of the step.
+        """
         others = self._others(seed, step)
-        chosen = np.empty((len(spoken.x), self._step_size), np.int64)
-        for device in range(len(spoken.x)):
-            chosen[device] = self._choose(spoken, device, others)
+        chosen = np.empty((len(batch.x), self._step_size), np.int64)
+        for device in range(len(batch.x)):
+            chosen[device] = self._choose(batch, device, others)
             self._place[chosen[device]] = np.arange(self._step_size)
-            into.x[device] = self._place[spoken.x[device]]
-            into.labels[device] = self._place[spoken.labels[device]]
-            self._say_soft(spoken, into, device, chosen[device])
+            into.x[device] = self._place[batch.x[device]]
+            into.labels[device] = self._place[batch.labels[device]]
+            self._translate_soft(batch, into, device, chosen[device])
             self._place[chosen[device]] = -1
         for name in ("hard_weight", "soft_weight", "lr", "temperature"):
-            said = getattr(into, name)
-            if said is not None:
-                said[...] = getattr(spoken, name)
+            copied = getattr(into, name)
+            if copied is not None:
+                copied[...] = getattr(batch, name)
         return chosen
 
     def _others(self, seed: int, step: int) -> IntArray:
@@ -63,8 +67,8 @@ class StepVocabulary:
         )
         return np.asarray(order[0], np.int64)
 
-    def _choose(self, spoken: StepBatch, device: int, others: IntArray) -> IntArray:
-        own = np.union1d(spoken.x[device], spoken.labels[device]).astype(np.int64)
+    def _choose(self, batch: StepBatch, device: int, others: IntArray) -> IntArray:
+        own = np.union1d(batch.x[device], batch.labels[device]).astype(np.int64)
         if len(own) > self._step_size:
             raise StepVocabularyError(
                 f"a step holds {len(own)} different words, and the training artifact sees {self._step_size} "
@@ -72,34 +76,34 @@ class StepVocabulary:
             )
         taken = np.zeros(self._size, np.bool_)
         taken[own] = True
-        named = _named_words(spoken, device, self._size)
+        named = _named_words(batch, device, self._size)
         named = named[~taken[named]][: self._step_size - len(own)]
         taken[named] = True
         rest = others[~taken[others]][: self._step_size - len(own) - len(named)]
         return np.concatenate([own, named, rest])
 
-    def _say_soft(self, spoken: StepBatch, into: StepBatch, device: int, chosen: IntArray) -> None:
-        if spoken.soft_labels is not None and into.soft_labels is not None:
-            kept = spoken.soft_labels[device][..., chosen]
+    def _translate_soft(self, batch: StepBatch, into: StepBatch, device: int, chosen: IntArray) -> None:
+        if batch.soft_labels is not None and into.soft_labels is not None:
+            kept = batch.soft_labels[device][..., chosen]
             total = kept.sum(axis=-1, keepdims=True)
             np.divide(kept, total, out=into.soft_labels[device], where=total > 0)
-        if spoken.soft_weight is None or spoken.soft_indices is None or spoken.soft_probabilities is None:
+        if batch.soft_weight is None or batch.soft_indices is None or batch.soft_probabilities is None:
             return
         assert into.soft_indices is not None
         assert into.soft_probabilities is not None
-        places = self._place[spoken.soft_indices[device]]
+        places = self._place[batch.soft_indices[device]]
         # What weighs nothing names no words; any places will do.
-        places[spoken.soft_weight[device] == 0] = np.arange(places.shape[-1])
-        into.soft_probabilities[device] = np.where(places >= 0, spoken.soft_probabilities[device], 0)
+        places[batch.soft_weight[device] == 0] = np.arange(places.shape[-1])
+        into.soft_probabilities[device] = np.where(places >= 0, batch.soft_probabilities[device], 0)
         into.soft_indices[device] = _without_gaps(places)
 
 
-def _named_words(spoken: StepBatch, device: int, size: int) -> IntArray:
+def _named_words(batch: StepBatch, device: int, size: int) -> IntArray:
     """The words that soft labels with a weight name, those with most probability first."""
-    if spoken.soft_weight is None or spoken.soft_indices is None or spoken.soft_probabilities is None:
+    if batch.soft_weight is None or batch.soft_indices is None or batch.soft_probabilities is None:
         return np.zeros(0, np.int64)
-    weight = spoken.soft_weight[device][..., None] * spoken.soft_probabilities[device]
-    mass = np.bincount(spoken.soft_indices[device].reshape(-1), weight.reshape(-1), minlength=size)
+    weight = batch.soft_weight[device][..., None] * batch.soft_probabilities[device]
+    mass = np.bincount(batch.soft_indices[device].reshape(-1), weight.reshape(-1), minlength=size)
     named = np.flatnonzero(mass)
     return named[np.argsort(-mass[named], kind="stable")]
 

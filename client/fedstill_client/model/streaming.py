@@ -1,4 +1,4 @@
-"""A student of text one word at a time: what it says next, and the state that it has come to."""
+"""A student of text one word at a time: its prediction of the next one, and the state that it has come to."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ State = Mapping[str, npt.NDArray[Any]]
 
 
 class WordStream:
-    """A package's graph of one word at a time, with weights in it; it keeps no state itself."""
+    """A package's graph that takes one word at a time, with weights in it; it keeps no state itself."""
 
     def __init__(
         self,
@@ -46,14 +46,16 @@ class WordStream:
         outputs = [port.name for port in self._session.get_outputs()]
         names = [port.name for port in self._state]
         if inputs != [WORD_INPUT, *names] or outputs != ["logits", *(f"{name}.new" for name in names)]:
-            raise GraphError(f"the graph of a word turns {inputs} into {outputs}, not as its manifest says.")
+            raise GraphError(
+                f"the graph of a word turns {inputs} into {outputs}, not what its manifest states."
+            )
 
     def start(self) -> State:
         """The state before the first word."""
         return {port.name: np.zeros(port.shape, port.element_type) for port in self._state}
 
     def step(self, word: int, state: State) -> tuple[FloatArray, State]:
-        """Logits [V] of the next word, and the state, after `word`."""
+        """The logits [V] of the next word after `word`, and the state there."""
         if not 0 <= word < self.manifest.classes:
             raise PredictionError(f"word {word} is not among the {self.manifest.classes} that it knows.")
         given = {WORD_INPUT: np.array([word], np.int64), **state}

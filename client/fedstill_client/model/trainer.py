@@ -4,7 +4,7 @@ The students live in two sets of arrays. A step reads one set and writes the oth
 back: an output bound onto its own input can be overwritten before it has been read. All arrays are bound
 once; a step binds and copies nothing.
 
-Of a text student a step sees the rows of its tables that its batch speaks of (step_vocabulary.py): they are
+A step of a text student sees the rows of its tables for the words of its batch (step_vocabulary.py): they are
 gathered into the bound arrays before the step, and put back with their optimizer slots after it.
 
 Training can stop after any step: `state` is all that the next step depends on besides its batch, and a
@@ -38,7 +38,7 @@ _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
 
 class StudentMismatch(FedstillError):
-    """Parameters that are not those of the student family."""
+    """The parameters are not those of the student family."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +109,21 @@ class Trainer(Protocol):
 
 
 class Personalizer:
-    """The training step of one student family for a stack of C devices (1 on a device)."""
+    """The training loop of one student family for a stack of C devices (1 on a device).
+
+    `train` goes from a start to the end of a round's steps; `begin`, `take` and `state` let a learning stop
+    after any step and go on in another process, bit for bit.
+
+    Args:
+        artifact: The family's training artifact, built for C devices.
+        threads: Processor threads of a step.
+    """
 
     def __init__(self, artifact: TrainingArtifact, *, threads: int = 1) -> None:
         self.manifest = artifact.manifest
-        self._tables: dict[str, FloatArray] = {}  # of text, whole: [C, V, ...]; the sets hold U rows of them
+        self._tables: dict[str, FloatArray] = {}  # a text student's, whole: [C, V, ...]; the sets hold U rows
         self._words: StepVocabulary | None = None
-        self._batch = self._spoken = StepBatch.empty(self.manifest)
+        self._batch = self._whole_batch = StepBatch.empty(self.manifest)
         if (vocabulary := self.manifest.vocabulary) is not None:
             self._words = StepVocabulary(self.manifest, vocabulary)
             self._batch = StepBatch.empty(self.manifest, classes=vocabulary.step_size)
@@ -133,10 +141,16 @@ class Personalizer:
     def train(
         self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
     ) -> tuple[Parameters, FloatArray]:
-        """The trained parameters [C, *shape] and each device's mean loss [C].
+        """Train a stack from its start to the end of the steps.
 
-        parameters: [C, *shape], or [*shape] for all devices to start from.
-        copy: return arrays of their own; otherwise they belong to the personalizer, until its next call.
+        Args:
+            parameters: What the devices start from: [C, *shape], or [*shape] for all of them.
+            steps: The batches.
+            copy: Whether to return arrays of their own; otherwise they belong to the personalizer, until its
+                next call.
+
+        Returns:
+            The trained parameters [C, *shape], and each device's mean loss [C].
         """
         self._install(PersonalizerState.start(parameters))
         total = self.take(steps, 0, steps.steps)
@@ -158,14 +172,15 @@ class Personalizer:
         self._install(state)
 
     def take(self, steps: StepSource, first: int, last: int) -> npt.NDArray[np.float64]:
-        """Train on the steps `first` to before `last`, and give the sums of their losses [C] (float64).
+        """Train on the steps from `first` up to, and without, `last`.
 
-        Losses of a step in which a device waits are 0.
+        Returns:
+            The sum of each device's losses [C]; the loss of a step in which a device waits is 0.
         """
-        steps.start(self._spoken)
+        steps.start(self._whole_batch)
         total = np.zeros(self.manifest.stack_size)
         for step in range(first, last):
-            steps.fill(step, self._spoken)
+            steps.fill(step, self._whole_batch)
             self._correct_bias(self._taken + 1)
             if self._words is None:
                 self._bindings[self._taken % 2].run()
@@ -216,12 +231,12 @@ class Personalizer:
         return ("", *(f".{slot}" for slot in SLOTS[self.manifest.optimizer]))
 
     def _shape(self, name: str) -> tuple[int, ...]:
-        """Of a parameter or slot of the whole stack."""
+        """The shape of a parameter or slot of the whole stack."""
         return self._tables.get(name, self._sets[0][name]).shape
 
     def _run_in_words(self, words: StepVocabulary, seed: int) -> None:
-        """A step on the rows of the tables that its batch speaks of."""
-        chosen = words.say(self._spoken, self._batch, seed=seed, step=self._taken)
+        """Take a step on the rows of the tables for the words of its batch."""
+        chosen = words.translate(self._whole_batch, self._batch, seed=seed, step=self._taken)
         source, target = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
         for name, table in self._tables.items():
             gather_rows(table, chosen, source[name])

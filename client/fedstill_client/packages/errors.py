@@ -6,10 +6,10 @@ from fedstill_proto.errors import FedstillError
 
 
 class PackageError(FedstillError):
-    """A package that is not what it should be; `check` says which of the checks it did not pass.
+    """A package is not what it should be; `check` names the check that it did not pass.
 
-    signature, rollback, expired, digest, size, missing, metadata, manifest, agent-version, graph, operator,
-    version, unreachable, trust, disk
+    The checks: signature, rollback, expired, digest, size, missing, metadata, manifest, agent-version, graph,
+    operator, vocabulary, intents, version, unreachable, trust, disk.
     """
 
     def __init__(self, check: str, problem: str) -> None:

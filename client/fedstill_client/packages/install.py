@@ -108,7 +108,7 @@ def _read(path: Path, limit_bytes: int) -> bytes:
 
 
 def _remove_all_but(packages: Path, *kept: InstalledPackage | None) -> None:
-    names = {each.folder.name for each in kept if each is not None}
+    names = {package.folder.name for package in kept if package is not None}
     for folder in packages.iterdir():
         if folder.name not in names:
             shutil.rmtree(folder, ignore_errors=True)

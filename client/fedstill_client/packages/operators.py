@@ -112,8 +112,8 @@ def _graphs(graph: pb.Graph, name: str, *, depth: int) -> Iterator[pb.Graph]:
     for node in graph.node:
         for attribute in node.attribute:
             inner = [attribute.g] if attribute.HasField("g") else []
-            for each in (*inner, *attribute.graphs):
-                yield from _graphs(each, name, depth=depth + 1)
+            for nested in (*inner, *attribute.graphs):
+                yield from _graphs(nested, name, depth=depth + 1)
 
 
 def _check_nodes(graph: pb.Graph, name: str) -> None:

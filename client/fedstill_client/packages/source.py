@@ -37,7 +37,7 @@ _DOWNLOADS = ".fetch-"  # how the folder begins that downloads go through
 
 # From the special to the general: the first that fits names the check.
 _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
-    (exceptions.ExpiredMetadataError, "expired", "the repository's word is too old to be believed"),
+    (exceptions.ExpiredMetadataError, "expired", "the repository's metadata is too old to be trusted"),
     (
         exceptions.BadVersionNumberError,
         "rollback",
@@ -66,7 +66,13 @@ class PackageSource:
 
     @classmethod
     def of(cls, repository: str | Path, trust_folder: Path, *, ca: Path | None = None) -> PackageSource:
-        """`ca`: a PEM file of the certificate authorities to trust instead of the system's."""
+        """The source of a repository.
+
+        Args:
+            repository: An address that begins with https://, or a folder.
+            trust_folder: The folder that holds what the device trusts.
+            ca: A PEM file of the certificate authorities to trust instead of the system's.
+        """
         text = str(repository).rstrip("/")
         if urlsplit(text).scheme == "https":
             return cls(text, trust_folder, HttpsFetcher(ca))
@@ -94,12 +100,12 @@ class PackageSource:
         replace_file(file, root)
 
     def newest_version(self, family: str) -> int:
-        """Of the family's package in the repository; raises PackageError."""
+        """The version of the family's package in the repository; raises PackageError."""
         with _explained(), self._locked():
             custom = _target(self._updater(), _manifest_path(family)).custom
         number = custom.get("package_version") if isinstance(custom, dict) else None
         if type(number) is not int:
-            raise PackageError("metadata", f"{family}: the repository does not tell its package's version")
+            raise PackageError("metadata", f"{family}: the repository does not state its package's version")
         return number
 
     def fetch(self, family: str) -> StudentPackage:
@@ -150,7 +156,7 @@ class PackageSource:
 
 @contextmanager
 def _explained() -> Iterator[None]:
-    """What tuf and the disk raise, as a PackageError."""
+    """Turn what tuf and the disk raise into a PackageError."""
     try:
         yield
     except (exceptions.RepositoryError, exceptions.DownloadError, OSError) as error:

@@ -11,7 +11,7 @@ from fedstill_client.privacy.guard import LAST_REFUSAL
 from fedstill_client.privacy.policy import PrivacyPolicy
 from fedstill_client.store.ledger import Ledger
 
-_USUAL_DELTA = 1e-5
+_DEFAULT_DELTA = 1e-5
 
 
 class BudgetFacts(TypedDict):
@@ -25,9 +25,9 @@ class BudgetFacts(TypedDict):
 
 
 def budget_facts(folder: Path, ledger: Ledger) -> BudgetFacts:
-    """Of an agent's home and its ledger."""
+    """What an agent's home has spent, by its ledger, and of which budget."""
     policy, released = PrivacyPolicy.read(folder), ledger.totals()
-    delta = _USUAL_DELTA if policy is None else policy.delta
+    delta = _DEFAULT_DELTA if policy is None else policy.delta
     return BudgetFacts(
         epsilon_spent=epsilon_of_rho(released.rho, delta),
         epsilon_budget=0.0 if policy is None else policy.epsilon,

@@ -22,17 +22,22 @@ LAST_REFUSAL = "privacy_refusal"
 
 
 class PrivacyRefused(FedstillError):
-    """The device does not do a round: its own policy says no. Its words tell nothing of its data."""
+    """The device's own policy does not allow a round; the text reveals nothing of its data."""
 
 
 class PrivacyGuard:
-    """policy: None where the device has none, and does what it is asked. ledger: None in a plain folder."""
+    """Stands before what leaves a device.
+
+    Args:
+        policy: The device's own policy; None where it has none, and does what it is asked.
+        ledger: The ledger of its private store; None in a plain folder.
+    """
 
     def __init__(self, policy: PrivacyPolicy | None, ledger: Ledger | None) -> None:
         self._policy, self._ledger = policy, ledger
 
     def sent_before(self, task: RoundTask) -> bytes | None:
-        """What a noised round was answered with, where it was; raises PrivacyRefused where it may not be."""
+        """The noised answer to this round from before, if any; raises PrivacyRefused where none may go."""
         try:
             return self._sent_before(task)
         except PrivacyRefused as refusal:
@@ -42,7 +47,7 @@ class PrivacyGuard:
     def _sent_before(self, task: RoundTask) -> bytes | None:
         kind, noising, policy = task.request.kind, task.request.noising, self._policy
         if noising is None:
-            if policy is not None:  # even that a training came to its end may tell of the data
+            if policy is not None:  # even that a training came to its end may reveal something
                 raise PrivacyRefused(
                     f"the round asks for {kind.value} without noise; this device sends noised answers only"
                 )
@@ -54,10 +59,10 @@ class PrivacyGuard:
                 f"the round asks for a noise multiplier of {noising.noise_multiplier:g}; this device adds "
                 f"{policy.least_noise_multiplier:g} at least"
             )
-        if (held := self._ledger.noised_answer(task.run, task.round)) is not None:
-            if not held:
+        if (sent := self._ledger.noised_answer(task.run, task.round)) is not None:
+            if not sent:
                 raise PrivacyRefused(f"round {task.round} was answered before, and the answer is gone")
-            return held
+            return sent
         if policy is not None and not self._ledger.covers(noising.rho, policy.rho):
             raise self._spent(policy, noising.rho)
         return None
@@ -70,10 +75,10 @@ class PrivacyGuard:
             raise refusal
 
     def release(self, task: RoundTask, summary: bytes, *, values: int) -> bytes:
-        """Debit a noised answer and keep it; gives the bytes to send, those of before where there are any."""
+        """Debit a noised answer and keep it; gives the bytes to send, those from before if there are any."""
         noising, policy = task.request.noising, self._policy
         assert noising is not None  # other answers go another way
-        assert self._ledger is not None  # sent_before has seen to it
+        assert self._ledger is not None  # sent_before has checked it
         release = Release(
             task.run,
             task.round,

@@ -1,4 +1,4 @@
-"""How much a device ever tells its fleet: privacy.json in its home, which no server can change.
+"""How much a device ever reveals to its fleet: privacy.json in its home, which no server can change.
 
     {"epsilon": 8.0, "delta": 1e-05, "least_noise_multiplier": 1.0}
 
@@ -22,7 +22,13 @@ POLICY_FILE = "privacy.json"
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyPolicy:
-    """epsilon, delta: what all answers together may cost. least_noise_multiplier: of a single one; 0: any."""
+    """A device's budget.
+
+    Attributes:
+        epsilon: What all answers together may cost, at `delta`.
+        delta: The delta of the budget.
+        least_noise_multiplier: The least noise of a single answer; 0 allows any.
+    """
 
     epsilon: float
     delta: float = 1e-5

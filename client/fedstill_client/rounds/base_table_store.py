@@ -1,4 +1,4 @@
-"""What a device said in its last rounds, on its disk, so that the next answer can be coded against it.
+"""What a device sent in its last rounds, on its disk, so that the next answer can be coded against it.
 
 One file a device, replaced whole: whatever moment the power fails at, it holds the old tables or the new
 ones. A file that cannot be read is as good as none: the device then answers without a base.
@@ -29,7 +29,7 @@ class BaseTableStore:
     folder: Path
 
     def table(self, device: str, *, run: str, round: int) -> BaseTable | None:
-        """The table as this round left it; none where it is not there any more."""
+        """The table as this round left it; None where it is not there any more."""
         if round == 0:
             return None
         for stored in self._read(device):
@@ -55,7 +55,7 @@ class BaseTableStore:
         except FileNotFoundError:
             return []
         except (OSError, FedstillError) as error:
-            log.warning("%s: what was said before cannot be read, the next answer is whole: %s", file, error)
+            log.warning("%s: what was sent before cannot be read, the next answer is whole: %s", file, error)
             return []
 
     def _file(self, device: str) -> Path:

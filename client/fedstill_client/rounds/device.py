@@ -3,10 +3,10 @@
 device.json       {"name": "kitchen", "family": "mlp-small"}, maybe "label_prior" (see label_prior.py)
 artifact/         the training artifact, for one device (see fedstill_proto.package.artifact)
 private.npz       x_train, y_train, x_test, y_test: these never leave the device
-public.npz        x: the public set, as the server has it (only for what is about public examples)
+public.npz        x: the public set, as the server has it (only for tasks about public examples)
 global_test.npz   x, y: everyone's examples, to measure on (optional)
 state/            the device's own student (see student_store.py); written by fedstill
-answers/          what the device said in its last rounds (see answer_store.py); written by fedstill
+answers/          what the device sent in its last rounds (see base_table_store.py); written by fedstill
 
 An enrolled agent's home (see home.py) is a device, too: its examples and its student are in the private
 store, the rest comes from the installed student package.
@@ -67,7 +67,7 @@ PLAN_LIMIT, _EPOCH_COSTS = 4_000_000, 400
 
 @dataclass(frozen=True)
 class Device:
-    """An opened device folder; all that it holds has been checked."""
+    """An opened device folder, or agent's home; all that it holds has been checked."""
 
     folder: Path
     description: DeviceDescription
@@ -81,7 +81,11 @@ class Device:
 
     @classmethod
     def open(cls, folder: Path) -> Device:
-        """Read and check a device's folder, or an agent's home; close the device in the end."""
+        """Read and check a device's folder, or an agent's home; close the device in the end.
+
+        Raises:
+            FedstillError: A file is missing or not what it should be; the text names it.
+        """
         description = DeviceDescription.read(folder)
         if AgentHome.is_at(folder):
             return cls._of_home(AgentHome(folder), description)
@@ -226,8 +230,8 @@ class Device:
         public = task.soft_targets.soft_labels.rows if task.soft_targets is not None else 0
         examples = int(self.private.counts[0]) or public
         batches = -(-examples // task.training.batch_size)
-        a_row = 2 + math.prod(self.artifact.manifest.label_shape) + (2 if public else 0)
-        most = PLAN_LIMIT // max(batches * task.training.batch_size * a_row, _EPOCH_COSTS)
+        values_per_row = 2 + math.prod(self.artifact.manifest.label_shape) + (2 if public else 0)
+        most = PLAN_LIMIT // max(batches * task.training.batch_size * values_per_row, _EPOCH_COSTS)
         if task.training.epochs > most:
             raise DeviceError(
                 f"the round asks for {task.training.epochs} epochs of {examples} examples; a device plans "
@@ -294,7 +298,7 @@ class Device:
 def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:
     if manifest.family != description.family:
         raise DeviceError(
-            f"{folder}: device.json says student family {description.family!r}, "
+            f"{folder}: device.json names student family {description.family!r}, "
             f"the artifact is for {manifest.family!r}."
         )
     if manifest.stack_size != 1:
@@ -329,13 +333,13 @@ def _release(task: RoundTask, kind: str, values: int, content: bytes) -> Release
 
 
 def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest) -> int:
-    """How many numbers made of private data a summary holds."""
+    """How many numbers made from private data a summary holds."""
     classes, places = manifest.classes, math.prod(manifest.label_shape)
     statistics = pb.SoftLabelSummary.FromString(summary).statistics
     soft = statistics.soft_labels
     rows, in_a_row = soft.rows, soft.k or soft.classes
     if soft.encoding == pb.SOFT_LABEL_ENCODING_LEVELS and task.request.codec is not None:
-        # These leave out what the request says.
+        # These leave out what the request states.
         rows = len(task.request.public_rows) * places or len(statistics.present_classes)
         if task.request.selection is not None:
             rows = int.from_bytes(statistics.answered, "little").bit_count()

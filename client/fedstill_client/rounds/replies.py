@@ -26,7 +26,7 @@ Answer = Callable[[Message, Context], RecordDict]
 
 
 def answered(answer: Answer) -> Callable[[Message, Context], Message]:
-    """Turn an error into a reply: a device that cannot do a round says why, and lives on."""
+    """Turn an error into a reply: a device that cannot do a round gives the reason, and goes on."""
 
     @functools.wraps(answer)
     def reply(message: Message, context: Context) -> Message:

@@ -1,4 +1,4 @@
-"""Which public rows a device knows something of (Selective-FD: Shao et al. 2023, arXiv 2304.01731).
+"""Which public rows a device knows something about (Selective-FD: Shao et al. 2023, arXiv 2304.01731).
 
 A row is answered if it looks like the device's own examples, and if its student is sure enough of it. How
 much a row z_k looks like them is the ratio of two densities, that of the n own examples x_i over that of the
@@ -65,6 +65,6 @@ def _squared_distances(a: Float64Array, b: Float64Array) -> Float64Array:
 
 
 def _median_distance(squared: Float64Array) -> float:
-    """Of all pairs; 1 where all rows are the same."""
+    """The median distance of all pairs of rows; 1 where all rows are the same."""
     pairs = squared[np.triu_indices(len(squared), 1)]
     return float(np.sqrt(np.median(pairs))) or 1.0 if len(pairs) else 1.0

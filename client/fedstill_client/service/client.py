@@ -51,10 +51,17 @@ _ERRORS: dict[grpc.StatusCode, type[AgentError]] = {
 
 
 class AgentClient:
-    """The agent that serves a home; safe to share among threads.
+    """The agent that serves a home, as an app of the same user calls it; safe to share among threads.
 
-    home: the agent's home or its socket; without one, what FEDSTILL_HOME names, or /var/lib/fedstill.
-    timeout_seconds: how long a call may take; learning takes as long as it takes.
+    Every call raises AgentRefused for what this agent does not take, AgentUnavailable where no agent answers,
+    and another AgentError for what it cannot do.
+
+    Args:
+        home: The agent's home or its socket; by default what FEDSTILL_HOME names, or /var/lib/fedstill.
+        timeout_seconds: How long a call may take; learning takes as long as it takes.
+
+    Raises:
+        AgentUnavailable: There is no socket, or it is another user's.
     """
 
     def __init__(self, home: Path | str | None = None, *, timeout_seconds: float = 30.0) -> None:
@@ -74,47 +81,85 @@ class AgentClient:
         self.close()
 
     def close(self) -> None:
-        """Hang up; the agent goes on."""
+        """Close the connection; the agent goes on."""
         self._channel.close()
 
     def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
-        """Class probabilities [n, classes] of the examples x [n, *input_shape]."""
+        """Predict the classes of examples.
+
+        Args:
+            x: Examples [n, *input_shape]; for a student of text, rows of words [n, 1 to S].
+
+        Returns:
+            Class probabilities [n, classes]; for a student of text, those of the next word.
+        """
         request = pb.PredictRequest(x=encode_array(x, "x"))
         answer = self._call(self._stub.Predict, request)
         return decode_array(answer.probabilities, "probabilities")
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
-        """Keep private examples x [n, *input_shape] with their labels [n, *label_shape]; gives their ids.
+        """Keep private examples with their labels.
 
         They never leave the device. When it returns, they have survived a loss of power.
+
+        Args:
+            x: Examples [n, *input_shape].
+            labels: Class numbers [n, *label_shape].
+
+        Returns:
+            The examples' ids, which `forget` takes.
         """
         request = pb.ObserveRequest(x=encode_array(x, "x"), labels=encode_array(labels, "labels"))
         return tuple(self._call(self._stub.Observe, request).example_ids)
 
     def predict_text(self, text: str, k: int = 3) -> Understanding:
-        """What an utterance means: up to k intents, the likeliest first, and whether to act on the first."""
+        """Predict what an utterance means.
+
+        Args:
+            text: The utterance.
+            k: How many intents at most.
+
+        Returns:
+            Up to k intents, the likeliest first, and whether the first is sure enough to act on.
+        """
         request = pb.PredictRequest(text=_sendable(text), k=max(k, 0))
         return messages.decode_understanding(self._call(self._stub.Predict, request))
 
-    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]:
-        """Keep private utterances, each a text and the name of its intent; gives their ids.
+    def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
+        """Keep private utterances.
 
         They never leave the device. When it returns, they have survived a loss of power.
+
+        Args:
+            utterances: Texts, each with the name of its intent.
+
+        Returns:
+            Their ids, which `forget` takes.
         """
-        said = [(_sendable(text), _sendable(intent)) for text, intent in said]
-        utterances = [pb.Utterance(text=text, intent=intent) for text, intent in said]
-        return tuple(self._call(self._stub.Observe, pb.ObserveRequest(utterances=utterances)).example_ids)
+        sent = [pb.Utterance(text=_sendable(text), intent=_sendable(name)) for text, name in utterances]
+        return tuple(self._call(self._stub.Observe, pb.ObserveRequest(utterances=sent)).example_ids)
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
-        """Up to k words, the likeliest first: what follows a text, or completes or corrects a prefix."""
+        """Suggest what follows a text, or completes or corrects the letters of a word.
+
+        Args:
+            context: The text before the word.
+            prefix: The letters of the word so far.
+            k: How many words at most.
+
+        Returns:
+            Up to k suggestions, the likeliest first.
+        """
         request = pb.SuggestRequest(context=_sendable(context), prefix=_sendable(prefix), k=max(k, 0))
         return messages.decode_suggestions(self._call(self._stub.Suggest, request))
 
     def observe_text(self, text: str) -> int:
-        """Keep a private text that was typed; gives its id, which `forget` takes.
+        """Keep a private text that was typed; its words are suggested from then on.
 
-        It never leaves the device. Its words are suggested from then on. When it returns, it has survived a
-        loss of power.
+        It never leaves the device. When this returns, it has survived a loss of power.
+
+        Returns:
+            Its id, which `forget` takes.
         """
         request = pb.ObserveTextRequest(text=_sendable(text))
         return int(self._call(self._stub.ObserveText, request).text_id)
@@ -122,7 +167,15 @@ class AgentClient:
     def personalize(
         self, options: PersonalizeOptions | None = None, *, on_progress: OnProgress = lambda progress: None
     ) -> LearningResult:
-        """Let the agent learn from its private examples now, and wait for the result."""
+        """Let the agent learn from its private examples now, and wait for the result.
+
+        Args:
+            options: How to learn this time.
+            on_progress: Called with the progress, several times a second.
+
+        Raises:
+            AgentBusy: The agent is learning already.
+        """
         for update in self.learning(options):
             if isinstance(update, LearningResult):
                 return update
@@ -132,7 +185,10 @@ class AgentClient:
     def learning(
         self, options: PersonalizeOptions | None = None
     ) -> Iterator[LearningProgress | LearningResult]:
-        """The progress of a learning, and its result at the end. Who stops iterating stops the learning."""
+        """Learn as `personalize` does, and yield the progress, and the result at the end.
+
+        Whoever stops iterating stops the learning; the next one goes on from there.
+        """
         call = self._stub.Personalize(messages.encode_options(options or PersonalizeOptions()))
         try:
             for update in call:
@@ -152,9 +208,12 @@ class AgentClient:
     def forget(
         self, *, ids: tuple[int, ...] | None = None, before: float | None = None, everything: bool = False
     ) -> Forgotten:
-        """Remove private examples (by id, from before a time in seconds since 1970, or all of them).
+        """Remove private examples, and all that was learned from the agent's examples.
 
-        What was learned from the agent's examples goes with them.
+        Args:
+            ids: The examples to remove.
+            before: Remove those observed before this time, in seconds since 1970.
+            everything: Remove all of them.
         """
         request = pb.ForgetRequest(example_ids=ids or (), before_seconds=before, everything=everything)
         return messages.decode_forgotten(self._call(self._stub.Forget, request))
@@ -178,5 +237,5 @@ class AgentClient:
 
 
 def _sendable(text: str) -> str:
-    """Without halves of signs, which cannot be written as UTF-8."""
+    """The text without lone surrogates, which cannot be written as UTF-8."""
     return text.encode("utf-8", "ignore").decode()

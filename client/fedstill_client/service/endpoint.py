@@ -24,17 +24,17 @@ _PATH_LIMIT_BYTES = 107  # of a Unix socket's path on Linux: sun_path, less its 
 def check_private(home: AgentHome) -> None:
     """Raises HomeError where the folder is not there, not this user's, or open to others."""
     try:
-        found = home.folder.stat()
+        status = home.folder.stat()
     except OSError as error:
         raise HomeError(f"{home.folder}: there is no agent's home: {error.strerror}.") from None
-    if found.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         raise HomeError(
-            f"{home.folder}: belongs to user {found.st_uid}, this is user {os.geteuid()}; "
+            f"{home.folder}: belongs to user {status.st_uid}, this is user {os.geteuid()}; "
             "run the agent as the user that the home belongs to."
         )
-    if found.st_mode & 0o077:
+    if status.st_mode & 0o077:
         raise HomeError(
-            f"{home.folder}: others may look into it (mode {found.st_mode & 0o777:o}); "
+            f"{home.folder}: others may look into it (mode {status.st_mode & 0o777:o}); "
             f"run: chmod 700 {home.folder}"
         )
 
@@ -54,16 +54,16 @@ def check_socket(path: Path) -> str:
     """gRPC's address of another process's socket, once it is known to be the same user's own."""
     address = check_path(path)
     try:
-        found = path.lstat()
+        status = path.lstat()
     except OSError as error:
         raise AgentUnavailable(
             f"{path}: no agent answers ({error.strerror}); start one with: "
             f"fedstill-agent serve --home {path.parent}"
         ) from None
-    if not stat.S_ISSOCK(found.st_mode):
+    if not stat.S_ISSOCK(status.st_mode):
         raise AgentUnavailable(f"{path}: is not a socket; name the agent's home, or its agent.sock.")
-    if found.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
-        raise AgentUnavailable(f"{path}: belongs to user {found.st_uid}, not to you; it is not your agent.")
+    if status.st_uid not in (os.geteuid(), 0) and os.geteuid() != 0:
+        raise AgentUnavailable(f"{path}: belongs to user {status.st_uid}, not to you; it is not your agent.")
     return address
 
 
@@ -103,10 +103,10 @@ def held(home: AgentHome) -> Iterator[str]:
 
 def _remove_stale(path: Path) -> None:
     try:
-        found = path.lstat()
+        status = path.lstat()
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(found.st_mode):
+    if not stat.S_ISSOCK(status.st_mode):
         raise AgentError(f"{path}: is not a socket; move it away, the agent's socket belongs there.")
     if answers(path):
         raise AgentError(f"{path}: another process answers there; stop it first.")

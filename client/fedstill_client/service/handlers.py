@@ -33,7 +33,7 @@ _STOPPED = "the service is stopping"
 _CALL_ENDED = "the call that asked for it has ended"
 
 
-class Answering(Protocol):
+class ServedAgent(Protocol):
     """What the service needs of an agent; `fedstill_client.agent.agent.Agent` is one."""
 
     def predict(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
@@ -42,7 +42,7 @@ class Answering(Protocol):
 
     def predict_text(self, text: str, k: int) -> Understanding: ...
 
-    def observe_intents(self, said: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
+    def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
 
     def suggest(self, context: str, prefix: str, k: int) -> list[Suggestion]: ...
 
@@ -60,15 +60,15 @@ class Answering(Protocol):
 class AgentHandlers:
     """The calls of fedstill.v1.Agent."""
 
-    def __init__(self, agent: Answering, stopping: threading.Event) -> None:
+    def __init__(self, agent: ServedAgent, stopping: threading.Event) -> None:
         self._agent = agent
         self._stopping = stopping
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         try:
             if request.HasField("text"):
-                found = self._agent.predict_text(request.text, request.k or DEFAULT_SUGGESTIONS)
-                return messages.encode_understanding(found)
+                understood = self._agent.predict_text(request.text, request.k or DEFAULT_SUGGESTIONS)
+                return messages.encode_understanding(understood)
             answers = self._agent.predict(decode_array(request.x, "x"))
             return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"))
         except Exception as error:
@@ -77,8 +77,8 @@ class AgentHandlers:
     def Observe(self, request: pb.ObserveRequest, context: grpc.ServicerContext) -> pb.ObserveResponse:
         try:
             if request.utterances:
-                said = [(each.text, each.intent) for each in request.utterances]
-                return pb.ObserveResponse(example_ids=self._agent.observe_intents(said))
+                utterances = [(utterance.text, utterance.intent) for utterance in request.utterances]
+                return pb.ObserveResponse(example_ids=self._agent.observe_intents(utterances))
             x, labels = decode_array(request.x, "x"), decode_array(request.labels, "labels")
             return pb.ObserveResponse(example_ids=self._agent.observe(x, labels))
         except Exception as error:
@@ -86,8 +86,9 @@ class AgentHandlers:
 
     def Suggest(self, request: pb.SuggestRequest, context: grpc.ServicerContext) -> pb.SuggestResponse:
         try:
-            found = self._agent.suggest(request.context, request.prefix, request.k or DEFAULT_SUGGESTIONS)
-            return messages.encode_suggestions(found)
+            k = request.k or DEFAULT_SUGGESTIONS
+            suggestions = self._agent.suggest(request.context, request.prefix, k)
+            return messages.encode_suggestions(suggestions)
         except Exception as error:
             refuse(context, error)
 
@@ -142,7 +143,7 @@ class AgentHandlers:
 class _Learning:
     """A learning in a thread of its own, so that a caller who goes away can stop it."""
 
-    def __init__(self, agent: Answering, options: PersonalizeOptions, stopping: threading.Event) -> None:
+    def __init__(self, agent: ServedAgent, options: PersonalizeOptions, stopping: threading.Event) -> None:
         self.updates: queue.SimpleQueue[pb.PersonalizeUpdate | Exception] = queue.SimpleQueue()
         self._agent, self._options, self._stopping = agent, options, stopping
         self._abandoned = threading.Event()
@@ -167,12 +168,12 @@ class _Learning:
                 stop=self._stop,
             )
             self.updates.put(messages.encode_result(result))
-        except Exception as error:  # the caller hears of it
+        except Exception as error:  # the caller gets it
             self.updates.put(error)
 
 
 def refuse(context: grpc.ServicerContext, error: Exception) -> NoReturn:
-    """End the call with the error's own words, and the status code that says what kind of error it is."""
+    """End the call with the error's own words, and the status code of its kind."""
     if not isinstance(error, FedstillError):
         _LOG.exception("a call failed", exc_info=error)
     context.abort(status_code(error), _words(error))

@@ -95,7 +95,7 @@ def decode_forgotten(message: pb.ForgetResponse) -> Forgotten:
 
 
 def encode_understanding(understood: Understanding) -> pb.PredictResponse:
-    scored = [pb.ScoredIntent(name=each.name, confidence=each.confidence) for each in understood.intents]
+    scored = [pb.ScoredIntent(**vars(intent)) for intent in understood.intents]
     return pb.PredictResponse(intents=scored, sure=understood.sure)
 
 
@@ -103,16 +103,19 @@ def decode_understanding(message: pb.PredictResponse) -> Understanding:
     """Raises WireError where there is none."""
     if not message.intents:
         raise WireError("intents", "the agent named none")
-    scored = tuple(ScoredIntent(each.name, each.confidence) for each in message.intents)
+    scored = tuple(ScoredIntent(intent.name, intent.confidence) for intent in message.intents)
     return Understanding(scored, message.sure)
 
 
 def encode_suggestions(suggestions: list[Suggestion]) -> pb.SuggestResponse:
-    return pb.SuggestResponse(suggestions=[pb.Suggestion(**vars(each)) for each in suggestions])
+    return pb.SuggestResponse(suggestions=[pb.Suggestion(**vars(suggestion)) for suggestion in suggestions])
 
 
 def decode_suggestions(message: pb.SuggestResponse) -> list[Suggestion]:
-    return [Suggestion(each.word, each.chance, each.kind, each.own) for each in message.suggestions]
+    return [
+        Suggestion(suggestion.word, suggestion.chance, suggestion.kind, suggestion.own)
+        for suggestion in message.suggestions
+    ]
 
 
 def _encode_score(score: Score | None) -> pb.Score | None:

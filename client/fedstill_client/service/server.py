@@ -19,7 +19,7 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentError, Precision
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import held
-from fedstill_client.service.handlers import AgentHandlers, Answering
+from fedstill_client.service.handlers import AgentHandlers, ServedAgent
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
 
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
@@ -36,25 +36,32 @@ def serve(
     on_ready: Callable[[Path], None] = lambda socket: None,
     until: Callable[[EndSignals], object] = EndSignals.wait,
 ) -> None:
-    """Answer at home/agent.sock until a signal ends it; raises AgentError where another service does.
+    """Answer at home/agent.sock until a signal ends it.
 
-    threads, precision: of each answer, see Agent.open. until: what to do meanwhile; it returns when a signal
-    has come.
+    Args:
+        home: The folder of the agent's home.
+        threads: Processor threads of each answer.
+        precision: The precision of the weights that answer, see Agent.open.
+        on_ready: Called with the socket once apps can connect.
+        until: What to do meanwhile; it returns when a signal has come.
+
+    Raises:
+        AgentError: Another service answers there.
     """
     stopping = threading.Event()
-    found = AgentHome(home)
+    agent_home = AgentHome(home)
     with (
-        held(found) as address,
+        held(agent_home) as address,
         Agent.open(home, threads=threads, precision=precision) as agent,
         EndSignals() as signals,
-        running(agent, address, found.socket, stopping),
+        running(agent, address, agent_home.socket, stopping),
     ):
-        on_ready(found.socket)
+        on_ready(agent_home.socket)
         until(signals)
 
 
 @contextmanager
-def running(agent: Answering, address: str, socket: Path, stopping: threading.Event) -> Iterator[None]:
+def running(agent: ServedAgent, address: str, socket: Path, stopping: threading.Event) -> Iterator[None]:
     """A service of `agent` at `address`, with health and reflection; it ends what runs when it is left."""
     server = grpc.server(
         ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="call"),

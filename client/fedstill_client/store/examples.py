@@ -75,10 +75,12 @@ class Retention:
                 raise InvalidValue(name, f"{value!r} is not a whole number of 1 or more")
 
     def to_json(self) -> str:
+        """As JSON."""
         return json.dumps(vars(self))
 
     @classmethod
     def from_json(cls, text: str) -> Retention:
+        """What `to_json` wrote."""
         return cls(**json.loads(text))
 
 
@@ -125,7 +127,7 @@ def add_example(
     observed_at: float,
     held_out: bool | None,
 ) -> int:
-    """Within a transaction: keep one example; returns its id."""
+    """Keep one example, within a transaction; gives its id."""
     if x.dtype not in (np.float32, np.int64):
         raise InvalidValue("x", f"{x.dtype}; examples are float32, or int64 for words")
     number = int(database.value("SELECT seq FROM sqlite_sequence WHERE name = 'examples'") or 0) + 1
@@ -146,7 +148,11 @@ def add_example(
 
 
 def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples:
-    """Raises DeviceStoreError where rows are not what an example is, or are of several shapes."""
+    """Read the examples of a part.
+
+    Raises:
+        DeviceStoreError: A row is no example, or rows are of several shapes.
+    """
     if part not in PARTS:
         raise InvalidValue("part", f"{part!r} is none of {', '.join(PARTS)}")
     chosen = {"training": (0,), "held-out": (1,), "all": (0, 1)}[part]
@@ -175,6 +181,7 @@ def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples
 
 
 def count_examples(database: Database) -> ExampleCounts:
+    """Count all examples, texts included."""
     row = database.rows(
         "SELECT COALESCE(SUM(1 - held_out), 0), COALESCE(SUM(held_out), 0), "
         "COALESCE(SUM(LENGTH(x) + LENGTH(labels)), 0), MIN(observed_at) FROM examples"
@@ -183,7 +190,7 @@ def count_examples(database: Database) -> ExampleCounts:
 
 
 def prune_examples(database: Database, retention: Retention, now: float) -> int:
-    """Within a transaction: delete what is not to be kept; returns how many that were."""
+    """Delete what is not to be kept, within a transaction; gives how many that were."""
     before = int(database.value("SELECT COUNT(*) FROM examples"))
     database.execute("DELETE FROM examples WHERE observed_at < ?", (now - retention.max_age_days * _DAY_S,))
     # From the newest on, as many as fit the number and the size.

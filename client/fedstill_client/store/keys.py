@@ -16,11 +16,12 @@ _SERVICE = "fedstill"
 
 
 def key_file(home: AgentHome) -> Path:
+    """Where the key is kept with encryption "key-file"."""
     return home.folder / "store.key"
 
 
 def keyring_marker(home: AgentHome) -> Path:
-    """Says that the key is in the keyring; holds the name that it has there."""
+    """A file that is there where the key is in the keyring; it holds the name that it has there."""
     return home.folder / "store.keyring"
 
 
@@ -35,8 +36,8 @@ def make_key(home: AgentHome, encryption: Encryption) -> bytes | None:
             return find_key(home)
         if file.exists():
             raise DeviceStoreError(
-                f'{file}: is of a store with encryption "{kind}", and "{encryption}" is asked; ask for that '
-                "one, or delete the file if no store needs it."
+                f'{file}: is the key of a store with encryption "{kind}", not "{encryption}"; give "{kind}", '
+                "or delete the file if no store needs it."
             )
     if encryption == "off":
         return None

@@ -21,12 +21,12 @@ _ROUNDING = 1e-9  # of a budget: rounds that fit to the last digit are not refus
 
 
 class BudgetSpent(FedstillError):
-    """A release that the budget does not cover."""
+    """The budget does not cover a release."""
 
 
 @dataclass(frozen=True)
 class Release:
-    """A message made of private data. `rho` is infinite where no mechanism bounds what it tells."""
+    """A message made from private data. `rho` is infinite where no mechanism bounds what it reveals."""
 
     run: str
     round: int
@@ -66,21 +66,29 @@ class Ledger:
         self._database = database
 
     def debit(self, release: Release) -> None:
-        """Write a release down; on disk when this returns. The very same bytes again tell nothing new."""
+        """Write a release down; on disk when this returns. The very same bytes again reveal nothing new."""
         with self._database.transaction():
             self._insert(release, None)
 
     def debit_noised(self, release: Release, summary: bytes, *, budget: float | None) -> bytes:
-        """Write a noised release down with its bytes; gives what is to be sent.
+        """Write a noised release down with its bytes.
 
-        That is what the same round was answered with before, if it was, which costs nothing again. budget:
-        the most rho of all noised releases together; raises BudgetSpent, and writes nothing, where it does
-        not cover this one.
+        Args:
+            release: What leaves the device.
+            summary: Its bytes.
+            budget: The most rho of all noised releases together; None is no limit.
+
+        Returns:
+            What is to be sent: the answer to the same round from before, if there was one, which costs
+            nothing again.
+
+        Raises:
+            BudgetSpent: The budget does not cover this release; nothing is written.
         """
         with self._database.transaction():
-            held = self.noised_answer(release.run, release.round)
-            if held is not None:
-                return held
+            sent = self.noised_answer(release.run, release.round)
+            if sent is not None:
+                return sent
             if budget is not None and not self.covers(release.rho, budget):
                 raise BudgetSpent("the budget does not cover another release")
             self._insert(release, summary)
@@ -92,7 +100,7 @@ class Ledger:
         return summary
 
     def noised_answer(self, run: str, round: int) -> bytes | None:
-        """What a round was answered with, noised; empty where that is not kept, None where it was not."""
+        """The noised answer to a round: empty where it is not kept any more, None where there was none."""
         rows = self._database.rows(
             "SELECT summary FROM releases WHERE run = ? AND round = ? AND rho IS NOT NULL ORDER BY id",
             (run, round),
@@ -100,11 +108,11 @@ class Ledger:
         return bytes(rows[0][0] or b"") if rows else None
 
     def covers(self, rho: float, budget: float) -> bool:
-        """Whether a budget has so much left."""
+        """Whether a budget of rho has so much left."""
         return self.totals().rho + rho <= budget * (1 + _ROUNDING)
 
     def note(self, name: str, text: str) -> None:
-        """Keep a word about the ledger, in place of the last one of that name."""
+        """Keep a note about the ledger, in place of the last one of that name."""
         with self._database.transaction():
             self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, text))
 
@@ -113,15 +121,15 @@ class Ledger:
         return str(self._database.value("SELECT value FROM settings WHERE name = ?", (name,)) or "")
 
     def releases(self) -> list[Release]:
-        """First to last."""
+        """All releases, first to last."""
         rows = self._database.rows(
             "SELECT run, round, kind, amount, bytes, digest, mechanism, rho FROM releases ORDER BY id"
         )
         names = ("run", "round", "kind", "values", "bytes", "digest", "mechanism", "rho")
-        found = [dict(zip(names, row, strict=True)) for row in rows]
+        records = [dict(zip(names, row, strict=True)) for row in rows]
         return [
-            Release(**fields | {"rho": math.inf if fields["rho"] is None else fields["rho"]})
-            for fields in found
+            Release(**record | {"rho": math.inf if record["rho"] is None else record["rho"]})
+            for record in records
         ]
 
     def totals(self) -> ReleaseTotals:

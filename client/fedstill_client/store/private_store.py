@@ -45,7 +45,11 @@ _ERASING = "erasing"  # is there from when something was forgotten until none of
 
 
 class PrivateStore:
-    """An open private store."""
+    """An open private store: examples, texts, personal students, the ledger, and what is installed.
+
+    What a method has kept is on the disk when it returns. All raise DeviceStoreError where the database
+    cannot be read or written.
+    """
 
     def __init__(self, home: AgentHome, database: Database) -> None:
         self.home = home
@@ -55,7 +59,7 @@ class PrivateStore:
 
     @classmethod
     def create(cls, home: AgentHome, *, encryption: Encryption = "off") -> PrivateStore:
-        """A new, empty store in a home, which is made if it is not there."""
+        """Make a new, empty store in a home, which is made if it is not there."""
         home.create()
         if home.store.exists():
             raise DeviceStoreError(f"{home.store}: there is a private store already.")
@@ -63,7 +67,7 @@ class PrivateStore:
 
     @classmethod
     def open(cls, home: AgentHome) -> PrivateStore:
-        """The store of a home; what a `forget` was killed over is erased first."""
+        """Open the store of a home; what a killed `forget` has left is erased first."""
         if not home.store.exists():
             raise DeviceStoreError(f"{home.store}: there is no private store; enrol the device first.")
         store = cls(home, Database.open(home.store, find_key(home)))
@@ -91,9 +95,17 @@ class PrivateStore:
         held_out: bool | None = None,
         observed_at: float | None = None,
     ) -> int:
-        """Keep an example (see `check_example`); its id. On disk when this returns.
+        """Keep an example.
 
-        held_out: never train on it, only judge; one in five by its id unless given.
+        Args:
+            x: The example, as `check_example` gives it.
+            labels: Its labels.
+            kind: What it is; "text" is that of texts.
+            held_out: Whether it is never trained on, only scored on; by default one in five by its id.
+            observed_at: When, in seconds since 1970; now by default.
+
+        Returns:
+            Its id.
         """
         return self.observe_all([(x, labels)], kind=kind, held_out=held_out, observed_at=observed_at)[0]
 
@@ -105,7 +117,7 @@ class PrivateStore:
         held_out: bool | None = None,
         observed_at: float | None = None,
     ) -> tuple[int, ...]:
-        """Keep examples, all or none; their ids. On disk when this returns."""
+        """Keep examples, all or none, as `observe` does; gives their ids."""
         check_name("kind", kind)
         when = time.time() if observed_at is None else observed_at
         with self._database.transaction():
@@ -124,7 +136,7 @@ class PrivateStore:
     def observe_text(
         self, text: str, *, held_out: bool | None = None, observed_at: float | None = None
     ) -> int:
-        """Keep a text; its id, which no example has. On disk when this returns."""
+        """Keep a text; gives its id, which no example has."""
         when = time.time() if observed_at is None else observed_at
         with self._database.transaction():
             return add_text(self._database, text, observed_at=when, held_out=held_out)
@@ -134,18 +146,20 @@ class PrivateStore:
         return read_texts(self._database, after=after)
 
     def text_count(self) -> int:
+        """How many texts are kept."""
         return count_texts(self._database)
 
     def examples(self, part: str = "training", *, kind: str = "example") -> StoredExamples:
-        """The examples to train on ("training"), to judge on ("held-out"), or "all"."""
+        """The examples to train on ("training"), to score on ("held-out"), or "all"."""
         return read_examples(self._database, part, kind=kind)
 
     def counts(self) -> ExampleCounts:
-        """Of all examples; a text is one."""
+        """Count all examples; a text is one."""
         return count_examples(self._database)
 
     @property
     def retention(self) -> Retention:
+        """Which examples are kept, and for how long."""
         text = self.setting(_RETENTION)
         return Retention() if text is None else Retention.from_json(text)
 
@@ -154,7 +168,7 @@ class PrivateStore:
         self.set_setting(_RETENTION, retention.to_json())
 
     def prune(self, now: float | None = None) -> int:
-        """Delete the examples that retention does not keep; returns how many."""
+        """Delete the examples that retention does not keep; gives how many."""
         retention = self.retention
         with self._database.transaction():
             return prune_examples(self._database, retention, time.time() if now is None else now)
@@ -162,17 +176,24 @@ class PrivateStore:
     def forget(
         self, *, ids: Sequence[int] | None = None, before: float | None = None, everything: bool = False
     ) -> Forgotten:
-        """Erase examples, and all personal students and learning that came of the store's examples.
+        """Erase examples, and all personal students and learning that came from the store's examples.
 
-        Name the examples by `ids`, by `before` (observed earlier, seconds since 1970), or say `everything`.
-        A training that is under way in another process cannot keep its student. The ledger stays: what
+        A training that is under way in another process cannot keep its student. The ledger stays: what has
         left the device has left it.
+
+        Args:
+            ids: The examples to erase.
+            before: Erase those observed before this time, in seconds since 1970.
+            everything: Erase all of them.
+
+        Raises:
+            InvalidValue: Not exactly one of the three is given.
         """
         if (ids is not None) + (before is not None) + everything != 1:
             raise InvalidValue("forget", "name examples by ids, by before, or say everything: one of them")
         database = self._database
         with database.transaction():
-            held = self.counts()
+            before_it = self.counts()
             if everything:
                 database.execute("DELETE FROM examples")
             elif before is not None:
@@ -180,19 +201,19 @@ class PrivateStore:
             for number in ids or ():
                 database.execute("DELETE FROM examples WHERE id = ?", (number,))
             left = self.counts()
-            gone = Forgotten(
-                examples=held.training + held.held_out - left.training - left.held_out,
+            forgotten = Forgotten(
+                examples=before_it.training + before_it.held_out - left.training - left.held_out,
                 students=int(database.value("SELECT COUNT(*) FROM students")),
                 learning=self.learning() is not None,
             )
             database.execute("DELETE FROM students")
             database.execute("DELETE FROM learning")
-            # Paid for, and perhaps not sent yet: what came of these examples is not to leave any more.
+            # Paid for, and perhaps not sent yet: what came from these examples is not to leave any more.
             database.execute("UPDATE releases SET summary = NULL")
             self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
             self._put_setting(_ERASING, "yes")
         self._erase()
-        return gone
+        return forgotten
 
     def times_forgotten(self) -> int:
         """How many times something was forgotten; see `students`."""
@@ -249,6 +270,7 @@ class PrivateStore:
             )
 
     def soft_labels(self, package_version: int) -> bytes | None:
+        """What `keep_soft_labels` kept for a package version."""
         blob = self._database.value(
             "SELECT labels FROM soft_labels WHERE package_version = ?", (package_version,)
         )
@@ -305,7 +327,7 @@ class PrivateStore:
 
     def _erase(self) -> None:
         self._database.erase_deleted()
-        # What was said was learned from what is forgotten; the next answer is whole.
+        # The tables came from what is forgotten; the next answer is whole.
         shutil.rmtree(self.home.answers, ignore_errors=True)
         with self._database.transaction():
             self._database.execute("DELETE FROM settings WHERE name = ?", (_ERASING,))

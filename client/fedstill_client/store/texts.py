@@ -26,7 +26,7 @@ class StoredText:
 
 
 def add_text(database: Database, text: str, *, observed_at: float, held_out: bool | None = None) -> int:
-    """Within a transaction: keep one text; returns its id."""
+    """Keep one text, within a transaction; gives its id."""
     number = int(database.value("SELECT seq FROM sqlite_sequence WHERE name = 'examples'") or 0) + 1
     content = text.encode(_CODE)
     database.execute(
@@ -60,4 +60,5 @@ def read_texts(database: Database, *, after: int = 0) -> Iterator[StoredText]:
 
 
 def count_texts(database: Database) -> int:
+    """How many texts are kept."""
     return int(database.value("SELECT COUNT(*) FROM examples WHERE kind = ?", (KIND,)))

@@ -91,7 +91,7 @@ class StoredStudents:
 
 
 def put_student(database: Database, package_version: int, role: str, student: OwnStudent) -> None:
-    """Within a transaction: add a student whose role is free."""
+    """Add a student whose role is free, within a transaction."""
     database.execute(
         "INSERT INTO students (package_version, role, run, round, weights) VALUES (?, ?, ?, ?, ?)",
         (package_version, role, student.run, student.round, encode_parameters(student.parameters)),
