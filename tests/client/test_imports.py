@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
-
-import fedstill_client
 
 PROGRAM = """
 import importlib, pkgutil, sys
@@ -27,21 +23,3 @@ def test_importing_the_whole_package_loads_no_torch_and_no_server() -> None:
     )
 
     assert done.stdout.strip() == "[]"
-
-
-def test_flower_s_private_names_are_used_in_one_module() -> None:
-    public = ("flwr.app", "flwr.clientapp")
-    private = {
-        path.name
-        for path in Path(fedstill_client.__path__[0]).rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        for module in (
-            [node.module or ""]
-            if isinstance(node, ast.ImportFrom)
-            else [alias.name for alias in node.names]
-            if isinstance(node, ast.Import)
-            else []
-        )
-        if module.split(".")[0] == "flwr" and module not in public
-    }
-    assert private == {"supernode.py"}
