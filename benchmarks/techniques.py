@@ -30,7 +30,6 @@ from fedstill_server.distill.engine import train
 from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.registry import TECHNIQUES
-from fedstill_server.distill.run import TEACHER_PLAN
 from fedstill_server.distill.stage_runner import StageRunner
 from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, EstimatorTeacher, Teacher, TorchTeacher
@@ -76,7 +75,7 @@ class Seed:
         """Trained on all labels; `shift` corrupts them: every class is called another."""
         x, y = self.task.teaching.x, self.task.teaching.y
         assert y is not None
-        plan = replace(TEACHER_PLAN, seed=self.seed if seed is None else seed)
+        plan = replace(DistillTask.teacher_plan, seed=self.seed if seed is None else seed)
         made = train(DistillJob(family=family, classes=10, x=x, labels=(y + shift) % 10, plan=plan))
         return TorchTeacher(self.network(made.family, made.parameters))
 

@@ -20,12 +20,11 @@ from fedstill_server.distill.job import DistillJob, Trained
 from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.recipes.sequence_level import SequenceLevel, SyntheticText
 from fedstill_server.distill.registry import TECHNIQUES
-from fedstill_server.distill.run import TEXT_TEACHER_PLAN
 from fedstill_server.distill.scoring import accuracy_on, perplexity_on
 from fedstill_server.distill.stage_runner import Recipe, StageRunner, network_of
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import TorchTeacher
-from fedstill_server.distill.text_task import open_text
+from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_sim.tasks.text.data import load_keyboard
 
 TEACHER, STUDENT = "gru-64-128", "gru-32-64"
@@ -56,7 +55,7 @@ def main() -> int:
     given = parser.parse_args()
     task = plays(given.speeches)
     assert task.public.y is not None
-    own = replace(TEXT_TEACHER_PLAN, seed=given.seed)
+    own = replace(TextDistillTask.teacher_plan, seed=given.seed)
     alone = DistillJob(family=TEACHER, classes=task.classes, x=task.public.x, labels=task.public.y, plan=own)
     taught = train(alone)
     base = replace(

@@ -20,7 +20,7 @@ from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.run import distil, reopen_distillation
 from fedstill_server.distill.stage_runner import StageRunner
 from fedstill_server.distill.teachers.interface import TeacherAnswers
-from fedstill_server.distill.text_task import is_text, open_text
+from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.inspection.inspection import inspect_package
 
 WORDS = ("ant", "bee", "cat", "dog", "elk", "fox")
@@ -53,7 +53,7 @@ def rows_of(count: int) -> DistillJob:
 
 def test_of_ten_texts_one_tests_and_one_validates(tmp_path: Path) -> None:
     file = written(tmp_path / "animals.txt", texts=40)
-    assert is_text(str(file))
+    assert TextDistillTask.is_at(str(file))
 
     task = open_text(str(file), words=100, places=4)
 
@@ -61,8 +61,8 @@ def test_of_ten_texts_one_tests_and_one_validates(tmp_path: Path) -> None:
     assert [len(part) for part in (task.public, task.test, task.validation)] == [71, 8, 8]
     assert task.public.y is not None
     assert np.array_equal(task.public.x[:, 1:], task.public.y[:, :-1])
-    assert task.vocabulary is not None
-    assert set(WORDS) < set(WordList.from_json(task.vocabulary).entries)
+    assert task.files.vocabulary is not None
+    assert set(WORDS) < set(WordList.from_json(task.files.vocabulary).entries)
     assert (task.input_shape, task.name) == ((4,), "animals")
 
 
@@ -90,11 +90,11 @@ def test_a_student_of_text_is_packed_with_its_words_and_opened_again(tmp_path: P
     assert package.vocabulary is not None
     assert dict(package.manifest.quality)["perplexity"] == outcome.perplexity
     again = open_text(str(file), words=500, places=4, vocabulary=str(outcome.package))
-    assert again.vocabulary == package.vocabulary
+    assert again.files.vocabulary == package.vocabulary
     record = json.loads((tmp_path / "out" / "distill.json").read_text())
     assert record["request"]["family"] == "gru-8-12"
     opened, teacher = reopen_distillation(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
-    assert opened.vocabulary == package.vocabulary
+    assert opened.files.vocabulary == package.vocabulary
     with pytest.raises(DistillError, match="is of text, which has no inspection yet"):
         inspect_package(outcome.package, opened, teacher=teacher)
 

@@ -21,8 +21,6 @@ from fedstill_server.training.networks import load_parameters, logits_of
 
 _ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
 
-_KEPT_WORDS, _STEP_WORDS = 16, 600  # of text: that a soft label names, and that a step of training sees
-
 
 def pack_student(
     folder: Path,
@@ -45,7 +43,7 @@ def pack_student(
             f"{family}: logits of ONNX Runtime and torch differ by {difference:.2g}, more than "
             f"{LARGEST_DIFFERENCE:g}; nothing is written"
         )
-    package = StudentPackage(manifest, graph, parameters, vocabulary=task.vocabulary)
+    package = StudentPackage(manifest, graph, parameters, vocabulary=task.files.vocabulary)
     eight_bit = quantize_student(graph, parameters)
     if eight_bit is not None:
         package = replace(
@@ -62,24 +60,24 @@ def pack_student(
 
 
 def _trainable(package: StudentPackage, task: DistillTask, quality: Mapping[str, float]) -> StudentPackage:
-    """With the training step for a device: of dense soft labels, and of text of the likeliest words."""
+    """With the training step for a device."""
     # The exporter takes seconds to import.
     from fedstill_proto.messages import Optimizer
 
     from fedstill_server.export.build import ArtifactOptions, build_artifact
 
-    text = task.vocabulary is not None
+    step = task.device_step()
     artifact = build_artifact(
         ArtifactOptions(
             family=package.manifest.family,
             input_shape=task.input_shape,
             classes=task.classes,
             optimizer=Optimizer.SGD,
-            soft_labels="top-k" if text else "dense",
-            k=_KEPT_WORDS if text else 0,
+            soft_labels=step.soft_labels,
+            k=step.k,
             stack_size=1,
-            step_rows=8 if text else 64,
-            step_vocabulary=min(_STEP_WORDS, task.classes) if text else None,
+            step_rows=step.rows,
+            step_vocabulary=step.vocabulary,
         )
     )
     return assemble_package(artifact, package, package_version=1, public_x=task.public.x, quality=quality)

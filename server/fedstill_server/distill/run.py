@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,24 +28,18 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import DistillJob, Trained, gathered
 from fedstill_server.distill.layers import LOGITS
 from fedstill_server.distill.packing import pack_student
-from fedstill_server.distill.plan import DistillPlan
 from fedstill_server.distill.request import DistillRequest
-from fedstill_server.distill.scoring import accuracy_on, check_teacher, perplexity_on, teacher_accuracy
+from fedstill_server.distill.scoring import accuracy_on, check_teacher, teacher_accuracy
 from fedstill_server.distill.stage_runner import StageRunner, StageWatcher
 from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, Teacher, TorchTeacher
 from fedstill_server.distill.teachers.opening import open_teacher
-from fedstill_server.distill.text_task import is_text, open_text
+from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.training.networks import load_parameters
 
 TRAINED_HERE = "train:"
 """`train:mlp-128-128` is a teacher that is trained on the task's labels first."""
-
-TEACHER_PLAN = DistillPlan(batch_size=32, learning_rate=1e-3, input_noise=0.1)
-TEXT_TEACHER_PLAN = DistillPlan(epochs=8, batch_size=32, learning_rate=3e-3, weight_decay=0.05)
-FAMILY, TEXT_FAMILY = "mlp-32", "gru-64-128"
-"""Students where none is named."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -116,10 +110,8 @@ def reopen_distillation(
 
 def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:
     """The task, and the request with what follows from it."""
-    if is_text(request.task):
-        task = open_text(
-            request.task, words=request.words, places=request.places, vocabulary=request.vocabulary
-        )
+    task = next(opened for kind, opened in _OPENED if kind.is_at(request.task))(request)
+    if not task.keeps_answers:
         if request.answers:
             raise DistillError(
                 "answers: of text a teacher's are not kept, as they are words times places times rows; leave "
@@ -127,15 +119,26 @@ def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:
             )
         # So many logits do not fit into memory, but those of a batch.
         request = replace(request, plan=replace(request.plan, online=bool(request.teacher)))
-    else:
-        task = open_task(
-            request.task,
-            seed=request.plan.seed,
-            private_labels=request.private_labels,
-            public_labels=request.public_labels,
-        )
-    family = request.family or (TEXT_FAMILY if task.vocabulary is not None else FAMILY)
-    return replace(request, family=family), task
+    return replace(request, family=request.family or task.default_family), task
+
+
+def _arrays(request: DistillRequest) -> DistillTask:
+    return open_task(
+        request.task,
+        seed=request.plan.seed,
+        private_labels=request.private_labels,
+        public_labels=request.public_labels,
+    )
+
+
+def _text(request: DistillRequest) -> DistillTask:
+    return open_text(request.task, words=request.words, places=request.places, vocabulary=request.vocabulary)
+
+
+_OPENED: tuple[tuple[type[DistillTask], Callable[[DistillRequest], DistillTask]], ...] = (
+    (TextDistillTask, _text),
+    (DistillTask, _arrays),
+)
 
 
 def _teacher(request: DistillRequest, task: DistillTask, runner: StageRunner) -> Teacher | None:
@@ -153,7 +156,7 @@ def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) 
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
     if task.teaching.y is None or len(task.teaching) == 0:
         raise DistillError(f"teacher: {text}: the task has no labels to train a teacher on")
-    plan = replace(TEXT_TEACHER_PLAN if task.vocabulary is not None else TEACHER_PLAN, seed=place)
+    plan = replace(task.teacher_plan, seed=place)
     job = DistillJob(
         family=family, classes=task.classes, x=task.teaching.x, labels=task.teaching.y, plan=plan
     )
@@ -205,8 +208,7 @@ def _packed(
         pack_student(out / "exits" / family, task, family, parameters, quality={"accuracy": exits[family]})
     accuracy = _accuracy(task, made.family, made.parameters)
     quality = {"accuracy": accuracy, "test_examples": float(len(task.test))}
-    if task.vocabulary is not None:
-        quality["perplexity"] = perplexity_on(_network(task, made.family, made.parameters), task.test)
+    quality |= task.measured(_network(task, made.family, made.parameters))
     if taught:
         quality |= {"teacher_accuracy": taught, "retention": accuracy / taught}
     pack_student(

@@ -1,4 +1,4 @@
-"""How good a student or a teacher is on a task: its accuracy, and of text its perplexity."""
+"""How good a student or a teacher is on a task: its accuracy, and the perplexity of next words."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers.interface import Teacher
 from fedstill_server.tasks.text.networks import logits_in_parts, next_word_accuracy
 from fedstill_server.training.networks import accuracy_of
-
-_ROWS_ASKED = 32  # of text, at a time: a row's logits are as many as its places times the words
 
 
 def accuracy_on(network: nn.Module, examples: Examples) -> float:
@@ -40,7 +38,7 @@ def perplexity_on(network: nn.Module, examples: Examples) -> float:
 def teacher_accuracy(teacher: Teacher, task: DistillTask) -> float:
     """On the test examples."""
     assert task.test.y is not None
-    step = _ROWS_ASKED if task.vocabulary is not None else len(task.test)
+    step = task.rows_asked or len(task.test)
     right = 0
     for start in range(0, len(task.test), step):
         part = slice(start, start + step)
@@ -56,11 +54,9 @@ def check_teacher(teacher: Teacher, task: DistillTask) -> None:
 def _about(task: DistillTask, logits: FloatArray) -> IntArray:
     """The first choices."""
     if logits.shape[-1] != task.classes:
-        what, hint = ("classes", "")
-        if task.vocabulary is not None:
-            what, hint = "words", "; name its word list with vocabulary"
         raise DistillError(
-            f"teacher: answers with {logits.shape[-1]} {what}, and task {task.name} has {task.classes}{hint}"
+            f"teacher: answers with {logits.shape[-1]} {task.class_name}, and task {task.name} has "
+            f"{task.classes}{task.hint}"
         )
     first: IntArray = logits.argmax(-1)
     return first

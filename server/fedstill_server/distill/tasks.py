@@ -1,22 +1,39 @@
 """What a student is to learn: the public set, a labelled private part, and what it is judged by.
 
-Of text the labels are the words that come next (text_task.py).
+Here arrays of one class each; texts, whose labels are the words that come next, are a task of their own
+(text_task.py).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
+from torch import nn
 
 from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
 from fedstill_server.data.examples import Examples, load_examples
+from fedstill_server.data.forms import AMOUNTS, ExampleForm
 from fedstill_server.distill.errors import DistillError
+from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.tasks.interface import NO_FILES, PackageFiles
 
 DIGITS_TEST = 500
 DIGITS_VALIDATION = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceStep:
+    """The step of training that a package brings a device; as in ArtifactOptions."""
+
+    soft_labels: str = "dense"
+    k: int = 0
+    rows: int = 64
+    vocabulary: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,7 +42,24 @@ class DistillTask:
 
     teaching: what a teacher that is trained on the spot learns, all labels that there are. test_groups: a
     name for each test example (a writer, a site), by which slices are made; None where there are none.
+
+    Attributes:
+        form: Of its examples.
+        default_family: The student where none is named.
+        teacher_plan: How a teacher that is trained on the spot learns.
+        rows_asked: Examples that a teacher is asked about at a time, to measure it; 0 is all.
+        keeps_answers: Whether a teacher's logits of all examples fit into memory, and are kept.
+        class_name: What its classes are called.
+        hint: What to do where a teacher has others.
     """
+
+    form: ClassVar[ExampleForm] = AMOUNTS
+    default_family: ClassVar[str] = "mlp-32"
+    teacher_plan: ClassVar[DistillPlan] = DistillPlan(batch_size=32, learning_rate=1e-3, input_noise=0.1)
+    rows_asked: ClassVar[int] = 0
+    keeps_answers: ClassVar[bool] = True
+    class_name: ClassVar[str] = "classes"
+    hint: ClassVar[str] = ""
 
     name: str
     classes: int
@@ -35,12 +69,25 @@ class DistillTask:
     test: Examples
     teaching: Examples
     test_groups: tuple[str, ...] | None = None
-    vocabulary: bytes | None = None  # vocabulary.json, of text
+    files: PackageFiles = NO_FILES
+
+    @classmethod
+    def is_at(cls, name: str) -> bool:
+        """Whether a task of this name is of this kind."""
+        return True
 
     @property
     def places(self) -> int:
-        """Answers to one example: 1, or of text one a word."""
-        return 1 if self.vocabulary is None else self.input_shape[0]
+        """Labels of an example."""
+        return math.prod(self.form.label_shape(self.input_shape))
+
+    def measured(self, network: nn.Module) -> dict[str, float]:
+        """How good a network is on the test examples, beside its accuracy."""
+        return {}
+
+    def device_step(self) -> DeviceStep:
+        """What a device's step of training is over."""
+        return DeviceStep()
 
     @property
     def input_shape(self) -> tuple[int, ...]:

@@ -11,30 +11,62 @@ text, or read from a vocabulary.json: a teacher of text must know the same words
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.package.artifact import VOCABULARY_FILE
 from fedstill_proto.text.vocabulary import WordList, build_word_list
+from torch import nn
 
 from fedstill_server.data.examples import Examples
+from fedstill_server.data.forms import WORDS, ExampleForm
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.tasks import DistillTask
+from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.distill.scoring import perplexity_on
+from fedstill_server.distill.tasks import DeviceStep, DistillTask
+from fedstill_server.tasks.interface import PackageFiles
 from fedstill_server.tasks.text.vocabulary import read_texts, text_examples
 
 _HELD_OUT_EVERY = 10
+_KEPT_WORDS, _STEP_WORDS = 16, 600  # that a soft label names, and that a step of training sees
 
 
-def is_text(name: str) -> bool:
-    """Whether a task of this name is one of text."""
-    path = Path(name)
-    return path.suffix == ".txt" or (
-        path.is_dir() and not any(path.glob("*.npz")) and any(path.glob("*.txt"))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TextDistillTask(DistillTask):
+    """Next words. A row's logits are as many as its places times the words."""
+
+    form: ClassVar[ExampleForm] = WORDS
+    default_family: ClassVar[str] = "gru-64-128"
+    teacher_plan: ClassVar[DistillPlan] = DistillPlan(
+        epochs=8, batch_size=32, learning_rate=3e-3, weight_decay=0.05
     )
+    rows_asked: ClassVar[int] = 32
+    keeps_answers: ClassVar[bool] = False
+    class_name: ClassVar[str] = "words"
+    hint: ClassVar[str] = "; name its word list with vocabulary"
+
+    @classmethod
+    def is_at(cls, name: str) -> bool:
+        path = Path(name)
+        return path.suffix == ".txt" or (
+            path.is_dir() and not any(path.glob("*.npz")) and any(path.glob("*.txt"))
+        )
+
+    def measured(self, network: nn.Module) -> dict[str, float]:
+        """The perplexity of the next words."""
+        return {"perplexity": perplexity_on(network, self.test)}
+
+    def device_step(self) -> DeviceStep:
+        """Of the likeliest words, and of those that a step's rows speak of."""
+        return DeviceStep(
+            soft_labels="top-k", k=_KEPT_WORDS, rows=8, vocabulary=min(_STEP_WORDS, self.classes)
+        )
 
 
-def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> DistillTask:
+def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> TextDistillTask:
     """words: of the list, at most. places: words of a row. vocabulary: a word list, or a package with one."""
     path = Path(name)
     folder = path if (path / "public.txt").is_file() else None
@@ -58,7 +90,7 @@ def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Di
 
     learned = rows(public, "public")
     own = rows(private, "private", needed=False)
-    return DistillTask(
+    return TextDistillTask(
         name=path.resolve().stem,
         classes=len(listed.entries),
         public=learned,
@@ -66,7 +98,7 @@ def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> Di
         validation=rows(validation, "validation", needed=False),
         test=rows(test, "test"),
         teaching=learned,
-        vocabulary=listed.to_json(),
+        files=PackageFiles(vocabulary=listed.to_json()),
     )
 
 

@@ -12,6 +12,7 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.artifact import StudentPackage, load_student
 
 from fedstill_server.calibration import Calibration, calibration, fitted_temperature
+from fedstill_server.data.forms import Labels
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
 from fedstill_server.distill.teachers import Teacher
@@ -62,7 +63,7 @@ def inspect_package(
             f"{folder}: takes {list(manifest.input_shape)} and knows {manifest.classes} classes; task "
             f"{task.name} has {list(task.input_shape)} and {task.classes}"
         )
-    if task.vocabulary is not None:
+    if task.form.labels is Labels.EACH_PLACE:
         raise DistillError(
             f"{folder}: is of text, which has no inspection yet; distill.json has its accuracy and perplexity"
         )
