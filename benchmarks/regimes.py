@@ -86,7 +86,7 @@ def request(options: argparse.Namespace, split: Split) -> CompareRequest:
         dataset=split.dataset,
         devices=options.devices,
         dirichlet=split.dirichlet,
-        families=names(options.families),
+        families=names(options.families) or (),
         rounds=options.rounds,
         use_public_labels=False if options.no_public_labels else None,
         public_batch=options.public_batch,

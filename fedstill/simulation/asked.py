@@ -115,7 +115,7 @@ def asked_run(
         families=tuple(f"{name}={place}" if place else name for name, place in places.items()),
         rounds=rounds,
         seed=seed,
-        method_options=tuple(choice.options.items()),
+        method_options=dict(choice.options),
         **given,
     )
     config = resolve(request, data)

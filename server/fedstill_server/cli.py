@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedstill_server.commands import distill, fleet, publish
+from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
 # torch, flwr and SQLAlchemy take seconds to import: each command brings what it needs.
@@ -96,16 +97,60 @@ def inspect(
 
 
 @cli.command(rich_help_panel="Look into")
-def methods(as_json: AsJson = False) -> None:
-    """List the methods that a run can use, with their papers."""
+def methods(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="This one, with its options: a name, or module:Class.", show_default=False),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the methods that a run can use, with their papers; or the options of one, with default and limits.
+
+    Example: fedstill-server methods fedstill
+    """
     from fedstill_server.methods import METHODS
 
-    lines = {name: METHODS.load(name).line for name in METHODS}
+    if name is not None:
+        _show_method(name, as_json=as_json)
+        return
+    lines = {each: _method_line(each) for each in METHODS}
     if as_json:
         print(json.dumps(lines, indent=1))
         return
-    for name, line in lines.items():
-        typer.echo(f"{name:14s} {line}")
+    own = METHODS.own()
+    for each, line in lines.items():
+        typer.echo(f"{each:14s} {line}{f'; {METHODS.origin(each)}' if each in own else ''}")
+
+
+def _method_line(name: str) -> str:
+    """What a method does and where it is from; what is wrong with one that cannot be imported."""
+    from fedstill_server.methods import METHODS
+    from fedstill_server.plugins import PluginError
+
+    try:
+        return METHODS.load(name).line
+    except PluginError as error:
+        return str(error)
+
+
+def _show_method(name: str, *, as_json: bool) -> None:
+    """One method's options with their defaults, what they may be, and help."""
+    from fedstill_server.config.options import options_of
+    from fedstill_server.methods import METHODS
+
+    found = METHODS.load(name)
+    options = options_of(found)
+    if as_json:
+        document = {"line": found.line, "origin": METHODS.origin(name), "options": option_document(options)}
+        print(json.dumps(document, indent=1))
+        return
+    typer.echo(f"{name}: {found.line}; {METHODS.origin(name)}")
+    if not options:
+        typer.echo("It has no options.")
+        return
+    Console().print(option_table(options), markup=False)
+    first = options[0]
+    typer.echo(f"For example: --method {name} --set {first.name}={first.shown_default}")
 
 
 @cli.command(rich_help_panel="Look into")

@@ -146,8 +146,8 @@ class Registry(Generic[Found]):
             if one is found:
                 return name
         place = f"{getattr(found, '__module__', '')}:{getattr(found, '__qualname__', '')}"
-        names = {at: name for name, at in {**self._installed(), **self._built_in}.items()}
-        return names.get(place)
+        points = {point.value: name for name, found in self._installed().items() for point in found}
+        return {**points, **{at: name for name, at in self._built_in.items()}}.get(place)
 
     def unknown(self, name: str, *, where: str | None = None) -> UnknownName:
         """The error for a name that stands for nothing."""

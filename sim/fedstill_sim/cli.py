@@ -6,28 +6,30 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.extras import MissingExtra, explain_missing
+from fedstill_server.commands.generated import CompareCommand, MethodCommand, Set, taken, takes
+from fedstill_server.config.run_options import read_settings
 from fedstill_server.plugins import search_current_folder
+from fedstill_server.resolve import check_names
 from rich.console import Console
 from rich.markup import escape
 
 import fedstill_sim
-from fedstill_sim import options
+from fedstill_sim.options import CompareOptions, ManyRunsOptions, Out, OutputOptions
 from fedstill_sim.request import (
     COMPARED,
     DATASETS,
     TEXT_COMPARED,
-    TEXT_METHOD,
     RequestError,
     RunRequest,
+    check_compared,
     is_text,
-    names,
 )
 
 if TYPE_CHECKING:
@@ -45,8 +47,6 @@ app = typer.Typer(
     "Each command has examples:  [bold cyan]fedstill-sim run --help[/]",
 )
 
-_METHODS_HELP = "what [cyan]fedstill-server methods[/] lists, such as fedstill or class-logits"
-
 RUN_EXAMPLES = """[bold]Examples[/]
 
 [dim]Ten writers, twenty rounds, beside local and fedavg, with a report; under a minute:[/]
@@ -56,6 +56,10 @@ RUN_EXAMPLES = """[bold]Examples[/]
 [dim]Fifty devices that each see few classes:[/]
 
 [cyan]fedstill-sim run digits --method class-logits --devices 50 --dirichlet 0.1 --out runs/skewed[/]
+
+[dim]The default method with another step; fedstill-server methods fedstill lists its options:[/]
+
+[cyan]fedstill-sim run digits --set server_step=0.3 --out runs/careful[/]
 
 [dim]Ten thousand devices:[/]
 
@@ -135,147 +139,97 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-@app.command(epilog=RUN_EXAMPLES)
-@options.of_a_fleet
-def run(
-    context: typer.Context,
-    out: options.Out,
-    method: Annotated[
-        str | None,
-        typer.Option(help=f"One of {_METHODS_HELP}; fedstill unless you say, and of text next-words."),
-    ] = None,
-    dataset: options.Dataset = None,
-    data: options.Data = None,
-    dirichlet: options.Dirichlet = None,
-    seed: options.Seed = 0,
-    *,
-    epsilon: options.Epsilon = None,
-    baselines: Annotated[
-        str,
-        typer.Option(
-            help="What runs beside it, with the same students and the same local work; none switches them "
-            "off.",
-            rich_help_panel=options.OUTPUT,
-        ),
-    ] = "local,fedavg",
-    tradeoff: options.Tradeoff = True,
-    engine: options.EngineOption = options.EngineName.cohort,
-    processes: options.Processes = None,
-    force: options.Force = False,
-    no_report: options.NoReport = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-) -> None:
+@app.command(cls=MethodCommand, epilog=RUN_EXAMPLES)
+@takes(RunRequest, OutputOptions)
+def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
     """Run one method on a virtual fleet, beside its baselines: accuracy, bytes, students and a report.
 
     A killed run goes on with [bold cyan]fedstill-sim resume DIR[/] and ends as if it had never been killed.
     """
-    output = Output(as_json=as_json, quiet=quiet)
+    shown = taken(OutputOptions, asked)
+    output = Output(as_json=shown.as_json, quiet=shown.quiet)
     with told_plainly(out):
+        request = _request(asked, settings)
+        check_names(request, [request.method])
+        check_folder(request.data)
         from fedstill_sim.runner.run import continue_run, start_run
         from fedstill_sim.terminal import print_run
 
-        start_run(_request(context), out, force=force)
+        start_run(request, out, force=shown.force)
         with _progress(output) as progress:
-            result = continue_run(out, progress, report=not no_report)
+            result = continue_run(out, progress, report=not shown.no_report)
         print_run(output.results, result, out)
         output.document(_brief(result))
 
 
-@app.command(epilog=COMPARE_EXAMPLES)
-@options.of_a_fleet
-def compare(
-    context: typer.Context,
-    out: options.Out,
-    methods: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Two or more of {_METHODS_HELP}; {', '.join(COMPARED)} unless you say, and of text "
-            f"{', '.join(TEXT_COMPARED)}."
-        ),
-    ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds 0 to N - 1; each splits the data anew.")] = 3,
-    reference: Annotated[
-        str | None,
-        typer.Option(help="What all others are held against, seed by seed; local and fedavg unless you say."),
-    ] = None,
-    datasets: options.Datasets = None,
-    data: options.DataFolders = None,
-    dirichlet: options.Dirichlets = None,
-    *,
-    epsilon: options.Epsilons = None,
-    engine: options.EngineOption = options.EngineName.cohort,
-    processes: options.Processes = None,
-    jobs: options.Jobs = 1,
-    markdown: options.Markdown = None,
-    force: options.Force = False,
-    no_report: options.NoReport = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
-) -> None:
+@app.command(cls=CompareCommand, epilog=COMPARE_EXAMPLES)
+@takes(
+    CompareOptions,
+    RunRequest,
+    ManyRunsOptions,
+    OutputOptions,
+    leave_out=("dataset", "method", "seed", "baselines", "tradeoff", "retry_failed"),
+)
+def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
     """Run several methods on several splits and seeds and say, with intervals, which is better at what.
 
     Each run is a folder of its own under DIR/runs. A killed comparison goes on with
     [bold cyan]fedstill-sim resume DIR[/]; a run that fails is shown with its reason, and the others go on.
-    The table is also in DIR as CSV and LaTeX.
+    The table is also in DIR as CSV and LaTeX. An option that --set sets holds for the methods that have it.
     """
-    output = Output(as_json=as_json, quiet=quiet)
+    wanted, shown = taken(CompareOptions, asked), taken(OutputOptions, asked)
     with told_plainly(out):
+        splits = _splits(wanted)
+        for split in splits:
+            check_folder(split.data)
+        first = splits[0]
+        of_all = {
+            **asked,
+            "dataset": first.dataset,
+            "data": first.data,
+            "dirichlet": first.dirichlet,
+            "epsilon": next((one.epsilon for one in splits if one.epsilon is not None), None),
+            "baselines": (),
+        }
+        if first.data is not None:
+            of_all["devices"] = None
+        usual = TEXT_COMPARED if is_text(first.dataset, first.data) else COMPARED
+        methods = wanted.methods or usual
+        each = _request({**of_all, "method": usual[0]}, settings)
+        check_compared(each, methods, reference=wanted.reference)
         from fedstill_sim.compare.request import CompareRequest, start_comparison
 
-        splits = _splits(datasets, data or [], dirichlet, epsilon)
-        first: dict[str, Any] = {
-            "dataset": splits[0].dataset,
-            "data": splits[0].data,
-            "dirichlet": splits[0].dirichlet,
-            "epsilon": next((one.epsilon for one in splits if one.epsilon is not None), None),
-        }
-        if splits[0].data is not None:
-            first["devices"] = None
-        usual = TEXT_COMPARED if is_text(first["dataset"], first["data"]) else COMPARED
-        wanted = CompareRequest(
-            methods=usual if methods is None else names(methods) or (),
-            seeds=seeds,
-            run=_request(context, method=usual[0], baselines="none", **first),
-            splits=splits,
-            reference=reference,
+        request = CompareRequest(
+            methods=methods, seeds=wanted.seeds, run=each, splits=splits, reference=wanted.reference
         )
-        start_comparison(wanted, out, force=force)
-        _finish_comparison(out, output, report=not no_report, jobs=jobs, markdown=markdown)
+        start_comparison(request, out, force=shown.force)
+        _finish_comparison(out, shown, taken(ManyRunsOptions, asked))
 
 
 @app.command()
+@takes(ManyRunsOptions, OutputOptions, leave_out=("force",))
 def resume(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="What --out named.")],
-    jobs: options.Jobs = 1,
-    retry_failed: options.RetryFailed = False,
-    markdown: options.Markdown = None,
-    no_report: options.NoReport = False,
-    as_json: options.AsJson = False,
-    quiet: options.Quiet = False,
+    *,
+    asked: dict[str, Any],
 ) -> None:
     """Go on with a run or a comparison that was stopped; the result is the same as if it had not been.
 
     [cyan]fedstill-sim resume runs/first[/]
     """
-    output = Output(as_json=as_json, quiet=quiet)
+    shown = taken(OutputOptions, asked)
+    output = Output(as_json=shown.as_json, quiet=shown.quiet)
     with told_plainly(folder):
+        check_folder(folder)
         from fedstill_sim.compare.request import is_comparison
         from fedstill_sim.resume import resume_run
         from fedstill_sim.terminal import print_run
 
         if is_comparison(folder):
-            _finish_comparison(
-                folder,
-                output,
-                report=not no_report,
-                jobs=jobs,
-                markdown=markdown,
-                retry_failed=retry_failed,
-            )
+            _finish_comparison(folder, shown, taken(ManyRunsOptions, asked))
             return
         with _progress(output) as progress:
-            resumed = resume_run(folder, progress, report=not no_report)
+            resumed = resume_run(folder, progress, report=not shown.no_report)
         if resumed.was_finished:
             output.progress.print(
                 f"{escape(str(folder))} had finished before; its result is unchanged.", highlight=False
@@ -319,7 +273,9 @@ def told_plainly(folder: Path) -> Iterator[None]:
     try:
         yield
     except FedstillError as error:
-        errors.print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        errors.print(
+            f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True, emoji=False
+        )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         errors.print(
@@ -330,22 +286,20 @@ def told_plainly(folder: Path) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-def _request(context: typer.Context, **values: Any) -> RunRequest:
-    """The options of a command as a RunRequest, by name."""
-    given: dict[str, Any] = {
-        field.name: context.params[field.name] for field in fields(RunRequest) if field.name in context.params
-    } | values
-    for name in ("families", "baselines", "weighting"):
-        given[name] = names(given.get(name))
-    for name in ("optimizer", "encoding", "start", "engine", "mode", "privacy"):
-        given[name] = given[name] and str(given[name])
-    if given["data"] is not None:
-        given["data"] = str(Path(given["data"]).absolute())
-    elif given["dataset"] is None:
-        given["dataset"] = DATASETS[0]
-    if given["method"] is None:
-        given["method"] = TEXT_METHOD if is_text(given["dataset"], given["data"]) else "fedstill"
-    return RunRequest(**given)
+def _request(asked: dict[str, Any], settings: Sequence[str] | None) -> RunRequest:
+    """The options of a command as a RunRequest."""
+    values = dict(asked)
+    if values["data"] is not None:
+        values["data"] = str(Path(values["data"]).absolute())
+    elif values["dataset"] is None:
+        values["dataset"] = DATASETS[0]
+    return taken(RunRequest, values, method_options=read_settings(settings or ()))
+
+
+def check_folder(folder: str | Path | None) -> None:
+    """Refuse a folder that is not there, before what takes seconds to import."""
+    if folder is not None and not Path(folder).exists():
+        raise RequestError(f"{folder}: no such folder")
 
 
 @contextmanager
@@ -356,20 +310,18 @@ def _progress(output: Output) -> Iterator[Any]:
         yield progress
 
 
-def _splits(
-    datasets: str | None, folders: Sequence[Path], dirichlet: str | None, epsilon: str | None
-) -> tuple[Split, ...]:
+def _splits(wanted: CompareOptions) -> tuple[Split, ...]:
     """Every data set at every alpha, and every folder, whose devices are its own; each at every epsilon."""
     from fedstill_sim.compare.result import Split
 
-    built_in = names(datasets) or (() if folders else DATASETS[:1])
-    alphas = _numbers("--dirichlet", dirichlet, "0.1,1")
-    epsilons = _numbers("--epsilon", epsilon, "1,8")
-    if dirichlet is not None and not built_in:
+    built_in = wanted.datasets or (() if wanted.data else DATASETS[:1])
+    alphas = _numbers("--dirichlet", wanted.dirichlet, "0.1,1")
+    epsilons = _numbers("--epsilon", wanted.epsilon, "1,8")
+    if wanted.dirichlet is not None and not built_in:
         raise RequestError("--dirichlet splits a built-in data set; a folder brings its own devices")
     places: list[tuple[str | None, str | None, float | None]] = [
         *((dataset, None, alpha) for dataset in built_in for alpha in alphas),
-        *((None, str(folder.absolute()), None) for folder in folders),
+        *((None, str(Path(folder).absolute()), None) for folder in wanted.data),
     ]
     return tuple(
         Split(dataset=dataset, data=folder, dirichlet=alpha, epsilon=each)
@@ -387,22 +339,25 @@ def _numbers(option: str, text: str | None, example: str) -> tuple[float | None,
         raise RequestError(f"{option}: {text!r} is no list of numbers such as {example}") from None
 
 
-def _finish_comparison(
-    folder: Path, output: Output, *, report: bool, jobs: int, markdown: str | None, retry_failed: bool = False
-) -> None:
+def _finish_comparison(folder: Path, shown: OutputOptions, many: ManyRunsOptions) -> None:
     import dataclasses
 
     from fedstill_sim.compare.markdown import markdown as as_markdown
     from fedstill_sim.compare.request import continue_comparison
     from fedstill_sim.terminal import print_comparison
 
+    output = Output(as_json=shown.as_json, quiet=shown.quiet)
     with _progress(output) as progress:
         comparison = continue_comparison(
-            folder, progress, report=report, processes=jobs, retry_failed=retry_failed
+            folder,
+            progress,
+            report=not shown.no_report,
+            processes=many.jobs,
+            retry_failed=many.retry_failed,
         )
-    if markdown is not None and markdown != "-":
-        Path(markdown).write_text(as_markdown(comparison), encoding="utf-8")
-    if markdown == "-":
+    if many.markdown is not None and many.markdown != "-":
+        Path(many.markdown).write_text(as_markdown(comparison), encoding="utf-8")
+    if many.markdown == "-":
         sys.stdout.write(as_markdown(comparison))
     else:
         print_comparison(output.results, comparison, folder)

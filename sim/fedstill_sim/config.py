@@ -14,27 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.messages import Optimizer, TrainingPlan
-from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
-from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
-from fedstill_server.config.fleet import (
-    AsyncRule,
-    CohortRule,
-    ConfigError,
-    FleetConfig,
-    TeacherConfig,
-)
-from fedstill_server.config.options import options_of
-from fedstill_server.methods import METHODS, completed, distils
+from fedstill_server.config.fleet import ConfigError, FleetConfig
+from fedstill_server.methods import completed, distils, shared_options
 from fedstill_server.methods.checks import checked_fleet
-from fedstill_server.tasks import TASKS, Task, choice_of, task_of
+from fedstill_server.resolve import FleetFacts
+from fedstill_server.resolve import resolve as resolve_fleet
+from fedstill_server.tasks import Task, task_of
 
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
-from fedstill_sim.privacy.budget import privacy_rule, rule_for
+from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
 from fedstill_sim.results.json_files import read_json, write_json
 
@@ -51,17 +43,15 @@ class Defaults:
     """What a data set gets unless the command line says otherwise."""
 
     rounds: int = 20
-    encoding: Encoding = Encoding.UINT8
+    evaluate_every: int = 1  # rounds
     label_prior: float = 1.0
-    start: str = "distilled"
 
 
 DEFAULTS = {
     "mnist1d": Defaults(rounds=40),
     "assistant": Defaults(rounds=10),
 }
-TEXT_DEFAULTS = Defaults(label_prior=0.0)
-TEXT_EVALUATED_EVERY = 5  # rounds
+TEXT_DEFAULTS = Defaults(label_prior=0.0, evaluate_every=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +95,10 @@ class RunConfig:
 
 def requested_data(request: RunRequest) -> FleetData:
     """The data that a request names, read anew."""
+    if request.dataset is None and request.data is None:
+        raise ConfigError(
+            "the data of this run are in memory; name a data set, or a folder, to read them anew"
+        )
     return _load(
         request.dataset,
         data=request.data,
@@ -175,7 +169,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
     kind = "assistant" if request.is_assistant else request.dataset or ""
     defaults = TEXT_DEFAULTS if data.is_text else DEFAULTS.get(kind, Defaults())
-    fleet = _named(checked_fleet(_fleet(request, data, defaults)))
+    fleet = _named(resolve_fleet(request, _facts(request, data, defaults)))
     own = request.data is not None
     simulation = SimulationConfig(
         command=command_line(request),
@@ -208,10 +202,7 @@ def baseline_config(config: RunConfig, method: str) -> RunConfig:
 
 def _beside(fleet: FleetConfig, method: str) -> Choice:
     """A baseline's method: with the values of those options that it shares with the run's own."""
-    own = options_of(METHODS.load(fleet.method.name))
-    shared = {one.name for one in options_of(METHODS.load(method)) if one in own}
-    given = {name: value for name, value in fleet.method.options.items() if name in shared}
-    return completed(method, given, of_names=not task_of(fleet).form.amounts)
+    return completed(method, shared_options(method, fleet.method), of_names=not task_of(fleet).form.amounts)
 
 
 def write_config(config: RunConfig, folder: Path) -> None:
@@ -233,77 +224,30 @@ def read_config(folder: Path) -> RunConfig:
     )
 
 
-def _fleet(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetConfig:
-    encoding = Encoding(_chosen(request.encoding, defaults.encoding.value))
-    codec = SoftLabelCodec(encoding, request.k or 0)
-    suited = METHODS.load(request.method).defaults
-    uplink = codec if request.encoding is not None else suited.uplink
-    if request.privacy is not None and uplink.entropy:  # a length tells of what was coded
-        uplink = dataclasses.replace(uplink, entropy=False, delta=False)
+def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFacts:
     labelled = data.public_y is not None
     taught = labelled and request.use_public_labels is not False
-    usual = _task(request).default_work(labelled=taught)
-    training = TrainingPlan(
-        epochs=_chosen(request.epochs, usual.epochs),
-        batch_size=_chosen(request.batch_size, usual.batch_size),
-        learning_rate=_chosen(request.learning_rate, usual.learning_rate),
-        optimizer=Optimizer(_chosen(request.optimizer, usual.optimizer.value)),
-        temperature=_chosen(request.temperature, suited.temperature),
-        soft_weight=_chosen(request.soft_weight, _chosen(usual.soft_weight, suited.soft_weight)),
-        seed=request.seed,
-    )
-    rounds = _chosen(request.rounds, defaults.rounds)
-    families, named = tuple(dict.fromkeys(data.families)), request.named_families
-    return FleetConfig(
+    drawn = request.data is None and taught and request.start in (None, "distilled")
+    return FleetFacts(
         run="0" * 8,
-        method=_method(request),
-        rounds=rounds,
-        seed=request.seed,
-        families=families,
-        own_families={name: place for name, place in named.items() if place and name in families},
+        task=_task(request, data),
+        families=tuple(dict.fromkeys(data.families)),
         classes=data.classes,
         input_shape=data.input_shape,
+        public_rows=len(data.public_x),
+        labelled=labelled,
         public_set=f"{DATA_FOLDER}/{PUBLIC_SET_FILE}",
         test_set=f"{DATA_FOLDER}/{GLOBAL_TEST_FILE}",
-        training=training,
-        use_public_labels=taught,
-        start=_chosen(request.start, defaults.start if labelled else "random"),
-        mode=request.mode,
-        cohort=_cohort(request),
-        asynchronous=_asynchronous(request),
-        public_batch=min(_chosen(request.public_batch, suited.public_batch), len(data.public_x)),
-        public_targets=_chosen(request.public_targets, 0),
-        uplink=uplink if request.uplink is None else parse_codec(request.uplink),
-        downlink=_downlink(request, codec, data),
-        teacher=_teacher(request, data, labelled=taught),
-        evaluate_every=_chosen(request.evaluate_every, TEXT_EVALUATED_EVERY if data.is_text else 1),
-        task=choice_of(_resolved_task(request, data)),
-        privacy=privacy_rule(request, rounds=rounds),
+        teacher=request.task.default_teacher(len(data.public_x), made=data.is_text or drawn),
+        rounds=defaults.rounds,
+        evaluate_every=defaults.evaluate_every,
+        simulated=True,
     )
 
 
-def _downlink(request: RunRequest, codec: SoftLabelCodec, data: FleetData) -> SoftLabelCodec:
-    if request.downlink is not None:
-        return parse_codec(request.downlink)
-    return METHODS.load(request.method).defaults.uplink if data.is_text else codec
-
-
-def _teacher(request: RunRequest, data: FleetData, *, labelled: bool) -> TeacherConfig:
-    suited = METHODS.load(request.method).defaults.passes(labelled=labelled)
-    round_epochs = _chosen(request.round_epochs, suited)
-    drawn = request.data is None and labelled and _chosen(request.start, "distilled") == "distilled"
-    usual = _task(request).default_teacher(len(data.public_x), made=data.is_text or drawn)
-    return dataclasses.replace(usual, round_epochs=round_epochs)
-
-
-def _task(request: RunRequest) -> Task:
-    name = "text" if request.is_text else "utterances" if request.is_assistant else "arrays"
-    return TASKS.load(name)()
-
-
-def _resolved_task(request: RunRequest, data: FleetData) -> Task:
+def _task(request: RunRequest, data: FleetData) -> Task:
     if not data.is_text:
-        return _task(request)
+        return request.task
     from fedstill_server.tasks.text.task import TextTask
 
     from fedstill_sim.tasks.text.start import keyboard_plan
@@ -314,35 +258,6 @@ def _resolved_task(request: RunRequest, data: FleetData) -> Task:
         step_vocabulary=data.classes,
         teacher_width=plan.width,
         teacher_state_width=plan.state_width,
-    )
-
-
-def _method(request: RunRequest) -> Choice:
-    """The method, with those of its options that the request says."""
-    names = () if request.is_text else [one.name for one in options_of(METHODS.load(request.method))]
-    asked = {name: getattr(request, name) for name in names if hasattr(request, name)}
-    if request.is_assistant:
-        asked.pop("propagation_width", None)
-    given = {name: value for name, value in asked.items() if value is not None}
-    given |= dict(request.method_options)
-    return completed(request.method, given, of_names=request.is_assistant)
-
-
-def _cohort(request: RunRequest) -> CohortRule:
-    rule = CohortRule(
-        goal_count=request.goal_count,
-        fraction=_chosen(request.participation, 0.0),
-        over_selection=request.over_selection,
-    )
-    return rule if request.deadline is None else dataclasses.replace(rule, deadline_s=request.deadline)
-
-
-def _asynchronous(request: RunRequest) -> AsyncRule:
-    rule = AsyncRule()
-    return AsyncRule(
-        buffer=_chosen(request.buffer, rule.buffer),
-        max_age=_chosen(request.max_age, rule.max_age),
-        exponent=_chosen(request.age_exponent, rule.exponent),
     )
 
 

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from fedstill_proto.errors import FedstillError, InvalidValue
-from fedstill_proto.soft_labels.codec_spec import parse_codec
+from fedstill_proto.errors import unknown_name
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.options import option, options_of
+from fedstill_server.config.run_options import FLEET, LOCAL, RunOptions
 from fedstill_server.data.forms import Labels
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
-from fedstill_server.methods import methods_for, noised_methods
+from fedstill_server.methods import METHODS, methods_for, noised_methods
+from fedstill_server.resolve import check_names
+from fedstill_server.tasks import TASKS, Task
 
 DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
 TEXT_DATASETS = ("keyboard",)
-TEXT_METHOD = "next-words"
 TEXT_COMPARED = ("next-words", "local", "fedavg")
 COMPARED = ("fedstill", "public-logits", "local", "fedavg")  # by `compare`, unless one says
 DEFAULT_BASELINES = ("local", "fedavg")
 
-
 PUBLIC_FILE = "public.txt"
 PUBLIC_UTTERANCES_FILE = "public.csv"
 
-# The option of each field of a RunRequest, where it is not the field's own name.
-_OPTIONS = {"learning_rate": "--lr", "k": "--top-k"}
+# Panels of `--help`, beside those of every run.
+COMING, MACHINE, OUTPUT = ("Devices that come, go and dawdle (in virtual time)", "This machine", "Output")
 
-# Fields of fedstill_sim.availability.Participation, and of the server's AsyncRule.
+# Fields of fedstill_sim.availability.Availability.
 COMING_AND_GOING = (
     "stragglers",
     "slowdown",
@@ -39,107 +40,120 @@ COMING_AND_GOING = (
     "away_rounds",
     "join_late",
 )
-_OF_PRIVACY = ("epsilon", "delta", "noise_multiplier", "clip")
-_ASYNCHRONOUS = ("buffer", "max_age", "age_exponent")
-
-_FLAGS = {
-    "use_public_labels": ("--no-public-labels", "--use-public-labels"),
-    "tradeoff": ("--no-tradeoff", "--tradeoff"),
-}
+_NEVER_A_MATTER_OF_THE_RESULT = ("processes",)
 
 
-class RequestError(FedstillError):
+class RequestError(ConfigError):
     """The command line asks for something that does not exist or does not fit together."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest:
-    """One run as asked for; None leaves the choice to the data set's defaults (see fedstill_sim.config).
+class RunRequest(RunOptions):
+    """One run as asked for: what every run may be asked, and what only simulations are.
 
-    Where neither a data set nor a folder is named, the data is a program's own.
+    None leaves the choice to the data set's defaults (see fedstill_sim.config). Without a data set and a
+    folder, the data are in memory.
     """
 
-    method: str
-    dataset: str | None = None
-    data: str | None = None  # a folder; absolute
-    devices: int | None = None
-    dirichlet: float | None = None
-    families: tuple[str, ...] | None = None
-    rounds: int | None = None
-    seed: int = 0
-    epochs: int | None = None
-    batch_size: int | None = None
-    learning_rate: float | None = None
-    optimizer: str | None = None
-    temperature: float | None = None
-    soft_weight: float | None = None
-    sharpen: float | None = None
-    label_prior: float | None = None
-    public_batch: int | None = None
-    public_targets: int | None = None
-    server_rate: float | None = None
-    propagation_width: float | None = None
-    weighting: tuple[str, ...] | None = None
-    privacy: str | None = None
-    epsilon: float | None = None
-    delta: float | None = None
-    noise_multiplier: float | None = None
-    clip: float | None = None
-    era_temperature: float | None = None
-    era_exponent: float | None = None
-    cache_rounds: int | None = None
-    least_density_ratio: float | None = None
-    most_ambiguity: float | None = None
-    most_entropy: float | None = None
-    anchors: int | None = None
-    sharpness: float | None = None
-    server_step: float | None = None
-    label_anchor: float | None = None
-    class_balance: float | None = None
-    start_share: float | None = None
-    held_out: float | None = None
-    round_epochs: int | None = None
-    encoding: str | None = None
-    k: int | None = None
-    uplink: str | None = None  # in words, see fedstill_proto.soft_labels.codec_spec
-    downlink: str | None = None
-    use_public_labels: bool | None = None
-    start: str | None = None
-    participation: float | None = None
-    goal_count: int = 0
-    over_selection: float = 1.0
-    deadline: float | None = None
-    mode: str = "rounds"
-    buffer: int | None = None
-    max_age: int | None = None
-    age_exponent: float | None = None
-    stragglers: float | None = None
-    slowdown: float | None = None
-    speed_spread: float | None = None
-    device_seconds: float | None = None
-    vanish: float | None = None
-    away: float | None = None
-    away_rounds: int | None = None
-    join_late: float | None = None
-    evaluate_every: int | None = None
-    engine: str = "cohort"
-    processes: int | None = None
-    baselines: tuple[str, ...] = DEFAULT_BASELINES
-    tradeoff: bool = True
-    method_options: tuple[tuple[str, Any], ...] = ()
+    dataset: str | None = option(
+        None,
+        "digits, mnist1d, keyboard or assistant, without a download; leave it out with --data.",
+        panel=FLEET,
+        flag="DATASET",
+    )
+    data: str | None = option(
+        None,
+        "Your own data: a folder with client_<i>.npz (x_train, y_train, x_test, y_test), public.npz (x, "
+        "optionally y) and global_test.npz (x, y); or of a keyboard, <user>.txt, a text a line, and "
+        "public.txt; or of an assistant, <user>.csv and public.csv (text,label).",
+        panel=FLEET,
+        metavar="FOLDER",
+    )
+    devices: int | None = option(
+        None,
+        "Virtual devices; 10 unless you say, 100 of the keyboard, one writer each, 20 of the assistant.",
+        least=1,
+        panel=FLEET,
+    )
+    dirichlet: float | None = option(
+        None,
+        "Skew of classes over devices: 0.1 is strong, 100 hardly any. Without it, up to ten devices are "
+        "natural writers.",
+        above=0,
+        panel=FLEET,
+    )
+    label_prior: float | None = option(
+        None,
+        "How strongly a device weighs in how often it sees each class when it answers for itself: 0 off, 1 "
+        "Bayes.",
+        least=0,
+        panel=LOCAL,
+    )
+    stragglers: float | None = option(
+        None, "Share of devices that are --slowdown times as slow.", least=0, most=1, panel=COMING
+    )
+    slowdown: float | None = option(None, "How slow stragglers are; 5.", least=1, panel=COMING)
+    speed_spread: float | None = option(
+        None,
+        "How much devices differ in speed: standard deviation of log seconds; 0, in mode async 0.5.",
+        least=0,
+        panel=COMING,
+    )
+    device_seconds: float | None = option(
+        None, "Virtual seconds that an ordinary device takes for a round; 60.", above=0, panel=COMING
+    )
+    vanish: float | None = option(
+        None, "Share of devices that vanish in some round, for ever.", least=0, most=1, panel=COMING
+    )
+    away: float | None = option(
+        None,
+        "Share of devices that vanish in some round and are back --away-rounds later.",
+        least=0,
+        most=1,
+        panel=COMING,
+    )
+    away_rounds: int | None = option(None, "How long they are away; 3.", least=1, panel=COMING)
+    join_late: float | None = option(
+        None, "Share of devices that join in some later round.", least=0, most=1, panel=COMING
+    )
+    engine: str = option(
+        "cohort",
+        "cohort: this project's, for many devices at once. flower: Flower's own simulation on Ray, slower by "
+        "far.",
+        choices=("cohort", "flower"),
+        panel=MACHINE,
+    )
+    processes: int | None = option(
+        None,
+        "Worker processes of one thread each; one a core unless you say. Never changes a result.",
+        least=0,
+        panel=MACHINE,
+    )
+    baselines: tuple[str, ...] = option(
+        DEFAULT_BASELINES,
+        "What runs beside it, with the same students and the same local work; none switches them off.",
+        panel=OUTPUT,
+    )
+    tradeoff: bool = option(
+        True,
+        "Whether to measure, at the end, how soft_weight trades personal against global accuracy.",
+        panel=OUTPUT,
+        flag="--tradeoff/--no-tradeoff",
+    )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.dataset is not None and self.data is not None:
             raise RequestError(
                 f"name one data set: a built-in one ({', '.join(DATASETS)}) or --data FOLDER with your own"
             )
-        if self.dataset is not None:
-            check_names("data set", [self.dataset], DATASETS)
-        methods = method_names(text=self.is_text)
-        if ":" not in self.method:
-            check_names("--method", [self.method], methods)
-        check_names("--baselines", self.baselines, methods)
-        if self.families is not None:
+        if self.dataset is not None and self.dataset not in DATASETS:
+            raise unknown_name("data set", self.dataset, DATASETS)
+        if not self.method:
+            object.__setattr__(self, "method", self.task.default_method)
+        check_methods("--method", [self.method], text=self.is_text)
+        check_methods("--baselines", self.baselines, text=self.is_text)
+        if self.families:
             self._check_families()
         if self.is_text:
             self._check_text()
@@ -148,20 +162,10 @@ class RunRequest:
                 "--devices and --dirichlet split a built-in data set; a folder brings its own devices, one "
                 "client_<i>.npz each"
             )
-        if (self.k is not None) != (self.encoding == "top-k"):
-            raise RequestError("--encoding top-k and --top-k K belong together")
         self._check_privacy()
-        for name in ("uplink", "downlink"):
-            check_codec(f"--{name}", getattr(self, name))
-        asynchronous = [name for name in _ASYNCHRONOUS if getattr(self, name) is not None]
-        if asynchronous and self.mode != "async":
-            raise RequestError(f"{_option(asynchronous[0])} belongs to --mode async")
-        coming_and_going = [name for name in COMING_AND_GOING if getattr(self, name) is not None]
-        if coming_and_going and self.engine != "cohort":
-            raise RequestError(
-                f"{_option(coming_and_going[0])} is a matter of virtual time, which --engine {self.engine} "
-                "has not; leave one of the two out"
-            )
+        if self.engine != "cohort":
+            virtual = f"--engine cohort, which has virtual time; leave it or --engine {self.engine} out"
+            self._belongs(COMING_AND_GOING, virtual)
 
     @property
     def is_text(self) -> bool:
@@ -173,23 +177,22 @@ class RunRequest:
         """Whether devices learn what utterances mean."""
         return is_assistant(self.dataset, self.data)
 
+    @property
+    def task(self) -> Task:
+        """What devices learn."""
+        return TASKS.load("text" if self.is_text else "utterances" if self.is_assistant else "arrays")()
+
     def _check_privacy(self) -> None:
-        asked = [name for name in _OF_PRIVACY if getattr(self, name) is not None]
-        if asked and self.privacy is None:
-            raise RequestError(f"{_option(asked[0])} belongs to --privacy central or local")
         if self.privacy is None:
             return
-        if (self.epsilon is None) == (self.noise_multiplier is None):
-            raise RequestError(
-                f"--privacy {self.privacy}: say how private, by one of --epsilon and --noise-multiplier"
-            )
         if self.privacy == "local" and self.engine != "cohort":
             raise RequestError(
                 f"--privacy local: the noise of --engine {self.engine} is the system's, and no run could be "
                 "repeated; leave one of the two out"
             )
         for name in self.baselines:
-            if name not in (*noised_methods(), "local"):
+            baseline = METHODS.load(name)
+            if baseline.default_clip is None and baseline.exchanges:
                 raise RequestError(
                     f"--baselines: {name!r} has no differential privacy; those that have it are "
                     f"{', '.join(noised_methods())}, and local sends nothing"
@@ -198,13 +201,11 @@ class RunRequest:
     @property
     def named_families(self) -> dict[str, str]:
         """The families by name, and where those of one's own lie."""
-        return FAMILIES.named(self.families or (), where="--families")
+        return FAMILIES.named(self.families, where="--families")
 
     def _check_families(self) -> None:
         """Refuse names that are not there, and families of another task; one's own are not imported yet."""
         named = self.named_families
-        if not named:
-            raise RequestError("--families: none given; fedstill-server families lists them")
         task = TEXT if self.is_text else UTTERANCES if self.is_assistant else ARRAYS
         suited = [name for name in FAMILIES.of_task(task) if name != "transformer"]  # which no keyboard takes
         for name in named:
@@ -235,29 +236,35 @@ def is_assistant(dataset: str | None, data: str | None) -> bool:
     return dataset == "assistant" if data is None else (Path(data) / PUBLIC_UTTERANCES_FILE).is_file()
 
 
-def check_codec(option: str, words: str | None) -> None:
-    """Refuse words that are no codec."""
-    try:
-        if words is not None:
-            parse_codec(words)
-    except InvalidValue as error:
-        raise RequestError(f"{option}: {error.problem}") from None
-
-
-def method_names(*, text: bool) -> tuple[str, ...]:
-    """All methods of a fleet that classifies arrays, or of one of text."""
-    return methods_for(Labels.EACH_PLACE if text else Labels.ONE)
-
-
-def check_names(what: str, names: Sequence[str], known: Sequence[str]) -> None:
-    """Refuse an unknown, repeated or missing name."""
+def check_methods(where: str, names: Sequence[str], *, text: bool) -> None:
+    """Refuse a method that is not there, one of another task, and one that is named twice."""
+    labels = Labels.EACH_PLACE if text else Labels.ONE
     for name in names:
-        if name not in known:
-            raise RequestError(f"{what}: {name!r} is unknown; there are {', '.join(known)}")
-    if not names and what != "--baselines":
-        raise RequestError(f"{what}: none given; there are {', '.join(known)}")
+        if labels not in METHODS.load(name, where=where).label_places:
+            of = "text" if text else "arrays"
+            raise RequestError(
+                f"{where}: {name!r} is not of {of}; there are {', '.join(methods_for(labels))}"
+            )
     if len(set(names)) != len(names):
-        raise RequestError(f"{what}: {', '.join(names)} names one twice")
+        raise RequestError(f"{where}: {', '.join(names)} names one twice")
+
+
+def check_compared(run: RunRequest, methods: Sequence[str], *, reference: str | None) -> None:
+    """Refuse methods, and options of them, that cannot be compared.
+
+    Args:
+        run: The run that each of them makes.
+        methods: Two or more.
+        reference: That of them which all others are held against, if it is one.
+    """
+    check_methods("--methods", methods, text=run.is_text)
+    check_names(run, methods)
+    if len(methods) < 2:
+        raise RequestError(
+            "--methods: name at least two to compare; for a single one there is `fedstill-sim run`"
+        )
+    if reference is not None and reference not in methods:
+        raise unknown_name("--reference", reference, methods)
 
 
 def names(text: str | None) -> tuple[str, ...] | None:
@@ -267,10 +274,6 @@ def names(text: str | None) -> tuple[str, ...] | None:
     return () if text.strip() == "none" else tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def _option(field_name: str) -> str:
-    return _OPTIONS.get(field_name, "--" + field_name.replace("_", "-"))
-
-
 def command_line(request: RunRequest) -> str:
     """The `fedstill-sim run` command of a request, without --out and without what never changes a result."""
     return shlex.join(["fedstill-sim", "run", *option_words(request), "--out", "DIR"])
@@ -278,16 +281,11 @@ def command_line(request: RunRequest) -> str:
 
 def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
     """The words of a command line that ask for this request."""
-    words = [] if request.dataset is None or "dataset" in skip else [request.dataset]
-    for field in fields(request):
-        value = getattr(request, field.name)
-        if field.name in ("dataset", "processes", "method_options", *skip):
-            continue
-        if value == field.default and field.name != "seed":
-            continue
-        option = _option(field.name)
-        if field.name in _FLAGS:
-            words.append(_FLAGS[field.name][bool(value)])
-        else:
-            words += [option, ",".join(value) or "none" if isinstance(value, tuple) else str(value)]
-    return words
+    first = [] if request.dataset is None or "dataset" in skip else [request.dataset]
+    return [*first, *request.words(skip=("dataset", *_NEVER_A_MATTER_OF_THE_RESULT, *skip))]
+
+
+def method_options_of(request: RunRequest, method: str) -> dict[str, object]:
+    """Of the options of methods that a request sets, those that this method has."""
+    known = {one.name for one in options_of(METHODS.load(method))}
+    return {name: value for name, value in request.method_options.items() if name in known}

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from fedstill_proto.text.vocabulary import WordList
 from fedstill_server.config.fleet import TeacherConfig
+from fedstill_server.config.run_options import RunOptions
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
-from fedstill_server.fleet.preparing import Plan, prepare_fleet
+from fedstill_server.fleet.preparing import PublicData, prepare_fleet
 from fedstill_server.publish.students import newest_state
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.tasks import load_public
@@ -29,10 +30,13 @@ def fleet(tmp_path: Path) -> FleetFolder:
     return FleetFolder.create(tmp_path / "fleet", settings)
 
 
-def plan(fleet: FleetFolder, **changes: Any) -> Plan:
+ASKED = RunOptions(families=(FAMILY,))
+
+
+def data(fleet: FleetFolder, **changes: Any) -> PublicData:
     options: dict[str, Any] = {"places": PLACES, "words": 100, "public_rows": 10, "quick": True}
     task = TextTask(**{**options, **changes})
-    return Plan(public=fleet.folder.parent / "public.txt", families=(FAMILY,), task=task, teacher=SMALL)
+    return PublicData(public=fleet.folder.parent / "public.txt", task=task, teacher=SMALL)
 
 
 @pytest.mark.parametrize("whole", [False, True])
@@ -43,7 +47,8 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
 
     prepare_fleet(
         fleet,
-        plan(fleet, **(short if whole else {})),
+        ASKED,
+        data(fleet, **(short if whole else {})),
         on_progress=lambda what, done, total: told.append(what),
     )
 
@@ -64,10 +69,10 @@ def test_words_rows_teacher_and_students_come_of_public_texts(fleet: FleetFolder
 
 def test_what_cannot_be_prepared_is_said(fleet: FleetFolder) -> None:
     with pytest.raises(ExamplesError, match="fewer words than a row of 400"):
-        prepare_fleet(fleet, plan(fleet, places=400))
+        prepare_fleet(fleet, ASKED, data(fleet, places=400))
     with pytest.raises(ExamplesError, match=r"public\.txt: size: 20"):
-        prepare_fleet(fleet, plan(fleet, words=20))
+        prepare_fleet(fleet, ASKED, data(fleet, words=20))
     (fleet.folder.parent / "public.txt").write_bytes(b"\xff\xfe")
     with pytest.raises(ExamplesError, match="is not UTF-8 text"):
-        prepare_fleet(fleet, plan(fleet))
+        prepare_fleet(fleet, ASKED, data(fleet))
     np.testing.assert_equal(fleet.folder.joinpath("config.json").exists(), False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fedstill_proto.errors import UnknownName
 from fedstill_sim.cli import app
 from fedstill_sim.compare.request import CompareRequest
 from fedstill_sim.compare.result import Split
@@ -82,8 +83,27 @@ def test_a_split_asked_for_twice_is_refused() -> None:
         request(digits(0.1), digits(0.1))
 
 
+def test_each_method_gets_those_of_the_options_that_it_has() -> None:
+    run = dataclasses.replace(RUN, method_options={"server_step": "0.2", "propagation_width": "0"})
+
+    asked = request(run=run, methods=("fedstill", "public-logits", "local"), seeds=1)
+
+    options = {job.request.method: job.request.method_options for job in asked.jobs(Path("out"))}
+    assert options == {
+        "fedstill": {"server_step": "0.2", "propagation_width": "0"},
+        "public-logits": {"propagation_width": "0"},
+        "local": {},
+    }
+    words = shlex.split(asked.command())
+    assert [words[n + 1] for n, word in enumerate(words) if word == "--set"] == [
+        "server_step=0.2", "propagation_width=0"
+    ]  # fmt: skip
+    with pytest.raises(UnknownName, match="'server_step' is unknown"):
+        request(run=run, methods=("public-logits", "local"))
+
+
 def test_the_reference_is_one_of_the_methods() -> None:
-    with pytest.raises(RequestError, match="--reference: 'public-logits' is unknown"):
+    with pytest.raises(UnknownName, match="--reference: 'public-logits' is unknown"):
         request(reference="public-logits")
 
 
@@ -93,7 +113,7 @@ def test_the_reference_is_one_of_the_methods() -> None:
         (("--dirichlet", "0.1;1"), "is no list of numbers"),
         (("digits,mnist9", "--seeds", "1"), "'mnist9' is unknown"),
         (("--data", "mine", "--dirichlet", "1"), "a folder brings its own devices"),
-        (("--dirichlet", "1,-1"), "alpha"),
+        (("--dirichlet", "1,-1"), "--dirichlet: -1.0 is not a number above 0"),
         (("--epsilon", "1,2"), "--epsilon belongs to --privacy central or local"),
         (("--privacy", "central", "--epsilon", "1;2"), "--epsilon: '1;2' is no list of numbers"),
     ],

@@ -33,8 +33,8 @@ def test_what_is_asked_for_is_what_is_configured(data: FleetData) -> None:
         optimizer="sgd",
         soft_weight=0.1,
         encoding="top-k",
-        k=2,
-        server_rate=2.0,
+        top_k=2,
+        method_options={"server_rate": "2"},
         public_targets=50,
     )
 

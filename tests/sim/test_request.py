@@ -2,19 +2,21 @@ import shlex
 from typing import Any
 
 import pytest
+from fedstill_server.config.fleet import ConfigError
 from fedstill_sim.request import RequestError, RunRequest, command_line, names
 
 
 def test_a_command_line_asks_for_the_same_again() -> None:
     request = RunRequest(
-        method="class-logits",
+        method="scarlet",
         dataset="digits",
         devices=50,
         dirichlet=0.1,
         families=("mlp-small", "cnn"),
         learning_rate=0.02,
         encoding="top-k",
-        k=3,
+        top_k=3,
+        method_options={"weighting": ("confidence",), "era_exponent": 3},
         use_public_labels=False,
         baselines=(),
         seed=4,
@@ -22,8 +24,9 @@ def test_a_command_line_asks_for_the_same_again() -> None:
     )
 
     assert command_line(request) == (
-        "fedstill-sim run digits --method class-logits --devices 50 --dirichlet 0.1 --families mlp-small,cnn "
-        "--seed 4 --lr 0.02 --encoding top-k --top-k 3 --no-public-labels --baselines none --out DIR"
+        "fedstill-sim run digits --method scarlet --set weighting=confidence --set era_exponent=3 --families "
+        "mlp-small,cnn --seed 4 --lr 0.02 --encoding top-k --top-k 3 --no-public-labels --devices 50 "
+        "--dirichlet 0.1 --baselines none --out DIR"
     )
 
 
@@ -60,5 +63,5 @@ def test_a_folder_s_devices_are_its_own() -> None:
     ],
 )
 def test_a_promise_is_whole_or_refused(asked: dict[str, Any], said: str) -> None:
-    with pytest.raises(RequestError, match=said):
+    with pytest.raises(ConfigError, match=said):
         RunRequest(method="fedstill", dataset="digits", **asked)

@@ -47,7 +47,9 @@ def test_a_folder_of_one_s_own(tmp_path: Path, method: str, labelled: bool) -> N
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--method", "fedsgd"), "--method: 'fedsgd' is unknown; there are fedstill, local, fedavg"),
+        (("--method", "fedsgd"), "--method: 'fedsgd' is unknown; did you mean fed"),
+        (("--method", "next-words"), "--method: 'next-words' is not of arrays; there are fedstill, local"),
+        (("--method", "fedstill:"), "'fedstill:' is not of the form module:name"),
         (("--families", "mlp-small,resnet"), "--families: 'resnet' is unknown"),
         (("--families", "cnn,cnn"), "--families: cnn is named twice"),
         (("--families", "gru"), "--families: 'gru' is of text, and the devices learn arrays"),
@@ -56,12 +58,18 @@ def test_a_folder_of_one_s_own(tmp_path: Path, method: str, labelled: bool) -> N
         (("--encoding", "top-k"), "--top-k K belong together"),
         (("--top-k", "3"), "--top-k K belong together"),
         (("--data", "missing"), "missing"),
-        (("--dirichlet", "-1"), "alpha"),
-        (("--temperature", "0"), "temperature"),
-        (("--lr", "nan"), "learning_rate"),
-        (("--sharpen", "3"), "sharpen"),
-        (("--deadline", "0"), "deadline_s"),
-        (("--devices", "200", "--dirichlet", "0"), "alpha"),
+        (("--dirichlet", "-1"), "--dirichlet: -1.0 is not a number above 0"),
+        (("--temperature", "0"), "--temperature: 0.0 is not a number from 0.001 to 1000"),
+        (("--lr", "nan"), "--lr: nan is not a number above 0"),
+        (("--mode", "asnc"), "--mode: 'asnc' is not one of rounds, async; did you mean async?"),
+        (("--set", "sharpen=3"), "--set, fedstill: sharpen: 3.0 is not a number from 0 to 1"),
+        (("--set", "server_stp=3"), "option of fedstill: 'server_stp' is unknown; did you mean server_step?"),
+        (("--set", "server_step"), "'server_step' is not of the form name=value"),
+        (("--set", "held-out=0", "--set", "held_out=1"), "held_out is set twice"),
+        (("--method", "fedmd", "--set", "weighting=loud"), "weighting: ('loud',) is not a list"),
+        (("--deadline", "0"), "--deadline: 0.0 is not a number above 0"),
+        (("--devices", "200", "--dirichlet", "0"), "--dirichlet: 0.0 is not"),
+        (("--buffer", "3"), "--buffer belongs to --mode async"),
     ],
 )
 def test_a_request_that_cannot_be_met_claims_no_folder(
@@ -74,6 +82,14 @@ def test_a_request_that_cannot_be_met_claims_no_folder(
     assert done.output.startswith("Error:")
     assert "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_an_option_that_is_now_its_method_s_says_how_it_is_set(tmp_path: Path) -> None:
+    done = fedstill_sim("run", "digits", "--server-step", 0.3, "--out", tmp_path / "run")
+
+    assert done.exit_code == 2
+    said = " ".join(done.output.replace("│", " ").split())
+    assert "It is an option of the method fedstill, next-words: use --set server_step=VALUE." in said
 
 
 def test_digits_and_a_folder_at_once_are_too_many(tmp_path: Path) -> None:

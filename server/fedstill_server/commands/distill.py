@@ -11,8 +11,8 @@ import typer
 from fedstill_proto.errors import FedstillError
 from rich.console import Console
 from rich.progress import Progress, TextColumn
-from rich.table import Table
 
+from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import PluginError
 
 if TYPE_CHECKING:
@@ -175,17 +175,11 @@ def _show_technique(name: str, *, as_json: bool) -> None:
     found = TECHNIQUES.load(name)
     options = options_of(found)
     if as_json:
-        listed = {one.name: {"default": one.default, "what": one.what, "help": one.help} for one in options}
-        typer.echo(json.dumps({**_technique_line(name), "options": listed}, indent=1))
+        typer.echo(json.dumps({**_technique_line(name), "options": option_document(options)}, indent=1))
         return
     source = f" ({found.source})" if found.source else ""
     typer.echo(f"{name}: {found.line}{source}; {TECHNIQUES.origin(name)}")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("option", "default", "what it may be", "what it is"):
-        table.add_column(heading)
-    for one in options:
-        table.add_row(one.name, one.shown_default, one.what, one.help)
-    Console().print(table, markup=False)
+    Console().print(option_table(options), markup=False)
 
 
 def _names(text: str) -> list[str]:

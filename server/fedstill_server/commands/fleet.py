@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-if TYPE_CHECKING:
-    from fedstill_server.fleet.preparing import PrivacyPlan
+from fedstill_server.commands.generated import MethodCommand, Set, takes
+from fedstill_server.config.options import option, options_of
+from fedstill_server.config.run_options import FLEET, RunOptions
 
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
@@ -30,7 +32,8 @@ def register(cli: typer.Typer) -> None:
         ("unit", unit),
     ):
         help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
-        cli.command(name=name, help=help_text, rich_help_panel="A real fleet")(command)
+        kind = MethodCommand if command is prepare else None
+        cli.command(name=name, cls=kind, help=help_text, rich_help_panel="A real fleet")(command)
 
 
 def init(
@@ -67,6 +70,26 @@ def init(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """What only some tasks take."""
+
+    words: int | None = option(
+        None, "Of text: entries of the word list, at most (10,000).", least=100, panel=FLEET
+    )
+    places: int | None = option(None, "Of text: words that a student sees (16).", least=2, panel=FLEET)
+    public_rows: int | None = option(
+        None, "Of text and utterances: public rows that devices get (512).", least=1, panel=FLEET
+    )
+    quick: bool | None = option(
+        None,
+        "Of text: one small network as the teacher, to try a fleet out; needed by transformer.",
+        panel=FLEET,
+        flag="--quick",
+    )
+
+
+@takes(RunOptions, TaskOptions)
 def prepare(
     fleet: Fleet,
     public: Annotated[
@@ -76,100 +99,14 @@ def prepare(
             "a text a line, or a folder of .txt files; of utterances, a .csv file of text,label."
         ),
     ],
+    *,
     test: Annotated[
         Path | None, typer.Option(help="The same, to measure on only.", show_default=False)
     ] = None,
-    families: Annotated[
-        str,
-        typer.Option(
-            help="Student families, as in mlp-small,cnn, or your own as module:Net or name=module:Net; of "
-            "text, as in gru-80-224,gru; of utterances, as in ngrams,ngrams-small."
-        ),
-    ] = "mlp-small",
-    method: Annotated[
-        str,
-        typer.Option(help="What is exchanged; see fedstill-server methods. fedstill; of text, next-words."),
-    ] = "",
-    rounds: Annotated[int, typer.Option(min=1, help="How many rounds to run.")] = 20,
-    goal_count: Annotated[
-        int, typer.Option(min=0, help="Good summaries that end a round; 0 waits for all devices.")
-    ] = 0,
-    deadline: Annotated[float, typer.Option(help="Seconds after which a round ends anyway.")] = 600.0,
-    epochs: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            help="Of a device's own examples in each round: 5, or 8 without public labels; of text 1.",
-            show_default=False,
-        ),
-    ] = None,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="A device's own examples in a step: 16; of text 8.", show_default=False),
-    ] = None,
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(
-            help="Of a device's steps: 0.02 with momentum, of utterances 0.03; of text 0.00005 with AdamW.",
-            show_default=False,
-        ),
-    ] = None,
-    soft_weight: Annotated[
-        float | None,
-        typer.Option(
-            help="Weight of the fleet's soft labels, 0 to 1: of utterances 0.35, of text 0.3; else what "
-            "suits the method.",
-            show_default=False,
-        ),
-    ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(help="Of the soft labels in the loss; what suits the method, if not said.")
-    ] = None,
-    public_batch: Annotated[
-        int | None,
-        typer.Option(
-            min=0, help="Public rows a round asks about; 0 is all. What suits the method, if not said."
-        ),
-    ] = None,
-    privacy: Annotated[
-        str,
-        typer.Option(
-            help="Differential privacy of devices: central, where the server adds the noise, or local, where "
-            "each device does. Devices then count no right answers for the server."
-        ),
-    ] = "",
-    epsilon: Annotated[
-        float | None, typer.Option(help="What all rounds may cost a device.", show_default=False)
-    ] = None,
-    delta: Annotated[float, typer.Option(help="At which epsilon holds.")] = 1e-5,
-    noise_multiplier: Annotated[
-        float | None,
-        typer.Option(help="Instead of --epsilon: noise, in units of twice the clip.", show_default=False),
-    ] = None,
-    clip: Annotated[
-        float | None,
-        typer.Option(help="L2 norm that an answer is cut to; what suits the method, if not said."),
-    ] = None,
-    words: Annotated[
-        int | None, typer.Option(min=100, help="Of text: entries of the word list, at most (10,000).")
-    ] = None,
-    places: Annotated[
-        int | None, typer.Option(min=2, help="Of text: words that a student sees (16).")
-    ] = None,
-    public_rows: Annotated[
-        int | None,
-        typer.Option(min=1, help="Of text and utterances: public rows that devices get (512)."),
-    ] = None,
-    quick: Annotated[
-        bool | None,
-        typer.Option(
-            "--quick",
-            help="Of text: one small network as the teacher, to try a fleet out; needed by transformer.",
-        ),
-    ] = None,
     classes: Annotated[int, typer.Option(min=0, help="Needed only where the public set has no labels.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of every random draw.")] = 0,
+    settings: Set = None,
     as_json: AsJson = False,
+    asked: dict[str, Any],
 ) -> None:
     """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
 
@@ -178,63 +115,54 @@ def prepare(
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
 
+    Example: fedstill-server prepare fleets/kitchen --public public.npz --set server_step=0.3 --mode async
+
     Example: fedstill-server prepare fleets/phones --public sentences.txt --families gru
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --privacy local --epsilon 8 --rounds 5
 
     Example: fedstill-server prepare fleets/homes --public public.csv --test test.csv --families ngrams
     """
+    from fedstill_server.config.run_options import read_settings
     from fedstill_server.families import FAMILIES
-
-    named = FAMILIES.named((name.strip() for name in families.split(",") if name.strip()), where="--families")
-    # torch takes a second to import, which other commands and wrong names do not need.
-    from fedstill_server.fleet.folder import FleetFolder
-    from fedstill_server.fleet.preparing import Plan, prepare_fleet
+    from fedstill_server.resolve import check_names
     from fedstill_server.tasks import chosen_task
 
-    options = {"words": words, "places": places, "public_rows": public_rows, "quick": quick}
-    plan = Plan(
-        public=public,
-        test=test,
-        families=tuple(named),
-        own_families={name: place for name, place in named.items() if place},
-        task=chosen_task(tuple(named), options),
-        method=method or None,
-        rounds=rounds,
-        classes=classes or None,
-        goal_count=goal_count,
-        deadline_s=deadline,
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        soft_weight=soft_weight,
-        temperature=temperature,
-        public_batch=public_batch,
-        privacy=_privacy(privacy, epsilon, noise_multiplier, clip, delta),
-        seed=seed,
+    of_task = {one.name: asked.pop(one.name) for one in options_of(TaskOptions)}
+    wanted = RunOptions(
+        **{**asked, "families": asked["families"] or ("mlp-small",)},
+        method_options=read_settings(settings or ()),
     )
+    families = tuple(FAMILIES.named(wanted.families, where="--families"))
+    task = chosen_task(families, of_task)
+    check_names(wanted, [wanted.method or task.default_method])
+    _check_there(public, test)
+    # torch takes a second to import, which other commands and wrong names do not need.
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.preparing import PublicData, prepare_fleet
+
     opened = FleetFolder.open(fleet)
+    given = PublicData(public=public, test=test, task=task, classes=classes or None)
     with Console(stderr=True).status("training the teacher and the first students") as shown:
         prepared = prepare_fleet(
-            opened, plan, on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}")
+            opened,
+            wanted,
+            given,
+            on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
         )
     config = prepared.config
-    lines = [f"prepared {rounds} rounds of {config.method.name} for {', '.join(config.families)}"]
+    lines = [f"prepared {config.rounds} rounds of {config.method.name} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
     _report({"fleet": config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
 
 
-def _privacy(
-    mode: str, epsilon: float | None, noise_multiplier: float | None, clip: float | None, delta: float
-) -> PrivacyPlan | None:
+def _check_there(*paths: Path | None) -> None:
+    """Refuse files that are not there, before what takes long."""
     from fedstill_server.fleet.errors import FleetError
-    from fedstill_server.fleet.preparing import PrivacyPlan
 
-    if not mode:
-        if (epsilon, noise_multiplier, clip) != (None, None, None):
-            raise FleetError("--epsilon, --noise-multiplier and --clip belong to --privacy central or local")
-        return None
-    return PrivacyPlan(mode=mode, epsilon=epsilon, noise_multiplier=noise_multiplier, clip=clip, delta=delta)
+    for path in paths:
+        if path is not None and not path.exists():
+            raise FleetError(f"{path}: no such file or folder")
 
 
 def invite(

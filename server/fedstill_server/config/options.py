@@ -20,8 +20,9 @@ import math
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, ClassVar, dataclass_transform
 
 from fedstill_proto.errors import unknown_name
@@ -82,6 +83,10 @@ class _Declared:
     panel: str = ""
     flag: str = ""
     metavar: str = ""
+    repeated: bool = False
+
+
+_PLAIN = _Declared(help="", limits=Limits())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +101,11 @@ class Option:
         default: The value where nobody says otherwise.
         of_amounts: Whether it takes an example's numbers as amounts, between which there are distances. Where
             they are names instead, as those of hashed n-grams, 0 is the default and the only value.
-        panel: The group of `--help` that it stands in.
-        flag: Its name on a command line, where it is one of its own, such as "--lr" or "--a/--no-a".
+        panel: The group of `--help` that it stands in, where it is an option of a command itself.
+        flag: Its name there, where that is not its own: "--lr", "--a/--no-a", several with blanks between, or
+            "DATASET" for what stands without a name.
         metavar: What stands for its value in `--help`.
+        repeated: Whether a command line repeats the option for each item of a list, instead of commas.
     """
 
     name: str
@@ -112,6 +119,17 @@ class Option:
     panel: str = ""
     flag: str = ""
     metavar: str = ""
+    repeated: bool = False
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        """Its names on a command line, the first of which is shown elsewhere."""
+        return tuple((self.flag or "--" + self.name.replace("_", "-")).split())
+
+    @property
+    def label(self) -> str:
+        """What errors call it: as a command line does, where it is an option of a command."""
+        return self.flags[0].split("/")[0] if self.panel else self.name
 
     @property
     def what(self) -> str:
@@ -121,14 +139,24 @@ class Option:
             what = limits
         else:
             what = _KINDS.get(self.kind, self.kind.__name__) + (f" {limits}" if limits else "")
-        if self.many:
-            what = f"a list without repeats, each {what}"
-        return f"{what}, or none" if self.optional else what
+        return f"a list, each {what}" if self.many else what
+
+    @property
+    def range(self) -> str:
+        """Its limits as a command line shows them, such as "x>=1" or "0<=x<=1"; empty without any."""
+        limits = self.limits
+        low = f"{limits.least:g}<=" if limits.least is not None else ""
+        low = f"{limits.above:g}<" if limits.above is not None else low
+        high = f"<={limits.most:g}" if limits.most is not None else ""
+        high = f"<{limits.below:g}" if limits.below is not None else high
+        if low and not high:  # the other way round it is easier to read
+            return "x" + low.replace("<=", "").replace("<", "").join((">=" if "=" in low else ">", ""))
+        return f"{low}x{high}" if high else ""
 
     @property
     def shown_default(self) -> str:
-        """The default, as a command line would say it."""
-        return self.shown(self.default)
+        """The default, as people read it."""
+        return f"{self.default:.4g}" if isinstance(self.default, float) else self.shown(self.default)
 
     def shown(self, value: Any) -> str:
         """A value, as a command line would say it."""
@@ -139,6 +167,25 @@ class Option:
         if isinstance(value, float):
             return f"{value:.6g}" if float(f"{value:.6g}") == value else str(value)
         return str(value).lower() if isinstance(value, bool) else str(value)
+
+    def words(self, value: Any) -> list[str]:
+        """The words of a command line that give it this value."""
+        flag = self.flags[0]
+        if not flag.startswith("-"):
+            return [self.shown(value)]
+        if self.kind is bool and not self.many:
+            return [flag.split("/")[0 if value else 1]]
+        if self.repeated:
+            return [word for item in value for word in (flag, str(item))]
+        return [flag, self.shown(value)]
+
+    def read(self, value: Any) -> Any:
+        """The value, which may be a text as on a command line.
+
+        Raises:
+            ConfigError: For what is no value of it.
+        """
+        return self.parsed(value) if isinstance(value, str) else self.checked(value)
 
     def checked(self, value: Any) -> Any:
         """The value as its type: a whole number where a number is wanted, a list as a tuple.
@@ -152,8 +199,9 @@ class Option:
             if not isinstance(value, tuple | list):
                 raise self._refused(value)
             items = tuple(self._item(item, value) for item in value)
-            if len(set(items)) != len(items):
-                raise self._refused(value)
+            for item in items:
+                if items.count(item) > 1:
+                    raise ConfigError(f"{self.label}: {item} is named twice")
             return items
         return self._item(value, value)
 
@@ -185,7 +233,15 @@ class Option:
         return value
 
     def _refused(self, value: Any) -> ConfigError:
-        return ConfigError(f"{self.name}: {value!r} is not {self.what}")
+        meant = f"; did you mean {alike[0]}?" if (alike := self._alike(value)) else ""
+        return ConfigError(f"{self.label}: {value!r} is not {self.what}{meant}")
+
+    def _alike(self, value: Any) -> list[str]:
+        texts = [
+            one for one in (value if isinstance(value, tuple | list) else [value]) if isinstance(one, str)
+        ]
+        wrong = [one for one in texts if one not in self.limits.choices]
+        return get_close_matches(wrong[0].lower(), map(str, self.limits.choices), n=1) if wrong else []
 
 
 def option(
@@ -197,6 +253,7 @@ def option(
     panel: str = "",
     flag: str = "",
     metavar: str = "",
+    repeated: bool = False,
     **limited: Any,
 ) -> Any:
     """A field of a dataclass that is an option; see Option for what the arguments mean.
@@ -213,8 +270,14 @@ def option(
         panel=panel,
         flag=flag,
         metavar=metavar,
+        repeated=repeated,
     )
     return field(default=default, kw_only=True, metadata={_KEY: declared})
+
+
+def no_option(default_factory: Callable[[], Any]) -> Any:
+    """A field beside the options of a dataclass, which no command line and no table shows."""
+    return field(default_factory=default_factory, kw_only=True, metadata={_KEY: None})
 
 
 def redeclared(of: dataclasses.Field[Any], default: Any) -> Any:
@@ -268,9 +331,11 @@ def options_of(kind: type) -> tuple[Option, ...]:
     """
     found = []
     for one in dataclasses.fields(kind):
+        if one.metadata.get(_KEY, _PLAIN) is None:
+            continue
         if one.default is dataclasses.MISSING:
             raise ConfigError(f"{kind.__name__}.{one.name}: an option needs a default")
-        declared = one.metadata.get(_KEY) or _Declared(help="", limits=Limits())
+        declared = one.metadata.get(_KEY, _PLAIN)
         item, many, optional = _form(_hint(kind, one.name), f"{kind.__name__}.{one.name}")
         found.append(
             Option(
@@ -297,19 +362,24 @@ def option_named(kind: type, name: str, *, where: str) -> Option:
     return found[name]
 
 
-def check_options(instance: Any) -> None:
+def check_options(instance: Any, *, texts: bool = False) -> None:
     """Check every option of a dataclass that was just made; for its __post_init__.
+
+    Args:
+        instance: The object, whose values become those that its options hold.
+        texts: Whether a value may be a text as on a command line.
 
     Raises:
         ConfigError: Naming the option, the value and the limit.
     """
     for one in options_of(type(instance)):
-        object.__setattr__(instance, one.name, one.checked(getattr(instance, one.name)))
+        value = getattr(instance, one.name)
+        object.__setattr__(instance, one.name, one.read(value) if texts else one.checked(value))
 
 
 def values_of(instance: Any) -> dict[str, Any]:
     """The value of each option, by name."""
-    return {one.name: getattr(instance, one.name) for one in dataclasses.fields(instance)}
+    return {one.name: getattr(instance, one.name) for one in options_of(type(instance))}
 
 
 def _hint(kind: type, name: str) -> Any:

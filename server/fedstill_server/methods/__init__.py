@@ -114,17 +114,35 @@ def choice_of(method: Method) -> Choice:
     return Choice(name=name, options=values_of(method))
 
 
-def completed(name: str, given: Mapping[str, Any], *, of_names: bool = False) -> Choice:
+def completed(
+    name: str, given: Mapping[str, Any], *, of_names: bool = False, where: str = "method"
+) -> Choice:
     """A method with all its options: those that are given, and of the others what suits the fleet.
 
     Args:
         name: Of the method.
-        given: Values of some options.
+        given: Values of some options, each of which may be a text as on a command line.
         of_names: Whether an example's numbers are names, which have no distance and bear no noise.
+        where: What begins an error's text.
+
+    Raises:
+        FedstillError: As for `method_of`.
     """
     kind = METHODS.load(name)
-    suited = {one.name: 0 for one in options_of(kind) if of_names and one.of_amounts}
-    return Choice(name=name, options=values_of(method_of(Choice(name=name, options={**suited, **given}))))
+    values: dict[str, Any] = {one.name: 0 for one in options_of(kind) if of_names and one.of_amounts}
+    try:
+        for key, value in given.items():
+            values[key] = option_named(kind, key, where=where).read(value)
+        return Choice(name=name, options=values_of(kind(**values)))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def shared_options(name: str, other: Choice) -> dict[str, Any]:
+    """Of another method's options, those that the method `name` has as well, of the same declaration."""
+    theirs = options_of(METHODS.load(other.name))
+    shared = {one.name for one in options_of(METHODS.load(name)) if one in theirs}
+    return {key: value for key, value in other.options.items() if key in shared}
 
 
 def build_method(config: FleetConfig, public: Examples) -> Method:
@@ -145,4 +163,5 @@ __all__ = [
     "methods_for",
     "methods_that",
     "noised_methods",
+    "shared_options",
 ]

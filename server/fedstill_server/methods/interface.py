@@ -88,6 +88,7 @@ class Method(WithOptions, ABC):
     line: ClassVar[str] = ""  # what it does, and where it is from; the docstring's first line unless it says
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False  # whether devices say something of their students' features
+    exchanges: ClassVar[bool] = True  # whether devices send anything
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE,)  # where an example's labels may stand
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
     default_clip: ClassVar[float | None] = (

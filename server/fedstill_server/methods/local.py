@@ -14,6 +14,7 @@ from fedstill_server.state import FleetState
 
 class Local(Method):
     line = "each device on its own; the baseline without exchange"
+    exchanges = False
     label_places = (Labels.ONE, Labels.EACH_PLACE)
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:

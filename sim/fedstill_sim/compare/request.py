@@ -31,7 +31,7 @@ from fedstill_sim.compare.result import (
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.folder import CONFIG_FILE, claim_folder
 from fedstill_sim.progress import ComparisonProgress
-from fedstill_sim.request import RequestError, RunRequest, check_names, method_names, option_words
+from fedstill_sim.request import RequestError, RunRequest, check_compared, method_options_of, option_words
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.readable import readable_percent
 from fedstill_sim.results.run_result import RESULT_FILE, RunResult, read_result
@@ -59,13 +59,7 @@ class CompareRequest:
     reference: str | None = None
 
     def __post_init__(self) -> None:
-        check_names("--methods", self.methods, method_names(text=self.run.is_text))
-        if len(self.methods) < 2:
-            raise RequestError(
-                "--methods: name at least two to compare; for a single one there is `fedstill-sim run`"
-            )
-        if self.reference is not None:
-            check_names("--reference", [self.reference], self.methods)
+        check_compared(self.run, self.methods, reference=self.reference)
         folders = [split.folder_name for split in self.all_splits()]
         if twice := {name for name in folders if folders.count(name) > 1}:
             raise RequestError(f"splits: {', '.join(sorted(twice))} is asked for twice; name each once")
@@ -114,10 +108,16 @@ class CompareRequest:
         ]
 
     def _job(self, folder: Path, split: Split, method: str, seed: int, *, alone: bool) -> RunJob:
-        run = dataclasses.replace(self.on(split), method=method, seed=seed, baselines=(), tradeoff=False)
+        run = dataclasses.replace(
+            self.of_method(self.on(split), method), seed=seed, baselines=(), tradeoff=False
+        )
         place = folder if alone else folder / split.folder_name
         label = f"{method} seed {seed}" if alone else f"{split.name}: {method} seed {seed}"
         return RunJob(run, place / f"{method}-seed{seed}", label)
+
+    def of_method(self, run: RunRequest, method: str) -> RunRequest:
+        """The run by a method, with those of the options that it has."""
+        return dataclasses.replace(run, method=method, method_options=method_options_of(run, method))
 
     def on(self, split: Split) -> RunRequest:
         """Return the run on a split.
@@ -146,7 +146,7 @@ def start_comparison(request: CompareRequest, folder: Path, *, force: bool) -> N
         run = request.on(split)
         data = requested_data(run)
         for method in request.methods:
-            resolve(dataclasses.replace(run, method=method), data)
+            resolve(request.of_method(run, method), data)
     claim_folder(folder, force=force)
     write_json(folder / CONFIG_FILE, {_COMPARISON: {"command": request.command(), **to_json(request)}})
 

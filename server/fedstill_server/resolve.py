@@ -1,0 +1,219 @@
+"""What is asked of a run becomes its configuration: in one place, for the simulator and for real fleets.
+
+What nobody decides is decided here, by what suits the method, the task and the data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from fedstill_proto.errors import InvalidValue, unknown_name
+from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.codec_spec import parse_codec
+
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig, TeacherConfig
+from fedstill_server.config.options import options_of
+from fedstill_server.config.run_options import RunOptions
+from fedstill_server.data.forms import Labels
+from fedstill_server.families import FAMILIES
+from fedstill_server.methods import METHODS, completed, noised_methods
+from fedstill_server.methods.checks import checked_fleet
+from fedstill_server.privacy.accountant import noise_for_epsilon
+from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.tasks import Task, choice_of
+
+USUAL_DELTA = 1e-5
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetFacts:
+    """What is known of a fleet beside what is asked of it.
+
+    Attributes:
+        run: Its name, 8 hex digits.
+        task: What it learns, with its options.
+        families: Of its students, those that devices really have.
+        classes: How many there are.
+        input_shape: Of one example.
+        public_rows: Examples of the public set.
+        labelled: Whether these have labels.
+        public_set: The file of the public set, in the run's folder.
+        test_set: The file to measure on, if there is one.
+        teacher: How the teacher learns, where nobody decides more.
+        rounds: Where nobody says how many.
+        evaluate_every: Where nobody says.
+        simulated: Whether devices are simulated: their noise can be drawn again, and they may count right
+            answers for the server under any privacy.
+    """
+
+    run: str
+    task: Task
+    families: tuple[str, ...]
+    classes: int
+    input_shape: tuple[int, ...]
+    public_rows: int
+    labelled: bool
+    public_set: str
+    test_set: str | None
+    teacher: TeacherConfig
+    rounds: int = 20
+    evaluate_every: int = 1
+    simulated: bool = False
+
+
+def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
+    """The complete, checked configuration of a fleet.
+
+    Args:
+        asked: What somebody wants; what is None there is decided here.
+        facts: What is known of the fleet.
+
+    Raises:
+        FedstillError: For what does not exist, or does not fit together, by its name.
+    """
+    name = asked.method or facts.task.default_method
+    suited = METHODS.load(name, where="--method").defaults
+    taught = facts.labelled and asked.use_public_labels is not False
+    own = FAMILIES.named(asked.families, where="--families")
+    rounds = _chosen(asked.rounds, facts.rounds)
+    uplink, downlink = _codecs(asked, facts, suited.uplink)
+    config = FleetConfig(
+        run=facts.run,
+        method=completed(
+            name, asked.method_options, of_names=not facts.task.form.amounts, where=f"--set, {name}"
+        ),
+        rounds=rounds,
+        seed=asked.seed,
+        families=facts.families,
+        own_families={each: place for each, place in own.items() if place and each in facts.families},
+        task=choice_of(facts.task),
+        classes=facts.classes,
+        input_shape=facts.input_shape,
+        public_set=facts.public_set,
+        test_set=facts.test_set,
+        training=_training(asked, facts, name, labelled=taught),
+        use_public_labels=taught,
+        start=_chosen(asked.start, "distilled" if facts.labelled else "random"),
+        mode=asked.mode,
+        cohort=_cohort(asked),
+        asynchronous=_asynchronous(asked),
+        public_batch=min(_chosen(asked.public_batch, suited.public_batch), facts.public_rows),
+        public_targets=_chosen(asked.public_targets, 0),
+        uplink=uplink,
+        downlink=downlink,
+        teacher=replace(
+            facts.teacher, round_epochs=_chosen(asked.round_epochs, suited.passes(labelled=taught))
+        ),
+        evaluate_every=_chosen(asked.evaluate_every, facts.evaluate_every),
+        privacy=privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated),
+    )
+    return checked_fleet(config)
+
+
+def check_names(asked: RunOptions, methods: Sequence[str]) -> None:
+    """Refuse families, methods, and options of methods that are not there, before anything is read.
+
+    Args:
+        asked: What somebody wants.
+        methods: The methods that it is wanted of; an option has to be one of theirs.
+
+    Raises:
+        FedstillError: Naming what is not there, or the value and its limit, with what may be meant.
+    """
+    FAMILIES.named(asked.families, where="--families")
+    kinds = {name: METHODS.load(name, where="--method") for name in methods}
+    known = {name: {one.name for one in options_of(kind)} for name, kind in kinds.items()}
+    for option in asked.method_options:
+        if not any(option in mine for mine in known.values()):
+            every = dict.fromkeys(one.name for kind in kinds.values() for one in options_of(kind))
+            raise unknown_name(f"--set: option of {', '.join(kinds)}", option, every)
+    for name, mine in known.items():
+        given = {option: value for option, value in asked.method_options.items() if option in mine}
+        completed(name, given, where=f"--set, {name}")
+
+
+def privacy_rule(asked: RunOptions, method: str, *, rounds: int, simulated: bool) -> PrivacyRule | None:
+    """With the noise that an epsilon needs, if a device is asked in each round.
+
+    A method whose devices send nothing needs none.
+    """
+    if asked.privacy is None:
+        return None
+    found = METHODS.load(method)
+    if found.default_clip is None:
+        if not found.exchanges:
+            return None
+        raise ConfigError(
+            f"--method: {method!r} has no differential privacy; those that have it are "
+            f"{', '.join(noised_methods())}"
+        )
+    delta = _chosen(asked.delta, USUAL_DELTA)
+    try:
+        noise = asked.noise_multiplier
+        if asked.epsilon is not None:
+            noise = noise_for_epsilon(asked.epsilon, rounds, delta)
+        assert noise is not None  # one of the two is there
+        return PrivacyRule(
+            mode=asked.privacy,
+            noise_multiplier=noise,
+            clip=_chosen(asked.clip, found.default_clip),
+            delta=delta,
+            noise_seed=asked.seed if simulated else None,
+            measured=simulated,
+        )
+    except InvalidValue as error:
+        raise ConfigError(f"--{error.field.replace('_', '-')}: {error.problem}") from None
+
+
+def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bool) -> TrainingPlan:
+    usual, suited = facts.task.default_work(labelled=labelled), METHODS.load(method).defaults
+    return TrainingPlan(
+        epochs=_chosen(asked.epochs, usual.epochs),
+        batch_size=_chosen(asked.batch_size, usual.batch_size),
+        learning_rate=_chosen(asked.learning_rate, usual.learning_rate),
+        optimizer=Optimizer(_chosen(asked.optimizer, usual.optimizer.value)),
+        temperature=_chosen(asked.temperature, suited.temperature),
+        soft_weight=_chosen(asked.soft_weight, _chosen(usual.soft_weight, suited.soft_weight)),
+        seed=asked.seed,
+    )
+
+
+def _codecs(
+    asked: RunOptions, facts: FleetFacts, suited: SoftLabelCodec
+) -> tuple[SoftLabelCodec, SoftLabelCodec]:
+    """Of the answers, and of what a task carries."""
+    both = SoftLabelCodec(Encoding(_chosen(asked.encoding, Encoding.UINT8.value)), asked.top_k or 0)
+    uplink = both if asked.encoding is not None else suited
+    if asked.privacy is not None and uplink.entropy:  # a length tells of what was coded
+        uplink = replace(uplink, entropy=False, delta=False)
+    if asked.uplink is not None:
+        uplink = parse_codec(asked.uplink)
+    if asked.downlink is not None:
+        return uplink, parse_codec(asked.downlink)
+    return uplink, suited if facts.task.form.labels is Labels.EACH_PLACE else both
+
+
+def _cohort(asked: RunOptions) -> CohortRule:
+    rule = CohortRule(
+        goal_count=asked.goal_count,
+        fraction=_chosen(asked.participation, 0.0),
+        over_selection=asked.over_selection,
+    )
+    return rule if asked.deadline is None else replace(rule, deadline_s=asked.deadline)
+
+
+def _asynchronous(asked: RunOptions) -> AsyncRule:
+    rule = AsyncRule()
+    return AsyncRule(
+        buffer=_chosen(asked.buffer, rule.buffer),
+        max_age=_chosen(asked.max_age, rule.max_age),
+        exponent=_chosen(asked.age_exponent, rule.exponent),
+    )
+
+
+def _chosen(value: Any, default: Any) -> Any:
+    return default if value is None else value
