@@ -150,7 +150,7 @@ def test_a_student_learns_what_its_teacher_writes() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"answers": "kept.safetensors"}, "answers: of text a teacher's are not kept"),
+        ({"answers": "kept.safetensors"}, "answers to text are not cached"),
         ({"places": 40}, "fewer than 41 words"),
         ({"vocabulary": "nowhere.json"}, "vocabulary: nowhere.json: not a word list"),
         ({"technique": ("sequence-level",)}, "there is no teacher to write"),

@@ -1,8 +1,8 @@
-"""Kept answers of a teacher: asked once, read in every epoch, in every later run, and without the teacher.
+"""A teacher's cached answers: asked once, read in every epoch and every later run, and without the teacher.
 
 A file holds the teacher's logits (and features) for examples that are known by the SHA-256 of their bytes,
-and the digest of the teacher. Another teacher's answers are refused, never mixed in. What the file does not
-hold is asked and added. Reading a row costs a training step nothing but an index.
+and the teacher's digest. Another teacher's answers are refused, never mixed in. The teacher is asked for what
+the file does not hold, and the file is extended. Reading a row costs a training step nothing but an index.
 """
 
 from __future__ import annotations
@@ -31,38 +31,58 @@ def sample_keys(x: FloatArray) -> list[bytes]:
 
 
 class AnswerFile:
-    """One file of one teacher's answers."""
+    """The file of one teacher's answers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def answers(self, teacher: Teacher, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
-        """The teacher's answers to x, asked only where the file does not hold them."""
+        """The teacher's answers to examples; it is asked only where the file does not hold them.
+
+        Args:
+            teacher: Whose answers the file holds.
+            x: Examples [n, *input_shape].
+            layers: The layers whose features are needed, too.
+
+        Raises:
+            StaleAnswers: The file holds another teacher's answers.
+            DistillError: The file is damaged.
+        """
         keys = sample_keys(x)
-        known = self.read(teacher.digest) if self.path.exists() else {}
+        cached = self.read(teacher.digest) if self.path.exists() else {}
         # An example without one of the layers is asked again as a whole.
-        missing = [n for n, key in enumerate(keys) if key not in known or not _has(known[key], layers)]
+        missing = [n for n, key in enumerate(keys) if key not in cached or not _has(cached[key], layers)]
         if missing:
             asked = teacher.answer(x[missing], layers=layers)
             for place, n in enumerate(missing):
-                known[keys[n]] = {"logits": asked.logits[place]} | {
+                cached[keys[n]] = {"logits": asked.logits[place]} | {
                     f"features/{layer}": asked.features[layer][place] for layer in layers
                 }
-            self._write(teacher.digest, known)
-        return _gathered([known[key] for key in keys], layers)
+            self._write(teacher.digest, cached)
+        return _stacked([cached[key] for key in keys], layers)
 
     def recalled(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
-        """The kept answers alone, with no teacher at hand."""
-        known = self.read(None)
+        """The cached answers alone, with no teacher at hand.
+
+        Raises:
+            DistillError: The file lacks the answer to an example, or is damaged.
+        """
+        cached = self.read(None)
         keys = sample_keys(x)
-        missing = sum(key not in known or not _has(known[key], layers) for key in keys)
+        missing = sum(key not in cached or not _has(cached[key], layers) for key in keys)
         if missing:
             raise DistillError(f"{self.path}: no answers to {missing} of {len(x)} examples; ask a teacher")
-        return _gathered([known[key] for key in keys], layers)
+        return _stacked([cached[key] for key in keys], layers)
 
     def read(self, digest: str | None) -> dict[bytes, dict[str, FloatArray]]:
-        """The answers by example; raises StaleAnswers unless they are of the teacher `digest` (None: of
-        any).
+        """The answers by example, as arrays by name.
+
+        Args:
+            digest: The teacher that they must be of; None takes any.
+
+        Raises:
+            StaleAnswers: They are another teacher's.
+            DistillError: This is no file of answers.
         """
         try:
             blob = self.path.read_bytes()
@@ -92,11 +112,11 @@ class AnswerFile:
             for row, key in enumerate(samples)
         }
 
-    def _write(self, digest: str, known: dict[bytes, dict[str, FloatArray]]) -> None:
+    def _write(self, digest: str, rows: dict[bytes, dict[str, FloatArray]]) -> None:
         # Layers that only some examples have cannot stand in one array; the file keeps what all have.
-        shared = set.intersection(*(set(one) for one in known.values()))
-        arrays = {name: np.stack([one[name] for one in known.values()]) for name in sorted(shared)}
-        samples = np.frombuffer(b"".join(known), np.uint8).reshape(-1, 32)
+        shared = set.intersection(*(set(row) for row in rows.values()))
+        arrays = {name: np.stack([row[name] for row in rows.values()]) for name in sorted(shared)}
+        samples = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         metadata = {"format": _FORMAT, "teacher": digest}
         replace_file(
@@ -104,11 +124,11 @@ class AnswerFile:
         )
 
 
-def _has(one: dict[str, FloatArray], layers: Sequence[str]) -> bool:
-    return all(f"features/{layer}" in one for layer in layers)
+def _has(row: dict[str, FloatArray], layers: Sequence[str]) -> bool:
+    return all(f"features/{layer}" in row for layer in layers)
 
 
-def _gathered(rows: Sequence[dict[str, FloatArray]], layers: Sequence[str]) -> TeacherAnswers:
+def _stacked(rows: Sequence[dict[str, FloatArray]], layers: Sequence[str]) -> TeacherAnswers:
     return TeacherAnswers(
         np.stack([row["logits"] for row in rows]),
         {layer: np.stack([row[f"features/{layer}"] for row in rows]) for layer in layers},

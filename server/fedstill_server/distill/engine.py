@@ -38,7 +38,7 @@ from fedstill_server.training.networks import (
     seeded,
 )
 
-_ROWS_AT_ONCE = 8192  # examples that are gathered together
+_ROWS_AT_ONCE = 8192  # examples that are gathered at a time
 _ROWS_SHOWN = 2  # examples from which techniques read the shapes of features
 
 
@@ -67,7 +67,20 @@ Watcher = Callable[[EpochDone], None]
 
 
 def train(job: DistillJob, *, checkpoint: Path | None = None, watch: Watcher | None = None) -> Trained:
-    """The student of a job, from the checkpoint on if there is one."""
+    """Train the student of a job.
+
+    Args:
+        job: What is trained, on what, and how.
+        checkpoint: A file to go on from if it is there, and to write every few epochs; None keeps nothing.
+        watch: Is called after each epoch.
+
+    Returns:
+        The trained student. The same job gives the same student, however often its training was interrupted.
+
+    Raises:
+        DistillError: The job cannot be trained.
+        CheckpointError: The checkpoint is damaged, or another job's.
+    """
     started = time.perf_counter()
     with one_deterministic_thread():
         run = _Run(job)
@@ -107,7 +120,7 @@ def paired_layers(job: DistillJob, student: nn.Module) -> list[tuple[tuple[str, 
 
 
 class _Run:
-    """A job at work."""
+    """A job that is being trained."""
 
     def __init__(self, job: DistillJob) -> None:
         self.job, plan = job, job.plan
@@ -139,7 +152,7 @@ class _Run:
         self.teacher_layers = sorted({theirs for _, theirs in pairs} - {LOGITS})
 
     def _ask_teacher(self) -> None:
-        """Of all examples before the first step, unless the plan says online."""
+        """Ask the teacher about all examples before the first step, unless the plan says online."""
         job = self.job
         self.answers: TeacherAnswers | None = None
         if job.plan.online:
@@ -159,7 +172,7 @@ class _Run:
     def _taught(
         self, rows: Tensor, batch: Tensor, logits: Tensor | None
     ) -> tuple[Tensor | None, dict[str, Tensor]]:
-        """The teacher's logits and features of a batch; `logits` are its kept ones."""
+        """The teacher's logits and features of a batch; `logits` are its cached ones."""
         if logits is not None:
             features = {layer: values[rows] for layer, values in self.teacher_features.items()}
         elif self.job.plan.online and self.job.teacher is not None:
@@ -214,7 +227,7 @@ class _Run:
         return FixedTargets(fixed) if fixed else None
 
     def epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over all examples; the means of the loss's parts."""
+        """Train one epoch; returns the mean of each part of the loss."""
         self.student.train()
         # Read at the end: to look at a value costs a step as much as a layer.
         fixed: list[FixedBatch] = []
@@ -238,7 +251,7 @@ class _Run:
         }
 
     def _batches(self, epoch: int) -> Iterator[_Batch]:
-        """All examples in the epoch's order, gathered for many batches at once: to slice costs nothing."""
+        """All examples in the epoch's order, gathered for many batches at once: slicing costs nothing."""
         plan = self.job.plan
         random = torch.Generator().manual_seed(derived_seed(plan.seed, epoch, "order"))
         order = torch.randperm(len(self.x), generator=random)
@@ -289,7 +302,7 @@ class _Run:
         return values, {name: value.detach() for name, value in parts.items()}
 
     def _weighed(self, step: Step) -> Step:
-        """The step with what each example counts: the product of all that techniques say."""
+        """The step with the weight of each example: the product of all that techniques return."""
         weights: Tensor | None = None
         for term in self.working():
             one = term.example_weights(step)
@@ -298,7 +311,7 @@ class _Run:
         if weights is not None:
             weights = scale_to_mean_one(weights)
         if step.labels.dim() > 1:
-            # Of text, an example is a row of places, and those without a word are nobody's.
+            # An example of text is a row of places; those without a word count nothing.
             rows = 1.0 if weights is None else weights.unsqueeze(-1)
             weights = step.labelled * rows
         return step if weights is None else replace(step, weights=weights)

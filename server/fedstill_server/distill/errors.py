@@ -1,3 +1,5 @@
+"""Why a distillation cannot be done."""
+
 from __future__ import annotations
 
 from fedstill_proto.errors import FedstillError

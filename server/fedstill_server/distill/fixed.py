@@ -1,5 +1,7 @@
-"""The parts of a student's loss that are known before the first step: of the labels, and of what the teacher
-has answered. They are gathered once for many batches, and computed together (losses/fixed_targets.py).
+"""The parts of a student's loss whose targets are known before the first step: labels, and a teacher's
+answers.
+
+They are gathered once for many batches, and computed together (losses/fixed_targets.py).
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class FixedTargets:
         return map(FixedBatch, _split(targets, batch_size), _split(scaled, batch_size), offsets)
 
     def slopes(self, logits: Tensor, batch: FixedBatch) -> tuple[Tensor, Tensor]:
-        """What `losses` reads [k], and the gradient of the terms' sum by the logits [B, classes]."""
+        """The values [k] that `losses` takes, and the gradient of the sum of the terms by the logits [B,
+        classes].
+        """
         return fixed_target_slopes(logits, batch.targets, batch.mass, self.sharpness)
 
     def losses(self, values: Sequence[Tensor], batches: Sequence[FixedBatch]) -> dict[str, float]:

@@ -24,14 +24,23 @@ UNKNOWN = -1
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DistillJob:
-    """`labels` [n] holds UNKNOWN where there is none. `answers`, where given, are the teacher's to `x`.
+    """What is trained, on what, and how.
 
-    Of text, x is int64 [n, S] and labels [n, S] are the words that follow, UNKNOWN where there is no place.
+    Attributes:
+        family: The student's.
+        classes: How many classes it tells apart, or how many words it knows.
+        x: Examples [n, *input_shape]; int64 numbers of words [n, S] for text.
+        labels: Their labels [n], or the next words [n, S] for text; UNKNOWN where there is none.
+        plan: How it is trained.
+        teacher: Whom the techniques ask.
+        techniques: The terms of the loss beside the labels'.
+        start: The student's first weights; None draws them from the plan's seed.
+        answers: The teacher's answers to `x`, where they are known already.
     """
 
     family: str
     classes: int
-    x: FloatArray  # [n, *input_shape]; int64 of text
+    x: FloatArray
     labels: IntArray
     plan: DistillPlan
     teacher: Teacher | None = None
@@ -57,7 +66,7 @@ class DistillJob:
             "family": self.family,
             "classes": self.classes,
             "plan": to_json(self.plan),
-            "techniques": [{"name": each.name, **to_json(each)} for each in self.techniques],
+            "techniques": [{"name": technique.name, **to_json(technique)} for technique in self.techniques],
             "teacher": None if self.teacher is None else self.teacher.digest,
         }
         arrays: dict[str, np.ndarray] = {"x": self.x, "labels": self.labels}
@@ -70,13 +79,21 @@ class DistillJob:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trained:
-    """What a run made: the student, and the further students of its techniques by family."""
+    """A trained student, and the further students that its techniques made.
+
+    Attributes:
+        family: The student's.
+        parameters: Its weights.
+        exits: The weights of the further students by family.
+        seconds: How long the training took.
+        loss: The mean loss of the last epoch.
+    """
 
     family: str
     parameters: Parameters
     exits: Mapping[str, Parameters] = field(default_factory=dict)
     seconds: float = 0.0
-    loss: float = 0.0  # mean of the last epoch
+    loss: float = 0.0
 
 
 def gathered(*parts: Examples) -> tuple[FloatArray, IntArray]:

@@ -1,7 +1,7 @@
-"""What a network's inner layers put out, without a change to the network.
+"""The outputs of a network's inner layers, without a change to the network.
 
 A layer is named as in `named_modules()`; its features are what it returns (a linear layer's come before the
-activation that follows it). The layers that can be watched are the linear ones and the convolutions, but for
+activation that follows it). The layers that can be watched are the linear ones and the convolutions, except
 the last, whose output is the logits.
 """
 
@@ -29,13 +29,13 @@ def inner_layers(network: nn.Module) -> tuple[str, ...]:
 
 
 def attention_parts(network: nn.Module) -> tuple[str, ...]:
-    """The names of the parts that put out attention matrices."""
+    """The names of the parts that return attention matrices."""
     return tuple(name for name, module in network.named_modules() if isinstance(module, _ATTENTION))
 
 
 @contextmanager
 def watched(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """While open, a forward pass leaves the features of `layers` in the dictionary."""
+    """A context in which a forward pass leaves the features of `layers` in the dictionary that it yields."""
     modules = dict(network.named_modules())
     seen: dict[str, Tensor] = {}
     handles = []
@@ -56,7 +56,7 @@ def watched(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
 
 def _one_tensor(features: object, name: str) -> Tensor:
-    """What a part put out; of nn.MultiheadAttention, which returns two tensors, the matrices."""
+    """The tensor that a part returns; the matrices, for nn.MultiheadAttention, which returns two."""
     found = features[1] if isinstance(features, tuple) and len(features) == 2 else features
     if not isinstance(found, Tensor):
         raise DistillError(

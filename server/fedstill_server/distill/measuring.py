@@ -18,14 +18,14 @@ _ANSWERS = 300
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Of a graph; the latency is the median for one example on one thread of the machine that measured it."""
+    """What a graph costs: the latency is the median of one example on one thread of this machine."""
 
     size_bytes: int
     latency_us: float
 
 
 def open_graph(graph: bytes) -> ort.InferenceSession:
-    """With one thread, as on a device."""
+    """A session with one thread, as on a device."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -33,7 +33,7 @@ def open_graph(graph: bytes) -> ort.InferenceSession:
 
 
 def cost_of(graph: bytes, x: FloatArray) -> Cost:
-    """Answers to single examples of x [n, *input_shape]."""
+    """The size of a graph, and its median latency for single examples of x [n, *input_shape]."""
     session = open_graph(graph)
     seconds = []
     for turn in range(_WARM_UP + _ANSWERS):
@@ -45,6 +45,7 @@ def cost_of(graph: bytes, x: FloatArray) -> Cost:
 
 
 def accuracy_of_graph(graph: bytes, examples: Examples) -> float:
+    """The share of labels that are the first choice of the graph."""
     assert examples.y is not None
     labels: IntArray = examples.y
     logits = open_graph(graph).run(["logits"], {"x": examples.x})[0]
@@ -52,7 +53,7 @@ def accuracy_of_graph(graph: bytes, examples: Examples) -> float:
 
 
 def pareto(costs: Mapping[str, Cost], accuracies: Mapping[str, float]) -> list[str]:
-    """The names that no other beats in accuracy without costing more of size or latency; smallest first."""
+    """The names that nothing else beats in accuracy without a larger size or latency, the smallest first."""
 
     def beaten(name: str) -> bool:
         one = (-accuracies[name], costs[name].size_bytes, costs[name].latency_us)

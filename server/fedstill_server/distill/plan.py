@@ -16,7 +16,7 @@ def check(holds: bool, name: str, value: object, needed: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DistillPlan:
-    """AdamW over shuffled batches, its rate falling to 0 along half a cosine.
+    """How a student is trained: AdamW over shuffled batches, its rate falling to 0 along half a cosine.
 
     The loss of a batch is (1 - soft_weight) times the labels' cross-entropy over its labelled examples, plus
     soft_weight times the sum of the techniques' terms. `online` asks the teacher about each batch as the

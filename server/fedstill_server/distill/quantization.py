@@ -46,7 +46,13 @@ WeightCodes = Literal["uint8", "int7", "int8"]
 
 
 def eight_bit_forms(graph: bytes, parameters: Parameters, calibration: FloatArray) -> dict[str, bytes]:
-    """By name, those that there are; calibration [n, *input_shape] are examples like those to come."""
+    """The forms of a graph by name: float32, dynamic, static, and weights where it has weights to quantize.
+
+    Args:
+        graph: The student's float32 graph.
+        parameters: Its weights.
+        calibration: Examples like those to come [n, *input_shape].
+    """
     forms = {"float32": graph, "dynamic": dynamic_int8(graph), "static": static_int8(graph, calibration)}
     weights = quantize_student(graph, parameters)
     if weights is not None:
@@ -56,6 +62,7 @@ def eight_bit_forms(graph: bytes, parameters: Parameters, calibration: FloatArra
 
 def dynamic_int8(graph: bytes, *, codes: WeightCodes = "uint8") -> bytes:
     # It takes a second to import, and warns that graphs could be prepared before.
+    """The graph with 8-bit weights, and activations that are rounded to 8 bits in each answer."""
     from onnxruntime.quantization import quantize_dynamic
 
     with tempfile.TemporaryDirectory() as folder:
@@ -65,6 +72,9 @@ def dynamic_int8(graph: bytes, *, codes: WeightCodes = "uint8") -> bytes:
 
 
 def static_int8(graph: bytes, calibration: FloatArray, *, codes: WeightCodes = "uint8") -> bytes:
+    """The graph with 8-bit weights and activations, whose ranges come from `calibration` [n,
+    *input_shape].
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     class Batches(CalibrationDataReader):  # type: ignore[misc]
@@ -91,7 +101,7 @@ def static_int8(graph: bytes, calibration: FloatArray, *, codes: WeightCodes = "
 
 
 def _weights(codes: WeightCodes) -> dict[str, Any]:
-    """What ONNX Runtime's quantizers call them."""
+    """The arguments of ONNX Runtime's quantizers for these codes."""
     from onnxruntime.quantization import QuantType
 
     unsigned = codes == "uint8"
@@ -102,7 +112,7 @@ def _weights(codes: WeightCodes) -> dict[str, Any]:
 
 
 def _plain(graph: bytes) -> onnx.ModelProto:
-    """Without the shapes of inner values, which the quantizer would contradict."""
+    """The graph without the shapes of inner values, which the quantizer would contradict."""
     model = onnx.load_from_string(graph)
     del model.graph.value_info[:]
     return model

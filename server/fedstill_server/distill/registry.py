@@ -1,7 +1,7 @@
 """The techniques and recipes by name, without torch: a class is imported when one is made.
 
-One of one's own is a subclass of Technique (technique.py) or Recipe (runner.py) in any module. A command
-finds it as `module:Class`, or by an entry point of the group "fedstill.techniques".
+An own technique is a subclass of Technique (technique.py), an own recipe one of Recipe (stage_runner.py), in
+any module. A command finds it as `module:Class`, or by an entry point of the group "fedstill.techniques".
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ _RECIPES = {
 
 
 def part_of_training(found: object) -> type[Technique] | type[Recipe]:
-    """The class, if it is one of a technique or a recipe.
+    """The class, if it is a technique or a recipe.
 
     Raises:
-        PluginError: For anything else.
+        PluginError: It is neither.
     """
     from fedstill_server.distill.stage_runner import Recipe
     from fedstill_server.distill.technique import Technique

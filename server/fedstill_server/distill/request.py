@@ -1,4 +1,6 @@
-"""What a person asks of `fedstill-server distill`: a TOML file, and what the command line says instead."""
+"""A distillation as `fedstill-server distill` is asked for it: a TOML file, and what the command line
+overrides.
+"""
 
 from __future__ import annotations
 
@@ -25,20 +27,37 @@ _PLAN = "plan"  # before an option of the plan, where others have a technique's 
 
 @dataclass(frozen=True, kw_only=True)
 class DistillRequest:
-    """`options` holds a table for each technique or recipe that is not to be as it comes."""
+    """What a person asks for.
+
+    Attributes:
+        task: "digits", or a file or folder (see tasks.py and text_task.py).
+        teacher: The teachers (see teachers/opening.py), or "train:<family>" for one that is trained here.
+        family: The student's; "" is mlp-32, or gru-64-128 for text.
+        technique: The techniques and at most one recipe, by name.
+        private_labels: Labelled private examples that the digits have.
+        public_labels: Whether the labels of the public set may be used.
+        combination: How several teachers are combined.
+        answers: A file that caches the teacher's answers; "" keeps none.
+        trainable: Whether devices can train the student: adds the training graph to the package.
+        words: For text, how many words the word list has at most.
+        places: For text, the words of a row.
+        vocabulary: For text, a word list or a package with one; "" makes one of the public text.
+        plan: How the student is trained.
+        options: A table of options for each technique or recipe that has others than its defaults.
+    """
 
     task: str = "digits"
     teacher: tuple[str, ...] = ()
-    family: str = ""  # mlp-32 unless it is named, and of text gru-64-128
+    family: str = ""
     technique: tuple[str, ...] = ("kd",)
     private_labels: int = 100
     public_labels: bool = False
-    combination: str = "probabilities"  # of several teachers
-    answers: str = ""  # a file of the teacher's kept answers
-    trainable: bool = False  # whether devices can train the student: adds the training graph to the package
-    words: int = 4000  # of text: of the word list, at most
-    places: int = 16  # of text: words of a row
-    vocabulary: str = ""  # of text: a word list, or a package with one; made of the public text unless named
+    combination: str = "probabilities"
+    answers: str = ""
+    trainable: bool = False
+    words: int = 4000
+    places: int = 16
+    vocabulary: str = ""
     plan: DistillPlan = field(default_factory=DistillPlan)
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -54,7 +73,7 @@ class DistillRequest:
             raise DistillError(f"options.{unused[0]}: is not among the techniques that are asked for")
 
     def techniques(self) -> tuple[Technique, ...]:
-        """In the order asked for."""
+        """The techniques, in the order asked for."""
         from fedstill_server.distill.technique import Technique
 
         made = tuple(one for one in map(self._made, self.technique) if isinstance(one, Technique))
@@ -65,7 +84,7 @@ class DistillRequest:
         return made
 
     def recipe(self) -> Recipe | None:
-        """The one that leads the training, if any is asked for."""
+        """The recipe that leads the training, if one is asked for."""
         from fedstill_server.distill.stage_runner import Recipe
 
         made = {name: self._made(name) for name in self.technique}
@@ -85,15 +104,15 @@ class DistillRequest:
             raise ConfigError(f"options.{name}.{error}") from None
 
     def with_settings(self, settings: Sequence[str]) -> DistillRequest:
-        """The same with options that a command line sets.
+        """The request with options that a command line sets.
 
         Args:
             settings: `option=value` of the one technique that has it, `technique.option=value`, or
                 `plan.option=value`.
 
         Raises:
-            ConfigError: For a text of another form, or a value that the option cannot have.
-            UnknownName: For an option that is not there.
+            ConfigError: A text has another form, or a value is none that the option can have.
+            UnknownName: There is no such option.
         """
         plan: dict[str, Any] = {}
         options = {name: dict(given) for name, given in self.options.items()}

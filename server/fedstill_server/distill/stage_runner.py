@@ -1,5 +1,5 @@
-"""Where recipes work: each training is a stage with its own checkpoint, so that a recipe that was killed
-finds its finished stages again.
+"""The stages of a recipe: each training has its own checkpoint, so that a recipe that was killed finds its
+finished stages again.
 """
 
 from __future__ import annotations
@@ -27,16 +27,29 @@ StageWatcher = Callable[[str, EpochDone], None]
 
 @dataclass(kw_only=True)
 class StageRunner:
-    """`folder` keeps checkpoints (None: none are kept); `validation` is what recipes choose by."""
+    """Trains the stages of a recipe.
+
+    Attributes:
+        folder: Keeps the checkpoints; None keeps none.
+        validation: The examples that recipes choose by.
+        watch: Is called after each epoch of a stage.
+        notes: What happened, in words, for the report.
+        trainings: How many trainings there were.
+    """
 
     folder: Path | None = None
     validation: Examples | None = None
     watch: StageWatcher | None = None
-    notes: list[str] = field(default_factory=list)  # what happened, in words
+    notes: list[str] = field(default_factory=list)
     trainings: int = 0
 
     def train(self, stage: str, job: DistillJob) -> Trained:
-        """The student of a job; a stage that a killed run has finished is read, not trained."""
+        """Train the student of a job.
+
+        Args:
+            stage: A name of its own, also for the checkpoint; a finished stage is read, not trained.
+            job: What is trained.
+        """
         checkpoint = None if self.folder is None else self.folder / f"{stage}.safetensors"
         watch = self.watch
         self.trainings += 1
@@ -47,7 +60,11 @@ class StageRunner:
         )
 
     def accuracy(self, network: nn.Module) -> float:
-        """On the validation examples."""
+        """The accuracy of a network on the validation examples.
+
+        Raises:
+            DistillError: There are none.
+        """
         if self.validation is None or self.validation.y is None:
             raise DistillError(
                 "validation: this recipe chooses by labelled examples that are held out, and there are none"
@@ -56,29 +73,39 @@ class StageRunner:
 
 
 class Recipe(WithOptions):
-    """A way to a student through several trainings; `base` is the job as it would be without the recipe.
+    """A way to a student through several trainings.
 
-    A subclass becomes a frozen dataclass of its options by itself.
+    A subclass becomes a frozen dataclass of its options by itself; it has a `name` and overrides `run`.
     """
 
     name: ClassVar[str]
     source: ClassVar[str] = ""  # the paper
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
+        """Train the student.
+
+        Args:
+            base: The job as it would be without the recipe.
+            runner: Trains the stages, and measures accuracy on the validation examples.
+
+        Returns:
+            The student that the recipe came to.
+        """
         raise NotImplementedError
 
 
 def network_of(job: DistillJob, trained: Trained) -> nn.Module:
+    """The torch module of a trained student."""
     return load_parameters(
         build_student(trained.family, job.input_shape, job.classes, seed=0), trained.parameters
     )
 
 
 def teacher_of(job: DistillJob, trained: Trained) -> TorchTeacher:
-    """A student that teaches."""
+    """A trained student as a teacher."""
     return TorchTeacher(network_of(job, trained), name=trained.family)
 
 
 def without_data(base: DistillJob, x: np.ndarray) -> DistillJob:
-    """The job on examples that no one has labelled."""
+    """The job on examples x [n, *input_shape] that have no labels."""
     return replace(base, x=x, labels=np.full(len(x), UNKNOWN, np.int64), answers=None)

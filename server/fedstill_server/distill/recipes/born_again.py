@@ -2,7 +2,7 @@
 
 Generation 0 learns from the teacher (from the labels, if there is none), generation g from generation g - 1.
 It ends when the accuracy on the validation examples falls, or after `generations`. With `ensemble`, a last
-student learns from the mean of all generations; of all, the one that validates best is kept.
+student learns from the mean of all generations. The one that validates best is kept.
 """
 
 from __future__ import annotations

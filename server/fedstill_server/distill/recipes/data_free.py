@@ -1,7 +1,7 @@
 """Distillation without data: examples are made from the teacher, and then teach as any others do.
 
-See distill/synthetic for how each kind is made. The examples of the job are not looked at, but for their
-shape; `low` and `high` say between what values real ones would be.
+See distill/synthetic for how each kind is made. Only the shape of the job's examples is used; `low` and
+`high` are the range of real values.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from fedstill_server.randomness import derived_seed
 
 
 class DataFree(Recipe):
-    """The base of all; each kind makes its examples."""
+    """The base of recipes without data; each kind makes its examples."""
 
     count: int = option(2000, "Examples that are made.", least=1)
     low: float = option(0.0, "The least value of an example's numbers.")
@@ -53,6 +53,12 @@ class DataFree(Recipe):
         return runner.train("student", without_data(base, x))
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
+        """Make the examples [canvas.count, *canvas.shape].
+
+        Args:
+            base: The job, with its teacher.
+            canvas: What examples look like.
+        """
         raise NotImplementedError
 
 

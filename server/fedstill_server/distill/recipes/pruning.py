@@ -75,7 +75,7 @@ def unit_importance(job: DistillJob, made: Trained) -> list[np.ndarray]:
 
 
 def pruned_parameters(parameters: Parameters, importance: list[np.ndarray], widths: IntArray) -> Parameters:
-    """Those of a perceptron whose layers keep their `widths` most important units, in the old order."""
+    """The weights of a perceptron whose layers keep their `widths` most important units, in the old order."""
     kept = dict(parameters)
     for layer, (scores, width) in enumerate(zip(importance, widths, strict=True)):
         units = np.sort(np.argsort(-scores, kind="stable")[:width])

@@ -1,15 +1,15 @@
 """Sequence-level distillation of language models (Kim and Rush 2016, arXiv 1606.07947), and text that a
-teacher makes up.
+teacher generates.
 
-A student that learns the teacher's next words one by one learns them behind real text; at sequence level it
+A student that learns the teacher's next words one by one is conditioned on real text; at sequence level it
 learns whole continuations that the teacher itself has chosen:
 
     - log p_student( y | beginning )        y ~ teacher, greedily or sampled
 
-where the paper searches y with a beam. Of each row of public text the teacher sees the first `beginning`
-words and says the others; what it says is the label, and the words it was given have none. With a technique
-beside it, as kd, the teacher's soft labels are asked for behind its own words. `mixed` keeps the public rows,
-too.
+where the paper searches y with a beam. The teacher is given the first `beginning` words of each row of public
+text and predicts the others; its predictions are the labels, and the words that it was given have none. With
+a technique beside it, such as kd, the teacher's soft labels come from its own words. `mixed` keeps the public
+rows, too.
 
 synthetic-text begins with nothing but the start of a text: a server without any public text can distil.
 """
@@ -60,7 +60,7 @@ class SequenceLevel(Recipe):
         return runner.train("student", replace(base, x=x, labels=labels, answers=None))  # type: ignore[arg-type]
 
     def beginnings(self, base: DistillJob) -> IntArray:
-        """Words [n, b] that the teacher goes on with."""
+        """The words [n, b] that the teacher continues."""
         places = base.x.shape[1]
         check(self.beginning < places, f"{self.name}.beginning", self.beginning, f"below a row's {places}")
         return np.ascontiguousarray(base.x[:, : self.beginning], np.int64)
@@ -84,7 +84,18 @@ class SyntheticText(SequenceLevel):
 
 
 def continued(teacher: Teacher, given: IntArray, *, places: int, warmth: float, seed: int) -> IntArray:
-    """Rows [n, places + 1] of words that begin with `given` [n, b]; the teacher says the others in turn."""
+    """Rows of words that the teacher continues.
+
+    Args:
+        teacher: Predicts the next word.
+        given: The words that each row begins with [n, b].
+        places: Words of a row, less one.
+        warmth: The temperature of sampling; 0 takes the likeliest word.
+        seed: Of the sampling.
+
+    Returns:
+        Words int64 [n, places + 1].
+    """
     random = torch.Generator().manual_seed(seed)
     written = np.full((len(given), places + 1), START, np.int64)
     written[:, : given.shape[1]] = given

@@ -1,21 +1,22 @@
 """Generators that learn from the teacher alone which examples to make.
 
-DAFL (Chen et al. 2019, arXiv 1904.01186): the teacher shall be sure of each example, its features be strong,
-and all classes occur (losses/data_free.py):
+DAFL (Chen et al. 2019, arXiv 1904.01186): the teacher should be sure of each example, the example's features
+strong, and all classes should occur (losses/data_free.py):
 
     one-hot + activation mean-activation + balance information-entropy
 
-As the authors', its generator ends in a batch normalization, so that every value varies from one example to
-the next; `contrast` is how far, in standard deviations of a logistic scale. Without it, and its contrast, the
-examples were no better than noise; see docs/distillation.md for how much of the gain is the contrast alone.
+As in the authors' code, the generator ends in a batch normalization, so that every value varies from one
+example to the next; `contrast` is how far, in standard deviations of a logistic scale. Without it, and its
+contrast, the examples were no better than noise; see docs/distillation.md for how much of the gain is the
+contrast alone.
 
-DFAD (Fang et al. 2019, arXiv 1912.11006): a student that learns along shall disagree with the teacher:
+DFAD (Fang et al. 2019, arXiv 1912.11006): a student that is trained along should disagree with the teacher:
 
     generator max, student min   mean |teacher(x) - student(x)|
 
 Both are used here to make a set of examples, gathered while the generator learns, on which any technique
-then trains: better, here, than the student that learns along. `activation` is off by default: on 8x8 digits
-it costs half a point. DFAD's student is of the family that is distilled, and is thrown away.
+then trains: better, here, than the student that is trained along. `activation` is off by default: on 8x8
+digits it costs half a point. DFAD's student is of the family that is distilled, and is thrown away.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ def _new_generator(canvas: Canvas, *, contrast: float | None = None) -> _Generat
 
 @contextmanager
 def _features_of(network: nn.Module) -> Iterator[list[Tensor]]:
-    """While open, a forward pass leaves what the network's last layer reads in the list."""
+    """A context in which a forward pass leaves the input of the network's last layer in the list."""
     layers = [module for module in network.modules() if isinstance(module, nn.Linear)]
     seen: list[Tensor] = []
 
@@ -87,7 +88,7 @@ def one_hot_examples(
     balance: float = 5.0,
     contrast: float = 4.0,
 ) -> FloatArray:
-    """DAFL's [count, *shape]."""
+    """DAFL's examples [count, *shape]."""
     random, generator = canvas.random(), _new_generator(canvas, contrast=contrast)
     optimizer = torch.optim.Adam(generator.parameters(), lr=learning_rate)
     shelf = _Shelf(canvas, steps)
@@ -113,7 +114,7 @@ def adversarial_examples(
     learning_rate: float = 2e-3,
     balance: float = 5.0,
 ) -> FloatArray:
-    """DFAD's [count, *shape], with DAFL's balance of classes; `student` is trained along."""
+    """DFAD's examples [count, *shape], with DAFL's balance of classes; `student` is trained along."""
     random, generator = canvas.random(), _new_generator(canvas)
     maker = torch.optim.Adam(generator.parameters(), lr=learning_rate)
     learner = torch.optim.Adam(student.parameters(), lr=learning_rate)
@@ -139,7 +140,7 @@ def _move(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
 
 
 class _Shelf:
-    """Takes its share of the examples from every step of a generator's life."""
+    """Collects an equal share of the examples from every step of a generator's training."""
 
     def __init__(self, canvas: Canvas, steps: int) -> None:
         self.count = canvas.count

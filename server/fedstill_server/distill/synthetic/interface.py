@@ -13,7 +13,9 @@ from fedstill_server.distill.plan import check
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """`count` examples of `shape`, each value between low and high: all that is known of data never seen."""
+    """`count` examples of `shape`, each value from low to high: all that is known of data that nobody has
+    seen.
+    """
 
     shape: tuple[int, ...]
     classes: int

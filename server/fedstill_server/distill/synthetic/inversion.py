@@ -2,11 +2,11 @@
 input (DeepInversion, Yin et al. 2020, arXiv 1912.08795).
 
     min_x CE(teacher(x), c) + total_variation TV(x) + size ||x||^2 + statistics sum_l ||mean, var of layer l
-          - those that the teacher's BatchNorm layers remember||
+          - the running statistics of the teacher's BatchNorm layers||
 
 for classes c in turn; the last term is there where the teacher has such layers. Each example starts as noise,
-stops at its own amount of steps, and so is sure to its own degree: an answer that is certain of
-everything teaches little. The variation is off by default: on 8x8 digits it costs 3 to 40 points.
+stops after its own number of steps, and so has its own confidence: answers that are all certain teach little.
+The variation is off by default: on 8x8 digits it costs 3 to 40 points.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def inverted_examples(
     size: float = 0.05,
     statistics: float = 1.0,
 ) -> FloatArray:
-    """[count, *shape]; the teacher is left as it was."""
+    """Examples [count, *shape]; the teacher is left as it was."""
     random = canvas.random()
     x = torch.rand(canvas.count, canvas.width, generator=random).requires_grad_()
     goals = torch.arange(canvas.count) % canvas.classes
@@ -68,7 +68,7 @@ def _variation(x: Tensor) -> Tensor:
 
 @contextmanager
 def frozen(network: nn.Module) -> Iterator[None]:
-    """In eval mode, without gradients of its own."""
+    """A context with the network in eval mode, and no gradients of its parameters."""
     before = [(value, value.requires_grad) for value in network.parameters()]
     was_training = network.training
     network.eval().requires_grad_(False)
@@ -81,7 +81,7 @@ def frozen(network: nn.Module) -> Iterator[None]:
 
 
 def statistics_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
-    """||mean - that of the features|| + ||variance - theirs||, by channel of features [n, channels, ...]."""
+    """||mean - the features'|| + ||variance - the features'||, by channel of features [n, channels, ...]."""
     others = [dimension for dimension in range(features.dim()) if dimension != 1]
     own_mean, own_variance = features.mean(others), features.var(others, unbiased=False)
     norm = torch.linalg.vector_norm
@@ -91,7 +91,9 @@ def statistics_distance(features: Tensor, mean: Tensor, variance: Tensor) -> Ten
 
 @contextmanager
 def _remembered_statistics(network: nn.Module) -> Iterator[list[Tensor]]:
-    """While open, a forward pass adds each BatchNorm layer's distance from the statistics it remembers."""
+    """A context in which a forward pass adds up each BatchNorm layer's distance from its running
+    statistics.
+    """
     distances: list[Tensor] = []
 
     def measure(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

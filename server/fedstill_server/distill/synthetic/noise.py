@@ -13,7 +13,7 @@ from fedstill_server.distill.synthetic.interface import Canvas
 
 
 def noise_examples(canvas: Canvas, *, contrast: float = 0.0) -> FloatArray:
-    """[count, *shape]."""
+    """Examples [count, *shape] of noise."""
     size, random = (canvas.count, canvas.width), canvas.random()
     if contrast:
         values = torch.sigmoid(contrast * torch.randn(size, generator=random))

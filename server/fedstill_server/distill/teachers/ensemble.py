@@ -1,4 +1,4 @@
-"""Several teachers as one: by the mean of their probabilities, of their logits, or weighed by agreement.
+"""Several teachers as one: the mean of their probabilities, or of their logits, or weighted by agreement.
 
     probabilities   T log mean_k softmax(z_k / T)              (You et al. 2017, and most since)
     logits          mean_k (z_k - mean over classes z_k)
@@ -24,7 +24,7 @@ from fedstill_server.losses import agreement_weights
 
 COMBINATIONS = ("probabilities", "logits", "agreement")
 AGREEMENT_SHARPNESS = 4.0
-"""Of the agreement weights; measured with one corrupted teacher of five (benchmarks/techniques.py)."""
+"""Sharpness of agreement weights; measured with a corrupted teacher of five (benchmarks/techniques.py)."""
 
 
 class EnsembleTeacher:
@@ -58,7 +58,7 @@ class EnsembleTeacher:
         return TeacherAnswers(self.combined(logits).numpy())
 
     def combined(self, logits: Tensor) -> Tensor:
-        """One teacher's logits [n, classes] of those of all [teachers, n, classes]."""
+        """The logits [n, classes] that stand for those of all teachers [teachers, n, classes]."""
         if self.combination == "logits":
             return (logits - logits.mean(dim=-1, keepdim=True)).mean(dim=0)
         log_p = log_softmax(logits / self.temperature, dim=-1)

@@ -39,7 +39,9 @@ class EstimatorTeacher:
 
     @property
     def digest(self) -> str:
-        """Of what it answers to a fixed set of random examples: an estimator has no bytes of its own."""
+        """The digest of its answers to a fixed set of random examples: an estimator has no bytes of its
+        own.
+        """
         if self._digest is None:
             width = getattr(self.estimator, "n_features_in_", None)
             if width is None:

@@ -17,8 +17,11 @@ LEAST_PROBABILITY = 1e-7
 
 @dataclass(frozen=True, eq=False)
 class TeacherAnswers:
-    """Logits [n, classes] ([n, S, classes] of text) and the features [n, ...] of the layers that were asked
-    for.
+    """What a teacher answers to examples.
+
+    Attributes:
+        logits: [n, classes], or [n, S, classes] for text.
+        features: Those of the layers that were asked for, [n, ...] each.
     """
 
     logits: FloatArray
@@ -29,11 +32,14 @@ class TeacherAnswers:
 
 
 class Teacher(Protocol):
-    """Anything that answers examples with logits, the same each time."""
+    """Anything that answers examples with logits, the same ones each time.
+
+    An own teacher needs no base class: these four members suffice.
+    """
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that its answers depend on, in hexadecimal."""
+        """SHA-256 of everything that its answers depend on, in hexadecimal."""
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -44,7 +50,12 @@ class Teacher(Protocol):
         """The parts whose attention matrices it shows."""
 
     def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
-        """Of examples [n, *input_shape]."""
+        """Answer examples.
+
+        Args:
+            x: Examples [n, *input_shape].
+            layers: The layers whose features are wanted, too.
+        """
 
 
 def logits_of_probabilities(probabilities: FloatArray) -> FloatArray:
@@ -53,7 +64,16 @@ def logits_of_probabilities(probabilities: FloatArray) -> FloatArray:
 
 
 def checked(logits: FloatArray, *, rows: int, who: str) -> FloatArray:
-    """Raises DistillError unless these are finite logits [rows, classes], or [rows, S, classes] of text."""
+    """The logits as contiguous float32.
+
+    Args:
+        logits: What a teacher answered.
+        rows: How many examples it was asked about.
+        who: The teacher, for the error.
+
+    Raises:
+        DistillError: These are no finite logits [rows, classes], or [rows, S, classes] for text.
+    """
     if logits.ndim not in (2, 3) or len(logits) != rows or logits.shape[-1] < 2:
         raise DistillError(
             f"{who}: answers of shape {list(logits.shape)} to {rows} examples, not [n, classes]"
@@ -64,7 +84,7 @@ def checked(logits: FloatArray, *, rows: int, who: str) -> FloatArray:
 
 
 def refuse_layers(layers: Sequence[str], who: str) -> None:
-    """For black boxes."""
+    """Raise DistillError for layers that are asked of a black box."""
     if layers:
         raise DistillError(
             f"{who}: shows answers only, no layers; techniques of features need a teacher that is "

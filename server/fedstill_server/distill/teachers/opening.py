@@ -1,4 +1,4 @@
-"""A teacher by what a person names on the command line.
+"""A teacher by the name that it has on the command line.
 
 teacher.onnx                        an ONNX file
 runs/demo                           the teacher of a fleet's run
@@ -6,7 +6,7 @@ packages/student                    a student package
 my.models:big_network               a torch module or an estimator by import path, or a function or class that
                                     makes one, of input_shape and classes if it has such parameters
 my.models:big_network@big.safetensors   the same with weights from a file
-big                                 what an installed distribution calls so ("fedstill.teachers")
+big                                 the name in an installed distribution ("fedstill.teachers")
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from fedstill_server.families.teachers import TEACHERS, load_teacher
 
 
 def open_teacher(text: str, *, input_shape: tuple[int, ...], classes: int) -> Teacher:
-    """The teacher of examples of this shape and so many classes.
+    """Open the teacher of examples of this shape and so many classes.
 
     Raises:
-        FedstillError: For what cannot be a teacher.
+        FedstillError: There is no such teacher, or it cannot be one.
     """
     path = Path(text)
     if path.suffix == ".onnx":

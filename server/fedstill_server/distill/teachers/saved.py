@@ -1,4 +1,4 @@
-"""Teachers that fedstill itself has saved: of a fleet's run, and student packages."""
+"""Teachers that fedstill itself has saved: those of runs, and student packages."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def teacher_of_run(folder: Path) -> TorchTeacher:
 
 
 def teacher_of_package(folder: Path) -> TorchTeacher:
-    """A student package as a teacher, built anew as torch module from its family's name and its weights."""
+    """A student package as a teacher: a torch module built from its family's name and its weights."""
     package = load_student(folder)
     manifest = package.manifest
     network = build_student(manifest.family, manifest.input_shape, manifest.classes)

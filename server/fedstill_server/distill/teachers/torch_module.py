@@ -1,4 +1,4 @@
-"""A torch module as a teacher: the only kind that shows its layers, and that gradients can go through."""
+"""A torch module as a teacher: the only kind that shows its layers, and through which gradients can go."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """Attention matrices of transformers (TinyBERT, Jiao et al. 2020, arXiv 1909.10351, equation 7).
 
-What each place looks at, softmax(q k^T / sqrt(d)), shall be what it looks at in the teacher. `layers` pairs
-parts that put out such matrices: those of the transformer family (`blocks.0.attention.weights`), or of a
-module of one's own, [n, heads, S, S], [n * heads, S, S], or what nn.MultiheadAttention returns beside its
-output.
+The student's attention softmax(q k^T / sqrt(d)) learns the teacher's. `layers` pairs parts that return such
+matrices: those of the transformer family (`blocks.0.attention.weights`), or of an own module, [n, heads, S,
+S], [n * heads, S, S], or what nn.MultiheadAttention returns beside its output.
 """
 
 from __future__ import annotations

@@ -46,6 +46,6 @@ class _Term(Term):
 
 
 def entropy(logits: Tensor) -> Tensor:
-    """Of softmax(logits) [...], in nats."""
+    """The entropy of softmax(logits) [...], in nats."""
     log_p = log_softmax(logits, dim=-1)
     return -(log_p.exp() * log_p).sum(dim=-1)

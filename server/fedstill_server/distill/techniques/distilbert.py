@@ -42,7 +42,7 @@ class _Term(Term):
 
     def loss(self, step: Step) -> Tensor:
         soft = kd_loss(step.logits, step.taught, temperature=step.temperature, mask=step.weights)
-        # Of text, the places that have a word after them.
+        # For text, the places that a word follows.
         mask = None if step.weights is None or step.weights.dim() < 2 else step.weights.flatten()
         cosines = [
             cosine_loss(adapter(_rows(step.features[mine])), _rows(step.teacher_features[theirs]), mask=mask)

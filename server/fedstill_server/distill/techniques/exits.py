@@ -1,7 +1,7 @@
 """Deep-to-shallow self distillation (Zhang et al. 2019, "Be Your Own Teacher", arXiv 1905.08094).
 
-An auxiliary head after each hidden layer learns the labels, and the answers of the deepest one. Of a student
-of the family mlp-64-32-16 every exit is a student too, of the family mlp-64 and mlp-64-32, and is exported:
+An auxiliary head after each hidden layer learns the labels, and the answers of the deepest one. Every exit of
+a student of the family mlp-64-32-16 is a student too, of the families mlp-64 and mlp-64-32, and is exported:
 a device takes the depth that it can afford.
 """
 

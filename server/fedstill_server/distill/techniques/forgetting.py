@@ -1,9 +1,9 @@
 """Learning without forgetting (LwF, Li and Hoiem 2016, arXiv 1606.09282).
 
-New data, often of new classes, and the old student as the teacher: the term keeps what the student says of
-the old classes, T^2 KL over the first logits, as many as the teacher has. As in the paper, the labels of new
-classes speak to the new logits only, so that they don't push the old ones down. Start from the old student
-(`expanded` makes room for the new classes).
+For new data, often of new classes, with the old student as the teacher: the term keeps the student's answers
+about the old classes, T^2 KL over the first logits, as many as the teacher has. As in the paper, the labels
+of new classes reach the new logits only, so that they don't push the old ones down. Start from the old
+student (`expanded` makes room for the new classes).
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Term(Term):
 
 
 def expanded(old: Parameters, new: Parameters) -> Parameters:
-    """`new` (freshly initialized for more classes) with the old student's weights where they are.
+    """`new` (freshly initialized for more classes) with the old student's weights where both have them.
 
     Arrays whose first dimension grew, those of the last layer, keep the old rows first.
     """

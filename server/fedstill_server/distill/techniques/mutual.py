@@ -3,8 +3,8 @@ other.
 
     student: its own loss + mean over peers T^2 KL(peer || student)         each peer likewise
 
-The peers are of the student's family with other first weights, learn the labels and the teacher as it does,
-and stay behind when the training ends.
+The peers are of the student's family with other first weights, learn from the labels and the teacher as it
+does, and are thrown away when the training ends.
 """
 
 from __future__ import annotations

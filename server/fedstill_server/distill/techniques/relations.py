@@ -1,5 +1,5 @@
-"""What techniques share that compare the examples of a batch with each other, not layer with layer: any two
-widths will do, and a batch of one example says nothing.
+"""The base of techniques that compare the examples of a batch with each other, not layer with layer: any two
+widths will do, and a batch of one example counts nothing.
 """
 
 from __future__ import annotations
