@@ -82,7 +82,7 @@ class Registry(Generic[Found]):
         """Let `name` stand for something of this process's own.
 
         The same class or function that was defined anew, as in a notebook whose cell runs again, takes the
-        place of the old one.
+        place of the old one, and so does another object of the same class.
 
         Raises:
             PluginError: For a name that is taken by something else, or a thing that is not of the kind.
@@ -224,9 +224,9 @@ def _distribution(point: EntryPoint) -> str:
 
 
 def _defined(found: object) -> tuple[object, object]:
-    """What stays the same where a class or function is defined anew; a thing without a name is itself."""
-    name = getattr(found, "__qualname__", None)
-    return (getattr(found, "__module__", None), name) if name else (None, id(found))
+    """What stays the same where a class or function is defined anew, or another object of a class is made."""
+    named = found if hasattr(found, "__qualname__") else type(found)
+    return named.__module__, getattr(named, "__qualname__", None)
 
 
 def _is_dotted(text: str) -> bool:

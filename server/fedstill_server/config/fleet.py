@@ -76,11 +76,15 @@ class TeacherConfig:
 
     `network` names the teacher's network: a student family, one that is installed or registered as a teacher,
     or `module:name`; it is empty for what suits the task, of arrays a perceptron with layers of `hidden`.
+    Where it is a network that is made already, `digest` is that of its weights. One that is `trained` learns
+    no labels before the first round.
     `epochs` and `student_epochs` are those before the first round, as is `temperature`, with which students
     are distilled from the teacher then; `round_epochs` are those of each round.
     """
 
     network: str = ""
+    digest: str = ""
+    trained: bool = False
     hidden: tuple[int, ...] = (256, 128)
     epochs: int = 60
     student_epochs: int = 60

@@ -8,14 +8,16 @@ or by `TEACHERS.register`.
 
 from __future__ import annotations
 
+import copy
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fedstill_proto.errors import unknown_name
 
 from fedstill_server.families.family import ARRAYS, Shape, build_own, family_of
 from fedstill_server.families.registry import FAMILIES
 from fedstill_server.plugins import PluginError, Registry, called
+from fedstill_server.state import digest_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -61,21 +63,48 @@ def require_network(name: str, *, where: str = "teacher") -> None:
     raise unknown_name(where, name, known, more="sizes such as mlp-256-128, or module:name of your own")
 
 
-def network_named(name: str, input_shape: Shape, classes: int) -> nn.Module:
+def network_named(name: str, input_shape: Shape, classes: int, *, digest: str = "") -> nn.Module:
     """The network that teaches a fleet, as it starts; torch's random numbers are the caller's.
+
+    Args:
+        name: A family's, or a teacher's.
+        input_shape: Of one example.
+        classes: How many there are.
+        digest: Of the weights of a network that is made already, if they matter.
+
+    Returns:
+        The network; of one that is made already, a copy.
 
     Raises:
         UnknownName: For a name that is neither a family's nor a teacher's.
-        PluginError: For what makes no network that answers as a teacher does.
+        PluginError: For what makes no network that answers as a teacher does, or has other weights.
     """
+    import torch
+
+    from fedstill_server.training.networks import state_of
+
     if name in FAMILIES:
         return build_own(name, FAMILIES.load(name), input_shape, classes)
     require_network(name)
-    try:
-        family = family_of(TEACHERS.load(name))
-    except PluginError as error:
-        raise PluginError(f"teacher: {name}: {error}") from None
-    return build_own(name, family, input_shape, classes)
+    found = load_teacher(name, input_shape, classes)
+    if not isinstance(found, torch.nn.Module):
+        raise PluginError(
+            f"teacher: {name}: a {type(found).__name__}; the teacher of a fleet learns with it: give a torch "
+            "module, or a function or class that makes one"
+        )
+    network = copy.deepcopy(found).float()
+    if digest and digest_of(state_of(network)) != digest:
+        raise PluginError(f"teacher: {name}: its weights are not those that the run was started with")
+    x = torch.zeros(2, *input_shape)
+    with torch.no_grad():
+        logits: Any = called(f"teacher: {name}, of examples {list(x.shape)}", lambda: network.eval()(x))
+    shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if shape != (2, classes):
+        raise PluginError(
+            f"teacher: {name}: to examples {list(x.shape)} it answers {shape}; its logits should be "
+            f"{(2, classes)}"
+        )
+    return network
 
 
 def load_teacher(name: str, input_shape: Shape, classes: int, *, where: str = "teacher") -> object:

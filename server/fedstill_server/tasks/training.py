@@ -27,6 +27,7 @@ from fedstill_server.training.networks import (
     parameters_of,
     seeded,
     soft_labels_of,
+    state_of,
 )
 
 
@@ -47,13 +48,16 @@ class ServerTraining:
     def teacher(self, parameters: Parameters | None = None) -> nn.Module:
         """The teacher with `parameters`, or as it starts."""
         with seeded(derived_seed(self.config.seed, 0, "teacher")):
-            network = self._named_teacher() or self.new_teacher()
+            if self.config.teacher.network:
+                return self._named_teacher(parameters)
+            network = self.new_teacher()
         return load_parameters(network, parameters) if parameters is not None else network
 
-    def _named_teacher(self) -> nn.Module | None:
-        """The network that the configuration names, if it does."""
-        name = self.config.teacher.network
-        return network_named(name, self.config.input_shape, self.config.classes) if name else None
+    def _named_teacher(self, state: Parameters | None) -> nn.Module:
+        """The network that the configuration names; besides parameters it may keep running means."""
+        config, teacher = self.config, self.config.teacher
+        network = network_named(teacher.network, config.input_shape, config.classes, digest=teacher.digest)
+        return network if state is None else load_parameters(network, state)
 
     def student(self, family: str, parameters: Parameters | None = None) -> nn.Module:
         """A student of `family` with `parameters`, or as it starts."""
@@ -64,13 +68,13 @@ class ServerTraining:
     def taught_teacher(self, teaching: Examples) -> Parameters:
         """The teacher after learning labels of examples; untrained if there are none to use."""
         network, config = self.teacher(), self.config.teacher
-        if teaching.y is not None and self.config.use_public_labels:
+        if teaching.y is not None and self.config.use_public_labels and not config.trained:
             plan = self.plan(
                 epochs=config.epochs, learning_rate=config.learning_rate, input_noise=config.input_noise
             )
             seed = derived_seed(self.config.seed, 0, "teach")
             fit(network, teaching.x, None, plan=plan, seed=seed, labels=teaching.y)
-        return parameters_of(network)
+        return state_of(network) if config.network else parameters_of(network)
 
     def distilled_student(self, family: str, teaching: Examples, teacher: Parameters) -> Parameters:
         """A family's student after learning the teacher's soft labels of examples."""
@@ -94,7 +98,9 @@ class ServerTraining:
         """The teacher after a round's learning of soft labels, softened at the plan's temperature."""
         plan = self._round_plan(self.config.teacher.learning_rate)
         seed = derived_seed(self.config.seed, round_number, "learn/teacher")
-        return self.fitted(self.teacher(teacher), examples, soft_labels, plan=plan, seed=seed)
+        network = self.teacher(teacher)
+        learned = self.fitted(network, examples, soft_labels, plan=plan, seed=seed)
+        return state_of(network) if self.config.teacher.network else learned
 
     def student_learns(
         self,

@@ -55,6 +55,15 @@ def load_parameters(network: nn.Module, parameters: Parameters) -> nn.Module:
     return network
 
 
+def state_of(network: nn.Module) -> Parameters:
+    """The parameters, and whatever else a network keeps in real numbers, such as running means."""
+    return {
+        name: value.detach().numpy().copy()
+        for name, value in network.state_dict().items()
+        if value.is_floating_point()
+    }
+
+
 def logits_of(network: nn.Module, x: FloatArray) -> FloatArray:
     """Logits [n, classes] in eval mode, without gradients."""
     was_training = network.training
