@@ -67,7 +67,7 @@ def _histories(
 ) -> tuple[StudentHistory, StudentHistory]:
     return (
         store.students(manifest, manifest.package_version),
-        StudentStore(home.folder / "state", manifest),
+        StudentStore(manifest, home.folder / "state"),
     )
 
 

@@ -20,7 +20,7 @@ def own(number: int, *, run: str = "r1") -> OwnStudent:
 
 @pytest.fixture
 def store(tmp_path: Path) -> StudentStore:
-    return StudentStore(tmp_path / "state", artifact().manifest)
+    return StudentStore(artifact().manifest, tmp_path / "state")
 
 
 def assert_is(got: OwnStudent | None, wanted: OwnStudent) -> None:
@@ -137,7 +137,7 @@ def test_a_write_that_fails_changes_nothing(store: StudentStore, monkeypatch: py
 
 
 def _save_for_ever(folder: Path, ready: multiprocessing.synchronize.Event) -> None:
-    endless = StudentStore(folder, artifact().manifest)
+    endless = StudentStore(artifact().manifest, folder)
     number = 1
     while True:
         endless.save(OwnStudent("r1", number, _filled(number)), before=None)

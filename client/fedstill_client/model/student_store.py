@@ -9,6 +9,8 @@ answer.
 from __future__ import annotations
 
 import fcntl
+import json
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -67,11 +69,23 @@ class StudentHistory(Protocol):
 
 
 @dataclass(frozen=True)
-class StudentStore:
-    """The folder that holds a device's student, of the family in `manifest`."""
+class KeptStudents(ABC):
+    """A device's student of the family in `manifest`, and the one before it, as bytes kept somewhere."""
 
-    folder: Path
     manifest: StudentManifest
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where they are kept, for a person."""
+
+    @abstractmethod
+    def _load(self) -> bytes | None:
+        """The bytes that were kept last; None while there are none."""
+
+    @abstractmethod
+    def _keep(self, blob: bytes) -> None:
+        """Keep these bytes, and no others."""
 
     def before(self, run: str, round: int) -> OwnStudent | None:
         """The student that this round starts from; none when the device had none yet."""
@@ -81,9 +95,9 @@ class StudentStore:
         if previous is None or previous.is_before(run, round):
             return previous
         raise DeviceStoreError(
-            f"{self.folder}: asked for round {round} of run {run}, but the students kept are of rounds "
+            f"{self.place}: asked for round {round} of run {run}, but the students kept are of rounds "
             f"{previous.round} and {current.round}; a device goes back by one round only. "
-            "Delete the folder to start this device afresh."
+            "Delete it to start this device afresh."
         )
 
     def after(self, run: str, round: int) -> OwnStudent | None:
@@ -102,33 +116,20 @@ class StudentStore:
             if kept is not None:
                 metadata |= {f"{role}.run": kept.run, f"{role}.round": str(kept.round)}
                 arrays |= {f"{role}/{name}": np.ascontiguousarray(v) for name, v in kept.parameters.items()}
-        file = self.folder / STUDENTS_FILE
-        try:
-            replace_file(file, safetensors.numpy.save(arrays, metadata))
-        except OSError as error:
-            problem = f"{file}: cannot be written: {error.strerror}; the student from before is kept."
-            raise DeviceStoreError(problem) from None
-
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Keep other processes from training this device at the same time."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+        self._keep(safetensors.numpy.save(arrays, metadata))
 
     def _read(self) -> tuple[OwnStudent | None, OwnStudent | None]:
-        file = self.folder / STUDENTS_FILE
-        if not file.exists():
-            return None, None
         try:
-            with safetensors.safe_open(file, framework="np") as opened:
-                metadata = dict(opened.metadata() or {})
-                arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            blob = self._load()
+            if blob is None:
+                return None, None
+            header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+            metadata: dict[str, str] = header.get("__metadata__") or {}
+            arrays = safetensors.numpy.load(blob)
             return self._student(_CURRENT, arrays, metadata), self._student(_PREVIOUS, arrays, metadata)
-        except (OSError, ValueError, safetensors.SafetensorError, FedstillError) as error:
+        except (OSError, ValueError, AttributeError, safetensors.SafetensorError, FedstillError) as error:
             raise DeviceStoreError(
-                f"{file}: this is not a state of student family {self.manifest.family!r}: {error} "
+                f"{self.place}: this is not a state of student family {self.manifest.family!r}: {error} "
                 "Delete it to start this device afresh."
             ) from None
 
@@ -142,3 +143,36 @@ class StudentStore:
         if not all(v.dtype == np.float32 and np.isfinite(v).all() for v in ordered.values()):
             raise DeviceStoreError(f"its {role} student is not of finite float32 numbers.")
         return OwnStudent(metadata[f"{role}.run"], int(metadata[f"{role}.round"]), ordered)
+
+
+@dataclass(frozen=True)
+class StudentStore(KeptStudents):
+    """The folder that holds a device's student, of the family in `manifest`."""
+
+    folder: Path
+
+    @property
+    def place(self) -> str:
+        return str(self._file)
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / STUDENTS_FILE
+
+    def _load(self) -> bytes | None:
+        return self._file.read_bytes() if self._file.exists() else None
+
+    def _keep(self, blob: bytes) -> None:
+        try:
+            replace_file(self._file, blob)
+        except OSError as error:
+            problem = f"{self._file}: cannot be written: {error.strerror}; the student from before is kept."
+            raise DeviceStoreError(problem) from None
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from training this device at the same time."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield

@@ -111,7 +111,7 @@ class Device:
             global_test=read_labelled(global_file, x="x", y="y", input_shape=shape, classes=classes)
             if global_file.exists()
             else None,
-            store=StudentStore(folder / "state", artifact.manifest),
+            store=StudentStore(artifact.manifest, folder / "state"),
         )
 
     @classmethod
