@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from fedstill_proto.errors import FedstillError
 
     from fedstill import callbacks, datasets, methods
-    from fedstill.fleet import Device, Fleet
+    from fedstill.examples import Device
+    from fedstill.fleet import Fleet
     from fedstill.models import Student
     from fedstill.simulation.result import Result
     from fedstill.simulation.simulate import simulate
@@ -44,7 +45,7 @@ __all__ = [
 # Where each public name lies; a place without a colon is a module.
 _PLACES = {
     "AgentClient": "fedstill_client:AgentClient",
-    "Device": "fedstill.fleet:Device",
+    "Device": "fedstill.examples:Device",
     "FedstillError": "fedstill_proto.errors:FedstillError",
     "Fleet": "fedstill.fleet:Fleet",
     "Result": "fedstill.simulation.result:Result",

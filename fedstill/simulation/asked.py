@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -11,11 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedstill_proto.errors import unknown_name
-from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.config.options import options_of
-from fedstill_server.families import FAMILIES
-from fedstill_server.methods import METHODS, Method, choice_of, method_of
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
 from fedstill_sim.config import (
     DEFAULT_FAMILIES,
@@ -30,13 +25,13 @@ from fedstill_sim.request import RunRequest
 from fedstill_sim.results.run_result import RoundResult
 from rich.console import Console
 
+from fedstill.chosen import AnyMethod, as_students, chosen_method, family_of_student
 from fedstill.fleet import Fleet, Source
 from fedstill.models import Student
 
 if TYPE_CHECKING:
     from fedstill.models import Network
 
-AnyMethod = str | Method | type[Method]
 OnRound = Callable[[RoundResult], object] | Callback
 
 _DRAWN_BY_THE_RUN = ("keyboard", "assistant")  # a run draws from the same seed what it starts with
@@ -98,10 +93,7 @@ def asked_run(
             "same: make the fleet with it, too"
         )
     choice = chosen_method(method, where="method")
-    if isinstance(students, str | type | Student):
-        students = (students,)
-    wanted = [as_student(each) for each in students or usual_families(fleet)]
-    places, data = with_students(data, wanted)
+    places, data = with_students(data, as_students(students) or as_students(usual_families(fleet)))
     given: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in options.items()
     }
@@ -132,11 +124,6 @@ def usual_families(fleet: Fleet) -> tuple[str, ...]:
     return UTTERANCE_FAMILIES if fleet.source.dataset == "assistant" else DEFAULT_FAMILIES
 
 
-def as_student(given: Student | Network) -> Student:
-    """A student, named by its object or by the network itself."""
-    return given if isinstance(given, Student) else Student(given)
-
-
 def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[str, str], FleetData]:
     """The families by name with the place of each own one, and the data with a family for each device."""
     if not students:
@@ -147,7 +134,7 @@ def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[st
     dealt: list[str] = []
     of_device: dict[str, str] = {}
     for student in students:
-        name, place = _family(student)
+        name, place = family_of_student(student)
         if name in places:
             raise FleetDataError(f"students: {name!r} is named twice; give one of them another name=")
         places[name] = place
@@ -169,25 +156,6 @@ def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[st
     return places, dataclasses.replace(data, families=families)
 
 
-def chosen_method(given: AnyMethod, *, where: str) -> Choice:
-    """A method as a configuration names it: with those of its options that differ from their defaults.
-
-    A class that no other process could import is known by its name in this process alone.
-    """
-    if isinstance(given, str):
-        method_of(Choice(name=given), where=where)
-        return Choice(name=given)
-    kind = given if isinstance(given, type) else type(given)
-    if not issubclass(kind, Method):
-        raise ConfigError(f"{where}: {given!r} is no method; give a name, or an object of fedstill.methods")
-    if METHODS.name_of(kind) is None and importable_place(kind) is None:
-        METHODS.register(kind.__name__, kind)
-    chosen = choice_of(kind() if isinstance(given, type) else given)
-    usual = {option.name: option.default for option in options_of(kind)}
-    changed = {name: value for name, value in chosen.options.items() if value != usual[name]}
-    return Choice(name=chosen.name, options=changed)
-
-
 def chosen_callbacks(given: OnRound | Sequence[OnRound] | None) -> tuple[Callback, ...]:
     """Callbacks of functions and callbacks, of one or of several."""
     each = () if given is None else given if isinstance(given, Sequence) else (given,)
@@ -195,30 +163,3 @@ def chosen_callbacks(given: OnRound | Sequence[OnRound] | None) -> tuple[Callbac
         if not (isinstance(one, Callback) or callable(one)):
             raise ConfigError(f"on_round: {one!r} is neither a function nor a callback")
     return tuple(one if isinstance(one, Callback) else RoundFunction(one) for one in each)
-
-
-def importable_place(found: object) -> str | None:
-    """Return "module:name" if another process finds a class or function there, and None otherwise."""
-    module, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
-    part: Any = sys.modules.get(module)
-    if module == "__main__" or part is None:
-        return None
-    for step in name.split("."):
-        part = getattr(part, step, None)
-    return f"{module}:{name}" if part is found else None
-
-
-def _family(student: Student) -> tuple[str, str]:
-    """The family's name, and where one's own lies, unless this process alone knows it."""
-    network = student.network
-    if isinstance(network, str):
-        own = student.name != network.rpartition(":")[2]
-        words = f"{student.name}={network}" if own else network
-        ((name, place),) = FAMILIES.named([words], where="students").items()
-        return name, place
-    lies_at = importable_place(network)
-    if lies_at is None:
-        FAMILIES.register(student.name, network)
-        return student.name, ""
-    FAMILIES.know(student.name, lies_at, where="students")
-    return student.name, lies_at

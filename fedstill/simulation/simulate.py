@@ -12,9 +12,10 @@ from fedstill_proto.system.extras import require_extra
 from fedstill.simulation.result import Result
 
 if TYPE_CHECKING:
+    from fedstill.chosen import AnyMethod
     from fedstill.fleet import Fleet
     from fedstill.models import Network, Student
-    from fedstill.simulation.asked import AnyMethod, OnRound
+    from fedstill.simulation.asked import OnRound
 
 
 def simulate(

@@ -96,7 +96,7 @@ NOT_FINITE = np.where(np.arange(24).reshape(6, 2, 2) == 9, np.nan, X)
         ),
         (
             {"x_test": X[:, :1]},
-            r"devices\['ann'\]: x_test has examples of shape \[1, 2\], those of the first device",
+            r"devices\['ann'\]: x_test has examples of shape \[1, 2\], others have shape",
         ),
         ({"x_test": NOT_FINITE}, r"devices\['ann'\]: x_test holds a value in row 2"),
         ({"y": Y[:5]}, r"devices\['ann'\]: y has shape \[5\]; expected a label for each of 6"),

@@ -1,0 +1,72 @@
+"""What a program chooses as objects and names: students and methods, in the words of a configuration."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedstill_server.config.choice import Choice
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.options import options_of
+from fedstill_server.families import FAMILIES
+from fedstill_server.methods import METHODS, Method, choice_of, method_of
+
+from fedstill.models import Student
+
+if TYPE_CHECKING:
+    from fedstill.models import Network
+
+AnyMethod = str | Method | type[Method]
+
+
+def as_students(given: Student | Network | Sequence[Student | Network]) -> tuple[Student, ...]:
+    """Students, each named by its object or by the network itself; one need not be in a list."""
+    each = given if isinstance(given, Sequence) and not isinstance(given, str) else (given,)
+    return tuple(one if isinstance(one, Student) else Student(one) for one in each)
+
+
+def chosen_method(given: AnyMethod, *, where: str) -> Choice:
+    """A method as a configuration names it: with those of its options that differ from their defaults.
+
+    A class that no other process could import is known by its name in this process alone.
+    """
+    if isinstance(given, str):
+        method_of(Choice(name=given), where=where)
+        return Choice(name=given)
+    kind = given if isinstance(given, type) else type(given)
+    if not issubclass(kind, Method):
+        raise ConfigError(f"{where}: {given!r} is no method; give a name, or an object of fedstill.methods")
+    if METHODS.name_of(kind) is None and importable_place(kind) is None:
+        METHODS.register(kind.__name__, kind)
+    chosen = choice_of(kind() if isinstance(given, type) else given)
+    usual = {option.name: option.default for option in options_of(kind)}
+    changed = {name: value for name, value in chosen.options.items() if value != usual[name]}
+    return Choice(name=chosen.name, options=changed)
+
+
+def importable_place(found: object) -> str | None:
+    """Return "module:name" if another process finds a class or function there, and None otherwise."""
+    module, name = getattr(found, "__module__", ""), getattr(found, "__qualname__", "")
+    part: Any = sys.modules.get(module)
+    if module == "__main__" or part is None:
+        return None
+    for step in name.split("."):
+        part = getattr(part, step, None)
+    return f"{module}:{name}" if part is found else None
+
+
+def family_of_student(student: Student) -> tuple[str, str]:
+    """The family's name, and where one's own lies, unless this process alone knows it."""
+    network = student.network
+    if isinstance(network, str):
+        own = student.name != network.rpartition(":")[2]
+        words = f"{student.name}={network}" if own else network
+        ((name, place),) = FAMILIES.named([words], where="students").items()
+        return name, place
+    lies_at = importable_place(network)
+    if lies_at is None:
+        FAMILIES.register(student.name, network)
+        return student.name, ""
+    FAMILIES.know(student.name, lies_at, where="students")
+    return student.name, lies_at
