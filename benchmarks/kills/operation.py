@@ -13,7 +13,7 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.home import AgentHome
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.packages import load_installed
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.store import PrivateStore
 from fedstill_proto.package.artifact import encode_parameters
 
@@ -83,7 +83,7 @@ def check_opens(home: AgentHome) -> None:
     with Agent.open(home.folder) as agent:
         shape = agent.status().input_shape
         hold(len(agent.predict(_zeros(shape))) == 1, "the agent gives no answer")
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         device.store.latest()
 
 

@@ -72,9 +72,9 @@ class Place:
 
     def _live(self) -> None:
         """A round, and the beginning of a learning."""
-        from fedstill_client.rounds.device import Device
+        from fedstill_client.rounds.device import FleetDevice
 
-        with Device.opened(self.home.folder) as device:
+        with FleetDevice.opened(self.home.folder) as device:
             device.perform(task(device.artifact.manifest, 1))
         steps: list[int] = []
         with PrivateStore.open(self.home) as store:

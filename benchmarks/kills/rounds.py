@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 from fedstill_client.home import AgentHome
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 
 from kills.operation import Whole, Words, check_opens, digest_of, hold, one_of, say
 from kills.place import Place, task
@@ -19,7 +19,7 @@ class Rounds:
 
     def work(self, home: AgentHome, place: Place) -> None:
         for number in _ROUNDS:
-            with Device.opened(home.folder) as device:
+            with FleetDevice.opened(home.folder) as device:
                 asked = task(device.artifact.manifest, number)
                 summary = device.perform(asked)
                 say(round=number, summary=summary.hex(), student=digest_of(device.store.latest()))
@@ -28,7 +28,7 @@ class Rounds:
 
     def look(self, home: AgentHome, place: Place, said: Words, whole: Whole) -> str:
         check_opens(home)
-        with Device.opened(home.folder) as device:
+        with FleetDevice.opened(home.folder) as device:
             assert device.private_store is not None
             ledger = device.private_store.ledger.releases()
             current = device.store.latest()
@@ -54,7 +54,7 @@ class Rounds:
         states += [("new", reference[done]["student"])] if done < len(reference) else []
         state = "old" if not done and found.startswith("r1/1/") else one_of(found, states)
         if done < len(reference):
-            with Device.opened(home.folder) as device:
+            with FleetDevice.opened(home.folder) as device:
                 number = _ROUNDS[done]
                 again = device.perform(task(device.artifact.manifest, number))
             hold(again.hex() == reference[done]["summary"], f"round {number}, asked again, differs")

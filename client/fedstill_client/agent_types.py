@@ -129,7 +129,7 @@ class LearningProgress:
     best: Score | None = None
 
 
-class Outcome(enum.StrEnum):
+class LearningOutcome(enum.StrEnum):
     """How a learning ended."""
 
     REPLACED = "replaced"  # the new student answers from now on
@@ -143,7 +143,7 @@ class LearningResult:
     """What a learning came to; over all sessions, where it was interrupted.
 
     Attributes:
-        result: One of `Outcome`.
+        result: One of `LearningOutcome`.
         words: What happened, and why, for a person.
         before: The score of the student from before.
         after: The score of the best new student.

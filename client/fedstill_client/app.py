@@ -32,7 +32,7 @@ from fedstill_client.eligibility import Eligibility
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.replies import answered, counts_reply, task_in
 from fedstill_client.rounds.round import Interrupted, NoStudent
 
@@ -60,7 +60,7 @@ def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
     task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
-    with _discreet(folder), Device.opened(folder) as device:
+    with _discreet(folder), FleetDevice.opened(folder) as device:
         return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
@@ -70,7 +70,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
     task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
-    with _discreet(folder), Device.opened(folder) as device:
+    with _discreet(folder), FleetDevice.opened(folder) as device:
         return counts_reply(device.evaluate(task, stop=stop))
 
 

@@ -21,7 +21,7 @@ from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import install
 from fedstill_client.packages.operators import check_package
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore, Retention, StoredText
@@ -102,7 +102,7 @@ def test_typed_text_is_what_the_student_learns_from(home: AgentHome) -> None:
         assert result.after.loss < result.before.loss
         status = agent.status()
         assert status.training_examples + status.held_out_examples == 30
-    with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
+    with FleetDevice.opened(home.folder) as device, PrivateStore.open(home) as store:
         held_out = sum(text.held_out for text in store.texts())
         assert int(device.private.counts[0]) == (7 * (30 - held_out) - 1) // PLACES
         assert int(device.held_out.counts[0]) == (7 * held_out - 1) // PLACES > 0

@@ -148,7 +148,7 @@ class TestErrors:
         def broken(_: object) -> None:
             raise ZeroDivisionError("secret detail")
 
-        monkeypatch.setattr("fedstill_client.app.Device.open", broken)
+        monkeypatch.setattr("fedstill_client.app.FleetDevice.open", broken)
 
         reply = call("train", packed(task()), node_of(folder))
 

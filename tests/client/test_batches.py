@@ -10,7 +10,7 @@ import pytest
 from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batches, plan_stacks
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
@@ -37,7 +37,7 @@ def planned(
     manifest = manifest_of(private, **built)
     ids = device_ids(names or [f"device {number}" for number in range(private.devices)])
     steps = plan_batches(private, ids, round_task, manifest=manifest, public_x=public_x, shuffle=shuffle)
-    batch = StepBatch.empty(manifest)
+    batch = StepArrays.empty(manifest)
     steps.start(batch)
     filled = []
     for step in range(steps.steps):
@@ -230,7 +230,7 @@ def test_stacks_planned_together_are_planned_as_each_alone(kind: str) -> None:
             public_x=examples(6)[0],
         )
         assert found.steps == alone.steps
-        one, other = StepBatch.empty(manifest), StepBatch.empty(manifest)
+        one, other = StepArrays.empty(manifest), StepArrays.empty(manifest)
         found.start(one)
         alone.start(other)
         for step in range(alone.steps):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_client.cli import app
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
 from fedstill_client.rounds.round import NoStudent
 from fedstill_proto.errors import FedstillError
@@ -63,7 +63,7 @@ class TestPersonalize:
         assert facts["held_out_examples"] == 30
         assert facts["steps"] == 20 * 8  # 60 examples in batches of 8: half of the artifact's 16 rows
         assert facts["public_examples"] == 12
-        own = Device.open(device).store.latest()
+        own = FleetDevice.open(device).store.latest()
         assert own is not None
         answers = mlp_logits(own.parameters, examples(40, seed=4)[0]).argmax(axis=1)
         right = (answers == examples(40, seed=4)[1]).mean()
@@ -87,7 +87,7 @@ class TestPersonalize:
                 soft_weight,
                 *self.options,
             )
-            own = Device.open(folder).store.latest()
+            own = FleetDevice.open(folder).store.latest()
             assert own is not None
             x = examples(12, seed=3)[0]
             return float(np.abs(mlp_logits(own.parameters, x) - mlp_logits(student(), x)).mean())
@@ -122,7 +122,7 @@ class TestPersonalize:
     def test_a_student_of_another_family(self, device: Path) -> None:
         wrong = {name: array[:1] for name, array in student().items()}
         with pytest.raises(FedstillError, match="mlp-small"):
-            personalize(Device.open(device), start=wrong)
+            personalize(FleetDevice.open(device), start=wrong)
 
     @pytest.mark.parametrize(
         ("option", "value", "message"),
@@ -138,7 +138,7 @@ class TestPersonalize:
     ) -> None:
         with pytest.raises(FedstillError, match=message):
             run("personalize", "--device", device, "--start", package, option, value)
-        assert Device.open(device).store.latest() is None
+        assert FleetDevice.open(device).store.latest() is None
 
 
 class TestPredict:
@@ -163,11 +163,11 @@ class TestPredict:
 
     def test_a_device_answers_with_its_own_student(self, device: Path, tmp_path: Path) -> None:
         np.savez(tmp_path / "x.npz", x=examples(25)[0])
-        Device.open(device).perform(task(offline_plan()))
+        FleetDevice.open(device).perform(task(offline_plan()))
 
         facts = run_json("predict", "--device", device, "--input", tmp_path / "x.npz")
 
-        wanted = Device.open(device).predict(examples(25)[0])
+        wanted = FleetDevice.open(device).predict(examples(25)[0])
         np.testing.assert_allclose(facts["probabilities"], wanted, rtol=1e-6)
 
     @pytest.mark.parametrize("suffix", [".npz", ".csv"])

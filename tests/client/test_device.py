@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_client.model.examples import ExamplesError
-from fedstill_client.rounds.device import Device
+from fedstill_client.model.examples import ExampleFileError
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import NoStudent, TrainingDiverged
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
@@ -34,7 +34,7 @@ def rewrite(file: Path, **changes: Any) -> None:
 
 
 def test_a_folder_is_read(folder: Path) -> None:
-    device = Device.open(folder)
+    device = FleetDevice.open(folder)
 
     assert device.description.name == "kitchen"
     assert device.description.label_prior == 1.0
@@ -50,7 +50,7 @@ def test_public_and_global_sets_are_optional(folder: Path) -> None:
     (folder / "public.npz").unlink()
     (folder / "global_test.npz").unlink()
 
-    device = Device.open(folder)
+    device = FleetDevice.open(folder)
 
     assert device.public_x is None
     assert device.global_test is None
@@ -62,7 +62,8 @@ def test_a_device_without_private_examples_opens(folder: Path) -> None:
     rewrite(folder / "private.npz", x_train=np.zeros((0, 6), np.float32), y_train=np.zeros(0, np.int64))
 
     summary = decode_summary(
-        Device.open(folder).perform(task(request=MEANS)), expected=Expected.of(task(request=MEANS), CLASSES)
+        FleetDevice.open(folder).perform(task(request=MEANS)),
+        expected=Expected.of(task(request=MEANS), CLASSES),
     )
 
     assert summary.statistics.present_classes.tolist() == []
@@ -71,7 +72,7 @@ def test_a_device_without_private_examples_opens(folder: Path) -> None:
 def test_small_integers_are_examples_too(folder: Path) -> None:
     rewrite(folder / "private.npz", x_train=np.full((20, 6), 200, np.uint8))
 
-    assert Device.open(folder).private.x.max() == 200.0
+    assert FleetDevice.open(folder).private.x.max() == 200.0
 
 
 class TestRefusedExamples:
@@ -98,27 +99,27 @@ class TestRefusedExamples:
     def test_private_examples(self, folder: Path, changes: dict[str, Any], message: str) -> None:
         rewrite(folder / "private.npz", **changes)
 
-        with pytest.raises(ExamplesError, match=message):
-            Device.open(folder)
+        with pytest.raises(ExampleFileError, match=message):
+            FleetDevice.open(folder)
 
     def test_pickled_objects_are_never_loaded(self, folder: Path) -> None:
         rewrite(folder / "private.npz", x_train=np.array([{"an": "object"}] * 20))
 
-        with pytest.raises(ExamplesError, match=r"private\.npz: cannot be read as \.npz without pickle"):
-            Device.open(folder)
+        with pytest.raises(ExampleFileError, match=r"private\.npz: cannot be read as \.npz without pickle"):
+            FleetDevice.open(folder)
 
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x93NUMPY broken", b"\x80\x04 pickle"])
     def test_files_that_are_no_npz(self, folder: Path, content: bytes) -> None:
         (folder / "public.npz").write_bytes(content)
 
-        with pytest.raises(ExamplesError, match=r"public\.npz: cannot be read"):
-            Device.open(folder)
+        with pytest.raises(ExampleFileError, match=r"public\.npz: cannot be read"):
+            FleetDevice.open(folder)
 
     def test_a_missing_file(self, folder: Path) -> None:
         (folder / "private.npz").unlink()
 
-        with pytest.raises(ExamplesError, match=r"private\.npz: there is no such file"):
-            Device.open(folder)
+        with pytest.raises(ExampleFileError, match=r"private\.npz: there is no such file"):
+            FleetDevice.open(folder)
 
 
 class TestRefusedFolders:
@@ -145,34 +146,34 @@ class TestRefusedFolders:
         (folder / "device.json").write_text(content)
 
         with pytest.raises(FedstillError, match=message):
-            Device.open(folder)
+            FleetDevice.open(folder)
 
     def test_no_folder(self, tmp_path: Path) -> None:
         with pytest.raises(FedstillError, match=r"nowhere/device\.json"):
-            Device.open(tmp_path / "nowhere")
+            FleetDevice.open(tmp_path / "nowhere")
 
     def test_an_artifact_of_a_simulator(self, folder: Path) -> None:
         save_artifact(artifact(stack_size=5), folder / "artifact")
 
         with pytest.raises(FedstillError, match="trains 5 devices at a time"):
-            Device.open(folder)
+            FleetDevice.open(folder)
 
     def test_an_altered_artifact(self, folder: Path) -> None:
         graph = folder / "artifact" / "training.onnx"
         graph.write_bytes(graph.read_bytes()[:-1] + b"\x00")
 
         with pytest.raises(FedstillError, match=r"training\.onnx"):
-            Device.open(folder)
+            FleetDevice.open(folder)
 
 
 class TestRounds:
     """What a device does, and remembers, over rounds; each time from a folder opened anew."""
 
     def test_the_student_lives_on_between_rounds(self, folder: Path) -> None:
-        Device.open(folder).perform(task(round=1))
-        first = Device.open(folder).store.latest()
-        Device.open(folder).perform(task(round=2, parameters={}))
-        second = Device.open(folder).store.latest()
+        FleetDevice.open(folder).perform(task(round=1))
+        first = FleetDevice.open(folder).store.latest()
+        FleetDevice.open(folder).perform(task(round=2, parameters={}))
+        second = FleetDevice.open(folder).store.latest()
 
         assert first is not None
         assert second is not None
@@ -181,46 +182,46 @@ class TestRounds:
         assert not np.array_equal(first.parameters["output.bias"], student()["output.bias"])
 
     def test_a_round_asked_for_again_has_the_same_answer(self, folder: Path) -> None:
-        Device.open(folder).perform(task(round=1, request=MEANS))
+        FleetDevice.open(folder).perform(task(round=1, request=MEANS))
         second = task(round=2, parameters={}, request=MEANS)
 
-        answer = Device.open(folder).perform(second)
-        again = Device.open(folder).perform(second)
-        once_more = Device.open(folder).perform(second)
+        answer = FleetDevice.open(folder).perform(second)
+        again = FleetDevice.open(folder).perform(second)
+        once_more = FleetDevice.open(folder).perform(second)
 
         assert answer == again == once_more
-        assert Device.open(folder).perform(task(round=3, parameters={}, request=MEANS)) != answer
+        assert FleetDevice.open(folder).perform(task(round=3, parameters={}, request=MEANS)) != answer
 
     def test_the_first_round_asked_for_again_needs_the_student_again(self, folder: Path) -> None:
-        answer = Device.open(folder).perform(task(request=MEANS))
+        answer = FleetDevice.open(folder).perform(task(request=MEANS))
 
-        assert Device.open(folder).perform(task(request=MEANS)) == answer
+        assert FleetDevice.open(folder).perform(task(request=MEANS)) == answer
         with pytest.raises(NoStudent):
-            Device.open(folder).perform(task(request=MEANS, parameters={}))
+            FleetDevice.open(folder).perform(task(request=MEANS, parameters={}))
 
     def test_a_failed_round_changes_nothing(self, folder: Path) -> None:
-        Device.open(folder).perform(task(round=1))
+        FleetDevice.open(folder).perform(task(round=1))
         before = (folder / "state" / "students.safetensors").read_bytes()
 
         with pytest.raises(TrainingDiverged, match=r"learning rate 1e\+06"):
-            Device.open(folder).perform(task(plan(learning_rate=1e6, epochs=20), round=2, parameters={}))
+            FleetDevice.open(folder).perform(task(plan(learning_rate=1e6, epochs=20), round=2, parameters={}))
 
         assert (folder / "state" / "students.safetensors").read_bytes() == before
 
     def test_a_student_that_replaces_starts_from_the_task_every_time(self, folder: Path) -> None:
-        Device.open(folder).perform(task(round=1, parameters=student(3)))
+        FleetDevice.open(folder).perform(task(round=1, parameters=student(3)))
 
-        replaced = Device.open(folder).perform(task(round=2, replace_student=True, request=MEANS))
+        replaced = FleetDevice.open(folder).perform(task(round=2, replace_student=True, request=MEANS))
 
         fresh = write_device(folder.parent / "other", artifact())
-        assert Device.open(fresh).perform(task(round=2, request=MEANS)) == replaced
+        assert FleetDevice.open(fresh).perform(task(round=2, request=MEANS)) == replaced
 
     def test_evaluation_is_of_the_rounds_own_student(self, folder: Path) -> None:
         training = plan(epochs=30, learning_rate=0.3)
-        Device.open(folder).perform(task(training, round=1))
+        FleetDevice.open(folder).perform(task(training, round=1))
 
-        counts = Device.open(folder).evaluate(task(training, round=1))
-        of_the_start = Device.open(folder).evaluate(task(training, round=1, replace_student=True))
+        counts = FleetDevice.open(folder).evaluate(task(training, round=1))
+        of_the_start = FleetDevice.open(folder).evaluate(task(training, round=1, replace_student=True))
 
         assert counts.personal_examples.tolist() == [30]
         assert counts.global_examples.tolist() == [40]
@@ -228,7 +229,7 @@ class TestRounds:
 
     def test_evaluation_without_any_student(self, folder: Path) -> None:
         with pytest.raises(NoStudent):
-            Device.open(folder).evaluate(task(parameters={}))
+            FleetDevice.open(folder).evaluate(task(parameters={}))
 
     def test_the_label_prior_comes_from_the_description(self, folder: Path) -> None:
         # A device that has only ever seen class 2 asks a student that knows nothing about class 2.
@@ -236,10 +237,10 @@ class TestRounds:
         nothing = {name: np.zeros_like(array) for name, array in student().items()}
         asked = task(parameters=nothing, replace_student=True)
 
-        with_prior = Device.open(folder).evaluate(asked)
+        with_prior = FleetDevice.open(folder).evaluate(asked)
         description = {"name": "kitchen", "family": "mlp-small", "label_prior": 0}
         (folder / "device.json").write_text(json.dumps(description))
-        without = Device.open(folder).evaluate(asked)
+        without = FleetDevice.open(folder).evaluate(asked)
 
         assert with_prior.personal_correct.tolist() == [30]
         assert without.personal_correct.tolist() == [0]
@@ -248,10 +249,10 @@ class TestRounds:
     def test_predictions_are_the_own_students(self, folder: Path) -> None:
         x, _ = examples(5, seed=9)
         with pytest.raises(NoStudent, match="personalize it or run a round"):
-            Device.open(folder).predict(x)
-        Device.open(folder).perform(task(plan(epochs=40, learning_rate=0.3)))
+            FleetDevice.open(folder).predict(x)
+        FleetDevice.open(folder).perform(task(plan(epochs=40, learning_rate=0.3)))
 
-        probabilities = Device.open(folder).predict(x)
+        probabilities = FleetDevice.open(folder).predict(x)
 
         assert probabilities.shape == (5, 3)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)

@@ -11,7 +11,7 @@ import pytest
 from fedstill_client.device_description import DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.model.student_store import DeviceStoreError
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import Interrupted
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
@@ -53,16 +53,16 @@ def home(tmp_path: Path) -> AgentHome:
 
 
 def test_it_trains_on_the_store_s_examples_but_for_the_held_out(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
+    with FleetDevice.opened(home.folder) as device, PrivateStore.open(home) as store:
         assert int(device.private.counts[0]) == store.counts().training
         assert int(device.held_out.counts[0]) == store.counts().held_out > 0
         assert device.public_x is not None
 
 
 def test_a_round_is_in_the_ledger_once_however_often_it_is_asked(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         first = device.perform(task())
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         again = device.perform(task())
 
     assert first == again
@@ -75,7 +75,7 @@ def test_a_round_is_in_the_ledger_once_however_often_it_is_asked(home: AgentHome
 
 
 def test_a_round_that_sends_nothing_of_the_device_costs_nothing(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         device.perform(task(kind=SummaryKind.NONE))
 
     with PrivateStore.open(home) as store:
@@ -83,7 +83,7 @@ def test_a_round_that_sends_nothing_of_the_device_costs_nothing(home: AgentHome)
 
 
 def test_an_interrupted_round_leaves_the_student_and_can_be_done_later(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         device.perform(task(1))
         before = device.store.latest()
     asked: list[float] = []
@@ -92,7 +92,7 @@ def test_an_interrupted_round_leaves_the_student_and_can_be_done_later(home: Age
         asked.append(time.perf_counter())
         return "the device runs on its battery" if len(asked) > 50 else None
 
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         with pytest.raises(Interrupted, match="battery"):
             device.perform(task(2, epochs=100), stop=stop)
         kept = device.store.latest()
@@ -111,12 +111,12 @@ def test_an_interrupted_round_leaves_the_student_and_can_be_done_later(home: Age
 def test_a_device_without_examples_can_be_asked(tmp_path: Path) -> None:
     home = enrolled_home(tmp_path / "home")
 
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         assert device.perform(task())
 
 
 def test_the_counts_of_an_evaluation_are_in_the_ledger(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         first = device.evaluate(task())
         again = device.evaluate(task())
 
@@ -131,7 +131,7 @@ def test_the_counts_of_an_evaluation_are_in_the_ledger(home: AgentHome) -> None:
 @pytest.mark.parametrize("part", ["perform", "evaluate"])
 def test_answers_stop_as_well_as_training(home: AgentHome, part: str) -> None:
     training = task(epochs=1)
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         steps: list[str] = []
         device.perform(training, stop=lambda: steps.append("asked"))
         before = device.store.latest()
@@ -150,7 +150,7 @@ def test_answers_stop_as_well_as_training(home: AgentHome, part: str) -> None:
 
 
 def test_a_round_that_waited_while_its_examples_were_forgotten_keeps_nothing(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
+    with FleetDevice.opened(home.folder) as device, PrivateStore.open(home) as store:
         store.forget(everything=True)
 
         with pytest.raises(DeviceStoreError, match="forgotten"):
@@ -161,7 +161,7 @@ def test_a_round_that_waited_while_its_examples_were_forgotten_keeps_nothing(hom
 
 
 def test_more_work_than_a_device_plans_at_once_is_refused(home: AgentHome) -> None:
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         with pytest.raises(DeviceError, match=r"1000000 epochs .* plans \d+ at most") as caught:
             device.perform(task(epochs=1_000_000))
         most = int(str(caught.value).split("plans ")[1].split()[0])

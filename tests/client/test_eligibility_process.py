@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.home import AgentHome
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.store import PrivateStore
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
@@ -63,7 +63,7 @@ def test_a_round_stops_within_five_seconds_and_nothing_is_lost(tmp_path: Path) -
     rules(home, min_free_disk_mb=0)
     with PrivateStore.open(home) as store:
         store.observe_all(zip(*examples(40, seed=1), strict=True))
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         device.perform(task(1, epochs=2))
         before = device.store.latest()
     content.write_bytes(encode_task(task(2, epochs=10_000), codec=SoftLabelCodec(Encoding.FLOAT32)))
@@ -81,7 +81,7 @@ def test_a_round_stops_within_five_seconds_and_nothing_is_lost(tmp_path: Path) -
     assert said.startswith("refused: stopped: ")
     assert "MB of disk are free" in said
     assert taken < LIMIT_S
-    with Device.opened(home.folder) as device, PrivateStore.open(home) as store:
+    with FleetDevice.opened(home.folder) as device, PrivateStore.open(home) as store:
         kept = device.store.latest()
         assert before is not None
         assert kept is not None

@@ -11,7 +11,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.packages.install import install
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import DeviceStack, evaluate
 from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Parameters
@@ -72,7 +72,7 @@ def test_an_agent_s_home_is_measured(tmp_path: Path) -> None:
         install(home, store, bigram_package(version=1, words=WORDS, places=PLACES, step_size=20))
         store.observe_all(zip(X, LABELS, strict=True), held_out=True)
 
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         counted = device.evaluate(round_task())
 
     assert (counted.personal_correct[0], counted.personal_examples[0]) == (5, 9)

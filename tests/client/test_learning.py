@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from fedstill_client.agent_types import LearningProgress, Outcome, Score
+from fedstill_client.agent_types import LearningOutcome, LearningProgress, Score
 from fedstill_client.learning import Budget, LearningSettings, learn
 from fedstill_client.learning.checkpoint import decode_snapshot
 from fedstill_client.learning.soft_term import encode_fleet_labels
@@ -37,7 +37,7 @@ def test_a_student_that_got_better_on_held_out_examples_replaces_the_one_from_be
 
     outcome = learn(store, package(), settings=SETTINGS)
 
-    assert outcome.result is Outcome.REPLACED
+    assert outcome.result is LearningOutcome.REPLACED
     assert outcome.before is not None
     assert outcome.after is not None
     assert outcome.after.accuracy > outcome.before.accuracy + 0.2
@@ -58,8 +58,8 @@ def test_a_student_that_got_no_better_is_not_kept() -> None:
 
     outcome = learn(store, package(), settings=SETTINGS)
 
-    assert learned.result is Outcome.REPLACED
-    assert outcome.result is Outcome.KEPT
+    assert learned.result is LearningOutcome.REPLACED
+    assert outcome.result is LearningOutcome.KEPT
     assert "no check was better" in outcome.words.lower()
     assert store.current is best
     assert store.finished[-1] is None
@@ -77,7 +77,7 @@ def test_an_interrupted_learning_ends_as_one_that_was_not(optimizer: Optimizer, 
     first = learn(broken, published, settings=SETTINGS, stop=stop, on_progress=on_progress)
     second = learn(broken, published, settings=SETTINGS)
 
-    assert first.result is Outcome.INTERRUPTED
+    assert first.result is LearningOutcome.INTERRUPTED
     assert "on battery" in first.words
     assert second.resumed
     assert (second.result, second.steps, second.after) == (wanted.result, wanted.steps, wanted.after)
@@ -166,7 +166,7 @@ def test_too_few_examples_teach_nothing() -> None:
 
     outcome = learn(store, package(), settings=SETTINGS)
 
-    assert outcome.result is Outcome.NOTHING
+    assert outcome.result is LearningOutcome.NOTHING
     assert "9 training examples" in outcome.words
     assert store.finished == []
 
@@ -204,7 +204,7 @@ def test_a_budget_of_steps_ends_learning_at_that_step() -> None:
 
     assert outcome.steps == 17
     assert "its 17 steps are taken" in outcome.words
-    assert outcome.result is Outcome.REPLACED
+    assert outcome.result is LearningOutcome.REPLACED
 
 
 def test_what_an_interrupted_session_spent_counts() -> None:
@@ -238,7 +238,7 @@ def test_a_process_that_is_too_large_learns_nothing_more() -> None:
 
     outcome = learn(store, package(), settings=SETTINGS, budget=Budget(memory_mb=1))
 
-    assert (outcome.result, outcome.steps) == (Outcome.KEPT, 0)
+    assert (outcome.result, outcome.steps) == (LearningOutcome.KEPT, 0)
     assert "MB of memory" in outcome.words
 
 
@@ -262,7 +262,7 @@ def test_training_that_diverges_keeps_the_student_from_before() -> None:
 
     outcome = learn(store, package(), settings=replace(SETTINGS, learning_rate=1e6))
 
-    assert outcome.result is Outcome.KEPT
+    assert outcome.result is LearningOutcome.KEPT
     assert "left the finite numbers" in outcome.words
 
 

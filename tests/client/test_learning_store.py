@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.agent_types import LearningProgress, LearningResult, Outcome
+from fedstill_client.agent_types import LearningOutcome, LearningProgress, LearningResult
 from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.model.student_store import DeviceStoreError
@@ -72,7 +72,7 @@ def test_the_store_keeps_the_better_student_and_no_progress(tmp_path: Path) -> N
 
     outcome = learn_in(tmp_path / "home")
 
-    assert outcome.result is Outcome.REPLACED
+    assert outcome.result is LearningOutcome.REPLACED
     assert outcome.judged_on == "held-out examples"
     assert weights_in(tmp_path / "home").shape == (64, 6)
     with PrivateStore.open(AgentHome(tmp_path / "home")) as store:

@@ -11,7 +11,7 @@ from fedstill_client.model.batches import StackPlan, plan_batches
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Personalizer, PersonalizerState, StudentMismatch, check_student
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
@@ -52,7 +52,7 @@ def reference(
     """The same steps in float64: the loss differentiated by hand, the optimizer by its published rule."""
     parameters = {name: array.astype(np.float64) for name, array in start.items()}
     slots: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
-    batch = StepBatch.empty(built.manifest)
+    batch = StepArrays.empty(built.manifest)
     steps.start(batch)
     losses = []
     for step in range(int(steps.steps_of[device])):
@@ -66,7 +66,7 @@ def reference(
     return parameters, float(np.mean(losses))
 
 
-def loss_and_gradients(parameters: Doubles, batch: StepBatch, device: int) -> tuple[float, Doubles]:
+def loss_and_gradients(parameters: Doubles, batch: StepArrays, device: int) -> tuple[float, Doubles]:
     x = batch.x[device].astype(np.float64)
     before = x @ parameters["hidden.weight"].T + parameters["hidden.bias"]
     hidden = np.maximum(before, 0)
@@ -94,7 +94,7 @@ def loss_and_gradients(parameters: Doubles, batch: StepBatch, device: int) -> tu
 
 
 def soft_target(
-    batch: StepBatch, device: int, softened: npt.NDArray[np.float64]
+    batch: StepArrays, device: int, softened: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """The divergence of each row, and the target that its gradient pulls to."""
     if batch.soft_labels is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fedstill_client.agent_types import Outcome
+from fedstill_client.agent_types import LearningOutcome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, default_strength
 from fedstill_client.model.student_store import OwnStudent
@@ -85,6 +85,6 @@ def test_learning_is_judged_with_the_prior_that_answers() -> None:
 
     assert without.before is not None
     assert with_prior.before is not None
-    assert without.result is Outcome.REPLACED
+    assert without.result is LearningOutcome.REPLACED
     assert with_prior.before.loss < without.before.loss / 5
     assert with_prior.before.correct > without.before.correct

@@ -17,7 +17,7 @@ from fedstill_client.cli import app
 from fedstill_client.device_description import DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.privacy import PrivacyPolicy, PrivacyRefused
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.ledger import Ledger, Release
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
@@ -79,7 +79,7 @@ def budget(home: AgentHome, *, rounds: float, **more: float) -> None:
 
 
 def perform(home: AgentHome, task: RoundTask) -> bytes:
-    with Device.opened(home.folder) as device:
+    with FleetDevice.opened(home.folder) as device:
         return device.perform(decode_task(encode_task(task, codec=SoftLabelCodec(Encoding.UINT8))))
 
 
@@ -158,7 +158,7 @@ def test_the_device_believes_no_server(home: AgentHome) -> None:
     ):
         with pytest.raises(PrivacyRefused, match=said):
             perform(home, asked)
-    with Device.opened(home.folder) as device, pytest.raises(PrivacyRefused, match="right answers"):
+    with FleetDevice.opened(home.folder) as device, pytest.raises(PrivacyRefused, match="right answers"):
         device.evaluate(task())
     with PrivateStore.open(home) as store:
         assert store.ledger.releases() == []

@@ -7,14 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fedstill_client.agent_types import Outcome
+from fedstill_client.agent_types import LearningOutcome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batches
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 from fedstill_client.model.step_vocabulary import StepVocabulary, StepVocabularyError
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
 from fedstill_client.store import StoredExamples
@@ -52,17 +52,17 @@ def soft_manifest(soft_labels: str, *, step_size: int, k: int = 0) -> StudentMan
 
 
 def said(
-    spoken: StepBatch, manifest: StudentManifest, *, seed: int = 1, step: int = 0
-) -> tuple[StepBatch, IntArray]:
+    spoken: StepArrays, manifest: StudentManifest, *, seed: int = 1, step: int = 0
+) -> tuple[StepArrays, IntArray]:
     assert manifest.vocabulary is not None
-    into = StepBatch.empty(manifest, classes=manifest.vocabulary.step_size)
+    into = StepArrays.empty(manifest, classes=manifest.vocabulary.step_size)
     words = StepVocabulary(manifest, manifest.vocabulary).translate(spoken, into, seed=seed, step=step)
     return into, words[0]
 
 
 def test_a_step_sees_its_own_words_and_others_that_change_from_step_to_step() -> None:
     manifest = bigram_artifact(step_size=12, step_rows=2).manifest
-    spoken = StepBatch.empty(manifest)
+    spoken = StepArrays.empty(manifest)
     spoken.x[0, 0], spoken.labels[0, 0] = [7, 22, 7], [22, 7, 29]
 
     into, words = said(spoken, manifest)
@@ -78,7 +78,7 @@ def test_a_step_sees_its_own_words_and_others_that_change_from_step_to_step() ->
 
 def test_the_likeliest_words_of_soft_labels_find_room_first() -> None:
     manifest = soft_manifest("top-k", step_size=4, k=2)
-    spoken = StepBatch.empty(manifest)
+    spoken = StepArrays.empty(manifest)
     assert spoken.soft_weight is not None
     assert spoken.soft_indices is not None
     assert spoken.soft_probabilities is not None
@@ -99,7 +99,7 @@ def test_the_likeliest_words_of_soft_labels_find_room_first() -> None:
 
 def test_dense_soft_labels_are_those_of_the_words_in_sight() -> None:
     manifest = soft_manifest("dense", step_size=5)
-    spoken = StepBatch.empty(manifest)
+    spoken = StepArrays.empty(manifest)
     assert spoken.soft_labels is not None
     spoken.soft_labels[0, 0] = soft_rows(PLACES, classes=WORDS)
 
@@ -112,7 +112,7 @@ def test_dense_soft_labels_are_those_of_the_words_in_sight() -> None:
 
 def test_more_words_than_a_step_sees_are_refused() -> None:
     manifest = bigram_artifact(step_size=3, step_rows=2).manifest
-    spoken = StepBatch.empty(manifest)
+    spoken = StepArrays.empty(manifest)
     spoken.x[0, 0] = [1, 2, 3]
 
     with pytest.raises(StepVocabularyError, match=r"4 different words.*sees 3"):
@@ -137,7 +137,7 @@ def torch_training(steps: StackPlan, manifest: StudentManifest) -> tuple[torch.T
     table = torch.tensor(bigram_student()[TABLE], dtype=torch.float64)
     slot = torch.zeros_like(table)
     momentum = 0.9 if manifest.optimizer is Optimizer.MOMENTUM else 0.0
-    spoken, losses = StepBatch.empty(manifest), []
+    spoken, losses = StepArrays.empty(manifest), []
     steps.start(spoken)
     for step in range(steps.steps):
         steps.fill(step, spoken)
@@ -179,7 +179,7 @@ def test_training_text_goes_on_as_if_it_had_not_stopped(stopped_after: int) -> N
 def test_text_spreads_the_weight_of_a_row_over_its_places() -> None:
     manifest = bigram_artifact().manifest
     steps = steps_of(2, text_task(batch_size=4), manifest)
-    batch = StepBatch.empty(manifest)
+    batch = StepArrays.empty(manifest)
     steps.start(batch)
     steps.fill(0, batch)
 
@@ -198,7 +198,7 @@ def test_soft_labels_of_text_are_one_for_each_place() -> None:
     private = PrivateStack.of_one(*sentences(1))
 
     steps = plan_batches(private, device_ids(["a"]), round_task, manifest=manifest, public_x=public_x)
-    batch = StepBatch.empty(manifest)
+    batch = StepArrays.empty(manifest)
     steps.start(batch)
     steps.fill(0, batch)
 
@@ -247,7 +247,7 @@ def test_a_device_learns_text_from_its_own_sentences() -> None:
 
     outcome = learn(store, published, settings=LearningSettings(learning_rate=0.2, epochs=12))
 
-    assert outcome.result is Outcome.REPLACED
+    assert outcome.result is LearningOutcome.REPLACED
     assert outcome.before is not None
     assert outcome.after is not None
     assert outcome.before.answers == 60  # 20 texts of 3 places

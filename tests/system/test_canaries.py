@@ -16,7 +16,7 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.replies import REFUSED
 from fedstill_client.service.endpoint import held
 from fedstill_client.service.server import running
@@ -176,7 +176,7 @@ def test_no_typed_word_is_in_any_byte_that_is_sent(tmp_path: Path) -> None:
     sent = dict(all_replies(home, tasks))
 
     assert len(sent["train: parameters"]) > weights[TABLE].nbytes
-    with Device.opened(home.folder) as device:  # it did learn from what was typed
+    with FleetDevice.opened(home.folder) as device:  # it did learn from what was typed
         assert int(device.private.counts[0]) > 0
     canaries = [secret, secret.title(), numbers, typed]
     found = {name: leaks(content, canaries) for name, content in sent.items()}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fedstill_proto.package.artifact import StudentManifest
     from fedstill_proto.text.intents import Understanding
 
-    from fedstill_client.rounds.device import Device
+    from fedstill_client.rounds.device import FleetDevice
     from fedstill_client.rounds.offline import OfflineResult
     from fedstill_client.rounds.round import Evaluation
 
@@ -58,7 +58,7 @@ def student_facts(folder: Path) -> Facts:
     return {"student": str(folder), **_manifest_facts(load_student(folder).manifest)}
 
 
-def device_facts(device: Device) -> Facts:
+def device_facts(device: FleetDevice) -> Facts:
     """What a plain device folder holds."""
     manifest, own = device.artifact.manifest, device.store.latest()
     return {
@@ -146,7 +146,7 @@ def print_understanding(understood: Understanding, *, as_json: bool) -> None:
         console.print("Unsure: ask again, or say it differently.", highlight=False)
 
 
-def offline_facts(device: Device, done: OfflineResult) -> Facts:
+def offline_facts(device: FleetDevice, done: OfflineResult) -> Facts:
     """What training brought a plain device folder."""
     fields = {name: value for name, value in vars(done).items() if name not in ("before", "after")}
     return {

@@ -95,11 +95,11 @@ def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> 
 def _train_offline(folder: Path, options: PersonalizeOptions, start: Path | None, *, as_json: bool) -> None:
     from fedstill_proto.package.artifact import load_student
 
-    from fedstill_client.rounds.device import Device
+    from fedstill_client.rounds.device import FleetDevice
     from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
 
     settings = OFFLINE_SETTINGS.with_options(options)
-    device = Device.open(folder)
+    device = FleetDevice.open(folder)
     first = None if start is None else load_student(start).parameters
     with _progress_bar("steps", as_json=as_json) as progress:
         bar = progress.add_task("personalizing", total=None)

@@ -64,9 +64,9 @@ def info_command(
     if student is not None:
         facts = student_facts(student)
     elif device is not None:
-        from fedstill_client.rounds.device import Device
+        from fedstill_client.rounds.device import FleetDevice
 
-        facts = device_facts(Device.open(device))
+        facts = device_facts(FleetDevice.open(device))
     else:
         with reach(home) as agent:
             facts = vars(agent.status())
@@ -173,9 +173,9 @@ def _predict_with_package(student: Path, examples: Path) -> FloatArray:
 
 def _predict_with_device(folder: Path, examples: Path) -> FloatArray:
     from fedstill_client.model.examples import read_unlabelled
-    from fedstill_client.rounds.device import Device
+    from fedstill_client.rounds.device import FleetDevice
 
-    device = Device.open(folder)
+    device = FleetDevice.open(folder)
     return device.predict(read_unlabelled(examples, input_shape=device.artifact.manifest.input_shape))
 
 

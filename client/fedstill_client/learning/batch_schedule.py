@@ -11,7 +11,7 @@ from fedstill_proto.package.artifact import StudentManifest
 from fedstill_client.model.batches import StackPlan, plan_batches
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 
 _OWN_ORDER = device_ids(["own examples"])
 
@@ -57,11 +57,11 @@ class BatchSchedule:
         """Steps from `step` to the end of its epoch."""
         return self.steps_per_epoch - step % self.steps_per_epoch
 
-    def start(self, into: StepBatch) -> None:
+    def start(self, into: StepArrays) -> None:
         """Set what all steps share."""
         self._plan.start(into)
 
-    def fill(self, step: int, into: StepBatch) -> None:
+    def fill(self, step: int, into: StepArrays) -> None:
         """Write one step's rows."""
         epoch, place = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from fedstill_proto.package.artifact import StudentPackage
 
-from fedstill_client.agent_types import LearningResult, OnProgress, Outcome, Stop
+from fedstill_client.agent_types import LearningOutcome, LearningResult, OnProgress, Stop
 from fedstill_client.learning.budget import Budget
 from fedstill_client.learning.examples import LearningExamples, LearningStore
 from fedstill_client.learning.session import TrainingSession
@@ -62,4 +62,4 @@ def _nothing_to_learn_from(examples: int, least: int) -> LearningResult:
         f"There are {examples} training examples, and learning needs {least}. "
         "The student from before is kept."
     )
-    return LearningResult(Outcome.NOTHING, words)
+    return LearningResult(LearningOutcome.NOTHING, words)

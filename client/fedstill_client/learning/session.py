@@ -9,7 +9,14 @@ import numpy as np
 from fedstill_proto.messages import PublicSoftLabels, RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
-from fedstill_client.agent_types import LearningProgress, LearningResult, OnProgress, Outcome, Score, Stop
+from fedstill_client.agent_types import (
+    LearningOutcome,
+    LearningProgress,
+    LearningResult,
+    OnProgress,
+    Score,
+    Stop,
+)
 from fedstill_client.learning.batch_schedule import BatchSchedule
 from fedstill_client.learning.budget import Budget, Meter
 from fedstill_client.learning.checkpoint import Best, Snapshot, decode_snapshot
@@ -92,7 +99,7 @@ class TrainingSession:
             f"Interrupted after {self._step} steps: {stopped.reason}. The student from before answers; "
             "the next learning goes on from here."
         )
-        return self._result(Outcome.INTERRUPTED, words, before)
+        return self._result(LearningOutcome.INTERRUPTED, words, before)
 
     def _evaluator_of(self, package: StudentPackage) -> Evaluator:
         examples, manifest, schema = self._examples, package.manifest, intent_schema(package)
@@ -220,14 +227,14 @@ class TrainingSession:
         if self._best is None:
             self._store.finish_learning(self._version, None)
             words = f"{ended} No check was better than the student from before ({before}); it is kept."
-            return self._result(Outcome.KEPT, words + self._scored_on_all(), before)
+            return self._result(LearningOutcome.KEPT, words + self._scored_on_all(), before)
         round = self._before.round + 1 if self._before.run == LEARNED_RUN else 1
         self._store.finish_learning(self._version, OwnStudent(LEARNED_RUN, round, self._best.student))
         words = (
             f"{ended} The student of step {self._best.step} ({self._best.score}) replaces the one from "
             f"before ({before})."
         )
-        return self._result(Outcome.REPLACED, words + self._scored_on_all(), before)
+        return self._result(LearningOutcome.REPLACED, words + self._scored_on_all(), before)
 
     def _scored_on_all(self) -> str:
         """A sentence for the result where too few examples are held out."""
@@ -238,7 +245,7 @@ class TrainingSession:
             f"of the device's examples, after at most {self._settings.epochs_unjudged} epochs."
         )
 
-    def _result(self, outcome: Outcome, words: str, before: Score | None) -> LearningResult:
+    def _result(self, outcome: LearningOutcome, words: str, before: Score | None) -> LearningResult:
         cost = self._meter.cost()
         return LearningResult(
             outcome,

@@ -23,7 +23,7 @@ from fedstill_client.model.schedule import (
     public_steps,
     steps_of_devices,
 )
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 
 __all__ = ["ArtifactMismatch", "PrivateStack", "StackPlan", "plan_batches"]
 
@@ -65,11 +65,11 @@ class StackPlan:
             learning_rate=self.learning_rate[here],
         )
 
-    def start(self, into: StepBatch) -> None:
+    def start(self, into: StepArrays) -> None:
         """Clear what another round left, and set what all steps share."""
         into.clear(self.temperature)
 
-    def fill(self, step: int, into: StepBatch) -> None:
+    def fill(self, step: int, into: StepArrays) -> None:
         """Gather one step; rows that the plan has no use for keep the weight 0 of `start`."""
         width = self.hard_weight.shape[2]
         _gather(self.table, self.private_steps.rows[step], into.x[:, :width])
@@ -79,7 +79,7 @@ class StackPlan:
         if self.soft_steps is not None:
             self._fill_soft(step, self.soft_steps, into)
 
-    def _fill_soft(self, step: int, soft: SoftSteps, into: StepBatch) -> None:
+    def _fill_soft(self, step: int, soft: SoftSteps, into: StepArrays) -> None:
         rows = slice(soft.first_row, soft.first_row + soft.labels.shape[2])
         if into.soft_weight is not None:
             into.soft_weight[:, rows] = _at_places(soft.weight[step], into.labels)

@@ -15,7 +15,7 @@ from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
 
 
-class ExamplesError(FedstillError):
+class ExampleFileError(FedstillError):
     """A file of examples cannot be used; it holds the file, the array in it, and what is wrong."""
 
     def __init__(self, file: Path, array: str | None, problem: str) -> None:
@@ -24,7 +24,7 @@ class ExamplesError(FedstillError):
         self.array = array
         self.problem = problem
 
-    def __reduce__(self) -> tuple[type[ExamplesError], tuple[Path, str | None, str]]:
+    def __reduce__(self) -> tuple[type[ExampleFileError], tuple[Path, str | None, str]]:
         return type(self), (self.file, self.array, self.problem)
 
 
@@ -33,16 +33,16 @@ def read_npz(file: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ExamplesError(file, None, "is a single .npy array; save named arrays with numpy.savez.")
+                raise ExampleFileError(file, None, "is one .npy array; save named arrays with numpy.savez.")
             missing = [name for name in names if name not in archive.files]
             if missing:
                 held = ", ".join(archive.files) or "nothing"
-                raise ExamplesError(file, missing[0], f"is not in the file, which holds {held}.")
+                raise ExampleFileError(file, missing[0], f"is not in the file, which holds {held}.")
             return {name: archive[name] for name in names}
     except FileNotFoundError:
-        raise ExamplesError(file, None, "there is no such file.") from None
+        raise ExampleFileError(file, None, "there is no such file.") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ExamplesError(file, None, f"cannot be read as .npz without pickle: {error}") from None
+        raise ExampleFileError(file, None, f"cannot be read as .npz without pickle: {error}") from None
 
 
 def checked_examples(
@@ -50,27 +50,27 @@ def checked_examples(
 ) -> FloatArray:
     """Examples [n, *input_shape] as float32: real numbers, all finite."""
     if x.dtype.kind not in "fiu":
-        raise ExamplesError(file, array, f"is of type {x.dtype}; give floats or integers.")
+        raise ExampleFileError(file, array, f"is of type {x.dtype}; give floats or integers.")
     if x.shape[1:] != input_shape or x.ndim == 0:
         expected = ", ".join(map(str, ("n", *input_shape)))
-        raise ExamplesError(file, array, f"has shape {list(x.shape)}; the student takes [{expected}].")
+        raise ExampleFileError(file, array, f"has shape {list(x.shape)}; the student takes [{expected}].")
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
         converted = np.ascontiguousarray(x, np.float32)
     if not np.isfinite(converted).all():
         row = int(np.argmin(np.isfinite(converted.reshape(len(x), -1)).all(axis=1)))
-        raise ExamplesError(file, array, f"row {row} holds a value that is not a finite float32.")
+        raise ExampleFileError(file, array, f"row {row} holds a value that is not a finite float32.")
     return converted
 
 
 def checked_labels(y: npt.NDArray[Any], *, examples: int, classes: int, file: Path, array: str) -> IntArray:
     """Labels [n] as int64: one for each example, each a class number."""
     if y.dtype.kind not in "iu":
-        raise ExamplesError(file, array, f"is of type {y.dtype}; give integers.")
+        raise ExampleFileError(file, array, f"is of type {y.dtype}; give integers.")
     if y.shape != (examples,):
-        raise ExamplesError(file, array, f"has shape {list(y.shape)}; there are {examples} examples.")
+        raise ExampleFileError(file, array, f"has shape {list(y.shape)}; there are {examples} examples.")
     if examples and not 0 <= y.min() <= y.max() < classes:
         wrong = int(np.argmax((y < 0) | (y >= classes)))
-        raise ExamplesError(file, array, f"row {wrong} is {y[wrong]}; classes are 0 to {classes - 1}.")
+        raise ExampleFileError(file, array, f"row {wrong} is {y[wrong]}; classes are 0 to {classes - 1}.")
     return y.astype(np.int64)
 
 
@@ -80,7 +80,7 @@ def read_unlabelled(file: Path, *, input_shape: tuple[int, ...], array: str = "x
         rows = _read_csv(file)
         if rows.shape[1] != math.prod(input_shape):
             problem = f"a line has {rows.shape[1]} numbers; an example has {math.prod(input_shape)}."
-            raise ExamplesError(file, None, problem)
+            raise ExampleFileError(file, None, problem)
         return checked_examples(
             rows.reshape(-1, *input_shape), input_shape=input_shape, file=file, array="the table"
         )
@@ -93,11 +93,11 @@ def _read_csv(file: Path) -> npt.NDArray[np.float64]:
             warnings.simplefilter("ignore", UserWarning)  # numpy's, on a file without lines; refused below
             rows = np.loadtxt(file, delimiter=",", ndmin=2)
     except OSError as error:
-        raise ExamplesError(file, None, f"cannot be read: {error.strerror or error}.") from None
+        raise ExampleFileError(file, None, f"cannot be read: {error.strerror or error}.") from None
     except ValueError as error:
-        raise ExamplesError(file, None, f"is not a table of numbers with commas: {error}") from None
+        raise ExampleFileError(file, None, f"is not a table of numbers with commas: {error}") from None
     if rows.size == 0:
-        raise ExamplesError(file, None, "holds no line.")
+        raise ExampleFileError(file, None, "holds no line.")
     return rows
 
 

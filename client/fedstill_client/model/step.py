@@ -11,7 +11,7 @@ from fedstill_proto.package.artifact import StudentManifest
 
 
 @dataclass(frozen=True)
-class StepBatch:
+class StepArrays:
     """One step of C devices with R rows each; the soft arrays are there when the artifact reads them.
 
     A row of text has a label at each of its S places: what is [C, R] here is [C, R, S] then.
@@ -28,7 +28,7 @@ class StepBatch:
     soft_probabilities: FloatArray | None  # [C, R, k]
 
     @classmethod
-    def empty(cls, manifest: StudentManifest, *, classes: int | None = None) -> StepBatch:
+    def empty(cls, manifest: StudentManifest, *, classes: int | None = None) -> StepArrays:
         """Zeros in the shapes of an artifact; `classes` of a dense soft label, if not the manifest's."""
         examples = (manifest.stack_size, manifest.step_rows)
         rows = (*examples, *manifest.label_shape)

@@ -16,7 +16,7 @@ from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.package.manifest import Vocabulary
 
 from fedstill_client.model.order import epoch_order
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 
 # Draws of words are of an epoch that no order of examples comes near.
 _WORDS_EPOCH = (1 << 32) - 2
@@ -38,7 +38,7 @@ class StepVocabulary:
                 f"soft labels name {manifest.k} words, a step sees {self._step_size}; rebuild the artifact."
             )
 
-    def translate(self, batch: StepBatch, into: StepBatch, *, seed: int, step: int) -> IntArray:
+    def translate(self, batch: StepArrays, into: StepArrays, *, seed: int, step: int) -> IntArray:
         """Write a batch of words into another, in the places of the step's words.
 
         Returns:
@@ -67,7 +67,7 @@ class StepVocabulary:
         )
         return np.asarray(order[0], np.int64)
 
-    def _choose(self, batch: StepBatch, device: int, others: IntArray) -> IntArray:
+    def _choose(self, batch: StepArrays, device: int, others: IntArray) -> IntArray:
         own = np.union1d(batch.x[device], batch.labels[device]).astype(np.int64)
         if len(own) > self._step_size:
             raise StepVocabularyError(
@@ -82,7 +82,7 @@ class StepVocabulary:
         rest = others[~taken[others]][: self._step_size - len(own) - len(named)]
         return np.concatenate([own, named, rest])
 
-    def _translate_soft(self, batch: StepBatch, into: StepBatch, device: int, chosen: IntArray) -> None:
+    def _translate_soft(self, batch: StepArrays, into: StepArrays, device: int, chosen: IntArray) -> None:
         if batch.soft_labels is not None and into.soft_labels is not None:
             kept = batch.soft_labels[device][..., chosen]
             total = kept.sum(axis=-1, keepdims=True)
@@ -98,7 +98,7 @@ class StepVocabulary:
         into.soft_indices[device] = _without_gaps(places)
 
 
-def _named_words(batch: StepBatch, device: int, size: int) -> IntArray:
+def _named_words(batch: StepArrays, device: int, size: int) -> IntArray:
     """The words that soft labels with a weight name, those with most probability first."""
     if batch.soft_weight is None or batch.soft_indices is None or batch.soft_probabilities is None:
         return np.zeros(0, np.int64)

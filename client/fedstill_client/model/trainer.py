@@ -26,7 +26,7 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
 from fedstill_client.model.runtime import Binding, session
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 from fedstill_client.model.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
 
 SLOTS: dict[Optimizer, tuple[str, ...]] = {
@@ -70,10 +70,10 @@ class StepSource(Protocol):
     def seed(self) -> int:
         """The seed of the words that the last step that was filled draws, where it is one of text."""
 
-    def start(self, into: StepBatch) -> None:
+    def start(self, into: StepArrays) -> None:
         """Set what all steps share."""
 
-    def fill(self, step: int, into: StepBatch) -> None:
+    def fill(self, step: int, into: StepArrays) -> None:
         """Write one step's rows."""
 
 
@@ -123,10 +123,10 @@ class Personalizer:
         self.manifest = artifact.manifest
         self._tables: dict[str, FloatArray] = {}  # a text student's, whole: [C, V, ...]; the sets hold U rows
         self._words: StepVocabulary | None = None
-        self._batch = self._whole_batch = StepBatch.empty(self.manifest)
+        self._batch = self._whole_batch = StepArrays.empty(self.manifest)
         if (vocabulary := self.manifest.vocabulary) is not None:
             self._words = StepVocabulary(self.manifest, vocabulary)
-            self._batch = StepBatch.empty(self.manifest, classes=vocabulary.step_size)
+            self._batch = StepArrays.empty(self.manifest, classes=vocabulary.step_size)
         self._loss = np.zeros(self.manifest.stack_size, np.float32)
         self._corrections = {
             name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")

@@ -66,7 +66,7 @@ PLAN_LIMIT, _EPOCH_COSTS = 4_000_000, 400
 
 
 @dataclass(frozen=True)
-class Device:
+class FleetDevice:
     """An opened device folder, or agent's home; all that it holds has been checked."""
 
     folder: Path
@@ -80,7 +80,7 @@ class Device:
     private_store: PrivateStore | None = None  # of an agent's home
 
     @classmethod
-    def open(cls, folder: Path) -> Device:
+    def open(cls, folder: Path) -> FleetDevice:
         """Read and check a device's folder, or an agent's home; close the device in the end.
 
         Raises:
@@ -115,7 +115,7 @@ class Device:
         )
 
     @classmethod
-    def _of_home(cls, home: AgentHome, description: DeviceDescription) -> Device:
+    def _of_home(cls, home: AgentHome, description: DeviceDescription) -> FleetDevice:
         limit_memory()
         private_store = PrivateStore.open(home)
         try:
@@ -141,7 +141,7 @@ class Device:
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path) -> Iterator[Device]:
+    def opened(cls, folder: Path) -> Iterator[FleetDevice]:
         """The device, closed afterwards."""
         device = cls.open(folder)
         try:

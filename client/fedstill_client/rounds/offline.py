@@ -23,7 +23,7 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.trainer import Personalizer, check_student
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import Evaluation, NoStudent, TrainingDiverged, WatchedSteps, evaluate
 
 OFFLINE_SETTINGS = LearningSettings(epochs=5, learning_rate=0.05)
@@ -54,7 +54,7 @@ class OfflineResult:
 
 
 def personalize(
-    device: Device,
+    device: FleetDevice,
     settings: LearningSettings = OFFLINE_SETTINGS,
     *,
     start: Parameters | None = None,
@@ -110,7 +110,7 @@ def _first_student(start: Parameters | None, manifest: StudentManifest) -> OwnSt
     return OwnStudent(LEARNED_RUN, 0, start)
 
 
-def _task(device: Device, before: OwnStudent, settings: LearningSettings, forward: Forward) -> RoundTask:
+def _task(device: FleetDevice, before: OwnStudent, settings: LearningSettings, forward: Forward) -> RoundTask:
     manifest, public_x = device.artifact.manifest, device.public_x
     targets = None
     if settings.soft_weight and manifest.soft_labels != "none" and public_x is not None:
@@ -132,7 +132,7 @@ def _task(device: Device, before: OwnStudent, settings: LearningSettings, forwar
     )
 
 
-def _measured(device: Device, student: OwnStudent, task: RoundTask, forward: Forward) -> Evaluation:
+def _measured(device: FleetDevice, student: OwnStudent, task: RoundTask, forward: Forward) -> Evaluation:
     return evaluate(
         device.stack(student),
         task,

@@ -13,7 +13,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 
-from fedstill_client.model.examples import ExamplesError
+from fedstill_client.model.examples import ExampleFileError
 from fedstill_client.privacy import PrivacyRefused
 from fedstill_client.rounds.round import Evaluation, NoStudent
 
@@ -32,7 +32,7 @@ def answered(answer: Answer) -> Callable[[Message, Context], Message]:
     def reply(message: Message, context: Context) -> Message:
         try:
             return Message(answer(message, context), reply_to=message)
-        except ExamplesError as error:
+        except ExampleFileError as error:
             # Its words may quote the device's own examples, which nobody else is to read.
             log.warning("%s refused: %s", message.metadata.message_type, error)
             reason = "this device's examples cannot be used; its log has the details."

@@ -24,7 +24,7 @@ from fedstill_client.model.batches import StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.step import StepBatch
+from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Steps, StudentMismatch, Trainer, check_student
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
@@ -95,10 +95,10 @@ class WatchedSteps:
     def seed(self) -> int:
         return self.plan.seed
 
-    def start(self, into: StepBatch) -> None:
+    def start(self, into: StepArrays) -> None:
         self.plan.start(into)
 
-    def fill(self, step: int, into: StepBatch) -> None:
+    def fill(self, step: int, into: StepArrays) -> None:
         self.on_step(step, self.steps)
         self.plan.fill(step, into)
 

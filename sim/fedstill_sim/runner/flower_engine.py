@@ -21,7 +21,7 @@ from typing import Any
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE
-from fedstill_client.rounds.device import Device
+from fedstill_client.rounds.device import FleetDevice
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
 
@@ -75,7 +75,7 @@ def flower_students(run_folder: Path, devices: Sequence[int]) -> Parameters:
     students = []
     for device in devices:
         folder = device_folder(run_folder, device)
-        own = Device.open(folder).store.latest()
+        own = FleetDevice.open(folder).store.latest()
         if own is None:
             raise FlowerError(f"{folder}: this device has no student yet")
         students.append(own.parameters)
