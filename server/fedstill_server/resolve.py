@@ -185,7 +185,7 @@ def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bo
 def _codecs(
     asked: RunOptions, facts: FleetFacts, suited: SoftLabelCodec
 ) -> tuple[SoftLabelCodec, SoftLabelCodec]:
-    """Of the answers, and of what a task carries."""
+    """The codecs of the answers and of what a task carries."""
     both = SoftLabelCodec(Encoding(_chosen(asked.encoding, Encoding.UINT8.value)), asked.top_k or 0)
     uplink = both if asked.encoding is not None else suited
     if asked.privacy is not None and uplink.entropy:  # a length tells of what was coded

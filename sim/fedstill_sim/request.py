@@ -286,6 +286,6 @@ def option_words(request: RunRequest, *, skip: Sequence[str] = ()) -> list[str]:
 
 
 def method_options_of(request: RunRequest, method: str) -> dict[str, object]:
-    """Of the options of methods that a request sets, those that this method has."""
+    """The options which a request sets and this method has."""
     known = {one.name for one in options_of(METHODS.load(method))}
     return {name: value for name, value in request.method_options.items() if name in known}

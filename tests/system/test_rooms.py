@@ -103,7 +103,6 @@ def test_few_files_stand_at_the_top(package: str) -> None:
     assert len(list(FOLDERS[package].glob("*.py"))) <= MOST_TOP_FILES
 
 
-@pytest.mark.xfail(strict=True, reason="not met yet")
 def test_few_functions_are_wide() -> None:
     wide = {
         f"{path.relative_to(REPOSITORY)}:{node.lineno} {node.name}": parameters_of(node)

@@ -139,7 +139,7 @@ def completed(
 
 
 def shared_options(name: str, other: Choice) -> dict[str, Any]:
-    """Of another method's options, those that the method `name` has as well, of the same declaration."""
+    """The options of another method which the method `name` declares in the same way."""
     theirs = options_of(METHODS.load(other.name))
     shared = {one.name for one in options_of(METHODS.load(name)) if one in theirs}
     return {key: value for key, value in other.options.items() if key in shared}

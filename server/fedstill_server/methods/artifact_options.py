@@ -12,7 +12,7 @@ from fedstill_server.tasks import task_of
 
 
 def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
-    """Of a family's training artifact, from what the fleet's method says it reads."""
+    """The options of a family's training artifact, from what the fleet's method reads."""
     method, training = METHODS.load(config.method.name), config.training
     use = method.soft_labels
     form, k, rows = "none", 0, training.batch_size

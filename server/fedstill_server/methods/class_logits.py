@@ -107,7 +107,7 @@ class ClassLogits(Method):
 
     @property
     def labels(self) -> IntArray | None:
-        """Of the public set, if they may be used."""
+        """The public set's labels, if they may be used."""
         return self.public.y if self.config.use_public_labels else None
 
     def _remember(self, state: FleetState, sums: RowSums) -> FleetState:

@@ -138,13 +138,13 @@ class Fedstill(PublicShift):
         return self.students_learn(state, x, soft_labels, round_number=round_number, input_noise=noise)
 
     def step_length(self, round_number: int) -> float:
-        """Of a round: falls from server_step in the first to last_step times that in the last."""
+        """How far a round moves: it falls from server_step to last_step times that in the last round."""
         done = min((round_number - 1) / max(self.config.rounds - 1, 1), 1.0)
         return self.server_step * (1 - (1 - self.last_step) * done)
 
     @property
     def labels(self) -> IntArray | None:
-        """Of the public set, if they may be used."""
+        """The public set's labels, if they may be used."""
         return self.public.y if self.config.use_public_labels else None
 
     def _anchored(self, logits: Float64Array) -> Float64Array:

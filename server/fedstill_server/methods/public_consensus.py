@@ -75,7 +75,7 @@ class PublicConsensus(Method):
 
     @property
     def codec(self) -> SoftLabelCodec:
-        """Of the answers."""
+        """The codec of the devices' answers."""
         return self.config.uplink
 
     @property

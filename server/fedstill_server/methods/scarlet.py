@@ -41,7 +41,7 @@ class Scarlet(PublicConsensus):
         return state.replace(arrays={**state.arrays, ANSWERED: np.zeros(len(self.public), np.int64)})
 
     def asked_rows(self, state: FleetState, round_number: int) -> IntArray:
-        """Of the round's rows, those whose soft label is missing or too old."""
+        """The rows of the round whose soft label is missing or too old."""
         rows = super().asked_rows(state, round_number)
         answered = state.arrays[ANSWERED][rows]
         expired = round_number - answered >= self.cache_rounds

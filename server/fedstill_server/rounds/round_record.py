@@ -20,7 +20,7 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceAccuracy:
-    """Of one device's student, 0 to 1; None where the device has no such examples."""
+    """Accuracies of one device's student, 0 to 1; None where the device has no such examples."""
 
     personal: float | None
     everyone: float | None

@@ -57,7 +57,7 @@ def choice_of(task: Task) -> Choice:
 
 
 def label_shape(config: FleetConfig) -> tuple[int, ...]:
-    """Of one example's labels: () is one class."""
+    """The shape of one example's labels: () is one class."""
     return task_of(config).form.label_shape(config.input_shape)
 
 

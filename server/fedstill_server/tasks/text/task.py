@@ -83,7 +83,7 @@ class TextTask(Task):
 
     @property
     def state_width(self) -> int:
-        """Of the teacher's state."""
+        """The width of the teacher's state."""
         return self.teacher_state_width or self.teacher_width * (1 if self.quick else 3)
 
     def check(self, config: FleetConfig) -> None:

@@ -162,7 +162,7 @@ class _Stream:
                 self._rest = (torch.from_numpy(soft.rest.table), torch.from_numpy(soft.rest.row))
 
     def rows(self, places: int) -> int:
-        """Of so many words, wherever the first one begins."""
+        """How many rows of so many words there are, wherever the first one begins."""
         return max(0, len(self._words) - 1) // places
 
     def batches(self, plan: TextPlan, random: torch.Generator) -> Iterator[tuple[Tensor, NextWordTargets]]:

@@ -23,7 +23,7 @@ _FEWEST = 20  # answers that a precision is the share of
 
 @dataclass(frozen=True)
 class Confidence:
-    """Of a student of intents: what its logits are divided by, and what is sure enough."""
+    """What the logits of a student of intents are divided by, and what is sure enough."""
 
     temperature: float
     threshold: float

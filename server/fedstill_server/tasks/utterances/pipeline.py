@@ -107,7 +107,7 @@ class _Making:
     on_progress: Progress
 
     def network(self, name: str) -> Parameters:
-        """Of a student family, or the teacher of the rounds."""
+        """The parameters of a student family, or of the rounds' teacher, trained or read back."""
         path = self.folder / f"{'' if name == WIDE else 'student-'}{name}-{self._digest()}.safetensors"
         fresh = self._fresh(name)
         if not path.exists():

@@ -78,7 +78,7 @@ class IntentStudent:
         return IntentSchema(tuple(names), confidence.temperature, confidence.threshold, self.hashing)
 
     def artifact_options(self) -> ArtifactOptions:
-        """Of the training step with which it learns on a device."""
+        """The options of the training step with which it learns on a device."""
         shape = (self.hashing.places,)
         return ArtifactOptions(
             family=self.family,
@@ -109,7 +109,7 @@ def trained_on_labels(
 
 
 def soft_labels_of(answers: FloatArray) -> FloatArray:
-    """Of the teacher's logits [texts, classes]."""
+    """The soft labels of the teacher's logits [texts, classes]."""
     return np.asarray(softmax(answers.astype(np.float64), axis=-1), np.float32)
 
 

@@ -41,7 +41,9 @@ def read_fleet_utterances(
     plan: AssistantPlan,
     on_progress: Progress = untold,
 ) -> FleetUtterances:
-    """Of tables of utterances; raises ExamplesError, UtterancesError, and EncoderError with what to install.
+    """The examples of tables of utterances.
+
+    Raises ExamplesError, UtterancesError, and EncoderError with what to install.
 
     cache: a folder that keeps what is made by the plan, where the sentence model is needed.
     """

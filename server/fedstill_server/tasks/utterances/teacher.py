@@ -98,7 +98,7 @@ class TrainedTeacher:
 
     @property
     def parameter_count(self) -> int:
-        """Of the sentence model and the head."""
+        """Parameters of the sentence model and the head together."""
         return sum(weight.numel() for weight in self._open().parameters())
 
     def answered(self, texts: Sequence[str]) -> bool:

@@ -138,7 +138,7 @@ def figures_of(tallies: Sequence[Tally]) -> dict[str, float]:
 
 
 def changes_of(before: Sequence[Tally], after: Sequence[Tally]) -> dict[str, Change]:
-    """Of each share, over devices."""
+    """How each share changed, over devices."""
     return {
         name: changed([getattr(one, name) for one in before], [getattr(one, name) for one in after])
         for name in SHARES

@@ -58,7 +58,7 @@ class Tally:
 
     @property
     def perplexity(self) -> float:
-        """Of the words and marks that the list has."""
+        """Perplexity over the words and marks that the list has."""
         return math.exp(min(self.listed_nats / max(self.listed, 1), 700.0))
 
     @property
@@ -106,7 +106,7 @@ def _of_token(suggester: Suggester, token: str, chances: Scores) -> Tally:
 
 
 def _as_token(suggester: Suggester, token: str, chances: Scores) -> Tally:
-    """Of a word or mark among all that the list has and all that the device has typed."""
+    """The tally of one word or mark among all that the list has and all that the device has typed."""
     number = suggester.ngrams.number(token)
     if number == UNKNOWN:
         return Tally(tokens=1)
@@ -147,7 +147,7 @@ class Change:
 
 
 def changed(before: Sequence[float], after: Sequence[float]) -> Change:
-    """Of a share (0 to 1) on each device."""
+    """How a share (0 to 1) changed over devices: the mean difference and its 95 % interval."""
     differences = np.array(after) - np.array(before)
     mean, devices = float(differences.mean()), len(differences)
     half = 1.96 * float(differences.std(ddof=1)) / math.sqrt(devices) if devices > 1 else math.inf

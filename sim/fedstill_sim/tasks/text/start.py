@@ -21,7 +21,7 @@ from fedstill_sim.tasks.text.fleet import WORDS, chosen_texts
 
 
 def keyboard_plan(families: tuple[str, ...]) -> KeyboardPlan:
-    """Of the keyboards of this machine."""
+    """The plan of the keyboards of this machine."""
     return KeyboardPlan(families=families, words=WORDS)
 
 

@@ -114,7 +114,7 @@ class _Speaker:
         )
 
     def _names(self) -> tuple[str, ...]:
-        """Of the things at home that the sentence may be about."""
+        """The names of things at home which the sentence may be about."""
         asked = self.block.requires_context.get("domain") or self.block.name_domains or _ANYTHING
         kinds = [asked] if isinstance(asked, str) else sorted(asked)
         names = tuple(name for kind in kinds for name in self.home.things.get(kind, ()))
