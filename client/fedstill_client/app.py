@@ -60,7 +60,7 @@ def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
     task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
-    with _discreet(folder), FleetDevice.opened(folder) as device:
+    with _reasons_hidden(folder), FleetDevice.opened(folder) as device:
         return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
@@ -70,7 +70,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
     task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
-    with _discreet(folder), FleetDevice.opened(folder) as device:
+    with _reasons_hidden(folder), FleetDevice.opened(folder) as device:
         return counts_reply(device.evaluate(task, stop=stop))
 
 
@@ -91,7 +91,7 @@ def device_folder(context: Context) -> Path:
 
 
 @contextmanager
-def _discreet(folder: Path) -> Iterator[None]:
+def _reasons_hidden(folder: Path) -> Iterator[None]:
     """Keep the reason of an error to the log where a device keeps to a budget: it may reveal the data."""
     try:
         yield

@@ -24,7 +24,7 @@ from fedstill_client.agent_types import (
 )
 from fedstill_client.home import AgentHome
 from fedstill_client.model.predictor import Predictor
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from fedstill_proto.errors import InvalidValue
 
@@ -110,5 +110,5 @@ def short_home() -> Iterator[AgentHome]:
 def recording_service(home: AgentHome) -> Iterator[Recorder]:
     """A service of a recorder at the home's socket."""
     recorder = Recorder()
-    with held(home) as address, running(recorder, address, home.socket, threading.Event()):
+    with serving_lock(home) as address, running(recorder, address, home.socket, threading.Event()):
         yield recorder

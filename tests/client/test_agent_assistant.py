@@ -15,7 +15,7 @@ from fedstill_client.cli import app, main
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, check_package
 from fedstill_client.service.client import AgentClient
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import load_student, save_package
@@ -117,7 +117,7 @@ def test_a_package_with_another_schema_is_refused() -> None:
 
 def test_through_the_socket_it_is_the_same(home: AgentHome) -> None:
     with (
-        held(home) as address,
+        serving_lock(home) as address,
         Agent.open(home.folder) as agent,
         running(agent, address, home.socket, threading.Event()),
         AgentClient(home.folder) as app,

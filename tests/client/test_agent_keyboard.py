@@ -22,7 +22,7 @@ from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import install
 from fedstill_client.packages.operators import check_package
 from fedstill_client.rounds.device import FleetDevice
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore, Retention, StoredText
 from fedstill_proto.errors import FedstillError, InvalidValue
@@ -247,7 +247,7 @@ def test_through_the_socket_and_by_commands(tmp_path: Path) -> None:
     with short_home() as made:
         home = keyboard_home(made.folder)
         with (
-            held(home) as address,
+            serving_lock(home) as address,
             Agent.open(home.folder) as agent,
             running(agent, address, home.socket, threading.Event()),
             AgentClient(home.folder) as client,

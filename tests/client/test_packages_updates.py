@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_client.fleet.membership import Membership
-from fedstill_client.fleet.run import mend
+from fedstill_client.fleet.run import repair_package
 from fedstill_client.packages import PackageError, load_installed, update
 from fedstill_client.store import PrivateStore
 
@@ -51,7 +51,7 @@ def test_a_package_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path, da
     with PrivateStore.create(fleet.home) as store:
         installed = update(fleet.home, store, fleet.source, FAMILY)
         assert installed is not None
-        mend(fleet.home, membership, FAMILY, told.append)
+        repair_package(fleet.home, membership, FAMILY, told.append)
         assert told == []
 
         if damage == "a byte":
@@ -62,7 +62,7 @@ def test_a_package_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path, da
         with pytest.raises(PackageError):
             load_installed(fleet.home, store)
 
-        mend(fleet.home, membership, FAMILY, told.append)
+        repair_package(fleet.home, membership, FAMILY, told.append)
 
         assert len(told) == 1
         assert "is fetched again" in told[0]

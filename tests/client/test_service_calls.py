@@ -21,7 +21,7 @@ from fedstill_client.agent_types import (
     PersonalizeOptions,
 )
 from fedstill_client.home import AgentHome, HomeError
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import SERVICE
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
 from fedstill_proto.errors import InvalidValue
@@ -163,11 +163,11 @@ class TestSocket:
 
     def test_a_home_that_others_may_look_into(self, home: AgentHome) -> None:
         home.folder.chmod(0o750)
-        with pytest.raises(HomeError, match="run: chmod 700"), held(home):
+        with pytest.raises(HomeError, match="run: chmod 700"), serving_lock(home):
             pass
 
     def test_one_service_a_home(self, home: AgentHome, agent: Recorder) -> None:
-        with pytest.raises(AgentError, match="serves this home already"), held(home):
+        with pytest.raises(AgentError, match="serves this home already"), serving_lock(home):
             pass
         assert home.socket.exists()
 
@@ -175,21 +175,21 @@ class TestSocket:
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(home.socket))
 
-        with held(home):
+        with serving_lock(home):
             assert not home.socket.exists()
 
     def test_a_socket_that_answers_is_left_alone(self, home: AgentHome) -> None:
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(home.socket))
             other.listen()
-            with pytest.raises(AgentError, match="another process answers"), held(home):
+            with pytest.raises(AgentError, match="another process answers"), serving_lock(home):
                 pass
         assert home.socket.exists()
 
     def test_a_path_that_no_socket_can_have(self, home: AgentHome) -> None:
         far = AgentHome(home.folder / ("x" * 100))
         far.create()
-        with pytest.raises(AgentError, match="107 bytes at most"), held(far):
+        with pytest.raises(AgentError, match="107 bytes at most"), serving_lock(far):
             pass
 
     def test_health_and_reflection(self, home: AgentHome, agent: Recorder) -> None:

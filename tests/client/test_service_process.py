@@ -17,7 +17,7 @@ from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentUnavailable, PersonalizeOptions
 from fedstill_client.home import AgentHome
-from fedstill_client.service.endpoint import answers
+from fedstill_client.service.endpoint import is_listening
 
 from tests.client.agent_samples import enrolled_home
 from tests.client.recording_agent import short_home
@@ -48,7 +48,7 @@ def service(home: AgentHome, *command: str) -> Iterator[subprocess.Popen[str]]:
     )
     deadline = time.monotonic() + 60
     try:
-        while not answers(home.socket):
+        while not is_listening(home.socket):
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline, "no service after 60 s"
             time.sleep(0.05)

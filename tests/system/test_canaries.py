@@ -18,7 +18,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.replies import REFUSED
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
 from fedstill_proto import flower_records
@@ -189,7 +189,7 @@ def test_the_agent_s_service_takes_examples_and_gives_none_back() -> None:
         home, tap_at = enrolled_home(made.folder), made.folder / "tap.sock"
         x, labels = examples(40, seed=5)
         with (
-            held(home) as address,
+            serving_lock(home) as address,
             Agent.open(home.folder) as agent,
             running(agent, address, home.socket, threading.Event()),
             relayed_unix(tap_at, home.socket) as tap,

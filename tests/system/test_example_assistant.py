@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 from fedstill_client.agent.agent import Agent
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 
 from tests.client.recording_agent import short_home
@@ -48,7 +48,7 @@ def test_it_acts_asks_and_learns(
     with short_home() as made:
         home = home_of(made.folder, assistant())
         with (
-            held(home) as address,
+            serving_lock(home) as address,
             Agent.open(home.folder) as agent,
             running(agent, address, home.socket, threading.Event()),
         ):

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from prompt_toolkit.application import create_app_session
 from prompt_toolkit.input import create_pipe_input
@@ -39,7 +39,7 @@ def agent() -> Iterator[tuple[Path, Agent]]:
     with short_home() as made:
         home = keyboard_home(made.folder)
         with (
-            held(home) as address,
+            serving_lock(home) as address,
             Agent.open(home.folder) as agent,
             running(agent, address, home.socket, threading.Event()),
         ):

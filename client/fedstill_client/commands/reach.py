@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedstill_client.home import AgentHome
-from fedstill_client.service.endpoint import answers, check_private
+from fedstill_client.service.endpoint import check_private, is_listening
 
 if TYPE_CHECKING:
     from fedstill_client.agent.agent import Agent
@@ -24,7 +24,7 @@ def reach(folder: Path | None) -> Iterator[Agent | AgentClient]:
     home = AgentHome.given(folder)
     check_private(home)
     reached: Agent | AgentClient
-    if answers(home.socket):
+    if is_listening(home.socket):
         from fedstill_client.service.client import AgentClient
 
         reached = AgentClient(home.folder)

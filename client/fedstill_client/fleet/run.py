@@ -25,7 +25,7 @@ from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.service.server import serve
 
 _LOOPBACK = "127.0.0.1"
-_LOOK_EVERY_S = 0.5
+_CHECK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 3600.0
 _UPDATE_AGAIN_S = 60.0  # after one that failed
 
@@ -51,13 +51,13 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
         with Supervisor(home.folder / "children.json") as children:
             node = children.start(supernode(home, membership))
             tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
-            while not signals.wait(_LOOK_EVERY_S):
+            while not signals.wait(_CHECK_EVERY_S):
                 children.poll(lambda child: tell(f"{child.name} had ended; started again"))
-                updates.look()
+                updates.check()
             tell(f"leaving the fleet for now; process {node.pid} is ended")
 
-    with _held(home):
-        mend(home, membership, description.family, tell)
+    with _run_lock(home):
+        repair_package(home, membership, description.family, tell)
         serve(
             home.folder,
             threads=threads,
@@ -81,7 +81,7 @@ def supernode(home: AgentHome, membership: Membership) -> ChildProcess:
     return ChildProcess("supernode", command, folder / "logs" / "supernode.log", environment)
 
 
-def mend(home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
+def repair_package(home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
     """Fetch the package in use again where the disk has damaged it: nothing would answer without it."""
     from fedstill_client.packages import PackageError, load_installed
     from fedstill_client.store import PrivateStore
@@ -105,8 +105,8 @@ class Updates:
         self._due = time.monotonic()
         self._thread: threading.Thread | None = None
 
-    def look(self) -> None:
-        """Start looking if it is time and no look is under way."""
+    def check(self) -> None:
+        """Start a check if it is time and none is under way."""
         if time.monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
             return
         self._due = time.monotonic() + _UPDATE_EVERY_S
@@ -131,7 +131,7 @@ class Updates:
 
 
 @contextlib.contextmanager
-def _held(home: AgentHome) -> Iterator[None]:
+def _run_lock(home: AgentHome) -> Iterator[None]:
     """One at a time, whoever serves."""
     with (home.folder / "run.lock").open("w") as lock:
         try:

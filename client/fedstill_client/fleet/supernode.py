@@ -23,7 +23,7 @@ from fedstill_client.fleet.node import read_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 
 
-def take_leave(home: AgentHome) -> bool:
+def deactivate_node(home: AgentHome) -> bool:
     """Deactivate the node that this device was; False where it was none, or was gone already."""
     # Flower's SuperNode loads a database's library, which nothing else on a device needs.
     import httpx
@@ -58,7 +58,7 @@ def take_leave(home: AgentHome) -> bool:
 def main() -> None:
     from flwr.supernode.cli import flower_supernode
 
-    take_leave(AgentHome(Path(os.environ[DEVICE_FOLDER_VARIABLE])))
+    deactivate_node(AgentHome(Path(os.environ[DEVICE_FOLDER_VARIABLE])))
     sys.argv[0] = "flower-supernode"
     flower_supernode()
 

@@ -22,7 +22,7 @@ def count_correct(
     forward: ForwardPass,
     examples: PrivateStack,
     *,
-    known: PrivateStack,
+    prior_examples: PrivateStack,
     label_prior: float,
 ) -> IntArray:
     """Count right answers of each device's student to each of its examples.
@@ -31,7 +31,7 @@ def count_correct(
         student: The students' parameters [C, *shape].
         forward: Their forward graph.
         examples: The examples that are answered.
-        known: The examples whose class frequencies are the devices' label prior; a student of text has none.
+        prior_examples: The examples whose class frequencies are the devices' label prior.
         label_prior: The strength of that prior.
 
     Returns:
@@ -42,7 +42,7 @@ def count_correct(
     # Text has no few classes to weigh: the next word depends on the words before.
     prior = None
     if not manifest.label_shape:
-        prior = log_label_prior(known.labels, known.counts, classes=manifest.classes)
+        prior = log_label_prior(prior_examples.labels, prior_examples.counts, classes=manifest.classes)
     rows = rows_at_once(manifest)
     for start in range(0, int(examples.counts.max(initial=0)), rows):
         part = examples.part(slice(start, start + rows))

@@ -276,14 +276,14 @@ def check_student(parameters: Mapping[str, FloatArray], manifest: StudentManifes
     """Refuse parameters that are not those of the manifest's student ([C, *shape] when `stacked`)."""
     leading = (manifest.stack_size,) if stacked else ()
     expected = {spec.name: (*leading, *spec.shape) for spec in manifest.parameters}
-    found = {name: array.shape for name, array in parameters.items()}
-    if found == expected:
+    shapes = {name: array.shape for name, array in parameters.items()}
+    if shapes == expected:
         return
     for name, shape in expected.items():
-        if found.get(name) != shape:
+        if shapes.get(name) != shape:
             raise StudentMismatch(
-                f"parameter {name!r} has shape {found.get(name, 'none: it is missing')}; "
+                f"parameter {name!r} has shape {shapes.get(name, 'none: it is missing')}; "
                 f"the student family {manifest.family!r} needs {shape}."
             )
-    extra = ", ".join(sorted(found.keys() - expected.keys()))
+    extra = ", ".join(sorted(shapes.keys() - expected.keys()))
     raise StudentMismatch(f"parameters {extra} are unknown to the student family {manifest.family!r}.")

@@ -93,7 +93,7 @@ class PackageSource:
         if file.exists() and file.read_bytes() != root:
             raise PackageError("trust", f"{file}: this device trusts another fleet; enrol it in a new home")
         (trust_folder / _METADATA_FOLDER).mkdir(parents=True, exist_ok=True, mode=0o700)
-        with _explained():
+        with _as_package_errors():
             Updater(
                 str(trust_folder / _METADATA_FOLDER), "", bootstrap=root, fetcher=FolderFetcher(trust_folder)
             )
@@ -101,7 +101,7 @@ class PackageSource:
 
     def newest_version(self, family: str) -> int:
         """The version of the family's package in the repository; raises PackageError."""
-        with _explained(), self._locked():
+        with _as_package_errors(), self._locked():
             custom = _target(self._updater(), _manifest_path(family)).custom
         number = custom.get("package_version") if isinstance(custom, dict) else None
         if type(number) is not int:
@@ -111,7 +111,7 @@ class PackageSource:
     def fetch(self, family: str) -> StudentPackage:
         """The family's newest package, every byte verified; raises PackageError."""
         with (
-            _explained(),
+            _as_package_errors(),
             self._locked(),
             tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=self.trust) as folder,
         ):
@@ -155,7 +155,7 @@ class PackageSource:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _as_package_errors() -> Iterator[None]:
     """Turn what tuf and the disk raise into a PackageError."""
     try:
         yield

@@ -289,7 +289,7 @@ def evaluate(
     personal, everyone = nothing, (nothing, nothing)
     if personal_test is not None:
         personal = count_correct(
-            student, forward, personal_test, known=stack.private, label_prior=label_prior
+            student, forward, personal_test, prior_examples=stack.private, label_prior=label_prior
         ).sum(axis=1)
     if global_test is not None:
         everyone = _global_correct(student, forward, *global_test)

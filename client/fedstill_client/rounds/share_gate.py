@@ -102,7 +102,7 @@ def kept_shares(
             interpolated(trained, start, np.float32(share)),
             forward,
             parts.held,
-            known=parts.rest,
+            prior_examples=parts.rest,
             label_prior=label_prior,
         )
         for share in {plan.start_share, 0.0, 1.0}

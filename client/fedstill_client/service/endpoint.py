@@ -67,7 +67,7 @@ def check_socket(path: Path) -> str:
     return address
 
 
-def answers(path: Path) -> bool:
+def is_listening(path: Path) -> bool:
     """Whether a process listens at the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(2)
@@ -81,8 +81,10 @@ def answers(path: Path) -> bool:
 
 
 @contextmanager
-def held(home: AgentHome) -> Iterator[str]:
-    """Hold the home's service: the address to listen at; raises AgentError where another one holds it.
+def serving_lock(home: AgentHome) -> Iterator[str]:
+    """Hold the lock of a home's service, and give the address to listen at.
+
+    Raises AgentError where another service holds it.
 
     The lock ends with the process, so that what a killed service leaves behind is known to be dead.
     """
@@ -108,6 +110,6 @@ def _remove_stale(path: Path) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise AgentError(f"{path}: is not a socket; move it away, the agent's socket belongs there.")
-    if answers(path):
+    if is_listening(path):
         raise AgentError(f"{path}: another process answers there; stop it first.")
     path.unlink()

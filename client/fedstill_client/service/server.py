@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection
 from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentError, Precision
 from fedstill_client.home import AgentHome
-from fedstill_client.service.endpoint import held
+from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.handlers import AgentHandlers, ServedAgent
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
 
@@ -51,7 +51,7 @@ def serve(
     stopping = threading.Event()
     agent_home = AgentHome(home)
     with (
-        held(agent_home) as address,
+        serving_lock(agent_home) as address,
         Agent.open(home, threads=threads, precision=precision) as agent,
         EndSignals() as signals,
         running(agent, address, agent_home.socket, stopping),

@@ -85,7 +85,7 @@ class Database:
     def __init__(self, file: Path, key: bytes | None) -> None:
         self.file = file
         self._module = _sqlcipher() if key is not None else sqlite3
-        with self._explained():
+        with self._as_store_errors():
             self._connection = self._module.connect(
                 str(file), timeout=_BUSY_S, isolation_level=None, check_same_thread=False
             )
@@ -132,16 +132,16 @@ class Database:
         return database
 
     def close(self) -> None:
-        with self._explained():
+        with self._as_store_errors():
             self._connection.close()
 
     def execute(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """A cursor over the rows."""
-        with self._explained():
+        with self._as_store_errors():
             return self._connection.execute(statement, values)
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        with self._explained():
+        with self._as_store_errors():
             return list(self._connection.execute(statement, values).fetchall())
 
     def value(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
@@ -194,7 +194,7 @@ class Database:
         self.close()
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_store_errors(self) -> Iterator[None]:
         try:
             yield
         except self._module.Error as error:
