@@ -1,4 +1,4 @@
-"""The types of arrays that all of fedstill speaks of, and a student's parameters."""
+"""The array types that all of fedstill uses, and a student's parameters."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec
 
 
 def check_parameters(parameters: Parameters) -> None:
-    """Raises InvalidValue unless these are finite float32 arrays with names that a graph may have."""
+    """Raise InvalidValue unless these are finite float32 arrays with names that a graph may have."""
     for name, array in parameters.items():
         check_name("parameters", name)
         ParameterSpec(name, np.shape(array))

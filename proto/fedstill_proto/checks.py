@@ -13,19 +13,19 @@ _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_NAME_LENGTH - 1}}}", r
 
 
 def check_integer(name: str, value: int, low: int, high: int) -> None:
-    """Raises InvalidValue unless `value` is a whole number from `low` to `high`."""
+    """Raise InvalidValue unless `value` is a whole number from `low` to `high`."""
     if not isinstance(value, int) or not low <= value <= high:
         raise InvalidValue(name, f"{value!r} is not a whole number in {low} to {high}")
 
 
 def check_number(name: str, value: float, low: float, high: float) -> None:
-    """Raises InvalidValue unless `value` is a number from `low` to `high`; NaN is none."""
+    """Raise InvalidValue unless `value` is a number from `low` to `high`; NaN is none."""
     if not (isinstance(value, int | float) and low <= value <= high):
         raise InvalidValue(name, f"{value!r} is not a number in {low:g} to {high:g}")
 
 
 def check_name(name: str, value: str) -> None:
-    """Runs, families and parameters become names of files and of graph inputs: no other characters."""
+    """Raise InvalidValue unless `value` can be the name of a run, family or parameter, and so of a file."""
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         raise InvalidValue(name, f"{shown} is not 1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'")

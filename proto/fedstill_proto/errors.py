@@ -28,7 +28,7 @@ class InvalidValue(FieldError, ValueError):
 
 
 class WireError(FieldError):
-    """Bytes that are not the message they should be. The one error of every decode."""
+    """Bytes that are not the message they should be: the one error of every decoder."""
 
 
 class UnknownName(FedstillError):

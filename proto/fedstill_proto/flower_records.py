@@ -26,13 +26,13 @@ Kind = Literal["RoundTask", "SoftLabelSummary"]
 
 
 def pack(kind: Kind, blob: bytes) -> RecordDict:
-    """A record dictionary of its own for `blob`; Flower needs one a node."""
+    """A record dictionary with the bytes of a message; Flower needs an own one for each node."""
     array = Array("uint8", (len(blob),), f"fedstill.v1/{kind}", blob)
     return RecordDict({RECORD: ArrayRecord({kind: array})})
 
 
 def unpack(content: RecordDict, kind: Kind, *, size_limit_bytes: int) -> bytes:
-    """The bytes that `pack` put in; raises WireError."""
+    """The bytes that `pack` put in; raises WireError for any other content."""
     record = content.get(RECORD)
     if not isinstance(record, ArrayRecord) or set(record) != {kind}:
         raise WireError(kind, f"the message holds no array record {RECORD!r} with this one entry")
@@ -76,12 +76,17 @@ class HelloReply:
 
 
 def hello(run: str) -> RecordDict:
+    """The content of the first message to a node."""
     greeting = Hello(run)
     return RecordDict({RECORD: ConfigRecord({"protocol": greeting.protocol, "run": greeting.run})})
 
 
 def read_hello(content: RecordDict) -> Hello:
-    """Raises WireError, also where the server speaks another version of the protocol."""
+    """Read the server's first message.
+
+    Raises:
+        WireError: It is none, or the server speaks another version of the protocol.
+    """
     record = _config(content)
     check_version(record.get("protocol"))
     try:
@@ -91,13 +96,18 @@ def read_hello(content: RecordDict) -> Hello:
 
 
 def hello_reply(device: str, family: str) -> RecordDict:
+    """The content of the answer to the first message."""
     reply = HelloReply(device, family)
     record = ConfigRecord({"protocol": reply.protocol, "device": reply.device, "family": reply.family})
     return RecordDict({RECORD: record})
 
 
 def read_hello_reply(content: RecordDict) -> HelloReply:
-    """Raises WireError, also where the device speaks another version of the protocol."""
+    """Read a device's answer to the first message.
+
+    Raises:
+        WireError: It is none, or the device speaks another version of the protocol.
+    """
     record = _config(content)
     check_version(record.get("protocol"))
     try:

@@ -1,4 +1,4 @@
-"""What server and devices say to each other, as values with numpy arrays inside.
+"""What server and devices send each other, as values with numpy arrays inside.
 
 The types mirror `v1/fedstill.proto`; `fedstill_proto.codec.api` turns them into bytes and back. Each is
 checked when it is made, so a value that exists can be sent.
@@ -49,10 +49,21 @@ MAYBE_WITH_FEATURES = (*WITH_SOFT_LABELS, SummaryKind.CLASS_PROTOTYPES)
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """The local work of one round. `batch_size` counts private examples in a step.
+    """The local work of one round.
 
     The device keeps start_share * (the student that it started from) + (1 - start_share) * (the trained one),
-    unless examples that it holds out say that one of the two is better (see share_gate.py of the client).
+    unless examples that it holds out show that one of the two is better (see the client's share_gate.py).
+
+    Attributes:
+        epochs: Passes over the private examples.
+        batch_size: Private examples in a step.
+        learning_rate: The optimizer's.
+        optimizer: The update rule.
+        temperature: What softens soft labels.
+        soft_weight: The weight of the soft term; that of the hard term is 1 - soft_weight.
+        seed: Decides every random choice.
+        start_share: The weight of the student that the round started from.
+        held_out: The share of the private examples that is held out to judge; 0 holds none out.
     """
 
     epochs: int
@@ -60,10 +71,10 @@ class TrainingPlan:
     learning_rate: float
     optimizer: Optimizer
     temperature: float
-    soft_weight: float  # of the soft term; the hard term is 1 - soft_weight
+    soft_weight: float
     seed: int
     start_share: float = 0.0
-    held_out: float = 0.0  # share of the private examples; 0 does not ask them
+    held_out: float = 0.0
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
@@ -80,7 +91,7 @@ class TrainingPlan:
 
 @dataclass(frozen=True, eq=False)
 class PublicSoftLabels:
-    """Soft labels of the public set's rows `public_rows` [n]: one of each, or of text one at each place."""
+    """Soft labels of the public rows `public_rows` [n]: one a row, or for text one at each place of a row."""
 
     public_rows: IntArray
     soft_labels: SoftLabels
@@ -109,10 +120,12 @@ SoftTargets = PublicSoftLabels | ClassSoftLabels
 
 @dataclass(frozen=True)
 class RowSelection:
-    """Which of the asked public rows a device is to answer: those that it knows something of.
+    """Which of the asked public rows a device answers: those that it has learned something about.
 
-    `least_density_ratio`: of a row under the device's own examples to under the asked rows; 0 is off.
-    `most_ambiguity`: entropy of the device's soft label, as a share of a uniform one's; 1 is off.
+    Attributes:
+        least_density_ratio: The least ratio of a row's density under the device's own examples to that under
+            the asked rows; 0 is off.
+        most_ambiguity: The most entropy of the device's soft label, as a share of a uniform one's; 1 is off.
     """
 
     least_density_ratio: float = 0.0
@@ -183,7 +196,7 @@ class SummaryRequest:
             raise InvalidValue("base_round", f"{self.base_round}, but no delta is asked for")
 
     def _check_noised(self) -> None:
-        """All that is sent has noise: whatever would go beside it is refused."""
+        """Everything that is sent has noise: whatever would go beside it is refused."""
         if self.kind not in CAN_BE_NOISED:
             raise InvalidValue("noising", f"asked for in a summary of kind {self.kind.value!r}")
         if self.kind is SummaryKind.PUBLIC_SET and not self.relative:
@@ -212,8 +225,15 @@ class SummaryRequest:
 class RoundTask:
     """What the server asks of a device in a round.
 
-    `parameters` is a student to install where the device has none yet (empty: keep the own), or over the
-    device's own student where `replace_student` says so.
+    Attributes:
+        run: The run's name.
+        round: The round, from 1.
+        family: The family of the device's student.
+        training: The local work.
+        request: What the device is to answer.
+        parameters: A student to install where the device has none yet; empty where every device has one.
+        replace_student: Whether `parameters` replace the device's own student, too.
+        soft_targets: The fleet's soft labels, which the device learns.
     """
 
     run: str
@@ -236,13 +256,16 @@ class RoundTask:
 class PrivateStatistics:
     """What private data has gone into; noise is added here and nowhere else.
 
-    `noised` [d] is an answer with noise, in whole steps of its grid; there is then nothing else.
-
-    `present_classes` [m] and `class_examples` [m] belong to class means (a row each, and the examples behind
-    it), or to soft labels of the public set that come with class counts; `answered` [n] to those of a
-    selection of the n asked rows; `parameters` and `examples` (the weight in the average) to a student.
-    `features` [rows, W] are cosines with the W anchors of the request: of each present class (their mean over
-    its examples), or of each public row that is answered.
+    Attributes:
+        soft_labels: Those of the public rows, or the mean of each present class.
+        present_classes: The classes of the means, or of the counts that go with public rows [m].
+        class_examples: The private examples of each present class [m].
+        parameters: A student.
+        examples: Its weight in the average.
+        answered: Which of the n asked rows a selection answers [n].
+        features: Cosines with the W anchors of the request [rows, W]: for each answered public row, or for
+            each present class the mean over its examples.
+        noised: An answer with noise, in whole steps of its grid [d]; there is then nothing else.
     """
 
     soft_labels: SoftLabels | None = None
@@ -276,7 +299,7 @@ class PrivateStatistics:
         if not _is_row(noised):
             raise InvalidValue("noised", "not an int64 array [d]")
         others = (self.soft_labels, self.answered, self.features)
-        if any(one is not None for one in others) or self.parameters or self.examples:
+        if any(other is not None for other in others) or self.parameters or self.examples:
             raise InvalidValue("noised", "not alone")
         if len(self.present_classes) or len(self.class_examples):
             raise InvalidValue("noised", "not alone")
@@ -286,7 +309,13 @@ class PrivateStatistics:
 class SoftLabelSummary:
     """What a device answers in a round.
 
-    table: what the server holds of the device from now on, where answers are coded against earlier ones.
+    Attributes:
+        run: The run's name.
+        round: The round of the task.
+        family: The student's family.
+        kind: What the statistics are.
+        statistics: What private data has gone into.
+        table: What the server holds of the device from now on, where answers are coded as deltas.
     """
 
     run: str
@@ -347,6 +376,7 @@ class SoftLabelSummary:
 
 
 def check_header(run: str, round_number: int, family: str) -> None:
+    """Raise InvalidValue unless these can name a run, a round and a family."""
     check_name("run", run)
     check_integer("round", round_number, 0, MAX_UINT32)
     check_name("family", family)
@@ -357,6 +387,7 @@ def _is_row(array: IntArray) -> bool:
 
 
 def check_public_rows(rows: IntArray, *, name: str = "public_rows") -> None:
+    """Raise InvalidValue unless these are distinct rows of a public set, int64 [n]."""
     if not _is_row(rows):
         raise InvalidValue(name, "not an int64 array [n]")
     if len(rows) == 0:
@@ -368,6 +399,7 @@ def check_public_rows(rows: IntArray, *, name: str = "public_rows") -> None:
 
 
 def check_features(features: FloatArray) -> None:
+    """Raise InvalidValue unless these are cosines, float32 [rows, anchors]."""
     if not isinstance(features, np.ndarray) or features.dtype != np.float32 or features.ndim != 2:
         raise InvalidValue("features", "not a float32 array [rows, anchors]")
     # A cosine may round to just above 1; NaN compares false.
@@ -376,6 +408,7 @@ def check_features(features: FloatArray) -> None:
 
 
 def check_present_classes(present: IntArray, labels: SoftLabels, *, prefix: str = "") -> None:
+    """Raise InvalidValue unless each of the increasing classes [m] has a soft label."""
     place = f"{prefix}present_classes"
     if not _is_row(present):
         raise InvalidValue(place, "not an int64 array [m]")
@@ -386,6 +419,7 @@ def check_present_classes(present: IntArray, labels: SoftLabels, *, prefix: str 
 
 
 def check_increasing_classes(present: IntArray, classes: int, *, place: str) -> None:
+    """Raise InvalidValue unless these are increasing class numbers below `classes`, int64 [m]."""
     if not _is_row(present):
         raise InvalidValue(place, "not an int64 array [m]")
     if len(present) == 0:
@@ -396,6 +430,7 @@ def check_increasing_classes(present: IntArray, classes: int, *, place: str) -> 
 
 
 def check_answered(answered: BoolArray, labels: SoftLabels | None) -> None:
+    """Raise InvalidValue unless as many rows are answered, bool [n], as there are soft labels."""
     if not isinstance(answered, np.ndarray) or answered.dtype != np.bool_ or answered.ndim != 1:
         raise InvalidValue("answered", "not a bool array [n]")
     rows = 0 if labels is None else labels.rows

@@ -1,7 +1,7 @@
 """Tasks and summaries to bytes and back: what server and devices call.
 
-Decoding checks in this order: size, checksum, protobuf, unknown fields, version, then every field. What it
-cannot accept raises WireError with the name of the field, and nothing else is ever raised.
+Decoding checks in this order: size, checksum, protobuf, unknown fields, version, then every field. It raises
+WireError with the name of the field that it cannot accept, and nothing else, whatever the bytes are.
 """
 
 from __future__ import annotations

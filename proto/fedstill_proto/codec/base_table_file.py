@@ -29,6 +29,7 @@ class StoredTable:
 
 
 def encode_tables(tables: Sequence[StoredTable]) -> bytes:
+    """Tables as the bytes of a file."""
     message = pb.StoredTables(
         protocol_version=PROTOCOL_VERSION,
         tables=(
@@ -46,7 +47,11 @@ def encode_tables(tables: Sequence[StoredTable]) -> bytes:
 
 
 def decode_tables(blob: bytes) -> list[StoredTable]:
-    """Raises WireError, naming the field, for what `encode_tables` never writes."""
+    """The tables of a file.
+
+    Raises:
+        WireError: `encode_tables` never writes such bytes; it names the field.
+    """
     message = open_sealed(blob, pb.StoredTables(), size_limit_bytes=LIMIT_BYTES)
     return [_decoded(stored, f"tables[{number}]") for number, stored in enumerate(message.tables)]
 

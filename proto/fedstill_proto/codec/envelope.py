@@ -1,8 +1,8 @@
 """A message's bytes: its protobuf serialization, closed by a checksum (see the contract).
 
-Of bytes that are not what was sealed, any change within 32 neighbouring bits is refused (a property of
-CRC-32) and any other accident passes once in 2**32. A sender who means harm can compute a fitting checksum
-and gets as far as the checks of the values.
+Where the bytes are not those that were sealed, any change within 32 neighbouring bits is refused (a property
+of CRC-32), and any other accident passes once in 2**32. An attacker can compute a fitting checksum and gets
+as far as the checks of the values.
 """
 
 from __future__ import annotations
@@ -23,12 +23,22 @@ Message = TypeVar("Message", pb.RoundTask, pb.SoftLabelSummary, pb.StoredTables)
 
 
 def seal(message: pb.RoundTask | pb.SoftLabelSummary | pb.StoredTables) -> bytes:
+    """The message's bytes with their checksum."""
     body = message.SerializeToString()
     return body + _checksum(body)
 
 
 def open_sealed(blob: bytes, message: Message, *, size_limit_bytes: int) -> Message:
-    """Fill the empty `message`; raises WireError unless the bytes are intact and hold nothing unknown."""
+    """Read sealed bytes into an empty message.
+
+    Args:
+        blob: The bytes.
+        message: An empty message of the kind that they must be; it is filled.
+        size_limit_bytes: The most bytes that are read at all.
+
+    Raises:
+        WireError: The bytes are not intact, or hold something that this version does not know.
+    """
     name = message.DESCRIPTOR.name
     if len(blob) > size_limit_bytes:
         raise WireError(name, f"{len(blob)} bytes, more than the limit of {size_limit_bytes}")
@@ -48,6 +58,7 @@ def open_sealed(blob: bytes, message: Message, *, size_limit_bytes: int) -> Mess
 
 
 def check_version(version: object) -> None:
+    """Raise WireError unless this side speaks the version of the protocol."""
     if type(version) is not int or version != PROTOCOL_VERSION:
         problem = f"{version!r}, this side speaks {PROTOCOL_VERSION}; install the same release on both"
         raise WireError("protocol_version", problem)

@@ -27,12 +27,28 @@ from fedstill_proto.soft_labels.delta_base import DeltaBase, decode_answer, enco
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
-_COSINE_STEPS = 127  # of an int8 on each side of 0
+_COSINE_STEPS = 127  # an int8 has so many on each side of 0
 
 
 @dataclass(frozen=True)
 class Expected:
-    """What a device's summary must be: the gate's view of the task that asked for it."""
+    """What a device's summary must be: the gate's view of the task that asked for it.
+
+    Attributes:
+        run: The run's name.
+        round: The round of the task.
+        family: The student's family.
+        kind: What the summary holds.
+        classes: How many classes the student tells apart.
+        codec: How its soft labels are coded; None where it holds none.
+        rows: How many soft labels the asked public rows have; for PUBLIC_SET only.
+        delta_base: What the answer may be coded against.
+        parameters: Name and shape of each array; for PARAMETERS only.
+        class_counts: Whether examples are counted by class; for PUBLIC_SET only.
+        selected: Whether the device answers a selection of the rows; for PUBLIC_SET only.
+        anchors: How many cosines a relative feature has; 0 asks for none.
+        noising: Given where the answer is noised, and holds nothing else.
+    """
 
     run: str
     round: int
@@ -40,13 +56,13 @@ class Expected:
     kind: SummaryKind
     classes: int
     codec: SoftLabelCodec | None = None
-    rows: int = 0  # of soft labels; PUBLIC_SET only
-    delta_base: DeltaBase | None = None  # what the answer may be coded against
-    parameters: tuple[ParameterSpec, ...] = ()  # PARAMETERS only
-    class_counts: bool = False  # PUBLIC_SET only
-    selected: bool = False  # PUBLIC_SET only: the device answers a selection of the rows
-    anchors: int = 0  # of relative features; 0 asks for none
-    noising: Noising | None = None  # the answer is noised, and nothing else
+    rows: int = 0
+    delta_base: DeltaBase | None = None
+    parameters: tuple[ParameterSpec, ...] = ()
+    class_counts: bool = False
+    selected: bool = False
+    anchors: int = 0
+    noising: Noising | None = None
 
     @classmethod
     def of(
@@ -86,7 +102,7 @@ class Expected:
 
     @property
     def noised_numbers(self) -> int:
-        """Numbers of a noised answer's vector."""
+        """How many numbers the vector of a noised answer has."""
         if self.kind is SummaryKind.PUBLIC_SET:
             return self.rows * self.classes
         if self.kind is SummaryKind.CLASS_MEANS:
@@ -120,14 +136,20 @@ class Expected:
 def encode_summary(
     summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
 ) -> bytes:
-    """`codec` is the one of the task's request; None where the summary holds no soft labels."""
+    """Encode a summary.
+
+    Args:
+        summary: What the device answers.
+        codec: The one of the task's request; None where the summary holds no soft labels.
+        delta_base: What the soft labels may be coded against.
+    """
     return summary_and_table(summary, codec=codec, delta_base=delta_base)[0]
 
 
 def summary_and_table(
     summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
 ) -> tuple[bytes, BaseTable | None]:
-    """The bytes, and what the device must keep for its next answer to be coded against this one."""
+    """Encode a summary; also returns what the device must keep so that its next answer can be a delta."""
     statistics = summary.statistics
     soft_labels, table = _labels(summary, codec, delta_base)
     message = pb.SoftLabelSummary(
@@ -151,7 +173,16 @@ def summary_and_table(
 
 
 def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
-    """Raises WireError, naming the field, unless `blob` is the summary that was asked for."""
+    """Decode a summary.
+
+    Args:
+        blob: The bytes that a device sent.
+        expected: What it was asked for.
+
+    Raises:
+        MissingBase: It is coded against a table that this side does not hold.
+        WireError: It is not the summary that was asked for; the error names the field.
+    """
     message = open_sealed(blob, pb.SoftLabelSummary(), size_limit_bytes=expected.size_limit_bytes)
     if message.run != expected.run:
         raise WireError("run", f"{message.run[:64]!r}, expected {expected.run!r}")
@@ -163,7 +194,7 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
     if kind is not expected.kind:
         raise WireError("kind", f"{kind.value if kind else message.kind}, expected {expected.kind.value}")
     if kind is SummaryKind.CLASS_PROTOTYPES and not message.HasField("statistics"):
-        raise WireError("statistics.features", "missing")  # of a device without examples they are empty
+        raise WireError("statistics.features", "missing")  # a device without examples sends empty ones
     try:
         statistics, table = _decode_statistics(message.statistics, expected)
         return SoftLabelSummary(message.run, message.round, message.family, kind, statistics, table)
@@ -208,7 +239,7 @@ def _decode_statistics(
 
 
 def _decode_noised(message: pb.PrivateStatistics, expected: Expected, noising: Noising) -> PrivateStatistics:
-    """One number in range for each of the vector's, and nothing besides."""
+    """A noised answer: one number in range for each of the vector's, and nothing besides."""
     for field, _ in message.ListFields():
         if field.name != "noised":
             raise WireError(f"statistics.{field.name}", "present in a noised answer")
@@ -295,9 +326,9 @@ def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> 
 
 
 def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, ...]) -> str:
-    for index, (one, other) in enumerate(zip(got, expected, strict=False)):
-        if one != other:
-            return f"number {index} is {one.name} {one.shape}, expected {other.name} {other.shape}"
+    for index, (sent, asked) in enumerate(zip(got, expected, strict=False)):
+        if sent != asked:
+            return f"number {index} is {sent.name} {sent.shape}, expected {asked.name} {asked.shape}"
     return f"{len(got)} arrays, expected {len(expected)}"
 
 

@@ -35,7 +35,12 @@ TASK_LIMIT_BYTES = 256 << 20
 
 
 def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
-    """`codec` is how the soft targets travel; what the device answers with is in the task's request."""
+    """Encode a task.
+
+    Args:
+        task: The task.
+        codec: How its soft targets travel; how the device's answer travels is in the task's request.
+    """
     message = pb.RoundTask(
         protocol_version=PROTOCOL_VERSION,
         run=task.run,
@@ -70,7 +75,11 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
 
 
 def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> RoundTask:
-    """Raises WireError, naming the field, unless `blob` is a task that this version understands."""
+    """Decode a task.
+
+    Raises:
+        WireError: This version does not understand it; the error names the field.
+    """
     message = open_sealed(blob, pb.RoundTask(), size_limit_bytes=size_limit_bytes)
     try:
         return RoundTask(

@@ -13,6 +13,7 @@ from fedstill_proto.v1 import fedstill_pb2 as pb
 
 
 def encode_tensors(parameters: Parameters) -> list[pb.Tensor]:
+    """Parameters as messages, in their order."""
     return [
         pb.Tensor(name=name, shape=array.shape, data=array.astype("<f4", copy=False).tobytes())
         for name, array in parameters.items()
@@ -20,6 +21,7 @@ def encode_tensors(parameters: Parameters) -> list[pb.Tensor]:
 
 
 def decode_tensors(tensors: Iterable[pb.Tensor], field: str) -> Parameters:
+    """The parameters of messages; raises WireError, whose field starts with `field`."""
     parameters: Parameters = {}
     for index, tensor in enumerate(tensors):
         place = f"{field}[{index}]"

@@ -102,10 +102,10 @@ class TrainingArtifact:
 class StudentPackage:
     """A deployable student: its inference graph and its weights.
 
-    What a server publishes holds all that a device needs: the 8-bit inference graph, the two graphs of the
-    training artifact, the fleet's public set; of a student of text its vocabulary and the graphs of one word
-    at a time, of one of utterances their intents. Where the manifest says `external_weights`, the graphs run
-    once `whole` has put the weights in.
+    A published package holds all that a device needs: the 8-bit inference graph, the two graphs of the
+    training artifact, and the fleet's public set; for text also the vocabulary and the graphs of one word at
+    a time, for utterances their intents. Where the manifest has `external_weights`, the graphs run once
+    `whole` has put the weights in.
     """
 
     manifest: StudentManifest
@@ -159,13 +159,18 @@ class StudentPackage:
         return TrainingArtifact(self.manifest, self.training_graph, self.forward_graph)
 
     def whole(self, graph: bytes, *, int8: bool = False) -> bytes:
-        """A graph of this package with its weights, for any ONNX runtime. int8: of one with 8-bit weights."""
+        """A graph of this package with its weights, for any ONNX runtime.
+
+        Args:
+            graph: The graph.
+            int8: Whether it is one with 8-bit weights.
+        """
         if not self.manifest.external_weights:
             return graph
         return with_weights(graph, graph_weights(self.parameters, self.manifest.quantized if int8 else ()))
 
     def contents(self) -> dict[str, bytes]:
-        """The package's files by name, but for the manifest."""
+        """The package's files by name, except the manifest."""
         files = {
             INFERENCE_FILE: self.inference_graph,
             PARAMETERS_FILE: encode_weights(self.manifest, self.parameters),
@@ -204,12 +209,13 @@ class StudentPackage:
 
 
 def save_artifact(artifact: TrainingArtifact, folder: Path) -> None:
+    """Write a training artifact and its manifest into a folder."""
     contents = {TRAINING_FILE: artifact.training_graph, FORWARD_FILE: artifact.forward_graph}
     _write_folder(folder, artifact.manifest, contents)
 
 
 def load_artifact(folder: Path) -> TrainingArtifact:
-    """Raises WireError where a file is missing, altered or too large."""
+    """Read a training artifact; raises WireError where a file is missing, altered or too large."""
     manifest, contents = _read_folder(folder, always=(TRAINING_FILE, FORWARD_FILE))
     return TrainingArtifact(manifest, contents[TRAINING_FILE], contents[FORWARD_FILE])
 
@@ -217,6 +223,7 @@ def load_artifact(folder: Path) -> TrainingArtifact:
 def save_student(
     folder: Path, manifest: StudentManifest, inference_graph: bytes, parameters: Parameters
 ) -> None:
+    """Write a student that can only answer: its inference graph, weights and manifest."""
     save_package(folder, StudentPackage(manifest, inference_graph, parameters))
 
 
@@ -226,13 +233,13 @@ def save_package(folder: Path, package: StudentPackage) -> None:
 
 
 def load_student(folder: Path) -> StudentPackage:
-    """Raises WireError where a file is missing, altered or too large."""
+    """Read a package; raises WireError where a file is missing, altered or too large."""
     manifest, contents = _read_folder(folder, always=_ALWAYS, maybe=_MAYBE)
     return StudentPackage.of_contents(manifest, contents)
 
 
 def _encode_public(public_x: npt.NDArray[Any]) -> bytes:
-    """Words in as few bytes as the largest needs."""
+    """The public set as a file; words take as few bytes as the largest needs."""
     x = np.ascontiguousarray(public_x)
     if x.dtype == np.int64:
         x = x.astype(np.min_scalar_type(int(x.max(initial=0))))
@@ -306,7 +313,7 @@ def _read_folder(
 def check_parts(
     manifest: StudentManifest, *, always: tuple[str, ...] = _ALWAYS, maybe: tuple[str, ...] = _MAYBE
 ) -> None:
-    """Raises WireError unless the manifest lists all of `always`, and besides them only some of `maybe`."""
+    """Raise WireError unless the manifest lists all of `always`, and nothing else but some of `maybe`."""
     listed = {part.name for part in manifest.parts}
     if not set(always) <= listed <= {*always, *maybe}:
         problem = f"lists {', '.join(sorted(listed))[:200] or 'nothing'}, expected {', '.join(always)}"

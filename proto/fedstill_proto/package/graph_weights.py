@@ -1,7 +1,7 @@
-"""Weights into a graph that has none: bytes behind its bytes, without reading it.
+"""Puts weights into a graph that has none: bytes behind its bytes, without reading it.
 
-Two protobuf messages one behind another are read as one, whose lists are both lists together: a model and
-behind it a model of nothing but initializers is the model with these initializers.
+Two protobuf messages one after another are read as one that holds the lists of both: a model followed by a
+model of nothing but initializers is the model with these initializers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ELEMENT_TYPES = {"float32": 1, "uint8": 2, "int64": 7}  # ONNX's TensorProto.Da
 
 
 def with_weights(graph: bytes, weights: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
-    """The graph with these initializers; raises InvalidValue for one that nothing in the graph can read."""
+    """The graph with these initializers; raises InvalidValue for one that nothing in the graph reads."""
     model = pb.Model()
     for name, array in weights.items():
         if name.encode() not in graph:

@@ -27,7 +27,7 @@ _VERSION = re.compile(r"\d{1,6}(\.\d{1,6}){0,3}")
 
 @dataclass(frozen=True)
 class GraphPort:
-    """An input or output of a graph; -1 in `shape` is any size, `element_type` is numpy's name."""
+    """An input or output of a graph; -1 in `shape` is any size, `element_type` is the name in numpy."""
 
     name: str
     shape: tuple[int, ...]
@@ -57,6 +57,7 @@ class PackagePart:
 
     @classmethod
     def of(cls, name: str, content: bytes) -> PackagePart:
+        """The entry of a file with this content."""
         return cls(name, hashlib.sha256(content).hexdigest(), len(content))
 
 
@@ -80,9 +81,13 @@ class QuantizedWeight:
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Of a student of text: `tables` are the parameters that have a row for each of `size` words.
+    """The tables of words of a student of text.
 
-    A training step sees `step_size` of the rows: those of the words that its batch speaks of.
+    Attributes:
+        size: How many words the student knows.
+        step_size: How many rows of a table a training step sees: those of the words of its batch.
+        tables: The parameters that have a row for each word.
+        tokenizer: How text becomes words.
     """
 
     size: int
@@ -100,8 +105,11 @@ class Vocabulary:
 
 @dataclass(frozen=True)
 class Streaming:
-    """Of a student of text whose package has graphs of one word at a time: `state` are their inputs besides
-    it, each begins as zeros and comes out as "<name>.new"; `places` words fit into a state, 0 is any number.
+    """The state of a student of text whose package has graphs of one word at a time.
+
+    Attributes:
+        state: The graph's inputs besides the word; each begins as zeros and comes out as "<name>.new".
+        places: How many words fit into a state; 0 is any number.
     """
 
     state: tuple[GraphPort, ...]
@@ -123,17 +131,38 @@ class Streaming:
 class StudentManifest:
     """What a student's graphs are: enough for a device to run them without guessing.
 
-    `soft_labels` is what the training graph takes ("none", "dense" or "top-k"); `stack_size` devices are
-    trained together by one run of it, on `step_rows` examples each. `inputs` and `outputs` are the inference
-    graph's. `parameters` have their full shapes; in the training graph, `vocabulary.tables` have
-    `vocabulary.step_size` rows instead. A published package has a `package_version` of 1 or more. With
-    `external_weights` the graphs hold no weights: all are in the package's parameters, the quantized ones as
-    codes and scales.
+    Attributes:
+        family: The student's family.
+        classes: How many classes it tells apart, or words it knows.
+        input_shape: The shape of an example.
+        parameters: Name and full shape of each; in the training graph, the vocabulary's tables have its
+            `step_size` rows instead.
+        optimizer: The update rule of the training graph.
+        soft_labels: What the training graph takes: "none", "dense" or "top-k".
+        opset: The version of ONNX's operators.
+        k: How many classes top-k soft labels name.
+        stack_size: Devices that one run of the training graph trains together.
+        step_rows: Examples of each in a step.
+        parts: The files beside the manifest.
+        inputs: The inference graph's.
+        outputs: The inference graph's.
+        package_version: 1 or more in a published package.
+        lowest_agent_version: The oldest agent that can use it; "" is any.
+        quality: Figures measured on the server, by name.
+        quantized: The weights that the 8-bit graph holds as codes and scales.
+        label_shape: The shape of an example's labels: () is one class, (S,) a word at each of S places.
+        input_type: The type of an example's values, as numpy names it.
+        vocabulary: The tables of words, if it has any.
+        feature_width: The width of the forward graph's second output, what the last layer reads; 0 without
+            one.
+        streaming: The state of its graphs of one word at a time, if it has them.
+        external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
+            quantized ones as codes and scales.
     """
 
     family: str
     classes: int
-    input_shape: tuple[int, ...]  # of one example
+    input_shape: tuple[int, ...]
     parameters: tuple[ParameterSpec, ...]
     optimizer: Optimizer
     soft_labels: str
@@ -146,12 +175,12 @@ class StudentManifest:
     outputs: tuple[GraphPort, ...] = ()
     package_version: int = 0
     lowest_agent_version: str = ""
-    quality: tuple[tuple[str, float], ...] = ()  # measured at build: ("accuracy", 0.97), ...
+    quality: tuple[tuple[str, float], ...] = ()
     quantized: tuple[QuantizedWeight, ...] = ()
-    label_shape: tuple[int, ...] = ()  # of one example: () is one class, (S,) a word at each of S places
-    input_type: str = "float32"  # or "int64": the numbers of words
+    label_shape: tuple[int, ...] = ()
+    input_type: str = "float32"
     vocabulary: Vocabulary | None = None
-    feature_width: int = 0  # of the forward graph's second output, what the last layer reads; 0: it has none
+    feature_width: int = 0
     streaming: Streaming | None = None
     external_weights: bool = False
 
@@ -204,6 +233,7 @@ class StudentManifest:
 
     @property
     def parameter_count(self) -> int:
+        """How many values the parameters have together."""
         return sum(spec.size for spec in self.parameters)
 
     def with_parts(self, contents: Mapping[str, bytes]) -> StudentManifest:
@@ -211,11 +241,12 @@ class StudentManifest:
         return replace(self, parts=tuple(PackagePart.of(name, content) for name, content in contents.items()))
 
     def to_json(self) -> str:
+        """manifest.json"""
         return json_format.MessageToJson(_to_message(self), preserving_proto_field_name=True, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str | bytes) -> StudentManifest:
-        """Raises WireError, naming the field."""
+        """Read a manifest.json; raises WireError, naming the field."""
         if len(text) > MANIFEST_LIMIT_BYTES:
             problem = f"{len(text)} bytes, more than the limit of {MANIFEST_LIMIT_BYTES}"
             raise WireError("manifest", problem)

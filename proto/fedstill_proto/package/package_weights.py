@@ -19,13 +19,13 @@ PARAMETERS_FILE = "parameters.safetensors"
 
 
 def encode_parameters(parameters: Parameters) -> bytes:
-    """As a safetensors file."""
+    """Parameters as a safetensors file."""
     arrays = {name: np.ascontiguousarray(array) for name, array in parameters.items()}
     return bytes(safetensors.numpy.save(arrays))
 
 
 def decode_parameters(data: bytes, specs: Iterable[ParameterSpec], *, field: str) -> Parameters:
-    """A safetensors file that holds exactly `specs`, in their order; raises WireError."""
+    """The parameters of a safetensors file that holds exactly `specs`, in their order; raises WireError."""
     specs = tuple(specs)
     try:
         loaded = safetensors.numpy.load(data)
@@ -53,8 +53,8 @@ def graph_weights(
 
 
 def encode_weights(manifest: StudentManifest, parameters: Parameters) -> bytes:
-    """All weights, as a safetensors file; where they stand apart from the graphs, those that are quantized as
-    codes and scales.
+    """All weights as a safetensors file; where the graphs hold none, the quantized ones as codes and
+    scales.
     """
     if not manifest.external_weights:
         return encode_parameters(parameters)
@@ -63,7 +63,7 @@ def encode_weights(manifest: StudentManifest, parameters: Parameters) -> bytes:
 
 
 def decode_weights(data: bytes, manifest: StudentManifest) -> Parameters:
-    """What `_encode_weights` wrote, as float32 parameters; raises WireError."""
+    """What `encode_weights` wrote, as float32 parameters; raises WireError."""
     if not manifest.external_weights:
         return decode_parameters(data, manifest.parameters, field=PARAMETERS_FILE)
     try:
@@ -106,7 +106,7 @@ def _dequantized(
 
 
 def check_specs(parameters: Parameters, specs: tuple[ParameterSpec, ...]) -> None:
-    """Raises InvalidValue unless these are the parameters of `specs`, in their order."""
+    """Raise InvalidValue unless these are the parameters of `specs`, in their order."""
     got = parameter_specs(parameters)
     if got == specs:
         return

@@ -20,7 +20,15 @@ CODE_OF_ZERO = 128
 
 
 def quantize_rows(weight: FloatArray, *, block: int) -> tuple[CodeArray, FloatArray]:
-    """Codes [N, B, block] and scales [N, B] of a weight [N, K], with B = ceil(K / block); padding is 0."""
+    """Quantize a weight in blocks.
+
+    Args:
+        weight: [N, K].
+        block: Values of a block.
+
+    Returns:
+        Codes [N, B, block] and scales [N, B], with B = ceil(K / block); padding is 0.
+    """
     rows, columns = weight.shape
     blocks = -(-columns // block)
     padded = np.zeros((rows, blocks * block), np.float32)
@@ -39,7 +47,7 @@ def dequantize_rows(codes: CodeArray, scales: FloatArray, *, columns: int) -> Fl
 
 
 def dequantized(parameters: Parameters, quantized: Iterable[QuantizedWeight]) -> Parameters:
-    """The `quantized` parameters as their codes and scales have them."""
+    """The `quantized` parameters after rounding to their codes and scales."""
     rounded: Parameters = {}
     for weight in quantized:
         whole = parameters[weight.parameter]

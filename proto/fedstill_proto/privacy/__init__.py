@@ -1,7 +1,7 @@
 """What device and server share of differential privacy: clipping onto a grid, discrete noise, accounting.
 
 A released vector is clipped to an L2 norm and rounded onto a grid of whole numbers; noise of whole numbers is
-added. All of it is integer arithmetic, so that no rounding of floating point says anything of the data
+added. All of it is integer arithmetic, so that no rounding of floating point reveals anything about the data
 (Mironov 2012, "On significance of the least significant bits for differential privacy").
 """
 

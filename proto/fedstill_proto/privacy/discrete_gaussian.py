@@ -28,7 +28,7 @@ Uint64Array = npt.NDArray[np.uint64]
 
 
 def discrete_gaussian(count: int, *, bits: RandomBits) -> npt.NDArray[np.int64]:
-    """Independent draws [count], of standard deviation SIGMA_STEPS (less than 1e-9 of it away)."""
+    """Independent draws [count] with the standard deviation SIGMA_STEPS (within 1e-9 of it)."""
     upper, lower, signs = bits(count), bits(count), bits(count)
     high, low = _table()
     magnitudes = np.searchsorted(high, upper, side="right")

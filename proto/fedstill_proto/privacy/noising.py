@@ -31,7 +31,12 @@ _SHRINK = 1 - 1e-9
 
 @dataclass(frozen=True)
 class Noising:
-    """clip: the L2 norm C that a vector is cut to; noise_multiplier: z, sigma in units of 2 C."""
+    """The Gaussian mechanism on a grid.
+
+    Attributes:
+        clip: The L2 norm C that a vector is clipped to.
+        noise_multiplier: z, sigma in units of 2 C.
+    """
 
     clip: float
     noise_multiplier: float
@@ -47,7 +52,7 @@ class Noising:
 
     @property
     def rho(self) -> float:
-        """What one release costs, in zCDP."""
+        """The zCDP cost of one release."""
         return 1 / (2 * self.noise_multiplier**2)
 
     @property
@@ -71,7 +76,7 @@ class Noising:
         return math.isqrt(self.most_square) + LARGEST_NOISE
 
     def on_grid(self, vector: Float64Array) -> Steps:
-        """`vector` [d], clipped and in whole steps; what is not finite counts as nothing at all."""
+        """Clip `vector` [d] and round it to whole steps; one that is not finite becomes all zeros."""
         if not np.isfinite(vector).all():
             return np.zeros(vector.shape, np.int64)
         norm = _norm(vector)
@@ -83,7 +88,7 @@ class Noising:
         return steps
 
     def noised(self, vector: Float64Array, *, bits: RandomBits) -> Steps:
-        """What a device sends of `vector` [d]: whole steps."""
+        """What a device sends for `vector` [d]: whole steps."""
         return self.on_grid(vector) + discrete_gaussian(vector.size, bits=bits)
 
     def values(self, steps: Steps) -> Float64Array:
@@ -92,11 +97,11 @@ class Noising:
 
 
 def _norm(vector: Float64Array) -> float:
-    """Without overflow, whatever finite numbers a broken student gives."""
+    """The L2 norm, without overflow for any finite numbers that a broken student gives."""
     largest = float(np.abs(vector).max(initial=0.0))
     return 0.0 if largest == 0 else largest * float(np.linalg.norm(vector / largest))
 
 
 def _square(steps: Steps) -> int:
-    """Exact: steps are below 2^17, and there are fewer than 2^29 of them."""
+    """The squared norm, exactly: steps are below 2^17, and there are fewer than 2^29 of them."""
     return int((steps * steps).sum())

@@ -1,4 +1,4 @@
-"""Where noise comes from: the operating system on devices and servers, a seed in the simulator."""
+"""Sources of random bits for noise: the operating system on devices and servers, a seed in the simulator."""
 
 from __future__ import annotations
 

@@ -18,15 +18,26 @@ import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 
 
-def shift_vector(way: FloatArray, *, temperature: float) -> Float64Array:
-    """Of a way [n, K] in logits: see the client's summarizer.way_from."""
-    softened = way.astype(np.float64) / temperature
+def shift_vector(shift: FloatArray, *, temperature: float) -> Float64Array:
+    """The vector of public rows.
+
+    Args:
+        shift: How far the logits moved in the round [n, K] (see the client's logit_shift).
+        temperature: What softens them.
+    """
+    softened = shift.astype(np.float64) / temperature
     centred: Float64Array = softened - softened.mean(axis=-1, keepdims=True)
     return centred.reshape(-1)
 
 
 def class_vector(means: FloatArray, present: IntArray, *, classes: int) -> Float64Array:
-    """Of the mean soft labels [m, K] of the classes `present` [m]."""
+    """The vector of class means.
+
+    Args:
+        means: The mean soft labels [m, K] of the classes that the device has.
+        present: These classes [m].
+        classes: K.
+    """
     rows = np.zeros((classes, classes + 1))
     rows[present, :classes] = means.astype(np.float64) - 1 / classes
     rows[present, classes] = 1

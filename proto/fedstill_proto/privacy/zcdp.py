@@ -2,13 +2,13 @@
 
 zCDP (Bun and Steinke 2016, arXiv 1605.02065): a mechanism is rho-zCDP where, for all a > 1, the Renyi
 divergence of order a between its outputs on neighbouring inputs is at most a rho. Mechanisms one after
-another, each chosen in the light of what came before, are (rho_1 + rho_2 + ...)-zCDP. For people,
-(epsilon, delta) comes of it by Canonne, Kamath and Steinke 2020 (arXiv 2004.00010, proposition 12):
+another, each chosen in the light of what came before, are (rho_1 + rho_2 + ...)-zCDP. It is reported as
+(epsilon, delta), after Canonne, Kamath and Steinke 2020 (arXiv 2004.00010, proposition 12):
 
     epsilon = min_{a > 1} a rho + (log(1/delta) + a log(1 - 1/a) - log(a - 1)) / (a - 1)
 
-It holds for any rho-zCDP mechanism; numeric accounting (the server's, see fedstill_server.privacy) knows that
-the mechanism is a Gaussian, and says somewhat less.
+It holds for any rho-zCDP mechanism; numeric accounting (the server's, see fedstill_server.privacy) uses that
+the mechanism is a Gaussian, and finds a somewhat smaller epsilon.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ORDERS = tuple(10 ** (exponent / 100) for exponent in range(-300, 601))
 
 
 def epsilon_of_rho(rho: float, delta: float) -> float:
-    """The epsilon at `delta` of rho-zCDP; 0 of a rho of 0."""
+    """The epsilon of rho-zCDP at `delta`; 0 for a rho of 0."""
     _check_delta(delta)
     if not rho >= 0:
         raise InvalidValue("rho", f"{rho!r} is not 0 or more")

@@ -1,8 +1,9 @@
-"""Levels as plain bits, without any model: what is sent where entropy coding is off, or would take more.
+"""Levels as plain bits, without any model: what is sent without entropy coding, or where that would take
+more.
 
-Each code takes its bits; of a row of shares the last is what is left, and is not sent. The k kept classes of
-a row are one number, their place among all C(classes, k) sets in the combinatorial number system (Lehmer
-1964),
+Each code takes its bits; the last code of a row of shares is what the others leave, and is not sent. The k
+kept classes of a row are one number, their place among all C(classes, k) sets in the combinatorial number
+system (Lehmer 1964),
 
     c_1 < c_2 < ... < c_k   <->   C(c_1, 1) + C(c_2, 2) + ... + C(c_k, k),
 
@@ -26,7 +27,7 @@ _LARGEST_NUMBER_BITS = 62
 
 
 def packed_bytes(shape: LevelShape) -> int:
-    """What `pack` writes."""
+    """How many bytes `pack` writes."""
     return -(-shape.rows * _row_bits(shape) // 8)
 
 
@@ -41,7 +42,7 @@ def pack(levels: Levels) -> bytes:
 
 
 def unpack(data: bytes, shape: LevelShape) -> Levels:
-    """Raises Undecodable for what `pack` never writes."""
+    """The levels that `pack` wrote; raises Undecodable for other bytes."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8))
     size = shape.rows * _row_bits(shape)
     if len(data) != packed_bytes(shape) or bits[size:].any():
@@ -62,7 +63,7 @@ def unpack(data: bytes, shape: LevelShape) -> Levels:
 
 
 def _sent(shape: LevelShape) -> int:
-    """Buckets of a row whose codes are sent."""
+    """How many buckets of a row have their codes sent."""
     return shape.buckets - 1 if shape.grid is Grid.SHARES else shape.buckets
 
 
@@ -71,7 +72,7 @@ def _row_bits(shape: LevelShape) -> int:
 
 
 def _set_bits(shape: LevelShape) -> list[int]:
-    """Of each number that says which classes a row keeps."""
+    """The width of each number that names the classes a row keeps."""
     if not shape.k:
         return []
     together = (math.comb(shape.classes, shape.k) - 1).bit_length() if shape.classes < 1 << 16 else 64

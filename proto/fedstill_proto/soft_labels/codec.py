@@ -26,9 +26,9 @@ from fedstill_proto.soft_labels.levels import MAX_BITS, Grid, Levels, quantized
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 MAX_CLASSES = 1 << 24
-# Of a decoded array, dense or made dense: 1 GiB of float32. Stops a small message with a huge shape.
+# The most cells of a decoded array, dense or made dense: 1 GiB of float32; stops small messages of huge size.
 MAX_CELLS = 1 << 28
-# Codes of LEVELS in one message: they can be told from next to no bytes, and each takes a microsecond.
+# The most codes of LEVELS in one message: next to no bytes can stand for many, and each takes a microsecond.
 MAX_LEVEL_CODES = 1 << 24
 
 
@@ -44,15 +44,24 @@ class Encoding(enum.Enum):
 
 @dataclass(frozen=True)
 class SoftLabelCodec:
-    """How soft labels are coded. Largest error of one probability against the row, normalized to 1:
+    """How soft labels are coded.
 
-    - FLOAT32: the float32 itself, to the bit
+    The largest error of one probability, against the row normalized to 1:
+
+    - FLOAT32: none, to the bit
     - FLOAT16: p/1000 + (1 + classes*p) * 2**-24 (the rounding of a float16, near 0 that of its smallest step,
       and as much again because the decoded row is normalized)
     - UINT8: less than 1/255; a row decodes to whole 255ths that add up to 1
     - TOP_K: less than 1/255 on the kept ones and on the rest bucket
-    - LEVELS: see levels.py; `k` classes are kept (0: all), in codes of `bits` on a `grid`, maybe `entropy`
-      coded, and then maybe as a `delta` against a base that both sides hold
+    - LEVELS: see levels.py
+
+    Attributes:
+        encoding: The form on the wire.
+        k: How many classes TOP_K and LEVELS keep; LEVELS keep all with 0.
+        bits: The bits of a code; LEVELS only, as all that follow.
+        grid: What a code stands for.
+        entropy: Whether codes are entropy coded.
+        delta: Whether they may be coded against a base that both sides hold.
     """
 
     encoding: Encoding
@@ -87,7 +96,7 @@ class SoftLabelCodec:
             raise InvalidValue("delta", "only entropy coding gains by a base; switch entropy on as well")
 
     def row_bytes(self, classes: int) -> int:
-        """What one coded row takes at most, without the message around it."""
+        """The most bytes that one coded row takes, without the message around it."""
         if self.encoding is Encoding.LEVELS:
             kept = self.kept(classes)
             return (kept * 4 if kept else 0) + (kept + 1 if kept else classes)
@@ -97,31 +106,31 @@ class SoftLabelCodec:
 
     @property
     def least(self) -> float:
-        """What a probability that is coded as 0 may have been: half of the smallest step."""
+        """The largest probability that is coded as 0: half of the smallest step."""
         return 0.5 / ((1 << self.bits) - 1)
 
     def kept(self, classes: int) -> int:
-        """The k of what is decoded; 0 where all classes are kept."""
+        """How many classes are kept of so many; 0 where all are."""
         return self.k if 0 < self.k < classes else 0
 
     def shape(self, rows: int, classes: int) -> LevelShape:
-        """Of LEVELS, what is known before a code is read."""
+        """What is known of LEVELS before a code is read."""
         return LevelShape(rows, classes, self.kept(classes), self.bits, self.grid)
 
     def levels(self, labels: FloatArray | SoftLabels) -> Levels:
-        """Of LEVELS, the nearest rows on the grid."""
+        """The rows on the grid of LEVELS that are nearest to probabilities [rows, classes]."""
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
         return quantized(labels, k=self.k, bits=self.bits, grid=self.grid)
 
     def rounded(self, labels: FloatArray | SoftLabels) -> SoftLabels:
-        """What the receiver will see of probabilities [rows, classes], without coding them."""
+        """Probabilities [rows, classes] as the receiver will see them."""
         if self.encoding is Encoding.LEVELS:
             return self.levels(labels).soft_labels()
         return decode_soft_labels(self.encode(labels), field="labels")
 
     def encode(self, labels: FloatArray | SoftLabels) -> pb.SoftLabels:
-        """Code probabilities [rows, classes], or labels that were decoded before.
+        """Encode probabilities [rows, classes], or labels that were decoded before.
 
         Top-k labels keep their indices when the codec is top-k with the same k, and are spread over all
         classes otherwise. A k above the number of classes keeps all of them.
@@ -164,9 +173,16 @@ def _encode_top_k(labels: TopKSoftLabels) -> pb.SoftLabels:
 def decode_soft_labels(
     message: pb.SoftLabels, *, field: str, rows: int | None = None, classes: int | None = None
 ) -> SoftLabels:
-    """Check `message` and turn it into arrays; `rows` and `classes` are what they must be, if known.
+    """Check a message and turn it into arrays.
 
-    Raises WireError, whose field starts with `field`.
+    Args:
+        message: What was received.
+        field: Its place, for errors.
+        rows: How many rows it must have, if that is known.
+        classes: How many classes it must have, if that is known.
+
+    Raises:
+        WireError: The message is no soft labels, or others than expected; its field starts with `field`.
     """
     encoding = FROM_WIRE.get(message.encoding)
     if encoding is None:
@@ -192,7 +208,7 @@ def decode_soft_labels(
 
 
 def message_of_levels(levels: Levels, *, entropy: bool) -> pb.SoftLabels:
-    """Levels that say themselves what shape they have."""
+    """Levels as a message that holds their shape, too."""
     return pb.SoftLabels(
         encoding=pb.SOFT_LABEL_ENCODING_LEVELS,
         rows=levels.rows,

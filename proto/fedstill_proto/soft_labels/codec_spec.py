@@ -2,7 +2,7 @@
 
 float32 | float16 | uint8         each probability by itself
 dense | topk<k>                   all classes, or the k likeliest and a rest bucket
-<n>bit                            codes of 1 to 8 bits; 8 unless said
+<n>bit                            codes of 1 to 8 bits; the default is 8
 shares | log                      what a code is: equal shares of 1 (the default), or equal steps of log p
 entropy                           entropy coded
 delta                             against what the receiver holds already; needs entropy
@@ -22,7 +22,7 @@ EXAMPLES = "dense,4bit,entropy or topk8,4bit,entropy,delta"
 
 
 def parse_codec(text: str) -> SoftLabelCodec:
-    """Raises InvalidValue, which says what is wrong and what would do."""
+    """The codec that the words stand for; raises InvalidValue, which says what would do."""
     words = [word.strip() for word in text.lower().split(",")]
     if len(words) == 1 and words[0] in _ALONE:
         return SoftLabelCodec(_ALONE[words[0]])

@@ -29,10 +29,10 @@ from fedstill_proto.soft_labels.range_coder import TOTAL, RangeDecoder, RangeEnc
 
 _SEEN = 24  # what one code adds to its counts
 _ESCAPE, _DISTANCE = 4 * _SEEN, 8 * _SEEN
-_MOST = 1 << 14  # of a context's counts, before they are halved
+_MOST = 1 << 14  # the sum of a context's counts, above which they are halved
 _PLACES = 64  # contexts of buckets without a base
-_UNIT = 1 << 12  # of a probability
-_SMOOTH = 64  # of a row of the smoothing matrix
+_UNIT = 1 << 12  # stands for a probability of 1
+_SMOOTH = 64  # what a row of the smoothing matrix adds up to
 _FIRST_BLOCK, _LARGEST_BLOCK = 8, 128  # rows coded before the counts are looked at again
 _MOST_GAPS = 64  # gaps between kept classes that have a symbol each
 
@@ -108,7 +108,7 @@ class SymbolCounts:
 
 @dataclass(frozen=True)
 class LevelShape:
-    """What both sides know of soft labels before a code is read; k is 0 where all classes are kept."""
+    """What both sides know of levels before a code is read; k is 0 where all classes are kept."""
 
     rows: int
     classes: int
@@ -121,12 +121,12 @@ class LevelShape:
         return cls(levels.rows, levels.classes, levels.k, levels.bits, levels.grid)
 
     def fits(self, levels: Levels) -> bool:
-        """Whether they have this shape."""
+        """Whether levels have this shape."""
         return LevelShape.of(levels) == self
 
     @property
     def buckets(self) -> int:
-        """Of a row."""
+        """Buckets of a row."""
         return buckets_of(self.classes, self.k)
 
     @property

@@ -80,6 +80,7 @@ SoftLabels = DenseSoftLabels | TopKSoftLabels
 
 
 def keep_top_k(labels: SoftLabels, k: int) -> TopKSoftLabels:
+    """The k likeliest classes of each row, or all where there are fewer."""
     k = min(k, labels.classes)
     if isinstance(labels, TopKSoftLabels) and labels.k == k:
         return labels
@@ -91,7 +92,7 @@ def keep_top_k(labels: SoftLabels, k: int) -> TopKSoftLabels:
 def _largest(dense: FloatArray, k: int) -> IntArray:
     """The places [rows, k] of each row's largest, increasing.
 
-    Of two equally likely classes the first is kept, on every machine: a partition alone says not which.
+    The first of two equally likely classes is kept, on every machine: a partition alone does not decide it.
     """
     rows, classes = dense.shape
     least = np.partition(dense, classes - k, axis=1)[:, classes - k, None]  # [rows, 1]
@@ -111,6 +112,7 @@ def unchecked_dense(probabilities: FloatArray) -> DenseSoftLabels:
 
 
 def check_probabilities(probabilities: FloatArray) -> None:
+    """Raise InvalidValue unless these are float32 [rows, classes] of 0 and more."""
     is_array = isinstance(probabilities, np.ndarray)
     if not is_array or probabilities.dtype != np.float32 or probabilities.ndim != 2:
         raise InvalidValue("probabilities", "not a float32 array [rows, classes]")
@@ -122,7 +124,7 @@ def check_probabilities(probabilities: FloatArray) -> None:
 def check_sums(
     probabilities: FloatArray, *, tolerance: float = ROW_SUM_TOLERANCE, at_most: bool = False
 ) -> None:
-    """Each row adds up to 1, or to 1 `at_most`."""
+    """Raise InvalidValue unless each row adds up to 1, or to at most 1 with `at_most`."""
     sums = np.add.reduce(probabilities, axis=1)
     low = -tolerance if at_most else 1 - tolerance
     good = (sums >= low) & (sums <= 1 + tolerance)
@@ -132,6 +134,7 @@ def check_sums(
 
 
 def check_indices(indices: IntArray, shape: tuple[int, ...], classes: int) -> None:
+    """Raise InvalidValue unless these are class numbers that increase within a row, int64 of this shape."""
     if not isinstance(indices, np.ndarray) or indices.dtype != np.int64 or indices.shape != shape:
         raise InvalidValue("indices", "not an int64 array with an index for each probability")
     if not 1 <= shape[1] <= classes:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-SHARES = 255  # of a row
+SHARES = 255  # what the codes of a row add up to
 
 
 def quantize(probabilities: npt.NDArray[np.float32], *, shares: int = SHARES) -> npt.NDArray[np.uint8]:

@@ -34,7 +34,7 @@ from fedstill_proto.soft_labels.largest_remainder import dequantize, quantize
 CodeArray = npt.NDArray[np.uint8]
 
 MAX_BITS = 8
-NAME_BYTES = 8  # of a digest, to name levels on the wire
+NAME_BYTES = 8  # so much of a digest names levels on the wire
 LOG_RANGE = math.log(2 * 255)  # what half of the smallest share of 8 bits is below 1
 
 
@@ -47,7 +47,15 @@ class Grid(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class Levels:
-    """Codes [rows, buckets] of 0 to 2**bits - 1; with increasing `indices` [rows, k], the rest is last."""
+    """Soft labels as codes.
+
+    Attributes:
+        codes: [rows, buckets], 0 to 2**bits - 1; where classes are kept, the last bucket is the rest.
+        classes: How many classes a row is about.
+        bits: The bits of a code.
+        grid: What a code stands for.
+        indices: The kept classes of each row [rows, k], which increase; None where all are kept.
+    """
 
     codes: CodeArray
     classes: int
@@ -136,10 +144,16 @@ def buckets_of(classes: int, k: int) -> int:
 
 
 def quantized(labels: SoftLabels, *, k: int, bits: int, grid: Grid) -> Levels:
-    """The nearest rows on the grid; all classes are kept where k is 0 or not below their number.
+    """The nearest rows on a grid.
 
     A probability errs by less than 1 / (2**bits - 1) in SHARES; in LOG, log(p_max / p) errs by at most
     half a step where it is at most LOG_RANGE, and counts as LOG_RANGE beyond.
+
+    Args:
+        labels: The soft labels.
+        k: How many classes are kept; all where it is 0 or not below their number.
+        bits: The bits of a code.
+        grid: What a code stands for.
     """
     indices = None
     if 0 < k < labels.classes:

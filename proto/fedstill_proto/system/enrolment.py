@@ -1,4 +1,4 @@
-"""What an operator hands to whoever enrols a device: where the fleet is, and whom to trust there.
+"""What an operator hands to a person who enrols a device: where the fleet is, and whom to trust there.
 
 It holds no secret, but a device believes it: hand it over as you would a password's fingerprint.
 """
@@ -25,14 +25,23 @@ class EnrolmentError(FedstillError):
 
 @dataclass(frozen=True, kw_only=True)
 class Enrolment:
-    """A fleet, as a device needs to know it."""
+    """A fleet, as a device needs to know it.
 
-    run: str  # 8 hex digits
-    address: str  # host:port of the fleet's routes, over TLS
-    repository: str  # https://..., or an absolute folder: the signed student packages
-    families: tuple[str, ...]  # student families that a device may choose from
-    certificate_authority: str  # PEM of the certificate that signs the server's
-    package_root: str  # TUF root metadata (JSON): the keys that sign packages
+    Attributes:
+        run: The run's name, 8 hex digits.
+        address: host:port of the fleet's routes, over TLS.
+        repository: Where the signed student packages are: https://..., or an absolute folder.
+        families: The student families that a device may choose from.
+        certificate_authority: PEM of the certificate that signs the server's.
+        package_root: TUF root metadata (JSON): the keys that sign packages.
+    """
+
+    run: str
+    address: str
+    repository: str
+    families: tuple[str, ...]
+    certificate_authority: str
+    package_root: str
 
     def __post_init__(self) -> None:
         check_name("run", self.run)

@@ -1,4 +1,4 @@
-"""Ends a long-running program when it is asked to: SIGTERM, or Ctrl-C.
+"""Ends a long-running program when it is asked to: by SIGTERM, or Ctrl-C.
 
 Python runs a signal's handler between any two steps of the main thread, which may just then hold the lock of
 a threading.Event; setting the event there can wait for ever. So the handler does nothing, and the signal
@@ -38,7 +38,7 @@ class EndSignals:
         os.close(self._write)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Whether a signal has come; waits for one up to so many seconds, None for ever."""
+        """Wait for a signal, up to so many seconds (None: for ever); returns whether one has come."""
         while not self._received:
             ready, _, _ = select.select([self._read], [], [], seconds)
             if not ready:

@@ -1,9 +1,8 @@
-"""Switches off what the libraries under fedstill would tell their makers.
+"""Switches off the telemetry of the libraries under fedstill.
 
 Each reads its variable once, when it is loaded, so every fedstill package imports this module first. ONNX
 Runtime (from 1.29 on, on Linux too) otherwise keeps an identifier of the device and reports its models and
-sessions; flwr reports commands and can wait four seconds for that at every exit. Whoever wants to report sets
-the variable.
+sessions; flwr reports commands and can wait four seconds for that at every exit. Set the variable to report.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""The tokenizer of a student of utterances: a text becomes numbers of hashed n-grams.
+"""The tokenizer of a student of utterances: a text becomes the numbers of hashed n-grams.
 
 Server and devices share it, and both get the same numbers for the same text. A number stands for an n-gram
 only through a hash (Weinberger et al., 2009, arXiv:0902.2206): there is no list of words to learn, to ship or
-to keep secret, in any language, and a name that a device has made up has numbers of its own. Several n-grams
+to keep secret, in any language, and a name that a user has made up has numbers of its own. Several n-grams
 may share a number.
 
-A text is folded (Unicode's NFKC, letters without their case), cut into words, and of its words are taken, in
-this order and each once: the words themselves, pairs of neighbours, and runs of 3 and of 4 letters (as in
-fastText: Bojanowski et al., 2016, arXiv:1607.04606), with a mark at both ends of a word. So a slip of the pen
-costs some of the runs only. What finds no place in the row is left out from the end.
+A text is folded (Unicode's NFKC, letters without their case) and split into words. Their n-grams are, in this
+order and each once: the words themselves, pairs of neighbours, and runs of 3 and of 4 letters (as in
+fastText: Bojanowski et al., 2016, arXiv:1607.04606), with a mark at both ends of a word. So a typing error
+costs only some of the runs. What finds no place in the row is left out from the end.
 
     number = 1 + crc32(kind + n-gram) mod (buckets - 1)
 
@@ -34,7 +34,7 @@ NOTHING = 0
 TEXT_LIMIT = 1_000  # characters of an utterance
 _RUNS = (3, 4)  # letters
 _BEGIN, _END = "<", ">"
-_MOST_WORDS = 64  # of an utterance; others behind them are not heard
+_MOST_WORDS = 64  # of an utterance; later ones are ignored
 _WORD_LIMIT = 32  # letters of a word that its runs are taken of
 # A letter by itself: scripts that put no space between words, whose words nobody can tell by looking.
 _ALONE = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
