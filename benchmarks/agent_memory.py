@@ -38,7 +38,7 @@ _LEARNING_SECONDS = 3.0
 
 @dataclass
 class Peak:
-    """The largest memory seen, in 10^6 bytes."""
+    """The largest memory seen, in megabytes (10^6 bytes)."""
 
     pss_mb: float = 0.0
     rss_mb: float = 0.0
@@ -52,8 +52,8 @@ class Peak:
 
 
 @contextmanager
-def watched(process: int) -> Iterator[Peak]:
-    """The peak of another process's memory while this runs."""
+def peak_while(process: int) -> Iterator[Peak]:
+    """Watch another process's memory until the block ends."""
     peak, done = Peak(), threading.Event()
 
     def watch() -> None:
@@ -72,7 +72,7 @@ def watched(process: int) -> Iterator[Peak]:
 
 @contextmanager
 def service(home: AgentHome, *options: str) -> Iterator[int]:
-    """A running service of the home; gives its process id."""
+    """Run a home's service until the block ends; yields its process id."""
     command = [sys.executable, "-m", "fedstill_client.cli", "serve", "--home", str(home.folder), *options]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -89,13 +89,13 @@ def service(home: AgentHome, *options: str) -> Iterator[int]:
 def measure(home: AgentHome, *, inputs: int, predictions: int) -> dict[str, object]:
     x, labels = sample(256, inputs, seed=7)
     with service(home) as process, AgentClient(home.folder, timeout_seconds=60) as agent:
-        with watched(process) as serving:
+        with peak_while(process) as serving:
             for row in range(predictions):
                 agent.predict(x[row % 256 : row % 256 + 1])
             agent.predict(x)
             for row in range(50):
                 agent.observe(x[row : row + 1], labels[row : row + 1])
-        with watched(process) as personalizing:
+        with peak_while(process) as personalizing:
             started, learned = time.monotonic(), agent.personalize(PersonalizeOptions(epochs=30, seed=0))
             seed = 1
             # Long enough for its peak to be seen: one learning may be over before the second look.

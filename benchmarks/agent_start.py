@@ -36,7 +36,7 @@ _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
 def processor_seconds(command: list[str], *, runs: int, returns: int) -> float:
-    """The least user and system time of a child that runs the command, which must end with this exit code."""
+    """Measure the least user and system time of a command, which must end with this exit code."""
     least = float("inf")
     for _ in range(runs):
         child = subprocess.Popen(
@@ -54,7 +54,7 @@ def processor_seconds(command: list[str], *, runs: int, returns: int) -> float:
 
 @contextmanager
 def service(home: AgentHome) -> Iterator[None]:
-    """The agent's service at a home, as `fedstill-agent serve` runs it."""
+    """Run the agent's service of a home until the block ends, as `fedstill-agent serve` does."""
     process = subprocess.Popen([*AGENT, "serve", "--home", str(home.folder)], stderr=subprocess.DEVNULL)
     try:
         ends = time.monotonic() + 60
@@ -71,8 +71,8 @@ def service(home: AgentHome) -> Iterator[None]:
 AGENT = [sys.executable, "-m", "fedstill_client.cli"]
 
 
-def measured(folder: Path, *, runs: int) -> dict[str, float]:
-    """Seconds of processor of each command."""
+def processor_figures(folder: Path, *, runs: int) -> dict[str, float]:
+    """Measure the processor seconds of each command."""
     home = make_home(folder / "home", family="mlp-small", inputs=_INPUTS, examples=50)
     with PrivateStore.open(home) as store:
         package = load_installed(home, store)
@@ -105,7 +105,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        figures = measured(Path(folder), runs=arguments.runs)
+        figures = processor_figures(Path(folder), runs=arguments.runs)
     missed = [name for name, seconds in figures.items() if seconds > BAR_S]
     if arguments.json:
         print(json.dumps({"bar_s": BAR_S, "seconds": figures, "missed": missed}))

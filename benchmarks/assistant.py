@@ -100,7 +100,7 @@ def by_language(logits: FloatArray, said: Sequence[Utterance], languages: Sequen
 
 
 def build(data: AssistantData, student: IntentStudent, confidence: Confidence) -> StudentPackage:
-    """As a fleet would publish it."""
+    """Build the student's package as a fleet would publish it."""
     public = np.asarray(student.hashing.encode_all(data.public[:: max(1, len(data.public) // PUBLIC_ROWS)]))
     return package_of(
         student.artifact_options(),
@@ -123,7 +123,7 @@ def home_of(folder: Path, package: StudentPackage, name: str) -> AgentHome:
 
 @dataclass(frozen=True, eq=False)
 class Device:
-    """A device, and the chances [n, intents] that its agent gives to what it holds out."""
+    """A device, and the confidences [n, intents] of its agent on the utterances that it holds out."""
 
     name: str
     language: str
@@ -141,7 +141,7 @@ KINDS = ("published", "prior", "personal")
 
 
 def live(speaker: Speaker, package: StudentPackage, names: Sequence[str], folder: Path) -> Device:
-    """The device's agent observes what its owner says, and personalizes."""
+    """Let a device's agent observe what its owner says, and personalize."""
     with Agent.open(home_of(folder, package, speaker.name).folder) as agent:
         published = chances(agent, speaker.test, names)
         agent.observe_intents([(each.text, names[each.intent]) for each in speaker.train])
@@ -152,7 +152,7 @@ def live(speaker: Speaker, package: StudentPackage, names: Sequence[str], folder
 
 
 def chances(agent: Agent, said: Sequence[Utterance], names: Sequence[str]) -> FloatArray:
-    """What an agent makes of utterances, as confidences [n, intents]."""
+    """Return an agent's confidences [n, intents] in each intent of utterances."""
     found = np.zeros((len(said), len(names)), np.float32)
     for row, each in enumerate(said):
         for intent in agent.predict_text(each.text, len(names)).intents:
@@ -160,15 +160,15 @@ def chances(agent: Agent, said: Sequence[Utterance], names: Sequence[str]) -> Fl
     return found
 
 
-def off_by(devices: Sequence[Device], kind: str) -> float:
-    """Expected calibration error of all that agents said."""
+def calibration_error(devices: Sequence[Device], kind: str) -> float:
+    """Compute the expected calibration error of all agents' answers."""
     said = np.concatenate([getattr(each, kind) for each in devices])
     labels = np.concatenate([each.labels for each in devices])
     return calibration(np.log(np.maximum(said, 1e-30)), labels).ece
 
 
 def latencies(package: StudentPackage, said: Sequence[str], folder: Path) -> dict[str, float]:
-    """Of one answer in process, int8, one thread: elapsed and processor time, milliseconds.
+    """Measure one answer in process, int8, one thread: elapsed and processor time in milliseconds.
 
     Other programs on the machine do not lengthen the processor time.
     """
@@ -209,10 +209,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{len(data.labelled)} labelled utterances, {len(data.public)} unlabelled; {len(data.calibration)} "
         f"to fit confidence to; {len(parts.everyone)} and {len(parts.own)} (devices' own) to measure on\n"
     )
-    teacher, students = learned(data, options)
+    teacher, students = train_students(data, options)
     figures: dict[str, Any] = {}
     student = students["distilled"]
-    figures["students"] = compared({"teacher": teacher, **students}, parts, speaking)
+    figures["students"] = compare_accuracy({"teacher": teacher, **students}, parts, speaking)
     right = {name: row["accuracy"] for name, row in figures["students"].items()}
     figures["retention"] = right["distilled"] / right["teacher"]
     figures["times_fewer_parameters"] = teacher.parameter_count / student.parameter_count
@@ -221,11 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{figures['times_fewer_parameters']:.1f}x fewer parameters"
     )
     confidence = fitted_confidence(student.logits(texts(data.calibration)), intents(data.calibration))
-    figures["confidence"] = confident(student, confidence, parts)
+    figures["confidence"] = measure_confidence(student, confidence, parts)
     with tempfile.TemporaryDirectory(prefix="fs") as place:
         package = build(data, student, confidence)
-        figures["package"] = packaged(package, texts(parts.everyone), Path(place) / "clock")
-        figures["devices"] = lived(data, package, Path(place))
+        figures["package"] = measure_package(package, texts(parts.everyone), Path(place) / "clock")
+        figures["devices"] = measure_devices(data, package, Path(place))
     bars = {
         f"the student keeps at least {RETENTION:.0%} of the teacher's accuracy": figures["retention"]
         >= RETENTION,
@@ -242,10 +242,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(bars.values()) else 1
 
 
-def learned(
+def train_students(
     data: AssistantData, options: argparse.Namespace
 ) -> tuple[TrainedTeacher, dict[str, IntentStudent]]:
-    """The teacher, and students of its answers and of the labels alone."""
+    """Train the teacher, and students on its answers and on the labels alone."""
     known, labels = texts(data.labelled), intents(data.labelled)
     teacher = TrainedTeacher(
         known,
@@ -264,10 +264,10 @@ def learned(
     }
 
 
-def compared(
+def compare_accuracy(
     models: Mapping[str, TrainedTeacher | IntentStudent], parts: Parts, speaking: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
-    """Right answers in everyone's homes, by language, and on devices."""
+    """Measure accuracy in everyone's homes, by language, and on devices."""
     print(f"{'':16}  parameters  everyone   devices   " + "  ".join(f"{each:>5}" for each in speaking))
     rows = {}
     for name, model in models.items():
@@ -285,8 +285,8 @@ def compared(
     return rows
 
 
-def confident(student: IntentStudent, confidence: Confidence, parts: Parts) -> dict[str, Any]:
-    """Calibration before and after, and what abstaining is worth."""
+def measure_confidence(student: IntentStudent, confidence: Confidence, parts: Parts) -> dict[str, Any]:
+    """Measure calibration before and after fitting, and what abstaining is worth."""
     logits, labels = student.logits(texts(parts.everyone)), intents(parts.everyone)
     own_logits, own_labels = student.logits(texts(parts.own)), intents(parts.own)
     scale = confidence.temperature
@@ -317,8 +317,8 @@ def confident(student: IntentStudent, confidence: Confidence, parts: Parts) -> d
     }
 
 
-def packaged(package: StudentPackage, said: Sequence[str], place: Path) -> dict[str, Any]:
-    """Sizes of the package, and how long an answer takes."""
+def measure_package(package: StudentPackage, said: Sequence[str], place: Path) -> dict[str, Any]:
+    """Measure the package's sizes, and how long an answer takes."""
     files = {name: len(content) for name, content in package.contents().items()}
     answering = files[INT8_FILE] + files[INTENTS_FILE]
     training = files[TRAINING_FILE] + files[FORWARD_FILE] + files[PARAMETERS_FILE]
@@ -336,8 +336,8 @@ def packaged(package: StudentPackage, said: Sequence[str], place: Path) -> dict[
     return {"bytes": files, "latency": took}
 
 
-def lived(data: AssistantData, package: StudentPackage, place: Path) -> dict[str, Any]:
-    """What devices make of it."""
+def measure_devices(data: AssistantData, package: StudentPackage, place: Path) -> dict[str, Any]:
+    """Measure what devices gain by personalizing."""
     devices = [live(speaker, package, data.intents, place / speaker.name) for speaker in data.speakers]
     print("\ndevice      language  published    prior  personal")
     rows = [
@@ -356,7 +356,7 @@ def lived(data: AssistantData, package: StudentPackage, place: Path) -> dict[str
     say_change("\nof the label prior alone", gained["prior"])
     say_change("of personalization and the label prior", gained["personal"])
     say_change("of personalization over the label prior", gained["personal_over_prior"])
-    off = {kind: off_by(devices, kind) for kind in KINDS}
+    off = {kind: calibration_error(devices, kind) for kind in KINDS}
     print(
         f"calibration error of what agents say: {off['published']:.1%} by the package's student, "
         f"{off['prior']:.1%} with the label prior, {off['personal']:.1%} with both"

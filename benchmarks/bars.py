@@ -1,4 +1,4 @@
-"""What a benchmark holds its figures against."""
+"""The bars that a benchmark compares its figures with."""
 
 from __future__ import annotations
 

@@ -56,8 +56,8 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Coded:
-    """Mean bytes of one answer's codes, without the message around them."""
+class CodeSizes:
+    """Mean bytes of an answer's codes, without the message around them."""
 
     codec: str
     plain: float
@@ -68,7 +68,7 @@ class Coded:
 
 
 def run(uplink: str, seed: int, *, rounds: int, folder: Path) -> Arm:
-    """Run the fleet with this uplink codec."""
+    """Run the fleet with an uplink codec."""
     words = [*FLEET.split(), "--uplink", uplink, "--seed", str(seed), "--rounds", str(rounds)]
     words += ["--evaluate-every", str(rounds), "--quiet", "--force", "--out", str(folder)]
     done = subprocess.run(
@@ -92,7 +92,7 @@ def run(uplink: str, seed: int, *, rounds: int, folder: Path) -> Arm:
 
 
 def claim(arms: Sequence[Arm]) -> dict[str, Any]:
-    """CFD's claim over the seeds of both arms."""
+    """Judge CFD's claim over the seeds of both arms."""
     whole, tight = ([arm for arm in arms if arm.uplink == name] for name in (WHOLE, ONE_BIT))
     fewer = mean(arm.uplink_bytes for arm in whole) / mean(arm.uplink_bytes for arm in tight)
     lost = {
@@ -103,8 +103,8 @@ def claim(arms: Sequence[Arm]) -> dict[str, Any]:
     return {"fewer_bytes": fewer, "points_lost": lost, "seeds": len(whole), "passed": passed}
 
 
-def coded_sizes(folder: Path, *, rounds: int) -> list[Coded]:
-    """Of the devices' answers in the last round of a finely coded run, on coarser grids."""
+def last_round_sizes(folder: Path, *, rounds: int) -> list[CodeSizes]:
+    """Measure the devices' answers in the last round of a finely coded run, on coarser grids."""
     last, before = (
         BaseTables.from_bytes((folder / f"server/checkpoints/round-{number:06d}.tables").read_bytes())
         for number in (rounds, rounds - 1)
@@ -112,27 +112,27 @@ def coded_sizes(folder: Path, *, rounds: int) -> list[Coded]:
     pairs = [
         (last.tables[device][1].levels, before.tables[device][1].levels) for device in sorted(last.tables)
     ]
-    return [sizes(words, pairs) for words in MEASURED]
+    return [code_sizes(words, pairs) for words in MEASURED]
 
 
-def sizes(words: str, answers: Sequence[tuple[Levels, Levels]]) -> Coded:
-    """Of answers, each with the one before it."""
+def code_sizes(words: str, answers: Sequence[tuple[Levels, Levels]]) -> CodeSizes:
+    """Measure answers in a codec, each with the device's answer before it."""
     codec = parse_codec(f"{words},entropy,delta")
     pairs = [(codec.levels(now.soft_labels()), codec.levels(then.soft_labels())) for now, then in answers]
     coded = mean(len(encode_levels(now, entropy=True)) for now, _ in pairs)
     entropy = mean(empirical_entropy_bytes(now) for now, _ in pairs)
-    return Coded(
+    return CodeSizes(
         words,
         mean(len(encode_levels(now, entropy=False)) for now, _ in pairs),
         coded,
-        mean(len(encode_levels(now, entropy=True, own=then)) for now, then in pairs),
+        mean(len(encode_levels(now, entropy=True, table_base=then)) for now, then in pairs),
         entropy,
         coded / entropy - 1,
     )
 
 
 def empirical_entropy_bytes(levels: Levels) -> float:
-    """Entropy of the codes, one by one; and of the gaps between kept classes."""
+    """Compute the entropy of the codes, one by one, and of the gaps between kept classes."""
     parts = [levels.codes] if levels.indices is None else [levels.codes, np.diff(levels.indices, prepend=-1)]
     return sum(_entropy_bits(part) for part in parts) / 8
 
@@ -149,7 +149,7 @@ def benchmark(*, seeds: int, rounds: int, folder: Path) -> dict[str, Any]:
         for uplink in (WHOLE, ONE_BIT)
     ]
     arms += [run(uplink, 0, rounds=rounds, folder=folder / "run") for uplink in TABLE]
-    coded = coded_sizes(folder / "run", rounds=rounds)  # the last of the table is the fine one
+    coded = last_round_sizes(folder / "run", rounds=rounds)  # the last of the table is the fine one
     over = max(one.over for one in coded)
     return {
         "fleet": FLEET,

@@ -1,8 +1,8 @@
 """Does a change of the code leave every run as it was, bit for bit?
 
 Runs small fleets of every task and every method through `fedstill-sim run`, and prints for each a digest of
-all that its rounds came to: the consensus of every round, the fleet's students, and the accuracies. Write the
-digests down before a change, and compare after it, on the same machine:
+its result: the consensus of every round, the fleet's students, and the accuracies. Write the digests to a
+file before a change, and compare after it, on the same machine:
 
     python benchmarks/consensus_digests.py --write before.json
     python benchmarks/consensus_digests.py --against before.json
@@ -45,7 +45,7 @@ RUNS = {
 
 
 def write_keyboard(folder: Path) -> Path:
-    """Texts of three people and of the public, drawn from a small grammar: the shipped plays take minutes."""
+    """Write texts of three people and of the public from a small grammar: the shipped plays take minutes."""
     draw = random.Random(7)
     names = [
         f"{first}{second}" for first in ("ba", "ke", "mo", "ti", "su") for second in ("ra", "lin", "dor")
@@ -66,7 +66,7 @@ def write_keyboard(folder: Path) -> Path:
 
 
 def digest(words: str, folder: Path) -> str:
-    """What a run came to, in 16 hexadecimal digits."""
+    """Run a fleet, and return the digest of its result: 16 hexadecimal digits."""
     if "KEYBOARD" in words:
         words = words.replace("KEYBOARD", str(write_keyboard(folder.with_name("texts"))))
     done = subprocess.run(
@@ -83,7 +83,7 @@ def digest(words: str, folder: Path) -> str:
 
 
 def essence(result: dict[str, Any]) -> Any:
-    """Everything of a result that does not depend on the time, and on how a configuration is written."""
+    """Return what of a result depends neither on time nor on how a configuration is written."""
     return {
         "rounds": [_round(one) for one in result["rounds"]],
         "baselines": {

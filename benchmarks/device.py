@@ -1,13 +1,13 @@
 """A device at work, for each student family: how fast it answers and learns, and what it takes.
 
 Each family is put into a home as a device has it (example of 64 numbers, 10 classes, as the digits students;
-of text 20 words out of 10,000), and measured on one thread:
+for text, 20 words out of 10,000), and measured on one thread:
 
   predict     one example, in microseconds, median and 99th percentile, in the quietest of three runs: the
               bare student (predictor), the agent in its own process, and the agent's service through its
-              socket; with weights of float32 and, where the package has them, of 8 bits. Of text: the word
-              after 20 others
-  learning    steps a second of the training graph, and of a whole personalization with its judging
+              socket; with weights of float32 and, where the package has them, of 8 bits; for text, the
+              word after 20 others
+  learning    steps a second of the training graph, and of a whole personalization with its evaluation
   package     bytes on disk
   memory      peak PSS of the service while it serves, and while it learns (see agent_memory.py)
 
@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from agent_memory import service, watched
+from agent_memory import peak_while, service
 from device_homes import CLASSES, TEXT_FAMILIES, examples_of, make_home
 from fedstill_client import AgentClient
 from fedstill_client.agent.agent import Agent
@@ -49,7 +49,7 @@ Figures = dict[str, Any]
 
 
 def latency(answer: Callable[[np.ndarray], object], rows: np.ndarray, calls: int) -> Figures:
-    """Median and 99th percentile of one example's answer, in microseconds, in the quietest of the runs.
+    """Measure the median and 99th percentile of an answer in microseconds, in the quietest of the runs.
 
     What else the machine does at that moment shows in the 99th percentile above all.
     """
@@ -68,8 +68,8 @@ def _latency(answer: Callable[[np.ndarray], object], rows: np.ndarray, calls: in
     return {"p50_us": float(p50), "p99_us": float(p99), "calls": calls}
 
 
-def answers(home: AgentHome, package: StudentPackage, precision: Precision, *, calls: int) -> Figures:
-    """One example at a time: by the bare student, the agent, and the service. Peak memory of the service."""
+def answer_figures(home: AgentHome, package: StudentPackage, precision: Precision, *, calls: int) -> Figures:
+    """Measure one example at a time by the bare student, the agent and the service, and its peak memory."""
     rows = examples_of(package.manifest, 256, seed=7)[0]
     predictor = Predictor(package, threads=1, precision=precision)
     bare = predictor.next_words if package.manifest.label_shape else predictor.predict
@@ -79,7 +79,7 @@ def answers(home: AgentHome, package: StudentPackage, precision: Precision, *, c
     with (
         service(home, "--precision", precision) as process,
         AgentClient(home.folder) as client,
-        watched(process) as peak,
+        peak_while(process) as peak,
     ):
         figures["socket"] = latency(client.predict, rows, calls)
     figures["serving_pss_mb"] = peak.pss_mb
@@ -91,8 +91,8 @@ def measure(home: AgentHome, family: str, *, calls: int) -> Figures:
         package = load_installed(home, store)
     manifest = package.manifest
     precisions: list[Precision] = ["float32"] if package.int8_graph is None else ["float32", "int8"]
-    answering = [answers(home, package, precision, calls=calls) for precision in precisions]
-    with service(home) as process, AgentClient(home.folder) as client, watched(process) as peak:
+    answering = [answer_figures(home, package, precision, calls=calls) for precision in precisions]
+    with service(home) as process, AgentClient(home.folder) as client, peak_while(process) as peak:
         learned = client.personalize(PersonalizeOptions(epochs=30))
     return {
         "family": family,
@@ -113,7 +113,7 @@ def measure(home: AgentHome, family: str, *, calls: int) -> Figures:
 
 
 def _verdicts(answering: list[Figures]) -> dict[str, bool]:
-    """Of classifiers; students of text are measured, and have no bar here."""
+    """Judge the classifiers; students of text are measured, but have no bar here."""
     in_process = max(each[part]["p99_us"] for each in answering for part in ("predictor", "agent"))
     socket = max(each["socket"]["p99_us"] for each in answering)
     return {
@@ -123,7 +123,7 @@ def _verdicts(answering: list[Figures]) -> dict[str, bool]:
 
 
 def training_rate(package: StudentPackage, *, epochs: int = 40) -> float:
-    """Steps a second of the training graph, with its batches, without any judging."""
+    """Measure steps a second of the training graph, with its batches, without evaluation."""
     from fedstill_client.model.batches import plan_batches
     from fedstill_client.model.order import device_ids
     from fedstill_client.model.private_stack import PrivateStack

@@ -25,14 +25,14 @@ TEXT_FAMILIES, PLACES, WORDS, STEP_WORDS = ("gru", "transformer"), 20, 10_000, 2
 
 
 def make_home(folder: Path, *, family: str, inputs: int, examples: int = 300) -> AgentHome:
-    """A home at `folder`, made by a child process."""
+    """Make a home at `folder` in a child process."""
     options = ["--family", family, "--inputs", str(inputs), "--examples", str(examples)]
     subprocess.run([sys.executable, __file__, str(folder), *options], check=True)
     return AgentHome(folder)
 
 
 def sample(count: int, inputs: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Examples [count, inputs] whose class is a linear function of them, with noise, and their labels."""
+    """Draw examples [count, inputs] whose class is a noisy linear function of them, and their labels."""
     rng = np.random.default_rng(seed)
     directions = np.random.default_rng(1234).normal(size=(inputs, CLASSES))
     x = rng.normal(size=(count, inputs)).astype(np.float32)
@@ -41,7 +41,7 @@ def sample(count: int, inputs: int, *, seed: int = 0) -> tuple[np.ndarray, np.nd
 
 
 def examples_of(manifest: StudentManifest, count: int, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Examples as a student takes them, and their labels; of text, rows of words and what comes next."""
+    """Draw examples as a student takes them, and their labels; for text, rows of words and the next ones."""
     if manifest.input_type != "int64":
         return sample(count, *manifest.input_shape, seed=seed)
     often = np.random.default_rng(seed).zipf(1.3, (count, manifest.input_shape[0] + 1))
@@ -50,7 +50,7 @@ def examples_of(manifest: StudentManifest, count: int, *, seed: int = 0) -> tupl
 
 
 def package(family: str, inputs: int, version: int) -> StudentPackage:
-    """A package as the server builds it, in a process that may load torch."""
+    """Build a package as the server does, in a process that may load torch."""
     if family in TEXT_FAMILIES:
         return text_package(family, version)
     from fedstill_proto.messages import Optimizer, TrainingPlan
@@ -81,7 +81,7 @@ def package(family: str, inputs: int, version: int) -> StudentPackage:
 
 
 def text_package(family: str, version: int) -> StudentPackage:
-    """A package of a student of text, as large as a keyboard's."""
+    """Build a package of a student of text, as large as a keyboard's."""
     from fedstill_proto.messages import Optimizer
     from fedstill_server.export.build import ArtifactOptions
     from fedstill_server.families import initial_parameters

@@ -1,7 +1,7 @@
 """kill -9 at 200 random points of what a device does: does it start again, whole, and has it lost nothing?
 
 Each trial copies a device (a real home: signed package, private store, student, ledger, a learning under
-way), lets a process of its own do one operation on it, and ends that with SIGKILL. Half of the kills come by
+way), lets a separate process do one operation on it, and kills that with SIGKILL. Half of the kills come by
 the clock, after a random part of the time that the operation takes; the other half strike in it at a random
 call that touches the disk, before or after it, so that short moments are hit as often as long ones. Then the
 device is opened, and held against what the process had acknowledged, or let out, before it died:
@@ -59,7 +59,7 @@ FAMILY, INPUTS, EXAMPLES = "mlp-small", 64, 300
 
 @dataclass
 class Tally:
-    """What became of the kills of one operation."""
+    """The results of killing one operation."""
 
     operation: str
     seconds: float  # that it takes without a kill
@@ -82,7 +82,7 @@ class Trials:
         self.tally = Tally(operation.name, self.whole.seconds, self.whole.steps)
 
     def kill(self, draw: random.Random, *, by_clock: bool) -> None:
-        """One trial; by the clock, once more where the operation had ended before the kill."""
+        """Make a trial; by the clock, make it again where the operation had ended before the kill."""
         while True:
             home = self._place.copy(self._scratch / f"{self._operation.name}-{time.monotonic_ns()}")
             if by_clock:
@@ -104,7 +104,7 @@ class Trials:
         shutil.rmtree(home.folder, ignore_errors=True)
 
     def _run(self, home: AgentHome, mode: str, *, after: float | None = None) -> tuple[bytes, float, bool]:
-        """Let a process do the operation: what it said, how long it took, and whether a kill ended it."""
+        """Let a process do the operation; return what it wrote, its seconds, and whether a kill ended it."""
         command = [sys.executable, __file__, "--work", self._operation.name, mode]
         command += [str(home.folder), str(self._place.folder)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
@@ -122,7 +122,7 @@ class Trials:
 
 
 def work(name: str, mode: str, home: AgentHome, place: Place) -> None:
-    """The process that is killed. mode: "clock", "count" the steps, or the step to die at."""
+    """Run in the process that is killed. mode: "clock", "count" the steps, or the step to die at."""
     operation, steps = OPERATIONS[name], Steps(None if mode in ("clock", "count") else int(mode))
     say(ready=True)
     if mode != "clock":
@@ -157,7 +157,7 @@ def run(place: Place, scratch: Path, *, kills: int, seed: int, names: list[str])
 
 
 def build(folder: Path) -> None:
-    """Make the place; loads torch."""
+    """Build the place in a process that loads torch."""
     from device_homes import package
 
     Place(folder).build(lambda version: package(FAMILY, INPUTS, version), examples=EXAMPLES)

@@ -1,4 +1,4 @@
-"""How long a mistake takes to be told: twenty wrong names, paths and options, command by command.
+"""How long it takes until a mistake is reported: twenty wrong names, paths and options, by command.
 
 Each command runs several times in a process of its own, and its fastest run counts: on a quiet machine that
 is what a person waits. The verdict holds if every one ends with exit code 2, names what was
@@ -63,7 +63,7 @@ MODULES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A command that ended: its fastest run in seconds of clock and of processor, and what it said."""
+    """A command that ended: its fastest run in seconds of clock and of processor, and its output."""
 
     command: str
     code: int
@@ -72,7 +72,7 @@ class Told:
     text: str
 
     def names(self, wanted: str) -> bool:
-        """Whether the text holds it, however its lines were broken and framed."""
+        """Return whether the text names it, however its lines were broken and framed."""
         return wanted.lower() in " ".join(self.text.replace("│", " ").split()).lower()
 
 
@@ -103,7 +103,7 @@ def _environment() -> dict[str, str]:
 
 
 def problems(told: Told, wanted: str) -> list[str]:
-    """What is wrong with an error."""
+    """Return what is wrong with an error."""
     found = []
     if told.code != 2:
         found.append(f"exit code {told.code}")

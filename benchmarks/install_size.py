@@ -55,7 +55,7 @@ _ABSENT = (
 
 
 class Installed:
-    """An environment with this checkout in it."""
+    """An environment that this checkout is installed in."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -80,7 +80,7 @@ class Installed:
         }
 
     def _imported(self, statement: str) -> dict[str, float]:
-        """Medians; the first run, which writes byte code, is not counted."""
+        """Measure medians; the first run, which writes byte code, does not count."""
         program = _MEASURED.format(statement=statement)
         runs = [json.loads(self._run("-c", program)) for _ in range(_RUNS + 1)][1:]
         return {name: statistics.median(run[name] for run in runs) for name in runs[0]}
@@ -96,7 +96,7 @@ class Installed:
 
 
 def _size_mb(folder: Path) -> float:
-    """Bytes on disk, in 10^6; a file that is there by two names counts once."""
+    """Measure a folder's size on disk in megabytes (10^6 bytes); a file with two names counts once."""
     blocks = {entry.lstat().st_ino: entry.lstat().st_blocks for entry in folder.rglob("*")}
     return sum(blocks.values()) * 512 / 1e6
 

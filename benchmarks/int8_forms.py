@@ -62,7 +62,7 @@ for graph in sorted(folder.glob("*.onnx")):
 
 
 def answers_under(command: Sequence[str], forms: Mapping[str, bytes], x: np.ndarray) -> dict[str, np.ndarray]:
-    """What each graph's first output is for x, answered by a Python that this command runs.
+    """Compute each graph's first output for x in another Python, which may be emulated.
 
     Args:
         command: in front of the interpreter, such as ["qemu-x86_64", "-cpu", "Haswell"].
@@ -91,7 +91,7 @@ def error_percent(logits: np.ndarray, expected: np.ndarray) -> float:
 
 
 def forms_of(graph: bytes, parameters: Parameters, calibration: np.ndarray) -> dict[str, bytes]:
-    """Every form with every kind of weights, and the packages' own."""
+    """Build every form with every kind of weights, and the packages' own."""
     forms = {"float32": graph}
     for codes in KINDS:
         forms[f"static {codes}"] = static_int8(graph, calibration, codes=codes)

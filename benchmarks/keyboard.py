@@ -61,7 +61,7 @@ WARM_RUNS, TIMED_RUNS = 50, 400
 def suggestions(
     data: KeyboardData, keyboard: Keyboard, family: str, told: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """Every device's held-out texts, typed with trigrams, teacher, student, and the personal student."""
+    """Type every device's held-out texts with trigrams, teacher, student and personal student."""
     package, words = keyboard_package(keyboard, family), len(keyboard.words)
     start = RecurrentWords(family, keyboard.students[family], words=words)
 
@@ -133,7 +133,7 @@ def speed(keyboard: Keyboard, family: str, kept: float) -> tuple[dict[str, Any],
 
 
 def _row_seconds(family: str, parameters: dict[str, np.ndarray], words: int) -> float:
-    """The median of a run at batch 1."""
+    """Measure the median seconds of a run at batch 1."""
     _, graph = export_student(family=family, input_shape=(PLACES,), classes=words, parameters=parameters)
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -149,7 +149,7 @@ def _row_seconds(family: str, parameters: dict[str, np.ndarray], words: int) -> 
 
 
 def baseline(data: KeyboardData, *, words: int) -> dict[str, Any]:
-    """Word trigrams on every device's held-out texts, and what its own words change."""
+    """Measure word trigrams on every device's held-out texts, and what its own words change."""
     started = time.perf_counter()
     word_list = build_word_list(data.public, size=words)
     trigrams = WordTrigrams(map(word_list.encode, data.public), words=len(word_list), start=START)
@@ -198,7 +198,7 @@ def show_baseline(found: dict[str, Any]) -> None:
     print(f"{found['seconds']:.1f} s")
 
 
-def everything(
+def measure_parts(
     data: KeyboardData,
     family: str,
     parts: tuple[str, ...],
@@ -206,7 +206,7 @@ def everything(
     public: KeyboardData,
     told: Callable[[str], None],
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """The parts asked for, and the bars that they are held against."""
+    """Measure the parts that are asked for, and compare them with their bars."""
     families = () if set(parts) == {"labels"} else (family,)  # which trains students of its own
     keyboard = start_keyboard(
         public, families, on_progress=lambda what, done, total: told(f"{what}: {done} of {total}")
@@ -254,7 +254,7 @@ def main() -> int:
     def told(words: str) -> None:
         print(words, file=sys.stderr)
 
-    found, bars = everything(data, asked.family, tuple(asked.only), public=public, told=told)
+    found, bars = measure_parts(data, asked.family, tuple(asked.only), public=public, told=told)
     if asked.json:
         print(json.dumps(found, indent=2))
     else:

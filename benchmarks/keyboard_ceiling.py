@@ -29,7 +29,7 @@ GOING_ON = TextPlan(epochs=6, learning_rate=2e-3, output_dropout=0.3, input_drop
 def ceiling(
     data: KeyboardData, keyboard: Keyboard, family: str, told: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The student against the one that learned everyone's texts, without and with each device's own words."""
+    """Compare the student with one that learned everyone's texts, without and with devices' own words."""
     words = keyboard.words
     start = RecurrentWords(family, keyboard.students[family], words=len(words))
     everyones = RecurrentWords(family, _taught_everything(data, keyboard, family, told), words=len(words))

@@ -31,7 +31,7 @@ BAR_POINTS = 0.5
 
 
 def packed(family: str, words: WordList, parameters: Parameters) -> StudentPackage:
-    """All that a device answers with."""
+    """Build the whole package that a device answers with."""
     manifest, graph = export_student(
         family=family, input_shape=(PLACES,), classes=len(words), parameters=parameters
     )
@@ -42,7 +42,7 @@ def packed(family: str, words: WordList, parameters: Parameters) -> StudentPacka
 
 
 def shares(stream: WordStream, typist: Typist, words: WordList) -> tuple[float, float]:
-    """Of the held-out words, how many are the likeliest, and among the three likeliest."""
+    """Compute how many held-out words are the likeliest, and are among the three likeliest."""
     first = among = count = 0
     for text in typist.test:
         state, last = stream.start(), START

@@ -1,4 +1,4 @@
-"""What k words of a teacher's soft labels lose against all that it says: a part of benchmarks/keyboard.py.
+"""What k words of a teacher's soft labels lose against all words: a part of benchmarks/keyboard.py.
 
 Three settings, each with the same seeds, in turn, for every kind of label:
 
@@ -63,7 +63,7 @@ class LabelPlan:
 
 @dataclass(frozen=True)
 class _Taught:
-    """Texts and what the teacher says of each place of them: whole [places, V]."""
+    """Texts, and the teacher's probabilities at each place of them: whole [places, V]."""
 
     texts: Texts
     whole: FloatArray
@@ -80,7 +80,7 @@ class _Taught:
         return cls(texts, whole, shared_by_pairs(keyboard.teacher.trigrams, texts))
 
     def labels(self, kind: str) -> SoftWords:
-        """As who is sent them reads them."""
+        """Return the labels as their receiver decodes them."""
         if kind == DENSE:
             nothing = np.zeros((len(self.whole), 1))
             everything = RestShares(self.whole, np.arange(len(self.whole)))
@@ -116,7 +116,7 @@ class Setting:
     start: list[float] | None = None  # of the students that it begins with
 
     def more(self, kind: str) -> list[float]:
-        """How much more than dense of the same seed, as a share of it; maybe of the first seeds only."""
+        """Compute how much worse a kind is than dense of the same seed, as a share of that."""
         of_seeds = zip(self.perplexity[kind], self.perplexity[DENSE], strict=False)
         return [one / dense - 1 for one, dense in of_seeds]
 
@@ -133,7 +133,7 @@ class Setting:
 def labels(
     keyboard: Keyboard, held_out: Texts, plan: LabelPlan, told: Callable[[str], None]
 ) -> tuple[dict[str, Any], list[Bar]]:
-    """The settings, and the bars of those that the product has."""
+    """Train all settings, and judge those that the product uses."""
 
     def perplexity(student: GatedRecurrentNetwork) -> float:
         return float(np.exp(-np.log(next_words_of(student, held_out)).mean()))
@@ -208,7 +208,7 @@ def _new_student(keyboard: Keyboard, family: str, seed: int) -> GatedRecurrentNe
 
 
 def _bytes(taught: _Taught) -> dict[str, float]:
-    """Of a place, in an answer as a device sends it."""
+    """Measure the bytes of a place in an answer as a device sends it."""
     rows, words = taught.whole[:SIZED_ROWS], taught.whole.shape[1]
     sizes = {FLOAT32: _sent(DenseSoftLabels(rows), FLOAT32) / len(rows)}
     for kind in (PAIRS.format(K), SAMPLED.format(K), LIKELIEST.format(K)):

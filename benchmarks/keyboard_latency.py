@@ -41,7 +41,7 @@ _LETTERS = 3
 
 
 def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
-    """A package of a student that has seen nothing, with the word list of the public texts."""
+    """Build a package of an untrained student, with the word list of the public texts."""
     words = _filled_up(build_word_list(public, size=WORDS))
     options = ArtifactOptions(
         family=family,
@@ -64,7 +64,7 @@ def untrained(family: str, public: tuple[str, ...]) -> StudentPackage:
 
 
 def _filled_up(words: WordList) -> WordList:
-    """With as many words as a list may have: made of the first and the last letters of two of its own."""
+    """Fill a word list up with words made of the first and last letters of two of its own."""
     longer = [word for _, word in words.words if len(word) > _LETTERS]
     made = (one[:_LETTERS] + other[-_LETTERS:] for one in longer for other in longer)
     entries = dict.fromkeys(words.entries)
@@ -77,7 +77,7 @@ def _filled_up(words: WordList) -> WordList:
 
 
 def keystrokes(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
-    """The context and the letters of the word so far, at each letter."""
+    """Yield the context and the letters of the word so far, at each letter."""
     for text in texts:
         tokens = split(text)
         for place, token in enumerate(tokens):
@@ -86,8 +86,8 @@ def keystrokes(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:
                 yield from ((context, token[:letters]) for letters in range(len(token)))
 
 
-def timed(agent: Agent, texts: tuple[str, ...]) -> dict[str, dict[str, float]]:
-    """Milliseconds of the suggestions before a word and within one."""
+def suggestion_ms(agent: Agent, texts: tuple[str, ...]) -> dict[str, dict[str, float]]:
+    """Measure the milliseconds of suggestions before a word and within one."""
     spent: dict[str, list[tuple[float, float]]] = {"new word": [], "letter": []}
     for context, prefix in keystrokes(texts):
         started, worked = time.perf_counter(), time.process_time()
@@ -131,9 +131,9 @@ def measured(family: str, suggestions: int) -> dict[str, Any]:
                 store.observe_text(text)
         for precision in PRECISIONS:
             with Agent.open(home.folder, precision=precision) as agent:
-                timed(agent, tuple(texts[:1]))  # warm
+                suggestion_ms(agent, tuple(texts[:1]))  # warm
                 assert agent.status().precision == precision
-                found[precision] = timed(agent, tuple(texts))
+                found[precision] = suggestion_ms(agent, tuple(texts))
     return found
 
 

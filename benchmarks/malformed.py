@@ -54,7 +54,7 @@ DAMAGED = tuple(
 
 
 def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
-    """A valid summary made of noise that depends on the device."""
+    """Make a valid summary of noise that depends on the device."""
     rng = np.random.default_rng(device)
     kind = task.request.kind
     if kind is SummaryKind.PARAMETERS:
@@ -86,7 +86,7 @@ def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
 
 
 def sealed(task: RoundTask, device: int, change: Callable[[pb.SoftLabelSummary], None]) -> bytes:
-    """A changed summary whose checksum fits: the sender means it."""
+    """Change a summary so that its checksum fits: the sender means it."""
     message = pb.SoftLabelSummary()
     message.ParseFromString(encode_summary(honest(task, device), codec=task.request.codec)[:-5])
     change(message)
@@ -120,7 +120,7 @@ def flipped(task: RoundTask, device: int) -> bytes:
 
 
 def bad_value(value: float) -> Callable[[RoundTask, int], bytes]:
-    """`value` in place of a float; where probabilities are bytes, a first row that is no distribution."""
+    """Put `value` in place of a float; where probabilities are bytes, make a row that is no distribution."""
 
     def change(message: pb.SoftLabelSummary) -> None:
         statistics = message.statistics
@@ -142,7 +142,7 @@ def bad_value(value: float) -> Callable[[RoundTask, int], bytes]:
 
 
 def negative(task: RoundTask, device: int) -> bytes:
-    """A probability below 0 where there are floats; students may be negative, so theirs is not a number."""
+    """Make a probability negative where there are floats; a student's weight, which may be, becomes NaN."""
     return bad_value(float("nan") if task.request.kind is SummaryKind.PARAMETERS else -0.5)(task, device)
 
 
@@ -181,12 +181,12 @@ def no_statistics(message: pb.SoftLabelSummary) -> None:
 
 
 def other_rows(message: pb.SoftLabelSummary) -> None:
-    """Bits for rows that nobody asked for; where all rows were asked for, any bit is one too many."""
+    """Set bits of rows that nobody asked for; where all rows were asked for, any bit is one too many."""
     message.statistics.answered += b"\x01"
 
 
 def many_examples(message: pb.SoftLabelSummary) -> None:
-    """A class that the device cannot have, or counts that nobody asked for."""
+    """Claim a class that the device cannot have, or counts that nobody asked for."""
     message.statistics.present_classes.append(CLASSES)
     message.statistics.class_examples.append(1)
 
@@ -267,7 +267,7 @@ class LyingFleet(InProcessGrid):
 
 
 def play_round(method: str, encoding: Encoding, *, liars: int, twice: int) -> tuple[RoundRecord, LyingFleet]:
-    """One round of a fleet; what the honest devices say does not depend on the liars."""
+    """Play a round of a fleet; what the honest devices send does not depend on the liars."""
     rng = np.random.default_rng(0)
     public = Examples(rng.normal(size=(PUBLIC, *SHAPE)).astype(np.float32), np.arange(PUBLIC) % CLASSES)
     codec = SoftLabelCodec(encoding, 3 if encoding is Encoding.TOP_K else 0)
@@ -295,14 +295,14 @@ def play_round(method: str, encoding: Encoding, *, liars: int, twice: int) -> tu
 
 
 class UnmeasuredRun(FleetRun):
-    """No device has anything to measure its student on."""
+    """A run whose devices have nothing to measure their students on."""
 
     def _is_measured(self, number: int) -> bool:
         return False
 
 
 def examine(method: str, encoding: Encoding, count: int) -> dict[str, Any]:
-    """One round with `count` malformed answers, one in ten of them a repeated one, against one without."""
+    """Compare a round with `count` malformed answers, one in ten of them repeated, with one without any."""
     twice = count // 10
     started = time.perf_counter()
     record, fleet = play_round(method, encoding, liars=count - twice, twice=twice)
@@ -327,7 +327,7 @@ def examine(method: str, encoding: Encoding, count: int) -> dict[str, Any]:
 
 
 def miscounted(record: RoundRecord, fleet: LyingFleet, twice: int) -> list[str]:
-    """Malformed answers that are not in quarantine, or under a reason that is not theirs."""
+    """Count malformed answers that are not in quarantine, or are under a reason that is not theirs."""
     first_liar = FIRST_DEVICE_NODE_ID + HONEST
     found: dict[int, str] = {}
     repeated = 0
@@ -359,12 +359,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps({"holds": holds, "rounds": results}, indent=1))
     else:
         for result in results:
-            print(shown(result))
+            print(as_text(result))
         print("verdict: " + ("holds" if holds else "DOES NOT HOLD"))
     return 0 if holds else 1
 
 
-def shown(result: dict[str, Any]) -> str:
+def as_text(result: dict[str, Any]) -> str:
     consensus = "unchanged" if result["consensus_unchanged"] else "CHANGED"
     lines = [
         f"{result['method']} ({result['encoding']}): {result['quarantined']} of {result['malformed']} "

@@ -98,7 +98,7 @@ def config() -> FleetConfig:
 
 
 def releases(repository: Repository) -> tuple[Files, Files, Files]:
-    """What the repository shows at versions 1, 2 and 3; before 3, root and timestamp get new keys."""
+    """Make what the repository shows at versions 1, 2 and 3; before 3, root and timestamp get new keys."""
     shown = []
     public_x = np.random.default_rng(0).normal(size=(16, *SHAPE)).astype(np.float32)
     for version in (1, 2, 3):
@@ -121,7 +121,7 @@ def releases(repository: Repository) -> tuple[Files, Files, Files]:
 
 
 def role_of(path: str) -> str:
-    """A file's place without its version or digest: the same in every release."""
+    """Return a file's place without its version or digest: the same in every release."""
     name = PurePosixPath(path).name
     first, _, rest = name.partition(".")
     return rest if rest and (first.isdecimal() or len(first) == 64) else name
@@ -139,7 +139,11 @@ class Downloads:
         self.files = self._those_read(shown)
 
     def use(self, files: Files) -> None:
-        """Fetch, install, load, answer; raises PackageError."""
+        """Fetch, install, load and answer.
+
+        Raises:
+            PackageError: The release is refused.
+        """
         shutil.rmtree(self._scratch, ignore_errors=True)
         shutil.copytree(self._trust, self._scratch / "trust", symlinks=True)
         package = PackageSource("memory://fleet", self._scratch / "trust", FilesFetcher(files)).fetch(FAMILY)
@@ -148,7 +152,7 @@ class Downloads:
         Predictor(load_installed(home, record)).predict(np.zeros((1, *SHAPE), np.float32))
 
     def _those_read(self, shown: Files) -> Files:
-        """The files of release 3 that a device reads: damage to others is none."""
+        """Return the files of release 3 that a device reads: damage to others is none."""
         read: Files = {}
         asked: list[str] = []
 
@@ -182,7 +186,11 @@ class Installed:
             install(self._home, self._record, StudentPackage.of_contents(manifest, parts))
 
     def use(self, files: Files) -> None:
-        """Load, answer; raises PackageError."""
+        """Load and answer.
+
+        Raises:
+            PackageError: The package is refused.
+        """
         installed = self._record.installed()
         assert installed is not None
         for name, content in files.items():
@@ -195,7 +203,7 @@ def _newest(files: Files, name: str) -> bytes:
 
 
 def mutant(kind: str, files: Files, old: Files, random: np.random.Generator) -> Files:
-    """A copy of `files` with damage of one kind; never the same bytes, nor the same meaning."""
+    """Copy `files` with damage of one kind: never the same bytes, nor the same meaning."""
     paths = sorted(files)
     changed = dict(files)
     path = paths[random.integers(len(paths))]
@@ -214,7 +222,7 @@ def mutant(kind: str, files: Files, old: Files, random: np.random.Generator) -> 
 
 
 def _flipped(content: bytes, random: np.random.Generator) -> bytes:
-    """1 to 8 bits flipped, but not only the case of letters: a signature's hexadecimal digits have none."""
+    """Flip 1 to 8 bits, but not only the case of letters: a signature's hexadecimal digits have none."""
     flipped = bytearray(content)
     for position in random.integers(len(content), size=random.integers(1, 9)):
         flipped[position] ^= 1 << int(random.integers(8))

@@ -9,8 +9,8 @@ came out of its devices: with no budget left it knows nothing, and one guess in 
 devices have the same small student, which fedavg needs. Epsilon is that of a device that answers in every
 round, at delta 1e-5.
 
-Before that, the attack of fedstill_sim.privacy.audit on the mechanism, with the noise that is promised and
-with half of it: what it finds must be below what is promised, and above it.
+Before that, fedstill_sim.privacy.audit attacks the mechanism with the noise that is promised, and with half
+of it: the epsilon that it finds must be below the promise, and above it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ DELTA = 1e-5
 
 @dataclass(frozen=True)
 class Fleet:
-    """Runs that differ in their budget alone; an epsilon of None is no noise."""
+    """Runs that differ in their budget alone; an epsilon of None means no noise."""
 
     mode: str
     method: str
@@ -79,8 +79,8 @@ def request(fleet: Fleet, epsilon: float | None, seed: int) -> RunRequest:
     )
 
 
-def line(fleet: Fleet, epsilon: float | None, seeds: int, folder: Path) -> str:
-    """Make the runs; one row of the table."""
+def table_row(fleet: Fleet, epsilon: float | None, seeds: int, folder: Path) -> str:
+    """Make the runs, and return a row of the table."""
     results = []
     for seed in range(seeds):
         place = folder / f"{fleet.mode}-{fleet.method}-{fleet.devices}-{epsilon}-{seed}"
@@ -101,8 +101,8 @@ def line(fleet: Fleet, epsilon: float | None, seeds: int, folder: Path) -> str:
     )
 
 
-def audited(promised: Noising, actual: Noising, *, releases: int = 200_000) -> str:
-    """What an attack finds of two vectors that are as far apart as the clip allows."""
+def audit(promised: Noising, actual: Noising, *, releases: int = 200_000) -> str:
+    """Attack two vectors that are as far apart as the clip allows, and describe what is found."""
     one, count = np.array([promised.clip, 0.0]), iter(range(1_000))
 
     def release(vector: Float64Array, many: int) -> Float64Array:
@@ -126,13 +126,13 @@ def main() -> None:
     began = time.perf_counter()
     for multiplier in (1.0, 2.0):
         promised = Noising(1.0, multiplier)
-        print(audited(promised, promised))
-        print(audited(promised, Noising(1.0, multiplier / 2)))
+        print(audit(promised, promised))
+        print(audit(promised, Noising(1.0, multiplier / 2)))
     print("\nnoise by  method    devices  epsilon  noise  personal   global     uplink")
     with tempfile.TemporaryDirectory() as folder:
         for fleet in LARGE if options.large else FLEETS:
             for epsilon in fleet.epsilons:
-                print(line(fleet, epsilon, options.seeds, Path(folder)), flush=True)
+                print(table_row(fleet, epsilon, options.seeds, Path(folder)), flush=True)
     print(f"{time.perf_counter() - began:.0f} s")
 
 

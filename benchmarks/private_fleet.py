@@ -25,7 +25,7 @@ from fedstill_client.privacy import PrivacyPolicy
 from fedstill_proto.privacy import Noising, epsilon_of_rho
 from fedstill_sim.data.digits import load_digits
 
-from benchmarks.fleet_on_loopback.fleet import Digits, Fleet, Shape, brought_up
+from benchmarks.fleet_on_loopback.fleet import Digits, Fleet, Shape, bring_up
 
 MULTIPLIER, DELTA = 1.0, 1e-5
 _ROUND_WITHIN_S = 240.0
@@ -33,7 +33,7 @@ _ROUND_WITHIN_S = 240.0
 
 @dataclass(frozen=True)
 class PrivateDigits(Digits):
-    """Writers who are told that their devices add noise."""
+    """Writers who know that their devices add noise."""
 
     def prepare_options(self, folder: Path) -> dict[str, object]:
         return {
@@ -44,12 +44,12 @@ class PrivateDigits(Digits):
 
 
 def budget(rounds: int) -> PrivacyPolicy:
-    """Enough for so many rounds, and not for one more."""
+    """Return a budget for so many rounds, and not for one more."""
     return PrivacyPolicy(epsilon=epsilon_of_rho((rounds + 0.5) * Noising(1.0, MULTIPLIER).rho, DELTA))
 
 
-def examined(fleet: Fleet) -> list[str]:
-    """What is wrong with what the fleet came to."""
+def examine(fleet: Fleet) -> list[str]:
+    """Return what is wrong with the fleet's rounds and ledgers."""
     rounds, devices = fleet.shape.rounds, fleet.shape.devices
     (first, *others), wrong = fleet.agents, []
     for record in fleet.records():
@@ -91,7 +91,7 @@ def main() -> None:
     task = PrivateDigits(load_digits(devices=shape.devices, families=shape.families, seed=shape.seed))
     with (
         tempfile.TemporaryDirectory(prefix="fs") as folder,
-        brought_up(Path(folder), shape, task) as fleet,
+        bring_up(Path(folder), shape, task) as fleet,
     ):
         for place, agent in enumerate(fleet.agents.values()):
             budget(shape.rounds - (place == 0)).write(agent.home.folder)
@@ -104,7 +104,7 @@ def main() -> None:
             time.sleep(1.0)
             last.start()
         fleet.server.wait_for("round", count=shape.rounds, seconds=_ROUND_WITHIN_S * shape.rounds)
-        wrong = examined(fleet)
+        wrong = examine(fleet)
     print("\n".join(wrong) or "every answer had its noise, and was paid for once")
     sys.exit(1 if wrong else 0)
 

@@ -27,16 +27,16 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its file's name
 
-from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, brought_up
+from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, bring_up
 from benchmarks.fleet_on_loopback.processes import kill_tree
-from benchmarks.fleet_on_loopback.simulated import outcome, simulate
+from benchmarks.fleet_on_loopback.simulated import last_rounds, simulate
 
 TOLERANCE = 1e-4
 _ROUND_WITHIN_S = 240.0
 
 
 def rounds_done(fleet: Fleet, *, kill: bool) -> list[str]:
-    """Start the agents and wait for the last round; says what was killed."""
+    """Start the agents and wait for the last round; returns what was killed."""
     killed: list[str] = []
     fleet.start()
     if kill:
@@ -52,8 +52,8 @@ def rounds_done(fleet: Fleet, *, kill: bool) -> list[str]:
 
 
 def examine(fleet: Fleet, folder: Path) -> dict[str, Any]:
-    """What the fleet came to, and what is wrong with it; `folder`: for the simulator's run."""
-    state, records = outcome(fleet.folder)
+    """Compare the fleet with the simulator's run, which is made in `folder`; returns what is wrong."""
+    state, records = last_rounds(fleet.folder)
     expected, expected_records = simulate(fleet, folder)
     ledgers = {name: [one.round for one in fleet.summaries(name)] for name in fleet.agents}
     difference = max(float(np.abs(state.arrays[n] - array).max()) for n, array in expected.arrays.items())
@@ -103,19 +103,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     with (
         tempfile.TemporaryDirectory(prefix="fs") as folder,
-        brought_up(Path(folder) / "real", shape) as fleet,
+        bring_up(Path(folder) / "real", shape) as fleet,
     ):
         killed = rounds_done(fleet, kill=options.kill)
         result = examine(fleet, Path(folder) / "simulated") | {"killed": killed}
     if options.json:
         print(json.dumps(result, indent=1))
     else:
-        print(shown(result))
+        print(as_text(result))
     return 0 if result["holds"] else 1
 
 
-def shown(result: dict[str, Any]) -> str:
-    """The result in a few lines."""
+def as_text(result: dict[str, Any]) -> str:
+    """Return the result in a few lines."""
     counted = ", ".join(str(one["accepted"]) for one in result["rounds"])
     seconds = ", ".join(f"{one['seconds']:.0f} s" for one in result["rounds"])
     lines = [

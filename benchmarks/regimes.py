@@ -53,8 +53,8 @@ class Judgement:
     holds: bool
 
 
-def judged(split: SplitComparison, method: str) -> list[Judgement]:
-    """Both accuracies of a split on which all three methods have finished the same seeds."""
+def judge(split: SplitComparison, method: str) -> list[Judgement]:
+    """Judge both accuracies of a split on which all three methods have finished the same seeds."""
     judgements = []
     for kind in KINDS:
         own, local, fedavg = (
@@ -80,7 +80,7 @@ def judged(split: SplitComparison, method: str) -> list[Judgement]:
 
 
 def request(options: argparse.Namespace, split: Split) -> CompareRequest:
-    """What is to be run on a split."""
+    """Return the comparison to make on a split."""
     run = RunRequest(
         method=options.method,
         dataset=split.dataset,
@@ -97,8 +97,8 @@ def request(options: argparse.Namespace, split: Split) -> CompareRequest:
     return CompareRequest(methods=(options.method, *BASELINES), seeds=options.seeds, run=run)
 
 
-def compared(options: argparse.Namespace, split: Split) -> SplitComparison:
-    """Make all runs on the split that are not there yet."""
+def make_runs(options: argparse.Namespace, split: Split) -> SplitComparison:
+    """Make all runs on a split that are not there yet."""
     folder, wanted = options.out / split.folder_name, request(options, split)
     if not is_comparison(folder):
         start_comparison(wanted, folder, force=False)
@@ -112,8 +112,8 @@ def compared(options: argparse.Namespace, split: Split) -> SplitComparison:
     return comparison.splits[0]
 
 
-def line(one: Judgement) -> str:
-    """Of a table."""
+def table_row(one: Judgement) -> str:
+    """Return a row of the table."""
     reach = f"{100 * one.difference.mean:+5.1f} ± {100 * (one.difference.half_width or 0):4.1f}"
     figures = "".join(f"{100 * each.mean:9.1f} %" for each in (one.own, one.local, one.fedavg))
     verdict = ("holds" if one.holds else "FAILS") + (" (far apart)" if one.far_apart else "")
@@ -149,14 +149,14 @@ def main() -> int:
         )
     for split in splits:
         try:
-            done = compared(options, split)
+            done = make_runs(options, split)
         except FedstillError as error:
             parser.exit(2, f"regimes: {error}\n")
         uplink[split.name] = done.methods[options.method].uplink_bytes_per_device_round.mean
-        for one in judged(done, options.method):
+        for one in judge(done, options.method):
             cells.append(one)
             if not options.json:
-                print(line(one), flush=True)
+                print(table_row(one), flush=True)
     failed = sum(not one.holds for one in cells)
     document: dict[str, Any] = {
         "method": options.method,

@@ -32,7 +32,7 @@ COMMAND = [sys.executable, "-c", "from fedstill_sim.cli import main; main()"]
 
 @dataclass(frozen=True)
 class Try:
-    """One kill: after so many seconds, with so many rounds committed, and what came of it."""
+    """One kill: after how many seconds, with how many rounds committed, and what differed in the end."""
 
     killed_after_seconds: float
     rounds_done: int  # of the run's own, not of its baselines
@@ -48,17 +48,17 @@ class Whole:
     seconds: float  # from the first sign of its folder to the end
 
 
-def left_alone(words: Sequence[str], folder: Path) -> Whole:
-    """Run to the end, undisturbed."""
-    process = started(words, folder)
+def run_undisturbed(words: Sequence[str], folder: Path) -> Whole:
+    """Make a run that nobody kills."""
+    process = start_run(words, folder)
     begun = wait_for_folder(process, folder)
-    finished(process)
+    wait_for_success(process)
     return Whole(words, without_times(read_json(folder / RESULT_FILE)), time.monotonic() - begun)
 
 
-def killed_and_resumed(whole: Whole, folder: Path, *, moment: float) -> Try | None:
-    """Kill at a moment (0 to 1 of the whole run's time) and resume; None if the run was over by then."""
-    process = started(whole.words, folder)
+def kill_and_resume(whole: Whole, folder: Path, *, moment: float) -> Try | None:
+    """Kill a run at a moment (0 to 1 of the whole run's time) and resume it; None if it was over by then."""
+    process = start_run(whole.words, folder)
     begun = wait_for_folder(process, folder)
     time.sleep(moment * whole.seconds)
     process.kill()
@@ -67,19 +67,19 @@ def killed_and_resumed(whole: Whole, folder: Path, *, moment: float) -> Try | No
         return None
     seconds = time.monotonic() - begun
     rounds = rounds_done(folder)
-    finished(launched(["resume", str(folder), "--no-report"]))
+    wait_for_success(launch(["resume", str(folder), "--no-report"]))
     found = without_times(read_json(folder / RESULT_FILE))
     return Try(seconds, rounds, tuple(differences(whole.result, found)))
 
 
 def rounds_done(folder: Path) -> int:
-    """Rounds that the server had committed."""
+    """Count the rounds that the server had committed."""
     names = (path.stem for path in folder.glob("server/checkpoints/round-*.safetensors"))
     return max((int(name.removeprefix("round-")) for name in names), default=0)
 
 
 def differences(one: Any, other: Any, place: str = "result") -> Iterator[str]:
-    """Where two documents differ."""
+    """Return where two documents differ."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in sorted(one.keys() | other.keys()):
             yield from differences(one.get(key), other.get(key), f"{place}.{key}")
@@ -90,28 +90,28 @@ def differences(one: Any, other: Any, place: str = "result") -> Iterator[str]:
         yield f"{place}: {one!r} became {other!r}"
 
 
-def started(words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
-    """The run, in a process of its own."""
-    return launched(["run", *words, "--no-report", "--out", str(folder)])
+def start_run(words: Sequence[str], folder: Path) -> subprocess.Popen[str]:
+    """Start the run in a process of its own."""
+    return launch(["run", *words, "--no-report", "--out", str(folder)])
 
 
-def launched(words: Sequence[str]) -> subprocess.Popen[str]:
-    """A command of fedstill-sim, in a process of its own."""
+def launch(words: Sequence[str]) -> subprocess.Popen[str]:
+    """Start a command of fedstill-sim in a process of its own."""
     return subprocess.Popen(
         [*COMMAND, *words], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
     )
 
 
 def wait_for_folder(process: subprocess.Popen[str], folder: Path) -> float:
-    """The time at which there is something to resume."""
+    """Wait until there is something to resume, and return that time."""
     while not (folder / CONFIG_FILE).exists():
         if process.poll() is not None:
-            finished(process)
+            wait_for_success(process)
         time.sleep(0.005)
     return time.monotonic()
 
 
-def finished(process: subprocess.Popen[str]) -> None:
+def wait_for_success(process: subprocess.Popen[str]) -> None:
     """Wait for a command that must succeed."""
     _, errors = process.communicate()
     if process.returncode != 0:
@@ -119,15 +119,15 @@ def finished(process: subprocess.Popen[str]) -> None:
 
 
 def benchmark(words: Sequence[str], *, tries: int, seed: int, folder: Path) -> dict[str, Any]:
-    """All tries against one whole run."""
+    """Compare all tries with one whole run."""
     generator = random.Random(seed)
-    whole = left_alone(words, folder / "whole")
+    whole = run_undisturbed(words, folder / "whole")
     done: list[Try] = []
     latest = 1.0
     while len(done) < tries:
         run = folder / "killed"
         shutil.rmtree(run, ignore_errors=True)
-        one = killed_and_resumed(whole, run, moment=generator.uniform(0, latest))
+        one = kill_and_resume(whole, run, moment=generator.uniform(0, latest))
         if one is None:
             latest *= 0.9
             continue

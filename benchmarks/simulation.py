@@ -38,7 +38,7 @@ BARS = {("cohort", "flower"): {"mlp": 150, "cnn": 30}, (ONE_CORE, "loop"): {"mlp
 
 @dataclass
 class Contestant:
-    """An engine in its process; turns: seconds of each round, by turn."""
+    """An engine in its own process; turns are the seconds of each round, by turn."""
 
     name: str
     process: multiprocessing.process.BaseProcess
@@ -46,7 +46,7 @@ class Contestant:
     turns: list[list[float]]
 
     def take_turn(self) -> None:
-        """One round, or as many as fill the least time."""
+        """Run one round, or as many as fill the least time."""
         rounds: list[float] = []
         while not rounds or (self.name != "flower" and sum(rounds) < TURN_SECONDS):
             self._expect("ready")
@@ -87,7 +87,7 @@ def enter(name: str, work: Workload) -> Contestant:
 
 
 def serve(engine: str, work: Workload, connection: Connection) -> None:
-    """What an engine's process does."""
+    """Run an engine in its own process."""
     clock = Clock(connection, rounds=work.rounds + 1)
     module = importlib.import_module(f"averaging.{engine}")
     peak = PeakMemory()
@@ -98,7 +98,7 @@ def serve(engine: str, work: Workload, connection: Connection) -> None:
 
 
 class PeakMemory:
-    """Peak memory of this process and its descendants, looked at while they live."""
+    """Peak memory of this process and its descendants, sampled while they live."""
 
     def __init__(self) -> None:
         self._seen: dict[int, float] = {}
@@ -113,8 +113,8 @@ class PeakMemory:
         return [peak_memory_mb(), *sorted(self._seen.values(), reverse=True)]
 
 
-def measured(contestant: Contestant, outcome: Outcome, work: Workload) -> dict[str, Any]:
-    """An engine's figures; the first turn is not counted."""
+def engine_figures(contestant: Contestant, outcome: Outcome, work: Workload) -> dict[str, Any]:
+    """Summarize an engine's turns; the first does not count."""
     rounds = [seconds for turn in contestant.turns[1:] for seconds in turn]
     return {
         "updates_per_second": work.users / statistics.median(rounds),
@@ -129,7 +129,7 @@ def measured(contestant: Contestant, outcome: Outcome, work: Workload) -> dict[s
 
 
 def ratios(contestants: list[Contestant]) -> dict[str, float]:
-    """How many times faster, as the median over turns."""
+    """Compute how many times faster an engine is, as the median over turns."""
     turns = {one.name: [statistics.median(turn) for turn in one.turns[1:]] for one in contestants}
     return {
         f"{fast}/{slow}": statistics.median(b / a for a, b in zip(turns[fast], turns[slow], strict=True))
@@ -140,14 +140,14 @@ def ratios(contestants: list[Contestant]) -> dict[str, float]:
 
 
 def benchmark(work: Workload, engines: list[str]) -> dict[str, Any]:
-    """All engines, in turns."""
+    """Run all engines, in turns."""
     contestants = [enter(name, work) for name in engines]
     for _ in range(work.rounds + 1):
         for contestant in contestants:
             contestant.take_turn()
     outcomes = {one.name: one.finish() for one in contestants}
     first = outcomes[engines[0]].weights
-    figures = {one.name: measured(one, outcomes[one.name], work) for one in contestants}
+    figures = {one.name: engine_figures(one, outcomes[one.name], work) for one in contestants}
     difference = {name: float(abs(outcome.weights - first).max()) for name, outcome in outcomes.items()}
     alone = {"engine": engines[0], **figures[engines[0]]} if len(engines) == 1 else {}
     return {
@@ -163,8 +163,8 @@ def benchmark(work: Workload, engines: list[str]) -> dict[str, Any]:
     }
 
 
-def readable(result: dict[str, Any]) -> str:
-    """The result as a small table."""
+def as_table(result: dict[str, Any]) -> str:
+    """Return the result as a small table."""
     lines = [f"{result['model']}, {result['cohort']} users a round"]
     for name, figures in result["engines"].items():
         memory = figures["peak_rss_mb"]
@@ -207,7 +207,7 @@ def main() -> int:
     )
     engines = ["cohort", ONE_CORE, "loop", "flower"] if options.engine == "all" else [options.engine]
     result = benchmark(work, engines)
-    print(json.dumps(result, indent=1) if options.json else readable(result))
+    print(json.dumps(result, indent=1) if options.json else as_table(result))
     return 0 if result["engines_agree"] else 1
 
 

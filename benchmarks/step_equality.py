@@ -33,6 +33,7 @@ from typing import Any
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import GateError, build_artifact, verify_artifact
+from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
 
 STEPS, THREADS = 50, (1, 2)
@@ -63,7 +64,7 @@ def all_cells(families: Iterable[str] = ALL_FAMILIES) -> list[Cell]:
 
 
 def covering_cells() -> list[Cell]:
-    """Cells in which every two of a named family, optimizer and loss meet; losses of a form share a graph."""
+    """Choose cells so that every two of a named family, optimizer and loss meet in one."""
     optimizers = list(Optimizer)
     forms = list(dict.fromkeys(form for form, _ in LOSSES.values()))
     return [
@@ -79,20 +80,20 @@ def _shape_of(family: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4)
 def artifact_of(family: str, optimizer: Optimizer, soft_labels: str) -> TrainingArtifact:
-    """The training graph of a cell; losses of one form share it."""
-    return build_artifact(
+    """Build the training graph of a cell; losses of one form share it."""
+    options = ArtifactOptions(
         family=family,
         optimizer=optimizer,
         soft_labels=soft_labels,
         k=2 if soft_labels == "top-k" else 0,
         stack_size=1,
-        verify=False,
         **_shape_of(family),
     )
+    return build_artifact(options, verify=False)
 
 
 def examine(cell: Cell, *, steps: int = STEPS, threads: Sequence[int] = THREADS) -> dict[str, Any]:
-    """The differences of a cell, and whether they are those of float32."""
+    """Measure the differences of a cell, and whether they are those of float32."""
     form, soft_weight = LOSSES[cell.loss]
     artifact = artifact_of(cell.family, cell.optimizer, form)
     row = {"family": cell.family, "optimizer": cell.optimizer.value, "loss": cell.loss}

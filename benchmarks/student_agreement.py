@@ -54,7 +54,7 @@ _TIMED, _SWAPS = 300, 5
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """Examples to train on, others to judge on."""
+    """Examples to train on, and others to judge on."""
 
     x: np.ndarray  # [n, *input_shape]
     labels: np.ndarray  # [n, *label_shape]
@@ -64,20 +64,20 @@ class Material:
 
 
 def digits() -> Material:
-    """The last 531 scans are of forms that nobody is trained on."""
+    """Load the digits; the last 531 scans are of writers that no student is trained on."""
     x, labels = digits_examples()
     return Material(x[:1266], labels[:1266], x[1266:], labels[1266:], CLASSES)
 
 
 def text(numbers: np.ndarray, words: int) -> Material:
-    """Rows of a text given as numbers of words; the last tenth is judged."""
+    """Make rows of a text of word numbers; the last tenth is for judging."""
     rows = numbers[: len(numbers) // (PLACES + 1) * (PLACES + 1)].reshape(-1, PLACES + 1)
     x, labels, cut = rows[:, :-1].copy(), rows[:, 1:].copy(), len(rows) * 9 // 10
     return Material(x[:cut], labels[:cut], x[cut:], labels[cut:], words)
 
 
 def generated_words(words: int, length: int, *, seed: int, kinds: int = 12) -> np.ndarray:
-    """A text of numbers of words; word w is of kind w % kinds, and the rarer, the larger it is."""
+    """Generate a text of word numbers; word w is of kind w % kinds, and the larger w, the rarer it is."""
     random = np.random.default_rng(seed)
     follows = random.integers(0, kinds, (kinds, kinds, 3))
     chosen = random.choice(3, length, p=(0.8, 0.15, 0.05))
@@ -91,14 +91,14 @@ def generated_words(words: int, length: int, *, seed: int, kinds: int = 12) -> n
 
 
 def read_words(file: Path, words: int) -> np.ndarray:
-    """The words of a file by how common they are; 0 stands for all rarer ones."""
+    """Read the words of a file as numbers by frequency; 0 stands for all rarer ones."""
     found = re.findall(r"[\w']+|[.,;:!?]", file.read_text("utf-8").lower())
     known = {word: 1 + place for place, (word, _) in enumerate(Counter(found).most_common(words - 1))}
     return np.array([known.get(word, 0) for word in found], np.int64)
 
 
 def trained_package(family: str, material: Material, *, epochs: int, seed: int) -> tuple[Any, StudentPackage]:
-    """The trained student in torch, and its package with both graphs."""
+    """Train a student in torch, and build its package with both graphs."""
     shape = material.x.shape[1:]
     plan = FitPlan(epochs=epochs, batch_size=64, learning_rate=3e-3, weight_decay=0.0, hard_weight=1.0)
     network = build_student(family, shape, material.classes, seed=seed)
@@ -155,7 +155,7 @@ def examine(family: str, material: Material, *, epochs: int, seed: int) -> dict[
 
 
 def _divergence(logits: np.ndarray, others: np.ndarray) -> float:
-    """The sum of KL(softmax(logits) || softmax(others)), in nats."""
+    """Sum KL(softmax(logits) || softmax(others)), in nats."""
     p, q = (_log_softmax(each.astype(np.float64)) for each in (logits, others))
     return float((np.exp(p) * (p - q)).sum())
 
@@ -166,7 +166,7 @@ def _log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def _row_us(predictors: Sequence[Predictor], x: np.ndarray) -> list[float]:
-    """Median microseconds of one example, the predictors in turn."""
+    """Measure the median microseconds of one example, the predictors in turn."""
     taken: list[list[float]] = [[] for _ in predictors]
     for call in range(_TIMED):
         row = x[call % len(x)][None]

@@ -64,15 +64,15 @@ class Seed:
         self.seed = seed
         self.task: DistillTask = open_task("digits", seed=seed)
         self.plan = replace(PLAN, seed=seed)
-        self.teacher = self.taught(TEACHER)
+        self.teacher = self.trained_on_labels(TEACHER)
         x, labels = gathered(self.task.public, self.task.private)
         self.job = DistillJob(
             family=STUDENT, classes=10, x=x, labels=labels, plan=self.plan, teacher=self.teacher
         )
         self.kd = (TECHNIQUES.load("kd")(),)
 
-    def taught(self, family: str, *, seed: int | None = None, shift: int = 0) -> TorchTeacher:
-        """Trained on all labels; `shift` corrupts them: every class is called another."""
+    def trained_on_labels(self, family: str, *, seed: int | None = None, shift: int = 0) -> TorchTeacher:
+        """Train a teacher on all labels; `shift` corrupts them: every class gets another's label."""
         x, y = self.task.teaching.x, self.task.teaching.y
         assert y is not None
         plan = replace(DistillTask.teacher_plan, seed=self.seed if seed is None else seed)
@@ -98,7 +98,7 @@ class Seed:
         return self.measured(made.family, made.parameters, made.seconds)
 
     def plain(self, examples: Examples, *, family: str = STUDENT, noise: float = 0.0) -> Measured:
-        """The same number of steps on labels alone."""
+        """Train for the same number of steps on labels alone."""
         assert examples.y is not None
         steps = self.plan.epochs * -(-len(self.job.x) // self.plan.batch_size)
         epochs = round(steps / -(-len(examples) // self.plan.batch_size))
@@ -157,7 +157,7 @@ def forest(seed: Seed) -> EstimatorTeacher:
 
 
 def grouped_rows(seed: Seed, wanted: Callable[[str], bool]) -> dict[str, Measured]:
-    """Rows that share what they train."""
+    """Measure rows that share what they train."""
     found: dict[str, Measured] = {}
     if wanted("exits"):
         deep = replace(seed.job, family=TWO_LAYERS, techniques=(*seed.kd, TECHNIQUES.load("exits")()))
@@ -168,13 +168,13 @@ def grouped_rows(seed: Seed, wanted: Callable[[str], bool]) -> dict[str, Measure
             found[f"kd + exits, exit {family}"] = seed.measured(family, parameters, made.seconds)
             found[f"kd, {family} alone"] = seed.distilled(family=family)
     if wanted("attention"):
-        teacher = seed.taught("cnn-16-32")
+        teacher = seed.trained_on_labels("cnn-16-32")
         maps = TECHNIQUES.load("attention")()
         found["kd, cnn-4-8"] = seed.distilled(family="cnn-4-8", teacher=teacher)
         found["kd + attention, cnn-4-8"] = seed.distilled(*seed.kd, maps, family="cnn-4-8", teacher=teacher)
     if wanted("teachers"):
-        good = [seed.taught(TEACHER, seed=1000 + 10 * seed.seed + k) for k in range(5)]
-        spoilt = [*good[:4], seed.taught(TEACHER, seed=1000 + 10 * seed.seed + 4, shift=1)]
+        good = [seed.trained_on_labels(TEACHER, seed=1000 + 10 * seed.seed + k) for k in range(5)]
+        spoilt = [*good[:4], seed.trained_on_labels(TEACHER, seed=1000 + 10 * seed.seed + 4, shift=1)]
         for name, group in (("5 teachers", good), ("1 of 5 corrupted", spoilt)):
             for how in ("probabilities", "logits", "agreement"):
                 ensemble = EnsembleTeacher(group, combination=how, temperature=seed.plan.temperature)
@@ -183,7 +183,7 @@ def grouped_rows(seed: Seed, wanted: Callable[[str], bool]) -> dict[str, Measure
 
 
 def forgetting(seed: Seed) -> dict[str, tuple[float, float, float]]:
-    """Classes 0 to 4 first, then labels of 5 to 9 alone: accuracy on old among old, new among new, all."""
+    """Train classes 0 to 4 first, then labels of 5 to 9 alone: accuracy on old, new and all classes."""
     x, y = seed.task.teaching.x, seed.task.teaching.y
     assert y is not None
     test_x, test_y = seed.task.test.x, seed.task.test.y
@@ -213,7 +213,7 @@ def forgetting(seed: Seed) -> dict[str, tuple[float, float, float]]:
 
 
 def step_cost(seed: Seed, family: str, *, repeats: int = 5) -> float:
-    """The CPU time of a distillation step with kept answers over that of a plain step: medians of epochs.
+    """Compare the CPU time of a distillation step with cached answers with a plain step: medians of epochs.
 
     The two trainings take turns; their first epochs, which set things up, do not count.
     """
@@ -232,7 +232,7 @@ def step_cost(seed: Seed, family: str, *, repeats: int = 5) -> float:
 
 
 def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Mean and half of the 95 % interval."""
+    """Compute the mean, and half of its 95 % interval."""
     if len(differences) < 2:
         return float(differences.mean()), float("nan")
     half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
@@ -247,7 +247,7 @@ class SeedFigures:
 
 
 def measure_seed(number: int, words: tuple[str, ...]) -> SeedFigures:
-    """All rows whose names hold one of the words (none: all), and those that others are compared with."""
+    """Measure the rows whose names hold one of the words (none: all), and those they are compared with."""
 
     def wanted(name: str) -> bool:
         return not words or name in ("teacher", "plain", "kd", "noise") or any(word in name for word in words)
@@ -306,7 +306,7 @@ def print_table(rows: Mapping[str, list[Measured]]) -> None:
 
 
 def print_verdicts(rows: Mapping[str, list[Measured]], cost: Mapping[str, float]) -> int:
-    """The bars, each with its figure; 1 if one is missed."""
+    """Print the bars, each with its figure; returns 1 if one is missed."""
     mean = {name: 100 * float(np.mean([one.accuracy for one in each])) for name, each in rows.items()}
     checks: list[tuple[str, bool]] = []
 

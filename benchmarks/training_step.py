@@ -30,7 +30,7 @@ _WARM_UP = 5
 
 
 def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) -> tuple[float, float]:
-    """Median milliseconds of a step: ONNX Runtime's and eager torch's."""
+    """Measure the median milliseconds of a step by ONNX Runtime and by eager torch."""
     is_text = family in FAMILIES.of_task(TEXT)
     artifact = build_artifact(
         ArtifactOptions(

@@ -1,4 +1,4 @@
-"""Times the rounds of an engine in its own process, at the word of the benchmark."""
+"""Times the rounds of an engine in its own process, when the benchmark asks for them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Clock:
         self.before_end: Callable[[], None] = lambda: None
 
     def start(self) -> bool:
-        """Wait for the benchmark's word; False when it wants no more rounds."""
+        """Wait until the benchmark asks for a round; False when it wants no more."""
         self._connection.send("ready")
         if not self._connection.recv():
             self.before_end()
@@ -41,7 +41,7 @@ class Clock:
         return True
 
     def stop(self, student: Parameters) -> None:
-        """The round is done, and this is the new global student."""
+        """End a round, whose new global student is given."""
         seconds = time.perf_counter() - self._began
         self._done += 1
         if self._done == self._rounds:

@@ -22,7 +22,7 @@ from averaging.workload import Workload
 
 
 def run(work: Workload, clock: Clock) -> None:
-    """FedAvg rounds until the clock ends."""
+    """Run FedAvg rounds until the clock ends."""
     with tempfile.TemporaryDirectory(prefix="fedstill-") as folder:
         _run(work, clock, Path(folder))
 

@@ -24,7 +24,7 @@ CPUS = 2
 
 
 def run(work: Workload, clock: Clock) -> None:
-    """The workload's rounds and the warm-up, no more."""
+    """Run the warm-up and the workload's rounds."""
     with ray_backend(CPUS) as backend:
         run_simulation(
             server_app=_server_app(work, clock),
@@ -48,7 +48,7 @@ def _server_app(work: Workload, clock: Clock) -> ServerApp:
 
 
 class TimedFedAvg(FedAvg):
-    """FedAvg between two looks at the clock."""
+    """FedAvg whose rounds are timed."""
 
     def __init__(self, clock: Clock, **options: Any) -> None:
         super().__init__(**options)
@@ -57,14 +57,14 @@ class TimedFedAvg(FedAvg):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """The messages of a round, from when the clock starts."""
+        """Start the clock, and make the messages of a round."""
         self._clock.start()
         return super().configure_train(server_round, arrays, config, grid)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord | None]:
-        """The mean; the round ends with it."""
+        """Average the students; the round ends with that."""
         answers = list(replies)
         failed = [answer.error.reason for answer in answers if answer.has_error()]
         if failed or len(answers) != self.min_available_nodes:

@@ -1,4 +1,4 @@
-"""A plain torch loop over devices, as tight as a careful person writes it.
+"""A plain torch loop over devices, as tight as a careful engineer writes it.
 
 Every batch is a tensor before the clock starts; there is no DataLoader, no module and no optimizer object in
 the loop, and weights are updated in place.
@@ -33,7 +33,7 @@ SHAPE = {"mlp": (64,), "cnn": (1, 8, 8)}
 
 
 def run(work: Workload, clock: Clock) -> None:
-    """FedAvg rounds until the clock ends."""
+    """Run FedAvg rounds until the clock ends."""
     torch.set_num_threads(work.threads)
     forward = FORWARD[work.model]
     users = _batches(work)

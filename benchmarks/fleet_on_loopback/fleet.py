@@ -23,7 +23,7 @@ from benchmarks.fleet_on_loopback.processes import (
     LOOPBACK,
     Agent,
     Server,
-    ended,
+    end_afterwards,
     free_port,
     program,
 )
@@ -64,7 +64,7 @@ class Task(Protocol):
     def families(self) -> Sequence[str]: ...
 
     def prepare_options(self, folder: Path) -> dict[str, object]:
-        """Write what is public into `folder`; what fedstill-server prepare is told of it."""
+        """Write the public data into `folder`, and return the options of fedstill-server prepare for it."""
 
     def observe(self, device: int, store: PrivateStore) -> None:
         """Put the device's own examples into its private store."""
@@ -109,13 +109,13 @@ class Fleet:
 
     @property
     def data(self) -> FleetData:
-        """Of a fleet of digits writers."""
+        """The data of a fleet of digits writers."""
         assert isinstance(self.task, Digits)
         return self.task.data
 
     @property
     def superlink_pid(self) -> int:
-        """The one that runs now: it is started again when it ends."""
+        """Return the process id of the SuperLink that runs now; it is restarted when it ends."""
         entries = json.loads((self.folder / "logs" / "children.json").read_text())
         return int(entries[0]["pid"])  # it is started first
 
@@ -124,7 +124,7 @@ class Fleet:
             agent.start()
 
     def records(self) -> list[RoundRecord]:
-        """The rounds that the server has committed."""
+        """Read the rounds that the server has committed."""
         store = RunStore(self.folder)
         try:
             return store.records()
@@ -132,22 +132,22 @@ class Fleet:
             store.close()
 
     def summaries(self, name: str) -> list[Release]:
-        """What a device's ledger says has left it, but for the counts of evaluations."""
+        """Read what has left a device by its ledger, without the counts of evaluations."""
         with PrivateStore.open(self.agents[name].home) as store:
             return [release for release in store.ledger.releases() if release.kind != "evaluation"]
 
 
 @contextlib.contextmanager
-def brought_up(folder: Path, shape: Shape, task: Task | None = None) -> Iterator[Fleet]:
-    """The fleet in `folder`: up, with every device enrolled, its examples observed and its key registered.
+def bring_up(folder: Path, shape: Shape, task: Task | None = None) -> Iterator[Fleet]:
+    """Bring a fleet up in `folder`, with devices enrolled, their examples observed and keys registered.
 
-    No agent runs yet. Everything is ended afterwards.
+    No agent runs yet. Everything is ended when the block ends.
     """
     if task is None:
         task = Digits(load_digits(devices=shape.devices, families=shape.families, seed=shape.seed))
     fleet = _prepared(folder / "fleet", shape, task)
     with contextlib.ExitStack() as stack:
-        stack.enter_context(ended(fleet.server))
+        stack.enter_context(end_afterwards(fleet.server))
         fleet.server.start()
         fleet.server.wait_for("up", seconds=_UP_WITHIN_S)
         if shape.proxy:
@@ -156,7 +156,7 @@ def brought_up(folder: Path, shape: Shape, task: Task | None = None) -> Iterator
             )
         for device in range(shape.devices):
             _enrol(fleet, device)
-        stack.enter_context(ended(*fleet.agents.values()))
+        stack.enter_context(end_afterwards(*fleet.agents.values()))
         yield fleet
 
 
@@ -183,7 +183,7 @@ def _prepared(folder: Path, shape: Shape, task: Task) -> Fleet:
 
 
 def read_port(enrolment: Path) -> int:
-    """The port of the address that devices are told."""
+    """Read the port of the address that devices are given."""
     return int(read_enrolment(enrolment).address.rpartition(":")[2])
 
 

@@ -16,7 +16,7 @@ Said = tuple[str, str]  # a text, and its intent
 
 @dataclass(frozen=True)
 class Homes:
-    """A task of fleet.py; `said` is what was said in each, of the intents that `public` names."""
+    """A task of fleet.py: `said` are the utterances of each home, with intents that `public` names."""
 
     public: Sequence[Said]
     said: Sequence[Sequence[Said]]

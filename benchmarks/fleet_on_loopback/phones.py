@@ -11,7 +11,7 @@ from fedstill_client.store import PrivateStore
 
 @dataclass(frozen=True)
 class Phones:
-    """A task of fleet.py; `texts` are what was typed on each."""
+    """A task of fleet.py: `texts` are what was typed on each phone."""
 
     public: Sequence[str]
     texts: Sequence[Sequence[str]]

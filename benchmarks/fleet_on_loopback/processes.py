@@ -22,11 +22,11 @@ _END_WITHIN_S = 40.0
 
 
 class FleetFailed(Exception):
-    """A process of the fleet ended, or what was waited for did not happen."""
+    """A process of the fleet ended, or something that was waited for did not happen."""
 
 
 def program(name: str, *words: object, as_json: bool = True) -> Any:
-    """Run one of fedstill's commands to its end; gives what its --json prints."""
+    """Run one of fedstill's commands to its end, and return what its --json prints."""
     command = [str(Path(sys.executable).with_name(name)), *map(str, words), *(["--json"] if as_json else [])]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -35,14 +35,18 @@ def program(name: str, *words: object, as_json: bool = True) -> Any:
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens at just now."""
+    """Find a port of loopback that nobody listens at just now."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])
 
 
 def wait_until(holds: Callable[[], Any], *, seconds: float, what: str) -> Any:
-    """What `holds` gives once that is true; raises FleetFailed when the time is over."""
+    """Wait for `holds` to return something true, and return that.
+
+    Raises:
+        FleetFailed: The time is over.
+    """
     end = time.monotonic() + seconds
     while not (found := holds()):
         if time.monotonic() > end:
@@ -51,8 +55,8 @@ def wait_until(holds: Callable[[], Any], *, seconds: float, what: str) -> Any:
     return found
 
 
-class Running:
-    """A command that goes on until it is told to end; its output is a file."""
+class RunningCommand:
+    """A command that runs until it is ended; its output goes to a file."""
 
     def __init__(self, log: Path, name: str, *words: object) -> None:
         self.log = log
@@ -74,11 +78,15 @@ class Running:
         return self._process is not None and self._process.poll() is None
 
     def lines(self) -> list[str]:
-        """What it has said so far, in whole lines."""
+        """Return the whole lines of its output so far."""
         return self.log.read_text(errors="replace").split("\n")[:-1] if self.log.exists() else []
 
     def end(self) -> None:
-        """SIGTERM, as a service manager does; raises FleetFailed where that does not end it."""
+        """Send SIGTERM, as a service manager does.
+
+        Raises:
+            FleetFailed: That does not end it.
+        """
         if self._process is None or not self.is_running():
             return
         self._process.send_signal(signal.SIGTERM)
@@ -90,21 +98,21 @@ class Running:
             raise FleetFailed(f"{' '.join(self._command)}: SIGTERM did not end it") from None
 
     def lose_power(self) -> int:
-        """SIGKILL to it and to all that it started; gives how many processes that were."""
+        """Send SIGKILL to it and to all that it started; returns how many processes those were."""
         assert self._process is not None
         killed = kill_tree(self.pid)
         self._process.wait()
         return killed
 
 
-class Server(Running):
+class Server(RunningCommand):
     """fedstill-server up."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder.with_suffix(".log"), "fedstill-server", "up", folder, "--json")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
-        """What it has reported, of one kind: up, note, round, down."""
+        """Return its reports of a kind: up, note, round or down."""
         found = []
         for line in self.lines():
             with contextlib.suppress(ValueError):
@@ -114,7 +122,11 @@ class Server(Running):
         return found
 
     def wait_for(self, kind: str, *, count: int = 1, seconds: float) -> dict[str, Any]:
-        """The last of `count` reports of a kind; raises FleetFailed with the log's end when it dies first."""
+        """Wait for `count` reports of a kind, and return the last.
+
+        Raises:
+            FleetFailed: The process ended first; the message has the end of its log.
+        """
 
         def enough() -> list[dict[str, Any]] | None:
             found = self.events(kind)
@@ -127,7 +139,7 @@ class Server(Running):
         return found[count - 1]
 
 
-class Agent(Running):
+class Agent(RunningCommand):
     """fedstill-agent run."""
 
     def __init__(self, home: AgentHome) -> None:
@@ -136,8 +148,8 @@ class Agent(Running):
 
 
 @contextlib.contextmanager
-def ended(*running: Running) -> Iterator[None]:
-    """Ends all at the end, whatever happens, the last one first."""
+def end_afterwards(*running: RunningCommand) -> Iterator[None]:
+    """End all commands when the block ends, however it ends, the last one first."""
     try:
         yield
     finally:
@@ -152,7 +164,7 @@ def ended(*running: Running) -> Iterator[None]:
 
 
 def kill_tree(pid: int) -> int:
-    """SIGKILL to a process and all below it, so fast that none can start another."""
+    """Send SIGKILL to a process and all below it, so fast that none can start another."""
     own = psutil.Process(pid)
     family = [own, *own.children(recursive=True)]
     for process in family:

@@ -24,7 +24,7 @@ _STACK_SIZE = 2  # unlike a device's
 
 
 def simulate(fleet: Fleet, folder: Path) -> tuple[FleetState, list[RoundRecord]]:
-    """All rounds of a real fleet, run in `folder` by the cohort engine."""
+    """Run all rounds of a real fleet in `folder` by the cohort engine."""
     data = _as_stored(fleet)
     save_fleet(data, folder / "data")
     config = read_fleet_config(fleet.folder)
@@ -35,11 +35,11 @@ def simulate(fleet: Fleet, folder: Path) -> tuple[FleetState, list[RoundRecord]]
     with CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:
         grid = InProcessGrid(devices=data.devices, handlers=engine.handlers)
         app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
-    return outcome(folder)
+    return last_rounds(folder)
 
 
-def outcome(folder: Path) -> tuple[FleetState, list[RoundRecord]]:
-    """The last state of a run, and its rounds."""
+def last_rounds(folder: Path) -> tuple[FleetState, list[RoundRecord]]:
+    """Read the last state of a run, and its rounds."""
     store = RunStore(folder)
     try:
         last = store.latest()
@@ -50,7 +50,7 @@ def outcome(folder: Path) -> tuple[FleetState, list[RoundRecord]]:
 
 
 def _as_stored(fleet: Fleet) -> FleetData:
-    """What each device holds: the examples that it trains on, and those that it set aside."""
+    """Read the examples that each device trains on, and those that it holds out."""
     parts, examples, labels, first = ("training", "held-out"), [], [], 0
     rows: dict[str, list[np.ndarray]] = {part: [] for part in parts}
     for agent in fleet.agents.values():

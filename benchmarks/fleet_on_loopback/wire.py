@@ -17,7 +17,7 @@ _CHUNK_BYTES = 1 << 16
 
 
 class Wire:
-    """Listens at a port of loopback, and passes everything on to `server_port`.
+    """A proxy that listens at a port of loopback, and passes everything on to `server_port`.
 
     One thread for all connections: a TLS connection must not be read in one thread and written in another.
     """
@@ -38,7 +38,7 @@ class Wire:
         self.port = int(self._server.sockets[0].getsockname()[1])
 
     def sent(self) -> list[bytes]:
-        """All that devices have sent so far, by connection."""
+        """Return all that devices have sent so far, by connection."""
         return [bytes(each) for each in self._connections]
 
     def close(self) -> None:

@@ -1,1 +1,1 @@
-"""What a device does, each as an operation that is killed and then looked at (see ../device_kills.py)."""
+"""Operations of a device that are killed and then inspected (see ../device_kills.py)."""

@@ -48,7 +48,7 @@ class Forget:
         return state
 
     def _check_answers(self, home: AgentHome) -> None:
-        """The package's own student answers."""
+        """Check that the package's own student answers."""
         check_opens(home)
         with PrivateStore.open(home) as store:
             hold(load_installed(home, store).manifest.package_version == 1, "another package")

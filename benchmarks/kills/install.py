@@ -38,7 +38,7 @@ class Install:
 
 
 class Enrol:
-    """The first installation of all: the same command, given again, ends what the kill interrupted."""
+    """The first installation: the same command, given again, ends what the kill interrupted."""
 
     name = "enrol"
 
@@ -74,7 +74,7 @@ class Enrol:
 
 
 def _new(home: AgentHome) -> AgentHome:
-    """Where there is no device yet."""
+    """Make a home in which no device is enrolled yet."""
     return AgentHome(home.folder / "new")
 
 

@@ -44,6 +44,6 @@ class Observe:
         return state
 
     def _unacknowledged(self, extra: int, batches: int) -> str:
-        """What was kept and not yet acknowledged: nothing, or the one batch that was on its way."""
+        """Return what was kept but not yet acknowledged: nothing, or the one batch that was on its way."""
         hold(extra in (0, 1 + batches % 5), f"{extra} examples of a batch of {1 + batches % 5} were kept")
         return "new" if extra else "old"

@@ -24,12 +24,12 @@ Say = Callable[..., None]
 
 
 class Problem(Exception):
-    """Something that must hold after a kill does not."""
+    """A condition that must hold after a kill does not."""
 
 
 @dataclass
 class Words:
-    """What the process has told before it died: acknowledgements, and bytes that have left the device."""
+    """What the process wrote before it died: acknowledgements, and bytes that have left the device."""
 
     whole: list[Said] = field(default_factory=list)
     cut: str = ""  # the beginning of a line that the kill cut off
@@ -41,27 +41,34 @@ class Words:
 
 
 def say(**facts: Any) -> None:
-    """One line to whoever watches; what has been written has left this process."""
+    """Write a line to the watching process; what has been written has left this one."""
     line = json.dumps(facts).encode() + b"\n"
     while line:
         line = line[os.write(1, line) :]
 
 
 class Operation(Protocol):
-    """An operation, in the process that is killed and in the one that looks."""
+    """An operation, in the process that is killed and in the one that inspects the device."""
 
     name: str
 
     def work(self, home: AgentHome, place: Place) -> None:
-        """Do it, and `say` what is acknowledged or released."""
+        """Do the operation, and `say` what is acknowledged or released."""
 
     def look(self, home: AgentHome, place: Place, said: Words, whole: Whole) -> str:
-        """Which state was found: "old", "new", ...; raises Problem. whole: the same without a kill."""
+        """Return the state that was found: "old", "new", ...
+
+        Args:
+            whole: The same operation without a kill.
+
+        Raises:
+            Problem: A condition does not hold.
+        """
 
 
 @dataclass(frozen=True)
 class Whole:
-    """The operation done without a kill: the home that it left, what it said, and what it took."""
+    """The operation without a kill: the home that it left, what it wrote, and what it took."""
 
     home: AgentHome
     said: Words
@@ -76,7 +83,7 @@ def hold(condition: object, problem: str) -> None:
 
 
 def check_opens(home: AgentHome) -> None:
-    """The device starts: database sound, package verified, both the agent and a round's process open it."""
+    """Check that the device starts: sound database, verified package, opened by the agent and by a round."""
     with PrivateStore.open(home) as store:
         hold(store.integrity() == "ok", f"the database is damaged: {store.integrity()}")
         load_installed(home, store)
@@ -88,14 +95,14 @@ def check_opens(home: AgentHome) -> None:
 
 
 def student_of(home: AgentHome, version: int | None = None) -> OwnStudent | None:
-    """The personal student of the installed package."""
+    """Read the personal student of the installed package."""
     with PrivateStore.open(home) as store:
         manifest = load_installed(home, store).manifest
         return store.students(manifest, version or manifest.package_version).latest()
 
 
 def digest_of(student: OwnStudent | None) -> str:
-    """Of a student's round and all its bytes."""
+    """Digest a student's round and all its bytes."""
     if student is None:
         return "none"
     content = encode_parameters(student.parameters)
@@ -103,7 +110,11 @@ def digest_of(student: OwnStudent | None) -> str:
 
 
 def one_of(found: str, states: Sequence[tuple[str, str]]) -> str:
-    """The name of the state that was found; raises Problem for anything between."""
+    """Return the name of the state that was found.
+
+    Raises:
+        Problem: It is something in between.
+    """
     for name, state in states:
         if found == state:
             return name

@@ -48,12 +48,12 @@ class Place:
         return PackageSource.of(self.repository, home.trust)
 
     def copy(self, folder: Path) -> AgentHome:
-        """The device once more, to do with as one likes."""
+        """Copy the device, to be killed at will."""
         shutil.copytree(self.home.folder, folder, symlinks=True)
         return AgentHome(folder)
 
     def build(self, package: Callable[[int], StudentPackage], *, examples: int) -> None:
-        """Make all of it; `package` gives the package of a version."""
+        """Make everything; `package` builds the package of a version."""
         from fedstill_server.publish.repository import Repository
 
         first = package(1)
@@ -71,7 +71,7 @@ class Place:
         repository.publish([package(2)])
 
     def _live(self) -> None:
-        """A round, and the beginning of a learning."""
+        """Perform a round, and begin to personalize."""
         from fedstill_client.rounds.device import FleetDevice
 
         with FleetDevice.opened(self.home.folder) as device:
@@ -82,7 +82,7 @@ class Place:
                 store,
                 load_installed(self.home, store),
                 settings=LEARNING,
-                on_progress=lambda progress: steps.append(progress.step),
+                on_progress=lambda progress: steps.append(progress.steps),
                 stop=lambda: "enough" if steps and steps[-1] >= _TAUGHT_STEPS else None,
             )
 
@@ -99,13 +99,13 @@ class Place:
 
 
 def examples_of(manifest: StudentManifest, count: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Examples [count, *input_shape] whose class is the largest of their first numbers, and the classes."""
+    """Draw examples [count, *input_shape] whose class is the largest of their first numbers, with it."""
     x = np.random.default_rng(seed).normal(size=(count, *manifest.input_shape)).astype(np.float32)
     return x, x.reshape(count, -1)[:, : manifest.classes].argmax(axis=1)
 
 
 def task(manifest: StudentManifest, round: int) -> RoundTask:
-    """A round on the device's own student; the first one brings a student."""
+    """Make the task of a round on the device's own student; the first one brings a student."""
     plan = TrainingPlan(2, 8, 0.01, manifest.optimizer, 2.0, 0.0, seed=round)
     request = SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.UINT8), np.arange(10))
     rng = np.random.default_rng(0)

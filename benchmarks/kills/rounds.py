@@ -38,7 +38,7 @@ class Rounds:
             hold(hashlib.sha256(content).hexdigest() in digests, "a release is not in the ledger")
         counted = sum(release.bytes for release in ledger if release.round in _ROUNDS)
         hold(counted >= sum(map(len, left)), f"{sum(map(len, left))} bytes left, the ledger has {counted}")
-        # Of the line that was cut off some bytes have left, too: it is the next release.
+        # Some bytes of the line that was cut off have left, too: it is the next release.
         releases = sum(release.round in _ROUNDS for release in ledger)
         hold(releases >= len(left) + bool(said.cut), "a release that had begun is not in the ledger")
         hold(releases <= len(left) + 1, f"{releases} releases in the ledger, {len(left)} have left")
@@ -47,7 +47,7 @@ class Rounds:
         return self._go_on(home, said, whole, digest_of(current))
 
     def _go_on(self, home: AgentHome, said: Words, whole: Whole, found: str) -> str:
-        """The student is of the last round or the next; the round, asked again, gives the same summary."""
+        """Check that the student is of the last round or the next, and that the round repeats its summary."""
         reference = [line for line in whole.said.whole if "summary" in line]
         done = sum("summary" in line for line in said.whole)
         states = [("old", reference[done - 1]["student"])] if done else []
@@ -62,7 +62,7 @@ class Rounds:
 
 
 def _content(line: dict[str, object]) -> bytes:
-    """The bytes that the ledger takes the digest of."""
+    """Return the bytes that the ledger takes the digest of."""
     if "summary" in line:
         return bytes.fromhex(str(line["summary"]))
     return np.array(line["counts"], "<i8").tobytes()

@@ -17,7 +17,7 @@ _RUN, _SWAPS = "swaps", 60
 
 
 class Swap:
-    """In the private store, and in the folder of a plain device (state/), by turns."""
+    """Swaps students in the private store, and in the folder of a plain device (state/), by turns."""
 
     name = "swap"
 
@@ -46,7 +46,7 @@ class Swap:
         return "old" if max(found) == last else "new"
 
     def _found(self, students: StudentHistory, manifest: StudentManifest, last: int, first: Place) -> int:
-        """The number of the student in place; the one before must be there as well."""
+        """Return the number of the student in place; the one before must be there as well."""
         current = students.latest()
         if last == 0 and (current is None or current.run != _RUN):
             return 0

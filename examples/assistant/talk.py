@@ -34,7 +34,7 @@ class Talk:
             self.ask()
 
     def ask(self) -> None:
-        """What the last utterance means; the answer is kept."""
+        """Ask what the last utterance means, and keep the answer."""
         if self._last is None:
             print("  nothing was said yet")
             return
@@ -57,7 +57,7 @@ class Talk:
         print(f"  {result.words}")
 
     def answer(self, line: str) -> None:
-        """Do what a line asks for; what the agent refuses is said."""
+        """Do what a line asks for; print what the agent refuses."""
         try:
             if line == LEARN:
                 self.learn()

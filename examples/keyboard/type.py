@@ -31,7 +31,7 @@ class Typing:
         self.problem = ""
 
     def suggestions(self, text: str) -> list[Suggestion]:
-        """What the agent suggests behind `text`; it is asked once for each keystroke."""
+        """Return what the agent suggests after `text`; it is asked once for each keystroke."""
         if text != self._asked:
             self._asked, prefix = text, _PREFIX.search(text)
             begin = prefix.start() if prefix else len(text)
@@ -42,7 +42,7 @@ class Typing:
         return self._shown
 
     def taken(self, text: str, number: int) -> str:
-        """`text` with a suggestion in place of the letters of its last word."""
+        """Return `text` with a suggestion in place of the letters of its last word."""
         shown = self.suggestions(text)
         return _PREFIX.sub("", text) + shown[number].word + " " if number < len(shown) else text
 
@@ -55,7 +55,7 @@ class Typing:
         self._asked = None
 
     def bar(self, text: str) -> HTML:
-        """The suggestions as one line; words of one's own are underlined."""
+        """Return the suggestions as one line; words of one's own are underlined."""
         words = []
         for number, each in enumerate(self.suggestions(text), 1):
             style = "<u>{}</u>" if each.own else "{}"
@@ -64,7 +64,7 @@ class Typing:
 
 
 def session(typing: Typing) -> PromptSession[str]:
-    """A prompt with the suggestions below the line."""
+    """Make a prompt with the suggestions below the line."""
     keys = KeyBindings()
     spaced: list[str] = []  # lines as they were when a suggestion had just brought a space
 

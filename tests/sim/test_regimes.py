@@ -6,7 +6,7 @@ import pytest
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.result import MethodEstimate, Split, SplitComparison
 
-from benchmarks.regimes import judged
+from benchmarks.regimes import judge
 
 
 def method(name: str, personal: tuple[float, ...], everyone: tuple[float, ...]) -> MethodEstimate:
@@ -39,7 +39,7 @@ def split(*methods: MethodEstimate) -> SplitComparison:
 def test_a_point_below_the_better_baseline_holds_and_more_does_not() -> None:
     local = method("local", (0.90, 0.92), (0.50, 0.50))
     fedavg = method("fedavg", (0.89, 0.89), (0.55, 0.55))
-    personal, everyone = judged(
+    personal, everyone = judge(
         split(method("fedstill", (0.895, 0.915), (0.535, 0.535)), local, fedavg), "fedstill"
     )
     assert (personal.better, personal.holds, personal.far_apart) == ("local", True, False)
@@ -51,5 +51,5 @@ def test_a_point_below_the_better_baseline_holds_and_more_does_not() -> None:
 def test_where_the_baselines_are_far_apart_it_must_be_above_both() -> None:
     local, fedavg = method("local", (0.9,), (0.3,)), method("fedavg", (0.7,), (0.6,))
     for reached, holds in ((0.905, True), (0.895, False)):
-        personal, _ = judged(split(method("fedstill", (reached,), (0.7,)), local, fedavg), "fedstill")
+        personal, _ = judge(split(method("fedstill", (reached,), (0.7,)), local, fedavg), "fedstill")
         assert (personal.far_apart, personal.holds) == (True, holds)

@@ -14,7 +14,7 @@ from fedstill_client.packages import PackageSource, check_package
 from fedstill_server.publish.repository import Repository
 from fedstill_server.tasks.utterances.task import UtteranceTask
 
-from benchmarks.fleet_on_loopback.fleet import Shape, brought_up
+from benchmarks.fleet_on_loopback.fleet import Shape, bring_up
 from benchmarks.fleet_on_loopback.homes import Homes
 
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
@@ -42,7 +42,7 @@ def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
     homes = Homes(public=PUBLIC, said=SAID, test=tested, options={"--public-rows": 16})
     with (
         tempfile.TemporaryDirectory(prefix="fs") as folder,  # a socket's path is short
-        brought_up(Path(folder) / "real", SHAPE, homes) as fleet,
+        bring_up(Path(folder) / "real", SHAPE, homes) as fleet,
     ):
         fleet.start()
         fleet.server.wait_for("round", seconds=300)

@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, brought_up, read_port
+from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, bring_up, read_port
 from benchmarks.real_fleet import examine, rounds_done
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
@@ -32,7 +32,7 @@ def folder() -> Iterator[Path]:
 def ran(folder: Path) -> Iterator[tuple[Fleet, dict[str, Any]]]:
     """Four devices and three rounds; in the second, one device loses power and the SuperLink is killed."""
     shape = Shape(devices=DEVICES, rounds=ROUNDS, proxy=NGINX is not None)
-    with brought_up(folder / "real", shape) as fleet:
+    with bring_up(folder / "real", shape) as fleet:
         rounds_done(fleet, kill=True)
         yield fleet, examine(fleet, folder / "simulated")
 

@@ -13,7 +13,7 @@ import pytest
 from fedstill_client.agent.agent import Agent
 from fedstill_proto.text.vocabulary import WordList
 
-from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, brought_up
+from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, bring_up
 from benchmarks.fleet_on_loopback.phones import Phones
 from tests.client.keyboard_samples import PUBLIC
 from tests.system.canaries import leaks
@@ -50,7 +50,7 @@ def ran() -> Iterator[Fleet]:
     """Two phones and a round, over."""
     with (
         tempfile.TemporaryDirectory(prefix="fs") as folder,  # a socket's path is short
-        brought_up(Path(folder) / "real", SHAPE, PHONES) as fleet,
+        bring_up(Path(folder) / "real", SHAPE, PHONES) as fleet,
     ):
         fleet.start()
         fleet.server.wait_for("round", seconds=300)
