@@ -12,17 +12,13 @@ from typing import TYPE_CHECKING, Any
 from fedstill_proto.errors import unknown_name
 from fedstill_server.config.codec import ConfigError
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
-from fedstill_sim.config import (
-    DEFAULT_FAMILIES,
-    TEXT_FAMILIES,
-    UTTERANCE_FAMILIES,
-    RunConfig,
-    resolve,
-)
+from fedstill_sim.config import RunConfig, resolve
 from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.progress import RunProgress, shown
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.run_result import RoundResult
+from fedstill_sim.tasks import simulation_of, task_of_data
+from fedstill_sim.tasks.interface import SimulatedTask
 from rich.console import Console
 
 from fedstill.chosen import AnyMethod, as_students, chosen_method, family_of_student
@@ -33,8 +29,6 @@ if TYPE_CHECKING:
     from fedstill.models import Network
 
 OnRound = Callable[[RoundResult], object] | Callback
-
-_DRAWN_BY_THE_RUN = ("keyboard", "assistant")  # a run draws from the same seed what it starts with
 
 _NAMED_APART = {
     *("method", "method_options", "dataset", "data", "devices", "dirichlet", "families", "rounds", "seed"),
@@ -87,7 +81,7 @@ def asked_run(
         FedstillError: Naming the argument that does not fit.
     """
     source, data = fleet.source, fleet.data
-    if source.dataset in _DRAWN_BY_THE_RUN and source.seed != seed:
+    if simulation_for(fleet).seeds_start and source.seed != seed:
         raise ConfigError(
             f"seed: {seed}, but the fleet was made with seed={source.seed}; of {source.dataset} both are the "
             "same: make the fleet with it, too"
@@ -119,9 +113,13 @@ def asked_run(
 
 def usual_families(fleet: Fleet) -> tuple[str, ...]:
     """The families of a fleet whose students nobody names."""
-    if fleet.data.is_text:
-        return TEXT_FAMILIES
-    return UTTERANCE_FAMILIES if fleet.source.dataset == "assistant" else DEFAULT_FAMILIES
+    return simulation_for(fleet).families
+
+
+def simulation_for(fleet: Fleet) -> SimulatedTask:
+    """The simulator's side of what a fleet's data are of."""
+    folder = None if fleet.source.folder is None else Path(fleet.source.folder)
+    return simulation_of(task_of_data(fleet.source.dataset, folder))
 
 
 def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[str, str], FleetData]:

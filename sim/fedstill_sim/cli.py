@@ -23,13 +23,10 @@ from rich.markup import escape
 import fedstill_sim
 from fedstill_sim.options import CompareOptions, ManyRunsOptions, Out, OutputOptions
 from fedstill_sim.request import (
-    COMPARED,
     DATASETS,
-    TEXT_COMPARED,
     RequestError,
     RunRequest,
     check_compared,
-    is_text,
 )
 
 if TYPE_CHECKING:
@@ -193,9 +190,8 @@ def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         }
         if first.data is not None:
             of_all["devices"] = None
-        usual = TEXT_COMPARED if is_text(first.dataset, first.data) else COMPARED
-        methods = wanted.methods or usual
-        each = _request({**of_all, "method": usual[0]}, settings)
+        each = _request({**of_all, "method": (wanted.methods or ("",))[0]}, settings)
+        methods = wanted.methods or each.simulation.compared
         check_compared(each, methods, reference=wanted.reference)
         from fedstill_sim.compare.request import CompareRequest, start_comparison
 

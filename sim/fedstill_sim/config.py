@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,37 +20,19 @@ from fedstill_server.methods import completed, distils, shared_options
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.resolve import FleetFacts
 from fedstill_server.resolve import resolve as resolve_fleet
-from fedstill_server.tasks import Task, task_of
+from fedstill_server.tasks import task_of
 
 from fedstill_sim.availability import Availability
-from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, VOCABULARY_FILE, FleetData
+from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
 from fedstill_sim.results.json_files import read_json, write_json
+from fedstill_sim.tasks import simulation_of
+from fedstill_sim.tasks.interface import DataRequest, Defaults
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
-DEFAULT_FAMILIES = ("mlp-small", "mlp-wide", "cnn")
-UTTERANCE_FAMILIES = ("ngrams", "ngrams-small")
-TEXT_FAMILIES = ("gru-80-224", "gru-24-96")  # the second for weak devices
-DEFAULT_DEVICES = 10
 ASYNC_SPEED_SPREAD = 0.5  # of the logarithm: of 20 devices, the fastest is about 6 times the slowest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Defaults:
-    """What a data set gets unless the command line says otherwise."""
-
-    rounds: int = 20
-    evaluate_every: int = 1  # rounds
-    label_prior: float = 1.0
-
-
-DEFAULTS = {
-    "mnist1d": Defaults(rounds=40),
-    "assistant": Defaults(rounds=10),
-}
-TEXT_DEFAULTS = Defaults(label_prior=0.0, evaluate_every=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,76 +80,40 @@ def requested_data(request: RunRequest) -> FleetData:
         raise ConfigError(
             "the data of this run are in memory; name a data set, or a folder, to read them anew"
         )
-    return _load(
-        request.dataset,
-        data=request.data,
-        devices=request.devices,
-        dirichlet=request.dirichlet,
-        seed=request.seed,
-        families=tuple(request.named_families) or None,
-        is_text=request.is_text,
-        is_assistant=request.is_assistant,
+    simulation = request.simulation
+    return simulation.load(
+        DataRequest(
+            dataset=request.dataset,
+            folder=None if request.data is None else Path(request.data),
+            devices=request.devices,
+            dirichlet=request.dirichlet,
+            seed=request.seed,
+            families=tuple(request.named_families) or simulation.families,
+        )
     )
 
 
 def configured_data(config: RunConfig) -> FleetData:
     """The data that a configuration names, read anew."""
-    return _load(
-        config.simulation.dataset,
-        data=config.simulation.data,
-        devices=config.simulation.devices,
-        dirichlet=config.simulation.dirichlet,
+    return simulation_of(config.fleet.task.name).load(data_request(config))
+
+
+def data_request(config: RunConfig) -> DataRequest:
+    """Which data a configuration names."""
+    simulation = config.simulation
+    return DataRequest(
+        dataset=simulation.dataset,
+        folder=None if simulation.data is None else Path(simulation.data),
+        devices=simulation.devices,
+        dirichlet=simulation.dirichlet,
         seed=config.fleet.seed,
         families=config.fleet.families,
-        is_text=config.fleet.task.name == "text",
-        is_assistant=config.fleet.task.name == "utterances",
     )
-
-
-def _load(
-    dataset: str | None,
-    *,
-    data: str | None,
-    devices: int | None,
-    dirichlet: float | None,
-    seed: int,
-    families: Sequence[str] | None,
-    is_text: bool,
-    is_assistant: bool,
-) -> FleetData:
-    if is_text:
-        from fedstill_sim.tasks.text.fleet import load_keyboard_fleet
-
-        folder = None if data is None else Path(data)
-        return load_keyboard_fleet(folder, devices=devices, seed=seed, families=families or TEXT_FAMILIES)
-    if is_assistant:
-        from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
-
-        return load_assistant_fleet(
-            None if data is None else Path(data),
-            devices=devices,
-            dirichlet=dirichlet,
-            seed=seed,
-            families=families or UTTERANCE_FAMILIES,
-        )
-    devices, families = devices or DEFAULT_DEVICES, families or DEFAULT_FAMILIES
-    if data is not None:
-        from fedstill_sim.data.folder import load_folder
-
-        return load_folder(Path(data), families=families)
-    if dataset == "mnist1d":
-        from fedstill_sim.data.mnist1d import load_mnist1d
-
-        return load_mnist1d(devices=devices, dirichlet=dirichlet, seed=seed, families=families)
-    from fedstill_sim.data.digits import load_digits
-
-    return load_digits(devices=devices, dirichlet=dirichlet, seed=seed, families=families)
 
 
 def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
-    kind = "assistant" if request.is_assistant else request.dataset or ""
-    defaults = TEXT_DEFAULTS if data.is_text else DEFAULTS.get(kind, Defaults())
+    defaults = request.simulation.defaults(request.dataset)
     fleet = _named(resolve_fleet(request, _facts(request, data, defaults)))
     own = request.data is not None
     simulation = SimulationConfig(
@@ -179,7 +124,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         dirichlet=None if own else request.dirichlet,
         label_prior=_chosen(request.label_prior, defaults.label_prior),
         baselines=tuple(name for name in request.baselines if name != request.method),
-        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and _distils(fleet) and not data.is_text else (),
+        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and defaults.tradeoff and _distils(fleet) else (),
         participation=_participation(request),
         engine=EngineConfig(name=request.engine, processes=request.processes),
     )
@@ -227,10 +172,12 @@ def read_config(folder: Path) -> RunConfig:
 def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFacts:
     labelled = data.public_y is not None
     taught = labelled and request.use_public_labels is not False
-    drawn = request.data is None and taught and request.start in (None, "distilled")
+    simulation, distilled = request.simulation, taught and request.start in (None, "distilled")
+    made = simulation.is_made(own=request.data is not None, distilled=distilled)
+    task = simulation.server_task(data)
     return FleetFacts(
         run="0" * 8,
-        task=_task(request, data),
+        task=task,
         families=tuple(dict.fromkeys(data.families)),
         classes=data.classes,
         input_shape=data.input_shape,
@@ -238,26 +185,10 @@ def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFac
         labelled=labelled,
         public_set=f"{DATA_FOLDER}/{PUBLIC_SET_FILE}",
         test_set=f"{DATA_FOLDER}/{GLOBAL_TEST_FILE}",
-        teacher=request.task.default_teacher(len(data.public_x), made=data.is_text or drawn),
+        teacher=task.default_teacher(len(data.public_x), made=made),
         rounds=defaults.rounds,
         evaluate_every=defaults.evaluate_every,
         simulated=True,
-    )
-
-
-def _task(request: RunRequest, data: FleetData) -> Task:
-    if not data.is_text:
-        return request.task
-    from fedstill_server.tasks.text.task import TextTask
-
-    from fedstill_sim.tasks.text.start import keyboard_plan
-
-    plan = keyboard_plan(())
-    return TextTask(
-        vocabulary=f"{DATA_FOLDER}/{VOCABULARY_FILE}",
-        step_vocabulary=data.classes,
-        teacher_width=plan.width,
-        teacher_state_width=plan.state_width,
     )
 
 

@@ -10,11 +10,13 @@ import typer
 from fedstill_server.config.options import check_options, option
 from fedstill_server.config.run_options import FLEET, PRIVACY
 
-from fedstill_sim.request import COMPARED, MACHINE, OUTPUT, TEXT_COMPARED
+from fedstill_sim.request import MACHINE, OUTPUT
+from fedstill_sim.tasks import simulation_of
 
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)
 ]
+_COMPARED, _COMPARED_OF_TEXT = (", ".join(simulation_of(task).compared) for task in ("arrays", "text"))
 _METHODS = "what fedstill-server methods lists, such as fedstill or class-logits, or module:Class"
 
 
@@ -37,8 +39,7 @@ class CompareOptions:
     )
     methods: tuple[str, ...] = option(
         (),
-        f"Two or more of {_METHODS}; {', '.join(COMPARED)} unless you say, and of text "
-        f"{', '.join(TEXT_COMPARED)}.",
+        f"Two or more of {_METHODS}; {_COMPARED} unless you say, and of text {_COMPARED_OF_TEXT}.",
         panel=FLEET,
     )
     seeds: int = option(3, "Seeds 0 to N - 1; each splits the data anew.", least=1, panel=FLEET)

@@ -11,20 +11,16 @@ from fedstill_proto.errors import unknown_name
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import option, options_of
 from fedstill_server.config.run_options import FLEET, LOCAL, RunOptions
-from fedstill_server.data.forms import Labels
-from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
+from fedstill_server.families import FAMILIES
 from fedstill_server.methods import METHODS, methods_for, noised_methods
 from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
-DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
-TEXT_DATASETS = ("keyboard",)
-TEXT_COMPARED = ("next-words", "local", "fedavg")
-COMPARED = ("fedstill", "public-logits", "local", "fedavg")  # by `compare`, unless one says
-DEFAULT_BASELINES = ("local", "fedavg")
+from fedstill_sim.tasks import simulation_of, task_of_data
+from fedstill_sim.tasks.interface import SimulatedTask
 
-PUBLIC_FILE = "public.txt"
-PUBLIC_UTTERANCES_FILE = "public.csv"
+DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
+DEFAULT_BASELINES = ("local", "fedavg")
 
 # Panels of `--help`, beside those of every run.
 COMING, MACHINE, OUTPUT = ("Devices that come, go and dawdle (in virtual time)", "This machine", "Output")
@@ -149,38 +145,46 @@ class RunRequest(RunOptions):
             )
         if self.dataset is not None and self.dataset not in DATASETS:
             raise unknown_name("data set", self.dataset, DATASETS)
+        if self.task:
+            TASKS.require([self.task], where="--task")
         if not self.method:
-            object.__setattr__(self, "method", self.task.default_method)
-        check_methods("--method", [self.method], text=self.is_text)
-        check_methods("--baselines", self.baselines, text=self.is_text)
+            object.__setattr__(self, "method", self.task_class.default_method)
+        check_methods("--method", [self.method], task=self.task_name)
+        check_methods("--baselines", self.baselines, task=self.task_name)
         if self.families:
             self._check_families()
-        if self.is_text:
-            self._check_text()
-        if self.data is not None and not self.is_text and (self.devices or self.dirichlet is not None):
-            raise RequestError(
-                "--devices and --dirichlet split a built-in data set; a folder brings its own devices, one "
-                "client_<i>.npz each"
-            )
+        simulation = self.simulation
+        for one in options_of(type(self)):
+            if one.name in simulation.refused and getattr(self, one.name) != one.default:
+                raise RequestError(simulation.refused[one.name])
+        if self.dirichlet is not None or (self.devices and not simulation.picks_devices):
+            self._check_drawn()
         self._check_privacy()
         if self.engine != "cohort":
             virtual = f"--engine cohort, which has virtual time; leave it or --engine {self.engine} out"
             self._belongs(COMING_AND_GOING, virtual)
 
     @property
-    def is_text(self) -> bool:
-        """Whether devices learn next words."""
-        return is_text(self.dataset, self.data)
+    def task_name(self) -> str:
+        """What devices learn: as asked, or what the data are of."""
+        return self.task or task_of_data(self.dataset, None if self.data is None else Path(self.data))
 
     @property
-    def is_assistant(self) -> bool:
-        """Whether devices learn what utterances mean."""
-        return is_assistant(self.dataset, self.data)
+    def simulation(self) -> SimulatedTask:
+        """The simulator's side of what devices learn."""
+        return simulation_of(self.task_name)
 
     @property
-    def task(self) -> Task:
-        """What devices learn."""
-        return TASKS.load("text" if self.is_text else "utterances" if self.is_assistant else "arrays")()
+    def task_class(self) -> type[Task]:
+        """The server's side of it."""
+        return TASKS.load(self.task_name, where="--task")
+
+    def _check_drawn(self) -> None:
+        if self.data is not None:
+            raise RequestError(
+                "--devices and --dirichlet split a built-in data set; a folder brings its own devices, one "
+                "client_<i>.npz each"
+            )
 
     def _check_privacy(self) -> None:
         if self.privacy is None:
@@ -206,44 +210,25 @@ class RunRequest(RunOptions):
     def _check_families(self) -> None:
         """Refuse names that are not there, and families of another task; one's own are not imported yet."""
         named = self.named_families
-        task = TEXT if self.is_text else UTTERANCES if self.is_assistant else ARRAYS
-        suited = [name for name in FAMILIES.of_task(task) if name != "transformer"]  # which no keyboard takes
+        suited = set(self.task_class.families_of)
+        unsuited = self.simulation.unsuited
         for name in named:
-            if not FAMILIES.is_own(name) and (name == "transformer" or FAMILIES.task_of(name) != task):
-                raise RequestError(
-                    f"--families: {name!r} is of {FAMILIES.task_of(name)}, and the devices learn {task}; "
-                    f"there are {', '.join(suited)}, sizes of them, or module:name of your own"
-                )
-
-    def _check_text(self) -> None:
-        if self.dirichlet is not None:
-            raise RequestError("--dirichlet splits classes over devices; a keyboard's devices are writers")
-        if self.engine != "cohort":
-            raise RequestError(f"--engine {self.engine} runs no fleet of text; leave it out")
-        if self.encoding is not None:
+            if FAMILIES.is_own(name) or (name not in unsuited and FAMILIES.task_of(name) in suited):
+                continue
+            known = [each for task in suited for each in FAMILIES.of_task(task) if each not in unsuited]
             raise RequestError(
-                "--encoding is for classes; a keyboard's soft labels take --uplink and --downlink"
+                f"--families: {name!r} is of {FAMILIES.task_of(name)}, and the devices learn "
+                f"{self.task_name}; there are {', '.join(known)}, sizes of them, or module:name of your own"
             )
 
 
-def is_text(dataset: str | None, data: str | None) -> bool:
-    """Whether it is the keyboard, or a folder of texts: one with public.txt."""
-    return dataset in TEXT_DATASETS if data is None else (Path(data) / PUBLIC_FILE).is_file()
-
-
-def is_assistant(dataset: str | None, data: str | None) -> bool:
-    """Whether it is the assistant, or a folder of utterances: one with public.csv."""
-    return dataset == "assistant" if data is None else (Path(data) / PUBLIC_UTTERANCES_FILE).is_file()
-
-
-def check_methods(where: str, names: Sequence[str], *, text: bool) -> None:
+def check_methods(where: str, names: Sequence[str], *, task: str) -> None:
     """Refuse a method that is not there, one of another task, and one that is named twice."""
-    labels = Labels.EACH_PLACE if text else Labels.ONE
+    labels = TASKS.load(task, where="--task").form.labels
     for name in names:
         if labels not in METHODS.load(name, where=where).label_places:
-            of = "text" if text else "arrays"
             raise RequestError(
-                f"{where}: {name!r} is not of {of}; there are {', '.join(methods_for(labels))}"
+                f"{where}: {name!r} is not of {task}; there are {', '.join(methods_for(labels))}"
             )
     if len(set(names)) != len(names):
         raise RequestError(f"{where}: {', '.join(names)} names one twice")
@@ -257,7 +242,7 @@ def check_compared(run: RunRequest, methods: Sequence[str], *, reference: str | 
         methods: Two or more.
         reference: That of them which all others are held against, if it is one.
     """
-    check_methods("--methods", methods, text=run.is_text)
+    check_methods("--methods", methods, task=run.task_name)
     check_names(run, methods)
     if len(methods) < 2:
         raise RequestError(

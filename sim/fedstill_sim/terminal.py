@@ -16,6 +16,7 @@ from fedstill_sim.report.table import method_rows
 from fedstill_sim.results.readable import counted
 from fedstill_sim.results.run_result import RunResult
 from fedstill_sim.results.verdict import Verdict, verdicts
+from fedstill_sim.tasks import simulation_of
 
 _MARKS = {"good": "[green]✓[/green]", "bad": "[red]✗[/red]", "even": "[yellow]≈[/yellow]"}
 
@@ -45,7 +46,7 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     finals = {name: baseline.final for name, baseline in result.baselines.items()}
     _print_verdicts(console, verdicts(result.method, result.final, finals))
     _print_checks(console, result)
-    _print_suggestions(console, result)
+    _print_evaluation(console, result)
     _print_files(console, folder, ("result.json", "report.html"))
 
 
@@ -118,12 +119,11 @@ def _print_checks(console: Console, result: RunResult) -> None:
         )
 
 
-def _print_suggestions(console: Console, result: RunResult) -> None:
-    """Print what a keyboard's suggestions are worth."""
-    if result.suggestions:
-        from fedstill_sim.tasks.text.evaluation import Suggestions, lines_of
-
-        for line in lines_of(Suggestions.from_json(result.suggestions)):
+def _print_evaluation(console: Console, result: RunResult) -> None:
+    """What the task measured beside accuracy."""
+    if result.evaluation:
+        simulation = simulation_of(result.config["fleet"]["task"]["name"])
+        for line in simulation.lines_of(result.evaluation):
             console.print(escape(line), highlight=False, soft_wrap=True)
 
 

@@ -12,13 +12,13 @@ from fedstill_server.config.fleet import ConfigError
 from fedstill_server.methods import completed
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.tasks import training_of
-from fedstill_sim.config import requested_data, resolve
+from fedstill_sim.config import data_request, requested_data, resolve
 from fedstill_sim.progress import Silent
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
+from fedstill_sim.tasks import simulation_of
 from fedstill_sim.tasks.utterances.data import load_utterances
 from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
-from fedstill_sim.tasks.utterances.start import starts_distilled
 
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle", "oven", "pump")
 VERBS = {"clean": "clean the {}", "off": "turn off the {}", "on": "turn on the {}"}
@@ -89,12 +89,12 @@ def test_what_the_sentence_model_taught_is_what_rounds_start_from(said: Path) ->
     """Of Home Assistant's sentences; a folder of one's own starts from its labels, without that model."""
     own = RunRequest(method="fedstill", data=str(said))
     config = resolve(own, requested_data(own))
-    drawn = dataclasses.replace(
-        config, simulation=dataclasses.replace(config.simulation, dataset="assistant", data=None)
-    )
-    untaught = dataclasses.replace(drawn, fleet=dataclasses.replace(drawn.fleet, start="random"))
+    simulation = simulation_of(config.fleet.task.name)
 
-    assert [starts_distilled(each) for each in (config, drawn, untaught)] == [False, True, False]
+    assert not simulation.is_made(own=True, distilled=True)
+    assert simulation.is_made(own=False, distilled=True)
+    assert not simulation.is_made(own=False, distilled=False)
+    assert simulation.start(said, config.fleet, data_request(config), lambda what, done, total: None) is None
 
 
 def test_a_run_from_utterances_to_students(said: Path, tmp_path: Path) -> None:

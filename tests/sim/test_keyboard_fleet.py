@@ -43,8 +43,7 @@ def texts(tmp_path: Path) -> Path:
 def test_devices_have_rows_of_words_and_the_public_set_beginnings(texts: Path, tmp_path: Path) -> None:
     data = load_keyboard_fleet(texts, families=(FAMILY, "gru-8-8"))
 
-    assert data.vocabulary is not None
-    words = WordList.from_json(data.vocabulary, size=data.classes)
+    words = WordList.from_json(data.files["vocabulary.json"], size=data.classes)
     assert "quillfeather" not in words  # it stands in no public text
     assert data.device_names == ("ada", "bo")
     assert data.families == (FAMILY, "gru-8-8")
@@ -54,7 +53,7 @@ def test_devices_have_rows_of_words_and_the_public_set_beginnings(texts: Path, t
     assert words.decode(data.public_x[0]).startswith("the cat sees")
     save_fleet(data, tmp_path / "saved")
     again = load_fleet(tmp_path / "saved")
-    assert again.vocabulary == data.vocabulary
+    assert again.files == data.files
     np.testing.assert_array_equal(again.x, data.x)
 
 
@@ -107,7 +106,7 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
 
     assert result.final.personal_accuracy is not None
     assert result.final.uplink_bytes_per_device_round > 0
-    found = Suggestions.from_json(result.suggestions)
+    found = Suggestions.from_json(result.evaluation)
     assert list(found.figures) == [
         "trigrams",
         "teacher",

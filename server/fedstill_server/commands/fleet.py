@@ -126,7 +126,7 @@ def prepare(
     from fedstill_server.config.run_options import read_settings
     from fedstill_server.families import FAMILIES
     from fedstill_server.resolve import check_names
-    from fedstill_server.tasks import chosen_task
+    from fedstill_server.tasks import chosen_task, task_for
 
     of_task = {one.name: asked.pop(one.name) for one in options_of(TaskOptions)}
     wanted = RunOptions(
@@ -134,7 +134,7 @@ def prepare(
         method_options=read_settings(settings or ()),
     )
     families = tuple(FAMILIES.named(wanted.families, where="--families"))
-    task = chosen_task(families, of_task)
+    task = chosen_task(wanted.task or task_for(families), of_task)
     check_names(wanted, [wanted.method or task.default_method])
     _check_there(public, test)
     # torch takes a second to import, which other commands and wrong names do not need.

@@ -45,6 +45,12 @@ class RunOptions:
         "fedstill unless you say, and of text next-words.",
         panel=EXCHANGE,
     )
+    task: str = option(
+        "",
+        "What the fleet learns: arrays, text, utterances, or your own as module:Class. Unless you say, what "
+        "the data are of, or in a real fleet the families.",
+        panel=FLEET,
+    )
     families: tuple[str, ...] = option(
         (),
         "Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn, sizes such as mlp-64-32, "

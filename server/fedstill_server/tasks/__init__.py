@@ -76,15 +76,15 @@ def task_for(families: Sequence[str]) -> str:
     return tasks[families[0]]
 
 
-def chosen_task(families: Sequence[str], given: Mapping[str, Any]) -> Task:
-    """The task of these families, with those options that are given and not None.
+def chosen_task(name: str, given: Mapping[str, Any]) -> Task:
+    """The task of a name, with those options that are given and not None.
 
     Raises:
-        UnknownName: For an option that the task has not.
+        UnknownName: For a name that stands for no task, or an option that it has not.
         ConfigError: For a value that an option cannot have.
     """
     options = {name: value for name, value in given.items() if value is not None}
-    return chosen(TASKS, Choice(name=task_for(families), options=options), where="task")
+    return chosen(TASKS, Choice(name=name, options=options), where="task")
 
 
 def training_of(config: FleetConfig) -> ServerTraining:

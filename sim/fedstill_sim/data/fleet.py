@@ -7,8 +7,8 @@ memory of 1,281 digits. Saved, each array is one `.npy` file that simulator proc
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from fedstill_proto.errors import FedstillError
 PUBLIC_SET_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
 DESCRIPTION_FILE = "fleet.json"
-VOCABULARY_FILE = "vocabulary.json"
 
 
 class FleetDataError(FedstillError):
@@ -72,8 +71,8 @@ class FleetData:
     """The pool, each device's train and test rows in it, the public set and the global test set.
 
     x: float32 [examples, *input_shape]; y: int64 [examples]; public_y is None for an unlabelled public set.
-    Of text, x are numbers of words, int64 [examples, places], and y [examples, places] those that come next,
-    of the list in `vocabulary` (a vocabulary.json).
+    Examples with a label at each place, as of text, are int64 [examples, places], and y is of the same shape.
+    files: what else is kept beside the arrays, by name, such as the list of words that numbers stand for.
     families: the student family of each device.
     """
 
@@ -90,42 +89,42 @@ class FleetData:
     public_y: IntArray | None
     global_x: npt.NDArray[Any]
     global_y: IntArray
-    vocabulary: bytes | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise FleetDataError(f"{self.name}: classes must be at least 2, not {self.classes}")
         if not self.device_names or len(set(self.device_names)) != len(self.device_names):
             raise FleetDataError(f"{self.name}: a fleet needs devices with different names")
-        for field, owned in (("families", self.families), ("train", self.train), ("test", self.test)):
+        for name, owned in (("families", self.families), ("train", self.train), ("test", self.test)):
             if len(owned) != self.devices:
                 raise FleetDataError(
-                    f"{self.name}: {field} describes {len(owned)} devices, there are {self.devices}"
+                    f"{self.name}: {name} describes {len(owned)} devices, there are {self.devices}"
                 )
         self._check_examples("x, y", self.x, self.y)
         self._check_examples("public set", self.public_x, self.public_y)
         self._check_examples("global test set", self.global_x, self.global_y)
-        for field, owned in (("train", self.train), ("test", self.test)):
+        for name, owned in (("train", self.train), ("test", self.test)):
             if len(owned.rows) and not 0 <= owned.rows.min() <= owned.rows.max() < len(self.x):
-                raise FleetDataError(f"{self.name}: {field} rows must be rows of the {len(self.x)} examples")
+                raise FleetDataError(f"{self.name}: {name} rows must be rows of the {len(self.x)} examples")
 
-    def _check_examples(self, field: str, x: npt.NDArray[Any], y: IntArray | None) -> None:
-        kind = np.dtype(np.int64 if self.is_text else np.float32)
+    def _check_examples(self, name: str, x: npt.NDArray[Any], y: IntArray | None) -> None:
+        kind = self.x.dtype if self.x.dtype in (np.int64, np.float32) else np.dtype(np.float32)
         if x.dtype != kind or x.shape[1:] != self.input_shape:
             raise FleetDataError(
-                f"{self.name}: {field}: examples are {x.dtype} {list(x.shape[1:])}, "
+                f"{self.name}: {name}: examples are {x.dtype} {list(x.shape[1:])}, "
                 f"the fleet's are {kind} {list(self.input_shape)}"
             )
         if y is None:
             return
-        labelled = x.shape if self.is_text else (len(x),)
+        labelled = (len(x), *self.label_shape)
         if y.dtype != np.int64 or y.shape != labelled:
             raise FleetDataError(
-                f"{self.name}: {field}: labels must be int64 {list(labelled)}, not {y.dtype} {list(y.shape)}"
+                f"{self.name}: {name}: labels must be int64 {list(labelled)}, not {y.dtype} {list(y.shape)}"
             )
         if len(y) and not 0 <= y.min() <= y.max() < self.classes:
             raise FleetDataError(
-                f"{self.name}: {field}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
+                f"{self.name}: {name}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
             )
 
     @property
@@ -139,13 +138,16 @@ class FleetData:
         return tuple(self.x.shape[1:])
 
     @property
-    def is_text(self) -> bool:
-        """Whether examples are rows of words."""
-        return self.vocabulary is not None
+    def label_shape(self) -> tuple[int, ...]:
+        """Shape of one example's labels: () is one class, or there is one at each place of the example."""
+        return self.input_shape if self.y.shape == self.x.shape else ()
 
     def class_counts(self) -> IntArray:
-        """Training examples of each device by class: int64 [devices, classes]; of text, no classes."""
-        if self.is_text:
+        """Training examples of each device by class: int64 [devices, classes].
+
+        Of examples with a label at each place there are no classes.
+        """
+        if self.label_shape:
             return np.zeros((self.devices, 0), np.int64)
         device_of_row = np.repeat(np.arange(self.devices), self.train.counts)
         cell = device_of_row * self.classes + self.y[self.train.rows]
@@ -178,8 +180,9 @@ def save_fleet(data: FleetData, folder: Path) -> None:
     np.savez(folder / PUBLIC_SET_FILE, **{name: part for name, part in public.items() if part is not None})
     np.savez(folder / GLOBAL_TEST_FILE, x=data.global_x, y=data.global_y)
     description = {name: getattr(data, name) for name in _DESCRIBED}
-    if data.vocabulary is not None:
-        (folder / VOCABULARY_FILE).write_bytes(data.vocabulary)
+    for name, content in data.files.items():
+        (folder / name).write_bytes(content)
+    description["files"] = list(data.files)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n")
 
 
@@ -207,5 +210,5 @@ def load_fleet(folder: Path) -> FleetData:
         public_y=array("public_y") if (folder / "public_y.npy").exists() else None,
         global_x=array("global_x"),
         global_y=array("global_y"),
-        vocabulary=words.read_bytes() if (words := folder / VOCABULARY_FILE).exists() else None,
+        files={name: (folder / name).read_bytes() for name in description["files"]},
     )

@@ -235,7 +235,7 @@ class RunResult:
     config: dict[str, Any]
     versions: dict[str, str] = field(default_factory=dict)
     privacy: PrivacyResult | None = None
-    suggestions: dict[str, Any] = field(default_factory=dict)  # of a keyboard: see tasks/text/evaluation.py
+    evaluation: dict[str, Any] = field(default_factory=dict)  # what the task measures beside accuracy
 
 
 def write_result(result: RunResult, path: Path) -> None:

@@ -25,6 +25,7 @@ from fedstill_sim.config import (
     RunConfig,
     baseline_config,
     configured_data,
+    data_request,
     read_config,
     requested_data,
     resolve,
@@ -65,14 +66,11 @@ from fedstill_sim.runner.summarize import (
 )
 from fedstill_sim.runner.tradeoff import tradeoff_curve
 from fedstill_sim.runner.versions import versions
-from fedstill_sim.tasks.text.run import measured_suggestions
-from fedstill_sim.tasks.text.run import start_rounds as start_keyboards
-from fedstill_sim.tasks.utterances.start import start_rounds as start_assistants
-from fedstill_sim.tasks.utterances.start import starts_distilled
+from fedstill_sim.tasks import simulation_of
 
 STACK_SIZES_FILE = "stack_sizes.json"
 TRADEOFF_FILE = "tradeoff.json"
-SUGGESTIONS_FILE = "suggestions.json"
+EVALUATION_FILE = "evaluation.json"
 
 
 def start_run(request: RunRequest, folder: Path, *, force: bool) -> None:
@@ -162,7 +160,7 @@ class _Run:
             )
         baselines = {method: self._baseline(method, data) for method in self._config.simulation.baselines}
         tradeoff = self._tradeoff(run, data, state)
-        suggestions = self._suggestions(run, data)
+        evaluation = self._evaluation(run, data)
         difference = max(student.max_abs_logit_difference for student in students.values())
         return RunResult(
             method=self._config.fleet.method.name,
@@ -179,7 +177,7 @@ class _Run:
             config=self._config.to_json(),
             versions=versions(),
             privacy=spent_privacy(self._config.fleet.privacy, run.records),
-            suggestions=suggestions,
+            evaluation=evaluation,
         )
 
     @contextmanager
@@ -196,16 +194,28 @@ class _Run:
         return load_fleet(self._folder / DATA_FOLDER)
 
     def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: PhaseTimer) -> DeviceRun:
-        is_text = config.fleet.task.name == "text"
-        if is_text or starts_distilled(config):
-            with phases.time("teacher and first students"):
-                start = start_keyboards if is_text else start_assistants
-                start(folder, config, self._progress)
+        with phases.time("teacher and first students"):
+            self._start(folder, config)
         self._progress.phase(f"{label}: building the training graphs")
         with phases.time("artifacts"):
             stack_sizes = _artifacts(folder, config)
         with phases.time("rounds"):
             return run_rounds(folder, config, self._progress, label=label, stack_sizes=stack_sizes)
+
+    def _start(self, folder: Path, config: RunConfig) -> None:
+        """Commit round 0, where the task makes it of more than the server has."""
+        store = RunStore(folder)
+        try:
+            if store.latest() is None:
+                simulation = simulation_of(config.fleet.task.name)
+                state = simulation.start(folder, config.fleet, data_request(config), self._told)
+                if state is not None:
+                    store.commit(0, state)
+        finally:
+            store.close()
+
+    def _told(self, what: str, done: int, total: int) -> None:
+        self._progress.phase(f"{what}: {done} of {total}")
 
     def _baseline(self, method: str, data: FleetData) -> BaselineResult:
         """Run the same fleet under another method, in a folder of its own that shares the data."""
@@ -239,17 +249,18 @@ class _Run:
                 write_json(path, [dataclasses.asdict(point) for point in points])
         return tuple(TradeoffPoint(**point) for point in read_json(path))
 
-    def _suggestions(self, run: DeviceRun, data: FleetData) -> dict[str, Any]:
-        """Measure what a keyboard's suggestions are worth, before and after the rounds."""
-        if not data.is_text:
+    def _evaluation(self, run: DeviceRun, data: FleetData) -> dict[str, Any]:
+        """Measure what the task measures after the rounds, beside accuracy."""
+        simulation = simulation_of(self._config.fleet.task.name)
+        if not simulation.evaluating:
             return {}
-        path = self._folder / SUGGESTIONS_FILE
+        path = self._folder / EVALUATION_FILE
         if not path.exists():
-            with self._phase("suggestions", "measuring suggestions on held-out texts"):
-                suggestions = measured_suggestions(
-                    self._config, data, own_students(run, data), self._progress
-                )
-                write_json(path, suggestions.to_json())
+            with self._phase("evaluation", simulation.evaluating):
+                students = own_students(run, data)
+                wanted = data_request(self._config)
+                figures = simulation.evaluate(self._config.fleet, wanted, data, students, self._told)
+                write_json(path, figures)
         document: dict[str, Any] = read_json(path)
         return document
 

@@ -1,1 +1,47 @@
-"""What a simulated fleet may learn: one room for each task."""
+"""What a simulated fleet may learn: one room for each task.
+
+Nothing of torch is imported here, nor by what a name is found to stand for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fedstill_server.plugins import PluginError, Registry
+
+from fedstill_sim.tasks.interface import SimulatedTask
+
+_ARRAYS = "arrays"
+
+
+def _simulated_task(found: object) -> type[SimulatedTask]:
+    if not (isinstance(found, type) and issubclass(found, SimulatedTask)):
+        raise PluginError("it is no subclass of fedstill_sim.tasks.interface.SimulatedTask")
+    return found
+
+
+SIMULATIONS: Registry[type[SimulatedTask]] = Registry(
+    "simulated task",
+    group="fedstill.simulations",
+    built_in={
+        "text": "fedstill_sim.tasks.text.simulation:TextSimulation",
+        "utterances": "fedstill_sim.tasks.utterances.simulation:UtteranceSimulation",
+        _ARRAYS: "fedstill_sim.tasks.arrays:ArraySimulation",
+    },
+    check=_simulated_task,
+)
+
+
+def simulation_of(task: str) -> SimulatedTask:
+    """The simulator's side of a task; of one that has none of its own, that of arrays."""
+    return SIMULATIONS.load(task if task in SIMULATIONS else _ARRAYS)(task=task)
+
+
+def task_of_data(dataset: str | None, folder: Path | None) -> str:
+    """The name of the task that a data set, or a folder of one's own, is of; arrays where none says so."""
+    names: tuple[str, ...] = (*SIMULATIONS.own(), *SIMULATIONS.names())
+    for name in names:
+        simulation = simulation_of(name)
+        if dataset in simulation.datasets or (folder is not None and simulation.is_at(folder)):
+            return name
+    return _ARRAYS

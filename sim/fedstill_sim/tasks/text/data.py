@@ -22,7 +22,7 @@ from fedstill_proto.text.text_files import read_lines
 from fedstill_sim.data.fleet import FleetDataError
 
 HELD_OUT = 0.2  # of a device's characters
-PUBLIC_FILE = "public.txt"
+PUBLIC_FILE, VOCABULARY_FILE = "public.txt", "vocabulary.json"
 _PUBLIC_EVERY = 3  # plays
 _FILE_LIMIT_BYTES = 64 << 20
 

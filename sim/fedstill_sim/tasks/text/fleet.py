@@ -15,7 +15,7 @@ from fedstill_proto.text.token_rows import WordRows, word_rows
 from fedstill_proto.text.vocabulary import START, build_word_list
 
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
-from fedstill_sim.tasks.text.data import load_keyboard
+from fedstill_sim.tasks.text.data import VOCABULARY_FILE, load_keyboard
 
 WORDS, PLACES = 10_000, 16  # of the list, at most; of a row
 PUBLIC_ROWS, GLOBAL_ROWS = 256, 128
@@ -64,7 +64,7 @@ def load_keyboard_fleet(
         public_y=public_y,
         global_x=x[drawn],
         global_y=y[drawn],
-        vocabulary=words.to_json(),
+        files={VOCABULARY_FILE: words.to_json()},
     ).with_families(families)
 
 

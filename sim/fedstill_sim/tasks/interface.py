@@ -1,0 +1,146 @@
+"""What the simulator needs to know of a task, beside what the server knows: its data, its start, its figures.
+
+A task of one's own needs nothing here where its data are folders of arrays, or arrays in memory. One with
+data sets of its own is a subclass, most easily of ArraySimulation:
+
+    class WindowSimulation(ArraySimulation):
+        datasets = ("windows",)
+
+        def load(self, wanted: DataRequest) -> FleetData:
+            return my_windows(devices=wanted.devices or 10, seed=wanted.seed, families=wanted.families)
+
+It is found under the name of the server's task, by an entry point of the group "fedstill.simulations" or by
+`SIMULATIONS.register`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from fedstill_proto.arrays import Parameters
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.state import FleetState
+from fedstill_server.tasks import TASKS, Task
+from fedstill_server.tasks.interface import Progress
+
+from fedstill_sim.data.fleet import FleetData
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataRequest:
+    """Which data a run is of.
+
+    Attributes:
+        dataset: The name of a data set, unless it is a folder.
+        folder: Of one's own data.
+        devices: How many; None is what suits the data.
+        dirichlet: Skew of classes over devices; None is natural devices, or what suits the data.
+        seed: Of every draw.
+        families: Dealt out to devices in turn.
+    """
+
+    dataset: str | None = None
+    folder: Path | None = None
+    devices: int | None = None
+    dirichlet: float | None = None
+    seed: int = 0
+    families: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What a data set gets unless the command line says otherwise."""
+
+    rounds: int = 20
+    evaluate_every: int = 1  # rounds
+    label_prior: float = 1.0
+    tradeoff: bool = True  # whether personal against global accuracy is weighed at the end
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimulatedTask(ABC):
+    """A task in the simulator.
+
+    Attributes:
+        task: The name of the server's task.
+        datasets: The names of its built-in data sets.
+        families: The student families of a fleet where nobody says.
+        unsuited: Families of the task that its rounds cannot begin with.
+        compared: The methods that are compared where nobody says.
+        refused: Why it takes no value of an option but the default, by the option's field.
+        picks_devices: Whether a folder's devices may be fewer than it holds.
+        seeds_start: Whether a run starts with what is drawn from the seed that its data are drawn from.
+        evaluating: What `evaluate` does, to those who wait; nothing where it is "".
+    """
+
+    task: str
+    datasets: ClassVar[tuple[str, ...]] = ()
+    families: ClassVar[tuple[str, ...]]
+    unsuited: ClassVar[tuple[str, ...]] = ()
+    compared: ClassVar[tuple[str, ...]] = ("fedstill", "public-logits", "local", "fedavg")
+    refused: ClassVar[Mapping[str, str]] = {}
+    picks_devices: ClassVar[bool] = False
+    seeds_start: ClassVar[bool] = False
+    evaluating: ClassVar[str] = ""
+
+    @abstractmethod
+    def is_at(self, folder: Path) -> bool:
+        """Whether a folder holds data of this task."""
+
+    @abstractmethod
+    def load(self, wanted: DataRequest) -> FleetData:
+        """The data of a fleet.
+
+        Raises:
+            FleetDataError: For data that no fleet can be made of.
+        """
+
+    def defaults(self, dataset: str | None) -> Defaults:
+        """What a data set gets unless somebody says otherwise; None is a folder, or arrays in memory."""
+        return Defaults()
+
+    def server_task(self, data: FleetData) -> Task:
+        """The server's task, with the options that follow from the data."""
+        return TASKS.load(self.task)()
+
+    def is_made(self, *, own: bool, distilled: bool) -> bool:
+        """Whether teacher and students are made of more than the public set (see `start`).
+
+        Args:
+            own: Whether the data are one's own.
+            distilled: Whether students start from a teacher that learned the public set's labels.
+        """
+        return False
+
+    def start(
+        self, folder: Path, fleet: FleetConfig, wanted: DataRequest, on_progress: Progress
+    ) -> FleetState | None:
+        """The state of round 0 of the run in `folder`; None where the server makes it of the public set."""
+        return None
+
+    def evaluate(
+        self,
+        fleet: FleetConfig,
+        wanted: DataRequest,
+        data: FleetData,
+        own_students: Mapping[int, Parameters],
+        on_progress: Progress,
+    ) -> dict[str, Any]:
+        """What the task measures after the rounds, beside accuracy, in JSON's types.
+
+        Args:
+            fleet: The run's configuration.
+            wanted: The run's data.
+            data: The same, read.
+            own_students: The final student of each device that took part, by the device's number.
+            on_progress: Told of what is made anew.
+        """
+        return {}
+
+    def lines_of(self, figures: dict[str, Any]) -> list[str]:
+        """What `evaluate` measured, in plain words."""
+        return []
