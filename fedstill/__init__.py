@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fedstill_client import AgentClient
     from fedstill_proto.errors import FedstillError
 
-    from fedstill import callbacks, datasets, methods
+    from fedstill import callbacks, datasets, flower, methods
     from fedstill.examples import Device
     from fedstill.fleet import Fleet
     from fedstill.models import Student
@@ -38,6 +38,7 @@ __all__ = [
     "Student",
     "callbacks",
     "datasets",
+    "flower",
     "methods",
     "simulate",
 ]
@@ -52,6 +53,7 @@ _PLACES = {
     "Student": "fedstill.models:Student",
     "callbacks": "fedstill.callbacks",
     "datasets": "fedstill.datasets",
+    "flower": "fedstill.flower",
     "methods": "fedstill.methods",
     "simulate": "fedstill.simulation.simulate:simulate",
 }

@@ -30,6 +30,7 @@ PUBLIC = [
     "Student",
     "callbacks",
     "datasets",
+    "flower",
     "methods",
     "simulate",
 ]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
-from fedstill_client.app import app
+from fedstill_client.app import app as fedstill_app
 from fedstill_proto import flower_records
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.messages import RoundTask
@@ -17,7 +18,12 @@ from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects
 FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 
 
-def call(message_type: str, content: RecordDict, node: Context) -> Message:
+def call(
+    message_type: str,
+    content: RecordDict,
+    node: Context,
+    app: Callable[[Message, Context], Message] = fedstill_app,
+) -> Message:
     """What the app replies; the metadata is what a SuperLink would have filled in."""
     metadata = Metadata(
         run_id=1,
