@@ -68,7 +68,6 @@ def inspect(
     a decision tree that imitates it, energy; and an HTML report.
     """
     from fedstill_server.commands.inspect import package_at, show_package
-    from fedstill_server.rounds.run_store import RunStore, RunStoreError
     from fedstill_server.run_folder import read_fleet_config
 
     package = package_at(folder)
@@ -77,6 +76,9 @@ def inspect(
         return
     run = folder
     config = read_fleet_config(run)
+    # SQLAlchemy takes a while to import, which a folder that is none does not need.
+    from fedstill_server.rounds.run_store import RunStore, RunStoreError
+
     if not (run / "server" / "state.db").is_file():
         raise RunStoreError(f"{run}: no server/state.db; this run has not been started")
     store = RunStore(run)

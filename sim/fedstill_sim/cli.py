@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.markup import escape
 
 import fedstill_sim
+from fedstill_sim.folder import check_claim
 from fedstill_sim.options import CompareOptions, ManyRunsOptions, Out, OutputOptions
 from fedstill_sim.request import (
     DATASETS,
@@ -37,6 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     add_completion=False,
+    pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="A fleet of devices that learn from private data and exchange only soft labels, simulated on this "
     "machine by the code that devices and the server really run.",
@@ -149,6 +151,7 @@ def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         request = _request(asked, settings)
         check_names(request, [request.method])
         check_folder(request.data)
+        check_claim(out, force=shown.force)
         from fedstill_sim.runner.run import continue_run, start_run
         from fedstill_sim.terminal import print_run
 
@@ -193,6 +196,7 @@ def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         each = _request({**of_all, "method": (wanted.methods or ("",))[0]}, settings)
         methods = wanted.methods or each.simulation.compared
         check_compared(each, methods, reference=wanted.reference)
+        check_claim(out, force=shown.force)
         from fedstill_sim.compare.request import CompareRequest, start_comparison
 
         request = CompareRequest(

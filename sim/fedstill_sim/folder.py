@@ -33,8 +33,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fedstill"
 
 
-def claim_folder(folder: Path, *, force: bool) -> None:
-    """Make sure that a new run may write here: in an empty folder, or by force in an earlier run's.
+def check_claim(folder: Path, *, force: bool) -> None:
+    """Check that a new run may write here: in an empty folder, or by force in an earlier run's.
 
     Raises:
         FolderError: The folder holds something that must not be replaced.
@@ -43,7 +43,6 @@ def claim_folder(folder: Path, *, force: bool) -> None:
         raise FolderError(f"--out {folder} is a file; name a folder")
     entries = list(folder.iterdir()) if folder.exists() else []
     if not entries:
-        folder.mkdir(parents=True, exist_ok=True)
         return
     if not (folder / CONFIG_FILE).is_file():
         raise FolderError(
@@ -54,6 +53,16 @@ def claim_folder(folder: Path, *, force: bool) -> None:
             f"--out {folder} holds a run already; go on with it (fedstill-sim resume {folder}), name "
             "another folder, or replace it with --force"
         )
+
+
+def claim_folder(folder: Path, *, force: bool) -> None:
+    """Make an empty folder for a new run; what an earlier run left is removed by force.
+
+    Raises:
+        FolderError: As for `check_claim`.
+    """
+    check_claim(folder, force=force)
+    folder.mkdir(parents=True, exist_ok=True)
     clear_folder(folder)
 
 

@@ -248,7 +248,6 @@ def option(
     default: Any,
     help: str,
     *,
-    limits: Limits | None = None,
     of_amounts: bool = False,
     panel: str = "",
     flag: str = "",
@@ -261,11 +260,11 @@ def option(
     Args:
         default: The value where nobody says otherwise.
         help: One line for `--help` and the documentation.
-        limits: What a value has to be; or say `least`, `above`, `most`, `below`, `choices` here.
+        limited: What a value has to be: `least`, `above`, `most`, `below` or `choices`, as Limits has them.
     """
     declared = _Declared(
         help=help,
-        limits=limits or Limits(**limited),
+        limits=Limits(**limited),
         of_amounts=of_amounts,
         panel=panel,
         flag=flag,
