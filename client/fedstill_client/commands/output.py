@@ -102,15 +102,17 @@ def deliver_answers(probabilities: FloatArray, *, output: Path | None, as_json: 
 
 
 def _print_answers(classes: IntArray, probabilities: FloatArray) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("row", "class", "probability", box=None)
-    for row, answer in enumerate(classes[:_SHOWN_ROWS]):
-        table.add_row(str(row), str(answer), f"{probabilities[row, answer]:.3f}")
-    Console().print(table)
+    # Without rich, whose import takes as long as to load and run a student.
+    rows = [
+        (str(row), str(answer), f"{probabilities[row, answer]:.3f}")
+        for row, answer in enumerate(classes[:_SHOWN_ROWS])
+    ]
+    columns = list(zip(("row", "class", "probability"), *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns]
+    for cells in zip(*columns, strict=True):
+        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     if len(classes) > _SHOWN_ROWS:
-        Console().print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
+        print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
 
 
 def _write_answers(file: Path, classes: IntArray, probabilities: FloatArray) -> None:
