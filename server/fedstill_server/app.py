@@ -1,5 +1,7 @@
-"""The Flower ServerApp. The run's folder comes from the run's configuration, `fedstill-run`, or from the
-environment, FEDSTILL_RUN; what to do there from its config.json, under "fleet".
+"""The Flower ServerApp.
+
+The run's folder is named by the run's configuration, `fedstill-run`, or by the environment, FEDSTILL_RUN;
+what the run does is in its config.json, under "fleet".
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ def main(grid: Grid, context: Context) -> None:
 
 
 def run_folder(context: Context) -> Path:
-    """The folder of the run that Flower started."""
+    """The folder of the run that Flower started; raises ConfigError where nothing names it."""
     folder = context.run_config.get(FOLDER_KEY) or os.environ.get(FOLDER_VARIABLE)
     if not folder:
         raise ConfigError(

@@ -34,7 +34,10 @@ class Bin:
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Of one temperature; shares from 0 to 1, the log-likelihood in nats."""
+    """How well confidence matches accuracy at one temperature.
+
+    Shares are from 0 to 1, the log-likelihood is in nats.
+    """
 
     temperature: float
     accuracy: float
@@ -45,7 +48,13 @@ class Calibration:
 
 
 def calibration(logits: FloatArray, labels: IntArray, *, temperature: float = 1.0) -> Calibration:
-    """Of softmax(logits / temperature), logits [n, classes] and labels [n]."""
+    """Measure the calibration of softmax(logits / temperature).
+
+    Args:
+        logits: [n, classes].
+        labels: [n].
+        temperature: What the logits are divided by.
+    """
     scaled = logits.astype(np.float64) / temperature
     probabilities = softmax(scaled, axis=-1)
     bins = reliability(probabilities, labels)
@@ -53,7 +62,7 @@ def calibration(logits: FloatArray, labels: IntArray, *, temperature: float = 1.
     return Calibration(
         temperature=temperature,
         accuracy=float((logits.argmax(-1) == labels).mean()),
-        ece=sum(one.examples * abs(one.accuracy - one.confidence) for one in bins) / len(labels),
+        ece=sum(part.examples * abs(part.accuracy - part.confidence) for part in bins) / len(labels),
         brier=float(((probabilities - goals) ** 2).sum(axis=-1).mean()),
         negative_log_likelihood=float(-log_softmax(scaled, axis=-1)[np.arange(len(labels)), labels].mean()),
         bins=bins,
@@ -78,12 +87,17 @@ def reliability(probabilities: np.ndarray, labels: IntArray, *, bins: int = BINS
 
 
 def fitted_temperature(logits: FloatArray, labels: IntArray) -> float:
-    """The temperature of the lowest negative log-likelihood, from 0.05 to 20."""
+    """The temperature of the lowest negative log-likelihood, from 0.05 to 20.
+
+    Args:
+        logits: [n, classes] of examples that the student has not learned.
+        labels: [n].
+    """
     exact = logits.astype(np.float64)
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
         return float(-log_softmax(exact / np.exp(log_temperature), axis=-1)[rows, labels].mean())
 
-    found = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
-    return float(np.exp(found.x))
+    optimum = minimize_scalar(loss, bounds=tuple(np.log(_TEMPERATURES)), method="bounded")
+    return float(np.exp(optimum.x))

@@ -17,4 +17,5 @@ def derived_seed(seed: int, round_number: int, purpose: str) -> int:
 
 
 def generator(seed: int, round_number: int, purpose: str) -> np.random.Generator:
+    """A generator for one purpose of one round."""
     return np.random.default_rng(derived_seed(seed, round_number, purpose))

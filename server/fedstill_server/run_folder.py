@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it for every part of the server, and how a process is told where it is."""
+"""A run's folder: its configuration, and how a process finds the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server knows between rounds: teacher, starting students, and what a method remembers."""
+"""The server's memory between rounds: the teacher, the starting students, and the method's own arrays."""
 
 from __future__ import annotations
 
@@ -17,13 +17,20 @@ Arrays = dict[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FleetState:
-    """Never changed in place: a round makes a new one."""
+    """What the server knows after a round. It is never changed in place: a round makes a new one.
+
+    Attributes:
+        teacher: The teacher's parameters.
+        students: The parameters of the students that devices start from, by family.
+        arrays: What the method remembers, by names of its own.
+    """
 
     teacher: Parameters
-    students: Mapping[str, Parameters]  # by family
-    arrays: Arrays = field(default_factory=dict)  # what the method remembers
+    students: Mapping[str, Parameters]
+    arrays: Arrays = field(default_factory=dict)
 
     def replace(self, **changes: Any) -> FleetState:
+        """The state with these fields changed."""
         return dataclasses.replace(self, **changes)
 
     def flat(self) -> Arrays:
@@ -35,6 +42,7 @@ class FleetState:
 
     @classmethod
     def from_flat(cls, flat: Arrays) -> FleetState:
+        """The state whose arrays `flat` has named."""
         teacher: Parameters = {}
         students: dict[str, Parameters] = {}
         arrays: Arrays = {}

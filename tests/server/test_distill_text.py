@@ -95,7 +95,7 @@ def test_a_student_of_text_is_packed_with_its_words_and_opened_again(tmp_path: P
     assert record["request"]["family"] == "gru-8-12"
     opened, teacher = reopen_distillation(tmp_path / "out" / "distill.json", teacher=str(outcome.package))
     assert opened.files.vocabulary == package.vocabulary
-    with pytest.raises(DistillError, match="is of text, which has no inspection yet"):
+    with pytest.raises(DistillError, match="is of text, which cannot be inspected"):
         inspect_package(outcome.package, opened, teacher=teacher)
 
 

@@ -20,15 +20,17 @@ Second = TypeVar("Second", bound="Statistics")
 
 
 class Statistics(Protocol):
-    """A sum over devices."""
+    """A sum over devices. An own method may fold an own kind: a frozen dataclass with these members."""
 
     @property
-    def devices(self) -> int: ...
+    def devices(self) -> int:
+        """How many devices it is a sum of."""
+        ...
 
     def __add__(self: Sum, other: Sum, /) -> Sum: ...
 
     def weighted(self: Sum, weight: float, /) -> Sum:
-        """The same sum counting `weight` times (from 0 to 1) in a mean; it still is of as many devices."""
+        """The sum with each device counting `weight` times (0 to 1) in a mean; `devices` stays the same."""
         ...
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
@@ -70,16 +72,21 @@ class DeviceCount:
 
 @dataclass(frozen=True, eq=False)
 class RowSums:
-    """Weighted sums of one vector a row: `totals` [rows, classes], `weights` [rows].
+    """Weighted sums of one vector a row: of a class, or of a public example.
 
-    A row is a class (weight: the examples behind a device's mean) or a public example (weight 1).
+    Attributes:
+        totals: [rows, classes].
+        weights: [rows]: the examples behind a class's means, or 1 for each device that answered a public row.
+        devices: How many devices it is a sum of.
+        aged: How much less than once each the devices count, summed.
+        noise: Of a noised mean, the standard deviation in each cell of a row with weight 1; else 0.
     """
 
     totals: Float64Array
     weights: Float64Array
     devices: int = 0
-    aged: float = 0.0  # how much less than once each the devices count, summed
-    noise: float = 0.0  # of a noised mean: standard deviation in each cell of a row with weight 1
+    aged: float = 0.0
+    noise: float = 0.0
 
     @classmethod
     def zero(cls, rows: int, classes: int) -> RowSums:
@@ -112,9 +119,13 @@ class RowSums:
 
     @classmethod
     def at_places(cls, rows: npt.NDArray[Any], places: npt.NDArray[np.int64], *, of: int) -> RowSums:
-        """A device's vectors [n, classes] for the `places` [n] of so many rows; it says nothing of others.
+        """The sums of one device that answered some of the rows; so devices that answered different rows add
+        up.
 
-        So devices that answered different rows add up.
+        Args:
+            rows: Its vectors [n, classes].
+            places: The rows that they are for [n].
+            of: How many rows there are.
         """
         sums = cls.zero(of, rows.shape[1])
         sums.totals[places] = rows
@@ -148,9 +159,15 @@ class RowSums:
 
 @dataclass(frozen=True, eq=False)
 class VoteSums:
-    """Weighted votes about public rows: `totals` and `weights` [rows, classes].
+    """Weighted votes about public rows.
 
-    `plain` [rows, classes] and `entropies` [rows] are the sums of the `votes` [rows] whatever their weights.
+    Attributes:
+        totals: Weighted probabilities, summed [rows, classes].
+        weights: Their weights, summed [rows, classes].
+        plain: Probabilities without weights, summed [rows, classes].
+        entropies: Entropies of the votes, summed [rows].
+        votes: How many devices voted about a row [rows].
+        devices: How many devices it is a sum of.
     """
 
     totals: Float64Array
@@ -174,7 +191,14 @@ class VoteSums:
         *,
         of: int,
     ) -> VoteSums:
-        """A device's soft labels [n, classes] and their weights, for the `places` [n] of so many rows."""
+        """The sums of one device that answered some of the rows.
+
+        Args:
+            probabilities: Its soft labels [n, classes].
+            weights: What each counts [n, classes].
+            places: The rows that they are for [n].
+            of: How many rows there are.
+        """
 
         def placed(values: Float64Array) -> Float64Array:
             everywhere = np.zeros((of, *values.shape[1:]))
@@ -217,7 +241,7 @@ class VoteSums:
         return np.asarray(means / np.where(sums > 0, sums, 1))
 
     def agreement(self) -> Float64Array:
-        """1 - JSD/log K of each row's votes, whatever their weights: 1 where all say the same [rows]."""
+        """1 - JSD/log K of each row's votes without their weights: 1 where all are the same [rows]."""
         votes = np.where(self.votes > 0, self.votes, 1)
         divergence = entropy(self.plain / votes[:, None]) - self.entropies / votes
         return np.asarray(1 - np.clip(divergence / np.log(self.plain.shape[1]), 0, 1))
@@ -233,7 +257,7 @@ class VoteSums:
 
 
 def entropy(probabilities: Float64Array) -> Float64Array:
-    """In nats, over the last dimension; 0 log 0 is 0."""
+    """The entropy in nats over the last dimension; 0 log 0 is 0."""
     logarithm = np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))
     return np.asarray(-(probabilities * logarithm).sum(axis=-1))
 
@@ -242,7 +266,7 @@ def entropy(probabilities: Float64Array) -> Float64Array:
 class ClassVectors:
     """All vectors that devices gave, side by side: `vectors` [n, width], each with its class and weight [n].
 
-    They are kept in an order of their own, so that a merge of any shape holds the same.
+    They are kept in an order of their own, so that merging in any order gives the same.
     """
 
     vectors: Float64Array
@@ -309,7 +333,7 @@ class ParameterSum:
         )
 
     def result(self) -> Parameters:
-        """The weighted mean, float32; empty where nobody with an example answered."""
+        """The weighted mean, float32; empty where no device with an example answered."""
         if self.weight <= 0:
             return {}
         return {name: (total / self.weight).astype(np.float32) for name, total in self.totals.items()}
@@ -325,7 +349,13 @@ class FamilySums:
 
     @classmethod
     def of(cls, family: str, statistics: PrivateStatistics, *, given: Parameters | None = None) -> FamilySums:
-        """A device's student, less the one it was `given`, weighted with its private examples."""
+        """The sums of one device.
+
+        Args:
+            family: Its student's family.
+            statistics: Its student, and the private examples that weigh it.
+            given: The student that the round started from, which is subtracted; None subtracts nothing.
+        """
         weight = float(statistics.examples)
         totals = {
             name: weight * (array.astype(np.float64) - (0 if given is None else given[name]))

@@ -1,4 +1,4 @@
-"""What a method gets to see of a round's answers, where they are noised."""
+"""What a method receives of a round's answers where they are noised."""
 
 from __future__ import annotations
 

@@ -1,19 +1,19 @@
-"""How much a device's soft label of a public example counts: small pieces, put one after another.
+"""The weight of a device's soft label of a public example: small functions, applied one after another.
 
-Devices that hold few classes are sure of the wrong thing about all others, and a plain mean lets the many of
-them drown the few that know. Each piece turns a vote into a vote, from what the summary alone says, so that
-the sum over devices stays a sum (see aggregation.VoteSums):
+Devices that hold few classes are sure of the wrong thing about all others, and in a plain mean the many of
+them drown the few that know. Each function turns a vote into a vote, from what the summary alone contains, so
+that the sum over devices stays a sum (see aggregation.VoteSums):
 
-- class-presence: a device's say about class c is 1 where it has examples of c, and `ABSENT` where it has
+- class-presence: a device's vote about class c counts 1 where it has examples of c, and `ABSENT` where it has
   none.
-- confidence: a row's say is 1 - H(p)/log K: nothing where its soft label is uniform, 1 where it is one
+- confidence: a row's vote counts 1 - H(p)/log K: nothing where its soft label is uniform, 1 where it is one
   class.
 - label-prior: the device's own class frequencies are taken out of its soft label, p_c / pi_c^(1/T), as logit
   adjustment does (Menon et al. 2020, arXiv 2007.07314); pi is (n_c + 1) / (n + K), and T what softened p.
 
 The fourth, agreement, needs all devices: it is 1 - JSD/log K of a row's votes, where the Jensen-Shannon
-divergence JSD = H(mean p) - mean H(p) is made of two sums, so that it is part of the same monoid. It says
-how far a row's consensus moves away from the last one: not at all where every device says something else.
+divergence JSD = H(mean p) - mean H(p) is made of two sums, so that it is part of the same monoid. It decides
+how far a row's consensus moves away from the last one: not at all where every device votes for another class.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Vote:
 
     @classmethod
     def of(cls, statistics: PrivateStatistics, *, classes: int, temperature: float) -> Vote:
-        """The vote of a summary, before any piece has weighed it."""
+        """The vote of a summary, before any weighting."""
         assert statistics.soft_labels is not None  # the gate lets no other through
         probabilities = statistics.soft_labels.dense().astype(np.float64)
         counts = np.zeros(classes, np.int64)
@@ -81,7 +81,7 @@ COUNTING = ("label-prior", "class-presence")  # these need to know a device's cl
 
 
 def weighed(vote: Vote, weighting: Sequence[str]) -> Vote:
-    """The vote after these pieces, in the order of PIECES."""
+    """The vote after these weightings, in the order of PIECES."""
     for name, piece in PIECES.items():
         if name in weighting:
             vote = piece(vote)
@@ -89,11 +89,11 @@ def weighed(vote: Vote, weighting: Sequence[str]) -> Vote:
 
 
 def normalized(values: Float64Array) -> Float64Array:
-    """Rows [n, K] that add up to 1; one of nothing stays nothing."""
+    """Rows [n, K] scaled to add up to 1; a row of zeros stays as it is."""
     sums = values.sum(axis=-1, keepdims=True)
     return np.asarray(values / np.where(sums > 0, sums, 1))
 
 
 def softened(probabilities: Float64Array, temperature: float) -> Float64Array:
-    """p^(1/T), normalized: softmax(z) becomes softmax(z/T), and a temperature of 1/T undoes it."""
+    """p^(1/T), normalized: turns softmax(z) into softmax(z/T); a temperature of 1/T undoes it."""
     return normalized(probabilities ** (1 / temperature))

@@ -15,7 +15,7 @@ from fedstill_server.data.errors import ExamplesError
 
 CLASSES = 10
 FIRST_ROWS = (0, 130, 256, 386, 516, 646, 776, 906, 1029, 1157, 1287, 1415, 1545, 1667)
-"""Of the forms."""
+"""The first row of each form."""
 
 
 def digits_examples() -> tuple[FloatArray, IntArray]:

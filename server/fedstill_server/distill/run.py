@@ -114,8 +114,8 @@ def _opened(request: DistillRequest) -> tuple[DistillRequest, DistillTask]:
     if not task.keeps_answers:
         if request.answers:
             raise DistillError(
-                "answers: of text a teacher's are not kept, as they are words times places times rows; leave "
-                "it out, and the teacher is asked batch by batch"
+                "answers: a teacher's answers to text are not cached: they are words times places times "
+                "rows; leave it out, and the teacher is asked batch by batch"
             )
         # So many logits do not fit into memory, but those of a batch.
         request = replace(request, plan=replace(request.plan, online=bool(request.teacher)))

@@ -60,14 +60,24 @@ class TextDistillTask(DistillTask):
         return {"perplexity": perplexity_on(network, self.test)}
 
     def device_step(self) -> DeviceStep:
-        """Of the likeliest words, and of those that a step's rows speak of."""
+        """A step on soft labels of the likeliest words, over the words of its rows."""
         return DeviceStep(
             soft_labels="top-k", k=_KEPT_WORDS, rows=8, vocabulary=min(_STEP_WORDS, self.classes)
         )
 
 
 def open_text(name: str, *, words: int, places: int, vocabulary: str = "") -> TextDistillTask:
-    """words: of the list, at most. places: words of a row. vocabulary: a word list, or a package with one."""
+    """Open a task of text.
+
+    Args:
+        name: A .txt file, or a folder of them.
+        words: How many words the list has at most.
+        places: The words of a row.
+        vocabulary: A word list, or a package with one; "" makes one.
+
+    Raises:
+        DistillError: There is no such text, or too little of it.
+    """
     path = Path(name)
     folder = path if (path / "public.txt").is_file() else None
     texts = read_texts(path if folder is None else folder / "public.txt")

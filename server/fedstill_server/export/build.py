@@ -87,12 +87,12 @@ class ArtifactOptions:
 
     @property
     def form(self) -> ExampleForm:
-        """Of the family's examples."""
+        """What the family's examples are."""
         return FAMILIES.form_of(self.family)
 
     @property
     def folder_name(self) -> str:
-        """Of its entry in a cache."""
+        """The name of its entry in a cache."""
         sizes = {self.classes, self.step_vocabulary or self.classes}
         own = structure_of(self.family, self.input_shape, *sorted(sizes))
         key = cache_key(asdict(self) if own is None else {**asdict(self), "structure": own})

@@ -36,6 +36,8 @@ class Port:
 
 @dataclass(frozen=True)
 class CapturedGraph:
+    """A graph of one device: its module, inputs, and the names of its outputs."""
+
     module: GraphModule
     inputs: tuple[Port, ...]
     outputs: tuple[str, ...]
@@ -85,7 +87,7 @@ class StepBatch:
 
 
 def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Optimizer) -> CapturedGraph:
-    """Forward pass, distillation loss, backward pass and optimizer of one step.
+    """Capture the forward pass, distillation loss, backward pass and optimizer of one step.
 
     Where rows have a label at each of several places, the loss takes all places as rows.
     """
@@ -132,9 +134,14 @@ def capture_forward(
     input_type: torch.dtype = torch.float32,
     features: bool = False,
 ) -> CapturedGraph:
-    """Logits `[rows, *label_shape, classes]` from parameters and `x`; with features `[rows, width]` if asked.
+    """Capture the logits [rows, *label_shape, classes] of examples `x`.
 
-    Features are what the last layer reads.
+    Args:
+        student: The student.
+        input_shape: The shape of an example.
+        rows: Examples of a pass.
+        input_type: The type of their values.
+        features: Whether to capture what the last layer reads, too: [rows, width].
     """
     ports = [*parameter_ports(student), Port("x", (rows, *input_shape), input_type)]
 
@@ -150,6 +157,7 @@ def capture_forward(
 
 
 def parameter_ports(student: nn.Module) -> list[Port]:
+    """The inputs of a graph for the student's parameters."""
     return [Port(name, tuple(value.shape), is_state=True) for name, value in student.named_parameters()]
 
 

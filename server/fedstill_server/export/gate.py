@@ -1,10 +1,10 @@
-"""The gate: no training artifact leaves before it has been held against torch in float64.
+"""The gate: no training artifact leaves before it has been compared with torch in float64.
 
 First the graphs are read: they must have exactly the ports that their manifest promises and hold nothing
-that a device cannot run, or not reproduce (ScatterND that adds races between threads in ONNX Runtime's CPU
-provider). Then devices of the stack take steps (20, if not told otherwise), with 1 and with 2 threads,
-beside plain torch in float64; torch in float32 takes them, too, and says how much of the difference is due
-to the precision alone.
+that a device cannot run, or cannot reproduce (ScatterND that adds races between threads in ONNX Runtime's CPU
+provider). Then devices of the stack take steps (20 by default), with 1 and with 2 threads, beside plain torch
+in float64; torch in float32 takes them, too, and shows how much of the difference is due to the precision
+alone.
 """
 
 from __future__ import annotations
@@ -38,13 +38,15 @@ class Difference:
 class GateReport:
     """Differences over all compared devices, steps and thread counts."""
 
-    gradients: Difference  # of the first step, relative to the norm of each
+    gradients: Difference  # in the first step, relative to the norm of each
     logits: Difference  # and of features, where the forward graph gives any; relative to the norm
     losses: Difference  # relative to the loss, or to 1 for smaller ones
     parameters: Difference  # after the last step, relative to how far each has moved
 
     @classmethod
     def worst(cls, reports: Sequence[GateReport]) -> GateReport:
+        """The largest differences of several reports."""
+
         def largest(name: str) -> Difference:
             found: list[Difference] = [getattr(report, name) for report in reports]
             return Difference(max(d.artifact for d in found), max(d.float32 for d in found))
@@ -54,7 +56,7 @@ class GateReport:
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an artifact may be from float64: so many times as far as float32 itself is, within limits."""
+    """How far an artifact may be from float64: a multiple of how far float32 itself is, within limits."""
 
     times_float32: float = 4.0
     always: float = 1e-6
@@ -74,12 +76,18 @@ def verify_artifact(
     steps: int = STEPS,
     soft_weight: float = SOFT_WEIGHT,
 ) -> GateReport:
-    """Raises GateError unless the artifact is sound and computes what it should.
+    """Raise GateError unless the artifact is sound and computes what it should.
 
-    devices: how many of the stack are held against torch; the first and the last are among them. trials: so
-    many sets of batches at most. Sometimes an activation comes so close to a kink (a ReLU at 0, two pooled
-    values alike) that float32 and float64 go different ways there, and both are right; a graph that is
-    wrong is wrong on any set. soft_weight: of the soft labels in each step, from 0 to 1.
+    Args:
+        artifact: The artifact.
+        devices: How many of the stack are compared with torch; the first and the last are among them.
+        threads: The numbers of threads that it runs with.
+        tolerance: How far it may be from float64.
+        trials: The most sets of batches. Sometimes an activation comes so close to a kink (a ReLU at 0, two
+            pooled values alike) that float32 and float64 go different ways there, and both are right; a graph
+            that is wrong is wrong on any set.
+        steps: How many steps are taken.
+        soft_weight: The weight of the soft labels in each step, from 0 to 1.
     """
     check_graphs(artifact)
     for seed in range(trials):
@@ -115,22 +123,22 @@ def _trial(
 
 
 @dataclass(frozen=True)
-class _Course:
-    """What a student makes of its batches."""
+class _Trajectory:
+    """What training on the batches gives."""
 
-    gradients: Arrays  # of the first batch
+    gradients: Arrays  # for the first batch
     losses: np.ndarray  # [steps]
-    moves: Arrays  # of the parameters, from the first step to the last
+    moves: Arrays  # how far the parameters went, from the first step to the last
 
 
 @dataclass(frozen=True)
 class _Expectation:
-    """A device's student, and its course in torch."""
+    """A device's student, and its trajectory in torch."""
 
     start: Parameters
     whole: Parameters  # with the rows of all words, where it is a student of text
-    exact: _Course  # float64
-    single: _Course  # float32
+    exact: _Trajectory  # float64
+    single: _Trajectory  # float32
 
 
 def _expectation(manifest: StudentManifest, seed: int, batches: list[Arrays]) -> _Expectation:
@@ -139,20 +147,20 @@ def _expectation(manifest: StudentManifest, seed: int, batches: list[Arrays]) ->
         initial_parameters(form.family, form.input_shape, form.classes, seed) for form in (step, manifest)
     )
 
-    def course(dtype: torch.dtype) -> _Course:
+    def trajectory(dtype: torch.dtype) -> _Trajectory:
         student = ReferenceStudent(step, start, dtype=dtype)
         gradients = student.gradients(batches[0])
         rate = LEARNING_RATES[manifest.optimizer]
         losses = np.array([student.step(batch, learning_rate=rate) for batch in batches])
-        return _Course(gradients, losses, _moves(start, student.parameters()))
+        return _Trajectory(gradients, losses, _moves(start, student.parameters()))
 
-    return _Expectation(start, whole, course(torch.float64), course(torch.float32))
+    return _Expectation(start, whole, trajectory(torch.float64), trajectory(torch.float32))
 
 
 def _compare(
     artifact: TrainingArtifact, batches: list[Arrays], expected: Mapping[int, _Expectation], threads: int
 ) -> GateReport:
-    """Runs the stack on all batches and holds the chosen devices against their expectations."""
+    """Run the stack on all batches and compare the chosen devices with their expectations."""
     manifest = artifact.manifest
     whole = {device: wanted.whole for device, wanted in expected.items()}
     x, answers = StudentStack(manifest, artifact.forward_graph, whole, threads=threads).forward()
@@ -163,7 +171,7 @@ def _compare(
 
     def report(device: int, wanted: _Expectation) -> GateReport:
         moves = _moves(wanted.start, share(training.parameters, device))
-        found = _Course(share(gradients, device), losses[:, device], moves)
+        found = _Trajectory(share(gradients, device), losses[:, device], moves)
         exact, single = (
             ReferenceStudent(manifest, wanted.whole, dtype=dtype).answers(x[device])
             for dtype in (torch.float64, torch.float32)
@@ -180,8 +188,8 @@ def _compare(
     return GateReport.worst([report(device, wanted) for device, wanted in expected.items()])
 
 
-def _differences(found: _Course, exact: _Course) -> tuple[float, float, float]:
-    """Of gradients, losses and parameters."""
+def _differences(found: _Trajectory, exact: _Trajectory) -> tuple[float, float, float]:
+    """The differences of gradients, losses and parameters."""
     losses = (np.abs(found.losses - exact.losses) / np.maximum(exact.losses, 1)).max()
     return _worst(found.gradients, exact.gradients), float(losses), _worst(found.moves, exact.moves)
 
@@ -199,7 +207,7 @@ def _relative(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 def _failure(report: GateReport, tolerance: Tolerance) -> str | None:
-    """What is wrong with the numbers, if anything."""
+    """What is wrong with the numbers, or None."""
     for field in fields(report):
         difference: Difference = getattr(report, field.name)
         if not difference.artifact <= tolerance(difference):  # also refuses NaN

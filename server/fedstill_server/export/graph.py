@@ -69,7 +69,9 @@ class GraphWriter:
         domain: str = "",
         **attributes: Any,
     ) -> str:
-        """Adds an operator with one output of this shape, unless it is there already; names the output."""
+        """Add an operator with one output of this shape, unless it is there already; returns the output's
+        name.
+        """
         key = (operator, domain, tuple(inputs), repr(sorted(attributes.items())))
         if key not in self._known:
             name = f"{operator.lower()}_{len(self._nodes)}"
@@ -103,7 +105,7 @@ class GraphWriter:
     def _reshaped_operand(self, name: str, shape: tuple[int, ...], *, single: bool) -> str:
         if not single:
             return self.reshape(name, shape)
-        # Of a higher rank, a single number would give it to the result.
+        # A single number of a higher rank would give that rank to the result.
         return name if len(self._shapes[name]) <= len(shape) else self.reshape(name, (1,))
 
     def model(self) -> bytes:

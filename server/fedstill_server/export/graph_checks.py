@@ -21,7 +21,7 @@ _RANDOM_OPERATORS = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "Ran
 
 
 def check_graphs(artifact: TrainingArtifact) -> None:
-    """Raises GateError for a graph with other ports than promised, or with something that must not ship."""
+    """Raise GateError for a graph with other ports than promised, or with something that must not ship."""
     manifest = artifact.manifest
     step = step_manifest(manifest)
     types = {"float32": torch.float32, "int64": torch.int64}
@@ -54,7 +54,9 @@ def check_graphs(artifact: TrainingArtifact) -> None:
 
 
 def step_manifest(manifest: StudentManifest) -> StudentManifest:
-    """What a training graph sees: a student of `vocabulary.step_size` words, where it is one of text."""
+    """The manifest of what a training graph sees: of `vocabulary.step_size` words, where it has a
+    vocabulary.
+    """
     vocabulary = manifest.vocabulary
     if vocabulary is None:
         return manifest

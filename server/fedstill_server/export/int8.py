@@ -47,11 +47,20 @@ class QuantizedStudent:
 def quantize_student(
     graph: bytes, parameters: Parameters, *, block: int = BLOCK, only: Collection[str] | None = None
 ) -> QuantizedStudent | None:
-    """The 8-bit form of an inference graph whose initializers bear the names of `parameters`.
+    """The 8-bit form of an inference graph.
 
-    A weight is in 8 bits where all that reads it can read codes. None for a student without a linear layer of
-    `LEAST_VALUES` weights: it has nothing to gain. only: names of those that may be, where another graph of
-    the student decides. A table whose rows a block does not fill has blocks of half the size.
+    A weight is in 8 bits where everything that reads it can read codes. A table whose rows a block does not
+    fill has blocks of half the size.
+
+    Args:
+        graph: A graph whose initializers bear the names of `parameters`.
+        parameters: The student's.
+        block: Values that share a scale.
+        only: The parameters that may be in 8 bits, where another graph of the student decides.
+
+    Returns:
+        The graph, or None for a student without a linear layer of `LEAST_VALUES` weights: it has nothing to
+            gain.
     """
     model = onnx.load_from_string(graph)
     entries = {

@@ -45,7 +45,7 @@ class ReferenceStudent:
         return float(loss.detach())
 
     def loss(self, batch: Arrays) -> Tensor:
-        """All places of all rows weigh as `hard_weight` and `soft_weight` say."""
+        """The loss of a batch; all places of all rows are weighted by `hard_weight` and `soft_weight`."""
         logits = self.module(self._tensor(batch["x"])).flatten(0, -2)  # [rows * places, classes]
         labels = torch.from_numpy(batch["labels"]).flatten()
         hard = functional.cross_entropy(logits, labels, reduction="none")
@@ -72,7 +72,7 @@ class ReferenceStudent:
         return {name: value.detach().numpy().copy() for name, value in self.module.named_parameters()}
 
     def gradients(self, batch: Arrays) -> dict[str, np.ndarray]:
-        """Of the loss, at the present parameters."""
+        """The gradients of the loss, at the present parameters."""
         named = dict(self.module.named_parameters())
         gradients = torch.autograd.grad(self.loss(batch), list(named.values()))
         return {name: gradient.numpy() for name, gradient in zip(named, gradients, strict=True)}

@@ -1,12 +1,12 @@
 """Exports a student of text one word at a time: (word, state) -> (logits of the next word, new state).
 
-A keystroke then costs one step, however long the text before it is. A family streams that has, besides
+A keystroke then costs one step, however long the text before it is. A family can stream if it has, besides
 `forward`, the methods
 
     start_state()                      its state before the first word, by name: zeros
     step(word, *state)                 (logits [1, V], *state) of the word [1] after such a state
 
-and says in `stream_places` how many words a state can take in (0: any number).
+and, as `stream_places`, how many words a state can take in (0: any number).
 """
 
 from __future__ import annotations
@@ -40,7 +40,11 @@ _WORDS_COMPARED = 3
 def export_step(
     *, family: str, input_shape: tuple[int, ...], classes: int, parameters: Parameters
 ) -> tuple[Streaming, bytes] | None:
-    """The graph of one word with its weights, and what its state is; None of a family without `step`."""
+    """The graph of one word with its weights, and its state.
+
+    Returns:
+        The state and the graph; None for a family without `step`.
+    """
     student: Any = build_student(family, input_shape, classes).eval()
     if not hasattr(student, "step"):
         return None
@@ -89,7 +93,7 @@ def _captured(student: nn.Module, state: dict[str, Tensor]) -> bytes:
 
 
 def _without_prefix(graph: onnx.GraphProto) -> None:
-    """Weights under the student's own names."""
+    """The graph with weights under the student's own names."""
     for tensor in graph.initializer:
         tensor.name = tensor.name.removeprefix(_PREFIX)
     for node in graph.node:
@@ -97,7 +101,9 @@ def _without_prefix(graph: onnx.GraphProto) -> None:
 
 
 def _check_answers(student: Any, graph: bytes, state: dict[str, Tensor], *, classes: int) -> None:
-    """Refuses a graph that does not say, word by word, what the student says of all of them together."""
+    """Refuse a graph that does not predict, word by word, what the student predicts for all of them
+    together.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -109,7 +115,7 @@ def _check_answers(student: Any, graph: bytes, state: dict[str, Tensor], *, clas
         given = dict(zip(state, after, strict=True))
         answered.append(logits[0])
     with torch.no_grad():
-        if student.stream_places:  # of rows of one length only: no place sees what stands behind it
+        if student.stream_places:  # rows have one length only: no place sees what follows it
             row = torch.zeros(1, student.stream_places, dtype=torch.int64)
             row[0, : len(words)] = torch.from_numpy(words)[: student.stream_places]
         else:

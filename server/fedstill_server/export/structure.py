@@ -1,7 +1,7 @@
-"""What the students of a family of one's own compute, as a digest.
+"""A digest of what the students of an own family compute.
 
-What is kept of a graph is found by the family's name and the sources of fedstill; a network of one's own may
-change under the same name, and calls whatever code it likes. So the operators that it comes to are recorded.
+Cached graphs are found by the family's name and the sources of fedstill; an own network may change under the
+same name, and call any code. So the operators that it comes to are recorded.
 """
 
 from __future__ import annotations

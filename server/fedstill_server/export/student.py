@@ -36,11 +36,21 @@ def export_student(
     parameters: Parameters,
     cache: Path | None = None,
 ) -> tuple[StudentManifest, bytes]:
-    """The inference graph `x [batch, *input_shape] -> logits [batch, classes]` and what describes it.
+    """The inference graph `x [batch, *input_shape] -> logits [batch, classes]` and its manifest.
 
-    Of a student of text x is int64 [batch, S] and the logits are [batch, S, classes], of the word after each.
-    The initializers have the names of the parameters, so that a device can put its own weights in their
-    place. `cache` is a folder that keeps what torch.onnx makes of a family, which takes some seconds.
+    For a student of text x is int64 [batch, S] and the logits are [batch, S, classes], for the word after
+    each. The initializers have the names of the parameters, so that a device can put its own weights in their
+    place.
+
+    Args:
+        family: The student's.
+        input_shape: The shape of an example.
+        classes: How many classes it tells apart, or words it knows.
+        parameters: Its weights.
+        cache: A folder that keeps what torch.onnx makes of a family, which takes some seconds.
+
+    Raises:
+        ExportError: The family has no such graph, or its graph answers differently.
     """
     student = build_student(family, input_shape, classes).eval()
     load_parameters(student, parameters)
@@ -94,7 +104,9 @@ def _finished(
 def _captured(
     family: str, input_shape: tuple[int, ...], classes: int, structure: str | None, cache: Path | None
 ) -> bytes:
-    """With weights that are nobody's; those of a student, and the check of its answers, come after."""
+    """The family's graph with arbitrary weights; those of a student, and the check of its answers, come
+    after.
+    """
     decides = {"family": family, "input_shape": input_shape, "classes": classes, "structure": structure}
     key = cache_key(decides)
     file = None if cache is None else cache / f"{family}-{key}.onnx"
@@ -128,7 +140,7 @@ def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
 def varied(student: nn.Module) -> nn.Module:
     """The student with weights that are all different numbers, and none of those it will have.
 
-    torch.onnx gives equal weights one name, as the ones that all scales begin with.
+    torch.onnx gives equal weights one name, such as the ones that all scales begin with.
     """
     numbers = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -201,7 +213,7 @@ def check_weights_stay_weights(graph: onnx.GraphProto, parameters: Mapping[str, 
 
 @contextmanager
 def quiet_exporter() -> Iterator[None]:
-    """Keeps torch.onnx from reporting every optional package that is not there."""
+    """A context in which torch.onnx does not report every optional package that is missing."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,10 +1,11 @@
 """The loss of loss.py for students of text, whose rows have thousands of classes, in few passes over them.
 
-The sums over classes are those of a log-softmax, and what a label or a top-k soft label names is gathered
-from it and scattered back, k numbers of a row: with p = softmax(z), q = softmax(z / T), t a soft label,
+The sums over classes are those of a log-softmax, and the entries that a label or a top-k soft label names are
+gathered from it and scattered back, k numbers of a row: with p = softmax(z), q = softmax(z / T), t a soft
+label,
 
-    dCE/dz_j = p_j, or p_j - 1 of the label
-    d(T^2 KL)/dz_j = T * (q_j - t_j) of a class that is named, T * q_j * (1 - t_rest / q_rest) of any other
+    dCE/dz_j = p_j, or p_j - 1 for the label
+    d(T^2 KL)/dz_j = T * (q_j - t_j) for a class that is named, T * q_j * (1 - t_rest / q_rest) for any other
 
 where q_rest is summed over the classes that are not named, and not taken as 1 less the others.
 """

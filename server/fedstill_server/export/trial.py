@@ -52,7 +52,9 @@ class StudentStack:
         return new["loss"]
 
     def gradients(self, batch: Arrays) -> dict[str, np.ndarray]:
-        """Read off a first step: the update of plain SGD, or what the first slot has taken in."""
+        """The gradients, read off a first step: the update of plain SGD, or what the first slot has taken
+        in.
+        """
         new = self._run(batch, 1, _PROBE_RATE)
         if not self._slots:
             return {n: (p - new[f"{n}.new"]) / np.float32(_PROBE_RATE) for n, p in self.parameters.items()}
@@ -83,15 +85,20 @@ class StudentStack:
 def random_examples(
     manifest: StudentManifest, shape: Sequence[int], random: np.random.Generator
 ) -> np.ndarray:
-    """Such as the student takes: normal numbers, or the numbers of words or n-grams."""
+    """Random examples that the student takes: normal numbers, or the numbers of words or n-grams."""
     return FAMILIES.form_of(manifest.family).random(shape, classes=manifest.classes, random=random)
 
 
 def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = SOFT_WEIGHT) -> Arrays:
-    """A random batch of the whole stack. Of its rows, up to 8 weigh anything; the others, at least one, are
-    padding. soft_weight: of the soft labels, where the graph reads them; the rest is the labels'.
+    """A random batch of the whole stack.
 
-    Few rows are enough, and seldom bring an activation close to a kink.
+    Up to 8 of its rows have a weight; the others, at least one, are padding. Few rows are enough, and seldom
+    bring an activation close to a kink.
+
+    Args:
+        manifest: What the graph takes.
+        seed: Decides the batch.
+        soft_weight: The weight of the soft labels, where the graph reads them; the labels' is the rest.
     """
     random = np.random.default_rng(seed)
     rows = (manifest.stack_size, manifest.step_rows, *manifest.label_shape)

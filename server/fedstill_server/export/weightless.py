@@ -10,8 +10,8 @@ import onnx
 def without_weights(graph: bytes, weights: Collection[str]) -> bytes:
     """The graph without the initializers of these names; `package.graph_weights` puts them back.
 
-    What the exporter noted beside nodes and values, where they came from, goes as well: it is the most of a
-    graph without weights.
+    The exporter's notes on where nodes and values came from go as well: they are most of a graph without
+    weights.
     """
     model = onnx.load_from_string(graph)
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in weights]

@@ -55,7 +55,11 @@ def create_authority(fleet: FleetFolder) -> None:
 
 
 def renew_server_certificate(fleet: FleetFolder, *, now: datetime | None = None) -> bool:
-    """A certificate for the fleet's host, if there is none, or it ends in 90 days; says whether it is new."""
+    """Make a certificate for the fleet's host, if there is none or it expires in 90 days.
+
+    Returns:
+        Whether it is new.
+    """
     now = now or datetime.now(UTC)
     host, (file, key_file) = fleet.settings.host, server_files(fleet)
     if file.exists() and key_file.exists() and _is_good(file, host, now):

@@ -33,13 +33,13 @@ class RegisteredDevice:
 
     @property
     def fingerprint(self) -> str:
-        """As `ssh-keygen -l` shows it."""
+        """The fingerprint as `ssh-keygen -l` shows it."""
         digest = hashlib.sha256(base64.b64decode(self.public_key.split()[1])).digest()
         return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
     @property
     def key_bytes(self) -> bytes:
-        """As Flower knows it: PEM."""
+        """The key as Flower has it: PEM."""
         key = load_ssh_public_key(self.public_key.encode())
         return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
@@ -51,9 +51,14 @@ class DeviceRegister:
         self.folder = folder
 
     def add(self, key_file: Path, name: str | None = None) -> RegisteredDevice:
-        """Register the key in `key_file` under `name`, or under the name that the key's comment gives.
+        """Register a device.
 
-        Raises FleetError for a key that is none, and for a name or key that is taken.
+        Args:
+            key_file: Its public key.
+            name: Its name; None takes the comment of the key.
+
+        Raises:
+            FleetError: The key is none, or the name or key is taken.
         """
         public_key, comment = _read_key(key_file)
         device = RegisteredDevice(_checked(name or comment), public_key)
@@ -72,7 +77,7 @@ class DeviceRegister:
         return device
 
     def remove(self, name: str) -> RegisteredDevice:
-        """Take a device's key away; raises FleetError for one that is not there."""
+        """Remove a device; raises FleetError where there is none of this name."""
         for device in self.all():
             if device.name == name:
                 self._file(name).unlink()
@@ -81,7 +86,7 @@ class DeviceRegister:
         raise FleetError(f"{name!r}: no such device; registered are: {known}.")
 
     def all(self) -> list[RegisteredDevice]:
-        """By name."""
+        """All devices, by name."""
         devices = []
         for path in sorted(self.folder.glob("*.json")):
             try:

@@ -1,4 +1,4 @@
-"""What can be wrong with a fleet's folder or its processes."""
+"""The error of a fleet's folder or its processes."""
 
 from __future__ import annotations
 

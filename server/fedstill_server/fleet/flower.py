@@ -94,7 +94,7 @@ class RunStatus:
 
 @dataclass(frozen=True)
 class FlowerNode:
-    """A device to Flower; activated_at: ISO 8601, empty while it has not been there."""
+    """A device as Flower knows it; `activated_at` is ISO 8601, and empty until the device has come up."""
 
     node_id: int
     activated_at: str = ""
@@ -109,7 +109,7 @@ class Control:
     @classmethod
     @contextmanager
     def of(cls, fleet: FleetFolder) -> Iterator[Control]:
-        """Connected over TLS; each call raises httpx.HTTPError or flwr's errors where nobody answers."""
+        """Connect over TLS; each call raises httpx.HTTPError or flwr's errors where nobody answers."""
         from flwr.supercore.control.control_http_client import ControlHttpClient
         from flwr.supercore.interceptors import RuntimeVersionHttpInterceptor
 
@@ -136,13 +136,13 @@ class Control:
         }
 
     def register(self, public_key: bytes, name: str) -> int:
-        """Let a device in; gives its node."""
+        """Let a device in; returns its node."""
         from flwr.proto.control_pb2 import RegisterNodeRequest
 
         return int(self._client.RegisterNode(RegisterNodeRequest(public_key=public_key, name=name)).node_id)
 
     def unregister(self, node: int) -> None:
-        """Let a node in no more."""
+        """Lock a node out."""
         from flwr.proto.control_pb2 import UnregisterNodeRequest
 
         self._client.UnregisterNode(UnregisterNodeRequest(node_id=node))
@@ -158,7 +158,7 @@ class Control:
         ]
 
     def start_run(self, fleet: FleetFolder) -> int:
-        """Start the fleet's app; gives the run's id."""
+        """Start the fleet's app; returns the run's id."""
         import hashlib
 
         from flwr.cli.build import build_fab_from_disk
@@ -174,7 +174,7 @@ class Control:
         return int(answer.run_id)
 
     def stop_run(self, run_id: int) -> None:
-        """End a run that goes on."""
+        """End a run that has not ended yet."""
         from flwr.proto.control_pb2 import StopRunRequest
 
         self._client.StopRun(StopRunRequest(run_id=run_id))
@@ -186,7 +186,7 @@ def _environment(fleet: FleetFolder) -> dict[str, str]:
 
 
 def _secret(fleet: FleetFolder) -> Path:
-    """What the SuperExec shows the SuperLink; made once."""
+    """The secret by which the SuperLink knows the SuperExec; made once."""
     path = fleet.keys / "superexec.secret"
     if not path.exists():
         path.touch(mode=0o600)

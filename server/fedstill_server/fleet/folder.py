@@ -2,7 +2,7 @@
 
 fleet.json      where devices reach the fleet (FleetSettings)
 config.json     what its run does ("fleet": FleetConfig), public.npz, test.npz
-server/         the run's memory (checkpoint.py)
+server/         the run's memory (rounds/run_store.py)
 keys/           private keys: of the certificate authority, the server, the packages; mode 0700
 certificates/   ca.pem, server.pem
 repository/     signed student packages, as devices read them
@@ -12,7 +12,7 @@ bundle/         the Flower app, configuration only
 superlink.db    Flower's messages on their way
 flower/         Flower's own files
 nginx/          the reverse proxy's configuration
-logs/           what each process says
+logs/           the output of each process
 """
 
 from __future__ import annotations
@@ -38,12 +38,19 @@ REPOSITORY_PATH = "/repository"
 
 @dataclass(frozen=True, kw_only=True)
 class FleetSettings:
-    """How the fleet is reached. Ports are of TCP."""
+    """How the fleet is reached; ports are TCP.
 
-    host: str  # name or address that devices reach the server by
+    Attributes:
+        host: The name or address by which devices reach the server.
+        port: The proxy's.
+        superlink_port: That of Flower's SuperLink, on loopback; never open it to a network.
+        proxy: Whether nginx is in front; without it, only devices of this machine reach the SuperLink.
+    """
+
+    host: str
     port: int
-    superlink_port: int  # of Flower's SuperLink, on loopback; never open it to a network
-    proxy: bool = True  # without nginx, devices of this machine alone reach the SuperLink itself
+    superlink_port: int
+    proxy: bool = True
 
     def __post_init__(self) -> None:
         check_address("host", self.address)
@@ -77,13 +84,15 @@ class FleetSettings:
 
 @dataclass(frozen=True)
 class FleetFolder:
-    """The folder; `open` checks that it is one."""
+    """The folder of a fleet, and the paths in it; `open` checks that it is one."""
 
     folder: Path
 
     @classmethod
     def create(cls, folder: Path, settings: FleetSettings) -> FleetFolder:
-        """A new folder for its operator's user alone; raises FleetError where there is a fleet."""
+        """Make a folder that only its operator's user can read; raises FleetError where there is a fleet
+        already.
+        """
         created = cls(folder)
         if created._settings_file.exists():
             raise FleetError(f"{folder}: there is a fleet already.")
@@ -97,18 +106,19 @@ class FleetFolder:
 
     @classmethod
     def open(cls, folder: Path) -> FleetFolder:
-        """Raises FleetError for a folder that is not a fleet's."""
+        """Open a fleet's folder; raises FleetError where it is none."""
         opened = cls(folder)
         _ = opened.settings, opened.run
         return opened
 
     @classmethod
     def is_at(cls, folder: Path) -> bool:
-        """Whether the folder is a real fleet's; that of a simulated one has no fleet.json."""
+        """Whether the folder is a real fleet's; a simulated one has no fleet.json."""
         return cls(folder)._settings_file.exists()
 
     @property
     def settings(self) -> FleetSettings:
+        """How the fleet is reached; raises FleetError where its file is damaged."""
         document = self._document()
         known = {each.name for each in fields(FleetSettings)}
         try:
@@ -118,7 +128,7 @@ class FleetFolder:
 
     @property
     def run(self) -> str:
-        """8 hex digits."""
+        """The run's name, 8 hex digits."""
         return str(self._document().get("run"))
 
     @property
@@ -151,7 +161,7 @@ class FleetFolder:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Serve the fleet alone; raises FleetError where another process does."""
+        """A context in which no other process serves the fleet; raises FleetError where one does."""
         with (self.keys / ".up.lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,7 +1,7 @@
-"""Hands a student that was made elsewhere, by fedstill-server distill for instance, over to a fleet.
+"""Hands over to a fleet a student that was made elsewhere, by fedstill-server distill for instance.
 
 Its weights become those of its family's starting student: devices that join start from them, the next rounds
-go on from them, and what is published next is made of them, with the fleet's own training graphs.
+go on from them, and the next packages are made of them, with the fleet's own training graphs.
 """
 
 from __future__ import annotations
@@ -27,9 +27,18 @@ DISTILLED = "student"
 
 
 def hand_over(fleet: Path, packages: Sequence[Path]) -> list[str]:
-    """Make the students of these folders the fleet's; gives their families.
+    """Make students of these folders the fleet's.
 
-    Raises PublishError for a student that the fleet has no family for, and FleetError for a fleet that is up.
+    Args:
+        fleet: The fleet's folder.
+        packages: Folders of student packages, or of distillations.
+
+    Returns:
+        The families that were replaced.
+
+    Raises:
+        PublishError: The fleet has no such family, or one with other shapes or words.
+        FleetError: The fleet is up.
     """
     config = read_fleet_config(fleet)
     students: dict[str, Parameters] = {}

@@ -1,4 +1,4 @@
-"""What Flower knows of the registered devices, from `fedstill-server up` to the process of the rounds.
+"""Flower's view of the registered devices, from `fedstill-server up` to the process of the rounds.
 
 nodes.json in the fleet's folder: {"<node>": {"name": "kitchen", "activated_at": "<when it last came up>"}}
 """
@@ -17,16 +17,16 @@ from fedstill_server.rounds.roster import RegisteredNode
 
 
 def write_nodes(path: Path, nodes: Mapping[int, RegisteredNode]) -> None:
-    """Replace what was known."""
-    document = {str(node): asdict(known) for node, known in nodes.items()}
+    """Replace the file."""
+    document = {str(node_id): asdict(node) for node_id, node in nodes.items()}
     replace_file(path, (json.dumps(document, indent=1) + "\n").encode(), mode=SHARED)
 
 
 def read_nodes(path: Path) -> dict[int, RegisteredNode]:
-    """Every registered node; none while no device is registered. Raises FleetError."""
+    """Every registered node; none while no device is registered. Raises FleetError for a damaged file."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return {int(node): RegisteredNode(**known) for node, known in document.items()}
+        return {int(node_id): RegisteredNode(**fields) for node_id, fields in document.items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -1,7 +1,8 @@
-"""nginx in front of the SuperLink: devices reach the fleet's routes and the signed packages, no more.
+"""nginx in front of the SuperLink: devices reach the fleet's routes and the signed packages, and nothing
+else.
 
-Flower's SuperLink has its Control and Runtime APIs at the same port as its Fleet API, without accounts: who
-reaches the port could stop runs and let devices in. So it listens on loopback, behind this proxy.
+Flower's SuperLink has its Control and Runtime APIs at the same port as its Fleet API, without accounts:
+anybody who reaches the port could stop runs and let devices in. So it listens on loopback, behind this proxy.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import FLEET_ROUTES, LOOPBACK
 from fedstill_server.fleet.folder import REPOSITORY_PATH, FleetFolder
 
-_BODY_LIMIT = "64m"  # of one of Flower's objects
+_BODY_LIMIT = "64m"  # the largest of Flower's objects
 _CONNECTIONS = 4096
 
 _CONFIGURATION = """\
@@ -88,7 +89,7 @@ http {{
 
 
 def nginx_program() -> str:
-    """Where nginx is; raises FleetError, saying how to get it."""
+    """The path of nginx; raises FleetError, which tells how to get it."""
     found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         raise FleetError(

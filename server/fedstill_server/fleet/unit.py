@@ -40,7 +40,12 @@ _FIRST_OPEN_PORT = 1024
 
 
 def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
-    """The unit's text; user: whom the folder belongs to, None is who asks."""
+    """The text of a systemd unit.
+
+    Args:
+        fleet: The fleet that it serves.
+        user: The owner of the folder; None is the current user.
+    """
     folder, program = fleet.folder.resolve(), Path(sys.executable).with_name("fedstill-server")
     under_home = any(
         path.is_relative_to("/home") or path.is_relative_to("/root") for path in (folder, program)

@@ -1,7 +1,8 @@
-"""Serves a fleet: starts its processes, lets registered devices in, starts the run, and looks after them all.
+"""Serves a fleet: starts its processes, lets registered devices in, starts the run, and keeps all of them
+alive.
 
 Whatever dies is started again: the SuperLink finds its messages in its database, the run goes on after its
-last committed round. A run that failed is started anew as long as rounds are left.
+last committed round. A failed run is started anew as long as rounds are left.
 """
 
 from __future__ import annotations
@@ -37,7 +38,13 @@ _PAUSE_BEFORE_NEW_RUN_S = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Watch:
-    """What whoever brought the fleet up is told."""
+    """What is called as things happen.
+
+    Attributes:
+        on_text: With an event in words.
+        on_round: With the record of each round, and the number of rounds.
+        on_processes: With the process of each program, by name.
+    """
 
     on_text: Callable[[str], None] = lambda text: None
     on_round: Callable[[RoundRecord, int], None] = lambda record, rounds: None
@@ -52,13 +59,21 @@ class FleetUp:
         self._config = read_fleet_config(fleet.folder)
         self._register = DeviceRegister(fleet.devices)
         self._store = RunStore(fleet.folder)
-        self._known: dict[int, RegisteredNode] | None = None  # as written down
-        self._told = 0  # rounds
+        self._admitted: dict[int, RegisteredNode] | None = None  # as written down
+        self._reported = 0  # rounds
         self._refreshed = 0.0
         self._start_again_at = 0.0
 
     def run(self, signals: EndSignals, *, stay: bool = True) -> None:
-        """Serve until a signal comes. stay: go on serving devices when the last round is done."""
+        """Serve until a signal comes.
+
+        Args:
+            signals: The signals that end it.
+            stay: Whether to go on serving devices when the last round is done.
+
+        Raises:
+            FleetError: Something that it needs is missing, or a program does not start.
+        """
         with ExitStack() as stack:
             stack.callback(self._store.close)
             stack.enter_context(self._fleet.held())
@@ -71,16 +86,16 @@ class FleetUp:
                 self._refresh()
                 try:
                     self._admit_devices(control)
-                    run = self._look_after_run(control)
+                    run = self._supervise_run(control)
                 except (httpx.HTTPError, ConnectionError) as error:
                     self._watch.on_text(f"the SuperLink does not answer ({type(error).__name__})")
                     run = None
-                self._tell_rounds()
+                self._report_rounds()
                 if run is not None and run.is_completed and self._rounds_left() == 0 and not stay:
                     return
 
     def _check(self) -> None:
-        """What must be there before a process is started."""
+        """Check what must be there before a process is started."""
         if renew_server_certificate(self._fleet):
             self._watch.on_text("made a new server certificate")
         Repository.open(self._fleet.folder)
@@ -115,22 +130,22 @@ class FleetUp:
 
     def _admit_devices(self, control: Control) -> None:
         """Let in whom the operator has registered, and nobody else."""
-        nodes, known = control.nodes(), {}
+        nodes, admitted = control.nodes(), {}
         for device in self._register.all():
             node = nodes.pop(device.key_bytes, None)
             if node is None:
                 node = FlowerNode(control.register(device.key_bytes, device.name))
                 self._watch.on_text(f"let {device.name} in (node {node.node_id})")
-            known[node.node_id] = RegisteredNode(device.name, node.activated_at)
-        if known != self._known:
-            write_nodes(self._fleet.nodes, known)
-            self._known = known
+            admitted[node.node_id] = RegisteredNode(device.name, node.activated_at)
+        if admitted != self._admitted:
+            write_nodes(self._fleet.nodes, admitted)
+            self._admitted = admitted
         for node in nodes.values():
             control.unregister(node.node_id)
             self._watch.on_text(f"let node {node.node_id} in no more")
 
-    def _look_after_run(self, control: Control) -> RunStatus | None:
-        """Start the run, or one that goes on where a failed one ended."""
+    def _supervise_run(self, control: Control) -> RunStatus | None:
+        """Start the run, or a new one that goes on where a failed one ended."""
         runs = control.runs()
         run = runs[-1] if runs else None
         if run is not None and not run.is_over:
@@ -149,12 +164,12 @@ class FleetUp:
     def _rounds_left(self) -> int:
         return self._config.rounds - self._store.last_round()
 
-    def _tell_rounds(self) -> None:
-        if self._store.last_round() == self._told:
+    def _report_rounds(self) -> None:
+        if self._store.last_round() == self._reported:
             return
         for record in self._store.records():
-            if record.round > self._told:
-                self._told = record.round
+            if record.round > self._reported:
+                self._reported = record.round
                 self._watch.on_round(record, self._config.rounds)
 
     def _refresh(self) -> None:

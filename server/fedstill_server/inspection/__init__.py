@@ -1,1 +1,1 @@
-"""What a finished student is like: calibration, robustness, agreement, explanation, energy."""
+"""Inspection of a finished student: calibration, robustness, agreement, explanation, energy."""

@@ -29,6 +29,8 @@ class Slice:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
+    """How often student and teacher answer the same."""
+
     overall: float
     slices: tuple[Slice, ...]
 
@@ -47,7 +49,15 @@ def agreement(
     *,
     groups: Sequence[str] | None = None,
 ) -> Agreement:
-    """From examples [n, *shape], labels [n] and the logits of both [n, classes]."""
+    """Compare student and teacher.
+
+    Args:
+        x: Examples [n, *shape].
+        labels: [n].
+        student: Logits [n, classes].
+        teacher: Logits [n, classes].
+        groups: A name for each example, by which further slices are made.
+    """
     mine, theirs = student.argmax(-1), teacher.argmax(-1)
     slices = []
     for name, rows in _rows_of_slices(x, labels, teacher, groups).items():
@@ -77,7 +87,7 @@ def _rows_of_slices(
 
 
 def _quarters(what: str, values: FloatArray) -> dict[str, np.ndarray]:
-    """Of equal size, by rank."""
+    """Slices of equal size, by rank."""
     quarter = np.argsort(np.argsort(values, kind="stable"), kind="stable") * 4 // len(values)
     names = ("lowest", "second", "third", "highest")
     return {f"{what}: {name} quarter": quarter == number for number, name in enumerate(names)}

@@ -23,6 +23,8 @@ Answer = Callable[[FloatArray], FloatArray]  # examples to logits
 
 @dataclass(frozen=True, kw_only=True)
 class CorruptedAccuracy:
+    """The accuracy under one corruption of one severity."""
+
     corruption: str
     severity: float
     unit: str
@@ -32,7 +34,7 @@ class CorruptedAccuracy:
 def corrupted_accuracies(
     answer: Answer, x: FloatArray, labels: IntArray, *, seed: int = 0
 ) -> list[CorruptedAccuracy]:
-    """Of the student that `answer` asks, on examples [n, *shape]."""
+    """The accuracies of the student behind `answer` on corrupted examples [n, *shape]."""
     random = np.random.default_rng(seed)
     scale = float(x.std()) or 1.0
     trials: list[tuple[str, float, str, FloatArray]] = [
@@ -65,7 +67,7 @@ def blurred(x: FloatArray, *, pixels: float) -> FloatArray:
 
 
 def rotated(x: FloatArray, *, degrees: float) -> FloatArray:
-    """About the middle; what comes in from outside is 0."""
+    """Rotated about the middle; what comes in from outside is 0."""
     axes = (x.ndim - 1, x.ndim - 2)
     changed: FloatArray = ndimage.rotate(x, degrees, axes=axes, reshape=False, order=1).astype(np.float32)
     return changed

@@ -20,7 +20,7 @@ _LEAST_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """Of answering one example at a time; `how` says where the joules come from."""
+    """The energy of answering one example at a time; `how` is where the joules come from."""
 
     microjoules_per_answer: float
     cpu_microseconds_per_answer: float
@@ -28,7 +28,7 @@ class Energy:
 
 
 def energy_of(answer: Answer, x: FloatArray, *, watts: float, rapl: Path = RAPL) -> Energy:
-    """Answers the examples one by one until at least 0.2 s have passed."""
+    """Measure the energy of answers to single examples, for at least 0.2 s."""
     before, cpu, wall = _joules(rapl), time.process_time(), time.perf_counter()
     answers = 0
     while time.perf_counter() - wall < _LEAST_SECONDS or answers < len(x):

@@ -23,12 +23,29 @@ from fedstill_server.inspection.outliers import outlier_auroc
 from fedstill_server.inspection.surrogate import Surrogate, surrogate
 
 DEFAULT_WATTS = 5.0
-"""Of a small board under load; a figure of your board is better."""
+"""What a small board takes under load; the figure of your board is better."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """`scaled` is after temperature scaling on `scaling_examples` held-out examples; None without any."""
+    """All figures of an inspection.
+
+    Attributes:
+        task: The task's name.
+        family: The student's.
+        parameters: How many values the student has.
+        package_bytes: The size of the package.
+        test_examples: How many examples it was tested on.
+        plain: Its calibration as it is.
+        scaled: The same after temperature scaling; None without examples to fit it on.
+        scaling_examples: How many those were.
+        corrupted: Accuracies under noise, blur and rotation.
+        outliers: AUROC by kind of outlier.
+        agreement: With the teacher, if there is one.
+        int8_agreement: How often the 8-bit graph and the float32 graph have the same first choice.
+        surrogate: A decision tree that imitates the student.
+        energy: What an answer costs.
+    """
 
     task: str
     family: str
@@ -39,9 +56,9 @@ class Inspection:
     scaled: Calibration | None
     scaling_examples: int
     corrupted: tuple[CorruptedAccuracy, ...]
-    outliers: tuple[tuple[str, float], ...]  # AUROC by kind
-    agreement: Agreement | None  # with the teacher, if there is one
-    int8_agreement: float | None  # of the 8-bit graph's first choices with the float32 graph's
+    outliers: tuple[tuple[str, float], ...]
+    agreement: Agreement | None
+    int8_agreement: float | None
     surrogate: Surrogate
     energy: Energy
 
@@ -55,7 +72,19 @@ class Inspection:
 def inspect_package(
     folder: Path, task: DistillTask, *, teacher: Teacher | None = None, watts: float = DEFAULT_WATTS
 ) -> Inspection:
-    """Asks the package's own graph through ONNX Runtime, with one thread, as a device would."""
+    """Inspect a package.
+
+    It asks the package's own graph through ONNX Runtime, with one thread, as a device would.
+
+    Args:
+        folder: The package's.
+        task: What it was made for.
+        teacher: Whom to compare it with.
+        watts: What the board takes under load, where energy cannot be measured.
+
+    Raises:
+        DistillError: The package is not made for the task, or is text.
+    """
     package = load_student(folder)
     manifest = package.manifest
     if manifest.input_shape != task.input_shape or manifest.classes != task.classes:
@@ -65,7 +94,7 @@ def inspect_package(
         )
     if task.form.labels is Labels.EACH_PLACE:
         raise DistillError(
-            f"{folder}: is of text, which has no inspection yet; distill.json has its accuracy and perplexity"
+            f"{folder}: is of text, which cannot be inspected; distill.json has its accuracy and perplexity"
         )
     assert task.test.y is not None
     answer, x, y = _answering(package.inference_graph), task.test.x, task.test.y

@@ -1,8 +1,8 @@
 """Whether confidence tells examples of the task from others (Hendrycks and Gimpel 2017, arXiv 1610.02136).
 
 The AUROC of the top probability: the chance that a test example gets a higher one than an outlier; 0.5 is
-none. Outliers are made of the test set itself: its values shuffled within each example (the same brightness,
-no shape), and uniform noise over its range. Examples of one's own are better, where there are some.
+no better than chance. Outliers are made of the test set itself: its values shuffled within each example (the
+same brightness, no shape), and uniform noise over its range. Own examples are better, where there are some.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedstill_server.inspection.corruption import Answer
 def outlier_auroc(
     answer: Answer, x: FloatArray, *, own: FloatArray | None = None, seed: int = 0
 ) -> dict[str, float]:
-    """By kind of outlier."""
+    """The AUROC by kind of outlier."""
     random = np.random.default_rng(seed)
     kinds = {"shuffled values": shuffled(x, random), "uniform noise": uniform(x, random)}
     if own is not None:
@@ -28,7 +28,7 @@ def outlier_auroc(
 
 
 def auroc(inside: FloatArray, outside: FloatArray) -> float:
-    """The chance that one of `inside` is above one of `outside`."""
+    """The chance that a number of `inside` is above one of `outside`."""
     truth = np.repeat([1, 0], [len(inside), len(outside)])
     return float(roc_auc_score(truth, np.concatenate([inside, outside])))
 

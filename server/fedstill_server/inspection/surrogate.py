@@ -1,7 +1,7 @@
-"""A decision tree that imitates the student (Craven and Shavlik 1995): a reading of it, not the student.
+"""A decision tree that imitates the student (Craven and Shavlik 1995): an approximation, not the student.
 
 Fidelity is how often the tree answers as the student does, on examples that it was not fitted to. A low one
-says that the tree explains little, and is reported with it always.
+means that the tree explains little, and is always reported with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Surrogate:
 def surrogate(
     x: FloatArray, answers: IntArray, held_x: FloatArray, held_answers: IntArray, *, depth: int = DEPTH
 ) -> Surrogate:
-    """Fitted to the student's answers [n] to x [n, *shape], judged on the held-out ones."""
+    """Fit a tree to the student's answers [n] to x [n, *shape], and judge it on held-out ones."""
     tree = DecisionTreeClassifier(max_depth=depth, random_state=0)
     tree.fit(x.reshape(len(x), -1), answers)
     names = [f"x[{','.join(map(str, index))}]" for index in np.ndindex(x.shape[1:])]

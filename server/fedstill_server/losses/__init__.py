@@ -1,9 +1,9 @@
 """Distillation losses as pure functions, one algorithm a file.
 
 Classes are the last dimension, and everything is computed in log space. A loss of logits is the sum over
-classes, averaged over the examples, or over the tokens where `mask` is true; a loss of features says its own
-reduction. T^2 multiplies every soft term, so that its gradient keeps its size when the temperature T changes
-(Hinton et al. 2015, arXiv 1503.02531). What comes from a teacher is taken as it comes: who calls detaches it.
+classes, averaged over the examples, or over the tokens where `mask` is true; a loss of features documents its
+own reduction. T^2 multiplies every soft term, so that its gradient keeps its size when the temperature T
+changes (Hinton et al. 2015, arXiv 1503.02531). Teachers' tensors are not detached: the caller does that.
 """
 
 from fedstill_server.losses.agreement import agreement_weights

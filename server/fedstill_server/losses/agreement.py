@@ -1,9 +1,9 @@
-"""Agreement weights for several teachers: who contradicts the others counts for less.
+"""Agreement weights for several teachers: one that contradicts the others counts less.
 
     a_k = mean over j != k of (1 - JSD(p_k, p_j) / log 2)        w_k = a_k^s / sum_j a_j^s
 
 for each example, with the Jensen-Shannon divergence JSD (Lin 1991, IEEE Trans. Inf. Theory 37(1)), which is
-at most log 2. A teacher that answers at random, or was corrupted, agrees with nobody; the others keep each
+at most log 2. A teacher that answers at random, or was corrupted, agrees with none; the others keep each
 other's weight. s is the sharpness; 0 is the plain mean. One teacher has weight 1.
 """
 
@@ -21,7 +21,7 @@ _LEAST_AGREEMENT = 1e-6  # where all contradict all, all count the same
 
 
 def agreement_weights(logits: Tensor, *, temperature: float = 1.0, sharpness: float = 1.0) -> Tensor:
-    """Weights [teachers, ...] that add up to 1 over the teachers, from logits [teachers, ..., classes]."""
+    """Weights [teachers, ...] that add up to 1 over the teachers, for logits [teachers, ..., classes]."""
     teachers = logits.shape[0]
     if teachers == 1:
         return torch.ones_like(logits[..., 0])

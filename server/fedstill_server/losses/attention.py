@@ -19,7 +19,9 @@ from torch.nn.functional import adaptive_avg_pool2d, normalize
 
 
 def attention_map_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """From activations [batch, channels, height, width]; the larger map is pooled to the smaller's size."""
+    """The loss of activations [batch, channels, height, width]; the larger map is pooled to the smaller's
+    size.
+    """
     size = (min(student.shape[2], teacher.shape[2]), min(student.shape[3], teacher.shape[3]))
     return (_map(student, size) - _map(teacher, size)).square().mean()
 
@@ -30,7 +32,9 @@ def _map(activations: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def attention_matrix_loss(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    """From attention [batch, heads, queries, keys]; `mask` [batch, queries] leaves padded queries out."""
+    """The loss of attention [batch, heads, queries, keys]; `mask` [batch, queries] leaves padded queries
+    out.
+    """
     if student.shape[1] != teacher.shape[1]:
         student, teacher = student.mean(dim=1, keepdim=True), teacher.mean(dim=1, keepdim=True)
     each = (student - teacher).square().mean(dim=(1, 3))  # [batch, queries]

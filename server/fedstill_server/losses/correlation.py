@@ -17,7 +17,7 @@ _EPSILON = 1e-8
 def correlation_loss(
     student: Tensor, teacher: Tensor, *, temperature: float, between_weight: float, within_weight: float
 ) -> Tensor:
-    """From logits [batch, classes]."""
+    """The loss of logits [batch, classes]."""
     s, t = softmax(student / temperature, dim=-1), softmax(teacher / temperature, dim=-1)
     between = 1 - _pearson(s, t).mean()
     within = 1 - _pearson(s.T, t.T).mean()

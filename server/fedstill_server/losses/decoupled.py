@@ -1,4 +1,6 @@
-"""Decoupled distillation: what the teacher says of the label, and of all other classes, weighed apart."""
+"""Decoupled distillation: the teacher's answer about the label, and about all other classes, weighted
+apart.
+"""
 
 from __future__ import annotations
 

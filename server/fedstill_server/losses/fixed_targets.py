@@ -2,7 +2,7 @@
 
     value_k = sum_b p_bk . log softmax(z_b / T_k)        gradient = sum_k ( m_bk softmax(z_b / T_k) - p_bk )
 
-of logits z, with targets p_bk that are scaled already and the mass m_bk that they add up to. With T_k / n
+for logits z, with targets p_bk that are scaled already and the mass m_bk that they add up to. With T_k / n
 times soft labels for p_bk, -T_k value_k is T_k^2 times the batch mean of the cross-entropy, and the gradient
 is that of the sum of all of them. One softmax serves every k, so that two targets take as many operations as
 one: a small network's step is mostly the framework's own work, which goes by their number.
@@ -17,9 +17,16 @@ from torch.nn.functional import log_softmax
 def fixed_target_slopes(
     logits: Tensor, targets: Tensor, mass: Tensor, sharpness: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Values [k] and the gradient [batch, classes].
+    """Values and gradient of several cross-entropies.
 
-    From logits [batch, classes], targets [batch, k, classes], mass [batch, k, 1] and sharpness 1 / T [k, 1].
+    Args:
+        logits: [batch, classes].
+        targets: [batch, k, classes].
+        mass: [batch, k, 1].
+        sharpness: 1 / T [k, 1].
+
+    Returns:
+        Values [k] and the gradient [batch, classes].
     """
     log_q = log_softmax(logits.detach().unsqueeze(1) * sharpness, dim=-1)  # [batch, k, classes]
     values = (log_q * targets).sum(dim=(0, 2))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def hint_loss(adapted: Tensor, teacher: Tensor) -> Tensor:
-    """From features of the same shape [batch, ...], the student's after its adapter."""
+    """The loss of features of the same shape [batch, ...], the student's after its adapter."""
     if adapted.shape != teacher.shape:
         raise ValueError(
             f"features {list(adapted.shape)} and {list(teacher.shape)}: an adapter makes them equal"

@@ -1,4 +1,4 @@
-"""The divergence between the Kullback-Leibler divergence and its reverse."""
+"""Generalized Jensen-Shannon divergence, between the Kullback-Leibler divergence and its reverse."""
 
 from __future__ import annotations
 

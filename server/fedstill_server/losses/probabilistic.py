@@ -1,6 +1,6 @@
 """Probabilistic knowledge transfer (PKT, Passalis and Tefas 2018, arXiv 1803.10837).
 
-Of each example, how near the batch's examples are becomes a distribution, with the cosine kernel
+How near each example is to the others of the batch becomes a distribution, with the cosine kernel
 K(a, b) = (cos(a, b) + 1) / 2:
 
     mean_ij p_ij^t log( p_ij^t / p_ij^s )        p_ij = K(i, j) / sum_k K(i, k)
@@ -17,7 +17,7 @@ _EPSILON = 1e-7  # opposite features have a kernel of 0
 
 
 def probabilistic_transfer_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """From features [batch, ...] of any two widths."""
+    """The loss of features [batch, ...] of any two widths."""
     p, q = _neighbours(teacher), _neighbours(student)
     return (p * ((p + _EPSILON) / (q + _EPSILON)).log()).mean()
 

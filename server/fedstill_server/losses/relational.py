@@ -17,14 +17,14 @@ _EPSILON = 1e-12  # squared distance; the root of 0 has no gradient
 
 
 def distance_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """From features [batch, ...]; a batch of at least 2."""
+    """The loss of features [batch, ...]; a batch of at least 2."""
     count = len(student)
     apart = smooth_l1_loss(_relative_distances(student), _relative_distances(teacher), reduction="sum")
     return apart / count**2
 
 
 def _relative_distances(features: Tensor) -> Tensor:
-    """Those of different examples [batch * (batch - 1)]."""
+    """The distances between different examples [batch * (batch - 1)], relative to their mean."""
     flat = features.flatten(1)
     apart = ~torch.eye(len(flat), dtype=torch.bool)
     squares = (flat.unsqueeze(0) - flat.unsqueeze(1)).square().sum(dim=-1)[apart]
@@ -33,10 +33,10 @@ def _relative_distances(features: Tensor) -> Tensor:
 
 
 def angle_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """From features [batch, ...]; a batch of at least 3. Takes the memory of batch^3 numbers."""
+    """The loss of features [batch, ...]; a batch of at least 3. It takes the memory of batch^3 numbers."""
     different = ~torch.eye(len(student), dtype=torch.bool)
     differences = smooth_l1_loss(_angles(student), _angles(teacher), reduction="none")  # [j, i, k]
-    # Of i = k the cosine is 1 on both sides, but for rounding.
+    # For i = k the cosine is 1 on both sides, but for rounding.
     return (differences * different).mean()
 
 

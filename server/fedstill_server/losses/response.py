@@ -27,13 +27,13 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, mask: Tensor | None = None)
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """KL(p || q) of each example [...], from log probabilities [..., classes]; 0 log 0 is 0."""
+    """KL(p || q) of each example [...], given log probabilities [..., classes]; 0 log 0 is 0."""
     p = log_p.exp()
     return torch.where(p > 0, p * (log_p - log_q), torch.zeros_like(p)).sum(dim=-1)
 
 
 def kd_loss(student: Tensor, teacher: Tensor, *, temperature: float, mask: Tensor | None = None) -> Tensor:
-    """T^2 KL(softmax(teacher/T) || softmax(student/T)), from logits [..., classes]."""
+    """T^2 KL(softmax(teacher/T) || softmax(student/T)) of logits [..., classes]."""
     log_p = log_softmax(teacher / temperature, dim=-1)
     log_q = log_softmax(student / temperature, dim=-1)
     return temperature**2 * masked_mean(divergence(log_p, log_q), mask)

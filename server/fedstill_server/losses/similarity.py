@@ -2,7 +2,7 @@
 
     || G_s - G_t ||_F^2 / b^2        G = A A^T with rows of unit length, A the features [b, ...] made flat
 
-Pairs of examples that are alike to the teacher shall be alike to the student. Holds for any two widths.
+Pairs of examples that are alike to the teacher should be alike to the student. Any two widths will do.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch.nn.functional import normalize
 
 
 def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
-    """From features [batch, ...]."""
+    """The loss of features [batch, ...]."""
     return (_similarities(student) - _similarities(teacher)).square().mean()
 
 

@@ -23,5 +23,5 @@ def standardized(logits: Tensor) -> Tensor:
 def standardized_kd_loss(
     student: Tensor, teacher: Tensor, *, temperature: float, mask: Tensor | None = None
 ) -> Tensor:
-    """From logits [..., classes]."""
+    """The loss of logits [..., classes]."""
     return kd_loss(standardized(student), standardized(teacher), temperature=temperature, mask=mask)

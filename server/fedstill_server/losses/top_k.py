@@ -16,8 +16,14 @@ def top_k_bucket_loss(
 ) -> Tensor:
     """T^2 KL over k+1 buckets: the k kept classes, and on both sides one for all others together.
 
-    `indices` [..., k] int64 and `probabilities` [..., k] (softened at T) of the teacher; what they leave of
-    1 is the teacher's rest bucket. With k = classes there is no rest, and this is `soft_label_loss`.
+    With k = classes there is no rest, and this is `soft_label_loss`.
+
+    Args:
+        student: Logits [..., classes].
+        indices: The teacher's kept classes, int64 [..., k].
+        probabilities: Theirs, softened at T [..., k]; what they leave of 1 is the teacher's rest bucket.
+        temperature: T.
+        mask: bool [...], the examples that count; None counts all.
     """
     log_q = log_softmax(student / temperature, dim=-1)
     kept = log_q.gather(-1, indices)  # [..., k]

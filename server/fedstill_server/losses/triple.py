@@ -17,7 +17,7 @@ from fedstill_server.losses.response import cross_entropy, kd_loss, masked_mean
 
 
 def cosine_loss(student: Tensor, teacher: Tensor, *, mask: Tensor | None = None) -> Tensor:
-    """Mean of 1 - cos, from vectors [..., width]."""
+    """Mean of 1 - cos of vectors [..., width]."""
     return masked_mean(1 - (normalize(student, dim=-1) * normalize(teacher, dim=-1)).sum(dim=-1), mask)
 
 

@@ -1,11 +1,11 @@
-"""Epsilon in figures: privacy loss distributions, and the noise that an epsilon needs.
+"""Epsilon by numeric accounting: privacy loss distributions, and the noise that an epsilon needs.
 
 A round in which a device is asked is one Gaussian mechanism with noise_multiplier z (in units of what another
 private set can change). The privacy loss distribution of many is composed by Google's dp-accounting, rounded
 up (Koskela et al. 2020, arXiv 1906.03049; Doroshenko et al. 2022, arXiv 2207.04380). The noise is
 discrete, and the accountant's Gaussian is not: at 4,096 steps a standard deviation that moves a delta by a
-ten-millionth of itself, less than what the composition rounds up (a test holds both). What needs no such
-argument is zCDP, which holds for the discrete Gaussian as it is, and says somewhat more.
+ten-millionth of itself, less than what the composition rounds up (a test holds both). zCDP needs no such
+argument: it holds for the discrete Gaussian as it is, and gives a somewhat larger epsilon.
 
 No amplification by sampling is claimed: a cohort is drawn without replacement from devices that happen to be
 there, and every round that asks a device counts in full.
@@ -20,12 +20,12 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy import epsilon_of_rho, rho_of_epsilon
 from fedstill_proto.privacy.noising import LEAST_MULTIPLIER, MOST_MULTIPLIER
 
-_TOLERANCE = 1e-3  # of the noise multiplier
+_TOLERANCE = 1e-3  # relative, of the noise multiplier
 
 
 @functools.lru_cache(maxsize=256)
 def epsilon_of_rounds(noise_multiplier: float, rounds: int, delta: float) -> float:
-    """What `rounds` releases with this noise cost a device that is asked in all of them."""
+    """The epsilon of a device that is asked in all of `rounds` releases with this noise."""
     if rounds == 0:
         return 0.0
     # dp-accounting takes two seconds to import.
@@ -40,12 +40,16 @@ def epsilon_of_rounds(noise_multiplier: float, rounds: int, delta: float) -> flo
 
 
 def zcdp_epsilon_of_rounds(noise_multiplier: float, rounds: int, delta: float) -> float:
-    """The same as a device counts it: by zCDP, which says somewhat more."""
+    """The same as a device counts it, by zCDP: somewhat larger."""
     return epsilon_of_rho(rounds / (2 * noise_multiplier**2), delta)
 
 
 def noise_for_epsilon(epsilon: float, rounds: int, delta: float) -> float:
-    """The least noise_multiplier, to a thousandth, of which `rounds` releases cost at most `epsilon`."""
+    """The least noise_multiplier, to a thousandth, with which `rounds` releases cost at most `epsilon`.
+
+    Raises:
+        InvalidValue: No noise that devices can add is enough, or so little would be.
+    """
     enough = math.sqrt(rounds / (2 * rho_of_epsilon(epsilon, delta)))  # by zCDP, which is never too little
     low, high = 0.8 * enough, enough
     while epsilon_of_rounds(low, rounds, delta) <= epsilon:

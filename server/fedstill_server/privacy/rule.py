@@ -1,4 +1,4 @@
-"""What a run promises its devices."""
+"""The promise of a run to its devices."""
 
 from __future__ import annotations
 
@@ -13,12 +13,18 @@ MODES = ("central", "local")
 
 @dataclass(frozen=True, kw_only=True)
 class PrivacyRule:
-    """Device-level differential privacy (docs/privacy.md): whose noise, how much, and at which delta.
+    """Device-level differential privacy (docs/privacy.md).
 
-    central: devices trust the server, which clips each answer and adds noise to their sum. local: every
-    device clips and adds the noise itself. noise_seed: for simulations, whose noise can be drawn again; None
-    is the operating system's randomness. measured: whether devices count right answers for the server, which
-    is outside of the promise; only a simulation may, where nobody's data are at stake.
+    Attributes:
+        mode: "central": devices trust the server, which clips each answer and adds noise to their sum.
+            "local": every device clips and adds the noise itself.
+        noise_multiplier: The noise, in units of what another private set can change.
+        clip: The L2 norm that an answer's vector is clipped to.
+        delta: The delta at which epsilon is reported.
+        noise_seed: For simulations, whose noise can be drawn again; None is the operating system's
+            randomness.
+        measured: Whether devices count correct answers for the server, which is outside of the promise; only
+            a simulation may, where no real data are at stake.
     """
 
     mode: str
@@ -37,8 +43,9 @@ class PrivacyRule:
         if self.noise_seed is not None:
             check_integer("noise_seed", self.noise_seed, 0, MAX_UINT64)
         elif self.measured:
-            raise InvalidValue("measured", "devices of a real fleet count no right answers; leave it out")
+            raise InvalidValue("measured", "devices of a real fleet count no correct answers; leave it out")
 
     @property
     def noising(self) -> Noising:
+        """How an answer is clipped and noised."""
         return Noising(self.clip, self.noise_multiplier)

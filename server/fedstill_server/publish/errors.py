@@ -6,4 +6,4 @@ from fedstill_proto.errors import FedstillError
 
 
 class PublishError(FedstillError):
-    """A package, a key or a repository that cannot be published, signed with or written to."""
+    """A package, key or repository that cannot be published, signed with, or written to."""

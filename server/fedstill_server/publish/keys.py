@@ -37,7 +37,7 @@ class SigningKeys:
         return signer
 
     def signer(self, role: str, root: Root) -> CryptoSigner:
-        """The key that `root` names for the role; raises PublishError."""
+        """The key that `root` names for the role; raises PublishError where it is not here."""
         check_role(role)
         for keyid in root.roles[role].keyids:
             path = self._file(role, keyid)
@@ -50,7 +50,7 @@ class SigningKeys:
         )
 
     def forget_others(self, root: Root) -> None:
-        """Remove the keys that `root` names no more."""
+        """Remove the keys that `root` does not name any more."""
         kept = {self._file(role, keyid) for role in ROLES for keyid in root.roles[role].keyids}
         for role in ROLES:
             for path in self.folder.glob(f"{role}-*.pem"):
@@ -62,7 +62,7 @@ class SigningKeys:
 
 
 def check_role(role: str) -> None:
-    """Raises PublishError for what is no role of TUF."""
+    """Raise PublishError unless TUF has such a role."""
     if role not in ROLES:
         raise PublishError(f"role {role!r} is not one of {', '.join(ROLES)}.")
 

@@ -46,7 +46,9 @@ class MetadataFiles:
         return self._root_file().read_bytes()
 
     def read(self, kind: type[Role]) -> Role:
-        """What the timestamp in force leads to; before the first release, an empty one of version 0."""
+        """The metadata that the timestamp in force leads to; before the first release, an empty one of
+        version 0.
+        """
         timestamp_file = self.folder / "timestamp.json"
         if not timestamp_file.exists():
             return empty(kind)
@@ -59,7 +61,7 @@ class MetadataFiles:
         return _decoded(self.folder / f"{snapshot.meta['targets.json'].version}.targets.json", kind)
 
     def write(self, signed: Role, signers: Iterable[CryptoSigner], *, now: datetime) -> None:
-        """The next version of `signed`, signed by all of `signers`; on disk when this returns."""
+        """Write the next version of `signed`, signed by all of `signers`; on disk when this returns."""
         signed.version += 1
         signed.expires = now + LIFETIMES[signed.type]
         metadata = Metadata(signed)
@@ -70,7 +72,7 @@ class MetadataFiles:
         replace_file(self.folder / name, metadata.to_bytes(JSONSerializer(compact=False)), mode=SHARED)
 
     def described(self, signed: Snapshot | Targets) -> MetaFile:
-        """Version, length and digest of a file as it was written: devices take no other bytes for it."""
+        """Version, length and digest of a file as it was written: devices accept no other bytes for it."""
         content = (self.folder / f"{signed.version}.{signed.type}.json").read_bytes()
         return MetaFile.from_data(signed.version, content, ["sha256"])
 

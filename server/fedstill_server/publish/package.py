@@ -24,9 +24,9 @@ from fedstill_server.tasks.interface import NO_FILES, PackageFiles
 from fedstill_server.training.networks import load_parameters, logits_of
 
 LOWEST_AGENT_VERSION = "0.1.0"
-"""Of fedstill on a device that runs what is built here; raise it when graphs or manifests need more."""
+"""The oldest fedstill that can use what is built here; raise it when graphs or manifests need more."""
 
-LARGEST_DIFFERENCE = 1e-4  # of a logit between torch and ONNX Runtime
+LARGEST_DIFFERENCE = 1e-4  # between the logits of torch and ONNX Runtime
 _ROWS_COMPARED, _VALUES_COMPARED = 256, 1 << 22  # examples at most, and logits
 
 
@@ -41,11 +41,20 @@ def build_package(
     files: PackageFiles = NO_FILES,
     cache: Path | None = None,
 ) -> StudentPackage:
-    """The package of `family` with these weights, for the fleet's method.
+    """The package of a fleet's student, for the fleet's method.
 
-    quality: figures measured on the server, by name. files: what the fleet's task adds. cache: a folder that
-    keeps training artifacts.
-    Raises PublishError when ONNX Runtime and torch answer differently.
+    Args:
+        config: The fleet's.
+        family: The student's.
+        parameters: Its weights.
+        package_version: Above that of every package that devices may have.
+        public_x: The public set [P, *input_shape].
+        quality: Figures measured on the server, by name.
+        files: What the fleet's task adds.
+        cache: A folder that keeps training artifacts.
+
+    Raises:
+        PublishError: ONNX Runtime and torch answer differently.
     """
     return package_of(
         artifact_options(config, family),
@@ -68,9 +77,10 @@ def package_of(
     files: PackageFiles = NO_FILES,
     cache: Path | None = None,
 ) -> StudentPackage:
-    """The package of a student of any family: inference graph, also in 8 bits, training step and weights.
+    """The package of a student of any family: its inference graph, also in 8 bits, training step and weights.
 
-    Of one with a table of words, also the graphs of one word at a time, and the weights apart from all.
+    A student with a table of words also has graphs of one word at a time, and its weights are in none of the
+    graphs. Arguments and errors are those of `build_package`; `options` are what the training artifact is.
     """
     artifact = build_artifact(options, cache=cache)
     family, shape, classes = options.family, options.input_shape, options.classes
@@ -104,10 +114,20 @@ def assemble_package(
     public_x: FloatArray | None,
     quality: Mapping[str, float] | None = None,
 ) -> StudentPackage:
-    """One package of a student of any family and its training artifact (of a stack of 1).
+    """One package of a finished student and its training artifact.
 
-    The training side of the manifest is the artifact's; the inference graphs, the weights, the 8-bit
-    weights, the vocabulary and the intents are the student's.
+    The training side of the manifest is the artifact's; the inference graphs, the weights, the 8-bit weights,
+    the vocabulary and the intents are the student's.
+
+    Args:
+        artifact: The training artifact, for one device.
+        student: A package that can only answer.
+        package_version: Of the new package.
+        public_x: The public set; None leaves it out.
+        quality: Measured figures by name.
+
+    Raises:
+        PublishError: The artifact is another family's, or for several devices.
     """
     if artifact.manifest.stack_size != 1 or artifact.manifest.family != student.manifest.family:
         raise PublishError(
@@ -140,7 +160,7 @@ def assemble_package(
 def _checked_answers(
     options: ArtifactOptions, parameters: Parameters, graph: bytes, x: FloatArray
 ) -> FloatArray:
-    """The graph's logits [n, ..., classes], once they are known to be torch's."""
+    """The graph's logits [n, ..., classes]; raises PublishError unless they are torch's."""
     student = build_student(options.family, options.input_shape, options.classes)
     expected = logits_of(load_parameters(student, parameters), x)
     answered = _logits(graph, x)

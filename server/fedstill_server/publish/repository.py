@@ -39,13 +39,17 @@ class PublishedStudent:
 
 @dataclass(frozen=True)
 class Repository:
-    """Signs and writes; `fleet` is the operator's folder."""
+    """The signed repository of a fleet.
+
+    Attributes:
+        fleet: The operator's folder.
+    """
 
     fleet: Path
 
     @classmethod
     def create(cls, fleet: Path) -> Repository:
-        """New keys and an empty first release; raises PublishError where there is a repository."""
+        """Make keys and an empty first release; raises PublishError where there is a repository already."""
         repository = cls(fleet)
         if repository._metadata.has_root():
             raise PublishError(f"{fleet}: there is a repository already, and devices trust its keys.")
@@ -59,18 +63,19 @@ class Repository:
 
     @classmethod
     def open(cls, fleet: Path) -> Repository:
-        """Raises PublishError where there is none."""
+        """Open a repository; raises PublishError where there is none."""
         repository = cls(fleet)
         repository._metadata.root()
         return repository
 
     @property
     def keys(self) -> SigningKeys:
+        """The private keys that sign."""
         return SigningKeys(self.fleet / "keys" / "packages")
 
     @property
     def folder(self) -> Path:
-        """What devices are given to read: metadata/ and targets/."""
+        """The folder that devices read: metadata/ and targets/."""
         return self.fleet / "repository"
 
     def trusted_root(self) -> bytes:
@@ -88,11 +93,19 @@ class Repository:
         return students
 
     def next_version(self) -> int:
-        """One more than any package of the fleet has."""
+        """One more than the version of any package of the fleet."""
         return 1 + max((student.package_version for student in self.published().values()), default=0)
 
     def publish(self, packages: Iterable[StudentPackage], *, now: datetime | None = None) -> None:
-        """Offer these packages in place of their families' earlier ones, in one release."""
+        """Offer packages in place of their families' earlier ones, in one release.
+
+        Args:
+            packages: The packages.
+            now: The time of signing; None is the clock's.
+
+        Raises:
+            PublishError: A package is not newer than its family's published one.
+        """
         with self._locked():
             published, before = self.published(), self._offered()
             offered = dict(before)
@@ -105,9 +118,9 @@ class Repository:
             self._targets.remove_all_but([*before.values(), *offered.values()])
 
     def refresh(self, *, now: datetime | None = None) -> None:
-        """Sign anew what must not expire; while devices are out there, run it every day.
+        """Sign anew what must not expire; to be called every day while devices are out there.
 
-        The root and the list of packages are signed anew in the second half of their lives only.
+        The root and the list of packages are signed anew only in the second half of their lives.
         """
         now = now or _now()
         with self._locked():
@@ -118,7 +131,7 @@ class Repository:
             self._release(targets.targets if renew else None, now=now)
 
     def rotate(self, role: str, *, now: datetime | None = None) -> str:
-        """Put a new key in the place of the role's, and return its id; devices follow by themselves."""
+        """Replace the key of a role, and return the new key's id; devices follow by themselves."""
         check_role(role)
         with self._locked():
             root = self._metadata.root()

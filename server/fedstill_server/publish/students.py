@@ -19,7 +19,16 @@ from fedstill_server.tasks import load_public, load_test, task_of, training_of
 
 
 def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[PublishedStudent]:
-    """Build, sign and offer the packages of `families` (none: all), in one release under one new version."""
+    """Build, sign and offer packages of a fleet's newest students, in one release under one new version.
+
+    Args:
+        fleet: The fleet's folder.
+        families: Whose packages; none are all of the fleet's.
+
+    Raises:
+        PublishError: The fleet has no such family, or a package cannot be published.
+        RunStoreError: The fleet is not prepared.
+    """
     config, repository = read_fleet_config(fleet), Repository.open(fleet)
     chosen = _chosen(config, families)
     students = newest_state(fleet).students
@@ -44,7 +53,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
 
 
 def newest_state(fleet: Path) -> FleetState:
-    """After the last round that was committed; raises RunStoreError before the fleet is prepared."""
+    """The state after the last committed round; raises RunStoreError before the fleet is prepared."""
     if not (fleet / "server" / "state.db").is_file():
         raise RunStoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
     store = RunStore(fleet)
@@ -69,7 +78,7 @@ def _chosen(config: FleetConfig, families: Sequence[str]) -> list[str]:
 def _quality(
     config: FleetConfig, family: str, parameters: Parameters, test: Examples | None
 ) -> dict[str, float]:
-    """The share of right answers on the test set, which the student never saw."""
+    """The accuracy on the test set, which the student never saw."""
     if test is None or test.y is None:
         return {}
     training = training_of(config)

@@ -13,12 +13,14 @@ from tuf.api.metadata import TargetFile
 
 @dataclass(frozen=True)
 class TargetFiles:
-    """The folder; file names begin with the digest of what they hold (TUF's consistent snapshots)."""
+    """The folder of targets; file names begin with the digest of their content (TUF's consistent
+    snapshots).
+    """
 
     folder: Path
 
     def put(self, package: StudentPackage) -> dict[str, TargetFile]:
-        """Write a package's parts and manifest; what the targets metadata says of them, by path."""
+        """Write a package's parts and manifest; returns their entries in the targets metadata, by path."""
         contents = package.contents()
         manifest = package.manifest.with_parts(contents)
         entries = {}
@@ -56,6 +58,6 @@ class TargetFiles:
 
 
 def without_orphans(entries: Mapping[str, TargetFile]) -> dict[str, TargetFile]:
-    """Less the parts that no manifest names any more."""
+    """The entries without the parts that no manifest names any more."""
     named = {part for entry in entries.values() if entry.custom for part in entry.custom["parts"]}
     return {path: entry for path, entry in entries.items() if entry.custom or path in named}

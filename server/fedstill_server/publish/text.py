@@ -1,7 +1,7 @@
-"""What a package of a student with a table of words holds: graphs of one word at a time, and weights once.
+"""The package of a student with a table of words: graphs of one word at a time, and its weights only once.
 
 All graphs read the same weights, as 8-bit codes and scales where a linear layer or the table of words has
-them: what a device trains from and what it answers with is the student that the codes stand for.
+them: a device trains from, and answers with, the student that the codes stand for.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from fedstill_server.export.weightless import without_weights
 
 
 def as_text_package(package: StudentPackage) -> StudentPackage:
-    """The package of a student with a table of words, whose graphs hold weights, as devices get it."""
+    """The package that devices get of a student with a table of words, from one whose graphs hold weights."""
     manifest, parameters = package.manifest, package.parameters
     step = export_step(
         family=manifest.family,

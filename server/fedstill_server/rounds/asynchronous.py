@@ -1,15 +1,15 @@
-"""Mode async: the server learns whenever a buffer of summaries is full, and nobody waits for anybody.
+"""Mode async: the server learns whenever a buffer of summaries is full, and no device waits for another.
 
 This is FedBuff (Nguyen et al. 2022, arXiv 2106.06639) for summaries instead of model updates: devices work on
-whatever state was the newest when they were asked; as soon as K = `buffer` good summaries are in hand they
-are folded, each weighed by its age (staleness.py), and the server learns. With K = 1 it is FedAsync (Xie et
-al. 2019, arXiv 1903.03934). What comes in the same look as the K-th summary is folded with it, so that no
+the state that was the newest when they were asked; as soon as there are K = `buffer` good summaries they
+are folded, each weighted by its age (staleness.py), and the server learns. With K = 1 it is FedAsync (Xie et
+al. 2019, arXiv 1903.03934). Summaries that arrive together with the K-th are folded with it, so that no
 summary that was delivered is ever lost to a restart. Answers older than `max_age` are quarantined.
 
 A device gets its next task when it has answered and there is a newer state than the one it has answered:
 doing the same task again would give the same answer, which is not to count twice. A round here is what passes
-between one time that the server learns and the next, and the cohort rule says how many devices work at a
-time. If all that are there have answered, or do not in time, the server learns from what it has.
+between one time that the server learns and the next, and the cohort rule is how many devices work at a
+time. If all devices that are there have answered, or do not in time, the server learns from what it has.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Asynchronous:
         return open_round.end(counted, present=len(members))
 
     def _order(self, number: int, members: Mapping[str, Member]) -> list[Member]:
-        """Who is asked first, of those that are idle."""
+        """The order in which idle devices are asked."""
         names = sorted(members)
         order = generator(self._dispatcher.config.seed, number, "idle").permutation(len(names))
         return [members[names[place]] for place in order]
@@ -74,7 +74,7 @@ class Asynchronous:
         return asked_s + self._dispatcher.config.cohort.deadline_s
 
     def _seconds_left(self, open_round: OpenRound) -> float:
-        """Until the first open question has had its time."""
+        """Seconds until the first open question has had its time."""
         first = min(self._deadline_s(question.asked_s) for question in open_round.waiting.values())
         return max(0.0, first - self._dispatcher.clock.now_s())
 

@@ -1,4 +1,4 @@
-"""What devices count when they measure their students, and what the server makes of it."""
+"""The counts that devices send when they measure their students, and the accuracies that they give."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FIELDS = ("personal_correct", "personal_examples", "global_correct", "global_ex
 
 @dataclass(frozen=True)
 class CorrectCounts:
-    """Right answers and examples: the device's own, and everyone's."""
+    """Correct answers and examples: on the device's own test set, and on everyone's."""
 
     personal_correct: int
     personal_examples: int
@@ -24,6 +24,7 @@ class CorrectCounts:
     global_examples: int
 
     def accuracy(self) -> DeviceAccuracy:
+        """Both as shares; None where there are no examples."""
         return DeviceAccuracy(
             personal=_ratio(self.personal_correct, self.personal_examples),
             everyone=_ratio(self.global_correct, self.global_examples),
@@ -31,7 +32,7 @@ class CorrectCounts:
 
 
 def read_counts(content: RecordDict) -> CorrectCounts:
-    """Raises WireError, naming the field."""
+    """Read the counts of a reply; raises WireError, naming the field."""
     record = content.get(RECORD)
     if not isinstance(record, MetricRecord):
         raise WireError(RECORD, "the message holds no metric record of this name")

@@ -1,4 +1,4 @@
-"""What the server tells whoever watches a run in the same process: progress, round by round."""
+"""Events of a run for listeners in the same process: progress, round by round."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ class RunPrepared:
 
 @dataclass(frozen=True, kw_only=True)
 class RoundStarted:
+    """A round has asked its first devices."""
+
     round: int
     rounds: int
     asked: int
@@ -54,6 +56,8 @@ class RoundFinished:
 
 @dataclass(frozen=True, kw_only=True)
 class RunFinished:
+    """All rounds are committed, and the final students written."""
+
     run: str
     rounds: int
 
@@ -78,5 +82,6 @@ def subscribe(listener: Listener) -> Iterator[None]:
 
 
 def publish(event: Event) -> None:
+    """Call every listener with the event."""
     for listener in tuple(_listeners):
         listener(event)

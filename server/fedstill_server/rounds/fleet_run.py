@@ -48,7 +48,7 @@ class Stopwatch:
     _last: float = field(default_factory=time.perf_counter)
 
     def lap(self, phase: str) -> None:
-        """What passed since the last lap belongs to `phase`."""
+        """Add what passed since the last lap to `phase`."""
         now = time.perf_counter()
         self.phases[phase] = self.phases.get(phase, 0.0) + now - self._last
         self._last = now
@@ -60,7 +60,7 @@ class Stopwatch:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the devices found when they measured their students."""
+    """The results of devices that measured their students."""
 
     devices: dict[str, DeviceAccuracy]
     failures: tuple[Quarantined, ...] = ()
@@ -68,10 +68,12 @@ class Measured:
 
 
 class Mode(Protocol):
-    """How a round comes to its answers. keeps: rounds back that an answer may be to."""
+    """How a round gathers its answers."""
 
     @property
-    def keeps(self) -> int: ...
+    def keeps(self) -> int:
+        """How many rounds back an answer may refer to."""
+        ...
 
     def gather(self, before: Checkpoint, members: Mapping[str, Member]) -> RoundReplies:
         """The answers that the server learns from next."""
@@ -83,10 +85,7 @@ _PREPARATIONS = PreparationCache()
 
 
 class FleetRun:
-    """A run of the server over `grid`; one that was stopped goes on where its store says.
-
-    registered: see Roster; a device that came up anew is asked anew for what it had not answered.
-    """
+    """A run of the server over a Flower Grid; one that was stopped goes on where its store says."""
 
     def __init__(
         self,
@@ -98,6 +97,17 @@ class FleetRun:
         test: Examples | None = None,
         registered: NodeRegister | None = None,
     ) -> None:
+        """Open a run.
+
+        Args:
+            grid: Reaches the devices.
+            config: What the run does.
+            public: The public set.
+            store: Where rounds are committed.
+            test: What the teacher is measured on; None does not measure it.
+            registered: Tells the name of each registered node; a device that came up anew is asked anew for
+                what it had not answered. None where nodes are not registered, as in a simulation.
+        """
         self._grid = grid
         self._config = config
         self._public = public
@@ -199,7 +209,7 @@ class FleetRun:
         return after
 
     def _fold(self, replies: RoundReplies, number: int) -> Statistics:
-        """The sum over the answers, each read against the state that it answers and weighed by its age."""
+        """The sum over the answers, each read against the state that it answers and weighted by its age."""
         counted = replies.counted
         if self._config.privacy is not None:
             private = PrivateFold(self._method, self._config.privacy)
@@ -220,12 +230,12 @@ class FleetRun:
     def _is_measured(self, number: int) -> bool:
         privacy = self._config.privacy
         if privacy is not None and not privacy.measured:
-            return False  # nothing bounds what counts of right answers tell
+            return False  # nothing bounds what counts of correct answers reveal
         every = self._config.evaluate_every
         return number == self._config.rounds or (every > 0 and number % every == 0)
 
     def _measure(self, after: Checkpoint) -> Measured:
-        """Have every member that is still there count its right answers, in the cohort or not."""
+        """Have every member that is still there count its correct answers, in the cohort or not."""
         self._roster.drop_absent(self._grid)
         members = sorted(self._roster.members.values(), key=lambda member: member.device)
         tasks = {}

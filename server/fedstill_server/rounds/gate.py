@@ -56,19 +56,28 @@ _OF_ERRORS = {PRIVACY_REFUSED: Reason.PRIVACY, NO_STUDENT: Reason.NO_STUDENT}
 
 @dataclass(frozen=True)
 class Question:
-    """Who was asked, and what the answer must be."""
+    """A task that a device was sent, and what its answer must be.
+
+    Attributes:
+        device: The device's name.
+        node: Its Flower node.
+        expected: What the answer must be.
+        newcomer: Whether the task brought the device's first student.
+        asked_s: When it was sent, by the run's clock.
+        base_round: The round whose table of the device was held then; 0 is none.
+    """
 
     device: str
     node: int
     expected: Expected
     newcomer: bool = False
-    asked_s: float = 0.0  # by the run's clock
-    base_round: int = 0  # of the device's answer that was held when it was asked
+    asked_s: float = 0.0
+    base_round: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """An accepted summary, and the round that was asked; `device` is the name that its node gave."""
+    """An accepted summary, and the round of its task; `device` is the name that its node gave."""
 
     device: str
     summary: SoftLabelSummary
@@ -77,9 +86,14 @@ class Answer:
 
 @dataclass
 class Gate:
-    """The gate of one round: `questions` by the id of the message that asked.
+    """The gate of one round.
 
-    stale: of these, those that are too old for their answers to count; they are not even read.
+    Attributes:
+        questions: What was asked, by the id of the message that asked.
+        stale: Those of them that are too old for their answers to count; the answers are not even read.
+        answers: The accepted ones.
+        quarantined: What was left out, and why.
+        uplink_bytes: Bytes of all replies, good or bad.
     """
 
     questions: dict[str, Question]
@@ -92,12 +106,12 @@ class Gate:
 
     @property
     def replied(self) -> int:
-        """Nodes that said anything, good or bad."""
+        """How many nodes have replied anything, good or bad."""
         return len(self._heard)
 
     @property
     def waiting(self) -> list[str]:
-        """Message ids without a reply that are still waited for."""
+        """The ids of messages without a reply that are still waited for."""
         done = self._heard | self._given_up
         return [message_id for message_id in self.questions if message_id not in done]
 
@@ -122,13 +136,19 @@ class Gate:
         self.questions = questions
 
     def close(self, message_ids: Iterable[str], *, quarantine: bool) -> None:
-        """Do not wait for these any more, and quarantine who was asked, or not."""
+        """Do not wait for the answers to these messages any more.
+
+        Args:
+            message_ids: Messages without a reply.
+            quarantine: Whether the devices that were asked are recorded as left out.
+        """
         for message_id in message_ids:
             self._given_up.add(message_id)
             if quarantine:
                 self._refuse(self.questions[message_id], Reason.NO_ANSWER, "no answer by the deadline")
 
     def counts(self) -> Counter[str]:
+        """How many answers were left out for each reason."""
         return Counter(entry.reason for entry in self.quarantined)
 
     def _admit(self, message: Message) -> None:
@@ -187,7 +207,7 @@ def left_out(device: str, node: int, reason: Reason, text: str) -> Quarantined:
 
 
 def reason_of(error: WireError) -> Reason:
-    """The kind of what a decode refused, from the field that it names."""
+    """Why a decoder refused an answer, from the field that its error names."""
     if isinstance(error, MissingBase):
         return Reason.MISSING_BASE
     named = {
@@ -207,7 +227,7 @@ def reason_of(error: WireError) -> Reason:
 
 
 def error_text(message: Message) -> str:
-    """What an error reply says, on one line."""
+    """The text of an error reply, on one line."""
     error = message.error
     return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:_TEXT_LIMIT]
 

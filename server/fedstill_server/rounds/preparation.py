@@ -1,4 +1,4 @@
-"""What happens before the first round: a teacher from the public set, and a starting student a family."""
+"""What happens before the first round: a teacher learns the public set, and the students start from it."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The noised sum of a round: all that the server, or anybody behind it, learns from what devices answer.
 
-Of each answer a method makes a vector; it is clipped onto a grid of whole numbers (see
+A method makes a vector of each answer; it is clipped onto a grid of whole numbers (see
 fedstill_proto.privacy), and all are added up exactly. In mode central the server adds the noise, and from
 there on nothing remembers an answer: what is learned, sent and recorded is made of the noised sum. The mean
-is over the devices that were asked, not over those that answered: whether one did may come of its data.
+is over the devices that were asked, not over those that answered: whether one did may depend on its data.
 In mode local the answers are noised already.
 """
 
@@ -40,7 +40,14 @@ class PrivateFold:
         asked: Mapping[str, int],
         round_number: int,
     ) -> Statistics:
-        """asked: devices that were asked in this round, by family."""
+        """The noised consensus of a round.
+
+        Args:
+            answers: The answers that count.
+            state: The state that the round's tasks were made from.
+            asked: How many devices were asked, by family.
+            round_number: The round.
+        """
         noising = self.rule.noising
         parts = self.method.released_parts(state, round_number=round_number)
         sums = {name: np.zeros(size, np.int64) for name, size in parts.items()}

@@ -1,4 +1,4 @@
-"""Which devices are behind the nodes: each node is greeted once and says its device's name and family."""
+"""Which devices are behind the nodes: each node is greeted once and replies its device's name and family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOK_FOR_NODES_S = 1.0
 
 
 class NoDevices(FedstillError):
-    """Nobody who could take part is there."""
+    """No device that could take part is there."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,9 @@ class Member:
 
 @dataclass(frozen=True)
 class RegisteredNode:
-    """A node whose key the operator has registered. activated_at: when it last came up, as Flower says it."""
+    """A node whose key the operator has registered; `activated_at` is when it last came up, as Flower
+    reports it.
+    """
 
     name: str
     activated_at: str
@@ -44,20 +46,34 @@ NodeRegister = Callable[[], Mapping[int, RegisteredNode]]
 
 @dataclass
 class Roster:
-    """Members by device name. Nodes come and go: `update` before each round.
+    """The members of a run, by device name. Nodes come and go: `update` before each round.
 
-    registered: a node must go by the name that its key is registered under.
+    Attributes:
+        run: The run's name.
+        families: The student families that take part.
+        registered: Tells the name that a node's key is registered under, and by which it must go.
+        members: The devices that take part.
+        refused: Why a node was refused; it is not greeted again.
     """
 
     run: str
     families: Sequence[str]
     registered: NodeRegister | None = None
     members: dict[str, Member] = field(default_factory=dict)
-    refused: dict[int, str] = field(default_factory=dict)  # node -> why; not greeted again
+    refused: dict[int, str] = field(default_factory=dict)
     _greetings: dict[str, int] = field(default_factory=dict)  # message id -> node without an answer yet
 
     def gather(self, grid: Grid, *, wanted: int, deadline_s: float) -> None:
-        """Wait until `wanted` devices are there and every node greeted has answered, or the deadline."""
+        """Wait until enough devices are there and every greeted node has answered.
+
+        Args:
+            grid: Reaches the nodes.
+            wanted: How many devices are enough; at least one.
+            deadline_s: Seconds from now.
+
+        Raises:
+            NoDevices: None took part by the deadline.
+        """
         clock = clock_of(grid)
         end = clock.now_s() + deadline_s
         while True:
@@ -74,14 +90,19 @@ class Roster:
             )
 
     def drop_absent(self, grid: Grid) -> None:
-        """Forget those whose node has left, and greet nobody."""
+        """Forget the members whose node has left, and greet nobody."""
         present = set(grid.get_node_ids())
-        self.members = {name: one for name, one in self.members.items() if one.node in present}
+        self.members = {name: member for name, member in self.members.items() if member.node in present}
 
     def update(self, grid: Grid, *, wait_s: float = 0.0) -> None:
-        """Greet nodes that are new, drop those that left; without `wait_s`, take what answers are there."""
+        """Greet nodes that are new, and drop those that left.
+
+        Args:
+            grid: Reaches the nodes.
+            wait_s: Seconds to wait for answers; 0 takes those that are there.
+        """
         present = set(grid.get_node_ids())
-        self.members = {name: one for name, one in self.members.items() if one.node in present}
+        self.members = {name: member for name, member in self.members.items() if member.node in present}
         self._greetings = {key: node for key, node in self._greetings.items() if node in present}
         known = {member.node for member in self.members.values()} | self.refused.keys()
         new = sorted(present - known - set(self._greetings.values()))
@@ -109,19 +130,19 @@ class Roster:
             self.refused[node] = error_text(reply)
             return
         try:
-            who = read_hello_reply(reply.content)
+            greeting = read_hello_reply(reply.content)
         except WireError as error:
             self.refused[node] = str(error)
             return
-        if self.registered is not None and (name := self._registered_name(node)) != who.device:
-            self.refused[node] = f"{who.device}: this node's key is registered as {name or 'nobody'}"
-        elif who.family not in self.families:
-            self.refused[node] = f"{who.device}: family {who.family!r} is not one of this run's"
-        elif who.device in self.members:
-            other = self.members[who.device].node
-            self.refused[node] = f"{who.device}: node {other} already goes by this name"
+        if self.registered is not None and (name := self._registered_name(node)) != greeting.device:
+            self.refused[node] = f"{greeting.device}: this node's key is registered as {name or 'nobody'}"
+        elif greeting.family not in self.families:
+            self.refused[node] = f"{greeting.device}: family {greeting.family!r} is not one of this run's"
+        elif greeting.device in self.members:
+            other = self.members[greeting.device].node
+            self.refused[node] = f"{greeting.device}: node {other} already goes by this name"
         else:
-            self.members[who.device] = Member(who.device, who.family, node)
+            self.members[greeting.device] = Member(greeting.device, greeting.family, node)
 
     def _registered_name(self, node: int) -> str | None:
         assert self.registered is not None

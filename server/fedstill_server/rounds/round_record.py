@@ -1,4 +1,4 @@
-"""What a round came to: one JSON object a round, in the run's database and in its results."""
+"""The record of a round: one JSON object a round, in the run's database and in its results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceAccuracy:
-    """Accuracies of one device's student, 0 to 1; None where the device has no such examples."""
+    """The accuracy of one device's student, 0 to 1; None where the device has no such examples."""
 
     personal: float | None
     everyone: float | None
@@ -41,12 +41,33 @@ class PhaseSeconds:
 class RoundRecord:
     """One round. Bytes are those of the serialized tasks and summaries, as sent; refused ones count, too.
 
-    `uplink_bytes_per_device` is for each device that answered, `downlink_bytes_per_device` for each asked.
-    Accuracies are None in a round that was not evaluated. `evaluation_bytes` went down to measure students,
-    and are no part of the method. `overdue` answers came when their own round had ended; `late` are those,
-    and the good ones beyond the goal. `counted` are the devices whose summaries were folded, `ages` how often
-    the server had learned since the states that they answered (all 0 in mode rounds). `clock_s` is the second
-    at which the round was committed, where the Grid has a clock of its own, as in a simulation.
+    Attributes:
+        round: The round, from 1.
+        seconds: Its duration.
+        asked: How many devices were asked.
+        replied: How many replied anything.
+        accepted: How many answers were folded.
+        late: How many answers were overdue, or good and beyond the goal.
+        quarantined: The answers that were left out.
+        uplink_bytes: Bytes of all replies.
+        downlink_bytes: Bytes of all tasks.
+        evaluation_bytes: Bytes of the tasks that measure students, which are no part of the method.
+        uplink_bytes_per_device: For each device that answered.
+        downlink_bytes_per_device: For each device that was asked.
+        personal_accuracy: Mean over the devices on their own tests; None in a round without evaluation, as
+            all accuracies.
+        global_accuracy: Mean over the devices on everyone's test.
+        worst_device_accuracy: The lowest personal accuracy.
+        devices: The accuracies of each device.
+        teacher_accuracy: On the run's test set.
+        consensus_digest: SHA-256 of what was folded.
+        evaluation_failures: Devices that could not be measured.
+        present: How many devices were there.
+        overdue: How many answers came when their own round had ended.
+        counted: The devices whose summaries were folded.
+        ages: How often the server had learned since the states that they answered; all 0 in mode rounds.
+        clock_s: When the round was committed, where the Grid has a clock of its own, as in a simulation.
+        phase_seconds: Where the time went.
     """
 
     round: int
@@ -76,10 +97,12 @@ class RoundRecord:
     phase_seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
 
     def to_json(self) -> dict[str, Any]:
+        """The record as a JSON object."""
         document = to_json(self)
         assert isinstance(document, dict)
         return document
 
     @classmethod
     def from_json(cls, document: object, *, where: str = "round") -> RoundRecord:
+        """Read `to_json`; raises ConfigError, naming the field."""
         return from_json(cls, document, where=where)

@@ -75,7 +75,7 @@ class _Question(_Table):
 
 @dataclass(frozen=True, kw_only=True)
 class Pending:
-    """A device that was asked in `round` and has not answered; overdue: nobody waits for it any more."""
+    """A task without an answer; `overdue` where nobody waits for the answer any more."""
 
     message_id: str
     device: str
@@ -89,21 +89,37 @@ class Pending:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """What a run goes on from."""
+    """What a run goes on from.
+
+    Attributes:
+        round: The last committed round.
+        state: The state after it.
+        installed: The devices that have a student.
+        pending: Questions that were open.
+        clock_s: The time of a Grid that has a clock of its own; else 0.
+        base_tables: What is held of the devices for delta coding.
+    """
 
     round: int
     state: FleetState
-    installed: frozenset[str]  # devices that have a student
+    installed: frozenset[str]
     pending: tuple[Pending, ...] = ()
-    clock_s: float = 0.0  # of a Grid that has a clock of its own
+    clock_s: float = 0.0
     base_tables: BaseTables = field(default_factory=BaseTables)
 
 
 class RunStore:
-    """The folder <run>/server: state.db, checkpoints/, final/."""
+    """The rounds of a run on disk, in <run>/server: state.db, checkpoints/, final/."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is the run's; opening it changes nothing that was committed."""
+        """Open the store of a run, which changes nothing that was committed.
+
+        Args:
+            folder: The run's folder.
+
+        Raises:
+            RunStoreError: Its database cannot be opened.
+        """
         self.folder = Path(folder) / "server"
         self._kept = _KEPT_FILES
         self._checkpoints = self.folder / "checkpoints"
@@ -115,10 +131,11 @@ class RunStore:
             raise RunStoreError(f"{self.folder / 'state.db'}: cannot be opened ({error})") from None
 
     def close(self) -> None:
+        """Close the database."""
         self._engine.dispose()
 
     def keep_states(self, rounds: int) -> None:
-        """Keep the states of so many rounds before the last two: what devices that are slow still answer."""
+        """Keep the states of so many rounds before the last two: slow devices still answer their tasks."""
         self._kept = _KEPT_FILES + rounds
 
     def state_after(self, round_number: int) -> FleetState | None:
@@ -144,16 +161,15 @@ class RunStore:
         pending: Iterable[Pending] = (),
         base_tables: BaseTables | None = None,
     ) -> None:
-        """Make `state` the state after `round_number`; when this returns, a crash cannot undo it.
+        """Make `state` the state after a round; when this returns, a crash cannot undo it.
 
         Args:
-            round_number: 0 is the preparation.
-            state: What the server knows then.
-            record: What the round came to.
-            newly_installed: The devices that have a student since this round.
-            lost: Those that have theirs no more.
-            pending: Questions that are open.
-            base_tables: What is held of each device.
+            round_number: The round; 0 is the preparation.
+            state: What the server has learned.
+            record: What happened; None for the preparation.
+            newly_installed: Devices that got their first student.
+            pending: Questions that are still open.
+            base_tables: What is held of the devices for delta coding.
         """
         file = f"round-{round_number:06d}.safetensors"
         blob = _to_bytes(state.flat())
@@ -177,7 +193,11 @@ class RunStore:
         self._remove_files_before(round_number)
 
     def replace_state(self, round_number: int, state: FleetState) -> None:
-        """Make another state the one after the newest round; a crash leaves the old one or the new one."""
+        """Make another state the one after the newest round; a crash leaves the old one or the new one.
+
+        Raises:
+            RunStoreError: There is no such round.
+        """
         blob = _to_bytes(state.flat())
         digest = hashlib.sha256(blob).hexdigest()
         file = f"round-{round_number:06d}.{digest[:8]}.safetensors"
@@ -270,13 +290,13 @@ class RunStore:
 
 def _rows_of(pending: Iterable[Pending], round_number: int) -> list[_Question]:
     return [
-        _Question(committed=round_number, place=place, **{**vars(one), "node": str(one.node)})
-        for place, one in enumerate(pending)
+        _Question(committed=round_number, place=place, **{**vars(question), "node": str(question.node)})
+        for place, question in enumerate(pending)
     ]
 
 
 def _pending_after(session: Session, round_number: int) -> tuple[Pending, ...]:
-    """In the order in which they were committed: it decides who is asked first."""
+    """The open questions of a checkpoint, in the order of their commit: it decides who is asked first."""
     query = select(_Question).where(_Question.committed == round_number).order_by(_Question.place)
     return tuple(
         Pending(
@@ -298,7 +318,11 @@ def _tables_file(round_number: int) -> str:
 
 
 def load_parameters_file(path: Path) -> Arrays:
-    """The arrays of a file that a RunStore wrote, in the order of the model."""
+    """The arrays of a file that a RunStore wrote, in the order of the model.
+
+    Raises:
+        RunStoreError: There is no such file, or it is damaged.
+    """
     blob = _read(path)
     if blob is None:
         raise RunStoreError(f"{path}: no such file")

@@ -1,8 +1,8 @@
-"""Who takes part in a round, and when the round has heard enough.
+"""Who takes part in a round, and how many answers end it.
 
 A round with a goal asks more devices than it needs (over-selection; Bonawitz et al. 2019, arXiv 1902.01046),
-and ends when as many good answers are in hand, or at the deadline with those that are. Answers that come
-after that are counted and left out.
+and ends when as many good answers have arrived, or at the deadline with those that have. Later answers are
+counted and left out.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def select_cohort(devices: Iterable[str], rule: CohortRule, *, seed: int, round_
 
 
 def goal_of(rule: CohortRule, devices: int) -> int:
-    """Good answers that end a round when so many devices are there."""
+    """How many good answers end a round when so many devices are there."""
     if rule.fraction > 0:
         return min(max(1, round(rule.fraction * devices)), devices)
     return min(rule.goal_count or devices, devices)
@@ -35,8 +35,8 @@ def goal_of(rule: CohortRule, devices: int) -> int:
 def counted_answers(answers: Sequence[Answer], cohort: Sequence[str], goal: int) -> list[Answer]:
     """The first `goal` answers in the order of selection, sorted by device.
 
-    Answers that arrived together must not be told apart by chance; and sums of floats depend on the order,
-    so that of arrival must not reach them.
+    Which answers count must not depend on the order of arrival, as that is chance; nor may the order of the
+    sum, as sums of floats depend on it.
     """
     if len(answers) > goal:
         place = {device: index for index, device in enumerate(cohort)}

@@ -1,4 +1,4 @@
-"""What a summary counts that answers an older state of the server.
+"""The weight of a summary that answers an older state of the server.
 
 Its age is the number of times that the server has learned since: 0 where nothing has changed. In the fold it
 counts

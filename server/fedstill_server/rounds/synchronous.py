@@ -1,4 +1,4 @@
-"""Mode rounds: a cohort is asked, and the server learns when it has heard enough, or at the deadline."""
+"""Mode rounds: a cohort is asked, and the server learns from enough answers, or at the deadline."""
 
 from __future__ import annotations
 

@@ -46,9 +46,16 @@ def collect(
     deadline_s: float,
     before_each_look: Callable[[], None] = lambda: None,
 ) -> None:
-    """Pull replies to the message ids `waiting` and hand them to `receive`, until it says that it is enough.
+    """Pull replies and hand them on until there are enough.
 
     At the deadline there is one last look: a deadline of 0 takes what is there.
+
+    Args:
+        grid: Reaches the nodes.
+        waiting: The ids of messages without a reply.
+        receive: Takes replies, and returns whether there are enough.
+        deadline_s: Seconds from now.
+        before_each_look: Is called before each pull.
     """
     clock = clock_of(grid)
     end = clock.now_s() + deadline_s

@@ -1,4 +1,4 @@
-"""Arrays that were made once and are kept for whoever asks for the same; checked when they are read again."""
+"""Arrays that are made once and cached in a file, which is checked when it is read again."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def load_cached(path: Path, *, error: ErrorOf) -> dict[str, Any]:
 
 
 def load_cached_parameters(path: Path, network: nn.Module, *, name: str, error: ErrorOf) -> Parameters:
-    """Those of a network, called `name`, in its own order."""
-    found = load_cached(path, error=error)
-    shapes = {one: tuple(value.shape) for one, value in network.named_parameters()}
-    if {one: array.shape for one, array in found.items()} != shapes:
+    """The cached parameters of a network called `name`, in its own order."""
+    cached = load_cached(path, error=error)
+    shapes = {parameter: tuple(value.shape) for parameter, value in network.named_parameters()}
+    if {parameter: array.shape for parameter, array in cached.items()} != shapes:
         raise error(f"{path}: not the parameters of {name}; delete the file to make it anew")
-    return {one: found[one] for one in shapes}
+    return {parameter: cached[parameter] for parameter in shapes}

@@ -1,5 +1,6 @@
-"""A training run on disk: one safetensors file, replaced whole, so that a kill at any moment leaves the old
-or the new one."""
+"""A training run on disk: one safetensors file, replaced whole, so that a kill leaves the old or the new
+one.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ class CheckpointError(FedstillError):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class TrainingState:
-    """Modules and an optimizer of `trained` after `epoch` epochs."""
+    """The modules of a training, and the optimizer of the parameters `trained`, after `epoch` epochs."""
 
     epoch: int
     modules: Mapping[str, nn.Module]
@@ -33,6 +34,13 @@ class TrainingState:
 
 
 def write_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> None:
+    """Write a training down.
+
+    Args:
+        path: The file.
+        state: What is written.
+        fingerprint: Names the training, so that no other goes on from it.
+    """
     tensors = {
         f"{part}/{name}": value.detach().clone().contiguous()
         for part, module in state.modules.items()
@@ -47,7 +55,14 @@ def write_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> N
 
 
 def read_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> int:
-    """Put a checkpoint into the modules and the optimizer of `state`; the epochs that it has seen."""
+    """Put a checkpoint into the modules and the optimizer of `state`.
+
+    Returns:
+        How many epochs it has seen.
+
+    Raises:
+        CheckpointError: The file is damaged, or another training's.
+    """
     blob = path.read_bytes()
     try:
         tensors = safetensors.torch.load(blob)

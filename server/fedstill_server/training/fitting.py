@@ -1,11 +1,11 @@
-"""Fits a network to soft labels, to labels, or to both: what the server does most of its time.
+"""Fits a network to soft labels, to labels, or to both, which takes most of the server's time.
 
-The networks are tiny, so a step costs what surrounds its arithmetic. Hence the gradient of the loss with
-respect to the logits in closed form,
+The networks are tiny, so that what surrounds the arithmetic is the cost of a step. Hence the gradient of the
+loss with respect to the logits in closed form,
 
     dL/dz = (1 - hard_weight) T (softmax(z/T) - soft) / n + hard_weight (softmax(z) - onehot) / n
 
-of L = (1 - hard_weight) T^2 KL(soft || softmax(z/T)) + hard_weight CE (see losses/), and AdamW (Loshchilov
+for L = (1 - hard_weight) T^2 KL(soft || softmax(z/T)) + hard_weight CE (see losses/), and AdamW (Loshchilov
 and Hutter 2017, arXiv 1711.05101) over all parameters as one vector.
 """
 
@@ -33,7 +33,7 @@ class FitPlan:
     weight_decay: float
     temperature: float = 1.0
     input_noise: float = 0.0  # standard deviation
-    hard_weight: float = 0.0  # of the labels' cross-entropy; the rest is the soft labels'
+    hard_weight: float = 0.0  # the weight of the labels' cross-entropy; the rest is the soft labels'
 
 
 def fit(
@@ -45,7 +45,16 @@ def fit(
     seed: int,
     labels: IntArray | None = None,
 ) -> nn.Module:
-    """Train `network` in place on soft labels [n, classes], on labels [n], or on both; and return it."""
+    """Train a network in place, and return it.
+
+    Args:
+        network: The network.
+        x: Examples [n, *input_shape].
+        soft_labels: [n, classes]; None learns labels alone.
+        plan: How it is fitted.
+        seed: Decides the order of batches, and the noise.
+        labels: int64 [n]; None learns soft labels alone.
+    """
     inputs = torch.from_numpy(x)
     soft = None if soft_labels is None else torch.from_numpy(soft_labels)
     hard = None if labels is None else torch.from_numpy(labels)
@@ -73,7 +82,9 @@ def fit(
 
 
 def logit_gradient(logits: Tensor, soft: Tensor | None, hard: Tensor | None, *, plan: FitPlan) -> Tensor:
-    """dL/dz [n, classes], of soft labels [n, classes], of labels [n], or of both as plan.hard_weight says."""
+    """dL/dz [n, classes], for soft labels [n, classes], labels [n], or both, as `plan.hard_weight` weighs
+    them.
+    """
     hard_weight = 1.0 if soft is None else plan.hard_weight if hard is not None else 0.0
     slope = torch.zeros_like(logits)
     if soft is not None and hard_weight < 1:

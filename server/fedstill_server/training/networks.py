@@ -1,6 +1,6 @@
 """Torch modules as values: parameters in, parameters out, the same on every run.
 
-The one place where a network's soft labels are taken: in eval mode, without gradients.
+This is the one place that computes a network's soft labels: in eval mode, without gradients.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ROWS_AT_ONCE = 4096
 
 @contextmanager
 def one_deterministic_thread() -> Iterator[None]:
-    """Results that do not depend on the machine's load, nor take cores from the devices' simulation."""
+    """A context whose results do not depend on the machine's load, and that leaves the other cores alone."""
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # a module whose one attribute its types do not know
     filled = memory.fill_uninitialized_memory
@@ -43,6 +43,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def parameters_of(network: nn.Module) -> Parameters:
+    """Copies of the parameters of a network, in its order."""
     return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
 
 
@@ -82,4 +83,5 @@ def soft_labels_of(network: nn.Module, x: FloatArray, *, temperature: float) -> 
 
 
 def accuracy_of(network: nn.Module, x: FloatArray, y: IntArray) -> float:
+    """The share of labels y [n] that are the first choice of the network for x."""
     return float((logits_of(network, x).argmax(axis=-1) == y).mean())

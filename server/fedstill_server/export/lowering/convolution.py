@@ -22,7 +22,7 @@ from fedstill_server.export.lowering.reductions import total
 from fedstill_server.export.lowering.stacked import LoweringError, OperatorTable, StackedGraph
 
 IMAGE_ORDER: Order = (1, 2, 3, 0)
-"""Of a batch of images [rows, channels, height, width]: rows innermost."""
+"""The order of a batch of images [rows, channels, height, width]: rows innermost."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class _Geometry:
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """Of the Conv or ConvTranspose over [1, devices * channels, height, width * rows]."""
+        """The attributes of the Conv or ConvTranspose over [1, devices * channels, height, width * rows]."""
         vertical, horizontal = self.padding[0], self.padding[1] * self.rows
         return {
             "group": self.devices,
