@@ -27,7 +27,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.privacy import Noising, seeded_bits
 from fedstill_server.privacy.accountant import epsilon_of_rounds
 from fedstill_sim.privacy.audit import epsilon_at_least
-from fedstill_sim.progress import shown
+from fedstill_sim.progress import show_progress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
 from rich.console import Console
@@ -85,7 +85,7 @@ def table_row(fleet: Fleet, epsilon: float | None, seeds: int, folder: Path) -> 
     for seed in range(seeds):
         place = folder / f"{fleet.mode}-{fleet.method}-{fleet.devices}-{epsilon}-{seed}"
         start_run(request(fleet, epsilon, seed), place, force=False)
-        with shown(Console(stderr=True), quiet=True) as progress:
+        with show_progress(Console(stderr=True), quiet=True) as progress:
             results.append(continue_run(place, progress, report=False))
     spent = results[0].privacy
     noise = "" if spent is None else f"{spent.noise_multiplier:.2f}"

@@ -14,7 +14,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
 from fedstill_sim.config import RunConfig, resolve
 from fedstill_sim.data.fleet import FleetData, FleetDataError
-from fedstill_sim.progress import RunProgress, shown
+from fedstill_sim.progress import RunProgress, show_progress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.results.run_result import RoundResult
 from fedstill_sim.tasks import simulation_of, task_of_data
@@ -48,7 +48,7 @@ class Surroundings:
     @contextmanager
     def shown(self) -> Iterator[RunProgress]:
         """The progress on stderr, or none."""
-        with shown(Console(stderr=True), quiet=not self.progress) as progress:
+        with show_progress(Console(stderr=True), quiet=not self.progress) as progress:
             yield progress
 
 

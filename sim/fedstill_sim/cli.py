@@ -304,9 +304,9 @@ def check_folder(folder: str | Path | None) -> None:
 
 @contextmanager
 def _progress(output: Output) -> Iterator[Any]:
-    from fedstill_sim.progress import shown
+    from fedstill_sim.progress import show_progress
 
-    with shown(output.progress, quiet=output.quiet) as progress:
+    with show_progress(output.progress, quiet=output.quiet) as progress:
         yield progress
 
 

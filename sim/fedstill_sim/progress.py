@@ -41,7 +41,7 @@ class ComparisonProgress(RunProgress, Protocol):
         """A run has a result, or failed; `text` says which, or why."""
 
 
-class Silent:
+class SilentProgress:
     """A progress that shows nothing."""
 
     def runs(self, *, total: int, done: int) -> None:
@@ -250,10 +250,10 @@ class BarProgress:
 
 
 @contextmanager
-def shown(console: Console, *, quiet: bool = False) -> Iterator[ComparisonProgress]:
+def show_progress(console: Console, *, quiet: bool = False) -> Iterator[ComparisonProgress]:
     """Show the progress in the way that suits the console."""
     if quiet:
-        yield Silent()
+        yield SilentProgress()
     elif not console.is_terminal:
         yield LineProgress(console)
     else:

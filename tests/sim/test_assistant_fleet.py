@@ -13,7 +13,7 @@ from fedstill_server.methods import completed
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.tasks import training_of
 from fedstill_sim.config import data_request, requested_data, resolve
-from fedstill_sim.progress import Silent
+from fedstill_sim.progress import SilentProgress
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
 from fedstill_sim.tasks import simulation_of
@@ -110,7 +110,7 @@ def test_a_run_from_utterances_to_students(said: Path, tmp_path: Path) -> None:
     )
     start_run(request, tmp_path / "run", force=False)
 
-    result = continue_run(tmp_path / "run", Silent(), report=False)
+    result = continue_run(tmp_path / "run", SilentProgress(), report=False)
 
     assert result.final.personal_accuracy > 0.8
     assert result.final.global_accuracy > 0.6  # of whose utterances a device hears two thirds

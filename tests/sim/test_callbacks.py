@@ -17,7 +17,7 @@ from fedstill_sim.callbacks.interface import (
 )
 from fedstill_sim.callbacks.mlflow import MLflow
 from fedstill_sim.callbacks.tensorboard import TensorBoard
-from fedstill_sim.progress import Silent
+from fedstill_sim.progress import SilentProgress
 from fedstill_sim.results.run_result import RoundResult, RunResult
 
 from tests.sim.sample_results import sample_result
@@ -51,7 +51,7 @@ def result() -> RunResult:
 
 
 def followed(*callbacks: Callback) -> CallbackProgress:
-    return CallbackProgress(Silent(), callbacks, label="mine", start=START)
+    return CallbackProgress(SilentProgress(), callbacks, label="mine", start=START)
 
 
 def follow(callback: Callback, result: RunResult) -> None:

@@ -11,7 +11,7 @@ from fedstill_server.tasks.text.keyboard import KeyboardPlan
 from fedstill_server.tasks.text.training import TextPlan
 from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.data.fleet import FleetDataError, load_fleet, save_fleet
-from fedstill_sim.progress import Silent
+from fedstill_sim.progress import SilentProgress
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
 from fedstill_sim.tasks.text import fleet as keyboard_fleet
@@ -102,7 +102,7 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
     assert config.fleet.task.options["teacher_state_width"] == 6
     start_run(request, tmp_path / "run", force=False)
 
-    result = continue_run(tmp_path / "run", Silent(), report=True)
+    result = continue_run(tmp_path / "run", SilentProgress(), report=True)
 
     assert result.final.personal_accuracy is not None
     assert result.final.uplink_bytes_per_device_round > 0
@@ -119,4 +119,4 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
     assert found.new_words > 0
     assert found.figures["as_typed"]["new_word_recall"] > 0 == found.figures["student"]["new_word_recall"]
     assert "student to personal, by device:" in lines_of(found)
-    assert continue_run(tmp_path / "run", Silent(), report=False) == result
+    assert continue_run(tmp_path / "run", SilentProgress(), report=False) == result

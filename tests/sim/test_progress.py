@@ -3,7 +3,7 @@ import io
 
 import pytest
 from fedstill_sim import progress as progress_module
-from fedstill_sim.progress import BarProgress, LineProgress, Silent, shown
+from fedstill_sim.progress import BarProgress, LineProgress, SilentProgress, show_progress
 from rich.console import Console
 
 from tests.sim.sample_results import sample_baseline
@@ -87,7 +87,7 @@ def test_rounds_that_are_not_evaluated_keep_the_last_accuracy(clock: list[float]
 def test_a_terminal_gets_a_bar_for_each_method_and_keeps_them() -> None:
     terminal = console(terminal=True)
 
-    with shown(terminal) as bars:
+    with show_progress(terminal) as bars:
         assert isinstance(bars, BarProgress)
         bars.phase("building the training graphs")
         bars.rounds("public-logits", total=5, done=0)
@@ -102,6 +102,9 @@ def test_a_terminal_gets_a_bar_for_each_method_and_keeps_them() -> None:
 
 
 def test_what_suits_the_console() -> None:
-    with shown(console()) as in_a_log, shown(console(terminal=True), quiet=True) as when_quiet:
+    with (
+        show_progress(console()) as in_a_log,
+        show_progress(console(terminal=True), quiet=True) as when_quiet,
+    ):
         assert isinstance(in_a_log, LineProgress)
-        assert isinstance(when_quiet, Silent)
+        assert isinstance(when_quiet, SilentProgress)

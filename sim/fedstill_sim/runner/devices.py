@@ -39,8 +39,8 @@ class ResourceUse:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeviceRun:
-    """A run whose rounds are done."""
+class CompletedRounds:
+    """The rounds of a run, or of a baseline, once all of them are committed."""
 
     folder: Path
     config: RunConfig
@@ -51,7 +51,7 @@ class DeviceRun:
 
 def run_rounds(
     folder: Path, config: RunConfig, progress: RunProgress, *, label: str, stack_sizes: dict[str, int]
-) -> DeviceRun:
+) -> CompletedRounds:
     """Run the rounds that are left of a run.
 
     Args:
@@ -71,7 +71,7 @@ def run_rounds(
             used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
         write_json(folder / ENGINE_FILE, dataclasses.asdict(used))
     records = _records(folder)
-    return DeviceRun(
+    return CompletedRounds(
         folder=folder,
         config=config,
         stack_sizes=stack_sizes,
@@ -80,7 +80,7 @@ def run_rounds(
     )
 
 
-def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
+def devices_with_students(run: CompletedRounds, names: Sequence[str]) -> list[int]:
     """Return the devices that have taken part, and so have a student of their own."""
     store = RunStore(run.folder)
     try:
@@ -91,12 +91,12 @@ def devices_with_students(run: DeviceRun, names: Sequence[str]) -> list[int]:
     return [device for device, name in enumerate(names) if name in installed]
 
 
-def students_of(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+def students_of(run: CompletedRounds, devices: Sequence[int]) -> Parameters:
     """Return the final students [n, *shape] of devices of one family."""
     return _READERS[run.config.simulation.engine.name](run, devices)
 
 
-def own_students(run: DeviceRun, data: FleetData) -> dict[int, Parameters]:
+def own_students(run: CompletedRounds, data: FleetData) -> dict[int, Parameters]:
     """Return the final student of each device that took part, by the device's number."""
     families, own = np.array(data.families), {}
     there = np.array(devices_with_students(run, data.device_names), np.int64)
@@ -157,12 +157,12 @@ def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
     return ResourceUse(processes, peak_memory_mb())
 
 
-def _cohort_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+def _cohort_students(run: CompletedRounds, devices: Sequence[int]) -> Parameters:
     with CohortEngine(run.folder, stack_sizes=run.stack_sizes, processes=0) as engine:
         return engine.students(devices, after_round=run.config.fleet.rounds)
 
 
-def _flower_students(run: DeviceRun, devices: Sequence[int]) -> Parameters:
+def _flower_students(run: CompletedRounds, devices: Sequence[int]) -> Parameters:
     from fedstill_sim.runner.flower_engine import flower_students
 
     return flower_students(run.folder, devices)
@@ -172,7 +172,7 @@ _ENGINES: dict[str, Callable[[Path, RunConfig, dict[str, int]], ResourceUse]] = 
     "cohort": _run_cohort,
     "flower": _run_flower,
 }
-_READERS: dict[str, Callable[[DeviceRun, Sequence[int]], Parameters]] = {
+_READERS: dict[str, Callable[[CompletedRounds, Sequence[int]], Parameters]] = {
     "cohort": _cohort_students,
     "flower": _flower_students,
 }

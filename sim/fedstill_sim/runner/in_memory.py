@@ -12,7 +12,7 @@ from fedstill_sim.callbacks.interface import Callback
 from fedstill_sim.config import EngineConfig, RunConfig, read_config, write_config
 from fedstill_sim.data.fleet import DeviceRows, FleetData, load_fleet
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER, FolderError, clear_folder
-from fedstill_sim.progress import RunProgress, Silent
+from fedstill_sim.progress import RunProgress, SilentProgress
 from fedstill_sim.results.run_result import RunResult
 from fedstill_sim.runner.run import continue_run, keep_data
 
@@ -49,7 +49,7 @@ def run_fleet(
         write_config(config, folder)
     if not (folder / DATA_FOLDER).exists():
         keep_data(folder, data)
-    return continue_run(folder, progress or Silent(), report=report, callbacks=callbacks)
+    return continue_run(folder, progress or SilentProgress(), report=report, callbacks=callbacks)
 
 
 def _holds(folder: Path, data: FleetData, config: RunConfig) -> bool:

@@ -48,7 +48,7 @@ from fedstill_sim.results.run_result import (
 )
 from fedstill_sim.runner.artifacts import prepare_artifacts
 from fedstill_sim.runner.devices import (
-    DeviceRun,
+    CompletedRounds,
     devices_with_students,
     own_students,
     run_rounds,
@@ -193,7 +193,7 @@ class _Run:
                 keep_data(self._folder, configured_data(self._config))
         return load_fleet(self._folder / DATA_FOLDER)
 
-    def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: PhaseTimer) -> DeviceRun:
+    def _rounds(self, folder: Path, config: RunConfig, *, label: str, phases: PhaseTimer) -> CompletedRounds:
         with phases.time("teacher and first students"):
             self._start(folder, config)
         self._progress.phase(f"{label}: building the training graphs")
@@ -228,7 +228,9 @@ class _Run:
         run = self._rounds(folder, read_config(folder), label=method, phases=phases)
         return baseline_result(method, data, run.records, engine=run.engine, seconds=phases.seconds)
 
-    def _tradeoff(self, run: DeviceRun, data: FleetData, state: FleetState) -> tuple[TradeoffPoint, ...]:
+    def _tradeoff(
+        self, run: CompletedRounds, data: FleetData, state: FleetState
+    ) -> tuple[TradeoffPoint, ...]:
         weights = self._config.simulation.tradeoff
         tasks = _last_tasks(run, state) if weights else {}
         if not tasks:
@@ -249,7 +251,7 @@ class _Run:
                 write_json(path, [dataclasses.asdict(point) for point in points])
         return tuple(TradeoffPoint(**point) for point in read_json(path))
 
-    def _evaluation(self, run: DeviceRun, data: FleetData) -> dict[str, Any]:
+    def _evaluation(self, run: CompletedRounds, data: FleetData) -> dict[str, Any]:
         """Measure what the task measures after the rounds, beside accuracy."""
         simulation = simulation_of(self._config.fleet.task.name)
         if not simulation.evaluating:
@@ -288,7 +290,7 @@ def _artifacts(folder: Path, config: RunConfig) -> dict[str, int]:
     return sizes
 
 
-def _final_state(run: DeviceRun) -> FleetState:
+def _final_state(run: CompletedRounds) -> FleetState:
     store = RunStore(run.folder)
     try:
         last = store.latest()
@@ -299,7 +301,7 @@ def _final_state(run: DeviceRun) -> FleetState:
     return last.state
 
 
-def _last_tasks(run: DeviceRun, state: FleetState) -> dict[str, RoundTask]:
+def _last_tasks(run: CompletedRounds, state: FleetState) -> dict[str, RoundTask]:
     """Return by family what the server would ask of new devices next: the final student, soft targets."""
     fleet = run.config.fleet
     public = load_examples(
