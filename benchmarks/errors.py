@@ -31,7 +31,7 @@ HELP = "fedstill-agent --help"
 
 # Command lines, and what their error has to name: the value, or the name that was meant.
 MISTAKES = {
-    "fedstill sums": "did you mean",
+    "fedstill sever up": "did you mean server",
     "fedstill-sim run digit --out {new}": "digits",
     "fedstill-sim run digits --method fedstil --out {new}": "fedstill",
     "fedstill-sim run digits --method no_module:Mine --out {new}": "no_module",

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fedstill import callbacks, datasets, flower, methods
     from fedstill.examples import Device
     from fedstill.fleet import Fleet
-    from fedstill.models import Student
+    from fedstill.models import Student, Teacher
     from fedstill.simulation.result import Result
     from fedstill.simulation.simulate import simulate
 
@@ -36,6 +36,7 @@ __all__ = [
     "Fleet",
     "Result",
     "Student",
+    "Teacher",
     "callbacks",
     "datasets",
     "flower",
@@ -51,6 +52,7 @@ _PLACES = {
     "Fleet": "fedstill.fleet:Fleet",
     "Result": "fedstill.simulation.result:Result",
     "Student": "fedstill.models:Student",
+    "Teacher": "fedstill.models:Teacher",
     "callbacks": "fedstill.callbacks",
     "datasets": "fedstill.datasets",
     "flower": "fedstill.flower",

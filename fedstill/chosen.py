@@ -1,4 +1,4 @@
-"""What a program chooses as objects and names: students and methods, in the words of a configuration."""
+"""What a program chooses as objects and names, as a configuration names it: students, teacher and method."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import options_of
 from fedstill_server.families import FAMILIES
+from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import METHODS, Method, choice_of, method_of
 
-from fedstill.models import Student
+from fedstill.models import Student, Teacher
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from fedstill.models import Network
+
+    AnyTeacher = Teacher | Network | nn.Module
 
 AnyMethod = str | Method | type[Method]
 
@@ -43,6 +48,19 @@ def chosen_method(given: AnyMethod, *, where: str) -> Choice:
     usual = {option.name: option.default for option in options_of(kind)}
     changed = {name: value for name, value in chosen.options.items() if value != usual[name]}
     return Choice(name=chosen.name, options=changed)
+
+
+def chosen_teacher(given: AnyTeacher | None) -> dict[str, Any]:
+    """The options that name a teacher. One that no other process could import is known in this one alone."""
+    if given is None:
+        return {}
+    teacher = given if isinstance(given, Teacher) else Teacher(given)
+    network = teacher.network
+    name = network if isinstance(network, str) else importable_place(network)
+    if name is None:
+        name = teacher.name
+        TEACHERS.register(name, network)
+    return {"teacher": name, "teacher_trained": teacher.trained}
 
 
 def importable_place(found: object) -> str | None:

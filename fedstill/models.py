@@ -41,12 +41,34 @@ class Student:
 
     def __post_init__(self) -> None:
         if not self.name:
-            network: Any = self.network
-            own = (
-                network if isinstance(network, str) else getattr(network, "__name__", type(network).__name__)
-            )
-            object.__setattr__(self, "name", own.rpartition(":")[2])
+            object.__setattr__(self, "name", _name_of(self.network))
         object.__setattr__(self, "devices", tuple(self.devices))
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The network on the server that learns from the fleet, and from which students start.
+
+    Args:
+        network: A torch module, whose weights are the start and which is never changed itself; a class or
+            function that makes one, called as that of a `Student`; the name of a family ("mlp-256-128"), or
+            `module:name`.
+        name: What reports call it; by default the name of its class.
+        trained: Whether it knows its task already. It then learns no labels of the public set before the
+            first round.
+
+    Example:
+        >>> Teacher("mlp-256-128").name
+        'mlp-256-128'
+    """
+
+    network: Network | nn.Module
+    name: str = ""
+    trained: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            object.__setattr__(self, "name", _name_of(self.network))
 
 
 class PackagedStudent:
@@ -109,3 +131,10 @@ class PackagedStudent:
 
             self._predictor = Predictor(self.package)
         return self._predictor
+
+
+def _name_of(network: Any) -> str:
+    """A family's own name, or that of a class, a function or an object's class."""
+    if isinstance(network, str):
+        return network.rpartition(":")[2]
+    return str(getattr(network, "__name__", type(network).__name__))

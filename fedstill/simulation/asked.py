@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedstill_proto.errors import unknown_name
+from fedstill_proto.errors import FedstillError, unknown_name
 from fedstill_server.config.codec import ConfigError
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
 from fedstill_sim.config import RunConfig, resolve
@@ -21,17 +22,27 @@ from fedstill_sim.tasks import simulation_of, task_of_data
 from fedstill_sim.tasks.interface import SimulatedTask
 from rich.console import Console
 
-from fedstill.chosen import AnyMethod, as_students, chosen_method, family_of_student
-from fedstill.fleet import Fleet, Source
+from fedstill.chosen import (
+    AnyMethod,
+    as_students,
+    chosen_method,
+    chosen_teacher,
+    family_of_student,
+)
+from fedstill.fleet import Fleet
 from fedstill.models import Student
 
 if TYPE_CHECKING:
+    from fedstill.chosen import AnyTeacher
     from fedstill.models import Network
 
 OnRound = Callable[[RoundResult], object] | Callback
 
+_FLAG = re.compile(r"(?<![\w-])--(?:no-)?([a-z][a-z-]*)")
+
 _NAMED_APART = {
-    *("method", "method_options", "dataset", "data", "devices", "dirichlet", "families", "rounds", "seed"),
+    *("method", "method_options", "dataset", "data", "devices", "dirichlet", "families"),
+    *("teacher", "teacher_trained", "rounds", "seed"),
 }
 OPTIONS = tuple(field.name for field in fields(RunRequest) if field.name not in _NAMED_APART)
 """The options of a run that `fedstill.simulate` takes by name, besides its own parameters."""
@@ -71,16 +82,15 @@ def asked_run(
     *,
     students: Sequence[Student | Network],
     method: AnyMethod,
-    rounds: int | None,
-    seed: int,
+    teacher: AnyTeacher | None,
     options: Mapping[str, Any],
-) -> tuple[FleetData, RunConfig]:
-    """The data of a run with a family for each device, and its whole configuration.
+) -> tuple[RunRequest, FleetData]:
+    """What a run is asked for, and its data with a family for each device.
 
     Raises:
         FedstillError: Naming the argument that does not fit.
     """
-    source, data = fleet.source, fleet.data
+    source, data, seed = fleet.source, fleet.data, options["seed"]
     if simulation_for(fleet).seeds_start and source.seed != seed:
         raise ConfigError(
             f"seed: {seed}, but the fleet was made with seed={source.seed}; of {source.dataset} both are the "
@@ -99,16 +109,33 @@ def asked_run(
         data=source.folder,
         dirichlet=source.dirichlet,
         families=tuple(f"{name}={place}" if place else name for name, place in places.items()),
-        rounds=rounds,
-        seed=seed,
+        **chosen_teacher(teacher),
         method_options=dict(choice.options),
         **given,
     )
+    return request, data
+
+
+def configured(request: RunRequest, data: FleetData) -> RunConfig:
+    """The whole configuration of a run."""
     config = resolve(request, data)
-    if source == Source():
-        simulation = dataclasses.replace(config.simulation, command="fedstill.simulate, of arrays in memory")
-        config = dataclasses.replace(config, simulation=simulation)
-    return data, config
+    if request.dataset is not None or request.data is not None:
+        return config
+    # The command that would ask for the same names no data.
+    simulation = dataclasses.replace(config.simulation, command="fedstill.simulate, of arrays in memory")
+    return dataclasses.replace(config, simulation=simulation)
+
+
+@contextmanager
+def argument_names() -> Iterator[None]:
+    """Errors that name options of commands, as in "--learning-rate", name the arguments instead."""
+    try:
+        yield
+    except FedstillError as error:
+        error.args = tuple(
+            _FLAG.sub(_argument, part) if isinstance(part, str) else part for part in error.args
+        )
+        raise
 
 
 def usual_families(fleet: Fleet) -> tuple[str, ...]:
@@ -161,3 +188,9 @@ def chosen_callbacks(given: OnRound | Sequence[OnRound] | None) -> tuple[Callbac
         if not (isinstance(one, Callback) or callable(one)):
             raise ConfigError(f"on_round: {one!r} is neither a function nor a callback")
     return tuple(one if isinstance(one, Callback) else RoundFunction(one) for one in each)
+
+
+def _argument(flag: re.Match[str]) -> str:
+    """The argument of simulate for an option of a command."""
+    own = {"families": "students", "lr": "learning_rate", "set": "method"}
+    return own.get(flag[1], flag[1].replace("-", "_"))

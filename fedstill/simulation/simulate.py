@@ -12,7 +12,7 @@ from fedstill_proto.system.extras import require_extra
 from fedstill.simulation.result import Result
 
 if TYPE_CHECKING:
-    from fedstill.chosen import AnyMethod
+    from fedstill.chosen import AnyMethod, AnyTeacher
     from fedstill.fleet import Fleet
     from fedstill.models import Network, Student
     from fedstill.simulation.asked import OnRound
@@ -23,6 +23,7 @@ def simulate(
     *,
     students: Sequence[Student | Network] = (),
     method: AnyMethod = "fedstill",
+    teacher: AnyTeacher | None = None,
     rounds: int | None = None,
     seed: int = 0,
     on_round: OnRound | Sequence[OnRound] | None = None,
@@ -39,6 +40,8 @@ def simulate(
         students: What devices learn: names of families, classes of torch modules, or `Student` objects.
             They are dealt out to devices in turn; by default mlp-small, mlp-wide and cnn are.
         method: How the fleet learns: an object of `fedstill.methods`, or a name.
+        teacher: What learns from the fleet on the server: a torch module, a `Teacher` object, or a name; by
+            default a perceptron.
         rounds: How many rounds there are; by default 20, or what suits the data set.
         seed: Decides every random draw.
         on_round: A function that is called with each round's result, such as `print`, a callback of
@@ -72,11 +75,20 @@ def simulate(
     require_extra("sim", what="fedstill.simulate")
     from fedstill_sim.runner.in_memory import run_fleet
 
-    from fedstill.simulation.asked import asked_run, chosen_callbacks, split_options
+    from fedstill.simulation.asked import (
+        argument_names,
+        asked_run,
+        chosen_callbacks,
+        configured,
+        split_options,
+    )
 
     where, asked = split_options(options)
+    asked |= {"rounds": rounds, "seed": seed}
     callbacks = chosen_callbacks(on_round)
-    data, config = asked_run(fleet, students=students, method=method, rounds=rounds, seed=seed, options=asked)
+    with argument_names():
+        request, data = asked_run(fleet, students=students, method=method, teacher=teacher, options=asked)
+        config = configured(request, data)
     kept = tempfile.TemporaryDirectory(prefix="fedstill-") if where.out is None else None
     folder = Path(kept.name if kept else where.out or "").absolute()
     with where.shown() as progress:

@@ -20,6 +20,7 @@ from fedstill_server.config.options import options_of
 from fedstill_server.config.run_options import RunOptions
 from fedstill_server.data.forms import Labels
 from fedstill_server.families import FAMILIES
+from fedstill_server.families.teachers import require_network, weights_digest
 from fedstill_server.methods import METHODS, completed, noised_methods
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.privacy.accountant import noise_for_epsilon
@@ -106,7 +107,9 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         uplink=uplink,
         downlink=downlink,
         teacher=replace(
-            facts.teacher, round_epochs=_chosen(asked.round_epochs, suited.passes(labelled=taught))
+            facts.teacher,
+            **_network(asked),
+            round_epochs=_chosen(asked.round_epochs, suited.passes(labelled=taught)),
         ),
         evaluate_every=_chosen(asked.evaluate_every, facts.evaluate_every),
         privacy=privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated),
@@ -195,6 +198,15 @@ def _codecs(
     if asked.downlink is not None:
         return uplink, parse_codec(asked.downlink)
     return uplink, suited if facts.task.form.labels is Labels.EACH_PLACE else both
+
+
+def _network(asked: RunOptions) -> dict[str, Any]:
+    """The teacher that is asked for by name, if any is."""
+    if not asked.teacher:
+        return {}
+    require_network(asked.teacher, where="--teacher")
+    digest = weights_digest(asked.teacher)
+    return {"network": asked.teacher, "digest": digest, "trained": asked.teacher_trained}
 
 
 def _cohort(asked: RunOptions) -> CohortRule:

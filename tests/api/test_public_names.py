@@ -28,6 +28,7 @@ PUBLIC = [
     "Fleet",
     "Result",
     "Student",
+    "Teacher",
     "callbacks",
     "datasets",
     "flower",

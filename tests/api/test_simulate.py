@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from fedstill_server.families import FAMILIES
 from fedstill_server.methods import METHODS
 from fedstill_sim.cli import app
@@ -18,6 +19,7 @@ from typer.testing import CliRunner
 import fedstill as fs
 from tests.api.own_parts import OwnNet, Patient
 
+MADE = OwnNet((4,), 3)
 FAST: dict[str, Any] = {"rounds": 1, "processes": 0, "tradeoff": False, "round_epochs": 1}
 
 
@@ -66,6 +68,15 @@ def test_a_run_of_own_parts(fleet: fs.Fleet, tmp_path: Path) -> None:
 
     kept = fs.simulate(fleet, students=students, method=method, **FAST).student("OwnNet").save(tmp_path)
     assert (kept / "manifest.json").is_file()
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_teacher_of_ones_own_learns_and_stays_as_it_was(fleet: fs.Fleet, trained: bool) -> None:
+    before = {name: value.clone() for name, value in MADE.state_dict().items()}
+    result = fs.simulate(fleet, students=["mlp-small"], teacher=fs.Teacher(MADE, trained=trained), **FAST)
+    teacher = result.config["fleet"]["teacher"]
+    assert (teacher["network"], teacher["trained"], len(teacher["digest"])) == ("OwnNet", trained, 64)
+    assert all(torch.equal(value, before[name]) for name, value in MADE.state_dict().items())
 
 
 def test_a_temporary_folder_goes_with_its_result(fleet: fs.Fleet) -> None:
@@ -138,8 +149,6 @@ def test_a_run_is_the_command_s_bit_for_bit(tmp_path: Path) -> None:
 
 # What is refused, before anything is trained
 
-MADE = OwnNet((4,), 3)
-
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
@@ -164,12 +173,17 @@ MADE = OwnNet((4,), 3)
         ({"method": "no_module:Mine"}, "there is no module 'no_module'"),
         ({"method": 3}, "method: 3 is no method"),
         ({"method": "next-words"}, "next-words"),
+        ({"teacher": "mlp-wid"}, "teacher: 'mlp-wid' is unknown; did you mean mlp-wide"),
+        ({"teacher": 3}, "a int; a teacher is a torch module"),
         ({"baselines": ["locl"]}, "baselines: 'locl' is unknown; did you mean local"),
         ({"rounds": 0}, "rounds: 0"),
         ({"epoch": 3}, "simulate: option: 'epoch' is unknown; did you mean epochs"),
         ({"epochs": -1}, "epochs"),
-        ({"uplink": "dense,5bits"}, "uplink"),
-        ({"privacy": "central"}, "epsilon"),
+        ({"uplink": "dense,5bits"}, "^uplink: "),
+        ({"privacy": "central"}, "^privacy central: say how private, by one of epsilon and noise_multiplier"),
+        ({"learning_rate": -1}, "^learning_rate: -1"),
+        ({"stragglers": 2}, "^stragglers: 2"),
+        ({"engine": "flower", "stragglers": 0.1}, "stragglers belongs to engine cohort"),
         ({"on_round": 3}, "on_round: 3 is neither a function nor a callback"),
         ({"on_round": [print, "print"]}, "on_round: 'print' is neither"),
     ],

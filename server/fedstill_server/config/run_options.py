@@ -58,6 +58,18 @@ class RunOptions:
         "utterances, ngrams, ngrams-small.",
         panel=FLEET,
     )
+    teacher: str = option(
+        "",
+        "The network that learns from the fleet on the server: a family such as mlp-256-128, or your own as "
+        "module:Net; what suits the task unless you say.",
+        panel=FLEET,
+    )
+    teacher_trained: bool = option(
+        False,
+        "Whether --teacher knows the task already, and learns no labels before the first round.",
+        panel=FLEET,
+        flag="--teacher-trained",
+    )
     rounds: int | None = option(
         None,
         "Rounds; unless you say, 20, 40 of mnist1d, 10 of the simulator's assistant.",
@@ -212,6 +224,8 @@ class RunOptions:
             raise ConfigError("--encoding top-k and --top-k K belong together")
         for name in ("uplink", "downlink"):
             _check_codec(f"--{name}", getattr(self, name))
+        if self.teacher_trained and not self.teacher:
+            raise ConfigError("--teacher-trained belongs to --teacher")
         if self.mode != "async":
             self._belongs(_ASYNCHRONOUS, "--mode async")
         if self.privacy is None:

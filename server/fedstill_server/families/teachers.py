@@ -107,6 +107,18 @@ def network_named(name: str, input_shape: Shape, classes: int, *, digest: str = 
     return network
 
 
+def weights_digest(name: str) -> str:
+    """The digest of a teacher's weights where it is a network that is made already, and "" otherwise."""
+    if name in FAMILIES:
+        return ""
+    found = TEACHERS.load(name)
+    if not is_made(found) or not hasattr(found, "state_dict"):
+        return ""
+    from fedstill_server.training.networks import state_of
+
+    return digest_of(state_of(copy.deepcopy(found).float()))
+
+
 def load_teacher(name: str, input_shape: Shape, classes: int, *, where: str = "teacher") -> object:
     """A torch module or an estimator, by the name of it or of what makes it.
 
