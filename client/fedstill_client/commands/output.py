@@ -110,7 +110,8 @@ def _print_answers(classes: IntArray, probabilities: FloatArray) -> None:
     columns = list(zip(("row", "class", "probability"), *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     for cells in zip(*columns, strict=True):
-        print("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
+        line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
+        print(f" {line.rstrip()}")
     if len(classes) > _SHOWN_ROWS:
         print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
 
