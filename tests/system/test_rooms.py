@@ -113,7 +113,6 @@ def test_few_functions_are_wide() -> None:
     assert len(wide) <= MOST_WIDE_FUNCTIONS, wide
 
 
-@pytest.mark.xfail(strict=True, reason="not met yet")
 def test_a_public_class_has_its_name_to_itself() -> None:
     places = defaultdict(list)
     for path, tree in parsed().items():
