@@ -28,13 +28,7 @@ MOST_PARAMETERS = 8
 MOST_WIDE_FUNCTIONS = 5
 MOST_LINES = 44_000
 
-
-def not_yet(*packages: str) -> pytest.MarkDecorator:
-    """Each package, with those that do not keep the rule yet; whoever mends one takes its name away."""
-    mark = pytest.mark.xfail(strict=True, reason="not met yet")
-    return pytest.mark.parametrize(
-        "package", [pytest.param(name, marks=mark) if name in packages else name for name in FOLDERS]
-    )
+each_package = pytest.mark.parametrize("package", FOLDERS)
 
 
 def sources() -> Iterator[Path]:
@@ -87,18 +81,18 @@ def parameters_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return sum(one.arg not in ("self", "cls") for one in named) + sum(map(bool, (taken.vararg, taken.kwarg)))
 
 
-@not_yet()
+@each_package
 def test_no_circle_of_rooms(package: str) -> None:
     assert not circle_in(between_rooms(package, imports()))
 
 
-@not_yet()
+@each_package
 def test_no_circle_of_files(package: str) -> None:
     own = {name: imported for name, imported in imports().items() if name.split(".")[0] == package}
     assert not circle_in(own)
 
 
-@not_yet()
+@each_package
 def test_few_files_stand_at_the_top(package: str) -> None:
     assert len(list(FOLDERS[package].glob("*.py"))) <= MOST_TOP_FILES
 
