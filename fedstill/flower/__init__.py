@@ -12,6 +12,7 @@ Both sides speak the protocol of every fedstill fleet: agents without torch can 
 from __future__ import annotations
 
 from fedstill.flower.client import ClientApp, TorchClient
+from fedstill.flower.server import DistillationServer, LearnedFleet, ServerApp
 from fedstill.flower.training import LocalTraining
 
-__all__ = ["ClientApp", "LocalTraining", "TorchClient"]
+__all__ = ["ClientApp", "DistillationServer", "LearnedFleet", "LocalTraining", "ServerApp", "TorchClient"]

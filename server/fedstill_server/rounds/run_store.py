@@ -192,6 +192,12 @@ class RunStore:
             session.commit()
         self._remove_files_before(round_number)
 
+    def forget_devices(self) -> None:
+        """Take no device to have a student any more: each gets one with its next task, if it needs one."""
+        with Session(self._engine) as session:
+            session.execute(delete(_Device))
+            session.commit()
+
     def replace_state(self, round_number: int, state: FleetState) -> None:
         """Make another state the one after the newest round; a crash leaves the old one or the new one.
 
