@@ -12,7 +12,7 @@ import numpy as np
 from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
 
 from fedstill_sim.data.fleet import FleetData, FleetDataError
-from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows, hold_out_each
+from fedstill_sim.data.pools import DEFAULT_ALPHA, DeviceSplit, fleet_of_rows, hold_out_each, split_pool
 from fedstill_sim.data.splits import natural_split
 
 PUBLIC_WRITERS = 4
@@ -25,10 +25,18 @@ def load_digits(
     seed: int = 0,
     families: Sequence[str] = ("mlp-small",),
 ) -> FleetData:
-    """The digits fleet: up to ten devices are one writer each, more are shares of the writers' pool.
+    """Load the digits fleet: up to ten devices are one writer each, more are shares of the writers' pool.
 
-    dirichlet: skew over classes; None is natural writers where they suffice, else DEFAULT_ALPHA. A fleet too
-    large for 32 examples a device is resampled with replacement. families are dealt out to devices in turn.
+    A fleet too large for 32 examples a device is resampled with replacement.
+
+    Args:
+        devices: How many devices there are.
+        dirichlet: Skew over classes; None is natural writers where they suffice, else DEFAULT_ALPHA.
+        seed: Decides every random draw.
+        families: Student families, which are dealt out to devices in turn.
+
+    Raises:
+        FleetDataError: There is no device, or the examples do not suffice.
     """
     if devices < 1:
         raise FleetDataError(f"digits: devices must be at least 1, not {devices}")
@@ -39,21 +47,19 @@ def load_digits(
         chosen = writers[PUBLIC_WRITERS : PUBLIC_WRITERS + devices]
         names = [f"writer-{PUBLIC_WRITERS + 1 + device:02d}" for device in range(devices)]
         train, test = hold_out_each(chosen, seed=seed)
-        how = "natural: a device is a writer"
+        split = DeviceSplit(names=names, train=train, test=test, description="natural: a device is a writer")
+        how = split.description
     else:
         alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet
-        names = device_names(devices)
-        train, test, how = dealt_out(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
-        how = f"the pool of ten writers {how}"
+        split = split_pool(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
+        how = f"the pool of ten writers {split.description}"
     return fleet_of_rows(
         x,
         y,
+        split,
+        public=public,
         name="digits",
         description=f"digits (scikit-learn), {devices} devices; {how}; public set: the first four writers",
         classes=CLASSES,
-        device_names=names,
-        train=train,
-        test=test,
-        public=public,
         families=families,
     )

@@ -23,14 +23,16 @@ DESCRIPTION_FILE = "fleet.json"
 
 
 class FleetDataError(FedstillError):
-    """Data that a fleet cannot be made of: says where, what was seen and what to do."""
+    """No fleet can be made of the data; the message says where, what was seen and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DeviceRows:
     """The rows of the pool that each device owns: device d owns `rows[offsets[d]:offsets[d + 1]]`.
 
-    rows: int64 [all devices' rows]; offsets: int64 [devices + 1].
+    Attributes:
+        rows: The rows of all devices, int64 [rows].
+        offsets: Where each device's rows begin, and the end: int64 [devices + 1].
     """
 
     rows: IntArray
@@ -46,14 +48,14 @@ class DeviceRows:
 
     @classmethod
     def of(cls, parts: Sequence[npt.NDArray[np.integer]]) -> DeviceRows:
-        """From one array of rows a device."""
+        """Join one array of rows for each device."""
         offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts], dtype=np.int64)])
         rows = np.concatenate([np.empty(0, np.int64), *parts]).astype(np.int64)
         return cls(rows=rows, offsets=offsets.astype(np.int64))
 
     @property
     def counts(self) -> IntArray:
-        """Rows of each device: int64 [devices]."""
+        """How many rows each device owns: int64 [devices]."""
         return np.diff(self.offsets)
 
     def __len__(self) -> int:
@@ -129,12 +131,12 @@ class FleetData:
 
     @property
     def devices(self) -> int:
-        """Number of devices."""
+        """How many devices there are."""
         return len(self.device_names)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
-        """Shape of one example."""
+        """The shape of one example."""
         return tuple(self.x.shape[1:])
 
     @property
@@ -154,7 +156,7 @@ class FleetData:
         return np.bincount(cell, minlength=self.devices * self.classes).reshape(self.devices, self.classes)
 
     def with_families(self, families: Sequence[str]) -> FleetData:
-        """The same fleet with families dealt out in turn: device i gets family i modulo their number."""
+        """Deal student families out in turn: device i gets family i modulo their number."""
         if not families:
             raise FleetDataError(f"{self.name}: a fleet needs at least one student family")
         dealt = tuple(families[device % len(families)] for device in range(self.devices))
@@ -167,7 +169,7 @@ _DESCRIBED = ("name", "description", "classes", "device_names", "families")
 
 
 def save_fleet(data: FleetData, folder: Path) -> None:
-    """Write a fleet's .npy files, and the .npz files of its shared sets that servers and devices read."""
+    """Write a fleet as .npy files, and its shared sets as the .npz files that servers and devices read."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {name: getattr(data, name) for name in _ARRAYS}
     for name in _ROWS:
@@ -187,7 +189,11 @@ def save_fleet(data: FleetData, folder: Path) -> None:
 
 
 def load_fleet(folder: Path) -> FleetData:
-    """The fleet that `save_fleet` wrote; its arrays stay in their files until they are read."""
+    """Open the fleet that `save_fleet` wrote; its arrays stay in their files until they are read.
+
+    Raises:
+        FleetDataError: The folder holds no fleet.
+    """
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise FleetDataError(f"{path}: no such file; a fleet's data is written there when a run starts")

@@ -1,4 +1,4 @@
-"""Bring your own data: a folder with one `client_<i>.npz` a device.
+"""Data of one's own: a folder with a `client_<i>.npz` for each device.
 
     client_<i>.npz    x_train, y_train, x_test, y_test   of device i
     public.npz        x, optionally y                    what all devices share
@@ -26,7 +26,11 @@ _CLIENT_FILE = re.compile(r"client_(\d+)\.npz")
 
 
 def load_folder(folder: Path, *, families: Sequence[str] = ("mlp-small",)) -> FleetData:
-    """The fleet that a folder describes; families are dealt out to devices in turn."""
+    """Load the fleet that a folder describes; families are dealt out to devices in turn.
+
+    Raises:
+        FleetDataError: A file is missing or does not fit; the message names the file and the field.
+    """
     if not folder.is_dir():
         raise FleetDataError(f"{folder}: not a folder")
     numbered = sorted(
@@ -73,7 +77,7 @@ def load_folder(folder: Path, *, families: Sequence[str] = ("mlp-small",)) -> Fl
 
 
 class _NpzFile:
-    """One .npz file whose errors name the file and the field."""
+    """A .npz file; errors name the file and the field."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -92,7 +96,7 @@ class _NpzFile:
         return array
 
     def examples(self, field: str, *, shape: tuple[int, ...] | None = None) -> FloatArray:
-        """Examples [n, *shape] as float32; at least one, finite."""
+        """Read examples [n, *shape] as float32: at least one, all finite."""
         x = self._array(field)
         where = f"{self.path}: {field}"
         if not np.issubdtype(x.dtype, np.floating):
@@ -116,7 +120,7 @@ class _NpzFile:
         return narrow
 
     def labels(self, field: str, *, examples: int) -> IntArray:
-        """Labels [examples] as int64, from 0."""
+        """Read labels [examples] as int64, from 0."""
         y = self._array(field)
         where = f"{self.path}: {field}"
         if not np.issubdtype(y.dtype, np.integer):
@@ -130,6 +134,6 @@ class _NpzFile:
         return y.astype(np.int64)
 
     def pair(self, x_field: str, y_field: str, *, shape: tuple[int, ...]) -> tuple[FloatArray, IntArray]:
-        """Examples with their labels."""
+        """Read examples and their labels."""
         x = self.examples(x_field, shape=shape)
         return x, self.labels(y_field, examples=len(x))

@@ -15,14 +15,20 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
 
 from fedstill_sim.data.fleet import FleetData, FleetDataError
-from fedstill_sim.data.pools import DEFAULT_ALPHA, dealt_out, device_names, fleet_of_rows
+from fedstill_sim.data.pools import DEFAULT_ALPHA, fleet_of_rows, split_pool
 
 CLASSES = 10
 PUBLIC_EXAMPLES = 1_000
 
 
 def mnist1d_examples() -> tuple[FloatArray, IntArray]:
-    """All examples: x float32 [5000, 40] of mean 0 and variance 1, y int64 [5000]; always the same."""
+    """Generate all examples: x float32 [5000, 40] of mean 0 and variance 1, y int64 [5000].
+
+    They are the same at each call.
+
+    Raises:
+        FleetDataError: The package that generates them is not installed.
+    """
     try:
         from mnist1d.data import make_dataset
     except ImportError as error:
@@ -42,23 +48,32 @@ def load_mnist1d(
     seed: int = 0,
     families: Sequence[str] = ("mlp-small",),
 ) -> FleetData:
-    """The MNIST-1D fleet: shares of the private pool, by Dirichlet over classes (DEFAULT_ALPHA if None)."""
+    """Load the MNIST-1D fleet: shares of the private pool, by Dirichlet over classes.
+
+    Args:
+        devices: How many devices there are.
+        dirichlet: Skew over classes; None is DEFAULT_ALPHA.
+        seed: Decides every random draw.
+        families: Student families, which are dealt out to devices in turn.
+
+    Raises:
+        FleetDataError: There is no device, or the examples do not suffice.
+    """
     if devices < 1:
         raise FleetDataError(f"mnist1d: devices must be at least 1, not {devices}")
     x, y = mnist1d_examples()
     public, private = np.split(np.arange(len(x)), [PUBLIC_EXAMPLES])
     alpha = DEFAULT_ALPHA if dirichlet is None else dirichlet
-    train, test, how = dealt_out(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
+    split = split_pool(private, y, classes=CLASSES, devices=devices, alpha=alpha, seed=seed)
     return fleet_of_rows(
         x,
         y,
-        name="mnist1d",
-        description=f"MNIST-1D (generated), {devices} devices; the pool {how}; public set: 1,000 others",
-        classes=CLASSES,
-        device_names=device_names(devices),
-        train=train,
-        test=test,
+        split,
         public=public,
+        name="mnist1d",
+        description=f"MNIST-1D (generated), {devices} devices; the pool {split.description}; public set: "
+        "1,000 others",
+        classes=CLASSES,
         families=families,
     )
 

@@ -1,8 +1,9 @@
-"""A pool of labelled examples dealt out to devices, with a quarter of each device's held out to test on."""
+"""Splits a pool of labelled examples over devices, and holds a quarter of each device's out to test on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
@@ -12,62 +13,100 @@ from fedstill_sim.data.splits import dirichlet_split, hold_out, resampled_split
 
 TEST_FRACTION = 0.25
 DEFAULT_ALPHA = 0.5
-FEWEST_EXAMPLES, MOST_EXAMPLES = 32, 64  # of a resampled device, to train on
+FEWEST_EXAMPLES, MOST_EXAMPLES = 32, 64  # training examples of a resampled device
 _FEWEST_IN_A_SPLIT = 8
 
 Parts = tuple[list[IntArray], list[IntArray]]  # (train, test), one array of rows a device
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeviceSplit:
+    """The devices of a fleet, and the rows of the examples that each of them owns.
+
+    Attributes:
+        names: The devices' names.
+        train: The rows [n] that each device trains on.
+        test: The rows [n] that each device is tested on.
+        description: How the rows were split, in words.
+    """
+
+    names: Sequence[str]
+    train: Sequence[IntArray]
+    test: Sequence[IntArray]
+    description: str
+
+
 def device_names(devices: int) -> list[str]:
-    """device-0 to device-9, device-00 to device-49."""
+    """Name devices by number: device-0 to device-9, device-00 to device-49."""
     return [f"device-{device:0{len(str(devices - 1))}d}" for device in range(devices)]
 
 
-def dealt_out(
+def split_pool(
     pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha: float, seed: int
-) -> tuple[list[IntArray], list[IntArray], str]:
-    """Each device's rows of the pool, to train and to test on, and how they were dealt, in words.
+) -> DeviceSplit:
+    """Split a pool over devices by Dirichlet(alpha) over classes.
 
-    By Dirichlet(alpha) over classes; a fleet too large for 32 examples a device is resampled with
-    replacement.
+    A fleet too large for 32 examples a device is resampled with replacement.
+
+    Args:
+        pool: The rows [n] to split.
+        y: The labels of all rows.
+        classes: How many classes there are.
+        devices: How many devices there are.
+        alpha: Skew: 0.1 is strong, 100 is hardly any.
+        seed: Decides every random draw.
+
+    Raises:
+        FleetDataError: alpha is not above 0, or the pool does not suffice.
     """
+    names = device_names(devices)
     if devices * FEWEST_EXAMPLES <= len(pool):
         train, test = _partition(pool, y, classes=classes, devices=devices, alpha=alpha, seed=seed)
-        return train, test, f"split by Dirichlet({alpha:g}) over classes"
+        description = f"split by Dirichlet({alpha:g}) over classes"
+        return DeviceSplit(names=names, train=train, test=test, description=description)
     train, test = _resample(pool, y, classes=classes, devices=devices, alpha=alpha, seed=seed)
-    how = (
+    description = (
         f"RESAMPLED WITH REPLACEMENT from {len(pool)} examples, {FEWEST_EXAMPLES} to {MOST_EXAMPLES} "
         f"training examples a device, classes by Dirichlet({alpha:g}); devices share training examples, none "
         "of which is in a test set"
     )
-    return train, test, how
+    return DeviceSplit(names=names, train=train, test=test, description=description)
 
 
 def fleet_of_rows(
     x: FloatArray,
     y: IntArray,
+    split: DeviceSplit,
     *,
+    public: IntArray,
     name: str,
     description: str,
     classes: int,
-    device_names: Sequence[str],
-    train: Sequence[IntArray],
-    test: Sequence[IntArray],
-    public: IntArray,
     families: Sequence[str],
 ) -> FleetData:
-    """The fleet whose devices and public set own these rows of x, y; everyone is tested on all test rows."""
-    everyones_test = np.unique(np.concatenate(test))
+    """Make a fleet of rows of x and y; the global test set is the test rows of all devices.
+
+    Args:
+        x: Examples [rows, *shape].
+        y: Their labels [rows].
+        split: The rows of each device.
+        public: The rows of the public set.
+        name: What reports call the data.
+        description: A sentence on the data, for reports.
+        classes: How many classes there are.
+        families: Student families, which are dealt out to devices in turn.
+    """
+    everyones_test = np.unique(np.concatenate(split.test))
     return FleetData(
         name=name,
         description=description,
         classes=classes,
-        device_names=tuple(device_names),
-        families=("",) * len(device_names),
+        device_names=tuple(split.names),
+        families=("",) * len(split.names),
         x=x,
         y=y,
-        train=DeviceRows.of(train),
-        test=DeviceRows.of(test),
+        train=DeviceRows.of(split.train),
+        test=DeviceRows.of(split.test),
         public_x=x[public],
         public_y=y[public],
         global_x=x[everyones_test],
@@ -76,7 +115,7 @@ def fleet_of_rows(
 
 
 def hold_out_each(parts: Sequence[IntArray], *, seed: int) -> Parts:
-    """A quarter of each part held out."""
+    """Hold a quarter of each part out."""
     cut = [hold_out(part, fraction=TEST_FRACTION, seed=(seed, device)) for device, part in enumerate(parts)]
     return [train for train, _ in cut], [test for _, test in cut]
 

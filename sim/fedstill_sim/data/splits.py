@@ -1,4 +1,4 @@
-"""Ways to deal examples out to devices: pure functions of their arguments and a seed.
+"""Ways to split examples over devices: pure functions of their arguments and a seed.
 
 Each returns positions in the arrays it was given, one int64 array a device.
 """
@@ -17,13 +17,13 @@ _MOST_DRAWS = 10_000
 
 
 def natural_split(first_rows: Sequence[int], rows: int) -> list[IntArray]:
-    """Consecutive runs of rows: part i starts at first_rows[i] and ends where the next one starts."""
+    """Split rows into consecutive runs: part i starts at first_rows[i] and ends where the next one starts."""
     ends = [*first_rows[1:], rows]
     return [np.arange(first, end, dtype=np.int64) for first, end in zip(first_rows, ends, strict=True)]
 
 
 def iid_split(examples: int, *, devices: int, seed: int) -> list[IntArray]:
-    """A random partition into parts whose sizes differ by at most one."""
+    """Split at random into parts whose sizes differ by at most one."""
     order = np.random.default_rng(seed).permutation(examples)
     return [np.sort(part).astype(np.int64) for part in np.array_split(order, devices)]
 
@@ -31,7 +31,7 @@ def iid_split(examples: int, *, devices: int, seed: int) -> list[IntArray]:
 def dirichlet_split(
     labels: IntArray, *, classes: int, devices: int, alpha: float, min_examples: int, seed: int
 ) -> list[IntArray]:
-    """A partition with label skew: each class is shared out in proportions drawn from Dirichlet(alpha).
+    """Split with label skew: each class is shared out in proportions drawn from Dirichlet(alpha).
 
     The rule of Li, Diao, Chen and He, "Federated Learning on Non-IID Data Silos" (2021, arXiv:2102.02079): a
     device that already holds its fair share gets no more, and the whole draw is repeated until every device
@@ -60,7 +60,7 @@ def dirichlet_split(
 def _dirichlet_owners(
     labels: IntArray, *, classes: int, devices: int, alpha: float, generator: np.random.Generator
 ) -> IntArray:
-    """The device of each example: int64 [examples]."""
+    """Draw the device of each example: int64 [examples]."""
     owner = np.empty(len(labels), np.int64)
     held = np.zeros(devices, np.int64)
     fair_share = len(labels) / devices
@@ -77,9 +77,14 @@ def _dirichlet_owners(
 
 
 def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray, seed: int) -> list[IntArray]:
-    """Draws with replacement: device d gets counts[d] examples whose classes follow mixtures[d].
+    """Draw with replacement: device d gets counts[d] examples whose classes follow mixtures[d].
 
-    mixtures: [devices, classes], rows sum to 1, 0 for a class that no example has.
+    Args:
+        labels: The labels of all examples.
+        mixtures: Shares of the classes for each device [devices, classes]; rows sum to 1, and are 0 for a
+            class that no example has.
+        counts: How many examples each device gets [devices].
+        seed: Decides the draw.
     """
     generator = np.random.default_rng(seed)
     by_class = np.argsort(labels, kind="stable")
@@ -101,7 +106,11 @@ def resampled_split(labels: IntArray, *, mixtures: FloatArray, counts: IntArray,
 
 
 def hold_out(part: IntArray, *, fraction: float, seed: Sequence[int]) -> tuple[IntArray, IntArray]:
-    """A part cut at random into (train, test), both in stored order; each gets at least one."""
+    """Cut a part at random into (train, test), both in stored order; each gets at least one.
+
+    Raises:
+        FleetDataError: The part has fewer than two examples.
+    """
     if len(part) < 2:
         raise FleetDataError(f"hold out: {len(part)} examples cannot be cut into a train and a test part")
     tests = min(max(1, round(len(part) * fraction)), len(part) - 1)
