@@ -46,10 +46,10 @@ def _table() -> tuple[Uint64Array, Uint64Array]:
     """P(|draw| <= k) of k = 0 .. LARGEST_NOISE in 2^-128ths: the upper and the lower 64 bits."""
     sums = list(_cumulated())
     whole = sums[-1]
-    shares = [min((each << (2 * _HALF)) // whole, (1 << (2 * _HALF)) - 1) for each in sums]
+    shares = [min((total << (2 * _HALF)) // whole, (1 << (2 * _HALF)) - 1) for total in sums]
     mask = (1 << _HALF) - 1
-    high = np.array([each >> _HALF for each in shares], np.uint64)
-    return high, np.array([each & mask for each in shares], np.uint64)
+    high = np.array([total >> _HALF for total in shares], np.uint64)
+    return high, np.array([total & mask for total in shares], np.uint64)
 
 
 def _cumulated() -> list[int]:

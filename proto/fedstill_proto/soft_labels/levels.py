@@ -110,7 +110,7 @@ class Levels:
 
     def is_like(self, other: Levels) -> bool:
         """Whether the two differ in their rows only."""
-        own, others = ((one.classes, one.k, one.bits, one.grid) for one in (self, other))
+        own, others = ((levels.classes, levels.k, levels.bits, levels.grid) for levels in (self, other))
         return own == others
 
     def soft_labels(self) -> SoftLabels:

@@ -72,7 +72,7 @@ class Enrolment:
         if fields.pop("format") != FORMAT:
             raise EnrolmentError(f"format: this version of fedstill reads format {FORMAT} only; update it.")
         families = fields.pop("families")
-        if not isinstance(families, list) or not all(isinstance(each, str) for each in families):
+        if not isinstance(families, list) or not all(isinstance(family, str) for family in families):
             raise EnrolmentError("families: not a list of names.")
         for name, value in fields.items():
             if not isinstance(value, str):

@@ -194,13 +194,13 @@ def _end(processes: Sequence[subprocess.Popen[bytes] | psutil.Process]) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             own = psutil.Process(process.pid)
             family += [own, *own.children(recursive=True)]
-    for each in family:
+    for member in family:
         with contextlib.suppress(psutil.NoSuchProcess):
-            each.terminate()
+            member.terminate()
     _, alive = psutil.wait_procs(family, timeout=_GRACE_S)
-    for each in alive:
+    for member in alive:
         with contextlib.suppress(psutil.NoSuchProcess):
-            each.kill()
+            member.kill()
     psutil.wait_procs(alive, timeout=_GRACE_S)
     for process in processes:
         if isinstance(process, subprocess.Popen):

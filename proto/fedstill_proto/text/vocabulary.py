@@ -115,9 +115,9 @@ class WordList:
 
     def numbers_of(self, token: str) -> list[int]:
         """The numbers of one word or mark: one where the list has it, else those of its pieces."""
-        known = self._numbers.get(token)
-        if known is not None:
-            return [known]
+        number = self._numbers.get(token)
+        if number is not None:
+            return [number]
         if len(token) > WORD_LIMIT:
             return [UNKNOWN]
         pieces: list[int] = []
@@ -195,8 +195,10 @@ def build_word_list(texts: Iterable[str], *, size: int = 10_000, least: int = 2)
     for word, count in counts.items():
         for letter in word:
             letters[letter] += count
-    known = [letter for letter, _ in _most(letters)][:_LETTERS_KEPT]
-    fallback = [letter for letter in known if letter not in "'-"] + [CONTINUES + letter for letter in known]
+    frequent = [letter for letter, _ in _most(letters)][:_LETTERS_KEPT]
+    fallback = [letter for letter in frequent if letter not in "'-"] + [
+        CONTINUES + letter for letter in frequent
+    ]
     kept = _most(counts)
     room = size - len(SPECIAL) - len(MARKS) - len(fallback)
     rare = [word for place, (word, count) in enumerate(kept) if place >= room or count < least]

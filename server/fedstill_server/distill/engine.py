@@ -108,15 +108,15 @@ def train(job: DistillJob, *, checkpoint: Path | None = None, watch: Watcher | N
 
 def paired_layers(job: DistillJob, student: nn.Module) -> list[tuple[tuple[str, str], ...]]:
     """The (student layer, teacher layer) that each technique of a job compares."""
-    teacher, found = job.teacher, []
-    kept = () if job.answers is None else tuple(job.answers.features)
+    teacher, pairs = job.teacher, []
+    cached = () if job.answers is None else tuple(job.answers.features)
     for technique in job.techniques:
         if technique.compares == "attention":
-            mine, theirs = attention_parts(student), () if teacher is None else teacher.attention
+            of_student, of_teacher = attention_parts(student), () if teacher is None else teacher.attention
         else:
-            mine, theirs = inner_layers(student), () if teacher is None else teacher.layers
-        found.append(technique.pairs(mine, theirs or kept))
-    return found
+            of_student, of_teacher = inner_layers(student), () if teacher is None else teacher.layers
+        pairs.append(technique.pairs(of_student, of_teacher or cached))
+    return pairs
 
 
 class _Run:

@@ -38,11 +38,11 @@ class FixedTargets:
     """All targets of a training run, at least one."""
 
     def __init__(self, targets: Sequence[FixedTarget]) -> None:
-        self.names = [each.name for each in targets]
-        self.tables = torch.stack([each.table for each in targets], dim=1)  # [n, k, classes]
+        self.names = [target.name for target in targets]
+        self.tables = torch.stack([target.table for target in targets], dim=1)  # [n, k, classes]
         self.mass = self.tables.sum(dim=-1).round()  # [n, k], 0 or 1
-        self.temperatures = torch.tensor([each.temperature for each in targets])
-        self.weights = torch.tensor([each.weight for each in targets])
+        self.temperatures = torch.tensor([target.temperature for target in targets])
+        self.weights = torch.tensor([target.weight for target in targets])
         self.sharpness = (1 / self.temperatures).unsqueeze(-1)
         self.entropies = -torch.special.xlogy(self.tables, self.tables).sum(dim=-1)  # [n, k]
 
@@ -68,8 +68,8 @@ class FixedTargets:
     def losses(self, values: Sequence[Tensor], batches: Sequence[FixedBatch]) -> dict[str, float]:
         """The mean of each term over batches, by name."""
         offsets = torch.tensor([batch.offsets for batch in batches], dtype=torch.float64)
-        each = -self.temperatures * torch.stack(list(values)).double() + offsets  # [batches, k]
-        return dict(zip(self.names, each.mean(dim=0).tolist(), strict=True))
+        losses = -self.temperatures * torch.stack(list(values)).double() + offsets  # [batches, k]
+        return dict(zip(self.names, losses.mean(dim=0).tolist(), strict=True))
 
 
 def _split(table: Tensor, rows: int) -> tuple[Tensor, ...]:

@@ -57,13 +57,13 @@ def watched(network: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
 def _one_tensor(features: object, name: str) -> Tensor:
     """The tensor that a part returns; the matrices, for nn.MultiheadAttention, which returns two."""
-    found = features[1] if isinstance(features, tuple) and len(features) == 2 else features
-    if not isinstance(found, Tensor):
+    tensor = features[1] if isinstance(features, tuple) and len(features) == 2 else features
+    if not isinstance(tensor, Tensor):
         raise DistillError(
-            f"layers: {name} puts out a {type(found).__name__}, not a tensor; nn.MultiheadAttention shows "
+            f"layers: {name} puts out a {type(tensor).__name__}, not a tensor; nn.MultiheadAttention shows "
             "its matrices where it is called with need_weights=True"
         )
-    return found
+    return tensor
 
 
 def uniform_map(student: Sequence[str], teacher: Sequence[str]) -> tuple[tuple[str, str], ...]:

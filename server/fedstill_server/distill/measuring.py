@@ -56,10 +56,10 @@ def pareto(costs: Mapping[str, Cost], accuracies: Mapping[str, float]) -> list[s
     """The names that nothing else beats in accuracy without a larger size or latency, the smallest first."""
 
     def beaten(name: str) -> bool:
-        one = (-accuracies[name], costs[name].size_bytes, costs[name].latency_us)
+        own = (-accuracies[name], costs[name].size_bytes, costs[name].latency_us)
         for other in accuracies:
             rival = (-accuracies[other], costs[other].size_bytes, costs[other].latency_us)
-            if all(a <= b for a, b in zip(rival, one, strict=True)) and rival != one:
+            if all(a <= b for a, b in zip(rival, own, strict=True)) and rival != own:
                 return True
         return False
 

@@ -76,8 +76,10 @@ class DistillRequest:
         """The techniques, in the order asked for."""
         from fedstill_server.distill.technique import Technique
 
-        made = tuple(one for one in map(self._made, self.technique) if isinstance(one, Technique))
-        names = [one.name for one in made]
+        made = tuple(
+            technique for technique in map(self._made, self.technique) if isinstance(technique, Technique)
+        )
+        names = [technique.name for technique in made]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise DistillError(f"technique: two are called {twice}; give yours a name of its own")
@@ -88,9 +90,9 @@ class DistillRequest:
         from fedstill_server.distill.stage_runner import Recipe
 
         made = {name: self._made(name) for name in self.technique}
-        found = {name: one for name, one in made.items() if isinstance(one, Recipe)}
-        _check_one(list(found))
-        return next(iter(found.values()), None)
+        recipes = {name: part for name, part in made.items() if isinstance(part, Recipe)}
+        _check_one(list(recipes))
+        return next(iter(recipes.values()), None)
 
     def _made(self, name: str) -> Technique | Recipe:
         kind, given = TECHNIQUES.load(name, where="technique"), self.options.get(name, {})

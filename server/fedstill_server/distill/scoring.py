@@ -30,8 +30,10 @@ def perplexity_on(network: nn.Module, examples: Examples) -> float:
     assert examples.y is not None
     total = 0.0
     for part, logits in logits_in_parts(network, examples.x):
-        each = torch.from_numpy(logits.reshape(-1, logits.shape[-1]))
-        total += float(cross_entropy(each, torch.from_numpy(examples.y[part].reshape(-1)), reduction="sum"))
+        by_place = torch.from_numpy(logits.reshape(-1, logits.shape[-1]))
+        total += float(
+            cross_entropy(by_place, torch.from_numpy(examples.y[part].reshape(-1)), reduction="sum")
+        )
     return math.exp(total / examples.y.size)
 
 

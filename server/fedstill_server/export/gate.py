@@ -171,16 +171,18 @@ def _compare(
 
     def report(device: int, wanted: _Expectation) -> GateReport:
         moves = _moves(wanted.start, share(training.parameters, device))
-        found = _Trajectory(share(gradients, device), losses[:, device], moves)
+        trajectory = _Trajectory(share(gradients, device), losses[:, device], moves)
         exact, single = (
             ReferenceStudent(manifest, wanted.whole, dtype=dtype).answers(x[device])
             for dtype in (torch.float64, torch.float32)
         )
-        found_answers = [each[device] for each in answers]
-        by_artifact, by_float32 = (_differences(course, wanted.exact) for course in (found, wanted.single))
+        answered = [each[device] for each in answers]
+        by_artifact, by_float32 = (
+            _differences(course, wanted.exact) for course in (trajectory, wanted.single)
+        )
         return GateReport(
             gradients=Difference(by_artifact[0], by_float32[0]),
-            logits=Difference(max(map(_relative, found_answers, exact)), max(map(_relative, single, exact))),
+            logits=Difference(max(map(_relative, answered, exact)), max(map(_relative, single, exact))),
             losses=Difference(by_artifact[1], by_float32[1]),
             parameters=Difference(by_artifact[2], by_float32[2]),
         )

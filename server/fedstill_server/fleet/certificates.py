@@ -68,7 +68,7 @@ def renew_server_certificate(fleet: FleetFolder, *, now: datetime | None = None)
     signer, key = _read_key(_authority_key(fleet)), ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
     # Loopback is where the proxy finds the SuperLink, which shows the same certificate.
-    names = {_general_name(each) for each in (host, "localhost", "127.0.0.1")}
+    names = {_general_name(name) for name in (host, "localhost", "127.0.0.1")}
     certificate = (
         _builder(name, authority.subject, key.public_key(), now, _SERVER_LIFE)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

@@ -82,8 +82,8 @@ class DeviceRegister:
             if device.name == name:
                 self._file(name).unlink()
                 return device
-        known = ", ".join(device.name for device in self.all()) or "none"
-        raise FleetError(f"{name!r}: no such device; registered are: {known}.")
+        registered = ", ".join(device.name for device in self.all()) or "none"
+        raise FleetError(f"{name!r}: no such device; registered are: {registered}.")
 
     def all(self) -> list[RegisteredDevice]:
         """All devices, by name."""

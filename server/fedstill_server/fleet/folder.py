@@ -120,9 +120,9 @@ class FleetFolder:
     def settings(self) -> FleetSettings:
         """How the fleet is reached; raises FleetError where its file is damaged."""
         document = self._document()
-        known = {each.name for each in fields(FleetSettings)}
+        names = {field.name for field in fields(FleetSettings)}
         try:
-            return FleetSettings(**{name: document[name] for name in known})
+            return FleetSettings(**{name: document[name] for name in names})
         except KeyError as missing:
             raise FleetError(f"{self._settings_file}: no field {missing}.") from None
 

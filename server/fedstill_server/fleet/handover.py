@@ -59,9 +59,9 @@ def hand_over(fleet: Path, packages: Sequence[Path]) -> list[str]:
 
 
 def _read(folder: Path) -> StudentPackage:
-    found = folder if (folder / MANIFEST_FILE).is_file() else folder / DISTILLED
+    student = folder if (folder / MANIFEST_FILE).is_file() else folder / DISTILLED
     try:
-        return load_student(found)
+        return load_student(student)
     except FieldError as error:
         raise PublishError(f"--package {folder}: {error}") from None
 

@@ -90,13 +90,13 @@ http {{
 
 def nginx_program() -> str:
     """The path of nginx; raises FleetError, which tells how to get it."""
-    found = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
-    if found is None:
+    program = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None:
         raise FleetError(
             "nginx is not installed; get it from the system's packages (apt install nginx), or try a fleet "
             "out on this machine alone: fedstill-server init --without-proxy"
         )
-    return found
+    return program
 
 
 def configuration(fleet: FleetFolder) -> str:

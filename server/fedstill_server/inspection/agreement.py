@@ -37,8 +37,8 @@ class Agreement:
     @property
     def worst(self) -> Slice:
         """The slice of the lowest agreement."""
-        enough = [one for one in self.slices if one.examples >= LEAST_EXAMPLES] or list(self.slices)
-        return min(enough, key=lambda one: one.agreement)
+        large = [part for part in self.slices if part.examples >= LEAST_EXAMPLES] or list(self.slices)
+        return min(large, key=lambda part: part.agreement)
 
 
 def agreement(

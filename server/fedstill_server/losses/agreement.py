@@ -27,8 +27,8 @@ def agreement_weights(logits: Tensor, *, temperature: float = 1.0, sharpness: fl
         return torch.ones_like(logits[..., 0])
     log_p = log_softmax(logits / temperature, dim=-1)
     agreement = []
-    for one in range(teachers):
-        others = [_agreement(log_p[one], log_p[other]) for other in range(teachers) if other != one]
+    for teacher in range(teachers):
+        others = [_agreement(log_p[teacher], log_p[other]) for other in range(teachers) if other != teacher]
         agreement.append(torch.stack(others).mean(dim=0))
     powers = torch.stack(agreement).clamp(min=_LEAST_AGREEMENT) ** sharpness
     return powers / powers.sum(dim=0)

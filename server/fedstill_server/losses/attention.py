@@ -37,7 +37,7 @@ def attention_matrix_loss(student: Tensor, teacher: Tensor, *, mask: Tensor | No
     """
     if student.shape[1] != teacher.shape[1]:
         student, teacher = student.mean(dim=1, keepdim=True), teacher.mean(dim=1, keepdim=True)
-    each = (student - teacher).square().mean(dim=(1, 3))  # [batch, queries]
+    by_query = (student - teacher).square().mean(dim=(1, 3))  # [batch, queries]
     if mask is None:
-        return each.mean()
-    return torch.where(mask, each, torch.zeros_like(each)).sum() / mask.sum().clamp(min=1)
+        return by_query.mean()
+    return torch.where(mask, by_query, torch.zeros_like(by_query)).sum() / mask.sum().clamp(min=1)

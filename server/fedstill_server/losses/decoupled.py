@@ -38,5 +38,5 @@ def decoupled_kd_loss(
         binary.append(torch.cat([log_target, log_rest], dim=-1))
         # The label leaves by a large constant instead of -inf, whose gradient is not a number.
         others.append(log_softmax(logits.scatter_add(-1, target, torch.full_like(log_target, -1e4)), dim=-1))
-    each = target_weight * divergence(*binary) + other_weight * divergence(*others)
-    return temperature**2 * masked_mean(each, mask)
+    by_example = target_weight * divergence(*binary) + other_weight * divergence(*others)
+    return temperature**2 * masked_mean(by_example, mask)

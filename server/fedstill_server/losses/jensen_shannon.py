@@ -22,10 +22,10 @@ def jensen_shannon_loss(
     log_t = log_softmax(teacher / temperature, dim=-1)
     log_s = log_softmax(student / temperature, dim=-1)
     if beta == 0:
-        each = divergence(log_t, log_s)
+        by_example = divergence(log_t, log_s)
     elif beta == 1:
-        each = divergence(log_s, log_t)
+        by_example = divergence(log_s, log_t)
     else:
         log_m = torch.logaddexp(log_t + math.log(beta), log_s + math.log1p(-beta))
-        each = beta * divergence(log_t, log_m) + (1 - beta) * divergence(log_s, log_m)
-    return temperature**2 * masked_mean(each, mask)
+        by_example = beta * divergence(log_t, log_m) + (1 - beta) * divergence(log_s, log_m)
+    return temperature**2 * masked_mean(by_example, mask)

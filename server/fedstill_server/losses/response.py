@@ -22,8 +22,8 @@ def cross_entropy(logits: Tensor, labels: Tensor, *, mask: Tensor | None = None)
     log_p = log_softmax(logits, dim=-1).flatten(0, -2)
     if mask is None:
         return nll_loss(log_p, labels.flatten())
-    known = labels.where(mask, labels.new_full((), _IGNORED)).flatten()
-    return nll_loss(log_p, known, ignore_index=_IGNORED, reduction="sum") / mask.sum().clamp(min=1)
+    targets = labels.where(mask, labels.new_full((), _IGNORED)).flatten()
+    return nll_loss(log_p, targets, ignore_index=_IGNORED, reduction="sum") / mask.sum().clamp(min=1)
 
 
 def divergence(log_p: Tensor, log_q: Tensor) -> Tensor:

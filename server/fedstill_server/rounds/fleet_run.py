@@ -239,13 +239,16 @@ class FleetRun:
         self._roster.drop_absent(self._grid)
         members = sorted(self._roster.members.values(), key=lambda member: member.device)
         tasks = {}
-        for family, newcomer in {(one.family, one.device not in after.installed) for one in members}:
+        for family, newcomer in {(member.family, member.device not in after.installed) for member in members}:
             task = self._method.evaluation(
                 after.state, round_number=after.round, family=family, newcomer=newcomer
             )
             tasks[family, newcomer] = EncodedTask(task, encode_task(task, codec=self._config.downlink))
-        own = [tasks[one.family, one.device not in after.installed] for one in members]
-        messages = [task.message_to(one.node, "evaluate") for one, task in zip(members, own, strict=True)]
+        tasks_of_members = [tasks[member.family, member.device not in after.installed] for member in members]
+        messages = [
+            task.message_to(member.node, "evaluate")
+            for member, task in zip(members, tasks_of_members, strict=True)
+        ]
         asked = dict(zip(push(self._grid, messages).message_ids, members, strict=True))
         replies: dict[str, Message] = {}
 
@@ -257,7 +260,7 @@ class FleetRun:
             return [key for key in asked if key is not None and key not in replies]
 
         collect(self._grid, waiting=waiting, receive=receive, deadline_s=self._config.cohort.deadline_s)
-        return _measured(asked, replies, sent_bytes=sum(len(task.blob) for task in own))
+        return _measured(asked, replies, sent_bytes=sum(len(task.blob) for task in tasks_of_members))
 
     def _teacher_accuracy(self, state: FleetState) -> float | None:
         if self._test is None or self._test.y is None:

@@ -104,8 +104,8 @@ class Roster:
         present = set(grid.get_node_ids())
         self.members = {name: member for name, member in self.members.items() if member.node in present}
         self._greetings = {key: node for key, node in self._greetings.items() if node in present}
-        known = {member.node for member in self.members.values()} | self.refused.keys()
-        new = sorted(present - known - set(self._greetings.values()))
+        greeted = {member.node for member in self.members.values()} | self.refused.keys()
+        new = sorted(present - greeted - set(self._greetings.values()))
         messages = [Message(hello(self.run), node, "query.hello") for node in new]
         for message_id, node in zip(push(grid, messages).message_ids, new, strict=True):
             if message_id is not None:
@@ -146,8 +146,8 @@ class Roster:
 
     def _registered_name(self, node: int) -> str | None:
         assert self.registered is not None
-        known = self.registered().get(node)
-        return None if known is None else known.name
+        registered = self.registered().get(node)
+        return None if registered is None else registered.name
 
     def _why_not(self) -> str:
         if self.refused:

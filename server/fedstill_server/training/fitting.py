@@ -102,15 +102,15 @@ class _FlatAdamW:
 
     def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
         parameters = list(network.parameters())
-        self._values = torch.cat([one.detach().reshape(-1) for one in parameters])
+        self._values = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
         self._gradient = torch.zeros_like(self._values)
         self._first, self._second = torch.zeros_like(self._values), torch.zeros_like(self._values)
         self._weight_decay, self._steps, start = weight_decay, 0, 0
-        for one in parameters:
-            part = slice(start, start + one.numel())
-            one.data = self._values[part].view_as(one)
-            one.grad = self._gradient[part].view_as(one)
-            start += one.numel()
+        for parameter in parameters:
+            part = slice(start, start + parameter.numel())
+            parameter.data = self._values[part].view_as(parameter)
+            parameter.grad = self._gradient[part].view_as(parameter)
+            start += parameter.numel()
 
     def zero_gradient(self) -> None:
         self._gradient.zero_()

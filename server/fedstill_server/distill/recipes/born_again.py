@@ -38,7 +38,7 @@ class BornAgain(Recipe):
                 break
         if self.ensemble:
             everyone = EnsembleTeacher(
-                [teacher_of(base, one) for one in made], temperature=base.plan.temperature
+                [teacher_of(base, generation) for generation in made], temperature=base.plan.temperature
             )
             made.append(runner.train("from-all", self._taught(base, plan=base.plan, teacher=everyone)))
             scores.append(runner.accuracy(network_of(base, made[-1])))

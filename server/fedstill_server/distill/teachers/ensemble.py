@@ -44,17 +44,17 @@ class EnsembleTeacher:
         check(combination in COMBINATIONS, "combination", combination, f"one of {', '.join(COMBINATIONS)}")
         self.teachers = tuple(teachers)
         self.combination, self.temperature, self.sharpness = combination, temperature, sharpness
-        parts = [combination, repr(temperature), repr(sharpness), *(each.digest for each in teachers)]
+        parts = [combination, repr(temperature), repr(sharpness), *(teacher.digest for teacher in teachers)]
         self.digest = hashlib.sha256("/".join(parts).encode()).hexdigest()
 
     def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         refuse_layers(layers, "ensemble")
         answers = [teacher.answer(x).logits for teacher in self.teachers]
-        if len({each.shape for each in answers}) != 1:
+        if len({array.shape for array in answers}) != 1:
             raise DistillError(
-                f"teachers: of {[each.shape[1] for each in answers]} classes; they must be the same"
+                f"teachers: of {[array.shape[1] for array in answers]} classes; they must be the same"
             )
-        logits = torch.stack([torch.from_numpy(each) for each in answers])  # [teachers, n, classes]
+        logits = torch.stack([torch.from_numpy(array) for array in answers])  # [teachers, n, classes]
         return TeacherAnswers(self.combined(logits).numpy())
 
     def combined(self, logits: Tensor) -> Tensor:

@@ -54,13 +54,13 @@ class EstimatorTeacher:
 
     def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         refuse_layers(layers, self.name)
-        found = np.asarray(self.estimator.predict_proba(x.reshape(len(x), -1)), np.float32)
-        columns = np.asarray(getattr(self.estimator, "classes_", np.arange(found.shape[-1])))
+        predicted = np.asarray(self.estimator.predict_proba(x.reshape(len(x), -1)), np.float32)
+        columns = np.asarray(getattr(self.estimator, "classes_", np.arange(predicted.shape[-1])))
         if columns.dtype.kind not in "iu" or columns.min() < 0 or columns.max() >= self.classes:
             raise DistillError(
                 f"{self.name}: its classes {columns[:8].tolist()} are not numbers from 0 to "
                 f"{self.classes - 1}"
             )
         probabilities = np.zeros((len(x), self.classes), np.float32)
-        probabilities[:, columns] = found
+        probabilities[:, columns] = predicted
         return TeacherAnswers(checked(logits_of_probabilities(probabilities), rows=len(x), who=self.name))

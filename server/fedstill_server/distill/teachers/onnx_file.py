@@ -40,7 +40,7 @@ class OnnxTeacher:
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise DistillError(f"{name}: ONNX Runtime does not take it ({str(error)[:200]})") from None
         outputs = [port.name for port in self._session.get_outputs()]
-        self._output = next((each for each in ("logits", "probabilities") if each in outputs), outputs[0])
+        self._output = next((name for name in ("logits", "probabilities") if name in outputs), outputs[0])
 
     @classmethod
     def of_file(cls, path: Path) -> OnnxTeacher:

@@ -47,12 +47,12 @@ def open_teacher(text: str, *, input_shape: tuple[int, ...], classes: int) -> Te
             f"teacher: {text!r} is neither an .onnx file, nor the folder of a run or of a student package, "
             f"nor an import path such as my.models:big_network{installed}"
         )
-    found = load_teacher(place, input_shape, classes)
-    if isinstance(found, nn.Module):
-        return TorchTeacher(with_weights(found, Path(weights)) if weights else found, name=text)
+    loaded = load_teacher(place, input_shape, classes)
+    if isinstance(loaded, nn.Module):
+        return TorchTeacher(with_weights(loaded, Path(weights)) if weights else loaded, name=text)
     if weights:
         raise DistillError(f"teacher: {place} is no torch module, and takes no weights")
-    estimator: Any = found
+    estimator: Any = loaded
     return EstimatorTeacher(estimator, classes=classes, name=text)
 
 

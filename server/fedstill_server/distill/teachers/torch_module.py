@@ -39,5 +39,5 @@ class TorchTeacher:
         self.network.train(was_training)
         return TeacherAnswers(
             checked(torch.cat(logits).numpy(), rows=len(x), who=self.name),
-            {layer: torch.cat([each[layer] for each in features]).numpy() for layer in layers},
+            {layer: torch.cat([part[layer] for part in features]).numpy() for layer in layers},
         )

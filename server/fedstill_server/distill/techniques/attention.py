@@ -34,5 +34,5 @@ class _Term(Term):
         self.pairs = setting.pairs
 
     def loss(self, step: Step) -> Tensor:
-        each = [attention_map_loss(step.features[s], step.teacher_features[t]) for s, t in self.pairs]
-        return torch.stack(each).mean()
+        losses = [attention_map_loss(step.features[s], step.teacher_features[t]) for s, t in self.pairs]
+        return torch.stack(losses).mean()

@@ -48,13 +48,13 @@ class _Term(Term):
     def loss(self, step: Step) -> Tensor:
         rows = len(step.x)
         mask = None if step.weights is None or step.weights.dim() < 2 else step.weights > 0  # [B, S]
-        each = [
+        losses = [
             attention_matrix_loss(
                 _by_head(step.features[mine], rows), _by_head(step.teacher_features[theirs], rows), mask=mask
             )
             for mine, theirs in self.pairs
         ]
-        return torch.stack(each).mean()
+        return torch.stack(losses).mean()
 
 
 def _square(matrices: Tensor) -> bool:

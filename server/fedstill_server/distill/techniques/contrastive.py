@@ -41,7 +41,7 @@ class _Term(Term):
     def loss(self, step: Step) -> Tensor | None:
         if len(step.x) < 2:
             return None
-        each = [
+        losses = [
             contrastive_loss(
                 mine(step.features[pair[0]].flatten(1)),
                 theirs(step.teacher_features[pair[1]].flatten(1)),
@@ -49,4 +49,4 @@ class _Term(Term):
             )
             for mine, theirs, pair in zip(self.mine, self.theirs, self.pairs, strict=True)
         ]
-        return torch.stack(each).mean()
+        return torch.stack(losses).mean()

@@ -72,12 +72,12 @@ class _Term(Term):
 
     def exits(self, student: nn.Module) -> dict[str, Parameters]:
         own = parameters_of(student)
-        found = {}
+        exits = {}
         for depth, head in enumerate(self.heads, start=1):
             family = "-".join(["mlp", *map(str, self.widths[:depth])])
             kept = {name: own[name] for name in own if name.startswith("hidden.") and _layer(name) < depth}
-            found[family] = kept | {f"output.{name}": value for name, value in parameters_of(head).items()}
-        return found
+            exits[family] = kept | {f"output.{name}": value for name, value in parameters_of(head).items()}
+        return exits
 
 
 def _layer(name: str) -> int:

@@ -34,8 +34,8 @@ class _Term(Term):
     def loss(self, step: Step) -> Tensor | None:
         if len(step.x) < self.technique.least_batch:
             return None
-        each = [
+        losses = [
             self.technique.between(step.features[mine], step.teacher_features[theirs])
             for mine, theirs in self.pairs
         ]
-        return torch.stack(each).mean()
+        return torch.stack(losses).mean()
