@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from fedstill.examples import Device
     from fedstill.fleet import Fleet
     from fedstill.models import Student, Teacher
+    from fedstill.simulation.comparison import Comparison, compare
     from fedstill.simulation.result import Result
     from fedstill.simulation.simulate import simulate
 
 __all__ = [
     "AgentClient",
+    "Comparison",
     "Device",
     "FedstillError",
     "Fleet",
@@ -38,6 +40,7 @@ __all__ = [
     "Student",
     "Teacher",
     "callbacks",
+    "compare",
     "datasets",
     "flower",
     "methods",
@@ -47,6 +50,7 @@ __all__ = [
 # Where each public name lies; a place without a colon is a module.
 _PLACES = {
     "AgentClient": "fedstill_client:AgentClient",
+    "Comparison": "fedstill.simulation.comparison:Comparison",
     "Device": "fedstill.examples:Device",
     "FedstillError": "fedstill_proto.errors:FedstillError",
     "Fleet": "fedstill.fleet:Fleet",
@@ -54,6 +58,7 @@ _PLACES = {
     "Student": "fedstill.models:Student",
     "Teacher": "fedstill.models:Teacher",
     "callbacks": "fedstill.callbacks",
+    "compare": "fedstill.simulation.comparison:compare",
     "datasets": "fedstill.datasets",
     "flower": "fedstill.flower",
     "methods": "fedstill.methods",

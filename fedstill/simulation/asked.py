@@ -71,7 +71,7 @@ def split_options(options: Mapping[str, Any]) -> tuple[Surroundings, dict[str, A
     """
     around = [field.name for field in fields(Surroundings)]
     for name in options:
-        if name not in around and name not in OPTIONS:
+        if name not in (*around, *OPTIONS, "rounds", "seed"):
             raise unknown_name("simulate: option", name, [*around, *OPTIONS])
     where = Surroundings(**{name: value for name, value in options.items() if name in around})
     return where, {name: value for name, value in options.items() if name not in around}

@@ -12,10 +12,13 @@ from fedstill_proto.system.extras import require_extra
 from fedstill.simulation.result import Result
 
 if TYPE_CHECKING:
+    from fedstill_sim.config import RunConfig
+    from fedstill_sim.data.fleet import FleetData
+
     from fedstill.chosen import AnyMethod, AnyTeacher
     from fedstill.fleet import Fleet
     from fedstill.models import Network, Student
-    from fedstill.simulation.asked import OnRound
+    from fedstill.simulation.asked import OnRound, Surroundings
 
 
 def simulate(
@@ -75,22 +78,35 @@ def simulate(
     require_extra("sim", what="fedstill.simulate")
     from fedstill_sim.runner.in_memory import run_fleet
 
-    from fedstill.simulation.asked import (
-        argument_names,
-        asked_run,
-        chosen_callbacks,
-        configured,
-        split_options,
-    )
+    from fedstill.simulation.asked import chosen_callbacks
 
-    where, asked = split_options(options)
-    asked |= {"rounds": rounds, "seed": seed}
     callbacks = chosen_callbacks(on_round)
-    with argument_names():
-        request, data = asked_run(fleet, students=students, method=method, teacher=teacher, options=asked)
-        config = configured(request, data)
+    where, data, config = checked_run(
+        fleet, students=students, method=method, teacher=teacher, rounds=rounds, seed=seed, **options
+    )
     kept = tempfile.TemporaryDirectory(prefix="fedstill-") if where.out is None else None
     folder = Path(kept.name if kept else where.out or "").absolute()
     with where.shown() as progress:
         run = run_fleet(data, config, folder, callbacks=callbacks, progress=progress, force=where.force)
     return Result(run, folder, kept=kept)
+
+
+def checked_run(
+    fleet: Fleet,
+    *,
+    students: Sequence[Student | Network] = (),
+    method: AnyMethod = "fedstill",
+    teacher: AnyTeacher | None = None,
+    **options: Any,
+) -> tuple[Surroundings, FleetData, RunConfig]:
+    """Where a run lies, its data and its whole configuration; nothing is trained.
+
+    Raises:
+        FedstillError: An argument of `simulate` does not fit; the text names it.
+    """
+    from fedstill.simulation.asked import argument_names, asked_run, configured, split_options
+
+    where, asked = split_options(options)
+    with argument_names():
+        request, data = asked_run(fleet, students=students, method=method, teacher=teacher, options=asked)
+        return where, data, configured(request, data)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.result import ComparisonResult
 from fedstill_sim.compare.table import ComparedCell, sections
 from fedstill_sim.report.table import method_rows
 from fedstill_sim.results.readable import counted
@@ -67,7 +67,7 @@ def _print_participation(console: Console, result: RunResult) -> None:
     console.print(f"[dim]{', '.join(parts)}{took}.[/dim]")
 
 
-def print_comparison(console: Console, comparison: Comparison, folder: Path) -> None:
+def print_comparison(console: Console, comparison: ComparisonResult, folder: Path) -> None:
     """Print means with 95 % intervals as tables, the verdicts, and the runs that failed."""
     seeds = len(comparison.seeds)
     mean = f"mean of {counted(seeds, 'seed')}" + (" ± 95 % interval" if seeds > 1 else "")

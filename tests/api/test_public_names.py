@@ -23,6 +23,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(fedstill.__path__, "f
 
 PUBLIC = [
     "AgentClient",
+    "Comparison",
     "Device",
     "FedstillError",
     "Fleet",
@@ -30,6 +31,7 @@ PUBLIC = [
     "Student",
     "Teacher",
     "callbacks",
+    "compare",
     "datasets",
     "flower",
     "methods",

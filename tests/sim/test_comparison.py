@@ -12,7 +12,7 @@ from fedstill_sim.compare.markdown import markdown
 from fedstill_sim.compare.report import render_comparison
 from fedstill_sim.compare.result import (
     BASELINES,
-    Comparison,
+    ComparisonResult,
     ComparisonTiming,
     FailedRun,
     MethodEstimate,
@@ -68,19 +68,19 @@ def some_runs(*seeds: int) -> list[RunResult]:
     ]
 
 
-def together(*splits: SplitRuns, references: tuple[str, ...] = BASELINES) -> Comparison:
+def together(*splits: SplitRuns, references: tuple[str, ...] = BASELINES) -> ComparisonResult:
     return compare_runs(
         splits, methods=METHODS, seeds=range(3), references=references, config=CONFIG, timing=TIMING
     )
 
 
 @pytest.fixture
-def comparison() -> Comparison:
+def comparison() -> ComparisonResult:
     return together(SplitRuns(split=DIGITS, finished=tuple(some_runs(0, 1, 2))))
 
 
 @pytest.fixture
-def broken() -> Comparison:
+def broken() -> ComparisonResult:
     """Two splits; on the second, a seed of fedavg and all of local have failed."""
     some = [run for run in some_runs(0, 1, 2) if run.method != "local"]
     kept = [run for run in some if (run.method, run.seed) != ("fedavg", 1)]
@@ -95,7 +95,7 @@ def broken() -> Comparison:
     )
 
 
-def test_means_and_paired_differences(comparison: Comparison) -> None:
+def test_means_and_paired_differences(comparison: ComparisonResult) -> None:
     (split,) = comparison.splits
     own = split.methods["public-logits"]
     advantage = next(one for one in split.advantages if one.baseline == "local")
@@ -109,7 +109,7 @@ def test_means_and_paired_differences(comparison: Comparison) -> None:
     assert own.max_abs_logit_difference == 2e-6
 
 
-def test_a_difference_is_of_the_seeds_that_both_have(broken: Comparison) -> None:
+def test_a_difference_is_of_the_seeds_that_both_have(broken: ComparisonResult) -> None:
     split = broken.splits[1]
 
     assert (split.methods["fedavg"].seeds, split.methods["public-logits"].seeds) == ((0, 2), (0, 1, 2))
@@ -147,7 +147,7 @@ def test_the_frontier_holds_what_no_other_beats() -> None:
     assert [method.method for method in frontier(methods, "personal_accuracy")] == ["a", "b"]
 
 
-def test_csv_reads_back_as_the_same_numbers(broken: Comparison) -> None:
+def test_csv_reads_back_as_the_same_numbers(broken: ComparisonResult) -> None:
     means = list(csv.DictReader(io.StringIO(means_csv(broken))))
     differences = list(csv.DictReader(io.StringIO(differences_csv(broken))))
     runs = list(csv.DictReader(io.StringIO(runs_csv(broken))))
@@ -171,7 +171,7 @@ def test_csv_reads_back_as_the_same_numbers(broken: Comparison) -> None:
     assert [row["personal_accuracy"] for row in of_seed_1] == ["0.91", ""]
 
 
-def test_latex_reads_back_row_by_row(broken: Comparison) -> None:
+def test_latex_reads_back_row_by_row(broken: ComparisonResult) -> None:
     source = latex(broken)
 
     table, differences = re.findall(r"\\begin\{tabular\}\{(.*?)\}\n(.*?)\\end\{tabular\}", source, re.DOTALL)
@@ -187,7 +187,7 @@ def test_latex_reads_back_row_by_row(broken: Comparison) -> None:
     assert source.count("{") == source.count("}")
 
 
-def test_markdown_has_a_cell_for_each_column(broken: Comparison) -> None:
+def test_markdown_has_a_cell_for_each_column(broken: ComparisonResult) -> None:
     text = markdown(broken)
 
     table = [line for line in text.splitlines() if line.startswith("|")]
@@ -197,7 +197,7 @@ def test_markdown_has_a_cell_for_each_column(broken: Comparison) -> None:
     assert "- digits, Dirichlet 0.1, fedavg, seed 1: a worker | ran out of memory" in text
 
 
-def test_verdicts_name_the_method_and_the_baseline(comparison: Comparison) -> None:
+def test_verdicts_name_the_method_and_the_baseline(comparison: ComparisonResult) -> None:
     lines = [(line.outcome, line.text) for line in comparison.splits[0].verdicts]
 
     assert ("good", "public-logits: personal accuracy 93.0 %, 2.0 ± 0.0 points above local (91.0 %)") in lines
@@ -205,13 +205,13 @@ def test_verdicts_name_the_method_and_the_baseline(comparison: Comparison) -> No
     assert len(lines) == 5
 
 
-def test_bytes_add_up_round_by_round(comparison: Comparison) -> None:
+def test_bytes_add_up_round_by_round(comparison: ComparisonResult) -> None:
     rounds = comparison.splits[0].methods["local"].rounds
 
     assert [one.bytes_so_far_per_device for one in rounds] == [2 * 842.0, 4 * 842.0]
 
 
-def test_read_back_it_is_the_same(comparison: Comparison, tmp_path: Path) -> None:
+def test_read_back_it_is_the_same(comparison: ComparisonResult, tmp_path: Path) -> None:
     write_comparison(comparison, tmp_path / "compare.json")
 
     assert read_comparison(tmp_path / "compare.json") == comparison
@@ -225,7 +225,9 @@ def test_a_fleet_without_tests_cannot_be_compared() -> None:
         together(SplitRuns(split=DIGITS, finished=(without,)))
 
 
-def test_its_page_is_well_formed_and_asks_for_nothing(comparison: Comparison, broken: Comparison) -> None:
+def test_its_page_is_well_formed_and_asks_for_nothing(
+    comparison: ComparisonResult, broken: ComparisonResult
+) -> None:
     page = render_comparison(comparison)
 
     assert [one for one in Page(page).addresses if not one.startswith("#")] == []

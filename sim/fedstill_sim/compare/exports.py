@@ -18,7 +18,7 @@ from typing import Any
 
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.latex import latex
-from fedstill_sim.compare.result import Comparison, SplitComparison
+from fedstill_sim.compare.result import ComparisonResult, SplitComparison
 from fedstill_sim.report.page import write_page
 
 CSV_FILE, DIFFERENCES_FILE, RUNS_FILE, LATEX_FILE = (
@@ -31,7 +31,7 @@ _ACCURACIES = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
 _FIGURES = (*_ACCURACIES, "uplink_bytes_per_device_round", "downlink_bytes_per_device_round")
 
 
-def write_exports(comparison: Comparison, folder: Path) -> None:
+def write_exports(comparison: ComparisonResult, folder: Path) -> None:
     """Write every file, each whole or not at all."""
     for name, text in (
         (CSV_FILE, means_csv(comparison)),
@@ -42,7 +42,7 @@ def write_exports(comparison: Comparison, folder: Path) -> None:
         write_page(text, folder / name)
 
 
-def means_csv(comparison: Comparison) -> str:
+def means_csv(comparison: ComparisonResult) -> str:
     """Make compare.csv: no figures where no run finished, and no interval where one seed did."""
     columns = [f"{name}_{part}" for name in _FIGURES for part in ("mean", "low", "high")]
     return _csv(
@@ -62,7 +62,7 @@ def means_csv(comparison: Comparison) -> str:
     )
 
 
-def differences_csv(comparison: Comparison) -> str:
+def differences_csv(comparison: ComparisonResult) -> str:
     """Make compare-differences.csv: each method minus its reference, paired by seed."""
     columns = [f"{name}_{part}" for name in _ACCURACIES for part in ("mean", "low", "high")]
     return _csv(
@@ -82,7 +82,7 @@ def differences_csv(comparison: Comparison) -> str:
     )
 
 
-def runs_csv(comparison: Comparison) -> str:
+def runs_csv(comparison: ComparisonResult) -> str:
     """Make compare-runs.csv: every run, finished or not."""
     return _csv(
         ["data", "dirichlet", "epsilon", "devices", "method", "seed", "status", *_FIGURES, "reason"],

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.result import ComparisonResult
 from fedstill_sim.compare.table import ComparedCell, Section, sections
 
 _HEADINGS = ("personal", "global", "worst", "uplink", "downlink")
 _DIFFERENCE_HEADINGS = ("personal", "global", "worst", "uplink")
 
 
-def latex(comparison: Comparison) -> str:
+def latex(comparison: ComparisonResult) -> str:
     """Make the table of methods, and that of their paired differences."""
     parts = sections(comparison)
     command = comparison.config.get("comparison", {}).get("command", "")

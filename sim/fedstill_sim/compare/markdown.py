@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.result import ComparisonResult
 from fedstill_sim.compare.table import ComparedCell, sections
 
 _FIGURES = ("personal %", "global %", "worst %", "uplink", "downlink")
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: ComparisonResult) -> str:
     """Make one table of all splits, with the failed runs and their reasons below it."""
     parts = sections(comparison)
     several = len(parts) > 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedstill_sim.compare.charts import accuracy_by_split, split_charts
-from fedstill_sim.compare.result import Comparison
+from fedstill_sim.compare.result import ComparisonResult
 from fedstill_sim.compare.table import ACCURACIES, best_means, section_title
 from fedstill_sim.report.page import render, write_page
 from fedstill_sim.results.settings import setting_rows
@@ -13,12 +13,12 @@ from fedstill_sim.results.settings import setting_rows
 REPORT_FILE = "compare.html"
 
 
-def write_comparison_report(comparison: Comparison, path: Path) -> None:
+def write_comparison_report(comparison: ComparisonResult, path: Path) -> None:
     """Write the report of a comparison, whole or not at all."""
     write_page(render_comparison(comparison), path)
 
 
-def render_comparison(comparison: Comparison) -> str:
+def render_comparison(comparison: ComparisonResult) -> str:
     """Render the report of a comparison as HTML."""
     seeds = len(comparison.seeds)
     parts = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import shlex
 import time
 from collections.abc import Callable, Sequence
@@ -19,12 +18,12 @@ from fedstill_sim.compare.report import REPORT_FILE, write_comparison_report
 from fedstill_sim.compare.result import (
     BASELINES,
     COMPARISON_FILE,
-    Comparison,
-    ComparisonTiming,
+    ComparisonResult,
     FailedRun,
     Split,
     SplitRuns,
     compare_runs,
+    comparison_timing,
     read_comparison,
     write_comparison,
 )
@@ -164,7 +163,7 @@ def continue_comparison(
     report: bool,
     processes: int = 1,
     retry_failed: bool = False,
-) -> Comparison:
+) -> ComparisonResult:
     """Make every run that is not finished, then compare.json, its exports and the report.
 
     Args:
@@ -187,7 +186,7 @@ def continue_comparison(
     return comparison
 
 
-def _compare(folder: Path, progress: ComparisonProgress, *, processes: int) -> Comparison:
+def _compare(folder: Path, progress: ComparisonProgress, *, processes: int) -> ComparisonResult:
     config = read_json(folder / CONFIG_FILE)
     request = _read_request(folder)
     jobs = request.jobs(folder)
@@ -203,7 +202,7 @@ def _compare(folder: Path, progress: ComparisonProgress, *, processes: int) -> C
         seeds=range(request.seeds),
         references=request.references,
         config=config,
-        timing=_timing(folder, splits),
+        timing=comparison_timing(splits, total_seconds=_seconds(folder)),
     )
     write_comparison(comparison, folder / COMPARISON_FILE)
     return comparison
@@ -265,26 +264,6 @@ def _forget_failures(folder: Path) -> None:
         forget_failure(run_folder)
     if failed:
         (folder / COMPARISON_FILE).unlink(missing_ok=True)
-
-
-def _timing(folder: Path, splits: Sequence[SplitRuns]) -> ComparisonTiming:
-    def by_method(figure: Callable[[Sequence[RunResult]], float]) -> dict[str, dict[str, float]]:
-        return {
-            runs.split.name: {
-                method: figure(list(runs.by_seed(method).values()))
-                for method in dict.fromkeys(run.method for run in runs.finished)
-            }
-            for runs in splits
-        }
-
-    return ComparisonTiming(
-        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        total_seconds=_seconds(folder),
-        rounds_seconds=by_method(lambda runs: sum(sum(run.timing.round_seconds) for run in runs)),
-        device_rounds_per_second=by_method(
-            lambda runs: sum(run.engine.device_rounds_per_second for run in runs) / len(runs)
-        ),
-    )
 
 
 def _seconds(folder: Path) -> float:

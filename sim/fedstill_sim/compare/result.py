@@ -7,6 +7,7 @@ finished, which are listed. Differences are paired: only seeds that both methods
 from __future__ import annotations
 
 import dataclasses
+import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,7 @@ class ComparisonTiming:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ComparisonResult:
     """A finished comparison of `methods` over `seeds`, as they were asked for."""
 
     schema_version: int = COMPARISON_VERSION
@@ -173,7 +174,7 @@ def compare_runs(
     references: Sequence[str],
     config: dict[str, Any],
     timing: ComparisonTiming,
-) -> Comparison:
+) -> ComparisonResult:
     """Compare runs.
 
     Args:
@@ -185,7 +186,7 @@ def compare_runs(
         timing: How long it took.
     """
     finished = [run for runs in splits for run in runs.finished]
-    return Comparison(
+    return ComparisonResult(
         methods=tuple(methods),
         seeds=tuple(seeds),
         splits=tuple(_split(runs, methods, references, alone=len(splits) == 1) for runs in splits),
@@ -195,12 +196,34 @@ def compare_runs(
     )
 
 
-def write_comparison(comparison: Comparison, path: Path) -> None:
+def comparison_timing(splits: Sequence[SplitRuns], *, total_seconds: float) -> ComparisonTiming:
+    """Sum up how long the runs of a comparison took."""
+
+    def by_method(figure: Callable[[Sequence[RunResult]], float]) -> dict[str, dict[str, float]]:
+        return {
+            runs.split.name: {
+                method: figure(list(runs.by_seed(method).values()))
+                for method in dict.fromkeys(run.method for run in runs.finished)
+            }
+            for runs in splits
+        }
+
+    return ComparisonTiming(
+        finished=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        total_seconds=total_seconds,
+        rounds_seconds=by_method(lambda runs: sum(sum(run.timing.round_seconds) for run in runs)),
+        device_rounds_per_second=by_method(
+            lambda runs: sum(run.engine.device_rounds_per_second for run in runs) / len(runs)
+        ),
+    )
+
+
+def write_comparison(comparison: ComparisonResult, path: Path) -> None:
     """Write a compare.json whole: a reader sees the old file or the new one, never a part."""
     write_json(path, dataclasses.asdict(comparison))
 
 
-def read_comparison(path: Path) -> Comparison:
+def read_comparison(path: Path) -> ComparisonResult:
     """Read a compare.json.
 
     Raises:
@@ -211,7 +234,7 @@ def read_comparison(path: Path) -> Comparison:
     version = document.get("schema_version") if isinstance(document, dict) else None
     if version != COMPARISON_VERSION:
         raise ResultError(f"{path}: schema_version is {version!r}, this fedstill reads {COMPARISON_VERSION}")
-    return from_json(Comparison, document, where=str(path))
+    return from_json(ComparisonResult, document, where=str(path))
 
 
 def _split(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fedstill_sim.compare.estimate import Estimate
-from fedstill_sim.compare.result import Advantage, Comparison, MethodEstimate, SplitComparison
+from fedstill_sim.compare.result import Advantage, ComparisonResult, MethodEstimate, SplitComparison
 from fedstill_sim.results.readable import NONE, counted, readable_bytes, readable_ratio
 
 ACCURACIES = (
@@ -57,7 +57,7 @@ class Section:
     differences: tuple[DifferenceRow, ...]
 
 
-def sections(comparison: Comparison) -> list[Section]:
+def sections(comparison: ComparisonResult) -> list[Section]:
     """Make a section for every split, with all methods, even those without a finished run."""
     return [
         Section(
