@@ -116,7 +116,8 @@ def weights_digest(name: str) -> str:
         return ""
     from fedstill_server.training.networks import state_of
 
-    return digest_of(state_of(copy.deepcopy(found).float()))
+    network: Any = copy.deepcopy(found)
+    return digest_of(state_of(network.float()))
 
 
 def load_teacher(name: str, input_shape: Shape, classes: int, *, where: str = "teacher") -> object:
