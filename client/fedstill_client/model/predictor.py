@@ -85,15 +85,15 @@ class Predictor:
             PredictionError: x is not what the student takes.
         """
         manifest = self.manifest
-        is_text = manifest.input_type == "int64"
-        kinds, taken = ("iu", "the numbers of words") if is_text else ("fiu", "real numbers")
+        whole = manifest.input_type == "int64"
+        kinds, taken = ("iu", "the numbers of words") if whole else ("fiu", "real numbers")
         if x.shape[1:] != manifest.input_shape or x.ndim == 0 or x.dtype.kind not in kinds:
             expected = ", ".join(map(str, ("n", *manifest.input_shape)))
             raise PredictionError(
                 f"examples are {x.dtype} of shape {list(x.shape)}; "
                 f"the student {manifest.family!r} takes {taken} of shape [{expected}]."
             )
-        if is_text and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
+        if whole and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
             raise PredictionError(
                 f"examples hold words {x.min()} to {x.max()}; "
                 f"the student {manifest.family!r} knows 0 to {manifest.classes - 1}."

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.messages import RoundTask
-from fedstill_server.data.examples import load_examples
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
+from fedstill_server.tasks import load_public
 
 from fedstill_sim.callbacks.interface import Callback, CallbackProgress, RunStart
 from fedstill_sim.config import (
@@ -304,10 +304,7 @@ def _final_state(run: CompletedRounds) -> FleetState:
 def _last_tasks(run: CompletedRounds, state: FleetState) -> dict[str, RoundTask]:
     """Return by family what the server would ask of new devices next: the final student, soft targets."""
     fleet = run.config.fleet
-    public = load_examples(
-        run.folder / fleet.public_set, input_shape=fleet.input_shape, classes=fleet.classes
-    )
-    method = build_method(fleet, public)
+    method = build_method(fleet, load_public(run.folder, fleet))
     tasks = {
         family: method.task(state, round_number=fleet.rounds + 1, family=family, newcomer=True)
         for family in fleet.families

@@ -24,9 +24,9 @@ SIMULATIONS: Registry[type[SimulatedTask]] = Registry(
     "simulated task",
     group="fedstill.simulations",
     built_in={
+        _ARRAYS: "fedstill_sim.tasks.arrays:ArraySimulation",
         "text": "fedstill_sim.tasks.text.simulation:TextSimulation",
         "utterances": "fedstill_sim.tasks.utterances.simulation:UtteranceSimulation",
-        _ARRAYS: "fedstill_sim.tasks.arrays:ArraySimulation",
     },
     check=_simulated_task,
 )
@@ -40,7 +40,7 @@ def simulation_of(task: str) -> SimulatedTask:
 def task_of_data(dataset: str | None, folder: Path | None) -> str:
     """The name of the task that a data set, or a folder of one's own, is of; arrays where none says so."""
     names: tuple[str, ...] = (*SIMULATIONS.own(), *SIMULATIONS.names())
-    for name in names:
+    for name in sorted(names, key=lambda name: name == _ARRAYS):  # a folder of texts may hold arrays, too
         simulation = simulation_of(name)
         if dataset in simulation.datasets or (folder is not None and simulation.is_at(folder)):
             return name
