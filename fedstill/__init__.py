@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from fedstill_client import AgentClient
     from fedstill_proto.errors import FedstillError
 
-    from fedstill import callbacks, datasets, flower, methods
+    from fedstill import callbacks, datasets, flower, methods, techniques
+    from fedstill.deployment.distill import Distilled, distill
     from fedstill.examples import Device
     from fedstill.fleet import Fleet
     from fedstill.models import Student, Teacher
@@ -34,6 +35,7 @@ __all__ = [
     "AgentClient",
     "Comparison",
     "Device",
+    "Distilled",
     "FedstillError",
     "Fleet",
     "Result",
@@ -42,9 +44,11 @@ __all__ = [
     "callbacks",
     "compare",
     "datasets",
+    "distill",
     "flower",
     "methods",
     "simulate",
+    "techniques",
 ]
 
 # Where each public name lies; a place without a colon is a module.
@@ -52,6 +56,7 @@ _PLACES = {
     "AgentClient": "fedstill_client:AgentClient",
     "Comparison": "fedstill.simulation.comparison:Comparison",
     "Device": "fedstill.examples:Device",
+    "Distilled": "fedstill.deployment.distill:Distilled",
     "FedstillError": "fedstill_proto.errors:FedstillError",
     "Fleet": "fedstill.fleet:Fleet",
     "Result": "fedstill.simulation.result:Result",
@@ -60,9 +65,11 @@ _PLACES = {
     "callbacks": "fedstill.callbacks",
     "compare": "fedstill.simulation.comparison:compare",
     "datasets": "fedstill.datasets",
+    "distill": "fedstill.deployment.distill:distill",
     "flower": "fedstill.flower",
     "methods": "fedstill.methods",
     "simulate": "fedstill.simulation.simulate:simulate",
+    "techniques": "fedstill.techniques",
 }
 
 

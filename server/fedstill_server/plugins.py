@@ -52,6 +52,11 @@ class Registry(Generic[Found]):
         self._searched: tuple[str, ...] | None = None  # sys.path, as it was when entry points were read
         self._points: dict[str, list[EntryPoint]] = {}
 
+    @property
+    def built_in(self) -> dict[str, str]:
+        """ "module:attribute" of those that fedstill itself brings, by name."""
+        return dict(self._built_in)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 

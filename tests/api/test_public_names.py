@@ -25,6 +25,7 @@ PUBLIC = [
     "AgentClient",
     "Comparison",
     "Device",
+    "Distilled",
     "FedstillError",
     "Fleet",
     "Result",
@@ -33,9 +34,11 @@ PUBLIC = [
     "callbacks",
     "compare",
     "datasets",
+    "distill",
     "flower",
     "methods",
     "simulate",
+    "techniques",
 ]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,34 @@ class Outcome:
 
 def distil(request: DistillRequest, out: Path, *, watch: StageWatcher | None = None) -> Outcome:
     """Do what is asked for; a run that was killed goes on where it was."""
-    started = time.perf_counter()
     request, task = _opened(request)
+    return distil_task(request, task, out, watch=watch)
+
+
+def distil_task(
+    request: DistillRequest,
+    task: DistillTask,
+    out: Path,
+    *,
+    teachers: Sequence[Teacher] = (),
+    watch: StageWatcher | None = None,
+) -> Outcome:
+    """Distil a student for a task that is open already.
+
+    Args:
+        request: What is asked for, with the student's family.
+        task: What the student learns; the request's own task is a name for the record.
+        out: The folder to write; one that holds this distillation, killed half-way, is gone on with.
+        teachers: Teachers beside those that the request names.
+        watch: Called after each epoch.
+
+    Raises:
+        FedstillError: Something asked for is not there, or does not fit.
+    """
+    started = time.perf_counter()
     checkpoints = out / "checkpoints"
     runner = StageRunner(folder=checkpoints, validation=task.validation, watch=watch)
-    teacher = _teacher(request, task, runner)
+    teacher = _teacher(request, task, runner, teachers)
     job = _job(request, task, teacher)
     recipe = request.recipe()
     made = runner.train("student", job) if recipe is None else recipe.run(job, runner)
@@ -141,8 +164,11 @@ _OPENED: tuple[tuple[type[DistillTask], Callable[[DistillRequest], DistillTask]]
 )
 
 
-def _teacher(request: DistillRequest, task: DistillTask, runner: StageRunner) -> Teacher | None:
-    teachers = [_one_teacher(text, task, runner, place) for place, text in enumerate(request.teacher)]
+def _teacher(
+    request: DistillRequest, task: DistillTask, runner: StageRunner, others: Sequence[Teacher] = ()
+) -> Teacher | None:
+    named = [_one_teacher(text, task, runner, place) for place, text in enumerate(request.teacher)]
+    teachers = [*named, *others]
     for teacher in teachers:
         check_teacher(teacher, task)
     if len(teachers) < 2:

@@ -1,0 +1,1 @@
+"""Students for devices: distilled from a teacher, and published to a fleet."""
