@@ -67,7 +67,7 @@ class LocalTraining:
 
     @property
     def mean_loss(self) -> float:
-        """Of all batches so far, not a number before the first."""
+        """The mean loss of all batches so far; NaN before the first."""
         return float(np.mean(self._losses)) if self._losses else float("nan")
 
     def batches(self) -> Iterator[tuple[Tensor, Tensor]]:

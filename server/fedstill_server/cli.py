@@ -54,18 +54,21 @@ def inspect(
         typer.Argument(help="A run (with config.json and server/), a student package, or a distillation."),
     ],
     task: Annotated[
-        str, typer.Option(help="Of a package: digits, or a folder with public.npz and test.npz.")
+        str, typer.Option(help="The task of a package: digits, or a folder with public.npz and test.npz.")
     ] = "",
-    teacher: Annotated[str, typer.Option(help="Of a package: whom to compare it with; see distill.")] = "",
-    html: Annotated[Path | None, typer.Option(help="Of a package: where to write the report.")] = None,
-    watts: Annotated[float, typer.Option(help="Of a package: power, where no counter can be read.")] = 5.0,
-    seed: Annotated[int | None, typer.Option(help="Of a package: that of the task's split.")] = None,
+    teacher: Annotated[str, typer.Option(help="The teacher to compare a package with; see distill.")] = "",
+    html: Annotated[Path | None, typer.Option(help="Where to write the report of a package.")] = None,
+    watts: Annotated[
+        float,
+        typer.Option(help="Power that a package's student takes, in watts, where no counter can be read."),
+    ] = 5.0,
+    seed: Annotated[int | None, typer.Option(help="The seed of the split of a package's task.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a run's rounds with every answer left out and its reason, or how good a student package is.
 
-    Of a package: calibration, accuracy under noise, blur and rotation, outliers, agreement with the teacher,
-    a decision tree that imitates it, energy; and an HTML report.
+    A package is shown with its calibration, accuracy under noise, blur and rotation, outliers, agreement with
+    the teacher, a decision tree that imitates it, and energy; and an HTML report is written.
     """
     from fedstill_server.commands.inspect import package_at, show_package
     from fedstill_server.run_folder import read_fleet_config

@@ -39,13 +39,13 @@ class CompareOptions:
     )
     methods: tuple[str, ...] = option(
         (),
-        f"Two or more of {_METHODS}; {_COMPARED} unless you say, and of text {_COMPARED_OF_TEXT}.",
+        f"Two or more of {_METHODS}; by default {_COMPARED}, or {_COMPARED_OF_TEXT} for text.",
         panel=FLEET,
     )
     seeds: int = option(3, "Seeds 0 to N - 1; each splits the data anew.", least=1, panel=FLEET)
     reference: str | None = option(
         None,
-        "What all others are held against, seed by seed; local and fedavg unless you say.",
+        "What all others are compared with, seed by seed; by default local and fedavg.",
         panel=OUTPUT,
     )
     dirichlet: str | None = option(

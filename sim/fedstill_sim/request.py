@@ -67,7 +67,7 @@ class RunRequest(RunOptions):
     )
     devices: int | None = option(
         None,
-        "Virtual devices; 10 unless you say, 100 of the keyboard, one writer each, 20 of the assistant.",
+        "Virtual devices; by default 10, 100 for the keyboard, one writer each, 20 for the assistant.",
         least=1,
         panel=FLEET,
     )
@@ -121,7 +121,7 @@ class RunRequest(RunOptions):
     )
     processes: int | None = option(
         None,
-        "Worker processes of one thread each; one a core unless you say. Never changes a result.",
+        "Worker processes of one thread each; by default one a core. Never changes a result.",
         least=0,
         panel=MACHINE,
     )

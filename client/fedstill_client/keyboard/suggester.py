@@ -154,7 +154,7 @@ class Suggester:
         return scores
 
     def by_alphabet(self, probabilities: Scores) -> Scores:
-        """From probabilities by number, those of the words that may be suggested, by alphabet."""
+        """The probabilities of the words that may be suggested, by alphabet, given those of all numbers."""
         return np.asarray(probabilities[self._suggestable()[1]])
 
     def interpolated(self, tokens: Sequence[str], prediction: npt.NDArray[np.floating[Any]]) -> Scores:

@@ -94,7 +94,7 @@ class Trainer(Protocol):
 
     @property
     def manifest(self) -> StudentManifest:
-        """Of the student: its shapes, its parameters, and how many are in the stack."""
+        """The student's manifest: its shapes, its parameters, and how many students are in the stack."""
 
     def train(
         self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True

@@ -55,7 +55,7 @@ def _chunks(response: urllib3.BaseHTTPResponse, url: str) -> Iterator[bytes]:
 
 
 class FolderFetcher(FetcherInterface):
-    """From a folder, such as a mounted stick; only from inside it."""
+    """Reads files of a folder, such as a mounted stick; only from inside it."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.resolve()

@@ -58,15 +58,13 @@ def distill(
     ] = None,
     family: Annotated[
         str,
-        typer.Option(
-            help="Student family, or an import path; mlp-32 unless you say, and of text gru-64-128."
-        ),
+        typer.Option(help="Student family, or an import path; by default mlp-32, or gru-64-128 for text."),
     ] = "",
     technique: Annotated[
         str,
         typer.Option(
             help="Names with commas between, at most one of them a recipe: what `fedstill-server techniques` "
-            "lists. kd unless you say; none learns labels alone."
+            "lists. By default kd; none learns labels alone."
         ),
     ] = "",
     settings: Annotated[
@@ -79,8 +77,8 @@ def distill(
         ),
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file; what is given here overrides it.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of every random choice.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Passes over the examples; 60 unless you say.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides every random choice.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the examples; by default 60.")] = None,
     answers: Annotated[
         str,
         typer.Option(

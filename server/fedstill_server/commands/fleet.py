@@ -75,15 +75,15 @@ class TaskOptions:
     """What only some tasks take."""
 
     words: int | None = option(
-        None, "Of text: entries of the word list, at most (10,000).", least=100, panel=FLEET
+        None, "For text: the most entries of the word list (10,000).", least=100, panel=FLEET
     )
-    places: int | None = option(None, "Of text: words that a student sees (16).", least=2, panel=FLEET)
+    places: int | None = option(None, "For text: words that a student sees (16).", least=2, panel=FLEET)
     public_rows: int | None = option(
-        None, "Of text and utterances: public rows that devices get (512).", least=1, panel=FLEET
+        None, "For text and utterances: public rows that devices get (512).", least=1, panel=FLEET
     )
     quick: bool | None = option(
         None,
-        "Of text: one small network as the teacher, to try a fleet out; needed by transformer.",
+        "For text: one small network as the teacher, to try a fleet out; needed by transformer.",
         panel=FLEET,
         flag="--quick",
     )
@@ -110,7 +110,7 @@ def prepare(
 ) -> None:
     """Write what the fleet's run does, train the teacher on the public set, and distil the first students.
 
-    Of a fleet of text, a word list is made of the public texts, and nothing else. Of utterances, those
+    For a fleet of text, a word list is made of the public texts, and nothing else. For utterances, those
     without a label are labelled by a sentence model that learns the others (fedstill\\[assistant]).
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20

@@ -42,7 +42,7 @@ class RunOptions:
     method: str = option(
         "",
         "What is exchanged: one of what fedstill-server methods lists, or your own as module:Class; "
-        "fedstill unless you say, and of text next-words.",
+        "by default fedstill, or next-words for text.",
         panel=EXCHANGE,
     )
     task: str = option(
@@ -61,7 +61,7 @@ class RunOptions:
     teacher: str = option(
         "",
         "The network that learns from the fleet on the server: a family such as mlp-256-128, or your own as "
-        "module:Net; what suits the task unless you say.",
+        "module:Net; by default what suits the task.",
         panel=FLEET,
     )
     teacher_trained: bool = option(
@@ -72,7 +72,7 @@ class RunOptions:
     )
     rounds: int | None = option(
         None,
-        "Rounds; unless you say, 20, 40 of mnist1d, 10 of the simulator's assistant.",
+        "Rounds; by default 20, 40 for mnist1d, 10 for the simulator's assistant.",
         least=1,
         panel=ROUND,
     )
@@ -92,7 +92,10 @@ class RunOptions:
         flag="--lr --learning-rate",
     )
     optimizer: str | None = option(
-        None, "Of the steps on private examples.", choices=tuple(one.value for one in Optimizer), panel=LOCAL
+        None,
+        "The update rule of steps on private examples.",
+        choices=tuple(one.value for one in Optimizer),
+        panel=LOCAL,
     )
     temperature: float | None = option(
         None,
@@ -166,7 +169,7 @@ class RunOptions:
         None, "What all rounds together may cost a device, at --delta.", above=0, panel=PRIVACY
     )
     delta: float | None = option(
-        None, "1e-5 unless you say: less than 1 in devices.", above=0, below=1, panel=PRIVACY
+        None, "By default 1e-5; less than 1 in the number of devices.", above=0, below=1, panel=PRIVACY
     )
     noise_multiplier: float | None = option(
         None,
@@ -176,7 +179,7 @@ class RunOptions:
     )
     clip: float | None = option(
         None,
-        "L2 norm that a device's answer is cut to; what suits the method unless you say.",
+        "L2 norm that a device's answer is clipped to; by default what suits the method.",
         above=0,
         panel=PRIVACY,
     )

@@ -25,8 +25,8 @@ class DistillPlan:
 
     epochs: int = option(60, "Passes over the examples.", least=1)
     batch_size: int = option(64, "Examples of a step.", least=1)
-    learning_rate: float = option(1e-2, "Of the first step.", above=0)
-    weight_decay: float = option(0.01, "Of AdamW.", least=0)
+    learning_rate: float = option(1e-2, "The rate of the first step.", above=0)
+    weight_decay: float = option(0.01, "AdamW's.", least=0)
     temperature: float = option(4.0, "How far soft labels are softened.", above=0)
     soft_weight: float = option(
         0.9, "Share of the techniques in the loss; labels have the rest.", least=0, most=1
@@ -34,7 +34,7 @@ class DistillPlan:
     input_noise: float = option(0.0, "Standard deviation, in units of the input.", least=0)
     online: bool = option(False, "Whether the teacher is asked about each batch, instead of once.")
     checkpoint_epochs: int = option(10, "Passes between checkpoints.", least=1)
-    seed: int = option(0, "Of every random choice.", least=0, most=(1 << 63) - 1)
+    seed: int = option(0, "Decides every random choice.", least=0, most=(1 << 63) - 1)
 
     def __post_init__(self) -> None:
         check_options(self)

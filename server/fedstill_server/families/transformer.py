@@ -66,7 +66,10 @@ class CausalAttention(nn.Module):
     def step(
         self, x: Tensor, keys: Tensor, values: Tensor, here: Tensor, mask: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one place, x: [1, width]. keys, values: [S, width] of the places before; here: [S, 1] is it."""
+        """The attention of one place x [1, width], with keys and values [S, width] of the places before it.
+
+        `here` [S, 1] marks the place.
+        """
         keys, values = torch.where(here, self.key(x), keys), torch.where(here, self.value(x), values)
         places, width = keys.shape
         each = width // self.heads

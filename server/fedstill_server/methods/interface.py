@@ -81,7 +81,7 @@ class _Fleet(NamedTuple):
 class Method(WithOptions, ABC):
     """One round is: task, contribution of each summary, zero + contributions, learn.
 
-    A subclass becomes a frozen dataclass by itself, whose fields are its options. Of a bound method there are
+    A subclass becomes a frozen dataclass by itself, whose fields are its options. A bound method has
     `config`, the fleet's configuration, and `public`, its public set.
     """
 

@@ -2,12 +2,12 @@
 
 The server holds a soft label c of each place of each public row: the k likeliest next words and a rest
 bucket. Devices learn from their own texts and from c, keep the students that come of it, and answer with the
-k likeliest next words p_i, and their rest bucket, at each place of a batch of public rows. Of a place,
+k likeliest next words p_i, and their rest bucket, at each place of a batch of public rows. For each place,
 
     c <- (1 - server_step) c + server_step mean_i p_i,    of which the k likeliest words stay
 
-What a device does not name counts as nothing there, and is in the rest bucket: of a word that few devices
-name, the mean is a lower bound. Teacher and starting students then learn c and the rows' own next words.
+What a device does not name counts as nothing there, and is in the rest bucket: the mean of a word that few
+devices name is a lower bound. Teacher and starting students then learn c and the rows' own next words.
 
 A sum over all words of the list would take a thousand times the room: what is summed are the cells (place,
 word) that somebody named.

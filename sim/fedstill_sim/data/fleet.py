@@ -147,7 +147,7 @@ class FleetData:
     def class_counts(self) -> IntArray:
         """Training examples of each device by class: int64 [devices, classes].
 
-        Of examples with a label at each place there are no classes.
+        Examples with a label at each place have no classes.
         """
         if self.label_shape:
             return np.zeros((self.devices, 0), np.int64)

@@ -32,7 +32,7 @@ class BudgetSearch(Recipe):
     families: tuple[str, ...] = option(
         ("mlp-8", "mlp-16", "mlp-32", "mlp-64", "mlp-32-16", "cnn-4-8"), "Students to choose from."
     )
-    size_bytes: int = option(0, "Of the float32 graph, at most; 0 is no limit.", least=0)
+    size_bytes: int = option(0, "The most bytes of the float32 graph; 0 is no limit.", least=0)
     latency_us: float = option(
         0.0, "Median of one answer on one thread, in microseconds, at most; 0 is no limit.", least=0
     )

@@ -67,7 +67,7 @@ class RandomNoise(DataFree):
     source: ClassVar[str] = "baseline"
     line: ClassVar[str] = "no data: the teacher's answers to noise, uniform or of more contrast"
 
-    contrast: float = option(0.0, "Of the noise: 0 is uniform.", least=0, most=100)
+    contrast: float = option(0.0, "The contrast of the noise; 0 is uniform.", least=0, most=100)
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         return noise_examples(canvas, contrast=self.contrast)
@@ -89,8 +89,8 @@ class OneHotGenerator(DataFree):
     source: ClassVar[str] = "Chen et al. 2019, arXiv 1904.01186"
     line: ClassVar[str] = "no data: a generator of examples that the teacher is sure of"
 
-    steps: int = option(800, "Of the generator's training.", least=0)
-    contrast: float = option(4.0, "Of what the generator puts out.", above=0, most=100)
+    steps: int = option(800, "Steps of the generator's training.", least=0)
+    contrast: float = option(4.0, "The contrast of the generator's examples.", above=0, most=100)
     activation: float = option(0.0, "Weight of the teacher's activations.", least=0)
     balance: float = option(5.0, "Weight of classes being equally frequent.", least=0)
 
@@ -110,7 +110,7 @@ class AdversarialGenerator(DataFree):
     source: ClassVar[str] = "Fang et al. 2019, arXiv 1912.11006"
     line: ClassVar[str] = "no data: a generator of examples on which student and teacher differ"
 
-    steps: int = option(400, "Of the generator's training.", least=0)
+    steps: int = option(400, "Steps of the generator's training.", least=0)
 
     def examples(self, base: DistillJob, canvas: Canvas) -> FloatArray:
         critic = build_student(base.family, canvas.shape, canvas.classes, seed=canvas.seed)

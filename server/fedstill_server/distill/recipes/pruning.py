@@ -31,7 +31,7 @@ class StructuredPruning(Recipe):
     line: ClassVar[str] = "a wider student loses its least important units, and recovers"
 
     wider: float = option(2.0, "How much wider than the family that is asked for.", above=1, most=16)
-    rounds: int = option(2, "Of pruning and recovering.", least=1)
+    rounds: int = option(2, "Rounds of pruning and recovering.", least=1)
 
     def run(self, base: DistillJob, runner: StageRunner) -> Trained:
         sized = widths_of(base.family)

@@ -20,7 +20,7 @@ class ContrastiveDistillation(FeatureTechnique):
     source: ClassVar[str] = "Tian et al. 2020, arXiv 1910.10699"
     line: ClassVar[str] = "tells the teacher's view of an example from its views of all others"
 
-    width: int = option(32, "Of the space in which views are compared.", least=1)
+    width: int = option(32, "The width of the space in which views are compared.", least=1)
     tau: float = option(0.1, "Temperature of the comparison.", above=0)
 
     def begin(self, setting: Setting) -> Term:

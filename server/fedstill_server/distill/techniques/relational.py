@@ -20,7 +20,9 @@ class RelationalDistillation(RelationTechnique):
 
     distance_weight: float = option(1.0, "Weight of the distances.", least=0)
     angle_weight: float = option(2.0, "Weight of the angles: 1 to 2, as in the paper.", least=0)
-    angle_examples: int = option(20, "Of a batch, between which angles are; triples are many.", least=3)
+    angle_examples: int = option(
+        20, "Examples of a batch between which angles are compared; their triples are many.", least=3
+    )
 
     def between(self, student: Tensor, teacher: Tensor) -> Tensor:
         distance = self.distance_weight * distance_loss(student, teacher)

@@ -19,7 +19,7 @@ class StandardizedDistillation(Technique):
     source: ClassVar[str] = "Sun et al. 2024, arXiv 2403.01427"
     line: ClassVar[str] = "softened answers after logits are made mean 0, deviation 1"
 
-    temperature: float = option(2.0, "Of standardized logits, whose range is small.", above=0)
+    temperature: float = option(2.0, "The temperature of standardized logits, whose range is small.", above=0)
 
     def begin(self, setting: Setting) -> Term:
         return _Term(self.temperature)

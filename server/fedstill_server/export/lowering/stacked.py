@@ -27,7 +27,7 @@ BOOL = np.dtype(np.bool_)
 
 
 OperatorTable = dict[Any, Callable[..., Any]]
-"""From an aten operator to the function `(graph, *arguments) -> Value` that writes it."""
+"""The function `(graph, *arguments) -> Value` that writes each aten operator."""
 
 
 class LoweringError(FedstillError):

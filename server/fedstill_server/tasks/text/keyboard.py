@@ -1,4 +1,4 @@
-"""From public texts to a keyboard: its word list, a teacher, and the students that devices start from.
+"""Makes a keyboard of public texts: its word list, a teacher, and the students that devices start from.
 
 Everything is kept under a digest of all that decides it: what was made once is read again, by whoever asks
 for the same, and what was killed goes on from the last epoch.

@@ -67,18 +67,20 @@ class TextTask(Task):
     public_rows: int = option(512, "Rows of the public texts that devices get.", least=1)
     step_vocabulary: int = option(600, "Words that a device's step of training sees.", least=2)
     quick: bool = option(False, "One small network as the teacher, to try a fleet out.")
-    teacher_width: int = option(128, "Of a word, in the teacher.", least=1, most=4096)
+    teacher_width: int = option(128, "The width of a word in the teacher.", least=1, most=4096)
     teacher_state_width: int = option(
         0, "0: as wide as a word where quick, and three times as wide otherwise.", least=0, most=4096
     )
     teacher_networks: int = option(2, "That are the teacher's parts, unless quick.", least=1, most=64)
-    teacher_epochs: int = option(10, "Of its networks over the public texts, unless quick.", least=0)
-    student_epochs: int = option(20, "Of students over what the teacher says of them, unless quick.", least=0)
+    teacher_epochs: int = option(10, "Passes of its networks over the public texts, unless quick.", least=0)
+    student_epochs: int = option(
+        20, "Passes of students over the teacher's predictions, unless quick.", least=0
+    )
     kept: int = option(
         16, "Next words that a quick teacher's soft labels name before the first round.", least=1, most=1024
     )
     hard_weight: float = option(
-        0.5, "Of the rows' own next words, where students learn on the server.", least=0, most=1
+        0.5, "The weight of the rows' own next words, where students learn on the server.", least=0, most=1
     )
 
     @property

@@ -39,7 +39,7 @@ class Answered:
 
 
 def fitted_confidence(logits: FloatArray, labels: IntArray, *, precision: float = PRECISION) -> Confidence:
-    """From logits [n, classes] and labels [n] of utterances that the student never learned."""
+    """Fitted to logits [n, classes] and labels [n] of utterances that the student never learned."""
     if not 0 < precision <= 1:
         raise InvalidValue("precision", f"{precision}; give a share above 0, up to 1")
     if not len(labels):

@@ -1,4 +1,4 @@
-"""From public utterances to what a fleet of assistants starts with: its teacher in rounds, and its students.
+"""Makes what a fleet of assistants starts with: its teacher in rounds, and its students.
 
 The sentence model learns the utterances that someone labelled, and says what it thinks of all of them. The
 students are distilled from that; so is the teacher of the rounds, a wider student that can learn anew in each

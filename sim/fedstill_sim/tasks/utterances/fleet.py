@@ -1,8 +1,8 @@
 """The assistant as a fleet: devices' utterances as rows of n-grams' numbers, one label each.
 
 The public set are utterances that someone labelled: a part of those that the first students have learned
-(see start.py), the same for every seed. Of a folder of one's own it is public.csv; if nobody
-labelled all of it, all of it without a label. Everyone's test set is what all devices hold out.
+(see start.py), the same for every seed. In an own folder it is public.csv; if not all of it is labelled,
+all of it without a label. Everyone's test set is what all devices hold out.
 """
 
 from __future__ import annotations
