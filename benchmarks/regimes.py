@@ -25,9 +25,10 @@ from fedstill_proto.errors import FedstillError
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.request import CompareRequest, continue_comparison, is_comparison, start_comparison
 from fedstill_sim.compare.result import Split, SplitComparison
+from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.folder import CONFIG_FILE
 from fedstill_sim.progress import LineProgress
-from fedstill_sim.request import DATASETS, RunRequest, names
+from fedstill_sim.request import RunRequest, names
 from fedstill_sim.results.json_files import read_json
 from rich.console import Console
 

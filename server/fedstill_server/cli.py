@@ -120,7 +120,8 @@ def methods(
         return
     lines = {each: _method_line(each) for each in METHODS}
     if as_json:
-        print(json.dumps(lines, indent=1))
+        document = {each: {"line": line, "origin": METHODS.origin(each)} for each, line in lines.items()}
+        print(json.dumps(document, indent=1))
         return
     own = METHODS.own()
     for each, line in lines.items():

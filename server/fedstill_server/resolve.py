@@ -128,6 +128,8 @@ def check_names(asked: RunOptions, methods: Sequence[str]) -> None:
         FedstillError: Naming what is not there, or the value and its limit, with what may be meant.
     """
     FAMILIES.named(asked.families, where="--families")
+    if asked.teacher:
+        require_network(asked.teacher, where="--teacher")
     kinds = {name: METHODS.load(name, where="--method") for name in methods}
     known = {name: {one.name for one in options_of(kind)} for name, kind in kinds.items()}
     for option in asked.method_options:

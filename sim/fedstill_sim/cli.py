@@ -24,7 +24,7 @@ import fedstill_sim
 from fedstill_sim.folder import check_claim
 from fedstill_sim.options import CompareOptions, ManyRunsOptions, Out, OutputOptions
 from fedstill_sim.request import (
-    DATASETS,
+    DEFAULT_DATASET,
     RequestError,
     RunRequest,
     check_compared,
@@ -292,7 +292,7 @@ def _request(asked: dict[str, Any], settings: Sequence[str] | None) -> RunReques
     if values["data"] is not None:
         values["data"] = str(Path(values["data"]).absolute())
     elif values["dataset"] is None:
-        values["dataset"] = DATASETS[0]
+        values["dataset"] = DEFAULT_DATASET
     return taken(RunRequest, values, method_options=read_settings(settings or ()))
 
 
@@ -314,7 +314,7 @@ def _splits(wanted: CompareOptions) -> tuple[Split, ...]:
     """Every data set at every alpha, and every folder, whose devices are its own; each at every epsilon."""
     from fedstill_sim.compare.result import Split
 
-    built_in = wanted.datasets or (() if wanted.data else DATASETS[:1])
+    built_in = wanted.datasets or (() if wanted.data else (DEFAULT_DATASET,))
     alphas = _numbers("--dirichlet", wanted.dirichlet, "0.1,1")
     epsilons = _numbers("--epsilon", wanted.epsilon, "1,8")
     if wanted.dirichlet is not None and not built_in:

@@ -28,7 +28,7 @@ from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
 from fedstill_sim.results.json_files import read_json, write_json
-from fedstill_sim.tasks import simulation_of
+from fedstill_sim.tasks import load_data
 from fedstill_sim.tasks.interface import DataRequest, Defaults
 
 TRADEOFF_WEIGHTS = (0.0, 0.25, 0.5, 0.75, 0.9)
@@ -80,22 +80,20 @@ def requested_data(request: RunRequest) -> FleetData:
         raise ConfigError(
             "the data of this run are in memory; name a data set, or a folder, to read them anew"
         )
-    simulation = request.simulation
-    return simulation.load(
-        DataRequest(
-            dataset=request.dataset,
-            folder=None if request.data is None else Path(request.data),
-            devices=request.devices,
-            dirichlet=request.dirichlet,
-            seed=request.seed,
-            families=tuple(request.named_families) or simulation.families,
-        )
+    wanted = DataRequest(
+        dataset=request.dataset,
+        folder=None if request.data is None else Path(request.data),
+        devices=request.devices,
+        dirichlet=request.dirichlet,
+        seed=request.seed,
+        families=tuple(request.named_families) or request.simulation.families,
     )
+    return load_data(wanted, task=request.task_name)
 
 
 def configured_data(config: RunConfig) -> FleetData:
     """The data that a configuration names, read anew."""
-    return simulation_of(config.fleet.task.name).load(data_request(config))
+    return load_data(data_request(config), task=config.fleet.task.name)
 
 
 def data_request(config: RunConfig) -> DataRequest:
@@ -118,7 +116,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     own = request.data is not None
     simulation = SimulationConfig(
         command=command_line(request),
-        dataset=data.name,
+        dataset=request.dataset or data.name,
         data=request.data,
         devices=data.devices,
         dirichlet=None if own else request.dirichlet,

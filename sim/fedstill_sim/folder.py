@@ -21,6 +21,11 @@ class FolderError(FedstillError):
     """A folder holds something else than what is needed."""
 
 
+def file_name(name: str) -> str:
+    """The name of a method or data set as one of files: that of one's own, module:name, has a colon."""
+    return name.replace(":", ".")
+
+
 def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
     """Where a run keeps the training artifact of a family for stacks of this many devices."""
     return run_folder / ARTIFACTS_FOLDER / f"{family}-c{stack_size}"

@@ -26,7 +26,8 @@ class CompareOptions:
 
     datasets: tuple[str, ...] = option(
         (),
-        "One or more with commas between: digits, mnist1d, keyboard, assistant; digits if none.",
+        "One or more with commas between: digits, mnist1d, keyboard, assistant, or your own as module:name; "
+        "digits if none.",
         panel=FLEET,
         flag="DATASETS",
     )

@@ -16,10 +16,11 @@ from fedstill_server.methods import METHODS, methods_for, noised_methods
 from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
+from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.tasks import simulation_of, task_of_data
 from fedstill_sim.tasks.interface import SimulatedTask
 
-DATASETS = ("digits", "mnist1d", "keyboard", "assistant")
+DEFAULT_DATASET = "digits"
 DEFAULT_BASELINES = ("local", "fedavg")
 
 # Panels of `--help`, beside those of every run.
@@ -53,7 +54,8 @@ class RunRequest(RunOptions):
 
     dataset: str | None = option(
         None,
-        "digits, mnist1d, keyboard or assistant, without a download; leave it out with --data.",
+        "digits, mnist1d, keyboard or assistant, without a download, or your own as module:name; leave it "
+        "out with --data.",
         panel=FLEET,
         flag="DATASET",
     )
@@ -141,10 +143,10 @@ class RunRequest(RunOptions):
         super().__post_init__()
         if self.dataset is not None and self.data is not None:
             raise RequestError(
-                f"name one data set: a built-in one ({', '.join(DATASETS)}) or --data FOLDER with your own"
+                f"name one data set: one by its name ({', '.join(DATASETS)}) or --data FOLDER with your own"
             )
-        if self.dataset is not None and self.dataset not in DATASETS:
-            raise unknown_name("data set", self.dataset, DATASETS)
+        if self.dataset is not None:
+            DATASETS.refuse(self.dataset, {"devices": self.devices, "dirichlet": self.dirichlet})
         if self.task:
             TASKS.require([self.task], where="--task")
         if not self.method:

@@ -54,6 +54,8 @@ def test_a_folder_of_one_s_own(tmp_path: Path, method: str, labelled: bool) -> N
         (("--families", "cnn,cnn"), "--families: cnn is named twice"),
         (("--families", "gru"), "--families: 'gru' is of text, and the devices learn arrays"),
         (("--families", "no_such:Net"), "there is no module 'no_such'"),
+        (("--teacher", "mlp-samll"), "--teacher: 'mlp-samll' is unknown; did you mean mlp-small"),
+        (("--teacher", "no_such:Net"), "--teacher: no_such:Net: there is no module 'no_such'"),
         (("--baselines", "best"), "--baselines: 'best' is unknown"),
         (("--encoding", "top-k"), "--top-k K belong together"),
         (("--top-k", "3"), "--top-k K belong together"),

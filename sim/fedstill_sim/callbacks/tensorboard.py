@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from fedstill_proto.system.extras import explain_missing, require_extra
 
 from fedstill_sim.callbacks.interface import Callback, RunStart, round_figures
+from fedstill_sim.folder import file_name
 from fedstill_sim.results.run_result import RoundResult, RunResult
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class TensorBoard(Callback):
     def _open(self, method: str) -> SummaryWriter:
         with explain_missing("the TensorBoard callback"):
             from torch.utils.tensorboard import SummaryWriter
-        return SummaryWriter(str(self._folder / method))
+        return SummaryWriter(str(self._folder / file_name(method)))
 
     def _close(self) -> None:
         if self._writer is not None:

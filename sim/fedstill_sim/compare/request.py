@@ -28,7 +28,7 @@ from fedstill_sim.compare.result import (
     write_comparison,
 )
 from fedstill_sim.config import requested_data, resolve
-from fedstill_sim.folder import CONFIG_FILE, claim_folder
+from fedstill_sim.folder import CONFIG_FILE, claim_folder, file_name
 from fedstill_sim.progress import ComparisonProgress
 from fedstill_sim.request import RequestError, RunRequest, check_compared, method_options_of, option_words
 from fedstill_sim.results.json_files import read_json, write_json
@@ -112,7 +112,7 @@ class CompareRequest:
         )
         place = folder if alone else folder / split.folder_name
         label = f"{method} seed {seed}" if alone else f"{split.name}: {method} seed {seed}"
-        return RunJob(run, place / f"{method}-seed{seed}", label)
+        return RunJob(run, place / f"{file_name(method)}-seed{seed}", label)
 
     def of_method(self, run: RunRequest, method: str) -> RunRequest:
         """The run by a method, with those of the options that it has."""

@@ -16,6 +16,7 @@ from typing import Any
 from fedstill_server.config.codec import from_json
 
 from fedstill_sim.compare.estimate import Estimate
+from fedstill_sim.folder import file_name
 from fedstill_sim.results.json_files import ResultError, read_json, write_json
 from fedstill_sim.results.run_result import DataResult, RoundResult, RunResult
 from fedstill_sim.results.verdict import Verdict, accuracy_verdict, bytes_verdict
@@ -52,7 +53,8 @@ class Split:
     @property
     def folder_name(self) -> str:
         """The split's name in paths: digits-dirichlet-0.1."""
-        return self.name.replace(", Dirichlet ", "-dirichlet-").replace(", epsilon ", "-epsilon-")
+        name = self.name.replace(", Dirichlet ", "-dirichlet-").replace(", epsilon ", "-epsilon-")
+        return file_name(name)
 
 
 @dataclass(frozen=True, kw_only=True)

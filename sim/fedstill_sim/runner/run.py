@@ -32,7 +32,7 @@ from fedstill_sim.config import (
     write_config,
 )
 from fedstill_sim.data.fleet import FleetData, load_fleet, save_fleet
-from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder
+from fedstill_sim.folder import BASELINES_FOLDER, CONFIG_FILE, DATA_FOLDER, claim_folder, file_name
 from fedstill_sim.privacy.budget import spent_privacy
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.report.run_report import REPORT_FILE, write_report
@@ -219,7 +219,7 @@ class _Run:
 
     def _baseline(self, method: str, data: FleetData) -> BaselineResult:
         """Run the same fleet under another method, in a folder of its own that shares the data."""
-        folder = self._folder / BASELINES_FOLDER / method
+        folder = self._folder / BASELINES_FOLDER / file_name(method)
         if not (folder / CONFIG_FILE).exists():
             write_config(baseline_config(self._config, method), folder)
         if not (folder / DATA_FOLDER).is_symlink():

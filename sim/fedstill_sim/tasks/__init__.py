@@ -9,7 +9,9 @@ from pathlib import Path
 
 from fedstill_server.plugins import PluginError, Registry
 
-from fedstill_sim.tasks.interface import SimulatedTask
+from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.registry import DATASETS
+from fedstill_sim.tasks.interface import DataRequest, SimulatedTask
 
 _ARRAYS = "arrays"
 
@@ -39,9 +41,24 @@ def simulation_of(task: str) -> SimulatedTask:
 
 def task_of_data(dataset: str | None, folder: Path | None) -> str:
     """The name of the task that a data set, or a folder of one's own, is of; arrays where none says so."""
-    names: tuple[str, ...] = (*SIMULATIONS.own(), *SIMULATIONS.names())
-    for name in sorted(names, key=lambda name: name == _ARRAYS):  # a folder of texts may hold arrays, too
-        simulation = simulation_of(name)
-        if dataset in simulation.datasets or (folder is not None and simulation.is_at(folder)):
-            return name
+    if dataset is not None:
+        return DATASETS.task_of(dataset)
+    if folder is not None:
+        names: tuple[str, ...] = (*SIMULATIONS.own(), *SIMULATIONS.names())
+        for name in sorted(names, key=lambda name: name == _ARRAYS):  # a folder of texts may hold arrays, too
+            if simulation_of(name).is_at(folder):
+                return name
     return _ARRAYS
+
+
+def load_data(wanted: DataRequest, *, task: str) -> FleetData:
+    """The data of a fleet that learns a task: of a folder, or of a data set.
+
+    Raises:
+        FedstillError: For data that no fleet can be made of.
+    """
+    if wanted.folder is not None:
+        return simulation_of(task).load(wanted, wanted.folder)
+    assert wanted.dataset is not None  # the data of a request are one or the other
+    data = DATASETS.read(wanted.dataset, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed)
+    return data.with_families(wanted.families)

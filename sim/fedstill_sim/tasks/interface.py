@@ -1,13 +1,15 @@
 """What the simulator needs to know of a task, beside what the server knows: its data, its start, its figures.
 
-A task of one's own needs nothing here where its data are folders of arrays, or arrays in memory. One with
-data sets of its own is a subclass, most easily of ArraySimulation:
+A task of one's own needs nothing here where its data are data sets that name it (data/registry.py), folders
+of arrays, or arrays in memory. One that reads folders of its own is a subclass, most easily of
+ArraySimulation:
 
     class WindowSimulation(ArraySimulation):
-        datasets = ("windows",)
+        def is_at(self, folder: Path) -> bool:
+            return (folder / "windows.parquet").is_file()
 
-        def load(self, wanted: DataRequest) -> FleetData:
-            return my_windows(devices=wanted.devices or 10, seed=wanted.seed, families=wanted.families)
+        def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+            return my_windows(folder, seed=wanted.seed).with_families(wanted.families)
 
 It is found under the name of the server's task, by an entry point of the group "fedstill.simulations" or by
 `SIMULATIONS.register`.
@@ -67,7 +69,6 @@ class SimulatedTask(ABC):
 
     Attributes:
         task: The name of the server's task.
-        datasets: The names of its built-in data sets.
         families: The student families of a fleet where nobody says.
         unsuited: Families of the task that its rounds cannot begin with.
         compared: The methods that are compared where nobody says.
@@ -78,7 +79,6 @@ class SimulatedTask(ABC):
     """
 
     task: str
-    datasets: ClassVar[tuple[str, ...]] = ()
     families: ClassVar[tuple[str, ...]]
     unsuited: ClassVar[tuple[str, ...]] = ()
     compared: ClassVar[tuple[str, ...]] = ("fedstill", "public-logits", "local", "fedavg")
@@ -92,8 +92,8 @@ class SimulatedTask(ABC):
         """Whether a folder holds data of this task."""
 
     @abstractmethod
-    def load(self, wanted: DataRequest) -> FleetData:
-        """The data of a fleet.
+    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+        """The data of a fleet in a folder of one's own.
 
         Raises:
             FleetDataError: For data that no fleet can be made of.

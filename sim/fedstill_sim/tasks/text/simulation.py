@@ -24,7 +24,6 @@ from fedstill_sim.tasks.text.data import PUBLIC_FILE, VOCABULARY_FILE
 class TextSimulation(SimulatedTask):
     """Shakespeare's speakers, or a folder of texts: <user>.txt and public.txt, a text a line."""
 
-    datasets: ClassVar[tuple[str, ...]] = ("keyboard",)
     families: ClassVar[tuple[str, ...]] = ("gru-80-224", "gru-24-96")  # the second for weak devices
     unsuited: ClassVar[tuple[str, ...]] = ("transformer",)
     compared: ClassVar[tuple[str, ...]] = ("next-words", "local", "fedavg")
@@ -40,12 +39,10 @@ class TextSimulation(SimulatedTask):
     def is_at(self, folder: Path) -> bool:
         return (folder / PUBLIC_FILE).is_file()
 
-    def load(self, wanted: DataRequest) -> FleetData:
+    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.tasks.text.fleet import load_keyboard_fleet
 
-        return load_keyboard_fleet(
-            wanted.folder, devices=wanted.devices, seed=wanted.seed, families=wanted.families
-        )
+        return load_keyboard_fleet(folder, devices=wanted.devices, seed=wanted.seed, families=wanted.families)
 
     def defaults(self, dataset: str | None) -> Defaults:
         return Defaults(label_prior=0.0, evaluate_every=5, tradeoff=False)

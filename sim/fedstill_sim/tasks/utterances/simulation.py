@@ -20,18 +20,17 @@ PUBLIC_FILE = "public.csv"
 class UtteranceSimulation(SimulatedTask):
     """Home Assistant's sentences, or a folder of utterances: <user>.csv and public.csv (text,label)."""
 
-    datasets: ClassVar[tuple[str, ...]] = ("assistant",)
     families: ClassVar[tuple[str, ...]] = ("ngrams", "ngrams-small")
     seeds_start: ClassVar[bool] = True
 
     def is_at(self, folder: Path) -> bool:
         return (folder / PUBLIC_FILE).is_file()
 
-    def load(self, wanted: DataRequest) -> FleetData:
+    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
 
         return load_assistant_fleet(
-            wanted.folder,
+            folder,
             devices=wanted.devices,
             dirichlet=wanted.dirichlet,
             seed=wanted.seed,
