@@ -86,18 +86,14 @@ class Registry(Generic[Found]):
     def register(self, name: str, found: object) -> None:
         """Let `name` stand for something of this process's own.
 
-        The same class or function that was defined anew, as in a notebook whose cell runs again, takes the
-        place of the old one, and so does another object of the same class.
+        What is registered last holds, as in a notebook whose cell is changed and runs again.
 
         Raises:
-            PluginError: For a name that is taken by something else, or a thing that is not of the kind.
+            PluginError: For a name that is built in or installed, or a thing that is not of the kind.
         """
         if ":" in name:
             raise PluginError(f"{self.kind}: a name holds no colon, unlike {name!r}")
-        old = self._registered.get(name, found)
-        if (name in self and name not in self._registered) or (
-            old is not found and _defined(old) != _defined(found)
-        ):
+        if name in self and name not in self._registered:
             raise PluginError(f"{self.kind}: the name {name!r} is taken; give yours another one")
         self._checked(name, found, where=self.kind)
         self._registered[name] = found
@@ -226,12 +222,6 @@ def _own_line(error: BaseException) -> str:
 
 def _distribution(point: EntryPoint) -> str:
     return "an installed package" if point.dist is None else f"{point.dist.name} {point.dist.version}"
-
-
-def _defined(found: object) -> tuple[object, object]:
-    """What stays the same where a class or function is defined anew, or another object of a class is made."""
-    named = found if hasattr(found, "__qualname__") else type(found)
-    return named.__module__, getattr(named, "__qualname__", None)
 
 
 def _is_dotted(text: str) -> bool:

@@ -18,6 +18,7 @@ from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.structure import structure_of
 from fedstill_server.families import FAMILIES, build_student, initial_parameters
 from fedstill_server.plugins import PluginError
+from fedstill_server.tasks import training_of
 from torch import Tensor, nn
 
 from tests.server.scripted_fleet import fleet_config
@@ -63,7 +64,7 @@ def test_names_are_fit_for_files_and_say_where_families_lie() -> None:
         ([f"../up={OWN}:fixed"], "'../up' is not 1 to 200 letters"),
         (
             [f"{OWN}:fixed", f"fixed={OWN}:TinyNet"],
-            f"the name 'fixed' of {OWN}:TinyNet is taken ({OWN}:fixed)",
+            f"fixed is named twice; give one another name, as in other-name={OWN}:TinyNet",
         ),
         (["small=fixed"], "'fixed' is not of the form module:name"),
         (["no_such_module:Net"], "there is no module 'no_such_module'"),
@@ -92,6 +93,19 @@ def test_a_process_may_register_what_is_nowhere_to_be_imported_from() -> None:
     assert FAMILIES.named(["Local"]) == {"Local": ""}
     with pytest.raises(PluginError, match="'cnn' is taken"):
         FAMILIES.register("cnn", Local)
+
+
+def test_what_a_name_is_said_to_stand_for_last_holds() -> None:
+    FAMILIES.named([f"Net={OWN}:fixed"])
+    FAMILIES.named([f"Net={OWN}:TinyNet"])
+    first = build_student("Net", (6,), 4)
+    FAMILIES.register("Net", lambda: nn.Linear(6, 4))
+    second = build_student("Net", (6,), 4)
+    config = fleet_config(families=("Net",), own_families={"Net": f"{OWN}:TinyNet"})
+    third = training_of(config).student("Net")
+
+    assert [type(each).__name__ for each in (first, second, third)] == ["TinyNet", "Linear", "TinyNet"]
+    assert FAMILIES.origin("Net") == OWN
 
 
 def test_an_installed_family_has_its_entry_points_name(

@@ -85,31 +85,33 @@ class FamilyRegistry(Registry[Family]):
 
     def register(self, name: str, found: object) -> None:
         _check_free(name, where=self.kind)
-        if name in self._places:
-            raise PluginError(
-                f"{self.kind}: the name {name!r} stands for {self._places[name]}; give another one"
-            )
-        super().register(name, found)
+        place = self._places.pop(name, None)  # what is said last holds
+        try:
+            super().register(name, found)
+        except PluginError:
+            self._places |= {} if place is None else {name: place}
+            raise
 
     def know(self, name: str, place: str, *, where: str | None = None) -> None:
         """Let `name` stand for a family of one's own that lies at "module:attribute", in this process.
 
+        What is said last holds: each run's configuration says it before the run is made, or goes on.
+
         Raises:
-            PluginError: For a module that is not there, or a name that is taken or is no name for a file.
+            PluginError: For a module that is not there, and for a name that is built in or installed, or no
+                name for a file.
         """
         where = where or self.kind
-        if self._places.get(name) == place:
-            return
         _check_free(name, where=where, place=place)
-        if name in self and super()._place(name, where=where) != place:
-            other = self._places.get(name) or self.origin(name)
-            raise PluginError(
-                f"{where}: the name {name!r} of {place} is taken ({other}); give it another one, as in "
-                f"other-name={place}"
-            )
         if ":" not in place:
             raise PluginError(f"{where}: {name}={place}: {place!r} is not of the form module:name")
         self.require([place], where=where)
+        if name in self._installed() and self._installed()[name][0].value != place:
+            raise PluginError(
+                f"{where}: the name {name!r} is taken ({self.origin(name)}); give yours another one, as in "
+                f"other-name={place}"
+            )
+        self._registered.pop(name, None)
         self._places[name] = place
 
     def named(self, words: Iterable[str], *, where: str = "families") -> dict[str, str]:
@@ -126,7 +128,7 @@ class FamilyRegistry(Registry[Family]):
 
         Raises:
             UnknownName: For a name that is not there.
-            PluginError: For a module that is not there, and for a name that is taken.
+            PluginError: For a module that is not there, and for a name that is taken, or is said twice.
         """
         places: dict[str, str] = {}
         for word in words:
@@ -135,13 +137,14 @@ class FamilyRegistry(Registry[Family]):
                 name = word.rpartition(":")[2]
             name = name.strip() or word
             place = place.strip() if equals or ":" in word else ""
+            if name in places:
+                other = f"; give one another name, as in other-name={place}" if place else ""
+                raise PluginError(f"{where}: {name} is named twice{other}")
             if place:
                 self.know(name, place, where=where)
             else:
                 self.require([name], where=where)
                 _check_fit(name, where=where)
-            if name in places:
-                raise PluginError(f"{where}: {name} is named twice")
             places[name] = place
         return places
 
