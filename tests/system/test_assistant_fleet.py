@@ -65,7 +65,8 @@ def test_an_answer_comes_out_of_a_round_of_the_fleet() -> None:
                 assert np.isclose(sum(chances), 1)
 
         config = json.loads((fleet.folder / "config.json").read_text())["fleet"]
-        assert (config["method"], config["propagation_width"], config["classes"]) == ("fedstill", 0.0, 3)
+        assert (config["method"]["name"], config["classes"]) == ("fedstill", 3)
+        assert config["method"]["options"]["propagation_width"] == 0.0
         usual = UtteranceTask().default_work(labelled=True)  # as in the simulator
         assert config["training"]["soft_weight"] == usual.soft_weight == 0.35
         trust = Path(folder) / "trust"

@@ -57,8 +57,4 @@ def load_data(wanted: DataRequest, *, task: str) -> FleetData:
     Raises:
         FedstillError: For data that no fleet can be made of.
     """
-    if wanted.folder is not None:
-        return simulation_of(task).load(wanted, wanted.folder)
-    assert wanted.dataset is not None  # the data of a request are one or the other
-    data = DATASETS.read(wanted.dataset, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed)
-    return data.with_families(wanted.families)
+    return simulation_of(task).load(wanted)

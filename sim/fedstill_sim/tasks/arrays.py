@@ -19,7 +19,7 @@ class ArraySimulation(SimulatedTask):
     def is_at(self, folder: Path) -> bool:
         return (folder / "public.npz").is_file()
 
-    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+    def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.data.folder import load_folder
 
         return load_folder(folder, families=wanted.families)

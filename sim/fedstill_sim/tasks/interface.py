@@ -8,7 +8,7 @@ ArraySimulation:
         def is_at(self, folder: Path) -> bool:
             return (folder / "windows.parquet").is_file()
 
-        def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+        def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
             return my_windows(folder, seed=wanted.seed).with_families(wanted.families)
 
 It is found under the name of the server's task, by an entry point of the group "fedstill.simulations" or by
@@ -30,6 +30,7 @@ from fedstill_server.tasks import TASKS, Task
 from fedstill_server.tasks.interface import Progress
 
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.registry import DATASETS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,8 +92,22 @@ class SimulatedTask(ABC):
     def is_at(self, folder: Path) -> bool:
         """Whether a folder holds data of this task."""
 
+    def load(self, wanted: DataRequest) -> FleetData:
+        """The data of a fleet: of a folder of one's own, or of a data set that has a name.
+
+        Raises:
+            FedstillError: For data that no fleet can be made of.
+        """
+        if wanted.folder is not None:
+            return self.load_folder(wanted, wanted.folder)
+        assert wanted.dataset is not None  # the data of a request are one or the other
+        data = DATASETS.read(
+            wanted.dataset, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed
+        )
+        return data.with_families(wanted.families)
+
     @abstractmethod
-    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+    def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         """The data of a fleet in a folder of one's own.
 
         Raises:

@@ -39,7 +39,7 @@ class TextSimulation(SimulatedTask):
     def is_at(self, folder: Path) -> bool:
         return (folder / PUBLIC_FILE).is_file()
 
-    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+    def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.tasks.text.fleet import load_keyboard_fleet
 
         return load_keyboard_fleet(folder, devices=wanted.devices, seed=wanted.seed, families=wanted.families)

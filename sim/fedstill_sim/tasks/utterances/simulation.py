@@ -26,7 +26,7 @@ class UtteranceSimulation(SimulatedTask):
     def is_at(self, folder: Path) -> bool:
         return (folder / PUBLIC_FILE).is_file()
 
-    def load(self, wanted: DataRequest, folder: Path) -> FleetData:
+    def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
 
         return load_assistant_fleet(
