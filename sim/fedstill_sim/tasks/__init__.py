@@ -44,8 +44,7 @@ def task_of_data(dataset: str | None, folder: Path | None) -> str:
     if dataset is not None:
         return DATASETS.task_of(dataset)
     if folder is not None:
-        names: tuple[str, ...] = (*SIMULATIONS.own(), *SIMULATIONS.names())
-        for name in sorted(names, key=lambda name: name == _ARRAYS):  # a folder of texts may hold arrays, too
+        for name in SIMULATIONS:  # built-in ones first: the data of theirs are nobody else's
             if simulation_of(name).is_at(folder):
                 return name
     return _ARRAYS

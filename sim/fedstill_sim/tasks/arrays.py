@@ -16,9 +16,6 @@ class ArraySimulation(SimulatedTask):
 
     families: ClassVar[tuple[str, ...]] = ("mlp-small", "mlp-wide", "cnn")
 
-    def is_at(self, folder: Path) -> bool:
-        return (folder / "public.npz").is_file()
-
     def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.data.folder import load_folder
 

@@ -88,9 +88,9 @@ class SimulatedTask(ABC):
     seeds_start: ClassVar[bool] = False
     evaluating: ClassVar[str] = ""
 
-    @abstractmethod
     def is_at(self, folder: Path) -> bool:
-        """Whether a folder holds data of this task."""
+        """Whether a folder shows by its files that it holds data of this task; --task says it of others."""
+        return False
 
     def load(self, wanted: DataRequest) -> FleetData:
         """The data of a fleet: of a folder of one's own, or of a data set that has a name.
