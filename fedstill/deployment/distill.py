@@ -26,7 +26,7 @@ from fedstill.models import PackagedStudent, Student, Teacher
 if TYPE_CHECKING:
     from fedstill_server.distill.run import Outcome
     from fedstill_server.distill.tasks import DistillTask
-    from fedstill_server.distill.teachers import Teacher as AnsweringTeacher
+    from fedstill_server.distill.teachers import TeacherModel
 
     from fedstill.models import Network
 
@@ -162,7 +162,7 @@ def _network(given: Any) -> Any:
     return given.network if isinstance(given, Teacher) else given
 
 
-def _answering(given: Any, task: DistillTask) -> AnsweringTeacher:
+def _answering(given: Any, task: DistillTask) -> TeacherModel:
     """A teacher that answers, of a torch module, an estimator, or what makes one."""
     from fedstill_server.distill.teachers import EstimatorTeacher, TorchTeacher
     from fedstill_server.families.family import family_of
@@ -176,7 +176,7 @@ def _answering(given: Any, task: DistillTask) -> AnsweringTeacher:
             given = family_of(given).build(task.input_shape, task.classes)
         except FedstillError as error:
             raise DistillError(f"teacher: {name}: {error}") from None
-    teacher: AnsweringTeacher = (
+    teacher: TeacherModel = (
         TorchTeacher(given, name=name)
         if isinstance(given, nn.Module)
         else EstimatorTeacher(given, classes=task.classes, name=name)

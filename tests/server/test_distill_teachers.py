@@ -18,7 +18,7 @@ from fedstill_server.distill.teachers import (
     EnsembleTeacher,
     EstimatorTeacher,
     OnnxTeacher,
-    Teacher,
+    TeacherModel,
     TorchTeacher,
 )
 from fedstill_server.distill.teachers.opening import open_teacher
@@ -62,7 +62,7 @@ def test_the_same_network_answers_the_same_from_every_shelf(teacher: TorchTeache
     assert opened(str(tmp_path / "big.onnx")).layers == ()
 
 
-def opened(place: str) -> Teacher:
+def opened(place: str) -> TeacherModel:
     return open_teacher(place, input_shape=(4, 4), classes=CLASSES)
 
 

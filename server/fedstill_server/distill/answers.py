@@ -19,7 +19,7 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
-from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers
+from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
 
 _FORMAT = "fedstill-answers-1"
 
@@ -36,7 +36,7 @@ class AnswerFile:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def answers(self, teacher: Teacher, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
+    def answers(self, teacher: TeacherModel, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         """The teacher's answers to examples; it is asked only where the file does not hold them.
 
         Args:

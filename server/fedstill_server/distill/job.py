@@ -14,7 +14,7 @@ from fedstill_server.config.codec import to_json
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
-from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers
+from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
 from fedstill_server.distill.technique import Technique
 from fedstill_server.state import digest_of
 
@@ -43,7 +43,7 @@ class DistillJob:
     x: FloatArray
     labels: IntArray
     plan: DistillPlan
-    teacher: Teacher | None = None
+    teacher: TeacherModel | None = None
     techniques: tuple[Technique, ...] = ()
     start: Parameters | None = None
     answers: TeacherAnswers | None = None

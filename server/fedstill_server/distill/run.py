@@ -32,7 +32,7 @@ from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.scoring import accuracy_on, check_teacher, teacher_accuracy
 from fedstill_server.distill.stage_runner import StageRunner, StageWatcher
 from fedstill_server.distill.tasks import DistillTask, open_task
-from fedstill_server.distill.teachers import EnsembleTeacher, Teacher, TorchTeacher
+from fedstill_server.distill.teachers import EnsembleTeacher, TeacherModel, TorchTeacher
 from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.families import FAMILIES, build_student
@@ -76,7 +76,7 @@ def distil_task(
     task: DistillTask,
     out: Path,
     *,
-    teachers: Sequence[Teacher] = (),
+    teachers: Sequence[TeacherModel] = (),
     watch: StageWatcher | None = None,
 ) -> Outcome:
     """Distil a student for a task that is open already.
@@ -109,7 +109,7 @@ def distil_task(
 
 def reopen_distillation(
     record: Path, *, task: str = "", teacher: str = "", seed: int | None = None
-) -> tuple[DistillTask, Teacher | None]:
+) -> tuple[DistillTask, TeacherModel | None]:
     """The task and the teacher of a distillation whose distill.json is `record`, or those that are named.
 
     A teacher that was trained on the spot is trained again: the same seed gives the same teacher.
@@ -165,8 +165,8 @@ _OPENED: tuple[tuple[type[DistillTask], Callable[[DistillRequest], DistillTask]]
 
 
 def _teacher(
-    request: DistillRequest, task: DistillTask, runner: StageRunner, others: Sequence[Teacher] = ()
-) -> Teacher | None:
+    request: DistillRequest, task: DistillTask, runner: StageRunner, others: Sequence[TeacherModel] = ()
+) -> TeacherModel | None:
     named = [_one_teacher(text, task, runner, place) for place, text in enumerate(request.teacher)]
     teachers = [*named, *others]
     for teacher in teachers:
@@ -176,7 +176,7 @@ def _teacher(
     return EnsembleTeacher(teachers, combination=request.combination, temperature=request.plan.temperature)
 
 
-def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> Teacher:
+def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> TeacherModel:
     if not text.startswith(TRAINED_HERE):
         return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
@@ -191,7 +191,7 @@ def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) 
     return TorchTeacher(load_parameters(network, trained.parameters), name=text)
 
 
-def _job(request: DistillRequest, task: DistillTask, teacher: Teacher | None) -> DistillJob:
+def _job(request: DistillRequest, task: DistillTask, teacher: TeacherModel | None) -> DistillJob:
     x, labels = gathered(task.public, task.private)
     techniques = request.techniques()
     if teacher is None and not techniques and labels.ndim == 1:
@@ -218,7 +218,7 @@ def _job(request: DistillRequest, task: DistillTask, teacher: Teacher | None) ->
 def _packed(
     request: DistillRequest,
     task: DistillTask,
-    teacher: Teacher | None,
+    teacher: TeacherModel | None,
     made: Trained,
     out: Path,
     runner: StageRunner,

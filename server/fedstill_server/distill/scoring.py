@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
-from fedstill_server.distill.teachers.interface import Teacher
+from fedstill_server.distill.teachers.interface import TeacherModel
 from fedstill_server.tasks.text.networks import logits_in_parts, next_word_accuracy
 from fedstill_server.training.networks import accuracy_of
 
@@ -37,7 +37,7 @@ def perplexity_on(network: nn.Module, examples: Examples) -> float:
     return math.exp(total / examples.y.size)
 
 
-def teacher_accuracy(teacher: Teacher, task: DistillTask) -> float:
+def teacher_accuracy(teacher: TeacherModel, task: DistillTask) -> float:
     """On the test examples."""
     assert task.test.y is not None
     step = task.rows_asked or len(task.test)
@@ -48,7 +48,7 @@ def teacher_accuracy(teacher: Teacher, task: DistillTask) -> float:
     return right / task.test.y.size
 
 
-def check_teacher(teacher: Teacher, task: DistillTask) -> None:
+def check_teacher(teacher: TeacherModel, task: DistillTask) -> None:
     """Raises DistillError unless its answer to one example is about the task's classes."""
     _about(task, teacher.answer(task.public.x[:1]).logits)
 

@@ -15,7 +15,7 @@ from fedstill_server.calibration import Calibration, calibration, fitted_tempera
 from fedstill_server.data.forms import Labels
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
-from fedstill_server.distill.teachers import Teacher
+from fedstill_server.distill.teachers import TeacherModel
 from fedstill_server.inspection.agreement import Agreement, agreement
 from fedstill_server.inspection.corruption import Answer, CorruptedAccuracy, corrupted_accuracies
 from fedstill_server.inspection.energy import Energy, energy_of
@@ -70,7 +70,7 @@ class Inspection:
 
 
 def inspect_package(
-    folder: Path, task: DistillTask, *, teacher: Teacher | None = None, watts: float = DEFAULT_WATTS
+    folder: Path, task: DistillTask, *, teacher: TeacherModel | None = None, watts: float = DEFAULT_WATTS
 ) -> Inspection:
     """Inspect a package.
 

@@ -29,7 +29,7 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.plan import check
 from fedstill_server.distill.stage_runner import Recipe, StageRunner
-from fedstill_server.distill.teachers.interface import Teacher
+from fedstill_server.distill.teachers.interface import TeacherModel
 from fedstill_server.randomness import derived_seed
 
 _ROWS_AT_ONCE = 64
@@ -83,7 +83,7 @@ class SyntheticText(SequenceLevel):
         return np.full((self.count, 1), START, np.int64)
 
 
-def continued(teacher: Teacher, given: IntArray, *, places: int, warmth: float, seed: int) -> IntArray:
+def continued(teacher: TeacherModel, given: IntArray, *, places: int, warmth: float, seed: int) -> IntArray:
     """Rows of words that the teacher continues.
 
     Args:

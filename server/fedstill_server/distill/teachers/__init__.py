@@ -2,7 +2,7 @@
 
 from fedstill_server.distill.teachers.ensemble import EnsembleTeacher
 from fedstill_server.distill.teachers.estimator import EstimatorTeacher
-from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers
+from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
 from fedstill_server.distill.teachers.onnx_file import OnnxTeacher
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
 
@@ -10,7 +10,7 @@ __all__ = [
     "EnsembleTeacher",
     "EstimatorTeacher",
     "OnnxTeacher",
-    "Teacher",
     "TeacherAnswers",
+    "TeacherModel",
     "TorchTeacher",
 ]

@@ -19,7 +19,7 @@ from torch.nn.functional import log_softmax
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.teachers.interface import Teacher, TeacherAnswers, refuse_layers
+from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel, refuse_layers
 from fedstill_server.losses import agreement_weights
 
 COMBINATIONS = ("probabilities", "logits", "agreement")
@@ -33,7 +33,7 @@ class EnsembleTeacher:
 
     def __init__(
         self,
-        teachers: Sequence[Teacher],
+        teachers: Sequence[TeacherModel],
         *,
         combination: str = "probabilities",
         temperature: float = 4.0,

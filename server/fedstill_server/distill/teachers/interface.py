@@ -31,7 +31,7 @@ class TeacherAnswers:
         return len(self.logits)
 
 
-class Teacher(Protocol):
+class TeacherModel(Protocol):
     """Anything that answers examples with logits, the same ones each time.
 
     An own teacher needs no base class: these four members suffice.
