@@ -165,7 +165,7 @@ class TestParity:
         assert vars(mine.evaluate(asked)) == vars(onnx.evaluate(asked))
 
 
-class Net(nn.Module):
+class HomeNet(nn.Module):
     """A network of one's own, with dropout and a buffer."""
 
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
@@ -184,7 +184,7 @@ def load_data(context: Context) -> tuple[np.ndarray, np.ndarray]:
     return examples(20, seed=int(str(context.node_config.get("partition-id", 0))))
 
 
-def app(students: object = Net, **settings: object) -> fs.flower.ClientApp:
+def app(students: object = HomeNet, **settings: object) -> fs.flower.ClientApp:
     usual = {"data": load_data, "classes": CLASSES, "public": examples(12, seed=3)}
     return fs.flower.ClientApp(students, **{**usual, **settings})  # type: ignore[arg-type]
 
@@ -201,9 +201,9 @@ def who(students: object, context: Context, **settings: object) -> tuple[str, st
 
 
 def net_task(**changes: object) -> RoundTask:
-    network = Net(SHAPE, CLASSES)
+    network = HomeNet(SHAPE, CLASSES)
     parameters = {name: value.detach().numpy() for name, value in network.named_parameters()}
-    settings = {"family": "Net", "parameters": parameters, "soft_targets": PUBLIC, "request": PUBLIC_ROWS}
+    settings = {"family": "HomeNet", "parameters": parameters, "soft_targets": PUBLIC, "request": PUBLIC_ROWS}
     return task(plan(epochs=2, soft_weight=0.5), **{**settings, **changes})  # type: ignore[arg-type]
 
 
@@ -213,21 +213,21 @@ def summary(reply: Message) -> bytes:
 
 class TestApp:
     def test_a_device_says_who_it_is(self) -> None:
-        assert who(Net, node(3)) == ("device-3", "Net")
-        assert who(fs.Student(Net, name="mine"), node(None)) == ("node-22", "mine")
+        assert who(HomeNet, node(3)) == ("device-3", "HomeNet")
+        assert who(fs.Student(HomeNet, name="mine"), node(None)) == ("node-22", "mine")
         assert who("mlp-16", node(**{"fedstill-name": "kitchen"})) == ("kitchen", "mlp-16")
-        assert who(Net, node(2), name=lambda context: f"home-{context.node_id}") == ("home-22", "Net")
+        assert who(HomeNet, node(2), name=lambda context: f"home-{context.node_id}") == ("home-22", "HomeNet")
 
     def test_students_are_dealt_out(self) -> None:
-        students = [fs.Student("mlp-8", devices=["device-2"]), Net, "mlp-16"]
+        students = [fs.Student("mlp-8", devices=["device-2"]), HomeNet, "mlp-16"]
         found = [who(students, node(partition))[1] for partition in range(4)]
-        assert found == ["Net", "mlp-16", "mlp-8", "mlp-16"]
+        assert found == ["HomeNet", "mlp-16", "mlp-8", "mlp-16"]
         assert who(students, node(0, **{"fedstill-family": "mlp-16"}))[1] == "mlp-16"
 
     def test_a_node_that_nobody_gives_a_student_says_what_to_do(self) -> None:
-        reply = call("query.hello", flower_records.hello("abcd1234"), node(None), app([Net, "mlp-16"]))
+        reply = call("query.hello", flower_records.hello("abcd1234"), node(None), app([HomeNet, "mlp-16"]))
         assert reply.error.code == REFUSED
-        assert "--node-config 'fedstill-family=\"Net\"'" in str(reply.error.reason)
+        assert "--node-config 'fedstill-family=\"HomeNet\"'" in str(reply.error.reason)
 
     def test_a_round_and_its_evaluation(self) -> None:
         context, mine = node(1), app(test=examples(30, seed=5))
@@ -298,13 +298,15 @@ class TestApp:
     def test_wrong_students_are_refused_when_the_app_is_made(self) -> None:
         with pytest.raises(fs.FedstillError, match="did you mean mlp-small"):
             app("mlp-smal")
-        with pytest.raises(fs.FedstillError, match="'Net' is named twice"):
-            app([Net, Net])
+        with pytest.raises(fs.FedstillError, match="'HomeNet' is named twice"):
+            app([HomeNet, HomeNet])
         with pytest.raises(fs.FedstillError, match="students: none given"):
             app([])
 
     def test_handlers_for_an_app_of_ones_own(self) -> None:
-        client = fs.flower.TorchClient(students=Net, data=load_data, classes=CLASSES, public=examples(12)[0])
+        client = fs.flower.TorchClient(
+            students=HomeNet, data=load_data, classes=CLASSES, public=examples(12)[0]
+        )
         reply = call("train", packed(net_task()), node(1), client.on_train)
         assert not reply.has_error()
 

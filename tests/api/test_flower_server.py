@@ -23,7 +23,7 @@ from tests.client.flower_calls import call, node_of
 CLASSES, DEVICES = 3, 3
 
 
-class Net(nn.Module):
+class PointNet(nn.Module):
     def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
         super().__init__()
         self.hidden = nn.Linear(input_shape[0], 8)
@@ -88,12 +88,12 @@ class TorchFleet(InProcessGrid):
         return call(kind, content, self.contexts[device], self._app)
 
 
-def client(students: object = Net, **settings: object) -> fs.flower.ClientApp:
+def client(students: object = PointNet, **settings: object) -> fs.flower.ClientApp:
     usual = {"data": load_data, "classes": CLASSES, "public": PUBLIC, "test": TEST}
     return fs.flower.ClientApp(students, **{**usual, **settings})  # type: ignore[arg-type]
 
 
-def server(students: object = Net, **settings: object) -> fs.flower.ServerApp:
+def server(students: object = PointNet, **settings: object) -> fs.flower.ServerApp:
     usual = {"public": PUBLIC, "test": TEST, "rounds": 2, "epochs": 2, "round_epochs": 5}
     return fs.flower.ServerApp(students, **{**usual, **settings})  # type: ignore[arg-type]
 
@@ -121,20 +121,20 @@ def test_torch_clients_learn_by_every_kind_of_method(method: str) -> None:
     assert [one.round for one in learned.rounds] == [1, 2]
     assert seen == list(learned.rounds)
     assert all(one.accepted == DEVICES and not one.quarantined for one in learned.rounds)
-    assert set(learned.start) == {"teacher", "Net"}
+    assert set(learned.start) == {"teacher", "PointNet"}
     assert learned.rounds[-1].global_accuracy is not None
     assert learned.rounds[-1].global_accuracy > 0.6
-    logits = learned.student("Net")(torch.from_numpy(TEST[0]))
+    logits = learned.student("PointNet")(torch.from_numpy(TEST[0]))
     assert (logits.argmax(1).numpy() == TEST[1]).mean() > 0.6
 
 
 def test_several_students_and_a_method_with_options() -> None:
-    students = [Net, fs.Student("mlp-16", devices=["device-1"])]
+    students = [PointNet, fs.Student("mlp-16", devices=["device-1"])]
     method = fs.methods.Fedstill(server_step=0.3)
 
     learned = run(server(students, method=method), TorchFleet(client(students)))
 
-    assert list(learned.students) == ["Net", "mlp-16"]
+    assert list(learned.students) == ["PointNet", "mlp-16"]
     assert learned.config.method.options["server_step"] == 0.3
     assert all(one.accepted == DEVICES for one in learned.rounds)
 
@@ -217,7 +217,7 @@ class TestFolder:
         assert learned.start == whole.start
         before = [one.consensus_digest for one in learned.rounds[:2]]
         assert before == [one.consensus_digest for one in whole.rounds[:2]]
-        assert (tmp_path / "server" / "final" / "students" / "Net.safetensors").exists()
+        assert (tmp_path / "server" / "final" / "students" / "PointNet.safetensors").exists()
 
     def test_a_run_that_has_ended_is_read(self, tmp_path: Path) -> None:
         first = run(server(), fedstill_folder=str(tmp_path))
@@ -245,8 +245,8 @@ class TestFolder:
 
 def test_a_main_function_of_ones_own() -> None:
     fleet = TorchFleet(client())
-    rounds = fs.flower.DistillationServer(Net, public=PUBLIC, rounds=1)
+    rounds = fs.flower.DistillationServer(PointNet, public=PUBLIC, rounds=1)
     learned = rounds.run(fleet, fleet.context())
     assert learned.rounds[0].accepted == DEVICES
-    with pytest.raises(fs.FedstillError, match="student: 'Nett' is unknown; there are Net"):
+    with pytest.raises(fs.FedstillError, match="student: 'Nett' is unknown; there are PointNet"):
         learned.student("Nett")
