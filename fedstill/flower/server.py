@@ -20,7 +20,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid
 from flwr.serverapp import ServerApp as FlowerServerApp
 
-from fedstill.chosen import AnyMethod, chosen_method
+from fedstill.chosen import AnyMethod, chosen_method, chosen_teacher
 from fedstill.examples import checked_x, checked_y, pair
 from fedstill.flower.kept_run import PUBLIC_FILE, TEST_FILE, claim, run_folder, started
 from fedstill.flower.students import families_of
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fedstill_sim.results.run_result import RoundResult
     from torch import nn
 
+    from fedstill.chosen import AnyTeacher
     from fedstill.flower.students import Students
 
     OnRound = Callable[[RoundResult], object]
@@ -62,8 +63,8 @@ class ServerApp(FlowerServerApp):
         public: The public set: x [n, *shape], or (x, y) with labels y [n] for the teacher, or a function of
             the context that gives them.
         method: How the fleet learns: an object of `fedstill.methods`, or a name.
-        teacher: The name of the network that learns on the server: a family ("mlp-256-128") or `module:Net`;
-            by default a perceptron.
+        teacher: The network that learns on the server: a torch module, a class that makes one, a name, or a
+            `fedstill.Teacher`; by default a perceptron.
         test: (x, y) to measure teacher and starting students on, or a function of the context.
         classes: How many classes there are; by default as many as the labels of the public set show.
         on_round: Called with each round's result, such as `print`.
@@ -83,7 +84,7 @@ class ServerApp(FlowerServerApp):
         *,
         public: Any,
         method: AnyMethod = "fedstill",
-        teacher: str = "",
+        teacher: AnyTeacher | None = None,
         test: Any = None,
         classes: int | None = None,
         on_round: OnRound | None = None,
@@ -156,7 +157,7 @@ class DistillationServer:
         *,
         public: Any,
         method: AnyMethod = "fedstill",
-        teacher: str = "",
+        teacher: AnyTeacher | None = None,
         test: Any = None,
         classes: int | None = None,
         on_round: OnRound | None = None,
@@ -204,7 +205,7 @@ class DistillationServer:
             if key not in keys:
                 raise unknown_name("run configuration", key, (FOLDER_KEY, *keys))
         choice = chosen_method(self._method, where="method")
-        settings: dict[str, Any] = {**self._options, "method": choice.name}
+        settings = {**self._options, **chosen_teacher(self._teacher), "method": choice.name}
         settings |= {keys[key]: value for key, value in given.items()}
         if settings["method"] == choice.name:
             settings["method_options"] = dict(choice.options)
@@ -249,7 +250,7 @@ class DistillationServer:
             labelled=public.y is not None,
             public_set=PUBLIC_FILE,
             test_set=None if test is None else TEST_FILE,
-            teacher=TeacherConfig(network=self._teacher),
+            teacher=TeacherConfig(),
         )
         return resolve(asked, facts)
 

@@ -148,6 +148,17 @@ def test_a_public_set_without_labels_given_by_functions_of_the_context() -> None
     assert learned.rounds[-1].accepted == DEVICES
 
 
+def test_teachers() -> None:
+    made = PointNet((4,), CLASSES)
+    before = [value.clone() for value in made.parameters()]
+
+    learned = run(server(teacher=fs.Teacher(made, trained=True)))
+
+    assert list(learned.teacher) == ["hidden.weight", "hidden.bias", "last.weight", "last.bias"]
+    assert all(torch.equal(value, old) for value, old in zip(made.parameters(), before, strict=True))
+    assert run(server(), fedstill_teacher="mlp-32").config.teacher.network == "mlp-32"
+
+
 def test_an_agent_without_torch_is_in_the_same_fleet(tmp_path: Path) -> None:
     """Device 0 is a folder with a training artifact, which fedstill's own ClientApp opens."""
     options = ArtifactOptions(
@@ -198,6 +209,13 @@ class TestConfiguration:
     ) -> None:
         with pytest.raises(fs.FedstillError, match=message):
             run(server(**settings), **config)
+
+    def test_a_network_with_running_means_is_refused(self) -> None:
+        def normalized(input_shape: tuple[int, ...], classes: int) -> nn.Module:
+            return nn.Sequential(nn.Linear(input_shape[0], 8), nn.BatchNorm1d(8), nn.Linear(8, classes))
+
+        with pytest.raises(fs.FedstillError, match=r"normalized: .*running_mean.* change while it answers"):
+            run(server(normalized))
 
     def test_students_of_another_task_are_refused(self) -> None:
         with pytest.raises(fs.FedstillError, match="families: 'gru' is not"):

@@ -1,0 +1,1 @@
+"""Federated distillation on handwritten digits: a Flower app."""
