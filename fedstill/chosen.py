@@ -58,7 +58,7 @@ def chosen_teacher(given: AnyTeacher | None) -> dict[str, Any]:
     network = teacher.network
     name = network if isinstance(network, str) else importable_place(network)
     if name is None:
-        name = teacher.name
+        name = f"{teacher.name}-teacher"  # a student family may have the name of the same class
         TEACHERS.register(name, network)
     return {"teacher": name, "teacher_trained": teacher.trained}
 

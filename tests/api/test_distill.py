@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedstill_server.distill.registry import TECHNIQUES
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
@@ -24,12 +23,6 @@ def examples(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[An
 
 PUBLIC, TEST = examples(120, 0), examples(60, 1)
 QUICK: dict[str, Any] = {"test": TEST, "student": "mlp-8", "epochs": 60, "batch_size": 16}
-
-
-@pytest.fixture(autouse=True)
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
-    monkeypatch.setattr(TECHNIQUES, "_registered", dict(TECHNIQUES._registered))
 
 
 @pytest.fixture(scope="module")

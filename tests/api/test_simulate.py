@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedstill_server.families import FAMILIES
 from fedstill_server.methods import METHODS
 from fedstill_sim.cli import app
 from fedstill_sim.results.json_files import read_json
@@ -33,14 +32,6 @@ def examples(count: int, seed: int) -> tuple[np.ndarray[Any, Any], np.ndarray[An
 def fleet() -> fs.Fleet:
     devices = {name: fs.Device(*examples(24, seed)) for seed, name in enumerate(("ann", "bob", "cy"))}
     return fs.Fleet.from_arrays(devices, public=examples(40, 7), test=examples(30, 8), name="points")
-
-
-@pytest.fixture(autouse=True)
-def registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a test registers is forgotten after it."""
-    for registry in (FAMILIES, METHODS):
-        monkeypatch.setattr(registry, "_registered", dict(registry._registered))
-    monkeypatch.setattr(FAMILIES, "_places", dict(FAMILIES._places))
 
 
 def test_a_run_of_own_parts(fleet: fs.Fleet, tmp_path: Path) -> None:
@@ -73,9 +64,10 @@ def test_a_run_of_own_parts(fleet: fs.Fleet, tmp_path: Path) -> None:
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_teacher_of_ones_own_learns_and_stays_as_it_was(fleet: fs.Fleet, trained: bool) -> None:
     before = {name: value.clone() for name, value in MADE.state_dict().items()}
-    result = fs.simulate(fleet, students=["mlp-small"], teacher=fs.Teacher(MADE, trained=trained), **FAST)
-    teacher = result.config["fleet"]["teacher"]
-    assert (teacher["network"], teacher["trained"], len(teacher["digest"])) == ("OwnNet", trained, 64)
+    teacher = fs.Teacher(MADE, trained=trained)
+    result = fs.simulate(fleet, students=[OwnNet, "mlp-small"], teacher=teacher, **FAST)
+    chosen = result.config["fleet"]["teacher"]
+    assert (chosen["network"], chosen["trained"], len(chosen["digest"])) == ("OwnNet-teacher", trained, 64)
     assert all(torch.equal(value, before[name]) for name, value in MADE.state_dict().items())
 
 
