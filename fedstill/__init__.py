@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from fedstill import callbacks, datasets, flower, methods, techniques
     from fedstill.deployment.distill import Distilled, distill
+    from fedstill.deployment.publish import publish
     from fedstill.examples import Device
     from fedstill.fleet import Fleet
     from fedstill.models import Student, Teacher
@@ -47,6 +48,7 @@ __all__ = [
     "distill",
     "flower",
     "methods",
+    "publish",
     "simulate",
     "techniques",
 ]
@@ -68,6 +70,7 @@ _PLACES = {
     "distill": "fedstill.deployment.distill:distill",
     "flower": "fedstill.flower",
     "methods": "fedstill.methods",
+    "publish": "fedstill.deployment.publish:publish",
     "simulate": "fedstill.simulation.simulate:simulate",
     "techniques": "fedstill.techniques",
 }

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from fedstill_proto.errors import unknown_name
+from fedstill_proto.errors import FedstillError, unknown_name
+from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.system.extras import explain_missing
 from fedstill_sim.results.readable import readable_percent
 from fedstill_sim.results.run_result import BaselineResult, FinalResult, RoundResult, RunResult
@@ -104,21 +105,46 @@ class Result:
         write_report(self.run, Path(path))
         return Path(path)
 
-    def student(self, family: str | None = None) -> PackagedStudent:
-        """Return the fleet's final student of a family.
+    def student(self, family: str | None = None, *, device: str | None = None) -> PackagedStudent:
+        """Return the fleet's final student of a family, or the own one of a device.
 
         Args:
             family: The student's name; it may be left out where the fleet has one family.
+            device: The name of a device, whose personal student is meant.
 
         Raises:
-            UnknownName: The fleet has no such family.
+            UnknownName: The fleet has no such family, or no such device.
+            FedstillError: The device never took part, and has no student of its own.
         """
+        if device is not None:
+            return self._own_student(device)
         families = list(self.run.students)
         if family is None and len(families) == 1:
             (family,) = families
         if family not in families:
             raise unknown_name("student", family or "", families)
         return PackagedStudent.load(self.folder / "students" / family)
+
+    def _own_student(self, device: str) -> PackagedStudent:
+        from fedstill_sim.config import read_config
+        from fedstill_sim.progress import SilentProgress
+        from fedstill_sim.results.json_files import read_json
+        from fedstill_sim.runner.devices import devices_with_students, run_rounds, students_of
+        from fedstill_sim.runner.run import STACK_SIZES_FILE
+
+        names = [one.name for one in self.run.devices]
+        if device not in names:
+            raise unknown_name("device", device, names)
+        number = names.index(device)
+        sizes = read_json(self.folder / STACK_SIZES_FILE)
+        config = read_config(self.folder)
+        # All of them are done: this only reads what they left.
+        rounds = run_rounds(self.folder, config, SilentProgress(), label=self.run.method, stack_sizes=sizes)
+        if number not in devices_with_students(rounds, names):
+            raise FedstillError(f"device {device!r} never took part, and has no student of its own")
+        package = self.student(self.run.devices[number].family).package
+        own = {name: stack[0] for name, stack in students_of(rounds, [number]).items()}
+        return PackagedStudent(StudentPackage(package.manifest, package.inference_graph, own))
 
     def plot(self, axes: Axes | None = None) -> Axes:
         """Draw personal and global accuracy by round, beside the baselines.

@@ -37,6 +37,7 @@ PUBLIC = [
     "distill",
     "flower",
     "methods",
+    "publish",
     "simulate",
     "techniques",
 ]

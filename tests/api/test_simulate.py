@@ -57,6 +57,14 @@ def test_a_run_of_own_parts(fleet: fs.Fleet, tmp_path: Path) -> None:
     accuracy = float((probabilities.argmax(axis=1) == y).mean())
     assert accuracy == pytest.approx(result.run.students["OwnNet"].global_accuracy)
 
+    ann = result.student(device="ann")
+    assert ann.family == "mlp-small"
+    everyone, own = result.student("mlp-small").predict(x), ann.predict(x)
+    assert own.shape == everyone.shape
+    assert not np.allclose(own, everyone)
+    with pytest.raises(fs.FedstillError, match="device: 'an' is unknown; did you mean ann"):
+        result.student(device="an")
+
     kept = fs.simulate(fleet, students=students, method=method, **FAST).student("OwnNet").save(tmp_path)
     assert (kept / "manifest.json").is_file()
 
