@@ -106,9 +106,9 @@ def main() -> None:
     )
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the digests down")
     parser.add_argument("--against", type=Path, metavar="FILE", help="compare with digests written down")
-    parser.add_argument("--only", metavar="TEXT,...", help="runs whose names begin so")
+    parser.add_argument("--only", metavar="TEXT;...", help="runs whose names begin so")
     options = parser.parse_args()
-    only = tuple((options.only or "").split(","))
+    only = tuple((options.only or "").split(";"))
     before = json.loads(options.against.read_text()) if options.against else {}
     digests: dict[str, str] = {}
     different = []

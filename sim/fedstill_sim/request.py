@@ -163,8 +163,7 @@ class RunRequest(RunOptions):
             self._check_drawn()
         self._check_privacy()
         if self.engine != "cohort":
-            virtual = f"--engine cohort, which has virtual time; leave it or --engine {self.engine} out"
-            self._belongs(COMING_AND_GOING, virtual)
+            self._check_virtual_time()
 
     @property
     def task_name(self) -> str:
@@ -180,6 +179,14 @@ class RunRequest(RunOptions):
     def task_class(self) -> type[Task]:
         """The server's side of it."""
         return TASKS.load(self.task_name, where="--task")
+
+    def _check_virtual_time(self) -> None:
+        for one in options_of(type(self)):
+            if one.name in COMING_AND_GOING and getattr(self, one.name) != one.default:
+                raise RequestError(
+                    f"{one.label} is a matter of virtual time, which --engine {self.engine} does not have; "
+                    "leave one of the two out"
+                )
 
     def _check_drawn(self) -> None:
         if self.data is not None:
