@@ -183,7 +183,7 @@ def test_a_run_is_the_command_s_bit_for_bit(tmp_path: Path) -> None:
         ({"privacy": "central"}, "^privacy central: say how private, by one of epsilon and noise_multiplier"),
         ({"learning_rate": -1}, "^learning_rate: -1"),
         ({"stragglers": 2}, "^stragglers: 2"),
-        ({"engine": "flower", "stragglers": 0.1}, "stragglers belongs to engine cohort"),
+        ({"engine": "flower", "stragglers": 0.1}, "stragglers is a matter of virtual time"),
         ({"on_round": 3}, "on_round: 3 is neither a function nor a callback"),
         ({"on_round": [print, "print"]}, "on_round: 'print' is neither"),
     ],
