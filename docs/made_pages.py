@@ -18,7 +18,7 @@ from mkdocs.structure.files import File, Files
 from rich.markup import render
 
 # Shown on the site as they are, but for their links into docs/.
-TEXTS = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "security.md", "CHANGELOG.md": "changelog.md"}
+TEXTS = {"CONTRIBUTING.md": "contributing.md", "SECURITY.md": "reporting.md", "CHANGELOG.md": "changelog.md"}
 CODE = ("cyan", "bold cyan")
 
 
