@@ -1,0 +1,1 @@
+"""Attacks on what a configuration would really send, and what they find beside what is promised."""
