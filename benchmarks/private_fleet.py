@@ -61,7 +61,7 @@ def examine(fleet: Fleet) -> list[str]:
         wrong += [
             f"round {record.round}: {one.device}: {one.reason}: {one.text}"
             for one in record.quarantined
-            if (one.device, one.reason, record.round) != (first, "privacy", rounds)
+            if (one.device, one.reason, record.round) != (first, "budget", rounds)
         ]
         for one in record.quarantined:
             print(f"round {record.round}: {one.device}: {one.reason}: {one.text}")

@@ -9,37 +9,30 @@ numbers its nodes.
     train         RoundTask                     ->  SoftLabelSummary
     evaluate      RoundTask                     ->  MetricRecord of counts
 
-What goes wrong is answered with an Error whose reason is one line for the operator; the log has the details.
+What goes wrong is answered with one of the fixed words of fedstill_proto.refusal; the log has the details.
 An agent's device works only while it may (see eligibility/): it refuses, or stops within seconds.
 """
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records  # isort: skip
-from fedstill_proto.errors import FedstillError
 from flwr.app import Context, Message, RecordDict
-from flwr.clientapp import ClientApp
 
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
-from fedstill_client.privacy import POLICY_FILE, PrivacyRefused
 from fedstill_client.rounds.device import FleetDevice
-from fedstill_client.rounds.replies import answered, counts_reply, task_in
-from fedstill_client.rounds.round import Interrupted, NoStudent
+from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, task_in
+from fedstill_client.rounds.round import Interrupted
 
 FOLDER_KEY = "fedstill-device"
 
-log = logging.getLogger("fedstill.device")
-app = ClientApp()
+app = AnsweringApp()
 
 
 @app.query("hello")
@@ -60,7 +53,7 @@ def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
     task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
-    with _reasons_hidden(folder), FleetDevice.opened(folder) as device:
+    with FleetDevice.opened(folder) as device:
         return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
@@ -70,7 +63,7 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
     task, folder = task_in(message), device_folder(context)
     stop = _eligibility(folder)
-    with _reasons_hidden(folder), FleetDevice.opened(folder) as device:
+    with FleetDevice.opened(folder) as device:
         return counts_reply(device.evaluate(task, stop=stop))
 
 
@@ -88,23 +81,6 @@ def device_folder(context: Context) -> Path:
             raise DeviceError(f"{folder}: the node has no partition-id to put in place of {{partition}}.")
         folder = folder.replace("{partition}", str(context.node_config["partition-id"]))
     return Path(folder)
-
-
-@contextmanager
-def _reasons_hidden(folder: Path) -> Iterator[None]:
-    """Keep the reason of an error to the log where a device keeps to a budget: it may reveal the data."""
-    try:
-        yield
-    except (PrivacyRefused, Interrupted, NoStudent):
-        raise
-    except Exception as error:
-        if not (folder / POLICY_FILE).exists():
-            raise
-        if isinstance(error, FedstillError):
-            log.warning("refused: %s", error)
-        else:
-            log.exception("failed")
-        raise DeviceError("this device cannot do the round; its log has the details.") from None
 
 
 def _eligibility(folder: Path) -> Eligibility | None:

@@ -18,9 +18,6 @@ from fedstill_proto.messages import PROTOCOL_VERSION
 
 RECORD = "fedstill"
 MAX_DEVICE_NAME = 128
-# Codes of error replies: the device's own privacy policy or budget does not allow what was asked; the device
-# has lost its student, and needs one with the next task.
-PRIVACY_REFUSED, NO_STUDENT = 102, 103
 
 Kind = Literal["RoundTask", "SoftLabelSummary"]
 

@@ -11,7 +11,6 @@ import pytest
 import torch
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.rounds.device import FleetDevice
-from fedstill_client.rounds.replies import FAILED, REFUSED
 from fedstill_proto import flower_records
 from fedstill_proto.arrays import parameter_specs
 from fedstill_proto.codec.api import Expected, decode_summary
@@ -27,6 +26,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
 )
 from fedstill_proto.package.artifact import TrainingArtifact
+from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, keep_top_k
 from fedstill_server.export.build import ArtifactOptions, build_artifact
 from flwr.app import Context, Message, MetricRecord, RecordDict
@@ -224,10 +224,12 @@ class TestApp:
         assert found == ["HomeNet", "mlp-16", "mlp-8", "mlp-16"]
         assert who(students, node(0, **{"fedstill-family": "mlp-16"}))[1] == "mlp-16"
 
-    def test_a_node_that_nobody_gives_a_student_says_what_to_do(self) -> None:
+    def test_a_node_that_nobody_gives_a_student_says_what_to_do(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         reply = call("query.hello", flower_records.hello("abcd1234"), node(None), app([HomeNet, "mlp-16"]))
-        assert reply.error.code == REFUSED
-        assert "--node-config 'fedstill-family=\"HomeNet\"'" in str(reply.error.reason)
+        assert reply.error.code == Refusal.FAILED.code
+        assert "--node-config 'fedstill-family=\"HomeNet\"'" in caplog.text
 
     def test_a_round_and_its_evaluation(self) -> None:
         context, mine = node(1), app(test=examples(30, seed=5))
@@ -249,7 +251,7 @@ class TestApp:
 
     def test_a_node_that_lost_its_state_says_so(self) -> None:
         reply = call("train", packed(net_task(round=2, parameters={})), node(1), app())
-        assert reply.error.code == flower_records.NO_STUDENT
+        assert reply.error.code == Refusal.NO_STUDENT.code
 
     def test_training_code_of_ones_own(self) -> None:
         seen: list[tuple[int, int, float]] = []
@@ -282,7 +284,7 @@ class TestApp:
 
         reply = call("train", packed(net_task()), node(1), app(train=broken))
 
-        assert reply.error.code == FAILED
+        assert reply.error.code == Refusal.FAILED.code
         assert "secret" not in str(reply.error.reason)
         assert "secret" in caplog.text
 
@@ -292,7 +294,7 @@ class TestApp:
 
         reply = call("train", packed(net_task()), node(1), app(data=wrong))
 
-        assert reply.error.reason == "this device's examples cannot be used; its log has the details."
+        assert reply.error.reason == "failed"
         assert "7654321" in caplog.text
 
     def test_wrong_students_are_refused_when_the_app_is_made(self) -> None:

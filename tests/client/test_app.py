@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.rounds.replies import FAILED, REFUSED
+from fedstill_client.device_description import DeviceError
+from fedstill_client.privacy import PrivacyRefused
+from fedstill_client.rounds.round import Interrupted, TrainingDiverged
 from fedstill_proto import flower_records
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import SummaryKind, SummaryRequest
+from fedstill_proto.refusal import Refusal
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from tests.client.flower_calls import FLOAT32, call, node_of, packed
@@ -24,9 +29,12 @@ def folder(tmp_path: Path) -> Path:
     return write_device(tmp_path / "device-3", artifact())
 
 
-def reason(reply: Message) -> str:
-    assert reply.error.reason is not None
-    return reply.error.reason
+def word(reply: Message) -> str:
+    """The word that left the device, which is the whole of its reply."""
+    refusal = Refusal.of_code(reply.error.code)
+    assert refusal is not None
+    assert reply.error.reason == refusal.word
+    return refusal.word
 
 
 def test_hello_says_who_the_device_is(folder: Path) -> None:
@@ -36,14 +44,13 @@ def test_hello_says_who_the_device_is(folder: Path) -> None:
     assert (greeting.device, greeting.family) == ("kitchen", "mlp-small")
 
 
-def test_another_protocol_version_is_refused_by_name(folder: Path) -> None:
+def test_another_protocol_version_is_refused_by_name(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     content = RecordDict({"fedstill": ConfigRecord({"protocol": 99, "run": "abcd1234"})})
 
     reply = call("query.hello", content, node_of(folder))
 
-    assert reply.has_error()
-    assert reply.error.code == REFUSED
-    assert "99, this side speaks 1" in reason(reply)
+    assert word(reply) == "wrong-version"
+    assert "99, this side speaks 1" in caplog.text
 
 
 def test_a_round(folder: Path) -> None:
@@ -98,80 +105,110 @@ def test_the_folder_may_come_from_the_environment(folder: Path, monkeypatch: pyt
     assert flower_records.read_hello_reply(reply.content).device == "kitchen"
 
 
-class TestErrors:
-    """What goes wrong is a reply with one line for the operator."""
+def nowhere(folder: Path) -> None:
+    """The device's folder is gone."""
+    shutil.rmtree(folder)
 
-    def test_a_node_that_does_not_know_its_device(self, monkeypatch: pytest.MonkeyPatch) -> None:
+
+def damaged(folder: Path) -> None:
+    """Its examples are not what they should be, and the error quotes one of them."""
+    with np.load(folder / "private.npz") as archive:
+        arrays = dict(archive)
+    np.savez(folder / "private.npz", **arrays | {"y_train": np.full(20, 7654321)})
+
+
+def misnamed(folder: Path) -> None:
+    (folder / "device.json").write_text(json.dumps({"name": 1}))
+
+
+def as_it_is(folder: Path) -> None:
+    """Nothing is wrong with the device."""
+
+
+class TestErrors:
+    """Whatever goes wrong, a word leaves the device; its log has one line for it."""
+
+    @pytest.mark.parametrize(
+        ("message_type", "content", "spoil", "left", "logged"),
+        [
+            ("train", packed(task()), nowhere, "failed", "device.json"),
+            ("train", packed(task()), misnamed, "failed", "its fields are"),
+            ("train", packed(task()), damaged, "failed", "7654321"),
+            ("train", flower_records.pack("RoundTask", b"garbage"), as_it_is, "unreadable", "checksum"),
+            ("evaluate", RecordDict(), as_it_is, "unreadable", "the message holds no array record"),
+            ("query.hello", RecordDict(), as_it_is, "unreadable", "no config record"),
+            ("query.hello", flower_records.hello("r"), misnamed, "failed", "its fields are"),
+            ("query.else", RecordDict(), as_it_is, "failed", "No query function"),
+            ("train.else", packed(task()), as_it_is, "failed", "No train function"),
+            ("train", packed(task(family="cnn")), as_it_is, "wrong-family", "family 'cnn'"),
+            ("train", packed(task(round=2, parameters={})), as_it_is, "no-student", "has none yet"),
+            ("train", packed(task(plan(epochs=900_000))), as_it_is, "failed", "epochs of 20 examples"),
+        ],
+    )
+    def test_a_word_leaves_and_the_log_has_the_details(
+        self,
+        folder: Path,
+        caplog: pytest.LogCaptureFixture,
+        message_type: str,
+        content: RecordDict,
+        spoil: Callable[[Path], None],
+        left: str,
+        logged: str,
+    ) -> None:
+        spoil(folder)
+
+        reply = call(message_type, content, node_of(folder))
+
+        assert word(reply) == left
+        assert logged in caplog.text
+
+    def test_a_node_that_does_not_know_its_device(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
         monkeypatch.delenv("FEDSTILL_DEVICE_FOLDER", raising=False)
 
         reply = call("query.hello", flower_records.hello("abcd1234"), Context(1, 22, {}, RecordDict(), {}))
 
-        assert reply.error.code == REFUSED
-        assert "set FEDSTILL_DEVICE_FOLDER" in reason(reply)
+        assert word(reply) == "failed"
+        assert "set FEDSTILL_DEVICE_FOLDER" in caplog.text
 
-    def test_a_template_without_a_partition(self, tmp_path: Path) -> None:
+    def test_a_template_without_a_partition(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         reply = call("query.hello", flower_records.hello("r"), node_of(tmp_path / "device-{partition}"))
 
-        assert "no partition-id" in reason(reply)
+        assert word(reply) == "failed"
+        assert "no partition-id" in caplog.text
 
-    def test_a_missing_folder(self, tmp_path: Path) -> None:
-        reply = call("train", packed(task()), node_of(tmp_path / "nowhere"))
-
-        assert reply.error.code == REFUSED
-        assert "device.json" in reason(reply)
-
-    def test_bytes_that_are_no_task(self, folder: Path) -> None:
-        reply = call("train", flower_records.pack("RoundTask", b"garbage"), node_of(folder))
-
-        assert reply.error.code == REFUSED
-        assert "checksum" in reason(reply)
-
-    def test_a_message_without_a_task(self, folder: Path) -> None:
-        reply = call("evaluate", RecordDict(), node_of(folder))
-
-        assert "RoundTask: the message holds no array record" in reason(reply)
-
-    def test_a_task_for_another_family(self, folder: Path) -> None:
-        reply = call("train", packed(task(family="cnn")), node_of(folder))
-
-        assert "family 'cnn'" in reason(reply)
-
-    def test_a_device_without_a_student_says_so_by_its_code(self, folder: Path) -> None:
-        reply = call("train", packed(task(round=2, parameters={})), node_of(folder))
-
-        assert reply.error.code == flower_records.NO_STUDENT
-        assert "this device has none yet" in reason(reply)
-
-    def test_a_defect_is_answered_without_its_trace(
-        self, folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    @pytest.mark.parametrize(
+        ("error", "left"),
+        [
+            (ZeroDivisionError("secret detail"), "failed"),
+            (MemoryError("secret detail"), "failed"),
+            (DeviceError("secret\ndetail"), "failed"),
+            (TrainingDiverged(0.5), "failed"),
+            (Interrupted("secret detail"), "not-now"),
+            (PrivacyRefused("secret detail"), "policy"),
+            (PrivacyRefused("secret detail", refusal=Refusal.BUDGET), "budget"),
+        ],
+    )
+    def test_no_text_of_an_error_leaves(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        caplog: pytest.LogCaptureFixture,
+        error: Exception,
+        left: str,
     ) -> None:
         def broken(_: object) -> None:
-            raise ZeroDivisionError("secret detail")
+            raise error
 
         monkeypatch.setattr("fedstill_client.app.FleetDevice.open", broken)
 
-        reply = call("train", packed(task()), node_of(folder))
+        for message_type in ("train", "evaluate"):
+            assert word(call(message_type, packed(task()), node_of(folder))) == left
+        assert "secret" in caplog.text or "rate 0.5" in caplog.text
 
-        assert reply.error.code == FAILED
-        assert reason(reply) == "unexpected ZeroDivisionError on the device; its log has the details."
-        assert "secret detail" in caplog.text
 
-    def test_a_refusal_quotes_no_private_example(
-        self, folder: Path, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with np.load(folder / "private.npz") as archive:
-            arrays = dict(archive)
-        np.savez(folder / "private.npz", **arrays | {"y_train": np.full(20, 7654321)})
-
-        reply = call("train", packed(task()), node_of(folder))
-
-        assert reason(reply) == "this device's examples cannot be used; its log has the details."
-        assert "7654321" in caplog.text
-
-    def test_refusals_are_one_line(self, folder: Path) -> None:
-        (folder / "device.json").write_text(json.dumps({"name": 1}))
-
-        reply = call("query.hello", flower_records.hello("r"), node_of(folder))
-
-        assert reply.has_error()
-        assert "\n" not in reason(reply)
+def test_every_word_has_its_own_code() -> None:
+    assert len({one.code for one in Refusal}) == len({one.word for one in Refusal}) == len(Refusal) == 8
+    assert all(Refusal.of_code(one.code) is one for one in Refusal)
+    assert all(Refusal.of_code(code) is None for code in range(9))  # Flower's own

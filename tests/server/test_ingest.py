@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from fedstill_proto.codec.api import Expected
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_records import PRIVACY_REFUSED, pack
+from fedstill_proto.flower_records import pack
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_proto.refusal import Refusal
 from fedstill_server.rounds import gate as ingest
 from fedstill_server.rounds.gate import Gate, Question, Reason, reason_of
 from fedstill_sim.engine.grid import InProcessGrid
@@ -45,12 +46,15 @@ def test_what_is_good_passes_and_what_is_missing_is_named() -> None:
     assert gate.replied == 2
 
 
-def test_a_device_s_own_privacy_is_a_reason_of_its_own() -> None:
-    gate, (refused, failed) = replies(Error(PRIVACY_REFUSED, "the budget is spent"), Error(100, "no student"))
-    gate.admit(refused)
-    gate.admit(failed)
-    assert gate.counts() == {"privacy": 1, "error-reply": 1}
-    assert "the budget is spent" in gate.quarantined[0].text
+def test_the_word_of_a_device_is_shown_and_no_text_of_its_own() -> None:
+    gate, said = replies(*(Error(one.code, f"{one.word} \x1b[31m 24 examples") for one in Refusal))
+    for reply in said:
+        gate.admit(reply)
+    assert [entry.text for entry in gate.quarantined] == [f"{one.word}: {one.meaning}" for one in Refusal]
+    assert gate.counts() == {
+        "error-reply": 2,  # failed, unreadable
+        **dict.fromkeys(["policy", "budget", "not-now", "no-student", "wrong-version", "wrong-family"], 1),
+    }
 
 
 def test_an_answer_to_no_question_is_unasked() -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_proto.flower_records import NO_STUDENT, hello_reply, pack
+from fedstill_proto.flower_records import hello_reply, pack
 from fedstill_proto.messages import RoundTask
+from fedstill_proto.refusal import Refusal
 from fedstill_server.app import app
 from fedstill_server.config.fleet import CohortRule, FleetConfig
 from fedstill_server.data.forms import Labels
@@ -278,7 +279,7 @@ def test_a_newcomer_gets_its_student_until_it_has_answered(tmp_path: Path) -> No
 def test_a_device_that_lost_its_student_gets_one_with_its_next_task(tmp_path: Path) -> None:
     def forgetful(task: RoundTask) -> RecordDict | Error:
         if task.round == 2 and not task.parameters:
-            return Error(NO_STUDENT, "this device has none")
+            return Error(Refusal.NO_STUDENT.code, "no-student")
         return pack("SoftLabelSummary", honest_summary(task, 1))
 
     grid = ScriptedGrid(devices=2, scripts={1: forgetful})
@@ -304,7 +305,7 @@ def test_fedavg_sends_and_measures_the_average(tmp_path: Path) -> None:
 def test_who_cannot_take_part_is_refused_by_name(tmp_path: Path) -> None:
     def greet(device: int, content: RecordDict) -> RecordDict | Error:
         names = {0: ("twin", "mlp-small"), 1: ("twin", "mlp-small"), 2: ("other", "cnn")}
-        return hello_reply(*names[device]) if device in names else Error(code=100, reason="old protocol")
+        return hello_reply(*names[device]) if device in names else Error(code=107, reason="wrong-version")
 
     grid = ScriptedGrid(devices=4, greet=greet)
     store = RunStore(tmp_path)
@@ -314,7 +315,7 @@ def test_who_cannot_take_part_is_refused_by_name(tmp_path: Path) -> None:
     assert run._roster.refused == {
         3: "twin: node 2 already goes by this name",
         4: "other: family 'cnn' is not one of this run's",
-        5: "error 100: old protocol",
+        5: "wrong-version: the device speaks another version of the protocol",
     }
 
 

@@ -17,7 +17,6 @@ from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.rounds.device import FleetDevice
-from fedstill_client.rounds.replies import REFUSED
 from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
@@ -32,6 +31,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
+from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.agent_samples import enrolled_home
@@ -119,7 +119,7 @@ def test_no_example_is_in_a_refusal(home: AgentHome) -> None:
 
     reply = call("train", packed(round_of(1, REQUESTS["nothing"], student())), node_of(home.folder))
 
-    assert reply.error.code == REFUSED
+    assert (reply.error.code, reply.error.reason) == (Refusal.FAILED.code, "failed")
     assert leaks(sent_bytes(reply), list(CANARIES)) == []
 
 

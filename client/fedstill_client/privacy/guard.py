@@ -13,6 +13,7 @@ import hashlib
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import epsilon_of_rho
+from fedstill_proto.refusal import Refusal
 
 from fedstill_client.privacy.policy import PrivacyPolicy
 from fedstill_client.store.ledger import BudgetSpent, Ledger, Release
@@ -22,7 +23,11 @@ LAST_REFUSAL = "privacy_refusal"
 
 
 class PrivacyRefused(FedstillError):
-    """The device's own policy does not allow a round; the text reveals nothing of its data."""
+    """The device's own policy does not allow a round; `refusal` is the word that leaves the device."""
+
+    def __init__(self, text: str, *, refusal: Refusal = Refusal.POLICY) -> None:
+        super().__init__(text)
+        self.refusal = refusal
 
 
 class PrivacyGuard:
@@ -104,7 +109,8 @@ class PrivacyGuard:
         then = epsilon_of_rho(spent + rho, policy.delta)
         return PrivacyRefused(
             f"the privacy budget is spent: epsilon {now:.3g} of {policy.epsilon:g}, at delta "
-            f"{policy.delta:g}, and {then:.3g} with this round"
+            f"{policy.delta:g}, and {then:.3g} with this round",
+            refusal=Refusal.BUDGET,
         )
 
     def _remember(self, refusal: PrivacyRefused) -> None:

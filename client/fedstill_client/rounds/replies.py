@@ -1,4 +1,8 @@
-"""What a device says to the server's messages: reading a task, and replies, of errors too."""
+"""What a device says to the server's messages: reading a task, and replies, of errors too.
+
+Whatever goes wrong, one of the fixed words of fedstill_proto.refusal leaves the device. Its log has the
+details, on one line.
+"""
 
 from __future__ import annotations
 
@@ -9,49 +13,68 @@ from collections.abc import Callable
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records  # isort: skip
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
-from fedstill_proto.errors import FedstillError
+from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.messages import RoundTask
+from fedstill_proto.refusal import Refusal
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
 
-from fedstill_client.model.examples import ExampleFileError
 from fedstill_client.privacy import PrivacyRefused
-from fedstill_client.rounds.round import Evaluation, NoStudent
-
-# Flower's own codes end at 8; 102 and 103 are flower_records.PRIVACY_REFUSED and flower_records.NO_STUDENT.
-REFUSED, FAILED = 100, 101
+from fedstill_client.rounds.round import Evaluation, Interrupted, NoStudent, WrongFamily
 
 log = logging.getLogger("fedstill.device")
 
 Answer = Callable[[Message, Context], RecordDict]
 
+_WORDS: tuple[tuple[type[FedstillError], Refusal], ...] = (
+    (NoStudent, Refusal.NO_STUDENT),
+    (Interrupted, Refusal.NOT_NOW),
+    (WrongFamily, Refusal.WRONG_FAMILY),
+    (WireError, Refusal.UNREADABLE),
+)
+
 
 def answered(answer: Answer) -> Callable[[Message, Context], Message]:
-    """Turn an error into a reply: a device that cannot do a round gives the reason, and goes on."""
+    """Turn an error into a reply: a device that cannot do a round says so in a word, and goes on."""
 
     @functools.wraps(answer)
     def reply(message: Message, context: Context) -> Message:
         try:
             return Message(answer(message, context), reply_to=message)
-        except ExampleFileError as error:
-            # Its words may quote the device's own examples, which nobody else is to read.
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            reason = "this device's examples cannot be used; its log has the details."
-            return Message(Error(REFUSED, reason), reply_to=message)
-        except PrivacyRefused as error:
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            return Message(Error(flower_records.PRIVACY_REFUSED, str(error)), reply_to=message)
-        except NoStudent as error:
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            return Message(Error(flower_records.NO_STUDENT, str(error)), reply_to=message)
-        except FedstillError as error:
-            log.warning("%s refused: %s", message.metadata.message_type, error)
-            return Message(Error(REFUSED, str(error)), reply_to=message)
         except Exception as error:
-            log.exception("%s failed", message.metadata.message_type)
-            reason = f"unexpected {type(error).__name__} on the device; its log has the details."
-            return Message(Error(FAILED, reason), reply_to=message)
+            return refused(message, error)
 
     return reply
+
+
+class AnsweringApp(ClientApp):
+    """A ClientApp that answers with a word even where it has no function; Flower would send a text."""
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        """Answer a message, whatever it is."""
+        try:
+            return super().__call__(message, context)
+        except Exception as error:
+            return refused(message, error)
+
+
+def refused(message: Message, error: Exception) -> Message:
+    """The reply to a message that could not be done, of which the log has the reason."""
+    refusal, kind = refusal_of(error), message.metadata.message_type
+    if isinstance(error, FedstillError):
+        log.warning("%s refused (%s): %s", kind, refusal.word, " ".join(str(error).split()))
+    else:
+        log.exception("%s failed", kind, exc_info=error)
+    return Message(Error(refusal.code, refusal.word), reply_to=message)
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """The word for an error: nothing else of it leaves the device."""
+    if isinstance(error, PrivacyRefused):
+        return error.refusal
+    if isinstance(error, WireError) and error.field == "protocol_version":
+        return Refusal.WRONG_VERSION
+    return next((word for kind, word in _WORDS if isinstance(error, kind)), Refusal.FAILED)
 
 
 def task_in(message: Message) -> RoundTask:

@@ -37,6 +37,10 @@ class NoStudent(FedstillError):
     """A device has no student, and the round brings none."""
 
 
+class WrongFamily(StudentMismatch):
+    """A task is for another student family than the device's."""
+
+
 class Interrupted(FedstillError):
     """Training was asked to stop; `reason` says why. The student from before is kept."""
 
@@ -245,9 +249,7 @@ def starting_student(
 ) -> Mapping[str, FloatArray]:
     """The student that a round starts from: the task's [*shape], or the devices' own [C, *shape]."""
     if task.family != manifest.family:
-        raise StudentMismatch(
-            f"the round is for student family {task.family!r}; here is {manifest.family!r}."
-        )
+        raise WrongFamily(f"the round is for student family {task.family!r}; here is {manifest.family!r}.")
     if task.parameters and (task.replace_student or stack.parameters is None):
         check_student(task.parameters, manifest, stacked=False)
         return task.parameters

@@ -25,7 +25,7 @@ from fedstill_server.rounds.asynchronous import Asynchronous
 from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
-from fedstill_server.rounds.gate import Answer, Reason, error_text, left_out
+from fedstill_server.rounds.gate import Answer, Reason, error_text, left_out, reason_of_reply
 from fedstill_server.rounds.preparation import PreparationCache
 from fedstill_server.rounds.private_fold import PrivateFold
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
@@ -277,7 +277,7 @@ def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, s
         if reply is None:
             failures.append(_left_out(member, Reason.NO_ANSWER, "no answer by the deadline"))
         elif reply.has_error():
-            failures.append(_left_out(member, Reason.ERROR_REPLY, error_text(reply)))
+            failures.append(_left_out(member, reason_of_reply(reply), error_text(reply)))
         else:
             try:
                 devices[member.device] = read_counts(reply.content).accuracy()

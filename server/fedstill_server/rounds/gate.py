@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_records import NO_STUDENT, PRIVACY_REFUSED, unpack
+from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import SoftLabelSummary
+from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Message
 
@@ -32,7 +33,9 @@ class Reason(enum.Enum):
     NO_ANSWER = "no-answer"  # by the deadline
     UNSENT = "unsent"  # the network did not take the task
     ERROR_REPLY = "error-reply"  # the device, or Flower, says that it failed
-    PRIVACY = "privacy"  # the device's own privacy policy or budget does not allow it
+    POLICY = "policy"  # the policy of the device's owner does not allow it
+    BUDGET = "budget"  # what that owner lets out is spent
+    NOT_NOW = "not-now"  # the device may not work at the moment
     NO_STUDENT = "no-student"  # the device has lost its own; it gets one with its next task
     UNASKED = "unasked"  # an answer to no question of this round
     WRONG_NODE = "wrong-node"  # an answer to another node's question
@@ -51,7 +54,14 @@ class Reason(enum.Enum):
     BAD_VALUES = "bad-values"  # not finite, negative, not adding up
 
 
-_OF_ERRORS = {PRIVACY_REFUSED: Reason.PRIVACY, NO_STUDENT: Reason.NO_STUDENT}
+_OF_REFUSALS = {
+    Refusal.POLICY: Reason.POLICY,
+    Refusal.BUDGET: Reason.BUDGET,
+    Refusal.NOT_NOW: Reason.NOT_NOW,
+    Refusal.NO_STUDENT: Reason.NO_STUDENT,
+    Refusal.WRONG_VERSION: Reason.WRONG_VERSION,
+    Refusal.WRONG_FAMILY: Reason.WRONG_FAMILY,
+}
 
 
 @dataclass(frozen=True)
@@ -165,8 +175,7 @@ class Gate:
             return
         self._heard.add(asked_by)
         if message.has_error():
-            reason = _OF_ERRORS.get(message.error.code, Reason.ERROR_REPLY)
-            self._refuse(question, reason, error_text(message))
+            self._refuse(question, reason_of_reply(message), error_text(message))
         elif message.metadata.src_node_id != question.node:
             self.uplink_bytes += bytes_in(message)
             self._refuse(question, Reason.WRONG_NODE, f"answered by node {message.metadata.src_node_id}")
@@ -226,9 +235,18 @@ def reason_of(error: WireError) -> Reason:
     return Reason.BAD_VALUES if of_values else Reason.WRONG_SHAPE
 
 
+def reason_of_reply(message: Message) -> Reason:
+    """The reason that an error reply gives."""
+    refusal = Refusal.of_code(message.error.code)
+    return Reason.ERROR_REPLY if refusal is None else _OF_REFUSALS.get(refusal, Reason.ERROR_REPLY)
+
+
 def error_text(message: Message) -> str:
-    """The text of an error reply, on one line."""
+    """The text of an error reply, on one line: that of the device's word, and Flower's own otherwise."""
     error = message.error
+    refusal = Refusal.of_code(error.code)
+    if refusal is not None:
+        return str(refusal)
     return f"error {error.code}: {' '.join((error.reason or 'no reason given').split())}"[:_TEXT_LIMIT]
 
 

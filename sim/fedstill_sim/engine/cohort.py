@@ -10,7 +10,6 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from fedstill_client.rounds.replies import REFUSED
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
@@ -29,6 +28,9 @@ from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.pool import start_workers
 from fedstill_sim.workers.process import WorkerLost
+
+# The code of a simulated device's failure, whose text is shown; a real device sends a word.
+_SIMULATED_FAILURE = 99
 
 Reply = RecordDict | Error
 
@@ -225,5 +227,5 @@ def _as_content(reply: DeviceReply) -> Reply:
     if isinstance(reply, bytes):
         return pack("SoftLabelSummary", reply)
     if isinstance(reply, DeviceFailure):
-        return Error(REFUSED, reply.reason)
+        return Error(_SIMULATED_FAILURE, reply.reason)
     return RecordDict({RECORD: MetricRecord(reply._asdict())})
