@@ -18,11 +18,11 @@ from fedstill_server.commands import distill, fleet, publish
 from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
-# torch, flwr and SQLAlchemy take seconds to import: each command brings what it needs.
+# torch and flwr take seconds to import: each command brings what it needs.
 if TYPE_CHECKING:
     from fedstill_server.config.fleet import FleetConfig
-    from fedstill_server.privacy.rule import PrivacyRule
     from fedstill_server.rounds.round_record import RoundRecord
+    from fedstill_server.rounds.run_store import RunStore
 
 cli = typer.Typer(
     help="The server of a fedstill fleet: distil and sign students, bring a fleet up over TLS, and look into "
@@ -79,22 +79,36 @@ def inspect(
         return
     run = folder
     config = read_fleet_config(run)
-    # SQLAlchemy takes a while to import, which a folder that is none does not need.
+    from fedstill_server.rounds.account import Account
     from fedstill_server.rounds.run_store import RunStore, RunStoreError
 
-    if not (run / "server" / "state.db").is_file():
-        raise RunStoreError(f"{run}: no server/state.db; this run has not been started")
+    if not RunStore.is_at(run):
+        raise RunStoreError(f"{run}: no server/rounds; this run has not been started")
     store = RunStore(run)
-    records = store.records()
-    store.close()
+    account: Account | None = None
+    if config.privacy is not None and config.privacy.mode == "central":
+        account = store.account(config.run)
+    records, problems = store.records(), store.check()
     if as_json:
         document = {"fleet": config.to_json(), "rounds": [record.to_json() for record in records]}
-        print(json.dumps(document, indent=1))
+        if account is not None:
+            document |= {"account": vars(account.head)}
+        print(json.dumps(document | {"problems": problems}, indent=1))
         return
     console = Console()
     console.print(_round_table(config, records))
     if config.privacy is not None:
-        console.print(_privacy_line(config.privacy, records), highlight=False, soft_wrap=True)
+        console.print(_privacy_line(config, store, records), highlight=False, soft_wrap=True)
+    if account is not None:
+        head = account.head
+        console.print(
+            f"account: {head.entries} releases, each debited before it was made; its chain is whole, and its "
+            f"head is {head.digest}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for problem in problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
     for record in records:
         for entry in record.quarantined:
             who = entry.device or f"node {entry.node or 'unknown'}"
@@ -250,22 +264,24 @@ def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
     table.add_column("seconds", justify="right")
     for one in records:
         shares = (one.personal_accuracy, one.global_accuracy, one.worst_device_accuracy)
-        counts = (one.round, one.asked, one.accepted, len(one.quarantined), one.late)
+        told = {"accepted": one.accepted, "quarantined": len(one.quarantined), "late": one.late}
+        counts = ("" if name in one.withheld else str(count) for name, count in told.items())
         table.add_row(
-            *map(str, counts),
+            *(str(one.round), str(one.asked), *counts),
             *("" if share is None else f"{share:.1%}" for share in shares),
-            f"{one.uplink_bytes_per_device:,.0f} B",
-            f"{one.downlink_bytes_per_device:,.0f} B",
+            "" if one.withheld else f"{one.uplink_bytes_per_device:,.0f} B",
+            "" if one.withheld else f"{one.downlink_bytes_per_device:,.0f} B",
             f"{one.seconds:.2f}",
         )
     return table
 
 
-def _privacy_line(rule: PrivacyRule, records: list[RoundRecord]) -> str:
+def _privacy_line(config: FleetConfig, store: RunStore, records: list[RoundRecord]) -> str:
     from fedstill_server.privacy.accountant import epsilon_of_rounds
-    from fedstill_server.rounds.most_asked import most_asked
+    from fedstill_server.rounds.most_asked import most_releases
 
-    rounds = most_asked(records)
+    rule, rounds = config.privacy, most_releases(store, config, records)
+    assert rule is not None
     epsilon = epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta)
     return (
         f"privacy {rule.mode}: epsilon {epsilon:.2f} at delta {rule.delta:g} spent by the device that was "

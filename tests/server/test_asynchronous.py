@@ -189,7 +189,7 @@ def without_times(record: RoundRecord) -> dict[str, object]:
 def test_the_states_of_slow_devices_are_kept_and_no_more(tmp_path: Path) -> None:
     config = async_config(rounds=6, rule={"max_age": 2, "buffer": 1})
     play_timed(tmp_path, UNEQUAL, config)
-    files = sorted(path.name for path in (tmp_path / "server" / "checkpoints").iterdir())
+    files = sorted(path.name for path in (tmp_path / "server" / "checkpoints").glob("*.safetensors"))
     assert files == [f"round-{number:06d}.safetensors" for number in range(3, 7)]
 
 

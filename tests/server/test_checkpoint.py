@@ -49,13 +49,13 @@ def record(number: int) -> RoundRecord:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.name for path in (folder / "server" / "checkpoints").iterdir())
+    return sorted(path.name for path in (folder / "server" / "checkpoints").glob("*.safetensors"))
 
 
 def test_what_is_committed_comes_back_bit_for_bit(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
     store.commit(0, state(1))
-    store.commit(1, state(2), record=record(1), newly_installed={"device-0", "device-2"})
+    store.commit(1, state(2), record=record(1), installed={"device-0", "device-2"})
     store.close()
 
     latest = RunStore(tmp_path).latest()
@@ -69,8 +69,8 @@ def test_what_is_committed_comes_back_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_device_that_lost_its_student_is_a_newcomer_again(tmp_path: Path) -> None:
     store = RunStore(tmp_path)
-    store.commit(1, state(1), record=record(1), newly_installed=["device-0", "device-1"])
-    store.commit(2, state(2), record=record(2), lost=["device-0"])
+    store.commit(1, state(1), record=record(1), installed=["device-0", "device-1"])
+    store.commit(2, state(2), record=record(2), installed=["device-1"])
 
     latest = store.latest()
 
@@ -89,13 +89,14 @@ def test_the_two_newest_files_are_kept(tmp_path: Path) -> None:
     for number in range(4):
         store.commit(number, state(number), record=record(number) if number else None)
     assert files(tmp_path) == ["round-000002.safetensors", "round-000003.safetensors"]
+    assert len(store.records()) == 3
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_damaged_checkpoint_falls_back_by_one_round(tmp_path: Path, damage: str) -> None:
     store = RunStore(tmp_path)
-    store.commit(1, state(1), record=record(1), newly_installed=["device-0"])
-    store.commit(2, state(2), record=record(2), newly_installed=["device-1"])
+    store.commit(1, state(1), record=record(1), installed=["device-0"])
+    store.commit(2, state(2), record=record(2), installed=["device-0", "device-1"])
     newest = tmp_path / "server" / "checkpoints" / "round-000002.safetensors"
     newest.unlink() if damage == "missing" else newest.write_bytes(newest.read_bytes()[:-1] + b"?")
 
@@ -104,7 +105,7 @@ def test_a_damaged_checkpoint_falls_back_by_one_round(tmp_path: Path, damage: st
     assert latest is not None
     assert (latest.round, latest.installed) == (1, {"device-0"})
     assert [each.round for each in store.records()] == [1]
-    store.commit(2, state(2), record=record(2), newly_installed=["device-1"])  # and the run goes on
+    store.commit(2, state(2), record=record(2), installed=["device-1"])  # and the run goes on
 
 
 def test_nothing_intact_is_a_clear_error(tmp_path: Path) -> None:
@@ -154,8 +155,44 @@ def test_final_students_have_the_order_of_the_model(tmp_path: Path) -> None:
     assert load_parameters_file(final / "teacher.safetensors")["w"].tolist() == [-3, -3]
 
 
-def test_a_database_that_is_none_is_a_clear_error(tmp_path: Path) -> None:
+def test_a_run_of_an_earlier_release_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "server").mkdir()
-    (tmp_path / "server" / "state.db").write_bytes(b"not a database, but long enough to be one" * 100)
-    with pytest.raises(RunStoreError, match=r"state\.db: cannot be opened"):
+    (tmp_path / "server" / "state.db").write_bytes(b"SQLite format 3")
+    with pytest.raises(RunStoreError, match=r"state\.db: an earlier release"):
         RunStore(tmp_path)
+
+
+def test_a_round_that_was_exchanged_does_not_follow_the_one_before_it(tmp_path: Path) -> None:
+    other, store = RunStore(tmp_path / "other"), RunStore(tmp_path / "run")
+    for number in range(3):
+        store.commit(number, state(number), record=record(number))
+        other.commit(number, state(number), record=record(5))
+    file = Path("server") / "rounds" / "round-000001.json"
+
+    (tmp_path / "run" / file).write_bytes((tmp_path / "other" / file).read_bytes())
+    with pytest.raises(RunStoreError, match="does not follow the round before it"):
+        store.records()
+    (tmp_path / "run" / file).unlink()
+    with pytest.raises(RunStoreError, match="a file is missing"):
+        store.records()
+
+
+@pytest.mark.parametrize("part", ["rounds/round-000001.json", "checkpoints/round-000001.json"])
+def test_each_bit_of_a_round_answers_for_itself(tmp_path: Path, part: str) -> None:
+    store = RunStore(tmp_path)
+    store.commit(0, state(1))
+    store.commit(1, state(1), record=record(1), installed=["device-0"])
+    path = tmp_path / "server" / part
+    whole = path.read_bytes()
+
+    for place in range(0, 8 * len(whole), 97):
+        path.write_bytes(flipped(whole, place))
+        problems = store.check()
+        assert problems, place
+        assert all(path.name in problem for problem in problems)
+
+
+def flipped(whole: bytes, bit: int) -> bytes:
+    changed = bytearray(whole)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)

@@ -93,7 +93,8 @@ def folded(answers: list[Answer], *, asked: int, round_number: int = 1, **change
     method = build_method(config, public_examples())
     state = prepare(config, method.public, method)  # type: ignore[attr-defined]
     fold = PrivateFold(method, rule(**{"clip": 4.0, "noise_multiplier": 0.05, **changes}))
-    sums = fold.consensus(answers, state, asked={FAMILY: asked}, round_number=round_number)
+    means = fold.noised_means(answers, state, asked={FAMILY: asked}, round_number=round_number)
+    sums = fold.consensus(means, state, round_number=round_number)
     assert isinstance(sums, RowSums)
     return sums
 
@@ -140,7 +141,7 @@ def test_another_device_moves_the_sum_by_twice_the_clip_at_most() -> None:
     fold = PrivateFold(Recorded().bind(config, public_examples()), rule(clip=0.25, noise_multiplier=2.0))
     rest = [class_means("b", 0.5)] * 3
     one, other = (
-        fold.consensus([class_means("a", first), *rest], None, asked={FAMILY: 4}, round_number=1)[""]  # type: ignore[arg-type, index]
+        fold.noised_means([class_means("a", first), *rest], None, asked={FAMILY: 4}, round_number=1)[""]  # type: ignore[arg-type]
         for first in (1.0, 0.0)
     )
     moved = np.linalg.norm(4 * (one.vector - other.vector))
@@ -163,7 +164,8 @@ def test_students_that_moved_are_averaged_family_by_family() -> None:
 
     fold = PrivateFold(method, rule(clip=50.0, noise_multiplier=0.05, mode="central"))
     answers = [moved("a", 0.2)] * 4000 + [moved("b", 0.6)] * 4000
-    consensus = fold.consensus(answers, state, asked={FAMILY: 8000}, round_number=1)
+    means = fold.noised_means(answers, state, asked={FAMILY: 8000}, round_number=1)
+    consensus = fold.consensus(means, state, round_number=1)
     after = method.learn(state, consensus, round_number=1).students
     for name, array in after[FAMILY].items():
         np.testing.assert_allclose(array - start[name], 0.4, atol=0.01)  # each device counts once

@@ -14,7 +14,6 @@ EXTRAS = {
         "torch",
         "onnx",
         "onnxscript",
-        "sqlalchemy",
         "sklearn",
         "scipy",
         "jinja2",

@@ -273,7 +273,10 @@ def up(
         share = (
             "" if record.personal_accuracy is None else f", personal accuracy {record.personal_accuracy:.1%}"
         )
-        text = f"round {record.round} of {rounds}: {record.accepted} of {record.asked} summaries{share}"
+        answers = f"{record.accepted} of {record.asked} summaries"
+        if "accepted" in record.withheld:
+            answers = f"{record.asked} devices asked"
+        text = f"round {record.round} of {rounds}: {answers}{share}"
         tell("round", text, record=record.to_json(), rounds=rounds)
 
     watch = Watch(

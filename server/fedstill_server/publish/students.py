@@ -54,7 +54,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
 
 def newest_state(fleet: Path) -> FleetState:
     """The state after the last committed round; raises RunStoreError before the fleet is prepared."""
-    if not (fleet / "server" / "state.db").is_file():
+    if not RunStore.is_at(fleet):
         raise RunStoreError(f"{fleet}: no students yet; run: fedstill-server prepare {fleet}")
     store = RunStore(fleet)
     try:

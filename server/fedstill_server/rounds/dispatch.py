@@ -66,6 +66,7 @@ class RoundReplies:
         present: How many devices were there.
         asked: How many of them were asked.
         asked_by_family: The same by family.
+        asked_devices: Their names.
         replied: How many devices replied anything, good or bad.
         overdue: How many answers came too late for their own round.
         late: How many answers were overdue, or good and beyond the goal.
@@ -80,6 +81,7 @@ class RoundReplies:
     present: int
     asked: int
     asked_by_family: Mapping[str, int]
+    asked_devices: frozenset[str]
     replied: int
     overdue: int
     late: int
@@ -328,6 +330,7 @@ class OpenRound:
             present=present,
             asked=len(self.asked),
             asked_by_family=dict(self.asked_by_family),
+            asked_devices=frozenset(self.asked),
             replied=gate.replied,
             overdue=len(self._overdue),
             late=len(self._overdue) + len(gate.answers) - len(counted),

@@ -6,6 +6,7 @@ answers next (asynchronous.py).
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,9 +19,11 @@ from flwr.serverapp import Grid
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import Statistics, fold
+from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method, build_method
 from fedstill_server.rounds import events
+from fedstill_server.rounds.account import Account
 from fedstill_server.rounds.asynchronous import Asynchronous
 from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
@@ -37,6 +40,8 @@ from fedstill_server.rounds.transport import collect, push
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import one_deterministic_thread
+
+log = logging.getLogger("fedstill.account")
 
 
 @dataclass
@@ -118,6 +123,9 @@ class FleetRun:
         self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
         self._mode: Mode = _MODES[config.mode](self._dispatcher)
         store.keep_states(self._mode.keeps)
+        self._account: Account | None = None
+        if config.privacy is not None and config.privacy.mode == "central":
+            self._account = store.account(config.run)
 
     def run(self) -> FleetState:
         """All rounds that are not committed yet; returns the final state, which is also on disk."""
@@ -156,9 +164,13 @@ class FleetRun:
     def _round(self, before: Checkpoint) -> Checkpoint:
         number, state, watch = before.round + 1, before.state, Stopwatch()
         self._roster.update(self._grid)
-        replies = self._mode.gather(before, self._roster.members)
+        released = None if self._account is None else self._account.released(number)
+        if released is None:
+            replies = self._mode.gather(before, self._roster.members)
+        else:  # by a run that ended before it could commit the round, or whose checkpoint was lost
+            replies = self._as_released(before)
         watch.lap("train")
-        consensus = self._fold(replies, number)
+        consensus = self._fold(replies, number, before.state, released)
         watch.lap("ingest")
         if consensus.devices > 0:
             state = self._method.learn(state, consensus, round_number=number)
@@ -196,25 +208,73 @@ class FleetRun:
             clock_s=clock_s,
             phase_seconds=PhaseSeconds(**watch.phases),
         )
+        if released is not None or self._withholds:
+            record = record.without_answers()
         self._store.commit(
             number,
             state,
             record=record,
-            newly_installed=replies.installed - before.installed,
-            lost=before.installed - replies.installed,
+            installed=replies.installed,
             pending=pending,
             base_tables=replies.base_tables,
+            account=None if self._account is None else self._account.head,
         )
         events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))
         return after
 
-    def _fold(self, replies: RoundReplies, number: int) -> Statistics:
-        """The sum over the answers, each read against the state that it answers and weighted by its age."""
-        counted = replies.counted
-        if self._config.privacy is not None:
-            private = PrivateFold(self._method, self._config.privacy)
-            asked, state = replies.asked_by_family, self._dispatcher.state_of(number)
-            return private.consensus(counted, state, asked=asked, round_number=number)
+    @property
+    def _withholds(self) -> bool:
+        """Whether records leave out what comes of single answers: with central noise, of real devices."""
+        privacy = self._config.privacy
+        return privacy is not None and privacy.mode == "central" and not privacy.measured
+
+    def _as_released(self, before: Checkpoint) -> RoundReplies:
+        """The replies to a round that was released already: nobody is asked again.
+
+        Who was asked then has a student; a device that has none says so with its next task, and gets one.
+        """
+        assert self._account is not None
+        number = before.round + 1
+        debit = next(one for one in reversed(self._account.debits) if one.round == number)
+        log.warning("round %d was released before it was committed: its noised means are used again", number)
+        return RoundReplies(
+            counted=(),
+            installed=before.installed | set(debit.asked),
+            present=len(self._roster.members),
+            asked=len(debit.asked),
+            asked_by_family={},
+            asked_devices=frozenset(debit.asked),
+            replied=0,
+            overdue=0,
+            late=0,
+            quarantined=(),
+            uplink_bytes=0,
+            downlink_bytes=0,
+            base_tables=before.base_tables,
+        )
+
+    def _fold(
+        self,
+        replies: RoundReplies,
+        number: int,
+        state: FleetState,
+        released: Mapping[str, NoisedMean] | None,
+    ) -> Statistics:
+        """The sum over the answers, each read against the state that it answers and weighted by its age.
+
+        Where the server adds noise, it is debited before anybody learns what came out; what was `released`
+        already is used as it is.
+        """
+        counted, rule = replies.counted, self._config.privacy
+        if rule is not None:
+            private = PrivateFold(self._method, rule)
+            if released is None:
+                asked = replies.asked_by_family
+                released = private.noised_means(counted, state, asked=asked, round_number=number)
+                if self._account is not None and released:
+                    devices = sorted(replies.asked_devices)
+                    self._account.debit(number, released, rho=rule.noising.rho, asked=devices)
+            return private.consensus(released, state, round_number=number)
         contributions = {
             round_: self._method.contribution(self._dispatcher.state_of(round_), round_number=round_)
             for round_ in sorted({answer.round for answer in counted})

@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.run_store import RunStore
+
+
+def most_releases(store: RunStore, config: FleetConfig, records: Sequence[RoundRecord]) -> int:
+    """The releases that a run can have cost one device: by its account, where the server keeps one.
+
+    Args:
+        store: The run's.
+        config: What the run does.
+        records: Its rounds.
+    """
+    if config.privacy is not None and config.privacy.mode == "central":
+        return store.account(config.run).most_asked()
+    return most_asked(records)
 
 
 def most_asked(records: Sequence[RoundRecord]) -> int:

@@ -2,9 +2,9 @@
 
 A method makes a vector of each answer; it is clipped onto a grid of whole numbers (see
 fedstill_proto.privacy), and all are added up exactly. In mode central the server adds the noise, and from
-there on nothing remembers an answer: what is learned, sent and recorded is made of the noised sum. The mean
-is over the devices that were asked, not over those that answered: whether one did may depend on its data.
-In mode local the answers are noised already.
+there on nothing remembers an answer: what is learned, sent and recorded is made of the noised sum, which is
+debited before anybody sees it (rounds/account.py). The mean is over the devices that were asked, not over
+those that answered: whether one did may depend on its data. In mode local the answers are noised already.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ class PrivateFold:
     method: Method
     rule: PrivacyRule
 
-    def consensus(
+    def noised_means(
         self,
         answers: Sequence[Answer],
         state: FleetState,
         *,
         asked: Mapping[str, int],
         round_number: int,
-    ) -> Statistics:
-        """The noised consensus of a round.
+    ) -> dict[str, NoisedMean]:
+        """The noised means of a round, by part: the release itself.
 
         Args:
             answers: The answers that count.
@@ -71,6 +71,12 @@ class PrivateFold:
             if devices:
                 mean = noising.values(sums[name]) / devices
                 means[name] = NoisedMean(mean, deviation / devices, devices)
+        return means
+
+    def consensus(
+        self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
+    ) -> Statistics:
+        """The consensus that noised means come to; the same each time that it is made."""
         return self.method.consensus_of(means, state, round_number=round_number)
 
     def _noise(self, count: int, name: str, round_number: int) -> Steps:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fedstill_server.config.codec import from_json, to_json
+
+_POLICY = "privacy"  # rounds.gate.Reason.PRIVACY
+_OF_ANSWERS = (
+    *("replied", "accepted", "late", "overdue", "quarantined", "counted", "ages", "evaluation_failures"),
+    *("uplink_bytes", "downlink_bytes", "uplink_bytes_per_device", "downlink_bytes_per_device"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,8 @@ class RoundRecord:
         ages: How often the server had learned since the states that they answered; all 0 in mode rounds.
         clock_s: When the round was committed, where the Grid has a clock of its own, as in a simulation.
         phase_seconds: Where the time went.
+        withheld: The fields that say nothing here, since they would come of single answers, and not of their
+            noised sum; their values are 0 or empty.
     """
 
     round: int
@@ -95,6 +103,31 @@ class RoundRecord:
     ages: tuple[int, ...] = ()
     clock_s: float | None = None
     phase_seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
+    withheld: tuple[str, ...] = ()
+
+    def without_answers(self) -> RoundRecord:
+        """The record as it may be shown where only the noised sum of the answers is.
+
+        That a training failed may come of its data, and so may the length of an answer, and that a task was
+        sent again: none is told, nor any sum of which it is a part. A device's own policy does not come of
+        its data.
+        """
+        return replace(
+            self,
+            replied=0,
+            accepted=0,
+            late=0,
+            overdue=0,
+            quarantined=tuple(entry for entry in self.quarantined if entry.reason == _POLICY),
+            uplink_bytes=0,
+            downlink_bytes=0,
+            uplink_bytes_per_device=0.0,
+            downlink_bytes_per_device=0.0,
+            counted=(),
+            ages=(),
+            evaluation_failures=(),
+            withheld=_OF_ANSWERS,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The record as a JSON object."""

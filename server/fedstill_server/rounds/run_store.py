@@ -1,8 +1,14 @@
-"""The run's memory on disk: after each round its state (safetensors) and its record (SQLite).
+"""The run's memory on disk: after each round its state, its record, and the questions that are open.
 
-A round's file is written whole and synced before the row that names it, with its digest, is committed. So a
-run that dies at any moment finds its last committed round, bit for bit. The file before is kept: if the
-newest one is damaged, the run goes on from there.
+<run>/server/rounds/round-000001.json is a round's record, and names the digests of its checkpoint: it is
+written last, whole and synced, so that a run that dies at any moment finds its last committed round, bit for
+bit. checkpoints/ holds what a run goes on from: the state (safetensors), who has a student and what is open
+(JSON), and what is held of the devices. Every file has the digest of its own bytes in it, or in the record:
+whatever a bit changed is found on reading, and named. The checkpoint before is kept: if the newest one is
+damaged, the run goes on from there.
+
+Each record names the digest of the one before it and, in mode central, the head of the account of noised
+releases (rounds/account.py).
 """
 
 from __future__ import annotations
@@ -10,67 +16,41 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.numpy
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.files import SHARED, replace_file
-from sqlalchemy import Engine, ForeignKey, create_engine, delete, event, func, select
-from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
+from fedstill_proto.system.sealed import (
+    BLANK,
+    SEAL,
+    DamagedFile,
+    json_in,
+    read_sealed_json,
+    seal_of,
+    sealed,
+    write_sealed_json,
+)
 
+from fedstill_server.config.codec import from_json
+from fedstill_server.rounds.account import Account, Head
 from fedstill_server.rounds.base_tables import BaseTables
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.state import Arrays, FleetState
 
 _KEPT_FILES = 2
+_GO_BACK = "delete it, and the run does this round again"
+_NEW_RUN = "restore it from a backup, or start a new run"
 
 log = logging.getLogger("fedstill.checkpoint")
 
 
 class RunStoreError(FedstillError):
     """The run's folder cannot be read or does not belong to this run."""
-
-
-class _Table(DeclarativeBase):
-    pass
-
-
-class _Round(_Table):
-    """A committed round; round 0 is the preparation and has no record."""
-
-    __tablename__ = "rounds"
-    round: Mapped[int] = mapped_column(primary_key=True)
-    file: Mapped[str]
-    sha256: Mapped[str]
-    record: Mapped[str | None]  # JSON
-
-
-class _Device(_Table):
-    """A device that has a student, since the round in which it first answered."""
-
-    __tablename__ = "devices"
-    name: Mapped[str] = mapped_column(primary_key=True)
-    round: Mapped[int] = mapped_column(ForeignKey("rounds.round"))
-
-
-class _Question(_Table):
-    """A question that was open when a round was committed; node numbers are too large for SQLite's."""
-
-    __tablename__ = "questions"
-    committed: Mapped[int] = mapped_column(ForeignKey("rounds.round"), primary_key=True)
-    message_id: Mapped[str] = mapped_column(primary_key=True)
-    place: Mapped[int]
-    device: Mapped[str]
-    family: Mapped[str]
-    node: Mapped[str]
-    round: Mapped[int]
-    newcomer: Mapped[bool]
-    asked_s: Mapped[float]
-    overdue: Mapped[bool]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +88,31 @@ class Checkpoint:
     base_tables: BaseTables = field(default_factory=BaseTables)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Committed:
+    """A committed round, as its file in rounds/ has it; round 0 is the preparation and has no record."""
+
+    round: int
+    state: str  # the file's name
+    state_sha256: str
+    tables_sha256: str | None
+    before: str  # the digest of the round before, or BLANK
+    account: Head | None  # the head of the account of noised releases, in mode central
+    record: Any = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Devices:
+    """Who has a student after a round, what is open, and the account's head: a checkpoint's JSON file."""
+
+    round: int
+    account: Head | None
+    installed: tuple[str, ...]
+    pending: tuple[Pending, ...]
+
+
 class RunStore:
-    """The rounds of a run on disk, in <run>/server: state.db, checkpoints/, final/."""
+    """The rounds of a run on disk, in <run>/server: rounds/, checkpoints/, account/, final/."""
 
     def __init__(self, folder: Path) -> None:
         """Open the store of a run, which changes nothing that was committed.
@@ -118,37 +121,53 @@ class RunStore:
             folder: The run's folder.
 
         Raises:
-            RunStoreError: Its database cannot be opened.
+            RunStoreError: An earlier release has written it.
         """
         self.folder = Path(folder) / "server"
         self._kept = _KEPT_FILES
-        self._checkpoints = self.folder / "checkpoints"
+        self._rounds, self._checkpoints = self.folder / "rounds", self.folder / "checkpoints"
+        if (self.folder / "state.db").exists() and not self._rounds.exists():
+            raise RunStoreError(
+                f"{self.folder / 'state.db'}: an earlier release of fedstill has written this run; finish it "
+                "with that release, or start it anew in a new folder"
+            )
+        self._rounds.mkdir(parents=True, exist_ok=True)
         self._checkpoints.mkdir(parents=True, exist_ok=True)
-        self._engine = _open(self.folder / "state.db")
-        try:
-            _Table.metadata.create_all(self._engine)
-        except SQLAlchemyError as error:
-            raise RunStoreError(f"{self.folder / 'state.db'}: cannot be opened ({error})") from None
+
+    @classmethod
+    def is_at(cls, folder: Path) -> bool:
+        """Whether a run was started, or a fleet prepared, in a folder."""
+        return any((folder / "server" / name).exists() for name in ("rounds", "state.db"))
 
     def close(self) -> None:
-        """Close the database."""
-        self._engine.dispose()
+        """Nothing is held open; whoever has done with the store says so all the same."""
 
     def keep_states(self, rounds: int) -> None:
         """Keep the states of so many rounds before the last two: slow devices still answer their tasks."""
         self._kept = _KEPT_FILES + rounds
 
+    def account(self, run: str) -> Account:
+        """The account of noised releases, held against every round and checkpoint that names its head.
+
+        Args:
+            run: The run's name.
+
+        Raises:
+            AccountError: It is damaged, or older than what names it.
+        """
+        account = Account(self.folder / "account", run)
+        for by, head in self._named_heads():
+            account.check(head, by=by)
+        return account
+
     def state_after(self, round_number: int) -> FleetState | None:
         """The state after a round, as long as it is kept and intact."""
-        with Session(self._engine) as session:
-            row = session.get(_Round, round_number)
-            return None if row is None else self._state_of(row)
-
-    def _state_of(self, row: _Round) -> FleetState | None:
-        blob = _read(self._checkpoints / row.file)
-        if blob is None or hashlib.sha256(blob).hexdigest() != row.sha256:
+        try:
+            return self._state_of(self._committed(round_number))
+        except (DamagedFile, FileNotFoundError) as error:
+            if isinstance(error, DamagedFile):
+                log.warning("%s", error)
             return None
-        return FleetState.from_flat(_from_bytes(blob))
 
     def commit(
         self,
@@ -156,10 +175,10 @@ class RunStore:
         state: FleetState,
         *,
         record: RoundRecord | None = None,
-        newly_installed: Iterable[str] = (),
-        lost: Iterable[str] = (),
+        installed: Iterable[str] = (),
         pending: Iterable[Pending] = (),
         base_tables: BaseTables | None = None,
+        account: Head | None = None,
     ) -> None:
         """Make `state` the state after a round; when this returns, a crash cannot undo it.
 
@@ -167,36 +186,44 @@ class RunStore:
             round_number: The round; 0 is the preparation.
             state: What the server has learned.
             record: What happened; None for the preparation.
-            newly_installed: Devices that got their first student.
+            installed: The devices that have a student.
             pending: Questions that are still open.
             base_tables: What is held of the devices for delta coding.
+            account: The head of the account of noised releases, where there is one.
         """
-        file = f"round-{round_number:06d}.safetensors"
-        blob = _to_bytes(state.flat())
+        name, tables_sha256 = _name_of(round_number), None
         if base_tables is not None and base_tables.tables:
-            replace_file(self._checkpoints / _tables_file(round_number), base_tables.to_bytes(), mode=SHARED)
-        replace_file(self._checkpoints / file, blob, mode=SHARED)
-        row = _Round(
+            tables = base_tables.to_bytes()
+            tables_sha256 = hashlib.sha256(tables).hexdigest()
+            replace_file(self._checkpoints / f"{name}.tables", tables, mode=SHARED)
+        state_file = f"{name}.safetensors"
+        digest = _write_arrays(self._checkpoints / state_file, state.flat())
+        devices = _Devices(
             round=round_number,
-            file=file,
-            sha256=hashlib.sha256(blob).hexdigest(),
-            record=None if record is None else json.dumps(record.to_json(), allow_nan=False),
+            account=account,
+            installed=tuple(sorted(installed)),
+            pending=tuple(pending),
         )
-        with Session(self._engine) as session:
-            session.add(row)
-            session.flush()
-            session.execute(delete(_Device).where(_Device.name.in_(list(lost))))
-            session.add_all(_Device(name=name, round=round_number) for name in sorted(newly_installed))
-            session.add_all(_rows_of(pending, round_number))
-            session.execute(delete(_Question).where(_Question.committed <= round_number - _KEPT_FILES))
-            session.commit()
+        write_sealed_json(self._checkpoints / f"{name}.json", asdict(devices))
+        committed = _Committed(
+            round=round_number,
+            state=state_file,
+            state_sha256=digest,
+            tables_sha256=tables_sha256,
+            before=self._digest_before(round_number),
+            account=account,
+            record=None if record is None else record.to_json(),
+        )
+        write_sealed_json(self._file(round_number), asdict(committed))
         self._remove_files_before(round_number)
 
     def forget_devices(self) -> None:
         """Take no device to have a student any more: each gets one with its next task, if it needs one."""
-        with Session(self._engine) as session:
-            session.execute(delete(_Device))
-            session.commit()
+        number = self.last_round()
+        devices = self._devices(number)
+        write_sealed_json(
+            self._checkpoints / f"{_name_of(number)}.json", asdict(replace(devices, installed=()))
+        )
 
     def replace_state(self, round_number: int, state: FleetState) -> None:
         """Make another state the one after the newest round; a crash leaves the old one or the new one.
@@ -204,123 +231,176 @@ class RunStore:
         Raises:
             RunStoreError: There is no such round.
         """
-        blob = _to_bytes(state.flat())
-        digest = hashlib.sha256(blob).hexdigest()
-        file = f"round-{round_number:06d}.{digest[:8]}.safetensors"
-        replace_file(self._checkpoints / file, blob, mode=SHARED)
-        with Session(self._engine) as session:
-            row = session.get(_Round, round_number)
-            if row is None:
-                raise RunStoreError(
-                    f"{self.folder}: there is no round {round_number} to replace the state of"
-                )
-            row.file, row.sha256 = file, digest
-            session.commit()
+        if round_number != self.last_round() or not self._file(round_number).exists():
+            raise RunStoreError(f"{self.folder}: there is no round {round_number} to replace the state of")
+        committed, arrays = self._committed(round_number), state.flat()
+        file = f"{_name_of(round_number)}.{_digest_of(arrays)[:8]}.safetensors"
+        digest = _write_arrays(self._checkpoints / file, arrays)
+        changed = replace(committed, state=file, state_sha256=digest)
+        write_sealed_json(self._file(round_number), asdict(changed))
 
     def latest(self) -> Checkpoint | None:
-        """The newest round whose file is intact; later rows, whose files are not, are forgotten."""
-        with Session(self._engine) as session:
-            rows = session.scalars(select(_Round).order_by(_Round.round.desc())).all()
-            if not rows:
-                return None
-            for row in rows[:_KEPT_FILES]:
-                if (state := self._state_of(row)) is not None:
-                    number, record = row.round, row.record
-                    self._forget_after(session, number)
-                    names = session.scalars(select(_Device.name)).all()
-                    clock_s = json.loads(record).get("clock_s") if record is not None else None
-                    return Checkpoint(
-                        number,
-                        state,
-                        frozenset(names),
-                        _pending_after(session, number),
-                        clock_s or 0.0,
-                        self._base_tables(number),
-                    )
+        """The newest round whose files are intact; later rounds, whose files are not, are forgotten.
+
+        Raises:
+            RunStoreError: None of the last two is.
+        """
+        numbers = self._numbers()[::-1]
+        if not numbers:
+            return None
+        damage = ""
+        for number in numbers[:_KEPT_FILES]:
+            try:
+                committed, devices = self._committed(number), self._devices(number)
+                state = self._state_of(committed)
+            except (DamagedFile, FileNotFoundError) as error:
+                damage = str(error)
+                log.warning("round %d: %s; the run goes on from the round before", number, damage)
+                continue
+            for later in numbers[: numbers.index(number)]:
+                self._file(later).unlink()
+            return Checkpoint(
+                number,
+                state,
+                frozenset(devices.installed),
+                devices.pending,
+                (committed.record or {}).get("clock_s") or 0.0,
+                self._base_tables(committed),
+            )
         raise RunStoreError(
-            f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact; "
+            f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact ({damage}); "
             "start the run again in a new folder"
         )
 
-    def _base_tables(self, round_number: int) -> BaseTables:
-        """The answers held after a round; nothing where they are damaged, so that devices answer whole."""
-        file = self._checkpoints / _tables_file(round_number)
-        blob = _read(file)
-        if blob is None:
-            return BaseTables()
-        try:
-            return BaseTables.from_bytes(blob)
-        except FedstillError as error:
-            log.warning("%s: cannot be read, devices answer whole: %s", file, error)
-            return BaseTables()
-
     def last_round(self) -> int:
         """The newest committed round; 0 is the preparation, and nothing at all."""
-        with Session(self._engine) as session:
-            return session.scalar(select(func.max(_Round.round))) or 0
+        return max(self._numbers(), default=0)
 
     def records(self) -> list[RoundRecord]:
-        """All committed rounds, first to last."""
-        with Session(self._engine) as session:
-            rows = session.scalars(select(_Round).order_by(_Round.round)).all()
-            return [
-                RoundRecord.from_json(json.loads(row.record), where=f"round {row.round}")
-                for row in rows
-                if row.record is not None
-            ]
+        """All committed rounds, first to last.
+
+        Raises:
+            RunStoreError: One is missing, or was exchanged.
+            DamagedFile: One is damaged.
+        """
+        records, before = [], BLANK
+        for number in self._numbers():
+            committed, digest = self._read(number)
+            if (committed.round, committed.before) != (number, before):
+                raise RunStoreError(
+                    f"{self._file(number)}: does not follow the round before it: a file is missing or was "
+                    f"exchanged; {_NEW_RUN}"
+                )
+            before = digest
+            if committed.record is not None:
+                records.append(RoundRecord.from_json(committed.record, where=f"{self._file(number)}: record"))
+        return records
 
     def write_final(self, state: FleetState) -> Path:
         """<run>/server/final: teacher.safetensors and students/<family>.safetensors."""
         final = self.folder / "final"
         (final / "students").mkdir(parents=True, exist_ok=True)
-        replace_file(final / "teacher.safetensors", _to_bytes(dict(state.teacher)), mode=SHARED)
+        _write_arrays(final / "teacher.safetensors", dict(state.teacher))
         for family, student in state.students.items():
-            replace_file(final / "students" / f"{family}.safetensors", _to_bytes(dict(student)), mode=SHARED)
+            _write_arrays(final / "students" / f"{family}.safetensors", dict(student))
         return final
 
-    def _forget_after(self, session: Session, round_number: int) -> None:
-        session.execute(delete(_Device).where(_Device.round > round_number))
-        session.execute(delete(_Question).where(_Question.committed > round_number))
-        session.execute(delete(_Round).where(_Round.round > round_number))
-        session.commit()
+    def check(self) -> list[str]:
+        """What is damaged of all that the store keeps, in words; the account is checked by `account`."""
+        problems: list[str] = []
+        try:
+            self.records()
+        except FedstillError as error:
+            problems.append(str(error))
+        for number in self._numbers()[-self._kept :]:
+            try:
+                committed = self._committed(number)
+                self._state_of(committed)
+                self._devices(number)
+                self._tables_of(committed)
+            except (DamagedFile, FileNotFoundError) as error:
+                problems.append(str(error))
+        for path in sorted((self.folder / "final").rglob("*.safetensors")):
+            try:
+                load_parameters_file(path)
+            except FedstillError as error:
+                problems.append(str(error))
+        return list(dict.fromkeys(problems))
+
+    def _read(self, number: int) -> tuple[_Committed, str]:
+        """A round's file, and its digest."""
+        path = self._file(number)
+        remedy = _GO_BACK if number == self.last_round() else _NEW_RUN
+        blob = path.read_bytes()
+        digest = seal_of(blob, where=path, remedy=remedy)
+        return from_json(_Committed, json_in(blob), where=str(path)), digest
+
+    def _committed(self, number: int) -> _Committed:
+        return self._read(number)[0]
+
+    def _digest_before(self, number: int) -> str:
+        earlier = [one for one in self._numbers() if one < number]
+        return self._read(earlier[-1])[1] if earlier else BLANK
+
+    def _devices(self, number: int) -> _Devices:
+        path = self._checkpoints / f"{_name_of(number)}.json"
+        return from_json(_Devices, read_sealed_json(path, remedy=_GO_BACK), where=str(path))
+
+    def _state_of(self, committed: _Committed) -> FleetState:
+        path = self._checkpoints / committed.state
+        arrays, digest = _read_arrays(path, remedy=_GO_BACK)
+        if digest != committed.state_sha256:
+            raise DamagedFile(f"{path}: not the state that round {committed.round} names; {_GO_BACK}.")
+        return FleetState.from_flat(arrays)
+
+    def _tables_of(self, committed: _Committed) -> BaseTables:
+        """What is held of the devices after a round; raises DamagedFile."""
+        if committed.tables_sha256 is None:
+            return BaseTables()
+        path = self._checkpoints / f"{_name_of(committed.round)}.tables"
+        remedy = "delete it, and devices answer whole"
+        try:
+            blob = path.read_bytes()
+        except FileNotFoundError:
+            return BaseTables()
+        if hashlib.sha256(blob).hexdigest() != committed.tables_sha256:
+            raise DamagedFile(f"{path}: damaged: its bytes are not those that were written; {remedy}.")
+        return BaseTables.from_bytes(blob)
+
+    def _base_tables(self, committed: _Committed) -> BaseTables:
+        """The answers held after a round; nothing where they are damaged, so that devices answer whole."""
+        try:
+            return self._tables_of(committed)
+        except FedstillError as error:
+            log.warning("%s Devices answer whole.", error)
+            return BaseTables()
+
+    def _named_heads(self) -> Iterator[tuple[str, Head]]:
+        """Every head of the account that a round or a checkpoint names; what is damaged names none."""
+        for path in (*sorted(self._rounds.glob("round-*.json")), *self._checkpoints.glob("round-*.json")):
+            try:
+                named = read_sealed_json(path).get("account")
+            except (DamagedFile, FileNotFoundError):
+                continue
+            if named is not None:
+                yield str(path), from_json(Head, named, where=f"{path}: account")
+
+    def _numbers(self) -> list[int]:
+        """The committed rounds, in order."""
+        return sorted(int(path.stem.removeprefix("round-")) for path in self._rounds.glob("round-*.json"))
+
+    def _file(self, number: int) -> Path:
+        return self._rounds / f"{_name_of(number)}.json"
 
     def _remove_files_before(self, round_number: int) -> None:
-        with Session(self._engine) as session:
-            newest = select(_Round.file).where(_Round.round > round_number - self._kept)
-            kept = set(session.scalars(newest).all())
-        kept |= {_tables_file(round_number - back) for back in range(_KEPT_FILES)}
+        kept = {
+            self._committed(number).state for number in self._numbers() if number > round_number - self._kept
+        }
+        for number in range(round_number - _KEPT_FILES + 1, round_number + 1):
+            kept |= {f"{_name_of(number)}.tables", f"{_name_of(number)}.json"}
         for path in self._checkpoints.iterdir():
             if path.name not in kept:
                 path.unlink(missing_ok=True)
-
-
-def _rows_of(pending: Iterable[Pending], round_number: int) -> list[_Question]:
-    return [
-        _Question(committed=round_number, place=place, **{**vars(question), "node": str(question.node)})
-        for place, question in enumerate(pending)
-    ]
-
-
-def _pending_after(session: Session, round_number: int) -> tuple[Pending, ...]:
-    """The open questions of a checkpoint, in the order of their commit: it decides who is asked first."""
-    query = select(_Question).where(_Question.committed == round_number).order_by(_Question.place)
-    return tuple(
-        Pending(
-            message_id=row.message_id,
-            device=row.device,
-            family=row.family,
-            node=int(row.node),
-            round=row.round,
-            newcomer=row.newcomer,
-            asked_s=row.asked_s,
-            overdue=row.overdue,
-        )
-        for row in session.scalars(query)
-    )
-
-
-def _tables_file(round_number: int) -> str:
-    return f"round-{round_number:06d}.tables"
 
 
 def load_parameters_file(path: Path) -> Arrays:
@@ -329,42 +409,38 @@ def load_parameters_file(path: Path) -> Arrays:
     Raises:
         RunStoreError: There is no such file, or it is damaged.
     """
-    blob = _read(path)
-    if blob is None:
-        raise RunStoreError(f"{path}: no such file")
-    return _from_bytes(blob)
-
-
-def _to_bytes(arrays: Arrays) -> bytes:
-    # safetensors sorts its entries; parameters must come back in the order of the model.
-    return safetensors.numpy.save(arrays, metadata={"order": json.dumps(list(arrays))})
-
-
-def _from_bytes(blob: bytes) -> Arrays:
     try:
-        arrays = safetensors.numpy.load(blob)
-        header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
-        return {name: arrays[name] for name in json.loads(header["__metadata__"]["order"])}
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
-        raise RunStoreError(f"a checkpoint's bytes are not those that were written ({error})") from None
-
-
-def _read(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
+        return _read_arrays(path, remedy="delete it, and end the run once more, which writes it anew")[0]
     except FileNotFoundError:
-        return None
+        raise RunStoreError(f"{path}: no such file") from None
+    except DamagedFile as error:
+        raise RunStoreError(str(error)) from None
 
 
-def _open(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
+def _name_of(round_number: int) -> str:
+    return f"round-{round_number:06d}"
 
-    @event.listens_for(engine, "connect")
-    def durable(connection: object, _: object) -> None:
-        cursor = connection.cursor()  # type: ignore[attr-defined]
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
-        cursor.execute("PRAGMA foreign_keys=ON")
-        cursor.close()
 
-    return engine
+def _digest_of(arrays: Arrays) -> str:
+    return hashlib.sha256(safetensors.numpy.save(arrays)).hexdigest()
+
+
+def _write_arrays(path: Path, arrays: Arrays) -> str:
+    """Write arrays with their order, which safetensors does not keep; gives the file's digest."""
+    blob = sealed(safetensors.numpy.save(arrays, metadata={SEAL: BLANK, "order": json.dumps(list(arrays))}))
+    replace_file(path, blob, mode=SHARED)
+    return seal_of(blob, where=path)
+
+
+def _read_arrays(path: Path, *, remedy: str) -> tuple[Arrays, str]:
+    """What `_write_arrays` wrote, in its order, and the digest.
+
+    Raises:
+        DamagedFile: The bytes are others.
+        FileNotFoundError: There is no such file.
+    """
+    blob = path.read_bytes()
+    digest = seal_of(blob, where=path, remedy=remedy)
+    arrays = safetensors.numpy.load(blob)
+    header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
+    return {name: arrays[name] for name in json.loads(header["__metadata__"]["order"])}, digest

@@ -176,7 +176,7 @@ class _Run:
             timing=timing(run.records, self._seconds(baselines)),
             config=self._config.to_json(),
             versions=versions(),
-            privacy=spent_privacy(self._config.fleet.privacy, run.records),
+            privacy=spent_privacy(self._config.fleet, RunStore(self._folder), run.records),
             evaluation=evaluation,
         )
 
