@@ -131,7 +131,7 @@ class TorchDevice:
         """
         network, manifest = self._network(task)
         students = StudentsInState(manifest, self.state)
-        before = None if task.replace_student else students.before(task.run, task.round)
+        before = None if task.starts_anew else students.before(task.run, task.round)
         work = perform_round(
             self._stack(before),
             task,
@@ -152,7 +152,7 @@ class TorchDevice:
         network, manifest = self._network(task)
         students = StudentsInState(manifest, self.state)
         return evaluate(
-            self._stack(None if task.replace_student else students.after(task.run, task.round)),
+            self._stack(None if task.starts_anew else students.after(task.run, task.round)),
             task,
             TorchForward(network, manifest),
             personal_test=self.held_out,

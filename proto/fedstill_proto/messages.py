@@ -22,6 +22,7 @@ from fedstill_proto.soft_labels.levels import NAME_BYTES
 
 PROTOCOL_VERSION = 1
 MAX_ANCHORS = 1024
+MAX_START_EPOCHS = 10_000
 
 
 class Optimizer(enum.Enum):
@@ -30,6 +31,13 @@ class Optimizer(enum.Enum):
     SGD = "sgd"
     MOMENTUM = "momentum"
     ADAMW = "adamw"
+
+
+class StartSource(enum.Enum):
+    """Which student of its own a device starts a round from."""
+
+    INSTALLED = "installed"
+    OWN = "own"
 
 
 class SummaryKind(enum.Enum):
@@ -87,6 +95,34 @@ class TrainingPlan:
         check_number("start_share", self.start_share, 0, 1)
         check_number("held_out", self.held_out, 0, 0.5)
         check_integer("seed", self.seed, 0, MAX_UINT64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartPlan:
+    """How a device makes the student that a round starts from, without weights from the server.
+
+    It trains a student that it has on the task's soft labels of public rows, and on nothing else.
+    Temperature, batch size, optimizer and seed are those of the training plan.
+
+    Attributes:
+        source: INSTALLED is the student of the device's signed package. OWN is the one that its last round
+            left, or where it has none yet, the installed one.
+        epochs: Passes over the public rows; 0 starts from the student as it is.
+        learning_rate: The optimizer's.
+        input_noise: Standard deviation of the noise on public rows, in units of x.
+    """
+
+    source: StartSource
+    epochs: int = 0
+    learning_rate: float = 0.0
+    input_noise: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.source, StartSource):
+            raise InvalidValue("source", f"{self.source!r} is not a StartSource")
+        check_integer("epochs", self.epochs, 0, MAX_START_EPOCHS)
+        check_number("learning_rate", self.learning_rate, 0, 1e6)
+        check_number("input_noise", self.input_noise, 0, 1e6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +270,8 @@ class RoundTask:
         parameters: A student to install where the device has none yet; empty where every device has one.
         replace_student: Whether `parameters` replace the device's own student, too.
         soft_targets: The fleet's soft labels, which the device learns.
+        start: How the device makes the student that it starts from; only in a task without parameters. None
+            is its own, or what `parameters` bring.
     """
 
     run: str
@@ -244,12 +282,27 @@ class RoundTask:
     parameters: Parameters = field(default_factory=dict)
     replace_student: bool = False
     soft_targets: SoftTargets | None = None
+    start: StartPlan | None = None
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
         check_parameters(self.parameters)
         if self.replace_student and not self.parameters:
             raise InvalidValue("replace_student", "no parameters to replace the student with")
+        if self.start is not None:
+            self._check_start(self.start)
+
+    def _check_start(self, start: StartPlan) -> None:
+        if self.parameters:
+            raise InvalidValue("start", f"{start.source.value!r} in a task that brings parameters")
+        if start.epochs and not isinstance(self.soft_targets, PublicSoftLabels):
+            raise InvalidValue("start.epochs", f"{start.epochs}, but no soft labels of public rows")
+
+    @property
+    def starts_anew(self) -> bool:
+        """Whether the round starts from another student than the device's own, even where it has one."""
+        installed = self.start is not None and self.start.source is StartSource.INSTALLED
+        return self.replace_student or installed
 
 
 @dataclass(frozen=True, eq=False)

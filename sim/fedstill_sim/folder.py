@@ -13,6 +13,7 @@ DATA_FOLDER = "data"
 BASELINES_FOLDER = "baselines"
 STUDENTS_FOLDER = "students"
 ARTIFACTS_FOLDER = "artifacts"
+INSTALLED_FOLDER = "installed"
 DEVICES_FOLDER = "devices"
 CACHE_VARIABLE = "FEDSTILL_CACHE"
 
@@ -29,6 +30,11 @@ def file_name(name: str) -> str:
 def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
     """Where a run keeps the training artifact of a family for stacks of this many devices."""
     return run_folder / ARTIFACTS_FOLDER / f"{family}-c{stack_size}"
+
+
+def installed_file(run_folder: Path, family: str) -> Path:
+    """Where a run keeps the student that the devices of a family have in their packages."""
+    return run_folder / INSTALLED_FOLDER / f"{family}.safetensors"
 
 
 def cache_folder() -> Path:

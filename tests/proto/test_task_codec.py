@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.api import decode_task, encode_task
+from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import (
     ClassSoftLabels,
     PublicSoftLabels,
     RowSelection,
+    StartPlan,
+    StartSource,
     SummaryKind,
     SummaryRequest,
 )
@@ -154,3 +158,37 @@ def test_a_forged_task_is_refused_by_field(path: str, value: Any, field: str) ->
 def test_replacing_a_student_by_nothing_is_refused() -> None:
     blob = forged(pb.RoundTask(), encode_task(class_task(), codec=UINT8), "replace_student", True)
     assert refused_field(lambda: decode_task(blob)) == "replace_student"
+
+
+def test_a_start_travels() -> None:
+    plan = StartPlan(source=StartSource.OWN, epochs=40, learning_rate=0.25, input_noise=0.5)
+    sent = replace(public_task(), parameters={}, replace_student=False, start=plan)
+
+    assert decode_task(encode_task(sent, codec=UINT8)).start == plan
+    assert decode_task(encode_task(replace(sent, start=None), codec=UINT8)).start is None
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "field"),
+    [
+        ("start.source", 0, "start.source"),
+        ("start.source", 3, "start.source"),
+        ("start.epochs", 10_001, "start.epochs"),
+        ("start.learning_rate", float("nan"), "start.learning_rate"),
+        ("start.input_noise", -1.0, "start.input_noise"),
+    ],
+)
+def test_a_forged_start_is_refused_by_field(path: str, value: Any, field: str) -> None:
+    plan = StartPlan(source=StartSource.INSTALLED, epochs=1, learning_rate=0.1)
+    sent = replace(public_task(), parameters={}, replace_student=False, start=plan)
+    blob = forged(pb.RoundTask(), encode_task(sent, codec=UINT8), path, value)
+    assert refused_field(lambda: decode_task(blob)) == field
+
+
+def test_a_start_beside_weights_or_without_soft_labels_is_refused() -> None:
+    plan = StartPlan(source=StartSource.INSTALLED, epochs=1, learning_rate=0.1)
+
+    with pytest.raises(InvalidValue, match="start: 'installed' in a task that brings parameters"):
+        replace(public_task(), start=plan)
+    with pytest.raises(InvalidValue, match=r"start\.epochs: 1, but no soft labels of public rows"):
+        replace(class_task(), parameters={}, replace_student=False, start=plan)

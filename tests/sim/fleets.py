@@ -7,8 +7,11 @@ from fedstill_proto.codec.api import encode_task
 from fedstill_proto.messages import (
     ClassSoftLabels,
     Optimizer,
+    PublicSoftLabels,
     RoundTask,
     SoftTargets,
+    StartPlan,
+    StartSource,
     SummaryKind,
     SummaryRequest,
     TrainingPlan,
@@ -86,5 +89,21 @@ def class_means_task(
         parameters={name: array * np.float32(student_scale) for name, array in student.items()},
         replace_student=replace_student,
         soft_targets=soft_targets,
+    )
+    return encode_task(task, codec=CODEC)
+
+
+def public_start_task(source: StartSource, *, round_number: int = 1) -> bytes:
+    """A round on 40 public rows without weights: the start learns the rows' soft labels for three epochs."""
+    rows = np.arange(40)
+    labels = np.random.default_rng(5).dirichlet(np.ones(10), len(rows)).astype(np.float32)
+    task = RoundTask(
+        run="0123abcd",
+        round=round_number,
+        family="mlp-small",
+        training=TrainingPlan(2, 8, 0.1, Optimizer.SGD, 2.0, 0.5, 7),
+        request=SummaryRequest(SummaryKind.PUBLIC_SET, CODEC, rows[::2], relative=True),
+        soft_targets=PublicSoftLabels(rows, DenseSoftLabels(labels)),
+        start=StartPlan(source=source, epochs=3, learning_rate=0.1, input_noise=0.1),
     )
     return encode_task(task, codec=CODEC)

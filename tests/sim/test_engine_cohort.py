@@ -8,16 +8,27 @@ from pathlib import Path
 import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
+from fedstill_client.rounds.device import FleetDevice
+from fedstill_proto.codec.api import decode_task
 from fedstill_proto.flower_records import hello, pack, read_hello_reply, unpack
-from fedstill_proto.messages import SoftTargets, SummaryKind, SummaryRequest
+from fedstill_proto.messages import SoftTargets, StartSource, SummaryKind, SummaryRequest
 from fedstill_proto.privacy import Noising
+from fedstill_server.families import initial_parameters
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine, EngineError, Reply
 from fedstill_sim.engine.fleet_students import StudentsError
+from fedstill_sim.runner.flower_engine import device_folder, write_device_folders
+from fedstill_sim.runner.installed import install_students
 from fedstill_sim.workers.pool import start_workers
 from flwr.app import Error, RecordDict
 
-from tests.sim.fleets import class_means_task, even_class_labels, write_artifact, write_run
+from tests.sim.fleets import (
+    class_means_task,
+    even_class_labels,
+    public_start_task,
+    write_artifact,
+    write_run,
+)
 
 FAMILIES = {"mlp-small": 4, "cnn": 8}
 
@@ -151,6 +162,42 @@ def test_a_task_may_replace_the_student(tmp_path: Path, run: tuple[Path, FleetDa
     with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
         train(engine, data, 1)
         assert [content_of(reply) for reply in ask(engine, "train", data, tasks)] == of_newcomers
+
+
+def test_the_start_that_a_shard_shares_is_the_one_that_each_device_makes(
+    tmp_path: Path, run: tuple[Path, FleetData]
+) -> None:
+    """The simulator makes the start of a family once; real devices, one by one, answer the same bits."""
+    folder, data = run
+    devices = (0, 2, 4)
+    installed = initial_parameters("mlp-small", (8, 8), 10, 3)
+    install_students(folder, {"mlp-small": installed})
+    blob = public_start_task(StartSource.INSTALLED)
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        replies = engine.handlers["train"](devices, [pack("RoundTask", blob)] * len(devices))
+
+    write_artifact(folder, "mlp-small", 1)
+    for device, reply in zip(devices, replies, strict=True):
+        write_device_folders(folder, data, label_prior=1.0)
+        with FleetDevice.opened(device_folder(folder, device)) as real:
+            assert real.perform(decode_task(blob)) == content_of(reply)
+
+
+def test_an_own_start_goes_on_from_the_device_s_student(run: tuple[Path, FleetData]) -> None:
+    folder, data = run
+    install_students(folder, {"mlp-small": initial_parameters("mlp-small", (8, 8), 10, 3)})
+    tasks = [pack("RoundTask", public_start_task(StartSource.OWN, round_number=n)) for n in (1, 2)]
+    write_artifact(folder, "mlp-small", 1)
+    write_device_folders(folder, data, label_prior=1.0)
+    with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
+        for task in tasks:
+            (reply,) = engine.handlers["train"]([4], [task])
+    with FleetDevice.opened(device_folder(folder, 4)) as real:
+        answers = [
+            real.perform(decode_task(unpack(task, "RoundTask", size_limit_bytes=1 << 20))) for task in tasks
+        ]
+    assert answers[1] == content_of(reply)
+    assert answers[0] != answers[1]
 
 
 def test_evaluation_counts_every_test_example_and_sees_students_learn(run: tuple[Path, FleetData]) -> None:

@@ -58,7 +58,7 @@ def encode_fleet_labels(task: RoundTask) -> bytes:
     codec = SoftLabelCodec(Encoding.FLOAT32)
     if isinstance(labels, TopKSoftLabels):
         codec = SoftLabelCodec(Encoding.TOP_K, labels.k)
-    return encode_task(replace(task, parameters={}, replace_student=False), codec=codec)
+    return encode_task(replace(task, parameters={}, replace_student=False, start=None), codec=codec)
 
 
 def soft_term(

@@ -22,6 +22,8 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # speed of argsort), and no two keys are equal.
 _ROW_BITS = np.uint64(24)
 _ROW_MASK = np.uint64((1 << 24) - 1)
+# The epoch that numbers of `uniform` count as: no epoch of training comes near it.
+_NOISE_EPOCH = (1 << 32) - 2
 
 
 def device_ids(names: Sequence[str]) -> KeyArray:
@@ -60,6 +62,13 @@ def draw(seed: int, devices: KeyArray, *, round: int, epoch: int) -> KeyArray:
     start = _mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], np.uint64))
     when = np.array([(round << 32) | epoch], np.uint64)
     return _mix(_mix(start ^ devices) + when)
+
+
+def uniform(count: int, *, seed: int, step: int) -> npt.NDArray[np.float64]:
+    """`count` numbers of 53 bits from 0 up to, and without, 1."""
+    start = draw(seed, np.zeros(1, np.uint64), round=step, epoch=_NOISE_EPOCH)
+    drawn = _mix(start + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
+    return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _mix(state: KeyArray) -> KeyArray:

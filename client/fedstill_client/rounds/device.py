@@ -5,6 +5,7 @@ artifact/         the training artifact, for one device (see fedstill_proto.pack
 private.npz       x_train, y_train, x_test, y_test: these never leave the device
 public.npz        x: the public set, as the server has it (only for tasks about public examples)
 global_test.npz   x, y: everyone's examples, to measure on (optional)
+installed.safetensors  the student that rounds start from where tasks bring none, as in a package (optional)
 state/            the device's own student (see student_store.py); written by fedstill
 answers/          what the device sent in its last rounds (see base_table_store.py); written by fedstill
 
@@ -22,10 +23,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SummaryKind
-from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact, load_artifact
+from fedstill_proto.package.artifact import (
+    StudentManifest,
+    TrainingArtifact,
+    decode_parameters,
+    load_artifact,
+)
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 from fedstill_client.agent_types import Stop
@@ -59,6 +65,7 @@ from fedstill_client.store import PrivateStore, Release, StoredExamples
 PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
+INSTALLED_FILE = "installed.safetensors"
 
 # Numbers in a round's plan, which is made before its first step: 32 MB, and less than a second on a core. To
 # draw the order of an epoch takes as long as 400 of them.
@@ -77,6 +84,7 @@ class FleetDevice:
     public_x: FloatArray | None  # [P, *shape]
     global_test: tuple[FloatArray, IntArray] | None
     store: StudentHistory
+    installed: Parameters | None = None  # [*shape] of its package: what rounds may start from
     private_store: PrivateStore | None = None  # of an agent's home
 
     @classmethod
@@ -112,6 +120,7 @@ class FleetDevice:
             if global_file.exists()
             else None,
             store=StudentStore(artifact.manifest, folder / "state"),
+            installed=_installed(folder / INSTALLED_FILE, artifact.manifest),
         )
 
     @classmethod
@@ -133,6 +142,7 @@ class FleetDevice:
                 store=private_store.students(
                     package.manifest, package.manifest.package_version, read_after=forgotten
                 ),
+                installed=package.parameters,
                 private_store=private_store,
             )
         except BaseException:
@@ -177,7 +187,7 @@ class FleetDevice:
             return sent
         task = self._feasible(task)
         with self.store.locked():
-            before = None if task.replace_student else self.store.before(task.run, task.round)
+            before = None if task.starts_anew else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
             base_tables = BaseTableStore(AgentHome(self.folder).answers)
             options = RoundOptions(
@@ -217,6 +227,7 @@ class FleetDevice:
 
         How many examples are too many for a plan would tell how many there are: such an answer is noise.
         """
+        self._check_start(task)
         try:
             self._check_work(task)
         except DeviceError:
@@ -229,14 +240,29 @@ class FleetDevice:
         """Refuse more steps than a device plans at once, whoever asks for them."""
         public = task.soft_targets.soft_labels.rows if task.soft_targets is not None else 0
         examples = int(self.private.counts[0]) or public
-        batches = -(-examples // task.training.batch_size)
-        values_per_row = 2 + math.prod(self.artifact.manifest.label_shape) + (2 if public else 0)
-        most = PLAN_LIMIT // max(batches * task.training.batch_size * values_per_row, _EPOCH_COSTS)
+        most = self._most_epochs(examples, task, public=public > 0)
         if task.training.epochs > most:
             raise DeviceError(
                 f"the round asks for {task.training.epochs} epochs of {examples} examples; a device plans "
                 f"{most} at most at once."
             )
+
+    def _check_start(self, task: RoundTask) -> None:
+        """Refuse a start that takes more steps than a device plans at once; no example has a part in it."""
+        if task.start is None or task.soft_targets is None:
+            return
+        rows = task.soft_targets.soft_labels.rows
+        most = self._most_epochs(rows, task, public=True)
+        if task.start.epochs > most:
+            raise DeviceError(
+                f"the round's start asks for {task.start.epochs} epochs of {rows} public rows; a device "
+                f"plans {most} at most at once."
+            )
+
+    def _most_epochs(self, examples: int, task: RoundTask, *, public: bool) -> int:
+        batches = -(-examples // task.training.batch_size)
+        values_per_row = 2 + math.prod(self.artifact.manifest.label_shape) + (2 if public else 0)
+        return PLAN_LIMIT // max(batches * task.training.batch_size * values_per_row, _EPOCH_COSTS)
 
     def _forward(self, stop: Stop | None) -> Forward:
         return Forward(self.artifact) if stop is None else Forward(self.artifact, on_chunk=interrupting(stop))
@@ -263,7 +289,7 @@ class FleetDevice:
         of `perform`.
         """
         self._guard().check_evaluation()
-        own = None if task.replace_student else self.store.after(task.run, task.round)
+        own = None if task.starts_anew else self.store.after(task.run, task.round)
         counts = evaluate(
             self.stack(own),
             task,
@@ -292,7 +318,7 @@ class FleetDevice:
     def stack(self, student: OwnStudent | None) -> DeviceStack:
         """This device as a stack of one, with `student`."""
         parameters = None if student is None else {n: array[None] for n, array in student.parameters.items()}
-        return DeviceStack([self.description.name], self.private, parameters)
+        return DeviceStack([self.description.name], self.private, parameters, installed=self.installed)
 
 
 def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:
@@ -351,6 +377,15 @@ def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest
         + len(statistics.features)
         + sum(len(tensor.data) // 4 for tensor in statistics.parameters)
     )
+
+
+def _installed(file: Path, manifest: StudentManifest) -> Parameters | None:
+    if not file.exists():
+        return None
+    try:
+        return decode_parameters(file.read_bytes(), manifest.parameters, field=file.name)
+    except OSError as error:
+        raise DeviceError(f"{file}: cannot be read: {error.strerror}.") from None
 
 
 def _noised_numbers(summary: bytes) -> int:

@@ -27,6 +27,7 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Steps, StudentMismatch, Trainer, check_student
 from fedstill_client.rounds.base_table_store import BaseTableStore
+from fedstill_client.rounds.distilled_start import distilled_start
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
 from fedstill_client.rounds.share_gate import interpolated, kept_shares
 from fedstill_client.rounds.summarizer import summarize
@@ -70,6 +71,7 @@ class DeviceStack:
     private: PrivateStack
     parameters: Mapping[str, FloatArray] | None = None  # [C, *shape]; None while no device has a student
     device_ids: KeyArray | None = None  # [C]; made from the names by default
+    installed: Mapping[str, FloatArray] | None = None  # [*shape] of their package, where they have one
 
     def __post_init__(self) -> None:
         if len(self.names) > self.private.devices:
@@ -182,6 +184,8 @@ def perform_round(
     """
     options, started = options or RoundOptions(), time.perf_counter()
     student = starting_student(stack, task, personalizer.manifest)
+    if task.start is not None and task.start.epochs > 0:
+        student = made_start(student, task, personalizer, public_x, stop=options.stop)
 
     def planned(examples: PrivateStack) -> StackPlan:
         manifest = personalizer.manifest
@@ -247,12 +251,23 @@ def _base_tables(
 def starting_student(
     stack: DeviceStack, task: RoundTask, manifest: StudentManifest
 ) -> Mapping[str, FloatArray]:
-    """The student that a round starts from: the task's [*shape], or the devices' own [C, *shape]."""
+    """The student that a round starts from, before its start plan distils it.
+
+    It is the task's or that of the devices' package [*shape], or the devices' own [C, *shape].
+    """
     if task.family != manifest.family:
         raise WrongFamily(f"the round is for student family {task.family!r}; here is {manifest.family!r}.")
     if task.parameters and (task.replace_student or stack.parameters is None):
         check_student(task.parameters, manifest, stacked=False)
         return task.parameters
+    if task.start is not None and (task.starts_anew or stack.parameters is None):
+        if stack.installed is None:
+            raise NoStudent(
+                f"round {task.round} of run {task.run} is to start from the student of this device's "
+                "package, and it has none; enrol it, or put installed.safetensors into its folder."
+            )
+        check_student(stack.installed, manifest, stacked=False)
+        return stack.installed
     if stack.parameters is None:
         raise NoStudent(
             f"round {task.round} of run {task.run} brings no student and this device has none yet; "
@@ -260,6 +275,28 @@ def starting_student(
         )
     check_student(stack.parameters, manifest, stacked=True)
     return stack.parameters
+
+
+def made_start(
+    student: Mapping[str, FloatArray],
+    task: RoundTask,
+    personalizer: Trainer,
+    public_x: FloatArray | None,
+    *,
+    stop: Stop | None = None,
+) -> Parameters:
+    """`student` after it has learned the round's soft labels, as the task's start plan says: [C, *shape].
+
+    Raises:
+        TrainingDiverged: It left the finite numbers.
+        Interrupted: `stop` gave a reason.
+    """
+    assert task.start is not None  # who calls has looked
+    before_step = (lambda: None) if stop is None else interrupting(stop)
+    start = distilled_start(student, task, personalizer, public_x, before_step=before_step)
+    if not all(np.isfinite(array).all() for array in start.values()):
+        raise TrainingDiverged(task.start.learning_rate)
+    return start
 
 
 def evaluate(

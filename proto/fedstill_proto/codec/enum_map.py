@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedstill_proto.messages import Optimizer, SummaryKind
+from fedstill_proto.messages import Optimizer, StartSource, SummaryKind
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 KIND_NUMBERS: dict[SummaryKind, pb.SummaryKind] = {
@@ -20,3 +20,9 @@ OPTIMIZER_NUMBERS: dict[Optimizer, pb.Optimizer] = {
     Optimizer.ADAMW: pb.OPTIMIZER_ADAMW,
 }
 OPTIMIZERS: dict[int, Optimizer] = {int(number): optimizer for optimizer, number in OPTIMIZER_NUMBERS.items()}
+
+START_NUMBERS: dict[StartSource, pb.StartSource] = {
+    StartSource.INSTALLED: pb.START_SOURCE_INSTALLED,
+    StartSource.OWN: pb.START_SOURCE_OWN,
+}
+STARTS: dict[int, StartSource] = {int(number): source for source, number in START_NUMBERS.items()}

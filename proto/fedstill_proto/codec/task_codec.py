@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS, OPTIMIZER_NUMBERS, OPTIMIZERS
+from fedstill_proto.codec.enum_map import (
+    KIND_NUMBERS,
+    KINDS,
+    OPTIMIZER_NUMBERS,
+    OPTIMIZERS,
+    START_NUMBERS,
+    STARTS,
+)
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.task_base import base_of_targets
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
@@ -16,6 +23,7 @@ from fedstill_proto.messages import (
     RoundTask,
     RowSelection,
     SoftTargets,
+    StartPlan,
     SummaryRequest,
     TrainingPlan,
 )
@@ -61,6 +69,11 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
         replace_student=task.replace_student,
         request=_request(task.request),
     )
+    if task.start is not None:
+        message.start.source = START_NUMBERS[task.start.source]
+        message.start.epochs = task.start.epochs
+        message.start.learning_rate = task.start.learning_rate
+        message.start.input_noise = task.start.input_noise
     targets = task.soft_targets
     if isinstance(targets, PublicSoftLabels):
         message.soft_targets.public_set.public_rows.extend(targets.public_rows.tolist())
@@ -91,6 +104,7 @@ def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> Rou
             replace_student=message.replace_student,
             soft_targets=_decode_targets(message.soft_targets) if message.HasField("soft_targets") else None,
             request=_decode_request(message.request),
+            start=_decode_start(message.start) if message.HasField("start") else None,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
@@ -192,6 +206,21 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
         )
     except InvalidValue as error:
         raise WireError(f"training.{error.field}", error.problem) from None
+
+
+def _decode_start(message: pb.StartPlan) -> StartPlan:
+    source = STARTS.get(message.source)
+    if source is None:
+        raise WireError("start.source", f"unknown value {message.source}")
+    try:
+        return StartPlan(
+            source=source,
+            epochs=message.epochs,
+            learning_rate=message.learning_rate,
+            input_noise=message.input_noise,
+        )
+    except InvalidValue as error:
+        raise WireError(f"start.{error.field}", error.problem) from None
 
 
 def _decode_targets(message: pb.SoftTargets) -> SoftTargets:

@@ -29,6 +29,12 @@ class Optimizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPTIMIZER_MOMENTUM: _ClassVar[Optimizer]
     OPTIMIZER_ADAMW: _ClassVar[Optimizer]
 
+class StartSource(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    START_SOURCE_UNSPECIFIED: _ClassVar[StartSource]
+    START_SOURCE_INSTALLED: _ClassVar[StartSource]
+    START_SOURCE_OWN: _ClassVar[StartSource]
+
 class SummaryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     SUMMARY_KIND_UNSPECIFIED: _ClassVar[SummaryKind]
@@ -50,6 +56,9 @@ OPTIMIZER_UNSPECIFIED: Optimizer
 OPTIMIZER_SGD: Optimizer
 OPTIMIZER_MOMENTUM: Optimizer
 OPTIMIZER_ADAMW: Optimizer
+START_SOURCE_UNSPECIFIED: StartSource
+START_SOURCE_INSTALLED: StartSource
+START_SOURCE_OWN: StartSource
 SUMMARY_KIND_UNSPECIFIED: SummaryKind
 SUMMARY_KIND_NONE: SummaryKind
 SUMMARY_KIND_PUBLIC_SET: SummaryKind
@@ -108,6 +117,18 @@ class TrainingPlan(_message.Message):
     start_share: float
     held_out: float
     def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., start_share: _Optional[float] = ..., held_out: _Optional[float] = ...) -> None: ...
+
+class StartPlan(_message.Message):
+    __slots__ = ("source", "epochs", "learning_rate", "input_noise")
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    INPUT_NOISE_FIELD_NUMBER: _ClassVar[int]
+    source: StartSource
+    epochs: int
+    learning_rate: float
+    input_noise: float
+    def __init__(self, source: _Optional[_Union[StartSource, str]] = ..., epochs: _Optional[int] = ..., learning_rate: _Optional[float] = ..., input_noise: _Optional[float] = ...) -> None: ...
 
 class SoftTargets(_message.Message):
     __slots__ = ("public_set", "class_means")
@@ -184,7 +205,7 @@ class SummaryRequest(_message.Message):
     def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "checksum")
+    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +215,7 @@ class RoundTask(_message.Message):
     REPLACE_STUDENT_FIELD_NUMBER: _ClassVar[int]
     SOFT_TARGETS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_FIELD_NUMBER: _ClassVar[int]
+    START_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
@@ -204,8 +226,9 @@ class RoundTask(_message.Message):
     replace_student: bool
     soft_targets: SoftTargets
     request: SummaryRequest
+    start: StartPlan
     checksum: int
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
     __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features", "noised")

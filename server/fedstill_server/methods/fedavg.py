@@ -19,10 +19,11 @@ from fedstill_proto.arrays import Float64Array
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
+from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.forms import Labels
-from fedstill_server.methods.interface import Method
+from fedstill_server.methods.interface import TASK, Method
 from fedstill_server.state import FleetState
 
 
@@ -30,6 +31,9 @@ class FedAvg(Method):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
     default_clip: ClassVar[float | None] = 4.0
+    start_from: str = option(
+        TASK, "Where students are from: what is averaged comes as weights, with every task.", choices=(TASK,)
+    )
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(

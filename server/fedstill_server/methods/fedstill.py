@@ -30,18 +30,17 @@ answer for a batch of public rows. What differs, each for a measured reason:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 from fedstill_proto.arrays import Float64Array, IntArray
-from fedstill_proto.messages import RoundTask, SoftLabelSummary, TrainingPlan
+from fedstill_proto.messages import TrainingPlan
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.methods.interface import MethodDefaults
-from fedstill_server.methods.public_shift import LOGITS, PublicShift, centred_logits
+from fedstill_server.methods.public_shift import LOGITS, PublicShift
 from fedstill_server.state import FleetState
 
 _SMOOTHING = 0.03
@@ -111,20 +110,13 @@ class Fedstill(PublicShift):
             return state.replace(arrays={LOGITS: nothing})
         return super().start(state)
 
-    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        asked = super().task(state, round_number=round_number, family=family, newcomer=newcomer)
-        return replace(asked, request=replace(asked.request, relative=True))
+    @property
+    def relative(self) -> bool:
+        return True
 
-    def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
-        """The shift of a device's logits away from the student it was given, which is what it answers."""
-        rows, least = self.answered_rows(round_number), self.config.uplink.least
-
-        def shift(summary: SoftLabelSummary) -> RowSums:
-            assert summary.statistics.soft_labels is not None  # the gate lets no other through
-            logits = centred_logits(summary.statistics.soft_labels.dense(), least=least)
-            return RowSums.at_places(logits, rows, of=len(self.public))
-
-        return shift
+    @property
+    def input_noise(self) -> float:
+        return self.student_noise * float(self.public.x.std())
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift, and towards the labels; teacher and starting students learn it."""
@@ -134,8 +126,9 @@ class Fedstill(PublicShift):
         state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
         x, soft_labels = self.public.x, self._soft_labels(state)
         state = self.teacher_learns(state, x, soft_labels, round_number=round_number)
-        noise = self.student_noise * float(x.std())
-        return self.students_learn(state, x, soft_labels, round_number=round_number, input_noise=noise)
+        return self.students_learn(
+            state, x, soft_labels, round_number=round_number, input_noise=self.input_noise
+        )
 
     def step_length(self, round_number: int) -> float:
         """How far a round moves: it falls from server_step to last_step times that in the last round."""

@@ -28,6 +28,8 @@ from fedstill_proto.messages import (
     RoundTask,
     SoftLabelSummary,
     SoftTargets,
+    StartPlan,
+    StartSource,
     SummaryKind,
     SummaryRequest,
     TrainingPlan,
@@ -35,7 +37,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
-from fedstill_server.config.options import WithOptions
+from fedstill_server.config.options import WithOptions, option
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
@@ -45,6 +47,10 @@ from fedstill_server.tasks import training_of
 
 if TYPE_CHECKING:
     from fedstill_server.tasks.training import ServerTraining
+
+
+TASK = "task"
+"""`start_from` where tasks bring weights; its other values are those of StartSource."""
 
 
 class SoftLabelUse(enum.Enum):
@@ -95,6 +101,12 @@ class Method(WithOptions, ABC):
         None  # of a device's released vector; None: answers cannot be noised
     )
     _fleet: ClassVar[_Fleet | None] = None  # a bound instance has its own
+    start_from: str = option(
+        TASK,
+        "Where a device's first student is from: task, the server's weights, which come with a task; or "
+        "installed, those of the device's signed package.",
+        choices=(TASK, StartSource.INSTALLED.value),
+    )
 
     def bind(self, config: FleetConfig, public: Examples) -> Self:
         """The same method, of a fleet and its public set."""
@@ -183,8 +195,22 @@ class Method(WithOptions, ABC):
         parameters: Parameters,
         replace_student: bool = False,
         soft_targets: SoftTargets | None = None,
+        start: StartPlan | None = None,
     ) -> RoundTask:
-        """A task of this run."""
+        """A task of this run.
+
+        Args:
+            round_number: The round.
+            family: The devices'.
+            request: What they are to answer.
+            parameters: A student for those that have none. It is left out where devices start from their
+                packages' instead (`start_from`).
+            replace_student: Whether `parameters` replace the devices' own students, too.
+            soft_targets: What the devices learn.
+            start: How devices make the student that they start from; there are no parameters then.
+        """
+        if start is None and not replace_student and self.start_from != TASK:
+            parameters, start = {}, StartPlan(source=StartSource.OWN)
         return RoundTask(
             run=self.config.run,
             round=round_number,
@@ -194,6 +220,7 @@ class Method(WithOptions, ABC):
             parameters=parameters,
             replace_student=replace_student,
             soft_targets=soft_targets,
+            start=start,
         )
 
     @property

@@ -33,7 +33,9 @@ class PublicLogits(PublicShift):
     )
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
-        """The shift of a device's logits away from the student it was given."""
+        """The shift of a device's logits away from the student it started from."""
+        if self.relative:
+            return super().contribution(state, round_number=round_number)
         rows = self.answered_rows(round_number)
         x = self.public.x[rows]
         start = {family: self._start_logits(state, family, x) for family in state.students}

@@ -17,7 +17,6 @@ How far the server goes along the way is each method's own. Teacher and students
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import ClassVar
@@ -25,13 +24,22 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
-from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.messages import (
+    MAX_START_EPOCHS,
+    PublicSoftLabels,
+    RoundTask,
+    SoftLabelSummary,
+    StartPlan,
+    StartSource,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.methods.interface import Method, SoftLabelUse
+from fedstill_server.methods.interface import TASK, Method, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
 from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.row_kernel import kernel_of
@@ -43,6 +51,20 @@ LOGITS = "public_logits"
 class PublicShift(Method):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
     default_clip: ClassVar[float | None] = 10.0
+    start_from: str = option(
+        TASK,
+        "Where a device's student of a round is from: task, the server's weights, which come with the task; "
+        "installed, that of the device's signed package; own, the device's of its last round. The last two "
+        "learn the round's soft labels of public examples first.",
+        choices=(TASK, *(source.value for source in StartSource)),
+    )
+    start_epochs: int = option(
+        30,
+        "Unless the student comes with the task: passes over the public examples in which it learns them.",
+        least=0,
+        most=MAX_START_EPOCHS,
+    )
+    start_rate: float = option(0.02, "The learning rate of those passes.", above=0, most=10)
     sharpen: float = option(
         0.0,
         "Temperature that sharpens what all learn (entropy reduction, DS-FL); 0 takes it as it is.",
@@ -66,21 +88,52 @@ class PublicShift(Method):
         rows = taught_rows(self.config, len(self.public), round_number)
         answers = self.answered_rows(round_number)
         targets = PublicSoftLabels(rows, DenseSoftLabels(self._soft_labels(state)[rows]))
+        weights = self.start_from == TASK
         return self.asking(
             round_number=round_number,
             family=family,
-            request=SummaryRequest(SummaryKind.PUBLIC_SET, self.config.uplink, answers),
-            parameters=state.students[family],
-            replace_student=True,
+            request=SummaryRequest(
+                SummaryKind.PUBLIC_SET, self.config.uplink, answers, relative=self.relative
+            ),
+            parameters=state.students[family] if weights else {},
+            replace_student=weights,
             soft_targets=targets,
+            start=None if weights else self.start_plan,
         )
+
+    @property
+    def relative(self) -> bool:
+        """Whether devices answer how far they went; they must where the server does not know their start."""
+        return self.start_from != TASK
+
+    @property
+    def start_plan(self) -> StartPlan:
+        """How devices make the student that a round starts from, unless it comes with the task."""
+        return StartPlan(
+            source=StartSource(self.start_from),
+            epochs=self.start_epochs,
+            learning_rate=self.start_rate,
+            input_noise=self.input_noise,
+        )
+
+    @property
+    def input_noise(self) -> float:
+        """Of what students learn of public examples: standard deviation, in units of x."""
+        return 0.0
 
     def zero(self, *, round_number: int) -> RowSums:
         return RowSums.zero(len(self.public), self.config.classes)
 
-    @abstractmethod
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
-        """The shift of a device's logits away from the student it was given."""
+        """The shift of a device's logits away from the student it started from, which is what it answers."""
+        rows, least = self.answered_rows(round_number), self.config.uplink.least
+
+        def shift(summary: SoftLabelSummary) -> RowSums:
+            assert summary.statistics.soft_labels is not None  # the gate lets no other through
+            logits = centred_logits(summary.statistics.soft_labels.dense(), least=least)
+            return RowSums.at_places(logits, rows, of=len(self.public))
+
+        return shift
 
     def way_of(self, consensus: RowSums) -> tuple[Float64Array, float]:
         """The mean shift less its mean over the rows, carried to all [P, classes], and how far to trust it.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+from fedstill_proto.arrays import Parameters
 
 from fedstill_server.rounds.round_record import RoundRecord
 
@@ -21,10 +23,11 @@ class RunStarted:
 
 @dataclass(frozen=True, kw_only=True)
 class RunPrepared:
-    """Teacher and starting students are ready. The accuracy is None without a test set."""
+    """Teacher and starting students are ready, and committed. The accuracy is None without a test set."""
 
     seconds: float
     teacher_accuracy: float | None
+    students: Mapping[str, Parameters]
 
 
 @dataclass(frozen=True, kw_only=True)

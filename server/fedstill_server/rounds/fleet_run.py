@@ -143,7 +143,13 @@ class FleetRun:
         state = _PREPARATIONS.prepare(self._config, self._public, self._method)
         self._store.commit(0, state)
         seconds = time.perf_counter() - started
-        events.publish(events.RunPrepared(seconds=seconds, teacher_accuracy=self._teacher_accuracy(state)))
+        events.publish(
+            events.RunPrepared(
+                seconds=seconds,
+                teacher_accuracy=self._teacher_accuracy(state),
+                students=state.students,
+            )
+        )
         return Checkpoint(0, state, frozenset())
 
     def _remaining_rounds(self, checkpoint: Checkpoint) -> Checkpoint:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.base_table_store import BaseTableStore
-from fedstill_proto.arrays import IntArray
+from fedstill_client.rounds.round import made_start
+from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.codec.api import decode_task
-from fedstill_proto.messages import RoundTask
-from fedstill_proto.package.artifact import StudentManifest, load_artifact
+from fedstill_proto.messages import RoundTask, StartSource
+from fedstill_proto.package.artifact import StudentManifest, decode_parameters, load_artifact
 
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile
-from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder
+from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder, installed_file
 
 
 def students_path(run_folder: Path, family: str) -> Path:
@@ -29,8 +31,10 @@ def students_path(run_folder: Path, family: str) -> Path:
 class OpenFamily:
     """The training artifact of one family at one stack size, and the file of the family's students."""
 
-    def __init__(self, folder: Path, *, students: Path, devices: int) -> None:
+    def __init__(self, folder: Path, *, students: Path, devices: int, installed: Path) -> None:
         self._artifact = load_artifact(folder)
+        self._installed = installed
+        self._made: tuple[RoundTask, RoundTask] | None = None
         self.manifest: StudentManifest = self._artifact.manifest
         self.file = StudentFile(students, devices=devices, width=self.manifest.parameter_count)
 
@@ -38,6 +42,29 @@ class OpenFamily:
     def personalizer(self) -> Personalizer:
         """Trains stacks of devices."""
         return Personalizer(self._artifact)
+
+    @functools.cached_property
+    def installed(self) -> Parameters | None:
+        """The student [*shape] of the devices' package, once the run is prepared."""
+        if not self._installed.exists():
+            return None
+        content = self._installed.read_bytes()
+        return decode_parameters(content, self.manifest.parameters, field=self._installed.name)
+
+    def with_start(self, task: RoundTask, public_x: FloatArray) -> RoundTask:
+        """The same task, which brings the start that its devices would each make of their package.
+
+        All devices of a family make the same one: no private example has a part in it.
+        """
+        if task.start is None or task.start.source is not StartSource.INSTALLED or self.installed is None:
+            return task
+        if self._made is None or self._made[0] is not task:
+            start = dict(self.installed)
+            if task.start.epochs > 0:
+                made = made_start(start, task, self.personalizer, public_x)
+                start = {name: array[0] for name, array in made.items()}
+            self._made = task, replace(task, parameters=start, replace_student=True, start=None)
+        return self._made[1]
 
     @functools.cached_property
     def forward(self) -> Forward:
@@ -66,6 +93,7 @@ class OpenRun:
                 artifact_folder(self._folder, family, stack_size),
                 students=students_path(self._folder, family),
                 devices=int((self._families == family).sum()),
+                installed=installed_file(self._folder, family),
             )
         return self._opened[key]
 

@@ -39,6 +39,8 @@ def stack_starts(shard: TaskShard) -> range:
 def _stack_by_stack(function: StackFunction, shard: TaskShard) -> ShardReplies:
     run, task = open_shard(shard)
     family = run.family(task.family, shard.stack_size)
+    if shard.new_slots is not None:
+        task = family.with_start(task, run.public_x)
 
     def replies_of(start: int, stop: int) -> Sequence[DeviceReply]:
         try:
@@ -116,4 +118,5 @@ def _student_stack(run: OpenRun, family: OpenFamily, shard: TaskShard, members: 
         private=run.stacks.private(filled),
         parameters=parameters,
         device_ids=run.stacks.ids(filled),
+        installed=family.installed,
     )

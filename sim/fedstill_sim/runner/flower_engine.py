@@ -4,6 +4,7 @@ Each virtual device gets a folder like a real one's, <run>/flower/device_<d>; wh
 
     device.json, private.npz, state/      its own
     artifact/                             -> <run>/artifacts/<family>-c1
+    installed.safetensors                 -> <run>/installed/<family>.safetensors
     public.npz, global_test.npz           -> <run>/data
 """
 
@@ -21,12 +22,12 @@ from typing import Any
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE
-from fedstill_client.rounds.device import FleetDevice
+from fedstill_client.rounds.device import INSTALLED_FILE, FleetDevice
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
 
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData, load_fleet
-from fedstill_sim.folder import DATA_FOLDER, artifact_folder
+from fedstill_sim.folder import DATA_FOLDER, artifact_folder, installed_file
 from fedstill_sim.workers.pool import usable_cores
 
 FLOWER_FOLDER = "flower"
@@ -103,6 +104,7 @@ def write_device_folders(run_folder: Path, data: FleetData, *, label_prior: floa
             y_test=data.y[test],
         )
         _link(folder / "artifact", artifact_folder(run_folder, family, 1))
+        _link(folder / INSTALLED_FILE, installed_file(run_folder, family))
         for file in (PUBLIC_SET_FILE, GLOBAL_TEST_FILE):
             _link(folder / file, run_folder / DATA_FOLDER / file)
 

@@ -302,11 +302,15 @@ def _final_state(run: CompletedRounds) -> FleetState:
 
 
 def _last_tasks(run: CompletedRounds, state: FleetState) -> dict[str, RoundTask]:
-    """Return by family what the server would ask of new devices next: the final student, soft targets."""
+    """Return by family what the server would ask of devices next, with its own student to start from."""
     fleet = run.config.fleet
     method = build_method(fleet, load_public(run.folder, fleet))
     tasks = {
-        family: method.task(state, round_number=fleet.rounds + 1, family=family, newcomer=True)
+        family: dataclasses.replace(
+            method.task(state, round_number=fleet.rounds + 1, family=family, newcomer=True),
+            parameters=state.students[family],
+            start=None,
+        )
         for family in fleet.families
     }
     return tasks if all(task.soft_targets is not None for task in tasks.values()) else {}
