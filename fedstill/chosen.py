@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.config.options import options_of
+from fedstill_server.config.options import options_of, values_of
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import METHODS, Method, choice_of, method_of
@@ -61,6 +61,26 @@ def chosen_teacher(given: AnyTeacher | None) -> dict[str, Any]:
         name = f"{teacher.name}-teacher"  # a student family may have the name of the same class
         TEACHERS.register(name, network)
     return {"teacher": name, "teacher_trained": teacher.trained}
+
+
+def chosen_attack(given: object) -> dict[str, Any]:
+    """The options that name an attack. One that no other process could import is known in this one alone."""
+    if given is None or isinstance(given, str):
+        return {}
+    from fedstill_sim.attacks.interface import Attack
+    from fedstill_sim.attacks.registry import ATTACKS
+
+    kind = given if isinstance(given, type) else type(given)
+    if not issubclass(kind, Attack):
+        raise ConfigError(f"attack: {given!r} is no attack; give a name, or an object of a class of Attack")
+    name = ATTACKS.name_of(kind) or importable_place(kind)
+    if name is None:
+        name = kind.__name__
+        ATTACKS.register(name, kind)
+    made = kind() if isinstance(given, type) else given
+    usual = {option.name: option.default for option in options_of(kind)}
+    changed = {name: value for name, value in values_of(made).items() if value != usual[name]}
+    return {"attack": name, "attack_options": tuple(f"{key}={value}" for key, value in changed.items())}
 
 
 def importable_place(found: object) -> str | None:

@@ -25,6 +25,7 @@ from rich.console import Console
 from fedstill.chosen import (
     AnyMethod,
     as_students,
+    chosen_attack,
     chosen_method,
     chosen_teacher,
     family_of_student,
@@ -103,6 +104,7 @@ def asked_run(
     }
     baselines = options.get("baselines", ())
     given["baselines"] = tuple(chosen_method(one, where="baselines").name for one in baselines)
+    given |= chosen_attack(options.get("attack"))
     request = RunRequest(
         method=choice.name,
         dataset=source.dataset,
@@ -192,5 +194,5 @@ def chosen_callbacks(given: OnRound | Sequence[OnRound] | None) -> tuple[Callbac
 
 def _argument(flag: re.Match[str]) -> str:
     """The argument of simulate for an option of a command."""
-    own = {"families": "students", "lr": "learning_rate", "set": "method"}
+    own = {"families": "students", "lr": "learning_rate", "set": "method", "set-attack": "attack"}
     return own.get(flag[1], flag[1].replace("-", "_"))

@@ -59,6 +59,8 @@ def simulate(
                 machine bear.
             epochs, batch_size, learning_rate, optimizer, temperature, soft_weight: Local training.
             uplink, downlink, public_batch, use_public_labels: What is exchanged.
+            adversaries (float), attack: The share of devices that lie, and how: a name such as
+                "second-class", or an attack as an object. All accuracies are the honest devices'.
             privacy, epsilon, participation, deadline, mode and all others: See `fedstill-sim run --help`.
 
     Returns:

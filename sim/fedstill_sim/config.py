@@ -22,11 +22,12 @@ from fedstill_server.resolve import FleetFacts
 from fedstill_server.resolve import resolve as resolve_fleet
 from fedstill_server.tasks import task_of
 
+from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
-from fedstill_sim.request import COMING_AND_GOING, RunRequest, command_line
+from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, command_line
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.tasks import load_data
 from fedstill_sim.tasks.interface import DataRequest, Defaults
@@ -60,6 +61,7 @@ class SimulationConfig:
     tradeoff: tuple[float, ...]
     participation: Availability | None = None  # None: every device is there, and time does not pass
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
+    attack: AttackPlan | None = None  # None: every device is honest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,11 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
     defaults = request.simulation.defaults(request.dataset)
     fleet = _named(resolve_fleet(request, _facts(request, data, defaults)))
-    own = request.data is not None
+    own, plan = request.data is not None, request.attack_plan
+    if plan is not None:
+        plan.count(data.devices)
+    # Every device personalizes there, those that lie, too.
+    weighed = request.tradeoff and defaults.tradeoff and _distils(fleet) and plan is None
     simulation = SimulationConfig(
         command=command_line(request),
         dataset=request.dataset or data.name,
@@ -121,10 +127,11 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         devices=data.devices,
         dirichlet=None if own else request.dirichlet,
         label_prior=_chosen(request.label_prior, defaults.label_prior),
-        baselines=tuple(name for name in request.baselines if name != request.method),
-        tradeoff=TRADEOFF_WEIGHTS if request.tradeoff and defaults.tradeoff and _distils(fleet) else (),
+        baselines=baselines_of(request),
+        tradeoff=TRADEOFF_WEIGHTS if weighed else (),
         participation=_participation(request),
         engine=EngineConfig(name=request.engine, processes=request.processes),
+        attack=plan,
     )
     return RunConfig(fleet=fleet, simulation=simulation)
 

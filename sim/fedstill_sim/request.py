@@ -10,12 +10,13 @@ from pathlib import Path
 from fedstill_proto.errors import unknown_name
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import option, options_of
-from fedstill_server.config.run_options import FLEET, LOCAL, RunOptions
+from fedstill_server.config.run_options import FLEET, LOCAL, RunOptions, read_settings
 from fedstill_server.families import FAMILIES
 from fedstill_server.methods import METHODS, methods_for, noised_methods
 from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
+from fedstill_sim.attacks.registry import ATTACKS, AttackPlan, check_attack, planned_attack, suits
 from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.tasks import simulation_of, task_of_data
 from fedstill_sim.tasks.interface import SimulatedTask
@@ -25,6 +26,7 @@ DEFAULT_BASELINES = ("local", "fedavg")
 
 # Panels of `--help`, beside those of every run.
 COMING, MACHINE, OUTPUT = ("Devices that come, go and dawdle (in virtual time)", "This machine", "Output")
+LYING = "Devices that lie"
 
 # Fields of fedstill_sim.availability.Availability.
 COMING_AND_GOING = (
@@ -114,6 +116,27 @@ class RunRequest(RunOptions):
     join_late: float | None = option(
         None, "Share of devices that join in some later round.", least=0, most=1, panel=COMING
     )
+    adversaries: float | None = option(
+        None,
+        "Share of the devices that lie, as --attack says; the seed draws which. All accuracies are those of "
+        "the honest ones.",
+        above=0,
+        below=1,
+        panel=LYING,
+    )
+    attack: str | None = option(
+        None,
+        f"How they lie: {', '.join(ATTACKS.built_in)}, or module:Class of your own.",
+        panel=LYING,
+    )
+    attack_options: tuple[str, ...] = option(
+        (),
+        "An option of the attack; may be given several times.",
+        panel=LYING,
+        flag="--set-attack",
+        metavar="OPTION=VALUE",
+        repeated=True,
+    )
     engine: str = option(
         "cohort",
         "cohort: this project's, for many devices at once. flower: Flower's own simulation on Ray, slower by "
@@ -162,6 +185,7 @@ class RunRequest(RunOptions):
         if self.dirichlet is not None or (self.devices and not simulation.picks_devices):
             self._check_drawn()
         self._check_privacy()
+        self._check_attack()
         if self.engine != "cohort":
             self._check_virtual_time()
 
@@ -211,6 +235,32 @@ class RunRequest(RunOptions):
                     f"{', '.join(noised_methods())}, and local sends nothing"
                 )
 
+    def _check_attack(self) -> None:
+        """Refuse an attack that nobody makes, that the engine cannot, or that the method does not suit."""
+        if self.attack is None or self.adversaries is None:
+            if self.attack is not None or self.adversaries is not None or self.attack_options:
+                raise RequestError("--adversaries SHARE and --attack NAME belong together")
+            return
+        _ = self.attack_plan
+        if self.engine != "cohort":
+            raise RequestError(f"--attack: --engine {self.engine} has honest devices only; leave one out")
+        if self.privacy == "local":
+            raise RequestError(
+                "--attack: answers that devices noise themselves (--privacy local) have no lies"
+            )
+        check_attack(self.attack, self.method)
+        if self.baselines != DEFAULT_BASELINES:  # of those by default, the ones that it suits are run
+            for name in self.baselines:
+                check_attack(self.attack, name, where="--baselines")
+
+    @property
+    def attack_plan(self) -> AttackPlan | None:
+        """Which share of the devices lies, and how; None where all are honest."""
+        if self.attack is None or self.adversaries is None:
+            return None
+        given = read_settings(self.attack_options, where="--set-attack")
+        return planned_attack(self.attack, given, share=self.adversaries)
+
     @property
     def named_families(self) -> dict[str, str]:
         """The families by name, and where those of one's own lie."""
@@ -229,6 +279,16 @@ class RunRequest(RunOptions):
                 f"--families: {name!r} is of {FAMILIES.task_of(name)}, and the devices learn "
                 f"{self.task_name}; there are {', '.join(known)}, sizes of them, or module:name of your own"
             )
+
+
+def baselines_of(request: RunRequest) -> tuple[str, ...]:
+    """What runs beside a run: not its own method, and under an attack only methods that it suits."""
+    attack = request.attack
+    return tuple(
+        name
+        for name in request.baselines
+        if name != request.method and (attack is None or suits(attack, name))
+    )
 
 
 def check_methods(where: str, names: Sequence[str], *, task: str) -> None:

@@ -40,6 +40,9 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
         f"{engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
     _print_participation(console, result)
+    if result.attack is not None:
+        text = escape(result.attack.describe(data.devices))
+        console.print(f"[yellow]{text}.[/yellow]", highlight=False, soft_wrap=True)
     if result.privacy is not None:
         words = result.privacy.summary
         console.print(f"{words[:1].upper()}{words[1:]}.", highlight=False, soft_wrap=True)

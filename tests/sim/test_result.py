@@ -25,6 +25,7 @@ RECORDS = [
     schema.EngineResult,
     schema.Timing,
     schema.PrivacyResult,
+    schema.AttackResult,
 ]
 
 

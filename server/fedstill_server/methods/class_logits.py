@@ -35,6 +35,7 @@ class ClassLogits(Method):
     default_clip: ClassVar[float | None] = 2.0
     line = "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
+    answers = SummaryKind.CLASS_MEANS
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's class means of the public set, if it is labelled; otherwise nothing is known yet."""

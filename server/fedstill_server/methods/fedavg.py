@@ -30,6 +30,7 @@ from fedstill_server.state import FleetState
 class FedAvg(Method):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
+    answers = SummaryKind.PARAMETERS
     default_clip: ClassVar[float | None] = 4.0
     start_from: str = option(
         TASK, "Where students are from: what is averaged comes as weights, with every task.", choices=(TASK,)

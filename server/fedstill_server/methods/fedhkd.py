@@ -34,6 +34,7 @@ MEANS = "class_means"
 
 class FedHkd(FedProto):
     line = "mean features and mean soft label of each class (FedHKD: Chen et al. 2023, arXiv 2301.08968)"
+    answers = SummaryKind.CLASS_MEANS
 
     def start(self, state: FleetState) -> FleetState:
         state, classes = super().start(state), self.config.classes

@@ -45,6 +45,7 @@ PROTOTYPES, SEEN = "prototypes", "class_seen"
 class FedProto(Anchored):
     line = "mean features of each class (Tan et al. 2021, arXiv 2105.00243)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
+    answers = SummaryKind.CLASS_PROTOTYPES
     sharpness: float = option(
         8.0,
         "How fast soft labels fall with the distance of prototypes: logits, for the mean squared distance.",

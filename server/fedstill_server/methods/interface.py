@@ -95,6 +95,7 @@ class Method(WithOptions, ABC):
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False  # whether devices say something of their students' features
     exchanges: ClassVar[bool] = True  # whether devices send anything
+    answers: ClassVar[SummaryKind] = SummaryKind.PUBLIC_SET  # the kind of what they send
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE,)  # where an example's labels may stand
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
     default_clip: ClassVar[float | None] = (

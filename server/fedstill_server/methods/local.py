@@ -15,6 +15,7 @@ from fedstill_server.state import FleetState
 class Local(Method):
     line = "each device on its own; the baseline without exchange"
     exchanges = False
+    answers = SummaryKind.NONE
     label_places = (Labels.ONE, Labels.EACH_PLACE)
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:

@@ -101,6 +101,7 @@ def _tiles(result: RunResult) -> list[Tile]:
             note="a device-round",
         ),
         *_privacy_tiles(result),
+        *_attack_tiles(result),
         Tile(
             name="Took",
             value=readable_seconds(result.timing.total_seconds),
@@ -114,6 +115,19 @@ def _privacy_tiles(result: RunResult) -> list[Tile]:
     if spent is None:
         return []
     return [Tile(name="Epsilon", value=f"{spent.epsilon:.2f}", note=f"{spent.mode}, delta {spent.delta:g}")]
+
+
+def _attack_tiles(result: RunResult) -> list[Tile]:
+    attack = result.attack
+    if attack is None:
+        return []
+    note = f"{attack.attack}; {attack.lies:,} lies counted, accuracies are of the others"
+    tiles = [Tile(name="Adversaries", value=f"{len(attack.adversaries)} of {result.data.devices}", note=note)]
+    if attack.success is not None:
+        tiles.append(
+            Tile(name="Attack success", value=readable_percent(attack.success), note="of its trials")
+        )
+    return tiles
 
 
 def _beside_teacher(final: FinalResult) -> str:

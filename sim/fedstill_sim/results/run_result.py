@@ -217,6 +217,29 @@ class PrivacyResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttackResult:
+    """The devices that lied, and what became of it; all accuracies of the run are the others'."""
+
+    attack: str
+    options: dict[str, Any]
+    adversaries: tuple[str, ...]
+    lies: int
+    quarantined: int
+    success: float | None
+
+    def describe(self, devices: int) -> str:
+        """Describe the attack in one sentence."""
+        named = "; ".join([self.attack, *(f"{name} {value}" for name, value in self.options.items())])
+        text = (
+            f"{len(self.adversaries)} of {devices} devices lie ({named}); "
+            f"{self.lies:,} of their answers counted, the gate left out {self.quarantined:,}"
+        )
+        if self.success is not None:
+            text += f"; the attack succeeds on {readable_percent(self.success)} of its trials"
+        return f"{text}; all accuracies are the honest devices'"
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunResult:
     """A finished run."""
 
@@ -236,6 +259,7 @@ class RunResult:
     versions: dict[str, str] = field(default_factory=dict)
     privacy: PrivacyResult | None = None
     evaluation: dict[str, Any] = field(default_factory=dict)  # what the task measures beside accuracy
+    attack: AttackResult | None = None
 
 
 def write_result(result: RunResult, path: Path) -> None:

@@ -14,6 +14,7 @@ from fedstill_server.rounds.events import Event, RoundFinished, RunPrepared, Run
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 
+from fedstill_sim.attacks.adversaries import Adversaries
 from fedstill_sim.availability import draw_schedule
 from fedstill_sim.config import RunConfig
 from fedstill_sim.data.fleet import FleetData
@@ -132,7 +133,10 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
 def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterator[InProcessGrid]:
     """Open the virtual fleet's Grid; where devices come and go, pending replies lie in the run's folder."""
     simulation, fleet = config.simulation, config.fleet
-    grid = InProcessGrid(devices=simulation.devices, handlers=engine.handlers)
+    handlers = engine.handlers
+    if simulation.attack is not None:
+        handlers = Adversaries(simulation.attack, fleet, engine.data, folder).among(handlers)
+    grid = InProcessGrid(devices=simulation.devices, handlers=handlers)
     if simulation.participation is None:
         yield grid
         return

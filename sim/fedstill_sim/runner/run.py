@@ -57,6 +57,7 @@ from fedstill_sim.runner.devices import (
 from fedstill_sim.runner.export_students import export_students
 from fedstill_sim.runner.phases import PhaseTimer
 from fedstill_sim.runner.summarize import (
+    attack_result,
     baseline_result,
     data_result,
     device_results,
@@ -178,6 +179,13 @@ class _Run:
             versions=versions(),
             privacy=spent_privacy(self._config.fleet, RunStore(self._folder), run.records),
             evaluation=evaluation,
+            attack=attack_result(
+                self._config.simulation.attack,
+                data,
+                run.records,
+                seed=self._config.fleet.seed,
+                success=None,
+            ),
         )
 
     @contextmanager

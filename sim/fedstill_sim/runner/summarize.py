@@ -13,8 +13,10 @@ from fedstill_server.rounds import round_record
 from fedstill_server.rounds.gate import Reason
 from fedstill_server.rounds.round_record import RoundRecord
 
+from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.results.run_result import (
+    AttackResult,
     BaselineDevice,
     BaselineResult,
     DataResult,
@@ -168,6 +170,37 @@ def data_result(data: FleetData) -> DataResult:
         public_examples=len(data.public_x),
         public_labelled=data.public_y is not None,
         global_test_examples=len(data.global_x),
+    )
+
+
+def attack_result(
+    plan: AttackPlan | None,
+    data: FleetData,
+    records: Sequence[RoundRecord],
+    *,
+    seed: int,
+    success: float | None,
+) -> AttackResult | None:
+    """Summarize who lied, and how many of the lies the server took.
+
+    Args:
+        plan: The attack; None where all are honest.
+        data: The fleet's data.
+        records: The server's records of the run's rounds.
+        seed: The run's.
+        success: Share of the attack's own trials that came out as it wants them.
+    """
+    if plan is None:
+        return None
+    names = tuple(data.device_names[device] for device in plan.adversaries(data.devices, seed=seed))
+    liars = frozenset(names)
+    return AttackResult(
+        attack=plan.attack.name,
+        options=dict(plan.attack.options),
+        adversaries=names,
+        lies=sum(name in liars for record in records for name in record.counted),
+        quarantined=sum(reply.device in liars for record in records for reply in record.quarantined),
+        success=success,
     )
 
 
