@@ -13,6 +13,7 @@ from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig
 from fedstill_server.consensus.aggregation import fold
+from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods import build_method, methods_for
 from fedstill_server.rounds.events import Collected, Event, RoundFinished, RoundStarted, subscribe
@@ -96,6 +97,7 @@ def test_ages_weigh_in_the_fold(tmp_path: Path) -> None:
     task = next(task for device, task in grid.tasks if device == 1)
     arrived = decode_summary(honest_summary(task, 1), expected=Expected.of(task, config.classes))
     part = method.contribution(state, round_number=1)(arrived)
+    part = method.bounded(Norms(), state, round_number=1)(part)
     by_hand = fold([part.weighted(2**-0.5)], method.zero(round_number=2))
     assert records[1].consensus_digest == digest_of(by_hand.arrays())
 

@@ -52,7 +52,11 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
             "fleet.method: 'fedmd' is a name without its options, as an earlier release wrote",
         ),
         ("method.name", "fedprox", "fleet.method: 'fedprox' is unknown; did you mean fedproto"),
-        ("method.name", "scarlet", "fleet.method scarlet: option: 'sharpen' is unknown; there are weighting"),
+        (
+            "method.name",
+            "scarlet",
+            "fleet.method scarlet: option: 'start_epochs' is unknown; did you mean start_from? there are",
+        ),
         (
             "method.options.server_rat",
             2,

@@ -57,14 +57,14 @@ def learned(method: FedProto, state: FleetState, *devices: Any) -> FleetState:
     return method.learn(state, summed(method, state, *devices), round_number=1)
 
 
-def test_prototypes_are_means_over_the_examples_of_the_fleet() -> None:
+def test_prototypes_are_means_over_the_devices_of_the_fleet() -> None:
     method, state = started("fedproto")
     after = learned(method, state, ONE, OTHER)
-    # Class 0: (3 * (.4, 0) + 1 * (.8, .4)) / 4.
-    np.testing.assert_allclose(after.arrays[PROTOTYPES], [[0.5, 0.1], [0, 0.8], [-0.6, 0]], atol=1e-6)
+    # Class 0: ((.4, 0) + (.8, .4)) / 2, though one of the two claims three times the examples.
+    np.testing.assert_allclose(after.arrays[PROTOTYPES], [[0.6, 0.2], [0, 0.8], [-0.6, 0]], atol=1e-6)
     assert after.arrays[SEEN].tolist() == [1, 1, 1]
     later = learned(method, after, ([1], [4], [[1.0, 0.0]]))
-    np.testing.assert_allclose(later.arrays[PROTOTYPES], [[0.5, 0.1], [1, 0], [-0.6, 0]], atol=1e-6)
+    np.testing.assert_allclose(later.arrays[PROTOTYPES], [[0.6, 0.2], [1, 0], [-0.6, 0]], atol=1e-6)
 
 
 def test_soft_labels_say_which_classes_are_alike() -> None:
@@ -97,7 +97,7 @@ def test_hyper_knowledge_is_both_and_teaches_their_mean() -> None:
     assert isinstance(total, Both)
     assert total.devices == 2
     after = method.learn(state, total, round_number=1)
-    np.testing.assert_allclose(after.arrays[PROTOTYPES][0], [0.5, 0.1], atol=1e-6)
+    np.testing.assert_allclose(after.arrays[PROTOTYPES][0], [0.6, 0.2], atol=1e-6)
     # Class 0 has four examples of the first label, 1 two of the second and 2 five of it.
     np.testing.assert_allclose(after.arrays[MEANS], [LABELS[0], LABELS[1], LABELS[1]], atol=1e-6)
     targets = method.targets(after)

@@ -294,9 +294,9 @@ def test_fedavg_sends_and_measures_the_average(tmp_path: Path) -> None:
     grid = ScriptedGrid(devices=2)
     play(tmp_path, grid, fleet_config("fedavg", rounds=2))
     tasks = {task.round: task for _, task in grid.tasks}
-    # Device n answers with its student plus n, and n + 1 examples: (1 * 0 + 2 * 1) / 3 is added.
+    # Device n answers with its student plus n, and n + 1 examples, which do not count: (0 + 1) / 2 is added.
     for name, array in tasks[2].parameters.items():
-        np.testing.assert_allclose(array, tasks[1].parameters[name] + 2 / 3, rtol=1e-5)
+        np.testing.assert_allclose(array, tasks[1].parameters[name] + 1 / 2, rtol=1e-5)
     measured = grid.evaluated[0][1]
     assert measured.replace_student
     np.testing.assert_array_equal(measured.parameters["hidden.weight"], tasks[2].parameters["hidden.weight"])

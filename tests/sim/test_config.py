@@ -5,6 +5,7 @@ import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_server.config.choice import Choice
+from fedstill_server.methods import completed
 from fedstill_sim.config import (
     baseline_config,
     configured_data,
@@ -93,7 +94,7 @@ def test_a_baseline_differs_in_nothing_but_its_method(data: FleetData) -> None:
 
     baseline = baseline_config(config, "fedavg")
 
-    assert baseline.fleet.method == Choice(name="fedavg")
+    assert baseline.fleet.method == completed("fedavg", {})
     assert baseline.fleet.public_set == "../../data/public.npz"
     kept = {"method": Choice(name="local"), "run": "0" * 8, "public_set": "", "test_set": ""}
     assert dataclasses.replace(baseline.fleet, **kept) == dataclasses.replace(config.fleet, **kept)

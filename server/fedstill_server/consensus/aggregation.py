@@ -76,7 +76,7 @@ class RowSums:
 
     Attributes:
         totals: [rows, classes].
-        weights: [rows]: the examples behind a class's means, or 1 for each device that answered a public row.
+        weights: [rows]: 1 for each device that answered the row.
         devices: How many devices it is a sum of.
         aged: How much less than once each the devices count, summed.
         noise: Of a noised mean, the standard deviation in each cell of a row with weight 1; else 0.
@@ -94,23 +94,15 @@ class RowSums:
 
     @classmethod
     def of_class_means(cls, statistics: PrivateStatistics, *, classes: int) -> RowSums:
-        """A device's class means, weighted with the examples behind them."""
+        """A device's class means, each with weight 1: the examples behind them are what it says itself."""
         assert statistics.soft_labels is not None  # the gate lets no other class means through
-        totals, weights = np.zeros((classes, classes)), np.zeros(classes)
-        weights[statistics.present_classes] = statistics.class_examples
-        means = statistics.soft_labels.dense()
-        totals[statistics.present_classes] = means * statistics.class_examples[:, None].astype(np.float64)
-        return cls(totals, weights, 1)
+        return cls.at_places(statistics.soft_labels.dense(), statistics.present_classes, of=classes)
 
     @classmethod
     def of_prototypes(cls, statistics: PrivateStatistics, *, classes: int) -> RowSums:
-        """A device's class prototypes, weighted with the examples behind them: totals [classes, anchors]."""
+        """A device's class prototypes, each with weight 1: totals [classes, anchors]."""
         assert statistics.features is not None  # the gate lets no other prototypes through
-        present, examples = statistics.present_classes, statistics.class_examples
-        sums = cls.zero(classes, statistics.features.shape[1])
-        sums.totals[present] = statistics.features * examples[:, None].astype(np.float64)
-        sums.weights[present] = examples
-        return cls(sums.totals, sums.weights, 1)
+        return cls.at_places(statistics.features, statistics.present_classes, of=classes)
 
     @classmethod
     def of_rows(cls, rows: npt.NDArray[Any]) -> RowSums:
@@ -353,10 +345,11 @@ class FamilySums:
 
         Args:
             family: Its student's family.
-            statistics: Its student, and the private examples that weigh it.
+            statistics: Its student, which counts once, whatever it says of its examples; without any it
+                does not count.
             given: The student that the round started from, which is subtracted; None subtracts nothing.
         """
-        weight = float(statistics.examples)
+        weight = float(statistics.examples > 0)
         totals = {
             name: weight * (array.astype(np.float64) - (0 if given is None else given[name]))
             for name, array in statistics.parameters.items()

@@ -39,6 +39,7 @@ def _check(config: FleetConfig) -> None:
     method, task = method_of(config.method), task_of(config)
     task.check(config)
     _check_labels(config, task, method)
+    method.check(config)
     if not task.form.amounts:
         for one in options_of(type(method)):
             if one.of_amounts:

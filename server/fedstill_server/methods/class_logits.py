@@ -1,12 +1,16 @@
 """Federated distillation by class means (Jeong et al. 2018, arXiv 1811.11479).
 
 A device answers with its mean soft label of each class it has, and with the examples behind it. The
-consensus of a class is the mean over all examples of the fleet:
+consensus of a class is the mean over the devices that have it:
 
-    m_c = sum_i n_ic m_ic / sum_i n_ic
+    m_c = mean_i m_ic
 
-and every device distils from m_c where its label is c. The paper's soft term is a cross-entropy between
-logits, which is unbounded below; here it is T^2 KL(m_c || softmax(z/T)), which is at least 0.
+The paper weighs by the examples n_ic. Nothing checks what a device says of those, and one that says 2^32-1
+would decide for all: each counts once. So far as m_ic speaks for other classes it is not believed
+(consensus/folds/own_class.py).
+
+Every device distils from m_c where its label is c. The paper's soft term is a cross-entropy between logits,
+which is unbounded below; here it is T^2 KL(m_c || softmax(z/T)), which is at least 0.
 A class that no device answered for keeps its last consensus.
 """
 
@@ -22,8 +26,10 @@ from fedstill_proto.privacy.vectors import class_vector
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.consensus.aggregation import RowSums
+from fedstill_server.consensus.folds import AnswerKind
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.methods.interface import Method, SoftLabelUse
+from fedstill_server.methods.folded import Folded, fold_option
+from fedstill_server.methods.interface import SoftLabelUse
 from fedstill_server.state import FleetState
 
 MEANS, KNOWN = "class_means", "class_known"
@@ -31,8 +37,10 @@ MEANS, KNOWN = "class_means", "class_known"
 _HIDDEN = 4.0
 
 
-class ClassLogits(Method):
+class ClassLogits(Folded):
+    answer_kind = AnswerKind.CLASS_MEANS
     default_clip: ClassVar[float | None] = 2.0
+    fold: str = fold_option("own-class, median, trimmed or mean, of each class")
     line = "mean soft label of each class (Jeong et al. 2018, arXiv 1811.11479)"
     soft_labels = SoftLabelUse.PRIVATE_ROWS
     answers = SummaryKind.CLASS_MEANS
@@ -55,7 +63,10 @@ class ClassLogits(Method):
             soft_targets=self._targets(state),
         )
 
-    def zero(self, *, round_number: int) -> RowSums:
+    def auto_fold(self) -> str:
+        return "own-class"
+
+    def no_answers(self) -> RowSums:
         return RowSums.zero(self.config.classes, self.config.classes)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:

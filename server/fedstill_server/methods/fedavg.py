@@ -1,7 +1,9 @@
 """Federated averaging (McMahan et al. 2017, arXiv 1602.05629): the baseline that sends whole students.
 
-A family's next student is sum_i n_i w_i / sum_i n_i over its devices, n_i being their private examples.
-Devices install it each round, and are measured with it. Families cannot be averaged with each other.
+A family's next student is the mean w of those of its devices. The paper weighs by their private examples;
+nothing checks what a device says of those, and one that says 2^32-1 would decide for all: each counts once,
+and none moves further than is common in its round (consensus/folds/clipping.py). Devices install it each
+round, and are measured with it. Families cannot be averaged with each other.
 
 What is summed is how far each student has moved from the one that its device was given, and the mean is added
 to the student that the server has. In rounds that is the same; in mode async, where a device may have been
@@ -21,20 +23,27 @@ from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
+from fedstill_server.consensus.folds import AnswerKind
+from fedstill_server.consensus.folds.clipping import clipped_students
+from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.forms import Labels
-from fedstill_server.methods.interface import TASK, Method
+from fedstill_server.methods.folded import Folded, fold_option
+from fedstill_server.methods.interface import TASK
 from fedstill_server.state import FleetState
 
 
-class FedAvg(Method):
+class FedAvg(Folded):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
     answers = SummaryKind.PARAMETERS
+    answer_kind: ClassVar[AnswerKind] = AnswerKind.STUDENTS
     default_clip: ClassVar[float | None] = 4.0
     start_from: str = option(
         TASK, "Where students are from: what is averaged comes as weights, with every task.", choices=(TASK,)
     )
+
+    fold: str = fold_option("clipped, median, trimmed or mean, of students")
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(
@@ -55,8 +64,14 @@ class FedAvg(Method):
             replace_student=True,
         )
 
-    def zero(self, *, round_number: int) -> Any:
+    def no_answers(self) -> Any:
         return FamilySums()
+
+    def norms(self, part: Any) -> Norms:
+        return Norms.of_students(part)
+
+    def clipped(self, part: Any, norms: Norms) -> Any:
+        return clipped_students(part, norms)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:
         return lambda summary: FamilySums.of(

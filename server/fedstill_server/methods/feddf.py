@@ -4,7 +4,7 @@ them.
 Devices send whole students, as in FedAvg. The server averages each family, and then lets every average learn
 what all the students together say of the public set, of whatever families they are:
 
-    w_f = sum_i n_i w_i / sum_i n_i over the devices of family f
+    w_f = mean_i w_i over the devices of family f, each counting once (fedavg.py)
     q(x) = softmax(1/M sum_i z_i(x) / T),    w_f <- distil(w_f, q) with T^2 KL(q || softmax(z/T))
 
 Devices install their family's result each round. A family without a device in the round learns q, too; so
@@ -26,22 +26,28 @@ from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.messages import SoftLabelSummary
 
 from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
+from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.weighting import normalized
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.folded import FirstFolded, fold_option
 from fedstill_server.methods.public_shift import centred_logits
 from fedstill_server.state import FleetState
 
 _LEAST = 1e-6
 
 
-class FedDf(FedAvg):
+class FedDf(FirstFolded, FedAvg):
     line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
+    fold: str = fold_option("clipped, median, trimmed or mean, of students")
     label_places = (Labels.ONE,)
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
-    def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
+    def no_answers(self) -> Both[FamilySums, RowSums]:
         return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))
+
+    def norms(self, part: Both[FamilySums, RowSums]) -> Norms:
+        return super().norms(part.first)
 
     def contribution(
         self, state: FleetState, *, round_number: int

@@ -30,6 +30,7 @@ from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryReques
 
 from fedstill_server.consensus.aggregation import Both, RowSums, VoteSums
 from fedstill_server.methods.anchored import Anchored
+from fedstill_server.methods.folded import FirstFolded, fold_option
 from fedstill_server.methods.public_consensus import CONSENSUS, PublicConsensus
 from fedstill_server.randomness import derived_seed
 from fedstill_server.state import FleetState
@@ -41,7 +42,8 @@ FEATURES, FEATURED, SAID = "public_features", "public_featured", "server_said"
 _NETWORK = "server_network/"
 
 
-class FedGkt(Anchored, PublicConsensus):
+class FedGkt(Anchored, FirstFolded, PublicConsensus):
+    fold: str = fold_option("mean, trust, nearest, trimmed or median, of soft labels")
     line = "features and soft labels of public examples, both ways (FedGKT: He et al. 2020, arXiv 2007.14513)"
 
     def start(self, state: FleetState) -> FleetState:
@@ -57,8 +59,8 @@ class FedGkt(Anchored, PublicConsensus):
         request = super().request(state, round_number)
         return request if request.kind is SummaryKind.NONE else replace(request, anchor_rows=self.anchor_rows)
 
-    def zero(self, *, round_number: int) -> Both[VoteSums, RowSums]:
-        votes = super().zero(round_number=round_number)
+    def no_answers(self) -> Both[VoteSums, RowSums]:
+        votes = super().no_answers()
         return Both(votes, RowSums.zero(len(self.public), self.width))
 
     def contribution(

@@ -2,9 +2,9 @@
 it.
 
 A device sends both for each class that it has: its mean features h_ic and its mean soft label q_ic. The
-server takes means over the examples of the fleet,
+server takes means over the devices that have the class (whatever they say of their examples),
 
-    H_c = sum_i n_ic h_ic / sum_i n_ic,    Q_c = sum_i n_ic q_ic / sum_i n_ic
+    H_c = mean_i h_ic,    Q_c = mean_i q_ic
 
 and a device's loss in the paper is CE + lambda mean_c ||softmax(head(H_c)) - Q_c|| + gamma ||f(x) - H_y||.
 

@@ -5,10 +5,11 @@ A device sends the mean features of each of its classes, its prototypes; the ser
 device adds lambda ||f(x) - g_y||^2 to its loss, so that its features gather about the global prototype of
 their label:
 
-    g_c = sum_i n_ic h_ic / sum_i n_ic,    h_ic = mean of r(x) over device i's examples of c
+    g_c = mean_i h_ic,    h_ic = mean of r(x) over device i's examples of c
 
 What differs, and why:
 
+- Devices count once: the paper's weight, the examples behind h_ic, is what a device says itself.
 - Features r are relative ones (client: relative_features.py), cosines with a few public rows. The paper's
   mean needs features of one width and one meaning; those of mixed families have neither.
 - A training step on a device has no input for features, so the pull is put into words that it has. The paper

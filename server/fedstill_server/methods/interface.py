@@ -39,6 +39,7 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.config.options import WithOptions, option
 from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
 from fedstill_server.data.forms import Labels
@@ -85,7 +86,7 @@ class _Fleet(NamedTuple):
 
 
 class Method(WithOptions, ABC):
-    """One round is: task, contribution of each summary, zero + contributions, learn.
+    """One round is: task, contribution of each summary, bounded, zero + these, settled, learn.
 
     A subclass becomes a frozen dataclass by itself, whose fields are its options. A bound method has
     `config`, the fleet's configuration, and `public`, its public set.
@@ -138,6 +139,9 @@ class Method(WithOptions, ABC):
             )
         return self._fleet
 
+    def check(self, config: FleetConfig) -> None:
+        """Raise ConfigError, naming the option, for what cannot be with a fleet's configuration."""
+
     def start(self, state: FleetState) -> FleetState:
         """`state` with what the method remembers before the first round."""
         return state
@@ -164,6 +168,25 @@ class Method(WithOptions, ABC):
         self, state: FleetState, *, round_number: int
     ) -> Callable[[SoftLabelSummary], Statistics]:
         """How a summary of the round is turned into what it adds to the sum."""
+
+    # What keeps one device from deciding for all (consensus/folds); without it, answers are added up.
+
+    @property
+    def compares(self) -> bool:
+        """Whether the answers of a round are measured in a first pass, to bound each by the others."""
+        return False
+
+    def norms(self, part: Any) -> Norms:
+        """What the first pass notes of one device's contribution."""
+        return Norms()
+
+    def bounded(self, norms: Norms, state: FleetState, *, round_number: int) -> Callable[[Any], Statistics]:
+        """How a contribution is turned into what is summed; `norms` of all answers of the round."""
+        return lambda part: part
+
+    def settled(self, total: Any, *, round_number: int) -> Any:
+        """What `learn` takes, of the sum over at least one device."""
+        return total
 
     @abstractmethod
     def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:

@@ -31,20 +31,26 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import VoteSums
+from fedstill_server.consensus.folds import FOLDS, AnswerKind
 from fedstill_server.consensus.weighting import AGREEMENT, COUNTING, WEIGHTINGS, Vote, softened, weighed
-from fedstill_server.methods.interface import Method, SoftLabelUse
+from fedstill_server.methods.folded import AUTO, Folded, fold_option
+from fedstill_server.methods.interface import SoftLabelUse
 from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.state import FleetState
 
 CONSENSUS, KNOWN = "public_consensus", "public_known"
 
 
-class PublicConsensus(Method):
+class PublicConsensus(Folded):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
+    answer_kind = AnswerKind.SOFT_LABELS
     # Whether votes are summed as they are, or as softmax(z), before the temperature softened them.
     sums_unsoftened: ClassVar[bool] = False
+    fold: str = fold_option("mean, trust, nearest, trimmed or median, of soft labels")
     weighting: tuple[str, ...] = option(
         (), "How soft labels of public examples are weighed, in this order.", choices=WEIGHTINGS
     )
@@ -102,7 +108,27 @@ class PublicConsensus(Method):
         again = self.training.temperature / self._summed_temperature
         return softened(consensus, again).astype(np.float32)
 
-    def zero(self, *, round_number: int) -> Any:
+    @property
+    def compares(self) -> bool:
+        return False  # soft labels are bounded as they are
+
+    def check(self, config: FleetConfig) -> None:
+        super().check(config)
+        if self.fold != AUTO and self.weighting and FOLDS.load(self.fold).buffers:
+            raise ConfigError(
+                f"method.weighting: {','.join(self.weighting)!r} is not none, as fold {self.fold!r} needs "
+                "it, in which each device counts once"
+            )
+
+    def auto_fold(self) -> str:
+        return "mean"
+
+    def before(self, state: FleetState) -> Float64Array:
+        """The consensus as votes are summed; a uniform soft label where there is none."""
+        known = state.arrays[KNOWN][:, None] > 0
+        return np.where(known, state.arrays[CONSENSUS].astype(np.float64), 1 / self.config.classes)
+
+    def no_answers(self) -> Any:
         return VoteSums.zero(len(self.public), self.config.classes)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:

@@ -38,8 +38,12 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
+from fedstill_server.consensus.folds import AnswerKind
+from fedstill_server.consensus.folds.clipping import clipped_rows
+from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
-from fedstill_server.methods.interface import TASK, Method, SoftLabelUse
+from fedstill_server.methods.folded import Folded, fold_option
+from fedstill_server.methods.interface import TASK, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
 from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.row_kernel import kernel_of
@@ -48,8 +52,9 @@ from fedstill_server.state import FleetState
 LOGITS = "public_logits"
 
 
-class PublicShift(Method):
+class PublicShift(Folded):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
+    answer_kind = AnswerKind.SHIFTS
     default_clip: ClassVar[float | None] = 10.0
     start_from: str = option(
         TASK,
@@ -65,6 +70,7 @@ class PublicShift(Method):
         most=MAX_START_EPOCHS,
     )
     start_rate: float = option(0.02, "The learning rate of those passes.", above=0, most=10)
+    fold: str = fold_option("clipped, trust, nearest, trimmed, median or mean")
     sharpen: float = option(
         0.0,
         "Temperature that sharpens what all learn (entropy reduction, DS-FL); 0 takes it as it is.",
@@ -121,8 +127,14 @@ class PublicShift(Method):
         """Of what students learn of public examples: standard deviation, in units of x."""
         return 0.0
 
-    def zero(self, *, round_number: int) -> RowSums:
+    def no_answers(self) -> RowSums:
         return RowSums.zero(len(self.public), self.config.classes)
+
+    def norms(self, part: RowSums) -> Norms:
+        return Norms.of_rows(part)
+
+    def clipped(self, part: RowSums, norms: Norms) -> RowSums:
+        return clipped_rows(part, norms)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         """The shift of a device's logits away from the student it started from, which is what it answers."""
@@ -163,7 +175,7 @@ class PublicShift(Method):
         self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
     ) -> RowSums:
         if ALL_FAMILIES not in means:
-            return self.zero(round_number=round_number)
+            return self.no_answers()
         mean, rows = means[ALL_FAMILIES], self.answered_rows(round_number)
         cells = mean.vector.reshape(len(rows), self.config.classes)
         cells = cells - cells.mean(

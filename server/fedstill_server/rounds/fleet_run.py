@@ -18,23 +18,23 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedstill_server.config.fleet import FleetConfig
-from fedstill_server.consensus.aggregation import Statistics, fold
+from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method, build_method
 from fedstill_server.rounds import events
 from fedstill_server.rounds.account import Account
 from fedstill_server.rounds.asynchronous import Asynchronous
+from fedstill_server.rounds.bounded_fold import bounded_consensus
 from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
-from fedstill_server.rounds.gate import Answer, Reason, error_text, left_out, reason_of_reply
+from fedstill_server.rounds.gate import Reason, error_text, left_out, reason_of_reply
 from fedstill_server.rounds.preparation import PreparationCache
 from fedstill_server.rounds.private_fold import PrivateFold
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
 from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
 from fedstill_server.rounds.run_store import Checkpoint, RunStore
-from fedstill_server.rounds.staleness import weight_of
 from fedstill_server.rounds.synchronous import Synchronous
 from fedstill_server.rounds.transport import collect, push
 from fedstill_server.state import FleetState, digest_of
@@ -281,17 +281,8 @@ class FleetRun:
                     devices = sorted(replies.asked_devices)
                     self._account.debit(number, released, rho=rule.noising.rho, asked=devices)
             return private.consensus(released, state, round_number=number)
-        contributions = {
-            round_: self._method.contribution(self._dispatcher.state_of(round_), round_number=round_)
-            for round_ in sorted({answer.round for answer in counted})
-        }
-
-        def part(answer: Answer) -> Statistics:
-            age = number - answer.round
-            fresh = contributions[answer.round](answer.summary)
-            return fresh if age == 0 else fresh.weighted(weight_of(age, self._config.asynchronous))
-
-        return fold(map(part, counted), self._method.zero(round_number=number))
+        state_of, aged = self._dispatcher.state_of, self._config.asynchronous
+        return bounded_consensus(self._method, counted, state_of, round_number=number, rule=aged)
 
     def _is_measured(self, number: int) -> bool:
         privacy = self._config.privacy

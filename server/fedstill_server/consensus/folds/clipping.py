@@ -1,0 +1,36 @@
+"""Clipping, which comes before every robust fold: no row, and no student, goes beyond the round's limit.
+
+    s_i <- s_i min(1, limit / |s_i|)        with the limit of norms.py
+
+A device may say what it likes of where a row belongs; it cannot say it louder than the others. The 4-bit
+answers of `fedstill` reach norms of 3.2, where those of devices that tell the truth are .3 to .6.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from fedstill_server.consensus.aggregation import FamilySums, ParameterSum, RowSums
+from fedstill_server.consensus.folds.norms import Norms, norm_of, row_norms
+
+
+def clipped_rows(part: RowSums, norms: Norms) -> RowSums:
+    """One device's rows, each at most as long as the limit."""
+    lengths, limit = row_norms(part), norms.limit()
+    shares = np.minimum(1, limit / np.where(lengths > 0, lengths, 1))
+    return replace(part, totals=part.totals * shares[:, None])
+
+
+def clipped_students(part: FamilySums, norms: Norms) -> FamilySums:
+    """One device's step, at most as long as the limit of its family."""
+    return replace(
+        part, families={family: _clipped(one, norms.limit(family)) for family, one in part.families.items()}
+    )
+
+
+def _clipped(part: ParameterSum, limit: float) -> ParameterSum:
+    length = norm_of(part.totals)
+    share = min(1.0, limit / length) if length > 0 else 1.0
+    return ParameterSum({name: share * array for name, array in part.totals.items()}, part.weight)

@@ -1,0 +1,54 @@
+"""Nearest-neighbour mixing, then a trimmed mean (Allouah et al. 2023, arXiv 2302.01772).
+
+Each device's answer becomes the mean of the n - f n answers that are nearest to it, its own among them, and
+of these mixed answers the extremes are left out:
+
+    m_i = mean of the ceil((1 - f) n) answers s_j of least |s_i - s_j|,    d = trimmed mean of m_1 .. m_n
+
+with f = .3, the share of devices that is taken to lie. Mixing takes the differences between honest devices
+out, so that the trimming cuts liars and not those who know something; it is there for data that differ
+mildly. Distances are those of whole answers, over the rows that both have answered.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import ClassVar
+
+import numpy as np
+from fedstill_proto.arrays import Float64Array
+
+from fedstill_server.consensus.folds.buffered import Buffered
+from fedstill_server.consensus.folds.interface import AnswerKind
+from fedstill_server.consensus.folds.trimmed import LIARS, trimmed_mean
+
+
+class Nearest(Buffered):
+    kinds: ClassVar[frozenset[AnswerKind]] = frozenset({AnswerKind.SHIFTS, AnswerKind.SOFT_LABELS})
+    line = "nearest-neighbour mixing and a trimmed mean (Allouah et al. 2023, arXiv 2302.01772)"
+
+    def combine(self, answers: Float64Array) -> Float64Array:
+        return trimmed_mean(mixed(answers, share=LIARS), share=LIARS)
+
+
+def mixed(answers: Float64Array, *, share: float) -> Float64Array:
+    """Each answer [n, m, K] as the mean of its nearest, of which there are 1 - share of all."""
+    neighbours = math.ceil((1 - share) * len(answers))
+    nearest = np.argsort(distances(answers), axis=1, kind="stable")[:, :neighbours]
+    said = ~np.isnan(answers)
+    values = np.where(said, answers, 0)
+    sums = np.stack([values[of].sum(axis=0) for of in nearest])
+    counts = np.stack([said[of].sum(axis=0) for of in nearest])
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def distances(answers: Float64Array) -> Float64Array:
+    """The mean squared distances [n, n] of answers [n, m, K], infinite where two share no row."""
+    apart = np.empty((len(answers), len(answers)))
+    for place, one in enumerate(answers):
+        squares = (answers - one) ** 2
+        both = ~np.isnan(squares)
+        sums = np.where(both, squares, 0).sum(axis=(1, 2))
+        apart[place] = np.where(both.any(axis=(1, 2)), sums / np.maximum(both.sum(axis=(1, 2)), 1), np.inf)
+        apart[place, place] = -1  # a device is nearest to itself
+    return apart

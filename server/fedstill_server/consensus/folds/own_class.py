@@ -1,0 +1,33 @@
+"""Trust in a class's mean soft label by how far it speaks for that class: labels come with the question.
+
+A device's mean soft label m of its examples of class c is to be likest c. What speaks for another class, on
+average over all its examples of c, is no knowledge of c, and counts by so much less:
+
+    w = max(0, cos(m - 1/K, e_c - 1/K)),    m <- w m + (1 - w) e_c
+
+What is not trusted is put back as the plain label e_c, so that the sum stays one over all devices and each
+still counts as one of n. (FLTrust's cosine, Cao et al. 2021, arXiv 2012.13995, against labels.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from fedstill_server.consensus.aggregation import RowSums
+from fedstill_server.consensus.folds.interface import AnswerKind, Fold
+from fedstill_server.consensus.folds.trust import cosines
+
+
+class OwnClass(Fold):
+    line = "class means, each by how far it speaks for its own class (after FLTrust: Cao et al. 2021)"
+    kinds: ClassVar[frozenset[AnswerKind]] = frozenset({AnswerKind.CLASS_MEANS})
+    clips: ClassVar[bool] = False  # soft labels have a length of at most 1 anyhow
+
+    def part(self, said: RowSums, *, before: object = None) -> RowSums:
+        labels = np.eye(said.totals.shape[1])
+        trust = np.maximum(0, cosines((said.result() - labels.mean()).T, (labels - labels.mean()).T))[:, None]
+        plain = said.weights[:, None] * labels
+        return replace(said, totals=trust * said.totals + (1 - trust) * plain)

@@ -1,0 +1,62 @@
+"""Trust by labels that the server knows (after FLTrust: Cao et al. 2021, arXiv 2012.13995).
+
+Of shifts a device is trusted with each class by itself, as far as it moves the labelled rows r of the round
+the way that their labels y would:
+
+    w_c = max(0, cos(s_rc - mean_r s_rc, [y_r = c] - mean_r [y_r = c])),    d_rc = 1/n sum_i w_ic s_irc
+
+Of soft labels, which are one thing across the classes, with all or none of it; what is not trusted is put
+back as what the fleet said before, b:
+
+    w = max(0, cos(p - mean_r p, [y = c] - mean_r [y = c])),    q_r = 1/n sum_i (w_i p_ir + (1 - w_i) b_r)
+
+Nothing that devices say decides about others, so that a majority of liars is no more than its share, and the
+sum over devices is exact however it is merged. Whoever says a class's labels gets trust in that class, also
+for what it says beside them. Against the fleet's own consensus instead of labels, trust would belong
+to whoever captured it first.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+from fedstill_proto.arrays import Float64Array
+
+from fedstill_server.consensus.aggregation import RowSums, VoteSums
+from fedstill_server.consensus.folds.interface import AnswerKind, Fold
+
+
+class Trust(Fold):
+    line = "each device, and class, by how far it agrees with labels that the server knows (after FLTrust)"
+    kinds: ClassVar[frozenset[AnswerKind]] = frozenset({AnswerKind.SHIFTS, AnswerKind.SOFT_LABELS})
+    needs_labels: ClassVar[bool] = True
+
+    def part(self, said: RowSums | VoteSums, *, before: Float64Array | None = None) -> RowSums | VoteSums:
+        if isinstance(said, RowSums):
+            return replace(said, totals=said.totals * self._trust(said.result(), said.weights))
+        assert before is not None  # methods of soft labels say what was known before
+        columns = self._trust(said.plain, said.votes, together=True)
+        totals = columns * said.totals + (1 - columns) * said.weights * before
+        return replace(said, totals=totals)
+
+    def _trust(self, values: Float64Array, said: Float64Array, *, together: bool = False) -> Float64Array:
+        """The trust in each column [K] of values [P, K], by the labelled rows that were answered; 0 to 1."""
+        assert self.labels is not None
+        answered = said[self.labels.rows] > 0
+        rows, classes = self.labels.rows[answered], self.labels.labels[answered]
+        if len(rows) == 0:
+            return np.zeros(values.shape[1])
+        labels = np.eye(values.shape[1])[classes]
+        labels, moved = labels - labels.mean(axis=0), values[rows] - values[rows].mean(axis=0)
+        if together:
+            labels, moved = labels.reshape(-1, 1), moved.reshape(-1, 1)
+        return np.maximum(0, cosines(moved, labels))
+
+
+def cosines(one: Float64Array, other: Float64Array) -> Float64Array:
+    """The cosine of each column of two arrays [n, K]: [K]; 0 where one of the two is 0."""
+    lengths = np.linalg.norm(one, axis=0) * np.linalg.norm(other, axis=0)
+    cosine: Float64Array = (one * other).sum(axis=0) / np.where(lengths > 0, lengths, 1)
+    return cosine

@@ -1,0 +1,132 @@
+"""What methods share whose answers are folded robustly: which fold it is, and what it does with an answer.
+
+A fold is one file of consensus/folds. `auto` is the strongest that the fleet has what it takes for, as
+`auto_fold` of each kind of method says; noised answers, which nobody may look at one by one, have none.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+from fedstill_proto.arrays import Float64Array
+
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.options import option
+from fedstill_server.consensus.aggregation import Both, Statistics
+from fedstill_server.consensus.folds import FOLDS, AnswerKind, Fold, RowLabels
+from fedstill_server.consensus.folds.norms import Norms
+from fedstill_server.methods.interface import Method
+from fedstill_server.state import FleetState
+
+AUTO = "auto"
+
+
+def folds_of(kind: AnswerKind) -> tuple[str, ...]:
+    """The names of the folds that there are for answers of a kind."""
+    return tuple(name for name in FOLDS if kind in FOLDS.load(name).kinds)
+
+
+def fold_option(folds: str) -> Any:
+    """The option that names the fold; folds: those that there are, in words."""
+    return option(
+        AUTO, f"How answers become one although some may lie: {folds}; auto is what suits the fleet."
+    )
+
+
+class Folded(Method):
+    answer_kind: ClassVar[AnswerKind]
+    fold: str = fold_option("a fold")
+
+    def auto_fold(self) -> str:
+        """The fold of a bound method where nobody names one."""
+        return "clipped"
+
+    @property
+    def fold_name(self) -> str:
+        """The fold of this fleet; `mean` where answers are noised, of which only the sum may be looked at."""
+        if self.fold != AUTO:
+            return self.fold
+        return "mean" if self.config.privacy is not None else self.auto_fold()
+
+    def check(self, config: FleetConfig) -> None:
+        super().check(config)
+        if self.fold == AUTO:
+            return
+        fold, kind = FOLDS.load(self.fold, where="method.fold"), self.answer_kind
+        if kind not in fold.kinds:
+            raise _refused(self.fold, f"a fold of {kind.value}: {', '.join((AUTO, *folds_of(kind)))}")
+        if config.privacy is not None and self.fold != "mean":
+            raise _refused(self.fold, "mean or auto, the folds of noised answers: nobody sees one of those")
+        if fold.buffers and config.mode == "async":
+            raise _refused(self.fold, "a fold of mode async, whose answers are of different rounds")
+        if fold.needs_labels and not config.use_public_labels:
+            raise _refused(self.fold, "a fold of a fleet whose server knows no label of a public example")
+
+    @property
+    def known_labels(self) -> RowLabels | None:
+        """The labels of public rows that the server knows."""
+        if self.public.y is None or not self.config.use_public_labels:
+            return None
+        return RowLabels(np.arange(len(self.public)), self.public.y)
+
+    @property
+    def robust(self) -> Fold:
+        """The fold of this fleet."""
+        found = FOLDS.load(self.fold_name, where="method.fold")
+        labels = self.known_labels
+        if found.needs_labels and labels is None:
+            raise _refused(self.fold, "a fold of a public set without labels")
+        return found(labels)
+
+    @property
+    def compares(self) -> bool:
+        return self.robust.clips
+
+    def clipped(self, part: Any, norms: Norms) -> Any:
+        """One device's contribution, no longer than the limit of the round."""
+        return part
+
+    def before(self, state: FleetState) -> Float64Array | None:
+        """The soft labels of all rows that the fleet had before the round, if it has any."""
+        return None
+
+    def bounded(self, norms: Norms, state: FleetState, *, round_number: int) -> Callable[[Any], Statistics]:
+        fold, before = self.robust, self.before(state)
+
+        def part(said: Any) -> Statistics:
+            return fold.part(self.clipped(said, norms) if fold.clips else said, before=before)
+
+        return part
+
+    def zero(self, *, round_number: int) -> Any:
+        return self.robust.zero(self.no_answers())
+
+    def settled(self, total: Any, *, round_number: int) -> Any:
+        return self.robust.result(total, zero=self.no_answers())
+
+    @abstractmethod
+    def no_answers(self) -> Any:
+        """The sum over no devices that the method learns from."""
+
+
+class FirstFolded(Folded):
+    """Of contributions that are Both of two sums it folds the first; the second, bounded anyhow, adds up."""
+
+    def zero(self, *, round_number: int) -> Any:
+        none = self.no_answers()
+        return Both(self.robust.zero(none.first), none.second)
+
+    def bounded(self, norms: Norms, state: FleetState, *, round_number: int) -> Callable[[Any], Statistics]:
+        first = super().bounded(norms, state, round_number=round_number)
+        return lambda said: Both(first(said.first), said.second)
+
+    def settled(self, total: Any, *, round_number: int) -> Any:
+        return Both(self.robust.result(total.first, zero=self.no_answers().first), total.second)
+
+
+def _refused(name: str, needed: str) -> ConfigError:
+    return ConfigError(f"method.fold: {name!r} is not {needed}")
