@@ -1,14 +1,13 @@
-"""Keeps a device in its fleet: answers apps, runs Flower's SuperNode, and follows the fleet's releases.
+"""Keeps a device in its fleet: answers apps, runs the device's SuperNode, and follows the fleet's releases.
 
-The service is in this process. The SuperNode is a child, and starts a process of its own for each message of
-the server, so that a round can neither block nor crash the answers.
+The service is in this process. The SuperNode (see supernode.py) is a child, and starts a process of its own
+for each message of the server, so that a round can neither block nor crash the answers.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import socket
 import sys
 import threading
 import time
@@ -20,11 +19,10 @@ from fedstill_proto.system.supervisor import ChildProcess, Supervisor, flower_en
 
 from fedstill_client.agent_types import Precision
 from fedstill_client.device_description import DeviceDescription
-from fedstill_client.fleet.membership import Membership, MembershipError, authority_file, device_key
+from fedstill_client.fleet.membership import Membership, MembershipError
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.service.server import serve
 
-_LOOPBACK = "127.0.0.1"
 _CHECK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 3600.0
 _UPDATE_AGAIN_S = 60.0  # after one that failed
@@ -49,7 +47,7 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
     def take_part(signals: EndSignals) -> None:
         updates = Updates(home, membership, description.family, tell)
         with Supervisor(home.folder / "children.json") as children:
-            node = children.start(supernode(home, membership))
+            node = children.start(supernode(home))
             tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
             while not signals.wait(_CHECK_EVERY_S):
                 children.poll(lambda child: tell(f"{child.name} had ended; started again"))
@@ -67,16 +65,11 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
         )
 
 
-def supernode(home: AgentHome, membership: Membership) -> ChildProcess:
-    """Flower's SuperNode over TLS, known to the server by the device's key."""
+def supernode(home: AgentHome) -> ChildProcess:
+    """The device's node over TLS, known to the server by the device's key."""
     folder = home.folder.resolve()
-    command = [
-        *(sys.executable, "-m", "fedstill_client.fleet.supernode"),
-        *("--superlink", membership.address),
-        *("--root-certificates", str(authority_file(home).resolve())),
-        *("--auth-supernode-private-key", str(device_key(home).resolve())),
-        *("--isolation", "subprocess", "--host", _LOOPBACK, "--port", str(_free_port())),
-    ]
+    # -P: what lies in the current folder is never imported.
+    command = [sys.executable, "-P", "-m", "fedstill_client.fleet.supernode"]
     environment = {**flower_environment(folder / "flower"), DEVICE_FOLDER_VARIABLE: str(folder)}
     return ChildProcess("supernode", command, folder / "logs" / "supernode.log", environment)
 
@@ -141,10 +134,3 @@ def _run_lock(home: AgentHome) -> Iterator[None]:
                 f"{home.folder}: this device takes part already, in another process."
             ) from None
         yield
-
-
-def _free_port() -> int:
-    """A port that nobody listens at: several agents may live on one machine."""
-    with socket.socket() as probe:
-        probe.bind((_LOOPBACK, 0))
-        return int(probe.getsockname()[1])

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 # Before flwr: it switches flwr's telemetry and update check off.
 import fedstill_proto  # noqa: F401  # isort: skip
+from fedstill_proto.system.bundle import bundle, bundle_digest
 from fedstill_proto.system.supervisor import ChildProcess, flower_environment, flower_program
 
-from fedstill_server.fleet.bundle import write_bundle
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
@@ -157,17 +157,13 @@ class Control:
             for run in sorted(runs.values(), key=lambda run: run.pending_at)
         ]
 
-    def start_run(self, fleet: FleetFolder) -> int:
+    def start_run(self) -> int:
         """Start the fleet's app; returns the run's id."""
-        import hashlib
-
-        from flwr.cli.build import build_fab_from_disk
         from flwr.common.serde import fab_to_proto
         from flwr.proto.control_pb2 import StartRunRequest
         from flwr.supercore.fab import Fab
 
-        content = build_fab_from_disk(write_bundle(fleet.folder / "bundle"))
-        fab = Fab(hashlib.sha256(content).hexdigest(), content, {})
+        fab = Fab(bundle_digest(), bundle(), {})
         answer = self._client.StartRun(StartRunRequest(fab=fab_to_proto(fab)))
         if not answer.HasField("run_id"):
             raise FleetError(f"Flower did not start the run: {answer.note or 'it gives no reason'}")

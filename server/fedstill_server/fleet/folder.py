@@ -8,7 +8,6 @@ certificates/   ca.pem, server.pem
 repository/     signed student packages, as devices read them
 devices/        <name>.json of each registered device: its public key
 nodes.json      the Flower node of each, and when it last came up (nodes.py)
-bundle/         the Flower app, configuration only
 superlink.db    Flower's messages on their way
 flower/         Flower's own files
 nginx/          the reverse proxy's configuration

@@ -158,7 +158,7 @@ class FleetUp:
             self._start_again_at = now + _PAUSE_BEFORE_NEW_RUN_S
         if now >= self._start_again_at:
             self._start_again_at = 0.0
-            self._watch.on_text(f"started run {control.start_run(self._fleet)}")
+            self._watch.on_text(f"started run {control.start_run()}")
         return None
 
     def _rounds_left(self) -> int:

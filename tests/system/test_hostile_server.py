@@ -1,0 +1,138 @@
+"""A server that sends code, bombs and unknown requests; another user of the device who wants its tasks."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from fedstill_client.fleet import round_process
+from fedstill_client.fleet.round_process import Order, RoundTooLong
+from fedstill_client.privacy.guard import LAST_REFUSAL
+from fedstill_client.store import PrivateStore
+from fedstill_proto.refusal import Refusal
+from fedstill_proto.system.bundle import bundle_digest
+
+from tests.system.hostile_fleet import HostileFleet, hostile_fleet
+
+# Greets each device, then sends what each case says; writes the replies down.
+SERVER = """\
+import json, time
+from pathlib import Path
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+MESSAGES = {messages}
+FOLDER = Path({folder!r})
+
+def greeting():
+    return RecordDict({{"fedstill": ConfigRecord({{"protocol": {protocol}, "run": "run"}})}})
+
+def bomb():  # one chunk of 5 MiB, named a thousand times: 5 GiB once it is put together
+    record = ArrayRecord({{"RoundTask": Array("uint8", (5 << 20,), "fedstill.v1/RoundTask", bytes(5 << 20))}})
+    record["RoundTask"].__dict__["_chunks"] = record["RoundTask"].slice_array() * 1000
+    return RecordDict({{"fedstill": record}})
+
+@app.main()
+def main(grid, context):
+    while not (nodes := list(grid.get_node_ids())):
+        time.sleep(0.1)
+    sent = []
+    for name, content, kind in MESSAGES:
+        sent.append(list(grid.push_messages([Message(globals()[content](), nodes[0], kind)])))
+    for name, asked in zip(MESSAGES, sent):
+        while not (replies := list(grid.pull_messages(asked))):
+            time.sleep(0.1)
+        reply, name = replies[0], name[0]
+        said = {{"code": 0, "reason": ""}}
+        if reply.has_error():
+            said = {{"code": reply.error.code, "reason": reply.error.reason}}
+        else:
+            said["device"] = reply.content["fedstill"]["device"]
+        (FOLDER / (name + ".partial")).write_text(json.dumps(said))
+        (FOLDER / (name + ".partial")).rename(FOLDER / name)
+"""
+
+
+def server(folder: Path, *messages: tuple[str, str, str]) -> str:
+    return SERVER.format(messages=messages, folder=str(folder), protocol=1)
+
+
+@pytest.fixture(scope="module")
+def fleet() -> Iterator[HostileFleet]:
+    # A socket's path is short: pytest's own folders are too deep.
+    with tempfile.TemporaryDirectory(prefix="fs") as name:
+        folder = Path(name)
+        installed = server(
+            folder,
+            ("bomb", "bomb", "train"),
+            ("unknown", "greeting", "query.shell"),
+            ("greeting", "greeting", "query.hello"),
+        )
+        with hostile_fleet(folder, installed) as running:
+            yield running
+
+
+@pytest.mark.timeout(120)
+def test_a_bundle_with_code_is_refused_and_named_in_log_and_ledger(fleet: HostileFleet) -> None:
+    fleet.start_run(server(fleet.folder, ("code", "greeting", "query.hello")))
+    said = fleet.reply("code")
+    assert said == {"code": Refusal.ANOTHER_APP.code, "reason": "another-app"}
+    assert not fleet.marker.exists()
+    line = next(line for line in fleet.log().splitlines() if "only the installed app" in line)
+    assert bundle_digest()[:16] in line
+    with PrivateStore.open(fleet.home) as store:
+        assert "only the installed app" in store.ledger.noted(LAST_REFUSAL)
+    assert not (fleet.home.folder / "flower" / "apps").exists()  # where Flower unpacks bundles
+
+
+@pytest.mark.timeout(120)
+def test_with_the_known_bundle_a_server_gets_answers_and_nothing_else(fleet: HostileFleet) -> None:
+    doors: set[str] = set()
+    fleet.control.start_run()
+
+    # While tasks are pending, nobody else can knock anywhere.
+    for name in ("bomb", "unknown", "greeting"):
+        while not (fleet.folder / name).exists():
+            doors |= set(open_doors(fleet.node.pid))
+            fleet.wait_a_moment()
+    assert fleet.reply("bomb") == {"code": Refusal.UNREADABLE.code, "reason": "unreadable"}
+    assert fleet.reply("unknown") == {"code": Refusal.FAILED.code, "reason": "failed"}
+    assert fleet.reply("greeting") == {"code": 0, "reason": "", "device": "phone"}
+    assert not doors
+
+
+def open_doors(pid: int | None) -> Iterator[str]:
+    """Sockets of a process and all below it at which another process can connect."""
+    if pid is None:
+        return
+    own = psutil.Process(pid)
+    for process in (own, *own.children(recursive=True)):
+        try:
+            connections = process.net_connections("all")
+        except psutil.NoSuchProcess:
+            continue
+        for connection in connections:
+            if connection.status == psutil.CONN_LISTEN:
+                yield f"port {connection.laddr}"
+            elif isinstance(connection.laddr, str) and connection.laddr and _is_open(connection.laddr):
+                yield f"socket {connection.laddr}"
+
+
+def _is_open(path: str) -> bool:
+    try:
+        return bool(os.stat(path).st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    except OSError:
+        return True  # in the abstract namespace everybody can
+
+
+def test_a_round_that_outlives_its_bound_is_killed() -> None:
+    order, before = Order(node=1, run=1, message_id="0" * 64, objects={}), psutil.Process().children()
+    with pytest.raises(RoundTooLong, match=r"0\.05 s"):
+        round_process.answer_apart(order, limit_s=0.05)
+    assert psutil.Process().children() == before
