@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 if TYPE_CHECKING:
     from fedstill_server.config.fleet import FleetConfig
@@ -63,7 +64,7 @@ def claim(
     described = json.dumps(config.to_json(), sort_keys=True) + "".join(map(digest_of, data.values()))
     digest = hashlib.sha256(described.encode()).hexdigest()
     if (folder / CONFIG_FILE).exists():
-        if json.loads((folder / CONFIG_FILE).read_text()).get("digest") != digest:
+        if read_sealed_json(folder / CONFIG_FILE).get("digest") != digest:
             raise RunFolderTaken(
                 f"fedstill-folder: {folder} holds a run of other settings or other data; name a new folder"
             )
@@ -75,7 +76,7 @@ def claim(
     for file, arrays in data.items():
         replace_file(folder / file, _npz(arrays), mode=SHARED)
     document = {"fleet": config.to_json(), "digest": digest}
-    replace_file(folder / CONFIG_FILE, json.dumps(document, indent=1).encode() + b"\n", mode=SHARED)
+    write_sealed_json(folder / CONFIG_FILE, document)
     return config
 
 
@@ -93,7 +94,7 @@ def started(
 
     if store.latest() is not None:
         store.forget_devices()
-        found: dict[str, float] = json.loads((folder / _START_FILE).read_text())
+        found: dict[str, float] = read_sealed_json(folder / _START_FILE)
         return found
     accuracy: dict[str, float] = {}
     with one_deterministic_thread():
@@ -103,7 +104,7 @@ def started(
             networks = {"teacher": training.teacher(state.teacher)}
             networks |= {name: training.student(name, one) for name, one in state.students.items()}
             accuracy = {name: training.accuracy(network, test) for name, network in networks.items()}
-    replace_file(folder / _START_FILE, json.dumps(accuracy).encode() + b"\n", mode=SHARED)
+    write_sealed_json(folder / _START_FILE, accuracy)
     store.commit(0, state)
     return accuracy
 

@@ -35,6 +35,8 @@ def main(grid: Grid, context: Context) -> None:
     search_current_folder()
     folder = run_folder(context)
     config = read_fleet_config(folder)
+    if FleetFolder.is_at(folder):
+        FleetFolder(folder).digests.check()
     public, test = load_public(folder, config), load_test(folder, config)
     store = RunStore(folder)
     try:

@@ -14,7 +14,7 @@ from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.commands import distill, fleet, publish
+from fedstill_server.commands import distill, fleet, publish, seal
 from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
@@ -34,6 +34,7 @@ cli = typer.Typer(
 fleet.register(cli)
 publish.register(cli)
 distill.register(cli)
+seal.register(cli)
 _WORDS, _PLACES = 10_000, 16  # of the text that families of text are shown for
 
 
@@ -79,6 +80,7 @@ def inspect(
         return
     run = folder
     config = read_fleet_config(run)
+    from fedstill_server.fleet.damage import damage_in
     from fedstill_server.rounds.account import Account
     from fedstill_server.rounds.run_store import RunStore, RunStoreError
 
@@ -88,13 +90,13 @@ def inspect(
     account: Account | None = None
     if config.privacy is not None and config.privacy.mode == "central":
         account = store.account(config.run)
-    records, problems = store.records(), store.check()
+    records, problems = store.records(), damage_in(run)
     if as_json:
         document = {"fleet": config.to_json(), "rounds": [record.to_json() for record in records]}
         if account is not None:
             document |= {"account": vars(account.head)}
         print(json.dumps(document | {"problems": problems}, indent=1))
-        return
+        raise typer.Exit(1 if problems else 0)
     console = Console()
     console.print(_round_table(config, records))
     if config.privacy is not None:
@@ -107,12 +109,14 @@ def inspect(
             highlight=False,
             soft_wrap=True,
         )
-    for problem in problems:
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
     for record in records:
         for entry in record.quarantined:
             who = entry.device or f"node {entry.node or 'unknown'}"
             console.print(f"round {record.round}: {who}: {entry.reason}: {entry.text}", markup=False)
+    for problem in problems:
+        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+    if problems:
+        raise typer.Exit(1)
 
 
 @cli.command(rich_help_panel="Look into")

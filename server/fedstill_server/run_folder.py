@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+
+from fedstill_proto.system.sealed import read_sealed_json
 
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
@@ -20,15 +21,14 @@ def read_fleet_config(folder: Path) -> FleetConfig:
     """Read the "fleet" of <folder>/config.json.
 
     Raises:
-        ConfigError: The file is missing, is not JSON, or holds something that a run cannot do.
+        ConfigError: The file is missing, or holds something that a run cannot do.
+        DamagedFile: Its bytes are not those that were written.
     """
     path = folder / CONFIG_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_sealed_json(path)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; is {folder} the folder of a run?") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a JSON file ({error})") from None
     if not isinstance(document, dict) or "fleet" not in document:
         raise ConfigError(f'{path}: no "fleet"')
     where = f"{path}: fleet"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +19,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.system.sealed import write_sealed_json
 from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import completed
@@ -76,7 +76,7 @@ def write_run(folder: Path, config: FleetConfig) -> None:
     public = public_examples()
     assert public.y is not None
     np.savez(folder / "public.npz", x=public.x, y=public.y)
-    (folder / "config.json").write_text(json.dumps({"fleet": config.to_json()}))
+    write_sealed_json(folder / "config.json", {"fleet": config.to_json()})
 
 
 def honest_statistics(task: RoundTask, device: int) -> PrivateStatistics:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.enrolment import Enrolment
+from fedstill_proto.system.sealed import DamagedFile, read_sealed_json, write_sealed_json
+from fedstill_server.cli import cli
 from fedstill_server.fleet.certificates import (
     authority_file,
     create_authority,
@@ -24,6 +25,7 @@ from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.fleet.inviting import enrolment_of
 from fedstill_server.publish.repository import Repository
+from typer.testing import CliRunner
 
 from tests.client.package_samples import full_package
 
@@ -71,9 +73,23 @@ class TestFolder:
             FleetFolder.open(tmp_path)
 
     def test_a_missing_setting_is_named(self, fleet: FleetFolder) -> None:
-        (fleet.folder / "fleet.json").write_text('{"host": "a", "port": 1, "superlink_port": 2}')
+        write_sealed_json(fleet.folder / "fleet.json", {"host": "a", "port": 1, "superlink_port": 2})
         with pytest.raises(FleetError, match=r"fleet\.json: no field 'proxy'"):
             FleetFolder.open(fleet.folder)
+
+    def test_what_was_changed_by_hand_is_refused_until_it_is_sealed(self, fleet: FleetFolder) -> None:
+        file, key = fleet.folder / "fleet.json", fleet.keys / "ca.pem"
+        file.write_text(file.read_text().replace("fleet.example.org", "other.example.org"))
+        key.write_bytes(key.read_bytes() + b" ")
+        with pytest.raises(DamagedFile, match=r"fleet\.json: damaged.*fedstill-server seal"):
+            FleetFolder.open(fleet.folder)
+        with pytest.raises(DamagedFile, match=r"ca\.pem: damaged"):
+            fleet.digests.check()
+
+        done = CliRunner().invoke(cli, ["seal", str(fleet.folder)])
+        assert done.exit_code == 0, done.output
+        assert FleetFolder.open(fleet.folder).settings.host == "other.example.org"
+        fleet.digests.check()
 
     def test_it_is_served_by_one_process(self, fleet: FleetFolder) -> None:
         with fleet.held(), pytest.raises(FleetError, match="up already"), fleet.held():
@@ -118,7 +134,7 @@ class TestCertificates:
 
     def test_another_host_needs_another_certificate(self, fleet: FleetFolder) -> None:
         file = fleet.folder / "fleet.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | {"host": "other.example.org"}))
+        write_sealed_json(file, read_sealed_json(file) | {"host": "other.example.org"})
         assert renew_server_certificate(fleet)
 
     def test_a_damaged_key_is_named(self, fleet: FleetFolder) -> None:

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fedstill_server.publish import keys, metadata_files, target_files
+from fedstill_proto.system import folder_digests, sealed
+from fedstill_server.publish import metadata_files, target_files
 from fedstill_server.publish.repository import Repository
 
 from tests.client.package_samples import Fleet, full_package
 from tests.client.samples import FAMILY
 
-WRITERS = (keys, metadata_files, target_files)
+WRITERS = (folder_digests, sealed, metadata_files, target_files)
 
 
 class PowerCut(BaseException):
@@ -22,7 +23,7 @@ class PowerCut(BaseException):
 
 def cut_after(writes: int, patched: pytest.MonkeyPatch) -> None:
     """Let the power fail instead of the next write after this many."""
-    write, done = keys.replace_file, iter(range(writes))
+    write, done = sealed.replace_file, iter(range(writes))
 
     def failing(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         if next(done, None) is None:

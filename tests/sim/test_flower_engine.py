@@ -1,11 +1,11 @@
 """Flower's own simulation with the real ClientApp comes to the same consensus as the cohort engine."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.system.sealed import write_sealed_json
 from fedstill_server.app import app
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
@@ -39,7 +39,7 @@ def write_run(folder: Path, *, stack_sizes: dict[str, int]) -> None:
         teacher=TeacherConfig(hidden=(32,), epochs=3, student_epochs=3, round_epochs=1),
     )
     save_fleet(load_digits(devices=DEVICES, families=FAMILIES), folder / "data")
-    (folder / "config.json").write_text(json.dumps({"fleet": fleet.to_json()}))
+    write_sealed_json(folder / "config.json", {"fleet": fleet.to_json()})
     prepare_artifacts(folder, fleet, devices=DEVICES, stack_sizes=stack_sizes)
 
 

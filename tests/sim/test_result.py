@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.sealed import write_sealed_json
 from fedstill_sim.results import run_result as schema
 from fedstill_sim.results.run_result import ResultError, read_result, without_times, write_result
 
@@ -73,7 +74,7 @@ def test_a_wrong_field_is_named(
         place = place[key]
     place[path[-1]] = value
     file = tmp_path / "result.json"
-    file.write_text(json.dumps(document))
+    write_sealed_json(file, document)
 
     with pytest.raises(FedstillError, match=re.escape(said)):
         read_result(file)
@@ -83,7 +84,7 @@ def test_an_unknown_field_is_named(tmp_path: Path) -> None:
     document = as_document(sample_result(devices=3, rounds=2))
     document["final"]["speed"] = document["final"].pop("retention")
     file = tmp_path / "result.json"
-    file.write_text(json.dumps(document))
+    write_sealed_json(file, document)
 
     with pytest.raises(FedstillError, match=r"final\.speed: unknown setting"):
         read_result(file)

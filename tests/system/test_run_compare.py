@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fedstill_proto.system.sealed import seal_by_hand
 from fedstill_sim.cli import app
 from fedstill_sim.compare.result import read_comparison
 from fedstill_sim.results.run_result import read_result, without_times
@@ -85,6 +86,7 @@ def test_a_run_that_fails_is_shown_and_can_be_made_again(folder: Path) -> None:
     (broken / "result.json").unlink()
     config = (broken / "config.json").read_text()
     (broken / "config.json").write_text(config.replace('"rounds": 1', '"rounds": 0'))
+    seal_by_hand(broken / "config.json")
 
     done = fedstill_sim("resume", folder, "--no-report")
 

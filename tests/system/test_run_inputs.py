@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_proto.system.sealed import write_sealed_json
 from fedstill_sim.cli import app
 from typer.testing import CliRunner, Result
 
@@ -120,7 +121,7 @@ def test_a_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_a_report_of_an_unfinished_run_says_to_finish_it(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    write_sealed_json(tmp_path / "config.json", {})
 
     done = fedstill_sim("report", tmp_path)
 

@@ -73,13 +73,13 @@ def seal_of(blob: bytes, *, where: object, remedy: str = _RESTORE) -> str:
     if place is None:
         raise DamagedFile(
             f"{where}: damaged, or written by hand or an earlier release: it holds no digest of itself "
-            f"({SEAL}). If it is as it should be, run: fedstill-server seal {where}; else {remedy}."
+            f"({SEAL}). {_by_hand(blob, where, 'If it is as it should be')}{remedy}."
         )
     start, end = place.span(1)
     if hashlib.sha256(blob[:start] + BLANK.encode() + blob[end:]).hexdigest().encode() != place.group(1):
         raise DamagedFile(
-            f"{where}: damaged: its bytes are not those that were written (SHA-256). If you have changed it "
-            f"yourself, run: fedstill-server seal {where}; else {remedy}."
+            f"{where}: damaged: its bytes are not those that were written (SHA-256). "
+            f"{_by_hand(blob, where, 'If you have changed it yourself')}{remedy}."
         )
     return place.group(1).decode()
 
@@ -130,6 +130,12 @@ def seal_by_hand(path: Path) -> None:
     if isinstance(document, dict):
         document.pop(SEAL, None)
     write_sealed_json(path, document)
+
+
+def _by_hand(blob: bytes, where: object, condition: str) -> str:
+    """What to do with a JSON file that somebody has changed, before what to do with any other."""
+    is_json = str(where).endswith(".json") or blob[:1] == b"{"
+    return f"{condition}, run: fedstill-server seal {where}; else " if is_json else "What to do: "
 
 
 def _seal_of(blob: bytes) -> re.Match[bytes] | None:

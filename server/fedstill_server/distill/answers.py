@@ -17,6 +17,7 @@ import safetensors
 import safetensors.numpy
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.sealed import BLANK, SEAL, seal_of, sealed
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
 from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
@@ -86,6 +87,7 @@ class AnswerFile:
         """
         try:
             blob = self.path.read_bytes()
+            seal_of(blob, where=self.path, remedy="delete it, and the teacher is asked again")
             arrays = safetensors.numpy.load(blob)
             header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
             samples = arrays.pop("samples")
@@ -118,10 +120,9 @@ class AnswerFile:
         arrays = {name: np.stack([row[name] for row in rows.values()]) for name in sorted(shared)}
         samples = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, 32)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        metadata = {"format": _FORMAT, "teacher": digest}
-        replace_file(
-            self.path, safetensors.numpy.save({**arrays, "samples": samples}, metadata=metadata), mode=SHARED
-        )
+        metadata = {"format": _FORMAT, "teacher": digest, SEAL: BLANK}
+        blob = safetensors.numpy.save({**arrays, "samples": samples}, metadata=metadata)
+        replace_file(self.path, sealed(blob), mode=SHARED)
 
 
 def _has(row: dict[str, FloatArray], layers: Sequence[str]) -> bool:

@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 from torch import nn
 
 from fedstill_server.config.codec import from_json, to_json
@@ -100,9 +99,7 @@ def distil_task(
     made = runner.train("student", job) if recipe is None else recipe.run(job, runner)
     outcome = _packed(request, task, teacher, made, out, runner, seconds=time.perf_counter() - started)
     document = {"request": to_json(request), "outcome": outcome.to_json()}
-    replace_file(
-        out / "distill.json", (json.dumps(document, indent=1, allow_nan=False) + "\n").encode(), mode=SHARED
-    )
+    write_sealed_json(out / "distill.json", document)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return outcome
 
@@ -116,9 +113,7 @@ def reopen_distillation(
     """
     request = DistillRequest()
     if record.is_file():
-        request = from_json(
-            DistillRequest, json.loads(record.read_text(encoding="utf-8"))["request"], where=str(record)
-        )
+        request = from_json(DistillRequest, read_sealed_json(record)["request"], where=str(record))
     elif not task:
         raise DistillError(f"--task: needed, since there is no {record} to tell it")
     changes: dict[str, Any] = {"task": task or request.task}

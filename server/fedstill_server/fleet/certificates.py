@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.files import SHARED
 
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder
@@ -50,8 +50,8 @@ def create_authority(fleet: FleetFolder) -> None:
         .add_extension(_usage(signs_certificates=True), critical=True)
         .sign(key, hashes.SHA384())
     )
-    _write_key(_authority_key(fleet), key)
-    replace_file(authority_file(fleet), certificate.public_bytes(Encoding.PEM), mode=SHARED)
+    _write_key(fleet, _authority_key(fleet), key)
+    fleet.digests.write(authority_file(fleet), certificate.public_bytes(Encoding.PEM), mode=SHARED)
 
 
 def renew_server_certificate(fleet: FleetFolder, *, now: datetime | None = None) -> bool:
@@ -80,8 +80,8 @@ def renew_server_certificate(fleet: FleetFolder, *, now: datetime | None = None)
         )
         .sign(signer, hashes.SHA384())
     )
-    _write_key(key_file, key)
-    replace_file(file, certificate.public_bytes(Encoding.PEM), mode=SHARED)
+    _write_key(fleet, key_file, key)
+    fleet.digests.write(file, certificate.public_bytes(Encoding.PEM), mode=SHARED)
     return True
 
 
@@ -131,8 +131,8 @@ def _authority_key(fleet: FleetFolder) -> Path:
     return fleet.keys / "ca.pem"
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey) -> None:
-    replace_file(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+def _write_key(fleet: FleetFolder, path: Path, key: ec.EllipticCurvePrivateKey) -> None:
+    fleet.digests.write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 def _read_key(path: Path) -> ec.EllipticCurvePrivateKey:

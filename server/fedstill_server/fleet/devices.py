@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
     load_ssh_public_key,
 )
-from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 from fedstill_server.fleet.errors import FleetError
 
@@ -71,9 +70,7 @@ class DeviceRegister:
             if other.public_key == public_key and other.name != device.name:
                 raise FleetError(f"{key_file}: this key is registered already, as {other.name!r}.")
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        replace_file(
-            self._file(device.name), (json.dumps(vars(device), indent=1) + "\n").encode(), mode=SHARED
-        )
+        write_sealed_json(self._file(device.name), vars(device))
         return device
 
     def remove(self, name: str) -> RegisteredDevice:
@@ -90,9 +87,9 @@ class DeviceRegister:
         devices = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                fields = json.loads(path.read_text(encoding="utf-8"))
-                devices.append(RegisteredDevice(**fields))
-            except (OSError, ValueError, TypeError) as error:
+                again = "register the device again: fedstill-server register"
+                devices.append(RegisteredDevice(**read_sealed_json(path, remedy=again)))
+            except (OSError, TypeError) as error:
                 raise FleetError(f"{path}: cannot be read: {error}") from None
         return sorted(devices, key=lambda device: device.name)
 

@@ -185,6 +185,5 @@ def _secret(fleet: FleetFolder) -> Path:
     """The secret by which the SuperLink knows the SuperExec; made once."""
     path = fleet.keys / "superexec.secret"
     if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_hex(32))
+        fleet.digests.write(path, secrets.token_hex(32).encode())
     return path

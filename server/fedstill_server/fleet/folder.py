@@ -2,6 +2,7 @@
 
 fleet.json      where devices reach the fleet (FleetSettings)
 config.json     what its run does ("fleet": FleetConfig), public.npz, test.npz
+digests.json    digests of the keys, certificates and data; other files hold their own
 server/         the run's memory (rounds/run_store.py)
 keys/           private keys: of the certificate authority, the server, the packages; mode 0700
 certificates/   ca.pem, server.pem
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import fcntl
 import ipaddress
-import json
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.system.enrolment import check_address
-from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.folder_digests import DIGESTS_FILE, FolderDigests
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 from fedstill_server.fleet.errors import FleetError
 
@@ -99,8 +100,7 @@ class FleetFolder:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         # The name that the run's rounds go by, on every device and for ever.
-        document = {**asdict(settings), "run": secrets.token_hex(4)}
-        replace_file(created._settings_file, (json.dumps(document, indent=1) + "\n").encode(), mode=SHARED)
+        write_sealed_json(created._settings_file, {**asdict(settings), "run": secrets.token_hex(4)})
         return created
 
     @classmethod
@@ -147,6 +147,19 @@ class FleetFolder:
         return self.folder / "nodes.json"
 
     @property
+    def digests(self) -> FolderDigests:
+        """The digests of keys, certificates and data, which do not hold their own."""
+        return FolderDigests(self.folder)
+
+    def digested_files(self) -> list[Path]:
+        """The files of the folder that do not hold their own digest, and that nothing else vouches for."""
+        keys = (path for folder in (self.keys, self.certificates) for path in folder.rglob("*"))
+        data = (path for path in self.folder.iterdir() if path.suffix in (".npz", ".txt", ".json"))
+        own = {"fleet.json", "config.json", "nodes.json", DIGESTS_FILE}
+        found = {path for path in (*keys, *data) if path.is_file() and path.name not in own}
+        return sorted(path for path in found if not path.name.startswith("."))
+
+    @property
     def repository(self) -> Path:
         return self.folder / "repository"
 
@@ -170,13 +183,11 @@ class FleetFolder:
 
     def _document(self) -> dict[str, Any]:
         try:
-            document = json.loads(self._settings_file.read_text(encoding="utf-8"))
+            document = read_sealed_json(self._settings_file)
         except FileNotFoundError:
             raise FleetError(
                 f"{self.folder}: no fleet here (no fleet.json); run: fedstill-server init {self.folder}"
             ) from None
-        except (OSError, ValueError) as error:
-            raise FleetError(f"{self._settings_file}: cannot be read: {error}") from None
         if not isinstance(document, dict):
             raise FleetError(f"{self._settings_file}: not a JSON object.")
         return document

@@ -5,12 +5,11 @@ nodes.json in the fleet's folder: {"<node>": {"name": "kitchen", "activated_at":
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.rounds.roster import RegisteredNode
@@ -18,16 +17,15 @@ from fedstill_server.rounds.roster import RegisteredNode
 
 def write_nodes(path: Path, nodes: Mapping[int, RegisteredNode]) -> None:
     """Replace the file."""
-    document = {str(node_id): asdict(node) for node_id, node in nodes.items()}
-    replace_file(path, (json.dumps(document, indent=1) + "\n").encode(), mode=SHARED)
+    write_sealed_json(path, {str(node_id): asdict(node) for node_id, node in nodes.items()})
 
 
 def read_nodes(path: Path) -> dict[int, RegisteredNode]:
     """Every registered node; none while no device is registered. Raises FleetError for a damaged file."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_sealed_json(path, remedy="delete it, and up writes it anew")
         return {int(node_id): RegisteredNode(**fields) for node_id, fields in document.items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise FleetError(f"{path}: cannot be read: {error}; remove it, and up writes it anew.") from None

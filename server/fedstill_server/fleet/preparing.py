@@ -5,11 +5,11 @@ What the operator's files come to, and what the teacher and the first students l
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.files import SHARED
+from fedstill_proto.system.sealed import write_sealed_json
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.config.run_options import RunOptions
@@ -93,9 +93,8 @@ def prepare_fleet(
         )
         config = resolve(asked, facts_of(fleet.run, families, given, made))
         for name, content in made.files.items():
-            replace_file(fleet.folder / name, content, mode=SHARED)
-        document = json.dumps({"fleet": config.to_json()}, indent=1) + "\n"
-        replace_file(fleet.folder / CONFIG_FILE, document.encode(), mode=SHARED)
+            fleet.digests.write(fleet.folder / name, content, mode=SHARED)
+        write_sealed_json(fleet.folder / CONFIG_FILE, {"fleet": config.to_json()})
         with one_deterministic_thread():
             method = build_method(config, made.public)
             if made.start is not None:

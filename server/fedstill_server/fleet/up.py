@@ -95,7 +95,8 @@ class FleetUp:
                     return
 
     def _check(self) -> None:
-        """Check what must be there before a process is started."""
+        """Check what must be there, and as it was written, before a process is started."""
+        self._fleet.digests.check()
         if renew_server_certificate(self._fleet):
             self._watch.on_text("made a new server certificate")
         Repository.open(self._fleet.folder)

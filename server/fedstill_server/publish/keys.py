@@ -12,7 +12,7 @@ from pathlib import Path
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from fedstill_proto.system.files import replace_file
+from fedstill_proto.system.folder_digests import FolderDigests
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root
 
@@ -23,9 +23,10 @@ ROLES = ("root", "targets", "snapshot", "timestamp")
 
 @dataclass(frozen=True)
 class SigningKeys:
-    """The folder of private keys."""
+    """The folder of private keys, and the digests of the fleet's files."""
 
     folder: Path
+    digests: FolderDigests
 
     def generate(self, role: str) -> CryptoSigner:
         """A new key, on disk before this returns; it signs nothing until the root metadata names it."""
@@ -33,7 +34,7 @@ class SigningKeys:
         signer = CryptoSigner.generate_ed25519()
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._file(role, signer.public_key.keyid)
-        replace_file(path, signer.private_bytes)
+        self.digests.write(path, signer.private_bytes)
         return signer
 
     def signer(self, role: str, root: Root) -> CryptoSigner:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fedstill_proto.system.files import SHARED, replace_file
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError
+from tuf.api.exceptions import RepositoryError, UnsignedMetadataError
 from tuf.api.metadata import Metadata, MetaFile, Root, Snapshot, Targets, Timestamp
 from tuf.api.serialization.json import JSONSerializer
 
@@ -83,6 +83,34 @@ class MetadataFiles:
             if number.isdecimal() and int(number) <= version - _KEPT_RELEASES:
                 path.unlink(missing_ok=True)
 
+    def problems(self) -> list[str]:
+        """The files that no root here has signed as they are, in words: keys rotate, and old files stay."""
+        problems = []
+        paths = sorted(self.folder.glob("*.json"))
+        roots = [self._sound_root(path) for path in paths if path.name.endswith(".root.json")]
+        for path in paths:
+            try:
+                metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+                signed = metadata.to_bytes(JSONSerializer(compact=False)) == path.read_bytes()
+                signed = signed and any(_has_signed(root, metadata) for root in roots if root is not None)
+            except (OSError, ValueError, RepositoryError):
+                signed = False
+            if not signed:
+                problems.append(
+                    f"{path}: damaged: not what the fleet's keys signed; publish again, or restore it from a "
+                    "backup"
+                )
+        return problems
+
+    def _sound_root(self, path: Path) -> Root | None:
+        """A root that its own keys have signed."""
+        try:
+            metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+        except (OSError, ValueError, RepositoryError):
+            return None
+        root = metadata.signed
+        return root if isinstance(root, Root) and _has_signed(root, metadata) else None
+
     def _root_file(self) -> Path:
         numbers = [path.name.split(".")[0] for path in self.folder.glob("*.root.json")]
         newest = max((int(number) for number in numbers if number.isdecimal()), default=0)
@@ -98,6 +126,14 @@ def empty(kind: type[Role]) -> Role:
     signed = kind()
     signed.version = 0
     return signed
+
+
+def _has_signed(root: Root, metadata: Metadata[Any]) -> bool:
+    try:
+        root.verify_delegate(metadata.signed.type, metadata.signed_bytes, metadata.signatures)
+    except (UnsignedMetadataError, ValueError):
+        return False
+    return True
 
 
 def _decoded(path: Path, kind: type[Role]) -> Role:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.system.folder_digests import FolderDigests
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
@@ -71,7 +72,7 @@ class Repository:
     @property
     def keys(self) -> SigningKeys:
         """The private keys that sign."""
-        return SigningKeys(self.fleet / "keys" / "packages")
+        return SigningKeys(self.fleet / "keys" / "packages", FolderDigests(self.fleet))
 
     @property
     def folder(self) -> Path:
@@ -91,6 +92,11 @@ class Repository:
                 size = target.length + target.custom["parts_bytes"]
                 students[family] = PublishedStudent(family, target.custom["package_version"], size)
         return students
+
+    def problems(self) -> list[str]:
+        """What a device would refuse, in words: metadata that no key signed, and files that are others."""
+        problems = self._metadata.problems()
+        return problems + self._targets.problems()
 
     def next_version(self) -> int:
         """One more than the version of any package of the fleet."""

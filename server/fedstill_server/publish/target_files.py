@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -44,6 +45,14 @@ class TargetFiles:
                 file.unlink()
             elif file.is_dir() and not any(file.iterdir()):
                 file.rmdir()
+
+    def problems(self) -> list[str]:
+        """The files whose content is not the one that their name begins with the digest of, in words."""
+        return [
+            f"{file}: damaged: not the file that was published; publish again: fedstill-server publish"
+            for file in sorted(self.folder.rglob("*"))
+            if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() != file.name.split(".")[0]
+        ]
 
     def _write(self, path: str, content: bytes) -> TargetFile:
         entry = TargetFile.from_data(path, content, ["sha256"])

@@ -14,6 +14,7 @@ import safetensors.torch
 import torch
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.system.sealed import BLANK, SEAL, DamagedFile, seal_of, sealed
 from torch import Tensor, nn
 
 _FORMAT = "fedstill-distill-1"
@@ -49,9 +50,9 @@ def write_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> N
     for number, parameter in enumerate(state.trained):
         for name, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer/{number}/{name}"] = value.detach().clone()
-    metadata = {"format": _FORMAT, "fingerprint": fingerprint, "epoch": str(state.epoch)}
+    metadata = {"format": _FORMAT, "fingerprint": fingerprint, "epoch": str(state.epoch), SEAL: BLANK}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, safetensors.torch.save(tensors, metadata=metadata), mode=SHARED)
+    replace_file(path, sealed(safetensors.torch.save(tensors, metadata=metadata)), mode=SHARED)
 
 
 def read_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> int:
@@ -65,11 +66,14 @@ def read_checkpoint(path: Path, state: TrainingState, *, fingerprint: str) -> in
     """
     blob = path.read_bytes()
     try:
+        seal_of(blob, where=path, remedy="delete it to start anew")
         tensors = safetensors.torch.load(blob)
         header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])["__metadata__"]
         if header["format"] != _FORMAT:
             raise KeyError("format")
         epoch, whose = int(header["epoch"]), header["fingerprint"]
+    except DamagedFile as error:
+        raise CheckpointError(str(error)) from None
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{path}: not a checkpoint ({error}); delete it to start anew") from None
     if whose != fingerprint:

@@ -6,7 +6,6 @@ memory of 1,281 digits. Saved, each array is one `.npy` file that simulator proc
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 PUBLIC_SET_FILE = "public.npz"
 GLOBAL_TEST_FILE = "global_test.npz"
@@ -185,7 +185,7 @@ def save_fleet(data: FleetData, folder: Path) -> None:
     for name, content in data.files.items():
         (folder / name).write_bytes(content)
     description["files"] = list(data.files)
-    (folder / DESCRIPTION_FILE).write_text(json.dumps(description, indent=1) + "\n")
+    write_sealed_json(folder / DESCRIPTION_FILE, description)
 
 
 def load_fleet(folder: Path) -> FleetData:
@@ -197,7 +197,7 @@ def load_fleet(folder: Path) -> FleetData:
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise FleetDataError(f"{path}: no such file; a fleet's data is written there when a run starts")
-    description = json.loads(path.read_text())
+    description = read_sealed_json(path, remedy="run again")
 
     def array(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)

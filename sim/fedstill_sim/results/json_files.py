@@ -1,13 +1,12 @@
-"""JSON files of a run folder, written whole and read with errors that name the file."""
+"""JSON files of a run folder: written whole, with a digest of it, read with errors that name the file."""
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 from typing import Any
 
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.sealed import DamagedFile, read_sealed_json, write_sealed_json
 
 Json = Any  # what json.load returns
 
@@ -22,24 +21,18 @@ def write_json(path: Path, document: Json) -> None:
     Raises:
         ValueError: The document holds NaN or infinity, which JSON does not have.
     """
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        json.dump(document, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)
+    write_sealed_json(path, document)
 
 
 def read_json(path: Path) -> Json:
     """Read a JSON file.
 
     Raises:
-        ResultError: There is no such file, or it holds no JSON.
+        ResultError: There is no such file, or its bytes are not those that were written.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed_json(path, remedy="delete it, or run again")
     except FileNotFoundError:
         raise ResultError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ResultError(f"{path}: not a JSON file ({error})") from None
+    except DamagedFile as error:
+        raise ResultError(str(error)) from None

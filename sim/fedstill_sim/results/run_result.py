@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedstill_proto.system.sealed import SEAL
 from fedstill_server.config.codec import from_json
 
 from fedstill_sim.results.json_files import Json, ResultError, read_json, write_json
@@ -18,7 +19,7 @@ from fedstill_sim.results.readable import readable_bytes, readable_percent
 
 SCHEMA_VERSION = 1
 RESULT_FILE = "result.json"
-TIMED_KEYS = frozenset({"timing", "engine"})
+TIMED_KEYS = frozenset({"timing", "engine", SEAL})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -285,7 +286,7 @@ def read_result(path: Path) -> RunResult:
 
 
 def without_times(document: Json) -> Json:
-    """Return a result document without the keys that hold times and machines (TIMED_KEYS), at any depth."""
+    """Return a result document without what changes from run to run (TIMED_KEYS), at any depth."""
     if isinstance(document, dict):
         return {key: without_times(value) for key, value in document.items() if key not in TIMED_KEYS}
     if isinstance(document, list):
