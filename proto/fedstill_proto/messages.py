@@ -15,6 +15,8 @@ from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters, c
 from fedstill_proto.checks import MAX_UINT32, MAX_UINT64, check_integer, check_name, check_number
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.secure_sums.messages import SumKeys
+from fedstill_proto.secure_sums.terms import Summing
 from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import MAX_CLASSES, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
@@ -190,6 +192,7 @@ class SummaryRequest:
         anchor_rows: The public rows whose cosines with an example are its relative features [W] (see the
             client's relative_features.py).
         noising: The answer is one vector with noise, and nothing else (see the client's noised_answer.py).
+        summing: The vector is not sent, and the device takes part in a sum (see fedstill_proto.secure_sums).
     """
 
     kind: SummaryKind
@@ -202,6 +205,7 @@ class SummaryRequest:
     base_round: int = 0
     relative: bool = False
     noising: Noising | None = None
+    summing: Summing | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.kind, SummaryKind):
@@ -225,6 +229,8 @@ class SummaryRequest:
         self._check_anchors()
         if self.noising is not None:
             self._check_noised()
+        elif self.summing is not None:
+            raise InvalidValue("summing", "asked for without noising, which says what is summed")
         if self.base and (self.codec is None or not self.codec.delta or len(self.base) != NAME_BYTES):
             raise InvalidValue("base", f"{len(self.base)} bytes; with a delta, it is a name of {NAME_BYTES}")
         check_integer("base_round", self.base_round, 0, MAX_UINT32)
@@ -348,6 +354,16 @@ class PrivateStatistics:
                 "class_examples", f"{self.class_examples.min()} examples behind a class, at least 1 needed"
             )
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing in it."""
+        arrays = (self.soft_labels, self.answered, self.features, self.noised)
+        return (
+            all(array is None for array in arrays)
+            and not (self.parameters or self.examples)
+            and not (len(self.present_classes) or len(self.class_examples))
+        )
+
     def _check_noised(self, noised: IntArray) -> None:
         if not _is_row(noised):
             raise InvalidValue("noised", "not an int64 array [d]")
@@ -369,6 +385,7 @@ class SoftLabelSummary:
         kind: What the statistics are.
         statistics: What private data has gone into.
         table: What the server holds of the device from now on, where answers are coded as deltas.
+        sum_keys: What the device offers for a sum; there are then no statistics.
     """
 
     run: str
@@ -377,10 +394,15 @@ class SoftLabelSummary:
     kind: SummaryKind
     statistics: PrivateStatistics
     table: BaseTable | None = None
+    sum_keys: SumKeys | None = None
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
         statistics, kind = self.statistics, self.kind
+        if self.sum_keys is not None:
+            if kind not in CAN_BE_NOISED or not statistics.empty:
+                raise InvalidValue("sum_keys", f"beside statistics, or in a summary of kind {kind.value!r}")
+            return
         if statistics.noised is not None:
             if kind not in CAN_BE_NOISED:
                 raise InvalidValue("statistics.noised", f"present in a summary of kind {kind.value!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fedstill_proto.messages import Optimizer, StartSource, SummaryKind
+from fedstill_proto.secure_sums.terms import SumNoise
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 KIND_NUMBERS: dict[SummaryKind, pb.SummaryKind] = {
@@ -26,3 +27,10 @@ START_NUMBERS: dict[StartSource, pb.StartSource] = {
     StartSource.OWN: pb.START_SOURCE_OWN,
 }
 STARTS: dict[int, StartSource] = {int(number): source for source, number in START_NUMBERS.items()}
+
+SUM_NOISE_NUMBERS: dict[SumNoise, pb.SumNoise] = {
+    SumNoise.NONE: pb.SUM_NOISE_NONE,
+    SumNoise.OWN: pb.SUM_NOISE_OWN,
+    SumNoise.SHARED: pb.SUM_NOISE_SHARED,
+}
+SUM_NOISES: dict[int, SumNoise] = {int(number): noise for noise, number in SUM_NOISE_NUMBERS.items()}

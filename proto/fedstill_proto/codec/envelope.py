@@ -15,14 +15,29 @@ from google.protobuf.message import DecodeError
 from fedstill_proto.errors import WireError
 from fedstill_proto.messages import PROTOCOL_VERSION
 from fedstill_proto.v1 import fedstill_pb2 as pb
+from fedstill_proto.v1 import secure_sums_pb2 as sums
 
 _TAG = b"\x7d"  # field 15, four bytes
 _SEAL_BYTES = 5
 
-Message = TypeVar("Message", pb.RoundTask, pb.SoftLabelSummary, pb.StoredTables)
+Message = TypeVar(
+    "Message",
+    pb.RoundTask,
+    pb.SoftLabelSummary,
+    pb.StoredTables,
+    sums.SumRoster,
+    sums.SumDealtShares,
+    sums.SumDelivery,
+    sums.SumMaskedNumbers,
+    sums.SumSurvivors,
+    sums.SumAgreement,
+    sums.SumAgreements,
+    sums.SumRevealedShares,
+    sums.StoredSum,
+)
 
 
-def seal(message: pb.RoundTask | pb.SoftLabelSummary | pb.StoredTables) -> bytes:
+def seal(message: Message) -> bytes:
     """The message's bytes with their checksum."""
     body = message.SerializeToString()
     return body + _checksum(body)

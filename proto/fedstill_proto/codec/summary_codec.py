@@ -10,6 +10,7 @@ import numpy as np
 from fedstill_proto.arrays import MAX_RANK, BoolArray, FloatArray, ParameterSpec
 from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
 from fedstill_proto.codec.envelope import open_sealed, seal
+from fedstill_proto.codec.sum_codec import decode_keys, encode_keys
 from fedstill_proto.codec.task_base import delta_base_of
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
 from fedstill_proto.errors import InvalidValue, WireError
@@ -48,6 +49,7 @@ class Expected:
         selected: Whether the device answers a selection of the rows; for PUBLIC_SET only.
         anchors: How many cosines a relative feature has; 0 asks for none.
         noising: Given where the answer is noised, and holds nothing else.
+        summing: Whether the device offers its keys for a sum instead.
     """
 
     run: str
@@ -63,6 +65,7 @@ class Expected:
     selected: bool = False
     anchors: int = 0
     noising: Noising | None = None
+    summing: bool = False
 
     @classmethod
     def of(
@@ -98,6 +101,7 @@ class Expected:
             selected=task.request.selection is not None,
             anchors=len(task.request.anchor_rows),
             noising=task.request.noising,
+            summing=task.request.summing is not None,
         )
 
     @property
@@ -117,6 +121,8 @@ class Expected:
     @property
     def size_limit_bytes(self) -> int:
         """As much as a good summary can take: names at their longest, each count as a full varint."""
+        if self.summing:
+            return 2048
         if self.noising is not None:
             return 1024 + 5 * self.noised_numbers
         rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
@@ -150,7 +156,6 @@ def summary_and_table(
     summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
 ) -> tuple[bytes, BaseTable | None]:
     """Encode a summary; also returns what the device must keep so that its next answer can be a delta."""
-    statistics = summary.statistics
     soft_labels, table = _labels(summary, codec, delta_base)
     message = pb.SoftLabelSummary(
         protocol_version=PROTOCOL_VERSION,
@@ -158,18 +163,27 @@ def summary_and_table(
         round=summary.round,
         family=summary.family,
         kind=KIND_NUMBERS[summary.kind],
-        statistics=pb.PrivateStatistics(
-            soft_labels=soft_labels,
-            present_classes=statistics.present_classes.tolist(),
-            class_examples=statistics.class_examples.tolist(),
-            parameters=encode_tensors(statistics.parameters),
-            examples=statistics.examples,
-            answered=b"" if statistics.answered is None else _bits(statistics.answered),
-            features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
-            noised=() if statistics.noised is None else statistics.noised.tolist(),
-        ),
     )
+    if summary.sum_keys is None:
+        message.statistics.CopyFrom(_encoded_statistics(summary.statistics, soft_labels))
+    else:
+        message.sum_keys.CopyFrom(encode_keys(summary.sum_keys))
     return seal(message), table
+
+
+def _encoded_statistics(
+    statistics: PrivateStatistics, soft_labels: pb.SoftLabels | None
+) -> pb.PrivateStatistics:
+    return pb.PrivateStatistics(
+        soft_labels=soft_labels,
+        present_classes=statistics.present_classes.tolist(),
+        class_examples=statistics.class_examples.tolist(),
+        parameters=encode_tensors(statistics.parameters),
+        examples=statistics.examples,
+        answered=b"" if statistics.answered is None else _bits(statistics.answered),
+        features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
+        noised=() if statistics.noised is None else statistics.noised.tolist(),
+    )
 
 
 def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
@@ -195,7 +209,16 @@ def decode_summary(blob: bytes, *, expected: Expected) -> SoftLabelSummary:
         raise WireError("kind", f"{kind.value if kind else message.kind}, expected {expected.kind.value}")
     if kind is SummaryKind.CLASS_PROTOTYPES and not message.HasField("statistics"):
         raise WireError("statistics.features", "missing")  # a device without examples sends empty ones
+    if message.HasField("sum_keys") != expected.summing:
+        raise WireError("sum_keys", "missing" if expected.summing else "present, but no sum was asked for")
     try:
+        if expected.summing:
+            if message.HasField("statistics"):
+                raise WireError("statistics", "beside the keys of a sum")
+            keys = decode_keys(message.sum_keys)
+            return SoftLabelSummary(
+                message.run, message.round, message.family, kind, PrivateStatistics(), sum_keys=keys
+            )
         statistics, table = _decode_statistics(message.statistics, expected)
         return SoftLabelSummary(message.run, message.round, message.family, kind, statistics, table)
     except InvalidValue as error:

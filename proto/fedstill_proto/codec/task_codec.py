@@ -11,6 +11,8 @@ from fedstill_proto.codec.enum_map import (
     OPTIMIZERS,
     START_NUMBERS,
     STARTS,
+    SUM_NOISE_NUMBERS,
+    SUM_NOISES,
 )
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.task_base import base_of_targets
@@ -28,6 +30,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.privacy.noising import Noising
+from fedstill_proto.secure_sums.terms import Summing
 from fedstill_proto.soft_labels.codec import (
     FROM_WIRE,
     GRID_NUMBERS,
@@ -127,6 +130,10 @@ def _request(request: SummaryRequest) -> pb.SummaryRequest:
     if request.noising is not None:
         message.noising.clip = request.noising.clip
         message.noising.noise_multiplier = request.noising.noise_multiplier
+    if request.summing is not None:
+        message.summing.noise = SUM_NOISE_NUMBERS[request.summing.noise]
+        message.summing.dropouts = request.summing.dropouts
+        message.summing.colluders = request.summing.colluders
     message.base_round = request.base_round
     if request.codec is not None and request.codec.encoding is Encoding.LEVELS:
         message.bits = request.codec.bits
@@ -165,6 +172,7 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
             base_round,
             message.relative,
             _decode_noising(message.noising) if message.HasField("noising") else None,
+            _decode_summing(message.summing) if message.HasField("summing") else None,
         )
     except InvalidValue as error:
         raise WireError(f"request.{error.field}", error.problem) from None
@@ -175,6 +183,16 @@ def _decode_noising(message: pb.Noising) -> Noising:
         return Noising(message.clip, message.noise_multiplier)
     except InvalidValue as error:
         raise InvalidValue(f"noising.{error.field}", error.problem) from None
+
+
+def _decode_summing(message: pb.Summing) -> Summing:
+    noise = SUM_NOISES.get(message.noise)
+    if noise is None:
+        raise InvalidValue("summing.noise", f"unknown value {message.noise}")
+    try:
+        return Summing(noise=noise, dropouts=message.dropouts, colluders=message.colluders)
+    except InvalidValue as error:
+        raise InvalidValue(f"summing.{error.field}", error.problem) from None
 
 
 def _decode_codec(encoding: Encoding, message: pb.SummaryRequest) -> SoftLabelCodec:

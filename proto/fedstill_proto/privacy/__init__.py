@@ -8,6 +8,7 @@ added. All of it is integer arithmetic, so that no rounding of floating point re
 from fedstill_proto.privacy.discrete_gaussian import SIGMA_STEPS, discrete_gaussian
 from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.privacy.random_bits import RandomBits, seeded_bits, system_bits
+from fedstill_proto.privacy.shared_noise import divergence_bound, shared_rho
 from fedstill_proto.privacy.zcdp import epsilon_of_rho, rho_of_epsilon
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Noising",
     "RandomBits",
     "discrete_gaussian",
+    "divergence_bound",
     "epsilon_of_rho",
     "rho_of_epsilon",
     "seeded_bits",
+    "shared_rho",
     "system_bits",
 ]

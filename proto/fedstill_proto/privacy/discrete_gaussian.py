@@ -1,6 +1,9 @@
-"""The discrete Gaussian (Canonne, Kamath and Steinke 2020, arXiv 2004.00010) with one fixed width.
+"""The discrete Gaussian (Canonne, Kamath and Steinke 2020, arXiv 2004.00010) with fixed widths.
 
-    P(k) = exp(-k^2 / (2 sigma^2)) / sum_j exp(-j^2 / (2 sigma^2)),    k whole, sigma = SIGMA_STEPS
+    P(k) = exp(-k^2 / (2 sigma^2)) / sum_j exp(-j^2 / (2 sigma^2)),    sigma = SIGMA_STEPS / sqrt(parts)
+
+`parts` is 1, but where devices add a part of the noise each, so that their sum has all of it (see
+shared_noise.py).
 
 Added to a vector of whole numbers that another input moves by d steps at most (L2), it is rho-zCDP with
 rho = d^2 / (2 sigma^2) (their theorem 14). The paper draws by rejection from fair bits; with a fixed sigma
@@ -13,6 +16,7 @@ that a device ever sends, that adds less than 1e-18 to delta.
 from __future__ import annotations
 
 import functools
+import math
 
 import numpy as np
 import numpy.typing as npt
@@ -27,24 +31,29 @@ _HALF = 64
 Uint64Array = npt.NDArray[np.uint64]
 
 
-def discrete_gaussian(count: int, *, bits: RandomBits) -> npt.NDArray[np.int64]:
-    """Independent draws [count] with the standard deviation SIGMA_STEPS (within 1e-9 of it)."""
+def largest_noise(parts: int) -> int:
+    """The largest draw, either way."""
+    return LARGEST_NOISE if parts == 1 else 12 * SIGMA_STEPS // math.isqrt(parts) + 12
+
+
+def discrete_gaussian(count: int, *, bits: RandomBits, parts: int = 1) -> npt.NDArray[np.int64]:
+    """Independent draws [count] with the standard deviation SIGMA_STEPS / sqrt(parts) (within 1e-9 of it)."""
     upper, lower, signs = bits(count), bits(count), bits(count)
-    high, low = _table()
+    high, low = _table(parts)
     magnitudes = np.searchsorted(high, upper, side="right")
     first = np.searchsorted(high, upper, side="left")
     # The upper halves are the same once in 2^48 draws; then the lower ones tell.
     for place in np.flatnonzero(first < magnitudes):
         tied = low[first[place] : magnitudes[place]]
         magnitudes[place] = first[place] + np.searchsorted(tied, lower[place], side="right")
-    magnitudes = np.minimum(magnitudes, LARGEST_NOISE)
+    magnitudes = np.minimum(magnitudes, largest_noise(parts))
     return np.where(signs & np.uint64(1), -magnitudes, magnitudes).astype(np.int64)
 
 
-@functools.cache
-def _table() -> tuple[Uint64Array, Uint64Array]:
-    """P(|draw| <= k) of k = 0 .. LARGEST_NOISE in 2^-128ths: the upper and the lower 64 bits."""
-    sums = list(_cumulated())
+@functools.lru_cache(maxsize=8)
+def _table(parts: int = 1) -> tuple[Uint64Array, Uint64Array]:
+    """P(|draw| <= k) of k = 0 .. largest_noise in 2^-128ths: the upper and the lower 64 bits."""
+    sums = list(_cumulated(parts))
     whole = sums[-1]
     shares = [min((total << (2 * _HALF)) // whole, (1 << (2 * _HALF)) - 1) for total in sums]
     mask = (1 << _HALF) - 1
@@ -52,16 +61,16 @@ def _table() -> tuple[Uint64Array, Uint64Array]:
     return high, np.array([total & mask for total in shares], np.uint64)
 
 
-def _cumulated() -> list[int]:
+def _cumulated(parts: int) -> list[int]:
     """Sums of exp(-j^2 / (2 sigma^2)) over |j| <= k, in fixed point.
 
     exp(-(k+1)^2 / (2 sigma^2)) is exp(-k^2 / (2 sigma^2)) times a ratio, and so is the next ratio.
     """
-    square = _exponential(1, SIGMA_STEPS**2)  # exp(-1 / sigma^2)
-    ratio = _exponential(1, 2 * SIGMA_STEPS**2)
+    square = _exponential(parts, SIGMA_STEPS**2)  # exp(-1 / sigma^2)
+    ratio = _exponential(parts, 2 * SIGMA_STEPS**2)
     weight = 1 << _POINT
     sums = [weight]
-    for _ in range(LARGEST_NOISE):
+    for _ in range(largest_noise(parts)):
         weight = (weight * ratio) >> _POINT
         ratio = (ratio * square) >> _POINT
         sums.append(sums[-1] + 2 * weight)

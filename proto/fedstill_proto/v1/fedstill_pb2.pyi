@@ -1,3 +1,4 @@
+from fedstill_proto.v1 import secure_sums_pb2 as _secure_sums_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
@@ -43,6 +44,13 @@ class SummaryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SUMMARY_KIND_CLASS_MEANS: _ClassVar[SummaryKind]
     SUMMARY_KIND_PARAMETERS: _ClassVar[SummaryKind]
     SUMMARY_KIND_CLASS_PROTOTYPES: _ClassVar[SummaryKind]
+
+class SumNoise(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SUM_NOISE_UNSPECIFIED: _ClassVar[SumNoise]
+    SUM_NOISE_NONE: _ClassVar[SumNoise]
+    SUM_NOISE_OWN: _ClassVar[SumNoise]
+    SUM_NOISE_SHARED: _ClassVar[SumNoise]
 SOFT_LABEL_ENCODING_UNSPECIFIED: SoftLabelEncoding
 SOFT_LABEL_ENCODING_FLOAT32: SoftLabelEncoding
 SOFT_LABEL_ENCODING_FLOAT16: SoftLabelEncoding
@@ -65,6 +73,10 @@ SUMMARY_KIND_PUBLIC_SET: SummaryKind
 SUMMARY_KIND_CLASS_MEANS: SummaryKind
 SUMMARY_KIND_PARAMETERS: SummaryKind
 SUMMARY_KIND_CLASS_PROTOTYPES: SummaryKind
+SUM_NOISE_UNSPECIFIED: SumNoise
+SUM_NOISE_NONE: SumNoise
+SUM_NOISE_OWN: SumNoise
+SUM_NOISE_SHARED: SumNoise
 
 class Tensor(_message.Message):
     __slots__ = ("name", "shape", "data")
@@ -170,8 +182,18 @@ class Noising(_message.Message):
     noise_multiplier: float
     def __init__(self, clip: _Optional[float] = ..., noise_multiplier: _Optional[float] = ...) -> None: ...
 
+class Summing(_message.Message):
+    __slots__ = ("noise", "dropouts", "colluders")
+    NOISE_FIELD_NUMBER: _ClassVar[int]
+    DROPOUTS_FIELD_NUMBER: _ClassVar[int]
+    COLLUDERS_FIELD_NUMBER: _ClassVar[int]
+    noise: SumNoise
+    dropouts: float
+    colluders: float
+    def __init__(self, noise: _Optional[_Union[SumNoise, str]] = ..., dropouts: _Optional[float] = ..., colluders: _Optional[float] = ...) -> None: ...
+
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "anchor_rows", "relative", "noising")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "anchor_rows", "relative", "noising", "summing")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -187,6 +209,7 @@ class SummaryRequest(_message.Message):
     ANCHOR_ROWS_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
     NOISING_FIELD_NUMBER: _ClassVar[int]
+    SUMMING_FIELD_NUMBER: _ClassVar[int]
     kind: SummaryKind
     encoding: SoftLabelEncoding
     k: int
@@ -202,7 +225,8 @@ class SummaryRequest(_message.Message):
     anchor_rows: _containers.RepeatedScalarFieldContainer[int]
     relative: bool
     noising: Noising
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ...) -> None: ...
+    summing: Summing
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "checksum")
@@ -251,13 +275,14 @@ class PrivateStatistics(_message.Message):
     def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ..., features: _Optional[bytes] = ..., noised: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SoftLabelSummary(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "checksum")
+    __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "sum_keys", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     STATISTICS_FIELD_NUMBER: _ClassVar[int]
+    SUM_KEYS_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
@@ -265,8 +290,9 @@ class SoftLabelSummary(_message.Message):
     family: str
     kind: SummaryKind
     statistics: PrivateStatistics
+    sum_keys: _secure_sums_pb2.SumKeys
     checksum: int
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., kind: _Optional[_Union[SummaryKind, str]] = ..., statistics: _Optional[_Union[PrivateStatistics, _Mapping]] = ..., sum_keys: _Optional[_Union[_secure_sums_pb2.SumKeys, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class StoredTable(_message.Message):
     __slots__ = ("run", "device", "round", "public_rows", "soft_labels")
