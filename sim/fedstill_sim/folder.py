@@ -10,6 +10,7 @@ from fedstill_proto.errors import FedstillError
 
 CONFIG_FILE = "config.json"
 DATA_FOLDER = "data"
+POISONED_FOLDER = "poisoned"  # the same data, where an attack alters what adversaries train on
 BASELINES_FOLDER = "baselines"
 STUDENTS_FOLDER = "students"
 ARTIFACTS_FOLDER = "artifacts"
@@ -25,6 +26,12 @@ class FolderError(FedstillError):
 def file_name(name: str) -> str:
     """The name of a method or data set as one of files: that of one's own, module:name, has a colon."""
     return name.replace(":", ".")
+
+
+def training_data_folder(run_folder: Path) -> Path:
+    """Where devices' examples lie: the run's data, or what an attack made of them before it began."""
+    poisoned = run_folder / POISONED_FOLDER
+    return poisoned if poisoned.exists() else run_folder / DATA_FOLDER
 
 
 def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,24 @@ from fedstill_proto.checks import MAX_UINT32
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import SummaryKind, SummaryRequest
 from fedstill_proto.soft_labels.codec_spec import parse_codec
+from fedstill_server.config.options import options_of
 from fedstill_server.methods import METHODS
-from fedstill_sim.attacks.answers import LabelAnswers, ParameterAnswers
+from fedstill_sim.attacks.answers import LabelAnswers, ParameterAnswers, softmax
+from fedstill_sim.attacks.blind_spot import BlindSpot
+from fedstill_sim.attacks.class_prior import ClassPrior
 from fedstill_sim.attacks.count_inflation import CountInflation
+from fedstill_sim.attacks.hidden import Hidden
+from fedstill_sim.attacks.inside_clip import InsideClip
 from fedstill_sim.attacks.interface import Attack, LabelView, ParameterView
+from fedstill_sim.attacks.label_flip import LabelFlip
+from fedstill_sim.attacks.little_is_enough import LittleIsEnough, allowed_deviations
+from fedstill_sim.attacks.loss_maximization import LossMaximization
+from fedstill_sim.attacks.mimic import Mimic
+from fedstill_sim.attacks.min_max import farthest_unnoticed
 from fedstill_sim.attacks.registry import ATTACKS, planned_attack, suits
 from fedstill_sim.attacks.second_class import SecondClass
 from fedstill_sim.attacks.sign_flip import SignFlip
+from fedstill_sim.attacks.trim import Trim
 from fedstill_sim.config import RunConfig, resolve
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.request import RunRequest
@@ -92,6 +104,59 @@ def test_count_inflation_claims_what_a_message_can_hold() -> None:
     assert said.examples.tolist() == [MAX_UINT32]
 
 
+def test_lma_says_the_least_likely_class_and_hips_repeats_an_honest_row() -> None:
+    view = label_view()
+    np.testing.assert_array_equal(
+        LossMaximization().soft_labels(view).probabilities, [[[0, 0, 1], [1, 0, 0]]]
+    )
+    hidden = Hidden().soft_labels(view).probabilities[0]
+    for row, said in enumerate(hidden.tolist()):
+        assert said in [device[row] for device in HONEST]
+
+
+def test_cpa_says_the_class_whose_probability_falls_where_the_likeliest_rises() -> None:
+    rows = [[0.5, 0.4, 0.1], [0.4, 0.5, 0.1], [0.1, 0.1, 0.8]]
+    view = label_view(
+        honest=answers([rows]), own=answers([rows]), told=np.full((3, 3), 1 / 3), x=np.zeros((3, 4))
+    )
+    said = ClassPrior().soft_labels(view).probabilities[0].argmax(axis=1)
+    assert said[0] == said[1] == 2
+    assert said[2] in (0, 1)
+
+
+def test_blind_spot_has_the_cosine_with_the_labels_that_it_aims_at() -> None:
+    generator = np.random.default_rng(1)
+    labels = np.arange(60) % 3
+    honest = softmax(generator.normal(size=(5, 60, 3)) + np.eye(3)[labels])
+    uniform = np.full((60, 3), 1 / 3)
+    view = label_view("fedstill", relative=True, honest=answers(honest), labels=labels, told=uniform)
+
+    said = BlindSpot(trust=0.6).soft_labels(replace(view, own=answers(honest[:1])))
+
+    moves = said.logits(1e-9)[0]
+    columns, truth = moves - moves.mean(axis=0), np.eye(3)[labels] - np.eye(3)[labels].mean(axis=0)
+    cosines = (columns * truth).sum(axis=0) / np.linalg.norm(columns, axis=0) / np.linalg.norm(truth, axis=0)
+    np.testing.assert_allclose(cosines, 0.6, atol=0.12)
+    assert (moves * view.harm).sum() > -0.6 * np.abs(moves).sum()  # and less truth than one who tells it
+
+
+def test_min_max_is_no_farther_from_anyone_than_honest_devices_are_apart() -> None:
+    honest = np.array([[0.0, 0.0], [2.0, 0.0], [1.0, 1.0]])
+    step = farthest_unnoticed(honest, np.array([0.0, -1.0]))
+    liar = honest.mean(axis=0) + step * np.array([0.0, -1.0])
+    assert np.linalg.norm(honest - liar, axis=1).max() == pytest.approx(2)
+
+
+def test_those_that_know_the_fold_stay_where_honest_answers_are() -> None:
+    view = student_view()  # honest moves (1, 0) and (3, 0), mean (2, 0)
+    assert Mimic().parameters(view).parameters.tolist() in ([[2, 1]], [[4, 1]])
+    assert InsideClip().parameters(view).parameters.tolist() == [[0, 1]]
+    assert Trim(beyond=0).parameters(view).parameters.tolist() == [[2, 1]]
+    assert LittleIsEnough(z=1).parameters(view).parameters.tolist() == [[2, 1]]
+    # Of 20 devices with 4 liars: 7 supporters, and 9 of 16 below.
+    assert allowed_deviations(16, 4) == pytest.approx(0.157, abs=1e-3)
+
+
 def test_an_attack_that_makes_no_sense_for_a_method_is_refused_with_the_reason() -> None:
     assert suits("second-class", "local")
     with pytest.raises(
@@ -153,6 +218,34 @@ def test_adversaries_lie_and_are_not_measured(tmp_path: Path) -> None:
     by_name = {one.name: one.global_accuracy for one in honest.baselines["local"].devices}
     for device in attacked.baselines["local"].devices:
         assert device.global_accuracy == (None if device.name in liars else by_name[device.name])
+
+
+def test_false_training_data_are_the_adversaries_alone(tmp_path: Path) -> None:
+    data = two_clouds(5)
+    adversaries = np.array([1, 3])
+    flipped = LabelFlip().poisoned(data, adversaries, np.random.default_rng(0))
+    for device in range(5):
+        before, after = data.y[data.train[device]], flipped.y[flipped.train[device]]
+        np.testing.assert_array_equal(after, 1 - before if device in adversaries else before)
+
+    _, result = run(
+        tmp_path, data, method="fedavg", attack="backdoor", attack_options=("boost=20", "share=0.9")
+    )
+
+    assert result.attack is not None
+    assert result.attack.success is not None
+    assert result.attack.success > 0.5  # with both points' last numbers in the other cloud
+
+
+def test_an_infinite_student_is_a_result_and_no_traceback(tmp_path: Path) -> None:
+    options = (
+        () if "fold" not in {one.name for one in options_of(METHODS.load("fedavg"))} else {"fold": "mean"}
+    )
+    _, result = run(
+        tmp_path, two_clouds(5), method="fedavg", attack="huge-weights", method_options=dict(options)
+    )
+    assert result.final.global_accuracy is not None
+    assert result.final.global_accuracy < 0.7
 
 
 def test_an_attack_of_ones_own_says_only_what_can_be_said(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -37,6 +37,10 @@ class LabelAnswers:
         classes] of all alike."""
         everywhere = np.broadcast_to(probabilities, self.probabilities.shape).copy()
         return LabelAnswers(probabilities=everywhere, said=np.ones_like(self.said), counts=self.counts.copy())
+
+    def with_probabilities(self, probabilities: Float64Array) -> LabelAnswers:
+        """The same devices, which answer the same rows with other probabilities [n, rows, classes]."""
+        return replace(self, probabilities=np.broadcast_to(probabilities, self.probabilities.shape).copy())
 
     @classmethod
     def joined(cls, parts: Sequence[LabelAnswers]) -> Self:

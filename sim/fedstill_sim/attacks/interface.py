@@ -29,7 +29,7 @@ from fedstill_server.config.options import WithOptions
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods.interface import Method
 
-from fedstill_sim.attacks.answers import LabelAnswers, ParameterAnswers, centred_logits
+from fedstill_sim.attacks.answers import LabelAnswers, ParameterAnswers, centred_logits, softmax
 from fedstill_sim.data.fleet import FleetData
 
 _LEAST = 1e-4  # a probability is taken for no smaller, whatever a codec could say
@@ -114,6 +114,41 @@ class LabelView(_View):
         if self.request.relative:
             return centred_logits(self.told, least=self.least) + self.mean
         return self.mean
+
+    @functools.cached_property
+    def moved(self) -> Float64Array:
+        """How far each honest device moved from where it began, in logits [n, rows, classes]."""
+        moved: Float64Array = (self.logits - self.start) * self.honest.said[:, :, None]
+        return moved
+
+    @functools.cached_property
+    def usual_length(self) -> float:
+        """How long an honest row's move is at most, usually: what a fold that clips lets through.
+
+        Of each device the 75th percentile of its rows' norms; of these the lower median.
+        """
+        lengths = np.linalg.norm(self.moved, axis=2)
+        each = [np.percentile(one[said], 75) for one, said in zip(lengths, self.honest.said, strict=True)]
+        ordered = np.sort(np.array(each))
+        return float(ordered[(len(ordered) - 1) // 2])
+
+    @functools.cached_property
+    def rivals(self) -> tuple[IntArray, IntArray]:
+        """The right class of each row, as far as is known, and the likeliest of the others: [rows] each."""
+        right = self.leaning.argmax(axis=1) if self.labels is None else self.labels
+        others = np.where(np.eye(self.classes, dtype=np.bool_)[right], -np.inf, self.leaning)
+        return right, others.argmax(axis=1)
+
+    @functools.cached_property
+    def harm(self) -> Float64Array:
+        """The direction of length 1 that takes each row soonest to a wrong class: [rows, classes]."""
+        right, rival = self.rivals
+        harm: Float64Array = (np.eye(self.classes)[rival] - np.eye(self.classes)[right]) / np.sqrt(2)
+        return harm
+
+    def having_moved(self, moves: Float64Array) -> Float64Array:
+        """Probabilities of a device that moved so far, in logits [rows, classes] or [n, rows, classes]."""
+        return softmax(np.clip(self.start + moves, -700, 700))
 
     def rounded(self, probabilities: Float64Array) -> Float64Array:
         """Probabilities [rows, classes] as the server will read them."""

@@ -18,7 +18,8 @@ class RandomAnswers(Attack):
     )
 
     def soft_labels(self, view: LabelView) -> LabelAnswers:
-        return view.saying(softmax(self.deviation * view.generator.normal(size=view.own.probabilities.shape)))
+        noise = view.generator.normal(size=view.own.probabilities.shape)
+        return view.own.with_probabilities(softmax(self.deviation * noise))
 
     def parameters(self, view: ParameterView) -> ParameterAnswers:
         spread = self.deviation * float(view.moved.std())

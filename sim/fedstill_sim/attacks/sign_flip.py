@@ -20,7 +20,7 @@ class SignFlip(Attack):
     def soft_labels(self, view: LabelView) -> LabelAnswers:
         moved = view.own.logits(view.least) - view.start
         away = np.clip(view.start - self.scale * moved, -700, 700)
-        return view.saying(softmax(away))
+        return view.own.with_probabilities(softmax(away))
 
     def parameters(self, view: ParameterView) -> ParameterAnswers:
         return view.own.saying(view.start - self.scale * (view.own.parameters - view.start))

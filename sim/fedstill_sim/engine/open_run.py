@@ -20,7 +20,7 @@ from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile
-from fedstill_sim.folder import DATA_FOLDER, DEVICES_FOLDER, artifact_folder, installed_file
+from fedstill_sim.folder import DEVICES_FOLDER, artifact_folder, installed_file, training_data_folder
 
 
 def students_path(run_folder: Path, family: str) -> Path:
@@ -77,7 +77,7 @@ class OpenRun:
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
-        data = load_fleet(run_folder / DATA_FOLDER)
+        data = load_fleet(training_data_folder(run_folder))
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))

@@ -136,4 +136,6 @@ def _one_by_one(stack: Parameters) -> Iterator[Parameters]:
 
 
 def _largest(values: FloatArray) -> float:
-    return float(np.abs(values).max(initial=0.0))
+    """The largest magnitude; that of a student with infinite numbers is the largest that JSON can hold."""
+    largest = float(np.abs(values).max(initial=0.0))
+    return largest if np.isfinite(largest) else float(np.finfo(np.float32).max)

@@ -47,6 +47,7 @@ from fedstill_sim.results.run_result import (
     write_result,
 )
 from fedstill_sim.runner.artifacts import prepare_artifacts
+from fedstill_sim.runner.attacked import attack_success, poison
 from fedstill_sim.runner.devices import (
     CompletedRounds,
     devices_with_students,
@@ -162,6 +163,7 @@ class _Run:
         baselines = {method: self._baseline(method, data) for method in self._config.simulation.baselines}
         tradeoff = self._tradeoff(run, data, state)
         evaluation = self._evaluation(run, data)
+        success = attack_success(run, data, state)
         difference = max(student.max_abs_logit_difference for student in students.values())
         return RunResult(
             method=self._config.fleet.method.name,
@@ -184,7 +186,7 @@ class _Run:
                 data,
                 run.records,
                 seed=self._config.fleet.seed,
-                success=None,
+                success=success,
             ),
         )
 
@@ -207,6 +209,7 @@ class _Run:
         self._progress.phase(f"{label}: building the training graphs")
         with phases.time("artifacts"):
             stack_sizes = _artifacts(folder, config)
+            poison(folder, config)
         with phases.time("rounds"):
             return run_rounds(folder, config, self._progress, label=label, stack_sizes=stack_sizes)
 
