@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.arrays import FloatArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.codec.api import decode_task, encode_task
-from fedstill_proto.errors import InvalidValue
+from fedstill_proto.codec.public_rows import decode_rows, encode_rows
+from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
     ClassSoftLabels,
     PublicSoftLabels,
@@ -192,3 +193,32 @@ def test_a_start_beside_weights_or_without_soft_labels_is_refused() -> None:
         replace(public_task(), start=plan)
     with pytest.raises(InvalidValue, match=r"start\.epochs: 1, but no soft labels of public rows"):
         replace(class_task(), parameters={}, replace_student=False, start=plan)
+
+
+@pytest.mark.parametrize(
+    ("rows", "in_bits"),
+    [
+        (np.arange(600), True),  # 75 bytes in place of 1,072
+        (np.arange(0, 600, 3), True),
+        (np.arange(63), False),
+        (np.arange(100)[::-1].copy(), False),  # the order of the labels stays
+        (np.arange(0, 70_000, 1000), False),
+    ],
+)
+def test_rows_travel_in_the_shorter_form(rows: IntArray, in_bits: bool) -> None:
+    message = pb.SummaryRequest()
+    encode_rows(rows, message)
+
+    np.testing.assert_array_equal(decode_rows(message, place="request"), rows)
+    assert bool(message.row_bits) == in_bits
+    assert message.ByteSize() <= pb.SummaryRequest(public_rows=rows.tolist()).ByteSize()
+
+
+def test_forged_bits_of_rows_are_refused() -> None:
+    for message in (
+        pb.SummaryRequest(row_bits=b"\x01", public_rows=[3]),
+        pb.SummaryRequest(row_bits=b"\x01\x00"),
+        pb.SummaryRequest(row_bits=b"\x01" * ((1 << 20) + 1)),
+    ):
+        with pytest.raises(WireError, match=r"request\.row_bits"):
+            decode_rows(message, place="request")

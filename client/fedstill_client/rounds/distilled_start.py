@@ -14,17 +14,28 @@ part in it: from the student of the package, all devices of a family make the sa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
-from fedstill_proto.messages import RoundTask
+from fedstill_proto.messages import PublicSoftLabels, RoundTask
+from fedstill_proto.package.artifact import StudentManifest
 
-from fedstill_client.model.batches import ArtifactMismatch, StackPlan, plan_batches
-from fedstill_client.model.order import uniform
-from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.batches import (
+    ArtifactMismatch,
+    StackPlan,
+    check_places,
+    fitting_soft_labels,
+    public_examples,
+)
+from fedstill_client.model.order import epoch_order, uniform
+from fedstill_client.model.schedule import PrivateSteps, SoftSteps
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Trainer
+
+# The start's own orders and noise, and not those of the training that follows.
+_SEED = 0x7374617274
+_ALL_DEVICES = np.zeros(1, np.uint64)
 
 
 def distilled_start(
@@ -45,32 +56,64 @@ def distilled_start(
         before_step: Called before each step; may raise to end it.
     """
     assert task.start is not None  # or there would be no start to make
-    manifest, start = trainer.manifest, task.start
+    plan = plan_start(task, trainer.manifest, public_x)
+    trained, _ = trainer.train(student, StartSteps(plan, task.start.input_noise, before_step))
+    return trained
+
+
+def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray | None) -> StackPlan:
+    """The steps in which a stack learns the task's soft labels: all rows of a step are public ones.
+
+    Each epoch has an order of its own, which is that of all devices.
+    """
+    start, targets = task.start, task.soft_targets
+    assert start is not None
+    assert isinstance(targets, PublicSoftLabels)  # a plan with epochs has such
     if start.input_noise > 0 and np.dtype(manifest.input_type).kind != "f":
         raise ArtifactMismatch(
             f"the round's start asks for noise on inputs, and the student {manifest.family!r} reads numbers "
             "of words; ask for input_noise 0."
         )
-    training = replace(task.training, epochs=start.epochs, learning_rate=start.learning_rate, soft_weight=1.0)
-    nobody = PrivateStack(
-        np.zeros((manifest.stack_size, 1, *manifest.input_shape), manifest.input_type),
-        np.zeros((manifest.stack_size, 1, *manifest.label_shape), np.int64),
-        np.zeros(manifest.stack_size, np.int64),
+    check_places(targets, manifest)
+    rows, width = len(targets.public_rows), manifest.step_rows
+    batches, devices = -(-rows // width), manifest.stack_size
+    steps = start.epochs * batches
+    labels = np.zeros((start.epochs, batches * width), np.int64)
+    for epoch in range(start.epochs):
+        labels[epoch, :rows] = epoch_order(
+            task.training.seed ^ _SEED,
+            _ALL_DEVICES,
+            round=task.round,
+            epoch=epoch,
+            counts=np.array([rows]),
+            capacity=rows,
+        )[0]
+    here = (np.arange(batches * width) < rows).reshape(batches, width)
+    weight = (here / np.maximum(here.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    everyone = (steps, devices, width)
+    none = np.zeros((steps, devices, 0), np.int64)
+    no_weight = none.astype(np.float32)
+    return StackPlan(
+        table=np.zeros((1, *manifest.input_shape), manifest.input_type),
+        public_x=public_examples(public_x, targets.public_rows),
+        steps_of=np.full(devices, steps),
+        private_steps=PrivateSteps(none, np.zeros((*none.shape, *manifest.label_shape), np.int64), no_weight),
+        hard_weight=no_weight,
+        soft_steps=SoftSteps(
+            first_row=0,
+            labels=np.broadcast_to(labels.reshape(steps, 1, width), everyone),
+            weight=np.broadcast_to(np.tile(weight, (start.epochs, 1))[:, None], everyone),
+        ),
+        soft_labels=fitting_soft_labels(targets.soft_labels, manifest),
+        learning_rate=np.full((steps, devices), start.learning_rate, np.float32),
+        temperature=task.training.temperature,
+        seed=task.training.seed ^ task.round,
     )
-    plan = plan_batches(
-        nobody,
-        np.zeros(manifest.stack_size, np.uint64),
-        replace(task, training=training),
-        manifest=manifest,
-        public_x=public_x,
-    )
-    trained, _ = trainer.train(student, StartSteps(plan, start.input_noise, before_step))
-    return trained
 
 
 @dataclass(frozen=True)
 class StartSteps:
-    """The steps of a plan over public rows alone, with noise on the rows: the same for all devices."""
+    """The steps of a start, with noise on the public rows: the same for all devices."""
 
     plan: StackPlan
     input_noise: float  # standard deviation, in units of x
@@ -94,15 +137,14 @@ class StartSteps:
     def fill(self, step: int, into: StepArrays) -> None:
         self.before_step()
         self.plan.fill(step, into)
-        if self.input_noise > 0 and self.plan.soft_steps is not None:
-            first = self.plan.soft_steps.first_row
-            rows = into.x[:, first : first + self.plan.soft_steps.labels.shape[2]]
-            rows += _noise(rows.shape[1:], seed=self.plan.seed, step=step, deviation=self.input_noise)
+        if self.input_noise > 0:
+            noise = _noise(into.x.shape[1:], seed=self.plan.seed, step=step, deviation=self.input_noise)
+            into.x[...] += noise
 
 
 def _noise(shape: tuple[int, ...], *, seed: int, step: int, deviation: float) -> FloatArray:
     """Uniform noise of this standard deviation, from whole numbers: the same on any processor."""
     half_width = np.sqrt(3.0) * deviation
-    drawn = uniform(int(np.prod(shape)), seed=seed, step=step)  # [0, 1)
+    drawn = uniform(int(np.prod(shape)), seed=seed ^ _SEED, step=step)  # [0, 1)
     noise: FloatArray = (half_width * (2 * drawn - 1)).astype(np.float32).reshape(shape)
     return noise

@@ -15,6 +15,7 @@ from fedstill_proto.codec.enum_map import (
     SUM_NOISES,
 )
 from fedstill_proto.codec.envelope import open_sealed, seal
+from fedstill_proto.codec.public_rows import decode_rows, encode_rows
 from fedstill_proto.codec.task_base import base_of_targets
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
 from fedstill_proto.errors import InvalidValue, WireError
@@ -79,7 +80,7 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
         message.start.input_noise = task.start.input_noise
     targets = task.soft_targets
     if isinstance(targets, PublicSoftLabels):
-        message.soft_targets.public_set.public_rows.extend(targets.public_rows.tolist())
+        encode_rows(targets.public_rows, message.soft_targets.public_set)
         message.soft_targets.public_set.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
     elif isinstance(targets, ClassSoftLabels):
         message.soft_targets.class_means.present_classes.extend(targets.present_classes.tolist())
@@ -116,11 +117,11 @@ def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> Rou
 def _request(request: SummaryRequest) -> pb.SummaryRequest:
     message = pb.SummaryRequest(
         kind=KIND_NUMBERS[request.kind],
-        public_rows=request.public_rows.tolist(),
         class_counts=request.class_counts,
         anchor_rows=request.anchor_rows.tolist(),
         relative=request.relative,
     )
+    encode_rows(request.public_rows, message)
     if request.selection is not None:
         message.selection.least_density_ratio = request.selection.least_density_ratio
         message.selection.most_ambiguity = request.selection.most_ambiguity
@@ -159,7 +160,7 @@ def _decode_request(message: pb.SummaryRequest) -> SummaryRequest:
         if message.HasField("selection"):
             asked = message.selection
             selection = RowSelection(asked.least_density_ratio, asked.most_ambiguity)
-        rows = np.array(message.public_rows, np.int64)
+        rows = decode_rows(message, place="request")
         anchors, base_round = np.array(message.anchor_rows, np.int64), message.base_round
         return SummaryRequest(
             kind,
@@ -249,7 +250,7 @@ def _decode_targets(message: pb.SoftTargets) -> SoftTargets:
     try:
         if source == "public_set":
             labels = decode_soft_labels(message.public_set.soft_labels, field=f"{place}.soft_labels")
-            return PublicSoftLabels(np.array(message.public_set.public_rows, np.int64), labels)
+            return PublicSoftLabels(decode_rows(message.public_set, place=place), labels)
         labels = decode_soft_labels(message.class_means.soft_labels, field=f"{place}.soft_labels")
         return ClassSoftLabels(np.array(message.class_means.present_classes, np.int64), labels)
     except InvalidValue as error:

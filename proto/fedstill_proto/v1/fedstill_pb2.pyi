@@ -151,12 +151,14 @@ class SoftTargets(_message.Message):
     def __init__(self, public_set: _Optional[_Union[PublicSoftLabels, _Mapping]] = ..., class_means: _Optional[_Union[ClassSoftLabels, _Mapping]] = ...) -> None: ...
 
 class PublicSoftLabels(_message.Message):
-    __slots__ = ("public_rows", "soft_labels")
+    __slots__ = ("public_rows", "soft_labels", "row_bits")
     PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
+    ROW_BITS_FIELD_NUMBER: _ClassVar[int]
     public_rows: _containers.RepeatedScalarFieldContainer[int]
     soft_labels: SoftLabels
-    def __init__(self, public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ...) -> None: ...
+    row_bits: bytes
+    def __init__(self, public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., row_bits: _Optional[bytes] = ...) -> None: ...
 
 class ClassSoftLabels(_message.Message):
     __slots__ = ("present_classes", "soft_labels")
@@ -193,7 +195,7 @@ class Summing(_message.Message):
     def __init__(self, noise: _Optional[_Union[SumNoise, str]] = ..., dropouts: _Optional[float] = ..., colluders: _Optional[float] = ...) -> None: ...
 
 class SummaryRequest(_message.Message):
-    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "anchor_rows", "relative", "noising", "summing")
+    __slots__ = ("kind", "encoding", "k", "public_rows", "class_counts", "selection", "bits", "grid", "entropy", "delta", "base", "base_round", "row_bits", "anchor_rows", "relative", "noising", "summing")
     KIND_FIELD_NUMBER: _ClassVar[int]
     ENCODING_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
@@ -206,6 +208,7 @@ class SummaryRequest(_message.Message):
     DELTA_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
     BASE_ROUND_FIELD_NUMBER: _ClassVar[int]
+    ROW_BITS_FIELD_NUMBER: _ClassVar[int]
     ANCHOR_ROWS_FIELD_NUMBER: _ClassVar[int]
     RELATIVE_FIELD_NUMBER: _ClassVar[int]
     NOISING_FIELD_NUMBER: _ClassVar[int]
@@ -222,11 +225,12 @@ class SummaryRequest(_message.Message):
     delta: bool
     base: bytes
     base_round: int
+    row_bits: bytes
     anchor_rows: _containers.RepeatedScalarFieldContainer[int]
     relative: bool
     noising: Noising
     summing: Summing
-    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
+    def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., row_bits: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "checksum")

@@ -132,6 +132,16 @@ class Method(WithOptions, ABC):
         return self.config.training
 
     @property
+    def start_plan(self) -> StartPlan | None:
+        """How devices make the student that a round starts from; None where they have it, or it is sent."""
+        return None
+
+    @property
+    def shares_starts(self) -> bool:
+        """Whether all devices of a family make the same start, which a simulator then makes once."""
+        return False
+
+    @property
     def _bound(self) -> _Fleet:
         if self._fleet is None:
             raise ConfigError(

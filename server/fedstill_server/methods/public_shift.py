@@ -69,7 +69,12 @@ class PublicShift(Folded):
         least=0,
         most=MAX_START_EPOCHS,
     )
-    start_rate: float = option(0.02, "The learning rate of those passes.", above=0, most=10)
+    start_rate: float = option(
+        2.0,
+        "The learning rate of those passes, as a multiple of that on private examples.",
+        above=0,
+        most=100,
+    )
     fold: str = fold_option("clipped, trust, nearest, trimmed, median or mean")
     sharpen: float = option(
         0.0,
@@ -104,7 +109,7 @@ class PublicShift(Folded):
             parameters=state.students[family] if weights else {},
             replace_student=weights,
             soft_targets=targets,
-            start=None if weights else self.start_plan,
+            start=self.start_plan,
         )
 
     @property
@@ -113,14 +118,19 @@ class PublicShift(Folded):
         return self.start_from != TASK
 
     @property
-    def start_plan(self) -> StartPlan:
-        """How devices make the student that a round starts from, unless it comes with the task."""
+    def start_plan(self) -> StartPlan | None:
+        if self.start_from == TASK:
+            return None
         return StartPlan(
             source=StartSource(self.start_from),
             epochs=self.start_epochs,
-            learning_rate=self.start_rate,
+            learning_rate=self.start_rate * self.training.learning_rate,
             input_noise=self.input_noise,
         )
+
+    @property
+    def shares_starts(self) -> bool:
+        return self.start_from == StartSource.INSTALLED.value and self.start_epochs > 0
 
     @property
     def input_noise(self) -> float:

@@ -31,11 +31,12 @@ def students_path(run_folder: Path, family: str) -> Path:
 class OpenFamily:
     """The training artifact of one family at one stack size, and the file of the family's students."""
 
-    def __init__(self, folder: Path, *, students: Path, devices: int, installed: Path) -> None:
-        self._artifact = load_artifact(folder)
-        self._installed = installed
+    def __init__(self, run_folder: Path, family: str, stack_size: int, *, devices: int) -> None:
+        self._run_folder = run_folder
+        self._artifact = load_artifact(artifact_folder(run_folder, family, stack_size))
         self._made: tuple[RoundTask, RoundTask] | None = None
         self.manifest: StudentManifest = self._artifact.manifest
+        students = students_path(run_folder, family)
         self.file = StudentFile(students, devices=devices, width=self.manifest.parameter_count)
 
     @functools.cached_property
@@ -46,10 +47,16 @@ class OpenFamily:
     @functools.cached_property
     def installed(self) -> Parameters | None:
         """The student [*shape] of the devices' package, once the run is prepared."""
-        if not self._installed.exists():
+        file = installed_file(self._run_folder, self.manifest.family)
+        if not file.exists():
             return None
-        content = self._installed.read_bytes()
-        return decode_parameters(content, self.manifest.parameters, field=self._installed.name)
+        return decode_parameters(file.read_bytes(), self.manifest.parameters, field=file.name)
+
+    @functools.cached_property
+    def _starter(self) -> Personalizer:
+        """Makes the start that all devices share: alone where the run has the artifact for that."""
+        alone = artifact_folder(self._run_folder, self.manifest.family, 1)
+        return Personalizer(load_artifact(alone)) if alone.exists() else self.personalizer
 
     def with_start(self, task: RoundTask, public_x: FloatArray) -> RoundTask:
         """The same task, which brings the start that its devices would each make of their package.
@@ -61,7 +68,7 @@ class OpenFamily:
         if self._made is None or self._made[0] is not task:
             start = dict(self.installed)
             if task.start.epochs > 0:
-                made = made_start(start, task, self.personalizer, public_x)
+                made = made_start(start, task, self._starter, public_x)
                 start = {name: array[0] for name, array in made.items()}
             self._made = task, replace(task, parameters=start, replace_student=True, start=None)
         return self._made[1]
@@ -89,12 +96,8 @@ class OpenRun:
         """Return a family's artifact at a stack size, opened once."""
         key = (family, stack_size)
         if key not in self._opened:
-            self._opened[key] = OpenFamily(
-                artifact_folder(self._folder, family, stack_size),
-                students=students_path(self._folder, family),
-                devices=int((self._families == family).sum()),
-                installed=installed_file(self._folder, family),
-            )
+            devices = int((self._families == family).sum())
+            self._opened[key] = OpenFamily(self._folder, family, stack_size, devices=devices)
         return self._opened[key]
 
     def family_rows(self, family: str, devices: IntArray) -> IntArray:

@@ -40,7 +40,11 @@ def _stack_by_stack(function: StackFunction, shard: TaskShard) -> ShardReplies:
     run, task = open_shard(shard)
     family = run.family(task.family, shard.stack_size)
     if shard.new_slots is not None:
-        task = family.with_start(task, run.public_x)
+        try:
+            task = family.with_start(task, run.public_x)
+        except FedstillError as error:  # what no device of the family can do
+            failure: DeviceReply = DeviceFailure(str(error))
+            return ShardReplies(os.getpid(), [failure] * len(shard.devices))
 
     def replies_of(start: int, stop: int) -> Sequence[DeviceReply]:
         try:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fedstill_proto.package.artifact import save_artifact
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.methods import method_of
 from fedstill_server.methods.artifact_options import artifact_options
 
 from fedstill_sim.folder import artifact_folder
@@ -37,8 +38,11 @@ def prepare_artifacts(
             size = stack_sizes[family]
         else:  # a student with tables of words fills the processor's caches by itself
             size = 1 if options.form.tables else best_stack_size(options, devices=share)
-        folder = artifact_folder(run_folder, family, size)
-        if not folder.exists():
-            save_artifact(built(options, size), folder)
+        # A start that a family's devices share is made once, which a stack of one does in the least time.
+        shared = method_of(fleet.method).shares_starts
+        for needed in {size, 1} if shared else {size}:
+            folder = artifact_folder(run_folder, family, needed)
+            if not folder.exists():
+                save_artifact(built(options, needed), folder)
         chosen[family] = size
     return chosen
