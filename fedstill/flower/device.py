@@ -133,7 +133,7 @@ class TorchDevice:
         students = StudentsInState(manifest, self.state)
         before = None if task.starts_anew else students.before(task.run, task.round)
         work = perform_round(
-            self._stack(before),
+            self._stack(before, network),
             task,
             TorchTrainer(network, manifest, task, train),
             TorchForward(network, manifest),
@@ -152,7 +152,7 @@ class TorchDevice:
         network, manifest = self._network(task)
         students = StudentsInState(manifest, self.state)
         return evaluate(
-            self._stack(None if task.starts_anew else students.after(task.run, task.round)),
+            self._stack(None if task.starts_anew else students.after(task.run, task.round), network),
             task,
             TorchForward(network, manifest),
             personal_test=self.held_out,
@@ -162,14 +162,19 @@ class TorchDevice:
 
     def _network(self, task: RoundTask) -> tuple[nn.Module, StudentManifest]:
         from fedstill_server.families import build_student
+        from fedstill_server.training.networks import seeded
 
         family, shape = self.who.family, self.private.input_shape
-        network = build_student(family, shape, self.classes)
+        with seeded(task.training.seed):  # so that the devices of a run start from the same weights
+            network = build_student(family, shape, self.classes)
         return network, manifest_of(network, task, family=family, input_shape=shape, classes=self.classes)
 
-    def _stack(self, student: OwnStudent | None) -> DeviceStack:
+    def _stack(self, student: OwnStudent | None, network: nn.Module) -> DeviceStack:
+        """This device as a stack of one; its owner's code makes the network that it has installed."""
+        from fedstill_server.training.networks import parameters_of
+
         own = None if student is None else {name: array[None] for name, array in student.parameters.items()}
-        return DeviceStack([self.who.name], self.private, own)
+        return DeviceStack([self.who.name], self.private, own, installed=parameters_of(network))
 
 
 def _check_classes(where: str, y: IntArray, classes: int) -> IntArray:

@@ -10,13 +10,14 @@ from fedstill_client.model.batches import StackPlan
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Steps
+from fedstill_client.rounds.distilled_start import StartSteps
 from fedstill_proto.arrays import FloatArray, Parameters, parameter_specs
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
-from fedstill.flower.training import LocalTraining
+from fedstill.flower.training import LocalTraining, distil
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -78,12 +79,16 @@ class TorchTrainer:
     ) -> tuple[Parameters, FloatArray]:
         from fedstill_server.training.networks import parameters_of, seeded
 
-        assert isinstance(steps, StackPlan)  # nobody interrupts
-        training = LocalTraining(steps, self._task)
         install(self._network, parameters)
         self._network.train()
         with seeded(self._task.training.seed ^ self._task.round):
-            self._train(self._network, training)
+            if isinstance(steps, StartSteps):  # what no owner's training function has a part in
+                mean_loss = distil(self._network, steps, self._task, self.manifest)
+            else:
+                assert isinstance(steps, StackPlan)  # nobody interrupts
+                training = LocalTraining(steps, self._task)
+                self._train(self._network, training)
+                mean_loss = training.mean_loss
         self._network.cpu().float()
         trained = {name: array[None] for name, array in parameters_of(self._network).items()}
         if trained.keys() != {spec.name for spec in self.manifest.parameters}:
@@ -91,7 +96,7 @@ class TorchTrainer:
                 f"the training function has put other parameters into {type(self._network).__name__}; it may "
                 "change their values only."
             )
-        return trained, np.array([training.mean_loss], np.float32)
+        return trained, np.array([mean_loss], np.float32)
 
 
 def install(network: nn.Module, parameters: Mapping[str, FloatArray]) -> None:

@@ -13,7 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from fedstill_client.model.batches import StackPlan
+from fedstill_client.model.step import StepArrays
+from fedstill_client.rounds.distilled_start import StartSteps
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, RoundTask, TrainingPlan
+from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.soft_labels.label_arrays import TopKSoftLabels
 
 if TYPE_CHECKING:
@@ -129,36 +133,63 @@ class LocalTraining:
         return self._soft_loss(network(x), torch.from_numpy(rows).to(like.device))
 
     def _soft_loss(self, logits: Tensor, rows: Tensor) -> Tensor:
-        """T^2 KL of logits [b, classes] against the soft labels in these rows [b] of the task's."""
-        import torch
-        from fedstill_server.losses.response import soft_label_loss
-        from fedstill_server.losses.top_k import top_k_bucket_loss
-
-        told, temperature, at = self._steps.soft_labels, self.plan.temperature, rows.cpu().numpy()
-        assert told is not None
-
-        def tensor(table: np.ndarray) -> Tensor:
-            return torch.from_numpy(table[at]).to(logits.device)
-
-        if isinstance(told, TopKSoftLabels):
-            named = tensor(told.probabilities)
-            return top_k_bucket_loss(logits, tensor(told.indices), named, temperature=temperature)
-        return soft_label_loss(logits, tensor(told.probabilities), temperature=temperature)
+        at = rows.cpu().numpy()
+        return _distillation(logits, self._steps, at, temperature=self.plan.temperature)
 
 
 def train_as_planned(network: nn.Module, training: LocalTraining) -> None:
     """The steps that a device without torch takes: the plan's optimizer over the plan's batches."""
-    optimizer = _optimizer(network, training.plan)
+    optimizer = _optimizer(network, training.plan, training.plan.learning_rate)
     for x, y in training.batches():
         optimizer.zero_grad()
         training.loss(network, x, y).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
 
-def _optimizer(network: nn.Module, plan: TrainingPlan) -> torch.optim.Optimizer:
+def distil(network: nn.Module, steps: StartSteps, task: RoundTask, manifest: StudentManifest) -> float:
+    """Let the network learn the soft labels of a round's start (see distilled_start.py); the mean loss."""
+    import torch
+
+    assert task.start is not None  # these are its steps
+    plan, losses = task.training, []
+    optimizer = _optimizer(network, plan, task.start.learning_rate)
+    batch = StepArrays.empty(manifest)
+    assert batch.soft_weight is not None  # a manifest of a task with soft labels
+    steps.start(batch)
+    for step in range(steps.steps):
+        steps.fill(step, batch)
+        here = batch.soft_weight[0] > 0
+        logits = network(torch.from_numpy(batch.x[0, here]))
+        loss = _distillation(logits, steps.plan, steps.rows(step), temperature=plan.temperature)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    return float(np.mean(losses)) if losses else float("nan")
+
+
+def _distillation(logits: Tensor, steps: StackPlan, at: IntArray, *, temperature: float) -> Tensor:
+    """T^2 KL of logits [b, classes] against the soft labels in these rows [b] of the task's."""
+    import torch
+    from fedstill_server.losses.response import soft_label_loss
+    from fedstill_server.losses.top_k import top_k_bucket_loss
+
+    told = steps.soft_labels
+    assert told is not None
+
+    def tensor(table: np.ndarray) -> Tensor:
+        return torch.from_numpy(table[at]).to(logits.device)
+
+    if isinstance(told, TopKSoftLabels):
+        named = tensor(told.probabilities)
+        return top_k_bucket_loss(logits, tensor(told.indices), named, temperature=temperature)
+    return soft_label_loss(logits, tensor(told.probabilities), temperature=temperature)
+
+
+def _optimizer(network: nn.Module, plan: TrainingPlan, learning_rate: float) -> torch.optim.Optimizer:
     import torch
 
     if plan.optimizer is Optimizer.ADAMW:
-        return torch.optim.AdamW(network.parameters(), lr=plan.learning_rate)
+        return torch.optim.AdamW(network.parameters(), lr=learning_rate)
     momentum = _MOMENTUM if plan.optimizer is Optimizer.MOMENTUM else 0.0
-    return torch.optim.SGD(network.parameters(), lr=plan.learning_rate, momentum=momentum)
+    return torch.optim.SGD(network.parameters(), lr=learning_rate, momentum=momentum)

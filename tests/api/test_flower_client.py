@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fedstill_client.device_description import DeviceDescription
-from fedstill_client.rounds.device import FleetDevice
+from fedstill_client.rounds.device import INSTALLED_FILE, FleetDevice
 from fedstill_proto import flower_records
 from fedstill_proto.arrays import parameter_specs
 from fedstill_proto.codec.api import Expected, decode_summary
@@ -22,13 +22,17 @@ from fedstill_proto.messages import (
     RowSelection,
     SoftLabelSummary,
     SoftTargets,
+    StartPlan,
+    StartSource,
     SummaryKind,
     SummaryRequest,
 )
-from fedstill_proto.package.artifact import TrainingArtifact
+from fedstill_proto.package.artifact import TrainingArtifact, encode_parameters
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, keep_top_k
 from fedstill_server.export.build import ArtifactOptions, build_artifact
+from fedstill_server.families import build_student
+from fedstill_server.training.networks import parameters_of, seeded
 from flwr.app import Context, Message, MetricRecord, RecordDict
 from torch import nn
 
@@ -54,10 +58,11 @@ PUBLIC = PublicSoftLabels(ROWS, DenseSoftLabels(soft_rows(12)))
 TOP_2 = PublicSoftLabels(ROWS, keep_top_k(DenseSoftLabels(soft_rows(12)), 2))
 OF_CLASSES = ClassSoftLabels(np.array([0, 2]), DenseSoftLabels(soft_rows(2)))
 PUBLIC_ROWS = SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, ROWS)
+RELATIVE = SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, ROWS, relative=True)
 REQUESTS = {
     "public rows": PUBLIC_ROWS,
     "class counts": SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, ROWS, class_counts=True),
-    "relative": SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, ROWS, relative=True),
+    "relative": RELATIVE,
     "selected": SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, ROWS, selection=RowSelection(0.2, 0.95)),
     "class means": SummaryRequest(SummaryKind.CLASS_MEANS, FLOAT32),
     "prototypes": SummaryRequest(SummaryKind.CLASS_PROTOTYPES, anchor_rows=ROWS[:4]),
@@ -127,6 +132,20 @@ class TestParity:
         found = torch_device(onnx.folder).perform(asked, train_as_planned)
 
         assert_alike(found, onnx.perform(asked), asked)
+
+    def test_a_start_from_the_installed_student(self, tmp_path: Path) -> None:
+        """That of a torch client is the network as its owner's code makes it."""
+        asked = task(plan(epochs=2, soft_weight=0.5), parameters={}, soft_targets=PUBLIC, request=RELATIVE)
+        start = StartPlan(source=StartSource.INSTALLED, epochs=5, learning_rate=0.3, input_noise=0.1)
+        asked = replace(asked, start=start)
+        folder = write_device(tmp_path / "device", artifact())
+        with seeded(asked.training.seed):
+            made = parameters_of(build_student(FAMILY, SHAPE, CLASSES))
+        (folder / INSTALLED_FILE).write_bytes(encode_parameters(made))
+
+        found = torch_device(folder).perform(asked, train_as_planned)
+
+        assert_alike(found, FleetDevice.open(folder).perform(asked), asked)
 
     @pytest.mark.parametrize("optimizer", list(Optimizer))
     @pytest.mark.parametrize("targets", list(TARGETS))

@@ -131,6 +131,13 @@ class StartSteps:
     def seed(self) -> int:
         return self.plan.seed
 
+    def rows(self, step: int) -> IntArray:
+        """The task's soft labels [b] that a step takes, by their places."""
+        soft = self.plan.soft_steps
+        assert soft is not None  # a start has no other steps
+        rows: IntArray = soft.labels[step, 0][soft.weight[step, 0] > 0]
+        return rows
+
     def start(self, into: StepArrays) -> None:
         self.plan.start(into)
 
