@@ -21,8 +21,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its file's name
 
 from fedstill_client.agent.agent import Agent
-from fedstill_client.privacy import PrivacyPolicy
+from fedstill_client.privacy import DevicePolicy
 from fedstill_proto.privacy import Noising, epsilon_of_rho
+from fedstill_proto.task_bounds import STARTS
 from fedstill_sim.data.digits import load_digits
 
 from benchmarks.fleet_on_loopback.fleet import Digits, Fleet, Shape, bring_up
@@ -43,9 +44,10 @@ class PrivateDigits(Digits):
         }
 
 
-def budget(rounds: int) -> PrivacyPolicy:
+def budget(rounds: int) -> DevicePolicy:
     """Return a budget for so many rounds, and not for one more."""
-    return PrivacyPolicy(epsilon=epsilon_of_rho((rounds + 0.5) * Noising(1.0, MULTIPLIER).rho, DELTA))
+    most = epsilon_of_rho((rounds + 0.5) * Noising(1.0, MULTIPLIER).rho, DELTA)
+    return DevicePolicy(noised_only=True, epsilon=most, starts=STARTS)
 
 
 def examine(fleet: Fleet) -> list[str]:

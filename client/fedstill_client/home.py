@@ -7,7 +7,7 @@ trust/          the fleet's signed metadata on its student packages (TUF)
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 node            the Flower node that the device is, once its server has greeted it
-privacy.json    how much the device ever reveals to its fleet, if its owner limits that (see privacy/)
+policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
 agent.sock      the socket at which apps of the same user call the agent (see service/)
 """

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
+from fedstill_client.privacy import DevicePolicy
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.task_bounds import ANSWERS, ENCODINGS, STARTS
 
 from tests.client.package_samples import full_package
 from tests.client.samples import FAMILY, artifact, examples
@@ -30,9 +32,26 @@ def trainable_package(version: int = 1) -> StudentPackage:
     )
 
 
-def enrolled_home(folder: Path, *, label_prior: float = 1.0) -> AgentHome:
+OPEN = DevicePolicy(
+    answers=ANSWERS,
+    starts=STARTS,
+    encodings=ENCODINGS,
+    most_bits=32,
+    most_learning_rate=1e6,
+    most_epochs=1_000_000,
+    least_temperature=1e-3,
+    least_noise_multiplier=0.0,
+    epsilon=1e3,
+)
+"""A policy that lets tasks ask for all that there is, where a test is about other things."""
+
+
+def enrolled_home(folder: Path, *, label_prior: float = 1.0, policy: DevicePolicy | None = OPEN) -> AgentHome:
+    """A home with a package and this policy; None is what a home of an earlier release has."""
     home = AgentHome(folder)
     home.create()
+    if policy is not None:
+        policy.write(home.folder)
     home.description.write_text(json.dumps({"name": "kitchen", "family": FAMILY, "label_prior": label_prior}))
     with PrivateStore.create(home) as store:
         install(home, store, trainable_package())

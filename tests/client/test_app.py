@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.device_description import DeviceError
-from fedstill_client.privacy import PrivacyRefused
+from fedstill_client.privacy import PolicyRefused
 from fedstill_client.rounds.round import Interrupted, TrainingDiverged
 from fedstill_proto import flower_records
 from fedstill_proto.codec.api import Expected, decode_summary
@@ -186,8 +186,8 @@ class TestErrors:
             (DeviceError("secret\ndetail"), "failed"),
             (TrainingDiverged(0.5), "failed"),
             (Interrupted("secret detail"), "not-now"),
-            (PrivacyRefused("secret detail"), "policy"),
-            (PrivacyRefused("secret detail", refusal=Refusal.BUDGET), "budget"),
+            (PolicyRefused("secret detail"), "policy"),
+            (PolicyRefused("secret detail", refusal=Refusal.BUDGET), "budget"),
         ],
     )
     def test_no_text_of_an_error_leaves(

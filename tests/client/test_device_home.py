@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fedstill_client.device_description import DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.rounds.device import FleetDevice
@@ -17,7 +16,7 @@ from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
-from tests.client.agent_samples import enrolled_home
+from tests.client.agent_samples import OPEN, enrolled_home
 from tests.client.samples import FAMILY, examples, student
 
 
@@ -160,14 +159,22 @@ def test_a_round_that_waited_while_its_examples_were_forgotten_keeps_nothing(hom
         assert store.ledger.releases() == []
 
 
-def test_more_work_than_a_device_plans_at_once_is_refused(home: AgentHome) -> None:
+def test_more_work_than_fits_into_a_round_is_left_out_and_the_answer_does_not_say_so(
+    home: AgentHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    """To refuse it would tell how many examples there are."""
+    caplog.set_level("INFO", "fedstill.device")
+    asked: list[int] = []
+    dataclasses.replace(OPEN, most_steps=10).write(home.folder)
     with FleetDevice.opened(home.folder) as device:
-        with pytest.raises(DeviceError, match=r"1000000 epochs .* plans \d+ at most") as caught:
-            device.perform(task(epochs=1_000_000))
-        most = int(str(caught.value).split("plans ")[1].split()[0])
-        with pytest.raises(Interrupted):
-            device.perform(task(epochs=most), stop=lambda: "it was taken on")
-        assert device.store.latest() is None
+        count = int(device.private.counts[0])
+        steps_an_epoch = -(-count // task().training.batch_size)
+        device.perform(task(epochs=1_000_000), stop=lambda: asked.append(1))
+
+    epochs = 10 // steps_an_epoch
+    assert epochs >= 1
+    assert f"{epochs} of 1000000 epochs of {count} examples fit in" in caplog.text
+    assert epochs * steps_an_epoch <= len(asked) < 20
 
 
 def test_what_was_said_is_forgotten_with_the_examples(tmp_path: Path) -> None:

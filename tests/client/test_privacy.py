@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from fedstill_client.agent.agent import Agent
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
-from fedstill_client.privacy import PrivacyPolicy, PrivacyRefused
+from fedstill_client.privacy import DevicePolicy, PolicyRefused
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.ledger import Ledger, Release
@@ -32,7 +33,7 @@ from fedstill_proto.privacy import Noising, epsilon_of_rho
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from typer.testing import CliRunner
 
-from tests.client.agent_samples import enrolled_home
+from tests.client.agent_samples import OPEN, enrolled_home
 from tests.client.samples import FAMILY, artifact, examples, student
 
 CLASSES = 3
@@ -73,7 +74,8 @@ def home(tmp_path: Path) -> AgentHome:
 
 def budget(home: AgentHome, *, rounds: float, **more: float) -> None:
     """Enough for so many rounds of ROUND_RHO."""
-    PrivacyPolicy(epsilon=epsilon_of_rho(rounds * ROUND_RHO, 1e-5), **more).write(home.folder)
+    epsilon = epsilon_of_rho(rounds * ROUND_RHO, 1e-5)
+    replace(OPEN, noised_only=True, epsilon=epsilon, **more).write(home.folder)
 
 
 def perform(home: AgentHome, task: RoundTask) -> bytes:
@@ -135,7 +137,7 @@ def test_a_budget_ends(home: AgentHome) -> None:
     budget(home, rounds=2)
     for round in (1, 2):
         perform(home, task(round))
-    with pytest.raises(PrivacyRefused, match=r"budget is spent: epsilon 3\.19 of 3\.1"):
+    with pytest.raises(PolicyRefused, match=r"budget is spent: 3\.19 of 3\.1"):
         perform(home, task(3))
     assert perform(home, task(2))  # was paid for
     with Agent.open(home.folder) as agent:
@@ -149,25 +151,25 @@ def test_the_device_believes_no_server(home: AgentHome) -> None:
     budget(home, rounds=10, least_noise_multiplier=1.0)
     plain = SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.UINT8), np.arange(5))
     for asked, said in (
-        (task(request=plain), "public-set without noise"),
+        (task(request=plain), "public-set without noise is asked for"),
         (task(request=SummaryRequest(SummaryKind.PARAMETERS)), "parameters without noise"),
         (task(request=SummaryRequest(SummaryKind.NONE)), "without noise"),
-        (task(request=noised(multiplier=0.99)), "multiplier of 0.99; this device adds 1 at least"),
+        (task(request=noised(multiplier=0.99)), "least_noise_multiplier: 0.99 is asked for, the bound is 1"),
     ):
-        with pytest.raises(PrivacyRefused, match=said):
+        with pytest.raises(PolicyRefused, match=said):
             perform(home, asked)
-    with FleetDevice.opened(home.folder) as device, pytest.raises(PrivacyRefused, match="right answers"):
+    with FleetDevice.opened(home.folder) as device, pytest.raises(PolicyRefused, match="right answers"):
         device.evaluate(task())
     with PrivateStore.open(home) as store:
         assert store.ledger.releases() == []
 
 
-def test_a_device_without_a_policy_does_what_it_is_asked_and_writes_it_down(home: AgentHome) -> None:
+def test_a_device_that_may_do_all_writes_down_what_it_does(home: AgentHome) -> None:
     perform(home, task())
     with Agent.open(home.folder) as agent:
         status = agent.status()
     assert status.epsilon_spent == pytest.approx(epsilon_of_rho(ROUND_RHO, 1e-5))
-    assert status.epsilon_budget == 0
+    assert status.epsilon_budget == 1000
 
 
 def test_what_goes_wrong_with_the_data_looks_like_noise(home: AgentHome) -> None:
@@ -189,7 +191,7 @@ def test_what_was_paid_for_is_not_sent_once_its_examples_are_forgotten(home: Age
     perform(home, task())
     with PrivateStore.open(home) as store:
         store.forget(everything=True)
-    with pytest.raises(PrivacyRefused, match="answer is gone"):
+    with pytest.raises(PolicyRefused, match="answer is gone"):
         perform(home, task())
 
 
@@ -245,33 +247,18 @@ def test_only_the_last_answers_are_kept(home: AgentHome) -> None:
         ]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        "{}",
-        "[]",
-        "{",
-        '{"epsilon": 0}',
-        '{"epsilon": true}',
-        '{"epsilon": 1, "delta": 1}',
-        '{"epsilon": 1, "x": 1}',
-    ],
-)
-def test_a_damaged_policy_stops_the_device(home: AgentHome, content: str) -> None:
-    (home.folder / "privacy.json").write_text(content)
-    with pytest.raises(FedstillError, match=r"privacy\.json: cannot be used"):
-        perform(home, task())
-
-
 def test_the_command_sets_shows_and_takes_away(home: AgentHome) -> None:
     def privacy(*words: str) -> Any:
         done = CliRunner().invoke(app, ["privacy", "--home", str(home.folder), "--json", *words])
         assert done.exit_code == 0, done.output
         return json.loads(done.output)
 
-    assert privacy()["epsilon_budget"] == 0
+    assert privacy()["epsilon_budget"] == 1000
     assert privacy("--epsilon", "4", "--least-noise", "0.5")["epsilon_budget"] == 4
-    assert PrivacyPolicy.read(home.folder) == PrivacyPolicy(epsilon=4.0, least_noise_multiplier=0.5)
+    assert DevicePolicy.read(home.folder) == replace(
+        OPEN, noised_only=True, epsilon=4.0, least_noise_multiplier=0.5
+    )
     perform(home, task())
     assert privacy()["epsilon_spent"] == pytest.approx(epsilon_of_rho(ROUND_RHO, 1e-5))
-    assert privacy("--off")["epsilon_budget"] == 0
+    assert privacy("--off")["epsilon_budget"] == DevicePolicy().epsilon
+    assert not DevicePolicy.read(home.folder).noised_only

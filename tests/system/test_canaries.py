@@ -34,7 +34,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
-from tests.client.agent_samples import enrolled_home
+from tests.client.agent_samples import OPEN, enrolled_home
 from tests.client.bigram import TABLE, bigram_package, bigram_student
 from tests.client.flower_calls import call, node_of, packed, sent_bytes
 from tests.client.keyboard_samples import WORD_LIST, keyboard_home
@@ -142,6 +142,7 @@ def test_no_word_is_in_any_message_of_a_text_student(tmp_path: Path) -> None:
     canaries = np.random.default_rng(3).integers(300, WORDS, (12, PLACES + 1))
     home = AgentHome(tmp_path / "home")
     home.create()
+    OPEN.write(home.folder)
     home.description.write_text(json.dumps({"name": "phone", "family": "bigram", "label_prior": 0}))
     with PrivateStore.create(home) as store:
         install(home, store, bigram_package(version=1, words=WORDS, places=PLACES, step_size=200))
@@ -161,6 +162,7 @@ def test_no_word_is_in_any_message_of_a_text_student(tmp_path: Path) -> None:
 def test_no_typed_word_is_in_any_byte_that_is_sent(tmp_path: Path) -> None:
     secret, typed = "quillfeather", "we meet at Quillfeather tonight, the quick quillfeather question"
     home = keyboard_home(tmp_path / "home")
+    OPEN.write(home.folder)
     with Agent.open(home.folder) as agent:
         for _ in range(3):
             agent.observe_text(typed)

@@ -179,8 +179,11 @@ def serve_command(
       fedstill-agent serve --home /var/lib/fedstill
     """
     chosen, folder = check_precision(precision), AgentHome.given(home).folder
+    from fedstill_client.privacy.policy import adopt
     from fedstill_client.service.server import serve
 
+    if AgentHome.is_at(folder) and (news := adopt(folder)):
+        print(news, file=sys.stderr, flush=True)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     serve(
         folder,

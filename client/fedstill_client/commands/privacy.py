@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
@@ -31,7 +32,7 @@ def privacy_command(
         ),
     ] = None,
     off: Annotated[
-        bool, typer.Option("--off", help="Do what the fleet asks for, with noise or without.")
+        bool, typer.Option("--off", help="Answer without noise, too, where the policy allows it.")
     ] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,
@@ -39,7 +40,8 @@ def privacy_command(
     """Set this device's privacy budget, or show what is spent of it.
 
     With a budget, nothing leaves the device but answers with noise, and only as long as the budget covers
-    them. It holds for as long as the home does: what was spent stays spent, whatever the budget is set to.
+    them. It holds for as long as the home does: what was spent stays spent, whatever the budget is set to. It
+    is a part of the device's policy: fedstill-agent policy shows the rest.
 
     [bold]Examples[/bold]
 
@@ -52,17 +54,21 @@ def privacy_command(
     if not off and epsilon is None and (delta, least_noise) != (None, None):
         raise FedstillError("--epsilon: missing; give the budget anew with --delta or --least-noise.")
     from fedstill_client.privacy.account import budget_facts
-    from fedstill_client.privacy.policy import POLICY_FILE, PrivacyPolicy
+    from fedstill_client.privacy.policy import DevicePolicy
     from fedstill_client.store import PrivateStore
 
     folder = AgentHome.given(home).folder
     with PrivateStore.open(AgentHome(folder)) as store:
+        policy, default = DevicePolicy.read(folder), DevicePolicy()
         if off:
-            (folder / POLICY_FILE).unlink(missing_ok=True)
+            policy = replace(policy, noised_only=False, epsilon=default.epsilon)
+            policy.write(folder)
         elif epsilon is not None:
-            policy = PrivacyPolicy(
+            policy = replace(
+                policy,
+                noised_only=True,
                 epsilon=epsilon,
-                delta=1e-5 if delta is None else delta,
+                delta=default.delta if delta is None else delta,
                 least_noise_multiplier=least_noise or 0.0,
             )
             policy.write(folder)

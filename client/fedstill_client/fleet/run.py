@@ -21,6 +21,7 @@ from fedstill_client.agent_types import Precision
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.fleet.membership import Membership, MembershipError
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
+from fedstill_client.privacy.policy import adopt
 from fedstill_client.service.server import serve
 
 _CHECK_EVERY_S = 0.5
@@ -55,6 +56,8 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
             tell(f"leaving the fleet for now; process {node.pid} is ended")
 
     with _run_lock(home):
+        if news := adopt(home.folder):
+            tell(news)
         repair_package(home, membership, description.family, tell)
         serve(
             home.folder,

@@ -1,6 +1,6 @@
-"""What a device lets out: its own policy, its budget, and what it does about tasks that ask for more."""
+"""What a device lets out: its owner's policy and budget, and what it does about tasks that ask for more."""
 
-from fedstill_client.privacy.guard import PrivacyGuard, PrivacyRefused
-from fedstill_client.privacy.policy import POLICY_FILE, PrivacyPolicy
+from fedstill_client.privacy.guard import PolicyGuard, PolicyRefused, TaskSize
+from fedstill_client.privacy.policy import POLICY_FILE, DevicePolicy
 
-__all__ = ["POLICY_FILE", "PrivacyGuard", "PrivacyPolicy", "PrivacyRefused"]
+__all__ = ["POLICY_FILE", "DevicePolicy", "PolicyGuard", "PolicyRefused", "TaskSize"]

@@ -7,11 +7,9 @@ from typing import TypedDict
 
 from fedstill_proto.privacy import epsilon_of_rho
 
-from fedstill_client.privacy.guard import LAST_REFUSAL
-from fedstill_client.privacy.policy import PrivacyPolicy
+from fedstill_client.privacy.policy import DevicePolicy
+from fedstill_client.privacy.refusals import last_refusals
 from fedstill_client.store.ledger import Ledger
-
-_DEFAULT_DELTA = 1e-5
 
 
 class BudgetFacts(TypedDict):
@@ -26,12 +24,11 @@ class BudgetFacts(TypedDict):
 
 def budget_facts(folder: Path, ledger: Ledger) -> BudgetFacts:
     """What an agent's home has spent, by its ledger, and of which budget."""
-    policy, released = PrivacyPolicy.read(folder), ledger.totals()
-    delta = _DEFAULT_DELTA if policy is None else policy.delta
+    policy, released, refused = DevicePolicy.read(folder), ledger.totals(), last_refusals(ledger)
     return BudgetFacts(
-        epsilon_spent=epsilon_of_rho(released.rho, delta),
-        epsilon_budget=0.0 if policy is None else policy.epsilon,
-        delta=delta,
+        epsilon_spent=epsilon_of_rho(released.rho, policy.delta),
+        epsilon_budget=policy.epsilon,
+        delta=policy.delta,
         releases_without_noise=released.unbounded,
-        privacy_refusal=ledger.noted(LAST_REFUSAL),
+        privacy_refusal=refused[-1].text if refused else "",
     )

@@ -1,89 +1,94 @@
-"""The guard before everything that leaves a device: it believes its own policy and ledger, and no server.
+"""The guard before all that a device does for its fleet: it believes its own policy and ledger, no server.
 
-A task that asks for an answer without noise, with less than the policy's, or for more than the budget has
-left, is refused before anything is done for it. An answer is debited and kept, on the disk, before its first
-byte leaves: a device that loses power in between has paid for it, and sends the very same bytes when it is
-asked again. The same round never gets other noise, which could be averaged away.
+A task that goes beyond the policy, or for which the budget has no room, is refused before anything is done
+for it; the log and the ledger have the rule, the value and the bound. A noised answer is debited and kept, on
+the disk, before its first byte leaves: a device that loses power in between has paid for it, and sends the
+very same bytes when it is asked again. The same round never gets other noise, which could be averaged away.
 """
 
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import epsilon_of_rho
 from fedstill_proto.refusal import Refusal
+from fedstill_proto.task_bounds import Excess, TaskBounds, nominal_bytes
 
-from fedstill_client.privacy.policy import PrivacyPolicy
+from fedstill_client.privacy.policy import DevicePolicy
+from fedstill_client.privacy.refusals import note_refusal
+from fedstill_client.privacy.spending import Spending
 from fedstill_client.store.ledger import BudgetSpent, Ledger, Release
 
 MECHANISM = "discrete-gaussian"
-LAST_REFUSAL = "privacy_refusal"
+SPENDING = "spending"
 
 
-class PrivacyRefused(FedstillError):
-    """The device's own policy does not allow a round; `refusal` is the word that leaves the device."""
+class PolicyRefused(FedstillError):
+    """The owner's policy does not allow a task; `refusal` is the word that leaves the device."""
 
     def __init__(self, text: str, *, refusal: Refusal = Refusal.POLICY) -> None:
         super().__init__(text)
         self.refusal = refusal
 
 
-class PrivacyGuard:
-    """Stands before what leaves a device.
+@dataclass(frozen=True, kw_only=True)
+class TaskSize:
+    """What an answer's size follows from, classes and labels of an example, and the package's version."""
+
+    classes: int
+    places: int = 1
+    release: int = 0
+
+
+class PolicyGuard:
+    """Stands before what a device does for its fleet.
 
     Args:
-        policy: The device's own policy; None where it has none, and does what it is asked.
+        policy: The policy of an agent's home; None in a plain folder, which does what it is asked.
         ledger: The ledger of its private store; None in a plain folder.
+        size: What the student is like, for what an answer holds.
     """
 
-    def __init__(self, policy: PrivacyPolicy | None, ledger: Ledger | None) -> None:
-        self._policy, self._ledger = policy, ledger
+    def __init__(self, policy: DevicePolicy | None, ledger: Ledger | None, *, size: TaskSize) -> None:
+        self._policy, self._ledger, self._size = policy, ledger, size
 
-    def sent_before(self, task: RoundTask) -> bytes | None:
-        """The noised answer to this round from before, if any; raises PrivacyRefused where none may go."""
-        try:
-            return self._sent_before(task)
-        except PrivacyRefused as refusal:
-            self._remember(refusal)
-            raise
+    def admit(self, task: RoundTask) -> bytes | None:
+        """Let a round begin, and debit it; gives the noised answer to it from before, if there was one.
 
-    def _sent_before(self, task: RoundTask) -> bytes | None:
-        kind, noising, policy = task.request.kind, task.request.noising, self._policy
-        if noising is None:
-            if policy is not None:  # even that a training came to its end may reveal something
-                raise PrivacyRefused(
-                    f"the round asks for {kind.value} without noise; this device sends noised answers only"
-                )
-            return None
-        if self._ledger is None:
-            raise PrivacyRefused("this device keeps no ledger of noised answers; enrol an agent for that")
-        if policy is not None and noising.noise_multiplier < policy.least_noise_multiplier:
-            raise PrivacyRefused(
-                f"the round asks for a noise multiplier of {noising.noise_multiplier:g}; this device adds "
-                f"{policy.least_noise_multiplier:g} at least"
-            )
-        if (sent := self._ledger.noised_answer(task.run, task.round)) is not None:
-            if not sent:
-                raise PrivacyRefused(f"round {task.round} was answered before, and the answer is gone")
-            return sent
-        if policy is not None and not self._ledger.covers(noising.rho, policy.rho):
-            raise self._spent(policy, noising.rho)
+        Raises:
+            PolicyRefused: The policy does not allow the round, or its budget is spent.
+        """
+        with self._noting(task):
+            self._check_noise(task)
+            if task.request.noising is not None and (sent := self._sent_before(task)) is not None:
+                return sent
+            if self._policy is not None:
+                self._check_bounds(self._policy, task)
+                size = 0 if task.request.noising is not None else self._nominal_bytes(task)
+                self._spend(lambda spent, now: spent.with_round(now, size, release=self._size.release))
         return None
 
-    def check_evaluation(self) -> None:
-        """Raises PrivacyRefused where counts of right answers, which have no noise, may not leave."""
-        if self._policy is not None:
-            refusal = PrivacyRefused("counts of right answers have no noise; this device sends none")
-            self._remember(refusal)
-            raise refusal
+    def admit_evaluation(self, task: RoundTask) -> None:
+        """Let right answers be counted; raises PolicyRefused where none may leave, or too many have."""
+        policy = self._policy
+        if policy is None:
+            return
+        with self._noting(task):
+            if policy.noised_only:
+                raise PolicyRefused("noised_only: counts of right answers have no noise, and are not sent")
+            self._spend(lambda spent, now: spent.with_evaluation(now))
 
     def release(self, task: RoundTask, summary: bytes, *, values: int) -> bytes:
         """Debit a noised answer and keep it; gives the bytes to send, those from before if there are any."""
         noising, policy = task.request.noising, self._policy
         assert noising is not None  # other answers go another way
-        assert self._ledger is not None  # sent_before has checked it
+        assert self._ledger is not None  # admit has checked it
         release = Release(
             task.run,
             task.round,
@@ -94,25 +99,89 @@ class PrivacyGuard:
             mechanism=MECHANISM,
             rho=noising.rho,
         )
-        try:
-            return self._ledger.debit_noised(release, summary, budget=None if policy is None else policy.rho)
-        except BudgetSpent:
-            assert policy is not None  # there is no budget without one
-            refusal = self._spent(policy, noising.rho)
-            self._remember(refusal)
-            raise refusal from None
+        with self._noting(task):
+            try:
+                return self._ledger.debit_noised(
+                    release, summary, budget=None if policy is None else policy.rho
+                )
+            except BudgetSpent:
+                assert policy is not None  # there is no budget without one
+                raise self._spent(policy, noising.rho) from None
 
-    def _spent(self, policy: PrivacyPolicy, rho: float) -> PrivacyRefused:
+    def _check_noise(self, task: RoundTask) -> None:
+        kind, noising, policy = task.request.kind, task.request.noising, self._policy
+        if noising is None:
+            if policy is not None and policy.noised_only:  # even that a training ended may reveal something
+                raise PolicyRefused(
+                    f"noised_only: {kind.value} without noise is asked for; this device sends none"
+                )
+            return
+        if self._ledger is None:
+            raise PolicyRefused("this device keeps no ledger of noised answers; enrol an agent for that")
+        if policy is not None and noising.noise_multiplier < policy.least_noise_multiplier:
+            raise PolicyRefused(
+                str(Excess("least_noise_multiplier", noising.noise_multiplier, policy.least_noise_multiplier))
+            )
+
+    def _sent_before(self, task: RoundTask) -> bytes | None:
+        noising, policy = task.request.noising, self._policy
+        assert noising is not None
+        assert self._ledger is not None
+        if (sent := self._ledger.noised_answer(task.run, task.round)) is not None:
+            if not sent:
+                raise PolicyRefused(f"round {task.round} was answered before, and the answer is gone")
+            return sent
+        if policy is not None and not self._ledger.covers(noising.rho, policy.rho):
+            raise self._spent(policy, noising.rho)
+        return None
+
+    def _check_bounds(self, policy: DevicePolicy, task: RoundTask) -> None:
+        asked = TaskBounds.of_task(task, classes=self._size.classes, places=self._size.places)
+        asked = replace(asked, starts=())  # what tasks carry is still needed by all fleets
+        if beyond := list(policy.excess(asked)):
+            raise PolicyRefused("; ".join(map(str, beyond)))
+
+    def _spend(self, change: Callable[[Spending, float], Spending]) -> None:
+        """Debit what is to be begun; raises PolicyRefused where there is no room for it."""
+        policy, ledger = self._policy, self._ledger
+        assert policy is not None
+        assert ledger is not None  # a home has one
+
+        def spend(text: str) -> str:
+            now = time.time()
+            before = Spending.from_json(text).today(now)
+            after = change(before, now)
+            if (beyond := after.excess(policy, before=before)) is not None:
+                raise PolicyRefused(str(beyond), refusal=Refusal.BUDGET)
+            return after.to_json()
+
+        ledger.change_note(SPENDING, spend)
+
+    def _nominal_bytes(self, task: RoundTask) -> int:
+        return nominal_bytes(task.request, classes=self._size.classes, places=self._size.places)
+
+    def _spent(self, policy: DevicePolicy, rho: float) -> PolicyRefused:
         assert self._ledger is not None  # a budget is that of a ledger
         spent = self._ledger.totals().rho
         now = epsilon_of_rho(spent, policy.delta)
         then = epsilon_of_rho(spent + rho, policy.delta)
-        return PrivacyRefused(
-            f"the privacy budget is spent: epsilon {now:.3g} of {policy.epsilon:g}, at delta "
+        return PolicyRefused(
+            f"epsilon: the privacy budget is spent: {now:.3g} of {policy.epsilon:g}, at delta "
             f"{policy.delta:g}, and {then:.3g} with this round",
             refusal=Refusal.BUDGET,
         )
 
-    def _remember(self, refusal: PrivacyRefused) -> None:
-        if self._ledger is not None:
-            self._ledger.note(LAST_REFUSAL, str(refusal))
+    @contextmanager
+    def _noting(self, task: RoundTask) -> Iterator[None]:
+        """Note in the ledger what is refused within."""
+        try:
+            yield
+        except PolicyRefused as refusal:
+            if self._ledger is not None:
+                note_refusal(self._ledger, task, str(refusal))
+            raise
+
+
+def spending_of(ledger: Ledger) -> Spending:
+    """What a device has begun for its fleet, as of now."""
+    return Spending.from_json(ledger.noted(SPENDING)).today(time.time())

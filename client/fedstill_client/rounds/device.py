@@ -16,6 +16,7 @@ store, the rest comes from the installed student package.
 from __future__ import annotations
 
 import hashlib
+import logging
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.packages.install import load_installed
-from fedstill_client.privacy import PrivacyGuard, PrivacyPolicy
+from fedstill_client.privacy import DevicePolicy, PolicyGuard, TaskSize
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.round import (
     DeviceStack,
@@ -60,7 +61,10 @@ from fedstill_client.rounds.round import (
     interrupting,
     perform_round,
 )
+from fedstill_client.rounds.round_limits import memory_limited, stopping_after
 from fedstill_client.store import PrivateStore, Release, StoredExamples
+
+log = logging.getLogger("fedstill.device")
 
 PRIVATE_FILE = "private.npz"
 PUBLIC_FILE = "public.npz"
@@ -179,13 +183,22 @@ class FleetDevice:
 
         Raises:
             Interrupted: `stop` gave a reason; the student is as it was.
-            PrivacyRefused: The device's own policy does not allow the answer.
+            PolicyRefused: The policy of the device's owner does not allow the round; nothing was done for it.
             FedstillError: The device cannot do the round; the student is as it was.
         """
-        guard = self._guard()
-        if (sent := guard.sent_before(task)) is not None:
+        policy = self._policy()
+        guard = self._guard(policy)
+        if (sent := guard.admit(task)) is not None:
             return sent
-        task = self._feasible(task)
+        if policy is None:
+            self._check_work(task)
+            return self._work(task, guard, stop)
+        with memory_limited(policy.most_memory_mb):
+            task = self._within(task, policy.most_steps)
+            return self._work(task, guard, stopping_after(policy.most_seconds, stop))
+
+    def _work(self, task: RoundTask, guard: PolicyGuard, stop: Stop | None) -> bytes:
+        """The round that was admitted."""
         with self.store.locked():
             before = None if task.starts_anew else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
@@ -218,29 +231,36 @@ class FleetDevice:
                 self._write_down(task, summary, self.private_store)
         return summary
 
-    def _guard(self) -> PrivacyGuard:
+    def _policy(self) -> DevicePolicy | None:
+        """The policy of an agent's home; a plain folder has none."""
+        return None if self.private_store is None else DevicePolicy.read(self.folder)
+
+    def _guard(self, policy: DevicePolicy | None) -> PolicyGuard:
+        manifest = self.artifact.manifest
+        size = TaskSize(
+            classes=manifest.classes,
+            places=math.prod(manifest.label_shape),
+            release=manifest.package_version,
+        )
         ledger = None if self.private_store is None else self.private_store.ledger
-        return PrivacyGuard(PrivacyPolicy.read(self.folder), ledger)
+        return PolicyGuard(policy, ledger, size=size)
 
-    def _feasible(self, task: RoundTask) -> RoundTask:
-        """The task; where it asks for too much work, and the answer has noise, the same without training.
+    def _within(self, task: RoundTask, most_steps: int) -> RoundTask:
+        """The task with no more epochs than a device plans at once, and than it takes steps in a round.
 
-        How many examples are too many for a plan would tell how many there are: such an answer is noise.
+        To refuse the others would tell how many examples the device has.
         """
         self._check_start(task)
-        try:
-            self._check_work(task)
-        except DeviceError:
-            if task.request.noising is None:
-                raise
-            return replace(task, training=replace(task.training, epochs=0))
-        return task
+        examples, batches, most = self._plan(task)
+        epochs = min(task.training.epochs, most, most_steps // max(batches, 1))
+        if epochs < task.training.epochs:
+            log.info("%d of %d epochs of %d examples fit in", epochs, task.training.epochs, examples)
+        return replace(task, training=replace(task.training, epochs=epochs))
 
     def _check_work(self, task: RoundTask) -> None:
         """Refuse more steps than a device plans at once, whoever asks for them."""
-        public = task.soft_targets.soft_labels.rows if task.soft_targets is not None else 0
-        examples = int(self.private.counts[0]) or public
-        most = self._most_epochs(examples, task, public=public > 0)
+        self._check_start(task)
+        examples, _, most = self._plan(task)
         if task.training.epochs > most:
             raise DeviceError(
                 f"the round asks for {task.training.epochs} epochs of {examples} examples; a device plans "
@@ -258,6 +278,13 @@ class FleetDevice:
                 f"the round's start asks for {task.start.epochs} epochs of {rows} public rows; a device "
                 f"plans {most} at most at once."
             )
+
+    def _plan(self, task: RoundTask) -> tuple[int, int, int]:
+        """Examples of an epoch, its batches, and the epochs that are planned at once at most."""
+        public = task.soft_targets.soft_labels.rows if task.soft_targets is not None else 0
+        examples = int(self.private.counts[0]) or public
+        batches = -(-examples // task.training.batch_size)
+        return examples, batches, self._most_epochs(examples, task, public=public > 0)
 
     def _most_epochs(self, examples: int, task: RoundTask, *, public: bool) -> int:
         batches = -(-examples // task.training.batch_size)
@@ -288,7 +315,10 @@ class FleetDevice:
         On an agent's home the counts are in the privacy ledger before this returns. Args and Raises are those
         of `perform`.
         """
-        self._guard().check_evaluation()
+        policy = self._policy()
+        self._guard(policy).admit_evaluation(task)
+        if policy is not None:
+            stop = stopping_after(policy.most_seconds, stop)
         own = None if task.starts_anew else self.store.after(task.run, task.round)
         counts = evaluate(
             self.stack(own),

@@ -19,7 +19,7 @@ from fedstill_proto.refusal import Refusal
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
-from fedstill_client.privacy import PrivacyRefused
+from fedstill_client.privacy import PolicyRefused
 from fedstill_client.rounds.round import Evaluation, Interrupted, NoStudent, WrongFamily
 
 log = logging.getLogger("fedstill.device")
@@ -70,7 +70,7 @@ def refused(message: Message, error: Exception) -> Message:
 
 def refusal_of(error: Exception) -> Refusal:
     """The word for an error: nothing else of it leaves the device."""
-    if isinstance(error, PrivacyRefused):
+    if isinstance(error, PolicyRefused):
         return error.refusal
     if isinstance(error, WireError) and error.field == "protocol_version":
         return Refusal.WRONG_VERSION

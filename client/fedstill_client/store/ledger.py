@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fedstill_proto.checks import check_integer, check_name
@@ -111,13 +112,19 @@ class Ledger:
         """Whether a budget of rho has so much left."""
         return self.totals().rho + rho <= budget * (1 + _ROUNDING)
 
-    def note(self, name: str, text: str) -> None:
-        """Keep a note about the ledger, in place of the last one of that name."""
+    def change_note(self, name: str, change: Callable[[str], str]) -> None:
+        """Keep a note about the ledger in place of the last one of that name, all in one transaction.
+
+        Args:
+            name: The note's.
+            change: Makes the new note of the last one, which is empty at first; what it raises leaves that.
+        """
         with self._database.transaction():
+            text = change(self.noted(name))
             self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, text))
 
     def noted(self, name: str) -> str:
-        """What `note` kept; empty if nothing."""
+        """What `change_note` kept; empty if nothing."""
         return str(self._database.value("SELECT value FROM settings WHERE name = ?", (name,)) or "")
 
     def releases(self) -> list[Release]:

@@ -1,0 +1,46 @@
+"""The last tasks that a device refused, noted in its ledger: when, which round, and which rule."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+
+from fedstill_proto.messages import RoundTask
+
+from fedstill_client.store.ledger import Ledger
+
+_NOTE, _KEPT, _LONGEST = "refusals", 20, 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefusedTask:
+    """A task that was refused.
+
+    Attributes:
+        at: When, in seconds since 1970.
+        run: The task's run.
+        round: The task's round.
+        text: The rule, the value and the bound.
+    """
+
+    at: float
+    run: str
+    round: int
+    text: str
+
+
+def note_refusal(ledger: Ledger, task: RoundTask, text: str) -> None:
+    """Note a refusal; the last 20 are kept."""
+    refused = RefusedTask(at=time.time(), run=task.run, round=task.round, text=text[:_LONGEST])
+
+    def with_this(kept: str) -> str:
+        return json.dumps([*(json.loads(kept) if kept else []), asdict(refused)][-_KEPT:])
+
+    ledger.change_note(_NOTE, with_this)
+
+
+def last_refusals(ledger: Ledger) -> list[RefusedTask]:
+    """The last refusals, first to last."""
+    kept = ledger.noted(_NOTE)
+    return [RefusedTask(**one) for one in json.loads(kept)] if kept else []
