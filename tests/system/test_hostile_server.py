@@ -12,7 +12,7 @@ import psutil
 import pytest
 from fedstill_client.fleet import round_process
 from fedstill_client.fleet.round_process import Order, RoundTooLong
-from fedstill_client.privacy.guard import LAST_REFUSAL
+from fedstill_client.privacy.refusals import last_refusals
 from fedstill_client.store import PrivateStore
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.bundle import bundle_digest
@@ -87,7 +87,7 @@ def test_a_bundle_with_code_is_refused_and_named_in_log_and_ledger(fleet: Hostil
     line = next(line for line in fleet.log().splitlines() if "only the installed app" in line)
     assert bundle_digest()[:16] in line
     with PrivateStore.open(fleet.home) as store:
-        assert "only the installed app" in store.ledger.noted(LAST_REFUSAL)
+        assert "only the installed app" in last_refusals(store.ledger)[-1].text
     assert not (fleet.home.folder / "flower" / "apps").exists()  # where Flower unpacks bundles
 
 

@@ -66,6 +66,7 @@ from fedstill_client.fleet.membership import Membership, authority_file, device_
 from fedstill_client.fleet.node import read_node
 from fedstill_client.fleet.round_process import Order, RoundFailed, RoundTooLong, answer_apart
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
+from fedstill_client.privacy.policy import DevicePolicy
 
 _HEARTBEAT_EVERY_S = 30.0
 _LOOK_EVERY_S = 3.0  # for a message, while there is none
@@ -73,7 +74,7 @@ _OBJECT_WITHIN_S, _OBJECT_AGAIN_S = 60.0, 1.0
 _RESPONSE_LIMIT_BYTES = 32 << 20  # Flower's chunks have 5 MiB
 _RESPONSE_WITHIN_S = 600.0  # of a server that sends a byte now and then
 _CRASHED = 8  # Flower's own code for the process of a round that ended without a reply
-_ROUND_LIMIT_S = 3600.0
+_AFTER_THAT_S = 60.0  # a round stops by itself at the policy's most_seconds; what does not is killed
 
 log = logging.getLogger("fedstill.supernode")
 
@@ -84,7 +85,7 @@ class BundleRefused(FedstillError):
 
 def round_limit_s(home: AgentHome) -> float:
     """The seconds after which the process of a round is killed, whatever its task says."""
-    return _ROUND_LIMIT_S
+    return DevicePolicy.read(home.folder).most_seconds + _AFTER_THAT_S
 
 
 class _Client(FleetHttpClient):
@@ -253,7 +254,7 @@ class Answering:
             self._check_bundle(received.run)
         except BundleRefused as refusal:
             log.warning("%s", refusal)
-            self._note(refusal)
+            self._note(refusal, received.run)
             return _refused(received, Refusal.ANOTHER_APP)
         objects = self._connection.objects_of(received)
         order = Order(
@@ -263,19 +264,19 @@ class Answering:
             return TakenApart.from_frames(answer_apart(order, limit_s=round_limit_s(self._home)))
         except RoundTooLong as error:
             log.warning("%s", error)
-            return _refused(received, Refusal.POLICY)
+            return _refused(received, Refusal.NOT_NOW)
         except RoundFailed as error:
             log.warning("%s", error)
             return _error(received, _CRASHED, Refusal.FAILED.word)
 
-    def _note(self, refusal: BundleRefused) -> None:
+    def _note(self, refusal: BundleRefused, run: int) -> None:
         # What runs students is not needed until then, and takes memory.
-        from fedstill_client.privacy.guard import LAST_REFUSAL
+        from fedstill_client.privacy.refusals import note_refusal
         from fedstill_client.store import PrivateStore
 
         try:
             with PrivateStore.open(self._home) as store:
-                store.ledger.note(LAST_REFUSAL, str(refusal))
+                note_refusal(store.ledger, str(refusal), run=str(run), round=0)
         except FedstillError as error:
             log.warning("the refusal is not in the ledger: %s", error)
 

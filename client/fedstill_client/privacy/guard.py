@@ -178,7 +178,7 @@ class PolicyGuard:
             yield
         except PolicyRefused as refusal:
             if self._ledger is not None:
-                note_refusal(self._ledger, task, str(refusal))
+                note_refusal(self._ledger, str(refusal), run=task.run, round=task.round)
             raise
 
 

@@ -6,8 +6,6 @@ import json
 import time
 from dataclasses import asdict, dataclass
 
-from fedstill_proto.messages import RoundTask
-
 from fedstill_client.store.ledger import Ledger
 
 _NOTE, _KEPT, _LONGEST = "refusals", 20, 500
@@ -19,8 +17,8 @@ class RefusedTask:
 
     Attributes:
         at: When, in seconds since 1970.
-        run: The task's run.
-        round: The task's round.
+        run: The task's run; Flower's number of it, where the task was not even fetched.
+        round: The task's round; 0 where it was not fetched.
         text: The rule, the value and the bound.
     """
 
@@ -30,9 +28,9 @@ class RefusedTask:
     text: str
 
 
-def note_refusal(ledger: Ledger, task: RoundTask, text: str) -> None:
+def note_refusal(ledger: Ledger, text: str, *, run: str, round: int) -> None:
     """Note a refusal; the last 20 are kept."""
-    refused = RefusedTask(at=time.time(), run=task.run, round=task.round, text=text[:_LONGEST])
+    refused = RefusedTask(at=time.time(), run=run, round=round, text=text[:_LONGEST])
 
     def with_this(kept: str) -> str:
         return json.dumps([*(json.loads(kept) if kept else []), asdict(refused)][-_KEPT:])
