@@ -16,7 +16,8 @@ from pathlib import Path
 
 import fedstill_proto.package
 from fedstill_proto.errors import WireError
-from fedstill_proto.package.artifact import TrainingArtifact, load_artifact, save_artifact
+from fedstill_proto.package.artifact import MANIFEST_FILE, TrainingArtifact, load_artifact, save_artifact
+from fedstill_proto.system.files import SHARED, replace_file
 
 _LIBRARIES = ("fedstill", "onnx", "onnxruntime", "torch")
 _DIGEST = 32  # bytes of a SHA-256
@@ -24,21 +25,41 @@ _DIGEST = 32  # bytes of a SHA-256
 
 def cached_artifact(folder: Path) -> TrainingArtifact | None:
     """The artifact kept in a folder; None if there is none, or it is damaged."""
-    if not folder.is_dir():
-        return None
     try:
+        if _manifest_digest(folder) != _digest_file(folder).read_text(encoding="ascii"):
+            return None
         return load_artifact(folder)
-    except WireError:
+    except (WireError, OSError, UnicodeDecodeError):
         return None
+
+
+def damaged_artifacts(cache: Path) -> list[str]:
+    """The artifacts of a cache that are not what was kept, in words."""
+    folders = sorted(path for path in cache.glob("*") if path.is_dir())
+    return [
+        f"{folder}: damaged, or {_digest_file(folder).name} is: delete it, and publishing builds it anew"
+        for folder in folders
+        if cached_artifact(folder) is None
+    ]
 
 
 def keep_artifact(artifact: TrainingArtifact, folder: Path) -> None:
     """Keeps an artifact; another process may do the same at the same time, and either copy will do."""
     try:
         save_artifact(artifact, folder)
+        # Its parts answer to the manifest, and the manifest to this.
+        replace_file(_digest_file(folder), _manifest_digest(folder).encode(), mode=SHARED)
     except OSError:
         if cached_artifact(folder) is None:
             raise
+
+
+def _digest_file(folder: Path) -> Path:
+    return folder / "manifest.sha256"
+
+
+def _manifest_digest(folder: Path) -> str:
+    return hashlib.sha256((folder / MANIFEST_FILE).read_bytes()).hexdigest()
 
 
 def kept_graph(file: Path) -> bytes | None:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.sealed import read_sealed_json
 
+from fedstill_server.export.cache import damaged_artifacts
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
@@ -43,9 +45,22 @@ def damage_in(folder: Path) -> list[str]:
             for number in sorted({debit.round for debit in account.debits}):
                 account.released(number)
 
+    def settings() -> list[str]:
+        """Every JSON file at the top that holds its own digest: of a simulation the result, too."""
+        problems = []
+        listed = FleetFolder(folder).digested_files() if FleetFolder.is_at(folder) else []
+        for path in sorted(set(folder.glob("*.json")) - set(listed)):
+            try:
+                read_sealed_json(path)
+            except FedstillError as error:
+                problems.append(str(error))
+        return problems
+
+    look(settings)
     look(lambda: read_fleet_config(folder))
     look(RunStore(folder).check)
     look(account)
+    look(lambda: damaged_artifacts(folder / "server" / "artifacts"))
     if FleetFolder.is_at(folder):
         fleet = FleetFolder(folder)
         look(lambda: fleet.settings)

@@ -39,8 +39,10 @@ class MetadataFiles:
         return any(self.folder.glob("*.root.json"))
 
     def root(self) -> Root:
-        """The newest root; raises PublishError."""
-        return _decoded(self._root_file(), Root)
+        """The newest root; raises PublishError, also where its own keys have not signed it as it is."""
+        path = self._root_file()
+        metadata = _decoded(path, Root)
+        return _signed_by(metadata.signed, metadata, path)
 
     def root_bytes(self) -> bytes:
         return self._root_file().read_bytes()
@@ -48,17 +50,20 @@ class MetadataFiles:
     def read(self, kind: type[Role]) -> Role:
         """The metadata that the timestamp in force leads to; before the first release, an empty one of
         version 0.
+
+        Raises:
+            PublishError: A file is missing, or is not what the fleet's keys signed: it is not signed again.
         """
         timestamp_file = self.folder / "timestamp.json"
         if not timestamp_file.exists():
             return empty(kind)
-        timestamp = _decoded(timestamp_file, Timestamp)
+        timestamp = self._signed(timestamp_file, Timestamp)
         if kind is Timestamp:
             return timestamp
-        snapshot = _decoded(self.folder / f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
+        snapshot = self._signed(self.folder / f"{timestamp.snapshot_meta.version}.snapshot.json", Snapshot)
         if kind is Snapshot:
             return snapshot
-        return _decoded(self.folder / f"{snapshot.meta['targets.json'].version}.targets.json", kind)
+        return self._signed(self.folder / f"{snapshot.meta['targets.json'].version}.targets.json", kind)
 
     def write(self, signed: Role, signers: Iterable[CryptoSigner], *, now: datetime) -> None:
         """Write the next version of `signed`, signed by all of `signers`; on disk when this returns."""
@@ -92,6 +97,8 @@ class MetadataFiles:
             try:
                 metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
                 signed = metadata.to_bytes(JSONSerializer(compact=False)) == path.read_bytes()
+                # Digits of either case say the same, and we write small ones.
+                signed = signed and all(one.signature.islower() for one in metadata.signatures.values())
                 signed = signed and any(_has_signed(root, metadata) for root in roots if root is not None)
             except (OSError, ValueError, RepositoryError):
                 signed = False
@@ -101,6 +108,9 @@ class MetadataFiles:
                     "backup"
                 )
         return problems
+
+    def _signed(self, path: Path, kind: type[Role]) -> Role:
+        return _signed_by(self.root(), _decoded(path, kind), path)
 
     def _sound_root(self, path: Path) -> Root | None:
         """A root that its own keys have signed."""
@@ -136,11 +146,20 @@ def _has_signed(root: Root, metadata: Metadata[Any]) -> bool:
     return True
 
 
-def _decoded(path: Path, kind: type[Role]) -> Role:
+def _signed_by(root: Root, metadata: Metadata[Role], path: Path) -> Role:
+    if not _has_signed(root, metadata):
+        raise PublishError(
+            f"{path}: damaged: not what the fleet's keys signed; restore it from a backup, or from a device "
+            "or mirror that has it"
+        )
+    return metadata.signed
+
+
+def _decoded(path: Path, kind: type[Role]) -> Metadata[Role]:
     try:
-        signed = Metadata.from_bytes(path.read_bytes()).signed
+        metadata: Metadata[Role] = Metadata.from_bytes(path.read_bytes())
     except (OSError, RepositoryError) as error:
         raise PublishError(f"{path}: cannot be read as metadata of the repository: {error}") from None
-    if not isinstance(signed, kind):
-        raise PublishError(f"{path}: holds the metadata of the role {signed.type!r}.")
-    return signed
+    if not isinstance(metadata.signed, kind):
+        raise PublishError(f"{path}: holds the metadata of the role {metadata.signed.type!r}.")
+    return metadata
