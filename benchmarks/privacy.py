@@ -9,7 +9,7 @@ came out of its devices: with no budget left it knows nothing, and one guess in 
 devices have the same small student, which fedavg needs. Epsilon is that of a device that answers in every
 round, at delta 1e-5.
 
-Before that, fedstill_sim.privacy.audit attacks the mechanism with the noise that is promised, and with half
+Before that, fedstill_sim.audit.bounds attacks the mechanism with the noise that is promised, and with half
 of it: the epsilon that it finds must be below the promise, and above it.
 """
 
@@ -26,7 +26,7 @@ from fedstill_proto.arrays import Float64Array
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.privacy import Noising, seeded_bits
 from fedstill_server.privacy.accountant import epsilon_of_rounds
-from fedstill_sim.privacy.audit import epsilon_at_least
+from fedstill_sim.audit.bounds import epsilon_at_least
 from fedstill_sim.progress import show_progress
 from fedstill_sim.request import RunRequest
 from fedstill_sim.runner.run import continue_run, start_run

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fedstill.examples import Device
     from fedstill.fleet import Fleet
     from fedstill.models import Student, Teacher
+    from fedstill.simulation.audit import audit
     from fedstill.simulation.comparison import Comparison, compare
     from fedstill.simulation.result import Result
     from fedstill.simulation.simulate import simulate
@@ -42,6 +43,7 @@ __all__ = [
     "Result",
     "Student",
     "Teacher",
+    "audit",
     "callbacks",
     "compare",
     "datasets",
@@ -64,6 +66,7 @@ _PLACES = {
     "Result": "fedstill.simulation.result:Result",
     "Student": "fedstill.models:Student",
     "Teacher": "fedstill.models:Teacher",
+    "audit": "fedstill.simulation.audit:audit",
     "callbacks": "fedstill.callbacks",
     "compare": "fedstill.simulation.comparison:compare",
     "datasets": "fedstill.datasets",

@@ -15,8 +15,10 @@ from fedstill_proto.system.extras import explain_missing
 _PARTS = {
     "sim": ("fedstill_sim.cli", "simulate a fleet on this machine, compare methods, write reports"),
     "server": ("fedstill_server.cli", "distil and sign students, bring a fleet up, look into its rounds"),
+    "audit": ("fedstill_sim.cli", "attack what a simulated fleet sends of a device, beside what is promised"),
     "agent": ("fedstill_client.cli", "be a device: enrol, personalize, predict, take part in rounds"),
 }
+_EXTRAS = {"sim": "sim", "audit": "sim", "server": "server"}
 _HELP = """Usage: fedstill PART COMMAND [OPTIONS]
 
 Federated distillation for fleets of devices: soft labels instead of models.
@@ -47,8 +49,9 @@ def main() -> None:
     try:
         if part not in _PARTS:
             raise unknown_name("fedstill", part, _PARTS)
-        sys.argv = [f"fedstill {part}", *words]
-        with explain_missing(f"fedstill {part}", extra=part if part != "agent" else None):
+        # The audit is a command of the simulator, which has a name of its own.
+        sys.argv = ["fedstill", "audit", *words] if part == "audit" else [f"fedstill {part}", *words]
+        with explain_missing(f"fedstill {part}", extra=_EXTRAS.get(part)):
             importlib.import_module(_PARTS[part][0]).main()
     except FedstillError as error:
         print(f"fedstill: {error}", file=sys.stderr)

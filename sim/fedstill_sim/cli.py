@@ -22,8 +22,16 @@ from rich.markup import escape
 
 import fedstill_sim
 from fedstill_sim.folder import check_claim
-from fedstill_sim.options import CompareOptions, ManyRunsOptions, Out, OutputOptions
+from fedstill_sim.options import (
+    AuditOptions,
+    CompareOptions,
+    ManyRunsOptions,
+    MaybeOut,
+    Out,
+    OutputOptions,
+)
 from fedstill_sim.request import (
+    COMING_AND_GOING,
     DEFAULT_DATASET,
     RequestError,
     RunRequest,
@@ -105,6 +113,19 @@ COMPARE_EXAMPLES = """[bold]Examples[/]
 [dim]Two of them, on your own data:[/]
 
 [cyan]fedstill-sim compare --data my-fleet/ --methods fedavg,fedstill --seeds 5 --out runs/both[/]
+"""
+
+
+_NOT_AUDITED = ("engine", "adversaries", "attack", "attack_options", *COMING_AND_GOING)
+AUDIT_EXAMPLES = """[bold]Examples[/]
+
+[dim]What the default method says of a device's examples, in two rounds:[/]
+
+[cyan]fedstill audit digits --devices 20 --dirichlet 0.5 --rounds 2[/]
+
+[dim]Whether the noise that is promised is there, and how much an attack finds beside the promise:[/]
+
+[cyan]fedstill audit digits --devices 50 --rounds 5 --privacy local --epsilon 8 --out runs/audit[/]
 """
 
 
@@ -206,6 +227,39 @@ def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         _finish_comparison(out, shown, taken(ManyRunsOptions, asked))
 
 
+@app.command(cls=MethodCommand, epilog=AUDIT_EXAMPLES)
+@takes(
+    AuditOptions,
+    RunRequest,
+    OutputOptions,
+    leave_out=(*_NOT_AUDITED, "baselines", "tradeoff", "force", "no_report"),
+)
+def audit(out: MaybeOut = None, *, settings: Set = None, asked: dict[str, Any]) -> None:
+    """Attack what a configuration would really send of a device, and say how much the attacks find.
+
+    Membership of examples and of whole private sets, histograms of labels, and the examples themselves, each
+    beside what knowing nothing finds and beside the account's promise. Ends with exit code 1 where the
+    promise is broken: the noise is missing, or an attack proves a larger epsilon.
+    """
+    wanted, shown = (
+        taken(AuditOptions, asked),
+        taken(OutputOptions, {**asked, "force": False, "no_report": False}),
+    )
+    output = Output(as_json=shown.as_json, quiet=shown.quiet)
+    with told_plainly(None):
+        request = _request({**asked, "engine": "cohort", "baselines": (), "tradeoff": False}, settings)
+        check_names(request, [request.method])
+        check_folder(request.data)
+        from fedstill_sim.audit.run_audit import audit_request
+        from fedstill_sim.audit.table import print_audit
+
+        result = audit_request(request, wanted, out=out, console=output.progress)
+        print_audit(output.results, result, out)
+        output.document(result.to_json())
+        if result.broken:
+            raise typer.Exit(1)
+
+
 @app.command()
 @takes(ManyRunsOptions, OutputOptions, leave_out=("force",))
 def resume(
@@ -267,7 +321,7 @@ def main() -> None:
 
 
 @contextmanager
-def told_plainly(folder: Path) -> Iterator[None]:
+def told_plainly(folder: Path | None) -> Iterator[None]:
     """Errors as one line with exit code 2, and what to do after Ctrl-C; a bug keeps its traceback."""
     errors = Console(stderr=True)
     try:
@@ -278,8 +332,9 @@ def told_plainly(folder: Path) -> Iterator[None]:
         )
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
+        resume = f"Go on with:  [bold cyan]fedstill-sim resume {escape(str(folder))}[/]"
         errors.print(
-            f"\n[bold]Stopped.[/] Go on with:  [bold cyan]fedstill-sim resume {escape(str(folder))}[/]",
+            f"\n[bold]Stopped.[/] {'' if folder is None else resume}",
             highlight=False,
             soft_wrap=True,
         )

@@ -13,9 +13,14 @@ from fedstill_server.config.run_options import FLEET, PRIVACY
 from fedstill_sim.request import MACHINE, OUTPUT
 from fedstill_sim.tasks import simulation_of
 
+MaybeOut = Annotated[
+    Path | None,
+    typer.Option("--out", "-o", help="A folder for audit.json and audit.html.", rich_help_panel=OUTPUT),
+]
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="The folder that will hold everything.", rich_help_panel=OUTPUT)
 ]
+AUDIT = "The audit"
 _COMPARED, _COMPARED_OF_TEXT = (", ".join(simulation_of(task).compared) for task in ("arrays", "text"))
 _METHODS = "what fedstill-server methods lists, such as fedstill or class-logits, or module:Class"
 
@@ -98,3 +103,27 @@ class ManyRunsOptions:
         panel=OUTPUT,
         metavar="FILE",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How much an audit does, and where it is written."""
+
+    shadows: int = option(
+        128, "Shadow devices of each kind from which the adversary learns.", least=16, panel=AUDIT
+    )
+    runs: int = option(
+        128,
+        "Answers of each kind that the attacks are counted on: more make intervals smaller.",
+        least=16,
+        panel=AUDIT,
+    )
+    watch: str | None = option(
+        None,
+        "The device whose tasks are answered; by default one with a middling number of examples.",
+        panel=AUDIT,
+        metavar="DEVICE",
+    )
+
+    def __post_init__(self) -> None:
+        check_options(self, texts=True)

@@ -31,6 +31,7 @@ PUBLIC = [
     "Result",
     "Student",
     "Teacher",
+    "audit",
     "callbacks",
     "compare",
     "datasets",

@@ -1,1 +1,1 @@
-"""Differential privacy of simulated runs: the budget that a run spends, and an attack that audits it."""
+"""Differential privacy of simulated runs: the budget that a run spends."""

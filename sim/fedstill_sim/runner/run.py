@@ -208,7 +208,7 @@ class _Run:
             self._start(folder, config)
         self._progress.phase(f"{label}: building the training graphs")
         with phases.time("artifacts"):
-            stack_sizes = _artifacts(folder, config)
+            stack_sizes = build_artifacts(folder, config)
             poison(folder, config)
         with phases.time("rounds"):
             return run_rounds(folder, config, self._progress, label=label, stack_sizes=stack_sizes)
@@ -290,7 +290,7 @@ def keep_data(folder: Path, data: FleetData) -> None:
     partial.rename(folder / DATA_FOLDER)
 
 
-def _artifacts(folder: Path, config: RunConfig) -> dict[str, int]:
+def build_artifacts(folder: Path, config: RunConfig) -> dict[str, int]:
     """Build the training artifacts that are not there yet; the stack sizes stay those of the first start."""
     path = folder / STACK_SIZES_FILE
     sizes: dict[str, int] | None = read_json(path) if path.exists() else None

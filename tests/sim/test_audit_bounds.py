@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from fedstill_proto.arrays import Float64Array
 from fedstill_proto.privacy import Noising, epsilon_of_rho, seeded_bits
-from fedstill_sim.privacy.audit import Release, epsilon_at_least
+from fedstill_sim.audit.bounds import Release, epsilon_at_least
 
 DELTA, RELEASES, NUMBERS = 1e-5, 40_000, 4
 
