@@ -19,7 +19,7 @@ from fedstill_proto.messages import PROTOCOL_VERSION
 RECORD = "fedstill"
 MAX_DEVICE_NAME = 128
 
-Kind = Literal["RoundTask", "SoftLabelSummary"]
+Kind = Literal["RoundTask", "SoftLabelSummary", "SumQuestion", "SumAnswer"]
 
 
 def pack(kind: Kind, blob: bytes) -> RecordDict:

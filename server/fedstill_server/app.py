@@ -21,7 +21,7 @@ from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.plugins import search_current_folder
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.run_folder import FOLDER_KEY, FOLDER_VARIABLE, read_fleet_config
+from fedstill_server.run_folder import FOLDER_KEY, FOLDER_VARIABLE, read_enrolled, read_fleet_config
 from fedstill_server.tasks import load_public, load_test
 
 __all__ = ["app", "run_folder"]
@@ -44,7 +44,16 @@ def main(grid: Grid, context: Context) -> None:
         registered = None
         if FleetFolder.is_at(folder):
             registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
-        FleetRun(grid, config, public=public, test=test, store=store, registered=registered).run()
+        enrolled = None if config.secure_sums is None else read_enrolled(folder)
+        FleetRun(
+            grid,
+            config,
+            public=public,
+            test=test,
+            store=store,
+            registered=registered,
+            enrolled=enrolled,
+        ).run()
     finally:
         store.close()
 

@@ -25,6 +25,7 @@ from fedstill_server.methods import METHODS, completed, noised_methods
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.secure_sums.rule import SecureSumsRule
 from fedstill_server.tasks import Task, choice_of
 
 USUAL_DELTA = 1e-5
@@ -113,6 +114,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         ),
         evaluate_every=_chosen(asked.evaluate_every, facts.evaluate_every),
         privacy=privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated),
+        secure_sums=sums_rule(asked, name),
     )
     return checked_fleet(config)
 
@@ -172,6 +174,17 @@ def privacy_rule(asked: RunOptions, method: str, *, rounds: int, simulated: bool
         )
     except InvalidValue as error:
         raise ConfigError(f"--{error.field.replace('_', '-')}: {error.problem}") from None
+
+
+def sums_rule(asked: RunOptions, method: str) -> SecureSumsRule | None:
+    """How answers are summed; None where the server may see each, or devices send none."""
+    if not asked.sums_securely or METHODS.load(method).default_clip is None:
+        return None
+    usual = SecureSumsRule()
+    return SecureSumsRule(
+        group_size=_chosen(asked.sum_group, usual.group_size),
+        dropouts=_chosen(asked.sum_dropouts, usual.dropouts),
+    )
 
 
 def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bool) -> TrainingPlan:

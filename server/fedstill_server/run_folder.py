@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fedstill_proto.errors import WireError
+from fedstill_proto.secure_sums.enrolled import EnrolledDevices
 from fedstill_proto.system.sealed import read_sealed_json
 
 from fedstill_server.config.codec import ConfigError
@@ -11,6 +13,8 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.methods.checks import checked_fleet
 
 CONFIG_FILE = "config.json"
+ENROLLED_FILE = "enrolled.json"
+"""The list of devices that sums go by, as the fleet's repository offers it."""
 FOLDER_KEY = "fedstill-run"
 """Where a Flower run's configuration names the folder."""
 FOLDER_VARIABLE = "FEDSTILL_RUN"
@@ -33,3 +37,14 @@ def read_fleet_config(folder: Path) -> FleetConfig:
         raise ConfigError(f'{path}: no "fleet"')
     where = f"{path}: fleet"
     return checked_fleet(FleetConfig.from_json(document["fleet"], where=where), where=where)
+
+
+def read_enrolled(folder: Path) -> EnrolledDevices | None:
+    """The list of devices that a run's sums go by; None where there is none yet. Raises ConfigError."""
+    path = folder / ENROLLED_FILE
+    try:
+        return EnrolledDevices.from_bytes(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, WireError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}; publish the fleet's devices anew") from None

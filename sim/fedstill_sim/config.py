@@ -138,11 +138,12 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
 
 def baseline_config(config: RunConfig, method: str) -> RunConfig:
     """The same fleet under another method, as a run in <run>/baselines/<method>."""
-    up = Path("..") / ".."
+    up, privacy = Path("..") / "..", rule_for(method, config.fleet.privacy)
     fleet = dataclasses.replace(
         config.fleet,
         method=_beside(config.fleet, method),
-        privacy=rule_for(method, config.fleet.privacy),
+        privacy=privacy,
+        secure_sums=None if privacy is None else config.fleet.secure_sums,
         public_set=str(up / config.fleet.public_set),
         test_set=None if config.fleet.test_set is None else str(up / config.fleet.test_set),
     )

@@ -222,6 +222,10 @@ class RunRequest(RunOptions):
     def _check_privacy(self) -> None:
         if self.privacy is None:
             return
+        if self.sums_securely and self.engine != "cohort":
+            raise RequestError(
+                f"--secure-sums: devices of --engine {self.engine} have no keys; leave one out"
+            )
         if self.privacy == "local" and self.engine != "cohort":
             raise RequestError(
                 f"--privacy local: the noise of --engine {self.engine} is the system's, and no run could be "
@@ -244,9 +248,10 @@ class RunRequest(RunOptions):
         _ = self.attack_plan
         if self.engine != "cohort":
             raise RequestError(f"--attack: --engine {self.engine} has honest devices only; leave one out")
-        if self.privacy == "local":
+        if self.privacy == "local" or self.sums_securely:
             raise RequestError(
-                "--attack: answers that devices noise themselves (--privacy local) have no lies"
+                "--attack: answers that devices noise themselves, or that are summed unseen, have no lies; "
+                "leave --privacy local, distributed or --secure-sums out"
             )
         check_attack(self.attack, self.method)
         if self.baselines != DEFAULT_BASELINES:  # of those by default, the ones that it suits are run

@@ -52,7 +52,7 @@ def test_a_folder_s_devices_are_its_own() -> None:
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"epsilon": 1.0}, "--epsilon belongs to --privacy central or local"),
+        ({"epsilon": 1.0}, "--epsilon belongs to --privacy central, local or distributed"),
         ({"privacy": "central"}, "say how private"),
         ({"privacy": "central", "epsilon": 1.0, "noise_multiplier": 1.0}, "one of --epsilon and"),
         ({"privacy": "local", "epsilon": 1.0, "engine": "flower"}, "no run could be repeated"),

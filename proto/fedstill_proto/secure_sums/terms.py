@@ -58,6 +58,11 @@ class Summing:
         """How many equal parts of the noise are the whole: as many as there are honest survivors."""
         return max(1, math.floor((1 - self.colluders) * self.least_survivors(dealt)))
 
+    def noises(self, survivors: int, *, dealt: int) -> float:
+        """How many times the variance of the whole noise is in a sum over so many."""
+        each = {SumNoise.NONE: 0.0, SumNoise.OWN: 1.0, SumNoise.SHARED: 1 / self.noise_parts(dealt)}
+        return survivors * each[self.noise]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SumTerms:

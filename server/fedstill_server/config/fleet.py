@@ -8,6 +8,7 @@ from typing import Any
 
 from fedstill_proto.checks import check_name
 from fedstill_proto.messages import TrainingPlan
+from fedstill_proto.secure_sums.terms import Summing, SumNoise
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.choice import Choice
@@ -16,9 +17,11 @@ from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.teachers import require_network
 from fedstill_server.privacy.rule import PrivacyRule
+from fedstill_server.secure_sums.rule import SecureSumsRule
 
 STARTS = ("distilled", "random")
 MODES = ("rounds", "async")
+_SUM_NOISE = {"central": SumNoise.NONE, "local": SumNoise.OWN, "distributed": SumNoise.SHARED}
 
 
 def _check(holds: bool, field_name: str, value: object, needed: str) -> None:
@@ -140,6 +143,7 @@ class FleetConfig:
     downlink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
     privacy: PrivacyRule | None = None  # None: nothing bounds what answers tell
+    secure_sums: SecureSumsRule | None = None  # None: the server sees each answer
 
     def __post_init__(self) -> None:
         check_name("run", self.run)
@@ -159,6 +163,22 @@ class FleetConfig:
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
+
+        if self.privacy is None:
+            _check(self.secure_sums is None, "secure_sums", self.secure_sums, "there without privacy")
+        elif self.privacy.mode == "distributed":
+            _check(self.secure_sums is not None, "secure_sums", None, "enough for noise that is distributed")
+
+    @property
+    def summing(self) -> Summing | None:
+        """What a device is asked where the server sees sums alone."""
+        if self.secure_sums is None or self.privacy is None:
+            return None
+        return Summing(
+            noise=_SUM_NOISE[self.privacy.mode],
+            dropouts=self.secure_sums.dropouts,
+            colluders=self.secure_sums.colluders,
+        )
 
     def to_json(self) -> dict[str, Any]:
         document = to_json(self)

@@ -28,7 +28,8 @@ FLEET, LOCAL, EXCHANGE, PRIVACY, ROUND = (
     "A round",
 )
 _ENCODINGS = tuple(one.value for one in Encoding if one is not Encoding.LEVELS)
-_OF_PRIVACY = ("epsilon", "delta", "noise_multiplier", "clip")
+_OF_PRIVACY = ("epsilon", "delta", "noise_multiplier", "clip", "secure_sums")
+_OF_SUMS = ("sum_group", "sum_dropouts")
 _ASYNCHRONOUS = ("buffer", "max_age", "age_exponent")
 
 
@@ -160,8 +161,9 @@ class RunOptions:
     privacy: str | None = option(
         None,
         "central: the server clips what devices answer, and adds noise to the sum. local: each device clips "
-        "and adds noise itself, and even the server sees nothing else. In a real fleet, devices then count "
-        "no right answers for the server.",
+        "and adds noise itself, and even the server sees nothing else. distributed: each device adds a part "
+        "of the noise, and the server sees the sum alone, which has all of it (see --secure-sums). In a real "
+        "fleet, devices then count no right answers for the server.",
         choices=PRIVACY_MODES,
         panel=PRIVACY,
     )
@@ -181,6 +183,24 @@ class RunOptions:
         None,
         "L2 norm that a device's answer is clipped to; by default what suits the method.",
         above=0,
+        panel=PRIVACY,
+    )
+    secure_sums: bool | None = option(
+        None,
+        "Whether the server learns the sum of what devices answer, and no single answer; with --privacy, and "
+        "always with distributed noise.",
+        panel=PRIVACY,
+        flag="--secure-sums",
+    )
+    sum_group: int | None = option(
+        None, "Devices that are summed together, about; 0 sums all of a round.", least=0, panel=PRIVACY
+    )
+    sum_dropouts: float | None = option(
+        None,
+        "Share of a group that may be gone after it has dealt its shares, and the sum still comes out with "
+        "all of its noise; 0.2.",
+        least=0,
+        most=0.9,
         panel=PRIVACY,
     )
     goal_count: int = option(
@@ -232,11 +252,19 @@ class RunOptions:
         if self.mode != "async":
             self._belongs(_ASYNCHRONOUS, "--mode async")
         if self.privacy is None:
-            self._belongs(_OF_PRIVACY, "--privacy central or local")
+            self._belongs(_OF_PRIVACY, "--privacy central, local or distributed")
         elif (self.epsilon is None) == (self.noise_multiplier is None):
             raise ConfigError(
                 f"--privacy {self.privacy}: say how private, by one of --epsilon and --noise-multiplier"
             )
+
+        if not self.sums_securely:
+            self._belongs(_OF_SUMS, "--secure-sums, or --privacy distributed")
+
+    @property
+    def sums_securely(self) -> bool:
+        """Whether the server is to learn sums alone."""
+        return bool(self.secure_sums) or self.privacy == "distributed"
 
     def _belongs(self, names: Iterable[str], where: str) -> None:
         """Refuse options that are said without what they are about."""

@@ -65,7 +65,7 @@ def _check_private(config: FleetConfig, rule: PrivacyRule, method: Method) -> No
     needed = f"one that differential privacy is there for: {', '.join(noised_methods())}"
     _require(method.default_clip is not None, "method", config.method.name, needed)
     _require(config.mode == "rounds", "mode", config.mode, "rounds, the one that privacy is accounted for")
-    if rule.mode == "central" and method.soft_labels is not SoftLabelUse.NONE:
+    if rule.mode == "central" and config.secure_sums is None and method.soft_labels is not SoftLabelUse.NONE:
         needed = "one without entropy coding: the length of an answer would tell of its data"
         _require(not config.uplink.entropy, "uplink", config.uplink.encoding.value, needed)
 

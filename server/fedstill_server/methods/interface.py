@@ -324,11 +324,17 @@ class Method(WithOptions, ABC):
         return self.students_learn(state, x, soft_labels, round_number=round_number)
 
     def _with_noise(self, request: SummaryRequest) -> SummaryRequest:
-        """The same, noised on the device where that is the run's rule."""
-        rule = self.config.privacy
-        if rule is None or rule.mode != "local" or request.kind is SummaryKind.NONE:
+        """The same, noised on the device or summed unseen where that is the run's rule."""
+        rule, summing = self.config.privacy, self.config.summing
+        if rule is None or request.kind is SummaryKind.NONE:
+            return request
+        if rule.mode == "central" and summing is None:
             return request
         relative = request.kind is SummaryKind.PUBLIC_SET
         return SummaryRequest(
-            request.kind, public_rows=request.public_rows, relative=relative, noising=rule.noising
+            request.kind,
+            public_rows=request.public_rows,
+            relative=relative,
+            noising=rule.noising,
+            summing=summing,
         )

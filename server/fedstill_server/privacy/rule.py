@@ -8,7 +8,7 @@ from fedstill_proto.checks import MAX_UINT64, check_integer
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy import Noising
 
-MODES = ("central", "local")
+MODES = ("central", "local", "distributed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,8 @@ class PrivacyRule:
 
     Attributes:
         mode: "central": devices trust the server, which clips each answer and adds noise to their sum.
-            "local": every device clips and adds the noise itself.
+            "local": every device clips and adds the noise itself. "distributed": every device adds a part of
+            the noise, and the server learns nothing but the sum, which has all of it.
         noise_multiplier: The noise, in units of what another private set can change.
         clip: The L2 norm that an answer's vector is clipped to.
         delta: The delta at which epsilon is reported.

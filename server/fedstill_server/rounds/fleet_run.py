@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.errors import WireError
+from fedstill_proto.secure_sums.enrolled import EnrolledDevices
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -31,10 +32,11 @@ from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispa
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
 from fedstill_server.rounds.gate import Reason, error_text, left_out, reason_of_reply
 from fedstill_server.rounds.preparation import PreparationCache
-from fedstill_server.rounds.private_fold import PrivateFold
+from fedstill_server.rounds.private_fold import PrivateFold, part_of
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
 from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
 from fedstill_server.rounds.run_store import Checkpoint, RunStore
+from fedstill_server.rounds.summing import GroupTotal, RoundSums, check_enrolled
 from fedstill_server.rounds.synchronous import Synchronous
 from fedstill_server.rounds.transport import collect, push
 from fedstill_server.state import FleetState, digest_of
@@ -101,6 +103,7 @@ class FleetRun:
         store: RunStore,
         test: Examples | None = None,
         registered: NodeRegister | None = None,
+        enrolled: EnrolledDevices | None = None,
     ) -> None:
         """Open a run.
 
@@ -112,6 +115,10 @@ class FleetRun:
             test: What the teacher is measured on; None does not measure it.
             registered: Tells the name of each registered node; a device that came up anew is asked anew for
                 what it had not answered. None where nodes are not registered, as in a simulation.
+            enrolled: The signed list of devices, where the server is to see sums alone.
+
+        Raises:
+            ConfigError: The server is to see sums alone, and there is no list.
         """
         self._grid = grid
         self._config = config
@@ -123,6 +130,9 @@ class FleetRun:
         self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
         self._mode: Mode = _MODES[config.mode](self._dispatcher)
         store.keep_states(self._mode.keeps)
+        self._sums: RoundSums | None = None
+        if config.secure_sums is not None:
+            self._sums = RoundSums(grid, config.secure_sums, check_enrolled(enrolled), config.seed)
         self._account: Account | None = None
         if config.privacy is not None and config.privacy.mode == "central":
             self._account = store.account(config.run)
@@ -175,8 +185,11 @@ class FleetRun:
             replies = self._mode.gather(before, self._roster.members)
         else:  # by a run that ended before it could commit the round, or whose checkpoint was lost
             replies = self._as_released(before)
+        groups = None
+        if self._sums is not None and released is None:
+            replies, groups = self._summed(self._sums, replies, number)
         watch.lap("train")
-        consensus = self._fold(replies, number, before.state, released)
+        consensus = self._fold(replies, number, before.state, released, groups)
         watch.lap("ingest")
         if consensus.devices > 0:
             state = self._method.learn(state, consensus, round_number=number)
@@ -259,12 +272,41 @@ class FleetRun:
             base_tables=before.base_tables,
         )
 
+    def _summed(
+        self, sums: RoundSums, replies: RoundReplies, number: int
+    ) -> tuple[RoundReplies, tuple[GroupTotal, ...]]:
+        """The sums over those who have offered their keys; who is in none of them does not count."""
+        privacy, summing = self._config.privacy, self._config.summing
+        assert privacy is not None  # checked by the configuration
+        assert summing is not None
+        sizes = self._method.released_parts(self._dispatcher.state_of(number), round_number=number)
+        parts = {
+            name: (
+                [one.device for one in replies.counted if part_of(one.summary.family, sizes) == name],
+                size,
+            )
+            for name, size in sizes.items()
+        }
+        summed = sums.sums(
+            replies.counted, self._roster.members, parts=parts, noising=privacy.noising, summing=summing
+        )
+        inside = {device for group in summed.groups for device in group.devices}
+        replies = replace(
+            replies,
+            counted=[answer for answer in replies.counted if answer.device in inside],
+            quarantined=(*replies.quarantined, *summed.quarantined),
+            uplink_bytes=replies.uplink_bytes + summed.uplink_bytes,
+            downlink_bytes=replies.downlink_bytes + summed.downlink_bytes,
+        )
+        return replies, summed.groups
+
     def _fold(
         self,
         replies: RoundReplies,
         number: int,
         state: FleetState,
         released: Mapping[str, NoisedMean] | None,
+        groups: Sequence[GroupTotal] | None = None,
     ) -> Statistics:
         """The sum over the answers, each read against the state that it answers and weighted by its age.
 
@@ -276,7 +318,9 @@ class FleetRun:
             private = PrivateFold(self._method, rule)
             if released is None:
                 asked = replies.asked_by_family
-                released = private.noised_means(counted, state, asked=asked, round_number=number)
+                released = private.noised_means(
+                    counted, state, asked=asked, round_number=number, groups=groups
+                )
                 if self._account is not None and released:
                     devices = sorted(replies.asked_devices)
                     self._account.debit(number, released, rho=rule.noising.rho, asked=devices)

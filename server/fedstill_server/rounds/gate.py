@@ -52,6 +52,7 @@ class Reason(enum.Enum):
     WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
     MISSING_BASE = "missing-base"  # coded against an answer that the server does not hold
     BAD_VALUES = "bad-values"  # not finite, negative, not adding up
+    SUM = "sum"  # the device is not in a sum that the server cannot open, or too few others were
 
 
 _OF_REFUSALS = {

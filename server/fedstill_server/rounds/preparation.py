@@ -81,6 +81,7 @@ def _described(config: FleetConfig, public: Examples) -> str:
         public_set="",
         test_set=None,
         privacy=None,
+        secure_sums=None,
     )
     arrays = {"x": public.x} if public.y is None else {"x": public.x, "y": public.y}
     return json.dumps(alike.to_json(), sort_keys=True) + digest_of(arrays)

@@ -4,7 +4,8 @@ A method makes a vector of each answer; it is clipped onto a grid of whole numbe
 fedstill_proto.privacy), and all are added up exactly. In mode central the server adds the noise, and from
 there on nothing remembers an answer: what is learned, sent and recorded is made of the noised sum, which is
 debited before anybody sees it (rounds/account.py). The mean is over the devices that were asked, not over
-those that answered: whether one did may depend on its data. In mode local the answers are noised already.
+those that answered: whether one did may depend on its data. In mode local the answers are noised already, and
+in mode distributed their sum is, which is all that the server has (rounds/summing.py).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.interface import Method
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.rounds.gate import Answer
+from fedstill_server.rounds.summing import GroupTotal
 from fedstill_server.state import FleetState
 
 
@@ -39,6 +41,7 @@ class PrivateFold:
         *,
         asked: Mapping[str, int],
         round_number: int,
+        groups: Sequence[GroupTotal] | None = None,
     ) -> dict[str, NoisedMean]:
         """The noised means of a round, by part: the release itself.
 
@@ -47,27 +50,34 @@ class PrivateFold:
             state: The state that the round's tasks were made from.
             asked: How many devices were asked, by family.
             round_number: The round.
+            groups: The sums of groups, where the server sees nothing else of the answers.
         """
         noising = self.rule.noising
         parts = self.method.released_parts(state, round_number=round_number)
         sums = {name: np.zeros(size, np.int64) for name, size in parts.items()}
         counted: Counter[str] = Counter()
-        read = self.method.released_vector(state, round_number=round_number)
-        for answer in answers:
-            name = _part_of(answer.summary.family, parts)
-            noised = answer.summary.statistics.noised
-            steps = noising.on_grid(read(answer.summary)) if noised is None else noised
-            sums[name] = sums[name] + steps
-            counted[name] += 1
+        noises: dict[str, float] = dict.fromkeys(parts, 0.0)  # how many times the whole noise is in a sum
+        if groups is None:
+            read = self.method.released_vector(state, round_number=round_number)
+            for answer in answers:
+                name = part_of(answer.summary.family, parts)
+                noised = answer.summary.statistics.noised
+                steps = noising.on_grid(read(answer.summary)) if noised is None else noised
+                sums[name] = sums[name] + steps
+                counted[name] += 1
+        for group in groups or ():
+            sums[group.part] = sums[group.part] + group.steps
+            counted[group.part] += len(group.devices)
+            noises[group.part] += group.noises
         means = {}
         for name in sorted(sums):
             if self.rule.mode == "central":
-                devices = sum(many for family, many in asked.items() if _part_of(family, parts) == name)
+                devices = sum(many for family, many in asked.items() if part_of(family, parts) == name)
                 sums[name] = sums[name] + self._noise(len(sums[name]), name, round_number)
                 deviation = noising.sigma
             else:
                 devices = counted[name]
-                deviation = noising.sigma * devices**0.5
+                deviation = noising.sigma * (devices if groups is None else noises[name]) ** 0.5
             if devices:
                 mean = noising.values(sums[name]) / devices
                 means[name] = NoisedMean(mean, deviation / devices, devices)
@@ -85,5 +95,6 @@ class PrivateFold:
         return discrete_gaussian(count, bits=bits)
 
 
-def _part_of(family: str, parts: Mapping[str, int]) -> str:
+def part_of(family: str, parts: Mapping[str, int]) -> str:
+    """The part of a release that devices of a family are in."""
     return family if family in parts else ALL_FAMILIES

@@ -27,6 +27,7 @@ from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
 from fedstill_sim.runner.installed import install_prepared, install_students
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
+from fedstill_sim.secure_sums.devices import SumDevices
 from fedstill_sim.workers.pool import usable_cores
 
 ENGINE_FILE = "engine.json"
@@ -136,6 +137,8 @@ def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterat
     handlers = engine.handlers
     if simulation.attack is not None:
         handlers = Adversaries(simulation.attack, fleet, engine.data, folder).among(handlers)
+    if fleet.secure_sums is not None:
+        handlers = SumDevices(engine.data.device_names, folder, noise_seed=fleet.seed).among(handlers)
     grid = InProcessGrid(devices=simulation.devices, handlers=handlers)
     if simulation.participation is None:
         yield grid
