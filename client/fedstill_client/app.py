@@ -8,6 +8,7 @@ numbers its nodes.
     query.hello   ConfigRecord (protocol, run)  ->  ConfigRecord (protocol, device, family)
     train         RoundTask                     ->  SoftLabelSummary
     evaluate      RoundTask                     ->  MetricRecord of counts
+    query.sum_*   a step's question             ->  its answer (see fedstill_proto.secure_sums)
 
 What goes wrong is answered with one of the fixed words of fedstill_proto.refusal; the log has the details.
 An agent's device works only while it may (see eligibility/): it refuses, or stops within seconds.
@@ -20,15 +21,22 @@ from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records  # isort: skip
+from fedstill_proto.codec.sum_codec import SUM_LIMIT_BYTES
+from fedstill_proto.secure_sums.enrolled import EnrolledDevices
 from flwr.app import Context, Message, RecordDict
 
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
+from fedstill_client.fleet.enrol import source_of
+from fedstill_client.fleet.membership import Membership
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
+from fedstill_client.privacy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, task_in
 from fedstill_client.rounds.round import Interrupted
+from fedstill_client.secure_sums.home_sums import HomeSums
+from fedstill_client.store import PrivateStore
 
 FOLDER_KEY = "fedstill-device"
 
@@ -65,6 +73,49 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     stop = _eligibility(folder)
     with FleetDevice.opened(folder) as device:
         return counts_reply(device.evaluate(task, stop=stop))
+
+
+@app.query("sum_deal")
+@answered
+def sum_deal(message: Message, context: Context) -> RecordDict:
+    """Deal shares to the neighbours in a sum's group."""
+    return _sum_step("deal", message, context)
+
+
+@app.query("sum_mask")
+@answered
+def sum_mask(message: Message, context: Context) -> RecordDict:
+    """Send the device's numbers, masked."""
+    return _sum_step("mask", message, context)
+
+
+@app.query("sum_agree")
+@answered
+def sum_agree(message: Message, context: Context) -> RecordDict:
+    """Sign who is in the sum."""
+    return _sum_step("agree", message, context)
+
+
+@app.query("sum_reveal")
+@answered
+def sum_reveal(message: Message, context: Context) -> RecordDict:
+    """Reveal one share of each neighbour."""
+    return _sum_step("reveal", message, context)
+
+
+def _sum_step(step: str, message: Message, context: Context) -> RecordDict:
+    question = flower_records.unpack(message.content, "SumQuestion", size_limit_bytes=SUM_LIMIT_BYTES)
+    folder = device_folder(context)
+    if not AgentHome.is_at(folder):
+        raise DeviceError(f"{folder}: a plain device folder takes part in no sum; enrol an agent for that")
+    home = AgentHome(folder)
+
+    def fetch() -> EnrolledDevices:
+        return source_of(home, Membership.read(home)).enrolled()
+
+    with PrivateStore.open(home) as store:
+        sums = HomeSums(home, store, DevicePolicy.read(folder))
+        return flower_records.pack("SumAnswer", sums.answer(step, question, fetch))
 
 
 def device_folder(context: Context) -> Path:

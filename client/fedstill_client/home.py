@@ -8,6 +8,7 @@ packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 node            the Flower node that the device is, once its server has greeted it
 policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
+enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
 agent.sock      the socket at which apps of the same user call the agent (see service/)
 """
@@ -73,6 +74,14 @@ class AgentHome:
     @property
     def keys(self) -> Path:
         return self.folder / "keys"
+
+    @property
+    def device_key(self) -> Path:
+        return self.keys / "device"
+
+    @property
+    def enrolled(self) -> Path:
+        return self.folder / "enrolled.json"
 
     @property
     def trust(self) -> Path:

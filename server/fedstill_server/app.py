@@ -44,7 +44,6 @@ def main(grid: Grid, context: Context) -> None:
         registered = None
         if FleetFolder.is_at(folder):
             registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
-        enrolled = None if config.secure_sums is None else read_enrolled(folder)
         FleetRun(
             grid,
             config,
@@ -52,7 +51,7 @@ def main(grid: Grid, context: Context) -> None:
             test=test,
             store=store,
             registered=registered,
-            enrolled=enrolled,
+            enrolled=functools.partial(read_enrolled, folder),
         ).run()
     finally:
         store.close()

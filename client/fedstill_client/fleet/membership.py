@@ -56,4 +56,4 @@ def authority_file(home: AgentHome) -> Path:
 
 def device_key(home: AgentHome) -> Path:
     """The device's private key; its public one is beside it, with .pub."""
-    return home.keys / "device"
+    return home.device_key

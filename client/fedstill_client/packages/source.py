@@ -17,9 +17,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedstill_proto.checks import check_name
-from fedstill_proto.errors import FieldError
+from fedstill_proto.errors import FieldError, WireError
 from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
+from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, LIST_LIMIT_BYTES, EnrolledDevices
 from fedstill_proto.system.files import replace_file
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
@@ -107,6 +108,25 @@ class PackageSource:
         if type(number) is not int:
             raise PackageError("metadata", f"{family}: the repository does not state its package's version")
         return number
+
+    def enrolled(self) -> EnrolledDevices:
+        """The fleet's list of devices, as it was signed last; raises PackageError."""
+        with (
+            _as_package_errors(),
+            self._locked(),
+            tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=self.trust) as folder,
+        ):
+            updater = self._updater()
+            target = _target(updater, ENROLLED_TARGET)
+            if target.length > LIST_LIMIT_BYTES:
+                raise PackageError(
+                    "size", f"{target.path}: {target.length} bytes, more than {LIST_LIMIT_BYTES}"
+                )
+            content = Path(updater.download_target(target, str(Path(folder) / "file"))).read_bytes()
+        try:
+            return EnrolledDevices.from_bytes(content)
+        except WireError as error:
+            raise PackageError("devices", str(error)) from None
 
     def fetch(self, family: str) -> StudentPackage:
         """The family's newest package, every byte verified; raises PackageError."""

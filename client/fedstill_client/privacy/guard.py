@@ -18,6 +18,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.privacy import epsilon_of_rho
 from fedstill_proto.refusal import Refusal
+from fedstill_proto.secure_sums.terms import SumNoise
 from fedstill_proto.task_bounds import Excess, TaskBounds, nominal_bytes
 
 from fedstill_client.privacy.policy import DevicePolicy
@@ -67,10 +68,12 @@ class PolicyGuard:
         with self._noting(task):
             self._check_noise(task)
             if task.request.noising is not None and (sent := self._sent_before(task)) is not None:
+                if task.request.summing is not None:
+                    raise PolicyRefused(f"round {task.round} was answered before, and its sum is over")
                 return sent
             if self._policy is not None:
                 self._check_bounds(self._policy, task)
-                size = 0 if task.request.noising is not None else self._nominal_bytes(task)
+                size = 0 if _noised(task) else self._nominal_bytes(task)
                 self._spend(lambda spent, now: spent.with_round(now, size, release=self._size.release))
         return None
 
@@ -110,11 +113,12 @@ class PolicyGuard:
 
     def _check_noise(self, task: RoundTask) -> None:
         kind, noising, policy = task.request.kind, task.request.noising, self._policy
+        if not _noised(task) and policy is not None and policy.noised_only:
+            # Even that a training ended may reveal something.
+            raise PolicyRefused(
+                f"noised_only: {kind.value} without noise is asked for; this device sends none"
+            )
         if noising is None:
-            if policy is not None and policy.noised_only:  # even that a training ended may reveal something
-                raise PolicyRefused(
-                    f"noised_only: {kind.value} without noise is asked for; this device sends none"
-                )
             return
         if self._ledger is None:
             raise PolicyRefused("this device keeps no ledger of noised answers; enrol an agent for that")
@@ -131,7 +135,7 @@ class PolicyGuard:
             if not sent:
                 raise PolicyRefused(f"round {task.round} was answered before, and the answer is gone")
             return sent
-        if policy is not None and not self._ledger.covers(noising.rho, policy.rho):
+        if policy is not None and _noised(task) and not self._ledger.covers(noising.rho, policy.rho):
             raise self._spent(policy, noising.rho)
         return None
 
@@ -180,6 +184,12 @@ class PolicyGuard:
             if self._ledger is not None:
                 note_refusal(self._ledger, str(refusal), run=task.run, round=task.round)
             raise
+
+
+def _noised(task: RoundTask) -> bool:
+    """Whether the answer has noise before it leaves the device; of a sum, whether the sum has."""
+    summing = task.request.summing
+    return task.request.noising is not None and (summing is None or summing.noise is not SumNoise.NONE)
 
 
 def spending_of(ledger: Ledger) -> Spending:

@@ -53,6 +53,9 @@ class DevicePolicy(TaskBounds):
     least_noise_multiplier: float = rule(
         0.5, "The least noise of one answer that has noise; with less, it would be as one without."
     )
+    least_group_size: int = rule(
+        10, "Devices, this one included, whose sum a server may learn where it sees sums alone.", least=2
+    )
     most_steps: int = rule(20_000, "Steps of training in a round; epochs beyond them are left out, unsaid.")
     most_seconds: float = rule(600.0, "Seconds that a round takes; then it stops, and answers not-now.")
     most_memory_mb: int = rule(

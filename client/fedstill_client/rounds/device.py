@@ -62,6 +62,7 @@ from fedstill_client.rounds.round import (
     perform_round,
 )
 from fedstill_client.rounds.round_limits import memory_limited, stopping_after
+from fedstill_client.secure_sums.home_sums import HomeSums
 from fedstill_client.store import PrivateStore, Release, StoredExamples
 
 log = logging.getLogger("fedstill.device")
@@ -188,6 +189,9 @@ class FleetDevice:
         """
         policy = self._policy()
         guard = self._guard(policy)
+        sums = self._sums(policy)
+        if sums is not None and (offered := sums.offered(task)) is not None:
+            return offered
         if (sent := guard.admit(task)) is not None:
             return sent
         if policy is None:
@@ -224,12 +228,22 @@ class FleetDevice:
                 # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
                 base_tables.forget(self.description.name)
                 raise
-            if task.request.noising is not None:
-                numbers = _noised_numbers(summary)
+            if task.request.summing is not None:
+                sums = self._sums(self._policy())
+                assert sums is not None  # the guard lets no plain folder come here
+                summary = sums.offer(task, _noised_vector(summary))
+            elif task.request.noising is not None:
+                numbers = len(_noised_vector(summary))
                 summary = guard.release(task, summary, values=numbers)
             if self.private_store is not None:
                 self._write_down(task, summary, self.private_store)
         return summary
+
+    def _sums(self, policy: DevicePolicy | None) -> HomeSums | None:
+        """The sums of an agent's home; a plain folder takes part in none."""
+        if self.private_store is None or policy is None:
+            return None
+        return HomeSums(AgentHome(self.folder), self.private_store, policy)
 
     def _policy(self) -> DevicePolicy | None:
         """The policy of an agent's home; a plain folder has none."""
@@ -418,8 +432,8 @@ def _installed(file: Path, manifest: StudentManifest) -> Parameters | None:
         raise DeviceError(f"{file}: cannot be read: {error.strerror}.") from None
 
 
-def _noised_numbers(summary: bytes) -> int:
-    return len(pb.SoftLabelSummary.FromString(summary).statistics.noised)
+def _noised_vector(summary: bytes) -> IntArray:
+    return np.array(pb.SoftLabelSummary.FromString(summary).statistics.noised, np.int64)
 
 
 def _public_set(file: Path, input_shape: tuple[int, ...]) -> FloatArray | None:

@@ -21,6 +21,7 @@ from flwr.clientapp import ClientApp
 
 from fedstill_client.privacy import PolicyRefused
 from fedstill_client.rounds.round import Evaluation, Interrupted, NoStudent, WrongFamily
+from fedstill_client.secure_sums.rule import SumRefused
 
 log = logging.getLogger("fedstill.device")
 
@@ -31,6 +32,7 @@ _WORDS: tuple[tuple[type[FedstillError], Refusal], ...] = (
     (Interrupted, Refusal.NOT_NOW),
     (WrongFamily, Refusal.WRONG_FAMILY),
     (WireError, Refusal.UNREADABLE),
+    (SumRefused, Refusal.POLICY),
 )
 
 

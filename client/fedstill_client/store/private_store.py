@@ -9,7 +9,7 @@ import fcntl
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from fedstill_client.store.examples import (
 )
 from fedstill_client.store.keys import find_key, make_key
 from fedstill_client.store.ledger import Ledger
+from fedstill_client.store.sums import SumTable
 from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
 from fedstill_client.store.weights import StoredStudents, put_student
 
@@ -56,6 +57,7 @@ class PrivateStore:
         self._database = database
         self._forgotten_before_training: int | None = None
         self.ledger = Ledger(database)
+        self.sums = SumTable(database)
 
     @classmethod
     def create(cls, home: AgentHome, *, encryption: Encryption = "off") -> PrivateStore:
@@ -210,10 +212,15 @@ class PrivateStore:
             database.execute("DELETE FROM learning")
             # Paid for, and perhaps not sent yet: what came from these examples is not to leave any more.
             database.execute("UPDATE releases SET summary = NULL")
+            self.sums.forget()
             self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
             self._put_setting(_ERASING, "yes")
         self._erase()
         return forgotten
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """All that happens within is on the disk after the end, or none of it."""
+        return self._database.transaction()
 
     def times_forgotten(self) -> int:
         """How many times something was forgotten; see `students`."""

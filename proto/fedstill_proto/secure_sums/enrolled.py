@@ -26,6 +26,8 @@ from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.secure_sums.graph import MOST_MEMBERS
 
 FORMAT = 1
+ENROLLED_TARGET = "devices/enrolled.json"
+"""The list in a fleet's repository."""
 LIST_LIMIT_BYTES = 32 << 20
 SIGNATURE_BYTES = 96
 _NUMBER_BYTES = 48

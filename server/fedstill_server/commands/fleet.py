@@ -206,9 +206,11 @@ def register_device(
     Compare the fingerprint with what enrol showed on the device, unless you carried the file yourself.
     """
     from fedstill_server.fleet.devices import DeviceRegister
+    from fedstill_server.fleet.enrolled import publish_devices
     from fedstill_server.fleet.folder import FleetFolder
 
     device = DeviceRegister(FleetFolder.open(fleet).devices).add(key, name or None)
+    publish_devices(fleet)
     document: dict[str, object] = {"name": device.name, "fingerprint": device.fingerprint}
     _report(document, f"registered {device.name} ({device.fingerprint})", as_json)
 
@@ -220,9 +222,11 @@ def unregister_device(
 ) -> None:
     """Let a device in no more; a fleet that is up shuts it out within seconds."""
     from fedstill_server.fleet.devices import DeviceRegister
+    from fedstill_server.fleet.enrolled import publish_devices
     from fedstill_server.fleet.folder import FleetFolder
 
     device = DeviceRegister(FleetFolder.open(fleet).devices).remove(name)
+    publish_devices(fleet)
     _report({"name": device.name, "fingerprint": device.fingerprint}, f"unregistered {device.name}", as_json)
 
 

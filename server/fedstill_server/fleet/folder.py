@@ -8,6 +8,7 @@ keys/           private keys: of the certificate authority, the server, the pack
 certificates/   ca.pem, server.pem
 repository/     signed student packages, as devices read them
 devices/        <name>.json of each registered device: its public key
+enrolled.json   the list of them that repository/ offers, where the run sums what devices answer (enrolled.py)
 nodes.json      the Flower node of each, and when it last came up (nodes.py)
 superlink.db    Flower's messages on their way
 flower/         Flower's own files

@@ -19,6 +19,7 @@ from fedstill_proto.system.supervisor import ChildProcess, Supervisor
 
 from fedstill_server.fleet.certificates import renew_server_certificate
 from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.enrolled import publish_devices
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import Control, FlowerNode, RunStatus, superexec, superlink
 from fedstill_server.fleet.folder import FleetFolder
@@ -102,6 +103,7 @@ class FleetUp:
         Repository.open(self._fleet.folder)
         if not Repository.open(self._fleet.folder).published():
             raise FleetError(f"no student is published; run: fedstill-server publish {self._fleet.folder}")
+        publish_devices(self._fleet.folder)
 
     def _start(self, children: Supervisor, signals: EndSignals) -> None:
         started = [children.start(superlink(self._fleet))]

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.folder_digests import FolderDigests
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
@@ -121,6 +122,25 @@ class Repository:
             offered = without_orphans(offered)
             self._release(offered, now=now)
             # Devices that read the release before go on finding its files.
+            self._targets.remove_all_but([*before.values(), *offered.values()])
+
+    def enrolled_version(self) -> int:
+        """The version of the list of devices that is offered; 0 where there is none."""
+        target = self._offered().get(ENROLLED_TARGET)
+        return 0 if target is None else int(target.custom["version"])
+
+    def enrol(self, devices: EnrolledDevices, *, now: datetime | None = None) -> None:
+        """Offer a list of the fleet's devices in place of the earlier one.
+
+        Raises:
+            PublishError: It is not newer than the one that is offered.
+        """
+        with self._locked():
+            if devices.version <= (newest := self.enrolled_version()):
+                raise PublishError(f"list of devices {devices.version} is not above {newest}, the newest.")
+            before = self._offered()
+            offered = {**before, **self._targets.put_devices(devices)}
+            self._release(offered, now=now)
             self._targets.remove_all_but([*before.values(), *offered.values()])
 
     def refresh(self, *, now: datetime | None = None) -> None:

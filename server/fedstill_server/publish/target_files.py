@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.files import SHARED, replace_file
 from tuf.api.metadata import TargetFile
 
@@ -36,6 +37,12 @@ class TargetFiles:
             "parts_bytes": sum(part.size_bytes for part in manifest.parts),
         }
         return {**entries, path: listed}
+
+    def put_devices(self, devices: EnrolledDevices) -> dict[str, TargetFile]:
+        """Write the list of devices; returns its entry in the targets metadata, by path."""
+        listed = self._write(ENROLLED_TARGET, devices.to_bytes())
+        listed.unrecognized_fields["custom"] = {"version": devices.version, "parts": []}
+        return {ENROLLED_TARGET: listed}
 
     def remove_all_but(self, entries: Iterable[TargetFile]) -> None:
         """Remove the files of releases that no device reads any more."""

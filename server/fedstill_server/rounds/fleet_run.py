@@ -14,7 +14,6 @@ from typing import Protocol
 
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.errors import WireError
-from fedstill_proto.secure_sums.enrolled import EnrolledDevices
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -36,7 +35,7 @@ from fedstill_server.rounds.private_fold import PrivateFold, part_of
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
 from fedstill_server.rounds.round_record import DeviceAccuracy, PhaseSeconds, Quarantined, RoundRecord
 from fedstill_server.rounds.run_store import Checkpoint, RunStore
-from fedstill_server.rounds.summing import GroupTotal, RoundSums, check_enrolled
+from fedstill_server.rounds.summing import EnrolledList, GroupTotal, RoundSums, no_list
 from fedstill_server.rounds.synchronous import Synchronous
 from fedstill_server.rounds.transport import collect, push
 from fedstill_server.state import FleetState, digest_of
@@ -103,7 +102,7 @@ class FleetRun:
         store: RunStore,
         test: Examples | None = None,
         registered: NodeRegister | None = None,
-        enrolled: EnrolledDevices | None = None,
+        enrolled: EnrolledList = no_list,
     ) -> None:
         """Open a run.
 
@@ -115,10 +114,7 @@ class FleetRun:
             test: What the teacher is measured on; None does not measure it.
             registered: Tells the name of each registered node; a device that came up anew is asked anew for
                 what it had not answered. None where nodes are not registered, as in a simulation.
-            enrolled: The signed list of devices, where the server is to see sums alone.
-
-        Raises:
-            ConfigError: The server is to see sums alone, and there is no list.
+            enrolled: Reads the signed list of devices, where the server is to see sums alone.
         """
         self._grid = grid
         self._config = config
@@ -132,7 +128,7 @@ class FleetRun:
         store.keep_states(self._mode.keeps)
         self._sums: RoundSums | None = None
         if config.secure_sums is not None:
-            self._sums = RoundSums(grid, config.secure_sums, check_enrolled(enrolled), config.seed)
+            self._sums = RoundSums(grid, config.secure_sums, enrolled, config.seed)
         self._account: Account | None = None
         if config.privacy is not None and config.privacy.mode == "central":
             self._account = store.account(config.run)

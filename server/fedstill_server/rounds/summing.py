@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from fedstill_proto.codec.sum_codec import SUM_LIMIT_BYTES
@@ -33,6 +33,7 @@ from fedstill_server.secure_sums.rule import SecureSumsRule
 log = logging.getLogger("fedstill.sums")
 
 Take = Callable[[int, bytes], None]
+EnrolledList = Callable[[], EnrolledDevices | None]
 
 
 class SumQuestion(NamedTuple):
@@ -87,18 +88,14 @@ class RoundSums:
     Attributes:
         grid: Reaches the devices.
         rule: How the run sums.
-        enrolled: The signed list of the fleet's devices.
+        read_enrolled: Reads the signed list of the fleet's devices, anew in each round.
         seed: The run's, which decides who is in which group.
     """
 
     grid: Grid
     rule: SecureSumsRule
-    enrolled: EnrolledDevices
+    read_enrolled: EnrolledList
     seed: int
-    _places: dict[str, int] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._places = {device.name: place for place, device in enumerate(self.enrolled.devices)}
 
     def sums(
         self,
@@ -117,18 +114,23 @@ class RoundSums:
             parts: By name the devices whose vectors are summed, and how many numbers each has.
             noising: The grid.
             summing: What devices were asked.
+
+        Raises:
+            ConfigError: There is no signed list.
         """
+        enrolled = check_enrolled(self.read_enrolled())
+        places = {device.name: place for place, device in enumerate(enrolled.devices)}
         offered = {answer.device: answer for answer in answers}
         groups, quarantined = [], []
         for part, (devices, numbers) in sorted(parts.items()):
-            known = [device for device in devices if device in self._places]
+            known = [device for device in devices if device in places]
             quarantined += [
                 _left_out(members[device], "not in the signed list of devices; publish it anew")
                 for device in devices
-                if device not in self._places
+                if device not in places
             ]
             for names in self._dealt_into_groups(known, part, offered):
-                keys = {self._places[name]: offered[name].summary.sum_keys for name in names}
+                keys = {places[name]: offered[name].summary.sum_keys for name in names}
                 first = offered[names[0]]
                 terms = SumTerms(
                     run=first.summary.run,
@@ -139,7 +141,7 @@ class RoundSums:
                 )
                 try:
                     given = {place: offer for place, offer in keys.items() if offer is not None}
-                    groups.append(_OpenGroup(part, GroupSum(terms, self.enrolled, given)))
+                    groups.append(_OpenGroup(part, GroupSum(terms, enrolled, given)))
                 except SumFailed as error:
                     quarantined += [_left_out(members[name], str(error)) for name in names]
         done = _Done()
@@ -147,7 +149,7 @@ class RoundSums:
             self._step(step, asks, groups, members, done)
         totals = []
         for group in groups:
-            total = _opened(group, self.enrolled)
+            total = _opened(group)
             totals += [] if total is None else [total]
             quarantined += self._missing(group, total, members)
         return SummedRound(
@@ -185,7 +187,7 @@ class RoundSums:
                 group.closed = str(error)
                 continue
             questions += [SumQuestion(number, place, blob, take) for place, blob in sorted(asked.items())]
-        names = [self.enrolled.devices[question.place].name for question in questions]
+        names = [_name(groups[question.group], question.place) for question in questions]
         there = [place for place, name in enumerate(names) if name in members]
         messages = [
             Message(
@@ -202,7 +204,7 @@ class RoundSums:
             for message_id, place in zip(ids, there, strict=True)
             if message_id is not None
         }
-        nodes = {key: members[self.enrolled.devices[each.place].name].node for key, each in waiting.items()}
+        nodes = {key: members[_name(groups[each.group], each.place)].node for key, each in waiting.items()}
         done.downlink_bytes += sum(len(question.blob) for question in questions)
 
         def receive(replies: Iterable[Message]) -> bool:
@@ -227,7 +229,7 @@ class RoundSums:
         counted = () if total is None else total.devices
         found = []
         for place in group.sum.keys:
-            name = self.enrolled.devices[place].name
+            name = _name(group, place)
             if name not in counted and name in members:
                 text = group.sum.left_out.get(place) or group.closed or "no answer in a step of the sum"
                 found.append(_left_out(members[name], text))
@@ -264,7 +266,7 @@ def _take(group: GroupSum, question: SumQuestion, reply: Message, *, node: int) 
         group.left_out[question.place] = f"{type(error).__name__} while reading it"
 
 
-def _opened(group: _OpenGroup, enrolled: EnrolledDevices) -> GroupTotal | None:
+def _opened(group: _OpenGroup) -> GroupTotal | None:
     if group.closed:
         log.warning("a group of %d devices: %s", len(group.sum.keys), group.closed)
         return None
@@ -272,21 +274,30 @@ def _opened(group: _OpenGroup, enrolled: EnrolledDevices) -> GroupTotal | None:
         opened = group.sum.opened()
     except SumFailed as error:
         group.closed = str(error)
-        return _opened(group, enrolled)
-    names = tuple(enrolled.devices[place].name for place in opened.members.tolist())
+        return _opened(group)
+    names = tuple(_name(group, place) for place in opened.members.tolist())
     noises = group.sum.terms.summing.noises(len(names), dealt=opened.dealt)
     return GroupTotal(group.part, opened.steps, names, noises)
+
+
+def _name(group: _OpenGroup, place: int) -> str:
+    return group.sum.enrolled.devices[place].name
 
 
 def _left_out(member: Member, text: str) -> Quarantined:
     return left_out(member.device, member.node, Reason.SUM, text[:300])
 
 
+def no_list() -> EnrolledDevices | None:
+    """The list of a fleet that has none."""
+    return None
+
+
 def check_enrolled(enrolled: EnrolledDevices | None) -> EnrolledDevices:
     """The list; raises ConfigError where a run is to sum and has none."""
     if enrolled is None:
         raise ConfigError(
-            "secure_sums: there is no signed list of devices; register devices, and run: "
-            "fedstill-server publish FLEET"
+            "secure_sums: there is no signed list of devices; register devices: "
+            "fedstill-server register FLEET KEY"
         )
     return enrolled
