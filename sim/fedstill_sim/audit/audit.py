@@ -246,8 +246,9 @@ class _Audit:
         return reconstruction_result(
             np.concatenate(candidates),
             x[data.train[observed.device]],
-            public_x,
-            class_means_of(public_x, public_y, classes),
+            y[data.train[observed.device]],
+            public_x=public_x,
+            public_means=class_means_of(public_x, public_y, classes),
         )
 
     def _answers(self, population: Population, fitted: list[Projection], *, noiseless: bool) -> _Answers:
