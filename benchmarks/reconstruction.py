@@ -31,8 +31,9 @@ from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Optimizer, RoundTask
+from fedstill_proto.messages import Optimizer, PrivateStatistics, RoundTask
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.privacy import Noising
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.families import initial_parameters
@@ -55,6 +56,11 @@ OPTIONS = ArtifactOptions(
     step_rows=32,
 )
 HOUR_S = 3600.0
+POLICIES = (
+    ("the default policy", DevicePolicy()),
+    ("the default policy and noised_only", DevicePolicy(noised_only=True)),
+)
+CLIP = 100.0  # above the length of what the attack's tasks move
 
 Attack = Callable[[ObedientDevice], Float64Array]
 TRAPS: tuple[tuple[str, Attack], ...] = (
@@ -91,42 +97,43 @@ def days() -> Iterator[Callable[[], None]]:
         yield tick
 
 
-def home_with(digits: Digits, package: StudentPackage, folder: Path) -> AgentHome:
-    """An enrolled agent's home with the default policy, this package and the digits, all of them to learn."""
+def home_with(digits: Digits, package: StudentPackage, folder: Path, *, policy: DevicePolicy) -> AgentHome:
+    """An enrolled agent's home with this policy, this package and the digits, all of them to learn."""
     home = AgentHome(folder)
     home.create()
     home.description.write_text(json.dumps({"name": NAME, "family": FAMILY}))
-    DevicePolicy().write(home.folder)
+    policy.write(home.folder)
     with PrivateStore.create(home) as store:
         install(home, store, package)
         store.observe_all(list(zip(digits.x, digits.labels, strict=True)), held_out=False)
     return home
 
 
-def against_policy(digits: Digits, folder: Path, *, tasks: int, steps: int) -> tuple[FoundExamples, int]:
-    """The best attack that the default policy lets through, in so many tasks."""
+def against_policy(
+    digits: Digits, folder: Path, *, policy: DevicePolicy, tasks: int, steps: int
+) -> tuple[FoundExamples, int]:
+    """The best attack that a policy lets through, in so many tasks."""
     artifact, student = build_artifact(OPTIONS), initial_parameters(FAMILY, (8, 8), 10, 0)
     package = package_of(OPTIONS, student, package_version=1, public_x=digits.public_x)
-    home, policy = home_with(digits, package, folder), DevicePolicy()
+    home = home_with(digits, package, folder, policy=policy)
     asks = TaskRange(
         start_epochs=min(20, policy.most_start_epochs),
         epochs=min(4, policy.most_epochs),
         learning_rate=0.99 * min(0.1, policy.most_learning_rate),  # it travels as a float32
         bits=policy.most_bits,
         rows=min(len(digits.public_x), policy.most_rows),
+        noising=Noising(CLIP, policy.least_noise_multiplier) if policy.noised_only else None,
     )
     attack = Inversion(
         artifact, student, public_x=digits.public_x, device=NAME, labels=digits.labels, asks=asks
     )
     refused: Counter[str] = Counter()
 
-    def answer(task: RoundTask) -> FloatArray:
+    def answer(task: RoundTask) -> PrivateStatistics:
         sent = decode_task(encode_task(task, codec=SoftLabelCodec(Encoding.FLOAT32)))
         with FleetDevice.opened(home.folder) as device:
             summary = device.perform(sent)
-        labels = decode_summary(summary, expected=Expected.of(sent, 10, student)).statistics.soft_labels
-        assert labels is not None  # the task asks for them
-        return labels.dense()
+        return decode_summary(summary, expected=Expected.of(sent, 10, student)).statistics
 
     with days() as hour:
         for number in range(1, tasks + 1):
@@ -171,10 +178,13 @@ def main() -> None:
     for name, attack in TRAPS:
         device = ObedientDevice(build_artifact(OPTIONS), digits.x, digits.labels, public_x=digits.public_x)
         show(name, digits.found(attack(device)), device.tasks)
-    print("Against an enrolled home with the default policy, by a server that knows the digits' classes\n")
-    with tempfile.TemporaryDirectory() as folder:
-        found, tasks = against_policy(digits, Path(folder), tasks=options.tasks, steps=options.steps)
-    show("starts of the server's choice, answers simulated", found, tasks)
+    print("Against an enrolled home with a policy, by a server that knows the digits' classes\n")
+    for name, policy in POLICIES:
+        with tempfile.TemporaryDirectory() as folder:
+            found, tasks = against_policy(
+                digits, Path(folder), policy=policy, tasks=options.tasks, steps=options.steps
+            )
+        show(f"{name}, starts of the server's choice, answers simulated", found, tasks)
     print(f"{time.perf_counter() - began:.0f} s")
 
 

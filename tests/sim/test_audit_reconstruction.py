@@ -11,10 +11,10 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.round import DeviceStack, perform_round
-from fedstill_proto.arrays import Float64Array, FloatArray
+from fedstill_proto.arrays import Float64Array
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import Optimizer, RoundTask
+from fedstill_proto.messages import Optimizer, PrivateStatistics, RoundTask
 from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.families import initial_parameters
 from fedstill_sim.audit.found_examples import FoundExamples, compare_found
@@ -107,13 +107,11 @@ def test_a_server_that_sends_no_weights_searches_for_the_digits_behind_its_answe
     )
     personalizer, forward = Personalizer(artifact), Forward(artifact)
 
-    def answer(task: RoundTask) -> FloatArray:
+    def answer(task: RoundTask) -> PrivateStatistics:
         stack = DeviceStack(["device"], PrivateStack.of_one(data.x[rows], data.y[rows]), installed=installed)
         (summary,) = perform_round(stack, task, personalizer, forward, data.public_x).summaries
         assert summary is not None
-        labels = decode_summary(summary, expected=Expected.of(task, 10)).statistics.soft_labels
-        assert labels is not None
-        return labels.dense()
+        return decode_summary(summary, expected=Expected.of(task, 10)).statistics
 
     for number in range(1, 9):
         attack.ask(answer, number=number)

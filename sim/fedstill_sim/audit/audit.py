@@ -139,8 +139,8 @@ def _check_auditable(data: FleetData, config: RunConfig) -> None:
         raise AuditError("an audit needs --engine cohort; the devices' code is the same")
     if config.fleet.secure_sums is not None:
         raise AuditError(
-            "--secure-sums: the server sees no answer, and there is none to attack; audit the same without it, "
-            "or with --privacy central, whose sum has noise as large"
+            "--secure-sums: the server sees no answer, and there is none to attack; audit the same without "
+            "it, or with --privacy central, whose sum has noise as large"
         )
     if config.simulation.attack is not None:
         raise AuditError("an audit is of honest devices; leave out --attack and --adversaries")

@@ -27,6 +27,7 @@ from fedstill_proto.arrays import Float64Array, FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
     Optimizer,
+    PrivateStatistics,
     PublicSoftLabels,
     RoundTask,
     StartPlan,
@@ -36,6 +37,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.package.artifact import TrainingArtifact
+from fedstill_proto.privacy import Noising
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.soft_labels.levels import Grid
@@ -48,8 +50,8 @@ _TASKS_AT_ONCE, _ROWS_AT_ONCE = 8, 128
 _RATE, _LAST_RATE = 0.02, 0.0004  # Adam's, in units of a pixel
 _FIRST_SPREAD = 0.1  # of a pixel, around the mean public row
 
-Ask = Callable[[RoundTask], FloatArray]
-"""(a task) -> the soft labels [rows, classes] that the device answers, decoded."""
+Ask = Callable[[RoundTask], PrivateStatistics]
+"""(a task) -> what the device answers, decoded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,7 @@ class TaskRange:
         learning_rate: That of both.
         bits: Bits of a number of an answer.
         rows: Public rows that an answer is about.
+        noising: The noise of an answer, whose clip is above its length; None asks for none.
     """
 
     start_epochs: int = 20
@@ -69,6 +72,7 @@ class TaskRange:
     learning_rate: float = 0.1
     bits: int = 8
     rows: int = 512
+    noising: Noising | None = None
 
 
 class Inversion:
@@ -126,8 +130,7 @@ class Inversion:
             FedstillError: The device refuses.
         """
         task = self._task(number)
-        told = np.log(np.maximum(device(task), 1e-9)).astype(np.float64)
-        self._answers.append(told - told.mean(axis=1, keepdims=True))
+        self._answers.append(self._moved(device(task)))
         made = made_start(self._installed, task, self._personalizer, self._public_x)
         self._starts.append({name: array[0].copy() for name, array in made.items()})
         self._orders.append(self._order(task))
@@ -166,6 +169,15 @@ class Inversion:
                 examples.clamp_(0, 1)
         return np.asarray(examples.detach().numpy(), np.float64)
 
+    def _moved(self, answer: PrivateStatistics) -> Float64Array:
+        """How far the device says that the centred log soft labels moved [rows, classes]."""
+        if answer.noised is not None:
+            assert self._asks.noising is not None  # or there would be none
+            return self._asks.noising.values(answer.noised).reshape(-1, self._manifest.classes)
+        assert answer.soft_labels is not None  # the task asks for them
+        told = np.log(np.maximum(answer.soft_labels.dense(), 1e-9)).astype(np.float64)
+        return np.asarray(told - told.mean(axis=1, keepdims=True))
+
     def _task(self, number: int) -> RoundTask:
         asks = self._asks
         training = TrainingPlan(
@@ -178,8 +190,13 @@ class Inversion:
             seed=number,
         )
         codec = SoftLabelCodec(Encoding.LEVELS, bits=asks.bits, grid=Grid.LOG)
-        rows = np.arange(min(asks.rows, len(self._public_x)))
-        request = SummaryRequest(SummaryKind.PUBLIC_SET, codec, rows, relative=True)
+        request = SummaryRequest(
+            SummaryKind.PUBLIC_SET,
+            codec if asks.noising is None else None,
+            np.arange(min(asks.rows, len(self._public_x))),
+            relative=True,
+            noising=asks.noising,
+        )
         every = np.arange(len(self._public_x))
         return RoundTask(
             "0badc0de",
