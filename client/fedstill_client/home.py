@@ -6,6 +6,7 @@ keys/           the device's own key, which its server knows it by
 trust/          the fleet's signed metadata on its student packages (TUF)
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
+store.db.reserve  room that is set aside, so that `forget` works on a full disk
 node            the Flower node that the device is, once its server has greeted it
 policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)

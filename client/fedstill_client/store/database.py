@@ -1,12 +1,15 @@
 """The private store's database: SQLite as a device wants it, encrypted by SQLCipher when there is a key.
 
 WAL with synchronous=FULL: a transaction that returned has been fsynced. secure_delete: what is deleted is
-overwritten with zeros.
+overwritten with zeros. Beside it lies a reserve, <file>.reserve, that is given up where the disk is full and
+something is to be erased.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +24,11 @@ from fedstill_client.store.keys import check_private
 
 SCHEMA_VERSION = 2
 _BUSY_S = 30.0
+RESERVE_BYTES = 1 << 20
+"""Set aside for erasing on a full disk."""
+_STEP_BYTES = 1 << 18  # of the reserve that is used at once
+_LOG_BYTES = 1 << 17  # of them for the write-ahead file; to open a database takes less than the rest
+_PLENTY = 8  # times the reserve: who has less keeps none, and others have the room
 _PLAIN_HEADER = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -78,6 +86,12 @@ ALTER TABLE releases ADD COLUMN rho REAL;
 ALTER TABLE releases ADD COLUMN summary BLOB
 """
 
+log = logging.getLogger("fedstill.store")
+
+
+class DiskFull(DeviceStoreError):
+    """There is no room for a change."""
+
 
 class Database:
     """An open database; every error of SQLite becomes a DeviceStoreError that names the file."""
@@ -91,8 +105,16 @@ class Database:
             )
             if key is not None:
                 self._connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON"):
-                self._connection.execute(f"PRAGMA {pragma}").fetchall()
+        pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON")
+        try:
+            for pragma in pragmas:
+                self.rows(f"PRAGMA {pragma}")
+        except DiskFull:
+            # Even to read takes a little room beside the database.
+            if not self.use_reserve():
+                raise
+            for pragma in pragmas:
+                self.rows(f"PRAGMA {pragma}")
 
     @classmethod
     def create(cls, file: Path, key: bytes | None) -> Database:
@@ -122,6 +144,7 @@ class Database:
             raise
         if database.value("PRAGMA user_version") == 1:
             database._upgrade()
+        database.make_reserve()
         version = database.value("PRAGMA user_version")
         if version != SCHEMA_VERSION:
             database.close()
@@ -155,10 +178,12 @@ class Database:
         self.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self.execute("COMMIT")
         except BaseException:
-            self.execute("ROLLBACK")
+            # SQLite has rolled back by itself where there was no room for the change.
+            if self._connection.in_transaction:
+                self.execute("ROLLBACK")
             raise
-        self.execute("COMMIT")
 
     @property
     def generation(self) -> int:
@@ -166,9 +191,52 @@ class Database:
         others = int(self.value("PRAGMA data_version"))
         return others << 40 | int(self._connection.total_changes)
 
+    def begin_log_anew(self) -> None:
+        """Move what was written to its place, and let the write-ahead file begin anew, unless others read."""
+        self.rows("PRAGMA wal_checkpoint(RESTART)")
+
+    def make_reserve(self, *, scarce: bool = False) -> None:
+        """Set room aside for erasing.
+
+        Args:
+            scarce: Whether to do so also where there is little room.
+        """
+        file, plenty = self._reserve, 1 if scarce else _PLENTY
+        try:
+            if file.exists() and file.stat().st_size >= RESERVE_BYTES:
+                return
+            if shutil.disk_usage(file.parent).free < plenty * RESERVE_BYTES:
+                return
+            _allocate(file, RESERVE_BYTES)
+        except OSError:
+            return  # erasing needs it only on a full disk, and tries without it, too
+
+    def use_reserve(self) -> bool:
+        """Give a part of the room that was set aside to the write-ahead file; gives whether there was any."""
+        file, log_file = self._reserve, _companions(self.file)[0]
+        try:
+            left = file.stat().st_size - _STEP_BYTES
+            if left < 0:
+                return False
+            os.truncate(file, left)
+            # At once, before somebody else takes it. SQLite reads a log up to the last good page: no zeros.
+            if log_file.exists() and log_file.stat().st_size < _LOG_BYTES:
+                _allocate(log_file, _LOG_BYTES)
+        except OSError:
+            return False
+        return True
+
+    @property
+    def _reserve(self) -> Path:
+        return self.file.with_name(self.file.name + ".reserve")
+
     def erase_deleted(self) -> None:
-        """Leave no byte of what was deleted in the files."""
-        self.execute("VACUUM")
+        """Leave no byte of what was deleted in the files, and give their room back where that can be done."""
+        try:
+            self.execute("VACUUM")
+        except DiskFull:
+            # It needs as much room as the whole database; what was deleted has been overwritten already.
+            log.warning("%s: everything was erased; the file is made smaller when there is room", self.file)
         busy = self.value("PRAGMA wal_checkpoint(TRUNCATE)")
         if busy:
             raise DeviceStoreError(
@@ -198,9 +266,19 @@ class Database:
         try:
             yield
         except self._module.Error as error:
+            if self._is_for_want_of_room(error):
+                raise DiskFull(
+                    f"{self.file}: the disk is full ({error}). Nothing was changed; make room, and try again."
+                ) from None
             raise DeviceStoreError(
                 f"{self.file}: {error}. Nothing was changed; keep the file, and check disk and key."
             ) from None
+
+    def _is_for_want_of_room(self, error: Exception) -> bool:
+        """SQLite says so itself, but where it cannot make the file that its processes share."""
+        if "is full" in str(error):
+            return True
+        return "disk I/O error" in str(error) and shutil.disk_usage(self.file.parent).free < _STEP_BYTES
 
 
 def _check_header(file: Path, key: bytes | None) -> None:
@@ -215,6 +293,15 @@ def _check_header(file: Path, key: bytes | None) -> None:
         raise DeviceStoreError(f"{file}: is not encrypted, although a key for it is there.")
     if not plain and key is None:
         raise DeviceStoreError(f"{file}: is encrypted or damaged, and no key for it is there.")
+
+
+def _allocate(file: Path, size: int) -> None:
+    """Give a file so many bytes on the disk; what it holds stays."""
+    handle = os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.posix_fallocate(handle, 0, size)
+    finally:
+        os.close(handle)
 
 
 def _companions(file: Path) -> tuple[Path, Path]:

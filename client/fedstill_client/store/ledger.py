@@ -63,12 +63,21 @@ class ReleaseTotals:
 class Ledger:
     """The releases in the private store's database."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, check_not_forgotten: Callable[[], None] = lambda: None) -> None:
+        """Open the ledger.
+
+        Args:
+            database: The private store's.
+            check_not_forgotten: Raises where what is about to be released came from examples that were
+                forgotten meanwhile.
+        """
         self._database = database
+        self._check_not_forgotten = check_not_forgotten
 
     def debit(self, release: Release) -> None:
         """Write a release down; on disk when this returns. The very same bytes again reveal nothing new."""
         with self._database.transaction():
+            self._check_not_forgotten()
             self._insert(release, None)
 
     def debit_noised(self, release: Release, summary: bytes, *, budget: float | None) -> bytes:
@@ -87,6 +96,7 @@ class Ledger:
             BudgetSpent: The budget does not cover this release; nothing is written.
         """
         with self._database.transaction():
+            self._check_not_forgotten()
             sent = self.noised_answer(release.run, release.round)
             if sent is not None:
                 return sent

@@ -6,10 +6,12 @@ Several processes of a device use it at the same time: the agent that answers, a
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,8 @@ from fedstill_client.agent_types import Forgotten
 from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
 from fedstill_client.packages.installed import InstalledPackage
-from fedstill_client.store.database import Database
+from fedstill_client.store.database import Database, DiskFull
+from fedstill_client.store.erasing import Erasing
 from fedstill_client.store.examples import (
     ExampleCounts,
     Retention,
@@ -41,8 +44,45 @@ from fedstill_client.store.texts import StoredText, add_text, count_texts, read_
 from fedstill_client.store.weights import StoredStudents, put_student
 
 _RETENTION = "retention"
-_FORGOTTEN = "forgotten"  # how many times something was forgotten
-_ERASING = "erasing"  # is there from when something was forgotten until none of its bytes is on the disk
+_FORGOTTEN = "forgotten"  # another number after each `forget`
+_ERASING = "erasing"  # what is being forgotten, until none of its bytes is on the disk
+_ANSWERS_SINCE = "answers since"  # the count of `forget` that what is kept in answers/ came after
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """What is to be forgotten: all examples up to an id, or those of them from before a time, or some."""
+
+    up_to: int
+    before: float | None
+    ids: tuple[int, ...] | None
+
+    @property
+    def where(self) -> str:
+        """The condition in SQL, over examples."""
+        if self.ids is not None:
+            return "id <= ? AND id IN (SELECT value FROM json_each(?))"
+        return "id <= ?" if self.before is None else "id <= ? AND observed_at < ?"
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        if self.ids is not None:
+            return self.up_to, json.dumps(self.ids)
+        return (self.up_to,) if self.before is None else (self.up_to, self.before)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> _Wanted | None:
+        """None where an earlier release wrote it, which had deleted the examples by then."""
+        if not text.startswith("{"):
+            return None
+        document = json.loads(text)
+        ids = document["ids"]
+        return cls(
+            up_to=document["up_to"], before=document["before"], ids=None if ids is None else tuple(ids)
+        )
 
 
 class PrivateStore:
@@ -56,8 +96,8 @@ class PrivateStore:
         self.home = home
         self._database = database
         self._forgotten_before_training: int | None = None
-        self.ledger = Ledger(database)
-        self.sums = SumTable(database)
+        self.ledger = Ledger(database, check_not_forgotten=self._check_not_forgotten)
+        self.sums = SumTable(database, check_not_forgotten=self._check_not_forgotten)
 
     @classmethod
     def create(cls, home: AgentHome, *, encryption: Encryption = "off") -> PrivateStore:
@@ -76,7 +116,7 @@ class PrivateStore:
         if store.setting(_ERASING) is not None:
             # Another process reads, perhaps the one that forgets: then the next one to open tries again.
             with suppress(DeviceStoreError):
-                store._erase()
+                store._finish_erasing()
         return store
 
     def close(self) -> None:
@@ -181,7 +221,8 @@ class PrivateStore:
         """Erase examples, and all personal students and learning that came from the store's examples.
 
         A training that is under way in another process cannot keep its student. The ledger stays: what has
-        left the device has left it.
+        left the device has left it. It works on a full disk, too; and where it was cut off, whoever opens
+        the store next brings it to its end.
 
         Args:
             ids: The examples to erase.
@@ -190,40 +231,74 @@ class PrivateStore:
 
         Raises:
             InvalidValue: Not exactly one of the three is given.
+            DeviceStoreError: It is not finished; the next to open the store goes on with it.
         """
         if (ids is not None) + (before is not None) + everything != 1:
             raise InvalidValue("forget", "name examples by ids, by before, or say everything: one of them")
-        database = self._database
-        with database.transaction():
-            before_it = self.counts()
-            if everything:
-                database.execute("DELETE FROM examples")
-            elif before is not None:
-                database.execute("DELETE FROM examples WHERE observed_at < ?", (before,))
-            for number in ids or ():
-                database.execute("DELETE FROM examples WHERE id = ?", (number,))
-            left = self.counts()
-            forgotten = Forgotten(
-                examples=before_it.training + before_it.held_out - left.training - left.held_out,
-                students=int(database.value("SELECT COUNT(*) FROM students")),
-                learning=self.learning() is not None,
-            )
-            database.execute("DELETE FROM students")
-            database.execute("DELETE FROM learning")
-            # Paid for, and perhaps not sent yet: what came from these examples is not to leave any more.
-            database.execute("UPDATE releases SET summary = NULL")
-            self.sums.forget()
-            self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
-            self._put_setting(_ERASING, "yes")
-        self._erase()
+        wanted = _Wanted(
+            up_to=int(self._database.value("SELECT MAX(id) FROM examples") or 0),
+            before=before,
+            ids=None if ids is None else tuple(ids),
+        )
+        forgotten = Forgotten(
+            examples=self._count(wanted),
+            students=int(self._database.value("SELECT COUNT(*) FROM students")),
+            learning=self.learning() is not None,
+        )
+        self._with_reserve(partial(self._begin_erasing, wanted))
+        self._finish_erasing()
         return forgotten
+
+    def _with_reserve(self, step: Callable[[], None]) -> None:
+        """Do something that may be done again, with room from the reserve where there is none."""
+        while True:
+            try:
+                step()
+                return
+            except DiskFull:
+                if not self._database.use_reserve():
+                    raise
+
+    def _count(self, wanted: _Wanted) -> int:
+        return int(self._database.value(f"SELECT COUNT(*) FROM examples WHERE {wanted.where}", wanted.values))
+
+    def _begin_erasing(self, wanted: _Wanted) -> None:
+        """Write down what is to be forgotten: from now on it will be, whoever is killed."""
+        with self._database.transaction():
+            self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
+            self._put_setting(_ERASING, wanted.to_json())
+
+    def _finish_erasing(self) -> None:
+        """Erase what was written down; whoever is killed can begin it again."""
+        self._with_reserve(self._erase)
+        self._database.make_reserve(scarce=True)
+
+    def _erase(self) -> None:
+        text = self.setting(_ERASING)
+        if text is None:
+            return  # another process has done it
+        wanted, erasing = _Wanted.from_json(text), Erasing(self._database)
+        if wanted is not None:
+            erasing.delete("examples", ("x", "labels"), wanted.where, wanted.values)
+        erasing.delete("students", ("weights",), "TRUE")
+        erasing.delete("learning", ("progress",), "TRUE")
+        # Paid for, and perhaps not sent yet: what came from these examples is not to leave any more.
+        erasing.clear("releases", "summary")
+        self.sums.erase(erasing)
+        # The tables came from what is forgotten; the next answer is whole.
+        shutil.rmtree(self.home.answers, ignore_errors=True)
+        self._database.erase_deleted()
+        with self._database.transaction():
+            # What began to learn while examples were still being erased is not kept, either.
+            self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
+            self._database.execute("DELETE FROM settings WHERE name = ?", (_ERASING,))
 
     def transaction(self) -> AbstractContextManager[None]:
         """All that happens within is on the disk after the end, or none of it."""
         return self._database.transaction()
 
     def times_forgotten(self) -> int:
-        """How many times something was forgotten; see `students`."""
+        """Another number after each `forget`; see `students`."""
         return int(self.setting(_FORGOTTEN) or 0)
 
     def students(
@@ -332,23 +407,23 @@ class PrivateStore:
     def _put_setting(self, name: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (name, value))
 
-    def _erase(self) -> None:
-        self._database.erase_deleted()
-        # The tables came from what is forgotten; the next answer is whole.
-        shutil.rmtree(self.home.answers, ignore_errors=True)
-        with self._database.transaction():
-            self._database.execute("DELETE FROM settings WHERE name = ?", (_ERASING,))
-
     @contextmanager
     def _training(self, read_after: int | None) -> Iterator[None]:
         """One training at a time, over all processes; after a `forget` it cannot keep what it learned."""
         with (self.home.folder / "training.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             self._forgotten_before_training = self.times_forgotten() if read_after is None else read_after
+            self._drop_stale_answers()
             try:
                 yield
             finally:
                 self._forgotten_before_training = None
+
+    def _drop_stale_answers(self) -> None:
+        """Remove answers of before the last `forget`: a round that was killed in it may have left some."""
+        if self.setting(_ANSWERS_SINCE) != str(self.times_forgotten()):
+            shutil.rmtree(self.home.answers, ignore_errors=True)
+            self.set_setting(_ANSWERS_SINCE, str(self.times_forgotten()))
 
     def _check_not_forgotten(self) -> None:
         before = self._forgotten_before_training
