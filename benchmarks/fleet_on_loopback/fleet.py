@@ -52,6 +52,8 @@ class Shape:
     public_batch: int = 60
     seed: int = 0
     proxy: bool = True
+    goal_count: int | None = None  # answers that end a round; None is all
+    deadline_s: float | None = None
 
 
 class Task(Protocol):
@@ -170,11 +172,13 @@ def _prepared(folder: Path, shape: Shape, task: Task) -> Fleet:
         "--families": ",".join(shape.families),
         "--method": shape.method,
         "--rounds": shape.rounds,
-        "--goal-count": shape.devices,  # all: no round starts without one
+        "--goal-count": shape.goal_count or shape.devices,  # all: no round starts without one
         "--epochs": shape.epochs,
         "--public-batch": shape.public_batch,
         "--seed": shape.seed,
     }
+    if shape.deadline_s is not None:
+        options["--deadline"] = shape.deadline_s
     words = (word for pair in options.items() for word in pair if word is not True)
     program("fedstill-server", "prepare", folder, *words)
     program("fedstill-server", "publish", folder)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 from fedstill_client.store import PrivateStore
+from fedstill_proto.system.sealed import write_sealed_json
 from fedstill_server.app import app
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
@@ -29,7 +29,7 @@ def simulate(fleet: Fleet, folder: Path) -> tuple[FleetState, list[RoundRecord]]
     save_fleet(data, folder / "data")
     config = read_fleet_config(fleet.folder)
     config = dataclasses.replace(config, public_set="data/public.npz", test_set=None)
-    (folder / CONFIG_FILE).write_text(json.dumps({"fleet": config.to_json()}))
+    write_sealed_json(folder / CONFIG_FILE, {"fleet": config.to_json()})
     sizes = dict.fromkeys(config.families, _STACK_SIZE)
     prepare_artifacts(folder, config, devices=data.devices, stack_sizes=sizes)
     with CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:

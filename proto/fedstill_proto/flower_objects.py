@@ -86,27 +86,45 @@ def object_names(tree: ObjectTree) -> list[str]:
     return list(names)
 
 
-def gather(names: list[str], pull: Callable[[str], bytes], *, size_limit_bytes: int) -> dict[str, bytes]:
-    """Pull objects one after the other, and no further than the limit.
+class Gathering:
+    """The objects of one message, as they come in, and no further than a limit."""
 
-    Args:
-        names: The objects' names.
-        pull: Gives an object's bytes.
-        size_limit_bytes: The most bytes of the message's array.
+    def __init__(self, tree: ObjectTree, *, size_limit_bytes: int) -> None:
+        """Begin with the names; raises WireError where there are too many.
 
-    Raises:
-        WireError: They are more than the limit and what little is around the array, or would be so once they
-            are put together.
-    """
-    objects: dict[str, bytes] = {}
-    total = 0
-    for name in names:
-        objects[name] = pull(name)
-        total += len(objects[name])
-        if total > size_limit_bytes + _OVERHEAD_BYTES:
-            raise WireError(_FIELD, f"more than the limit of {size_limit_bytes} bytes")
-    _check_sizes(objects, size_limit_bytes)
-    return objects
+        Args:
+            tree: The message's tree.
+            size_limit_bytes: The most bytes of its array.
+        """
+        self._names, self._limit = object_names(tree), size_limit_bytes
+        self._total = 0
+        self.objects: dict[str, bytes] = {}
+
+    def pull(self, pull: Callable[[str], bytes | None]) -> bool:
+        """Ask for what has not come yet.
+
+        Args:
+            pull: Gives the bytes of an object; None where it is not there yet.
+
+        Returns:
+            Whether all is there.
+
+        Raises:
+            WireError: The objects are more than the limit and what little is around the array, or would be so
+                once they are put together.
+        """
+        for name in self._names:
+            if name in self.objects:
+                continue
+            data = pull(name)
+            if data is None:
+                return False
+            self.objects[name] = data
+            self._total += len(data)
+            if self._total > self._limit + _OVERHEAD_BYTES:
+                raise WireError(_FIELD, f"more than the limit of {self._limit} bytes")
+        _check_sizes(self.objects, self._limit)
+        return True
 
 
 def assemble(message_id: str, objects: Mapping[str, bytes], *, size_limit_bytes: int) -> Message:

@@ -16,6 +16,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedstill_server.config.codec import ConfigError
+from fedstill_server.fleet.bounded_grid import bounded
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.plugins import search_current_folder
@@ -44,6 +45,7 @@ def main(grid: Grid, context: Context) -> None:
         registered = None
         if FleetFolder.is_at(folder):
             registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
+            grid = bounded(grid, folder)
         FleetRun(
             grid,
             config,

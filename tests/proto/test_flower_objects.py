@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_objects import TakenApart, assemble, gather, object_names, take_apart
+from fedstill_proto.flower_objects import Gathering, TakenApart, assemble, object_names, take_apart
 from fedstill_proto.flower_records import pack
 from fedstill_proto.system.bundle import bundle, bundle_digest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
@@ -32,8 +32,9 @@ def apart(content: RecordDict) -> TakenApart:
 
 
 def together(sent: TakenApart, *, limit: int) -> Message:
-    objects = gather(object_names(sent.tree), sent.objects.__getitem__, size_limit_bytes=limit)
-    return assemble(sent.tree.object_id, objects, size_limit_bytes=limit)
+    gathering = Gathering(sent.tree, size_limit_bytes=limit)
+    assert gathering.pull(sent.objects.__getitem__)
+    return assemble(sent.tree.object_id, gathering.objects, size_limit_bytes=limit)
 
 
 def test_a_message_is_the_same_after_its_way_in_pieces() -> None:
@@ -57,9 +58,17 @@ def test_no_more_is_pulled_than_the_limit_allows() -> None:
         pulled.append(name)
         return bytes(2 << 20)
 
+    tree = ObjectTree(object_id="c", children=[ObjectTree(object_id="a"), ObjectTree(object_id="b")])
     with pytest.raises(WireError, match="more than the limit of 1 bytes"):
-        gather(["a", "b", "c"], pull, size_limit_bytes=1)
+        Gathering(tree, size_limit_bytes=1).pull(pull)
     assert pulled == ["a"]
+
+
+def test_what_is_not_there_yet_is_asked_for_again() -> None:
+    sent = apart(pack("RoundTask", b"abc"))
+    gathering = Gathering(sent.tree, size_limit_bytes=3)
+    assert not gathering.pull(lambda name: None if name == sent.tree.object_id else sent.objects[name])
+    assert gathering.pull({sent.tree.object_id: sent.objects[sent.tree.object_id]}.__getitem__)
 
 
 def test_a_large_record_that_is_no_array_is_refused() -> None:

@@ -26,6 +26,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.store import PrivateStore
 from fedstill_proto.system.supervisor import ChildProcess, Supervisor
 from fedstill_server.fleet import certificates
+from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.flower import Control, superexec, superlink
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from flwr.cli.build import build_fab_from_disk
@@ -61,6 +62,7 @@ class HostileFleet:
     home: AgentHome
     control: Control
     node: ChildProcess
+    liar: AgentHome  # of another registered device, which runs nowhere
 
     @property
     def marker(self) -> Path:
@@ -109,20 +111,22 @@ def hostile_fleet(folder: Path, installed_server: str) -> Iterator[HostileFleet]
     fleet = FleetFolder.create(folder / "fleet", settings)
     certificates.create_authority(fleet)
     certificates.renew_server_certificate(fleet)
-    home, public_key = _device(folder / "home", fleet)
+    (home, public_key), (liar, liar_key) = (_device(folder / name, fleet) for name in ("phone", "liar"))
     instead = folder / "instead" / "fedstill_server"
     instead.mkdir(parents=True)
-    (instead / "__init__.py").touch()
+    extended = "import pkgutil\n__path__ = pkgutil.extend_path(__path__, __name__)\n"
+    (instead / "__init__.py").write_text(extended)
     (instead / "app.py").write_text(installed_server)
     with Supervisor(folder / "children.json") as children, Control.of(fleet) as control:
         children.start(superlink(fleet))
         wait_until(lambda: _answers(control), seconds=30, what="the SuperLink")
         control.register(public_key, "phone")
+        control.register(liar_key, "liar")
         apps = superexec(fleet)
         path = os.pathsep.join((str(instead.parent), os.environ.get("PYTHONPATH", "")))
         children.start(replace(apps, environment={**apps.environment, "PYTHONPATH": path}))
         node = children.start(supernode(home))
-        yield HostileFleet(folder, fleet, home, control, node)
+        yield HostileFleet(folder, fleet, home, control, node, liar)
 
 
 def _device(folder: Path, fleet: FleetFolder) -> tuple[AgentHome, bytes]:
@@ -133,8 +137,11 @@ def _device(folder: Path, fleet: FleetFolder) -> tuple[AgentHome, bytes]:
         part.mkdir(mode=0o700)
     authority_file(home).write_bytes(certificates.authority_file(fleet).read_bytes())
     key = ec.generate_private_key(ec.SECP384R1())
+    public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    device_key(home).with_suffix(".pub").write_bytes(public + f" {folder.name}\n".encode())
+    DeviceRegister(fleet.devices).add(device_key(home).with_suffix(".pub"))
     device_key(home).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    home.description.write_text(json.dumps({"name": "phone", "family": "mlp-small"}))
+    home.description.write_text(json.dumps({"name": folder.name, "family": "mlp-small"}))
     Membership(run=fleet.run, address=fleet.settings.address, repository=str(folder)).write(home)
     return home, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 

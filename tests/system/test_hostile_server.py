@@ -1,4 +1,5 @@
-"""A server that sends code, bombs and unknown requests; another user of the device who wants its tasks."""
+"""A server that sends code, bombs and unknown requests; another user of the device who wants its tasks; a
+device that replies for another, announces what it never sends, and sends bombs."""
 
 from __future__ import annotations
 
@@ -8,15 +9,26 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 from fedstill_client.fleet import round_process
 from fedstill_client.fleet.round_process import Order, RoundTooLong
+from fedstill_client.fleet.supernode import FleetConnection, Received
 from fedstill_client.privacy.refusals import last_refusals
 from fedstill_client.store import PrivateStore
+from fedstill_proto.flower_objects import take_apart
+from fedstill_proto.flower_records import pack
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.bundle import bundle_digest
+from fedstill_server.rounds.transport import REPLY_TOO_LARGE
+from flwr.app import Message
+from flwr.common.serde import message_to_proto
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import PushObjectRequest
+from flwr.proto.node_pb2 import Node
 
+from benchmarks.fleet_on_loopback.processes import wait_until
 from tests.system.hostile_fleet import HostileFleet, hostile_fleet
 
 # Greets each device, then sends what each case says; writes the replies down.
@@ -56,6 +68,26 @@ def main(grid, context):
             said["device"] = reply.content["fedstill"]["device"]
         (FOLDER / (name + ".partial")).write_text(json.dumps(said))
         (FOLDER / (name + ".partial")).rename(FOLDER / name)
+    if "bomb" in [name for name, _, _ in MESSAGES]:
+        ask_the_liar(grid, nodes[0])
+
+def ask_the_liar(grid, phone):
+    from fedstill_server.fleet.bounded_grid import bounded
+    grid = bounded(grid, FOLDER / "fleet")
+    grid.limit_replies(1000)
+    while len(nodes := list(grid.get_node_ids())) < 2:
+        time.sleep(0.1)
+    liar = next(node for node in nodes if node != phone)
+    messages = [Message(greeting(), node, "query.hello") for node in (liar, liar, phone)]
+    for number, message in enumerate(messages):
+        message.content["fedstill"]["number"] = number
+    asked, said = list(grid.push_messages(messages)), {{}}
+    while len(said) < 2:
+        for reply in grid.pull_messages([name for name in asked if name not in said]):
+            said[reply.metadata.reply_to_message_id] = reply.error.code if reply.has_error() else 0
+        time.sleep(0.1)
+    (FOLDER / "of-liar.partial").write_text(json.dumps([said.get(name) for name in asked]))
+    (FOLDER / "of-liar.partial").rename(FOLDER / "of-liar")
 """
 
 
@@ -105,6 +137,50 @@ def test_with_the_known_bundle_a_server_gets_answers_and_nothing_else(fleet: Hos
     assert fleet.reply("unknown") == {"code": Refusal.FAILED.code, "reason": "failed"}
     assert fleet.reply("greeting") == {"code": 0, "reason": "", "device": "phone"}
     assert not doors
+
+
+@pytest.mark.timeout(120)
+def test_a_lying_device_holds_nobody_up(fleet: HostileFleet) -> None:
+    with FleetConnection.of(fleet.liar) as liar:
+        announced, bomb = (wait_until(liar.receive, seconds=30, what="a question") for _ in range(2))
+        # Whoever it says it is, and whatever else it would have the server keep.
+        spoofed = reply_to(announced)
+        spoofed.messages_list[0].metadata.src_node_id = liar.node ^ 1
+        assert status_of(liar, spoofed) == 403
+        other = reply_to(announced)
+        other.message_object_trees[0].object_id = "0" * 64
+        assert status_of(liar, other) == 403
+        wide = reply_to(announced)
+        for number in range(64):
+            wide.message_object_trees[0].children.add(object_id=f"{number:064}")
+        assert status_of(liar, wide) == 400
+        large = PushObjectRequest(session_id="mine", object_content=bytes(2 << 20), node=wide.node)
+        with pytest.raises(httpx.HTTPStatusError) as too_large:
+            liar._client.PushObject(large)
+        assert too_large.value.response.status_code == 413
+
+        assert status_of(liar, reply_to(announced)) == 200  # and nothing of it is sent
+        record = pack("SoftLabelSummary", bytes(100 << 10))
+        array = record["fedstill"]["SoftLabelSummary"]
+        array.__dict__["_chunks"] = array.slice_array() * 100  # 10 MiB once it is put together
+        liar.send(take_apart(Message(record, reply_to=bomb.message)), seconds=0.1)
+        assert fleet.reply("of-liar") == [None, REPLY_TOO_LARGE, 0]
+
+
+def reply_to(question: Received) -> PushMessagesRequest:
+    reply = take_apart(Message(pack("SoftLabelSummary", b"x"), reply_to=question.message))
+    node = Node(node_id=question.message.metadata.dst_node_id)
+    return PushMessagesRequest(
+        node=node, messages_list=[message_to_proto(reply.message)], message_object_trees=[reply.tree]
+    )
+
+
+def status_of(liar: FleetConnection, request: PushMessagesRequest) -> int:
+    try:
+        liar._client.PushMessages(request)
+    except httpx.HTTPStatusError as error:
+        return error.response.status_code
+    return 200
 
 
 def open_doors(pid: int | None) -> Iterator[str]:

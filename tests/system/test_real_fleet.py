@@ -59,9 +59,13 @@ def test_devices_reach_the_fleet_s_routes_and_nothing_else(ran: tuple[Fleet, dic
     with httpx.Client(verify=authority, base_url=server) as device:
         for route in ("control/list-runs", "control/register-node", "runtime/pull-app-inputs", "fleet/x"):
             assert device.post(f"/v1/{route}").status_code == 404, route
-        assert device.get("/v1/fleet/pull-messages").status_code == 403
-        # Flower itself answers here, and refuses whom it does not know.
-        assert 400 <= device.post("/v1/fleet/pull-messages").status_code < 500
+        someone = {"flwr-public-key": "c29tZW9uZQ=="}
+        assert device.get("/v1/fleet/pull-messages", headers=someone).status_code == 403
+        # Without a key nothing is read; the SuperLink's guard refuses whom it does not know.
+        assert device.post("/v1/fleet/pull-messages").status_code == 401
+        assert device.post("/v1/fleet/pull-messages", headers=someone).status_code == 401
+        large = device.post("/v1/fleet/push-messages", headers=someone, content=bytes(300 << 10))
+        assert large.status_code == 413
         assert device.get("/repository/metadata/timestamp.json").status_code == 200
         for path in ("/repository/../keys/ca.pem", "/keys/ca.pem", "/config.json", "/"):
             assert device.get(path).status_code in (400, 404), path

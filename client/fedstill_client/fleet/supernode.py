@@ -34,7 +34,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES
 from fedstill_proto.errors import FedstillError, WireError
-from fedstill_proto.flower_objects import TakenApart, gather, object_names, take_apart
+from fedstill_proto.flower_objects import Gathering, TakenApart, take_apart
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.bundle import bundle_digest
 from flwr.app import Error, Message
@@ -177,15 +177,13 @@ class FleetConnection:
 
     def objects_of(self, received: Received) -> dict[str, bytes]:
         """The objects of a message; raises WireError where they are too many, too large, or missing."""
-        names = object_names(received.tree)
-        objects = gather(
-            names, functools.partial(self._pull, received.run), size_limit_bytes=TASK_LIMIT_BYTES
-        )
+        gathering = Gathering(received.tree, size_limit_bytes=TASK_LIMIT_BYTES)
+        gathering.pull(functools.partial(self._pull, received.run))
         confirmation = ConfirmMessageReceivedRequest(
             node=self._node, run_id=received.run, message_object_id=received.name
         )
         self._invoke(self._client.ConfirmMessageReceived, confirmation)
-        return objects
+        return gathering.objects
 
     def send(self, reply: TakenApart, *, seconds: float) -> None:
         """Send a reply, and how long it took to make it."""
@@ -238,8 +236,12 @@ class Answering:
     def answer_next(self) -> bool:
         """Answer the next message, if there is one; returns whether there was."""
         received = self._connection.receive()
-        if received is None:
-            return False
+        if received is not None:
+            self.answer(received)
+        return received is not None
+
+    def answer(self, received: Received) -> None:
+        """Answer a message."""
         started = time.monotonic()
         try:
             reply = self._answer(received)
@@ -247,7 +249,6 @@ class Answering:
             log.warning("message refused: %s", error)
             reply = _refused(received, Refusal.UNREADABLE)
         self._connection.send(reply, seconds=time.monotonic() - started)
-        return True
 
     def _answer(self, received: Received) -> TakenApart:
         try:

@@ -1,7 +1,7 @@
 """Flower's programs and its Control API, as this fleet uses them.
 
-This is the one module of the server that uses names which Flower keeps for itself: with another release of
-Flower, look here. Those of 1.41 and 1.42 are the same.
+This module, superlink.py and bounded_grid.py are those of the server that use names which Flower keeps for
+itself: with another release of Flower, look here. Those of 1.41 and 1.42 are the same.
 
 The SuperLink keeps messages in its own database and runs no code of ours ("--isolation process"): a SuperExec
 beside it starts the ServerApp. So the SuperLink can be killed and started again in the middle of a round.
@@ -10,6 +10,7 @@ beside it starts the ServerApp. So the SuperLink can be killed and started again
 from __future__ import annotations
 
 import secrets
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 LOOPBACK = "127.0.0.1"
 # What a device may ask of the SuperLink, and nothing else (POST /v1/fleet/<route>).
+OBJECT_ROUTE = "push-object"
 FLEET_ROUTES = (
     "activate-node",
     "deactivate-node",
@@ -40,18 +42,19 @@ FLEET_ROUTES = (
     "push-messages",
     "get-run",
     "get-fab",
-    "push-object",
+    OBJECT_ROUTE,
     "pull-object",
     "confirm-message-received",
 )
 
 
 def superlink(fleet: FleetFolder) -> ChildProcess:
-    """Flower's SuperLink on loopback, with TLS and registered devices only."""
+    """Flower's SuperLink on loopback, with TLS, registered devices only, and a guard (see superlink.py)."""
     certificate, key = server_files(fleet)
     port = str(fleet.settings.superlink_port)
     command = [
-        *(flower_program("flower-superlink"), "--host", LOOPBACK, "--port", port),
+        *(sys.executable, "-P", "-m", "fedstill_server.fleet.superlink"),
+        *("--host", LOOPBACK, "--port", port),
         *("--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)),
         *("--ssl-ca-certfile", str(authority_file(fleet))),
         *("--isolation", "process", "--database", str(fleet.folder / "superlink.db")),

@@ -11,6 +11,7 @@ devices/        <name>.json of each registered device: its public key
 enrolled.json   the list of them that repository/ offers, where the run sums what devices answer (enrolled.py)
 nodes.json      the Flower node of each, and when it last came up (nodes.py)
 superlink.db    Flower's messages on their way
+reply-limit     the most bytes of a reply; each run writes it, for the SuperLink (reply_limit.py)
 flower/         Flower's own files
 nginx/          the reverse proxy's configuration
 logs/           the output of each process

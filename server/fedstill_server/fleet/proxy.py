@@ -17,10 +17,10 @@ from fedstill_proto.system.supervisor import ChildProcess
 
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError
-from fedstill_server.fleet.flower import FLEET_ROUTES, LOOPBACK
+from fedstill_server.fleet.flower import FLEET_ROUTES, LOOPBACK, OBJECT_ROUTE
 from fedstill_server.fleet.folder import REPOSITORY_PATH, FleetFolder
+from fedstill_server.fleet.guard import OBJECT_LIMIT_BYTES, REQUEST_LIMIT_BYTES
 
-_BODY_LIMIT = "64m"  # the largest of Flower's objects
 _CONNECTIONS = 4096
 
 _CONFIGURATION = """\
@@ -40,10 +40,23 @@ http {{
   uwsgi_temp_path {folder}/uwsgi;
   scgi_temp_path {folder}/scgi;
 
-  client_max_body_size {body_limit};
-  client_header_timeout 30s;
-  client_body_timeout 60s;
-  send_timeout 60s;
+  # Floods: requests a second of one device at one address, and of one address; requests at a time of one
+  # address, and of all. What a device may ask for in all is for the SuperLink's guard to say (guard.py).
+  limit_req_zone $binary_remote_addr$http_flwr_public_key zone=devices:16m rate=20r/s;
+  limit_req_zone $binary_remote_addr zone=addresses:4m rate=200r/s;
+  limit_conn_zone $binary_remote_addr zone=at_a_time:4m;
+  limit_conn_zone $server_name zone=in_all:1m;
+  limit_req_status 503;  # a device tries again later
+  limit_conn_status 503;
+  limit_req_log_level info;
+  limit_conn_log_level info;
+
+  client_max_body_size 1k;
+  client_body_buffer_size 16k;
+  client_header_timeout 10s;
+  client_body_timeout 20s;
+  send_timeout 30s;
+  reset_timedout_connection on;
   keepalive_timeout 75s;
 
   ssl_certificate {certificate};
@@ -60,8 +73,34 @@ http {{
     listen {listen} ssl;
     server_name _;
 
+{routes}
+    location {repository_path}/ {{
+      limit_except GET {{ deny all; }}
+      limit_conn at_a_time 64;
+      limit_conn in_all 1024;
+      root {root};
+      disable_symlinks on from=$document_root;
+      sendfile on;
+      log_not_found off;  # devices ask whether there is a newer root
+    }}
+
+    location / {{ return 404; }}
+  }}
+}}
+"""
+
+
+_ROUTES = """\
     location ~ ^/v1/fleet/({routes})$ {{
       limit_except POST {{ deny all; }}
+      if ($http_flwr_public_key = "") {{ return 401; }}
+      client_max_body_size {body_limit};
+      limit_req zone=devices burst=300 nodelay;
+      limit_req zone=addresses burst=2000 nodelay;
+      limit_conn at_a_time 64;
+      limit_conn in_all 1024;
+      proxy_request_buffering off;  # nobody's body is kept on the disk, nor is any answer
+      proxy_max_temp_file_size 0;
       proxy_pass https://superlink;
       proxy_http_version 1.1;
       proxy_set_header Connection "";
@@ -73,18 +112,6 @@ http {{
       proxy_read_timeout 300s;
       proxy_next_upstream off;
     }}
-
-    location {repository_path}/ {{
-      limit_except GET {{ deny all; }}
-      root {root};
-      disable_symlinks on from=$document_root;
-      sendfile on;
-      log_not_found off;  # devices ask whether there is a newer root
-    }}
-
-    location / {{ return 404; }}
-  }}
-}}
 """
 
 
@@ -111,15 +138,24 @@ def configuration(fleet: FleetFolder) -> str:
         user=f"user {getpass.getuser()};\n" if os.geteuid() == 0 else "",
         folder=folder,
         connections=_CONNECTIONS,
-        body_limit=_BODY_LIMIT,
         certificate=certificate.resolve(),
         key=key.resolve(),
-        authority=authority_file(fleet).resolve(),
         superlink=f"{LOOPBACK}:{settings.superlink_port}",
         listen=f"{LOOPBACK}:{settings.port}" if settings.is_loopback else str(settings.port),
-        routes="|".join(FLEET_ROUTES),
+        routes=_locations(fleet),
         repository_path=REPOSITORY_PATH,
         root=fleet.folder.resolve(),
+    )
+
+
+def _locations(fleet: FleetFolder) -> str:
+    """The routes for devices: one takes objects, the others nothing large."""
+    others = "|".join(route for route in FLEET_ROUTES if route != OBJECT_ROUTE)
+    limits = {OBJECT_ROUTE: OBJECT_LIMIT_BYTES, others: REQUEST_LIMIT_BYTES}
+    authority = authority_file(fleet).resolve()
+    return "\n".join(
+        _ROUTES.format(routes=routes, body_limit=limit, authority=authority)
+        for routes, limit in limits.items()
     )
 
 

@@ -26,7 +26,7 @@ from fedstill_server.rounds.retry import TaskRetry
 from fedstill_server.rounds.roster import Member, NodeRegister
 from fedstill_server.rounds.round_record import Quarantined
 from fedstill_server.rounds.run_store import Checkpoint, Pending
-from fedstill_server.rounds.transport import collect, push
+from fedstill_server.rounds.transport import LimitedGrid, collect, push
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import label_shape
 
@@ -54,6 +54,9 @@ class EncodedTask:
         """Each node has a record dictionary of its own; the bytes in it, which nobody changes, are shared."""
         content = RecordDict({RECORD: self._record})
         return Message(content, node, message_type, group_id=str(self.task.round))
+
+
+_OVERDUE_ROUNDS = 20  # so long an answer that nobody waits for is still counted as late
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ class TaskDispatcher:
         self._states: dict[int, FleetState] = {}  # by round
         self._specs: dict[str, tuple[ParameterSpec, ...]] = {}
         self._places = math.prod(label_shape(config))  # labels of an example
+        self._size_limit_bytes = 0  # of the largest answer so far
 
     def resume(self, checkpoint: Checkpoint, state_of: Callable[[int], FleetState | None]) -> None:
         """Go on after a checkpoint.
@@ -154,6 +158,8 @@ class TaskDispatcher:
     def begin(self, before: Checkpoint, *, keep: int) -> OpenRound:
         """Open the next round, with the questions still open; keep the states of `keep` rounds before it."""
         number = before.round + 1
+        oldest = number - _OVERDUE_ROUNDS
+        self.overdue = {name: pending for name, pending in self.overdue.items() if pending.round > oldest}
         if self._retry is None or not self.open:
             self._retry = TaskRetry(self.grid, self._registered)
         self._states[number] = before.state
@@ -177,13 +183,17 @@ class TaskDispatcher:
         return EncodedTask(task, encode_task(task, codec=self.config.downlink))
 
     def expected_of(self, task: EncodedTask) -> Expected:
-        """What an answer to the task must be."""
-        return Expected.of(
+        """What an answer to the task must be; the network takes answers as large as that from now on."""
+        expected = Expected.of(
             task.as_received,
             self.config.classes,
             self._specs[task.task.family],
             places=self._places,
         )
+        if isinstance(self.grid, LimitedGrid) and expected.size_limit_bytes > self._size_limit_bytes:
+            self._size_limit_bytes = expected.size_limit_bytes
+            self.grid.limit_replies(self._size_limit_bytes)
+        return expected
 
     def give_up(self, message_id: str, question: Question) -> None:
         """Do not wait for an answer any more; if it comes, it is late."""

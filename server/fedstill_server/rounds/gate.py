@@ -21,6 +21,7 @@ from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Message
 
 from fedstill_server.rounds.round_record import Quarantined
+from fedstill_server.rounds.transport import REPLY_TOO_LARGE, REPLY_UNREADABLE
 
 log = logging.getLogger("fedstill.ingest")
 # Longest text of a reason that is kept: devices write part of it.
@@ -63,6 +64,7 @@ _OF_REFUSALS = {
     Refusal.WRONG_VERSION: Reason.WRONG_VERSION,
     Refusal.WRONG_FAMILY: Reason.WRONG_FAMILY,
 }
+_OF_NETWORK = {REPLY_TOO_LARGE: Reason.TOO_LARGE, REPLY_UNREADABLE: Reason.UNREADABLE}
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,8 @@ def reason_of(error: WireError) -> Reason:
 
 def reason_of_reply(message: Message) -> Reason:
     """The reason that an error reply gives."""
+    if (reason := _OF_NETWORK.get(message.error.code)) is not None:
+        return reason
     refusal = Refusal.of_code(message.error.code)
     return Reason.ERROR_REPLY if refusal is None else _OF_REFUSALS.get(refusal, Reason.ERROR_REPLY)
 

@@ -8,14 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from flwr.app import Message
 from flwr.serverapp import Grid
 
 from fedstill_server.rounds.clock import clock_of
 
+# Codes of errors that stand for replies which the network did not hand on; a device's own end at 109.
+REPLY_TOO_LARGE, REPLY_UNREADABLE = 200, 201
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0
+
+
+@runtime_checkable
+class LimitedGrid(Protocol):
+    """A Grid that takes no more of a reply than it is told to, as a real fleet's does."""
+
+    def limit_replies(self, size_limit_bytes: int) -> None: ...
 
 
 @dataclass(frozen=True)
