@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fedstill_proto.flower_records import pack
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_sim.progress import show_progress
 from fedstill_sim.request import RequestError, RunRequest
 from fedstill_sim.runner.run import continue_run, start_run
+from fedstill_sim.secure_sums.devices import SumDevices
+from flwr.app import Error, RecordDict
 from rich.console import Console
 
 SMALL: dict[str, Any] = {
@@ -54,6 +57,22 @@ def test_devices_that_are_gone_for_a_round_are_in_no_sum(tmp_path: Path) -> None
     there = {len(record.counted) for record in records(tmp_path, **asked)}
     assert min(there) >= 6
     assert min(there) < 12
+
+
+def test_a_device_that_answers_garbage_is_left_out_and_the_sum_is_of_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = SumDevices._answer
+
+    def answer(self: SumDevices, step: str, device: int, content: RecordDict) -> RecordDict | Error:
+        garbage = device == 3 and step == "mask"
+        return pack("SumAnswer", b"garbage") if garbage else honest(self, step, device, content)
+
+    monkeypatch.setattr(SumDevices, "_answer", answer)
+    (record,) = records(tmp_path, devices=12, privacy="distributed")
+    (entry,) = record.quarantined
+    assert len(record.counted) == 11
+    assert (entry.reason, "checksum" in entry.text) == ("sum", True)
 
 
 def test_a_group_that_is_too_small_teaches_nothing(tmp_path: Path) -> None:

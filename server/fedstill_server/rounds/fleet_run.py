@@ -17,7 +17,7 @@ from fedstill_proto.errors import WireError
 from flwr.app import Message
 from flwr.serverapp import Grid
 
-from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.consensus.aggregation import Statistics
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
@@ -128,6 +128,10 @@ class FleetRun:
         store.keep_states(self._mode.keeps)
         self._sums: RoundSums | None = None
         if config.secure_sums is not None:
+            if enrolled is no_list:
+                raise ConfigError(
+                    "secure_sums: the devices of this run have no registered keys; leave it out"
+                )
             self._sums = RoundSums(grid, config.secure_sums, enrolled, config.seed)
         self._account: Account | None = None
         if config.privacy is not None and config.privacy.mode == "central":

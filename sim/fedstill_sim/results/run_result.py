@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fedstill_proto.privacy import divergence_bound
+from fedstill_proto.secure_sums.graph import MOST_MEMBERS
 from fedstill_proto.system.sealed import SEAL
 from fedstill_server.config.codec import from_json
 
@@ -212,8 +214,19 @@ class PrivacyResult:
         return (
             f"differential privacy of devices, {self.mode}: epsilon {self.epsilon:.2f} at delta "
             f"{self.delta:g} in {self.rounds} rounds ({self.zcdp_epsilon:.2f} by zCDP, the bound of devices "
-            f"themselves); noise multiplier {self.noise_multiplier:.3g}, clip {self.clip:g}; measuring the "
-            "accuracies shown here is not part of the budget"
+            f"themselves); noise multiplier {self.noise_multiplier:.3g}, clip {self.clip:g}; {self._shared}"
+            "measuring the accuracies shown here is not part of the budget"
+        )
+
+    @property
+    def _shared(self) -> str:
+        """What distributed noise rests on."""
+        if self.mode != "distributed":
+            return ""
+        tau = divergence_bound(MOST_MEMBERS)
+        return (
+            "it holds if no more of a group help the server than is assumed; the sum of shared noise "
+            f"differs from one Gaussian's by tau = {tau:.1g}, or less than a float can hold; "
         )
 
 
