@@ -81,6 +81,9 @@ def print_comparison(console: Console, comparison: ComparisonResult, folder: Pat
             cells = [_styled(cell) for cell in row.cells]
             table.add_row(row.method, *cells if comparison.complete else (row.seeds, *cells))
         console.print(table)
+    if comparison.attack:
+        told = escape(f"{comparison.attack}; all accuracies are the honest devices'.")
+        console.print(f"[yellow]{told}[/yellow]", highlight=False, soft_wrap=True)
     for on_split in comparison.splits:
         _print_verdicts(console, on_split.verdicts)
     for on_split in comparison.splits:

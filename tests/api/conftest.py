@@ -10,12 +10,13 @@ from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import METHODS
+from fedstill_sim.attacks.registry import ATTACKS
 
 
 @contextmanager
 def forgetting() -> Iterator[None]:
     """Networks, methods and techniques that are registered, and where families lie, are then as before."""
-    every = (FAMILIES, TEACHERS, METHODS, TECHNIQUES)
+    every = (FAMILIES, TEACHERS, METHODS, TECHNIQUES, ATTACKS)
     before, places = [dict(registry._registered) for registry in every], dict(FAMILIES._places)
     try:
         yield

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fedstill_sim.attacks.answers import LabelAnswers, softmax
+from fedstill_sim.attacks.interface import Attack, LabelView
 
 import fedstill as fs
 
@@ -41,6 +43,30 @@ def test_methods_are_compared_over_seeds(tmp_path: Path) -> None:
     assert compared.report(tmp_path / "mine.html").read_text().startswith("<!doctype html>")
     assert "| far |" in compared.to_markdown()
     assert repr(compared).startswith("<Comparison of fedavg, far, near: 6 runs>")
+
+
+def test_a_comparison_under_attack_says_who_lied() -> None:
+    class Contrary(Attack):
+        """Says that the fleet is wrong."""
+
+        sharpness: float = fs.methods.option(5.0, "How sure it is, in logits.", above=0)
+
+        def soft_labels(self, view: LabelView) -> LabelAnswers:
+            return view.saying(softmax(-self.sharpness * view.leaning))
+
+    compared = fs.compare(
+        digits(0),
+        methods=["local", "fedstill"],
+        seeds=1,
+        adversaries=0.5,
+        attack=Contrary(sharpness=2),
+        **FAST,
+    )
+    assert compared.outcome.attack == "1 of 2 devices lie (Contrary; sharpness 2.0)"
+    assert compared.outcome.attack in compared.to_markdown()
+    lied = compared.runs["digits", "fedstill", 0].attack
+    assert lied is not None
+    assert lied.lies == 1
 
 
 def test_the_same_call_goes_on_with_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,8 @@ class Backdoor(Attack):
         """Examples [n, *shape] with the trigger."""
         x = x.copy()
         sides = min(x.ndim - 1, 2)  # of an image 2, of a vector 1
-        x[(..., *[slice(-self.size, None)] * sides)] = value
+        corner: list[Any] = [..., *[slice(-self.size, None)] * sides]
+        x[tuple(corner)] = value
         return x
 
     def trial(self, data: FleetData) -> Trial | None:

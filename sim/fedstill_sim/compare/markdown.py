@@ -21,6 +21,8 @@ def markdown(comparison: ComparisonResult) -> str:
     ]
     headings = [*(["split"] if several else []), "method", "seeds", *_FIGURES]
     lines = _table(headings, rows, left=2 if several else 1)
+    if comparison.attack:
+        lines += ["", f"{comparison.attack}; all accuracies are the honest devices'."]
     failed = [(on_split.split.name, run) for on_split in comparison.splits for run in on_split.failed]
     if failed:
         lines += ["", "Failed:", ""]

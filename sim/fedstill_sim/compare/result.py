@@ -139,6 +139,7 @@ class ComparisonResult:
     config: dict[str, Any]
     versions: dict[str, str]
     timing: ComparisonTiming
+    attack: str = ""  # who lied in every run, and how, in words; "" where nobody did
 
     @property
     def failed(self) -> int:
@@ -193,6 +194,9 @@ def compare_runs(
         seeds=tuple(seeds),
         splits=tuple(_split(runs, methods, references, alone=len(splits) == 1) for runs in splits),
         config=config,
+        attack=next(
+            (run.attack.who(len(run.devices)) for runs in splits for run in runs.finished if run.attack), ""
+        ),
         versions=finished[0].versions if finished else {},
         timing=timing,
     )

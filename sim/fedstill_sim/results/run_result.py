@@ -241,12 +241,16 @@ class AttackResult:
     quarantined: int
     success: float | None
 
+    def who(self, devices: int) -> str:
+        """Say how many lied, and how: "4 of 20 devices lie (sign-flip; scale 4.0)"."""
+        named = "; ".join([self.attack, *(f"{name} {value}" for name, value in self.options.items())])
+        return f"{len(self.adversaries)} of {devices} devices lie ({named})"
+
     def describe(self, devices: int) -> str:
         """Describe the attack in one sentence."""
-        named = "; ".join([self.attack, *(f"{name} {value}" for name, value in self.options.items())])
         text = (
-            f"{len(self.adversaries)} of {devices} devices lie ({named}); "
-            f"{self.lies:,} of their answers counted, the gate left out {self.quarantined:,}"
+            f"{self.who(devices)}; {self.lies:,} of their answers counted, the gate left out "
+            f"{self.quarantined:,}"
         )
         if self.success is not None:
             text += f"; the attack succeeds on {readable_percent(self.success)} of its trials"
