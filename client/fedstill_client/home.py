@@ -10,6 +10,7 @@ store.db.reserve  room that is set aside, so that `forget` works on a full disk
 node            the Flower node that the device is, once its server has greeted it
 policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
+statement.json  what the fleet said, signed, that it would ask (see privacy/statement.py)
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
 agent.sock      the socket at which apps of the same user call the agent (see service/)
 """

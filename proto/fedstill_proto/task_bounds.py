@@ -7,7 +7,7 @@ task just fits into, and `excess` names where one set of bounds goes beyond anot
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
@@ -129,6 +129,19 @@ class TaskBounds:
             evaluations_a_day=0,
         )
 
+    @classmethod
+    def covering(cls, parts: Iterable[TaskBounds]) -> TaskBounds:
+        """The least bounds that all of these, at least one, are inside of."""
+        every = list(parts)
+        values: dict[str, Any] = {}
+        for one in fields(TaskBounds):
+            found = [getattr(part, one.name) for part in every]
+            if one.metadata["words"]:
+                values[one.name] = tuple(w for w in one.metadata["words"] if any(w in part for part in found))
+            else:
+                values[one.name] = (min if one.name.startswith("least_") else max)(found)
+        return TaskBounds(**values)
+
     def excess(self, asked: TaskBounds) -> Iterator[Excess]:
         """Where `asked` goes beyond these bounds, rule by rule."""
         for one in fields(TaskBounds):
@@ -157,10 +170,13 @@ class TaskBounds:
 
 
 def start_of(task: RoundTask) -> str:
-    """Where a task lets training start, as a word of STARTS."""
+    """Where a task lets training start, as a word of STARTS.
+
+    Weights for devices without a student only are not needed: the installed one can take their place.
+    """
     if task.start is not None:
         return task.start.source.value
-    return "task" if task.parameters else "own"
+    return "task" if task.replace_student else "own"
 
 
 def bits_of(codec: SoftLabelCodec | None) -> int:

@@ -38,10 +38,29 @@ def enrol(
             "fedstill\\[encrypted])."
         ),
     ] = "off",
+    allow: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What the device may do beyond the default policy, such as task; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="RULE=VALUE",
+            help="A rule of its policy, such as most_epochs=30; may be given again.",
+            show_default=False,
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Join a fleet: make this device's home and key, and install its student.
+
+    What the fleet says, signed, that it will ask is held against the device's policy, which by default is
+    that of fedstill-agent policy --default. What goes beyond it is named, and will be refused.
 
     The public key that it names must then be brought to the operator, who registers it; until then the
     server does not let the device in. A command that was interrupted can be given again.
@@ -50,13 +69,18 @@ def enrol(
     check_file(file)
     from fedstill_client.fleet.enrol import enrol as enrol_device
     from fedstill_client.fleet.enrol import read_enrolment
+    from fedstill_client.privacy.policy import DevicePolicy
+    from fedstill_client.privacy.statement import how_to_allow
 
+    at = AgentHome.given(home)
+    policy = DevicePolicy.read(at.folder).allowing(allow or ()).setting(assignments or ())
     enrolled = enrol_device(
-        AgentHome.given(home),
+        at,
         read_enrolment(file),
         name=name,
         family=family,
         encryption=chosen,
+        policy=policy,
     )
     if as_json:
         document = {
@@ -65,12 +89,20 @@ def enrol(
             "fingerprint": enrolled.fingerprint,
             "package_version": enrolled.package.version,
             "family": enrolled.package.family,
+            "refused": [str(one) for one in enrolled.refused],
         }
         print(json.dumps(document))
         return
     print(
         f"enrolled as {enrolled.name}, with package {enrolled.package.version} of {enrolled.package.family}"
     )
+    if enrolled.refused:
+        print("this fleet will ask for more than the device's policy allows, and be refused:")
+        for one in enrolled.refused:
+            print(f"  {one}")
+        options = how_to_allow(enrolled.refused)
+        print("see what that costs, and allow it if you want that:")
+        print(f"  fedstill-agent policy --home {at.folder} {options}")
     print(f"bring {enrolled.public_key} to the operator ({enrolled.fingerprint}), who registers it with")
     print(f"  fedstill-server register FLEET {enrolled.public_key.name}")
     print("and then: fedstill-agent run")

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fedstill_proto.errors import unknown_name
 from fedstill_proto.system.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
 from fedstill_proto.system.files import replace_file
+from fedstill_proto.task_bounds import Excess
 
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.fleet.membership import (
@@ -33,6 +34,8 @@ from fedstill_client.fleet.membership import (
 )
 from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.packages import InstalledPackage, PackageSource, update
+from fedstill_client.privacy.policy import DevicePolicy
+from fedstill_client.privacy.statement import pin_statement
 from fedstill_client.store import PrivateStore
 
 
@@ -44,6 +47,7 @@ class Enrolled:
     public_key: Path
     fingerprint: str  # as `ssh-keygen -l` shows it
     package: InstalledPackage
+    refused: tuple[Excess, ...]  # what the fleet will ask, and the policy of the device does not allow
 
 
 def read_enrolment(file: Path) -> Enrolment:
@@ -69,6 +73,7 @@ def enrol(
     name: str,
     family: str | None = None,
     encryption: Encryption = "off",
+    policy: DevicePolicy | None = None,
 ) -> Enrolled:
     """Make a home a device of the fleet. Where it fails, it can be called again.
 
@@ -78,6 +83,7 @@ def enrol(
         name: The device's name in the fleet.
         family: The student family; None takes the only one that there is.
         encryption: The encryption of the private store.
+        policy: What the device ever does for the fleet; None is the one that the home has, or the default.
 
     Raises:
         MembershipError: The home is in a fleet already, or the fleet has no such family.
@@ -100,13 +106,19 @@ def enrol(
     store = (
         PrivateStore.open(home) if home.store.exists() else PrivateStore.create(home, encryption=encryption)
     )
+    policy = policy or DevicePolicy.read(home.folder)
+    policy.write(home.folder)
     with store:
-        package = update(home, store, source_of(home, membership), description.family) or store.installed()
+        source = source_of(home, membership)
+        package = update(home, store, source, description.family) or store.installed()
+        said = source.statement(description.family)
     assert package is not None
+    pin_statement(home.folder, said)
     fields = {"name": description.name, "family": description.family}
     replace_file(home.description, (json.dumps(fields, indent=1) + "\n").encode())
     membership.write(home)
-    return Enrolled(name, device_key(home).with_suffix(".pub"), fingerprint, package)
+    refused = () if said is None else tuple(policy.excess(said))
+    return Enrolled(name, device_key(home).with_suffix(".pub"), fingerprint, package, refused)
 
 
 def source_of(home: AgentHome, membership: Membership) -> PackageSource:

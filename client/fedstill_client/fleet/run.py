@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
@@ -23,6 +24,9 @@ from fedstill_client.fleet.membership import Membership, MembershipError
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy.policy import adopt
 from fedstill_client.service.server import serve
+
+if TYPE_CHECKING:
+    from fedstill_client.packages import PackageSource
 
 _CHECK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 3600.0
@@ -118,12 +122,30 @@ class Updates:
             with PrivateStore.open(self._home) as store:
                 source = source_of(self._home, self._membership)
                 installed = update(self._home, store, source, self._family)
+            news = _pinned(self._home, source, self._family)
         except FedstillError as error:
             self._due = time.monotonic() + _UPDATE_AGAIN_S
             self._tell(f"no news of student packages: {error}")
             return
         if installed is not None:
             self._tell(f"installed student package {installed.version} of {installed.family}")
+        if news:
+            self._tell(news)
+
+
+def _pinned(home: AgentHome, source: PackageSource, family: str) -> str | None:
+    """Hold what the fleet says now against what it said before; gives a line for the owner, if it is more."""
+    from fedstill_client.privacy.statement import newer_statement, pin_statement
+
+    waiting = newer_statement(home.folder)
+    said = source.statement(family)
+    beyond = pin_statement(home.folder, said)
+    if not beyond or said == waiting:
+        return None
+    return (
+        f"the fleet asks for more than it said before, and is refused: {'; '.join(map(str, beyond))}; "
+        "if you want that: fedstill-agent policy --accept"
+    )
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ the TUF specification, sections 5.2 to 5.7 (theupdateframework.github.io), is tu
 from __future__ import annotations
 
 import fcntl
+import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,11 +18,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedstill_proto.checks import check_name
-from fedstill_proto.errors import FieldError, WireError
+from fedstill_proto.errors import FieldError, InvalidValue, WireError
 from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, LIST_LIMIT_BYTES, EnrolledDevices
 from fedstill_proto.system.files import replace_file
+from fedstill_proto.task_bounds import TaskBounds
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
 from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
@@ -127,6 +129,22 @@ class PackageSource:
             return EnrolledDevices.from_bytes(content)
         except WireError as error:
             raise PackageError("devices", str(error)) from None
+
+    def statement(self, family: str) -> TaskBounds | None:
+        """What the fleet will ask of devices of the family, as it signed it; None where it says nothing.
+
+        Raises:
+            PackageError: It cannot be had, or this version of the agent cannot read it.
+        """
+        with _as_package_errors(), self._locked():
+            custom = _target(self._updater(), _manifest_path(family)).custom
+        asks = custom.get("asks") if isinstance(custom, dict) else None
+        if asks is None:
+            return None
+        try:
+            return TaskBounds.from_json(json.loads(asks))
+        except (InvalidValue, ValueError, TypeError) as error:
+            raise PackageError("metadata", f"what the fleet asks cannot be read: {error}") from None
 
     def fetch(self, family: str) -> StudentPackage:
         """The family's newest package, every byte verified; raises PackageError."""

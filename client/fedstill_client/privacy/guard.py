@@ -54,10 +54,18 @@ class PolicyGuard:
         policy: The policy of an agent's home; None in a plain folder, which does what it is asked.
         ledger: The ledger of its private store; None in a plain folder.
         size: What the student is like, for what an answer holds.
+        statement: What the fleet said, when the device enrolled, that it would ask.
     """
 
-    def __init__(self, policy: DevicePolicy | None, ledger: Ledger | None, *, size: TaskSize) -> None:
-        self._policy, self._ledger, self._size = policy, ledger, size
+    def __init__(
+        self,
+        policy: DevicePolicy | None,
+        ledger: Ledger | None,
+        *,
+        size: TaskSize,
+        statement: TaskBounds | None = None,
+    ) -> None:
+        self._policy, self._ledger, self._size, self._statement = policy, ledger, size, statement
 
     def admit(self, task: RoundTask) -> bytes | None:
         """Let a round begin, and debit it; gives the noised answer to it from before, if there was one.
@@ -144,12 +152,20 @@ class PolicyGuard:
         asked = replace(asked, starts=())  # what tasks carry is still needed by all fleets
         if beyond := list(policy.excess(asked)):
             raise PolicyRefused("; ".join(map(str, beyond)))
+        if self._statement is not None and (beyond := list(self._statement.excess(asked))):
+            raise PolicyRefused(f"more than the fleet said: {'; '.join(map(str, beyond))}")
 
     def _spend(self, change: Callable[[Spending, float], Spending]) -> None:
         """Debit what is to be begun; raises PolicyRefused where there is no room for it."""
-        policy, ledger = self._policy, self._ledger
+        policy, ledger, said = self._policy, self._ledger, self._statement
         assert policy is not None
         assert ledger is not None  # a home has one
+        if said is not None:
+            policy = replace(
+                policy,
+                rounds_a_day=min(policy.rounds_a_day, said.rounds_a_day),
+                evaluations_a_day=min(policy.evaluations_a_day, said.evaluations_a_day),
+            )
 
         def spend(text: str) -> str:
             now = time.time()

@@ -50,6 +50,7 @@ from fedstill_client.model.student_store import OwnStudent, StudentHistory, Stud
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.packages.install import load_installed
 from fedstill_client.privacy import DevicePolicy, PolicyGuard, TaskSize
+from fedstill_client.privacy.statement import read_statement
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.round import (
     DeviceStack,
@@ -257,7 +258,8 @@ class FleetDevice:
             release=manifest.package_version,
         )
         ledger = None if self.private_store is None else self.private_store.ledger
-        return PolicyGuard(policy, ledger, size=size)
+        statement = None if policy is None else read_statement(self.folder)
+        return PolicyGuard(policy, ledger, size=size, statement=statement)
 
     def _within(self, task: RoundTask, most_steps: int) -> RoundTask:
         """The task with no more epochs than a device plans at once, and than it takes steps in a round.

@@ -19,6 +19,7 @@ from pathlib import Path
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.folder_digests import FolderDigests
+from fedstill_proto.task_bounds import TaskBounds
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 
@@ -103,11 +104,18 @@ class Repository:
         """One more than the version of any package of the fleet."""
         return 1 + max((student.package_version for student in self.published().values()), default=0)
 
-    def publish(self, packages: Iterable[StudentPackage], *, now: datetime | None = None) -> None:
+    def publish(
+        self,
+        packages: Iterable[StudentPackage],
+        *,
+        asks: Mapping[str, TaskBounds] | None = None,
+        now: datetime | None = None,
+    ) -> None:
         """Offer packages in place of their families' earlier ones, in one release.
 
         Args:
             packages: The packages.
+            asks: What devices of each family will be asked (see statement.py); None says nothing of it.
             now: The time of signing; None is the clock's.
 
         Raises:
@@ -118,7 +126,7 @@ class Repository:
             offered = dict(before)
             for package in packages:
                 _check_newer(package, published.get(package.manifest.family))
-                offered |= self._targets.put(package)
+                offered |= self._targets.put(package, (asks or {}).get(package.manifest.family))
             offered = without_orphans(offered)
             self._release(offered, now=now)
             # Devices that read the release before go on finding its files.

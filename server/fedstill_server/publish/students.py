@@ -9,9 +9,11 @@ from fedstill_proto.arrays import Parameters
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
+from fedstill_server.methods import build_method
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import build_package
 from fedstill_server.publish.repository import PublishedStudent, Repository
+from fedstill_server.publish.statement import statement_of
 from fedstill_server.rounds.run_store import RunStore, RunStoreError
 from fedstill_server.run_folder import read_fleet_config
 from fedstill_server.state import FleetState
@@ -31,8 +33,11 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
     """
     config, repository = read_fleet_config(fleet), Repository.open(fleet)
     chosen = _chosen(config, families)
-    students = newest_state(fleet).students
+    state = newest_state(fleet)
+    students = state.students
     public, test, task = load_public(fleet, config), load_test(fleet, config), task_of(config)
+    method = build_method(config, public)
+    asks = {family: statement_of(config, method, state, family) for family in chosen}
     version = repository.next_version()
     packages = [
         build_package(
@@ -47,7 +52,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
         )
         for family in chosen
     ]
-    repository.publish(packages)
+    repository.publish(packages, asks=asks)
     published = repository.published()
     return [published[family] for family in chosen]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.files import SHARED, replace_file
+from fedstill_proto.task_bounds import TaskBounds
 from tuf.api.metadata import TargetFile
 
 
@@ -21,8 +23,11 @@ class TargetFiles:
 
     folder: Path
 
-    def put(self, package: StudentPackage) -> dict[str, TargetFile]:
-        """Write a package's parts and manifest; returns their entries in the targets metadata, by path."""
+    def put(self, package: StudentPackage, asks: TaskBounds | None = None) -> dict[str, TargetFile]:
+        """Write a package's parts and manifest; returns their entries in the targets metadata, by path.
+
+        The manifest's entry, which is signed, also says what devices of the family will be asked.
+        """
         contents = package.contents()
         manifest = package.manifest.with_parts(contents)
         entries = {}
@@ -36,6 +41,9 @@ class TargetFiles:
             "parts": list(entries),
             "parts_bytes": sum(part.size_bytes for part in manifest.parts),
         }
+        if asks is not None:
+            # As a text: the canonical form that is signed has no fractions.
+            listed.unrecognized_fields["custom"]["asks"] = json.dumps(asks.to_json())
         return {**entries, path: listed}
 
     def put_devices(self, devices: EnrolledDevices) -> dict[str, TargetFile]:
