@@ -11,6 +11,7 @@ from fedstill_server.publish.repository import Repository
 from fedstill_server.publish.students import newest_state
 
 import fedstill as fs
+from fedstill.models import PackagedStudent
 from tests.server.scripted_fleet import CLASSES, SHAPE, fleet_config, write_run
 from tests.server.test_publish_handover import FAMILY, committed, given, package
 
@@ -27,7 +28,7 @@ def fleet(tmp_path: Path) -> Path:
 
 
 def test_students_are_handed_over_and_signed(fleet: Path, tmp_path: Path) -> None:
-    made = fs.models.PackagedStudent(package(FAMILY, SHAPE, CLASSES))
+    made = PackagedStudent(package(FAMILY, SHAPE, CLASSES))
     (published,) = fs.publish(made, fleet)
     assert (published.family, published.package_version) == (FAMILY, 1)
     for name, array in made.package.parameters.items():

@@ -15,12 +15,13 @@ from fedstill_server.families import initial_parameters
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
 from fedstill_server.fleet.handover import hand_over
+from fedstill_server.methods.public_shift import LOGITS
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.students import newest_state
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
 
-from tests.server.scripted_fleet import CLASSES, SHAPE, fleet_config, write_run
+from tests.server.scripted_fleet import CLASSES, PUBLIC, SHAPE, fleet_config, write_run
 from tests.server.text_fleet import PLACES, text_config
 
 FAMILY = "mlp-small"
@@ -44,7 +45,8 @@ def package(family: str, shape: tuple[int, ...], classes: int, *, seed: int = 7)
 def committed(folder: Path, family: str, parameters: Parameters, *, rounds: int = 1) -> None:
     store = RunStore(folder)
     for number in range(rounds + 1):
-        state = FleetState(teacher={}, students={family: parameters}, arrays={"round": np.array([number])})
+        arrays = {"round": np.array([number]), LOGITS: np.zeros((PUBLIC, CLASSES), np.float32)}
+        state = FleetState(teacher={}, students={family: parameters}, arrays=arrays)
         store.commit(number, state)
     store.close()
 

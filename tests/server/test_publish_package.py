@@ -12,6 +12,7 @@ from fedstill_client.packages import PackageSource, check_package
 from fedstill_proto.errors import FedstillError
 from fedstill_server import cli
 from fedstill_server.families import initial_parameters
+from fedstill_server.methods.public_shift import LOGITS
 from fedstill_server.publish import package as package_module
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.package import assemble_package, build_package
@@ -22,7 +23,7 @@ from fedstill_server.state import FleetState
 from typer.testing import CliRunner
 
 from tests.client.samples import artifact, student_package
-from tests.server.scripted_fleet import CLASSES, SHAPE, fleet_config, public_examples, write_run
+from tests.server.scripted_fleet import CLASSES, PUBLIC, SHAPE, fleet_config, public_examples, write_run
 
 FAMILY = "mlp-small"
 
@@ -34,7 +35,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = fleet_config(test_set="public.npz")
     write_run(folder, config)
     store = RunStore(folder)
-    store.commit(0, FleetState(teacher={}, students={FAMILY: initial_parameters(FAMILY, SHAPE, CLASSES, 0)}))
+    students = {FAMILY: initial_parameters(FAMILY, SHAPE, CLASSES, 0)}
+    arrays = {LOGITS: np.zeros((PUBLIC, CLASSES), np.float32)}
+    store.commit(0, FleetState(teacher={}, students=students, arrays=arrays))
     store.close()
     Repository.create(folder)
     return folder
