@@ -7,6 +7,7 @@ counts; each ledger holds one noised answer a round and nothing else; and no cou
 
     python benchmarks/private_fleet.py                 # three devices, three rounds
     python benchmarks/private_fleet.py --kill          # ... of which one loses power in the second
+    python benchmarks/private_fleet.py --distributed --devices 4     # the server sees their sum alone
 """
 
 from __future__ import annotations
@@ -36,21 +37,23 @@ _ROUND_WITHIN_S = 240.0
 class PrivateDigits(Digits):
     """Writers who know that their devices add noise."""
 
+    mode: str = "local"
+
     def prepare_options(self, folder: Path) -> dict[str, object]:
         return {
             **super().prepare_options(folder),
-            "--privacy": "local",
+            "--privacy": self.mode,
             "--noise-multiplier": MULTIPLIER,
         }
 
 
-def budget(rounds: int) -> DevicePolicy:
-    """Return a budget for so many rounds, and not for one more."""
+def budget(rounds: int, *, group: int) -> DevicePolicy:
+    """Return a budget for so many rounds, and not for one more; group: the least devices of a sum."""
     most = epsilon_of_rho((rounds + 0.5) * Noising(1.0, MULTIPLIER).rho, DELTA)
-    return DevicePolicy(noised_only=True, epsilon=most, starts=STARTS)
+    return DevicePolicy(noised_only=True, epsilon=most, starts=STARTS, least_group_size=group)
 
 
-def examine(fleet: Fleet) -> list[str]:
+def examine(fleet: Fleet, mechanism: str) -> list[str]:
     """Return what is wrong with the fleet's rounds and ledgers."""
     rounds, devices = fleet.shape.rounds, fleet.shape.devices
     (first, *others), wrong = fleet.agents, []
@@ -70,7 +73,7 @@ def examine(fleet: Fleet) -> list[str]:
     for name, agent in fleet.agents.items():
         paid = [(one.round, one.mechanism) for one in fleet.summaries(name)]
         most = rounds - (name not in others)
-        if paid != [(number, "discrete-gaussian") for number in range(1, most + 1)]:
+        if paid != [(number, mechanism) for number in range(1, most + 1)]:
             wrong.append(f"{name}: its ledger holds {paid}")
         with Agent.open(agent.home.folder) as opened:
             status = opened.status()
@@ -88,15 +91,19 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--kill", action="store_true")
+    parser.add_argument(
+        "--distributed", action="store_true", help="shared noise in a sum, of 4 devices or more"
+    )
     options = parser.parse_args()
     shape = Shape(devices=options.devices, rounds=options.rounds, families=("mlp-small",), proxy=False)
-    task = PrivateDigits(load_digits(devices=shape.devices, families=shape.families, seed=shape.seed))
+    data = load_digits(devices=shape.devices, families=shape.families, seed=shape.seed)
+    task = PrivateDigits(data, mode="distributed" if options.distributed else "local")
     with (
         tempfile.TemporaryDirectory(prefix="fs") as folder,
         bring_up(Path(folder), shape, task) as fleet,
     ):
         for place, agent in enumerate(fleet.agents.values()):
-            budget(shape.rounds - (place == 0)).write(agent.home.folder)
+            budget(shape.rounds - (place == 0), group=shape.devices - 1).write(agent.home.folder)
         fleet.start()
         if options.kill:
             fleet.server.wait_for("round", seconds=_ROUND_WITHIN_S)
@@ -106,7 +113,7 @@ def main() -> None:
             time.sleep(1.0)
             last.start()
         fleet.server.wait_for("round", count=shape.rounds, seconds=_ROUND_WITHIN_S * shape.rounds)
-        wrong = examine(fleet)
+        wrong = examine(fleet, "shared-discrete-gaussian" if options.distributed else "discrete-gaussian")
     print("\n".join(wrong) or "every answer had its noise, and was paid for once")
     sys.exit(1 if wrong else 0)
 

@@ -181,10 +181,14 @@ def sums_rule(asked: RunOptions, method: str) -> SecureSumsRule | None:
     if not asked.sums_securely or METHODS.load(method).default_clip is None:
         return None
     usual = SecureSumsRule()
-    return SecureSumsRule(
-        group_size=_chosen(asked.sum_group, usual.group_size),
-        dropouts=_chosen(asked.sum_dropouts, usual.dropouts),
-    )
+    try:
+        return SecureSumsRule(
+            group_size=_chosen(asked.sum_group, usual.group_size),
+            dropouts=_chosen(asked.sum_dropouts, usual.dropouts),
+            fold=_chosen(asked.sum_fold, usual.fold),
+        )
+    except InvalidValue as error:
+        raise ConfigError(f"--sum-{error.field.replace('_size', '')}: {error.problem}") from None
 
 
 def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bool) -> TrainingPlan:

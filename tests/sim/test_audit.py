@@ -164,5 +164,7 @@ def test_without_privacy_nothing_is_promised_and_files_say_what_is_found(tmp_pat
 def test_what_cannot_be_audited_is_said() -> None:
     with pytest.raises(FedstillError, match="--stragglers, --vanish and the like"):
         audited(stragglers=0.5)
+    with pytest.raises(FedstillError, match="--secure-sums: the server sees no answer"):
+        audited(privacy="distributed", epsilon=8.0)
     with pytest.raises(FedstillError, match="--watch: 'writer-5'"):
         audited(watch="writer-5")

@@ -137,7 +137,7 @@ class SumMember:
         if _asked_before(state.mask, question, "delivery"):
             return state
         group = self._group_from_before(state)
-        group.shares_from(state, question)
+        held = group.shares_from(state, question)
         dealt = group.dealt(question)
         self.rule.check_size(len(dealt), "have dealt")
         if state.vector is None:
@@ -162,7 +162,15 @@ class SumMember:
         )
         packed = pack(numbers, bits=terms.bits(len(dealt)))
         answer = encode_masked(MaskedNumbers(terms.run, terms.round, packed))
-        return replace(state, mask=Exchange(question, answer), vector=None, mask_private=b"", self_seed=b"")
+        return replace(
+            state,
+            mask=Exchange(question, answer),
+            held=np.stack(held),
+            vector=None,
+            mask_private=b"",
+            self_seed=b"",
+            share_private=b"",
+        )
 
     def agree(self, state: SumState, question: bytes) -> SumState:
         """Sign who is in the sum, once.
@@ -214,13 +222,14 @@ class SumMember:
             raise SumRefused(
                 f"{agreed} neighbours have signed the same list of survivors, {group.graph.threshold} needed"
             )
-        survivors = set(listed.members.tolist())
-        both = group.shares_from(state, state.mask.question)
-        shares = np.stack([each[0 if place in survivors else 1] for place, each in both.items()])
+        assert state.held is not None  # kept with the numbers that were masked
+        dealers = group.neighbours_in(group.dealt(state.mask.question))
+        gone = (~np.isin(dealers, listed.members)).astype(np.int64)  # 1 for the share of a key
+        shares = state.held[np.arange(len(dealers)), gone]
         answer = encode_revealed(RevealedShares(run, number, shares))
         return replace(
             state,
-            share_private=b"",
+            held=None,
             deal=replace(state.deal, answer=b""),
             mask=replace(state.mask, question=b""),
             reveal=Exchange(question, answer),
@@ -233,12 +242,15 @@ class SumMember:
         return discrete_gaussian(terms.numbers, bits=self.noise, parts=parts)
 
     def _group_from_before(self, state: SumState) -> _Group:
-        if not state.deal.question or not state.share_private:
+        if not state.deal.answer or state.reveal.answer:
             raise SumRefused("this device has dealt no shares, or has revealed them already")
-        return self._group(state, state.deal.question)
+        return self._group(state, state.deal.question, checked=True)
 
-    def _group(self, state: SumState, question: bytes) -> _Group:
-        """The group of a roster, checked against the list of enrolled devices and the owner's rule."""
+    def _group(self, state: SumState, question: bytes, *, checked: bool = False) -> _Group:
+        """The group of a roster, checked against the list of enrolled devices and the owner's rule.
+
+        checked: Whether it is the one of the first step, whose signatures need no second look.
+        """
         roster = decode_roster(question, run=state.terms.run, round=state.terms.round)
         if roster.enrolled != self.enrolled.digest:
             raise SumRefused("the server goes by another list of enrolled devices than was signed")
@@ -253,7 +265,10 @@ class SumMember:
         except InvalidValue as error:
             raise SumRefused(f"no group of {len(roster.members)} is safe: {error}") from None
         self.rule.check_graph(graph)
-        return _Group.of(roster, graph, own, state.terms, self.enrolled)
+        group = _Group.of(roster, graph, own, state.terms)
+        if not checked:
+            group.check_signatures(self.enrolled)
+        return group
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,22 +284,23 @@ class _Group:
     terms: SumTerms
 
     @classmethod
-    def of(
-        cls, roster: SumRoster, graph: SumGraph, own: int, terms: SumTerms, enrolled: EnrolledDevices
-    ) -> _Group:
-        """Raises SumRefused unless each neighbour's keys are signed by its registered key."""
-        agreed = terms.digest
-        digest = roster.digest(agreed)
+    def of(cls, roster: SumRoster, graph: SumGraph, own: int, terms: SumTerms) -> _Group:
+        """The group; raises SumRefused unless the roster holds keys of each neighbour."""
+        digest = roster.digest(terms.digest)
         at = int(np.searchsorted(roster.members, own))
         neighbours = roster.members[graph.neighbours_of(at, seed=digest)]
         if len(roster.keys) != len(neighbours):
             raise SumRefused(f"{len(roster.keys)} keys for {len(neighbours)} neighbours")
         keys = dict(zip(neighbours.tolist(), roster.keys, strict=True))
-        for place, offered in keys.items():
+        return cls(digest, graph, own, roster.members, neighbours, keys, terms)
+
+    def check_signatures(self, enrolled: EnrolledDevices) -> None:
+        """Raise SumRefused unless each neighbour's keys are signed by the key that the list has for it."""
+        agreed = self.terms.digest
+        for place, offered in self.keys.items():
             device = enrolled.devices[place]
             if not is_signed(device.public_key, offered.signature, offered.statement(agreed)):
                 raise SumRefused(f"the keys of {device.name} are not signed by the key it is enrolled with")
-        return cls(digest, graph, own, roster.members, neighbours, keys, terms)
 
     def dealt(self, question: bytes) -> IntArray:
         """The places of those who have dealt, by the server's delivery."""
@@ -300,7 +316,7 @@ class _Group:
         if (there := len(self.neighbours_in(members))) < self.graph.threshold:
             raise SumRefused(f"{there} neighbours {what}, {self.graph.threshold} needed")
 
-    def shares_from(self, state: SumState, question: bytes) -> dict[int, Shares]:
+    def shares_from(self, state: SumState, question: bytes) -> list[Shares]:
         """What the neighbours have dealt to this device [2, CHUNKS], by place.
 
         Raises:
@@ -313,16 +329,11 @@ class _Group:
         neighbours = self.neighbours_in(delivery.members)
         if len(delivery.sealed) != len(neighbours):
             raise SumRefused(f"{len(delivery.sealed)} sealed shares of {len(neighbours)} neighbours")
-        opened, private = {}, private_key(state.share_private)
+        opened, private = [], private_key(state.share_private)
         for place, sealed in zip(neighbours, delivery.sealed, strict=True):
             try:
-                opened[place] = open_sealed_shares(
-                    sealed,
-                    private,
-                    self.keys[place].share_key,
-                    roster=self.digest,
-                    way=(place, self.own),
-                )
+                public, way = self.keys[place].share_key, (place, self.own)
+                opened.append(open_sealed_shares(sealed, private, public, roster=self.digest, way=way))
             except InvalidValue as error:
                 raise SumRefused(f"what a neighbour dealt cannot be opened: {error.problem}") from None
         return opened

@@ -17,6 +17,7 @@ from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION
 from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.secure_sums.messages import SumKeys
+from fedstill_proto.secure_sums.shamir import CHUNKS, Shares
 from fedstill_proto.secure_sums.terms import Summing, SumNoise, SumTerms
 from fedstill_proto.v1 import secure_sums_pb2 as pb
 
@@ -34,12 +35,12 @@ class SumState:
     """A sum that a device takes part in.
 
     Attributes:
-        terms: What is summed.
-        keys: What the device has offered.
-        share_private: The private key that neighbours seal shares for; empty once it has revealed.
-        vector: Its numbers without noise [numbers]; None once they are masked.
-        mask_private: The private key of its masks; empty once its numbers are masked.
-        self_seed: The seed of its own mask; empty once its numbers are masked.
+        terms: What is summed. keys: What the device has offered. share_private: The private key that
+        neighbours seal shares for; empty once its numbers are masked. vector: Its numbers without noise
+        [numbers]; None once they are masked. mask_private: The private key of its masks; empty once its
+        numbers are masked. self_seed: The seed of its own mask; empty once its numbers are masked. held: What
+        its neighbours have dealt to it, by place [neighbours, 2, CHUNKS]; None before its numbers are
+            masked, and once it has revealed.
         deal, mask, agree, reveal: What it was asked in each step, and has answered.
     """
 
@@ -49,6 +50,7 @@ class SumState:
     vector: IntArray | None = field(default=None, repr=False)
     mask_private: bytes = field(default=b"", repr=False)
     self_seed: bytes = field(default=b"", repr=False)
+    held: Shares | None = field(default=None, repr=False)
     deal: Exchange = field(default_factory=Exchange, repr=False)
     mask: Exchange = field(default_factory=Exchange, repr=False)
     agree: Exchange = field(default_factory=Exchange, repr=False)
@@ -72,6 +74,7 @@ class SumState:
                 mask_private=self.mask_private,
                 share_private=self.share_private,
                 self_seed=self.self_seed,
+                held=b"" if self.held is None else self.held.astype("<u2").tobytes(),
                 keys=encode_keys(self.keys),
                 roster=self.deal.question,
                 dealt=self.deal.answer,
@@ -106,6 +109,7 @@ class SumState:
                 vector=np.frombuffer(stored.vector, "<i4").astype(np.int64) if stored.vector else None,
                 mask_private=stored.mask_private,
                 self_seed=stored.self_seed,
+                held=_held(stored.held) if stored.held else None,
                 deal=Exchange(stored.roster, stored.dealt),
                 mask=Exchange(stored.delivery, stored.masked),
                 agree=Exchange(stored.survivors, stored.agreement),
@@ -115,3 +119,7 @@ class SumState:
             raise WireError(error.field, error.problem) from None
         except ValueError as error:
             raise WireError("stored sum", str(error)[:100]) from None
+
+
+def _held(blob: bytes) -> Shares:
+    return np.frombuffer(blob, "<u2").reshape(-1, 2, CHUNKS).astype(np.uint16)

@@ -139,7 +139,7 @@ class SumRevealedShares(_message.Message):
     def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., shares: _Optional[bytes] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class StoredSum(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "noise", "dropouts", "colluders", "clip", "noise_multiplier", "numbers", "checksum", "vector", "mask_private", "share_private", "self_seed", "keys", "roster", "dealt", "delivery", "masked", "survivors", "agreement", "agreements", "revealed")
+    __slots__ = ("protocol_version", "run", "round", "noise", "dropouts", "colluders", "clip", "noise_multiplier", "numbers", "checksum", "vector", "mask_private", "share_private", "self_seed", "keys", "roster", "dealt", "delivery", "masked", "survivors", "agreement", "agreements", "revealed", "held")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -163,6 +163,7 @@ class StoredSum(_message.Message):
     AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     AGREEMENTS_FIELD_NUMBER: _ClassVar[int]
     REVEALED_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
     round: int
@@ -186,4 +187,5 @@ class StoredSum(_message.Message):
     agreement: bytes
     agreements: bytes
     revealed: bytes
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., noise: _Optional[str] = ..., dropouts: _Optional[float] = ..., colluders: _Optional[float] = ..., clip: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., numbers: _Optional[int] = ..., checksum: _Optional[int] = ..., vector: _Optional[bytes] = ..., mask_private: _Optional[bytes] = ..., share_private: _Optional[bytes] = ..., self_seed: _Optional[bytes] = ..., keys: _Optional[_Union[SumKeys, _Mapping]] = ..., roster: _Optional[bytes] = ..., dealt: _Optional[bytes] = ..., delivery: _Optional[bytes] = ..., masked: _Optional[bytes] = ..., survivors: _Optional[bytes] = ..., agreement: _Optional[bytes] = ..., agreements: _Optional[bytes] = ..., revealed: _Optional[bytes] = ...) -> None: ...
+    held: bytes
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., noise: _Optional[str] = ..., dropouts: _Optional[float] = ..., colluders: _Optional[float] = ..., clip: _Optional[float] = ..., noise_multiplier: _Optional[float] = ..., numbers: _Optional[int] = ..., checksum: _Optional[int] = ..., vector: _Optional[bytes] = ..., mask_private: _Optional[bytes] = ..., share_private: _Optional[bytes] = ..., self_seed: _Optional[bytes] = ..., keys: _Optional[_Union[SumKeys, _Mapping]] = ..., roster: _Optional[bytes] = ..., dealt: _Optional[bytes] = ..., delivery: _Optional[bytes] = ..., masked: _Optional[bytes] = ..., survivors: _Optional[bytes] = ..., agreement: _Optional[bytes] = ..., agreements: _Optional[bytes] = ..., revealed: _Optional[bytes] = ..., held: _Optional[bytes] = ...) -> None: ...

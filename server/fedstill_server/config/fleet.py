@@ -168,6 +168,9 @@ class FleetConfig:
             _check(self.secure_sums is None, "secure_sums", self.secure_sums, "there without privacy")
         elif self.privacy.mode == "distributed":
             _check(self.secure_sums is not None, "secure_sums", None, "enough for noise that is distributed")
+        elif self.privacy.mode == "central" and self.secure_sums is not None:
+            fold = self.secure_sums.fold  # of anything else, the noise would have to be another
+            _check(fold == "mean", "secure_sums.fold", fold, "mean, the fold of sums without noise")
 
     @property
     def summing(self) -> Summing | None:

@@ -18,6 +18,7 @@ from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import MODES, STARTS
 from fedstill_server.config.options import check_options, no_option, option, options_of
+from fedstill_server.consensus.group_means import GROUP_FOLDS
 from fedstill_server.privacy.rule import MODES as PRIVACY_MODES
 
 FLEET, LOCAL, EXCHANGE, PRIVACY, ROUND = (
@@ -29,7 +30,7 @@ FLEET, LOCAL, EXCHANGE, PRIVACY, ROUND = (
 )
 _ENCODINGS = tuple(one.value for one in Encoding if one is not Encoding.LEVELS)
 _OF_PRIVACY = ("epsilon", "delta", "noise_multiplier", "clip", "secure_sums")
-_OF_SUMS = ("sum_group", "sum_dropouts")
+_OF_SUMS = ("sum_group", "sum_dropouts", "sum_fold")
 _ASYNCHRONOUS = ("buffer", "max_age", "age_exponent")
 
 
@@ -201,6 +202,13 @@ class RunOptions:
         "all of its noise; 0.2.",
         least=0,
         most=0.9,
+        panel=PRIVACY,
+    )
+    sum_fold: str | None = option(
+        None,
+        "How the means of groups of --sum-group become one: mean, or the median of each number, which stands "
+        "liars in less than half of the groups.",
+        choices=tuple(GROUP_FOLDS),
         panel=PRIVACY,
     )
     goal_count: int = option(

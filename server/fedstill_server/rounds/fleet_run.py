@@ -19,6 +19,7 @@ from flwr.serverapp import Grid
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.group_means import GROUP_FOLDS, GroupFold
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import Method, build_method
@@ -247,6 +248,12 @@ class FleetRun:
         privacy = self._config.privacy
         return privacy is not None and privacy.mode == "central" and not privacy.measured
 
+    @property
+    def _group_fold(self) -> GroupFold | None:
+        """How the means of groups become one; None where their sums add up."""
+        sums = self._config.secure_sums
+        return None if sums is None else GROUP_FOLDS[sums.fold]
+
     def _as_released(self, before: Checkpoint) -> RoundReplies:
         """The replies to a round that was released already: nobody is asked again.
 
@@ -315,7 +322,7 @@ class FleetRun:
         """
         counted, rule = replies.counted, self._config.privacy
         if rule is not None:
-            private = PrivateFold(self._method, rule)
+            private = PrivateFold(self._method, rule, self._group_fold)
             if released is None:
                 asked = replies.asked_by_family
                 released = private.noised_means(

@@ -16,9 +16,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from fedstill_proto.privacy import discrete_gaussian, seeded_bits, system_bits
-from fedstill_proto.privacy.noising import Steps
+from fedstill_proto.privacy.noising import Noising, Steps
 
 from fedstill_server.consensus.aggregation import Statistics
+from fedstill_server.consensus.group_means import GroupFold, GroupMean
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.interface import Method
 from fedstill_server.privacy.rule import PrivacyRule
@@ -33,6 +34,7 @@ class PrivateFold:
 
     method: Method
     rule: PrivacyRule
+    group_fold: GroupFold | None = None  # how the means of groups become one; None adds their sums up
 
     def noised_means(
         self,
@@ -78,7 +80,11 @@ class PrivateFold:
             else:
                 devices = counted[name]
                 deviation = noising.sigma * (devices if groups is None else noises[name]) ** 0.5
-            if devices:
+            if self.group_fold is not None and groups is not None:
+                parted = [_mean_of(group, noising) for group in groups if group.part == name]
+                if parted:
+                    means[name] = self.group_fold(parted)
+            elif devices:
                 mean = noising.values(sums[name]) / devices
                 means[name] = NoisedMean(mean, deviation / devices, devices)
         return means
@@ -93,6 +99,12 @@ class PrivateFold:
         seed = self.rule.noise_seed
         bits = system_bits if seed is None else seeded_bits(seed, "server", name, round_number)
         return discrete_gaussian(count, bits=bits)
+
+
+def _mean_of(group: GroupTotal, noising: Noising) -> GroupMean:
+    devices = len(group.devices)
+    noise = noising.sigma * group.noises**0.5 / devices
+    return GroupMean(noising.values(group.steps) / devices, noise, devices)
 
 
 def part_of(family: str, parts: Mapping[str, int]) -> str:

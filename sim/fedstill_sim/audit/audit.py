@@ -137,6 +137,11 @@ def _check_auditable(data: FleetData, config: RunConfig) -> None:
         raise AuditError(f"--mode {config.fleet.mode} cannot be audited; audit the same with --mode rounds")
     if config.simulation.engine.name != "cohort":
         raise AuditError("an audit needs --engine cohort; the devices' code is the same")
+    if config.fleet.secure_sums is not None:
+        raise AuditError(
+            "--secure-sums: the server sees no answer, and there is none to attack; audit the same without "
+            "it, or with --privacy central, whose sum has noise as large"
+        )
     if config.simulation.attack is not None:
         raise AuditError("an audit is of honest devices; leave out --attack and --adversaries")
     if config.simulation.participation is not None:
@@ -246,8 +251,9 @@ class _Audit:
         return reconstruction_result(
             np.concatenate(candidates),
             x[data.train[observed.device]],
-            public_x,
-            class_means_of(public_x, public_y, classes),
+            y[data.train[observed.device]],
+            public_x=public_x,
+            public_means=class_means_of(public_x, public_y, classes),
         )
 
     def _answers(self, population: Population, fitted: list[Projection], *, noiseless: bool) -> _Answers:

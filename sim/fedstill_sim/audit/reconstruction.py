@@ -102,12 +102,17 @@ def first_layer_means(moved: Float64Array, start: Parameters, pixels: int) -> Fl
 
 
 def reconstruction_result(
-    candidates: Float64Array, private_x: FloatArray, public_x: FloatArray, public_means: Float64Array
+    candidates: Float64Array,
+    private_x: FloatArray,
+    labels: IntArray,
+    *,
+    public_x: FloatArray,
+    public_means: Float64Array,
 ) -> ReconstructionResult:
     """Hold candidates [m, pixels] against the private examples, beside public rows and their class means."""
     shape = private_x.shape[1:]
     everything = np.concatenate([public_x, public_means.reshape(-1, *shape).astype(np.float32)])
-    found = compare_found(candidates, private_x, everything)
+    found = compare_found(candidates, private_x, labels, everything)
     above = int(found.above.sum())
     return ReconstructionResult(
         examples=len(private_x),
