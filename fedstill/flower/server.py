@@ -248,6 +248,7 @@ class DistillationServer:
             input_shape=public.x.shape[1:],
             public_rows=len(public),
             labelled=public.y is not None,
+            public_y=public.y,
             public_set=PUBLIC_FILE,
             test_set=None if test is None else TEST_FILE,
             teacher=TeacherConfig(),

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue, unknown_name
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
@@ -18,6 +19,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.config.options import options_of
 from fedstill_server.config.run_options import RunOptions
+from fedstill_server.config.secret_labels import secret_labels
 from fedstill_server.data.forms import Labels
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.teachers import require_network, weights_digest
@@ -48,6 +50,7 @@ class FleetFacts:
         teacher: How the teacher learns, where nobody decides more.
         rounds: Where nobody says how many.
         evaluate_every: Where nobody says.
+        public_y: These labels, of which some may become secret ones.
         simulated: Whether devices are simulated: their noise can be drawn again, and they may count right
             answers for the server under any privacy.
     """
@@ -65,6 +68,7 @@ class FleetFacts:
     rounds: int = 20
     evaluate_every: int = 1
     simulated: bool = False
+    public_y: IntArray | None = None
 
 
 def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
@@ -99,6 +103,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         test_set=facts.test_set,
         training=_training(asked, facts, name, labelled=taught),
         use_public_labels=taught,
+        secret_labels=_secret(asked, facts, taught=taught),
         start=_chosen(asked.start, "distilled" if facts.labelled else "random"),
         mode=asked.mode,
         cohort=_cohort(asked),
@@ -117,6 +122,20 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         secure_sums=sums_rule(asked, name),
     )
     return checked_fleet(config)
+
+
+def _secret(asked: RunOptions, facts: FleetFacts, *, taught: bool) -> dict[str, int]:
+    if asked.secret_labels is None:
+        return {}
+    if taught:
+        raise ConfigError("--secret-labels belongs to --no-public-labels: here everybody learns the labels")
+    return secret_labels(
+        asked.secret_labels,
+        public_y=facts.public_y,
+        rows=facts.public_rows,
+        classes=facts.classes,
+        seed=asked.seed,
+    )
 
 
 def check_names(asked: RunOptions, methods: Sequence[str]) -> None:

@@ -189,6 +189,7 @@ def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFac
         input_shape=data.input_shape,
         public_rows=len(data.public_x),
         labelled=labelled,
+        public_y=data.public_y,
         public_set=f"{DATA_FOLDER}/{PUBLIC_SET_FILE}",
         test_set=f"{DATA_FOLDER}/{GLOBAL_TEST_FILE}",
         teacher=task.default_teacher(len(data.public_x), made=made),

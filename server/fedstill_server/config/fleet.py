@@ -14,6 +14,7 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json
+from fedstill_server.config.secret_labels import checked_labels
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.teachers import require_network
 from fedstill_server.privacy.rule import PrivacyRule
@@ -131,6 +132,7 @@ class FleetConfig:
     task: Choice = field(default_factory=lambda: Choice(name="arrays"))  # what the fleet learns
     own_families: dict[str, str] = field(default_factory=dict)  # "module:attribute" of those of one's own
     use_public_labels: bool = True
+    secret_labels: dict[str, int] = field(default_factory=dict)  # classes by public row; for the fold alone
     test_set: str | None = None  # .npz with x and y; only to report the teacher's accuracy
     start: str = "distilled"
     mode: str = "rounds"  # or "async": `cohort` then says how many devices work at a time
@@ -162,6 +164,9 @@ class FleetConfig:
         _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
+        if self.secret_labels:
+            checked_labels(self.secret_labels, rows=None, classes=self.classes, where="secret_labels")
+            _check(not self.use_public_labels, "secret_labels", "labels", "without use_public_labels: false")
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
 
         if self.privacy is None:

@@ -147,6 +147,13 @@ class RunOptions:
         panel=EXCHANGE,
         flag="--use-public-labels/--no-public-labels",
     )
+    secret_labels: str | None = option(
+        None,
+        "With --no-public-labels: labels of public examples by which the server trusts devices, and which "
+        "nobody learns. How many of the public set's own, such as 50; or a file with row,class on each line.",
+        metavar="COUNT|FILE",
+        panel=EXCHANGE,
+    )
     start: str | None = option(
         None,
         "Students start distilled from the teacher, or from random weights.",

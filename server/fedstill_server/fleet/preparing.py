@@ -124,6 +124,7 @@ def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Mater
         input_shape=made.public.x.shape[1:],
         public_rows=len(made.public),
         labelled=made.public.y is not None,
+        public_y=made.public.y,
         public_set="public.npz",
         test_set=None if given.test is None else "test.npz",
         teacher=given.teacher or made.teacher,

@@ -63,12 +63,14 @@ class Folded(Method):
             raise _refused(self.fold, "mean or auto, the folds of noised answers: nobody sees one of those")
         if fold.buffers and config.mode == "async":
             raise _refused(self.fold, "a fold of mode async, whose answers are of different rounds")
-        if fold.needs_labels and not config.use_public_labels:
+        if fold.needs_labels and not (config.use_public_labels or config.secret_labels):
             raise _refused(self.fold, "a fold of a fleet whose server knows no label of a public example")
 
     @property
     def known_labels(self) -> RowLabels | None:
         """The labels of public rows that the server knows."""
+        if secret := self.config.secret_labels:
+            return RowLabels(np.array([int(row) for row in secret]), np.array([*secret.values()]))
         if self.public.y is None or not self.config.use_public_labels:
             return None
         return RowLabels(np.arange(len(self.public)), self.public.y)
