@@ -66,7 +66,7 @@ class ClassLogits(Folded):
     def auto_fold(self) -> str:
         return "own-class"
 
-    def no_answers(self) -> RowSums:
+    def zero(self, *, round_number: int) -> RowSums:
         return RowSums.zero(self.config.classes, self.config.classes)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:

@@ -64,7 +64,7 @@ class FedAvg(Folded):
             replace_student=True,
         )
 
-    def no_answers(self) -> Any:
+    def zero(self, *, round_number: int) -> Any:
         return FamilySums()
 
     def norms(self, part: Any) -> Norms:

@@ -43,7 +43,7 @@ class FedDf(FirstFolded, FedAvg):
     label_places = (Labels.ONE,)
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
-    def no_answers(self) -> Both[FamilySums, RowSums]:
+    def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:
         return Both(FamilySums(), RowSums.zero(len(self.public), self.config.classes))
 
     def norms(self, part: Both[FamilySums, RowSums]) -> Norms:

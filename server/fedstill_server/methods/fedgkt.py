@@ -59,8 +59,8 @@ class FedGkt(Anchored, FirstFolded, PublicConsensus):
         request = super().request(state, round_number)
         return request if request.kind is SummaryKind.NONE else replace(request, anchor_rows=self.anchor_rows)
 
-    def no_answers(self) -> Both[VoteSums, RowSums]:
-        votes = super().no_answers()
+    def zero(self, *, round_number: int) -> Both[VoteSums, RowSums]:
+        votes = super().zero(round_number=round_number)
         return Both(votes, RowSums.zero(len(self.public), self.width))
 
     def contribution(

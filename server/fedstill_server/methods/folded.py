@@ -6,7 +6,6 @@ A fold is one file of consensus/folds. `auto` is the strongest that the fleet ha
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -104,22 +103,18 @@ class Folded(Method):
 
         return part
 
-    def zero(self, *, round_number: int) -> Any:
-        return self.robust.zero(self.no_answers())
+    def bounded_zero(self, *, round_number: int) -> Statistics:
+        return self.robust.zero(self.zero(round_number=round_number))
 
     def settled(self, total: Any, *, round_number: int) -> Any:
-        return self.robust.result(total, zero=self.no_answers())
-
-    @abstractmethod
-    def no_answers(self) -> Any:
-        """The sum over no devices that the method learns from."""
+        return self.robust.result(total, zero=self.zero(round_number=round_number))
 
 
 class FirstFolded(Folded):
     """Of contributions that are Both of two sums it folds the first; the second, bounded anyhow, adds up."""
 
-    def zero(self, *, round_number: int) -> Any:
-        none = self.no_answers()
+    def bounded_zero(self, *, round_number: int) -> Statistics:
+        none: Any = self.zero(round_number=round_number)
         return Both(self.robust.zero(none.first), none.second)
 
     def bounded(self, norms: Norms, state: FleetState, *, round_number: int) -> Callable[[Any], Statistics]:
@@ -127,7 +122,8 @@ class FirstFolded(Folded):
         return lambda said: Both(first(said.first), said.second)
 
     def settled(self, total: Any, *, round_number: int) -> Any:
-        return Both(self.robust.result(total.first, zero=self.no_answers().first), total.second)
+        none: Any = self.zero(round_number=round_number)
+        return Both(self.robust.result(total.first, zero=none.first), total.second)
 
 
 def _refused(name: str, needed: str) -> ConfigError:

@@ -86,7 +86,7 @@ class _Fleet(NamedTuple):
 
 
 class Method(WithOptions, ABC):
-    """One round is: task, contribution of each summary, bounded, zero + these, settled, learn.
+    """One round is: task, contribution of each summary, bounded, bounded_zero + these, settled, learn.
 
     A subclass becomes a frozen dataclass by itself, whose fields are its options. A bound method has
     `config`, the fleet's configuration, and `public`, its public set.
@@ -193,6 +193,10 @@ class Method(WithOptions, ABC):
     def bounded(self, norms: Norms, state: FleetState, *, round_number: int) -> Callable[[Any], Statistics]:
         """How a contribution is turned into what is summed; `norms` of all answers of the round."""
         return lambda part: part
+
+    def bounded_zero(self, *, round_number: int) -> Statistics:
+        """The sum over no devices of what `bounded` makes."""
+        return self.zero(round_number=round_number)
 
     def settled(self, total: Any, *, round_number: int) -> Any:
         """What `learn` takes, of the sum over at least one device."""

@@ -128,7 +128,7 @@ class PublicConsensus(Folded):
         known = state.arrays[KNOWN][:, None] > 0
         return np.where(known, state.arrays[CONSENSUS].astype(np.float64), 1 / self.config.classes)
 
-    def no_answers(self) -> Any:
+    def zero(self, *, round_number: int) -> Any:
         return VoteSums.zero(len(self.public), self.config.classes)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:

@@ -39,7 +39,7 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.folds import AnswerKind
-from fedstill_server.consensus.folds.clipping import clipped_rows
+from fedstill_server.consensus.folds.clipping import clipped_rows, without_prior
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.noised_mean import ALL_FAMILIES, NoisedMean
 from fedstill_server.methods.folded import Folded, fold_option
@@ -75,7 +75,7 @@ class PublicShift(Folded):
         above=0,
         most=100,
     )
-    fold: str = fold_option("clipped, trust, nearest, trimmed, median or mean")
+    fold: str = fold_option("clipped, trust, vetted, nearest, trimmed, median or mean")
     sharpen: float = option(
         0.0,
         "Temperature that sharpens what all learn (entropy reduction, DS-FL); 0 takes it as it is.",
@@ -137,14 +137,20 @@ class PublicShift(Folded):
         """Of what students learn of public examples: standard deviation, in units of x."""
         return 0.0
 
-    def no_answers(self) -> RowSums:
+    def zero(self, *, round_number: int) -> RowSums:
         return RowSums.zero(len(self.public), self.config.classes)
 
     def norms(self, part: RowSums) -> Norms:
-        return Norms.of_rows(part)
+        return Norms.of_rows(without_prior(part))
 
     def clipped(self, part: RowSums, norms: Norms) -> RowSums:
-        return clipped_rows(part, norms)
+        return clipped_rows(without_prior(part), norms)
+
+    def auto_fold(self) -> str:
+        buffers = self.config.mode == "rounds"  # in mode async, answers are of different rounds
+        if self.known_labels is not None:
+            return "vetted" if buffers else "trust"
+        return "nearest" if buffers else "clipped"
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         """The shift of a device's logits away from the student it started from, which is what it answers."""
@@ -185,7 +191,7 @@ class PublicShift(Folded):
         self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int
     ) -> RowSums:
         if ALL_FAMILIES not in means:
-            return self.no_answers()
+            return self.zero(round_number=round_number)
         mean, rows = means[ALL_FAMILIES], self.answered_rows(round_number)
         cells = mean.vector.reshape(len(rows), self.config.classes)
         cells = cells - cells.mean(

@@ -46,6 +46,6 @@ def bounded_consensus(
         fresh = bounded[answer.round](says[answer.round](answer.summary))
         return fresh if age == 0 else fresh.weighted(weight_of(age, rule))
 
-    total: Statistics = fold(map(part, answers), method.zero(round_number=round_number))
+    total: Statistics = fold(map(part, answers), method.bounded_zero(round_number=round_number))
     settled: Statistics = method.settled(total, round_number=round_number) if total.devices > 0 else total
     return settled

@@ -20,6 +20,7 @@ FOLDS: Registry[type[Fold]] = Registry(
         "clipped": "fedstill_server.consensus.folds.clipped:Clipped",
         "trust": "fedstill_server.consensus.folds.trust:Trust",
         "own-class": "fedstill_server.consensus.folds.own_class:OwnClass",
+        "vetted": "fedstill_server.consensus.folds.vetted:Vetted",
         "nearest": "fedstill_server.consensus.folds.nearest:Nearest",
         "trimmed": "fedstill_server.consensus.folds.trimmed:Trimmed",
         "median": "fedstill_server.consensus.folds.median:Median",

@@ -27,8 +27,10 @@ class Nearest(Buffered):
     kinds: ClassVar[frozenset[AnswerKind]] = frozenset({AnswerKind.SHIFTS, AnswerKind.SOFT_LABELS})
     line = "nearest-neighbour mixing and a trimmed mean (Allouah et al. 2023, arXiv 2302.01772)"
 
+    share: ClassVar[float] = LIARS
+
     def combine(self, answers: Float64Array) -> Float64Array:
-        return trimmed_mean(mixed(answers, share=LIARS), share=LIARS)
+        return trimmed_mean(mixed(answers, share=self.share), share=self.share)
 
 
 def mixed(answers: Float64Array, *, share: float) -> Float64Array:

@@ -5,7 +5,7 @@ A first pass over the answers keeps one number a device,
     q_i = the 75th percentile of the norms of its row shifts        (answers about rows)
     q_i = the norm of how far its student moved                     (students, within a family)
 
-and the limit of the round is the lower median of the q_i that are not 0. It is that of devices and not of
+and what is usual in the round is the lower median of the q_i that are not 0. It is that of devices and not of
 all rows together, so that it is an honest device's, or lies between two of them, as long as fewer than half
 lie: a percentile of all rows belongs to the liars as soon as they are a quarter (clipping at a quantile:
 Andrew et al. 2021, arXiv 1905.03871; at what is common:
@@ -62,7 +62,7 @@ class Norms:
     def weighted(self, weight: float) -> Norms:
         return self
 
-    def limit(self, group: str = ROWS) -> float:
+    def usual(self, group: str = ROWS) -> float:
         """The lower median of a group; 0 where no device of it moved at all."""
         numbers = self.by_group.get(group, np.zeros(0))
         return float(numbers[(len(numbers) - 1) // 2]) if len(numbers) else 0.0

@@ -3,12 +3,16 @@
 Of shifts a device is trusted with each class by itself, as far as it moves the labelled rows r of the round
 the way that their labels y would:
 
-    w_c = max(0, cos(s_rc - mean_r s_rc, [y_r = c] - mean_r [y_r = c])),    d_rc = 1/n sum_i w_ic s_irc
+    w_c = t(cos(s_rc - mean_r s_rc, [y_r = c] - mean_r [y_r = c])),    d_rc = 1/n sum_i w_ic s_irc
 
 Of soft labels, which are one thing across the classes, with all or none of it; what is not trusted is put
 back as what the fleet said before, b:
 
     w = max(0, cos(p - mean_r p, [y = c] - mean_r [y = c])),    q_r = 1/n sum_i (w_i p_ir + (1 - w_i) b_r)
+
+A fleet that has learned the labels moves on from them: the cosines of shifts of honest devices lie around 0
+then, within about .15, and with max(0, cos) most of what they know would be lost. So they have some slack,
+t(cos) = min(1, max(0, 1 + cos / .25)); who moves rows away from their labels is at -.5 and beyond.
 
 Nothing that devices say decides about others, so that a majority of liars is no more than its share, and the
 sum over devices is exact however it is merged. Whoever says a class's labels gets trust in that class, also
@@ -27,6 +31,8 @@ from fedstill_proto.arrays import Float64Array
 from fedstill_server.consensus.aggregation import RowSums, VoteSums
 from fedstill_server.consensus.folds.interface import AnswerKind, Fold
 
+SLACK = 0.25
+
 
 class Trust(Fold):
     line = "each device, and class, by how far it agrees with labels that the server knows (after FLTrust)"
@@ -35,14 +41,18 @@ class Trust(Fold):
 
     def part(self, said: RowSums | VoteSums, *, before: Float64Array | None = None) -> RowSums | VoteSums:
         if isinstance(said, RowSums):
-            return replace(said, totals=said.totals * self._trust(said.result(), said.weights))
+            cosine = self._cosines(said.result(), said.weights)
+            return replace(said, totals=said.totals * np.clip(1 + cosine / SLACK, 0, 1))
         assert before is not None  # methods of soft labels say what was known before
-        columns = self._trust(said.plain, said.votes, together=True)
+        columns = np.maximum(0, self._cosines(said.plain, said.votes, together=True))
         totals = columns * said.totals + (1 - columns) * said.weights * before
         return replace(said, totals=totals)
 
-    def _trust(self, values: Float64Array, said: Float64Array, *, together: bool = False) -> Float64Array:
-        """The trust in each column [K] of values [P, K], by the labelled rows that were answered; 0 to 1."""
+    def _cosines(self, values: Float64Array, said: Float64Array, *, together: bool = False) -> Float64Array:
+        """The cosine of each column of values [P, K] with its labels, over rows that have one and an answer.
+
+        together: One for all columns.
+        """
         assert self.labels is not None
         answered = said[self.labels.rows] > 0
         rows, classes = self.labels.rows[answered], self.labels.labels[answered]
@@ -52,7 +62,7 @@ class Trust(Fold):
         labels, moved = labels - labels.mean(axis=0), values[rows] - values[rows].mean(axis=0)
         if together:
             labels, moved = labels.reshape(-1, 1), moved.reshape(-1, 1)
-        return np.maximum(0, cosines(moved, labels))
+        return cosines(moved, labels)
 
 
 def cosines(one: Float64Array, other: Float64Array) -> Float64Array:
