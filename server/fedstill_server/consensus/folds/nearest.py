@@ -36,12 +36,19 @@ class Nearest(Buffered):
 def mixed(answers: Float64Array, *, share: float) -> Float64Array:
     """Each answer [n, m, K] as the mean of its nearest, of which there are 1 - share of all."""
     neighbours = math.ceil((1 - share) * len(answers))
-    nearest = np.argsort(distances(answers), axis=1, kind="stable")[:, :neighbours]
+    nearest = np.argsort(distances(raised(answers)), axis=1, kind="stable")[:, :neighbours]
     said = ~np.isnan(answers)
     values = np.where(said, answers, 0)
     sums = np.stack([values[of].sum(axis=0) for of in nearest])
     counts = np.stack([said[of].sum(axis=0) for of in nearest])
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def raised(answers: Float64Array) -> Float64Array:
+    """The answers, those shorter than the median one made as long as that."""
+    lengths = np.sqrt(np.nansum(answers * answers, axis=(1, 2)))
+    scale = np.maximum(1, np.median(lengths) / np.where(lengths > 0, lengths, np.inf))
+    return np.where(lengths > 0, scale, 1)[:, None, None] * answers
 
 
 def distances(answers: Float64Array) -> Float64Array:
