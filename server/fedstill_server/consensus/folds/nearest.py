@@ -3,11 +3,15 @@
 Each device's answer becomes the mean of the n - f n answers that are nearest to it, its own among them, and
 of these mixed answers the extremes are left out:
 
-    m_i = mean of the ceil((1 - f) n) answers s_j of least |s_i - s_j|,    d = trimmed mean of m_1 .. m_n
+    m_i = mean of the ceil((1 - f) n) answers s_j of least |s_i - s_j|,
+    d = (1 - f) trimmed mean of m_1 .. m_n
 
-with f = .3, the share of devices that is taken to lie. Mixing takes the differences between honest devices
+with f = .3, the share of devices that is taken to lie. One device may be in every m_i, with 1 / ((1 - f) n):
+the factor 1 - f keeps it at 1/n of d. Mixing takes the differences between honest devices
 out, so that the trimming cuts liars and not those who know something; it is there for data that differ
-mildly. Distances are those of whole answers, over the rows that both have answered.
+mildly. Distances are those of whole answers, over the rows that both have answered; an answer that is shorter
+than the median one counts as long as that, or whoever says very little, against all others, is everybody's
+nearest neighbour.
 """
 
 from __future__ import annotations
@@ -27,10 +31,8 @@ class Nearest(Buffered):
     kinds: ClassVar[frozenset[AnswerKind]] = frozenset({AnswerKind.SHIFTS, AnswerKind.SOFT_LABELS})
     line = "nearest-neighbour mixing and a trimmed mean (Allouah et al. 2023, arXiv 2302.01772)"
 
-    share: ClassVar[float] = LIARS
-
     def combine(self, answers: Float64Array) -> Float64Array:
-        return trimmed_mean(mixed(answers, share=self.share), share=self.share)
+        return (1 - LIARS) * trimmed_mean(mixed(answers, share=LIARS), share=LIARS)
 
 
 def mixed(answers: Float64Array, *, share: float) -> Float64Array:
