@@ -144,6 +144,16 @@ class TestAttack:
         assert (noted.run, noted.round) == ("abcd1234", 1)
         assert said in noted.text
 
+    def test_weights_for_a_device_without_a_student_are_not_used(self, tmp_path: Path) -> None:
+        home = home_of(tmp_path / "home")
+        offered = replace(asked(epochs=0), start=None, parameters=trap(), replace_student=False)
+        with FleetDevice.opened(home.folder) as device:
+            device.perform(offered)
+            kept = device.store.latest()
+        assert kept is not None
+        for name, installed in trainable_package(2).parameters.items():
+            np.testing.assert_array_equal(kept.parameters[name], installed)
+
 
 def quiet(home: AgentHome) -> None:
     """Let the device work however busy this machine is."""

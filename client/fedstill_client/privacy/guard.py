@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import RoundTask
+from fedstill_proto.messages import RoundTask, StartPlan, StartSource
 from fedstill_proto.privacy import epsilon_of_rho
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.secure_sums.terms import SumNoise
@@ -84,6 +84,16 @@ class PolicyGuard:
                 size = 0 if _noised(task) else self._nominal_bytes(task)
                 self._spend(lambda spent, now: spent.with_round(now, size, release=self._size.release))
         return None
+
+    def without_weights(self, task: RoundTask) -> RoundTask:
+        """The task without weights for a device that has no student, unless the policy lets it use them.
+
+        The device then starts from its installed student, which the fleet has signed.
+        """
+        policy = self._policy
+        if policy is None or not task.parameters or task.replace_student or "task" in policy.starts:
+            return task
+        return replace(task, parameters={}, start=StartPlan(source=StartSource.OWN))
 
     def admit_evaluation(self, task: RoundTask) -> None:
         """Let right answers be counted; raises PolicyRefused where none may leave, or too many have."""

@@ -190,6 +190,7 @@ class FleetDevice:
         """
         policy = self._policy()
         guard = self._guard(policy)
+        task = guard.without_weights(task)
         sums = self._sums(policy)
         if sums is not None and (offered := sums.offered(task)) is not None:
             return offered
@@ -332,7 +333,9 @@ class FleetDevice:
         of `perform`.
         """
         policy = self._policy()
-        self._guard(policy).admit_evaluation(task)
+        guard = self._guard(policy)
+        task = guard.without_weights(task)
+        guard.admit_evaluation(task)
         if policy is not None:
             stop = stopping_after(policy.most_seconds, stop)
         own = None if task.starts_anew else self.store.after(task.run, task.round)
