@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +24,13 @@ from fedstill_proto.secure_sums.enrolled import EnrolledDevice, EnrolledDevices
 from fedstill_proto.secure_sums.terms import Summing, SumNoise, SumTerms
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.repository import Repository
+from fedstill_server.rounds.gate import Answer
+from fedstill_server.rounds.roster import Member
+from fedstill_server.rounds.summing import RoundSums
 from fedstill_server.secure_sums.group_sum import GroupSum
-from flwr.app import Message
+from fedstill_server.secure_sums.rule import SecureSumsRule
+from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, Handler, InProcessGrid
+from flwr.app import Error, Message, RecordDict
 
 from tests.client.agent_samples import OPEN, enrolled_home
 from tests.client.flower_calls import call, node_of, packed
@@ -158,6 +163,47 @@ def test_homes_answer_the_sum_of_their_vectors_and_keep_no_secret_of_it(fleet: H
     with PrivateStore.open(fleet.homes[0]) as store:
         (release,) = store.ledger.releases()
     assert (release.kind, release.values, release.mechanism) == ("sum", 15, "none")
+
+
+def test_the_server_s_rounds_sum_what_the_homes_answer(fleet: HomeFleet) -> None:
+    """All but the network: RoundSums on one side, each home's ClientApp on the other; one is switched off."""
+    asked = task(noise=SumNoise.NONE)
+    expected = Expected.of(asked, classes=3)
+    answers = [
+        Answer(f"device-{place}", decode_summary(fleet.train(place, asked), expected=expected), asked.round)
+        for place in range(4)
+    ]
+    vectors = [fleet.state(place).vector for place in range(4)]
+
+    def handler(message_type: str) -> Handler:
+        def answer(devices: Sequence[int], contents: Sequence[RecordDict]) -> list[RecordDict | Error]:
+            replies = []
+            for device, content in zip(devices, contents, strict=True):
+                off = device == 3 and message_type == "query.sum_mask"
+                reply = None if off else fleet.replies(device, message_type, content)
+                replies.append(
+                    Error(1, "off")
+                    if reply is None
+                    else reply.content
+                    if reply.has_content()
+                    else reply.error
+                )
+            return replies
+
+        return answer
+
+    kinds = [f"query.sum_{step}" for step in ("deal", "mask", "agree", "reveal")]
+    grid = InProcessGrid(devices=4, handlers={kind: handler(kind) for kind in kinds})
+    members = {
+        f"device-{place}": Member(f"device-{place}", FAMILY, FIRST_DEVICE_NODE_ID + place)
+        for place in range(4)
+    }
+    sums = RoundSums(grid, SecureSumsRule(dropouts=0.3), lambda: fleet.enrolled, seed=0)
+    summed = sums.sums(answers, members, parts={"": (sorted(members), 15)}, noising=NOISING, summing=SUMMING)
+    (group,) = summed.groups
+    assert group.devices == ("device-0", "device-1", "device-2")
+    np.testing.assert_array_equal(group.steps, np.sum(vectors[:3], axis=0))
+    assert [entry.device for entry in summed.quarantined] == ["device-3"]
 
 
 def test_what_is_masked_is_in_the_ledger_first_and_the_same_after_a_crash(
