@@ -7,6 +7,7 @@ the TUF specification, sections 5.2 to 5.7 (theupdateframework.github.io), is tu
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import shutil
@@ -30,13 +31,14 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
-from fedstill_client.packages.fetchers import FolderFetcher, HttpsFetcher
+from fedstill_client.packages.fetchers import DownloadLimits, FolderFetcher, HttpsFetcher
 from fedstill_client.packages.operators import check_package
 
 ROOT_FILE = "root.json"
 PACKAGE_LIMIT_BYTES = 1 << 30  # of all parts together
 _METADATA_FOLDER = "metadata"
 _DOWNLOADS = ".fetch-"  # how the folder begins that downloads go through
+_IN_USE = ".lock"  # a file in it, locked for as long as somebody downloads
 
 # From the special to the general: the first that fits names the check.
 _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
@@ -104,7 +106,7 @@ class PackageSource:
 
     def newest_version(self, family: str) -> int:
         """The version of the family's package in the repository; raises PackageError."""
-        with _as_package_errors(), self._locked():
+        with _as_package_errors():
             custom = _target(self._updater(), _manifest_path(family)).custom
         number = custom.get("package_version") if isinstance(custom, dict) else None
         if type(number) is not int:
@@ -113,18 +115,14 @@ class PackageSource:
 
     def enrolled(self) -> EnrolledDevices:
         """The fleet's list of devices, as it was signed last; raises PackageError."""
-        with (
-            _as_package_errors(),
-            self._locked(),
-            tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=self.trust) as folder,
-        ):
+        with _as_package_errors(), self._download_folder() as folder:
             updater = self._updater()
             target = _target(updater, ENROLLED_TARGET)
             if target.length > LIST_LIMIT_BYTES:
                 raise PackageError(
                     "size", f"{target.path}: {target.length} bytes, more than {LIST_LIMIT_BYTES}"
                 )
-            content = Path(updater.download_target(target, str(Path(folder) / "file"))).read_bytes()
+            content = Path(updater.download_target(target, str(folder / "file"))).read_bytes()
         try:
             return EnrolledDevices.from_bytes(content)
         except WireError as error:
@@ -148,12 +146,10 @@ class PackageSource:
 
     def fetch(self, family: str) -> StudentPackage:
         """The family's newest package, every byte verified; raises PackageError."""
-        with (
-            _as_package_errors(),
-            self._locked(),
-            tempfile.TemporaryDirectory(prefix=_DOWNLOADS, dir=self.trust) as folder,
-        ):
-            updater, download = self._updater(), Path(folder) / "file"
+        with _as_package_errors(), self._download_folder() as folder:
+            # Only the metadata is for one process at a time: a slow package keeps nobody from it.
+            updater, download = self._updater(), folder / "file"
+            self._allow(lambda limits: limits.package_s)
 
             def read(path: str, expected: Callable[[TargetFile], None]) -> bytes:
                 target = _target(updater, path)
@@ -167,28 +163,50 @@ class PackageSource:
         return _package(manifest, contents)
 
     def _updater(self) -> Updater:
-        """An updater whose metadata is as new as the repository's."""
+        """An updater whose metadata is as new as the repository's; it writes no more of it afterwards."""
         file = self.trust / ROOT_FILE
         if not file.is_file():
             raise PackageError("trust", f"{file}: missing; enrol this device with fedstill-agent enrol")
-        updater = Updater(
-            str(self.trust / _METADATA_FOLDER),
-            f"{self.address}/metadata/",
-            target_base_url=f"{self.address}/targets/",
-            fetcher=self.fetcher,
-            config=UpdaterConfig(max_delegations=0),
-            bootstrap=file.read_bytes(),
-        )
-        updater.refresh()
+        with self._locked():
+            self._allow(lambda limits: limits.metadata_s)
+            updater = Updater(
+                str(self.trust / _METADATA_FOLDER),
+                f"{self.address}/metadata/",
+                target_base_url=f"{self.address}/targets/",
+                fetcher=self.fetcher,
+                config=UpdaterConfig(max_delegations=0),
+                bootstrap=file.read_bytes(),
+            )
+            updater.refresh()
         return updater
+
+    def _allow(self, seconds: Callable[[DownloadLimits], float]) -> None:
+        """Let what is fetched next take so long; a folder is as fast as it is."""
+        if isinstance(self.fetcher, HttpsFetcher):
+            self.fetcher.allow(seconds(self.fetcher.limits))
+
+    @contextmanager
+    def _download_folder(self) -> Iterator[Path]:
+        """A folder that downloads go through; what killed processes left of theirs is removed."""
+        with self._locked():
+            for leftover in self.trust.glob(f"{_DOWNLOADS}*"):
+                with (leftover / _IN_USE).open("a") as lock, contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(leftover, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=_DOWNLOADS, dir=self.trust))
+            in_use = (folder / _IN_USE).open("a")
+            fcntl.flock(in_use, fcntl.LOCK_EX)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            in_use.close()
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One process at a time: tuf's folder of trusted metadata is not made for two."""
         with (self.trust / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            for leftover in self.trust.glob(f"{_DOWNLOADS}*"):  # of a fetch that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
             yield
 
 
