@@ -30,7 +30,7 @@ from fedstill_sim.request import RunRequest
 from rich.console import Console
 
 MOST_FALSE_ALARMS = 0.05
-BROKEN_AUDITS = 10
+BROKEN_AUDITS = 5
 NOISE = "fedstill_proto.privacy.noising.discrete_gaussian"  # what devices draw
 
 Noise = npt.NDArray[np.int64]
@@ -67,7 +67,7 @@ def quiet() -> AuditProgress:
 
 def alarms(run: ObservedRun, audits: int, *, first: int) -> int:
     """How many of so many audits say that the promise is broken."""
-    plans = (AuditPlan(shadows=32, runs=32, seed=first + number) for number in range(audits))
+    plans = (AuditPlan(shadows=16, runs=16, seed=first + number) for number in range(audits))
     return sum(bool(attack(run, plan, quiet()).broken) for plan in plans)
 
 

@@ -129,13 +129,12 @@ def against_policy(
     )
     refused: Counter[str] = Counter()
 
-    def answer(task: RoundTask) -> PrivateStatistics:
-        sent = decode_task(encode_task(task, codec=SoftLabelCodec(Encoding.FLOAT32)))
-        with FleetDevice.opened(home.folder) as device:
-            summary = device.perform(sent)
-        return decode_summary(summary, expected=Expected.of(sent, 10, student)).statistics
+    with days() as hour, FleetDevice.opened(home.folder) as device:
 
-    with days() as hour:
+        def answer(task: RoundTask) -> PrivateStatistics:
+            sent = decode_task(encode_task(task, codec=SoftLabelCodec(Encoding.FLOAT32)))
+            return decode_summary(device.perform(sent), expected=Expected.of(sent, 10, student)).statistics
+
         for number in range(1, tasks + 1):
             hour()
             try:
