@@ -35,6 +35,8 @@ DEVICES, FIRST_SEED = 20, 100
 CLEAN, FLOOR = "no liars", "nobody's answers used"
 ALMOST_NOTHING = "1e-9"  # a server's step that moves nothing
 STEPS = {"fedstill": "server_step", "public-logits": "server_rate"}
+# Other options of attacks of soft labels, each for a fold: louder than a clip, and unseen by labels.
+VARIANTS = ("inside-clip length=20", "blind-spot length=20", "min-max unseen=true")
 QUICK = ("second-class", "sign-flip", "inside-clip", "blind-spot", "mimic")
 ALLOWED = 0.01  # below the floor
 
@@ -153,10 +155,11 @@ def request_of(job: Job) -> Any:
 
 
 def attacks_for(method: str) -> list[str]:
-    """All attacks that make sense for the method."""
+    """All attacks that make sense for the method, and variants of some."""
     from fedstill_sim.attacks.registry import ATTACKS, suits
 
-    return [name for name in ATTACKS if suits(name, method)]
+    names = [name for name in ATTACKS if suits(name, method)]
+    return names + [one for one in VARIANTS if "lma" in names]  # what lies about soft labels
 
 
 def folds_for(method: str, setting: Setting) -> list[str]:

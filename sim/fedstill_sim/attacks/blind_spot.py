@@ -38,12 +38,7 @@ class BlindSpot(Attack):
         if view.request.kind is SummaryKind.CLASS_MEANS:
             half = one_hot(right, view.classes) + one_hot(rival, view.classes)
             return view.saying(half / 2)
-        labels = one_hot(right, view.classes)
-        rows = np.arange(view.rows)
-        margin = view.leaning[rows, right] - view.leaning[rows, rival]
-        near = np.exp(-np.maximum(margin, 0) / max(float(np.median(np.abs(margin))), 1e-9))
-        truth, harm = _columns(labels), _columns(near[:, None] * view.harm)
-        harm = _columns(harm - truth * (harm * truth).sum(axis=0))
+        truth, harm = columns_of(one_hot(right, view.classes)), unseen_harm(view)
         columns = self.trust * truth + np.sqrt(1 - self.trust**2) * harm
         columns -= columns.mean(axis=1, keepdims=True)
         usual = np.percentile(np.linalg.norm(columns, axis=1), 75)
@@ -51,7 +46,17 @@ class BlindSpot(Attack):
         return view.saying(view.having_moved(moves))
 
 
-def _columns(values: Float64Array) -> Float64Array:
+def unseen_harm(view: LabelView) -> Float64Array:
+    """The columns [rows, classes] of length 1 that do most harm and are orthogonal to those of the labels."""
+    right, rival = view.rivals
+    rows = np.arange(view.rows)
+    margin = view.leaning[rows, right] - view.leaning[rows, rival]
+    near = np.exp(-np.maximum(margin, 0) / max(float(np.median(np.abs(margin))), 1e-9))
+    truth, harm = columns_of(one_hot(right, view.classes)), columns_of(near[:, None] * view.harm)
+    return columns_of(harm - truth * (harm * truth).sum(axis=0))
+
+
+def columns_of(values: Float64Array) -> Float64Array:
     """The columns of values [rows, classes], less their means, at length 1; 0 where nothing is left."""
     centred = values - values.mean(axis=0)
     lengths = np.linalg.norm(centred, axis=0)

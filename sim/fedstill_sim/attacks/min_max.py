@@ -7,23 +7,30 @@ honest answer than the two honest answers that are farthest apart:
 
 What compares whole answers, as nearest-neighbour mixing does, takes them for its neighbours. The direction
 of soft labels is from each row's right class to the likeliest other one, and of parameters against the mean.
+Orthogonal to the labels, it passes trust by labels and nearest-neighbour mixing at once.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from fedstill_proto.arrays import Float64Array
+from fedstill_server.config.options import option
 
 from fedstill_sim.attacks.answers import LabelAnswers, ParameterAnswers
+from fedstill_sim.attacks.blind_spot import unseen_harm
 from fedstill_sim.attacks.interface import Attack, LabelView, ParameterView
 
 
 class MinMax(Attack):
     line = "all are as far from the honest mean as honest devices are apart (Shejwalkar et al. 2021, NDSS)"
 
+    unseen: bool = option(
+        False, "Of soft labels: whether the direction is one that trust by labels cannot see (blind-spot)."
+    )
+
     def soft_labels(self, view: LabelView) -> LabelAnswers:
         moved = view.moved.reshape(len(view.honest), -1)
-        direction = view.harm.reshape(-1)
+        direction = (unseen_harm(view) if self.unseen else view.harm).reshape(-1)
         step = farthest_unnoticed(moved, direction)
         away = moved.mean(axis=0) + step * direction
         return view.saying(view.having_moved(away.reshape(view.harm.shape)))
