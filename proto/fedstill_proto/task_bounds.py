@@ -166,7 +166,8 @@ class TaskBounds:
             raise InvalidValue("bounds", "not an object of rules")
         if unknown := sorted(given.keys() - set(known)):
             raise InvalidValue(unknown[0], f"no such rule; there are {', '.join(known)}")
-        return cls(**{name: tuple(v) if isinstance(v, list) else v for name, v in given.items()})
+        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in given.items()}
+        return cls(**values)
 
 
 def start_of(task: RoundTask) -> str:

@@ -117,10 +117,10 @@ def _print(policy: DevicePolicy, said: TaskBounds | None, spent: Facts, refused:
         table.add_row(one.name, _shown(value) + changed, asks, spent_of_it, one.metadata["says"])
     console.print(table)
     console.print("* set by you; --default puts it back", highlight=False, markup=False)
-    for one in refused[: -_SHOWN_REFUSALS - 1 : -1]:
-        when = datetime.datetime.fromtimestamp(one.at).isoformat(" ", "minutes")
+    for task in refused[: -_SHOWN_REFUSALS - 1 : -1]:
+        when = datetime.datetime.fromtimestamp(task.at).isoformat(" ", "minutes")
         console.print(
-            f"{when}: round {one.round} of {one.run} refused: {one.text}", highlight=False, markup=False
+            f"{when}: round {task.round} of {task.run} refused: {task.text}", highlight=False, markup=False
         )
 
 

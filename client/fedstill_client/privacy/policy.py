@@ -121,7 +121,7 @@ class DevicePolicy(TaskBounds):
     def _with_words(self, words: Iterable[str], *, allowed: bool) -> DevicePolicy:
         rules = {one.name: one.metadata["words"] for one in fields(self) if one.metadata["words"]}
         holding = {word: name for name, known in rules.items() for word in known}
-        changes: dict[str, tuple[str, ...]] = {}
+        changes: dict[str, Any] = {}
         for word in words:
             if word not in holding:
                 raise unknown_name("--allow" if allowed else "--deny", word, holding)
