@@ -51,6 +51,7 @@ FLEETS = (
     Fleet("central", "fedstill", 500, 5, (None, 8, 4, 2, 1)),
     Fleet("central", "fedavg", 500, 5, (None, 8, 4, 2, 1)),
     Fleet("central", "fedstill", 50, 5, (None, 8, 1)),
+    Fleet("distributed", "fedstill", 500, 5, (8,)),
     Fleet("local", "fedstill", 500, 5, (8,)),
 )
 LARGE = (
@@ -72,6 +73,7 @@ def request(fleet: Fleet, epsilon: float | None, seed: int) -> RunRequest:
         privacy=None if epsilon is None else fleet.mode,
         epsilon=epsilon,
         delta=None if epsilon is None else DELTA,
+        sum_dropouts=0.1 if fleet.mode == "distributed" else None,  # nobody is away here
         evaluate_every=99,
         seed=seed,
         baselines=(),
@@ -96,7 +98,7 @@ def table_row(fleet: Fleet, epsilon: float | None, seeds: int, folder: Path) -> 
     uplink = results[0].final.uplink_bytes_per_device_round
     budget = "none" if epsilon is None else f"{epsilon:g}"
     return (
-        f"{fleet.mode:8s} {fleet.method:9s} {fleet.devices:7d}  {budget:>7s}"
+        f"{fleet.mode:11s} {fleet.method:9s} {fleet.devices:7d}  {budget:>7s}"
         f"{noise:>7s} {personal:9.1f} % {everyone:8.1f} % {uplink:9,.0f} B"
     )
 
@@ -128,7 +130,7 @@ def main() -> None:
         promised = Noising(1.0, multiplier)
         print(audit(promised, promised))
         print(audit(promised, Noising(1.0, multiplier / 2)))
-    print("\nnoise by  method    devices  epsilon  noise  personal   global     uplink")
+    print("\nnoise by     method    devices  epsilon  noise  personal   global     uplink")
     with tempfile.TemporaryDirectory() as folder:
         for fleet in LARGE if options.large else FLEETS:
             for epsilon in fleet.epsilons:
