@@ -252,6 +252,7 @@ class DistillationServer:
             public_set=PUBLIC_FILE,
             test_set=None if test is None else TEST_FILE,
             teacher=TeacherConfig(),
+            packaged=False,
         )
         return resolve(asked, facts)
 

@@ -158,6 +158,8 @@ def distil(network: nn.Module, steps: StartSteps, task: RoundTask, manifest: Stu
     steps.start(batch)
     for step in range(steps.steps):
         steps.fill(step, batch)
+        for group in optimizer.param_groups:
+            group["lr"] = float(batch.lr[0])
         here = batch.soft_weight[0] > 0
         logits = network(torch.from_numpy(batch.x[0, here]))
         loss = _distillation(logits, steps.plan, steps.rows(step), temperature=plan.temperature)

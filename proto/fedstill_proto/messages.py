@@ -110,7 +110,7 @@ class StartPlan:
         source: INSTALLED is the student of the device's signed package. OWN is the one that its last round
             left, or where it has none yet, the installed one.
         epochs: Passes over the public rows; 0 starts from the student as it is.
-        learning_rate: The optimizer's.
+        learning_rate: The optimizer's in the first step; it falls evenly to 0.
         input_noise: Standard deviation of the noise on public rows, in units of x.
     """
 

@@ -23,7 +23,7 @@ from fedstill_server.config.secret_labels import secret_labels
 from fedstill_server.data.forms import Labels
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.teachers import require_network, weights_digest
-from fedstill_server.methods import METHODS, completed, noised_methods
+from fedstill_server.methods import METHODS, Method, completed, method_of, noised_methods, with_first_students
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
@@ -53,6 +53,7 @@ class FleetFacts:
         public_y: These labels, of which some may become secret ones.
         simulated: Whether devices are simulated: their noise can be drawn again, and they may count right
             answers for the server under any privacy.
+        packaged: Whether devices hold packages with the students of before the first round.
     """
 
     run: str
@@ -69,6 +70,7 @@ class FleetFacts:
     evaluate_every: int = 1
     simulated: bool = False
     public_y: IntArray | None = None
+    packaged: bool = True
 
 
 def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
@@ -83,15 +85,19 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     """
     name = asked.method or facts.task.default_method
     suited = METHODS.load(name, where="--method").defaults
+    of_names = not facts.task.form.amounts
     taught = facts.labelled and asked.use_public_labels is not False
+    work = facts.task.default_work(labelled=taught)
+    usual = {"start_epochs": work.start_epochs}
+    method = completed(name, asked.method_options, of_names=of_names, usual=usual, where=f"--set, {name}")
+    if not facts.packaged:
+        method = with_first_students(method)
     own = FAMILIES.named(asked.families, where="--families")
     rounds = _chosen(asked.rounds, facts.rounds)
-    uplink, downlink = _codecs(asked, facts, suited.uplink)
+    uplink, downlink = _codecs(asked, facts, method_of(method))
     config = FleetConfig(
         run=facts.run,
-        method=completed(
-            name, asked.method_options, of_names=not facts.task.form.amounts, where=f"--set, {name}"
-        ),
+        method=method,
         rounds=rounds,
         seed=asked.seed,
         families=facts.families,
@@ -223,11 +229,10 @@ def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bo
     )
 
 
-def _codecs(
-    asked: RunOptions, facts: FleetFacts, suited: SoftLabelCodec
-) -> tuple[SoftLabelCodec, SoftLabelCodec]:
+def _codecs(asked: RunOptions, facts: FleetFacts, method: Method) -> tuple[SoftLabelCodec, SoftLabelCodec]:
     """The codecs of the answers and of what a task carries."""
     both = SoftLabelCodec(Encoding(_chosen(asked.encoding, Encoding.UINT8.value)), asked.top_k or 0)
+    suited = method.defaults.uplink
     uplink = both if asked.encoding is not None else suited
     if asked.privacy is not None and uplink.entropy:  # a length tells of what was coded
         uplink = replace(uplink, entropy=False, delta=False)
@@ -235,7 +240,9 @@ def _codecs(
         uplink = parse_codec(asked.uplink)
     if asked.downlink is not None:
         return uplink, parse_codec(asked.downlink)
-    return uplink, suited if facts.task.form.labels is Labels.EACH_PLACE else both
+    if facts.task.form.labels is Labels.EACH_PLACE:
+        return uplink, suited
+    return uplink, both if asked.encoding is not None else method.usual_downlink or both
 
 
 def _network(asked: RunOptions) -> dict[str, Any]:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedstill_client.rounds.device import INSTALLED_FILE
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.package.artifact import save_artifact
+from fedstill_proto.package.artifact import encode_parameters, save_artifact
 from fedstill_server.export.build import ArtifactOptions, build_artifact
+from fedstill_server.families import initial_parameters
 from fedstill_sim.engine.grid import InProcessGrid
 from flwr.app import Context, Error, Message, RecordDict
 from torch import nn
@@ -175,6 +177,8 @@ def test_an_agent_without_torch_is_in_the_same_fleet(tmp_path: Path) -> None:
     x, y = drawn(0)
     np.savez(tmp_path / "private.npz", x_train=x[:30], y_train=y[:30], x_test=x[30:], y_test=y[30:])
     np.savez(tmp_path / "public.npz", x=PUBLIC[0])
+    installed = initial_parameters("mlp-16", (4,), CLASSES, 0)
+    (tmp_path / INSTALLED_FILE).write_bytes(encode_parameters(installed))
 
     def agent(kind: str, content: RecordDict) -> Message:
         return call(kind, content, node_of(tmp_path))

@@ -200,7 +200,7 @@ class TestDeviceFolder:
         monkeypatch.setattr(device, "PLAN_LIMIT", 10_000)
 
         with pytest.raises(
-            DeviceError, match="start asks for 26 epochs of 12 public rows; a device plans 25"
+            DeviceError, match="start asks for 26 epochs of 12 public rows; a device takes 25"
         ):
             FleetDevice.open(folder).perform(task(epochs=26))
 

@@ -23,7 +23,14 @@ from fedstill_client.rounds.round_limits import memory_limited, stopping_after
 from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import RoundTask, RowSelection, SummaryKind, SummaryRequest
+from fedstill_proto.messages import (
+    RoundTask,
+    RowSelection,
+    StartPlan,
+    StartSource,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.privacy import Noising
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
@@ -43,7 +50,10 @@ EPOCHS_BY_DEFAULT = DevicePolicy().most_epochs
 
 
 def asked(round: int = 1, *, request: SummaryRequest = PLAIN, **training: Any) -> RoundTask:
-    return task(plan(**{"batch_size": 16, "learning_rate": 0.02, **training}), round=round, request=request)
+    """A task as fleets send it, which brings no weights."""
+    training = {"batch_size": 16, "learning_rate": 0.02, **training}
+    brought = task(plan(**training), round=round, request=request, parameters={})
+    return replace(brought, start=StartPlan(source=StartSource.OWN))
 
 
 def home_of(folder: Path, policy: DevicePolicy | None = None, *, private: int = 16) -> AgentHome:
@@ -98,7 +108,7 @@ class TestAttack:
     def test_trap_weights_give_private_examples_away_where_the_owner_allows_it(self, tmp_path: Path) -> None:
         start, home = trap(), home_of(tmp_path / "home", OPEN)
         weights = asked(request=SummaryRequest(SummaryKind.PARAMETERS), learning_rate=1e4)
-        asks = replace(weights, parameters=start, replace_student=True)
+        asks = replace(weights, start=None, parameters=start, replace_student=True)
 
         summary = pb.SoftLabelSummary.FromString(perform(home, asks))
 
@@ -130,7 +140,7 @@ class TestAttack:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, request_: SummaryRequest, said: str
     ) -> None:
         home = home_of(tmp_path / "home")
-        asks = replace(asked(request=request_), parameters=trap(), replace_student=True)
+        asks = replace(asked(request=request_), start=None, parameters=trap(), replace_student=True)
         quiet(home)
 
         reply = call("train", packed(asks), node_of(home.folder))
@@ -194,6 +204,10 @@ class TestRules:
             (asked(epochs=21), "most_epochs: 21 is asked for, the bound is 20"),
             (asked(temperature=0.5), "least_temperature: 0.5 is asked for, the bound is 1"),
             (asked(temperature=21.0), "most_temperature: 21 is asked for, the bound is 20"),
+            (
+                replace(asked(), start=None, parameters=trap(), replace_student=True),
+                "starts: task is asked for, the bound is installed, own",
+            ),
         ],
     )
     def test_what_goes_beyond_a_rule_is_refused(self, tmp_path: Path, asks: RoundTask, said: str) -> None:
@@ -219,6 +233,12 @@ class TestRules:
         with pytest.raises(PolicyRefused, match=next(iter(rule))) as caught:
             perform(home, asked(rounds + 1))
         assert caught.value.refusal is Refusal.BUDGET
+
+    def test_weights_are_not_measured_either(self, tmp_path: Path) -> None:
+        home = home_of(tmp_path / "home")
+        asks = replace(asked(), start=None, parameters=trap(), replace_student=True)
+        with FleetDevice.opened(home.folder) as device, pytest.raises(PolicyRefused, match="starts: task"):
+            device.evaluate(asks)
 
     def test_evaluations_have_an_end(self, tmp_path: Path) -> None:
         home = home_of(tmp_path / "home", DevicePolicy(evaluations_a_day=1))

@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.messages import PrivateStatistics, PublicSoftLabels, SoftLabelSummary
+from fedstill_proto.messages import (
+    PrivateStatistics,
+    PublicSoftLabels,
+    SoftLabelSummary,
+    StartPlan,
+    StartSource,
+)
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import ConfigError
@@ -72,10 +78,30 @@ def test_a_task_asks_how_far_a_student_goes_and_keeps_most_of_its_start() -> Non
     method, state = started()
     task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
     assert task.request.relative
-    assert task.replace_student
+    assert task.start == method.start_plan
+    assert not task.parameters
     assert task.training.start_share == 0.7
     assert task.training.held_out == 0.2
     assert dataclasses.replace(task.training, start_share=0.0, held_out=0.0) == method.config.training
+
+
+def test_a_start_has_the_noise_of_the_server_s_students_and_a_multiple_of_the_local_rate() -> None:
+    method, state = started(options={"start_epochs": 7, "start_rate": 3.0, "student_noise": 0.5})
+    start = method.task(state, round_number=1, family=FAMILY, newcomer=False).start
+    assert start == StartPlan(
+        source=StartSource.INSTALLED,
+        epochs=7,
+        learning_rate=0.375,  # 3 times 0.125
+        input_noise=0.5 * float(method.public.x.std()),
+    )
+
+
+def test_a_start_from_the_task_is_the_server_s_student() -> None:
+    method, state = started(options={"start_from": "task"})
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    assert task.replace_student
+    assert task.start is None
+    assert task.parameters.keys() == state.students[FAMILY].keys()
 
 
 def test_nothing_is_known_before_the_first_round_without_labels() -> None:

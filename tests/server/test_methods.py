@@ -13,6 +13,8 @@ from fedstill_proto.messages import (
     PrivateStatistics,
     PublicSoftLabels,
     SoftLabelSummary,
+    StartPlan,
+    StartSource,
     SummaryKind,
 )
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec, decode_soft_labels
@@ -47,6 +49,8 @@ def summary(task: Any, statistics: PrivateStatistics) -> SoftLabelSummary:
 
 
 def public_method(options: dict[str, Any] | None = None, **changes: Any) -> tuple[PublicLogits, FleetState]:
+    """A method whose devices start from the weights of their task, and answer where they are."""
+    options = {"start_from": "task", **(options or {})}
     method, state = started(fleet_config("public-logits", options, uplink=FLOAT32, **changes))
     assert isinstance(method, PublicLogits)
     return method, state
@@ -55,7 +59,7 @@ def public_method(options: dict[str, Any] | None = None, **changes: Any) -> tupl
 @pytest.mark.parametrize("method_name", methods_for(Labels.ONE))
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, newcomer: bool) -> None:
-    config = fleet_config(method_name)
+    config = fleet_config(method_name, {"start_from": "task"})
     method, state = started(config)
     for make in (method.task, method.evaluation):
         task = make(state, round_number=2, family=FAMILY, newcomer=newcomer)
@@ -66,6 +70,20 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
             assert received.parameters.keys() == state.students[FAMILY].keys()
         else:
             assert received.replace_student == bool(received.parameters)
+
+
+@pytest.mark.parametrize("method_name", sorted(set(methods_for(Labels.ONE)) - {"fedavg", "feddf"}))
+@pytest.mark.parametrize("newcomer", [True, False])
+def test_no_task_brings_weights_by_default(method_name: str, newcomer: bool) -> None:
+    method, state = started(fleet_config(method_name))
+    task = method.task(state, round_number=2, family=FAMILY, newcomer=newcomer)
+    measured = method.evaluation(state, round_number=2, family=FAMILY, newcomer=newcomer)
+
+    assert not task.parameters
+    assert not measured.parameters
+    assert task.start is not None
+    assert task.start.source is (StartSource.INSTALLED if method.makes_starts else StartSource.OWN)
+    assert measured.start == StartPlan(source=StartSource.OWN)  # of a newcomer, that of its package
 
 
 @pytest.mark.parametrize("method_name", methods_for(Labels.ONE))
@@ -130,7 +148,7 @@ def test_a_task_asks_for_the_batch_and_brings_all_soft_labels() -> None:
 
 def test_a_device_that_learned_nothing_shifts_nothing() -> None:
     for codec in (SoftLabelCodec(Encoding.UINT8), SoftLabelCodec(Encoding.TOP_K, 2), FLOAT32):
-        method, state = started(fleet_config("public-logits", uplink=codec))
+        method, state = started(fleet_config("public-logits", {"start_from": "task"}, uplink=codec))
         assert isinstance(method, PublicLogits)
         task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
         student = training_of(method.config).student(FAMILY, task.parameters)
@@ -138,6 +156,23 @@ def test_a_device_that_learned_nothing_shifts_nothing() -> None:
         sent = decode_soft_labels(codec.encode(soft), field="sent")
         shift = method.contribution(state, round_number=1)(summary(task, PrivateStatistics(soft_labels=sent)))
         assert not shift.result().any()
+
+
+def test_from_a_start_of_its_own_a_device_answers_how_far_it_went() -> None:
+    method, state = started(fleet_config("public-logits", uplink=FLOAT32))
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    rows = len(task.request.public_rows)
+    said = np.full((rows, CLASSES), 0.25, np.float32)
+    said[:, 1] = 0.5  # twice as likely as at the start, against both others
+
+    sums = method.contribution(state, round_number=1)(
+        summary(task, PrivateStatistics(soft_labels=DenseSoftLabels(said)))
+    )
+
+    assert task.request.relative
+    third = np.log(2) / 3
+    expected = np.tile([-third, 2 * third, -third], (rows, 1))
+    np.testing.assert_allclose(sums.result()[task.request.public_rows], expected, rtol=1e-6)
 
 
 def shifted_answer(method: PublicLogits, state: FleetState, by: np.ndarray) -> SoftLabelSummary:

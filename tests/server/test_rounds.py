@@ -270,7 +270,7 @@ def test_what_goes_beyond_the_goal_is_left_out_by_the_order_of_selection(tmp_pat
 
 def test_a_newcomer_gets_its_student_until_it_has_answered(tmp_path: Path) -> None:
     grid = ScriptedGrid(devices=2, scripts={1: lambda task: None})
-    play(tmp_path, grid, fleet_config("local", rounds=2))
+    play(tmp_path, grid, fleet_config("local", {"start_from": "task"}, rounds=2))
     brought = {(device, task.round): bool(task.parameters) for device, task in grid.tasks}
     assert brought == {(0, 1): True, (1, 1): True, (0, 2): False, (1, 2): True}
     assert {(d, bool(t.parameters)) for d, t in grid.evaluated} == {(0, False), (1, True)}
@@ -284,7 +284,7 @@ def test_a_device_that_lost_its_student_gets_one_with_its_next_task(tmp_path: Pa
 
     grid = ScriptedGrid(devices=2, scripts={1: forgetful})
 
-    _, records = play(tmp_path, grid, fleet_config("class-logits", rounds=4))
+    _, records = play(tmp_path, grid, fleet_config("class-logits", {"start_from": "task"}, rounds=4))
 
     assert [[one.reason for one in record.quarantined] for record in records] == [[], ["no-student"], [], []]
     assert [bool(task.parameters) for device, task in grid.tasks if device == 1] == [True, False, True, False]

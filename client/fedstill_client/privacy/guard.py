@@ -19,7 +19,7 @@ from fedstill_proto.messages import RoundTask, StartPlan, StartSource
 from fedstill_proto.privacy import epsilon_of_rho
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.secure_sums.terms import SumNoise
-from fedstill_proto.task_bounds import Excess, TaskBounds, nominal_bytes
+from fedstill_proto.task_bounds import Excess, TaskBounds, nominal_bytes, start_of
 
 from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.privacy.refusals import note_refusal
@@ -103,6 +103,8 @@ class PolicyGuard:
         with self._noting(task):
             if policy.noised_only:
                 raise PolicyRefused("noised_only: counts of right answers have no noise, and are not sent")
+            if (start := start_of(task)) not in policy.starts:
+                raise PolicyRefused(str(Excess("starts", start, policy.starts)))
             self._spend(lambda spent, now: spent.with_evaluation(now))
 
     def release(self, task: RoundTask, summary: bytes, *, values: int) -> bytes:
@@ -159,7 +161,6 @@ class PolicyGuard:
 
     def _check_bounds(self, policy: DevicePolicy, task: RoundTask) -> None:
         asked = TaskBounds.of_task(task, classes=self._size.classes, places=self._size.places)
-        asked = replace(asked, starts=())  # what tasks carry is still needed by all fleets
         if beyond := list(policy.excess(asked)):
             raise PolicyRefused("; ".join(map(str, beyond)))
         if self._statement is not None and (beyond := list(self._statement.excess(asked))):

@@ -267,16 +267,16 @@ class FleetDevice:
 
         To refuse the others would tell how many examples the device has.
         """
-        self._check_start(task)
+        left = most_steps - self._check_start(task, most_steps)
         examples, batches, most = self._plan(task)
-        epochs = min(task.training.epochs, most, most_steps // max(batches, 1))
+        epochs = min(task.training.epochs, most, left // max(batches, 1))
         if epochs < task.training.epochs:
             log.info("%d of %d epochs of %d examples fit in", epochs, task.training.epochs, examples)
         return replace(task, training=replace(task.training, epochs=epochs))
 
     def _check_work(self, task: RoundTask) -> None:
         """Refuse more steps than a device plans at once, whoever asks for them."""
-        self._check_start(task)
+        self._check_start(task, PLAN_LIMIT)
         examples, _, most = self._plan(task)
         if task.training.epochs > most:
             raise DeviceError(
@@ -284,17 +284,22 @@ class FleetDevice:
                 f"{most} at most at once."
             )
 
-    def _check_start(self, task: RoundTask) -> None:
-        """Refuse a start that takes more steps than a device plans at once; no example has a part in it."""
+    def _check_start(self, task: RoundTask, most_steps: int) -> int:
+        """The steps of the round's start; refuses more than so many, and more than a device plans at once.
+
+        No private example has a part in them: to refuse them tells nothing.
+        """
         if task.start is None or task.soft_targets is None:
-            return
+            return 0
         rows = task.soft_targets.soft_labels.rows
-        most = self._most_epochs(rows, task, public=True)
+        batches = -(-rows // self.artifact.manifest.step_rows)
+        most = min(self._most_epochs(rows, task, public=True), most_steps // max(batches, 1))
         if task.start.epochs > most:
             raise DeviceError(
                 f"the round's start asks for {task.start.epochs} epochs of {rows} public rows; a device "
-                f"plans {most} at most at once."
+                f"takes {most} at most."
             )
+        return task.start.epochs * batches
 
     def _plan(self, task: RoundTask) -> tuple[int, int, int]:
         """Examples of an epoch, its batches, and the epochs that are planned at once at most."""

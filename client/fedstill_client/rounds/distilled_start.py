@@ -64,7 +64,7 @@ def distilled_start(
 def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray | None) -> StackPlan:
     """The steps in which a stack learns the task's soft labels: all rows of a step are public ones.
 
-    Each epoch has an order of its own, which is that of all devices.
+    Each epoch has an order of its own, which is that of all devices. The learning rate falls evenly to 0.
     """
     start, targets = task.start, task.soft_targets
     assert start is not None
@@ -90,6 +90,7 @@ def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray 
         )[0]
     here = (np.arange(batches * width) < rows).reshape(batches, width)
     weight = (here / np.maximum(here.sum(axis=1, keepdims=True), 1)).astype(np.float32)
+    falling = start.learning_rate * (1 - np.arange(steps) / max(steps, 1))
     everyone = (steps, devices, width)
     none = np.zeros((steps, devices, 0), np.int64)
     no_weight = none.astype(np.float32)
@@ -105,7 +106,7 @@ def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray 
             weight=np.broadcast_to(np.tile(weight, (start.epochs, 1))[:, None], everyone),
         ),
         soft_labels=fitting_soft_labels(targets.soft_labels, manifest),
-        learning_rate=np.full((steps, devices), start.learning_rate, np.float32),
+        learning_rate=np.broadcast_to(falling.astype(np.float32)[:, None], (steps, devices)),
         temperature=task.training.temperature,
         seed=task.training.seed ^ task.round,
     )

@@ -16,7 +16,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import option_named, options_of, values_of
 from fedstill_server.data.examples import Examples
 from fedstill_server.data.forms import Labels
-from fedstill_server.methods.interface import Method, MethodDefaults, SoftLabelUse
+from fedstill_server.methods.interface import TASK, Method, MethodDefaults, SoftLabelUse
 from fedstill_server.plugins import PluginError, Registry
 
 
@@ -115,7 +115,12 @@ def choice_of(method: Method) -> Choice:
 
 
 def completed(
-    name: str, given: Mapping[str, Any], *, of_names: bool = False, where: str = "method"
+    name: str,
+    given: Mapping[str, Any],
+    *,
+    of_names: bool = False,
+    usual: Mapping[str, Any] | None = None,
+    where: str = "method",
 ) -> Choice:
     """A method with all its options: those that are given, and of the others what suits the fleet.
 
@@ -123,6 +128,7 @@ def completed(
         name: Of the method.
         given: Values of some options, each of which may be a text as on a command line.
         of_names: Whether an example's numbers are names, which have no distance and bear no noise.
+        usual: Values that suit the fleet's task, of options that the method may have; None is none.
         where: What begins an error's text.
 
     Raises:
@@ -130,12 +136,25 @@ def completed(
     """
     kind = METHODS.load(name)
     values: dict[str, Any] = {one.name: 0 for one in options_of(kind) if of_names and one.of_amounts}
+    suited = {key: value for key, value in (usual or {}).items() if value is not None}
+    values |= {one.name: suited[one.name] for one in options_of(kind) if one.name in suited}
     try:
         for key, value in given.items():
             values[key] = option_named(kind, key, where=where).read(value)
         return Choice(name=name, options=values_of(kind(**values)))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
+
+
+def with_first_students(method: Choice) -> Choice:
+    """The same, for devices without packages: where they go on with their own, a task brings the first.
+
+    Where each round makes a start from soft labels, it matters little what that is made from.
+    """
+    kind = METHODS.load(method.name)
+    if kind.makes_starts:
+        return method
+    return completed(method.name, {**method.options, "start_from": TASK})
 
 
 def shared_options(name: str, other: Choice) -> dict[str, Any]:
@@ -164,4 +183,5 @@ __all__ = [
     "methods_that",
     "noised_methods",
     "shared_options",
+    "with_first_students",
 ]

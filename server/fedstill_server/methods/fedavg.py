@@ -33,15 +33,20 @@ from fedstill_server.methods.interface import TASK
 from fedstill_server.state import FleetState
 
 
+def weights_option() -> Any:
+    """`start_from` of methods whose tasks bring weights by nature."""
+    return option(
+        TASK, "Where students are from: what is averaged comes as weights, with every task.", choices=(TASK,)
+    )
+
+
 class FedAvg(Folded):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
     answers = SummaryKind.PARAMETERS
     answer_kind: ClassVar[AnswerKind] = AnswerKind.STUDENTS
     default_clip: ClassVar[float | None] = 4.0
-    start_from: str = option(
-        TASK, "Where students are from: what is averaged comes as weights, with every task.", choices=(TASK,)
-    )
+    start_from: str = weights_option()
 
     fold: str = fold_option("clipped, median, trimmed or mean, of students")
 

@@ -29,7 +29,7 @@ from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.weighting import normalized
 from fedstill_server.data.forms import Labels
-from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.fedavg import FedAvg, weights_option
 from fedstill_server.methods.folded import FirstFolded, fold_option
 from fedstill_server.methods.public_shift import centred_logits
 from fedstill_server.state import FleetState
@@ -40,6 +40,7 @@ _LEAST = 1e-6
 class FedDf(FirstFolded, FedAvg):
     line = "averaged students that learn the ensemble of all (FedDF: Lin et al. 2020, arXiv 2006.07242)"
     fold: str = fold_option("clipped, median, trimmed or mean, of students")
+    start_from: str = weights_option()
     label_places = (Labels.ONE,)
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 

@@ -96,6 +96,7 @@ class Method(WithOptions, ABC):
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False  # whether devices say something of their students' features
     exchanges: ClassVar[bool] = True  # whether devices send anything
+    makes_starts: ClassVar[bool] = False  # whether each round starts from a student made for it
     answers: ClassVar[SummaryKind] = SummaryKind.PUBLIC_SET  # the kind of what they send
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE,)  # where an example's labels may stand
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
@@ -104,9 +105,9 @@ class Method(WithOptions, ABC):
     )
     _fleet: ClassVar[_Fleet | None] = None  # a bound instance has its own
     start_from: str = option(
-        TASK,
-        "Where a device's first student is from: task, the server's weights, which come with a task; or "
-        "installed, those of the device's signed package.",
+        StartSource.INSTALLED.value,
+        "Where a device's first student is from: installed, that of the device's signed package; or task, "
+        "the server's weights, which come with a task, and which a hostile server can make traps of.",
         choices=(TASK, StartSource.INSTALLED.value),
     )
 
@@ -134,6 +135,11 @@ class Method(WithOptions, ABC):
     @property
     def start_plan(self) -> StartPlan | None:
         """How devices make the student that a round starts from; None where they have it, or it is sent."""
+        return None
+
+    @property
+    def usual_downlink(self) -> SoftLabelCodec | None:
+        """How a task's soft labels are coded where nobody says; None is a byte for each probability."""
         return None
 
     @property

@@ -34,6 +34,8 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.soft_labels.codec import SoftLabelCodec
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.config.options import option
@@ -50,28 +52,31 @@ from fedstill_server.methods.row_kernel import kernel_of
 from fedstill_server.state import FleetState
 
 LOGITS = "public_logits"
+_COARSE = parse_codec("dense,4bit,log,entropy")
 
 
 class PublicShift(Folded):
     soft_labels = SoftLabelUse.PUBLIC_ROWS
     answer_kind = AnswerKind.SHIFTS
     default_clip: ClassVar[float | None] = 10.0
+    makes_starts = True
     start_from: str = option(
-        TASK,
-        "Where a device's student of a round is from: task, the server's weights, which come with the task; "
-        "installed, that of the device's signed package; own, the device's of its last round. The last two "
-        "learn the round's soft labels of public examples first.",
+        StartSource.INSTALLED.value,
+        "Where a device's student of a round is from: installed, that of the device's signed package; own, "
+        "the device's of its last round; both learn the round's soft labels of public examples first. Or "
+        "task, the server's weights, which come with the task, and which a hostile server can make traps of.",
         choices=(TASK, *(source.value for source in StartSource)),
     )
     start_epochs: int = option(
-        30,
-        "Unless the student comes with the task: passes over the public examples in which it learns them.",
+        60,
+        "Unless the student comes with the task: passes over the public examples in which it learns them; of "
+        "utterances 10.",
         least=0,
         most=MAX_START_EPOCHS,
     )
     start_rate: float = option(
-        2.0,
-        "The learning rate of those passes, as a multiple of that on private examples.",
+        1.0,
+        "The learning rate that those passes begin with, as a multiple of that on private examples.",
         above=0,
         most=100,
     )
@@ -127,6 +132,11 @@ class PublicShift(Folded):
             learning_rate=self.start_rate * self.training.learning_rate,
             input_noise=self.input_noise,
         )
+
+    @property
+    def usual_downlink(self) -> SoftLabelCodec | None:
+        """Coarse where soft labels are all that comes down; beside weights they are the smaller part."""
+        return None if self.start_from == TASK else _COARSE
 
     @property
     def shares_starts(self) -> bool:

@@ -50,7 +50,8 @@ class LocalWork:
     """What a device does in a round where nobody says otherwise.
 
     epochs are passes over the device's own examples, of which batch_size are in a step. soft_weight is that
-    of the fleet's soft labels in the loss; None is what suits the method.
+    of the fleet's soft labels in the loss; None is what suits the method. start_epochs is the
+    option of methods whose devices make the start of a round; None leaves it as the method has it.
     """
 
     epochs: int
@@ -58,6 +59,7 @@ class LocalWork:
     learning_rate: float
     optimizer: Optimizer
     soft_weight: float | None = None
+    start_epochs: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
