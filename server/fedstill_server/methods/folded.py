@@ -46,10 +46,10 @@ class Folded(Method):
 
     @property
     def fold_name(self) -> str:
-        """The fold of this fleet; `mean` where answers are noised, of which only the sum may be looked at."""
+        """The fold of this fleet; `mean` where only the sum of answers may be looked at."""
         if self.fold != AUTO:
             return self.fold
-        return "mean" if self.config.privacy is not None else self.auto_fold()
+        return "mean" if _only_sums(self.config) else self.auto_fold()
 
     def check(self, config: FleetConfig) -> None:
         super().check(config)
@@ -58,8 +58,9 @@ class Folded(Method):
         fold, kind = FOLDS.load(self.fold, where="method.fold"), self.answer_kind
         if kind not in fold.kinds:
             raise _refused(self.fold, f"a fold of {kind.value}: {', '.join((AUTO, *folds_of(kind)))}")
-        if config.privacy is not None and self.fold != "mean":
-            raise _refused(self.fold, "mean or auto, the folds of noised answers: nobody sees one of those")
+        if _only_sums(config) and self.fold != "mean":
+            needed = "mean or auto, the folds of answers that are noised or summed unseen"
+            raise _refused(self.fold, needed)
         if fold.buffers and config.mode == "async":
             raise _refused(self.fold, "a fold of mode async, whose answers are of different rounds")
         if fold.needs_labels and not (config.use_public_labels or config.secret_labels):
@@ -124,6 +125,10 @@ class FirstFolded(Folded):
     def settled(self, total: Any, *, round_number: int) -> Any:
         none: Any = self.zero(round_number=round_number)
         return Both(self.robust.result(total.first, zero=none.first), total.second)
+
+
+def _only_sums(config: FleetConfig) -> bool:
+    return config.privacy is not None or config.secure_sums is not None
 
 
 def _refused(name: str, needed: str) -> ConfigError:
