@@ -70,7 +70,8 @@ class Folded(Method):
     def known_labels(self) -> RowLabels | None:
         """The labels of public rows that the server knows."""
         if secret := self.config.secret_labels:
-            return RowLabels(np.array([int(row) for row in secret]), np.array([*secret.values()]))
+            rows, labels = np.array([int(row) for row in secret]), np.array([*secret.values()])
+            return RowLabels(rows, labels, learned=False)
         if self.public.y is None or not self.config.use_public_labels:
             return None
         return RowLabels(np.arange(len(self.public)), self.public.y)

@@ -158,9 +158,10 @@ class PublicShift(Folded):
 
     def auto_fold(self) -> str:
         """By labels, if the server knows any. Without, nothing is safe that costs little on skewed data."""
-        if self.known_labels is None:
+        labels = self.known_labels
+        if labels is None:
             return "clipped"
-        return "vetted" if self.config.mode == "rounds" else "trust"  # async compares no devices
+        return "vetted" if labels.learned and self.config.mode == "rounds" else "trust"
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         """The shift of a device's logits away from the student it started from, which is what it answers."""

@@ -27,10 +27,17 @@ class AnswerKind(enum.Enum):
 
 @dataclass(frozen=True, eq=False)
 class RowLabels:
-    """The labels that the server knows: of the rows `rows` [n] of all, the classes `labels` [n]."""
+    """The labels that the server knows.
+
+    Attributes:
+        rows: The rows that have one [n], of all.
+        labels: Their classes [n].
+        learned: Whether the fleet has learned them, as it does a public set's own.
+    """
 
     rows: IntArray
     labels: IntArray
+    learned: bool = True
 
 
 class Fold:

@@ -12,7 +12,8 @@ back as what the fleet said before, b:
 
 A fleet that has learned the labels moves on from them: the cosines of shifts of honest devices lie around 0
 then, within about .15, and with max(0, cos) most of what they know would be lost. So they have some slack,
-t(cos) = min(1, max(0, 1 + cos / .25)); who moves rows away from their labels is at -.5 and beyond.
+t(cos) = min(1, max(0, 1 + cos / .25)); who moves rows away from their labels is at -.5 and beyond. Towards
+labels that the fleet has not learned, who knows a class moves; t(cos) = max(0, cos) then.
 
 Nothing that devices say decides about others, so that a majority of liars is no more than its share, and the
 sum over devices is exact however it is merged. Whoever says a class's labels gets trust in that class, also
@@ -42,7 +43,9 @@ class Trust(Fold):
     def part(self, said: RowSums | VoteSums, *, before: Float64Array | None = None) -> RowSums | VoteSums:
         if isinstance(said, RowSums):
             cosine = self._cosines(said.result(), said.weights)
-            return replace(said, totals=said.totals * np.clip(1 + cosine / SLACK, 0, 1))
+            assert self.labels is not None
+            trust = np.clip(1 + cosine / SLACK, 0, 1) if self.labels.learned else np.maximum(0, cosine)
+            return replace(said, totals=said.totals * trust)
         assert before is not None  # methods of soft labels say what was known before
         columns = np.maximum(0, self._cosines(said.plain, said.votes, together=True))
         totals = columns * said.totals + (1 - columns) * said.weights * before
