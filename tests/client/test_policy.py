@@ -94,6 +94,11 @@ def trap() -> Parameters:
     return start
 
 
+def trapped(request: SummaryRequest) -> RoundTask:
+    """A task that has the device train the trap, whatever student it has."""
+    return replace(asked(request=request), start=None, parameters=trap(), replace_student=True)
+
+
 def rebuilt(trained: Parameters, start: Parameters) -> np.ndarray:
     """The examples [n, 6] that moved one unit and not its neighbour."""
     weight = np.diff(trained["hidden.weight"].astype(float) - start["hidden.weight"], axis=0)

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.run import supernode
 from fedstill_client.home import AgentHome
+from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
 from fedstill_proto.system.supervisor import ChildProcess, Supervisor
 from fedstill_server.fleet import certificates
@@ -35,6 +36,9 @@ from flwr.proto.control_pb2 import StartRunRequest
 from flwr.supercore.fab import Fab
 
 from benchmarks.fleet_on_loopback.processes import LOOPBACK, free_port, wait_until
+from tests.client.agent_samples import trainable_package
+from tests.client.samples import examples
+from tests.client.test_policy import quiet
 
 _PROJECT = """\
 [project]
@@ -130,9 +134,12 @@ def hostile_fleet(folder: Path, installed_server: str) -> Iterator[HostileFleet]
 
 
 def _device(folder: Path, fleet: FleetFolder) -> tuple[AgentHome, bytes]:
-    """Make a home as enrolment does, but for the student; returns it with the public key for the server."""
+    """Make a home as enrolment does, with a student; returns it with the public key for the server."""
     home = AgentHome(folder)
-    PrivateStore.create(home).close()
+    with PrivateStore.create(home) as store:
+        install(home, store, trainable_package(2))
+        store.observe_all(zip(*examples(16, seed=1), strict=True))
+    quiet(home)
     for part in (home.keys, home.trust):
         part.mkdir(mode=0o700)
     authority_file(home).write_bytes(certificates.authority_file(fleet).read_bytes())

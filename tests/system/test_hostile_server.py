@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import numpy as np
 import psutil
 import pytest
 from fedstill_client.fleet import round_process
@@ -17,9 +18,12 @@ from fedstill_client.fleet.round_process import Order, RoundTooLong
 from fedstill_client.fleet.supernode import FleetConnection, Received
 from fedstill_client.privacy.refusals import last_refusals
 from fedstill_client.store import PrivateStore
+from fedstill_proto.codec.api import encode_task
 from fedstill_proto.flower_objects import take_apart
 from fedstill_proto.flower_records import pack
+from fedstill_proto.messages import SummaryKind, SummaryRequest
 from fedstill_proto.refusal import Refusal
+from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.system.bundle import bundle_digest
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE
 from flwr.app import Message
@@ -29,6 +33,7 @@ from flwr.proto.message_pb2 import PushObjectRequest
 from flwr.proto.node_pb2 import Node
 
 from benchmarks.fleet_on_loopback.processes import wait_until
+from tests.client.test_policy import trapped
 from tests.system.hostile_fleet import HostileFleet, hostile_fleet
 
 # Greets each device, then sends what each case says; writes the replies down.
@@ -49,6 +54,17 @@ def bomb():  # one chunk of 5 MiB, named a thousand times: 5 GiB once it is put 
     record = ArrayRecord({{"RoundTask": Array("uint8", (5 << 20,), "fedstill.v1/RoundTask", bytes(5 << 20))}})
     record["RoundTask"].__dict__["_chunks"] = record["RoundTask"].slice_array() * 1000
     return RecordDict({{"fedstill": record}})
+
+def task(name):
+    blob = (FOLDER / (name + ".task")).read_bytes()
+    array = Array("uint8", (len(blob),), "fedstill.v1/RoundTask", blob)
+    return RecordDict({{"fedstill": ArrayRecord({{"RoundTask": array}})}})
+
+def weights():  # a student made for the purpose, and its weights asked back
+    return task("weights")
+
+def exact():  # soft labels to the last digit
+    return task("exact")
 
 @app.main()
 def main(grid, context):
@@ -91,6 +107,13 @@ def ask_the_liar(grid, phone):
 """
 
 
+FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
+HOSTILE_TASKS = {
+    "weights": trapped(SummaryRequest(SummaryKind.PARAMETERS)),
+    "exact": trapped(SummaryRequest(SummaryKind.PUBLIC_SET, FLOAT32, np.arange(12))),
+}
+
+
 def server(folder: Path, *messages: tuple[str, str, str]) -> str:
     return SERVER.format(messages=messages, folder=str(folder), protocol=1)
 
@@ -104,8 +127,12 @@ def fleet() -> Iterator[HostileFleet]:
             folder,
             ("bomb", "bomb", "train"),
             ("unknown", "greeting", "query.shell"),
+            ("weights", "weights", "train"),
+            ("exact", "exact", "train"),
             ("greeting", "greeting", "query.hello"),
         )
+        for name, asked in HOSTILE_TASKS.items():
+            (folder / f"{name}.task").write_bytes(encode_task(asked, codec=FLOAT32))
         with hostile_fleet(folder, installed) as running:
             yield running
 
@@ -129,14 +156,33 @@ def test_with_the_known_bundle_a_server_gets_answers_and_nothing_else(fleet: Hos
     fleet.control.start_run()
 
     # While tasks are pending, nobody else can knock anywhere.
-    for name in ("bomb", "unknown", "greeting"):
+    for name in ("bomb", "unknown", *HOSTILE_TASKS, "greeting"):
         while not (fleet.folder / name).exists():
             doors |= set(open_doors(fleet.node.pid))
             fleet.wait_a_moment()
     assert fleet.reply("bomb") == {"code": Refusal.UNREADABLE.code, "reason": "unreadable"}
     assert fleet.reply("unknown") == {"code": Refusal.FAILED.code, "reason": "failed"}
+    for name in HOSTILE_TASKS:
+        assert fleet.reply(name) == {"code": Refusal.POLICY.code, "reason": "policy"}
     assert fleet.reply("greeting") == {"code": 0, "reason": "", "device": "phone"}
     assert not doors
+
+
+@pytest.mark.timeout(120)
+def test_tasks_that_would_rebuild_examples_are_refused_and_named_in_log_and_ledger(
+    fleet: HostileFleet,
+) -> None:
+    """Attack 2, with the policy of a device that nobody configured; the run is that of the test before."""
+    for name in HOSTILE_TASKS:
+        assert fleet.reply(name) == {"code": Refusal.POLICY.code, "reason": "policy"}
+    said = ("answers: parameters is asked for, the bound is public-set", "encodings: float32 is asked for")
+    with PrivateStore.open(fleet.home) as store:
+        assert store.ledger.releases() == []
+        noted = [one.text for one in last_refusals(store.ledger) if one.run == "abcd1234"]
+    log = fleet.log()
+    for number, rule in enumerate(said):
+        assert rule in noted[number]
+        assert rule in log
 
 
 @pytest.mark.timeout(120)
