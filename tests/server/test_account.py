@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.noised_mean import NoisedMean
@@ -18,7 +19,7 @@ from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 from flwr.app import Error
 
-from tests.server.scripted_fleet import ScriptedGrid, fleet_config, public_examples
+from tests.server.scripted_fleet import Script, ScriptedGrid, fleet_config, public_examples
 
 FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 
@@ -159,6 +160,21 @@ def test_records_of_central_noise_tell_nothing_of_single_answers(tmp_path: Path)
     assert told[0] == told[1]
     assert {"quarantined", "uplink_bytes", "accepted", "counted"} <= set(told[0]["withheld"])
     assert told[0]["asked"] == 3
+
+
+def test_a_refusal_by_an_owner_s_rules_is_told_and_no_other(tmp_path: Path) -> None:
+    codes = {0: Refusal.POLICY, 1: Refusal.BUDGET, 2: Refusal.FAILED}
+
+    def refuses(refusal: Refusal) -> Script:
+        return lambda _: Error(code=refusal.code, reason=refusal.word)
+
+    grid = ScriptedGrid(devices=4, scripts={device: refuses(why) for device, why in codes.items()})
+    (record,) = play(tmp_path, grid, rounds=1)
+
+    assert {entry.device: entry.reason for entry in record.quarantined} == {
+        "device-0": "policy",
+        "device-1": "budget",
+    }
 
 
 def test_the_first_head_is_that_of_an_empty_account(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fedstill_server.config.codec import from_json, to_json
 
-_POLICY = "privacy"  # rounds.gate.Reason.PRIVACY
+_OF_THE_OWNER = ("policy", "budget")  # rounds.gate.Reason: what no example of a device has a part in
 _OF_ANSWERS = (
     *("replied", "accepted", "late", "overdue", "quarantined", "counted", "ages", "evaluation_failures"),
     *("uplink_bytes", "downlink_bytes", "uplink_bytes_per_device", "downlink_bytes_per_device"),
@@ -109,8 +109,8 @@ class RoundRecord:
         """The record as it may be shown where only the noised sum of the answers is.
 
         That a training failed may come of its data, and so may the length of an answer, and that a task was
-        sent again: none is told, nor any sum of which it is a part. A device's own policy does not come of
-        its data.
+        sent again: none is told, nor any sum of which it is a part. A refusal by its owner's rules
+        does not come of its data.
         """
         return replace(
             self,
@@ -118,7 +118,7 @@ class RoundRecord:
             accepted=0,
             late=0,
             overdue=0,
-            quarantined=tuple(entry for entry in self.quarantined if entry.reason == _POLICY),
+            quarantined=tuple(entry for entry in self.quarantined if entry.reason in _OF_THE_OWNER),
             uplink_bytes=0,
             downlink_bytes=0,
             uplink_bytes_per_device=0.0,
