@@ -52,7 +52,7 @@ class Shape:
     public_batch: int = 60
     seed: int = 0
     proxy: bool = True
-    goal_count: int | None = None  # answers that end a round; None is all
+    goal_count: int | None = None  # answers that end a round, for which all are asked; None is all
     deadline_s: float | None = None
 
 
@@ -177,6 +177,8 @@ def _prepared(folder: Path, shape: Shape, task: Task) -> Fleet:
         "--public-batch": shape.public_batch,
         "--seed": shape.seed,
     }
+    if shape.goal_count is not None:
+        options["--over-selection"] = shape.devices / shape.goal_count
     if shape.deadline_s is not None:
         options["--deadline"] = shape.deadline_s
     words = (word for pair in options.items() for word in pair if word is not True)

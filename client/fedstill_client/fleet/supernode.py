@@ -195,7 +195,7 @@ class FleetConnection:
             clientapp_runtime_list=[seconds],
         )
         asked = self._invoke(self._client.PushMessages, request)
-        for name in asked.objects_to_push:
+        for name in reply.objects.keys() & set(asked.objects_to_push):
             pushed = PushObjectRequest(
                 node=self._node,
                 run_id=run,

@@ -34,6 +34,7 @@ from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIG
 from flwr.supercore.primitives.asymmetric import bytes_to_public_key, verify_signature
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 from flwr.superlink import extensions
+from google.protobuf.message import DecodeError
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
@@ -124,7 +125,7 @@ class FleetGuard:
             request = PushMessagesRequest.FromString(body)
             (reply,), (tree,) = request.messages_list, request.message_object_trees
             object_names(tree)
-        except (ValueError, WireError) as error:
+        except (DecodeError, ValueError, WireError) as error:
             return _refused(_BAD, f"a reply that cannot be read: {error}")
         metadata = reply.metadata
         if metadata.src_node_id != request.node.node_id:
@@ -144,7 +145,7 @@ class FleetGuard:
     def _object_refused(self, key: bytes, body: bytes) -> Response | None:
         try:
             request = PushObjectRequest.FromString(body)
-        except ValueError:
+        except DecodeError:
             return _refused(_BAD, "an object that cannot be read")
         if not request.session_id:
             return _refused(_BAD, "an object without a session")

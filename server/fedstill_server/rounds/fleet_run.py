@@ -91,6 +91,29 @@ _MODES: dict[str, Callable[[TaskDispatcher], Mode]] = {"rounds": Synchronous, "a
 _PREPARATIONS = PreparationCache()
 
 
+class SilentDevices:
+    """The devices of a real fleet that have let the deadline of a measurement pass.
+
+    One that never answers would hold up the end of each round; so it is waited for once. Its answer counts
+    where it is there when the others' are.
+    """
+
+    def __init__(self, *, are_noted: bool) -> None:
+        self._are_noted = are_noted  # in a simulation all answer, in virtual time
+        self._devices: set[str] = set()
+
+    def note(self, devices: Iterable[str]) -> None:
+        """Wait for these no more."""
+        if self._are_noted:
+            self._devices.update(devices)
+
+    def is_waited_for(self, missing: Sequence[str], asked: Mapping[str | None, Member]) -> bool:
+        """Whether one of those whose answers are missing is worth waiting for."""
+        if all(member.device in self._devices for member in asked.values()):
+            return True
+        return any(asked[key].device not in self._devices for key in missing)
+
+
 class FleetRun:
     """A run of the server over a Flower Grid; one that was stopped goes on where its store says."""
 
@@ -124,6 +147,7 @@ class FleetRun:
         self._store = store
         self._method: Method = build_method(config, public)
         self._roster = Roster(config.run, config.families, registered)
+        self._silent = SilentDevices(are_noted=registered is not None)
         self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
         self._mode: Mode = _MODES[config.mode](self._dispatcher)
         store.keep_states(self._mode.keeps)
@@ -364,10 +388,15 @@ class FleetRun:
             replies.update((reply.metadata.reply_to_message_id, reply) for reply in arrived)
             return False
 
-        def waiting() -> list[str]:
+        def missing() -> list[str]:
             return [key for key in asked if key is not None and key not in replies]
 
+        def waiting() -> list[str]:
+            left = missing()
+            return left if self._silent.is_waited_for(left, asked) else []
+
         collect(self._grid, waiting=waiting, receive=receive, deadline_s=self._config.cohort.deadline_s)
+        self._silent.note(asked[key].device for key in missing())
         return _measured(asked, replies, sent_bytes=sum(len(task.blob) for task in tasks_of_members))
 
     def _teacher_accuracy(self, state: FleetState) -> float | None:
