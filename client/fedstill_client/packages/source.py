@@ -134,7 +134,7 @@ class PackageSource:
         Raises:
             PackageError: It cannot be had, or this version of the agent cannot read it.
         """
-        with _as_package_errors(), self._locked():
+        with _as_package_errors():
             custom = _target(self._updater(), _manifest_path(family)).custom
         asks = custom.get("asks") if isinstance(custom, dict) else None
         if asks is None:
