@@ -121,7 +121,7 @@ class PublicConsensus(Folded):
             )
 
     def auto_fold(self) -> str:
-        return "mean"
+        return "trust" if self.known_labels is not None else "mean"
 
     def before(self, state: FleetState) -> Float64Array:
         """The consensus as votes are summed; a uniform soft label where there is none."""
