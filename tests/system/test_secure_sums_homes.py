@@ -121,6 +121,15 @@ def fleet(tmp_path: Path) -> HomeFleet:
     return HomeFleet([home for home, _ in made], enrolled, repository)
 
 
+class NotingGrid(InProcessGrid):
+    """A Grid that takes no more of a reply than the server says, and notes how much that is."""
+
+    limit = 0
+
+    def limit_replies(self, size_limit_bytes: int) -> None:
+        self.limit = size_limit_bytes
+
+
 def offered(fleet: HomeFleet, asked: RoundTask) -> GroupSum:
     """The server, after all devices have trained."""
     expected = Expected.of(asked, classes=3)
@@ -193,7 +202,7 @@ def test_the_server_s_rounds_sum_what_the_homes_answer(fleet: HomeFleet) -> None
         return answer
 
     kinds = [f"query.sum_{step}" for step in ("deal", "mask", "agree", "reveal")]
-    grid = InProcessGrid(devices=4, handlers={kind: handler(kind) for kind in kinds})
+    grid = NotingGrid(devices=4, handlers={kind: handler(kind) for kind in kinds})
     members = {
         f"device-{place}": Member(f"device-{place}", FAMILY, FIRST_DEVICE_NODE_ID + place)
         for place in range(4)
@@ -204,6 +213,7 @@ def test_the_server_s_rounds_sum_what_the_homes_answer(fleet: HomeFleet) -> None
     assert group.devices == ("device-0", "device-1", "device-2")
     np.testing.assert_array_equal(group.steps, np.sum(vectors[:3], axis=0))
     assert [entry.device for entry in summed.quarantined] == ["device-3"]
+    assert grid.limit == 1024 + 3 * 88  # three neighbours; 15 numbers are less
 
 
 def test_what_is_masked_is_in_the_ledger_first_and_the_same_after_a_crash(

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from fedstill_proto.codec.sum_codec import SUM_LIMIT_BYTES
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import pack, unpack
 from fedstill_proto.privacy.noising import Noising, Steps
@@ -26,7 +25,7 @@ from fedstill_server.randomness import generator
 from fedstill_server.rounds.gate import Answer, Reason, bytes_in, left_out, reason_of_reply
 from fedstill_server.rounds.roster import Member
 from fedstill_server.rounds.round_record import Quarantined
-from fedstill_server.rounds.transport import collect, push
+from fedstill_server.rounds.transport import LimitedGrid, collect, push
 from fedstill_server.secure_sums.group_sum import GroupSum, SumFailed
 from fedstill_server.secure_sums.rule import SecureSumsRule
 
@@ -144,6 +143,8 @@ class RoundSums:
                     groups.append(_OpenGroup(part, GroupSum(terms, enrolled, given)))
                 except SumFailed as error:
                     quarantined += [_left_out(members[name], str(error)) for name in names]
+        if groups and isinstance(self.grid, LimitedGrid):
+            self.grid.limit_replies(max(group.sum.answer_limit_bytes for group in groups))
         done = _Done()
         for step, asks in _STEPS:
             self._step(step, asks, groups, members, done)
@@ -258,7 +259,9 @@ def _take(group: GroupSum, question: SumQuestion, reply: Message, *, node: int) 
     try:
         if reply.metadata.src_node_id != node:
             raise WireError("node", f"answered by node {reply.metadata.src_node_id}")
-        question.take(question.place, unpack(reply.content, "SumAnswer", size_limit_bytes=SUM_LIMIT_BYTES))
+        question.take(
+            question.place, unpack(reply.content, "SumAnswer", size_limit_bytes=group.answer_limit_bytes)
+        )
     except FedstillError as error:
         group.left_out[question.place] = str(error)
     except Exception as error:

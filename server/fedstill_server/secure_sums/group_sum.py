@@ -31,8 +31,10 @@ from fedstill_proto.secure_sums.enrolled import EnrolledDevices, is_signed
 from fedstill_proto.secure_sums.errors import SumError
 from fedstill_proto.secure_sums.graph import SumGraph
 from fedstill_proto.secure_sums.masks import (
+    MOST_BITS,
     Masked,
     mask_seed,
+    packed_bytes,
     private_key,
     public_key,
     stream,
@@ -40,6 +42,7 @@ from fedstill_proto.secure_sums.masks import (
     unpack,
 )
 from fedstill_proto.secure_sums.messages import SumAgreements, SumDelivery, SumKeys, SumRoster, SumSurvivors
+from fedstill_proto.secure_sums.sealing import SEALED_BYTES
 from fedstill_proto.secure_sums.shamir import join
 from fedstill_proto.secure_sums.terms import SumTerms
 
@@ -105,6 +108,12 @@ class GroupSum:
     def graph(self) -> SumGraph:
         """Who is whose neighbour."""
         return self._graph
+
+    @property
+    def answer_limit_bytes(self) -> int:
+        """As much as a good answer to any step can take."""
+        shares = self._graph.neighbours * SEALED_BYTES  # more than as many revealed ones
+        return 1024 + max(shares, packed_bytes(self.terms.numbers, bits=MOST_BITS))
 
     def rosters(self) -> dict[int, bytes]:
         """What each device is asked in the step `deal`."""
