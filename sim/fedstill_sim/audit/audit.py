@@ -253,7 +253,7 @@ class _Audit:
             x[data.train[observed.device]],
             y[data.train[observed.device]],
             public_x=public_x,
-            public_means=class_means_of(public_x, public_y, classes),
+            known_means=np.concatenate([class_means_of(public_x, public_y, classes), means.mean(axis=0)]),
         )
 
     def _answers(self, population: Population, fitted: list[Projection], *, noiseless: bool) -> _Answers:

@@ -8,9 +8,9 @@ each class, by the best linear estimate over the adversary's own shadows, whose 
 with the noise s^2 of an answer and a ridge r. From parameters besides, for each unit of the first layer, how
 far its weights moved in units of how far its bias did: that is a mean of the examples which the unit saw,
 and where it saw a single one, that example (Phong et al. 2018; Geiping et al. 2020, arXiv 2003.14053). A
-private example counts as found where a candidate correlates with it better than every public row and every
-class mean of them does. Where a server may choose the student that a device starts from, it does far better:
-see traps.py.
+private example counts as found where a candidate correlates with it better, by a hundredth, than every public
+row, and every class mean of them and of the adversary's shadows, do. A server that may choose the student
+that a device starts from, or only the soft labels that make it, finds far more: see traps.py, inversion.py.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from fedstill_proto.arrays import Float64Array, FloatArray, IntArray, Parameters
 from fedstill_sim.audit.bounds import interval_of_share
 from fedstill_sim.audit.found_examples import compare_found
 
+_MARGIN = 0.01  # of a correlation: less is no find
 _RIDGE = 0.3  # in units of the whole variance a shadow
 
 
@@ -34,7 +35,7 @@ class ReconstructionResult:
     Attributes:
         examples: The watched device's.
         candidates: What the adversary made of its answers.
-        above: Examples that a candidate shows better than the whole public set.
+        above: Examples that a candidate shows better than all that needs no answer.
         share_interval: 95 % interval of their share.
         correlation: Median of the best candidate's correlation with each example.
         public_correlation: The same of the best public row or mean.
@@ -107,13 +108,13 @@ def reconstruction_result(
     labels: IntArray,
     *,
     public_x: FloatArray,
-    public_means: Float64Array,
+    known_means: Float64Array,
 ) -> ReconstructionResult:
-    """Hold candidates [m, pixels] against the private examples, beside public rows and their class means."""
+    """Hold candidates [m, pixels] against the private examples, beside public rows and known means."""
     shape = private_x.shape[1:]
-    everything = np.concatenate([public_x, public_means.reshape(-1, *shape).astype(np.float32)])
+    everything = np.concatenate([public_x, known_means.reshape(-1, *shape).astype(np.float32)])
     found = compare_found(candidates, private_x, labels, everything)
-    above = int(found.above.sum())
+    above = int((found.found > found.public + _MARGIN).sum())
     return ReconstructionResult(
         examples=len(private_x),
         candidates=len(candidates),
