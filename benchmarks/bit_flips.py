@@ -26,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def build_fleet(folder: Path) -> None:
     config = read_fleet_config(folder)
     store = RunStore(folder)
     run = FleetRun(ScriptedDevices(lambda _: None), config, public=load_public(folder, config), store=store)
-    with _no_more_than(run, rounds=2):
+    with stopped_after(run, rounds=2):
         run.run()
     checkpoint = store.latest()
     assert checkpoint is not None
@@ -86,24 +87,23 @@ def build_fleet(folder: Path) -> None:
     store.write_final(checkpoint.state)
 
 
-class _no_more_than:
+class Stopped(Exception):
+    """The run has done as many rounds as it was to do."""
+
+
+@contextmanager
+def stopped_after(run: FleetRun, *, rounds: int) -> Iterator[None]:
     """Stop a run after so many rounds, as a kill would: the next one goes on."""
+    play = run._round
 
-    def __init__(self, run: FleetRun, *, rounds: int) -> None:
-        self._run, self._rounds = run, rounds
+    def limited(before: Any) -> Any:
+        if before.round == rounds:
+            raise Stopped
+        return play(before)
 
-    def __enter__(self) -> None:
-        play = self._run._round
-
-        def limited(before: Any) -> Any:
-            if before.round == self._rounds:
-                raise KeyboardInterrupt
-            return play(before)
-
-        self._run._round = limited  # type: ignore[method-assign]
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
-        return kind is KeyboardInterrupt
+    run._round = limited  # type: ignore[method-assign]
+    with suppress(Stopped):
+        yield
 
 
 def build_simulation(folder: Path) -> None:
