@@ -4,8 +4,9 @@
     python benchmarks/audit_alarms.py --null 50     # fewer
     python benchmarks/audit_alarms.py --null 0      # only the broken builds
 
-Prints the false alarms of audits of one fleet with correct noise, each with noise, shadows and answers of its
-own, at most 5 % of which may be alarms; and the alarms of audits of builds with too little noise.
+Prints the false alarms of the noise test by itself, in 200 tests of correct noise; those of audits of one
+fleet with correct noise, each with noise, shadows and answers of its own, at most 5 % of which may be alarms;
+and the alarms of audits of builds with too little noise.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.privacy import RandomBits, discrete_gaussian
+from fedstill_proto.privacy import Noising, RandomBits, discrete_gaussian, seeded_bits
 from fedstill_sim.audit.audit import AuditPlan, attack
 from fedstill_sim.audit.bounds import interval_of_share
+from fedstill_sim.audit.noise_check import check_noise
 from fedstill_sim.audit.observed_run import ObservedRun, observe_run
 from fedstill_sim.audit.progress import AuditProgress
 from fedstill_sim.config import requested_data, resolve
@@ -71,12 +73,29 @@ def alarms(run: ObservedRun, audits: int, *, first: int) -> int:
     return sum(bool(attack(run, plan, quiet()).broken) for plan in plans)
 
 
+def alone(tests: int) -> int:
+    """How many tests of correct noise by itself raise an alarm: eight releases of a vector of full length."""
+    noising = Noising(2.0, 1.0)
+    vector = np.full(400, 0.1)
+    found = 0
+    for test in range(tests):
+        released = [
+            noising.values(noising.noised(vector, bits=seeded_bits(test, number))) for number in range(8)
+        ]
+        found += bool(check_noise(np.stack(released), deviation=noising.sigma, clip=noising.clip).missing)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--null", type=int, default=200, help="audits of correct noise")
     parser.add_argument("--first", type=int, default=0, help="the first seed: to run in pieces")
     options = parser.parse_args()
     began, good = time.perf_counter(), True
+    print(
+        f"the noise test by itself: {alone(200)} of 200 tests of correct noise raise a false alarm",
+        flush=True,
+    )
     with tempfile.TemporaryDirectory() as folder:
         run = observed(Path(folder) / "run")
         if options.null:
