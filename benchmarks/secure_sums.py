@@ -159,6 +159,7 @@ def simulate(devices: int) -> None:
             use_public_labels=False,
             privacy=privacy,
             epsilon=8.0,
+            sum_dropouts=0.1 if privacy == "distributed" else None,  # nobody is away here
             evaluate_every=99,
             baselines=(),
             tradeoff=False,
