@@ -17,6 +17,7 @@ from fedstill_sim.data.fleet import DeviceRows, FleetData, save_fleet
 from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.runner.artifacts import prepare_artifacts
+from fedstill_sim.runner.installed import packages_installed
 
 from benchmarks.fleet_on_loopback.fleet import Fleet
 
@@ -32,7 +33,7 @@ def simulate(fleet: Fleet, folder: Path) -> tuple[FleetState, list[RoundRecord]]
     write_sealed_json(folder / CONFIG_FILE, {"fleet": config.to_json()})
     sizes = dict.fromkeys(config.families, _STACK_SIZE)
     prepare_artifacts(folder, config, devices=data.devices, stack_sizes=sizes)
-    with CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:
+    with packages_installed(folder), CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:
         grid = InProcessGrid(devices=data.devices, handlers=engine.handlers)
         app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
     return last_rounds(folder)

@@ -19,6 +19,7 @@ from fedstill_sim.engine.cohort import CohortEngine
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.runner.artifacts import prepare_artifacts
 from fedstill_sim.runner.flower_engine import device_folder, flower_students, run_flower_simulation
+from fedstill_sim.runner.installed import packages_installed
 
 DEVICES, ROUNDS = 4, 2
 FAMILIES = ("mlp-small", "cnn")
@@ -58,7 +59,7 @@ def cohort_run(tmp_path: Path) -> Path:
     folder = tmp_path / "cohort"
     sizes = dict.fromkeys(FAMILIES, 2)
     write_run(folder, stack_sizes=sizes)
-    with CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:
+    with packages_installed(folder), CohortEngine(folder, stack_sizes=sizes, processes=0) as engine:
         grid = InProcessGrid(devices=DEVICES, handlers=engine.handlers)
         app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
     return folder
@@ -68,7 +69,8 @@ def cohort_run(tmp_path: Path) -> Path:
 def test_flower_comes_to_the_same_consensus(tmp_path: Path, cohort_run: Path) -> None:
     folder = tmp_path / "flower"
     write_run(folder, stack_sizes=dict.fromkeys(FAMILIES, 1))
-    run_flower_simulation(folder, processes=2)
+    with packages_installed(folder):
+        run_flower_simulation(folder, processes=2)
 
     (found, records), (expected, expected_records) = outcome(folder), outcome(cohort_run)
     for name, array in expected.arrays.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,6 @@ from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.flower_records import unpack
 from fedstill_proto.messages import RoundTask
-from fedstill_server.rounds.events import Event, RunPrepared, subscribe
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import FOLDER_KEY
 from fedstill_server.state import FleetState
@@ -22,7 +21,7 @@ from fedstill_sim.data.fleet import FleetData, load_fleet
 from fedstill_sim.engine.cohort import CohortEngine, Reply
 from fedstill_sim.engine.grid import InProcessGrid
 from fedstill_sim.folder import DATA_FOLDER
-from fedstill_sim.runner.installed import install_students
+from fedstill_sim.runner.installed import packages_installed
 from fedstill_sim.runner.run import build_artifacts, keep_data
 
 _REPLY_LIMIT_BYTES = 1 << 28
@@ -117,7 +116,7 @@ def observe_run(
 
         handlers = {**engine.handlers, "train": train}
         grid = InProcessGrid(devices=data.devices, handlers=handlers)
-        with subscribe(_installing(folder)):
+        with packages_installed(folder):
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))
     if not seen:
         raise AuditError(
@@ -132,16 +131,6 @@ def observe_run(
         device=device,
         rounds=seen,
     )
-
-
-def _installing(folder: Path) -> Callable[[Event], None]:
-    """Puts the students that the devices' packages hold where devices find them, once the server has them."""
-
-    def install(event: Event) -> None:
-        if isinstance(event, RunPrepared):
-            install_students(folder, event.students)
-
-    return install
 
 
 def _observed(folder: Path, content: RecordDict, reply: Reply) -> ObservedRound:

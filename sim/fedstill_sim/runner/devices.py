@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
-from fedstill_server.rounds.events import Event, RoundFinished, RunPrepared, RunStarted, subscribe
+from fedstill_server.rounds.events import Event, RoundFinished, RunStarted, subscribe
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 
@@ -25,7 +25,7 @@ from fedstill_sim.engine.pending_replies import PendingReplies
 from fedstill_sim.progress import RunProgress
 from fedstill_sim.results.json_files import read_json, write_json
 from fedstill_sim.results.run_result import EngineResult
-from fedstill_sim.runner.installed import install_prepared, install_students
+from fedstill_sim.runner.installed import packages_installed
 from fedstill_sim.runner.summarize import device_rounds_per_second, round_result
 from fedstill_sim.secure_sums.devices import SumDevices
 from fedstill_sim.workers.pool import usable_cores
@@ -70,8 +70,7 @@ def run_rounds(
         progress.phase(
             f"{label}: " + (f"going on after round {done}" if done else "preparing teacher and students")
         )
-        install_prepared(folder)
-        with subscribe(_following(folder, progress, label)):
+        with packages_installed(folder), subscribe(_following(progress, label)):
             used = _ENGINES[config.simulation.engine.name](folder, config, stack_sizes)
         write_json(folder / ENGINE_FILE, dataclasses.asdict(used))
     records = _records(folder)
@@ -187,10 +186,8 @@ _READERS: dict[str, Callable[[CompletedRounds, Sequence[int]], Parameters]] = {
 }
 
 
-def _following(folder: Path, progress: RunProgress, label: str) -> Callable[[Event], None]:
+def _following(progress: RunProgress, label: str) -> Callable[[Event], None]:
     def follow(event: Event) -> None:
-        if isinstance(event, RunPrepared):
-            install_students(folder, event.students)
         if isinstance(event, RunStarted):
             progress.rounds(label, total=event.rounds, done=event.first_round - 1)
         elif isinstance(event, RoundFinished):
