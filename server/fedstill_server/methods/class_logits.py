@@ -66,6 +66,11 @@ class ClassLogits(Folded):
     def auto_fold(self) -> str:
         return "own-class"
 
+    def before(self, state: FleetState) -> Float64Array:
+        """The classes' consensus; a uniform soft label where there is none."""
+        known = state.arrays[KNOWN][:, None] > 0
+        return np.where(known, state.arrays[MEANS].astype(np.float64), 1 / self.config.classes)
+
     def zero(self, *, round_number: int) -> RowSums:
         return RowSums.zero(self.config.classes, self.config.classes)
 

@@ -3,10 +3,11 @@
 A device's mean soft label m of its examples of class c is to be likest c. What speaks for another class, on
 average over all its examples of c, is no knowledge of c, and counts by so much less:
 
-    w = max(0, cos(m - 1/K, e_c - 1/K)),    m <- w m + (1 - w) e_c
+    w = max(0, cos(m - 1/K, e_c - 1/K)),    m <- w m + (1 - w) b_c
 
-What is not trusted is put back as the plain label e_c, so that the sum stays one over all devices and each
-still counts as one of n. (FLTrust's cosine, Cao et al. 2021, arXiv 2012.13995, against labels.)
+What is not trusted is put back as b_c, what the fleet said of the class before, so that the sum stays one
+over all devices and each still counts as one of n. (FLTrust's cosine, Cao et al. 2021, arXiv 2012.13995,
+against labels.)
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
+from fedstill_proto.arrays import Float64Array
 
 from fedstill_server.consensus.aggregation import RowSums
 from fedstill_server.consensus.folds.interface import AnswerKind, Fold
@@ -26,8 +28,9 @@ class OwnClass(Fold):
     kinds: ClassVar[frozenset[AnswerKind]] = frozenset({AnswerKind.CLASS_MEANS})
     clips: ClassVar[bool] = False  # soft labels have a length of at most 1 anyhow
 
-    def part(self, said: RowSums, *, before: object = None) -> RowSums:
+    def part(self, said: RowSums, *, before: Float64Array | None = None) -> RowSums:
+        assert before is not None  # methods of class means say what was known before
         labels = np.eye(said.totals.shape[1])
         trust = np.maximum(0, cosines((said.result() - labels.mean()).T, (labels - labels.mean()).T))[:, None]
-        plain = said.weights[:, None] * labels
-        return replace(said, totals=trust * said.totals + (1 - trust) * plain)
+        known = said.weights[:, None] * before
+        return replace(said, totals=trust * said.totals + (1 - trust) * known)
