@@ -104,7 +104,7 @@ def flood(fleet: Fleet, *, rate: float, seconds: float) -> tuple[Taken, dict[str
 def examine(*, honest: int, rate: float, seconds: float) -> dict[str, Any]:
     """Bring a fleet up, watch it in peace, then flooded."""
     shape = Shape(
-        devices=honest + 1, rounds=1000, families=("mlp-small",), goal_count=honest, deadline_s=60.0
+        devices=honest + 1, rounds=1000, families=("mlp-small",), goal_count=honest, deadline_s=20.0
     )
     with tempfile.TemporaryDirectory(prefix="fs") as folder, bring_up(Path(folder) / "real", shape) as fleet:
         for agent in list(fleet.agents.values())[:-1]:
