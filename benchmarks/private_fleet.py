@@ -50,7 +50,7 @@ class PrivateDigits(Digits):
 def budget(rounds: int, *, group: int) -> DevicePolicy:
     """Return a budget for so many rounds, and not for one more; group: the least devices of a sum."""
     most = epsilon_of_rho((rounds + 0.5) * Noising(1.0, MULTIPLIER).rho, DELTA)
-    return DevicePolicy(noised_only=True, epsilon=most, starts=STARTS, least_group_size=group)
+    return DevicePolicy(epsilon=most, starts=STARTS, least_group_size=group)
 
 
 def examine(fleet: Fleet, mechanism: str) -> list[str]:

@@ -57,8 +57,8 @@ OPTIONS = ArtifactOptions(
 )
 HOUR_S = 3600.0
 POLICIES = (
+    ("the default policy, and plain", DevicePolicy().allowing(["plain"])),
     ("the default policy", DevicePolicy()),
-    ("the default policy and noised_only", DevicePolicy(noised_only=True)),
 )
 CLIP = 100.0  # above the length of what the attack's tasks move
 
@@ -122,7 +122,7 @@ def against_policy(
         learning_rate=0.99 * min(0.1, policy.most_learning_rate),  # it travels as a float32
         bits=policy.most_bits,
         rows=min(len(digits.public_x), policy.most_rows),
-        noising=Noising(CLIP, policy.least_noise_multiplier) if policy.noised_only else None,
+        noising=Noising(CLIP, policy.least_noise_multiplier) if "plain" not in policy.protection else None,
     )
     attack = Inversion(
         artifact, student, public_x=digits.public_x, device=NAME, labels=digits.labels, asks=asks

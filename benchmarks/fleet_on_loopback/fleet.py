@@ -202,7 +202,7 @@ def _enrol(fleet: Fleet, device: int) -> None:
         enrolment = dataclasses.replace(enrolment, address=f"{LOOPBACK}:{fleet.wire.port}")
     told = fleet.folder.parent / f"{name}.enrolment"
     told.write_text(enrolment.to_json())
-    words = ("--name", name, "--family", family, "--home", home.folder)
+    words = ("--name", name, "--family", family, "--home", home.folder, "--allow", "plain")
     enrolled = program("fedstill-agent", "enrol", told, *words)
     (home.folder / "eligibility.json").write_text(json.dumps(_ALWAYS_ELIGIBLE))
     with PrivateStore.open(home) as store:

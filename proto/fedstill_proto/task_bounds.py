@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import RoundTask, StartPlan, StartSource, SummaryKind, SummaryRequest
+from fedstill_proto.secure_sums.terms import SumNoise
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 ANSWERS = (
@@ -22,6 +23,7 @@ ANSWERS = (
     "features",
 )
 STARTS = (*(source.value for source in StartSource), "task")
+PROTECTIONS = ("noise", "shared-noise", "sum", "plain")
 ENCODINGS = tuple(encoding.value for encoding in Encoding)
 _NO_START = StartPlan(source=StartSource.OWN)
 _BITS = {Encoding.FLOAT32: 32, Encoding.FLOAT16: 16, Encoding.UINT8: 8, Encoding.TOP_K: 8}
@@ -74,6 +76,13 @@ class TaskBounds:
         "carries (task), which a hostile server can make so that answers give private examples away.",
         words=STARTS,
     )
+    protection: tuple[str, ...] = rule(
+        ("noise", "shared-noise"),
+        "What must stand between an answer and the server: noise of the device's own (noise), or that "
+        "the devices of a secure sum add together (shared-noise); the sum alone (sum); or nothing (plain): "
+        "then a server that knows the student, and asks often, rebuilds private examples from answers.",
+        words=PROTECTIONS,
+    )
     encodings: tuple[str, ...] = rule(
         ("uint8", "top-k", "levels"),
         "How soft labels may be coded; float32 and float16 keep the last digits, which tell most.",
@@ -116,6 +125,7 @@ class TaskBounds:
         return TaskBounds(
             answers=tuple(_answers_of(request)),
             starts=(start_of(task),),
+            protection=(protection_of(task.request),),
             encodings=() if request.codec is None else (request.codec.encoding.value,),
             most_bits=bits_of(request.codec),
             most_rows=max(len(request.public_rows), len(request.anchor_rows)),
@@ -178,6 +188,17 @@ def start_of(task: RoundTask) -> str:
     if task.start is not None:
         return task.start.source.value
     return "task" if task.replace_student else "own"
+
+
+def protection_of(request: SummaryRequest) -> str:
+    """What stands between an answer and the server, as a word of PROTECTIONS; plain where nothing does.
+
+    No answer at all is plain, too: even that a training ended may reveal something.
+    """
+    noised, summing = request.noising is not None, request.summing
+    if summing is None:
+        return "noise" if noised else "plain"
+    return "sum" if summing.noise is SumNoise.NONE else "shared-noise"
 
 
 def bits_of(codec: SoftLabelCodec | None) -> int:

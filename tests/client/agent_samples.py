@@ -12,7 +12,7 @@ from fedstill_client.privacy import DevicePolicy
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
-from fedstill_proto.task_bounds import ANSWERS, ENCODINGS, STARTS
+from fedstill_proto.task_bounds import ANSWERS, ENCODINGS, PROTECTIONS, STARTS
 
 from tests.client.package_samples import full_package
 from tests.client.samples import FAMILY, artifact, examples
@@ -36,6 +36,7 @@ OPEN = DevicePolicy(
     answers=ANSWERS,
     starts=STARTS,
     encodings=ENCODINGS,
+    protection=PROTECTIONS,
     most_bits=32,
     most_learning_rate=1e6,
     most_epochs=1_000_000,
@@ -44,6 +45,9 @@ OPEN = DevicePolicy(
     epsilon=1e3,
 )
 """A policy that lets tasks ask for all that there is, where a test is about other things."""
+
+PLAIN_TOO = DevicePolicy().allowing(["plain"])
+"""The default, of an owner who believes the server: answers leave without noise, too."""
 
 
 def enrolled_home(folder: Path, *, label_prior: float = 1.0, policy: DevicePolicy | None = OPEN) -> AgentHome:

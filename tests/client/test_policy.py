@@ -38,7 +38,7 @@ from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.v1 import fedstill_pb2 as pb
 from typer.testing import CliRunner
 
-from tests.client.agent_samples import OPEN, enrolled_home, trainable_package
+from tests.client.agent_samples import OPEN, PLAIN_TOO, enrolled_home, trainable_package
 from tests.client.flower_calls import FLOAT32, call, node_of, packed
 from tests.client.samples import artifact, examples, plan, student, task
 
@@ -160,7 +160,7 @@ class TestAttack:
         assert said in noted.text
 
     def test_weights_for_a_device_without_a_student_are_not_used(self, tmp_path: Path) -> None:
-        home = home_of(tmp_path / "home")
+        home = home_of(tmp_path / "home", PLAIN_TOO)
         offered = replace(asked(epochs=0), start=None, parameters=trap(), replace_student=False)
         with FleetDevice.opened(home.folder) as device:
             device.perform(offered)
@@ -181,7 +181,7 @@ class TestRules:
     """Each rule, by itself."""
 
     def test_the_default_method_s_task_passes(self, tmp_path: Path) -> None:
-        home = home_of(tmp_path / "home")
+        home = home_of(tmp_path / "home", PLAIN_TOO)
         assert perform(home, asked(epochs=8, temperature=2.0))
         with PrivateStore.open(home) as store:
             (release,) = store.ledger.releases()
@@ -192,6 +192,16 @@ class TestRules:
             18,
             1,
         )  # 12 x 3 x 4 bits
+
+    def test_nothing_leaves_without_noise_unless_the_owner_allows_it(self, tmp_path: Path) -> None:
+        home = home_of(tmp_path / "home", DevicePolicy())
+        with pytest.raises(PolicyRefused, match="protection: plain is asked for, the bound is noise, shared"):
+            perform(home, asked())
+        with FleetDevice.opened(home.folder) as device, pytest.raises(PolicyRefused, match="right answers"):
+            device.evaluate(asked())
+        noising = Noising(10.0, 2.0)
+        noised = SummaryRequest(SummaryKind.PUBLIC_SET, public_rows=ROWS, relative=True, noising=noising)
+        assert perform(home, asked(request=noised))
 
     @pytest.mark.parametrize(
         ("asks", "said"),
@@ -216,7 +226,7 @@ class TestRules:
         ],
     )
     def test_what_goes_beyond_a_rule_is_refused(self, tmp_path: Path, asks: RoundTask, said: str) -> None:
-        home = home_of(tmp_path / "home")
+        home = home_of(tmp_path / "home", PLAIN_TOO)
         with pytest.raises(PolicyRefused) as caught:
             perform(home, asks)
         assert str(caught.value).startswith(said)
@@ -231,8 +241,8 @@ class TestRules:
             ({"bytes_in_all": 53}, 2),
         ],
     )
-    def test_a_day_and_a_life_have_an_end(self, tmp_path: Path, rule: dict[str, int], rounds: int) -> None:
-        home = home_of(tmp_path / "home", DevicePolicy(**rule))
+    def test_a_day_and_a_life_have_an_end(self, tmp_path: Path, rule: dict[str, Any], rounds: int) -> None:
+        home = home_of(tmp_path / "home", replace(PLAIN_TOO, **rule))
         for number in range(1, rounds + 1):
             perform(home, asked(number))
         with pytest.raises(PolicyRefused, match=next(iter(rule))) as caught:
@@ -240,20 +250,20 @@ class TestRules:
         assert caught.value.refusal is Refusal.BUDGET
 
     def test_weights_are_not_measured_either(self, tmp_path: Path) -> None:
-        home = home_of(tmp_path / "home")
+        home = home_of(tmp_path / "home", PLAIN_TOO)
         asks = replace(asked(), start=None, parameters=trap(), replace_student=True)
         with FleetDevice.opened(home.folder) as device, pytest.raises(PolicyRefused, match="starts: task"):
             device.evaluate(asks)
 
     def test_evaluations_have_an_end(self, tmp_path: Path) -> None:
-        home = home_of(tmp_path / "home", DevicePolicy(evaluations_a_day=1))
+        home = home_of(tmp_path / "home", replace(PLAIN_TOO, evaluations_a_day=1))
         with FleetDevice.opened(home.folder) as device:
             device.evaluate(asked())
             with pytest.raises(PolicyRefused, match="evaluations_a_day: 2 is asked for, the bound is 1"):
                 device.evaluate(asked())
 
     def test_a_round_that_is_begun_counts_even_if_it_fails(self, tmp_path: Path) -> None:
-        home = home_of(tmp_path / "home", DevicePolicy(rounds_a_day=1))
+        home = home_of(tmp_path / "home", replace(PLAIN_TOO, rounds_a_day=1))
         with pytest.raises(Interrupted):
             perform(home, asked(), stop=lambda: "busy")
         with pytest.raises(PolicyRefused, match="rounds_a_day"):
@@ -329,7 +339,7 @@ class TestFile:
         assert "\n" not in news
         assert not (tmp_path / "privacy.json").exists()
         assert DevicePolicy.read(tmp_path) == before
-        assert before == DevicePolicy(noised_only=True, epsilon=4.0, delta=1e-6, least_noise_multiplier=0.0)
+        assert before == DevicePolicy(epsilon=4.0, delta=1e-6, least_noise_multiplier=0.0)
         assert adopt(tmp_path) is None
 
     def test_the_command_shows_and_sets(self, tmp_path: Path) -> None:
@@ -360,7 +370,7 @@ class TestFile:
             (["--allow", "parametres"], "did you mean parameters"),
             (["--set", "most_epoch=3"], "did you mean most_epochs"),
             (["--set", "most_epochs=many"], "not a whole number"),
-            (["--set", "noised_only=1"], "neither true nor false"),
+            (["--set", "protection=armour"], "are not words of noise, shared-noise, sum, plain"),
             (["--set", "rounds_a_day"], "give RULE=VALUE"),
         ],
     )

@@ -75,7 +75,7 @@ def home(tmp_path: Path) -> AgentHome:
 def budget(home: AgentHome, *, rounds: float, **more: float) -> None:
     """Enough for so many rounds of ROUND_RHO."""
     epsilon = epsilon_of_rho(rounds * ROUND_RHO, 1e-5)
-    replace(OPEN, noised_only=True, epsilon=epsilon, **more).write(home.folder)
+    replace(OPEN, protection=DevicePolicy().protection, epsilon=epsilon, **more).write(home.folder)
 
 
 def perform(home: AgentHome, task: RoundTask) -> bytes:
@@ -151,9 +151,9 @@ def test_the_device_believes_no_server(home: AgentHome) -> None:
     budget(home, rounds=10, least_noise_multiplier=1.0)
     plain = SummaryRequest(SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.UINT8), np.arange(5))
     for asked, said in (
-        (task(request=plain), "public-set without noise is asked for"),
-        (task(request=SummaryRequest(SummaryKind.PARAMETERS)), "parameters without noise"),
-        (task(request=SummaryRequest(SummaryKind.NONE)), "without noise"),
+        (task(request=plain), "protection: plain is asked for"),
+        (task(request=SummaryRequest(SummaryKind.PARAMETERS)), "protection: plain"),
+        (task(request=SummaryRequest(SummaryKind.NONE)), "protection: plain"),
         (task(request=noised(multiplier=0.99)), "least_noise_multiplier: 0.99 is asked for, the bound is 1"),
     ):
         with pytest.raises(PolicyRefused, match=said):
@@ -256,9 +256,9 @@ def test_the_command_sets_shows_and_takes_away(home: AgentHome) -> None:
     assert privacy()["epsilon_budget"] == 1000
     assert privacy("--epsilon", "4", "--least-noise", "0.5")["epsilon_budget"] == 4
     assert DevicePolicy.read(home.folder) == replace(
-        OPEN, noised_only=True, epsilon=4.0, least_noise_multiplier=0.5
+        OPEN, protection=DevicePolicy().protection, epsilon=4.0, least_noise_multiplier=0.5
     )
     perform(home, task())
     assert privacy()["epsilon_spent"] == pytest.approx(epsilon_of_rho(ROUND_RHO, 1e-5))
     assert privacy("--off")["epsilon_budget"] == DevicePolicy().epsilon
-    assert not DevicePolicy.read(home.folder).noised_only
+    assert "plain" in DevicePolicy.read(home.folder).protection

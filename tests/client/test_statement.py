@@ -22,6 +22,7 @@ from fedstill_proto.task_bounds import TaskBounds
 from fedstill_server.publish.repository import Repository
 from typer.testing import CliRunner
 
+from tests.client.agent_samples import PLAIN_TOO
 from tests.client.package_samples import full_package
 from tests.client.samples import FAMILY
 from tests.client.test_policy import asked, home_of, perform
@@ -89,8 +90,8 @@ def test_a_statement_that_nobody_signed_is_not_believed(tmp_path: Path) -> None:
 
 
 def test_a_task_beyond_what_was_said_is_refused_whatever_the_policy_allows(tmp_path: Path) -> None:
-    home = home_of(tmp_path / "home")
-    pin_statement(home.folder, replace(SAID, rounds_a_day=1, evaluations_a_day=0))
+    home = home_of(tmp_path / "home", PLAIN_TOO)
+    pin_statement(home.folder, replace(SAID, protection=("plain",), rounds_a_day=1, evaluations_a_day=0))
     with pytest.raises(
         PolicyRefused, match="more than the fleet said: most_epochs: 9 is asked for, the bound is 8"
     ):

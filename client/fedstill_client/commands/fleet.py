@@ -41,7 +41,7 @@ def enrol(
     allow: Annotated[
         list[str] | None,
         typer.Option(
-            help="What the device may do beyond the default policy, such as task; may be given again.",
+            help="What it may do beyond its policy, such as plain: answer without noise; may be given again.",
             show_default=False,
         ),
     ] = None,

@@ -61,12 +61,12 @@ def privacy_command(
     with PrivateStore.open(AgentHome(folder)) as store:
         policy, default = DevicePolicy.read(folder), DevicePolicy()
         if off:
-            policy = replace(policy, noised_only=False, epsilon=default.epsilon)
+            policy = replace(policy, epsilon=default.epsilon).allowing(["plain"])
             policy.write(folder)
         elif epsilon is not None:
             policy = replace(
                 policy,
-                noised_only=True,
+                protection=default.protection,
                 epsilon=epsilon,
                 delta=default.delta if delta is None else delta,
                 least_noise_multiplier=least_noise or 0.0,

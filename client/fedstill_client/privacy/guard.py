@@ -18,8 +18,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, StartPlan, StartSource
 from fedstill_proto.privacy import epsilon_of_rho
 from fedstill_proto.refusal import Refusal
-from fedstill_proto.secure_sums.terms import SumNoise
-from fedstill_proto.task_bounds import Excess, TaskBounds, nominal_bytes, start_of
+from fedstill_proto.task_bounds import Excess, TaskBounds, nominal_bytes, protection_of, start_of
 
 from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.privacy.refusals import note_refusal
@@ -101,8 +100,8 @@ class PolicyGuard:
         if policy is None:
             return
         with self._noting(task):
-            if policy.noised_only:
-                raise PolicyRefused("noised_only: counts of right answers have no noise, and are not sent")
+            if "plain" not in policy.protection:
+                raise PolicyRefused("protection: counts of right answers are plain, and are not sent")
             if (start := start_of(task)) not in policy.starts:
                 raise PolicyRefused(str(Excess("starts", start, policy.starts)))
             self._spend(lambda spent, now: spent.with_evaluation(now))
@@ -132,12 +131,9 @@ class PolicyGuard:
                 raise self._spent(policy, noising.rho) from None
 
     def _check_noise(self, task: RoundTask) -> None:
-        kind, noising, policy = task.request.kind, task.request.noising, self._policy
-        if not _noised(task) and policy is not None and policy.noised_only:
-            # Even that a training ended may reveal something.
-            raise PolicyRefused(
-                f"noised_only: {kind.value} without noise is asked for; this device sends none"
-            )
+        noising, policy = task.request.noising, self._policy
+        if policy is not None and protection_of(task.request) not in policy.protection:
+            self._check_bounds(policy, task)  # names all that goes beyond
         if noising is None:
             return
         if self._ledger is None:
@@ -215,8 +211,7 @@ class PolicyGuard:
 
 def _noised(task: RoundTask) -> bool:
     """Whether the answer has noise before it leaves the device; of a sum, whether the sum has."""
-    summing = task.request.summing
-    return task.request.noising is not None and (summing is None or summing.noise is not SumNoise.NONE)
+    return protection_of(task.request) in ("noise", "shared-noise")
 
 
 def spending_of(ledger: Ledger) -> Spending:

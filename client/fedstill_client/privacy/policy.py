@@ -45,7 +45,6 @@ class DevicePolicy(TaskBounds):
         "The same for as long as the home lasts; a run of 20 rounds takes 32,000 for ten classes.",
         most=1e15,
     )
-    noised_only: bool = rule(False, "Whether nothing leaves but answers with noise, and no counts.")
     epsilon: float = rule(
         50.0, "What all noised answers may cost together, at delta, for as long as the home lasts.", most=1e3
     )
@@ -73,11 +72,11 @@ class DevicePolicy(TaskBounds):
         return rho_of_epsilon(self.epsilon, self.delta)
 
     def allowing(self, words: Iterable[str]) -> DevicePolicy:
-        """The same, with these answers, encodings or starts; raises UnknownName."""
+        """The same, with these answers, encodings, starts or protection; raises UnknownName."""
         return self._with_words(words, allowed=True)
 
     def denying(self, words: Iterable[str]) -> DevicePolicy:
-        """The same, without these answers, encodings or starts; raises UnknownName."""
+        """The same, without these answers, encodings, starts or protection; raises UnknownName."""
         return self._with_words(words, allowed=False)
 
     def setting(self, assignments: Iterable[str]) -> DevicePolicy:
@@ -155,7 +154,7 @@ def _of_budget(given: object) -> DevicePolicy:
     known = {"epsilon", "delta", "least_noise_multiplier"}
     if not isinstance(given, dict) or not {"epsilon"} <= given.keys() <= known:
         raise FedstillError(f"give epsilon, and maybe delta, least_noise_multiplier: {given}.")
-    return DevicePolicy(**{"least_noise_multiplier": 0.0, **given}, noised_only=True)
+    return DevicePolicy(**{"least_noise_multiplier": 0.0, **given})
 
 
 def _read_value(name: str, text: str, default: object) -> object:
