@@ -12,6 +12,7 @@ import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.packages import PackageSource, install, load_installed
+from fedstill_client.privacy import DevicePolicy
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
@@ -64,6 +65,7 @@ class Place:
         PackageSource.trust_root(self.home.trust, repository.trusted_root())
         description = {"name": "kitchen", "family": first.manifest.family}
         self.home.description.write_text(json.dumps(description))
+        DevicePolicy().allowing(["plain"]).write(self.home.folder)
         with PrivateStore.create(self.home) as store:
             install(self.home, store, self.source(self.home).fetch(first.manifest.family))
             store.observe_all(zip(*examples_of(first.manifest, examples, seed=1), strict=True))

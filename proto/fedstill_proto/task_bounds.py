@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, Self
 
+import numpy as np
+
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import RoundTask, StartPlan, StartSource, SummaryKind, SummaryRequest
 from fedstill_proto.secure_sums.terms import SumNoise
@@ -160,8 +162,11 @@ class TaskBounds:
                 beyond: object = tuple(word for word in value if word not in bound)
                 if beyond:
                     yield Excess(one.name, beyond, bound)
-            elif value < bound if one.name.startswith("least_") else value > bound:
-                yield Excess(one.name, value, bound)
+            else:
+                # A rate travels in 32 bits: what asks for just the bound may come rounded away from it.
+                around = (bound, float(np.float32(bound)))
+                if value < min(around) if one.name.startswith("least_") else value > max(around):
+                    yield Excess(one.name, value, bound)
 
     def to_json(self) -> dict[str, Any]:
         """A JSON object of all fields."""
