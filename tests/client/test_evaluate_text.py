@@ -11,6 +11,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.packages.install import install
+from fedstill_client.privacy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import DeviceStack, evaluate
 from fedstill_client.store import PrivateStore
@@ -67,6 +68,7 @@ def test_what_is_padding_counts_for_nothing() -> None:
 def test_an_agent_s_home_is_measured(tmp_path: Path) -> None:
     home = AgentHome(tmp_path / "home")
     home.create()
+    DevicePolicy().allowing(["plain", "task"]).write(home.folder)
     home.description.write_text(json.dumps({"name": "phone", "family": "bigram"}))
     with PrivateStore.create(home) as store:
         install(home, store, bigram_package(version=1, words=WORDS, places=PLACES, step_size=20))

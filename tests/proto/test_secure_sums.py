@@ -11,6 +11,7 @@ from fedstill_proto.secure_sums import masks, sealing, shamir
 from fedstill_proto.secure_sums.enrolled import EnrolledDevice, EnrolledDevices, is_signed, sign
 from fedstill_proto.secure_sums.graph import SumGraph
 from fedstill_proto.secure_sums.messages import RevealedShares, SumAgreements, SumDelivery, SumKeys, SumRoster
+from fedstill_proto.secure_sums.sizes import bits_for
 from fedstill_proto.secure_sums.terms import Summing, SumNoise, SumTerms
 
 SECRET = bytes(range(32))
@@ -68,7 +69,7 @@ def test_masks_of_a_pair_cancel_out() -> None:
     }
     assert len(seeds) == 1
     numbers = [np.array([5, -6, 0], np.int64), np.array([-7, 2, 1], np.int64)]
-    bits = masks.bits_for(2, 7)
+    bits = bits_for(2, 7)
     assert bits == 5  # of -14 .. 14
     sent = masks.masked(numbers[0], seeds, [], bits=bits) + masks.masked(numbers[1], [], seeds, bits=bits)
     assert masks.unmasked(sent, bits=bits).tolist() == [-2, -4, 1]
@@ -85,7 +86,7 @@ def test_another_group_or_pair_has_other_masks() -> None:
 
 def test_numbers_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidValue, match="do not fit into 32 bits"):
-        masks.bits_for(1 << 14, 1 << 18)
+        bits_for(1 << 14, 1 << 18)
 
 
 def test_a_public_key_without_a_secret_is_refused() -> None:

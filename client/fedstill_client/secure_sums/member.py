@@ -29,7 +29,7 @@ from fedstill_proto.codec.sum_codec import (
 )
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy import RandomBits, discrete_gaussian
-from fedstill_proto.secure_sums.enrolled import SIGNATURE_BYTES, EnrolledDevices, is_signed, sign
+from fedstill_proto.secure_sums.enrolled import EnrolledDevices, is_signed, sign
 from fedstill_proto.secure_sums.graph import SumGraph
 from fedstill_proto.secure_sums.masks import SEED_BYTES, mask_seed, masked, pack, private_key, public_key
 from fedstill_proto.secure_sums.messages import (
@@ -42,6 +42,7 @@ from fedstill_proto.secure_sums.messages import (
 )
 from fedstill_proto.secure_sums.sealing import open_sealed_shares, seal
 from fedstill_proto.secure_sums.shamir import Shares, split
+from fedstill_proto.secure_sums.sizes import SIGNATURE_BYTES
 from fedstill_proto.secure_sums.terms import SumNoise, SumTerms
 
 from fedstill_client.secure_sums.rule import SumRefused, SumRule

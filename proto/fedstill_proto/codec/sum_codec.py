@@ -16,7 +16,6 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION
-from fedstill_proto.secure_sums.enrolled import SIGNATURE_BYTES
 from fedstill_proto.secure_sums.graph import MOST_MEMBERS
 from fedstill_proto.secure_sums.messages import (
     DealtShares,
@@ -31,6 +30,7 @@ from fedstill_proto.secure_sums.messages import (
 )
 from fedstill_proto.secure_sums.sealing import SEALED_BYTES
 from fedstill_proto.secure_sums.shamir import CHUNKS, SHARE_BYTES
+from fedstill_proto.secure_sums.sizes import SIGNATURE_BYTES
 from fedstill_proto.v1 import secure_sums_pb2 as pb
 
 SUM_LIMIT_BYTES = 64 << 20

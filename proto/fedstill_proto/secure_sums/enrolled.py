@@ -24,12 +24,12 @@ from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 from fedstill_proto.checks import MAX_UINT32, check_integer
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.secure_sums.graph import MOST_MEMBERS
+from fedstill_proto.secure_sums.sizes import SIGNATURE_BYTES
 
 FORMAT = 1
 ENROLLED_TARGET = "devices/enrolled.json"
 """The list in a fleet's repository."""
 LIST_LIMIT_BYTES = 32 << 20
-SIGNATURE_BYTES = 96
 _NUMBER_BYTES = 48
 _NAME_LIMIT, _KEY_LIMIT = 128, 400
 

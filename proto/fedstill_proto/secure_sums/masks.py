@@ -22,9 +22,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.secure_sums.sizes import MOST_BITS
 
-KEY_BYTES = SEED_BYTES = 32
-MOST_BITS = 32
+SEED_BYTES = 32
 
 Masked = npt.NDArray[np.uint32]
 """Whole numbers modulo 2^bits: [d]."""
@@ -57,18 +57,6 @@ def stream(seed: bytes, numbers: int) -> Masked:
     """Uniform numbers modulo 2^32 [numbers] of a seed, which nobody without it tells from random ones."""
     cipher = Cipher(ChaCha20(seed, bytes(16)), mode=None).encryptor()
     return np.frombuffer(cipher.update(bytes(4 * numbers)), "<u4")
-
-
-def bits_for(members: int, most: int) -> int:
-    """The bits of a number of the sum over so many members, each of whose numbers is in -most .. most.
-
-    Raises:
-        InvalidValue: The sum does not fit.
-    """
-    bits = (2 * members * most).bit_length()
-    if bits > MOST_BITS:
-        raise InvalidValue("members", f"{members} of up to {most} steps do not fit into {MOST_BITS} bits")
-    return bits
 
 
 def masked(steps: IntArray, added: Iterable[bytes], subtracted: Iterable[bytes], *, bits: int) -> Masked:

@@ -22,10 +22,9 @@ import numpy as np
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.secure_sums.enrolled import SIGNATURE_BYTES
 from fedstill_proto.secure_sums.graph import LEAST_MEMBERS, MOST_MEMBERS
-from fedstill_proto.secure_sums.masks import KEY_BYTES
 from fedstill_proto.secure_sums.shamir import CHUNKS, PRIME, Shares
+from fedstill_proto.secure_sums.sizes import KEY_BYTES, SIGNATURE_BYTES
 
 DIGEST_BYTES = 32
 

@@ -12,7 +12,7 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.privacy.discrete_gaussian import largest_noise
 from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.secure_sums.graph import SumGraph
-from fedstill_proto.secure_sums.masks import bits_for
+from fedstill_proto.secure_sums.sizes import bits_for
 
 _MOST_NUMBERS = 1 << 28
 
