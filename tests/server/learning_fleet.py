@@ -16,6 +16,7 @@ from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
 from fedstill_proto.messages import Optimizer, RoundTask
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import ArtifactOptions, build_artifact
+from fedstill_server.rounds.events import Event, RunPrepared
 from fedstill_sim.engine.grid import InProcessGrid
 from flwr.app import Error, MetricRecord, RecordDict
 
@@ -63,10 +64,16 @@ class LearningGrid(InProcessGrid):
     public_x: FloatArray
     known: Sequence[Sequence[int]] = ((0, 1), (1, 2), (2, 0))
     students: dict[int, Parameters] = field(default_factory=dict)  # [1, *shape]
+    packages: dict[str, Parameters] = field(default_factory=dict)  # of each family, before the first round
 
     def __post_init__(self) -> None:
         handlers = {"query.hello": self._hello, "train": self._train, "evaluate": self._evaluate}
         super().__init__(devices=len(self.known), handlers=handlers)
+
+    def install(self, event: Event) -> None:
+        """Give devices their packages when the server has made them."""
+        if isinstance(event, RunPrepared):
+            self.packages = dict(event.students)
 
     def family(self, device: int) -> str:
         return FAMILIES[device % len(FAMILIES)]
@@ -108,4 +115,5 @@ class LearningGrid(InProcessGrid):
 
     def _stack(self, device: int) -> DeviceStack:
         own = PrivateStack.of_one(*examples(self.known[device], 12, seed=device))
-        return DeviceStack([f"device-{device}"], own, self.students.get(device))
+        installed = self.packages[self.family(device)]
+        return DeviceStack([f"device-{device}"], own, self.students.get(device), installed=installed)

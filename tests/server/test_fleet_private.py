@@ -49,7 +49,7 @@ def test_a_fleet_s_noise_is_the_system_s_and_enough_for_its_epsilon(fleet: Fleet
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--epsilon", 1), "--epsilon belongs to --privacy central or local"),
+        (("--epsilon", 1), "--epsilon belongs to --privacy central, local or distributed"),
         (("--privacy", "local"), "one of --epsilon and --noise-multiplier"),
         (("--privacy", "both", "--noise-multiplier", 1), "'both' is not one of central, local"),
         (("--privacy", "local", "--noise-multiplier", 1, "--method", "fedmd"), "'fedmd' has no differential"),

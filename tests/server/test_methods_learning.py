@@ -19,6 +19,7 @@ from fedstill_server.consensus.weighting import WEIGHTINGS
 from fedstill_server.data.examples import Examples
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods import METHODS, methods_for
+from fedstill_server.rounds.events import subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
@@ -55,7 +56,9 @@ def played(method: str, *weighting: str) -> tuple[RoundRecord, ...]:
     )
     with tempfile.TemporaryDirectory() as folder:
         store = RunStore(Path(folder))
-        FleetRun(LearningGrid(public.x), config, public=public, store=store).run()
+        grid = LearningGrid(public.x)
+        with subscribe(grid.install):
+            FleetRun(grid, config, public=public, store=store).run()
         records = tuple(store.records())
         store.close()
     return records

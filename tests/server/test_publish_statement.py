@@ -37,6 +37,7 @@ def test_what_is_said_can_be_checked_by_hand() -> None:
     assert statement == TaskBounds(
         answers=("parameters",),
         starts=("task",),
+        protection=("plain",),
         encodings=(),
         most_bits=1,
         most_rows=0,
@@ -51,6 +52,7 @@ def test_what_is_said_can_be_checked_by_hand() -> None:
     )
     noised = said("class-logits", privacy=PrivacyRule(mode="local", noise_multiplier=1.0, clip=1.0))
     assert (noised.answers, noised.encodings, noised.evaluations_a_day) == (("class-means",), (), 0)
+    assert noised.protection == ("noise",)
     public = said("public-logits", public_batch=5)  # of 12 rows: three batches of 4
     assert (public.answers, public.encodings, public.most_rows) == (("public-set",), ("uint8",), 4)
     assert (public.most_bits, public.most_numbers) == (8, 4 * CLASSES)

@@ -113,9 +113,9 @@ def test_a_server_that_sends_no_weights_searches_for_the_digits_behind_its_answe
         assert summary is not None
         return decode_summary(summary, expected=Expected.of(task, 10)).statistics
 
-    for number in range(1, 9):
+    for number in range(1, 33):
         attack.ask(answer, number=number)
-    before, after = (compare_with_digits(attack.found(steps=steps)) for steps in (1, 150))
-    assert attack.tasks == 8
-    assert np.median(before.found) < 0.8 < np.median(after.found)
+    before, after = (compare_with_digits(attack.found(steps=steps)) for steps in (1, 400))
+    assert attack.tasks == 32
+    assert np.median(before.found) < 0.75 < np.median(after.found)
     assert after.above.sum() >= 3

@@ -114,7 +114,7 @@ def test_the_reference_is_one_of_the_methods() -> None:
         (("digits,mnist9", "--seeds", "1"), "'mnist9' is unknown"),
         (("--data", "mine", "--dirichlet", "1"), "a folder brings its own devices"),
         (("--dirichlet", "1,-1"), "--dirichlet: -1.0 is not a number above 0"),
-        (("--epsilon", "1,2"), "--epsilon belongs to --privacy central or local"),
+        (("--epsilon", "1,2"), "--epsilon belongs to --privacy central, local or distributed"),
         (("--privacy", "central", "--epsilon", "1;2"), "--epsilon: '1;2' is no list of numbers"),
     ],
 )

@@ -17,7 +17,7 @@ import safetensors
 import safetensors.numpy
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.system.files import SHARED, replace_file
-from fedstill_proto.system.sealed import BLANK, SEAL, seal_of, sealed
+from fedstill_proto.system.sealed import BLANK, SEAL, DamagedFile, seal_of, sealed
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
 from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
@@ -100,7 +100,7 @@ class AnswerFile:
                 and all(np.isfinite(a).all() for a in arrays.values())
             )
             whose = header["teacher"]
-        except (OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (DamagedFile, OSError, safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
             raise DistillError(f"{self.path}: not a file of a teacher's answers ({error})") from None
         if not holds:
             raise DistillError(f"{self.path}: not a file of a teacher's answers")

@@ -31,7 +31,6 @@ from fedstill_proto.secure_sums.enrolled import EnrolledDevices, is_signed
 from fedstill_proto.secure_sums.errors import SumError
 from fedstill_proto.secure_sums.graph import SumGraph
 from fedstill_proto.secure_sums.masks import (
-    MOST_BITS,
     Masked,
     mask_seed,
     packed_bytes,
@@ -44,6 +43,7 @@ from fedstill_proto.secure_sums.masks import (
 from fedstill_proto.secure_sums.messages import SumAgreements, SumDelivery, SumKeys, SumRoster, SumSurvivors
 from fedstill_proto.secure_sums.sealing import SEALED_BYTES
 from fedstill_proto.secure_sums.shamir import join
+from fedstill_proto.secure_sums.sizes import MOST_BITS
 from fedstill_proto.secure_sums.terms import SumTerms
 
 
