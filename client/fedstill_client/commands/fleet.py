@@ -10,7 +10,13 @@ from typing import Annotated
 import typer
 
 from fedstill_client.agent_types import check_precision
-from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption, PrecisionOption
+from fedstill_client.commands.options import (
+    AgentCommand,
+    HomeOption,
+    JsonOption,
+    PrecisionOption,
+    RulesOption,
+)
 from fedstill_client.commands.paths import check_file
 from fedstill_client.home import AgentHome, check_encryption
 
@@ -45,15 +51,7 @@ def enrol(
             show_default=False,
         ),
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="RULE=VALUE",
-            help="A rule of its policy, such as most_epochs=30; may be given again.",
-            show_default=False,
-        ),
-    ] = None,
+    assignments: RulesOption = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

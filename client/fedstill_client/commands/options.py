@@ -16,6 +16,15 @@ from typer.core import TyperCommand, TyperGroup, TyperOption
 
 import fedstill_client
 
+RulesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="RULE=VALUE",
+        help="A rule of its policy, such as most_epochs=30; may be given again.",
+        show_default=False,
+    ),
+]
 HomeOption = Annotated[
     Path | None,
     typer.Option(

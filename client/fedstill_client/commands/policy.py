@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption
+from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption, RulesOption
 from fedstill_client.commands.output import Facts, print_json, print_line
 from fedstill_client.home import AgentHome
 
@@ -37,15 +37,7 @@ def policy_command(
     deny: Annotated[
         list[str] | None, typer.Option(help="One to allow no more; may be given again.", show_default=False)
     ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="RULE=VALUE",
-            help="Another value of a rule; may be given again.",
-            show_default=False,
-        ),
-    ] = None,
+    assignments: RulesOption = None,
     default: Annotated[
         bool, typer.Option("--default", help="Put all rules back to their defaults first.")
     ] = False,

@@ -96,6 +96,31 @@ class StackPlan:
             _gather(dense, soft.labels[step], into.soft_labels[:, rows])
 
 
+@dataclass(frozen=True)
+class PlannedSteps:
+    """The steps of a plan; a subclass adds to `fill` what happens around a step."""
+
+    plan: StackPlan
+
+    @property
+    def steps(self) -> int:
+        return self.plan.steps
+
+    @property
+    def steps_of(self) -> IntArray:
+        return self.plan.steps_of
+
+    @property
+    def seed(self) -> int:
+        return self.plan.seed
+
+    def start(self, into: StepArrays) -> None:
+        self.plan.start(into)
+
+    def fill(self, step: int, into: StepArrays) -> None:
+        self.plan.fill(step, into)
+
+
 def plan_batches(
     private: PrivateStack,
     devices: KeyArray,

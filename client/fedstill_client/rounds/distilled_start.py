@@ -23,6 +23,7 @@ from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.model.batches import (
     ArtifactMismatch,
+    PlannedSteps,
     StackPlan,
     check_places,
     fitting_soft_labels,
@@ -113,24 +114,11 @@ def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray 
 
 
 @dataclass(frozen=True)
-class StartSteps:
+class StartSteps(PlannedSteps):
     """The steps of a start, with noise on the public rows: the same for all devices."""
 
-    plan: StackPlan
     input_noise: float  # standard deviation, in units of x
     before_step: Callable[[], None]
-
-    @property
-    def steps(self) -> int:
-        return self.plan.steps
-
-    @property
-    def steps_of(self) -> IntArray:
-        return self.plan.steps_of
-
-    @property
-    def seed(self) -> int:
-        return self.plan.seed
 
     def rows(self, step: int) -> IntArray:
         """The task's soft labels [b] that a step takes, by their places."""
@@ -139,12 +127,9 @@ class StartSteps:
         rows: IntArray = soft.labels[step, 0][soft.weight[step, 0] > 0]
         return rows
 
-    def start(self, into: StepArrays) -> None:
-        self.plan.start(into)
-
     def fill(self, step: int, into: StepArrays) -> None:
         self.before_step()
-        self.plan.fill(step, into)
+        super().fill(step, into)
         if self.input_noise > 0:
             noise = _noise(into.x.shape[1:], seed=self.plan.seed, step=step, deviation=self.input_noise)
             into.x[...] += noise

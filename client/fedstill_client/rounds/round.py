@@ -20,7 +20,7 @@ from fedstill_proto.soft_labels.base_table import BaseTable
 
 from fedstill_client.agent_types import Stop
 from fedstill_client.model.accuracy import count_correct, rows_at_once
-from fedstill_client.model.batches import StackPlan, plan_batches
+from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
@@ -83,30 +83,14 @@ class DeviceStack:
 
 
 @dataclass(frozen=True)
-class WatchedSteps:
+class WatchedSteps(PlannedSteps):
     """The steps of a plan; `on_step` is called before each, and may raise to end the training."""
 
-    plan: StackPlan
     on_step: Callable[[int, int], None]  # called with the steps done, and the steps in all
-
-    @property
-    def steps(self) -> int:
-        return self.plan.steps
-
-    @property
-    def steps_of(self) -> IntArray:
-        return self.plan.steps_of
-
-    @property
-    def seed(self) -> int:
-        return self.plan.seed
-
-    def start(self, into: StepArrays) -> None:
-        self.plan.start(into)
 
     def fill(self, step: int, into: StepArrays) -> None:
         self.on_step(step, self.steps)
-        self.plan.fill(step, into)
+        super().fill(step, into)
 
 
 @dataclass(frozen=True, kw_only=True)
