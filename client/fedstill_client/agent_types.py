@@ -43,6 +43,23 @@ def check_precision(precision: str) -> Precision:
     raise unknown_name("precision", precision, PRECISIONS)
 
 
+Scope = Literal["owner", "everyone"]
+"""Whose questions an answer is for.
+
+"owner" is the device's own student with what it knows of its owner, and what answers where nothing else is
+asked for; "everyone" is the fleet's student alone, the same on each device of the fleet.
+"""
+SCOPES: tuple[Scope, ...] = ("owner", "everyone")
+
+
+def check_scope(scope: str) -> Scope:
+    """The scope of this name; raises UnknownName where there is none."""
+    for known in SCOPES:
+        if scope == known:
+            return known
+    raise unknown_name("scope", scope, SCOPES)
+
+
 def _option(text: str) -> Any:
     """An optional field whose option on the command line has this help."""
     return field(default=None, metadata={"help": text})

@@ -19,6 +19,7 @@ from fedstill_client.agent_types import (
     LearningResult,
     OnProgress,
     PersonalizeOptions,
+    Scope,
     Score,
     Stop,
 )
@@ -43,9 +44,11 @@ class Recorder:
         self.forgotten: list[object] = []
         self.options: list[PersonalizeOptions] = []
         self.stopped: list[str] = []
+        self.scopes: list[Scope] = []
         self.endless = False
 
-    def predict(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    def predict(self, x: npt.NDArray[Any], *, scope: Scope) -> npt.NDArray[Any]:
+        self.scopes.append(scope)
         return self.predictor.predict(x)
 
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:

@@ -79,6 +79,22 @@ class TestAnswers:
         assert agent.status().package_version == 2
         assert_answers_as(agent, student())
 
+    def test_for_everyone_the_fleet_s_student_answers_alone(self, tmp_path: Path) -> None:
+        home = enrolled_home(tmp_path / "two")
+        with Agent.open(home.folder) as agent:
+            agent.observe(X, np.zeros(30, np.int64))
+
+            def answers_everyone_as(parameters: Parameters) -> None:
+                wanted = softmax(mlp_logits(parameters, X))
+                np.testing.assert_allclose(agent.predict(X, scope="everyone"), wanted, atol=1e-5)
+                assert not np.allclose(agent.predict(X), wanted, atol=1e-2)
+
+            answers_everyone_as(student())
+            put_student(home, student(6), run="offline")  # learned here: the package's is the fleet's
+            answers_everyone_as(student())
+            with pytest.raises(UnknownName, match="did you mean owner"):
+                agent.predict(X, scope="owners")  # type: ignore[arg-type]
+
     def test_how_often_the_device_sees_a_class(self, tmp_path: Path) -> None:
         home = enrolled_home(tmp_path / "prior", label_prior=1.0)
         with Agent.open(home.folder) as agent:

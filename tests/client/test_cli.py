@@ -170,6 +170,10 @@ class TestPredict:
         wanted = FleetDevice.open(device).predict(examples(25)[0])
         np.testing.assert_allclose(facts["probabilities"], wanted, rtol=1e-6)
 
+    def test_a_package_has_one_answer(self, package: Path, tmp_path: Path) -> None:
+        with pytest.raises(FedstillError, match="a student package has one answer"):
+            run("predict", "--student", package, "--input", tmp_path / "x.npz", "--scope", "owner")
+
     @pytest.mark.parametrize("suffix", [".npz", ".csv"])
     def test_answers_go_to_a_file(self, package: Path, tmp_path: Path, suffix: str) -> None:
         x, _ = examples(3)

@@ -24,7 +24,7 @@ from fedstill_client.home import AgentHome, HomeError
 from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import SERVICE
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
-from fedstill_proto.errors import InvalidValue
+from fedstill_proto.errors import InvalidValue, UnknownName
 from fedstill_proto.v1 import agent_pb2 as pb
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
@@ -59,6 +59,16 @@ class TestAnswers:
 
         np.testing.assert_array_equal(client.predict(x), agent.predictor.predict(x))
         np.testing.assert_array_equal(client.predict(x.tolist()), agent.predictor.predict(x))
+
+    def test_whom_to_answer(self, client: AgentClient, agent: Recorder) -> None:
+        x, _ = examples(2)
+
+        client.predict(x)
+        client.predict(x, scope="everyone")
+
+        assert agent.scopes == ["owner", "everyone"]
+        with pytest.raises(UnknownName, match="did you mean everyone"):
+            client.predict(x, scope="everyones")  # type: ignore[arg-type]
 
     def test_examples_arrive_as_they_were_sent(self, client: AgentClient, agent: Recorder) -> None:
         x, labels = examples(4)
@@ -130,6 +140,10 @@ class TestRefusals:
             client._stub.Predict(pb.PredictRequest(x=array))
 
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    def test_a_scope_that_is_none(self, client: AgentClient) -> None:
+        with pytest.raises(grpc.RpcError, match="scope: 7 is neither the owner's nor everyone's"):
+            client._stub.Predict(pb.PredictRequest(text="turn on", scope=7))  # type: ignore[arg-type]
 
     def test_a_shape_that_the_student_does_not_take(self, client: AgentClient) -> None:
         with pytest.raises(AgentError, match=r"takes real numbers of shape \[n, 6\]"):

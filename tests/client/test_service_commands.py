@@ -52,6 +52,9 @@ def test_predictions_of_more_than_one_call(home: AgentHome, agent: Recorder, tmp
     facts = run_json(home, "predict", "--input", tmp_path / "x.npz")
 
     assert facts["classes"] == agent.predictor.predict(x).argmax(axis=1).tolist()
+    assert set(agent.scopes) == {"owner"}
+    run_json(home, "predict", "--input", tmp_path / "x.npz", "--scope", "everyone")
+    assert agent.scopes[-1] == "everyone"
 
 
 def test_all_examples_of_a_file_are_kept(home: AgentHome, agent: Recorder, tmp_path: Path) -> None:

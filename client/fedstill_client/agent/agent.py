@@ -1,8 +1,9 @@
 """The agent: everything that a device does with its own examples, in one place.
 
-It answers with the newest student there is, whoever made it: a round, a learning here, or the package that
-the fleet published. It looks at the private store before each answer, and puts other weights in place when
-another process has left some there.
+It answers its owner with the newest student there is, whoever made it: a round, a learning here, or the
+package that the fleet published; and with what it knows of how often its owner meets each class. For everyone
+it answers with the fleet's student alone. It looks at the private store before each answer, and puts other
+weights in place when another process has left some there.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from fedstill_client.agent_types import (
     OnProgress,
     PersonalizeOptions,
     Precision,
+    Scope,
     Stop,
     Suggestion,
     check_precision,
+    check_scope,
 )
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
@@ -42,7 +45,7 @@ from fedstill_client.model.intents import encode_utterances, intent_schema
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, default_strength
 from fedstill_client.model.limits import limit_memory
-from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.word_list import package_word_list
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
@@ -75,6 +78,7 @@ class Agent:
         self._installed: InstalledPackage | None = None
         self._own: OwnStudent | None = None
         self._student: AnsweringStudent | None = None
+        self._fleets: AnsweringStudent | None = None  # the fleet's, once it was asked and differs
         self._log_prior: FloatArray | None = None
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
@@ -120,11 +124,12 @@ class Agent:
         with self._learning, self._lock:
             self._store.close()
 
-    def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def predict(self, x: npt.ArrayLike, *, scope: Scope = "owner") -> npt.NDArray[np.float32]:
         """Predict the classes of examples.
 
         Args:
             x: Examples [n, *input_shape]; for a student of text, rows of words [n, 1 to S].
+            scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
             Class probabilities [n, classes]; for a student of text, those of the next word.
@@ -132,7 +137,7 @@ class Agent:
         Raises:
             InvalidValue: x is not what the student takes.
         """
-        student, log_prior = self._newest()
+        student, log_prior = self._answering(scope)
         return student.probabilities(np.asarray(x), log_prior)
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
@@ -160,12 +165,13 @@ class Agent:
             self._newest()
             return self._keep(given, marks)
 
-    def predict_text(self, text: str, k: int = 3) -> Understanding:
+    def predict_text(self, text: str, k: int = 3, *, scope: Scope = "owner") -> Understanding:
         """Predict what an utterance means.
 
         Args:
             text: The utterance.
             k: How many intents at most.
+            scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
             Up to k intents, the likeliest first, and whether the first is sure enough to act on.
@@ -177,7 +183,7 @@ class Agent:
         if not 1 <= k <= INTENT_LIMIT:
             raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
         with self._lock:
-            student, log_prior = self._newest()
+            student, log_prior = self._answering(scope)
             schema = self._required_schema()
         x = encode_utterances(schema, [text])
         return schema.understood(student.probabilities(x, log_prior, temperature=schema.temperature)[0], k)
@@ -328,6 +334,20 @@ class Agent:
             **budget_facts(self._home.folder, self._store.ledger),
         )
 
+    def _answering(self, scope: Scope) -> tuple[AnsweringStudent, FloatArray | None]:
+        """The student that answers in this scope, and the log prior over its classes."""
+        check_scope(scope)
+        with self._lock:
+            student, log_prior = self._newest()
+            return (student, log_prior) if scope == "owner" else (self._fleet_student(student), None)
+
+    def _fleet_student(self, owners: AnsweringStudent) -> AnsweringStudent:
+        """The fleet's student; the owner's where that is the same."""
+        if self._fleets is None:
+            of_round = self._own is not None and self._own.run != LEARNED_RUN
+            self._fleets = owners.with_weights(self._own.parameters if self._own and of_round else None)
+        return self._fleets
+
     def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:
         """The student that answers now, and the device's own log prior over its classes."""
         with self._lock:
@@ -349,6 +369,7 @@ class Agent:
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
         student.swap(None if self._own is None else self._own.parameters)
+        self._fleets = None
         self._read_prior(student)
         self._suggester = None if self._keyboard is None else self._keyboard.refresh(self._store, student)
         return student

@@ -42,6 +42,14 @@ StudentOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object for scripts, and nothing else.")
 ]
+ScopeOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="owner|everyone",
+        help="Whom to answer: the device's owner, or everyone, with the fleet's student alone; owner.",
+        show_default=False,
+    ),
+]
 PrecisionOption = Annotated[
     str,
     typer.Option(help="Precision of the weights that answer: float32, or int8 where the package has them."),

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.commands.options import AgentCommand, DeviceOption, HomeOption, JsonOption, StudentOption
+from fedstill_client.agent_types import Scope, check_scope
+from fedstill_client.commands.options import (
+    AgentCommand,
+    DeviceOption,
+    HomeOption,
+    JsonOption,
+    ScopeOption,
+    StudentOption,
+)
 from fedstill_client.commands.output import (
     ANSWER_SUFFIXES,
     deliver_answers,
@@ -92,6 +100,7 @@ def predict_command(
     home: HomeOption = None,
     device: DeviceOption = None,
     student: StudentOption = None,
+    scope: ScopeOption = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -103,15 +112,18 @@ def predict_command(
 ) -> None:
     """Answer examples: the class of each, and how sure the student is.
 
-    An agent answers with the device's own student (with the service that runs at its home, if one does). It
-    knows how often this device sees each class ("label_prior" in device.json; 0 switches it off); so does
-    the student of a plain device folder (--device). With --student, the student package answers as it is. A
-    student of text predicts the word that comes next. An assistant's predicts what an utterance (--text)
-    means and how sure it is, and whether that is enough to act on.
+    An agent answers with the device's own student (with the service that runs at its home, if one does), and
+    so does a plain device folder (--device). It knows how often this device sees each class ("label_prior" in
+    device.json; 0 switches it off). With --scope everyone the fleet's student answers alone, the same on each
+    device of the fleet; with --student, a student package as it is. A student of text predicts the word that
+    comes next. An assistant's predicts what an utterance (--text) means and how sure it is, and whether that
+    is enough to act on.
 
     [bold]Examples[/bold]
 
       fedstill-agent predict --home /var/lib/fedstill --input scans.npz
+
+      fedstill-agent predict --input scans.npz --scope everyone
 
       fedstill-agent predict --text "turn on the kitchen light"
 
@@ -121,9 +133,12 @@ def predict_command(
     """
     if text is not None and any(path is not None for path in (device, examples, output)):
         raise FedstillError("--text goes with --home or --student, and without --input and --output.")
+    if student is not None and scope is not None:
+        raise FedstillError("--scope goes with --home or --device; a student package has one answer.")
+    whom = check_scope(scope or "owner")
     _check_folders(home, device, student)
     if text is not None:
-        _predict_text(text, home, student, as_json=as_json)
+        _predict_text(text, home, student, whom, as_json=as_json)
         return
     if examples is None:
         raise FedstillError("give --input FILE, or --text UTTERANCE.")
@@ -133,10 +148,10 @@ def predict_command(
     if student is not None:
         probabilities = _predict_with_package(student, examples)
     elif device is not None:
-        probabilities = _predict_with_device(device, examples)
+        probabilities = _predict_with_device(device, examples, whom)
     else:
         with reach(home) as agent:
-            probabilities = _predict_with_agent(agent, examples)
+            probabilities = _predict_with_agent(agent, examples, whom)
     deliver_answers(probabilities, output=output, as_json=as_json)
 
 
@@ -148,10 +163,10 @@ def _check_folders(home: Path | None, device: Path | None, student: Path | None)
         check_student_folder(student)
 
 
-def _predict_text(text: str, home: Path | None, student: Path | None, *, as_json: bool) -> None:
+def _predict_text(text: str, home: Path | None, student: Path | None, scope: Scope, *, as_json: bool) -> None:
     if student is None:
         with reach(home) as agent:
-            understood = agent.predict_text(text)
+            understood = agent.predict_text(text, scope=scope)
     else:
         from fedstill_proto.package.artifact import load_student
 
@@ -171,15 +186,16 @@ def _predict_with_package(student: Path, examples: Path) -> FloatArray:
     return predictor.predict(read_unlabelled(examples, input_shape=predictor.manifest.input_shape))
 
 
-def _predict_with_device(folder: Path, examples: Path) -> FloatArray:
+def _predict_with_device(folder: Path, examples: Path, scope: Scope) -> FloatArray:
     from fedstill_client.model.examples import read_unlabelled
     from fedstill_client.rounds.device import FleetDevice
 
     device = FleetDevice.open(folder)
-    return device.predict(read_unlabelled(examples, input_shape=device.artifact.manifest.input_shape))
+    x = read_unlabelled(examples, input_shape=device.artifact.manifest.input_shape)
+    return device.predict(x, scope=scope)
 
 
-def _predict_with_agent(agent: Agent | AgentClient, examples: Path) -> FloatArray:
+def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope) -> FloatArray:
     import numpy as np
 
     from fedstill_client.model.examples import read_unlabelled
@@ -191,7 +207,8 @@ def _predict_with_agent(agent: Agent | AgentClient, examples: Path) -> FloatArra
         else read_unlabelled(examples, input_shape=status.input_shape)
     )
     starts = range(0, max(len(x), 1), _ANSWERED_AT_ONCE)
-    return np.concatenate([agent.predict(x[start : start + _ANSWERED_AT_ONCE]) for start in starts])
+    parts = [agent.predict(x[start : start + _ANSWERED_AT_ONCE], scope=scope) for start in starts]
+    return np.concatenate(parts)
 
 
 def _read_words(file: Path) -> npt.NDArray[Any]:

@@ -60,6 +60,15 @@ class AnsweringStudent:
             self._predictor.swap(wanted)
             self._in_place, self._stream = wanted, None
 
+    def with_weights(self, parameters: Parameters | None) -> AnsweringStudent:
+        """The package's student with these weights, or with its own; this one where it has them."""
+        wanted = self._package.parameters if parameters is None else parameters
+        if _are_equal(wanted, self._in_place):
+            return self
+        other = AnsweringStudent(self._package, threads=self._threads, precision=self.precision)
+        other.swap(wanted)
+        return other
+
     def probabilities(
         self, x: npt.NDArray[Any], log_prior: FloatArray | None = None, *, temperature: float = 1.0
     ) -> FloatArray:

@@ -35,7 +35,7 @@ from fedstill_proto.package.artifact import (
 )
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
-from fedstill_client.agent_types import Stop
+from fedstill_client.agent_types import Scope, Stop, check_scope
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import learning_examples
@@ -357,13 +357,19 @@ class FleetDevice:
             self.private_store.ledger.debit(_release(task, "evaluation", len(vars(counts)), content))
         return counts
 
-    def predict(self, x: FloatArray) -> FloatArray:
-        """Class probabilities [n, K] of the device's own student, with the device's label prior."""
+    def predict(self, x: FloatArray, *, scope: Scope = "owner") -> FloatArray:
+        """Class probabilities [n, K], by the device's own student with the device's label prior.
+
+        With scope "everyone" they are the fleet's student's alone.
+        """
+        check_scope(scope)
         own = self.store.latest()
         if own is None:
             raise NoStudent(f"{self.folder}: this device has no student yet; personalize it or run a round.")
         stacked = {name: array[None] for name, array in own.parameters.items()}
         logits = Forward(self.artifact).shared(stacked, x)
+        if scope == "everyone":
+            return np.asarray(softened(logits, 1.0)[0])
         classes = self.artifact.manifest.classes
         prior = log_label_prior(self.private.labels, self.private.counts, classes=classes)
         answers = softened(personal_logits(logits, prior, self.description.label_prior), 1.0)  # [1, n, K]

@@ -34,6 +34,7 @@ from fedstill_client.agent_types import (
     LearningResult,
     OnProgress,
     PersonalizeOptions,
+    Scope,
     Suggestion,
 )
 from fedstill_client.home import AgentHome
@@ -84,16 +85,17 @@ class AgentClient:
         """Close the connection; the agent goes on."""
         self._channel.close()
 
-    def predict(self, x: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    def predict(self, x: npt.ArrayLike, *, scope: Scope = "owner") -> npt.NDArray[np.float32]:
         """Predict the classes of examples.
 
         Args:
             x: Examples [n, *input_shape]; for a student of text, rows of words [n, 1 to S].
+            scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
             Class probabilities [n, classes]; for a student of text, those of the next word.
         """
-        request = pb.PredictRequest(x=encode_array(x, "x"))
+        request = pb.PredictRequest(x=encode_array(x, "x"), scope=messages.encode_scope(scope))
         answer = self._call(self._stub.Predict, request)
         return decode_array(answer.probabilities, "probabilities")
 
@@ -112,17 +114,18 @@ class AgentClient:
         request = pb.ObserveRequest(x=encode_array(x, "x"), labels=encode_array(labels, "labels"))
         return tuple(self._call(self._stub.Observe, request).example_ids)
 
-    def predict_text(self, text: str, k: int = 3) -> Understanding:
+    def predict_text(self, text: str, k: int = 3, *, scope: Scope = "owner") -> Understanding:
         """Predict what an utterance means.
 
         Args:
             text: The utterance.
             k: How many intents at most.
+            scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
             Up to k intents, the likeliest first, and whether the first is sure enough to act on.
         """
-        request = pb.PredictRequest(text=_sendable(text), k=max(k, 0))
+        request = pb.PredictRequest(text=_sendable(text), k=max(k, 0), scope=messages.encode_scope(scope))
         return messages.decode_understanding(self._call(self._stub.Predict, request))
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from fedstill_client.agent_types import (
     LearningResult,
     OnProgress,
     PersonalizeOptions,
+    Scope,
     Stop,
     Suggestion,
 )
@@ -36,11 +37,11 @@ _CALL_ENDED = "the call that asked for it has ended"
 class ServedAgent(Protocol):
     """What the service needs of an agent; `fedstill_client.agent.agent.Agent` is one."""
 
-    def predict(self, x: npt.NDArray[Any]) -> npt.NDArray[Any]: ...
+    def predict(self, x: npt.NDArray[Any], *, scope: Scope) -> npt.NDArray[Any]: ...
 
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
 
-    def predict_text(self, text: str, k: int) -> Understanding: ...
+    def predict_text(self, text: str, k: int, *, scope: Scope) -> Understanding: ...
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]: ...
 
@@ -66,10 +67,11 @@ class AgentHandlers:
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
         try:
+            scope = messages.decode_scope(request.scope)
             if request.HasField("text"):
-                understood = self._agent.predict_text(request.text, request.k or DEFAULT_SUGGESTIONS)
-                return messages.encode_understanding(understood)
-            answers = self._agent.predict(decode_array(request.x, "x"))
+                k = request.k or DEFAULT_SUGGESTIONS
+                return messages.encode_understanding(self._agent.predict_text(request.text, k, scope=scope))
+            answers = self._agent.predict(decode_array(request.x, "x"), scope=scope)
             return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"))
         except Exception as error:
             refuse(context, error)

@@ -14,12 +14,33 @@ from fedstill_client.agent_types import (
     LearningProgress,
     LearningResult,
     PersonalizeOptions,
+    Scope,
     Score,
     Suggestion,
+    check_scope,
 )
 from fedstill_client.service.wire import ELEMENT_NAMES, ELEMENT_NUMBERS
 
+_SCOPES: dict[Scope, pb.AnswerScope] = {
+    "owner": pb.ANSWER_SCOPE_OWNER,
+    "everyone": pb.ANSWER_SCOPE_EVERYONE,
+}
 FORGET_LIMIT = 100_000  # ids in one request
+
+
+def encode_scope(scope: str) -> pb.AnswerScope:
+    """Raises UnknownName."""
+    return _SCOPES[check_scope(scope)]
+
+
+def decode_scope(number: int) -> Scope:
+    """Raises WireError."""
+    if number == pb.ANSWER_SCOPE_UNSPECIFIED:
+        return "owner"
+    for scope, known in _SCOPES.items():
+        if number == known:
+            return scope
+    raise WireError("scope", f"{number} is neither the owner's nor everyone's")
 
 
 def encode_options(options: PersonalizeOptions) -> pb.PersonalizeRequest:

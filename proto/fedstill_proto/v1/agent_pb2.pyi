@@ -12,9 +12,18 @@ class ElementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ELEMENT_TYPE_UNSPECIFIED: _ClassVar[ElementType]
     ELEMENT_TYPE_FLOAT32: _ClassVar[ElementType]
     ELEMENT_TYPE_INT64: _ClassVar[ElementType]
+
+class AnswerScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ANSWER_SCOPE_UNSPECIFIED: _ClassVar[AnswerScope]
+    ANSWER_SCOPE_OWNER: _ClassVar[AnswerScope]
+    ANSWER_SCOPE_EVERYONE: _ClassVar[AnswerScope]
 ELEMENT_TYPE_UNSPECIFIED: ElementType
 ELEMENT_TYPE_FLOAT32: ElementType
 ELEMENT_TYPE_INT64: ElementType
+ANSWER_SCOPE_UNSPECIFIED: AnswerScope
+ANSWER_SCOPE_OWNER: AnswerScope
+ANSWER_SCOPE_EVERYONE: AnswerScope
 
 class AgentArray(_message.Message):
     __slots__ = ("element_type", "shape", "data")
@@ -27,14 +36,16 @@ class AgentArray(_message.Message):
     def __init__(self, element_type: _Optional[_Union[ElementType, str]] = ..., shape: _Optional[_Iterable[int]] = ..., data: _Optional[bytes] = ...) -> None: ...
 
 class PredictRequest(_message.Message):
-    __slots__ = ("x", "text", "k")
+    __slots__ = ("x", "text", "k", "scope")
     X_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
     K_FIELD_NUMBER: _ClassVar[int]
+    SCOPE_FIELD_NUMBER: _ClassVar[int]
     x: AgentArray
     text: str
     k: int
-    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ...) -> None: ...
+    scope: AnswerScope
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., scope: _Optional[_Union[AnswerScope, str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
     __slots__ = ("probabilities", "intents", "sure")
