@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fedstill_server.methods.fedhkd import FedHkd
     from fedstill_server.methods.fedmd import FedMD
     from fedstill_server.methods.fedproto import FedProto
+    from fedstill_server.methods.fedprox import FedProx
     from fedstill_server.methods.fedstill import Fedstill
     from fedstill_server.methods.fedtgp import FedTgp
     from fedstill_server.methods.interface import Method
@@ -49,6 +50,7 @@ __all__ = [
     "FedHkd",
     "FedMD",
     "FedProto",
+    "FedProx",
     "FedTgp",
     "Fedstill",
     "Local",
@@ -71,6 +73,7 @@ _MODULES = {
     "FedHkd": f"{_HERE}.fedhkd",
     "FedMD": f"{_HERE}.fedmd",
     "FedProto": f"{_HERE}.fedproto",
+    "FedProx": f"{_HERE}.fedprox",
     "FedTgp": f"{_HERE}.fedtgp",
     "Fedstill": f"{_HERE}.fedstill",
     "Local": f"{_HERE}.local",

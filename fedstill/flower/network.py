@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 from fedstill_client.model.batches import StackPlan
 from fedstill_client.model.forward import ForwardPass
+from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Steps
 from fedstill_client.rounds.distilled_start import StartSteps
@@ -75,7 +77,12 @@ class TorchTrainer:
         self._network, self._task, self._train = network, task, train
 
     def train(
-        self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
+        self,
+        parameters: Mapping[str, FloatArray],
+        steps: Steps,
+        *,
+        copy: bool = True,
+        term: GradientTerm | None = None,
     ) -> tuple[Parameters, FloatArray]:
         from fedstill_server.training.networks import parameters_of, seeded
 
@@ -87,7 +94,8 @@ class TorchTrainer:
             else:
                 assert isinstance(steps, StackPlan)  # nobody interrupts
                 training = LocalTraining(steps, self._task)
-                self._train(self._network, training)
+                with added_to_gradients(self._network, term):
+                    self._train(self._network, training)
                 mean_loss = training.mean_loss
         self._network.cpu().float()
         trained = {name: array[None] for name, array in parameters_of(self._network).items()}
@@ -97,6 +105,28 @@ class TorchTrainer:
                 "change their values only."
             )
         return trained, np.array([mean_loss], np.float32)
+
+
+@contextmanager
+def added_to_gradients(network: nn.Module, term: GradientTerm | None) -> Iterator[None]:
+    """Add the term of a round to every gradient of the network, whatever the loss and the optimizer."""
+    import torch
+
+    def adding(name: str, weights: nn.Parameter) -> Callable[[Tensor], Tensor]:
+        def added(gradient: Tensor) -> Tensor:
+            assert term is not None
+            now = weights.detach().cpu().float().numpy()[None]
+            return gradient + torch.from_numpy(term.at(name, now)[0]).to(gradient)
+
+        return added
+
+    named = [] if term is None else [each for each in network.named_parameters() if each[1].requires_grad]
+    hooks = [each.register_hook(adding(name, each)) for name, each in named]  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def install(network: nn.Module, parameters: Mapping[str, FloatArray]) -> None:

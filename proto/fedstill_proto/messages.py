@@ -74,6 +74,7 @@ class TrainingPlan:
         seed: Decides every random choice.
         start_share: The weight of the student that the round started from.
         held_out: The share of the private examples that is held out to judge; 0 holds none out.
+        proximal: The strength of a pull back to the student that the round started from, in each step.
     """
 
     epochs: int
@@ -85,6 +86,7 @@ class TrainingPlan:
     seed: int
     start_share: float = 0.0
     held_out: float = 0.0
+    proximal: float = 0.0
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
@@ -96,6 +98,7 @@ class TrainingPlan:
         check_number("soft_weight", self.soft_weight, 0, 1)
         check_number("start_share", self.start_share, 0, 1)
         check_number("held_out", self.held_out, 0, 0.5)
+        check_number("proximal", self.proximal, 0, 1e6)
         check_integer("seed", self.seed, 0, MAX_UINT64)
 
 

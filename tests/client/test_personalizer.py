@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 from fedstill_client.model.batches import StackPlan, plan_batches
+from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
@@ -32,6 +34,7 @@ from tests.client.samples import (
 )
 
 Doubles = dict[str, npt.NDArray[np.float64]]
+Term = Callable[[str, npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
 def steps_for(
@@ -47,9 +50,12 @@ def steps_for(
 
 
 def reference(
-    built: TrainingArtifact, steps: StackPlan, start: Parameters, device: int = 0
+    built: TrainingArtifact, steps: StackPlan, start: Parameters, device: int = 0, *, term: Term | None = None
 ) -> tuple[Doubles, float]:
-    """The same steps in float64: the loss differentiated by hand, the optimizer by its published rule."""
+    """The same steps in float64: the loss differentiated by hand, the optimizer by its published rule.
+
+    term: what is added to the gradient of a parameter, of its name and weights.
+    """
     parameters = {name: array.astype(np.float64) for name, array in start.items()}
     slots: dict[str, dict[str, npt.NDArray[np.float64]]] = {}
     batch = StepArrays.empty(built.manifest)
@@ -60,9 +66,12 @@ def reference(
         loss, gradients = loss_and_gradients(parameters, batch, device)
         losses.append(loss)
         for name, gradient in gradients.items():
-            update(
-                built.manifest.optimizer, parameters, name, gradient, slots, float(batch.lr[device]), step + 1
-            )
+            optimizer, rate = built.manifest.optimizer, float(batch.lr[device])
+            added = 0.0 if term is None else term(name, parameters[name])
+            decoupled = rate * added if optimizer is Optimizer.ADAMW else 0.0
+            gradient = gradient if optimizer is Optimizer.ADAMW else gradient + added
+            update(optimizer, parameters, name, gradient, slots, rate, step + 1)
+            parameters[name] = parameters[name] - decoupled
     return parameters, float(np.mean(losses))
 
 
@@ -149,6 +158,28 @@ def test_plain_training_is_the_optimizers_published_rule(optimizer: Optimizer) -
     assert steps.steps == 12  # an even number, and below an odd one: both sets of arrays get to be the last
     assert_close(trained, wanted)
     assert loss[0] == pytest.approx(wanted_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", list(Optimizer))
+def test_a_term_is_added_to_every_gradient(optimizer: Optimizer) -> None:
+    built = artifact(stack_size=2, optimizer=optimizer)
+    private, start, anchor = stack_of(9, 5), student(), student(seed=1)
+    constant = {name: np.stack([array, 2 * array]) for name, array in student(seed=2).items()}
+    rounds = task(plan(epochs=3, optimizer=optimizer, learning_rate=0.05))
+    steps = steps_for(private, rounds, built)
+    term = GradientTerm(anchor=anchor, proximal=0.5, constant=constant)
+
+    trained, _ = Personalizer(built).train(start, steps, term=term)
+
+    for device in range(2):
+        wanted, _ = reference(
+            built,
+            steps,
+            start,
+            device,
+            term=lambda name, weights, device=device: 0.5 * (weights - anchor[name]) + constant[name][device],
+        )
+        assert_close(trained, wanted, device=device, atol=5e-6)
 
 
 def test_an_odd_number_of_steps_ends_in_the_other_set() -> None:

@@ -137,6 +137,23 @@ def test_a_device_keeps_a_share_of_the_student_it_started_from() -> None:
     assert half.summaries == whole.summaries  # what it says is what it learned
 
 
+def test_a_proximal_pull_is_part_of_the_gradient() -> None:
+    # Four examples are one step an epoch: the first is at the start, where nothing pulls.
+    built, stack, rate, mu = artifact(), DeviceStack(["a"], stack_of(4)), 0.1, 0.5
+
+    def trained(epochs: int, proximal: float) -> Parameters:
+        training = dataclasses.replace(plan(epochs=epochs, learning_rate=rate), proximal=proximal)
+        return perform_round(stack, task(training), Personalizer(built), Forward(built)).parameters
+
+    once, twice = trained(1, 0.0), trained(2, 0.0)
+    pulled_once, pulled_twice = trained(1, mu), trained(2, mu)
+
+    for name, start in student().items():
+        np.testing.assert_array_equal(pulled_once[name], once[name])
+        expected = twice[name] - rate * mu * (once[name] - start)
+        np.testing.assert_allclose(pulled_twice[name], expected, atol=1e-7)
+
+
 def test_a_relative_answer_says_how_far_training_went() -> None:
     built, x = artifact(), examples(3, seed=9)[0]
     request = SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, np.arange(3), relative=True)

@@ -82,7 +82,7 @@ def test_what_else_is_asked_of_public_rows_survives_the_wire() -> None:
 
 def test_what_a_device_keeps_of_its_start_survives_the_wire() -> None:
     plain = public_task()
-    training = dataclasses.replace(plain.training, start_share=0.25, held_out=0.125)
+    training = dataclasses.replace(plain.training, start_share=0.25, held_out=0.125, proximal=0.5)
     decoded = decode_task(encode_task(dataclasses.replace(plain, training=training), codec=UINT8))
     assert decoded.training == training
     assert decode_task(encode_task(plain, codec=UINT8)).training.start_share == 0

@@ -36,7 +36,7 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
         assert 10 < len(method.line) < 110
         assert distils(name) == (method.soft_labels is not SoftLabelUse.NONE)
     with pytest.raises(UnknownName, match="did you mean"):
-        distils("fedprox")
+        distils("fedprot")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_every_method_has_a_line_and_says_what_devices_read() -> None:
             "fedmd",
             "fleet.method: 'fedmd' is a name without its options, as an earlier release wrote",
         ),
-        ("method.name", "fedprox", "fleet.method: 'fedprox' is unknown; did you mean fedproto"),
+        ("method.name", "fedprot", "fleet.method: 'fedprot' is unknown; did you mean fedproto"),
         (
             "method.name",
             "scarlet",

@@ -25,6 +25,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
+from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.runtime import Binding, session
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
@@ -97,7 +98,12 @@ class Trainer(Protocol):
         """The student's manifest: its shapes, its parameters, and how many students are in the stack."""
 
     def train(
-        self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
+        self,
+        parameters: Mapping[str, FloatArray],
+        steps: Steps,
+        *,
+        copy: bool = True,
+        term: GradientTerm | None = None,
     ) -> tuple[Parameters, FloatArray]:
         """The trained parameters [C, *shape] and each device's mean loss [C].
 
@@ -105,6 +111,7 @@ class Trainer(Protocol):
             parameters: [C, *shape], or [*shape] for all devices to start from.
             steps: What to train on.
             copy: Return arrays of their own; otherwise they may change in the next call.
+            term: What is added to the gradient of each step.
         """
 
 
@@ -139,7 +146,12 @@ class Personalizer:
         self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
 
     def train(
-        self, parameters: Mapping[str, FloatArray], steps: Steps, *, copy: bool = True
+        self,
+        parameters: Mapping[str, FloatArray],
+        steps: Steps,
+        *,
+        copy: bool = True,
+        term: GradientTerm | None = None,
     ) -> tuple[Parameters, FloatArray]:
         """Train a stack from its start to the end of the steps.
 
@@ -148,12 +160,13 @@ class Personalizer:
             steps: The batches.
             copy: Whether to return arrays of their own; otherwise they belong to the personalizer, until its
                 next call.
+            term: What is added to the gradient of each step; not of text.
 
         Returns:
             The trained parameters [C, *shape], and each device's mean loss [C].
         """
         self._install(PersonalizerState.start(parameters))
-        total = self.take(steps, 0, steps.steps)
+        total = self.take(steps, 0, steps.steps, term=term)
         trained = self._trained(("",))
         if copy:
             trained = {name: array.copy() for name, array in trained.items()}
@@ -171,12 +184,19 @@ class Personalizer:
             self._check_slots(state.slots)
         self._install(state)
 
-    def take(self, steps: StepSource, first: int, last: int) -> npt.NDArray[np.float64]:
+    def take(
+        self, steps: StepSource, first: int, last: int, *, term: GradientTerm | None = None
+    ) -> npt.NDArray[np.float64]:
         """Train on the steps from `first` up to, and without, `last`.
 
         Returns:
             The sum of each device's losses [C]; the loss of a step in which a device waits is 0.
         """
+        if term is not None and self._words is not None:
+            raise StudentMismatch(
+                f"the student {self.manifest.family!r} reads words, and a step sees a part of its tables: "
+                "nothing can be added to its gradient."
+            )
         steps.start(self._whole_batch)
         total = np.zeros(self.manifest.stack_size)
         for step in range(first, last):
@@ -186,6 +206,9 @@ class Personalizer:
                 self._bindings[self._taken % 2].run()
             else:
                 self._run_in_words(self._words, steps.seed)
+            if term is not None:
+                before, after = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
+                term.put_into(after, before, lr=self._batch.lr)
             self._taken += 1
             total += self._loss
         return total

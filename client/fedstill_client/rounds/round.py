@@ -22,6 +22,7 @@ from fedstill_client.agent_types import Stop
 from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
+from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
@@ -177,17 +178,21 @@ def perform_round(
             examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=options.shuffle
         )
 
+    proximal = task.training.proximal
+    term = GradientTerm(anchor=student, proximal=proximal) if proximal > 0 else None
     shares = kept_shares(
         stack.private,
         _ids(stack),
         task,
         forward,
         start=student,
-        train=lambda rest: personalizer.train(student, _watched(planned(rest), options.stop), copy=False)[0],
+        train=lambda rest: personalizer.train(
+            student, _watched(planned(rest), options.stop), copy=False, term=term
+        )[0],
         label_prior=options.label_prior,
     )
     watched = _watched(planned(stack.private) if steps is None else steps, options.stop)
-    trained, loss = personalizer.train(student, watched, copy=False)
+    trained, loss = personalizer.train(student, watched, copy=False, term=term)
     diverged = _keep_finite(trained, student)
     trained_at = time.perf_counter()
     encoded = summarize(

@@ -68,6 +68,7 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
             seed=task.training.seed,
             start_share=task.training.start_share,
             held_out=task.training.held_out,
+            proximal=task.training.proximal,
         ),
         parameters=encode_tensors(task.parameters),
         replace_student=task.replace_student,
@@ -222,6 +223,7 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
             seed=message.seed,
             start_share=message.start_share,
             held_out=message.held_out,
+            proximal=message.proximal,
         )
     except InvalidValue as error:
         raise WireError(f"training.{error.field}", error.problem) from None

@@ -109,7 +109,7 @@ class SoftLabels(_message.Message):
     def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
-    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "start_share", "held_out")
+    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "start_share", "held_out", "proximal")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -119,6 +119,7 @@ class TrainingPlan(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     START_SHARE_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_FIELD_NUMBER: _ClassVar[int]
+    PROXIMAL_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -128,7 +129,8 @@ class TrainingPlan(_message.Message):
     seed: int
     start_share: float
     held_out: float
-    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., start_share: _Optional[float] = ..., held_out: _Optional[float] = ...) -> None: ...
+    proximal: float
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., start_share: _Optional[float] = ..., held_out: _Optional[float] = ..., proximal: _Optional[float] = ...) -> None: ...
 
 class StartPlan(_message.Message):
     __slots__ = ("source", "epochs", "learning_rate", "input_noise")

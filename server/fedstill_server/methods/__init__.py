@@ -41,6 +41,7 @@ METHODS: Registry[type[Method]] = Registry(
         "fedstill": "fedstill_server.methods.fedstill:Fedstill",
         "local": "fedstill_server.methods.local:Local",
         "fedavg": "fedstill_server.methods.fedavg:FedAvg",
+        "fedprox": "fedstill_server.methods.fedprox:FedProx",
         "class-logits": "fedstill_server.methods.class_logits:ClassLogits",
         "public-logits": "fedstill_server.methods.public_logits:PublicLogits",
         "fedmd": "fedstill_server.methods.fedmd:FedMD",
