@@ -41,6 +41,7 @@ _FIGURES = (
     "teacher_accuracy",
     "uplink_bytes_per_device_round",
     "downlink_bytes_per_device_round",
+    "total_bytes_per_device_round",
 )
 
 

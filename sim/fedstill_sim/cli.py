@@ -221,7 +221,12 @@ def compare(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         from fedstill_sim.compare.request import CompareRequest, start_comparison
 
         request = CompareRequest(
-            methods=methods, seeds=wanted.seeds, run=each, splits=splits, reference=wanted.reference
+            methods=methods,
+            seeds=wanted.seeds,
+            first_seed=wanted.first_seed,
+            run=each,
+            splits=splits,
+            reference=wanted.reference,
         )
         start_comparison(request, out, force=shown.force)
         _finish_comparison(out, shown, taken(ManyRunsOptions, asked))

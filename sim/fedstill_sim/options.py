@@ -48,7 +48,8 @@ class CompareOptions:
         f"Two or more of {_METHODS}; by default {_COMPARED}, or {_COMPARED_OF_TEXT} for text.",
         panel=FLEET,
     )
-    seeds: int = option(3, "Seeds 0 to N - 1; each splits the data anew.", least=1, panel=FLEET)
+    seeds: int = option(3, "How many seeds; each splits the data anew.", least=1, panel=FLEET)
+    first_seed: int = option(0, "The first of the seeds; the others follow it.", least=0, panel=FLEET)
     reference: str | None = option(
         None,
         "What all others are compared with, seed by seed; by default local and fedavg.",

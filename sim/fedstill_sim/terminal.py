@@ -25,11 +25,11 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
     """Print a run and its baselines as a table, the verdicts, and where the files are."""
     data, rounds = result.data, len(result.rounds)
     title = f"{data.name}: {counted(data.devices, 'device')}, {counted(rounds, 'round')}, seed {result.seed}"
-    table = _table(title, ("personal", "global", "worst", "uplink", "downlink", "rounds took"))
+    table = _table(title, ("personal", "global", "worst", "uplink", "downlink", "total", "took"))
     for row in method_rows([result, *result.baselines.values()]):
         cells = [
             f"[bold green]{cell.text}[/]" if cell.best else cell.text
-            for cell in (*row.cells[:5], row.cells[-1])
+            for cell in (*row.cells[:6], row.cells[-1])
         ]
         table.add_row(f"[bold]{row.method}[/]" if row.own else row.method, *cells)
     console.print(table)
@@ -74,7 +74,7 @@ def print_comparison(console: Console, comparison: ComparisonResult, folder: Pat
     """Print means with 95 % intervals as tables, the verdicts, and the runs that failed."""
     seeds = len(comparison.seeds)
     mean = f"mean of {counted(seeds, 'seed')}" + (" ± 95 % interval" if seeds > 1 else "")
-    columns = ("personal %", "global %", "worst %", "uplink", "downlink")
+    columns = ("personal %", "global %", "worst %", "uplink", "downlink", "total")
     for part in sections(comparison):
         table = _table(f"{part.title}, {mean}", columns if comparison.complete else ("seeds", *columns))
         for row in part.rows:

@@ -51,6 +51,7 @@ def a_run(method: str, seed: int, *, personal: float, everyone: float, uplink: f
         global_accuracy=everyone,
         worst_device_accuracy=personal - 0.1,
         uplink_bytes_per_device_round=uplink,
+        downlink_bytes_per_device_round=uplink,
         max_abs_logit_difference=seed * 1e-6,
     )
     return dataclasses.replace(base, method=method, seed=seed, final=final)
@@ -119,7 +120,7 @@ def test_a_difference_is_of_the_seeds_that_both_have(broken: ComparisonResult) -
     # 0.92 - 0.85 and 0.94 - 0.85: mean 0.08, s = 0.0141421, t(0.975, 1) = 12.7062, over sqrt(2): 0.127062
     assert difference.personal_accuracy.mean == pytest.approx(0.08)
     assert difference.personal_accuracy.half_width == pytest.approx(0.127062, abs=1e-6)
-    assert difference.uplink_ratio == pytest.approx(0.04)
+    assert difference.bytes_ratio == pytest.approx(0.04)
     assert broken.failed == 4
 
 
@@ -182,7 +183,7 @@ def test_latex_reads_back_row_by_row(broken: ComparisonResult) -> None:
         assert [body.count(f"\\{rule}rule") for rule in ("top", "mid", "bottom")] == [1, 2, 1]
     assert "public-logits & 3 & \\textbf{93.0} $\\pm$ 2.5 & \\textbf{91.0}" in table[1]
     assert "fedavg & 2/3 & 85.0 $\\pm$ 0.0" in table[1]
-    assert "local & 0/3 & -- & -- & -- & -- & -- \\\\" in table[1]
+    assert "local & 0/3 & -- & -- & -- & -- & -- & -- \\\\" in table[1]
     assert "public-logits & fedavg & 2 & $+8.0$ $\\pm$ 12.7" in differences[1]
     assert source.count("{") == source.count("}")
 
@@ -192,7 +193,7 @@ def test_markdown_has_a_cell_for_each_column(broken: ComparisonResult) -> None:
 
     table = [line for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
-    assert {len(row) for row in cells} == {8}
+    assert {len(row) for row in cells} == {9}
     assert cells[6][:5] == ["digits, Dirichlet 0.1: 2 devices", "fedavg", "2/3", "85.0 ± 0.0", "90.0 ± 0.0"]
     assert "- digits, Dirichlet 0.1, fedavg, seed 1: a worker | ran out of memory" in text
 
@@ -201,7 +202,7 @@ def test_verdicts_name_the_method_and_the_baseline(comparison: ComparisonResult)
     lines = [(line.outcome, line.text) for line in comparison.splits[0].verdicts]
 
     assert ("good", "public-logits: personal accuracy 93.0 %, 2.0 ± 0.0 points above local (91.0 %)") in lines
-    assert ("good", "public-logits: uplink 800 B a device-round, 1/25 of fedavg's (20 kB)") in lines
+    assert ("good", "public-logits: up and down 1.6 kB a device-round, 1/25 of fedavg's (40 kB)") in lines
     assert len(lines) == 5
 
 

@@ -19,6 +19,7 @@ def method(name: str, personal: tuple[float, ...], everyone: tuple[float, ...]) 
         worst_device_accuracy=nothing,
         uplink_bytes_per_device_round=nothing,
         downlink_bytes_per_device_round=nothing,
+        total_bytes_per_device_round=nothing,
         quarantined=0,
         max_abs_logit_difference=None,
         rounds=(),

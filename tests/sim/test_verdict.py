@@ -8,13 +8,21 @@ from tests.sim.sample_results import sample_baseline
 def test_a_run_is_held_against_each_baseline() -> None:
     own = sample_baseline("public-logits", devices=3, rounds=2, seed=0).final
     own = dataclasses.replace(
-        own, personal_accuracy=0.95, global_accuracy=0.88, uplink_bytes_per_device_round=800.0
+        own,
+        personal_accuracy=0.95,
+        global_accuracy=0.88,
+        uplink_bytes_per_device_round=500.0,
+        downlink_bytes_per_device_round=300.0,
     )
     local = dataclasses.replace(
         own, personal_accuracy=0.93, global_accuracy=0.80, uplink_bytes_per_device_round=40.0
     )
     fedavg = dataclasses.replace(
-        own, personal_accuracy=0.95, global_accuracy=0.90, uplink_bytes_per_device_round=16_000.0
+        own,
+        personal_accuracy=0.95,
+        global_accuracy=0.90,
+        uplink_bytes_per_device_round=9_000.0,
+        downlink_bytes_per_device_round=7_000.0,
     )
 
     lines = verdicts("public-logits", own, {"local": local, "fedavg": fedavg})
@@ -24,7 +32,7 @@ def test_a_run_is_held_against_each_baseline() -> None:
         ("good", "global accuracy 88.0 %, 8.0 points above local (80.0 %)"),
         ("even", "personal accuracy 95.0 %, 0.0 points above fedavg (95.0 %)"),
         ("bad", "global accuracy 88.0 %, 2.0 points below fedavg (90.0 %)"),
-        ("good", "uplink 800 B a device-round, 1/20 of fedavg's (16 kB)"),
+        ("good", "up and down 800 B a device-round, 1/20 of fedavg's (16 kB)"),
     ]
 
 
@@ -42,7 +50,7 @@ def test_more_bytes_than_fedavg_is_no_win() -> None:
     more = bytes_verdict(40_000.0, "fedavg", 20_000.0)
 
     assert more is not None
-    assert (more.outcome, more.text) == ("bad", "uplink 40 kB a device-round, 2x of fedavg's (20 kB)")
+    assert (more.outcome, more.text) == ("bad", "up and down 40 kB a device-round, 2x of fedavg's (20 kB)")
 
 
 def test_what_is_unknown_is_not_judged() -> None:

@@ -57,7 +57,7 @@ def test_the_verdicts_stand_in_the_report(folder: Path) -> None:
     page = (folder / "compare.html").read_text()
 
     assert len(comparison.splits[0].verdicts) == 5  # two accuracies against both, bytes against fedavg
-    assert "class-logits: uplink" in page
+    assert "class-logits: up and down" in page
 
 
 def test_a_stopped_comparison_goes_on_with_two_runs_at_a_time_and_does_nothing_again(folder: Path) -> None:

@@ -43,27 +43,27 @@ def split_charts(on_split: SplitComparison, *, seeds: int) -> list[Chart]:
 
 
 def frontier(methods: Sequence[MethodEstimate], accuracy: str) -> list[MethodEstimate]:
-    """Return the methods, by rising uplink bytes, that no other method matches with fewer bytes."""
+    """Return the methods, by rising bytes, that no other method matches with fewer bytes."""
     best: list[MethodEstimate] = []
-    # Where two send the same, the more accurate comes first and excludes the other.
-    for method in sorted(methods, key=lambda method: (_uplink(method), -getattr(method, accuracy).mean)):
+    # Where two need the same, the more accurate comes first and excludes the other.
+    for method in sorted(methods, key=lambda method: (_total(method), -getattr(method, accuracy).mean)):
         if not best or getattr(method, accuracy).mean > getattr(best[-1], accuracy).mean:
             best.append(method)
     return best
 
 
-def _uplink(method: MethodEstimate) -> float:
-    return method.uplink_bytes_per_device_round.mean
+def _total(method: MethodEstimate) -> float:
+    return method.total_bytes_per_device_round.mean
 
 
 def frontier_chart(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
-    """Draw where each method ends over what it sends; a step line joins those that no other beats."""
+    """Draw where each method ends over the bytes it needs; a step line joins those that no other beats."""
     with drawing(panels=2, share_y=True, height=3.6) as canvas:
         for axes, (name, title) in zip(canvas.axes, _PANELS[:2], strict=True):
             for series, method in enumerate(methods):
                 estimate: Estimate = getattr(method, name)
                 axes.errorbar(
-                    max(1.0, _uplink(method)),
+                    max(1.0, _total(method)),
                     estimate.mean,
                     yerr=estimate.half_width,
                     color=SERIES[series % len(SERIES)],
@@ -77,22 +77,22 @@ def frontier_chart(methods: Sequence[MethodEstimate], *, where: str) -> Chart:
                 )
             _draw_frontier(axes, frontier(methods, name), name)
             axes.set_title(title)
-            axes.set_xlabel("uplink bytes a device-round")
+            axes.set_xlabel("bytes a device-round, up and down")
             bytes_axis(axes)
         percent_axis(canvas.axes[0])
         canvas.legend_above(of=canvas.axes[0], first=[method.method for method in methods])
         on_it = {name: [method.method for method in frontier(methods, name)] for name, _ in _PANELS[:2]}
         return canvas.chart(
             title="Accuracy for the bytes sent",
-            caption="Final accuracy with its 95 % interval over measured uplink bytes, logarithmic. The line "
-            "is the frontier: a method on it is beaten by none that sends as little.",
+            caption="Final accuracy with its 95 % interval over measured bytes, up and down, logarithmic. "
+            "The line is the frontier: a method on it is beaten by none that needs as little.",
             alt=f"{where}: on the frontier of personal accuracy: {', '.join(on_it['personal_accuracy'])}; "
             f"of global accuracy: {', '.join(on_it['global_accuracy'])}.",
         )
 
 
 def _draw_frontier(axes: Axes, best: Sequence[MethodEstimate], accuracy: str) -> None:
-    x = [max(1.0, _uplink(method)) for method in best]
+    x = [max(1.0, _total(method)) for method in best]
     y = [getattr(method, accuracy).mean for method in best]
     _, right = axes.get_xlim()
     axes.step([*x, max(right, x[-1])], [*y, y[-1]], where="post", color=MUTED, linewidth=1.2, zorder=2)

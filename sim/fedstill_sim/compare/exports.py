@@ -28,7 +28,12 @@ CSV_FILE, DIFFERENCES_FILE, RUNS_FILE, LATEX_FILE = (
     "compare.tex",
 )
 _ACCURACIES = ("personal_accuracy", "global_accuracy", "worst_device_accuracy")
-_FIGURES = (*_ACCURACIES, "uplink_bytes_per_device_round", "downlink_bytes_per_device_round")
+_FIGURES = (
+    *_ACCURACIES,
+    "uplink_bytes_per_device_round",
+    "downlink_bytes_per_device_round",
+    "total_bytes_per_device_round",
+)
 
 
 def write_exports(comparison: ComparisonResult, folder: Path) -> None:
@@ -66,7 +71,7 @@ def differences_csv(comparison: ComparisonResult) -> str:
     """Make compare-differences.csv: each method minus its reference, paired by seed."""
     columns = [f"{name}_{part}" for name in _ACCURACIES for part in ("mean", "low", "high")]
     return _csv(
-        ["data", "dirichlet", "epsilon", "devices", "method", "reference", "seeds", *columns, "uplink_ratio"],
+        ["data", "dirichlet", "epsilon", "devices", "method", "reference", "seeds", *columns, "bytes_ratio"],
         (
             [
                 *_split_columns(on_split),
@@ -74,7 +79,7 @@ def differences_csv(comparison: ComparisonResult) -> str:
                 advantage.baseline,
                 len(advantage.seeds),
                 *(part for name in _ACCURACIES for part in _parts(getattr(advantage, name))),
-                advantage.uplink_ratio,
+                advantage.bytes_ratio,
             ]
             for on_split in comparison.splits
             for advantage in on_split.advantages

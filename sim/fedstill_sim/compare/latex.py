@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from fedstill_sim.compare.result import ComparisonResult
 from fedstill_sim.compare.table import ComparedCell, Section, sections
 
-_HEADINGS = ("personal", "global", "worst", "uplink", "downlink")
-_DIFFERENCE_HEADINGS = ("personal", "global", "worst", "uplink")
+_HEADINGS = ("personal", "global", "worst", "uplink", "downlink", "total")
+_DIFFERENCE_HEADINGS = ("personal", "global", "worst", "bytes")
 
 
 def latex(comparison: ComparisonResult) -> str:

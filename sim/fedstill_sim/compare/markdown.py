@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fedstill_sim.compare.result import ComparisonResult
 from fedstill_sim.compare.table import ComparedCell, sections
 
-_FIGURES = ("personal %", "global %", "worst %", "uplink", "downlink")
+_FIGURES = ("personal %", "global %", "worst %", "uplink", "downlink", "total")
 
 
 def markdown(comparison: ComparisonResult) -> str:

@@ -45,8 +45,9 @@ class CompareRequest:
 
     Attributes:
         methods: The methods to compare.
-        seeds: How many seeds: 0 to seeds - 1.
+        seeds: How many seeds.
         run: The run that each method makes.
+        first_seed: The first of the seeds; the others follow it.
         splits: The splits; none is the one of `run`.
         reference: The method that all others are compared with; None is both baselines.
     """
@@ -54,6 +55,7 @@ class CompareRequest:
     methods: tuple[str, ...]
     seeds: int
     run: RunRequest
+    first_seed: int = 0
     splits: tuple[Split, ...] = ()
     reference: str | None = None
 
@@ -68,6 +70,11 @@ class CompareRequest:
         run = self.run
         alone = Split(dataset=run.dataset, data=run.data, dirichlet=run.dirichlet, epsilon=run.epsilon)
         return self.splits or (alone,)
+
+    @property
+    def all_seeds(self) -> range:
+        """The seeds, one run of each method for each."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     @property
     def references(self) -> tuple[str, ...]:
@@ -93,6 +100,7 @@ class CompareRequest:
         skipped = ("dataset", "data", "dirichlet", "epsilon", "method", "seed", "baselines", "tradeoff")
         words += option_words(self.run, skip=skipped)
         words += ["--methods", ",".join(self.methods), "--seeds", str(self.seeds)]
+        words += ["--first-seed", str(self.first_seed)] if self.first_seed else []
         words += [] if self.reference is None else ["--reference", self.reference]
         return shlex.join([*words, "--out", "DIR"])
 
@@ -101,7 +109,7 @@ class CompareRequest:
         splits = self.all_splits()
         return [
             self._job(folder / "runs", split, method, seed, alone=len(splits) == 1)
-            for seed in range(self.seeds)
+            for seed in self.all_seeds
             for split in splits
             for method in self.methods
         ]
@@ -199,7 +207,7 @@ def _compare(folder: Path, progress: ComparisonProgress, *, processes: int) -> C
     comparison = compare_runs(
         splits,
         methods=request.methods,
-        seeds=range(request.seeds),
+        seeds=request.all_seeds,
         references=request.references,
         config=config,
         timing=comparison_timing(splits, total_seconds=_seconds(folder)),

@@ -19,9 +19,9 @@ from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.folder import file_name
 from fedstill_sim.results.json_files import ResultError, read_json, write_json
 from fedstill_sim.results.run_result import DataResult, RoundResult, RunResult
-from fedstill_sim.results.verdict import Verdict, accuracy_verdict, bytes_verdict
+from fedstill_sim.results.verdict import Verdict, accuracy_verdict, bytes_verdict, exchanges
 
-COMPARISON_VERSION = 2
+COMPARISON_VERSION = 3
 COMPARISON_FILE = "compare.json"
 BASELINES = ("local", "fedavg")
 
@@ -79,6 +79,7 @@ class MethodEstimate:
     worst_device_accuracy: Estimate
     uplink_bytes_per_device_round: Estimate
     downlink_bytes_per_device_round: Estimate
+    total_bytes_per_device_round: Estimate
     quarantined: int
     max_abs_logit_difference: float | None
     rounds: tuple[RoundEstimate, ...]
@@ -86,7 +87,7 @@ class MethodEstimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Advantage:
-    """A method minus a reference, over the seeds that both finished; the uplink is a ratio."""
+    """A method minus a reference, over the seeds that both finished; the bytes both ways are a ratio."""
 
     method: str
     baseline: str
@@ -94,7 +95,7 @@ class Advantage:
     personal_accuracy: Estimate
     global_accuracy: Estimate
     worst_device_accuracy: Estimate
-    uplink_ratio: float | None
+    bytes_ratio: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +281,7 @@ def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
         downlink_bytes_per_device_round=_estimate(
             runs, lambda run: run.final.downlink_bytes_per_device_round
         ),
+        total_bytes_per_device_round=_estimate(runs, lambda run: run.final.total_bytes_per_device_round),
         quarantined=sum(run.final.quarantined for run in runs),
         max_abs_logit_difference=max((value for value in differences if value is not None), default=None),
         rounds=tuple(_round([run.rounds for run in runs], index) for index in range(len(runs[0].rounds))),
@@ -288,11 +290,7 @@ def _method(method: str, runs: Sequence[RunResult]) -> MethodEstimate:
 
 def _round(rounds: Sequence[Sequence[RoundResult]], index: int) -> RoundEstimate:
     here = [run[index] for run in rounds]
-    spent = [
-        finished.uplink_bytes_per_device_round + finished.downlink_bytes_per_device_round
-        for run in rounds
-        for finished in run[: index + 1]
-    ]
+    spent = [finished.total_bytes_per_device_round for run in rounds for finished in run[: index + 1]]
     return RoundEstimate(
         round=here[0].round,
         personal_accuracy=_maybe([finished.personal_accuracy for finished in here]),
@@ -319,9 +317,9 @@ def _advantage(
         )
 
     sent, sent_by_other = (
-        sum(runs[seed].final.uplink_bytes_per_device_round for seed in seeds) for runs in (own, theirs)
+        sum(runs[seed].final.total_bytes_per_device_round for seed in seeds) for runs in (own, theirs)
     )
-    comparable = reference != "local" and sent_by_other > 0
+    comparable = exchanges(reference) and sent_by_other > 0
     return Advantage(
         method=method,
         baseline=reference,
@@ -329,7 +327,7 @@ def _advantage(
         personal_accuracy=differences("personal_accuracy"),
         global_accuracy=differences("global_accuracy"),
         worst_device_accuracy=differences("worst_device_accuracy"),
-        uplink_ratio=sent / sent_by_other if comparable else None,
+        bytes_ratio=sent / sent_by_other if comparable else None,
     )
 
 
@@ -353,9 +351,9 @@ def _verdicts(
     ]
     lines.append(
         bytes_verdict(
-            own.uplink_bytes_per_device_round.mean,
+            own.total_bytes_per_device_round.mean,
             advantage.baseline,
-            theirs.uplink_bytes_per_device_round.mean,
+            theirs.total_bytes_per_device_round.mean,
         )
     )
     return [

@@ -14,6 +14,7 @@ ACCURACIES = (
     ("global_accuracy", "global"),
     ("worst_device_accuracy", "worst"),
 )
+_BYTES = ("uplink", "downlink", "total")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class ComparedRow:
 
     method: str
     seeds: str
-    cells: tuple[ComparedCell, ...]  # personal, global, worst, uplink, downlink
+    cells: tuple[ComparedCell, ...]  # personal, global, worst; bytes up, down and in all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class DifferenceRow:
     method: str
     reference: str
     seeds: str
-    cells: tuple[ComparedCell, ...]  # personal, global, worst in points; uplink as a ratio
+    cells: tuple[ComparedCell, ...]  # personal, global, worst in points; bytes as a ratio
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,25 +95,25 @@ def best_means(methods: Sequence[MethodEstimate]) -> dict[str, float]:
 def _row(on_split: SplitComparison, method: str, *, asked: int) -> ComparedRow:
     estimate = on_split.methods.get(method)
     if estimate is None:
-        nothing = (ComparedCell(text=NONE),) * (len(ACCURACIES) + 2)
+        nothing = (ComparedCell(text=NONE),) * (len(ACCURACIES) + len(_BYTES))
         return ComparedRow(method=method, seeds=f"0/{asked}", cells=nothing)
     best = best_means(list(on_split.methods.values()))
     accuracies = tuple(
         percent_cell(getattr(estimate, name), best=getattr(estimate, name).mean == best[name])
         for name, _ in ACCURACIES
     )
-    up, down = estimate.uplink_bytes_per_device_round, estimate.downlink_bytes_per_device_round
+    sent = (getattr(estimate, f"{way}_bytes_per_device_round") for way in _BYTES)
     finished = len(estimate.seeds)
     return ComparedRow(
         method=method,
         seeds=str(asked) if finished == asked else f"{finished}/{asked}",
-        cells=(*accuracies, *(ComparedCell(text=readable_bytes(sent.mean)) for sent in (up, down))),
+        cells=(*accuracies, *(ComparedCell(text=readable_bytes(one.mean)) for one in sent)),
     )
 
 
 def _difference(advantage: Advantage) -> DifferenceRow:
     accuracies = tuple(percent_cell(getattr(advantage, name), signed=True) for name, _ in ACCURACIES)
-    ratio = readable_ratio(advantage.uplink_ratio)
+    ratio = readable_ratio(advantage.bytes_ratio)
     return DifferenceRow(
         method=advantage.method,
         reference=advantage.baseline,

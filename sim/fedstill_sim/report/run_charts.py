@@ -43,6 +43,11 @@ class MethodRun:
     rounds: Sequence[RoundResult]
     devices: Sequence[DeviceResult | BaselineDevice]
 
+    @property
+    def bytes_per_device(self) -> float:
+        """What a device has sent and received in all rounds, on average."""
+        return sum(finished.total_bytes_per_device_round for finished in self.rounds)
+
 
 def methods_of(result: RunResult) -> list[MethodRun]:
     """Return the run itself, then its baselines."""
@@ -180,7 +185,7 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
             canvas.axes, ("personal_accuracy", "global_accuracy"), ("Personal", "Global"), strict=True
         ):
             for run in reversed(runs):
-                spent = list(accumulate(_device_bytes(finished) for finished in run.rounds))
+                spent = list(accumulate(finished.total_bytes_per_device_round for finished in run.rounds))
                 y = [
                     getattr(finished, name) if total > 0 else None
                     for finished, total in zip(run.rounds, spent, strict=True)
@@ -196,7 +201,7 @@ def accuracy_against_bytes(runs: Sequence[MethodRun]) -> Chart:
             caption="Serialized bytes as sent, up and down together, from the first message of the run; "
             "logarithmic. Left and up is better.",
             alt="Line chart. A device exchanged in all: "
-            + "; ".join(f"{run.method} {readable_bytes(sum(map(_device_bytes, run.rounds)))}" for run in runs)
+            + "; ".join(f"{run.method} {readable_bytes(run.bytes_per_device)}" for run in runs)
             + ".",
         )
 
@@ -336,10 +341,6 @@ def _device_dots(run: MethodRun) -> npt.NDArray[np.float64]:
     if len(dots) > MOST_DOTS:
         dots = dots[np.linspace(0, len(dots) - 1, MOST_DOTS).astype(int)]
     return dots
-
-
-def _device_bytes(finished: RoundResult) -> float:
-    return finished.uplink_bytes_per_device_round + finished.downlink_bytes_per_device_round
 
 
 def _legend_in_order(axes: Axes, runs: Sequence[MethodRun]) -> None:

@@ -77,8 +77,8 @@ def _tiles(result: RunResult) -> list[Tile]:
     final = result.final
     fedavg = result.baselines.get("fedavg")
     saved = "a device-round"
-    if fedavg is not None and fedavg.final.uplink_bytes_per_device_round > 0:
-        ratio = final.uplink_bytes_per_device_round / fedavg.final.uplink_bytes_per_device_round
+    if fedavg is not None and fedavg.final.total_bytes_per_device_round > 0:
+        ratio = final.total_bytes_per_device_round / fedavg.final.total_bytes_per_device_round
         saved += f", {readable_ratio(ratio)} of fedavg's"
     return [
         Tile(
@@ -94,10 +94,11 @@ def _tiles(result: RunResult) -> list[Tile]:
         Tile(
             name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"
         ),
-        Tile(name="Uplink", value=readable_bytes(final.uplink_bytes_per_device_round), note=saved),
+        Tile(name="Bytes", value=readable_bytes(final.total_bytes_per_device_round), note=saved),
         Tile(
-            name="Downlink",
-            value=readable_bytes(final.downlink_bytes_per_device_round),
+            name="Up and down",
+            value=f"{readable_bytes(final.uplink_bytes_per_device_round)} + "
+            f"{readable_bytes(final.downlink_bytes_per_device_round)}",
             note="a device-round",
         ),
         *_privacy_tiles(result),

@@ -34,6 +34,7 @@ def method_rows(runs: Sequence[RunResult | BaselineResult]) -> list[MethodRow]:
         _column(runs, lambda run: run.final.worst_device_accuracy, readable_percent, mark=True),
         _column(runs, lambda run: run.final.uplink_bytes_per_device_round, readable_bytes),
         _column(runs, lambda run: run.final.downlink_bytes_per_device_round, readable_bytes),
+        _column(runs, lambda run: run.final.total_bytes_per_device_round, readable_bytes),
         _column(runs, lambda run: run.engine.device_rounds_per_second, lambda rate: f"{rate:,.0f}"),
         _column(runs, lambda run: sum(run.timing.round_seconds), readable_seconds),
     ]

@@ -64,6 +64,11 @@ class RoundResult:
     mean_age: float | None = None
     clock_s: float | None = None
 
+    @property
+    def total_bytes_per_device_round(self) -> float:
+        """What a device sends and what it is sent, on average."""
+        return self.uplink_bytes_per_device_round + self.downlink_bytes_per_device_round
+
     def __str__(self) -> str:
         """Describe the round in a line."""
         up, down = self.uplink_bytes_per_device_round, self.downlink_bytes_per_device_round
@@ -89,6 +94,11 @@ class FinalResult:
     downlink_bytes_per_device_round: float
     quarantined: int
     max_abs_logit_difference: float | None
+
+    @property
+    def total_bytes_per_device_round(self) -> float:
+        """What a device sends and what it is sent in a round, on average."""
+        return self.uplink_bytes_per_device_round + self.downlink_bytes_per_device_round
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from fedstill_server.methods import METHODS
+
 from fedstill_sim.results.readable import readable_bytes, readable_percent, readable_ratio
 from fedstill_sim.results.run_result import FinalResult
 
@@ -26,7 +28,7 @@ class Verdict:
 
 
 def verdicts(method: str, final: FinalResult, baselines: Mapping[str, FinalResult]) -> list[Verdict]:
-    """Compare a method with each baseline: personal and global accuracy, and uplink bytes.
+    """Compare a method with each baseline: personal and global accuracy, and bytes both ways.
 
     Args:
         method: The method, which is not compared with itself.
@@ -48,7 +50,7 @@ def verdicts(method: str, final: FinalResult, baselines: Mapping[str, FinalResul
             for kind in ("personal", "global")
         ]
         lines.append(
-            bytes_verdict(final.uplink_bytes_per_device_round, name, baseline.uplink_bytes_per_device_round)
+            bytes_verdict(final.total_bytes_per_device_round, name, baseline.total_bytes_per_device_round)
         )
     return [line for line in lines if line is not None]
 
@@ -82,16 +84,21 @@ def accuracy_verdict(
 
 
 def bytes_verdict(own: float, baseline: str, theirs: float) -> Verdict | None:
-    """Compare the uplink bytes of a device in a round.
+    """Compare the bytes of a device in a round, up and down together.
 
     Returns:
-        The verdict; None beside `local`, which sends nothing but that it has trained.
+        The verdict; None beside a method that exchanges nothing, as `local`.
     """
-    if baseline == "local" or theirs <= 0:
+    if not exchanges(baseline) or theirs <= 0:
         return None
     ratio = own / theirs
     return Verdict(
         outcome="good" if ratio < 1 else "bad",
-        text=f"uplink {readable_bytes(own)} a device-round, {readable_ratio(ratio)} of {baseline}'s "
+        text=f"up and down {readable_bytes(own)} a device-round, {readable_ratio(ratio)} of {baseline}'s "
         f"({readable_bytes(theirs)})",
     )
+
+
+def exchanges(method: str) -> bool:
+    """Whether devices and server exchange anything under a method; one of one's own is taken to."""
+    return method not in METHODS.built_in or METHODS.load(method).exchanges
