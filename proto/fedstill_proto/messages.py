@@ -25,6 +25,9 @@ from fedstill_proto.soft_labels.levels import NAME_BYTES
 PROTOCOL_VERSION = 1
 MAX_ANCHORS = 1024
 MAX_START_EPOCHS = 10_000
+FLOAT_WEIGHTS = 0
+WEIGHT_BITS = (FLOAT_WEIGHTS, 8, 4)
+"""Bits of a weight on the wire; FLOAT_WEIGHTS is float32."""
 
 
 class Optimizer(enum.Enum):
@@ -281,6 +284,8 @@ class RoundTask:
         soft_targets: The fleet's soft labels, which the device learns.
         start: How the device makes the student that it starts from; only in a task without parameters. None
             is its own, or what `parameters` bring.
+        weight_bits: Bits of a weight in `parameters`, and in what a device's student moved from there, where
+            students are asked for; FLOAT_WEIGHTS asks for them whole.
     """
 
     run: str
@@ -292,10 +297,15 @@ class RoundTask:
     replace_student: bool = False
     soft_targets: SoftTargets | None = None
     start: StartPlan | None = None
+    weight_bits: int = FLOAT_WEIGHTS
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
         check_parameters(self.parameters)
+        if self.weight_bits not in WEIGHT_BITS:
+            raise InvalidValue("weight_bits", f"{self.weight_bits}, expected one of {WEIGHT_BITS}")
+        if self.weight_bits != FLOAT_WEIGHTS and not self.replace_student:
+            raise InvalidValue("weight_bits", f"{self.weight_bits}, but devices may start elsewhere")
         if self.replace_student and not self.parameters:
             raise InvalidValue("replace_student", "no parameters to replace the student with")
         if self.start is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
+from fedstill_proto.codec.tensors import Moves
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello, unpack
 from fedstill_proto.messages import (
     Optimizer,
@@ -130,7 +131,7 @@ def cosines(rng: np.random.Generator, task: RoundTask, rows: int) -> np.ndarray 
 def honest_summary(task: RoundTask, device: int) -> bytes:
     statistics = honest_statistics(task, device)
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
-    return encode_summary(summary, codec=task.request.codec)
+    return encode_summary(summary, codec=task.request.codec, moves=Moves.of(task))
 
 
 def read_task(content: RecordDict) -> RoundTask:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fedstill_proto.codec.api import decode_task, encode_task
+from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
 from fedstill_proto.messages import (
     ClassSoftLabels,
     PrivateStatistics,
@@ -33,7 +33,14 @@ from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import training_of
 from fedstill_server.training.networks import soft_labels_of
 
-from tests.server.scripted_fleet import CLASSES, PUBLIC, fleet_config, honest_statistics, public_examples
+from tests.server.scripted_fleet import (
+    CLASSES,
+    PUBLIC,
+    fleet_config,
+    honest_statistics,
+    honest_summary,
+    public_examples,
+)
 
 FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 FAMILY = "mlp-small"
@@ -108,6 +115,29 @@ def test_answers_of_real_tasks_are_learned_the_same_way_each_time(method_name: s
     assert learned() == learned()
     assert digest_of(state.flat()) == before
     assert (learned() == before) == (method_name == "local")
+
+
+@pytest.mark.parametrize(("weights", "bits"), [("8bit", 8), ("4bit", 4)])
+def test_moves_of_few_bits_are_added_to_the_student_with_all_its_digits(weights: str, bits: int) -> None:
+    config = fleet_config("fedavg", {"weights": weights})
+    method, state = started(config)
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    measured = method.evaluation(state, round_number=1, family=FAMILY, newcomer=False)
+    received = decode_task(encode_task(task, codec=config.downlink))
+    assert received.weight_bits == measured.weight_bits == bits
+    for name, array in state.students[FAMILY].items():
+        np.testing.assert_array_equal(received.parameters[name], measured.parameters[name])
+        step = np.abs(array).max() / ((1 << bits - 1) - 1)
+        np.testing.assert_allclose(received.parameters[name], array, atol=0.51 * step)
+
+    # Devices 0, 1 and 2 move every weight by their number.
+    expected = Expected.of(received, CLASSES, received.parameters)
+    answers = [decode_summary(honest_summary(received, device), expected=expected) for device in range(3)]
+    total = fold(map(method.contribution(state, round_number=1), answers), method.zero(round_number=1))
+    learned = method.learn(state, total, round_number=1)
+
+    for name, array in state.students[FAMILY].items():
+        np.testing.assert_allclose(learned.students[FAMILY][name], array + 1, atol=0.005)
 
 
 def test_class_means_become_the_next_targets() -> None:

@@ -230,13 +230,18 @@ def test_false_training_data_are_the_adversaries_alone(tmp_path: Path) -> None:
 
     boosted = {"method": "fedavg", "attack": "backdoor", "attack_options": ("boost=20", "share=0.9")}
     _, plain = run(tmp_path / "plain", data, method_options={"fold": "mean"}, **boosted)
-    _, clipped = run(tmp_path / "clipped", data, method_options={"fold": "clipped"}, **boosted)
+    rounded = {"fold": "clipped", "weights": "4bit"}  # liars move students in the bits of the round, too
+    _, clipped = run(tmp_path / "clipped", data, method_options=rounded, **boosted)
 
     assert plain.attack is not None
     assert clipped.attack is not None
     assert plain.attack.success is not None
     assert plain.attack.success > 0.5  # with both points' last numbers in the other cloud
     assert clipped.attack.success == 0
+    (student,) = clipped.students.values()
+    for sent in (clipped.final.uplink_bytes_per_device_round, clipped.final.downlink_bytes_per_device_round):
+        assert student.parameters / 2 < sent < student.parameters / 2 + 300  # names, shapes and scales
+    assert plain.final.uplink_bytes_per_device_round > 4 * student.parameters
 
 
 def test_an_infinite_student_is_a_result_and_no_traceback(tmp_path: Path) -> None:

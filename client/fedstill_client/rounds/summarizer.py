@@ -20,6 +20,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.codec.summary_codec import summary_and_table
 from fedstill_proto.codec.task_base import delta_base_of
+from fedstill_proto.codec.tensors import Moves
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary, SummaryKind
 from fedstill_proto.soft_labels.base_table import BaseTable
@@ -190,7 +191,8 @@ def _prototypes_of(
 
 def _encoded(task: RoundTask, statistics: PrivateStatistics, delta_base: DeltaBase | None = None) -> Encoded:
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
-    return Encoded(*summary_and_table(summary, codec=task.request.codec, delta_base=delta_base))
+    codec, moves = task.request.codec, Moves.of(task)
+    return Encoded(*summary_and_table(summary, codec=codec, delta_base=delta_base, moves=moves))
 
 
 def _public_answer(

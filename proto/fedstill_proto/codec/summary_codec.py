@@ -12,9 +12,10 @@ from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.sum_codec import decode_keys, encode_keys
 from fedstill_proto.codec.task_base import delta_base_of
-from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
+from fedstill_proto.codec.tensors import Moves, decode_tensors, encode_tensors, weight_bytes
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
+    FLOAT_WEIGHTS,
     PROTOCOL_VERSION,
     PrivateStatistics,
     RoundTask,
@@ -50,6 +51,7 @@ class Expected:
         anchors: How many cosines a relative feature has; 0 asks for none.
         noising: Given where the answer is noised, and holds nothing else.
         summing: Whether the device offers its keys for a sum instead.
+        moves: How a student travels; None where it does as float32.
     """
 
     run: str
@@ -66,6 +68,7 @@ class Expected:
     anchors: int = 0
     noising: Noising | None = None
     summing: bool = False
+    moves: Moves | None = None
 
     @classmethod
     def of(
@@ -102,6 +105,7 @@ class Expected:
             anchors=len(task.request.anchor_rows),
             noising=task.request.noising,
             summing=task.request.summing is not None,
+            moves=Moves.of(task),
         )
 
     @property
@@ -127,7 +131,13 @@ class Expected:
             return 1024 + 5 * self.noised_numbers
         rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
         labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
-        parameters = sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
+        parameters = sum(
+            sum(weight_bytes(spec.size, bits=self.moves.bits if self.moves else FLOAT_WEIGHTS))
+            + len(spec.name)
+            + 8 * MAX_RANK
+            + 40
+            for spec in self.parameters
+        )
         counts = 10 * self.classes if self.has_classes else 0
         answered = self.rows // 8 + 8 if self.selected else 0
         return 1024 + labels + parameters + counts + answered + rows * self.anchors
@@ -140,7 +150,11 @@ class Expected:
 
 
 def encode_summary(
-    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
+    summary: SoftLabelSummary,
+    *,
+    codec: SoftLabelCodec | None,
+    delta_base: DeltaBase | None = None,
+    moves: Moves | None = None,
 ) -> bytes:
     """Encode a summary.
 
@@ -148,12 +162,17 @@ def encode_summary(
         summary: What the device answers.
         codec: The one of the task's request; None where the summary holds no soft labels.
         delta_base: What the soft labels may be coded against.
+        moves: How a student travels; None sends it as float32.
     """
-    return summary_and_table(summary, codec=codec, delta_base=delta_base)[0]
+    return summary_and_table(summary, codec=codec, delta_base=delta_base, moves=moves)[0]
 
 
 def summary_and_table(
-    summary: SoftLabelSummary, *, codec: SoftLabelCodec | None, delta_base: DeltaBase | None = None
+    summary: SoftLabelSummary,
+    *,
+    codec: SoftLabelCodec | None,
+    delta_base: DeltaBase | None = None,
+    moves: Moves | None = None,
 ) -> tuple[bytes, BaseTable | None]:
     """Encode a summary; also returns what the device must keep so that its next answer can be a delta."""
     soft_labels, table = _labels(summary, codec, delta_base)
@@ -165,20 +184,21 @@ def summary_and_table(
         kind=KIND_NUMBERS[summary.kind],
     )
     if summary.sum_keys is None:
-        message.statistics.CopyFrom(_encoded_statistics(summary.statistics, soft_labels))
+        message.statistics.CopyFrom(_encoded_statistics(summary.statistics, soft_labels, moves))
     else:
         message.sum_keys.CopyFrom(encode_keys(summary.sum_keys))
     return seal(message), table
 
 
 def _encoded_statistics(
-    statistics: PrivateStatistics, soft_labels: pb.SoftLabels | None
+    statistics: PrivateStatistics, soft_labels: pb.SoftLabels | None, moves: Moves | None
 ) -> pb.PrivateStatistics:
+    encode = encode_tensors if moves is None else moves.encode
     return pb.PrivateStatistics(
         soft_labels=soft_labels,
         present_classes=statistics.present_classes.tolist(),
         class_examples=statistics.class_examples.tolist(),
-        parameters=encode_tensors(statistics.parameters),
+        parameters=encode(statistics.parameters),
         examples=statistics.examples,
         answered=b"" if statistics.answered is None else _bits(statistics.answered),
         features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
@@ -243,7 +263,8 @@ def _decode_statistics(
         labels, table = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
-    parameters = decode_tensors(message.parameters, "statistics.parameters")
+    decode = decode_tensors if expected.moves is None else expected.moves.decode
+    parameters = decode(message.parameters, "statistics.parameters")
     got = tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
     if got != expected.parameters:
         raise WireError("statistics.parameters", _difference(got, expected.parameters))

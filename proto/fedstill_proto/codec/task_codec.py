@@ -21,6 +21,7 @@ from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
     PROTOCOL_VERSION,
+    WEIGHT_BITS,
     ClassSoftLabels,
     PublicSoftLabels,
     RoundTask,
@@ -70,8 +71,9 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
             held_out=task.training.held_out,
             proximal=task.training.proximal,
         ),
-        parameters=encode_tensors(task.parameters),
+        parameters=encode_tensors(task.parameters, bits=task.weight_bits),
         replace_student=task.replace_student,
+        weight_bits=task.weight_bits,
         request=_request(task.request),
     )
     if task.start is not None:
@@ -99,17 +101,20 @@ def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> Rou
         WireError: This version does not understand it; the error names the field.
     """
     message = open_sealed(blob, pb.RoundTask(), size_limit_bytes=size_limit_bytes)
+    if message.weight_bits not in WEIGHT_BITS:
+        raise WireError("weight_bits", f"{message.weight_bits}, expected one of {WEIGHT_BITS}")
     try:
         return RoundTask(
             run=message.run,
             round=message.round,
             family=message.family,
             training=_decode_training(message.training),
-            parameters=decode_tensors(message.parameters, "parameters"),
+            parameters=decode_tensors(message.parameters, "parameters", bits=message.weight_bits),
             replace_student=message.replace_student,
             soft_targets=_decode_targets(message.soft_targets) if message.HasField("soft_targets") else None,
             request=_decode_request(message.request),
             start=_decode_start(message.start) if message.HasField("start") else None,
+            weight_bits=message.weight_bits,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

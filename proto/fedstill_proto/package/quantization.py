@@ -1,8 +1,8 @@
-"""8-bit weights: the rows of a matrix in blocks, each with a scale of its own. Server and device share this.
+"""8-bit weights of a package: the rows of a matrix in blocks (fedstill_proto.weight_blocks).
 
     value = (code - 128) * scale,    scale = max |value| of the block / 127,    code in 1..255
 
-(symmetric, after Jacob et al. 2018, arXiv 1712.05877; the layout is that of ONNX Runtime's MatMulNBits).
+in the layout of ONNX Runtime's MatMulNBits.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.package.manifest import QuantizedWeight
+from fedstill_proto.weight_blocks import CodeArray, block_codes, block_scales, block_values, code_of_zero
 
-CodeArray = npt.NDArray[np.uint8]
-CODE_OF_ZERO = 128
+CODE_OF_ZERO = code_of_zero(8)
 
 
 def quantize_rows(weight: FloatArray, *, block: int) -> tuple[CodeArray, FloatArray]:
@@ -34,15 +34,13 @@ def quantize_rows(weight: FloatArray, *, block: int) -> tuple[CodeArray, FloatAr
     padded = np.zeros((rows, blocks * block), np.float32)
     padded[:, :columns] = weight
     values = padded.reshape(rows, blocks, block)
-    scales = np.abs(values).max(axis=-1) / np.float32(127)
-    steps = values / np.where(scales > 0, scales, np.float32(1))[..., None]
-    codes = (np.clip(np.rint(steps), -127, 127) + CODE_OF_ZERO).astype(np.uint8)
-    return codes, scales.astype(np.float32)
+    scales = block_scales(values)
+    return block_codes(values, scales), scales
 
 
 def dequantize_rows(codes: CodeArray, scales: FloatArray, *, columns: int) -> FloatArray:
     """The weight [N, columns] that codes and scales stand for."""
-    values = (codes.astype(np.float32) - CODE_OF_ZERO) * scales[..., None]
+    values = block_values(codes, scales)
     return np.ascontiguousarray(values.reshape(len(codes), -1)[:, :columns])
 
 

@@ -9,16 +9,22 @@ What is summed is how far each student has moved from the one that its device wa
 to the student that the server has. In rounds that is the same; in mode async, where a device may have been
 given an older one, it is FedBuff's update (Nguyen et al. 2022, arXiv 2106.06639), smaller as a whole where
 the answers are old.
+
+With `weights` of few bits, devices are given the rounded student, and what each moved from there comes back
+rounded, too (fedstill_proto.codec.tensors). The server goes on with all digits of its own.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
-from fedstill_proto.arrays import Float64Array
-from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.arrays import Float64Array, Parameters
+from fedstill_proto.codec.tensors import rounded
+from fedstill_proto.messages import FLOAT_WEIGHTS, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
 from fedstill_server.config.options import option
@@ -40,6 +46,9 @@ def weights_option() -> Any:
     )
 
 
+_WEIGHT_BITS = {"float32": FLOAT_WEIGHTS, "8bit": 8, "4bit": 4}
+
+
 class FedAvg(Folded):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
@@ -49,25 +58,37 @@ class FedAvg(Folded):
     start_from: str = weights_option()
 
     fold: str = fold_option("clipped, median, trimmed or mean, of students")
+    weights: str = option(
+        "float32",
+        "How students travel, both ways: float32, or rounded to 8bit or 4bit in blocks with a scale.",
+        choices=tuple(_WEIGHT_BITS),
+    )
+
+    @property
+    def weight_bits(self) -> int:
+        """Bits of a weight on the wire; FLOAT_WEIGHTS is float32."""
+        return _WEIGHT_BITS[self.weights]
+
+    def given(self, state: FleetState, family: str) -> Parameters:
+        """The student that devices of a family are given, as it arrives."""
+        return rounded(state.students[family], bits=self.weight_bits)
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        return self.asking(
-            round_number=round_number,
-            family=family,
-            request=SummaryRequest(SummaryKind.PARAMETERS),
-            parameters=state.students[family],
-            replace_student=True,
-        )
+        return self._giving(state, SummaryKind.PARAMETERS, round_number=round_number, family=family)
 
     def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         """The averaged student, on every device."""
-        return self.asking(
+        return self._giving(state, SummaryKind.NONE, round_number=round_number, family=family)
+
+    def _giving(self, state: FleetState, kind: SummaryKind, *, round_number: int, family: str) -> RoundTask:
+        task = self.asking(
             round_number=round_number,
             family=family,
-            request=SummaryRequest(SummaryKind.NONE),
-            parameters=state.students[family],
+            request=SummaryRequest(kind),
+            parameters=self.given(state, family),
             replace_student=True,
         )
+        return dataclasses.replace(task, weight_bits=self.weight_bits)
 
     def zero(self, *, round_number: int) -> Any:
         return FamilySums()
@@ -79,9 +100,8 @@ class FedAvg(Folded):
         return clipped_students(part, norms)
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], Any]:
-        return lambda summary: FamilySums.of(
-            summary.family, summary.statistics, given=state.students[summary.family]
-        )
+        given = functools.cache(functools.partial(self.given, state))
+        return lambda summary: FamilySums.of(summary.family, summary.statistics, given=given(summary.family))
 
     def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
         return {family: sum(array.size for array in one.values()) for family, one in state.students.items()}
@@ -90,7 +110,8 @@ class FedAvg(Folded):
         self, state: FleetState, *, round_number: int
     ) -> Callable[[SoftLabelSummary], Float64Array]:
         """How far the student moved; every device counts once, whatever its examples."""
-        return lambda summary: moved_vector(summary.statistics.parameters, state.students[summary.family])
+        given = functools.cache(functools.partial(self.given, state))
+        return lambda summary: moved_vector(summary.statistics.parameters, given(summary.family))
 
     def consensus_of(
         self, means: Mapping[str, NoisedMean], state: FleetState, *, round_number: int

@@ -42,7 +42,8 @@ class EncodedTask:
     def as_received(self) -> RoundTask:
         """The task as devices decode it, where that makes a difference: answers may be coded against it."""
         codec = self.task.request.codec
-        return decode_task(self.blob) if codec is not None and codec.delta else self.task
+        coded_against_it = self.task.weight_bits or (codec is not None and codec.delta)
+        return decode_task(self.blob) if coded_against_it else self.task
 
     @functools.cached_property
     def _record(self) -> ArrayRecord:

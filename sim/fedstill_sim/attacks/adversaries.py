@@ -18,6 +18,7 @@ from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_proto.arrays import Float64Array, IntArray, Parameters
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, Expected, decode_summary, decode_task, encode_summary
 from fedstill_proto.codec.task_base import delta_base_of
+from fedstill_proto.codec.tensors import Moves
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.flower_records import RECORD, pack, unpack
 from fedstill_proto.messages import (
@@ -285,4 +286,5 @@ def _with_parameters(task: RoundTask, said: ParameterAnswers, number: int) -> Pr
 def _encoded(task: RoundTask, statistics: PrivateStatistics) -> bytes:
     summary = SoftLabelSummary(task.run, task.round, task.family, task.request.kind, statistics)
     # Without a table: what the server holds of an adversary is what it said, which no file of its keeps.
-    return encode_summary(summary, codec=task.request.codec, delta_base=delta_base_of(task))
+    base, moves = delta_base_of(task), Moves.of(task)
+    return encode_summary(summary, codec=task.request.codec, delta_base=base, moves=moves)

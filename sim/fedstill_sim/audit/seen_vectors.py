@@ -91,7 +91,8 @@ def answer_vector(
     elif request.kind in (SummaryKind.CLASS_MEANS, SummaryKind.CLASS_PROTOTYPES):
         parts += _rows_in_place(statistics, statistics.present_classes, classes, classes)
     elif request.kind is SummaryKind.PARAMETERS:
-        parts.append(moved_vector(statistics.parameters, one.state.students[summary.family]))
+        given = task.parameters or one.state.students[summary.family]
+        parts.append(moved_vector(statistics.parameters, given))
         parts.append(np.array([float(statistics.examples)]))
     counts = np.zeros(classes)
     counts[statistics.present_classes] = statistics.class_examples if len(statistics.class_examples) else 1
