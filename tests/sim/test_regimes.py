@@ -4,53 +4,47 @@ from __future__ import annotations
 
 import pytest
 from fedstill_sim.compare.estimate import Estimate
-from fedstill_sim.compare.result import MethodEstimate, Split, SplitComparison
 
-from benchmarks.regimes import judge
+from benchmarks.regimes import SENT, Cell, Figures, judge
 
 
-def method(name: str, personal: tuple[float, ...], everyone: tuple[float, ...]) -> MethodEstimate:
-    nothing = Estimate.of([0.0])
-    return MethodEstimate(
-        method=name,
-        seeds=(0, 1),
-        personal_accuracy=Estimate.of(personal),
-        global_accuracy=Estimate.of(everyone),
-        worst_device_accuracy=nothing,
-        uplink_bytes_per_device_round=nothing,
-        downlink_bytes_per_device_round=nothing,
-        total_bytes_per_device_round=nothing,
-        quarantined=0,
-        max_abs_logit_difference=None,
-        rounds=(),
+def method(
+    personal: float, everyone: float, *, sent: float = 1_000, devices: tuple[float, ...] = ()
+) -> Figures:
+    return Figures(
+        personal=Estimate.of([personal, personal + 0.02]),
+        everyone=Estimate.of([everyone, everyone]),
+        mean=Estimate.of([(personal + everyone) / 2, (personal + 0.02 + everyone) / 2]),
+        bytes=Estimate.of([sent, sent]),
+        devices=devices,
     )
 
 
-def split(*methods: MethodEstimate) -> SplitComparison:
-    return SplitComparison(
-        split=Split(dataset="digits", data=None, dirichlet=0.1),
-        data=None,
-        methods={one.method: one for one in methods},
-        failed=(),
-        advantages=(),
-        verdicts=(),
+def test_the_mean_of_both_counts_and_the_best_is_one_caller() -> None:
+    """Nobody can have local's personal and fedavg's global accuracy at once."""
+    others = {"local": method(0.95, 0.30), "fedavg": method(0.80, 0.80)}
+    held, failed = (
+        judge("cell", "fedstill", {"fedstill": method(0.85, everyone), **others})
+        for everyone in (0.732, 0.728)
     )
+    assert (held.best, held.misses) == ("fedavg", [])
+    assert held.difference.mean == pytest.approx(-0.009)
+    assert held.difference.half_width == pytest.approx(0.0, abs=1e-9)  # the seeds are pairs
+    assert failed.misses == ["accuracy"]
 
 
-def test_a_point_below_the_better_baseline_holds_and_more_does_not() -> None:
-    local = method("local", (0.90, 0.92), (0.50, 0.50))
-    fedavg = method("fedavg", (0.89, 0.89), (0.55, 0.55))
-    personal, everyone = judge(
-        split(method("fedstill", (0.895, 0.915), (0.535, 0.535)), local, fedavg), "fedstill"
-    )
-    assert (personal.better, personal.holds, personal.far_apart) == ("local", True, False)
-    assert personal.difference.mean == pytest.approx(-0.005)
-    assert personal.difference.half_width == pytest.approx(0.0, abs=1e-9)  # the seeds are pairs
-    assert (everyone.better, everyone.holds) == ("fedavg", False)
+def test_bytes_and_devices_that_are_left_behind_count() -> None:
+    figures = {
+        "fedstill": method(0.9, 0.9, sent=300, devices=(0.90, 0.84, *[0.9] * 8)),
+        "local": method(0.9, 0.3, devices=(0.90, 0.90, *[0.9] * 8)),
+        SENT: method(0.8, 0.8, sent=1_000),
+    }
+    judged = judge("cell", "fedstill", figures)
+    assert (judged.bytes_ratio, judged.far_below) == (pytest.approx(0.3), pytest.approx(0.1))
+    assert judged.misses == ["bytes"]  # one device of ten is the most that may be far below
 
 
-def test_where_the_baselines_are_far_apart_it_must_be_above_both() -> None:
-    local, fedavg = method("local", (0.9,), (0.3,)), method("fedavg", (0.7,), (0.6,))
-    for reached, holds in ((0.905, True), (0.895, False)):
-        personal, _ = judge(split(method("fedstill", (reached,), (0.7,)), local, fedavg), "fedstill")
-        assert (personal.far_apart, personal.holds) == (True, holds)
+def test_a_cell_is_a_data_set_of_the_simulator_or_the_benchmarks_or_a_folder() -> None:
+    assert Cell.of("digits@0.1") == Cell(name="digits@0.1", dataset="digits", data=None, dirichlet=0.1)
+    assert Cell.of("watch").dataset == "benchmarks.sets:watch"
+    assert (Cell.of("my-fleet/").data, Cell.of("my-fleet/").name) == ("my-fleet/", "my-fleet")
