@@ -131,9 +131,9 @@ class TorchDevice:
         """
         network, manifest = self._network(task)
         students = StudentsInState(manifest, self.state)
-        before = None if task.starts_anew else students.before(task.run, task.round)
+        before = None if task.forgets else students.before(task.run, task.round)
         work = perform_round(
-            self._stack(before, network),
+            self._stack(before, network, run=task.run),
             task,
             TorchTrainer(network, manifest, task, train),
             TorchForward(network, manifest),
@@ -144,7 +144,8 @@ class TorchDevice:
         if summary is None:
             raise TrainingDiverged(task.training.learning_rate)
         trained = {name: array[0] for name, array in work.parameters.items()}
-        students.save(OwnStudent(task.run, task.round, trained), before=before)
+        beside = {name: array[0] for name, array in work.control_variates.items()}
+        students.save(OwnStudent(task.run, task.round, trained, beside), before=before)
         return summary
 
     def evaluate(self, task: RoundTask) -> Evaluation:
@@ -152,7 +153,7 @@ class TorchDevice:
         network, manifest = self._network(task)
         students = StudentsInState(manifest, self.state)
         return evaluate(
-            self._stack(None if task.starts_anew else students.after(task.run, task.round), network),
+            self._stack(None if task.forgets else students.after(task.run, task.round), network),
             task,
             TorchForward(network, manifest),
             personal_test=self.held_out,
@@ -169,12 +170,12 @@ class TorchDevice:
             network = build_student(family, shape, self.classes)
         return network, manifest_of(network, task, family=family, input_shape=shape, classes=self.classes)
 
-    def _stack(self, student: OwnStudent | None, network: nn.Module) -> DeviceStack:
+    def _stack(self, student: OwnStudent | None, network: nn.Module, *, run: str = "") -> DeviceStack:
         """This device as a stack of one; its owner's code makes the network that it has installed."""
         from fedstill_server.training.networks import parameters_of
 
-        own = None if student is None else {name: array[None] for name, array in student.parameters.items()}
-        return DeviceStack([self.who.name], self.private, own, installed=parameters_of(network))
+        installed = parameters_of(network)
+        return DeviceStack.of_one(self.who.name, self.private, student, installed=installed, run=run)
 
 
 def _check_classes(where: str, y: IntArray, classes: int) -> IntArray:

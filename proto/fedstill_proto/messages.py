@@ -286,6 +286,8 @@ class RoundTask:
             is its own, or what `parameters` bring.
         weight_bits: Bits of a weight in `parameters`, and in what a device's student moved from there, where
             students are asked for; FLOAT_WEIGHTS asks for them whole.
+        control_variates: Those of the fleet, in the shapes of `parameters`, which then replace the device's
+            student; the answer holds how far the device's own move (see the client's control_variates.py).
     """
 
     run: str
@@ -298,6 +300,7 @@ class RoundTask:
     soft_targets: SoftTargets | None = None
     start: StartPlan | None = None
     weight_bits: int = FLOAT_WEIGHTS
+    control_variates: Parameters = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
@@ -306,6 +309,8 @@ class RoundTask:
             raise InvalidValue("weight_bits", f"{self.weight_bits}, expected one of {WEIGHT_BITS}")
         if self.weight_bits != FLOAT_WEIGHTS and not self.replace_student:
             raise InvalidValue("weight_bits", f"{self.weight_bits}, but devices may start elsewhere")
+        if self.control_variates:
+            self._check_control_variates()
         if self.replace_student and not self.parameters:
             raise InvalidValue("replace_student", "no parameters to replace the student with")
         if self.start is not None:
@@ -317,11 +322,31 @@ class RoundTask:
         if start.epochs and not isinstance(self.soft_targets, PublicSoftLabels):
             raise InvalidValue("start.epochs", f"{start.epochs}, but no soft labels of public rows")
 
+    def _check_control_variates(self) -> None:
+        check_parameters(self.control_variates)
+        request, place = self.request, "control_variates"
+        if not self.replace_student or request.kind is not SummaryKind.PARAMETERS:
+            raise InvalidValue(place, "in a task that does not exchange whole students")
+        if request.noising is not None:
+            raise InvalidValue(
+                place, "beside noised answers; how far a device's own move would have no noise"
+            )
+        shapes, own = (
+            {n: v.shape for n, v in one.items()} for one in (self.parameters, self.control_variates)
+        )
+        if shapes != own:
+            raise InvalidValue(place, "not one for each of the parameters")
+
     @property
     def starts_anew(self) -> bool:
         """Whether the round starts from another student than the device's own, even where it has one."""
         installed = self.start is not None and self.start.source is StartSource.INSTALLED
         return self.replace_student or installed
+
+    @property
+    def forgets(self) -> bool:
+        """Whether nothing that the device's last round left has a part in this one."""
+        return self.starts_anew and not self.control_variates
 
 
 @dataclass(frozen=True, eq=False)
@@ -338,6 +363,7 @@ class PrivateStatistics:
         features: Cosines with the W anchors of the request [rows, W]: for each answered public row, or for
             each present class the mean over its examples.
         noised: An answer with noise, in whole steps of its grid [d]; there is then nothing else.
+        control_variates: Beside a student, how far the device's own have moved.
     """
 
     soft_labels: SoftLabels | None = None
@@ -348,12 +374,14 @@ class PrivateStatistics:
     answered: BoolArray | None = None
     features: FloatArray | None = None
     noised: IntArray | None = None
+    control_variates: Parameters = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.noised is not None:
             self._check_noised(self.noised)
         check_integer("examples", self.examples, 0, MAX_UINT32)
         check_parameters(self.parameters)
+        check_parameters(self.control_variates)
         if self.features is not None:
             check_features(self.features)
         if self.answered is not None:
@@ -373,7 +401,7 @@ class PrivateStatistics:
         arrays = (self.soft_labels, self.answered, self.features, self.noised)
         return (
             all(array is None for array in arrays)
-            and not (self.parameters or self.examples)
+            and not (self.parameters or self.control_variates or self.examples)
             and not (len(self.present_classes) or len(self.class_examples))
         )
 
@@ -381,7 +409,8 @@ class PrivateStatistics:
         if not _is_row(noised):
             raise InvalidValue("noised", "not an int64 array [d]")
         others = (self.soft_labels, self.answered, self.features)
-        if any(other is not None for other in others) or self.parameters or self.examples:
+        tensors = self.parameters or self.control_variates
+        if any(other is not None for other in others) or tensors or self.examples:
             raise InvalidValue("noised", "not alone")
         if len(self.present_classes) or len(self.class_examples):
             raise InvalidValue("noised", "not alone")
@@ -427,6 +456,8 @@ class SoftLabelSummary:
         if (kind is SummaryKind.PARAMETERS) != bool(statistics.parameters):
             problem = f"{len(statistics.parameters)} arrays in a summary of kind {kind.value!r}"
             raise InvalidValue("statistics.parameters", problem)
+        if statistics.control_variates and kind is not SummaryKind.PARAMETERS:
+            raise InvalidValue("statistics.control_variates", f"present in a summary of kind {kind.value!r}")
         if kind is not SummaryKind.PARAMETERS and statistics.examples:
             raise InvalidValue("statistics.examples", f"{statistics.examples} in kind {kind.value!r}")
         if kind is SummaryKind.CLASS_MEANS and statistics.soft_labels is not None:

@@ -116,7 +116,8 @@ def honest_statistics(task: RoundTask, device: int) -> PrivateStatistics:
         )
     if kind is SummaryKind.PARAMETERS:
         moved = {name: array + np.float32(device) for name, array in task.parameters.items()}
-        return PrivateStatistics(parameters=moved, examples=device + 1)
+        control_variates = {name: array + 0.5 for name, array in task.control_variates.items()}
+        return PrivateStatistics(parameters=moved, examples=device + 1, control_variates=control_variates)
     return PrivateStatistics()
 
 

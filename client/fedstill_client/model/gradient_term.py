@@ -24,7 +24,7 @@ class GradientTerm:
     Attributes:
         anchor: The student that is pulled to, [C, *shape] or [*shape] for all devices.
         proximal: The strength of the pull.
-        constant: What is added besides, by parameter, [C, *shape]; empty for nothing.
+        constant: What is added besides, [C, *shape] or [*shape] for all devices; empty for nothing.
     """
 
     anchor: Mapping[str, FloatArray]
@@ -33,6 +33,8 @@ class GradientTerm:
 
     def at(self, name: str, weights: FloatArray) -> FloatArray:
         """The term [C, *shape] of a parameter at these weights [C, *shape]."""
+        if self.proximal == 0:
+            return self.constant[name]
         pull: FloatArray = np.float32(self.proximal) * (weights - self.anchor[name])
         return pull + self.constant[name] if self.constant else pull
 
@@ -48,6 +50,6 @@ class GradientTerm:
         """
         for name in self.anchor:
             term = self.at(name, before[name])
-            after[name][...] -= lr.reshape(-1, *(1 for _ in term.shape[1:])) * term
+            after[name][...] -= lr.reshape(-1, *(1 for _ in before[name].shape[1:])) * term
             if (velocity := after.get(f"{name}.momentum")) is not None:
                 velocity += term

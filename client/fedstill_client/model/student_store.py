@@ -13,7 +13,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -30,6 +30,7 @@ from fedstill_client.model.trainer import check_student
 STUDENTS_FILE = "students.safetensors"
 LEARNED_RUN = "offline"  # the run that a student learned without the fleet is of
 _CURRENT, _PREVIOUS = "current", "previous"
+CONTROL_VARIATES = ".control"  # behind the role of a student: what is kept beside it
 
 
 class DeviceStoreError(FedstillError):
@@ -43,6 +44,13 @@ class OwnStudent:
     run: str
     round: int
     parameters: Parameters  # [*shape]
+    control_variates: Parameters = field(
+        default_factory=dict
+    )  # in the same shapes, where the round left some
+
+    def control_variates_in(self, run: str) -> Parameters | None:
+        """Those for a round of this run; none of another run have a meaning there."""
+        return self.control_variates if self.control_variates and self.run == run else None
 
     def is_before(self, run: str, round: int) -> bool:
         """Whether the round can start from this student; students of other runs are always from before."""
@@ -115,7 +123,9 @@ class KeptStudents(ABC):
         for role, kept in ((_CURRENT, student), (_PREVIOUS, before)):
             if kept is not None:
                 metadata |= {f"{role}.run": kept.run, f"{role}.round": str(kept.round)}
-                arrays |= {f"{role}/{name}": np.ascontiguousarray(v) for name, v in kept.parameters.items()}
+                parts = {role: kept.parameters, role + CONTROL_VARIATES: kept.control_variates}
+                for part, own in parts.items():
+                    arrays |= {f"{part}/{name}": np.ascontiguousarray(v) for name, v in own.items()}
         self._keep(safetensors.numpy.save(arrays, metadata))
 
     def _read(self) -> tuple[OwnStudent | None, OwnStudent | None]:
@@ -136,13 +146,19 @@ class KeptStudents(ABC):
     def _student(self, role: str, arrays: Parameters, metadata: dict[str, str]) -> OwnStudent | None:
         if f"{role}.run" not in metadata:
             return None
-        prefix = f"{role}/"
+        own, extra = role + "/", role + CONTROL_VARIATES + "/"
+        control_variates = self._checked(extra, arrays) if any(n.startswith(extra) for n in arrays) else {}
+        run, round_number = metadata[f"{role}.run"], int(metadata[f"{role}.round"])
+        return OwnStudent(run, round_number, self._checked(own, arrays), control_variates)
+
+    def _checked(self, prefix: str, arrays: Parameters) -> Parameters:
+        """The arrays whose names begin so, in the order of the manifest."""
         own = {name.removeprefix(prefix): v for name, v in arrays.items() if name.startswith(prefix)}
         check_student(own, self.manifest, stacked=False)
         ordered = {spec.name: own[spec.name] for spec in self.manifest.parameters}
         if not all(v.dtype == np.float32 and np.isfinite(v).all() for v in ordered.values()):
-            raise DeviceStoreError(f"its {role} student is not of finite float32 numbers.")
-        return OwnStudent(metadata[f"{role}.run"], int(metadata[f"{role}.round"]), ordered)
+            raise DeviceStoreError(f"{prefix.removesuffix('/')}: not of finite float32 numbers.")
+        return ordered
 
 
 @dataclass(frozen=True)

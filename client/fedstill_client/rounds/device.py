@@ -206,14 +206,14 @@ class FleetDevice:
     def _work(self, task: RoundTask, guard: PolicyGuard, stop: Stop | None) -> bytes:
         """The round that was admitted."""
         with self.store.locked():
-            before = None if task.starts_anew else self.store.before(task.run, task.round)
+            before = None if task.forgets else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
             base_tables = BaseTableStore(AgentHome(self.folder).answers)
             options = RoundOptions(
                 stop=stop, base_tables=base_tables, label_prior=self.description.label_prior
             )
             work = perform_round(
-                self.stack(before),
+                self.stack(before, run=task.run),
                 task,
                 personalizer,
                 forward,
@@ -225,7 +225,8 @@ class FleetDevice:
                 raise TrainingDiverged(task.training.learning_rate)
             trained = {name: array[0] for name, array in work.parameters.items()}
             try:
-                self.store.save(OwnStudent(task.run, task.round, trained), before=before)
+                beside = {name: array[0] for name, array in work.control_variates.items()}
+                self.store.save(OwnStudent(task.run, task.round, trained, beside), before=before)
             except FedstillError:
                 # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
                 base_tables.forget(self.description.name)
@@ -343,7 +344,7 @@ class FleetDevice:
         guard.admit_evaluation(task)
         if policy is not None:
             stop = stopping_after(policy.most_seconds, stop)
-        own = None if task.starts_anew else self.store.after(task.run, task.round)
+        own = None if task.forgets else self.store.after(task.run, task.round)
         counts = evaluate(
             self.stack(own),
             task,
@@ -375,10 +376,10 @@ class FleetDevice:
         answers = softened(personal_logits(logits, prior, self.description.label_prior), 1.0)  # [1, n, K]
         return np.asarray(answers[0])
 
-    def stack(self, student: OwnStudent | None) -> DeviceStack:
-        """This device as a stack of one, with `student`."""
-        parameters = None if student is None else {n: array[None] for n, array in student.parameters.items()}
-        return DeviceStack([self.description.name], self.private, parameters, installed=self.installed)
+    def stack(self, student: OwnStudent | None, *, run: str = "") -> DeviceStack:
+        """This device as a stack of one, with `student`; with its control variates for a round of `run`."""
+        name = self.description.name
+        return DeviceStack.of_one(name, self.private, student, installed=self.installed, run=run)
 
 
 def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:

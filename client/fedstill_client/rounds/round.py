@@ -22,12 +22,13 @@ from fedstill_client.agent_types import Stop
 from fedstill_client.model.accuracy import count_correct, rows_at_once
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
-from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
+from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.model.trainer import Steps, StudentMismatch, Trainer, check_student
 from fedstill_client.rounds.base_table_store import BaseTableStore
+from fedstill_client.rounds.control_variates import gradient_term, moved
 from fedstill_client.rounds.distilled_start import distilled_start
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
 from fedstill_client.rounds.share_gate import interpolated, kept_shares
@@ -73,6 +74,7 @@ class DeviceStack:
     parameters: Mapping[str, FloatArray] | None = None  # [C, *shape]; None while no device has a student
     device_ids: KeyArray | None = None  # [C]; made from the names by default
     installed: Mapping[str, FloatArray] | None = None  # [*shape] of their package, where they have one
+    control_variates: Mapping[str, FloatArray] | None = None  # [C, *shape]; None while no device has any
 
     def __post_init__(self) -> None:
         if len(self.names) > self.private.devices:
@@ -81,6 +83,29 @@ class DeviceStack:
             ids = np.zeros(self.private.devices, np.uint64)
             ids[: len(self.names)] = device_ids(self.names)
             object.__setattr__(self, "device_ids", ids)
+
+    @classmethod
+    def of_one(
+        cls,
+        name: str,
+        private: PrivateStack,
+        student: OwnStudent | None,
+        *,
+        installed: Mapping[str, FloatArray] | None,
+        run: str = "",
+    ) -> DeviceStack:
+        """One device with its student, and what it keeps beside that for rounds of `run`."""
+
+        def alone(arrays: Parameters | None) -> Parameters | None:
+            return None if arrays is None else {each: array[None] for each, array in arrays.items()}
+
+        return cls(
+            [name],
+            private,
+            alone(None if student is None else student.parameters),
+            installed=installed,
+            control_variates=alone(None if student is None else student.control_variates_in(run)),
+        )
 
 
 @dataclass(frozen=True)
@@ -122,6 +147,7 @@ class RoundWork:
     summaries: list[bytes | None]  # one for each name; None where training diverged
     loss: FloatArray  # [C] mean of the steps
     start_shares: FloatArray  # [C] share of the student from the round's start, in the one that is kept
+    control_variates: Mapping[str, FloatArray]  # [C, *shape]; empty where the task has none
     training_seconds: float
     summary_seconds: float
 
@@ -178,8 +204,7 @@ def perform_round(
             examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=options.shuffle
         )
 
-    proximal = task.training.proximal
-    term = GradientTerm(anchor=student, proximal=proximal) if proximal > 0 else None
+    term = gradient_term(task, student, stack.control_variates)
     shares = kept_shares(
         stack.private,
         _ids(stack),
@@ -194,10 +219,11 @@ def perform_round(
     watched = _watched(planned(stack.private) if steps is None else steps, options.stop)
     trained, loss = personalizer.train(student, watched, copy=False, term=term)
     diverged = _keep_finite(trained, student)
+    changes = moved(task, student, trained, watched.steps_of) if task.control_variates else {}
     trained_at = time.perf_counter()
     encoded = summarize(
         task,
-        TrainedStack(trained, stack.private, forward, public_x, student),
+        TrainedStack(trained, stack.private, forward, public_x, student, changes),
         devices=len(stack.names),
         tables=_base_tables(stack, task, options.base_tables),
         names=stack.names,
@@ -217,9 +243,14 @@ def perform_round(
         summaries=summaries,
         loss=loss,
         start_shares=shares,
+        control_variates=_added(stack.control_variates, changes),
         training_seconds=trained_at - started,
         summary_seconds=time.perf_counter() - trained_at,
     )
+
+
+def _added(before: Mapping[str, FloatArray] | None, changes: Parameters) -> Parameters:
+    return changes if before is None else {name: before[name] + change for name, change in changes.items()}
 
 
 def _watched(steps: StackPlan, stop: Stop | None) -> Steps:

@@ -80,7 +80,7 @@ def summarize(
         return [_encoded(task, PrivateStatistics())] * devices
     if kind is SummaryKind.PARAMETERS:
         return [
-            _encoded(task, _trained_student(trained.parameters, device, int(private.counts[device])))
+            _encoded(task, _trained_student(trained, device, int(private.counts[device])))
             for device in range(devices)
         ]
     anchors = _anchors(trained, task) if len(task.request.anchor_rows) else None
@@ -227,9 +227,12 @@ def _public_answer(
     )
 
 
-def _trained_student(parameters: Mapping[str, FloatArray], device: int, examples: int) -> PrivateStatistics:
-    own = {name: array[device] for name, array in parameters.items()}
-    return PrivateStatistics(parameters=own, examples=examples)
+def _trained_student(trained: TrainedStack, device: int, examples: int) -> PrivateStatistics:
+    student, control_variates = (
+        {name: array[device] for name, array in arrays.items()}
+        for arrays in (trained.parameters, trained.control_variates)
+    )
+    return PrivateStatistics(parameters=student, examples=examples, control_variates=control_variates)
 
 
 def _means_of(means: ClassMeans, device: int) -> PrivateStatistics:

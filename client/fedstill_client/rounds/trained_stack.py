@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray
@@ -24,6 +24,7 @@ class TrainedStack:
         public_x: The public set [P, *shape]; None where the devices have none.
         start: The students before training, [C, *shape] or [*shape] for all devices; what moved is measured
             against them.
+        control_variates: How far the devices' own moved [C, *shape]; empty where a task has none.
     """
 
     parameters: Mapping[str, FloatArray]
@@ -31,6 +32,7 @@ class TrainedStack:
     forward: ForwardPass
     public_x: FloatArray | None = None
     start: Mapping[str, FloatArray] | None = None
+    control_variates: Mapping[str, FloatArray] = field(default_factory=dict)
 
     @property
     def started(self) -> Mapping[str, FloatArray]:

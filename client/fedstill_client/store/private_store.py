@@ -339,7 +339,8 @@ class PrivateStore:
                     (package_version,),
                 )
                 database.execute(
-                    "UPDATE students SET role = 'previous' WHERE package_version = ?", (package_version,)
+                    "UPDATE students SET role = 'previous' WHERE package_version = ? AND role = 'current'",
+                    (package_version,),
                 )
                 put_student(database, package_version, "current", student)
             database.execute("DELETE FROM learning")

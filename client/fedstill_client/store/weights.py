@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
 import numpy as np
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, decode_parameters, encode_parameters
 
-from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
+from fedstill_client.model.student_store import CONTROL_VARIATES, DeviceStoreError, OwnStudent
 from fedstill_client.store.database import Database
 
 _CURRENT, _PREVIOUS = "current", "previous"
@@ -71,6 +72,12 @@ class StoredStudents:
             yield
 
     def _read(self, role: str) -> OwnStudent | None:
+        student, beside = self._read_row(role), self._read_row(role + CONTROL_VARIATES)
+        if student is None or beside is None or (student.run, student.round) != (beside.run, beside.round):
+            return student
+        return replace(student, control_variates=beside.parameters)
+
+    def _read_row(self, role: str) -> OwnStudent | None:
         rows = self._database.rows(
             "SELECT run, round, weights FROM students WHERE package_version = ? AND role = ?",
             (self._version, role),
@@ -91,8 +98,11 @@ class StoredStudents:
 
 
 def put_student(database: Database, package_version: int, role: str, student: OwnStudent) -> None:
-    """Add a student whose role is free, within a transaction."""
-    database.execute(
-        "INSERT INTO students (package_version, role, run, round, weights) VALUES (?, ?, ?, ?, ?)",
-        (package_version, role, student.run, student.round, encode_parameters(student.parameters)),
-    )
+    """Add a student whose role is free, and its control variates, within a transaction."""
+    rows = {role: student.parameters, role + CONTROL_VARIATES: student.control_variates}
+    for name, arrays in rows.items():
+        if arrays:
+            database.execute(
+                "INSERT INTO students (package_version, role, run, round, weights) VALUES (?, ?, ?, ?, ?)",
+                (package_version, name, student.run, student.round, encode_parameters(arrays)),
+            )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fedstill_proto.arrays import MAX_RANK, BoolArray, FloatArray, ParameterSpec
+from fedstill_proto.arrays import MAX_RANK, BoolArray, FloatArray, Parameters, ParameterSpec
 from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.sum_codec import decode_keys, encode_keys
@@ -52,6 +52,7 @@ class Expected:
         noising: Given where the answer is noised, and holds nothing else.
         summing: Whether the device offers its keys for a sum instead.
         moves: How a student travels; None where it does as float32.
+        control_variates: Whether those of the device come beside its parameters.
     """
 
     run: str
@@ -69,6 +70,7 @@ class Expected:
     noising: Noising | None = None
     summing: bool = False
     moves: Moves | None = None
+    control_variates: bool = False
 
     @classmethod
     def of(
@@ -106,6 +108,7 @@ class Expected:
             noising=task.request.noising,
             summing=task.request.summing is not None,
             moves=Moves.of(task),
+            control_variates=bool(task.control_variates),
         )
 
     @property
@@ -138,6 +141,8 @@ class Expected:
             + 40
             for spec in self.parameters
         )
+        if self.control_variates:
+            parameters += sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
         counts = 10 * self.classes if self.has_classes else 0
         answered = self.rows // 8 + 8 if self.selected else 0
         return 1024 + labels + parameters + counts + answered + rows * self.anchors
@@ -203,6 +208,7 @@ def _encoded_statistics(
         answered=b"" if statistics.answered is None else _bits(statistics.answered),
         features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
         noised=() if statistics.noised is None else statistics.noised.tolist(),
+        control_variates=encode_tensors(statistics.control_variates),
     )
 
 
@@ -264,10 +270,10 @@ def _decode_statistics(
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
     decode = decode_tensors if expected.moves is None else expected.moves.decode
-    parameters = decode(message.parameters, "statistics.parameters")
-    got = tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
-    if got != expected.parameters:
-        raise WireError("statistics.parameters", _difference(got, expected.parameters))
+    place, specs = "statistics.parameters", expected.parameters
+    parameters = _of_specs(decode(message.parameters, place), specs, place)
+    place, specs = "statistics.control_variates", specs if expected.control_variates else ()
+    control_variates = _of_specs(decode_tensors(message.control_variates, place), specs, place)
     try:
         return PrivateStatistics(
             soft_labels=labels,
@@ -277,9 +283,17 @@ def _decode_statistics(
             examples=message.examples,
             answered=answered,
             features=_decode_cosines(message.features, rows, expected.anchors),
+            control_variates=control_variates,
         ), table
     except InvalidValue as error:
         raise WireError(f"statistics.{error.field}", error.problem) from None
+
+
+def _of_specs(arrays: Parameters, expected: tuple[ParameterSpec, ...], field: str) -> Parameters:
+    got = tuple(ParameterSpec(name, array.shape) for name, array in arrays.items())
+    if got != expected:
+        raise WireError(field, _difference(got, expected))
+    return arrays
 
 
 def _decode_noised(message: pb.PrivateStatistics, expected: Expected, noising: Noising) -> PrivateStatistics:

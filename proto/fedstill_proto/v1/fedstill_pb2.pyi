@@ -237,7 +237,7 @@ class SummaryRequest(_message.Message):
     def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., row_bits: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "checksum")
+    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "control_variates", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -249,6 +249,7 @@ class RoundTask(_message.Message):
     REQUEST_FIELD_NUMBER: _ClassVar[int]
     START_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_VARIATES_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
@@ -261,11 +262,12 @@ class RoundTask(_message.Message):
     request: SummaryRequest
     start: StartPlan
     weight_bits: int
+    control_variates: _containers.RepeatedCompositeFieldContainer[Tensor]
     checksum: int
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., weight_bits: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., weight_bits: _Optional[int] = ..., control_variates: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
-    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features", "noised")
+    __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features", "noised", "control_variates")
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
     PRESENT_CLASSES_FIELD_NUMBER: _ClassVar[int]
     CLASS_EXAMPLES_FIELD_NUMBER: _ClassVar[int]
@@ -274,6 +276,7 @@ class PrivateStatistics(_message.Message):
     ANSWERED_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
     NOISED_FIELD_NUMBER: _ClassVar[int]
+    CONTROL_VARIATES_FIELD_NUMBER: _ClassVar[int]
     soft_labels: SoftLabels
     present_classes: _containers.RepeatedScalarFieldContainer[int]
     class_examples: _containers.RepeatedScalarFieldContainer[int]
@@ -282,7 +285,8 @@ class PrivateStatistics(_message.Message):
     answered: bytes
     features: bytes
     noised: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ..., features: _Optional[bytes] = ..., noised: _Optional[_Iterable[int]] = ...) -> None: ...
+    control_variates: _containers.RepeatedCompositeFieldContainer[Tensor]
+    def __init__(self, soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., present_classes: _Optional[_Iterable[int]] = ..., class_examples: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., examples: _Optional[int] = ..., answered: _Optional[bytes] = ..., features: _Optional[bytes] = ..., noised: _Optional[_Iterable[int]] = ..., control_variates: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ...) -> None: ...
 
 class SoftLabelSummary(_message.Message):
     __slots__ = ("protocol_version", "run", "round", "family", "kind", "statistics", "sum_keys", "checksum")

@@ -42,6 +42,7 @@ METHODS: Registry[type[Method]] = Registry(
         "local": "fedstill_server.methods.local:Local",
         "fedavg": "fedstill_server.methods.fedavg:FedAvg",
         "fedprox": "fedstill_server.methods.fedprox:FedProx",
+        "scaffold": "fedstill_server.methods.scaffold:Scaffold",
         "class-logits": "fedstill_server.methods.class_logits:ClassLogits",
         "public-logits": "fedstill_server.methods.public_logits:PublicLogits",
         "fedmd": "fedstill_server.methods.fedmd:FedMD",

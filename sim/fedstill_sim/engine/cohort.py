@@ -194,7 +194,7 @@ class CohortEngine:
 
     def _parts(self, group: TaskGroup, slots: SlotArray) -> Iterator[TaskGroup]:
         """Split a group so that in each part all devices have a student of their own, or none has."""
-        no_student = (slots[group.devices] == NO_STUDENT) | group.task.starts_anew
+        no_student = (slots[group.devices] == NO_STUDENT) | group.task.forgets
         for members in (np.flatnonzero(no_student), np.flatnonzero(~no_student)):
             yield from split_group(
                 group.part(members),
@@ -210,7 +210,7 @@ class CohortEngine:
             stack_size=self._stack_sizes[part.task.family],
             task=part.blob,
             devices=part.devices,
-            slots=None if own[0] == NO_STUDENT or part.task.starts_anew else own,
+            slots=None if own[0] == NO_STUDENT or part.task.forgets else own,
             new_slots=None if new_slots is None else new_slots[part.devices],
             label_prior=self._label_prior,
             noise_seed=self._noise_seed,

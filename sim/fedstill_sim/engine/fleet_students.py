@@ -50,6 +50,7 @@ class FleetStudents:
         """Put on the disk what the workers have written, then make it valid."""
         for family in families:
             self._files[family].flush()
+            self._files[family].control_variates.flush()
         self._slots.commit(round_number, slots)
 
     def after(self, round_number: int) -> SlotArray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,24 @@ def named_parameters(students: FloatArray, manifest: StudentManifest) -> Paramet
     return named
 
 
+def flat_parameters(named: Mapping[str, FloatArray], manifest: StudentManifest) -> FloatArray:
+    """What `named_parameters` makes parameters [n, *shape] of, [n, width]."""
+    parts = [named[spec.name].reshape(-1, spec.size) for spec in manifest.parameters]
+    return np.concatenate(parts, axis=1)
+
+
 class StudentFile:
     """One family's students: float32 [2 slots, devices, width], all parameters of a student in one row."""
 
     def __init__(self, path: Path, *, devices: int, width: int) -> None:
         self._path = path
         self._shape = (2, devices, width)
+
+    @property
+    def control_variates(self) -> StudentFile:
+        """The file of the devices' control variates, in the slots of their students, for what needs it."""
+        _, devices, width = self._shape
+        return StudentFile(self._path.with_suffix(".control.f32"), devices=devices, width=width)
 
     def create(self) -> None:
         """Make the file unless it is there; it takes no space before students are written."""
@@ -53,7 +66,9 @@ class StudentFile:
         self._map("r+")[slots, rows] = students
 
     def flush(self) -> None:
-        """Wait until what was written is on the disk."""
+        """Wait until what was written is on the disk, if anything was."""
+        if not self._path.exists():
+            return
         with self._path.open("rb") as file:
             os.fsync(file.fileno())
 

@@ -15,7 +15,7 @@ from fedstill_proto.privacy import seeded_bits
 from fedstill_sim.engine.open_run import OpenFamily, OpenRun, open_shard
 from fedstill_sim.engine.shards import DeviceFailure, DeviceReply, EvaluationCounts, ShardReplies, TaskShard
 from fedstill_sim.engine.stacks import padded
-from fedstill_sim.engine.students import named_parameters
+from fedstill_sim.engine.students import flat_parameters, named_parameters
 
 
 def train(shard: TaskShard) -> ShardReplies:
@@ -72,7 +72,7 @@ def _train_stack(
         noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.round),
     )
     done = round_work.perform_round(
-        _student_stack(run, family, shard, members),
+        _student_stack(run, family, shard, members, control_variates=bool(task.control_variates)),
         task,
         family.personalizer,
         family.forward,
@@ -83,6 +83,10 @@ def _train_stack(
     devices = shard.devices[members]
     rows = run.family_rows(task.family, devices)
     family.file.write(shard.new_slots[members], rows, trained[: len(devices)])
+    if done.control_variates:
+        own = flat_parameters(done.control_variates, family.manifest)[: len(devices)]
+        family.file.control_variates.create()
+        family.file.control_variates.write(shard.new_slots[members], rows, own)
     diverged = DeviceFailure(str(TrainingDiverged(task.training.learning_rate)))
     return [diverged if summary is None else summary for summary in done.summaries]
 
@@ -109,18 +113,23 @@ def _evaluate_stack(
     return [EvaluationCounts(*row) for row in counts]
 
 
-def _student_stack(run: OpenRun, family: OpenFamily, shard: TaskShard, members: slice) -> DeviceStack:
+def _student_stack(
+    run: OpenRun, family: OpenFamily, shard: TaskShard, members: slice, *, control_variates: bool = False
+) -> DeviceStack:
     devices = shard.devices[members]
     filled = padded(devices, shard.stack_size)
-    parameters = None
+    parameters = own = None
     if shard.slots is not None:
         rows = run.family_rows(family.manifest.family, filled)
         slots = padded(shard.slots[members], shard.stack_size)
         parameters = named_parameters(family.file.read(slots, rows), family.manifest)
+        if control_variates:
+            own = named_parameters(family.file.control_variates.read(slots, rows), family.manifest)
     return DeviceStack(
         names=[run.stacks.device_names[device] for device in devices],
         private=run.stacks.private(filled),
         parameters=parameters,
         device_ids=run.stacks.ids(filled),
         installed=family.installed,
+        control_variates=own,
     )

@@ -1,0 +1,90 @@
+"""FedAvg's relatives: what they ask for, and what two answers come to on paper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from fedstill_proto.codec.api import Expected, decode_task, encode_summary, encode_task
+from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import CohortRule
+from fedstill_server.consensus.aggregation import fold
+from fedstill_server.methods import build_method
+from fedstill_server.methods.checks import checked_fleet
+from fedstill_server.rounds.preparation import prepare
+from fedstill_server.state import FleetState
+
+from tests.server.scripted_fleet import CLASSES, fleet_config, public_examples
+
+FAMILY = "mlp-small"
+
+
+def started(name: str, options: dict[str, Any] | None = None, **changes: Any) -> tuple[Any, FleetState]:
+    config, public = fleet_config(name, options or {}, **changes), public_examples()
+    method = build_method(config, public)
+    return method, prepare(config, public, method)
+
+
+def learned(method: Any, state: FleetState, answers: list[PrivateStatistics]) -> FleetState:
+    says = method.contribution(state, round_number=1)
+    parts = (says(SoftLabelSummary("r", 1, FAMILY, SummaryKind.PARAMETERS, one)) for one in answers)
+    total = fold(parts, method.zero(round_number=1))
+    after: FleetState = method.learn(state, total, round_number=1)
+    return after
+
+
+def moved_by(state: FleetState, student: float, control_variates: float) -> PrivateStatistics:
+    """The answer of a device all of whose numbers moved so far."""
+    return PrivateStatistics(
+        parameters={n: v + np.float32(student) for n, v in state.students[FAMILY].items()},
+        examples=7,
+        control_variates={n: np.full_like(v, control_variates) for n, v in state.students[FAMILY].items()},
+    )
+
+
+@pytest.mark.parametrize(("fraction", "share"), [(0.0, 1.0), (0.25, 0.25)])
+def test_scaffold_moves_the_fleets_control_variates_by_the_share_that_was_asked(
+    fraction: float, share: float
+) -> None:
+    method, state = started("scaffold", {"fold": "mean"}, cohort=CohortRule(fraction=fraction))
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    assert all((array == 0).all() for array in task.control_variates.values())
+
+    after = learned(method, state, [moved_by(state, 1, 2), moved_by(state, 3, 4)])
+
+    task = method.task(after, round_number=2, family=FAMILY, newcomer=False)
+    for name, before in state.students[FAMILY].items():
+        np.testing.assert_allclose(after.students[FAMILY][name], before + 2, atol=1e-6)
+        np.testing.assert_allclose(task.control_variates[name], 3 * share, atol=1e-6)
+
+
+def test_scaffolds_answers_are_twice_a_students() -> None:
+    method, state = started("scaffold")
+    sizes = {}
+    for one in (method, started("fedavg")[0]):
+        task = one.task(state, round_number=1, family=FAMILY, newcomer=False)
+        blob = encode_task(task, codec=one.config.downlink)
+        answer = moved_by(state, 1, 2)
+        if not task.control_variates:
+            answer = PrivateStatistics(parameters=answer.parameters, examples=7)
+        summary = SoftLabelSummary(task.run, 1, FAMILY, SummaryKind.PARAMETERS, answer)
+        sent = encode_summary(summary, codec=None)
+        limit = Expected.of(decode_task(blob), CLASSES, state.students[FAMILY]).size_limit_bytes
+        assert len(sent) <= limit
+        sizes[one.config.method.name] = len(blob), len(sent)
+    for both, alone in zip(sizes["scaffold"], sizes["fedavg"], strict=True):
+        assert both == pytest.approx(2 * alone, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"cohort": CohortRule(goal_count=2)}, "cohort.goal_count: 2 is not 0"),
+        ({"mode": "async"}, "mode: 'async' is not rounds"),
+    ],
+)
+def test_what_scaffold_cannot_do_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        checked_fleet(fleet_config("scaffold", {}, **changes))
