@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from fedstill_server.methods.local import Local
     from fedstill_server.methods.next_words import NextWords
     from fedstill_server.methods.public_logits import PublicLogits
+    from fedstill_server.methods.public_only import PublicOnly
     from fedstill_server.methods.scaffold import Scaffold
     from fedstill_server.methods.scarlet import Scarlet
     from fedstill_server.methods.selective import Selective
@@ -58,6 +59,7 @@ __all__ = [
     "Method",
     "NextWords",
     "PublicLogits",
+    "PublicOnly",
     "Scaffold",
     "Scarlet",
     "Selective",
@@ -83,6 +85,7 @@ _MODULES = {
     "NextWords": f"{_HERE}.next_words",
     "PublicLogits": f"{_HERE}.public_logits",
     "Scaffold": f"{_HERE}.scaffold",
+    "PublicOnly": f"{_HERE}.public_only",
     "Scarlet": f"{_HERE}.scarlet",
     "Selective": f"{_HERE}.selective",
     "option": "fedstill_server.config.options",

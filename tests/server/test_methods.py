@@ -19,6 +19,7 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec, decode_soft_labels
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples
@@ -78,7 +79,9 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
         task = make(state, round_number=2, family=FAMILY, newcomer=newcomer)
         received = decode_task(encode_task(task, codec=config.downlink))
         assert (received.run, received.round, received.family) == (config.run, 2, FAMILY)
-        of_methods = {"start_share": 0.0, "held_out": 0.0, "proximal": 0.0}
+        of_methods: dict[str, Any] = {"start_share": 0.0, "held_out": 0.0, "proximal": 0.0}
+        if method_name == "public-only":
+            of_methods["epochs"] = config.training.epochs
         assert dataclasses.replace(received.training, **of_methods) == config.training
         if newcomer:
             assert received.parameters.keys() == state.students[FAMILY].keys()
@@ -114,7 +117,17 @@ def test_answers_of_real_tasks_are_learned_the_same_way_each_time(method_name: s
     before = digest_of(state.flat())
     assert learned() == learned()
     assert digest_of(state.flat()) == before
-    assert (learned() == before) == (method_name == "local")
+    assert (learned() == before) == (method_name in ("local", "public-only"))
+
+
+def test_without_federation_nothing_is_trained_and_nothing_but_public_labels_is_known() -> None:
+    method, state = started(fleet_config("public-only"))
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
+    assert (task.training.epochs, task.request.kind) == (0, SummaryKind.NONE)
+    with pytest.raises(ConfigError, match=r"'public-only' knows nothing but public labels"):
+        fleet_config("public-only", use_public_labels=False)
+    with pytest.raises(ConfigError, match=r"start: 'random'"):
+        fleet_config("public-only", start="random")
 
 
 @pytest.mark.parametrize(("weights", "bits"), [("8bit", 8), ("4bit", 4)])

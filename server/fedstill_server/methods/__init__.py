@@ -40,6 +40,7 @@ METHODS: Registry[type[Method]] = Registry(
     built_in={
         "fedstill": "fedstill_server.methods.fedstill:Fedstill",
         "local": "fedstill_server.methods.local:Local",
+        "public-only": "fedstill_server.methods.public_only:PublicOnly",
         "fedavg": "fedstill_server.methods.fedavg:FedAvg",
         "fedprox": "fedstill_server.methods.fedprox:FedProx",
         "scaffold": "fedstill_server.methods.scaffold:Scaffold",
