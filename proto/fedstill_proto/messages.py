@@ -285,7 +285,7 @@ class RoundTask:
         start: How the device makes the student that it starts from; only in a task without parameters. None
             is its own, or what `parameters` bring.
         weight_bits: Bits of a weight in `parameters`, and in what a device's student moved from there, where
-            students are asked for; FLOAT_WEIGHTS asks for them whole.
+            students are asked for; FLOAT_WEIGHTS asks for them whole. Control variates are in as many.
         control_variates: Those of the fleet, in the shapes of `parameters`, which then replace the device's
             student; the answer holds how far the device's own move (see the client's control_variates.py).
     """

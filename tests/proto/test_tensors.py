@@ -100,6 +100,19 @@ def test_a_student_comes_back_as_what_it_moved_from_the_one_that_was_given(bits:
     assert expected.size_limit_bytes < Expected.of(float_answer, 3, task.parameters).size_limit_bytes
 
 
+def test_control_variates_are_in_as_many_bits() -> None:
+    task = dataclasses.replace(asking(8), control_variates=GIVEN)
+    received = decode_task(encode_task(task, codec=UINT8))
+    np.testing.assert_array_equal(received.control_variates["w"], GIVEN["w"])
+    said = PrivateStatistics(parameters=received.parameters, examples=4, control_variates=GIVEN)
+    summary = SoftLabelSummary(RUN, ROUND, FAMILY, SummaryKind.PARAMETERS, said)
+    blob = encode_summary(summary, codec=None, moves=Moves.of(received))
+    (tensor,) = pb.SoftLabelSummary.FromString(blob).statistics.control_variates
+    assert list(tensor.data) == [1, 129, 128, 130]
+    heard = decode_summary(blob, expected=Expected.of(received, 3, received.parameters)).statistics
+    np.testing.assert_array_equal(heard.control_variates["w"], GIVEN["w"])
+
+
 NEGATIVE, INFINITE, NO_NUMBER = b"\x00\xbf", b"\x80\x7f", b"\xc0\x7f"
 
 

@@ -135,14 +135,10 @@ class Expected:
         rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
         labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
         parameters = sum(
-            sum(weight_bytes(spec.size, bits=self.moves.bits if self.moves else FLOAT_WEIGHTS))
-            + len(spec.name)
-            + 8 * MAX_RANK
-            + 40
+            sum(weight_bytes(spec.size, bits=_bits_of(self.moves))) + len(spec.name) + 8 * MAX_RANK + 40
             for spec in self.parameters
         )
-        if self.control_variates:
-            parameters += sum(4 * spec.size + len(spec.name) + 8 * MAX_RANK + 32 for spec in self.parameters)
+        parameters *= 2 if self.control_variates else 1
         counts = 10 * self.classes if self.has_classes else 0
         answered = self.rows // 8 + 8 if self.selected else 0
         return 1024 + labels + parameters + counts + answered + rows * self.anchors
@@ -208,7 +204,7 @@ def _encoded_statistics(
         answered=b"" if statistics.answered is None else _bits(statistics.answered),
         features=b"" if statistics.features is None else _cosine_bytes(statistics.features),
         noised=() if statistics.noised is None else statistics.noised.tolist(),
-        control_variates=encode_tensors(statistics.control_variates),
+        control_variates=encode_tensors(statistics.control_variates, bits=_bits_of(moves)),
     )
 
 
@@ -269,11 +265,12 @@ def _decode_statistics(
         labels, table = _decode_labels(message.soft_labels, expected, expected.codec, rows, answered)
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
+    bits = _bits_of(expected.moves)
     decode = decode_tensors if expected.moves is None else expected.moves.decode
     place, specs = "statistics.parameters", expected.parameters
     parameters = _of_specs(decode(message.parameters, place), specs, place)
     place, specs = "statistics.control_variates", specs if expected.control_variates else ()
-    control_variates = _of_specs(decode_tensors(message.control_variates, place), specs, place)
+    control_variates = _of_specs(decode_tensors(message.control_variates, place, bits=bits), specs, place)
     try:
         return PrivateStatistics(
             soft_labels=labels,
@@ -381,6 +378,10 @@ def _check_codec(labels: pb.SoftLabels, codec: SoftLabelCodec, classes: int) -> 
         raise WireError("statistics.soft_labels.encoding", problem)
     if codec.encoding is Encoding.TOP_K and labels.k != min(codec.k, classes):
         raise WireError("statistics.soft_labels.k", f"{labels.k}, expected {min(codec.k, classes)}")
+
+
+def _bits_of(moves: Moves | None) -> int:
+    return FLOAT_WEIGHTS if moves is None else moves.bits
 
 
 def _difference(got: tuple[ParameterSpec, ...], expected: tuple[ParameterSpec, ...]) -> str:

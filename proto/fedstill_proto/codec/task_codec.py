@@ -74,7 +74,7 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
         parameters=encode_tensors(task.parameters, bits=task.weight_bits),
         replace_student=task.replace_student,
         weight_bits=task.weight_bits,
-        control_variates=encode_tensors(task.control_variates),
+        control_variates=encode_tensors(task.control_variates, bits=task.weight_bits),
         request=_request(task.request),
     )
     if task.start is not None:
@@ -116,7 +116,9 @@ def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> Rou
             request=_decode_request(message.request),
             start=_decode_start(message.start) if message.HasField("start") else None,
             weight_bits=message.weight_bits,
-            control_variates=decode_tensors(message.control_variates, "control_variates"),
+            control_variates=decode_tensors(
+                message.control_variates, "control_variates", bits=message.weight_bits
+            ),
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
