@@ -32,7 +32,7 @@ from fedstill_client.fleet.membership import Membership
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy import DevicePolicy
-from fedstill_client.rounds.device import FleetDevice
+from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, task_in
 from fedstill_client.rounds.round import Interrupted
 from fedstill_client.secure_sums.home_sums import HomeSums
@@ -59,7 +59,8 @@ def hello(message: Message, context: Context) -> RecordDict:
 @answered
 def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
-    task, folder = task_in(message), device_folder(context)
+    folder = device_folder(context)
+    task = task_in(message, told_labels(folder))
     stop = _eligibility(folder)
     with FleetDevice.opened(folder) as device:
         return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
@@ -69,7 +70,8 @@ def train(message: Message, context: Context) -> RecordDict:
 @answered
 def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
-    task, folder = task_in(message), device_folder(context)
+    folder = device_folder(context)
+    task = task_in(message, told_labels(folder))
     stop = _eligibility(folder)
     with FleetDevice.opened(folder) as device:
         return counts_reply(device.evaluate(task, stop=stop))

@@ -12,6 +12,7 @@ policy.json     what the device ever does for its fleet: its owner's rules (see 
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
 statement.json  what the fleet said, signed, that it would ask (see privacy/statement.py)
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
+told            what the fleet told it in its last rounds (see rounds/told_labels.py)
 agent.sock      the socket at which apps of the same user call the agent (see service/)
 """
 
@@ -100,6 +101,10 @@ class AgentHome:
     @property
     def answers(self) -> Path:
         return self.folder / "answers"
+
+    @property
+    def told(self) -> Path:
+        return self.folder / "told"
 
     @property
     def socket(self) -> Path:

@@ -15,7 +15,7 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp as FlowerClientApp
 
 from fedstill.examples import Device
-from fedstill.flower.device import TorchDevice
+from fedstill.flower.device import ToldInState, TorchDevice
 from fedstill.flower.students import families_of, family_of_device
 from fedstill.flower.training import train_as_planned
 
@@ -138,11 +138,13 @@ class TorchClient:
         return flower_records.hello_reply(who.name, who.family)
 
     def _train(self, message: Message, context: Context) -> RecordDict:
-        summary = self._device(context).perform(task_in(message), self.train or train_as_planned)
+        task = task_in(message, ToldInState(context.state))
+        summary = self._device(context).perform(task, self.train or train_as_planned)
         return flower_records.pack("SoftLabelSummary", summary)
 
     def _evaluate(self, message: Message, context: Context) -> RecordDict:
-        return counts_reply(self._device(context).evaluate(task_in(message)))
+        task = task_in(message, ToldInState(context.state))
+        return counts_reply(self._device(context).evaluate(task))
 
     def _device(self, context: Context) -> TorchDevice:
         public, test = (given(context) if callable(given) else given for given in (self.public, self.test))

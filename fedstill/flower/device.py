@@ -17,7 +17,9 @@ from fedstill_client.rounds.round import (
     evaluate,
     perform_round,
 )
+from fedstill_client.rounds.told_labels import ToldLabels
 from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.codec.told_labels import table_told
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 
     from fedstill.flower.training import Train
 
-STUDENTS_KEY = "fedstill-students"  # of a node's state
+STUDENTS_KEY, TOLD_KEY = "fedstill-students", "fedstill-told"  # of a node's state
 log = logging.getLogger("fedstill.device")
 
 
@@ -52,6 +54,20 @@ class StudentsInState(KeptStudents):
     def _keep(self, blob: bytes) -> None:
         array = Array("uint8", (len(blob),), "fedstill.v1/students", blob)
         self.state[STUDENTS_KEY] = ArrayRecord({"safetensors": array})
+
+
+@dataclass(frozen=True)
+class ToldInState(ToldLabels):
+    """What the fleet told a device, in its node's state."""
+
+    state: RecordDict
+
+    def _load(self) -> bytes | None:
+        record = self.state.get(TOLD_KEY)
+        return record["tables"].data if isinstance(record, ArrayRecord) else None
+
+    def _keep(self, blob: bytes) -> None:
+        self.state[TOLD_KEY] = ArrayRecord({"tables": Array("uint8", (len(blob),), "fedstill.v1/told", blob)})
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,6 +162,7 @@ class TorchDevice:
         trained = {name: array[0] for name, array in work.parameters.items()}
         beside = {name: array[0] for name, array in work.control_variates.items()}
         students.save(OwnStudent(task.run, task.round, trained, beside), before=before)
+        ToldInState(self.state).keep(task.run, task.round, table_told(task.soft_targets))
         return summary
 
     def evaluate(self, task: RoundTask) -> Evaluation:

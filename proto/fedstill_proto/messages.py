@@ -20,7 +20,7 @@ from fedstill_proto.secure_sums.terms import Summing
 from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import MAX_CLASSES, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import SoftLabels
-from fedstill_proto.soft_labels.levels import NAME_BYTES
+from fedstill_proto.soft_labels.levels import NAME_BYTES, Levels
 
 PROTOCOL_VERSION = 1
 MAX_ANCHORS = 1024
@@ -135,13 +135,23 @@ class StartPlan:
 
 @dataclass(frozen=True, eq=False)
 class PublicSoftLabels:
-    """Soft labels of the public rows `public_rows` [n]: one a row, or for text one at each place of a row."""
+    """Soft labels of the public rows `public_rows` [n]: one a row, or for text one at each place of a row.
+
+    Attributes:
+        public_rows: The rows.
+        soft_labels: The distributions.
+        levels: The codes that these stand for, where they are such.
+    """
 
     public_rows: IntArray
     soft_labels: SoftLabels
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         check_public_rows(self.public_rows)
+        if self.levels is not None and self.levels.rows != self.soft_labels.rows:
+            problem = f"{self.levels.rows} rows for {self.soft_labels.rows} soft labels"
+            raise InvalidValue("levels", problem)
         public = len(self.public_rows)
         if self.soft_labels.rows != public and (public == 0 or self.soft_labels.rows % public):
             problem = f"{self.soft_labels.rows} rows for {public} public rows"

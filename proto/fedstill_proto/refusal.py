@@ -20,6 +20,11 @@ class Refusal(enum.Enum):
     UNREADABLE = ("unreadable", 106, "the message is none that the device can read")
     WRONG_VERSION = ("wrong-version", 107, "the device speaks another version of the protocol")
     WRONG_FAMILY = ("wrong-family", 108, "the task is for another student family")
+    MISSING_BASE = (
+        "missing-base",
+        110,
+        "the task is coded against what the device was told in a round, and it does not hold that",
+    )
     ANOTHER_APP = ("another-app", 109, "the run came with an app of its own; a device runs the installed one")
 
     def __init__(self, word: str, code: int, meaning: str) -> None:

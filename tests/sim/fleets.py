@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.codec.api import encode_task
+from fedstill_proto.codec.told_labels import table_told
 from fedstill_proto.messages import (
     ClassSoftLabels,
     Optimizer,
@@ -18,6 +19,7 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.package.artifact import save_artifact
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.families import initial_parameters
@@ -26,6 +28,7 @@ from fedstill_sim.data.fleet import FleetData, save_fleet
 from fedstill_sim.folder import artifact_folder
 
 CODEC = SoftLabelCodec(Encoding.FLOAT32)
+TOLD = parse_codec("dense,8bit,log,entropy,delta")
 
 
 def write_run(folder: Path, *, devices: int, stack_sizes: dict[str, int], seed: int = 0) -> FleetData:
@@ -93,8 +96,11 @@ def class_means_task(
     return encode_task(task, codec=CODEC)
 
 
-def public_start_task(source: StartSource, *, round_number: int = 1) -> bytes:
-    """A round on 40 public rows without weights: the start learns the rows' soft labels for three epochs."""
+def public_start_task(source: StartSource, *, round_number: int = 1, base_round: int = 0) -> bytes:
+    """A round on 40 public rows without weights: the start learns the rows' soft labels for three epochs.
+
+    base_round: The round, which told the same soft labels, that these are coded against; 0 sends them whole.
+    """
     rows = np.arange(40)
     labels = np.random.default_rng(5).dirichlet(np.ones(10), len(rows)).astype(np.float32)
     task = RoundTask(
@@ -106,4 +112,5 @@ def public_start_task(source: StartSource, *, round_number: int = 1) -> bytes:
         soft_targets=PublicSoftLabels(rows, DenseSoftLabels(labels)),
         start=StartPlan(source=source, epochs=3, learning_rate=0.1, input_noise=0.1),
     )
-    return encode_task(task, codec=CODEC)
+    told = table_told(task.soft_targets, TOLD)
+    return encode_task(task, codec=TOLD, base_round=base_round, told=told if base_round else None)

@@ -8,11 +8,13 @@ from pathlib import Path
 import fedstill_proto.flower_records  # noqa: F401  (before flwr)
 import numpy as np
 import pytest
-from fedstill_client.rounds.device import FleetDevice
+from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_proto.codec.api import decode_task
 from fedstill_proto.flower_records import hello, pack, read_hello_reply, unpack
 from fedstill_proto.messages import SoftTargets, StartSource, SummaryKind, SummaryRequest
 from fedstill_proto.privacy import Noising
+from fedstill_proto.refusal import Refusal
+from fedstill_proto.soft_labels.entropy import MissingBase
 from fedstill_server.families import initial_parameters
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine, EngineError, Reply
@@ -184,20 +186,27 @@ def test_the_start_that_a_shard_shares_is_the_one_that_each_device_makes(
 
 
 def test_an_own_start_goes_on_from_the_device_s_student(run: tuple[Path, FleetData]) -> None:
+    """The second task is coded against what the first one told, which real devices keep, and virtual ones."""
     folder, data = run
     install_students(folder, {"mlp-small": initial_parameters("mlp-small", (8, 8), 10, 3)})
-    tasks = [pack("RoundTask", public_start_task(StartSource.OWN, round_number=n)) for n in (1, 2)]
+    tasks = [public_start_task(StartSource.OWN, round_number=n, base_round=n - 1) for n in (1, 2)]
+    unknown = public_start_task(StartSource.OWN, round_number=9, base_round=8)
+    assert len(tasks[1]) < len(tasks[0]) - 200
     write_artifact(folder, "mlp-small", 1)
     write_device_folders(folder, data, label_prior=1.0)
     with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
         for task in tasks:
-            (reply,) = engine.handlers["train"]([4], [task])
+            (reply,) = engine.handlers["train"]([4], [pack("RoundTask", task)])
+        (refusal,) = engine.handlers["train"]([4], [pack("RoundTask", unknown)])
+    told = told_labels(device_folder(folder, 4))
     with FleetDevice.opened(device_folder(folder, 4)) as real:
-        answers = [
-            real.perform(decode_task(unpack(task, "RoundTask", size_limit_bytes=1 << 20))) for task in tasks
-        ]
+        answers = [real.perform(decode_task(task, told=told.table)) for task in tasks]
+        with pytest.raises(MissingBase):
+            decode_task(unknown, told=told.table)
     assert answers[1] == content_of(reply)
     assert answers[0] != answers[1]
+    assert isinstance(refusal, Error)
+    assert (refusal.code, refusal.reason) == (Refusal.MISSING_BASE.code, "missing-base")
 
 
 def test_evaluation_counts_every_test_example_and_sees_students_learn(run: tuple[Path, FleetData]) -> None:

@@ -8,6 +8,7 @@ global_test.npz   x, y: everyone's examples, to measure on (optional)
 installed.safetensors  the student that rounds start from where tasks bring none, as in a package (optional)
 state/            the device's own student (see student_store.py); written by fedstill
 answers/          what the device sent in its last rounds (see base_table_store.py); written by fedstill
+told              what the fleet told it in its last rounds (see told_labels.py); written by fedstill
 
 An enrolled agent's home (see home.py) is a device, too: its examples and its student are in the private
 store, the rest comes from the installed student package.
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
+from fedstill_proto.codec.told_labels import table_told
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask, SummaryKind
 from fedstill_proto.package.artifact import (
@@ -63,6 +65,7 @@ from fedstill_client.rounds.round import (
     perform_round,
 )
 from fedstill_client.rounds.round_limits import memory_limited, stopping_after
+from fedstill_client.rounds.told_labels import ToldLabels, ToldLabelsFile
 from fedstill_client.secure_sums.home_sums import HomeSums
 from fedstill_client.store import PrivateStore, Release, StoredExamples
 
@@ -231,6 +234,7 @@ class FleetDevice:
                 # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
                 base_tables.forget(self.description.name)
                 raise
+            told_labels(self.folder).keep(task.run, task.round, table_told(task.soft_targets))
             if task.request.summing is not None:
                 sums = self._sums(self._policy())
                 assert sums is not None  # the guard lets no plain folder come here
@@ -380,6 +384,11 @@ class FleetDevice:
         """This device as a stack of one, with `student`; with its control variates for a round of `run`."""
         name = self.description.name
         return DeviceStack.of_one(name, self.private, student, installed=self.installed, run=run)
+
+
+def told_labels(folder: Path) -> ToldLabels:
+    """What the fleet told the device of this folder."""
+    return ToldLabelsFile(AgentHome(folder).told)
 
 
 def _check_artifact(manifest: StudentManifest, description: DeviceDescription, folder: Path) -> None:

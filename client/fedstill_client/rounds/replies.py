@@ -16,11 +16,13 @@ from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.refusal import Refusal
+from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedstill_client.privacy import PolicyRefused
 from fedstill_client.rounds.round import Evaluation, Interrupted, NoStudent, WrongFamily
+from fedstill_client.rounds.told_labels import ToldLabels
 from fedstill_client.secure_sums.rule import SumRefused
 
 log = logging.getLogger("fedstill.device")
@@ -31,6 +33,7 @@ _WORDS: tuple[tuple[type[FedstillError], Refusal], ...] = (
     (NoStudent, Refusal.NO_STUDENT),
     (Interrupted, Refusal.NOT_NOW),
     (WrongFamily, Refusal.WRONG_FAMILY),
+    (MissingBase, Refusal.MISSING_BASE),
     (WireError, Refusal.UNREADABLE),
     (SumRefused, Refusal.POLICY),
 )
@@ -79,9 +82,15 @@ def refusal_of(error: Exception) -> Refusal:
     return next((word for kind, word in _WORDS if isinstance(error, kind)), Refusal.FAILED)
 
 
-def task_in(message: Message) -> RoundTask:
-    """The task that a message holds; raises WireError where it holds none."""
-    return decode_task(flower_records.unpack(message.content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES))
+def task_in(message: Message, told: ToldLabels) -> RoundTask:
+    """The task that a message holds; raises WireError where it holds none.
+
+    Args:
+        message: What the server sent.
+        told: What the device was told before; raises MissingBase where the task needs more.
+    """
+    blob = flower_records.unpack(message.content, "RoundTask", size_limit_bytes=TASK_LIMIT_BYTES)
+    return decode_task(blob, told=told.table)
 
 
 def counts_reply(counts: Evaluation) -> RecordDict:

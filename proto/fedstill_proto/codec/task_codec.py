@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from fedstill_proto.codec.enum_map import (
@@ -18,6 +20,13 @@ from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.public_rows import decode_rows, encode_rows
 from fedstill_proto.codec.task_base import base_of_targets
 from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
+from fedstill_proto.codec.told_labels import (
+    ToldTables,
+    code_against,
+    levels_told,
+    make_whole,
+    table_told,
+)
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
     PROTOCOL_VERSION,
@@ -33,6 +42,7 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.secure_sums.terms import Summing
+from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.codec import (
     FROM_WIRE,
     GRID_NUMBERS,
@@ -41,18 +51,24 @@ from fedstill_proto.soft_labels.codec import (
     Encoding,
     SoftLabelCodec,
     decode_soft_labels,
+    levels_of_message,
+    message_of_levels,
 )
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 TASK_LIMIT_BYTES = 256 << 20
 
 
-def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
+def encode_task(
+    task: RoundTask, *, codec: SoftLabelCodec, base_round: int = 0, told: BaseTable | None = None
+) -> bytes:
     """Encode a task.
 
     Args:
         task: The task.
         codec: How its soft targets travel; how the device's answer travels is in the task's request.
+        base_round: With a delta in `codec`: a round of which the device knows what it was told.
+        told: What that was.
     """
     message = pb.RoundTask(
         protocol_version=PROTOCOL_VERSION,
@@ -84,24 +100,36 @@ def encode_task(task: RoundTask, *, codec: SoftLabelCodec) -> bytes:
         message.start.input_noise = task.start.input_noise
     targets = task.soft_targets
     if isinstance(targets, PublicSoftLabels):
-        encode_rows(targets.public_rows, message.soft_targets.public_set)
-        message.soft_targets.public_set.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
+        _encode_public(targets, codec, message.soft_targets.public_set)
     elif isinstance(targets, ClassSoftLabels):
         message.soft_targets.class_means.present_classes.extend(targets.present_classes.tolist())
         message.soft_targets.class_means.soft_labels.CopyFrom(codec.encode(targets.soft_labels))
     if task.request.codec is not None and task.request.codec.delta and message.HasField("soft_targets"):
         base = base_of_targets(task.request, _decode_targets(message.soft_targets))
         message.request.base = b"" if base is None else base.name()
+    if told is not None and codec.delta and isinstance(targets, PublicSoftLabels):
+        against = code_against(told, base_round, targets, levels_told(targets, codec))
+        if against is not None:
+            message.soft_targets.public_set.CopyFrom(against)
     return seal(message)
 
 
-def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> RoundTask:
+def decode_task(
+    blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES, told: ToldTables | None = None
+) -> RoundTask:
     """Decode a task.
 
+    Args:
+        blob: What was received.
+        size_limit_bytes: The most bytes that are read at all.
+        told: What this side holds of the soft labels of earlier rounds.
+
     Raises:
+        MissingBase: Its soft labels are coded against others than this side holds.
         WireError: This version does not understand it; the error names the field.
     """
     message = open_sealed(blob, pb.RoundTask(), size_limit_bytes=size_limit_bytes)
+    make_whole(message, told)
     if message.weight_bits not in WEIGHT_BITS:
         raise WireError("weight_bits", f"{message.weight_bits}, expected one of {WEIGHT_BITS}")
     try:
@@ -122,6 +150,40 @@ def decode_task(blob: bytes, *, size_limit_bytes: int = TASK_LIMIT_BYTES) -> Rou
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
+
+
+@dataclass(frozen=True, eq=False)
+class WholeTask:
+    """A task as anybody can decode it, and what it tells of later bases; the rest of it is not decoded."""
+
+    blob: bytes
+    run: str
+    round: int
+    table: BaseTable | None
+
+    @classmethod
+    def of(cls, blob: bytes, *, told: ToldTables) -> WholeTask:
+        """The task with its soft labels whole; raises as `decode_task` does."""
+        message = open_sealed(blob, pb.RoundTask(), size_limit_bytes=TASK_LIMIT_BYTES)
+        public = message.soft_targets.public_set
+        coded = public.base_round > 0
+        make_whole(message, told)
+        levels = public.soft_labels.encoding == pb.SOFT_LABEL_ENCODING_LEVELS
+        return cls(
+            blob=seal(message) if coded else blob,
+            run=message.run,
+            round=message.round,
+            table=table_told(_decode_targets(message.soft_targets)) if levels else None,
+        )
+
+
+def _encode_public(targets: PublicSoftLabels, codec: SoftLabelCodec, into: pb.PublicSoftLabels) -> None:
+    encode_rows(targets.public_rows, into)
+    if codec.encoding is Encoding.LEVELS:
+        labels = message_of_levels(levels_told(targets, codec), entropy=codec.entropy)
+    else:
+        labels = codec.encode(targets.soft_labels)
+    into.soft_labels.CopyFrom(labels)
 
 
 def _request(request: SummaryRequest) -> pb.SummaryRequest:
@@ -260,8 +322,12 @@ def _decode_targets(message: pb.SoftTargets) -> SoftTargets:
     place = f"soft_targets.{source}"
     try:
         if source == "public_set":
-            labels = decode_soft_labels(message.public_set.soft_labels, field=f"{place}.soft_labels")
-            return PublicSoftLabels(decode_rows(message.public_set, place=place), labels)
+            coded, field = message.public_set.soft_labels, f"{place}.soft_labels"
+            rows = decode_rows(message.public_set, place=place)
+            if coded.encoding != pb.SOFT_LABEL_ENCODING_LEVELS:
+                return PublicSoftLabels(rows, decode_soft_labels(coded, field=field))
+            levels = levels_of_message(coded, field=field)
+            return PublicSoftLabels(rows, levels.soft_labels(), levels)
         labels = decode_soft_labels(message.class_means.soft_labels, field=f"{place}.soft_labels")
         return ClassSoftLabels(np.array(message.class_means.present_classes, np.int64), labels)
     except InvalidValue as error:

@@ -193,9 +193,7 @@ def decode_soft_labels(
         raise WireError(f"{field}.rows", f"{message.rows}, expected {rows}")
     if classes is not None and message.classes != classes:
         raise WireError(f"{field}.classes", f"{message.classes}, expected {classes}")
-    if not 1 <= message.classes <= MAX_CLASSES or message.rows * message.classes > MAX_CELLS:
-        problem = f"{message.rows} rows of {message.classes} classes are out of range"
-        raise WireError(f"{field}.classes", problem)
+    _check_cells(message, field)
     if encoding is Encoding.LEVELS:
         return levels_of_message(message, field=field).soft_labels()
     if encoding is Encoding.TOP_K:
@@ -207,8 +205,14 @@ def decode_soft_labels(
     return _decode_floats(message, encoding, field)
 
 
-def message_of_levels(levels: Levels, *, entropy: bool) -> pb.SoftLabels:
-    """Levels as a message that holds their shape, too."""
+def message_of_levels(levels: Levels, *, entropy: bool = False, values: bytes | None = None) -> pb.SoftLabels:
+    """Levels as a message that holds their shape, too.
+
+    Args:
+        levels: What is written.
+        entropy: Whether to code the entropy.
+        values: The levels in bytes, where they are coded already.
+    """
     return pb.SoftLabels(
         encoding=pb.SOFT_LABEL_ENCODING_LEVELS,
         rows=levels.rows,
@@ -216,16 +220,21 @@ def message_of_levels(levels: Levels, *, entropy: bool) -> pb.SoftLabels:
         k=levels.k,
         bits=levels.bits,
         grid=GRID_NUMBERS[levels.grid],
-        values=encode_levels(levels, entropy=entropy),
+        values=encode_levels(levels, entropy=entropy) if values is None else values,
     )
 
 
-def levels_of_message(message: pb.SoftLabels, *, field: str) -> Levels:
-    """What `message_of_levels` made; raises WireError, whose field starts with `field`."""
+def levels_of_message(message: pb.SoftLabels, *, field: str, table_base: Levels | None = None) -> Levels:
+    """What `message_of_levels` made; raises WireError, whose field starts with `field`.
+
+    Args:
+        message: What was received.
+        field: Its place, for errors.
+        table_base: What its values may be coded against.
+    """
     if message.encoding != pb.SOFT_LABEL_ENCODING_LEVELS:
         raise WireError(f"{field}.encoding", f"{message.encoding}, expected levels")
-    if not 1 <= message.classes <= MAX_CLASSES:
-        raise WireError(f"{field}.classes", f"{message.classes} is not 1 to {MAX_CLASSES}")
+    _check_cells(message, field)
     grid = GRIDS.get(message.grid)
     if grid is None:
         raise WireError(f"{field}.grid", f"unknown value {message.grid}")
@@ -236,7 +245,14 @@ def levels_of_message(message: pb.SoftLabels, *, field: str) -> Levels:
     shape = LevelShape(message.rows, message.classes, message.k, message.bits, grid)
     if shape.rows * shape.buckets > MAX_LEVEL_CODES:
         raise WireError(f"{field}.rows", f"{shape.rows} rows of {shape.buckets} codes are too many")
-    return decode_levels(message.values, shape, field=f"{field}.values")
+    base = table_base if table_base is not None and shape.fits(table_base) else None
+    return decode_levels(message.values, shape, field=f"{field}.values", table_base=base)
+
+
+def _check_cells(message: pb.SoftLabels, field: str) -> None:
+    if not 1 <= message.classes <= MAX_CLASSES or message.rows * message.classes > MAX_CELLS:
+        problem = f"{message.rows} rows of {message.classes} classes are out of range"
+        raise WireError(f"{field}.classes", problem)
 
 
 def _decode_shares(message: pb.SoftLabels, field: str) -> DenseSoftLabels:

@@ -155,14 +155,16 @@ class SoftTargets(_message.Message):
     def __init__(self, public_set: _Optional[_Union[PublicSoftLabels, _Mapping]] = ..., class_means: _Optional[_Union[ClassSoftLabels, _Mapping]] = ...) -> None: ...
 
 class PublicSoftLabels(_message.Message):
-    __slots__ = ("public_rows", "soft_labels", "row_bits")
+    __slots__ = ("public_rows", "soft_labels", "row_bits", "base_round")
     PUBLIC_ROWS_FIELD_NUMBER: _ClassVar[int]
     SOFT_LABELS_FIELD_NUMBER: _ClassVar[int]
     ROW_BITS_FIELD_NUMBER: _ClassVar[int]
+    BASE_ROUND_FIELD_NUMBER: _ClassVar[int]
     public_rows: _containers.RepeatedScalarFieldContainer[int]
     soft_labels: SoftLabels
     row_bits: bytes
-    def __init__(self, public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., row_bits: _Optional[bytes] = ...) -> None: ...
+    base_round: int
+    def __init__(self, public_rows: _Optional[_Iterable[int]] = ..., soft_labels: _Optional[_Union[SoftLabels, _Mapping]] = ..., row_bits: _Optional[bytes] = ..., base_round: _Optional[int] = ...) -> None: ...
 
 class ClassSoftLabels(_message.Message):
     __slots__ = ("present_classes", "soft_labels")

@@ -52,7 +52,7 @@ from fedstill_server.methods.row_kernel import kernel_of
 from fedstill_server.state import FleetState
 
 LOGITS = "public_logits"
-_COARSE = parse_codec("dense,4bit,log,entropy")
+_COARSE = parse_codec("dense,4bit,log,entropy,delta")
 
 
 class PublicShift(Folded):

@@ -11,8 +11,10 @@ from typing import NamedTuple
 
 from fedstill_proto.arrays import ParameterSpec, parameter_specs
 from fedstill_proto.codec.api import Expected, decode_task, encode_task
+from fedstill_proto.codec.told_labels import table_told
 from fedstill_proto.flower_records import RECORD, pack
 from fedstill_proto.messages import RoundTask, SummaryKind
+from fedstill_proto.soft_labels.base_table import BaseTable
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
@@ -37,13 +39,15 @@ class EncodedTask:
 
     task: RoundTask
     blob: bytes
+    told: BaseTable | None = None  # what its soft labels are coded against
 
     @property
     def as_received(self) -> RoundTask:
         """The task as devices decode it, where that makes a difference: answers may be coded against it."""
         codec = self.task.request.codec
-        coded_against_it = self.task.weight_bits or (codec is not None and codec.delta)
-        return decode_task(self.blob) if coded_against_it else self.task
+        if self.task.weight_bits or (codec is not None and codec.delta):
+            return decode_task(self.blob, told=lambda run, round_: self.told)
+        return self.task
 
     @functools.cached_property
     def _record(self) -> ArrayRecord:
@@ -96,11 +100,19 @@ class RoundReplies:
 
 
 class TaskKey(NamedTuple):
-    """What a device's task depends on; `base_round` counts where answers are coded against earlier ones."""
+    """What a device's task depends on.
+
+    Attributes:
+        family: Of the device's student.
+        newcomer: Whether it has none yet.
+        base_round: The round whose answer its next one may be coded against.
+        told_round: The round whose soft labels the task's are coded against; what the task says is the same.
+    """
 
     family: str
     newcomer: bool
     base_round: int
+    told_round: int = 0
 
 
 class TaskDispatcher:
@@ -175,13 +187,14 @@ class TaskDispatcher:
         """The state that the tasks of a round were made from."""
         return self._states[round_number]
 
-    def task(self, round_number: int, key: TaskKey) -> EncodedTask:
-        """The task of a round: the same each time it is made."""
+    def task(self, round_number: int, key: TaskKey, told: BaseTable | None = None) -> EncodedTask:
+        """The task of a round: the same each time it is made; `told` is what the key's told_round told."""
         state = self._states[round_number]
         task = self._method.task(state, round_number=round_number, family=key.family, newcomer=key.newcomer)
         if key.base_round and task.request.codec is not None and task.request.codec.delta:
             task = replace(task, request=replace(task.request, base_round=key.base_round))
-        return EncodedTask(task, encode_task(task, codec=self.config.downlink))
+        codec = self.config.downlink
+        return EncodedTask(task, encode_task(task, codec=codec, base_round=key.told_round, told=told), told)
 
     def expected_of(self, task: EncodedTask) -> Expected:
         """What an answer to the task must be; the network takes answers as large as that from now on."""
@@ -248,6 +261,7 @@ class OpenRound:
         self._watch(readable)
         self._retried_bytes_before = retry.sent_bytes
         self._tasks: dict[TaskKey, tuple[EncodedTask, Expected]] = {}
+        self._told: dict[bytes, BaseTable] = {}  # what this round tells, by its digest
         self._sent_bytes = 0
         self._overdue = dispatcher.overdue_answers()
 
@@ -359,8 +373,16 @@ class OpenRound:
             if answer.summary.table is not None
         ]
         mistaken = self._refused(Reason.MISSING_BASE)
-        before = self._tables_before
-        return before.after(tables, mistaken=mistaken) if tables or mistaken else before
+        tells = list(self._told.values())
+        # Of what is not the same for all devices, nobody could say later which of them was told what.
+        told = self._tables_before.told.told(self.number, tells[0] if len(tells) == 1 else None)
+        told = told.answered(
+            [(answer.device, answer.round) for answer in self.gate.answers],
+            asked=self.asked,
+            now=self.number,
+            mistaken=mistaken,
+        )
+        return replace(self._tables_before.after(tables, mistaken=mistaken), told=told)
 
     def _refused(self, reason: Reason) -> list[str]:
         """The devices that were refused for this reason."""
@@ -368,13 +390,18 @@ class OpenRound:
 
     def _key(self, member: Member) -> TaskKey:
         newcomer = member.device not in self.installed
-        return TaskKey(member.family, newcomer, self._tables.round_of(member.device))
+        base_round = self._tables.round_of(member.device)
+        return TaskKey(member.family, newcomer, base_round, self._tables.told.base_of(member.device))
 
     def _task(self, member: Member) -> tuple[EncodedTask, Expected]:
         """The device's task, and what its answer must be; newcomers of a family have another."""
         key = self._key(member)
         if key not in self._tasks:
-            task = self._dispatcher.task(self.number, key)
+            told = self._tables.told.tables.get(key.told_round)
+            task = self._dispatcher.task(self.number, key, told)
+            tells = table_told(task.task.soft_targets, self._dispatcher.config.downlink)
+            if tells is not None:
+                self._told[tells.levels.digest()] = tells
             self._tasks[key] = task, self._dispatcher.expected_of(task)
         return self._tasks[key]
 
@@ -384,7 +411,7 @@ class OpenRound:
         self._retry.watch(self.gate, messages)
 
     def _message(self, question: Question) -> Message:
-        """The message of a question, made anew."""
+        """The message of a question, made anew; its soft labels are whole, whatever the device has lost."""
         expected = question.expected
         key = TaskKey(expected.family, question.newcomer, question.base_round)
         return self._dispatcher.task(expected.round, key).message_to(question.node, "train")

@@ -51,7 +51,7 @@ class Reason(enum.Enum):
     WRONG_FAMILY = "wrong-family"
     WRONG_KIND = "wrong-kind"
     WRONG_SHAPE = "wrong-shape"  # rows, classes, encoding, class numbers, parameters
-    MISSING_BASE = "missing-base"  # coded against an answer that the server does not hold
+    MISSING_BASE = "missing-base"  # coded against what the receiver does not hold, the task or its answer
     BAD_VALUES = "bad-values"  # not finite, negative, not adding up
     SUM = "sum"  # the device is not in a sum that the server cannot open, or too few others were
 
@@ -61,6 +61,7 @@ _OF_REFUSALS = {
     Refusal.BUDGET: Reason.BUDGET,
     Refusal.NOT_NOW: Reason.NOT_NOW,
     Refusal.NO_STUDENT: Reason.NO_STUDENT,
+    Refusal.MISSING_BASE: Reason.MISSING_BASE,
     Refusal.WRONG_VERSION: Reason.WRONG_VERSION,
     Refusal.WRONG_FAMILY: Reason.WRONG_FAMILY,
 }

@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from fedstill_server.config.codec import from_json
 from fedstill_server.rounds.account import Account, Head
 from fedstill_server.rounds.base_tables import BaseTables
 from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.told_labels import LastTold
 from fedstill_server.state import Arrays, FleetState
 
 _KEPT_FILES = 2
@@ -103,12 +104,13 @@ class _Committed:
 
 @dataclass(frozen=True, kw_only=True)
 class _Devices:
-    """Who has a student after a round, what is open, and the account's head: a checkpoint's JSON file."""
+    """Who has a student and was told what, what is open, and the account's head: a checkpoint's JSON."""
 
     round: int
     account: Head | None
     installed: tuple[str, ...]
     pending: tuple[Pending, ...]
+    last_told: Mapping[str, LastTold] = field(default_factory=dict)
 
 
 class RunStore:
@@ -192,7 +194,8 @@ class RunStore:
             account: The head of the account of noised releases, where there is one.
         """
         name, tables_sha256 = _name_of(round_number), None
-        if base_tables is not None and base_tables.tables:
+        base_tables = base_tables or BaseTables()
+        if not base_tables.empty:
             tables = base_tables.to_bytes()
             tables_sha256 = hashlib.sha256(tables).hexdigest()
             replace_file(self._checkpoints / f"{name}.tables", tables, mode=SHARED)
@@ -203,6 +206,7 @@ class RunStore:
             account=account,
             installed=tuple(sorted(installed)),
             pending=tuple(pending),
+            last_told=base_tables.told.devices,
         )
         write_sealed_json(self._checkpoints / f"{name}.json", asdict(devices))
         committed = _Committed(
@@ -265,7 +269,7 @@ class RunStore:
                 frozenset(devices.installed),
                 devices.pending,
                 (committed.record or {}).get("clock_s") or 0.0,
-                self._base_tables(committed),
+                self._base_tables(committed, devices),
             )
         raise RunStoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact ({damage}); "
@@ -316,8 +320,7 @@ class RunStore:
             try:
                 committed = self._committed(number)
                 self._state_of(committed)
-                self._devices(number)
-                self._tables_of(committed)
+                self._tables_of(committed, self._devices(number))
             except (DamagedFile, FileNotFoundError) as error:
                 problems.append(str(error))
         for path in sorted((self.folder / "final").rglob("*.safetensors")):
@@ -353,7 +356,7 @@ class RunStore:
             raise DamagedFile(f"{path}: not the state that round {committed.round} names; {_GO_BACK}.")
         return FleetState.from_flat(arrays)
 
-    def _tables_of(self, committed: _Committed) -> BaseTables:
+    def _tables_of(self, committed: _Committed, devices: _Devices) -> BaseTables:
         """What is held of the devices after a round; raises DamagedFile."""
         if committed.tables_sha256 is None:
             return BaseTables()
@@ -365,12 +368,12 @@ class RunStore:
             return BaseTables()
         if hashlib.sha256(blob).hexdigest() != committed.tables_sha256:
             raise DamagedFile(f"{path}: damaged: its bytes are not those that were written; {remedy}.")
-        return BaseTables.from_bytes(blob)
+        return BaseTables.from_bytes(blob, devices.last_told)
 
-    def _base_tables(self, committed: _Committed) -> BaseTables:
+    def _base_tables(self, committed: _Committed, devices: _Devices) -> BaseTables:
         """The answers held after a round; nothing where they are damaged, so that devices answer whole."""
         try:
-            return self._tables_of(committed)
+            return self._tables_of(committed, devices)
         except FedstillError as error:
             log.warning("%s Devices answer whole.", error)
             return BaseTables()

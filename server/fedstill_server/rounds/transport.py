@@ -15,7 +15,7 @@ from flwr.serverapp import Grid
 
 from fedstill_server.rounds.clock import clock_of
 
-# Codes of errors that stand for replies which the network did not hand on; a device's own end at 109.
+# Codes of errors that stand for replies which the network did not hand on; a device's own end at 110.
 REPLY_TOO_LARGE, REPLY_UNREADABLE = 200, 201
 _FIRST_PAUSE_S = 0.01
 _LONGEST_PAUSE_S = 1.0

@@ -36,7 +36,7 @@ class ObservedRound:
     """A round in which the watched device was asked.
 
     Attributes:
-        task: What the server sent to it, encoded.
+        task: What the server sent to it, encoded, with its soft labels whole.
         answer: What it sent, encoded; None where it failed.
         state: What the server's tasks of the round were made from.
     """
@@ -114,7 +114,7 @@ def observe_run(
             progress.step()
             return replies
 
-        handlers = {**engine.handlers, "train": train}
+        handlers = engine.told.among({**engine.handlers, "train": train})
         grid = InProcessGrid(devices=data.devices, handlers=handlers)
         with packages_installed(folder):
             app(grid, grid.context(run_config={FOLDER_KEY: str(folder)}))

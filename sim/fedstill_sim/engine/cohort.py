@@ -24,6 +24,7 @@ from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.open_run import forget_runs
 from fedstill_sim.engine.shards import DeviceFailure, DeviceReply, ShardReplies, TaskShard
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
+from fedstill_sim.engine.told_tasks import ToldTasks
 from fedstill_sim.engine.worker import evaluate, train
 from fedstill_sim.folder import DATA_FOLDER, artifact_folder
 from fedstill_sim.workers.pool import start_workers
@@ -67,6 +68,7 @@ class CohortEngine:
         self._folder = run_folder.resolve()
         self._stack_sizes = dict(stack_sizes)
         self._label_prior = label_prior
+        self.told = ToldTasks(self._folder)
         self._noise_seed = noise_seed
         self._data = load_fleet(self._folder / DATA_FOLDER)
         manifests = {family: self._manifest(family) for family in sorted(set(self._data.families))}
@@ -83,7 +85,8 @@ class CohortEngine:
     @property
     def handlers(self) -> Mapping[str, Handler]:
         """The engine's handler of each message type: "query.hello", "train", "evaluate"."""
-        return {"query.hello": self._hello, "train": self._train, "evaluate": self._evaluate}
+        handlers = {"query.hello": self._hello, "train": self._train, "evaluate": self._evaluate}
+        return self.told.among(handlers)
 
     def _stacks(self) -> int:
         """Return how many stacks the whole fleet makes."""

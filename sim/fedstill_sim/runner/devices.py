@@ -138,7 +138,8 @@ def _fleet_grid(folder: Path, config: RunConfig, engine: CohortEngine) -> Iterat
         handlers = Adversaries(simulation.attack, fleet, engine.data, folder).among(handlers)
     if fleet.secure_sums is not None:
         handlers = SumDevices(engine.data.device_names, folder, noise_seed=fleet.seed).among(handlers)
-    grid = InProcessGrid(devices=simulation.devices, handlers=handlers)
+    # Who stands between the engine and the Grid reads tasks, too.
+    grid = InProcessGrid(devices=simulation.devices, handlers=engine.told.among(handlers))
     if simulation.participation is None:
         yield grid
         return
