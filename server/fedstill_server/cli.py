@@ -110,6 +110,10 @@ def inspect(
             soft_wrap=True,
         )
     for record in records:
+        if record.notice:
+            console.print(
+                f"round {record.round}: {record.notice}", markup=False, highlight=False, soft_wrap=True
+            )
         for entry in record.quarantined:
             who = entry.device or f"node {entry.node or 'unknown'}"
             console.print(f"round {record.round}: {who}: {entry.reason}: {entry.text}", markup=False)

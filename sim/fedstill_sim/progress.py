@@ -164,6 +164,8 @@ class LineProgress:
         """Print how far the rounds are, unless a line has just been printed."""
         pace = self._pace[method]
         pace.note(finished)
+        if finished.notice:
+            self._print(f"{method}: {finished.notice}")
         last = finished.round >= pace.total
         between = _SECONDS_BETWEEN_LINES_OF_MANY_RUNS if self._amid_runs else _SECONDS_BETWEEN_LINES
         if (not last or self._amid_runs) and time.monotonic() - self._printed < between:
@@ -233,6 +235,8 @@ class BarProgress:
         """Move the method's bar."""
         pace = self._pace[method]
         pace.note(finished)
+        if finished.notice:
+            self._progress.console.print(f"{method}: {finished.notice}", markup=False, highlight=False)
         left = pace.seconds_left(finished.round)
         self._progress.update(
             self._tasks[method],

@@ -40,6 +40,11 @@ def print_run(console: Console, result: RunResult, folder: Path) -> None:
         f"{engine.device_rounds_per_second:,.0f} device-rounds a second.[/dim]"
     )
     _print_participation(console, result)
+    for finished in result.rounds:
+        if finished.notice:
+            console.print(
+                f"{result.method}: {finished.notice}.", highlight=False, markup=False, soft_wrap=True
+            )
     if result.attack is not None:
         text = escape(result.attack.describe(data.devices))
         console.print(f"[yellow]{text}.[/yellow]", highlight=False, soft_wrap=True)

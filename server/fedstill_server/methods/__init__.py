@@ -39,6 +39,7 @@ METHODS: Registry[type[Method]] = Registry(
     group="fedstill.methods",
     built_in={
         "fedstill": "fedstill_server.methods.fedstill:Fedstill",
+        "auto": "fedstill_server.methods.auto:Auto",
         "local": "fedstill_server.methods.local:Local",
         "public-only": "fedstill_server.methods.public_only:PublicOnly",
         "fedavg": "fedstill_server.methods.fedavg:FedAvg",

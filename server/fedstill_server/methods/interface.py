@@ -162,6 +162,26 @@ class Method(WithOptions, ABC):
         """`state` with what the method remembers before the first round."""
         return state
 
+    # What a method that chooses between others overrides (auto.py); all others are themselves in each round.
+
+    def of_round(self, state: FleetState, *, round_number: int) -> Method:
+        """The bound method whose round it is, of the state before the round."""
+        return self
+
+    def compares_after(self, round_number: int) -> bool:
+        """Whether devices measure their students after a round for the method itself; see `measured`."""
+        return False
+
+    def measured(
+        self, state: FleetState, accuracies: Mapping[str, float], *, round_number: int
+    ) -> FleetState:
+        """The state after a round, once devices have measured themselves: personal accuracies by device."""
+        return state
+
+    def notice(self, state: FleetState, *, round_number: int) -> str:
+        """What people are to be told after a round, in a sentence; empty in most."""
+        return ""
+
     @abstractmethod
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         """What a device of `family` is asked; a newcomer has no student of its own yet."""

@@ -73,6 +73,12 @@ class Measured:
     failures: tuple[Quarantined, ...] = ()
     sent_bytes: int = 0
 
+    @property
+    def personal(self) -> dict[str, float]:
+        """The accuracy of each device that has examples of its own to measure on."""
+        found = {name: device.personal for name, device in self.devices.items()}
+        return {name: accuracy for name, accuracy in found.items() if accuracy is not None}
+
 
 class Mode(Protocol):
     """How a round gathers its answers."""
@@ -214,15 +220,22 @@ class FleetRun:
         if self._sums is not None and released is None:
             replies, groups = self._summed(self._sums, replies, number)
         watch.lap("train")
-        consensus = self._fold(replies, number, before.state, released, groups)
+        method = self._method.of_round(state, round_number=number)
+        consensus = self._fold(method, replies, number, before.state, released, groups)
         watch.lap("ingest")
         if consensus.devices > 0:
-            state = self._method.learn(state, consensus, round_number=number)
+            state = method.learn(state, consensus, round_number=number)
         watch.lap("learn")
         pending, clock = self._dispatcher.pending(), self._dispatcher.clock
         clock_s = clock.now_s() if isinstance(clock, SettableClock) else None
         after = Checkpoint(number, state, replies.installed, pending, clock_s or 0.0, replies.base_tables)
-        measured = self._measure(after) if self._is_measured(number) else Measured({})
+        compares = self._method.compares_after(number)
+        measured = self._measure(after) if compares or self._is_measured(number) else Measured({})
+        if compares:
+            state = self._method.measured(state, measured.personal, round_number=number)
+            after = replace(after, state=state)
+        # What is sent so that a method may choose is a part of it; what people want to know is not.
+        choosing_bytes = measured.sent_bytes if compares else 0
         watch.lap("evaluate")
         accuracy = FleetAccuracy.of(measured.devices)
         record = RoundRecord(
@@ -238,10 +251,10 @@ class FleetRun:
             counted=tuple(answer.device for answer in replies.counted),
             ages=tuple(number - answer.round for answer in replies.counted),
             uplink_bytes=replies.uplink_bytes,
-            downlink_bytes=replies.downlink_bytes,
-            evaluation_bytes=measured.sent_bytes,
+            downlink_bytes=replies.downlink_bytes + choosing_bytes,
+            evaluation_bytes=measured.sent_bytes - choosing_bytes,
             uplink_bytes_per_device=replies.uplink_bytes / max(replies.replied + replies.overdue, 1),
-            downlink_bytes_per_device=replies.downlink_bytes / max(replies.asked, 1),
+            downlink_bytes_per_device=(replies.downlink_bytes + choosing_bytes) / max(replies.asked, 1),
             personal_accuracy=accuracy.personal,
             global_accuracy=accuracy.everyone,
             worst_device_accuracy=accuracy.worst,
@@ -251,6 +264,7 @@ class FleetRun:
             evaluation_failures=measured.failures,
             clock_s=clock_s,
             phase_seconds=PhaseSeconds(**watch.phases),
+            notice=self._method.notice(state, round_number=number),
         )
         if released is not None or self._withholds:
             record = record.without_answers()
@@ -333,6 +347,7 @@ class FleetRun:
 
     def _fold(
         self,
+        method: Method,
         replies: RoundReplies,
         number: int,
         state: FleetState,
@@ -346,7 +361,7 @@ class FleetRun:
         """
         counted, rule = replies.counted, self._config.privacy
         if rule is not None:
-            private = PrivateFold(self._method, rule, self._group_fold)
+            private = PrivateFold(method, rule, self._group_fold)
             if released is None:
                 asked = replies.asked_by_family
                 released = private.noised_means(
@@ -357,7 +372,7 @@ class FleetRun:
                     self._account.debit(number, released, rho=rule.noising.rho, asked=devices)
             return private.consensus(released, state, round_number=number)
         state_of, aged = self._dispatcher.state_of, self._config.asynchronous
-        return bounded_consensus(self._method, counted, state_of, round_number=number, rule=aged)
+        return bounded_consensus(method, counted, state_of, round_number=number, rule=aged)
 
     def _is_measured(self, number: int) -> bool:
         privacy = self._config.privacy

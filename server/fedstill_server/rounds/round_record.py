@@ -76,6 +76,7 @@ class RoundRecord:
         phase_seconds: Where the time went.
         withheld: The fields that say nothing here, since they would come of single answers, and not of their
             noised sum; their values are 0 or empty.
+        notice: What the method has people told after this round, in a sentence; empty in most.
     """
 
     round: int
@@ -104,6 +105,7 @@ class RoundRecord:
     clock_s: float | None = None
     phase_seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
     withheld: tuple[str, ...] = ()
+    notice: str = ""
 
     def without_answers(self) -> RoundRecord:
         """The record as it may be shown where only the noised sum of the answers is.

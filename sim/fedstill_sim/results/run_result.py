@@ -63,6 +63,7 @@ class RoundResult:
     stale: int = 0
     mean_age: float | None = None
     clock_s: float | None = None
+    notice: str = ""
 
     @property
     def total_bytes_per_device_round(self) -> float:
@@ -75,7 +76,7 @@ class RoundResult:
         return (
             f"round {self.round}: personal {readable_percent(self.personal_accuracy)}, global "
             f"{readable_percent(self.global_accuracy)}, {self.accepted} of {self.asked} answers, up "
-            f"{readable_bytes(up)}, down {readable_bytes(down)}"
+            f"{readable_bytes(up)}, down {readable_bytes(down)}{self.notice and f'; {self.notice}'}"
         )
 
 

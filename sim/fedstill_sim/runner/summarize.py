@@ -61,6 +61,7 @@ def round_result(record: RoundRecord) -> RoundResult:
         stale=_left_out_for(record, Reason.STALE),
         mean_age=statistics.fmean(record.ages) if record.ages else None,
         clock_s=record.clock_s,
+        notice=record.notice,
     )
 
 
