@@ -1,6 +1,6 @@
 """Who a device is: its device.json, in a plain device folder and in an agent's home alike.
 
-{"name": "kitchen", "family": "mlp-small"}, and perhaps "label_prior" (see model/label_prior.py)
+{"name": "kitchen", "family": "mlp-small"}, and perhaps "owner_share" (see model/label_prior.py)
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.model.label_prior import label_prior_strength
+from fedstill_client.model.label_prior import OWNER_SHARE, check_owner_share
 
 DESCRIPTION_FILE = "device.json"
 
@@ -27,13 +27,13 @@ class DeviceDescription:
 
     name: str
     family: str
-    label_prior: float = 1.0
+    owner_share: float = OWNER_SHARE
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
             raise DeviceError(f"name is {self.name!r}; give a printable name.")
         check_name("family", self.family)
-        label_prior_strength(self.label_prior)
+        check_owner_share(self.owner_share)
 
     @classmethod
     def read(cls, folder: Path) -> DeviceDescription:
@@ -43,10 +43,14 @@ class DeviceDescription:
             fields = json.loads(file.read_text())
             if not isinstance(fields, dict):
                 raise DeviceError('it holds no object like {"name": "kitchen", "family": "mlp-small"}.')
-            unknown = fields.keys() - {"name", "family", "label_prior"}
+            # A strength of the label prior is what older homes have in place of the share; 0 is none in both.
+            if "label_prior" in fields:
+                strength = fields.pop("label_prior")
+                fields.setdefault("owner_share", 0.0 if strength == 0 else OWNER_SHARE)
+            unknown = fields.keys() - {"name", "family", "owner_share"}
             if unknown or not {"name", "family"} <= fields.keys():
                 raise DeviceError(
-                    f"its fields are {sorted(fields)}; give name and family, and label_prior if you like."
+                    f"its fields are {sorted(fields)}; give name and family, and owner_share if you like."
                 )
             return cls(**fields)
         except OSError as error:

@@ -49,8 +49,8 @@ class ClientApp(FlowerClientApp):
             round's plan says, on the CPU.
         name: Gives a node's name; by default its configuration's `fedstill-name`, or device-<partition-id>,
             or node-<node id>.
-        label_prior: How strongly a device's class frequencies count in its own tests: 1 is Bayes' rule, as
-            fedstill's agents answer; 0 tests the network as it is.
+        owner_share: How much of its label prior a device adds to what is tested: 0.3 as fedstill's agents
+            do; 0 tests the network as it is.
 
     Raises:
         FedstillError: A student's name stands for nothing.
@@ -66,7 +66,7 @@ class ClientApp(FlowerClientApp):
         test: Any = None,
         train: Train | None = None,
         name: Callable[[Context], str] | None = None,
-        label_prior: float = 0.0,
+        owner_share: float = 0.0,
     ) -> None:
         super().__init__()
         client = TorchClient(
@@ -77,7 +77,7 @@ class ClientApp(FlowerClientApp):
             test=test,
             train=train,
             name=name,
-            label_prior=label_prior,
+            owner_share=owner_share,
         )
         self.query("hello")(client.on_hello)
         self.train()(client.on_train)
@@ -113,7 +113,7 @@ class TorchClient:
     test: Any = None
     train: Train | None = None
     name: Callable[[Context], str] | None = None
-    label_prior: float = 0.0
+    owner_share: float = 0.0
 
     def __post_init__(self) -> None:
         with explain_missing("fedstill.flower", extra="server"):
@@ -161,4 +161,4 @@ class TorchClient:
         config = context.node_config
         name = f"device-{config['partition-id']}" if "partition-id" in config else f"node-{context.node_id}"
         name = str(config.get(NAME_KEY, name)) if self.name is None else self.name(context)
-        return DeviceDescription(name, family_of_device(self.students, name, config), self.label_prior)
+        return DeviceDescription(name, family_of_device(self.students, name, config), self.owner_share)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fedstill_client.device_description import DeviceDescription, DeviceError
@@ -12,9 +12,9 @@ from fedstill_client.model.student_store import KeptStudents, OwnStudent
 from fedstill_client.rounds.round import (
     DeviceStack,
     Evaluation,
-    RoundOptions,
     TrainingDiverged,
     evaluate,
+    fleets_student,
     perform_round,
 )
 from fedstill_client.rounds.told_labels import ToldLabels
@@ -154,14 +154,14 @@ class TorchDevice:
             TorchTrainer(network, manifest, task, train),
             TorchForward(network, manifest),
             self.public_x,
-            options=RoundOptions(label_prior=self.who.label_prior),
         )
         summary = work.summaries[0]
         if summary is None:
             raise TrainingDiverged(task.training.learning_rate)
         trained = {name: array[0] for name, array in work.parameters.items()}
         beside = {name: array[0] for name, array in work.control_variates.items()}
-        students.save(OwnStudent(task.run, task.round, trained, beside), before=before)
+        own = OwnStudent(task.run, task.round, trained, beside)
+        students.save(own, before=before, fleet=fleets_student(task, work))
         ToldInState(self.state).keep(task.run, task.round, table_told(task.soft_targets))
         return summary
 
@@ -169,13 +169,14 @@ class TorchDevice:
         """Right answers of the device's own student, or of the task's where that replaces it."""
         network, manifest = self._network(task)
         students = StudentsInState(manifest, self.state)
+        own = self._stack(None if task.forgets else students.after(task.run, task.round), network)
         return evaluate(
-            self._stack(None if task.forgets else students.after(task.run, task.round), network),
+            replace(own, fleet=students.fleet()),
             task,
             TorchForward(network, manifest),
             personal_test=self.held_out,
             global_test=self.global_test,
-            label_prior=self.who.label_prior,
+            owner_share=self.who.owner_share,
         )
 
     def _network(self, task: RoundTask) -> tuple[nn.Module, StudentManifest]:

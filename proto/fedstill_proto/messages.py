@@ -64,9 +64,6 @@ MAYBE_WITH_FEATURES = (*WITH_SOFT_LABELS, SummaryKind.CLASS_PROTOTYPES)
 class TrainingPlan:
     """The local work of one round.
 
-    The device keeps start_share * (the student that it started from) + (1 - start_share) * (the trained one),
-    unless examples that it holds out show that one of the two is better (see the client's share_gate.py).
-
     Attributes:
         epochs: Passes over the private examples.
         batch_size: Private examples in a step.
@@ -75,8 +72,8 @@ class TrainingPlan:
         temperature: What softens soft labels.
         soft_weight: The weight of the soft term; that of the hard term is 1 - soft_weight.
         seed: Decides every random choice.
-        start_share: The weight of the student that the round started from.
-        held_out: The share of the private examples that is held out to judge; 0 holds none out.
+        held_out: The share of the private examples on which a device judges whether it is better off without
+            the fleet's soft labels (see the client's own_labels.py); 0 judges nothing.
         proximal: The strength of a pull back to the student that the round started from, in each step.
     """
 
@@ -87,7 +84,6 @@ class TrainingPlan:
     temperature: float
     soft_weight: float
     seed: int
-    start_share: float = 0.0
     held_out: float = 0.0
     proximal: float = 0.0
 
@@ -99,7 +95,6 @@ class TrainingPlan:
             raise InvalidValue("optimizer", f"{self.optimizer!r} is not an Optimizer")
         check_number("temperature", self.temperature, 1e-3, 1e3)
         check_number("soft_weight", self.soft_weight, 0, 1)
-        check_number("start_share", self.start_share, 0, 1)
         check_number("held_out", self.held_out, 0, 0.5)
         check_number("proximal", self.proximal, 0, 1e6)
         check_integer("seed", self.seed, 0, MAX_UINT64)
@@ -131,6 +126,29 @@ class StartPlan:
         check_integer("epochs", self.epochs, 0, MAX_START_EPOCHS)
         check_number("learning_rate", self.learning_rate, 0, 1e6)
         check_number("input_noise", self.input_noise, 0, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersonalPlan:
+    """How a device makes its owner's student, from the student that the round started from.
+
+    What this plan does not say is the training plan's. The soft labels are the task's; where it has none,
+    those that the start itself gives the public set.
+
+    Attributes:
+        epochs: Passes over the private examples.
+        learning_rate: The optimizer's.
+        soft_weight: The weight of the soft labels; 0 does without.
+    """
+
+    epochs: int
+    learning_rate: float
+    soft_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integer("epochs", self.epochs, 0, 1_000_000)
+        check_number("learning_rate", self.learning_rate, 0, 1e6)
+        check_number("soft_weight", self.soft_weight, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -298,6 +316,7 @@ class RoundTask:
             students are asked for; FLOAT_WEIGHTS asks for them whole. Control variates are in as many.
         control_variates: Those of the fleet, in the shapes of `parameters`, which then replace the device's
             student; the answer holds how far the device's own move (see the client's control_variates.py).
+        personal: How the device makes its owner's student; None keeps what was trained to answer.
     """
 
     run: str
@@ -311,6 +330,7 @@ class RoundTask:
     start: StartPlan | None = None
     weight_bits: int = FLOAT_WEIGHTS
     control_variates: Parameters = field(default_factory=dict)
+    personal: PersonalPlan | None = None
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)

@@ -56,7 +56,7 @@ class SimulationConfig:
     data: str | None
     devices: int
     dirichlet: float | None
-    label_prior: float
+    owner_share: float
     baselines: tuple[str, ...]
     tradeoff: tuple[float, ...]
     participation: Availability | None = None  # None: every device is there, and time does not pass
@@ -126,7 +126,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         data=request.data,
         devices=data.devices,
         dirichlet=None if own else request.dirichlet,
-        label_prior=_chosen(request.label_prior, defaults.label_prior),
+        owner_share=_chosen(request.owner_share, defaults.owner_share),
         baselines=baselines_of(request),
         tradeoff=TRADEOFF_WEIGHTS if weighed else (),
         participation=_participation(request),

@@ -82,11 +82,12 @@ class RunRequest(RunOptions):
         above=0,
         panel=FLEET,
     )
-    label_prior: float | None = option(
+    owner_share: float | None = option(
         None,
-        "How strongly a device weighs in how often it sees each class when it answers for itself: 0 off, 1 "
-        "Bayes.",
+        "Share of an app's questions that are like the owner's examples, and not like everyone's: how much a "
+        "device weighs in how often it sees each class; 0.3, of text 0.",
         least=0,
+        most=1,
         panel=LOCAL,
     )
     stragglers: float | None = option(

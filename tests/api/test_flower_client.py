@@ -172,7 +172,7 @@ class TestParity:
         mine = torch_device(onnx.folder)
         for number in (1, 2):
             asked = task(
-                replace(plan(epochs=2, soft_weight=0.5), start_share=0.5, held_out=0.25, proximal=0.5),
+                replace(plan(epochs=2, soft_weight=0.5), held_out=0.25, proximal=0.5),
                 round=number,
                 soft_targets=PUBLIC,
                 request=PUBLIC_ROWS,

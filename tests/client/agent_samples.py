@@ -50,13 +50,13 @@ PLAIN_TOO = DevicePolicy().allowing(["plain"])
 """The default, of an owner who believes the server: answers leave without noise, too."""
 
 
-def enrolled_home(folder: Path, *, label_prior: float = 1.0, policy: DevicePolicy | None = OPEN) -> AgentHome:
+def enrolled_home(folder: Path, *, owner_share: float = 1.0, policy: DevicePolicy | None = OPEN) -> AgentHome:
     """A home with a package and this policy; None is what a home of an earlier release has."""
     home = AgentHome(folder)
     home.create()
     if policy is not None:
         policy.write(home.folder)
-    home.description.write_text(json.dumps({"name": "kitchen", "family": FAMILY, "label_prior": label_prior}))
+    home.description.write_text(json.dumps({"name": "kitchen", "family": FAMILY, "owner_share": owner_share}))
     with PrivateStore.create(home) as store:
         install(home, store, trainable_package())
     return home

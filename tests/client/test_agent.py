@@ -26,7 +26,7 @@ X = examples(30, seed=9)[0]
 
 @pytest.fixture
 def home(tmp_path: Path) -> AgentHome:
-    return enrolled_home(tmp_path / "home", label_prior=0.0)
+    return enrolled_home(tmp_path / "home", owner_share=0.0)
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ class TestAnswers:
                 agent.predict(X, scope="owners")  # type: ignore[arg-type]
 
     def test_how_often_the_device_sees_a_class(self, tmp_path: Path) -> None:
-        home = enrolled_home(tmp_path / "prior", label_prior=1.0)
+        home = enrolled_home(tmp_path / "prior", owner_share=1.0)
         with Agent.open(home.folder) as agent:
             agent.observe(X, np.zeros(30, np.int64))
             status = agent.status()
@@ -104,17 +104,6 @@ class TestAnswers:
             seen = status.training_examples + status.held_out_examples
             prior = log_label_prior(np.zeros((1, seen), np.int64), np.array([seen]), classes=3)
             wanted = mlp_logits(student(), X) + prior[0]
-            np.testing.assert_allclose(agent.predict(X), softmax(wanted), atol=1e-5)
-
-    def test_the_prior_counts_less_where_the_student_learned_here(self, tmp_path: Path) -> None:
-        home = enrolled_home(tmp_path / "learned", label_prior=1.0)
-        with PrivateStore.open(home) as store:  # none held out that would speak for another strength
-            store.observe_all([(np.zeros(6, np.float32), 0)] * 4, held_out=False)
-        with Agent.open(home.folder) as agent:
-            put_student(home, student(5), run="offline")
-
-            prior = log_label_prior(np.zeros((1, 4), np.int64), np.array([4]), classes=3)
-            wanted = mlp_logits(student(5), X) + prior[0] / 2
             np.testing.assert_allclose(agent.predict(X), softmax(wanted), atol=1e-5)
 
     @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ def test_a_folder_is_read(folder: Path) -> None:
     device = FleetDevice.open(folder)
 
     assert device.description.name == "kitchen"
-    assert device.description.label_prior == 1.0
+    assert device.description.owner_share == 0.3
     assert device.private.counts.tolist() == [20]
     assert device.held_out.counts.tolist() == [30]
     assert device.public_x is not None
@@ -135,7 +135,7 @@ class TestRefusedFolders:
             ('{"name": "", "family": "mlp-small"}', "name is ''"),
             ('{"name": 3, "family": "mlp-small"}', "name is 3"),
             ('{"name": "kitchen", "family": "no/such"}', "family: 'no/such'"),
-            ('{"name": "kitchen", "family": "mlp-small", "label_prior": -1}', "label_prior is -1"),
+            ('{"name": "kitchen", "family": "mlp-small", "owner_share": -1}', "owner_share is -1"),
             (
                 '{"name": "kitchen", "family": "cnn"}',
                 "names student family 'cnn', the artifact is for 'mlp-small'",
@@ -238,13 +238,21 @@ class TestRounds:
         asked = task(parameters=nothing, replace_student=True)
 
         with_prior = FleetDevice.open(folder).evaluate(asked)
-        description = {"name": "kitchen", "family": "mlp-small", "label_prior": 0}
+        description = {"name": "kitchen", "family": "mlp-small", "owner_share": 0}
         (folder / "device.json").write_text(json.dumps(description))
         without = FleetDevice.open(folder).evaluate(asked)
 
         assert with_prior.personal_correct.tolist() == [30]
         assert without.personal_correct.tolist() == [0]
-        assert with_prior.global_correct.tolist() == without.global_correct.tolist()
+        # The same answers on everyone's examples: it says 2 there, too, where it said 0.
+        assert with_prior.global_correct.tolist() != without.global_correct.tolist()
+        assert with_prior.fleet_global_correct.tolist() == without.global_correct.tolist()
+
+    def test_a_strength_in_an_older_home_is_a_share(self, folder: Path) -> None:
+        for strength, share in ((0, 0.0), (0.5, 0.3)):
+            text = json.dumps({"name": "kitchen", "family": "mlp-small", "label_prior": strength})
+            (folder / "device.json").write_text(text)
+            assert FleetDevice.open(folder).description.owner_share == share
 
     def test_predictions_are_the_own_students(self, folder: Path) -> None:
         x, _ = examples(5, seed=9)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fedstill_client.model.label_prior import (
     CONCENTRATIONS,
-    label_prior_strength,
+    check_owner_share,
     log_label_prior,
-    personal_logits,
+    owner_log_prior,
 )
 from fedstill_proto.errors import FedstillError
 
@@ -46,25 +46,27 @@ def test_a_device_without_examples_changes_nothing() -> None:
     np.testing.assert_allclose(prior, np.zeros((1, 4)), atol=1e-7)
 
 
-def test_the_prior_tips_a_close_decision_and_no_other() -> None:
-    logits = np.array([[[1.0, 1.2], [0.0, 3.0]]], np.float32)  # one device, two rows
-    log_prior = np.log(np.array([[1.5, 0.5]], np.float32))
+def test_a_third_of_the_questions_are_the_owner_s() -> None:
+    labels, counts = np.array([[0] * 90]), np.array([90])
 
-    tipped = personal_logits(logits, log_prior, 1.0)
+    added = owner_log_prior(labels, counts, classes=10, owner_share=0.3)[0]
 
-    assert logits.argmax(-1).tolist() == [[1, 1]]
-    assert tipped.argmax(-1).tolist() == [[0, 1]]
-
-
-def test_strength_scales_and_zero_switches_off() -> None:
-    logits = np.array([[[1.0, 2.0]]], np.float32)
-    log_prior = np.array([[0.5, -0.5]], np.float32)
-
-    assert personal_logits(logits, log_prior, 2.0).tolist() == [[[2.0, 1.0]]]
-    assert personal_logits(logits, log_prior, 0).tolist() == logits.tolist()
+    seen, never = np.exp(log_label_prior(labels, counts, classes=10)[0, [0, 9]])
+    np.testing.assert_allclose(added[[0, 9]], np.log([0.3 * seen + 0.7, 0.3 * never + 0.7]), rtol=1e-5)
+    assert seen > 9.8  # nearly all of ten classes' worth
+    assert added[9] > np.log(0.7)  # however often it was not seen
 
 
-@pytest.mark.parametrize("strength", [-0.1, float("nan"), float("inf"), "1", True, None])
-def test_a_strength_that_is_none_is_refused(strength: object) -> None:
-    with pytest.raises(FedstillError, match="label_prior is"):
-        label_prior_strength(strength)
+def test_no_share_adds_nothing_and_all_of_it_is_bayes_rule() -> None:
+    labels, counts = np.array([[0, 0, 1], [1, 1, 1]]), np.array([3, 3])
+
+    none, whole = (owner_log_prior(labels, counts, classes=2, owner_share=share) for share in (0.0, 1.0))
+
+    assert none.tolist() == [[0, 0], [0, 0]]
+    np.testing.assert_allclose(whole, log_label_prior(labels, counts, classes=2), rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "1", True, None])
+def test_a_share_that_is_none_is_refused(share: object) -> None:
+    with pytest.raises(FedstillError, match="owner_share is"):
+        check_owner_share(share)

@@ -9,11 +9,25 @@ import pytest
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer, StudentMismatch
-from fedstill_client.rounds.round import DeviceStack, NoStudent, evaluate, perform_round, starting_student
+from fedstill_client.rounds.own_labels import p_values
+from fedstill_client.rounds.round import (
+    DeviceStack,
+    NoStudent,
+    RoundWork,
+    evaluate,
+    perform_round,
+    starting_student,
+)
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.codec.api import Expected, decode_summary
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, SummaryKind, SummaryRequest
+from fedstill_proto.messages import (
+    ClassSoftLabels,
+    PersonalPlan,
+    PublicSoftLabels,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
@@ -77,7 +91,7 @@ def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
     private, public_x = stack_of(5, 23, 0, 9, 40), examples(12, seed=5)[0]
     targets = PublicSoftLabels(np.arange(12), DenseSoftLabels(soft_rows(12)))
     request = SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, np.arange(12))
-    training = dataclasses.replace(plan(epochs=2, soft_weight=0.5), start_share=0.5, held_out=0.2)
+    training = dataclasses.replace(plan(epochs=2, soft_weight=0.5), held_out=0.2)
     round_task = task(training, request=request, soft_targets=targets, parameters={})
     names, own = ["a", "b", "c", "d", "e"], own_students(1, 2, 3, 4, 5)
     built = artifact(stack_size=5)
@@ -94,7 +108,7 @@ def test_a_round_is_the_same_for_a_device_alone_and_in_a_stack() -> None:
         alone = perform_round(stack, round_task, personalizer, forward, public_x)
         assert together.summaries[device] == alone.summaries[0]
         assert together.loss[device] == alone.loss[0]
-        assert together.start_shares[device] == alone.start_shares[0]
+        assert together.alone[device] == alone.alone[0]
         for name, array in alone.parameters.items():
             np.testing.assert_array_equal(together.parameters[name][device], array[0])
 
@@ -117,24 +131,62 @@ def test_training_comes_before_the_summary() -> None:
     assert work.summary_seconds > 0
 
 
-def test_a_device_keeps_a_share_of_the_student_it_started_from() -> None:
+def test_the_owner_s_student_may_have_a_plan_of_its_own() -> None:
     built, stack = artifact(stack_size=2), DeviceStack(["a", "b"], stack_of(8, 5))
     request = SummaryRequest(SummaryKind.CLASS_MEANS, UINT8)
-    whole, half = (
-        perform_round(
-            stack,
-            task(dataclasses.replace(plan(epochs=2), start_share=share), request=request),
-            Personalizer(built),
-            Forward(built),
-        )
-        for share in (0.0, 0.5)
+
+    def done(epochs: int, personal: PersonalPlan | None) -> RoundWork:
+        asked = dataclasses.replace(task(plan(epochs=epochs), request=request), personal=personal)
+        return perform_round(stack, asked, Personalizer(built), Forward(built))
+
+    longer = PersonalPlan(epochs=4, learning_rate=plan().learning_rate)
+    plain, owned, direct = done(1, None), done(1, longer), done(4, None)
+
+    assert owned.summaries == plain.summaries  # what it says is what it learned in the round
+    for name, start in student().items():
+        np.testing.assert_array_equal(owned.fleet[name], start)
+        np.testing.assert_array_equal(owned.parameters[name], direct.parameters[name])
+
+
+def test_labels_of_one_s_own_are_learned_without_the_fleet() -> None:
+    """Three devices: whom the fleet is right about, whom it misleads, and one with too few examples."""
+    private = _of_one_class(1, 2, 2, counts=(25, 25, 24))
+    built, x = artifact(stack_size=3), examples(6, seed=5)[0]
+    sure = np.tile(np.array([[0.02, 0.96, 0.02]], np.float32), (6, 1))
+    asked = task(
+        dataclasses.replace(plan(epochs=1, soft_weight=0.9), held_out=0.2),
+        parameters=constant_student(1, margin=5.0),
+        replace_student=True,
+        request=SummaryRequest(SummaryKind.PUBLIC_SET, UINT8, np.arange(6)),
+        soft_targets=PublicSoftLabels(np.arange(6), DenseSoftLabels(sure)),
+    )
+    stack = DeviceStack(["a", "b", "c"], private)
+
+    work = perform_round(stack, asked, Personalizer(built), Forward(built), x)
+    counted = evaluate(
+        DeviceStack(["a", "b", "c"], private, work.parameters, fleet=work.fleet),
+        dataclasses.replace(asked, parameters={}, replace_student=False, soft_targets=None),
+        Forward(built),
+        personal_test=private,
+        owner_share=0.0,
     )
 
-    for name, start in student().items():
-        np.testing.assert_allclose(
-            half.parameters[name], (whole.parameters[name] + start) / 2, rtol=1e-5, atol=1e-7
-        )
-    assert half.summaries == whole.summaries  # what it says is what it learned
+    assert work.alone.tolist() == [False, True, False]
+    assert counted.personal_correct.tolist() == [25, 25, 0]
+    assert counted.fleet_personal_correct.tolist() == [25, 0, 0]
+
+
+def test_five_better_answers_and_no_worse_are_one_in_thirty_two() -> None:
+    other = np.array([[1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 1], [0, 1, 0, 0, 1, 0]])
+    kept = np.array([[0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 2], [0, 1, 0, 0, 1, 0]])
+
+    # 5 of 5; 5 or 6 heads of 6; no example tells the last two apart.
+    np.testing.assert_allclose(p_values(other, kept), [1 / 32, 7 / 64, 1])
+
+
+def _of_one_class(*labels: int, counts: tuple[int, ...]) -> PrivateStack:
+    rows = np.repeat(np.array(labels)[:, None], max(counts), axis=1)
+    return PrivateStack(np.zeros((*rows.shape, *SHAPE), np.float32), rows, np.array(counts))
 
 
 def test_a_proximal_pull_is_part_of_the_gradient() -> None:
@@ -253,7 +305,7 @@ class TestEvaluation:
             Forward(artifact(stack_size=2)),
             personal_test=self.test,
             global_test=self.everyone,
-            label_prior=0.0,
+            owner_share=0.0,
         )
 
         assert counted.personal_correct.tolist() == [2, 1]  # padding is not counted
@@ -270,17 +322,28 @@ class TestEvaluation:
         assert counted.global_correct.tolist() == [2, 2]
         assert counted.personal_examples.tolist() == [0, 0]
 
-    def test_the_label_prior_counts_at_home_only(self) -> None:
-        # Class 2 leads by 0.5; the first device has only seen class 1, which its prior favours by more.
-        round_task = task(parameters=constant_student(2, margin=0.5), replace_student=True)
+    def test_both_accuracies_are_of_the_same_answers(self) -> None:
+        # Class 2 leads by 0.3; the first device has only seen class 1, which its prior favours by more.
+        round_task = task(parameters=constant_student(2, margin=0.3), replace_student=True)
         stack, forward = DeviceStack(["a", "b"], self.private), Forward(artifact(stack_size=2))
 
         counted = evaluate(
-            stack, round_task, forward, personal_test=self.test, global_test=self.everyone, label_prior=1.0
+            stack, round_task, forward, personal_test=self.test, global_test=self.everyone, owner_share=0.3
         )
 
-        assert counted.personal_correct.tolist() == [2, 1]  # it says 1 on its own, 2 of 3 right
-        assert counted.global_correct.tolist() == [1, 1]  # and 2 elsewhere
+        assert counted.personal_correct.tolist() == [2, 1]  # it says 1, 2 of 3 right
+        assert counted.global_correct.tolist() == [2, 1]  # and 1 elsewhere, too
+        assert counted.fleet_personal_correct.tolist() == [0, 1]  # the fleet's student says 2 everywhere
+        assert counted.fleet_global_correct.tolist() == [1, 1]
+
+    def test_everyone_s_scope_is_what_the_round_started_from(self) -> None:
+        stack = DeviceStack(["a", "b"], self.private, own_students(1, 2), fleet=constant_student(0))
+
+        counted = evaluate(
+            stack, task(parameters={}), Forward(artifact(stack_size=2)), global_test=self.everyone
+        )
+
+        assert counted.fleet_global_correct.tolist() == [2, 2]
 
     def test_large_global_sets_are_walked_in_parts(self) -> None:
         x, _ = examples(2500)

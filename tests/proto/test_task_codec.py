@@ -12,6 +12,7 @@ from fedstill_proto.codec.public_rows import decode_rows, encode_rows
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
     ClassSoftLabels,
+    PersonalPlan,
     PublicSoftLabels,
     RowSelection,
     StartPlan,
@@ -80,12 +81,15 @@ def test_what_else_is_asked_of_public_rows_survives_the_wire() -> None:
     assert decode_task(encode_task(plain, codec=UINT8)).request.selection is None
 
 
-def test_what_a_device_keeps_of_its_start_survives_the_wire() -> None:
+def test_how_the_owner_s_student_is_made_survives_the_wire() -> None:
     plain = public_task()
-    training = dataclasses.replace(plain.training, start_share=0.25, held_out=0.125, proximal=0.5)
-    decoded = decode_task(encode_task(dataclasses.replace(plain, training=training), codec=UINT8))
+    training = dataclasses.replace(plain.training, held_out=0.125, proximal=0.5)
+    personal = PersonalPlan(epochs=20, learning_rate=0.25, soft_weight=0.5)
+    sent = dataclasses.replace(plain, training=training, personal=personal)
+    decoded = decode_task(encode_task(sent, codec=UINT8))
     assert decoded.training == training
-    assert decode_task(encode_task(plain, codec=UINT8)).training.start_share == 0
+    assert decoded.personal == personal
+    assert decode_task(encode_task(plain, codec=UINT8)).personal is None
 
 
 @given(distributions().filter(len), codecs())
@@ -124,9 +128,9 @@ PUBLIC = "soft_targets.public_set"
         ("training.temperature", 0, "training.temperature"),
         ("training.temperature", float("inf"), "training.temperature"),
         ("training.soft_weight", 1.5, "training.soft_weight"),
-        ("training.start_share", 1.5, "training.start_share"),
         ("training.held_out", 0.75, "training.held_out"),
-        ("training.start_share", float("nan"), "training.start_share"),
+        ("personal.soft_weight", 1.5, "personal.soft_weight"),
+        ("personal.learning_rate", float("nan"), "personal.learning_rate"),
         ("parameters.0.data", b"", "parameters[0].data"),
         (PUBLIC, None, "soft_targets"),
         (f"{PUBLIC}.soft_labels", None, f"{PUBLIC}.soft_labels.encoding"),

@@ -80,9 +80,8 @@ def test_a_task_asks_how_far_a_student_goes_and_keeps_most_of_its_start() -> Non
     assert task.request.relative
     assert task.start == method.start_plan
     assert not task.parameters
-    assert task.training.start_share == 0.7
     assert task.training.held_out == 0.2
-    assert dataclasses.replace(task.training, start_share=0.0, held_out=0.0) == method.config.training
+    assert dataclasses.replace(task.training, held_out=0.0) == method.config.training
 
 
 def test_a_start_has_the_noise_of_the_server_s_students_and_a_multiple_of_the_local_rate() -> None:
@@ -187,7 +186,6 @@ def test_students_learn_from_inputs_with_noise() -> None:
         ("server_step", 0.0),
         ("last_step", 1.5),
         ("label_anchor", -0.1),
-        ("start_share", 2.0),
         ("held_out", 0.6),
     ],
 )

@@ -180,7 +180,7 @@ def test_the_start_that_a_shard_shares_is_the_one_that_each_device_makes(
 
     write_artifact(folder, "mlp-small", 1)
     for device, reply in zip(devices, replies, strict=True):
-        write_device_folders(folder, data, label_prior=1.0)
+        write_device_folders(folder, data, owner_share=1.0)
         with FleetDevice.opened(device_folder(folder, device)) as real:
             assert real.perform(decode_task(blob)) == content_of(reply)
 
@@ -193,7 +193,7 @@ def test_an_own_start_goes_on_from_the_device_s_student(run: tuple[Path, FleetDa
     unknown = public_start_task(StartSource.OWN, round_number=9, base_round=8)
     assert len(tasks[1]) < len(tasks[0]) - 200
     write_artifact(folder, "mlp-small", 1)
-    write_device_folders(folder, data, label_prior=1.0)
+    write_device_folders(folder, data, owner_share=1.0)
     with CohortEngine(folder, stack_sizes=FAMILIES, processes=0) as engine:
         for task in tasks:
             (reply,) = engine.handlers["train"]([4], [pack("RoundTask", task)])

@@ -143,7 +143,7 @@ def test_no_word_is_in_any_message_of_a_text_student(tmp_path: Path) -> None:
     home = AgentHome(tmp_path / "home")
     home.create()
     OPEN.write(home.folder)
-    home.description.write_text(json.dumps({"name": "phone", "family": "bigram", "label_prior": 0}))
+    home.description.write_text(json.dumps({"name": "phone", "family": "bigram", "owner_share": 0}))
     with PrivateStore.create(home) as store:
         install(home, store, bigram_package(version=1, words=WORDS, places=PLACES, step_size=200))
         store.observe_all((words[:-1], words[1:]) for words in canaries)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import fedstill_proto
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, IntArray, Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
@@ -43,17 +43,15 @@ from fedstill_client.home import AgentHome
 from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
 from fedstill_client.model.intents import encode_utterances, intent_schema
 from fedstill_client.model.label_prior import own_log_prior
-from fedstill_client.model.label_prior_fit import STRENGTHS, StrengthTally, default_strength
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.word_list import package_word_list
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
-from fedstill_client.store import PrivateStore, StoredExamples, check_example
+from fedstill_client.store import PrivateStore, check_example
 
 _PRIOR_GRAIN = 16  # the prior is read anew when one example in so many came or went
-_FITTED_ON = 256  # of the newest held-out examples, which choose how strong the prior is
 
 _PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
 
@@ -375,11 +373,8 @@ class Agent:
         return student
 
     def _read_prior(self, student: AnsweringStudent) -> None:
-        """Read how often this device sees each class, and how much that counts on top of the student.
-
-        `label_prior` in its device.json weighs it.
-        """
-        if student.manifest.label_shape or not self._description.label_prior:
+        """Read how often this device sees each class; `owner_share` in its device.json weighs it."""
+        if student.manifest.label_shape or not self._description.owner_share:
             return
         counts = self._store.counts()
         examples = counts.training + counts.held_out
@@ -387,29 +382,12 @@ class Agent:
         few = self._prior_of >= 0 and abs(examples - self._prior_of) * _PRIOR_GRAIN <= examples
         if few and self._prior_for is student.weights:
             return
-        training, held_out = self._store.examples("training"), self._store.examples("held-out")
-        strength = self._prior_strength(student, training, held_out)
-        everything = np.concatenate([training.labels, held_out.labels])
-        self._log_prior = np.float32(strength) * self._log_prior_of(everything, student)
-        self._prior_of, self._prior_for = examples, student.weights
-
-    def _prior_strength(
-        self, student: AnsweringStudent, training: StoredExamples, held_out: StoredExamples
-    ) -> float:
-        default = default_strength(self._own)
-        if not len(held_out.ids) or held_out.x.shape[1:] != student.manifest.input_shape:
-            return default  # nothing to choose it by, or only what is of another package
-        log_prior = self._log_prior_of(training.labels, student)
-        temperature = 1.0 if self._schema is None else self._schema.temperature
-        newest = slice(-_FITTED_ON, None)
-        logits = student.logits(held_out.x[newest], temperature=temperature)
-        return float(
-            STRENGTHS[StrengthTally.of(logits, held_out.labels[newest], log_prior).likeliest(default)]
+        self._log_prior = own_log_prior(
+            self._store.examples("all").labels,
+            classes=student.manifest.classes,
+            owner_share=self._description.owner_share,
         )
-
-    def _log_prior_of(self, labels: IntArray, student: AnsweringStudent) -> FloatArray:
-        strength = self._description.label_prior
-        return own_log_prior(labels, classes=student.manifest.classes, strength=strength)
+        self._prior_of, self._prior_for = examples, student.weights
 
     def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
         """Check all of them, and then keep each."""

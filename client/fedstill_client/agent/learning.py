@@ -15,7 +15,7 @@ def learn_now(
     home: AgentHome, store: PrivateStore, options: PersonalizeOptions, on_progress: OnProgress, stop: Stop
 ) -> LearningResult:
     """Learn until the budget of the options is spent, `stop` gives a reason, or nothing gets better."""
-    settings = LearningSettings(label_prior=DeviceDescription.read(home.folder).label_prior)
+    settings = LearningSettings(owner_share=DeviceDescription.read(home.folder).owner_share)
     package = load_installed(home, store)
     return learn(
         with_texts(store, package),

@@ -67,7 +67,7 @@ def device_facts(device: FleetDevice) -> Facts:
         "optimizer": manifest.optimizer.value,
         "soft_labels": manifest.soft_labels,
         "step_rows": manifest.step_rows,
-        "label_prior": device.description.label_prior,
+        "owner_share": device.description.owner_share,
         "private_examples": int(device.private.counts[0]),
         "held_out_examples": int(device.held_out.counts[0]),
         "public_examples": None if device.public_x is None else len(device.public_x),

@@ -113,7 +113,7 @@ def predict_command(
     """Answer examples: the class of each, and how sure the student is.
 
     An agent answers with the device's own student (with the service that runs at its home, if one does), and
-    so does a plain device folder (--device). It knows how often this device sees each class ("label_prior" in
+    so does a plain device folder (--device). It knows how often this device sees each class ("owner_share" in
     device.json; 0 switches it off). With --scope everyone the fleet's student answers alone, the same on each
     device of the fleet; with --student, a student package as it is. A student of text predicts the word that
     comes next. An assistant's predicts what an utterance (--text) means and how sure it is, and whether that

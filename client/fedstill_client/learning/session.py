@@ -28,7 +28,6 @@ from fedstill_client.learning.soft_term import soft_term
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.intents import intent_schema
 from fedstill_client.model.label_prior import own_log_prior
-from fedstill_client.model.label_prior_fit import LEARNED_HERE, default_strength
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
@@ -80,9 +79,7 @@ class TrainingSession:
     def run(self, on_progress: OnProgress, stop: Stop) -> LearningResult:
         """Train and score by turns until there is an end, or `stop` gives a reason."""
         stopped = _StopReason(stop)
-        before = self._evaluator.score(
-            self._before.parameters, stopped, default_strength=default_strength(self._before)
-        )
+        before = self._evaluator.score(self._before.parameters, stopped)
         while before is not None and not stopped():
             ended = self._ended()
             due = ended is not None or self._step - self._checked >= self._settings.check_every
@@ -104,16 +101,15 @@ class TrainingSession:
     def _evaluator_of(self, package: StudentPackage) -> Evaluator:
         examples, manifest, schema = self._examples, package.manifest, intent_schema(package)
         log_prior = None
-        if not manifest.label_shape and self._settings.label_prior:
-            labels, strength = examples.training.labels, self._settings.label_prior
-            log_prior = own_log_prior(labels, classes=manifest.classes, strength=strength)
+        if not manifest.label_shape and self._settings.owner_share:
+            labels, share = examples.training.labels, self._settings.owner_share
+            log_prior = own_log_prior(labels, classes=manifest.classes, owner_share=share)
         return Evaluator(
             self._forward,
             examples.scored.x,
             examples.scored.labels,
             log_prior=log_prior,
             temperature=1.0 if schema is None else schema.temperature,
-            fitted=examples.held_out,
         )
 
     def _resumable(self, examples: LearningExamples) -> tuple[Snapshot, LearningExamples] | None:
@@ -200,7 +196,7 @@ class TrainingSession:
         """Score the student, and keep it if it is the best so far."""
         state = self._personalizer.state()
         student = {name: array[0] for name, array in state.parameters.items()}
-        score = self._evaluator.score(student, stopped, default_strength=LEARNED_HERE)
+        score = self._evaluator.score(student, stopped)
         if score is None:
             return
         self._checked = self._step

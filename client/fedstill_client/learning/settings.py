@@ -10,6 +10,7 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.agent_types import PersonalizeOptions
+from fedstill_client.model.label_prior import OWNER_SHARE
 
 _BATCH_SIZE = 16
 _RATES = {Optimizer.SGD: 0.05, Optimizer.MOMENTUM: 0.01, Optimizer.ADAMW: 0.002}
@@ -21,9 +22,9 @@ _LEAST = {
     "temperature": 1e-3,
     "snapshot_seconds": 0,
     "seed": 0,
-    "label_prior": 0,
+    "owner_share": 0,
 }
-_FRACTIONS = ("learning_rate", "soft_weight", "temperature", "snapshot_seconds", "label_prior")
+_FRACTIONS = ("learning_rate", "soft_weight", "temperature", "snapshot_seconds", "owner_share")
 
 
 class SettingsError(FedstillError):
@@ -46,7 +47,7 @@ class LearningSettings:
     epochs_unjudged: int = 5  # at most, with too few held-out examples
     snapshot_seconds: float = 10.0  # between two snapshots that a killed learning goes on from
     seed: int = 0
-    label_prior: float = 1.0  # the device's own; what answers are scored with (see label_prior_fit.py)
+    owner_share: float = OWNER_SHARE  # what answers are scored with (see model/label_prior.py)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():

@@ -22,7 +22,7 @@ from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
 from fedstill_client.model.batches import check_places, fitting_soft_labels, public_examples
-from fedstill_client.model.forward import Forward
+from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.label_means import softened
 
 # Of logits, while soft labels are made of them: a vocabulary of 10,000 words times 20 places is many.
@@ -58,14 +58,16 @@ def encode_fleet_labels(task: RoundTask) -> bytes:
     codec = SoftLabelCodec(Encoding.FLOAT32)
     if isinstance(labels, TopKSoftLabels):
         codec = SoftLabelCodec(Encoding.TOP_K, labels.k)
-    return encode_task(replace(task, parameters={}, replace_student=False, start=None), codec=codec)
+    return encode_task(
+        replace(task, parameters={}, replace_student=False, start=None, personal=None), codec=codec
+    )
 
 
 def soft_term(
     store: FleetLabels,
     package: StudentPackage,
     student: Parameters,
-    forward: Forward,
+    forward: ForwardPass,
     *,
     soft_weight: float,
     temperature: float,
@@ -83,11 +85,12 @@ def soft_term(
 
 
 def own_targets(
-    student: Mapping[str, FloatArray], public_x: FloatArray, forward: Forward, temperature: float
+    student: Mapping[str, FloatArray], public_x: FloatArray, forward: ForwardPass, temperature: float
 ) -> PublicSoftLabels:
     """The student's own soft labels of the public set, softened at `temperature`."""
     manifest = forward.manifest
-    stacked = {name: array[None] for name, array in student.items()}
+    stack = manifest.stack_size
+    stacked = {name: np.broadcast_to(array, (stack, *array.shape)) for name, array in student.items()}
     values = math.prod((*manifest.label_shape, manifest.classes))  # of the logits of one example
     rows = max(1, _VALUES_AT_ONCE // values)
     parts = []

@@ -1,4 +1,4 @@
-"""A device's own student on disk, with the one it was before its last round.
+"""A device's own student on disk, with the one it was before its last round, and the fleet's.
 
 Both live in one safetensors file that is replaced by a rename, so whatever moment the power fails at, the
 file is the old one or the new one. The student from before is kept since a server that was killed asks for
@@ -31,6 +31,7 @@ STUDENTS_FILE = "students.safetensors"
 LEARNED_RUN = "offline"  # the run that a student learned without the fleet is of
 _CURRENT, _PREVIOUS = "current", "previous"
 CONTROL_VARIATES = ".control"  # behind the role of a student: what is kept beside it
+FLEET = "fleet"  # the role of the student that the last round started from
 
 
 class DeviceStoreError(FedstillError):
@@ -69,8 +70,13 @@ class StudentHistory(Protocol):
     def latest(self) -> OwnStudent | None:
         """The student that the device answers with."""
 
-    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
-        """Keep `student`, and the one `before` it."""
+    def fleet(self) -> Parameters | None:
+        """The fleet's student [*shape], which the last round started from; None where it gave none."""
+
+    def save(
+        self, student: OwnStudent, *, before: OwnStudent | None, fleet: Parameters | None = None
+    ) -> None:
+        """Keep `student`, the one `before` it, and the fleet's student that its round started from."""
 
     def locked(self) -> AbstractContextManager[None]:
         """Keep other processes from training this device at the same time."""
@@ -97,7 +103,7 @@ class KeptStudents(ABC):
 
     def before(self, run: str, round: int) -> OwnStudent | None:
         """The student that this round starts from; none when the device had none yet."""
-        current, previous = self._read()
+        current, previous, _ = self._read()
         if current is None or current.is_before(run, round):
             return current
         if previous is None or previous.is_before(run, round):
@@ -116,11 +122,19 @@ class KeptStudents(ABC):
         """The student that the device answers with."""
         return self._read()[0]
 
-    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
-        """Keep `student`, and the one `before` it."""
+    def fleet(self) -> Parameters | None:
+        """The fleet's student [*shape], which the last round started from; None where it gave none."""
+        kept = self._read()[2]
+        return None if kept is None else kept.parameters
+
+    def save(
+        self, student: OwnStudent, *, before: OwnStudent | None, fleet: Parameters | None = None
+    ) -> None:
+        """Keep `student`, the one `before` it, and the fleet's student that its round started from."""
         arrays: Parameters = {}
         metadata: dict[str, str] = {}
-        for role, kept in ((_CURRENT, student), (_PREVIOUS, before)):
+        given = None if fleet is None else OwnStudent(student.run, student.round, fleet)
+        for role, kept in ((_CURRENT, student), (_PREVIOUS, before), (FLEET, given)):
             if kept is not None:
                 metadata |= {f"{role}.run": kept.run, f"{role}.round": str(kept.round)}
                 parts = {role: kept.parameters, role + CONTROL_VARIATES: kept.control_variates}
@@ -128,15 +142,18 @@ class KeptStudents(ABC):
                     arrays |= {f"{part}/{name}": np.ascontiguousarray(v) for name, v in own.items()}
         self._keep(safetensors.numpy.save(arrays, metadata))
 
-    def _read(self) -> tuple[OwnStudent | None, OwnStudent | None]:
+    def _read(self) -> tuple[OwnStudent | None, OwnStudent | None, OwnStudent | None]:
         try:
             blob = self._load()
             if blob is None:
-                return None, None
+                return None, None, None
             header = json.loads(blob[8 : 8 + int.from_bytes(blob[:8], "little")])
             metadata: dict[str, str] = header.get("__metadata__") or {}
             arrays = safetensors.numpy.load(blob)
-            return self._student(_CURRENT, arrays, metadata), self._student(_PREVIOUS, arrays, metadata)
+            current, previous, fleet = (
+                self._student(role, arrays, metadata) for role in (_CURRENT, _PREVIOUS, FLEET)
+            )
+            return current, previous, fleet
         except (OSError, ValueError, AttributeError, safetensors.SafetensorError, FedstillError) as error:
             raise DeviceStoreError(
                 f"{self.place}: this is not a state of student family {self.manifest.family!r}: {error} "

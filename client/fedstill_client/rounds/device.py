@@ -1,6 +1,6 @@
 """A device: a folder with its name, its private examples, its student's training artifact, and its state.
 
-device.json       {"name": "kitchen", "family": "mlp-small"}, maybe "label_prior" (see label_prior.py)
+device.json       {"name": "kitchen", "family": "mlp-small"}, maybe "owner_share" (see label_prior.py)
 artifact/         the training artifact, for one device (see fedstill_proto.package.artifact)
 private.npz       x_train, y_train, x_test, y_test: these never leave the device
 public.npz        x: the public set, as the server has it (only for tasks about public examples)
@@ -45,7 +45,7 @@ from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import softened
-from fedstill_client.model.label_prior import log_label_prior, personal_logits
+from fedstill_client.model.label_prior import owner_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
@@ -61,6 +61,7 @@ from fedstill_client.rounds.round import (
     RoundOptions,
     TrainingDiverged,
     evaluate,
+    fleets_student,
     interrupting,
     perform_round,
 )
@@ -212,9 +213,7 @@ class FleetDevice:
             before = None if task.forgets else self.store.before(task.run, task.round)
             personalizer, forward = Personalizer(self.artifact), self._forward(stop)
             base_tables = BaseTableStore(AgentHome(self.folder).answers)
-            options = RoundOptions(
-                stop=stop, base_tables=base_tables, label_prior=self.description.label_prior
-            )
+            options = RoundOptions(stop=stop, base_tables=base_tables)
             work = perform_round(
                 self.stack(before, run=task.run),
                 task,
@@ -229,7 +228,8 @@ class FleetDevice:
             trained = {name: array[0] for name, array in work.parameters.items()}
             try:
                 beside = {name: array[0] for name, array in work.control_variates.items()}
-                self.store.save(OwnStudent(task.run, task.round, trained, beside), before=before)
+                own = OwnStudent(task.run, task.round, trained, beside)
+                self.store.save(own, before=before, fleet=fleets_student(task, work))
             except FedstillError:
                 # Examples may have been forgotten meanwhile: what was learned from them is not to stay.
                 base_tables.forget(self.description.name)
@@ -350,12 +350,12 @@ class FleetDevice:
             stop = stopping_after(policy.most_seconds, stop)
         own = None if task.forgets else self.store.after(task.run, task.round)
         counts = evaluate(
-            self.stack(own),
+            replace(self.stack(own), fleet=self.store.fleet()),
             task,
             self._forward(stop),
             personal_test=self.held_out,
             global_test=self.global_test,
-            label_prior=self.description.label_prior,
+            owner_share=self.description.owner_share,
         )
         if self.private_store is not None:
             content = np.array([count[0] for count in vars(counts).values()], "<i8").tobytes()
@@ -376,9 +376,13 @@ class FleetDevice:
         if scope == "everyone":
             return np.asarray(softened(logits, 1.0)[0])
         classes = self.artifact.manifest.classes
-        prior = log_label_prior(self.private.labels, self.private.counts, classes=classes)
-        answers = softened(personal_logits(logits, prior, self.description.label_prior), 1.0)  # [1, n, K]
-        return np.asarray(answers[0])
+        prior = owner_log_prior(
+            self.private.labels,
+            self.private.counts,
+            classes=classes,
+            owner_share=self.description.owner_share,
+        )
+        return np.asarray(softened(logits + prior[:, None], 1.0)[0])  # [n, K]
 
     def stack(self, student: OwnStudent | None, *, run: str = "") -> DeviceStack:
         """This device as a stack of one, with `student`; with its control variates for a round of `run`."""

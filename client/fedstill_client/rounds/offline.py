@@ -139,5 +139,5 @@ def _measured(device: FleetDevice, student: OwnStudent, task: RoundTask, forward
         forward,
         personal_test=device.held_out,
         global_test=device.global_test,
-        label_prior=device.description.label_prior,
+        owner_share=device.description.owner_share,
     )

@@ -12,16 +12,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, IntArray, Parameters
+from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.soft_labels.base_table import BaseTable
 
 from fedstill_client.agent_types import Stop
-from fedstill_client.model.accuracy import count_correct, rows_at_once
+from fedstill_client.model.accuracy import own_correct, shared_correct
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
+from fedstill_client.model.label_prior import OWNER_SHARE, owner_log_prior
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
@@ -31,7 +32,8 @@ from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.control_variates import gradient_term, moved
 from fedstill_client.rounds.distilled_start import distilled_start
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
-from fedstill_client.rounds.share_gate import interpolated, kept_shares
+from fedstill_client.rounds.own_labels import better_alone, misled
+from fedstill_client.rounds.personal import personal_task
 from fedstill_client.rounds.summarizer import summarize
 from fedstill_client.rounds.trained_stack import TrainedStack
 
@@ -75,6 +77,7 @@ class DeviceStack:
     device_ids: KeyArray | None = None  # [C]; made from the names by default
     installed: Mapping[str, FloatArray] | None = None  # [*shape] of their package, where they have one
     control_variates: Mapping[str, FloatArray] | None = None  # [C, *shape]; None while no device has any
+    fleet: Mapping[str, FloatArray] | None = None  # their last start, [*shape] or [C, *shape]
 
     def __post_init__(self) -> None:
         if len(self.names) > self.private.devices:
@@ -127,15 +130,12 @@ class RoundOptions:
         shuffle: Whether each epoch has a new order; otherwise rows come as they are stored.
         stop: Asked before each step; a reason ends the round with Interrupted.
         base_tables: What the devices sent before, where an answer is coded against it, and where it is kept.
-        label_prior: The strength of the label prior where a device scores students on examples that it held
-            out (see share_gate.py).
         noise: Where noise comes from, if the task asks for noised answers; a simulator seeds it.
     """
 
     shuffle: bool = True
     stop: Stop | None = None
     base_tables: BaseTableStore | None = None
-    label_prior: float = 1.0
     noise: NoiseOf = system_noise
 
 
@@ -143,10 +143,11 @@ class RoundOptions:
 class RoundWork:
     """What a stack did in a round."""
 
-    parameters: Parameters  # [C, *shape]; where training diverged, those from before
+    parameters: Parameters  # [C, *shape] of the owners' students; where training diverged, those from before
+    fleet: Mapping[str, FloatArray]  # what the round started from, [*shape] or [C, *shape]
     summaries: list[bytes | None]  # one for each name; None where training diverged
     loss: FloatArray  # [C] mean of the steps
-    start_shares: FloatArray  # [C] share of the student from the round's start, in the one that is kept
+    alone: BoolArray  # [C] whether an owner's student learned without the fleet's labels (see own_labels.py)
     control_variates: Mapping[str, FloatArray]  # [C, *shape]; empty where the task has none
     training_seconds: float
     summary_seconds: float
@@ -157,12 +158,22 @@ class Evaluation:
     """Right answers of each device [C], on its own examples and on everyone's.
 
     An example of text has an answer at each of its places.
+
+    Attributes:
+        personal_correct: Of what an app gets (the owner's scope), on the device's own examples.
+        personal_examples: How many those are.
+        global_correct: Of the same answers, on everyone's examples.
+        global_examples: How many those are.
+        fleet_personal_correct: Of the fleet's student alone (everyone's scope), on the device's own examples.
+        fleet_global_correct: The same on everyone's.
     """
 
     personal_correct: IntArray
     personal_examples: IntArray
     global_correct: IntArray
     global_examples: IntArray
+    fleet_personal_correct: IntArray
+    fleet_global_correct: IntArray
 
 
 def perform_round(
@@ -198,25 +209,17 @@ def perform_round(
     if task.start is not None and task.start.epochs > 0:
         student = made_start(student, task, personalizer, public_x, stop=options.stop)
 
-    def planned(examples: PrivateStack) -> StackPlan:
+    def planned(asked: RoundTask, examples: PrivateStack) -> StackPlan:
         manifest = personalizer.manifest
         return plan_batches(
-            examples, _ids(stack), task, manifest=manifest, public_x=public_x, shuffle=options.shuffle
+            examples, _ids(stack), asked, manifest=manifest, public_x=public_x, shuffle=options.shuffle
         )
 
+    def train(start: Mapping[str, FloatArray], asked: RoundTask, examples: PrivateStack) -> Parameters:
+        return personalizer.train(start, _watched(planned(asked, examples), options.stop), copy=False)[0]
+
     term = gradient_term(task, student, stack.control_variates)
-    shares = kept_shares(
-        stack.private,
-        _ids(stack),
-        task,
-        forward,
-        start=student,
-        train=lambda rest: personalizer.train(
-            student, _watched(planned(rest), options.stop), copy=False, term=term
-        )[0],
-        label_prior=options.label_prior,
-    )
-    watched = _watched(planned(stack.private) if steps is None else steps, options.stop)
+    watched = _watched(planned(task, stack.private) if steps is None else steps, options.stop)
     trained, loss = personalizer.train(student, watched, copy=False, term=term)
     diverged = _keep_finite(trained, student)
     changes = moved(task, student, trained, watched.steps_of) if task.control_variates else {}
@@ -237,12 +240,31 @@ def perform_round(
         for name, summary, answer in zip(stack.names, summaries, encoded, strict=True):
             if summary is not None and answer.table is not None:
                 options.base_tables.keep(name, answer.table, run=task.run, round=task.round)
-    kept = interpolated(trained, student, shares) if shares.any() else trained
+    owners = _delivered(trained, out)
+    if task.personal is not None:
+        personal = personal_task(task, student, forward, public_x)
+        _replace(owners, train(student, personal, stack.private), ~diverged)
+    alone = misled(
+        _stacked(student, forward.manifest), forward, stack.private, held_out=task.training.held_out
+    )
+    if alone.any():
+        won, without = better_alone(
+            task,
+            stack.private,
+            _ids(stack),
+            forward,
+            start=student,
+            installed=student if stack.installed is None else stack.installed,
+            train=train,
+        )
+        alone = alone & won & ~diverged
+        _replace(owners, without, alone)
     return RoundWork(
-        parameters=_delivered(kept, out),
+        parameters=owners,
+        fleet=student,
         summaries=summaries,
         loss=loss,
-        start_shares=shares,
+        alone=alone,
         control_variates=_added(stack.control_variates, changes),
         training_seconds=trained_at - started,
         summary_seconds=time.perf_counter() - trained_at,
@@ -251,6 +273,35 @@ def perform_round(
 
 def _added(before: Mapping[str, FloatArray] | None, changes: Parameters) -> Parameters:
     return changes if before is None else {name: before[name] + change for name, change in changes.items()}
+
+
+def fleets_student(task: RoundTask, work: RoundWork) -> Parameters | None:
+    """The fleet's student that a device, a stack of one, is to keep after a round.
+
+    None where the round went on with the device's own student: the fleet gave it none.
+    """
+    if not task.starts_anew:
+        return None
+    shapes = {name: array.shape[1:] for name, array in work.parameters.items()}
+    return {name: np.array(array).reshape(shapes[name]) for name, array in work.fleet.items()}
+
+
+def _replace(owners: Parameters, students: Parameters, devices: BoolArray) -> None:
+    """Give these devices [C] their students [C, *shape], as far as those are finite."""
+    sums = sum(array.reshape(len(devices), -1).sum(axis=1, dtype=np.float64) for array in students.values())
+    here = devices & np.isfinite(sums)
+    for name, array in owners.items():
+        array[here] = students[name][here]
+
+
+def _stacked(student: Mapping[str, FloatArray], manifest: StudentManifest) -> Parameters:
+    """A student [*shape] or students [C, *shape], as [C, *shape]."""
+    return {
+        spec.name: np.ascontiguousarray(
+            np.broadcast_to(student[spec.name], (manifest.stack_size, *spec.shape)), np.float32
+        )
+        for spec in manifest.parameters
+    }
 
 
 def _watched(steps: StackPlan, stop: Stop | None) -> Steps:
@@ -326,52 +377,46 @@ def evaluate(
     *,
     personal_test: PrivateStack | None = None,
     global_test: tuple[FloatArray, IntArray] | None = None,
-    label_prior: float = 1.0,
+    owner_share: float = OWNER_SHARE,
 ) -> Evaluation:
-    """Count the right answers of the students that `task` is about: its own, or the devices'.
+    """Count right answers in both scopes: what an app gets, and what the fleet's student says alone.
 
     Args:
         stack: The devices, with their students after the round.
-        task: The round's task.
+        task: The round's task; a student that it brings to replace theirs is what both scopes ask.
         forward: The forward graph of the family.
         personal_test: The devices' own held-out examples.
         global_test: Everyone's examples [n, *shape] and labels [n, *label_shape].
-        label_prior: The strength with which a device adds its label prior on its own examples (0 is off); on
-            everyone's it never does, nor does a student of text, whose right next words count.
+        owner_share: How much of its label prior a device adds in its owner's scope, to whatever it answers
+            (see model/label_prior.py); 0 is none. A student of text has no such prior.
     """
-    own = starting_student(stack, task, forward.manifest)
-    student = {
-        spec.name: np.ascontiguousarray(np.broadcast_to(own[spec.name], (stack.private.devices, *spec.shape)))
-        for spec in forward.manifest.parameters
-    }
-    nothing = np.zeros(stack.private.devices, np.int64)
-    personal, everyone = nothing, (nothing, nothing)
-    if personal_test is not None:
-        personal = count_correct(
-            student, forward, personal_test, prior_examples=stack.private, label_prior=label_prior
-        ).sum(axis=1)
-    if global_test is not None:
-        everyone = _global_correct(student, forward, *global_test)
+    manifest, private = forward.manifest, stack.private
+    own = starting_student(stack, task, manifest)
+    fleet = own if stack.fleet is None or own is task.parameters else stack.fleet
+    prior = None
+    if owner_share > 0 and not manifest.label_shape:
+        prior = owner_log_prior(
+            private.labels, private.counts, classes=manifest.classes, owner_share=owner_share
+        )
+    nothing = np.zeros(private.devices, np.int64)
+    counts = []
+    for student, log_prior in ((own, prior), (fleet, None)):
+        stacked = _stacked(student, manifest)
+        personal, everyone = nothing, nothing
+        if personal_test is not None:
+            personal = own_correct(stacked, forward, personal_test, log_prior=log_prior).sum(axis=1)
+        if global_test is not None:
+            everyone = shared_correct(stacked, forward, *global_test, log_prior=log_prior)
+        counts.append((personal, everyone))
+    places = math.prod(manifest.label_shape)
     return Evaluation(
-        personal_correct=personal,
-        personal_examples=nothing
-        if personal_test is None
-        else personal_test.counts * math.prod(forward.manifest.label_shape),
-        global_correct=everyone[0],
-        global_examples=everyone[1],
+        personal_correct=counts[0][0],
+        personal_examples=nothing if personal_test is None else personal_test.counts * places,
+        global_correct=counts[0][1],
+        global_examples=nothing if global_test is None else np.full(private.devices, global_test[1].size),
+        fleet_personal_correct=counts[1][0],
+        fleet_global_correct=counts[1][1],
     )
-
-
-def _global_correct(
-    student: Mapping[str, FloatArray], forward: ForwardPass, x: FloatArray, labels: IntArray
-) -> tuple[IntArray, IntArray]:
-    devices, rows = forward.manifest.stack_size, rows_at_once(forward.manifest)
-    correct = np.zeros(devices, np.int64)
-    for start in range(0, len(labels), rows):
-        part = slice(start, start + rows)
-        right = forward.shared(student, x[part]).argmax(axis=-1) == labels[part]
-        correct += right.reshape(devices, -1).sum(axis=1)
-    return correct, np.full(devices, labels.size)
 
 
 def interrupting(stop: Stop) -> Callable[[], None]:

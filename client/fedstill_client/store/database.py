@@ -45,7 +45,7 @@ CREATE TABLE examples (
 );
 CREATE TABLE students (
     package_version INTEGER NOT NULL,
-    role TEXT NOT NULL,                    -- current or previous; .control behind it: what is beside
+    role TEXT NOT NULL,                    -- current, previous, fleet; .control behind it: what is beside
     run TEXT NOT NULL,
     round INTEGER NOT NULL,
     weights BLOB NOT NULL,                 -- safetensors

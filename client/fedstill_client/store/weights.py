@@ -1,4 +1,4 @@
-"""A device's personal weights in the private store: those in use, and those from before the last round."""
+"""A device's weights in the private store: those in use, those from before the round, and the fleet's."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import numpy as np
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, decode_parameters, encode_parameters
 
-from fedstill_client.model.student_store import CONTROL_VARIATES, DeviceStoreError, OwnStudent
+from fedstill_client.model.student_store import CONTROL_VARIATES, FLEET, DeviceStoreError, OwnStudent
 from fedstill_client.store.database import Database
 
 _CURRENT, _PREVIOUS = "current", "previous"
@@ -56,14 +57,24 @@ class StoredStudents:
         """The student that the device answers with."""
         return self._read(_CURRENT)
 
-    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
-        """Keep `student`, and the one `before` it; both or nothing, on disk when this returns."""
+    def fleet(self) -> Parameters | None:
+        """The fleet's student [*shape], which the last round started from; None where it gave none."""
+        kept = self._read(FLEET)
+        return None if kept is None else kept.parameters
+
+    def save(
+        self, student: OwnStudent, *, before: OwnStudent | None, fleet: Parameters | None = None
+    ) -> None:
+        """Keep `student`, the one `before` it and the fleet's: all or nothing, on disk when this returns."""
         with self._database.transaction():
             self._check_not_forgotten()
             self._database.execute("DELETE FROM students WHERE package_version = ?", (self._version,))
             put_student(self._database, self._version, _CURRENT, student)
             if before is not None:
                 put_student(self._database, self._version, _PREVIOUS, before)
+            if fleet is not None:
+                given = OwnStudent(student.run, student.round, fleet)
+                put_student(self._database, self._version, FLEET, given)
 
     @contextmanager
     def locked(self) -> Iterator[None]:

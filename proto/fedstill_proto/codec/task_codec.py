@@ -32,6 +32,7 @@ from fedstill_proto.messages import (
     PROTOCOL_VERSION,
     WEIGHT_BITS,
     ClassSoftLabels,
+    PersonalPlan,
     PublicSoftLabels,
     RoundTask,
     RowSelection,
@@ -83,7 +84,6 @@ def encode_task(
             temperature=task.training.temperature,
             soft_weight=task.training.soft_weight,
             seed=task.training.seed,
-            start_share=task.training.start_share,
             held_out=task.training.held_out,
             proximal=task.training.proximal,
         ),
@@ -98,6 +98,10 @@ def encode_task(
         message.start.epochs = task.start.epochs
         message.start.learning_rate = task.start.learning_rate
         message.start.input_noise = task.start.input_noise
+    if task.personal is not None:
+        message.personal.epochs = task.personal.epochs
+        message.personal.soft_weight = task.personal.soft_weight
+        message.personal.learning_rate = task.personal.learning_rate
     targets = task.soft_targets
     if isinstance(targets, PublicSoftLabels):
         _encode_public(targets, codec, message.soft_targets.public_set)
@@ -147,6 +151,7 @@ def decode_task(
             control_variates=decode_tensors(
                 message.control_variates, "control_variates", bits=message.weight_bits
             ),
+            personal=_decode_personal(message.personal) if message.HasField("personal") else None,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
@@ -292,7 +297,6 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
             temperature=message.temperature,
             soft_weight=message.soft_weight,
             seed=message.seed,
-            start_share=message.start_share,
             held_out=message.held_out,
             proximal=message.proximal,
         )
@@ -313,6 +317,15 @@ def _decode_start(message: pb.StartPlan) -> StartPlan:
         )
     except InvalidValue as error:
         raise WireError(f"start.{error.field}", error.problem) from None
+
+
+def _decode_personal(message: pb.PersonalPlan) -> PersonalPlan:
+    try:
+        return PersonalPlan(
+            epochs=message.epochs, learning_rate=message.learning_rate, soft_weight=message.soft_weight
+        )
+    except InvalidValue as error:
+        raise WireError(f"personal.{error.field}", error.problem) from None
 
 
 def _decode_targets(message: pb.SoftTargets) -> SoftTargets:

@@ -111,7 +111,7 @@ class SoftLabels(_message.Message):
     def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
-    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "start_share", "held_out", "proximal")
+    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "held_out", "proximal")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -119,7 +119,6 @@ class TrainingPlan(_message.Message):
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     SOFT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
-    START_SHARE_FIELD_NUMBER: _ClassVar[int]
     HELD_OUT_FIELD_NUMBER: _ClassVar[int]
     PROXIMAL_FIELD_NUMBER: _ClassVar[int]
     epochs: int
@@ -129,10 +128,9 @@ class TrainingPlan(_message.Message):
     temperature: float
     soft_weight: float
     seed: int
-    start_share: float
     held_out: float
     proximal: float
-    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., start_share: _Optional[float] = ..., held_out: _Optional[float] = ..., proximal: _Optional[float] = ...) -> None: ...
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., held_out: _Optional[float] = ..., proximal: _Optional[float] = ...) -> None: ...
 
 class StartPlan(_message.Message):
     __slots__ = ("source", "epochs", "learning_rate", "input_noise")
@@ -145,6 +143,16 @@ class StartPlan(_message.Message):
     learning_rate: float
     input_noise: float
     def __init__(self, source: _Optional[_Union[StartSource, str]] = ..., epochs: _Optional[int] = ..., learning_rate: _Optional[float] = ..., input_noise: _Optional[float] = ...) -> None: ...
+
+class PersonalPlan(_message.Message):
+    __slots__ = ("epochs", "soft_weight", "learning_rate")
+    EPOCHS_FIELD_NUMBER: _ClassVar[int]
+    SOFT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    epochs: int
+    soft_weight: float
+    learning_rate: float
+    def __init__(self, epochs: _Optional[int] = ..., soft_weight: _Optional[float] = ..., learning_rate: _Optional[float] = ...) -> None: ...
 
 class SoftTargets(_message.Message):
     __slots__ = ("public_set", "class_means")
@@ -239,7 +247,7 @@ class SummaryRequest(_message.Message):
     def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., row_bits: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "control_variates", "checksum")
+    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "control_variates", "personal", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -252,6 +260,7 @@ class RoundTask(_message.Message):
     START_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
     CONTROL_VARIATES_FIELD_NUMBER: _ClassVar[int]
+    PERSONAL_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
@@ -265,8 +274,9 @@ class RoundTask(_message.Message):
     start: StartPlan
     weight_bits: int
     control_variates: _containers.RepeatedCompositeFieldContainer[Tensor]
+    personal: PersonalPlan
     checksum: int
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., weight_bits: _Optional[int] = ..., control_variates: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., weight_bits: _Optional[int] = ..., control_variates: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., personal: _Optional[_Union[PersonalPlan, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
     __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features", "noised", "control_variates")

@@ -1,4 +1,4 @@
-"""The default method: small answers, steps of an even length, and students that keep most of their start.
+"""The default method: small answers, steps of an even length, and students that know owner and world.
 
 Like public-logits, the server holds one soft label a public example, as centred logits z softened at the
 temperature T. Devices start from their family's student s, learn from private labels and softmax(z), and
@@ -22,10 +22,9 @@ answer for a batch of public rows. What differs, each for a measured reason:
   z <- z - class_balance log(K mean_x softmax(z)): as if the public set held all classes alike (ReMixMatch's
   distribution alignment: Berthelot et al. 2020, arXiv 1911.09785).
 - Students learn z on the server from inputs with noise, which stands in for more public examples.
-- A device keeps start_share of the student that it started from, and the rest of the trained one, as one
-  student of mean weights (WiSE-FT: Wortsman et al. 2022, arXiv 2109.01903). Alone, the trained one forgets.
-  Where examples that it holds out say so, it keeps all of the one or of the other instead (share_gate.py of
-  the client).
+- What a device trained for its answer is its owner's student, too, and answers with a part of the device's
+  label prior (the client's label_prior.py): it knows its owner and still the world, since half of its loss
+  was the fleet's soft labels. Where the fleet misleads a device, that learns alone (own_labels.py).
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ _STILL = 1e-9
 
 
 class Fedstill(PublicShift):
-    line = "how far devices move from the fleet's soft labels of public examples; students keep most of those"
+    line = "how far devices move from the fleet's soft labels of public examples"
 
     defaults = MethodDefaults(
         temperature=2.0,
@@ -78,16 +77,10 @@ class Fedstill(PublicShift):
         least=0,
         most=1,
     )
-    start_share: float = option(
-        0.7,
-        "Share of the fleet's student in the one that a device keeps; the rest is personal.",
-        least=0,
-        most=1,
-    )
     held_out: float = option(
         0.2,
-        "Share of its examples on which a device judges whether to keep the fleet's student, its own or "
-        "both; 0 is off.",
+        "Share of its examples on which a device that the fleet misleads judges whether to learn without its "
+        "soft labels; 0 never does.",
         least=0,
         most=0.5,
     )
@@ -101,7 +94,7 @@ class Fedstill(PublicShift):
 
     @property
     def training(self) -> TrainingPlan:
-        return replace(self.config.training, start_share=self.start_share, held_out=self.held_out)
+        return replace(self.config.training, held_out=self.held_out)
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels; nothing, where it has learned nothing."""

@@ -11,23 +11,33 @@ from flwr.app import MetricRecord, RecordDict
 
 from fedstill_server.rounds.round_record import DeviceAccuracy
 
-_FIELDS = ("personal_correct", "personal_examples", "global_correct", "global_examples")
+_FIELDS = (
+    *("personal_correct", "personal_examples", "global_correct", "global_examples"),
+    *("fleet_personal_correct", "fleet_global_correct"),
+)
 
 
 @dataclass(frozen=True)
 class CorrectCounts:
-    """Correct answers and examples: on the device's own test set, and on everyone's."""
+    """Correct answers and examples: on the device's own test set, and on everyone's.
+
+    Those of what an app gets (the owner's scope), and those of the fleet's student alone (everyone's).
+    """
 
     personal_correct: int
     personal_examples: int
     global_correct: int
     global_examples: int
+    fleet_personal_correct: int
+    fleet_global_correct: int
 
     def accuracy(self) -> DeviceAccuracy:
-        """Both as shares; None where there are no examples."""
+        """All as shares; None where there are no examples."""
         return DeviceAccuracy(
             personal=_ratio(self.personal_correct, self.personal_examples),
             everyone=_ratio(self.global_correct, self.global_examples),
+            fleet_personal=_ratio(self.fleet_personal_correct, self.personal_examples),
+            fleet_everyone=_ratio(self.fleet_global_correct, self.global_examples),
         )
 
 
@@ -41,10 +51,11 @@ def read_counts(content: RecordDict) -> CorrectCounts:
         if type(value) is not int or not 0 <= value < 1 << 62:
             raise WireError(name, f"{value!r:.60} is not a count")
     counts = CorrectCounts(*(value for value in values if isinstance(value, int)))
-    if counts.personal_correct > counts.personal_examples:
-        raise WireError("personal_correct", f"{counts.personal_correct} of {counts.personal_examples}")
-    if counts.global_correct > counts.global_examples:
-        raise WireError("global_correct", f"{counts.global_correct} of {counts.global_examples}")
+    for name in _FIELDS:
+        if name.endswith("_correct"):
+            examples = counts.personal_examples if "personal" in name else counts.global_examples
+            if getattr(counts, name) > examples:
+                raise WireError(name, f"{getattr(counts, name)} of {examples}")
     return counts
 
 
@@ -55,16 +66,17 @@ class FleetAccuracy:
     personal: float | None
     everyone: float | None
     worst: float | None  # the lowest personal accuracy
+    fleet_personal: float | None
+    fleet_everyone: float | None
 
     @classmethod
     def of(cls, devices: Mapping[str, DeviceAccuracy]) -> FleetAccuracy:
-        personal = [device.personal for device in devices.values() if device.personal is not None]
-        everyone = [device.everyone for device in devices.values() if device.everyone is not None]
-        return cls(
-            personal=_ratio(sum(personal), len(personal)),
-            everyone=_ratio(sum(everyone), len(everyone)),
-            worst=min(personal, default=None),
-        )
+        known = {
+            name: [value for device in devices.values() if (value := getattr(device, name)) is not None]
+            for name in ("personal", "everyone", "fleet_personal", "fleet_everyone")
+        }
+        means = {name: _ratio(sum(values), len(values)) for name, values in known.items()}
+        return cls(worst=min(known["personal"], default=None), **means)
 
 
 def _ratio(part: float, whole: int) -> float | None:

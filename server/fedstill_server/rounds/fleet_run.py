@@ -257,6 +257,8 @@ class FleetRun:
             downlink_bytes_per_device=(replies.downlink_bytes + choosing_bytes) / max(replies.asked, 1),
             personal_accuracy=accuracy.personal,
             global_accuracy=accuracy.everyone,
+            fleet_personal_accuracy=accuracy.fleet_personal,
+            fleet_global_accuracy=accuracy.fleet_everyone,
             worst_device_accuracy=accuracy.worst,
             devices=measured.devices,
             teacher_accuracy=self._teacher_accuracy(state),

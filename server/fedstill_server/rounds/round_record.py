@@ -26,10 +26,19 @@ class Quarantined:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceAccuracy:
-    """The accuracy of one device's student, 0 to 1; None where the device has no such examples."""
+    """The accuracy of one device's answers, 0 to 1; None where the device has no such examples.
+
+    Attributes:
+        personal: Of what an app gets, the owner's scope, on the device's own tests.
+        everyone: Of the same answers, on everyone's test.
+        fleet_personal: Of the fleet's student alone, everyone's scope, on the device's own tests.
+        fleet_everyone: The same on everyone's test.
+    """
 
     personal: float | None
     everyone: float | None
+    fleet_personal: float | None = None
+    fleet_everyone: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,9 +69,11 @@ class RoundRecord:
         evaluation_bytes: Bytes of the tasks that measure students, which are no part of the method.
         uplink_bytes_per_device: For each device that answered.
         downlink_bytes_per_device: For each device that was asked.
-        personal_accuracy: Mean over the devices on their own tests; None in a round without evaluation, as
-            all accuracies.
-        global_accuracy: Mean over the devices on everyone's test.
+        personal_accuracy: Mean over the devices on their own tests, of what an app gets; None in a round
+            without evaluation, as all accuracies.
+        global_accuracy: Mean over the devices on everyone's test, of the same answers.
+        fleet_personal_accuracy: That of the fleet's student alone on their own tests.
+        fleet_global_accuracy: That of the fleet's student alone on everyone's.
         worst_device_accuracy: The lowest personal accuracy.
         devices: The accuracies of each device.
         teacher_accuracy: On the run's test set.
@@ -104,6 +115,8 @@ class RoundRecord:
     ages: tuple[int, ...] = ()
     clock_s: float | None = None
     phase_seconds: PhaseSeconds = field(default_factory=PhaseSeconds)
+    fleet_personal_accuracy: float | None = None
+    fleet_global_accuracy: float | None = None
     withheld: tuple[str, ...] = ()
     notice: str = ""
 

@@ -182,7 +182,7 @@ def _unmeasured(reply: Reply) -> Reply:
     """An adversary's accuracy is nobody's concern: it counts no examples."""
     if isinstance(reply, Error):
         return reply
-    return RecordDict({RECORD: MetricRecord(EvaluationCounts(0, 0, 0, 0)._asdict())})
+    return RecordDict({RECORD: MetricRecord(dict.fromkeys(EvaluationCounts._fields, 0))})
 
 
 def _label_answer(heard: _Heard, classes: int) -> LabelAnswers:

@@ -102,7 +102,7 @@ def observe_run(
         folder,
         stack_sizes=stack_sizes,
         processes=config.simulation.engine.processes,
-        label_prior=config.simulation.label_prior,
+        owner_share=config.simulation.owner_share,
         noise_seed=config.fleet.seed,
     ) as engine:
 

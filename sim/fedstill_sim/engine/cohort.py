@@ -10,7 +10,8 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from fedstill_proto.arrays import Parameters
+from fedstill_client.model.label_prior import OWNER_SHARE
+from fedstill_proto.arrays import IntArray, Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
 from fedstill_proto.package.artifact import StudentManifest, load_artifact
@@ -49,7 +50,7 @@ class CohortEngine:
         *,
         stack_sizes: Mapping[str, int],
         processes: int | None = None,
-        label_prior: float = 1.0,
+        owner_share: float = OWNER_SHARE,
         noise_seed: int = 0,
     ) -> None:
         """Open a run, and start the worker processes.
@@ -59,7 +60,8 @@ class CohortEngine:
             stack_sizes: Devices that one run of the training graph trains together, by family.
             processes: Worker processes of one thread each. 0 works in this process; None is one a core, or
                 fewer for a fleet with little to do.
-            label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
+            owner_share: How much of its label prior a device adds to its answers (see the client's
+                label_prior.py).
             noise_seed: Seed of the noise that devices add to their summaries where a task asks for it.
 
         Raises:
@@ -67,7 +69,7 @@ class CohortEngine:
         """
         self._folder = run_folder.resolve()
         self._stack_sizes = dict(stack_sizes)
-        self._label_prior = label_prior
+        self._owner_share = owner_share
         self.told = ToldTasks(self._folder)
         self._noise_seed = noise_seed
         self._data = load_fleet(self._folder / DATA_FOLDER)
@@ -158,7 +160,9 @@ class CohortEngine:
     def _evaluate(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         groups, replies = self._grouped(devices, contents)
         for number, round_groups in _by_round(groups):
-            for reply, place, _ in self._replies(evaluate, round_groups, self._students.after(number)):
+            trained_in = self._students.trained_in(number)
+            slots = self._students.after(number)
+            for reply, place, _ in self._replies(evaluate, round_groups, slots, trained_in=trained_in):
                 replies[place] = _as_content(reply)
         return [replies[place] for place in range(len(devices))]
 
@@ -175,11 +179,12 @@ class CohortEngine:
         slots: SlotArray,
         *,
         new_slots: SlotArray | None = None,
+        trained_in: IntArray | None = None,
     ) -> Iterator[tuple[DeviceReply, int, int]]:
         """Yield each device's (reply, place, device), in an order that depends on nothing but the groups."""
         try:
             pending = [
-                (self._executor.submit(work, self._shard(part, slots, new_slots)), part)
+                (self._executor.submit(work, self._shard(part, slots, new_slots, trained_in)), part)
                 for group in groups
                 for part in self._parts(group, slots)
             ]
@@ -206,7 +211,13 @@ class CohortEngine:
                 processes=self._processes,
             )
 
-    def _shard(self, part: TaskGroup, slots: SlotArray, new_slots: SlotArray | None) -> TaskShard:
+    def _shard(
+        self,
+        part: TaskGroup,
+        slots: SlotArray,
+        new_slots: SlotArray | None,
+        trained_in: IntArray | None,
+    ) -> TaskShard:
         own = slots[part.devices]
         return TaskShard(
             run_folder=self._folder,
@@ -215,7 +226,8 @@ class CohortEngine:
             devices=part.devices,
             slots=None if own[0] == NO_STUDENT or part.task.forgets else own,
             new_slots=None if new_slots is None else new_slots[part.devices],
-            label_prior=self._label_prior,
+            trained_in=None if trained_in is None else trained_in[part.devices],
+            owner_share=self._owner_share,
             noise_seed=self._noise_seed,
         )
 

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from fedstill_proto.arrays import Parameters
+from fedstill_proto.arrays import IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.engine.fleet_starts import forget_starts
 from fedstill_sim.engine.open_run import students_path
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray, StudentFile, StudentSlots, named_parameters
 from fedstill_sim.folder import DEVICES_FOLDER
@@ -24,6 +25,7 @@ class FleetStudents:
     """The files of a run's students, one a family, and which of their slots are good."""
 
     def __init__(self, run_folder: Path, data: FleetData, manifests: Mapping[str, StudentManifest]) -> None:
+        self._folder = run_folder
         self._families = np.array(data.families)
         self._manifests = manifests
         self._files = {
@@ -52,10 +54,17 @@ class FleetStudents:
             self._files[family].flush()
             self._files[family].control_variates.flush()
         self._slots.commit(round_number, slots)
+        trained = self._slots.trained_in(round_number)
+        for family in families:
+            forget_starts(self._folder, family, keep=set(trained[self._families == family].tolist()))
 
     def after(self, round_number: int) -> SlotArray:
         """Return the slots as they are when a round is done."""
         return self._slots.after(round_number)
+
+    def trained_in(self, round_number: int) -> IntArray:
+        """Return the round [devices] that each device last trained in, when a round is done."""
+        return self._slots.trained_in(round_number)
 
     def of(self, devices: Sequence[int], *, after_round: int) -> Parameters:
         """Return the students [n, *shape] of devices of one family as they were after a round.

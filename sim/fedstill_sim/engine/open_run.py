@@ -17,6 +17,7 @@ from fedstill_proto.messages import RoundTask, StartSource
 from fedstill_proto.package.artifact import StudentManifest, decode_parameters, load_artifact
 
 from fedstill_sim.data.fleet import load_fleet
+from fedstill_sim.engine.fleet_starts import keep_start, kept_start
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile
@@ -72,6 +73,24 @@ class OpenFamily:
                 start = {name: array[0] for name, array in made.items()}
             self._made = task, replace(task, parameters=start, replace_student=True, start=None)
         return self._made[1]
+
+    def keep_start(self, task: RoundTask) -> None:
+        """Keep the start that a round's task brings."""
+        if task.replace_student:
+            keep_start(self._run_folder, self.manifest.family, task.round, dict(task.parameters))
+
+    def fleet(self, rounds: IntArray) -> Parameters | None:
+        """What devices that last trained in these rounds [n] started from: [*shape], or [n, *shape]."""
+        starts = {
+            number: kept_start(self._run_folder, self.manifest, number) for number in set(rounds.tolist())
+        }
+        found = [start for start in starts.values() if start is not None]
+        if len(found) < len(starts):
+            return None
+        if len(found) == 1:
+            return found[0]
+        each = [starts[number] or {} for number in rounds.tolist()]
+        return {name: np.stack([one[name] for one in each]) for name in found[0]}
 
     @functools.cached_property
     def forward(self) -> Forward:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_proto.arrays import IntArray
 
 from fedstill_sim.engine.students import SlotArray
@@ -22,7 +23,8 @@ class TaskShard:
         devices: The devices' numbers [n].
         slots: The slots that their students are read from [n]; None where they start from the task's student.
         new_slots: The slots that the trained students are written to [n].
-        label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
+        trained_in: To evaluate: the rounds that the devices last trained in [n].
+        owner_share: How much of its label prior a device adds to its answers (see label_prior.py).
         noise_seed: Seed of the noise that devices add where the task asks for it.
     """
 
@@ -32,17 +34,20 @@ class TaskShard:
     devices: IntArray
     slots: SlotArray | None
     new_slots: SlotArray | None = None
-    label_prior: float = 1.0
+    trained_in: IntArray | None = None
+    owner_share: float = OWNER_SHARE
     noise_seed: int = 0
 
 
 class EvaluationCounts(NamedTuple):
-    """How many of a device's answers are right: on its own test examples and on the global test set."""
+    """How many of a device's answers are right, in both scopes (see the client's Evaluation)."""
 
     personal_correct: int
     personal_examples: int
     global_correct: int
     global_examples: int
+    fleet_personal_correct: int
+    fleet_global_correct: int
 
 
 @dataclass(frozen=True)

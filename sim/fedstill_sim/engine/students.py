@@ -2,7 +2,8 @@
 
 A family's students lie in one file with two slots for each device. A round reads a device's student from
 the slot it is in and writes it to the other one, so what a killed round left half-written is never what the
-resumed round reads. Which slot holds whose student after round r is in slots_<r>.npy, which is written last.
+resumed round reads. Which slot holds whose student after round r, and in which round it was trained, is in
+slots_<r>.npy, which is written last.
 """
 
 from __future__ import annotations
@@ -78,26 +79,34 @@ class StudentFile:
 
 
 class StudentSlots:
-    """The slot of each device's student after each round: uint8 [devices], NO_STUDENT where there is none."""
+    """The slot of each device's student after each round: uint8 [devices], NO_STUDENT where there is none.
+
+    A file holds two rows, int32 [2, devices]: the slots, and the rounds that the devices last trained in.
+    """
 
     def __init__(self, folder: Path, *, devices: int) -> None:
         self._folder = folder
-        self._none = np.full(devices, NO_STUDENT, np.uint8)
+        self._none = np.stack([np.full(devices, NO_STUDENT, np.int32), np.zeros(devices, np.int32)])
 
     def before(self, round_number: int) -> SlotArray:
         """Return the slots that a round starts from, whatever a killed run left of the round itself."""
-        return self._latest([number for number in self._rounds() if number < round_number])
+        return np.asarray(self._slots_before(round_number)[0], np.uint8)
 
     def after(self, round_number: int) -> SlotArray:
         """Return the slots as they are when a round is done."""
-        return self._latest([number for number in self._rounds() if number <= round_number])
+        return np.asarray(self._slots_before(round_number + 1)[0], np.uint8)
+
+    def trained_in(self, round_number: int) -> IntArray:
+        """Return the round that each device last trained in, when a round is done; 0 is none."""
+        return np.asarray(self._slots_before(round_number + 1)[1], np.int64)
 
     def commit(self, round_number: int, slots: SlotArray) -> None:
         """Make these the slots after a round, at once or not at all; forget all rounds but the one before."""
-        path = self._path(round_number)
+        before, path = self._slots_before(round_number), self._path(round_number)
+        trained = np.where(slots == before[0], before[1], round_number)
         new = path.with_suffix(".new")
         with new.open("wb") as file:
-            np.save(file, slots)
+            np.save(file, np.stack([slots, trained]).astype(np.int32))
             file.flush()
             os.fsync(file.fileno())
         new.replace(path)
@@ -111,10 +120,11 @@ class StudentSlots:
             if number >= round_number:
                 self._path(number).unlink()
 
-    def _latest(self, rounds: list[int]) -> SlotArray:
+    def _slots_before(self, round_number: int) -> npt.NDArray[np.int32]:
+        rounds = [number for number in self._rounds() if number < round_number]
         if not rounds:
             return self._none.copy()
-        slots: SlotArray = np.load(self._path(max(rounds)), allow_pickle=False)
+        slots: npt.NDArray[np.int32] = np.load(self._path(max(rounds)), allow_pickle=False)
         return slots
 
     def _rounds(self) -> list[int]:

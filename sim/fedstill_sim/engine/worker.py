@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from fedstill_client.rounds import round as round_work
@@ -42,6 +43,7 @@ def _stack_by_stack(function: StackFunction, shard: TaskShard) -> ShardReplies:
     if shard.new_slots is not None:
         try:
             task = family.with_start(task, run.public_x)
+            family.keep_start(task)
         except FedstillError as error:  # what no device of the family can do
             failure: DeviceReply = DeviceFailure(str(error))
             return ShardReplies(os.getpid(), [failure] * len(shard.devices))
@@ -68,7 +70,6 @@ def _train_stack(
     trained = np.empty((shard.stack_size, family.manifest.parameter_count), np.float32)
     options = round_work.RoundOptions(
         base_tables=run.answers,
-        label_prior=shard.label_prior,
         noise=lambda name: seeded_bits(shard.noise_seed, "device", name, task.round),
     )
     done = round_work.perform_round(
@@ -94,21 +95,19 @@ def _train_stack(
 def _evaluate_stack(
     run: OpenRun, family: OpenFamily, task: RoundTask, shard: TaskShard, members: slice
 ) -> list[DeviceReply]:
-    devices = shard.devices[members]
+    devices, stack = shard.devices[members], _student_stack(run, family, shard, members)
+    if shard.trained_in is not None:
+        fleet = family.fleet(padded(shard.trained_in[members], shard.stack_size))
+        stack = replace(stack, fleet=fleet)
     evaluation = round_work.evaluate(
-        _student_stack(run, family, shard, members),
+        stack,
         task,
         family.forward,
         personal_test=run.stacks.test(padded(devices, shard.stack_size)),
         global_test=run.global_test,
-        label_prior=shard.label_prior,
+        owner_share=shard.owner_share,
     )
-    columns = (
-        evaluation.personal_correct,
-        evaluation.personal_examples,
-        evaluation.global_correct,
-        evaluation.global_examples,
-    )
+    columns = [getattr(evaluation, name) for name in EvaluationCounts._fields]
     counts = np.stack(columns, axis=1)[: len(devices)].tolist()
     return [EvaluationCounts(*row) for row in counts]
 

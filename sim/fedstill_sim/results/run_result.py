@@ -34,8 +34,20 @@ class QuarantinedReply:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScopeAccuracy:
+    """Both accuracies of one kind of answers, 0 to 1."""
+
+    personal_accuracy: float | None
+    global_accuracy: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundResult:
-    """One round. Accuracies are 0 to 1, and None in a round that was not evaluated."""
+    """One round. Accuracies are 0 to 1, and None in a round that was not evaluated.
+
+    `personal_accuracy` and `global_accuracy` are of the same answers, those that an app gets by default;
+    `by_scope` has those of "owner", which they are, and of "everyone", the fleet's student alone.
+    """
 
     round: int
     asked: int
@@ -64,6 +76,7 @@ class RoundResult:
     mean_age: float | None = None
     clock_s: float | None = None
     notice: str = ""
+    by_scope: dict[str, ScopeAccuracy] = field(default_factory=dict)
 
     @property
     def total_bytes_per_device_round(self) -> float:
@@ -82,7 +95,10 @@ class RoundResult:
 
 @dataclass(frozen=True, kw_only=True)
 class FinalResult:
-    """Where a run ended: the accuracies of its last evaluated round, and the bytes of all rounds."""
+    """Where a run ended: the accuracies of its last evaluated round, and the bytes of all rounds.
+
+    The accuracies are of the same answers, those that an app gets by default, as in RoundResult.
+    """
 
     personal_accuracy: float | None
     global_accuracy: float | None
@@ -95,6 +111,7 @@ class FinalResult:
     downlink_bytes_per_device_round: float
     quarantined: int
     max_abs_logit_difference: float | None
+    by_scope: dict[str, ScopeAccuracy] = field(default_factory=dict)
 
     @property
     def total_bytes_per_device_round(self) -> float:

@@ -22,6 +22,7 @@ from typing import Any
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE
+from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_client.rounds.device import INSTALLED_FILE, FleetDevice
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
@@ -41,7 +42,7 @@ class FlowerError(FedstillError):
 
 
 def run_flower_simulation(
-    run_folder: Path, *, processes: int | None = None, label_prior: float = 1.0
+    run_folder: Path, *, processes: int | None = None, owner_share: float = OWNER_SHARE
 ) -> None:
     """Run the rounds that are left of a run.
 
@@ -50,7 +51,7 @@ def run_flower_simulation(
     Args:
         run_folder: The run: config.json, data/ and artifacts/<family>-c1.
         processes: Clients at a time; None is one a core.
-        label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
+        owner_share: How much of its label prior a device adds to its answers.
     """
     from fedstill_client.app import app as client_app
     from fedstill_server.app import app as server_app
@@ -59,7 +60,7 @@ def run_flower_simulation(
 
     folder = run_folder.resolve()
     data = load_fleet(folder / DATA_FOLDER)
-    write_device_folders(folder, data, label_prior=label_prior)
+    write_device_folders(folder, data, owner_share=owner_share)
     variables = {
         RUN_FOLDER_VARIABLE: str(folder),
         DEVICE_FOLDER_VARIABLE: str(device_folder(folder, "{partition}")),
@@ -88,12 +89,12 @@ def device_folder(run_folder: Path, device: int | str) -> Path:
     return run_folder / FLOWER_FOLDER / f"device_{device}"
 
 
-def write_device_folders(run_folder: Path, data: FleetData, *, label_prior: float) -> None:
+def write_device_folders(run_folder: Path, data: FleetData, *, owner_share: float) -> None:
     """Write every device's folder; a student that is there already stays."""
     for device, (name, family) in enumerate(zip(data.device_names, data.families, strict=True)):
         folder = device_folder(run_folder, device)
         folder.mkdir(parents=True, exist_ok=True)
-        description = {"name": name, "family": family, "label_prior": label_prior}
+        description = {"name": name, "family": family, "owner_share": owner_share}
         (folder / "device.json").write_text(json.dumps(description) + "\n")
         train, test = data.train[device], data.test[device]
         np.savez(

@@ -25,6 +25,7 @@ from fedstill_sim.results.run_result import (
     FinalResult,
     QuarantinedReply,
     RoundResult,
+    ScopeAccuracy,
     Timing,
 )
 
@@ -62,7 +63,22 @@ def round_result(record: RoundRecord) -> RoundResult:
         mean_age=statistics.fmean(record.ages) if record.ages else None,
         clock_s=record.clock_s,
         notice=record.notice,
+        by_scope=_by_scope(record),
     )
+
+
+def _by_scope(record: RoundRecord) -> dict[str, ScopeAccuracy]:
+    """The accuracies of both kinds of answers; nothing of a round that was not evaluated."""
+    if not record.devices:
+        return {}
+    return {
+        "owner": ScopeAccuracy(
+            personal_accuracy=record.personal_accuracy, global_accuracy=record.global_accuracy
+        ),
+        "everyone": ScopeAccuracy(
+            personal_accuracy=record.fleet_personal_accuracy, global_accuracy=record.fleet_global_accuracy
+        ),
+    }
 
 
 def _left_out_for(record: RoundRecord, reason: Reason) -> int:
@@ -92,6 +108,7 @@ def final_result(records: Sequence[RoundRecord], *, max_abs_logit_difference: fl
         downlink_bytes_per_device_round=downlink / max(1, sum(record.asked for record in records)),
         quarantined=sum(len(record.quarantined) for record in records),
         max_abs_logit_difference=max_abs_logit_difference,
+        by_scope=_by_scope(last) if last else {},
     )
 
 

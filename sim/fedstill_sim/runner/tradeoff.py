@@ -21,6 +21,7 @@ from flwr.app import Error, MetricRecord, RecordDict
 
 from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.engine.cohort import CohortEngine, Reply
+from fedstill_sim.engine.shards import EvaluationCounts
 from fedstill_sim.folder import ARTIFACTS_FOLDER, DATA_FOLDER
 from fedstill_sim.results.run_result import TradeoffPoint
 from fedstill_sim.runner.export_students import evenly_spaced
@@ -37,7 +38,7 @@ def tradeoff_curve(
     weights: Sequence[float],
     codec: SoftLabelCodec,
     stack_sizes: Mapping[str, int],
-    label_prior: float,
+    owner_share: float,
     processes: int | None,
 ) -> tuple[TradeoffPoint, ...]:
     """Measure the fleet's final student as it is, then personalized at each weight.
@@ -49,7 +50,7 @@ def tradeoff_curve(
         weights: The values of soft_weight.
         codec: How soft targets travel to devices.
         stack_sizes: Devices that one run of the training graph trains together, by family.
-        label_prior: Weight of a device's own class frequencies when it is tested on its own examples.
+        owner_share: How much of its label prior a device adds to its answers.
         processes: Worker processes; None is one a core, or fewer.
 
     Returns:
@@ -61,7 +62,7 @@ def tradeoff_curve(
         with CohortEngine(
             folder,
             stack_sizes=stack_sizes,
-            label_prior=label_prior,
+            owner_share=owner_share,
             processes=0 if len(devices) <= _FEW_DEVICES else processes,
         ) as engine:
             curve = _Curve(engine, data, devices, codec)
@@ -124,7 +125,7 @@ def _counts(reply: Reply) -> tuple[int, int, int, int]:
         return 0, 0, 0, 0
     record = reply[RECORD]
     assert isinstance(record, MetricRecord)
-    names = ("personal_correct", "personal_examples", "global_correct", "global_examples")
+    names = EvaluationCounts._fields[:4]
     correct, examples, global_correct, global_examples = (int(record[name]) for name in names)  # type: ignore[arg-type]
     return correct, examples, global_correct, global_examples
 

@@ -45,7 +45,7 @@ class TextSimulation(SimulatedTask):
         return load_keyboard_fleet(folder, devices=wanted.devices, seed=wanted.seed, families=wanted.families)
 
     def defaults(self, dataset: str | None) -> Defaults:
-        return Defaults(label_prior=0.0, evaluate_every=5, tradeoff=False)
+        return Defaults(owner_share=0.0, evaluate_every=5, tradeoff=False)
 
     def server_task(self, data: FleetData) -> Task:
         from fedstill_sim.tasks.text.start import keyboard_plan
