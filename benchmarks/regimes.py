@@ -27,9 +27,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.run_options import read_settings
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.jobs import RunJob, failure_of, forget_failure, run_jobs
+from fedstill_sim.compare.table import percent_cell
+from fedstill_sim.config import requested_data, resolve
 from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.folder import CONFIG_FILE, file_name
 from fedstill_sim.progress import LineProgress
@@ -174,6 +177,17 @@ def run_of(options: argparse.Namespace, cell: Cell, method: str, seed: int) -> R
     )
 
 
+def possible(options: argparse.Namespace, cell: Cell, baseline: str) -> bool:
+    """Whether a baseline can be run in a cell: public-only has nothing to learn without public labels."""
+    request = run_of(options, cell, baseline, options.first_seed)
+    try:
+        resolve(request, requested_data(request))
+    except ConfigError as error:
+        print(f"{cell.name}: {baseline} is left out: {error}", file=sys.stderr)
+        return False
+    return True
+
+
 def make_runs(options: argparse.Namespace, cell: Cell, methods: Sequence[str]) -> dict[str, Figures]:
     """Make all runs in a cell that are not there yet.
 
@@ -181,6 +195,7 @@ def make_runs(options: argparse.Namespace, cell: Cell, methods: Sequence[str]) -
         FedstillError: A run failed, or --out holds one by another command.
     """
     seeds = range(options.first_seed, options.first_seed + options.seeds)
+    methods = [each for each in methods if each == options.method or possible(options, cell, each)]
     place = options.out / file_name(cell.name.replace("@", "-dirichlet-"))
     jobs = {
         (method, seed): RunJob(
@@ -221,7 +236,7 @@ def show(judgement: Judgement, method: str) -> None:
     for name, one in judgement.figures.items():
         shown = "".join(f"{100 * each.mean:8.1f}" for each in (one.personal, one.everyone, one.mean))
         print(f"  {name:26s}{shown}   {readable_bytes(one.bytes.mean)}")
-    reach = f"{100 * judgement.difference.mean:+.1f} ± {100 * (judgement.difference.half_width or 0):.1f}"
+    reach = percent_cell(judgement.difference, signed=True).joined("±")
     verdict = "holds" if not judgement.misses else f"FAILS ({', '.join(judgement.misses)})"
     far = "–" if judgement.far_below is None else f"{100 * judgement.far_below:.0f} %"
     sent = f"{readable_ratio(judgement.bytes_ratio)} of the bytes of {SENT}"
