@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from fedstill_server.methods.class_logits import ClassLogits
     from fedstill_server.methods.dsfl import DsFl
     from fedstill_server.methods.fedavg import FedAvg
+    from fedstill_server.methods.fedbn import FedBn
     from fedstill_server.methods.feddf import FedDf
     from fedstill_server.methods.fedgkt import FedGkt
     from fedstill_server.methods.fedhkd import FedHkd
     from fedstill_server.methods.fedmd import FedMD
+    from fedstill_server.methods.fedper import FedPer
     from fedstill_server.methods.fedproto import FedProto
     from fedstill_server.methods.fedprox import FedProx
     from fedstill_server.methods.fedstill import Fedstill
@@ -47,10 +49,12 @@ __all__ = [
     "ClassLogits",
     "DsFl",
     "FedAvg",
+    "FedBn",
     "FedDf",
     "FedGkt",
     "FedHkd",
     "FedMD",
+    "FedPer",
     "FedProto",
     "FedProx",
     "FedTgp",
@@ -72,10 +76,12 @@ _MODULES = {
     "ClassLogits": f"{_HERE}.class_logits",
     "DsFl": f"{_HERE}.dsfl",
     "FedAvg": f"{_HERE}.fedavg",
+    "FedBn": f"{_HERE}.fedbn",
     "FedDf": f"{_HERE}.feddf",
     "FedGkt": f"{_HERE}.fedgkt",
     "FedHkd": f"{_HERE}.fedhkd",
     "FedMD": f"{_HERE}.fedmd",
+    "FedPer": f"{_HERE}.fedper",
     "FedProto": f"{_HERE}.fedproto",
     "FedProx": f"{_HERE}.fedprox",
     "FedTgp": f"{_HERE}.fedtgp",

@@ -75,6 +75,8 @@ class TrainingPlan:
         held_out: The share of the private examples on which a device judges whether it is better off without
             the fleet's soft labels (see the client's own_labels.py); 0 judges nothing.
         proximal: The strength of a pull back to the student that the round started from, in each step.
+        local_parameters: Names of parameters that stay on the device, and are not answered. Where the task
+            does not bring them, they are those of its last round.
     """
 
     epochs: int
@@ -86,6 +88,7 @@ class TrainingPlan:
     seed: int
     held_out: float = 0.0
     proximal: float = 0.0
+    local_parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
@@ -97,6 +100,12 @@ class TrainingPlan:
         check_number("soft_weight", self.soft_weight, 0, 1)
         check_number("held_out", self.held_out, 0, 0.5)
         check_number("proximal", self.proximal, 0, 1e6)
+        for name in self.local_parameters:
+            check_name("local_parameters", name)
+        if len(set(self.local_parameters)) != len(self.local_parameters):
+            raise InvalidValue(
+                "local_parameters", f"{', '.join(self.local_parameters)[:200]}: one appears twice"
+            )
         check_integer("seed", self.seed, 0, MAX_UINT64)
 
 
@@ -376,7 +385,7 @@ class RoundTask:
     @property
     def forgets(self) -> bool:
         """Whether nothing that the device's last round left has a part in this one."""
-        return self.starts_anew and not self.control_variates
+        return self.starts_anew and not self.control_variates and not self.training.local_parameters
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,12 +23,14 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.system.sealed import write_sealed_json
 from fedstill_server.config.fleet import CohortRule, FleetConfig, TeacherConfig
 from fedstill_server.data.examples import Examples
-from fedstill_server.methods import completed
+from fedstill_server.data.forms import Labels
+from fedstill_server.methods import completed, methods_for
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
 from flwr.app import Error, Message, MetricRecord, RecordDict
 
 SHAPE, CLASSES, PUBLIC = (4,), 3, 12
+METHODS_OF_ANY_FAMILY = tuple(name for name in methods_for(Labels.ONE) if name != "fedbn")
 Reply = RecordDict | Error
 # What a device says to a task instead of the truth; None says nothing at all.
 Script = Callable[[RoundTask], Reply | None]
@@ -115,7 +117,8 @@ def honest_statistics(task: RoundTask, device: int) -> PrivateStatistics:
             features=cosines(rng, task, len(present)),
         )
     if kind is SummaryKind.PARAMETERS:
-        moved = {name: array + np.float32(device) for name, array in task.parameters.items()}
+        local = task.training.local_parameters
+        moved = {n: v + np.float32(device) for n, v in task.parameters.items() if n not in local}
         control_variates = {name: array + 0.5 for name, array in task.control_variates.items()}
         return PrivateStatistics(parameters=moved, examples=device + 1, control_variates=control_variates)
     return PrivateStatistics()

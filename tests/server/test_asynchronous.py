@@ -14,15 +14,14 @@ from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, Summary
 from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig
 from fedstill_server.consensus.aggregation import fold
 from fedstill_server.consensus.folds.norms import Norms
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import build_method, methods_for
+from fedstill_server.methods import build_method
 from fedstill_server.rounds.events import Collected, Event, RoundFinished, RoundStarted, subscribe
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.staleness import weight_of
 from fedstill_server.state import digest_of
 
-from tests.server.scripted_fleet import fleet_config, honest_summary, public_examples
+from tests.server.scripted_fleet import METHODS_OF_ANY_FAMILY, fleet_config, honest_summary, public_examples
 from tests.server.timed_fleet import Plan, play_timed
 
 EQUAL = Plan([10.0] * 4)
@@ -49,7 +48,7 @@ def test_an_old_summary_counts_less() -> None:
     assert weight_of(1, AsyncRule(exponent=1.0)) == 0.5
 
 
-@pytest.mark.parametrize("method", [name for name in methods_for(Labels.ONE) if name != "scaffold"])
+@pytest.mark.parametrize("method", [name for name in METHODS_OF_ANY_FAMILY if name != "scaffold"])
 def test_equal_devices_and_a_buffer_for_all_are_rounds(tmp_path: Path, method: str) -> None:
     shifts = method in ("fedstill", "public-logits")  # in rounds, these compare devices unless told not to
     options = {"fold": "clipped"} if shifts else {}

@@ -23,15 +23,20 @@ from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.folds.own_class import OwnClass
 from fedstill_server.consensus.folds.trimmed import Trimmed, trimmed_mean
 from fedstill_server.consensus.folds.trust import Trust
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import METHODS, Method, build_method, methods_for
+from fedstill_server.methods import METHODS, Method, build_method
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
 
-from tests.server.scripted_fleet import CLASSES, fleet_config, honest_statistics, public_examples
+from tests.server.scripted_fleet import (
+    CLASSES,
+    METHODS_OF_ANY_FAMILY,
+    fleet_config,
+    honest_statistics,
+    public_examples,
+)
 
 DEVICES, FAMILY = 8, "mlp-small"
-EXCHANGING = [name for name in methods_for(Labels.ONE) if name != "local"]
+EXCHANGING = [name for name in METHODS_OF_ANY_FAMILY if name != "local"]
 FOLDED = [name for name in EXCHANGING if "fold" in {one.name for one in options_of(METHODS.load(name))}]
 CLAIMED, HUGE = 2**32 - 1, np.float32(3e38)
 
@@ -68,7 +73,8 @@ def hostile(name: str, place: int) -> SoftLabelSummary:
     task = method.task(state, round_number=1, family=FAMILY, newcomer=True)
     kind, classes = task.request.kind, np.arange(CLASSES)
     if kind is SummaryKind.PARAMETERS:
-        moved = {key: np.full_like(array, HUGE) for key, array in task.parameters.items()}
+        local = task.training.local_parameters
+        moved = {key: np.full_like(v, HUGE) for key, v in task.parameters.items() if key not in local}
         return summary_of(task, PrivateStatistics(parameters=moved, examples=CLAIMED))
     rows = CLASSES if kind is not SummaryKind.PUBLIC_SET else len(task.request.public_rows)
     counted = kind is not SummaryKind.PUBLIC_SET or task.request.class_counts

@@ -11,14 +11,18 @@ from fedstill_proto.messages import SoftLabelSummary
 from fedstill_server.config.options import options_of
 from fedstill_server.consensus.aggregation import Statistics, fold
 from fedstill_server.consensus.weighting import WEIGHTINGS
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import METHODS, Method, build_method, methods_for
+from fedstill_server.methods import METHODS, Method, build_method
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.server.scripted_fleet import fleet_config, honest_statistics, public_examples
+from tests.server.scripted_fleet import (
+    METHODS_OF_ANY_FAMILY,
+    fleet_config,
+    honest_statistics,
+    public_examples,
+)
 
 DEVICES, FAMILIES = 7, ("mlp-small", "cnn")
 
@@ -62,7 +66,7 @@ def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> Non
         np.testing.assert_allclose(array, other[name], rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", methods_for(Labels.ONE))
+@pytest.mark.parametrize("name", METHODS_OF_ANY_FAMILY)
 @settings(max_examples=10)
 @given(data=st.data())
 def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
@@ -77,7 +81,7 @@ def test_a_merge_of_any_shape_sums_to_the_same(name: str, data: Any) -> None:
     assert_same(grown.arrays(), stream.arrays())
 
 
-@pytest.mark.parametrize("name", [name for name in methods_for(Labels.ONE) if name != "local"])
+@pytest.mark.parametrize("name", [name for name in METHODS_OF_ANY_FAMILY if name != "local"])
 def test_and_teaches_the_same(name: str) -> None:
     method, state = started(name)
     zero = method.zero(round_number=1)

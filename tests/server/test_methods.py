@@ -23,8 +23,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
 from fedstill_server.data.examples import Examples
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import METHODS, Method, build_method, methods_for
+from fedstill_server.methods import METHODS, Method, build_method
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_logits import PublicLogits
@@ -36,6 +35,7 @@ from fedstill_server.training.networks import soft_labels_of
 
 from tests.server.scripted_fleet import (
     CLASSES,
+    METHODS_OF_ANY_FAMILY,
     PUBLIC,
     fleet_config,
     honest_statistics,
@@ -70,7 +70,7 @@ def public_method(options: dict[str, Any] | None = None, **changes: Any) -> tupl
     return method, state
 
 
-@pytest.mark.parametrize("method_name", methods_for(Labels.ONE))
+@pytest.mark.parametrize("method_name", METHODS_OF_ANY_FAMILY)
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, newcomer: bool) -> None:
     config = fleet_config(method_name, {"start_from": "task"})
@@ -79,7 +79,7 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
         task = make(state, round_number=2, family=FAMILY, newcomer=newcomer)
         received = decode_task(encode_task(task, codec=config.downlink))
         assert (received.run, received.round, received.family) == (config.run, 2, FAMILY)
-        of_methods: dict[str, Any] = {"held_out": 0.0, "proximal": 0.0}
+        of_methods: dict[str, Any] = {"held_out": 0.0, "proximal": 0.0, "local_parameters": ()}
         if method_name == "public-only":
             of_methods["epochs"] = config.training.epochs
         assert dataclasses.replace(received.training, **of_methods) == config.training
@@ -89,7 +89,7 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
             assert received.replace_student == bool(received.parameters)
 
 
-@pytest.mark.parametrize("method_name", [name for name in methods_for(Labels.ONE) if not averages(name)])
+@pytest.mark.parametrize("method_name", [name for name in METHODS_OF_ANY_FAMILY if not averages(name)])
 @pytest.mark.parametrize("newcomer", [True, False])
 def test_no_task_brings_weights_by_default(method_name: str, newcomer: bool) -> None:
     method, state = started(fleet_config(method_name))
@@ -103,7 +103,7 @@ def test_no_task_brings_weights_by_default(method_name: str, newcomer: bool) -> 
     assert measured.start == StartPlan(source=StartSource.OWN)  # of a newcomer, that of its package
 
 
-@pytest.mark.parametrize("method_name", methods_for(Labels.ONE))
+@pytest.mark.parametrize("method_name", METHODS_OF_ANY_FAMILY)
 def test_answers_of_real_tasks_are_learned_the_same_way_each_time(method_name: str) -> None:
     method, state = started(fleet_config(method_name))
     task = method.task(state, round_number=1, family=FAMILY, newcomer=True)

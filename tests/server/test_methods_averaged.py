@@ -88,3 +88,44 @@ def test_scaffolds_answers_are_twice_a_students() -> None:
 def test_what_scaffold_cannot_do_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         checked_fleet(fleet_config("scaffold", {}, **changes))
+
+
+@pytest.mark.parametrize(
+    ("method_name", "family", "local"),
+    [
+        ("fedper", "mlp-small", {"output.weight", "output.bias"}),
+        ("fedper", "cnn-norm", {"output.weight", "output.bias"}),
+        ("fedbn", "cnn-norm", {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"}),
+    ],
+)
+def test_what_stays_on_devices_is_neither_sent_nor_averaged(
+    method_name: str, family: str, local: set[str]
+) -> None:
+    method, state = started(method_name, {"fold": "mean"}, families=(family,))
+    student = state.students[family]
+    newcomers, others = (
+        method.task(state, round_number=1, family=family, newcomer=newcomer) for newcomer in (True, False)
+    )
+    assert set(newcomers.training.local_parameters) == set(others.training.local_parameters) == local
+    assert newcomers.parameters.keys() == student.keys()
+    assert others.parameters.keys() == student.keys() - local
+    saved = sum(4 * student[name].size for name in local)
+    sizes = [len(encode_task(one, codec=method.config.downlink)) for one in (newcomers, others)]
+    assert saved < sizes[0] - sizes[1] < saved + 40 * len(local)
+
+    expected = Expected.of(others, CLASSES, student)
+    assert {spec.name for spec in expected.parameters} == student.keys() - local
+    moved = {name: array + np.float32(2) for name, array in others.parameters.items()}
+    says = method.contribution(state, round_number=1)
+    answer = PrivateStatistics(parameters=moved, examples=1)
+    part = says(SoftLabelSummary("r", 1, family, SummaryKind.PARAMETERS, answer))
+    after = method.learn(state, part, round_number=1).students[family]
+    for name, before in student.items():
+        np.testing.assert_allclose(after[name], before + 2 * (name not in local), atol=1e-6)
+
+
+def test_families_without_such_parts_are_refused() -> None:
+    with pytest.raises(ConfigError, match="students of 'cnn' have no normalization layer"):
+        fleet_config("fedbn", families=("cnn-norm", "cnn"))
+    with pytest.raises(ConfigError, match="students of 'mlp-small' have no last layer named output"):
+        started("fedper")[0].local_parameters("mlp-small", {"hidden.weight": np.zeros(1, np.float32)})

@@ -17,15 +17,14 @@ from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.config.options import options_of
 from fedstill_server.consensus.weighting import WEIGHTINGS
 from fedstill_server.data.examples import Examples
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import METHODS, methods_for
+from fedstill_server.methods import METHODS
 from fedstill_server.rounds.events import subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 
 from tests.server.learning_fleet import FAMILIES, LearningGrid, examples
-from tests.server.scripted_fleet import CLASSES, fleet_config
+from tests.server.scripted_fleet import CLASSES, METHODS_OF_ANY_FAMILY, fleet_config
 
 PLAN = TrainingPlan(
     epochs=4,
@@ -71,7 +70,7 @@ def everyone(method: str, *weighting: str) -> float:
     return accuracy
 
 
-@pytest.mark.parametrize("method", methods_for(Labels.ONE))
+@pytest.mark.parametrize("method", METHODS_OF_ANY_FAMILY)
 def test_devices_of_two_families_learn(method: str) -> None:
     records = played(method)
     assert all(record.accepted == 3 and not record.quarantined for record in records)
@@ -98,7 +97,7 @@ def test_weighing_does_no_harm_here(piece: str) -> None:
 
 def print_table() -> None:
     """python -m tests.server.test_methods_learning"""
-    for method in methods_for(Labels.ONE):
+    for method in METHODS_OF_ANY_FAMILY:
         last = played(method)[-1]
         print(f"{method:14s} {last.personal_accuracy:.3f} {last.global_accuracy:.3f}")
     for piece in (*WEIGHTINGS, "all"):

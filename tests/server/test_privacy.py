@@ -221,7 +221,11 @@ def test_under_much_noise_more_rows_speak_together() -> None:
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
-        ("fedmd", {}, "method: 'fedmd' is not one that differential privacy is there for: fedstill, fedavg"),
+        (
+            "fedmd",
+            {},
+            "method: 'fedmd' is not one that differential privacy is there for: fedstill, .*fedavg",
+        ),
         ("feddf", {}, "method: 'feddf' is not one that"),
         ("local", {}, "method: 'local' is not one that"),
         ("fedstill", {"mode": "async", "asynchronous": AsyncRule()}, "mode: 'async' is not rounds"),
@@ -255,10 +259,11 @@ def test_rules_that_promise_nothing_are_refused(changes: dict[str, Any]) -> None
 
 def test_every_noised_method_asks_devices_for_noise_and_nothing_else() -> None:
     for name in noised_methods():
-        config = fleet_config(name, uplink=FLOAT32, privacy=rule("local", clip=3.0))
+        family = "cnn-norm"
+        config = fleet_config(name, families=(family,), uplink=FLOAT32, privacy=rule("local", clip=3.0))
         method = build_method(config, public_examples())
         state = prepare(config, method.public, method)
-        request = method.task(state, round_number=1, family=FAMILY, newcomer=True).request
+        request = method.task(state, round_number=1, family=family, newcomer=True).request
         assert request.noising == rule("local", clip=3.0).noising
         assert request.codec is None
         assert METHODS.load(name).default_clip is not None

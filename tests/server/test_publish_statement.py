@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 from fedstill_proto.task_bounds import TaskBounds
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import METHODS, build_method, methods_for
+from fedstill_server.methods import METHODS, build_method
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.publish.statement import statement_of
 from fedstill_server.rounds.preparation import prepare
 
-from tests.server.scripted_fleet import CLASSES, fleet_config, public_examples
+from tests.server.scripted_fleet import CLASSES, METHODS_OF_ANY_FAMILY, fleet_config, public_examples
 
-_METHODS = [name for name in methods_for(Labels.ONE) if name in METHODS.built_in]
+_METHODS = [name for name in METHODS_OF_ANY_FAMILY if name in METHODS.built_in]
 
 
 def said(name: str, **changes: object) -> TaskBounds:

@@ -12,8 +12,6 @@ from fedstill_proto.messages import RoundTask
 from fedstill_proto.refusal import Refusal
 from fedstill_server.app import app
 from fedstill_server.config.fleet import CohortRule, FleetConfig
-from fedstill_server.data.forms import Labels
-from fedstill_server.methods import methods_for
 from fedstill_server.rounds.events import (
     Collected,
     Event,
@@ -32,6 +30,7 @@ from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID
 from flwr.app import Error, RecordDict
 
 from tests.server.scripted_fleet import (
+    METHODS_OF_ANY_FAMILY,
     Script,
     ScriptedGrid,
     fleet_config,
@@ -51,7 +50,7 @@ def play(
     return state, records
 
 
-@pytest.mark.parametrize("method", methods_for(Labels.ONE))
+@pytest.mark.parametrize("method", METHODS_OF_ANY_FAMILY)
 def test_every_method_runs(tmp_path: Path, method: str) -> None:
     grid = ScriptedGrid(devices=4, families=("mlp-small", "cnn"))
     config = fleet_config(method, families=("mlp-small", "cnn"))

@@ -72,8 +72,8 @@ def _class_vectors(task: RoundTask, trained: TrainedStack) -> VectorOf:
 
 
 def _parameter_vectors(task: RoundTask, trained: TrainedStack) -> VectorOf:
-    shapes = {spec.name: spec.shape for spec in trained.forward.manifest.parameters}
-    start = trained.started
+    local, start = task.training.local_parameters, trained.started
+    shapes = {s.name: s.shape for s in trained.forward.manifest.parameters if s.name not in local}
 
     def vector_of(device: int) -> Float64Array:
         before = {n: start[n] if start[n].shape == shape else start[n][device] for n, shape in shapes.items()}

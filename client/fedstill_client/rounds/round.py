@@ -324,13 +324,16 @@ def starting_student(
 ) -> Mapping[str, FloatArray]:
     """The student that a round starts from, before its start plan distils it.
 
-    It is the task's or that of the devices' package [*shape], or the devices' own [C, *shape].
+    It is the task's or that of the devices' package [*shape], or the devices' own [C, *shape]; or the task's
+    with what stays on the devices.
     """
     if task.family != manifest.family:
         raise WrongFamily(f"the round is for student family {task.family!r}; here is {manifest.family!r}.")
     if task.parameters and (task.replace_student or stack.parameters is None):
-        check_student(task.parameters, manifest, stacked=False)
-        return task.parameters
+        own = _local_parameters(stack, task)
+        alone = own if stack.parameters is None else {name: array[0] for name, array in own.items()}
+        check_student({**task.parameters, **alone}, manifest, stacked=False)
+        return {**task.parameters, **own} if own else task.parameters
     if task.start is not None and (task.starts_anew or stack.parameters is None):
         if stack.installed is None:
             raise NoStudent(
@@ -346,6 +349,18 @@ def starting_student(
         )
     check_student(stack.parameters, manifest, stacked=True)
     return stack.parameters
+
+
+def _local_parameters(stack: DeviceStack, task: RoundTask) -> Mapping[str, FloatArray]:
+    """What stays on the devices, and the task does not bring: [C, *shape], or of their package [*shape]."""
+    missing = [name for name in task.training.local_parameters if name not in task.parameters]
+    own = stack.installed if stack.parameters is None else stack.parameters
+    if missing and own is None:
+        raise NoStudent(
+            f"round {task.round} of run {task.run} brings a student without {', '.join(missing)[:200]}, and "
+            "this device has none of its own yet; the server must send it with the first round."
+        )
+    return {} if own is None else {name: own[name] for name in missing if name in own}
 
 
 def made_start(
@@ -392,7 +407,8 @@ def evaluate(
     """
     manifest, private = forward.manifest, stack.private
     own = starting_student(stack, task, manifest)
-    fleet = own if stack.fleet is None or own is task.parameters else stack.fleet
+    asked = task.replace_student or own is task.parameters
+    fleet = own if stack.fleet is None or asked else stack.fleet
     prior = None
     if owner_share > 0 and not manifest.label_shape:
         prior = owner_log_prior(

@@ -79,10 +79,7 @@ def summarize(
     if kind is SummaryKind.NONE:
         return [_encoded(task, PrivateStatistics())] * devices
     if kind is SummaryKind.PARAMETERS:
-        return [
-            _encoded(task, _trained_student(trained, device, int(private.counts[device])))
-            for device in range(devices)
-        ]
+        return [_encoded(task, _trained_student(task, trained, device)) for device in range(devices)]
     anchors = _anchors(trained, task) if len(task.request.anchor_rows) else None
     if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.label_shape:
         return [
@@ -227,11 +224,13 @@ def _public_answer(
     )
 
 
-def _trained_student(trained: TrainedStack, device: int, examples: int) -> PrivateStatistics:
+def _trained_student(task: RoundTask, trained: TrainedStack, device: int) -> PrivateStatistics:
+    local = task.training.local_parameters
     student, control_variates = (
-        {name: array[device] for name, array in arrays.items()}
+        {name: array[device] for name, array in arrays.items() if name not in local}
         for arrays in (trained.parameters, trained.control_variates)
     )
+    examples = int(trained.private.counts[device])
     return PrivateStatistics(parameters=student, examples=examples, control_variates=control_variates)
 
 

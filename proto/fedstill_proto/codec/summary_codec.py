@@ -92,6 +92,7 @@ class Expected:
         if isinstance(parameter_specs, Mapping):
             parameter_specs = (ParameterSpec(name, array.shape) for name, array in parameter_specs.items())
         asks_parameters = task.request.kind is SummaryKind.PARAMETERS
+        local = task.training.local_parameters
         return cls(
             run=task.run,
             round=task.round,
@@ -101,7 +102,7 @@ class Expected:
             codec=task.request.codec,
             rows=len(task.request.public_rows) * places,
             delta_base=delta_base_of(task),
-            parameters=tuple(parameter_specs) if asks_parameters else (),
+            parameters=tuple(s for s in parameter_specs if asks_parameters and s.name not in local),
             class_counts=task.request.class_counts,
             selected=task.request.selection is not None,
             anchors=len(task.request.anchor_rows),

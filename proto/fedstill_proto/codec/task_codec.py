@@ -86,6 +86,7 @@ def encode_task(
             seed=task.training.seed,
             held_out=task.training.held_out,
             proximal=task.training.proximal,
+            local_parameters=task.training.local_parameters,
         ),
         parameters=encode_tensors(task.parameters, bits=task.weight_bits),
         replace_student=task.replace_student,
@@ -299,6 +300,7 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
             seed=message.seed,
             held_out=message.held_out,
             proximal=message.proximal,
+            local_parameters=tuple(message.local_parameters),
         )
     except InvalidValue as error:
         raise WireError(f"training.{error.field}", error.problem) from None

@@ -1,4 +1,4 @@
-"""What a classifier makes of an example before its last layer: its features.
+"""What a classifier makes of an example before its last layer: its features; and what normalizes them.
 
 Every family that classifies arrays ends in a linear layer named `output`; what that reads are the features.
 Their width differs from family to family.
@@ -10,7 +10,16 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from fedstill_server.families.classifiers import GroupNormalization
 from fedstill_server.families.errors import FamilyError
+
+_NORMALIZATION = (
+    GroupNormalization,
+    nn.GroupNorm,
+    nn.LayerNorm,
+    nn.RMSNorm,
+    nn.modules.batchnorm._NormBase,
+)
 
 
 def last_layer(student: nn.Module) -> nn.Linear:
@@ -19,6 +28,16 @@ def last_layer(student: nn.Module) -> nn.Linear:
     if not isinstance(layer, nn.Linear):
         raise FamilyError(f"{type(student).__name__} does not end in a linear layer `output`: no features")
     return layer
+
+
+def normalization_parameters(student: nn.Module) -> tuple[str, ...]:
+    """The names of what its normalization layers learn."""
+    return tuple(
+        f"{place}.{name}"
+        for place, layer in student.named_modules()
+        if isinstance(layer, _NORMALIZATION)
+        for name, _ in layer.named_parameters(recurse=False)
+    )
 
 
 def feature_width(student: nn.Module) -> int:

@@ -45,6 +45,8 @@ METHODS: Registry[type[Method]] = Registry(
         "fedavg": "fedstill_server.methods.fedavg:FedAvg",
         "fedprox": "fedstill_server.methods.fedprox:FedProx",
         "scaffold": "fedstill_server.methods.scaffold:Scaffold",
+        "fedper": "fedstill_server.methods.fedper:FedPer",
+        "fedbn": "fedstill_server.methods.fedbn:FedBn",
         "class-logits": "fedstill_server.methods.class_logits:ClassLogits",
         "public-logits": "fedstill_server.methods.public_logits:PublicLogits",
         "fedmd": "fedstill_server.methods.fedmd:FedMD",

@@ -69,26 +69,42 @@ class FedAvg(Folded):
         """Bits of a weight on the wire; FLOAT_WEIGHTS is float32."""
         return _WEIGHT_BITS[self.weights]
 
+    def local_parameters(self, family: str, student: Parameters) -> tuple[str, ...]:
+        """The names of those of a family's student that stay on the devices, neither sent nor averaged."""
+        return ()
+
     def given(self, state: FleetState, family: str) -> Parameters:
-        """The student that devices of a family are given, as it arrives."""
-        return rounded(state.students[family], bits=self.weight_bits)
+        """What devices of a family are given of its student, as it arrives."""
+        return rounded(self._averaged(state, family), bits=self.weight_bits)
+
+    def _averaged(self, state: FleetState, family: str) -> Parameters:
+        student = state.students[family]
+        local = self.local_parameters(family, student)
+        return {name: array for name, array in student.items() if name not in local}
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        return self._giving(state, SummaryKind.PARAMETERS, round_number=round_number, family=family)
+        request = SummaryRequest(SummaryKind.PARAMETERS)
+        return self._giving(state, request, round_number=round_number, family=family, newcomer=newcomer)
 
     def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         """The averaged student, on every device."""
-        return self._giving(state, SummaryKind.NONE, round_number=round_number, family=family)
+        request = SummaryRequest(SummaryKind.NONE)
+        return self._giving(state, request, round_number=round_number, family=family, newcomer=newcomer)
 
-    def _giving(self, state: FleetState, kind: SummaryKind, *, round_number: int, family: str) -> RoundTask:
+    def _giving(
+        self, state: FleetState, request: SummaryRequest, *, round_number: int, family: str, newcomer: bool
+    ) -> RoundTask:
+        student = state.students[family]
         task = self.asking(
             round_number=round_number,
             family=family,
-            request=SummaryRequest(kind),
-            parameters=self.given(state, family),
+            request=request,
+            parameters=rounded(student, bits=self.weight_bits) if newcomer else self.given(state, family),
             replace_student=True,
         )
-        return dataclasses.replace(task, weight_bits=self.weight_bits)
+        local = self.local_parameters(family, student)
+        training = dataclasses.replace(task.training, local_parameters=local)
+        return dataclasses.replace(task, weight_bits=self.weight_bits, training=training)
 
     def zero(self, *, round_number: int) -> Any:
         return FamilySums()
@@ -104,7 +120,8 @@ class FedAvg(Folded):
         return lambda summary: FamilySums.of(summary.family, summary.statistics, given=given(summary.family))
 
     def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
-        return {family: sum(array.size for array in one.values()) for family, one in state.students.items()}
+        averaged = {family: self._averaged(state, family) for family in state.students}
+        return {family: sum(array.size for array in one.values()) for family, one in averaged.items()}
 
     def released_vector(
         self, state: FleetState, *, round_number: int
@@ -118,17 +135,15 @@ class FedAvg(Folded):
     ) -> FamilySums:
         families, devices = {}, 0
         for family, mean in means.items():
-            steps = shaped_like(state.students[family], mean.vector)
+            steps = shaped_like(self._averaged(state, family), mean.vector)
             families[family] = ParameterSum(steps, 1.0)
             devices += mean.devices
         return FamilySums(families, devices)
 
     def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
-        moved = {
-            family: {
-                name: state.students[family][name] + np.float32(consensus.freshness) * step
-                for name, step in steps.items()
-            }
-            for family, steps in consensus.result().items()
-        }
-        return state.replace(students={**state.students, **moved})
+        students = dict(state.students)
+        for family, steps in consensus.result().items():
+            fresh, before = np.float32(consensus.freshness), students[family]
+            moved = {name: before[name] + fresh * step for name, step in steps.items()}
+            students[family] = {**before, **moved}
+        return state.replace(students=students)

@@ -75,8 +75,8 @@ class OpenFamily:
         return self._made[1]
 
     def keep_start(self, task: RoundTask) -> None:
-        """Keep the start that a round's task brings."""
-        if task.replace_student:
+        """Keep the start that a round's task brings, if it is that of all devices."""
+        if task.replace_student and not task.training.local_parameters:
             keep_start(self._run_folder, self.manifest.family, task.round, dict(task.parameters))
 
     def fleet(self, rounds: IntArray) -> Parameters | None:

@@ -58,20 +58,18 @@ def attack_success(run: CompletedRounds, data: FleetData, state: FleetState) -> 
         forward = Forward(load_artifact(artifact_folder(run.folder, family, size)))
         for start in range(0, len(devices), size):
             part = devices[start : start + size]
-            own = measured.parameters if measured.replace_student else students_of(run, part)
-            shares += _shares(forward, own, trial, stacked=not measured.replace_student)[: len(part)].tolist()
+            own = students_of(run, part)
+            if measured.replace_student:  # but for what stays on the devices
+                given = measured.parameters.items()
+                own |= {name: np.broadcast_to(array, (len(part), *array.shape)) for name, array in given}
+            shares += _shares(forward, own, trial)[: len(part)].tolist()
     return float(np.mean(shares)) if shares else None
 
 
-def _shares(forward: Forward, students: Parameters, trial: Trial, *, stacked: bool) -> FloatArray:
-    """The share of the trial that each student [n, *shape] of a stack, or one for all, gets as wanted."""
-    size = forward.manifest.stack_size
-    full = {
-        name: array.take(np.arange(size), axis=0, mode="clip")
-        if stacked
-        else np.broadcast_to(array, (size, *array.shape))
-        for name, array in students.items()
-    }
+def _shares(forward: Forward, students: Parameters, trial: Trial) -> FloatArray:
+    """The share of the trial that each student [n, *shape] of a stack gets as wanted."""
+    places = np.arange(forward.manifest.stack_size)
+    full = {name: array.take(places, axis=0, mode="clip") for name, array in students.items()}
     said = forward.shared(full, trial.x).argmax(axis=-1)  # [size, n]
     share: FloatArray = (said == trial.wanted).mean(axis=1)
     return share
