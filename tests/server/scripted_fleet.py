@@ -212,5 +212,6 @@ class ScriptedGrid(InProcessGrid):
             self.evaluated.append((device, read_task(content)))
             counts = {"personal_correct": device, "personal_examples": 10}
             counts |= {"global_correct": 2 * device, "global_examples": 20}
+            counts |= {"fleet_personal_correct": device, "fleet_global_correct": 2 * device}
             answers.append(RecordDict({RECORD: MetricRecord(counts)}))
         return answers

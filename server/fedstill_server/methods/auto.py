@@ -23,8 +23,7 @@ from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.codec.tensors import rounded
-from fedstill_proto.messages import RoundTask
+from fedstill_proto.messages import RoundTask, SummaryRequest
 
 from fedstill_server.config.options import option
 from fedstill_server.methods.fedavg import FedAvg
@@ -143,11 +142,13 @@ class _Averaging(FedAvg):
     """fedavg of the students that the trials keep apart, and of the fleet's own once it was chosen."""
 
     def given(self, state: FleetState, family: str) -> Parameters:
-        return rounded(averaged_students(state)[family], bits=self.weight_bits)
+        return super().given(_averaged(state), family)
+
+    def _giving(self, state: FleetState, request: SummaryRequest, **how: Any) -> RoundTask:
+        return super()._giving(_averaged(state), request, **how)
 
     def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
-        own = state.replace(students=averaged_students(state))
-        learned = super().learn(own, consensus, round_number=round_number).students
+        learned = super().learn(_averaged(state), consensus, round_number=round_number).students
         if _VERDICT in state.arrays:
             return state.replace(students=learned)
         return _with_students(state, learned)
@@ -174,6 +175,10 @@ def averaged_students(state: FleetState) -> dict[str, Parameters]:
             family, _, parameter = name.removeprefix(_STUDENTS).partition("/")
             students.setdefault(family, {})[parameter] = array
     return students or dict(state.students)
+
+
+def _averaged(state: FleetState) -> FleetState:
+    return state.replace(students=averaged_students(state))
 
 
 def _with_students(state: FleetState, students: Mapping[str, Parameters]) -> FleetState:

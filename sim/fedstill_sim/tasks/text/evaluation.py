@@ -41,6 +41,7 @@ COMPARED = (
     ("student", "own_words"),
     ("student", "as_typed"),
     ("student", "personal"),
+    ("as_typed", "personal"),
     ("trigrams", "personal"),
 )
 
