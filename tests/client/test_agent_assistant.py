@@ -22,7 +22,10 @@ from fedstill_proto.package.artifact import load_student, save_package
 from fedstill_proto.text.intents import IntentSchema
 from typer.testing import CliRunner
 
-from tests.client.utterance_samples import NAMES, SCHEMA, THINGS, assistant, home_of
+from tests.client.utterance_samples import NAMES, NOTHING, SCHEMA, THINGS, assistant, home_of
+
+VERBS = {"clean": "clean", "turn off": "off", "turn on": "on"}
+ROOMS = tuple(f"in room {number}" for number in range(20))
 
 
 @pytest.fixture
@@ -67,6 +70,27 @@ def test_it_learns_a_name_of_its_owners(home: AgentHome) -> None:
     assert learned.result == "replaced"
     assert after.intent == "clean"
     assert forgotten == before
+
+
+def test_what_means_nothing_is_as_unsure_as_before_whatever_was_observed(home: AgentHome) -> None:
+    asked = [(f"{verb} the {thing}", name) for verb, name in VERBS.items() for thing in THINGS]
+    sure_of_nothing = []
+    with Agent.open(home.folder) as agent:
+        for rooms in ((), ROOMS[:1], ROOMS):  # 0, 5 and 100 utterances are observed
+            agent.observe_intents(
+                [(f"turn on the {thing} {room}", "on") for room in rooms for thing in THINGS[:5]]
+            )
+            for learns in (False, True)[: 1 + bool(rooms)]:
+                if learns:
+                    agent.personalize(PersonalizeOptions(epochs=20))
+                sure_of_nothing.append(sum(agent.predict_text(text).sure for text in NOTHING))
+                answers = [(agent.predict_text(text).intent, name) for text, name in asked]
+                sure = [(intent, name) for intent, name in answers if intent is not None]
+                assert len(sure) >= 12
+                assert sum(intent == name for intent, name in sure) >= 0.95 * len(sure)
+
+    assert len(NOTHING) == 25
+    assert max(sure_of_nothing) <= sure_of_nothing[0] + 1
 
 
 def test_of_an_utterance_the_text_is_kept_nowhere(home: AgentHome) -> None:

@@ -41,7 +41,7 @@ from fedstill_client.agent_types import (
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
-from fedstill_client.model.intents import encode_utterances, intent_schema
+from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
@@ -81,6 +81,7 @@ class Agent:
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
         self._schema: IntentSchema | None = None  # of a student of utterances
+        self._said: Said | None = None  # by the owner, to a student of utterances
         self._prior_of = -1  # examples that the prior was read of
         self._prior_for: Parameters | None = None  # the student's weights
         self._since_pruned = 0  # examples
@@ -182,9 +183,9 @@ class Agent:
             raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
         with self._lock:
             student, log_prior = self._answering(scope)
-            schema = self._required_schema()
-        x = encode_utterances(schema, [text])
-        return schema.understood(student.probabilities(x, log_prior, temperature=schema.temperature)[0], k)
+            fleets, schema = self._fleet_student(student), self._required_schema()
+            said = self._said if scope == "owner" else None
+        return understand(schema, text, k, student=student, log_prior=log_prior, fleets=fleets, said=said)
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances. All are on the disk when it returns.
@@ -374,7 +375,7 @@ class Agent:
 
     def _read_prior(self, student: AnsweringStudent) -> None:
         """Read how often this device sees each class; `owner_share` in its device.json weighs it."""
-        if student.manifest.label_shape or not self._description.owner_share:
+        if student.manifest.label_shape or not (self._description.owner_share or self._schema):
             return
         counts = self._store.counts()
         examples = counts.training + counts.held_out
@@ -382,8 +383,10 @@ class Agent:
         few = self._prior_of >= 0 and abs(examples - self._prior_of) * _PRIOR_GRAIN <= examples
         if few and self._prior_for is student.weights:
             return
+        own = self._store.examples("all")
+        self._said = None if self._schema is None else Said(own.x, own.labels)
         self._log_prior = own_log_prior(
-            self._store.examples("all").labels,
+            own.labels,
             classes=student.manifest.classes,
             owner_share=self._description.owner_share,
         )

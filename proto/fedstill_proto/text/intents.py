@@ -84,11 +84,14 @@ class IntentSchema:
         """Examples [texts, places] as the student takes them; raises InvalidValue."""
         return np.asarray(self.hashing.encode_all(texts), np.float32)
 
-    def understood(self, probabilities: FloatArray, k: int = 3) -> Understanding:
-        """The k likeliest of an utterance, from its probabilities [classes]."""
+    def understood(self, probabilities: FloatArray, k: int = 3, *, known: bool = True) -> Understanding:
+        """The k likeliest of an utterance, from its probabilities [classes].
+
+        The first is sure from the threshold on, if the utterance is of a `known` kind.
+        """
         order = np.argsort(-probabilities, kind="stable")[:k]
         scored = tuple(ScoredIntent(self.names[at], float(probabilities[at])) for at in order)
-        return Understanding(scored, scored[0].confidence >= self.threshold)
+        return Understanding(scored, known and scored[0].confidence >= self.threshold)
 
     def to_json(self) -> bytes:
         """intents.json"""
