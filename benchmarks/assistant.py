@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from fedstill_server.publish.package import package_of
 from fedstill_server.tasks.interface import PackageFiles
 from fedstill_server.tasks.utterances.confidence import PRECISION, Confidence, abstaining, fitted_confidence
 from fedstill_server.tasks.utterances.students import (
+    BY_LABELS,
     PUBLIC_ROWS,
     IntentPlan,
     IntentStudent,
@@ -258,7 +259,9 @@ def train_students(
     asked, plan = [*known, *data.public], IntentPlan(seed=options.seed)
     answers = teacher.logits(asked)
     return teacher, {
-        "labels alone": trained_on_labels("ngrams", known, labels, classes=len(data.intents), plan=plan),
+        "labels alone": trained_on_labels(
+            "ngrams", known, labels, classes=len(data.intents), plan=replace(BY_LABELS, seed=options.seed)
+        ),
         "distilled": distilled("ngrams", asked, answers, plan=plan),
         "distilled, small": distilled("ngrams-small", asked, answers, plan=plan),
     }

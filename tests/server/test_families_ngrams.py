@@ -52,7 +52,7 @@ def test_half_a_million_parameters_at_most() -> None:
     }
 
     assert sizes == {
-        "ngrams": 8192 * 32 + 32 * 64 + 64 + 64 * 42 + 42,
+        "ngrams": 8192 * 32 + 32 * 128 + 128 + 128 * 42 + 42,
         "ngrams-small": 8192 * 8 + 8 * 32 + 32 + 32 * 42 + 42,
     }
     assert max(sizes.values()) <= 500_000
@@ -76,7 +76,7 @@ def test_its_training_step_passes_the_gate() -> None:
     )
 
     assert artifact.manifest.input_type == "float32"
-    assert artifact.manifest.feature_width == 64
+    assert artifact.manifest.feature_width == 128
     assert len(artifact.training_graph) < 50_000  # not the numbers of a table of zeros
 
 

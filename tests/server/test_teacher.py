@@ -134,6 +134,25 @@ def test_labels_and_soft_labels_may_be_mixed() -> None:
     np.testing.assert_allclose(soft_labels_of(network, x, temperature=1)[0], [0.25, 0.75], atol=0.01)
 
 
+def test_a_smoothed_label_by_hand() -> None:
+    plan = FitPlan(epochs=1, batch_size=1, learning_rate=1, weight_decay=0, label_smoothing=0.2)
+
+    slope = logit_gradient(torch.zeros(1, 2), None, torch.tensor([0]), plan=plan)
+
+    torch.testing.assert_close(slope, torch.tensor([[0.5 - 0.9, 0.5 - 0.1]]))
+
+
+def test_of_what_is_left_out_nothing_is_learned() -> None:
+    plan = FitPlan(epochs=3, batch_size=4, learning_rate=0.1, weight_decay=0, input_dropout=1.0)
+    network = torch.nn.Linear(2, 2)
+    weights, bias = network.weight.detach().clone(), network.bias.detach().clone()
+
+    fit(network, np.ones((4, 2), np.float32), None, plan=plan, seed=0, labels=np.zeros(4, np.int64))
+
+    torch.testing.assert_close(network.weight, weights)
+    assert (network.bias != bias).all()
+
+
 @pytest.mark.parametrize("hard_weight", [0.0, 0.25, 1.0])
 def test_the_closed_form_is_the_gradient_of_the_losses(hard_weight: float) -> None:
     plan = FitPlan(

@@ -43,7 +43,7 @@ class BagOfNgrams(nn.Module):
 
 
 def ngrams(input_shape: tuple[int, ...], classes: int) -> nn.Module:
-    return _bag("ngrams", input_shape, classes, width=32, hidden=64)
+    return _bag("ngrams", input_shape, classes, width=32, hidden=128)
 
 
 def ngrams_small(input_shape: tuple[int, ...], classes: int) -> nn.Module:

@@ -5,7 +5,8 @@ loss with respect to the logits in closed form,
 
     dL/dz = (1 - hard_weight) T (softmax(z/T) - soft) / n + hard_weight (softmax(z) - onehot) / n
 
-for L = (1 - hard_weight) T^2 KL(soft || softmax(z/T)) + hard_weight CE (see losses/), and AdamW (Loshchilov
+for L = (1 - hard_weight) T^2 KL(soft || softmax(z/T)) + hard_weight CE (see losses/), where onehot may be
+smoothed (Szegedy et al. 2015, arXiv 1512.00567), and AdamW (Loshchilov
 and Hutter 2017, arXiv 1711.05101) over all parameters as one vector.
 """
 
@@ -34,6 +35,8 @@ class FitPlan:
     temperature: float = 1.0
     input_noise: float = 0.0  # standard deviation
     hard_weight: float = 0.0  # the weight of the labels' cross-entropy; the rest is the soft labels'
+    label_smoothing: float = 0.0  # the share of a label that all classes have in equal parts
+    input_dropout: float = 0.0  # the share of an example's numbers that are 0 each time it is seen
 
 
 def fit(
@@ -68,6 +71,8 @@ def fit(
             shuffled = inputs[order]
             if plan.input_noise:
                 shuffled = shuffled + plan.input_noise * torch.randn(shuffled.shape, generator=random)
+            if plan.input_dropout:
+                shuffled = shuffled * (torch.rand(shuffled.shape, generator=random) >= plan.input_dropout)
             for start in range(0, len(x), plan.batch_size):
                 batch = slice(start, start + plan.batch_size)
                 logits = network(shuffled[batch])
@@ -92,7 +97,10 @@ def logit_gradient(logits: Tensor, soft: Tensor | None, hard: Tensor | None, *, 
         slope = miss * ((1 - hard_weight) * plan.temperature / len(logits))
     if hard_weight > 0:
         assert hard is not None, "nothing to fit to"
-        miss = torch.softmax(logits, dim=-1) - nn.functional.one_hot(hard, logits.shape[-1])
+        goal = nn.functional.one_hot(hard, logits.shape[-1])
+        if plan.label_smoothing:
+            goal = goal * (1 - plan.label_smoothing) + plan.label_smoothing / logits.shape[-1]
+        miss = torch.softmax(logits, dim=-1) - goal
         slope = slope + miss * (hard_weight / len(logits))
     return slope
 

@@ -42,6 +42,8 @@ class IntentPlan:
     batch_size: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 0.3
+    label_smoothing: float = 0.2  # of labels; soft labels are what they are
+    ngram_dropout: float = 0.3  # the share of an utterance's n-grams that are left out each time it is seen
     seed: int = 0
 
     def fitting(self) -> FitPlan:
@@ -50,7 +52,13 @@ class IntentPlan:
             batch_size=self.batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
+            label_smoothing=self.label_smoothing,
+            input_dropout=self.ngram_dropout,
         )
+
+
+BY_LABELS = IntentPlan(ngram_dropout=0.5)
+"""How a student learns labels alone, which are fewer than what a teacher answers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +111,7 @@ def trained_on_labels(
     family: str, texts: Sequence[str], labels: IntArray, *, classes: int, plan: IntentPlan | None = None
 ) -> IntentStudent:
     """A student of labels [texts] alone; of few, it sees each as often as a student sees 8,000."""
-    chosen = plan or IntentPlan()
+    chosen = plan or BY_LABELS
     epochs = max(chosen.epochs, min(100, chosen.epochs * 8000 // max(len(texts), 1)))
     return _student(family, texts, None, labels, classes, replace(chosen, epochs=epochs))
 

@@ -74,7 +74,7 @@ class UtteranceTask(Task):
 
     def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         """Few utterances are seen more often; rounds change gently what was made of many more."""
-        epochs = min(150, max(20, 40_000 // max(examples, 1)))
+        epochs = min(100, max(20, 160_000 // max(examples, 1)))
         usual = TeacherConfig(epochs=epochs, student_epochs=epochs, temperature=1.0, input_noise=0.0)
         return replace(usual, student_learning_rate=1e-3, weight_decay=0.0) if made else usual
 

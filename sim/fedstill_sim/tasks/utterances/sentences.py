@@ -59,6 +59,21 @@ class Templates:
         blocks = self.intents[intent]
         block = blocks[int(random.integers(len(blocks)))]
         sentence = block.sentences[int(random.integers(len(block.sentences)))]
+        return self.fill(block, sentence, home, random)
+
+    def by_kind(self) -> dict[str, list[tuple[Any, Any]]]:
+        """The blocks and sentences by intent, and by kind of thing where it is about one kind."""
+        found: dict[str, list[tuple[Any, Any]]] = {}
+        for name, blocks in self.intents.items():
+            for block in blocks:
+                asked = block.slots.get("domain") or block.requires_context.get("domain") or ()
+                kinds = [asked] if isinstance(asked, str) else list(asked)
+                kind = f"{name}, {kinds[0]}" if len(kinds) == 1 else name
+                found.setdefault(kind, []).extend((block, sentence) for sentence in block.sentences)
+        return found
+
+    def fill(self, block: Any, sentence: Any, home: Home, random: np.random.Generator) -> str:
+        """One text of a sentence's template."""
         text = _Speaker(self, block, home, random).say(sentence.expression)
         if self.polite and random.random() < _POLITE:
             word = self.polite[int(random.integers(len(self.polite)))]
