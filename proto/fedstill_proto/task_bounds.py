@@ -14,7 +14,14 @@ from typing import Any, Self
 import numpy as np
 
 from fedstill_proto.errors import InvalidValue
-from fedstill_proto.messages import RoundTask, StartPlan, StartSource, SummaryKind, SummaryRequest
+from fedstill_proto.messages import (
+    PersonalPlan,
+    RoundTask,
+    StartPlan,
+    StartSource,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.secure_sums.terms import SumNoise
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
@@ -28,6 +35,7 @@ STARTS = (*(source.value for source in StartSource), "task")
 PROTECTIONS = ("noise", "shared-noise", "sum", "plain")
 ENCODINGS = tuple(encoding.value for encoding in Encoding)
 _NO_START = StartPlan(source=StartSource.OWN)
+_NO_PERSONAL = PersonalPlan(epochs=0, learning_rate=0.0)
 _BITS = {Encoding.FLOAT32: 32, Encoding.FLOAT16: 16, Encoding.UINT8: 8, Encoding.TOP_K: 8}
 
 
@@ -123,7 +131,8 @@ class TaskBounds:
             places: How many labels an example has: of text one for each word.
         """
         training, request = task.training, task.request
-        learns, distils = training.epochs > 0, task.start or _NO_START
+        personal, distils = task.personal or _NO_PERSONAL, task.start or _NO_START
+        rates = [plan.learning_rate for plan in (training, personal) if plan.epochs > 0]
         return TaskBounds(
             answers=tuple(_answers_of(request)),
             starts=(start_of(task),),
@@ -132,8 +141,8 @@ class TaskBounds:
             most_bits=bits_of(request.codec),
             most_rows=max(len(request.public_rows), len(request.anchor_rows)),
             most_numbers=numbers_of(request, classes=classes, places=places),
-            most_learning_rate=max(training.learning_rate if learns else 0.0, distils.learning_rate),
-            most_epochs=training.epochs,
+            most_learning_rate=max([*rates, distils.learning_rate]),
+            most_epochs=training.epochs + personal.epochs,
             most_start_epochs=distils.epochs,
             least_temperature=training.temperature,
             most_temperature=training.temperature,

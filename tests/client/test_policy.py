@@ -24,6 +24,7 @@ from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import (
+    PersonalPlan,
     RoundTask,
     RowSelection,
     StartPlan,
@@ -217,6 +218,10 @@ class TestRules:
             (asked(request=replace(PLAIN, public_rows=np.arange(513))), "most_rows: 513 is asked for"),
             (asked(learning_rate=0.11), "most_learning_rate: 0.11 is asked for, the bound is 0.1"),
             (asked(epochs=21), "most_epochs: 21 is asked for, the bound is 20"),
+            (
+                replace(asked(epochs=1), personal=PersonalPlan(epochs=20, learning_rate=0.02)),
+                "most_epochs: 21 is asked for, the bound is 20",
+            ),
             (asked(temperature=0.5), "least_temperature: 0.5 is asked for, the bound is 1"),
             (asked(temperature=21.0), "most_temperature: 21 is asked for, the bound is 20"),
             (

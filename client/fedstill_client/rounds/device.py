@@ -277,15 +277,20 @@ class FleetDevice:
         epochs = min(task.training.epochs, most, left // max(batches, 1))
         if epochs < task.training.epochs:
             log.info("%d of %d epochs of %d examples fit in", epochs, task.training.epochs, examples)
-        return replace(task, training=replace(task.training, epochs=epochs))
+        personal = task.personal
+        if personal is not None:
+            room = min(most, left // max(batches, 1) - epochs)
+            personal = replace(personal, epochs=min(personal.epochs, room))
+        return replace(task, training=replace(task.training, epochs=epochs), personal=personal)
 
     def _check_work(self, task: RoundTask) -> None:
         """Refuse more steps than a device plans at once, whoever asks for them."""
         self._check_start(task, PLAN_LIMIT)
         examples, _, most = self._plan(task)
-        if task.training.epochs > most:
+        epochs = max(task.training.epochs, 0 if task.personal is None else task.personal.epochs)
+        if epochs > most:
             raise DeviceError(
-                f"the round asks for {task.training.epochs} epochs of {examples} examples; a device plans "
+                f"the round asks for {epochs} epochs of {examples} examples; a device plans "
                 f"{most} at most at once."
             )
 
