@@ -53,7 +53,7 @@ from benchmarks.keyboard_ceiling import ceiling
 from benchmarks.keyboard_labels import LabelPlan, labels
 
 FAMILY = "gru-80-224"
-LEARNING = LearningSettings(batch_size=4, check_every=10)
+LEARNING = LearningSettings(batch_size=4, check_every=10, epochs=50, soft_weight=0.3, temperature=2.0)
 PARTS = ("suggestions", "labels", "speed", "ceiling")
 WARM_RUNS, TIMED_RUNS = 50, 400
 

@@ -72,12 +72,12 @@ class PersonalizeOptions:
     The help of each field is that of its option of `fedstill-agent personalize`.
     """
 
-    epochs: int | None = _option("Passes over the private examples, at most.")
+    epochs: int | None = _option("Passes over the private examples, at most; 20.")
     batch_size: int | None = _option("Private examples in a step; what fits, up to 16.")
     learning_rate: float | None = _option("Step size of the optimizer.")
-    temperature: float | None = _option("Softness of what the student knew before; 2.")
+    temperature: float | None = _option("Softness of what the fleet's student knows; 1.")
     soft_weight: float | None = _option(
-        "Weight of what the student knew before (0: forget freely, 1: learn nothing new); 0.3."
+        "Weight of what the fleet's student knows (0: forget freely, 1: learn nothing new); 0.5."
     )
     seed: int | None = _option("Seed of the order of the examples; 0.")
     max_seconds: float | None = _option("With --home: end after so many seconds.")
@@ -100,12 +100,13 @@ class PersonalizeOptions:
 
 @dataclass(frozen=True)
 class Score:
-    """How well a student does on some of the device's own examples.
+    """How well a student does.
 
     Attributes:
-        loss: Mean cross-entropy in nats.
-        correct: Right answers.
-        answers: All answers: one for each example, or for each place of a text.
+        loss: Mean cross-entropy in nats; with soft labels of public examples, of those as well (see
+            learning/evaluator.py).
+        correct: Right answers to the device's own examples.
+        answers: All answers to these: one for each example, or for each place of a text.
     """
 
     loss: float
@@ -170,8 +171,8 @@ class LearningResult:
         epochs: Epochs begun.
         seconds: Time spent.
         joules: Energy spent; None where it is not measured.
-        soft_labels: What kept the student from forgetting: "fleet", "installed" (its own from before) or
-            "none".
+        soft_labels: What kept the student from forgetting: "fleet", "installed" (what the fleet's student
+            says of the public set) or "none".
         soft_examples: Examples with soft labels.
         resumed: Whether it went on from an earlier session.
     """

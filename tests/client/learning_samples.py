@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.store import StoredExamples
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 
@@ -40,7 +41,7 @@ class MemoryStore:
     training: StoredExamples
     held_out: StoredExamples
     current: OwnStudent | None = None
-    fleet: bytes | None = None
+    fleet_labels: bytes | None = None
     snapshot: bytes | None = None
     finished: list[OwnStudent | None] = field(default_factory=list)
 
@@ -63,13 +64,18 @@ class MemoryStore:
     def latest(self) -> OwnStudent | None:
         return self.current
 
+    def fleet(self) -> Parameters | None:
+        return None
+
     def before(self, run: str, round: int) -> OwnStudent | None:
         return self.current
 
     def after(self, run: str, round: int) -> OwnStudent | None:
         return self.current
 
-    def save(self, student: OwnStudent, *, before: OwnStudent | None) -> None:
+    def save(
+        self, student: OwnStudent, *, before: OwnStudent | None, fleet: Parameters | None = None
+    ) -> None:
         self.current = student
 
     @contextmanager
@@ -77,7 +83,7 @@ class MemoryStore:
         yield
 
     def soft_labels(self, package_version: int) -> bytes | None:
-        return self.fleet
+        return self.fleet_labels
 
     def save_learning(self, blob: bytes) -> None:
         self.snapshot = blob

@@ -36,12 +36,18 @@ def agent(home: AgentHome) -> Iterator[Agent]:
 
 
 def put_student(
-    home: AgentHome, parameters: Parameters, *, run: str = "abcd", round: int = 1, version: int = 1
+    home: AgentHome,
+    parameters: Parameters,
+    *,
+    run: str = "abcd",
+    round: int = 1,
+    version: int = 1,
+    fleet: Parameters | None = None,
 ) -> None:
     """As a round in another process does, or a learning."""
     with PrivateStore.open(home) as store:
         students = store.students(trainable_package(version).manifest, version)
-        students.save(OwnStudent(run, round, parameters), before=students.latest())
+        students.save(OwnStudent(run, round, parameters), before=students.latest(), fleet=fleet)
 
 
 def assert_answers_as(agent: Agent, parameters: Parameters) -> None:
@@ -92,6 +98,8 @@ class TestAnswers:
             answers_everyone_as(student())
             put_student(home, student(6), run="offline")  # learned here: the package's is the fleet's
             answers_everyone_as(student())
+            put_student(home, student(7), fleet=student(5))
+            answers_everyone_as(student(5))
             with pytest.raises(UnknownName, match="did you mean owner"):
                 agent.predict(X, scope="owners")  # type: ignore[arg-type]
 

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_client.cli import app
+from fedstill_client.learning import LearningSettings
 from fedstill_client.rounds.device import FleetDevice
-from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
+from fedstill_client.rounds.offline import personalize
 from fedstill_client.rounds.round import NoStudent
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
@@ -106,7 +107,7 @@ class TestPersonalize:
         facts = run_json("personalize", "--device", device, "--start", package)
 
         assert facts["public_examples"] == 0
-        assert facts["steps"] == 5 * 4  # batches of 16
+        assert facts["steps"] == 20 * 4  # batches of 16
 
     def test_a_table_for_people(self, device: Path, package: Path) -> None:
         shown = run("personalize", "--device", device, "--start", package, "--epochs", 1)
@@ -122,7 +123,7 @@ class TestPersonalize:
     def test_a_student_of_another_family(self, device: Path) -> None:
         wrong = {name: array[:1] for name, array in student().items()}
         with pytest.raises(FedstillError, match="mlp-small"):
-            personalize(FleetDevice.open(device), start=wrong)
+            personalize(FleetDevice.open(device), LearningSettings(), start=wrong)
 
     @pytest.mark.parametrize(
         ("option", "value", "message"),
@@ -244,7 +245,7 @@ class TestInfo:
         assert facts["parameters"] == 6 * 64 + 64 + 64 * 3 + 3
         assert facts["private_examples"] == 60
         assert facts["student_of_round"] is None
-        assert "label prior" in run("info", "--device", device)
+        assert "owner share" in run("info", "--device", device)
 
     def test_a_student(self, package: Path) -> None:
         facts = run_json("info", "--student", package)
@@ -290,4 +291,4 @@ class TestProcess:
 
 def offline_plan() -> Any:
     manifest = artifact(step_rows=16, optimizer=Optimizer.ADAMW).manifest
-    return OFFLINE_SETTINGS.plan(manifest, public=False, temperature=2.0, soft=False, epochs=3)
+    return LearningSettings().plan(manifest, public=False, temperature=2.0, soft=False, epochs=3)

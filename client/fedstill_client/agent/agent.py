@@ -44,7 +44,7 @@ from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
 from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
-from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
+from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.model.word_list import package_word_list
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
@@ -343,8 +343,10 @@ class Agent:
     def _fleet_student(self, owners: AnsweringStudent) -> AnsweringStudent:
         """The fleet's student; the owner's where that is the same."""
         if self._fleets is None:
-            of_round = self._own is not None and self._own.run != LEARNED_RUN
-            self._fleets = owners.with_weights(self._own.parameters if self._own and of_round else None)
+            manifest = owners.manifest
+            self._fleets = owners.with_weights(
+                self._store.students(manifest, manifest.package_version).fleet()
+            )
         return self._fleets
 
     def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:

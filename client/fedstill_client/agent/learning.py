@@ -15,8 +15,9 @@ def learn_now(
     home: AgentHome, store: PrivateStore, options: PersonalizeOptions, on_progress: OnProgress, stop: Stop
 ) -> LearningResult:
     """Learn until the budget of the options is spent, `stop` gives a reason, or nothing gets better."""
-    settings = LearningSettings(owner_share=DeviceDescription.read(home.folder).owner_share)
     package = load_installed(home, store)
+    owner_share = DeviceDescription.read(home.folder).owner_share
+    settings = LearningSettings.of(package.manifest, owner_share=owner_share)
     return learn(
         with_texts(store, package),
         package,

@@ -51,10 +51,10 @@ def personalize_command(
 ) -> None:
     """Train the device's student on its private examples, here and now, without any server.
 
-    What the student knew before keeps it from forgetting. An agent scores itself on the examples that it
-    never trains on, stops when they get no better, and keeps the new student only if it is better; Ctrl-C
-    interrupts it, and the next personalize goes on from there. A plain device folder (--device) trains for
-    all of its epochs, and keeps the student in its state/.
+    What the fleet's student says of public examples keeps it from forgetting. An agent scores itself on those
+    and on its own examples that it never trains on, stops when it gets no better, and keeps the new student
+    only if it is better; Ctrl-C interrupts it, and the next personalize goes on from there. A plain device
+    folder (--device) trains for all of its epochs, and keeps the student in its state/.
 
     [bold]Examples[/bold]
 
@@ -95,11 +95,12 @@ def _learn(home: Path | None, options: PersonalizeOptions, *, as_json: bool) -> 
 def _train_offline(folder: Path, options: PersonalizeOptions, start: Path | None, *, as_json: bool) -> None:
     from fedstill_proto.package.artifact import load_student
 
+    from fedstill_client.learning.settings import LearningSettings
     from fedstill_client.rounds.device import FleetDevice
-    from fedstill_client.rounds.offline import OFFLINE_SETTINGS, personalize
+    from fedstill_client.rounds.offline import personalize
 
-    settings = OFFLINE_SETTINGS.with_options(options)
     device = FleetDevice.open(folder)
+    settings = LearningSettings.of(device.artifact.manifest).with_options(options)
     first = None if start is None else load_student(start).parameters
     with _progress_bar("steps", as_json=as_json) as progress:
         bar = progress.add_task("personalizing", total=None)

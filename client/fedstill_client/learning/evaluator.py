@@ -1,13 +1,19 @@
-"""How well a student does on examples of the device's own: mean cross-entropy and right answers.
+"""How well a student answers: the examples of the device's own, and public ones as the fleet answers them.
 
 A student is scored as it would answer its owner: its logits divided by the package's temperature, with the
-device's label prior (see model/label_prior.py).
+device's label prior (see model/label_prior.py). Where soft labels keep it from forgetting, it is scored on
+what it learns, the one part as well as the other:
+
+    loss = (1 - soft_weight) cross-entropy of own labels + soft_weight cross-entropy of public soft labels
+
+so that a student that gains on its owner's examples and loses what the fleet knows is none the better.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +26,31 @@ from fedstill_client.model.forward import Forward
 _ANSWERS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20
 
 
+@dataclass(frozen=True, eq=False)
+class PublicScore:
+    """Public examples that a classifier is scored on.
+
+    Attributes:
+        x: The examples [n, *shape].
+        soft_labels: What the fleet says of them [n, K].
+        temperature: What the soft labels were softened at.
+        weight: Of their cross-entropy in the loss.
+    """
+
+    x: FloatArray
+    soft_labels: FloatArray
+    temperature: float
+    weight: float
+
+
 class Evaluator:
-    """Scores students on the same examples of the device.
+    """Scores students on the same examples.
 
     Args:
         forward: The forward graph of the training artifact.
-        x: The examples [n, *shape].
+        x: The device's own examples [n, *shape].
         labels: Their labels [n, *label_shape].
+        public: Public examples; None scores on the device's own alone.
         log_prior: The device's log prior over the classes [K], of the examples that students learn; None
             where it does not count.
         temperature: The temperature that answers are divided by.
@@ -38,11 +62,12 @@ class Evaluator:
         x: FloatArray,
         labels: IntArray,
         *,
+        public: PublicScore | None = None,
         log_prior: FloatArray | None = None,
         temperature: float = 1.0,
     ) -> None:
-        self._forward, self._x, self._labels = forward, x, labels
-        self._log_prior, self._temperature = log_prior, np.float32(temperature)
+        self._forward, self._x, self._labels, self._public = forward, x, labels, public
+        self._log_prior, self._temperature = np.float32(0) if log_prior is None else log_prior, temperature
         answers = min(_ANSWERS_AT_ONCE, _VALUES_AT_ONCE // forward.manifest.classes)
         self._rows = max(1, answers // math.prod(labels.shape[1:]))
 
@@ -57,23 +82,33 @@ class Evaluator:
             The score; None where `stop` said so in the middle.
         """
         stacked = {name: array[None] for name, array in student.items()}
-        loss, correct = 0.0, 0
-        for start in range(0, len(self._x), self._rows):
+        own, public, correct = 0.0, 0.0, 0
+        for part in self._parts(self._x):
             if stop():
                 return None
-            part = slice(start, start + self._rows)
-            logits = self._forward.shared(stacked, self._x[part])[0] / self._temperature  # [n, ..., K]
-            answers = logits.astype(np.float64)
-            if self._log_prior is not None:
-                answers = answers + self._log_prior
-            loss += float(_cross_entropy(answers, self._labels[part]).sum())
-            correct += int((answers.argmax(axis=-1) == self._labels[part]).sum())
-        return Score(loss / max(self._labels.size, 1), correct, self._labels.size)
+            logits = self._forward.shared(stacked, self._x[part])[0]  # [n, ..., K]
+            answers, labels = logits / np.float32(self._temperature) + self._log_prior, self._labels[part]
+            own -= float(np.take_along_axis(_log_softmax(answers), labels[..., None], axis=-1).sum())
+            correct += int((answers.argmax(axis=-1) == labels).sum())
+        loss = own / max(self._labels.size, 1)
+        if self._public is not None:
+            for part in self._parts(self._public.x):
+                if stop():
+                    return None
+                logits = self._forward.shared(stacked, self._public.x[part])[0] + self._log_prior  # [n, K]
+                log_answers = _log_softmax(logits / np.float32(self._public.temperature))
+                public -= float((self._public.soft_labels[part] * log_answers).sum())
+            weight = self._public.weight
+            loss = (1 - weight) * loss + weight * public / len(self._public.x)
+        return Score(loss, correct, self._labels.size)
+
+    def _parts(self, x: FloatArray) -> list[slice]:
+        return [slice(start, start + self._rows) for start in range(0, len(x), self._rows)]
 
 
-def _cross_entropy(logits: npt.NDArray[np.float64], labels: IntArray) -> npt.NDArray[np.float64]:
-    """-log softmax(logits)[label], [n, ...]"""
+def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
+    """log softmax(logits), [..., K]"""
+    exact = logits.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):  # a student that diverged has a loss of nan
-        largest = logits.max(axis=-1, keepdims=True)
-        total = np.log(np.exp(logits - largest).sum(axis=-1)) + largest[..., 0]
-    return np.asarray(total - np.take_along_axis(logits, labels[..., None], axis=-1)[..., 0])
+        exact = exact - exact.max(axis=-1, keepdims=True)
+        return np.asarray(exact - np.log(np.exp(exact).sum(axis=-1, keepdims=True)))

@@ -5,11 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.learning.checkpoint import Snapshot
+from fedstill_client.model.forward import Forward
+from fedstill_client.model.misled import misled
+from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import OwnStudent, StudentHistory
 from fedstill_client.store.examples import StoredExamples
+
+_LEAST_JUDGING = 20  # examples that say whether the fleet misleads the device
 
 
 class LearningStore(Protocol):
@@ -59,6 +65,13 @@ class LearningExamples:
         if len(held_out.ids) == 0:
             return cls(training, training, False)
         return cls(training, training.followed_by(held_out), False)
+
+    def mislead(self, fleet: Parameters, forward: Forward) -> bool:
+        """Whether the fleet's student is wrong about them, by far (see model/misled.py)."""
+        own = self.training.followed_by(self.scored) if self.held_out else self.scored
+        private = PrivateStack.of_one(own.x, own.labels)
+        stacked = {name: array[None] for name, array in fleet.items()}
+        return bool(misled(stacked, forward, private, least_examples=_LEAST_JUDGING)[0])
 
     def of_snapshot(self, snapshot: Snapshot) -> LearningExamples | None:
         """The examples that an earlier session used; None where one of them has been removed since.

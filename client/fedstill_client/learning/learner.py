@@ -1,10 +1,14 @@
 """Learn from the private store's examples; the student that answers is replaced only by a better one.
 
-Every `check_every` steps the student is scored on the device's held-out examples, which it never trains on.
-The best check counts: the one with the lowest loss among those with no fewer right answers than the student
-from before. Learning ends when `patience` checks bring nothing better (early stopping), after `epochs`, or
-when the budget is spent. If there is a best check, its student replaces the one from before; if not, that one
-stays.
+A step learns own labels and, where there are any, the fleet's soft labels of public examples, the one half
+and half: as a round makes its devices' students. Where the fleet misleads the device (see model/misled.py),
+it learns own labels alone.
+
+Every `check_every` steps the student is scored (see evaluator.py) on the device's held-out examples, which it
+never trains on, and on public ones. The best check counts: the one with the lowest loss among those with no
+fewer right answers than the student from before. Learning ends when `patience` checks bring nothing better
+(early stopping), after `epochs`, or when the budget is spent. If there is a best check, its student replaces
+the one from before; if not, that one stays.
 
 With fewer than `least_held_out` held-out examples such a score would be chance. The rule then: at most
 `epochs_unjudged` epochs, scored in the same way on all of the device's examples together.
@@ -35,7 +39,7 @@ def learn(
     Args:
         store: Where the examples, the student and the snapshot of a learning are kept.
         package: The installed student package.
-        settings: How to learn.
+        settings: How to learn; as usual by default.
         budget: What the learning may cost.
         on_progress: Called several times a second.
         stop: Asked several times a second; a reason ends this session, and the next call goes on from there.
@@ -47,8 +51,8 @@ def learn(
         BudgetError: A limit is set that this device cannot measure.
         DeviceStoreError: Examples were forgotten meanwhile; the student from before is kept.
     """
-    settings, budget = settings or LearningSettings(), budget or Budget()
     manifest = package.manifest
+    settings, budget = settings or LearningSettings.of(manifest), budget or Budget()
     with store.students(manifest, manifest.package_version).locked():
         training, held_out = store.examples("training"), store.examples("held-out")
         if len(training.ids) < settings.least_examples:

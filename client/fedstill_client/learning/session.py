@@ -20,7 +20,7 @@ from fedstill_client.agent_types import (
 from fedstill_client.learning.batch_schedule import BatchSchedule
 from fedstill_client.learning.budget import Budget, Meter
 from fedstill_client.learning.checkpoint import Best, Snapshot, decode_snapshot
-from fedstill_client.learning.evaluator import Evaluator
+from fedstill_client.learning.evaluator import Evaluator, PublicScore
 from fedstill_client.learning.examples import LearningExamples, LearningStore
 from fedstill_client.learning.fingerprint import fingerprint
 from fedstill_client.learning.settings import LearningSettings
@@ -32,6 +32,7 @@ from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
 
+_MOST_SCORED = 256  # public examples, at each check
 _SECONDS_AT_ONCE = 0.1  # of steps, between two looks at `stop` and the budget
 
 
@@ -53,15 +54,17 @@ class TrainingSession:
         manifest, artifact = package.manifest, package.artifact
         self._store, self._settings, self._budget = store, settings, budget
         self._version = manifest.package_version
-        latest = store.students(manifest, self._version).latest()
-        self._before = latest or OwnStudent(LEARNED_RUN, 0, package.parameters)
+        students = store.students(manifest, self._version)
+        self._before = students.latest() or OwnStudent(LEARNED_RUN, 0, package.parameters)
         self._forward, self._personalizer = Forward(artifact), Personalizer(artifact)
+        fleet = students.fleet() or package.parameters
+        self._misled = examples.mislead(fleet, self._forward)
         self._soft = soft_term(
             store,
             package,
-            self._before.parameters,
+            fleet,
             self._forward,
-            soft_weight=settings.soft_weight,
+            soft_weight=0.0 if self._misled else settings.soft_weight,
             temperature=settings.temperature,
         )
         self._fingerprint = fingerprint(package, settings, self._before.parameters, self._soft)
@@ -108,8 +111,22 @@ class TrainingSession:
             self._forward,
             examples.scored.x,
             examples.scored.labels,
+            public=self._public_score(package),
             log_prior=log_prior,
             temperature=1.0 if schema is None else schema.temperature,
+        )
+
+    def _public_score(self, package: StudentPackage) -> PublicScore | None:
+        """What a classifier is scored on besides its own examples."""
+        targets, x = self._soft.targets, package.public_x
+        if not isinstance(targets, PublicSoftLabels) or x is None or package.manifest.label_shape:
+            return None
+        some = np.arange(len(targets.public_rows))[:: -(-len(targets.public_rows) // _MOST_SCORED)]
+        return PublicScore(
+            x[targets.public_rows[some]],
+            targets.soft_labels.dense()[some],
+            temperature=self._soft.temperature,
+            weight=self._settings.soft_weight,
         )
 
     def _resumable(self, examples: LearningExamples) -> tuple[Snapshot, LearningExamples] | None:
@@ -220,6 +237,8 @@ class TrainingSession:
 
     def _finish(self, before: Score, ended: str) -> LearningResult:
         ended = f"Learning ended after {self._step} steps, as {ended}."
+        if self._misled:
+            ended += " The fleet is wrong about most of the owner's examples, and had no part in it."
         if self._best is None:
             self._store.finish_learning(self._version, None)
             words = f"{ended} No check was better than the student from before ({before}); it is kept."

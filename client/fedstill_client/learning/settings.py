@@ -33,15 +33,18 @@ class SettingsError(FedstillError):
 
 @dataclass(frozen=True)
 class LearningSettings:
-    """How a device learns; a check scores the student on held-out examples, and the best one counts."""
+    """How a device learns; a check scores the student on held-out examples, and the best one counts.
+
+    The defaults are those of a classifier; `of` knows a text's.
+    """
 
     batch_size: int = 0  # private examples in a step; 0 is as many as the artifact takes, up to 16
     learning_rate: float = 0.0  # 0 is the default of the artifact's optimizer, or of text
-    soft_weight: float = 0.3  # of the fleet's (or the installed student's) soft labels; 0 is without
-    temperature: float = 2.0  # of the installed student's soft labels; the fleet's bring their own
+    soft_weight: float = 0.5  # of the fleet's (or its student's) soft labels; 0 is without
+    temperature: float = 1.0  # of the student's soft labels; the fleet's bring their own
     check_every: int = 20  # steps
     patience: int = 5  # checks without a better student after which learning ends
-    epochs: int = 50  # at most
+    epochs: int = 20  # at most
     least_examples: int = 10  # training examples; with fewer there is nothing to learn from
     least_held_out: int = 10  # with fewer, students are scored on all examples (see learner.py)
     epochs_unjudged: int = 5  # at most, with too few held-out examples
@@ -58,6 +61,13 @@ class LearningSettings:
                 raise SettingsError(f"learning setting {name} is {value}; give a whole number.")
         if self.soft_weight > 1:
             raise SettingsError(f"learning setting soft_weight is {self.soft_weight}; give 0 to 1.")
+
+    @classmethod
+    def of(cls, manifest: StudentManifest, *, owner_share: float = OWNER_SHARE) -> LearningSettings:
+        """The usual settings for an artifact."""
+        if manifest.label_shape:
+            return cls(epochs=50, soft_weight=0.3, temperature=2.0)
+        return cls(owner_share=owner_share)
 
     def with_options(self, options: PersonalizeOptions) -> LearningSettings:
         """These settings, with what `options` choose in place of them; raises SettingsError."""

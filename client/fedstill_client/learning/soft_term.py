@@ -1,8 +1,7 @@
 """The soft labels that keep a student from forgetting while it learns from the device's own examples.
 
 They are the fleet's newest ones, where the device has kept them from a round with the installed package; else
-the student's own from before the learning (Li and Hoiem 2016, "Learning without forgetting", arXiv
-1606.09282).
+those of the fleet's student (Li and Hoiem 2016, "Learning without forgetting", arXiv 1606.09282).
 """
 
 from __future__ import annotations
@@ -66,13 +65,13 @@ def encode_fleet_labels(task: RoundTask) -> bytes:
 def soft_term(
     store: FleetLabels,
     package: StudentPackage,
-    student: Parameters,
+    fleet_student: Parameters,
     forward: ForwardPass,
     *,
     soft_weight: float,
     temperature: float,
 ) -> SoftTerm:
-    """The fleet's soft labels if there are fitting ones, or those of `student` on the public set."""
+    """The fleet's soft labels if there are fitting ones, or those of its student on the public set."""
     manifest = package.manifest
     if soft_weight == 0 or manifest.soft_labels == "none":
         return SoftTerm("none", temperature)
@@ -81,7 +80,8 @@ def soft_term(
         return fleet
     if package.public_x is None or manifest.step_rows < 2 or len(package.public_x) == 0:
         return SoftTerm("none", temperature)
-    return SoftTerm("installed", temperature, own_targets(student, package.public_x, forward, temperature))
+    own = own_targets(fleet_student, package.public_x, forward, temperature)
+    return SoftTerm("installed", temperature, own)
 
 
 def own_targets(

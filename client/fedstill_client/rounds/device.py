@@ -370,13 +370,17 @@ class FleetDevice:
     def predict(self, x: FloatArray, *, scope: Scope = "owner") -> FloatArray:
         """Class probabilities [n, K], by the device's own student with the device's label prior.
 
-        With scope "everyone" they are the fleet's student's alone.
+        With scope "everyone" they are the fleet's student's alone: what the last round started from, else the
+        installed one, else the device's own.
         """
         check_scope(scope)
         own = self.store.latest()
         if own is None:
             raise NoStudent(f"{self.folder}: this device has no student yet; personalize it or run a round.")
-        stacked = {name: array[None] for name, array in own.parameters.items()}
+        student = own.parameters
+        if scope == "everyone":
+            student = self.store.fleet() or self.installed or student
+        stacked = {name: array[None] for name, array in student.items()}
         logits = Forward(self.artifact).shared(stacked, x)
         if scope == "everyone":
             return np.asarray(softened(logits, 1.0)[0])

@@ -1,8 +1,8 @@
 """Personalize the student of a plain device folder without any server, and without forgetting.
 
-The student from before teaches the one that is trained: its soft labels of the public set, softened at the
-temperature, weigh `soft_weight` in the loss (learning without forgetting: Li and Hoiem 2016, arXiv
-1606.09282).
+The fleet's student (what the last round started from, else the one from before) teaches the one that is
+trained: its soft labels of the public set, softened at the temperature, weigh `soft_weight` in the loss
+(learning without forgetting: Li and Hoiem 2016, arXiv 1606.09282).
 """
 
 from __future__ import annotations
@@ -25,9 +25,6 @@ from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
 from fedstill_client.model.trainer import Personalizer, check_student
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import Evaluation, NoStudent, TrainingDiverged, WatchedSteps, evaluate
-
-OFFLINE_SETTINGS = LearningSettings(epochs=5, learning_rate=0.05)
-"""How a device folder trains where nothing else is chosen; of the settings, those of checks do not count."""
 
 OnStep = Callable[[int, int], None]  # steps done, steps in all
 
@@ -55,7 +52,7 @@ class OfflineResult:
 
 def personalize(
     device: FleetDevice,
-    settings: LearningSettings = OFFLINE_SETTINGS,
+    settings: LearningSettings,
     *,
     start: Parameters | None = None,
     on_step: OnStep = lambda *_: None,
@@ -64,7 +61,7 @@ def personalize(
 
     Args:
         device: The opened folder.
-        settings: How to train.
+        settings: How to train; those of checks do not count.
         start: The student to start from, where the device has none yet.
         on_step: Called before each step with the steps done, and the steps in all.
 
@@ -114,7 +111,8 @@ def _task(device: FleetDevice, before: OwnStudent, settings: LearningSettings, f
     manifest, public_x = device.artifact.manifest, device.public_x
     targets = None
     if settings.soft_weight and manifest.soft_labels != "none" and public_x is not None:
-        targets = own_targets(before.parameters, public_x, forward, settings.temperature)
+        teacher = device.store.fleet() or before.parameters
+        targets = own_targets(teacher, public_x, forward, settings.temperature)
     remembers = targets is not None
     return RoundTask(
         run=LEARNED_RUN,

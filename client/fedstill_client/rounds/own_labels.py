@@ -1,15 +1,10 @@
 """Labels that mean something else: whether a device learns with the fleet's soft labels, or without.
 
 A device whose owner names classes in a way of its own, or whose fleet is wrong about it, is better off alone.
-No private example has a part in the fleet's student F that a round starts from, so that all of them can judge
-it. F says how often it expects to be right: the mean of its largest probabilities. Where it is right on less
-than half of that, and on fewer examples than a chance of
-
-    P(Binomial(n, expected share) <= right answers) <= 0.01
-
-allows, the fleet misleads the device. It then trains two students on all but `held_out` of its examples, one
-as the round's plan says and one from the student of its package without soft labels, and leaves the fleet's
-labels alone where a sign test (McNemar 1947, Psychometrika 12) on the others says that this one is better:
+Where the student that a round starts from misleads it (see model/misled.py), it trains two students on all
+but `held_out` of its examples, one as the round's plan says and one from the student of its package without
+soft labels, and leaves the fleet's labels alone where a sign test (McNemar 1947, Psychometrika 12) on the
+others says that this one is better:
 
     P(Binomial(better + worse, 1/2) >= better) <= 0.05
 
@@ -19,7 +14,6 @@ try. What a device answers to the fleet stays the same. Devices that are not mis
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -30,12 +24,12 @@ from fedstill_proto.messages import RoundTask, TrainingPlan
 
 from fedstill_client.model.accuracy import own_correct
 from fedstill_client.model.forward import ForwardPass
-from fedstill_client.model.label_means import softened
+from fedstill_client.model.misled import at_most
 from fedstill_client.model.order import KeyArray, epoch_order
 from fedstill_client.model.private_stack import PrivateStack
 
-_LEAST = 5  # held-out examples: with fewer, no count is better than chance
-_SIGNIFICANCE, _MISLED = 0.05, 0.01
+LEAST_HELD_OUT = 5  # held-out examples: with fewer, no count is better than chance
+_SIGNIFICANCE = 0.05
 _EPOCHS_ALONE = 40  # at least: the package's student knows nothing of the device's labels
 # Its own orders, and not those of the batches of training.
 _SEED = 0x67617465
@@ -57,7 +51,7 @@ class HeldOut:
     ) -> HeldOut | None:
         """None where no device of the stack has enough examples."""
         held = np.floor(private.counts * plan.held_out).astype(np.int64)
-        held[held < _LEAST] = 0
+        held[held < LEAST_HELD_OUT] = 0
         if not held.any():
             return None
         order = epoch_order(
@@ -70,27 +64,6 @@ class HeldOut:
             PrivateStack(shuffled.table, shuffled.labels, rest, shuffled.table_rows),
             _in_order(shuffled, behind, held),
         )
-
-
-def misled(
-    fleet: Mapping[str, FloatArray], forward: ForwardPass, private: PrivateStack, *, held_out: float
-) -> BoolArray:
-    """Whether the fleet's student [C, *shape] misleads each device [C] (see above)."""
-    enough = np.floor(private.counts * held_out) >= _LEAST
-    if held_out == 0 or forward.manifest.label_shape or not enough.any():
-        return np.zeros(private.devices, bool)
-    probabilities = softened(forward.own(fleet, private), 1.0)  # [C, n, K]
-    here = private.present[:, : probabilities.shape[1]]
-    right = (probabilities.argmax(axis=-1) == private.labels[:, : probabilities.shape[1]]) & here
-    expected = (probabilities.max(axis=-1) * here).sum(axis=1)
-    return np.array(
-        [
-            bool(may)
-            and hits < wanted / 2
-            and _at_most(int(hits), int(n), float(wanted) / max(int(n), 1)) <= _MISLED
-            for may, hits, wanted, n in zip(enough, right.sum(axis=1), expected, private.counts, strict=True)
-        ]
-    )
 
 
 def better_alone(
@@ -136,14 +109,7 @@ def p_values(other: IntArray, kept: IntArray) -> npt.NDArray[np.float64]:
         kept: Right answers [C, n] of the other to the same examples.
     """
     better, worse = (other > kept).sum(axis=1), (other < kept).sum(axis=1)
-    return np.array([_at_most(int(m), int(n + m), 0.5) for n, m in zip(better, worse, strict=True)])
-
-
-def _at_most(hits: int, throws: int, chance: float) -> float:
-    """P(Binomial(throws, chance) <= hits)"""
-    return sum(
-        math.comb(throws, many) * chance**many * (1 - chance) ** (throws - many) for many in range(hits + 1)
-    )
+    return np.array([at_most(int(m), int(n + m), 0.5) for n, m in zip(better, worse, strict=True)])
 
 
 def _in_order(private: PrivateStack, order: IntArray, counts: IntArray) -> PrivateStack:

@@ -23,6 +23,7 @@ from fedstill_client.model.accuracy import own_correct, shared_correct
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.label_prior import OWNER_SHARE, owner_log_prior
+from fedstill_client.model.misled import misled
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
@@ -32,7 +33,7 @@ from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.control_variates import gradient_term, moved
 from fedstill_client.rounds.distilled_start import distilled_start
 from fedstill_client.rounds.noised_answer import NoiseOf, system_noise
-from fedstill_client.rounds.own_labels import better_alone, misled
+from fedstill_client.rounds.own_labels import LEAST_HELD_OUT, better_alone
 from fedstill_client.rounds.personal import personal_task
 from fedstill_client.rounds.summarizer import summarize
 from fedstill_client.rounds.trained_stack import TrainedStack
@@ -244,9 +245,10 @@ def perform_round(
     if task.personal is not None:
         personal = personal_task(task, student, forward, public_x)
         _replace(owners, train(student, personal, stack.private), ~diverged)
-    alone = misled(
-        _stacked(student, forward.manifest), forward, stack.private, held_out=task.training.held_out
-    )
+    alone = np.zeros(stack.private.devices, bool)
+    if task.training.held_out:
+        least = math.ceil(LEAST_HELD_OUT / task.training.held_out)
+        alone = misled(_stacked(student, forward.manifest), forward, stack.private, least_examples=least)
     if alone.any():
         won, without = better_alone(
             task,
