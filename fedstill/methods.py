@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fedstill_server.methods.fedper import FedPer
     from fedstill_server.methods.fedproto import FedProto
     from fedstill_server.methods.fedprox import FedProx
+    from fedstill_server.methods.fedrep import FedRep
     from fedstill_server.methods.fedstill import Fedstill
     from fedstill_server.methods.fedtgp import FedTgp
     from fedstill_server.methods.interface import Method
@@ -57,6 +58,7 @@ __all__ = [
     "FedPer",
     "FedProto",
     "FedProx",
+    "FedRep",
     "FedTgp",
     "Fedstill",
     "Local",
@@ -84,6 +86,7 @@ _MODULES = {
     "FedPer": f"{_HERE}.fedper",
     "FedProto": f"{_HERE}.fedproto",
     "FedProx": f"{_HERE}.fedprox",
+    "FedRep": f"{_HERE}.fedrep",
     "FedTgp": f"{_HERE}.fedtgp",
     "Fedstill": f"{_HERE}.fedstill",
     "Local": f"{_HERE}.local",

@@ -11,7 +11,7 @@ from fedstill_client.model.batches import StackPlan
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.trainer import Steps
+from fedstill_client.model.trainer import StepChange, Steps
 from fedstill_client.rounds.distilled_start import StartSteps
 from fedstill_proto.arrays import FloatArray, Parameters, parameter_specs
 from fedstill_proto.errors import FedstillError
@@ -82,7 +82,7 @@ class TorchTrainer:
         steps: Steps,
         *,
         copy: bool = True,
-        term: GradientTerm | None = None,
+        change: StepChange | None = None,
     ) -> tuple[Parameters, FloatArray]:
         from fedstill_server.training.networks import parameters_of, seeded
 
@@ -94,7 +94,12 @@ class TorchTrainer:
             else:
                 assert isinstance(steps, StackPlan)  # nobody interrupts
                 training = LocalTraining(steps, self._task)
-                with added_to_gradients(self._network, term):
+                if not isinstance(change, GradientTerm | None):
+                    raise FedstillError(
+                        "the round lets a part of the student learn before the rest, and this device's own "
+                        "training function knows of none; use fedper in place of fedrep."
+                    )
+                with added_to_gradients(self._network, change):
                     self._train(self._network, training)
                 mean_loss = training.mean_loss
         self._network.cpu().float()

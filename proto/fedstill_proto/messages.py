@@ -77,6 +77,8 @@ class TrainingPlan:
         proximal: The strength of a pull back to the student that the round started from, in each step.
         local_parameters: Names of parameters that stay on the device, and are not answered. Where the task
             does not bring them, they are those of its last round.
+        local_epochs: Epochs, the first ones, in which only these learn, while in the others only all others
+            do; with 0 all learn together.
     """
 
     epochs: int
@@ -89,6 +91,7 @@ class TrainingPlan:
     held_out: float = 0.0
     proximal: float = 0.0
     local_parameters: tuple[str, ...] = ()
+    local_epochs: int = 0
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
@@ -105,6 +108,11 @@ class TrainingPlan:
         if len(set(self.local_parameters)) != len(self.local_parameters):
             raise InvalidValue(
                 "local_parameters", f"{', '.join(self.local_parameters)[:200]}: one appears twice"
+            )
+        check_integer("local_epochs", self.local_epochs, 0, 1_000_000)
+        if self.local_epochs and (self.proximal or not self.local_parameters):
+            raise InvalidValue(
+                "local_epochs", f"{self.local_epochs}, with a pull or without local parameters"
             )
         check_integer("seed", self.seed, 0, MAX_UINT64)
 
@@ -366,6 +374,8 @@ class RoundTask:
         request, place = self.request, "control_variates"
         if not self.replace_student or request.kind is not SummaryKind.PARAMETERS:
             raise InvalidValue(place, "in a task that does not exchange whole students")
+        if self.training.local_parameters:
+            raise InvalidValue(place, "beside local parameters, which have none")
         if request.noising is not None:
             raise InvalidValue(
                 place, "beside noised answers; how far a device's own move would have no noise"

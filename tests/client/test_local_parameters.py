@@ -14,7 +14,7 @@ from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import DeviceStack, NoStudent, perform_round, starting_student
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.codec.api import Expected, decode_summary, decode_task, encode_task
-from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest
+from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from tests.client.samples import CLASSES, artifact, examples, plan, stack_of, student, task, write_device
@@ -60,6 +60,29 @@ def test_a_newcomers_head_is_the_tasks_or_that_of_its_package() -> None:
         starting_student(DeviceStack(["a"], private), asked(4), MANIFEST)
     with pytest.raises(StudentMismatch, match=r"hidden\.bias.*it is missing"):
         starting_student(DeviceStack(["a"], private, own(1)), asked(4, names=BODY[:1]), MANIFEST)
+
+
+def test_the_head_learns_first_and_then_the_body() -> None:
+    # 4 examples are one step an epoch, and 8 are two: the head learns in three of each device's five epochs.
+    built, private = artifact(stack_size=2, optimizer=Optimizer.MOMENTUM), stack_of(4, 8)
+
+    def trained(epochs: int, local_epochs: int) -> Parameters:
+        training = plan(epochs=epochs, optimizer=Optimizer.MOMENTUM)
+        local = HEAD if local_epochs else ()
+        training = dataclasses.replace(training, local_parameters=local, local_epochs=local_epochs)
+        stack, round_task = DeviceStack(["a", "b"], private), task(training)
+        return perform_round(stack, round_task, Personalizer(built), Forward(built)).parameters
+
+    first, whole = trained(3, 3), trained(5, 3)
+    for name in HEAD:  # in the last two it is held
+        np.testing.assert_array_equal(whole[name], first[name])
+        assert not np.array_equal(first[name][0], student()[name])
+    for name in BODY:
+        np.testing.assert_array_equal(first[name], [student()[name]] * 2)
+        assert not np.array_equal(whole[name][1], student()[name])
+    together, alone = trained(1, 0), trained(1, 1)
+    for name in HEAD:  # the gradient of the first step is the same, whatever is held
+        np.testing.assert_array_equal(alone[name][0], together[name][0])
 
 
 def test_a_device_answers_its_body_and_goes_on_with_its_head(tmp_path: Path) -> None:

@@ -169,7 +169,7 @@ def test_a_term_is_added_to_every_gradient(optimizer: Optimizer) -> None:
     steps = steps_for(private, rounds, built)
     term = GradientTerm(anchor=anchor, proximal=0.5, constant=constant)
 
-    trained, _ = Personalizer(built).train(start, steps, term=term)
+    trained, _ = Personalizer(built).train(start, steps, change=term)
 
     for device in range(2):
         wanted, _ = reference(

@@ -79,7 +79,8 @@ def test_tasks_can_be_sent_and_bring_a_newcomer_its_student(method_name: str, ne
         task = make(state, round_number=2, family=FAMILY, newcomer=newcomer)
         received = decode_task(encode_task(task, codec=config.downlink))
         assert (received.run, received.round, received.family) == (config.run, 2, FAMILY)
-        of_methods: dict[str, Any] = {"held_out": 0.0, "proximal": 0.0, "local_parameters": ()}
+        of_methods: dict[str, Any] = {"held_out": 0.0, "proximal": 0.0}
+        of_methods |= {"local_parameters": (), "local_epochs": 0}
         if method_name == "public-only":
             of_methods["epochs"] = config.training.epochs
         assert dataclasses.replace(received.training, **of_methods) == config.training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,7 @@ def test_what_scaffold_cannot_do_is_refused(changes: dict[str, Any], message: st
     [
         ("fedper", "mlp-small", {"output.weight", "output.bias"}),
         ("fedper", "cnn-norm", {"output.weight", "output.bias"}),
+        ("fedrep", "mlp-small", {"output.weight", "output.bias"}),
         ("fedbn", "cnn-norm", {"norm1.weight", "norm1.bias", "norm2.weight", "norm2.bias"}),
     ],
 )
@@ -129,3 +131,12 @@ def test_families_without_such_parts_are_refused() -> None:
         fleet_config("fedbn", families=("cnn-norm", "cnn"))
     with pytest.raises(ConfigError, match="students of 'mlp-small' have no last layer named output"):
         started("fedper")[0].local_parameters("mlp-small", {"hidden.weight": np.zeros(1, np.float32)})
+
+
+@pytest.mark.parametrize(("body_epochs", "head_epochs"), [(1, 4), (2, 3), (9, 0)])
+def test_fedreps_body_has_the_last_epochs(body_epochs: int, head_epochs: int) -> None:
+    method, state = started("fedrep", {"body_epochs": body_epochs})
+    plan = dataclasses.replace(method.config.training, epochs=5)
+    method = build_method(dataclasses.replace(method.config, training=plan), method.public)
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    assert (task.training.epochs, task.training.local_epochs) == (5, head_epochs)

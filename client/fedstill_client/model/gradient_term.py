@@ -39,15 +39,9 @@ class GradientTerm:
         return pull + self.constant[name] if self.constant else pull
 
     def put_into(
-        self, after: Mapping[str, FloatArray], before: Mapping[str, FloatArray], *, lr: FloatArray
+        self, after: Mapping[str, FloatArray], before: Mapping[str, FloatArray], *, lr: FloatArray, step: int
     ) -> None:
-        """Put the term into a step that was taken.
-
-        Args:
-            after: What the step has written: parameters and optimizer slots, [C, *shape].
-            before: What it has read.
-            lr: Its learning rates [C].
-        """
+        """Put the term into a step that was taken; see StepChange."""
         for name in self.anchor:
             term = self.at(name, before[name])
             after[name][...] -= lr.reshape(-1, *(1 for _ in before[name].shape[1:])) * term

@@ -25,7 +25,6 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
-from fedstill_client.model.gradient_term import GradientTerm
 from fedstill_client.model.runtime import Binding, session
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
@@ -90,6 +89,22 @@ class Steps(StepSource, Protocol):
         """Steps in which each device trains, [C]."""
 
 
+class StepChange(Protocol):
+    """What happens to a step's result before the next one: GradientTerm, or Alternation."""
+
+    def put_into(
+        self, after: Mapping[str, FloatArray], before: Mapping[str, FloatArray], *, lr: FloatArray, step: int
+    ) -> None:
+        """Change what a step has written.
+
+        Args:
+            after: What it has written: parameters and optimizer slots, [C, *shape].
+            before: What it has read.
+            lr: Its learning rates [C].
+            step: Its number among the round's, from 0.
+        """
+
+
 class Trainer(Protocol):
     """Trains the students of a stack, whatever computes it."""
 
@@ -103,7 +118,7 @@ class Trainer(Protocol):
         steps: Steps,
         *,
         copy: bool = True,
-        term: GradientTerm | None = None,
+        change: StepChange | None = None,
     ) -> tuple[Parameters, FloatArray]:
         """The trained parameters [C, *shape] and each device's mean loss [C].
 
@@ -111,7 +126,7 @@ class Trainer(Protocol):
             parameters: [C, *shape], or [*shape] for all devices to start from.
             steps: What to train on.
             copy: Return arrays of their own; otherwise they may change in the next call.
-            term: What is added to the gradient of each step.
+            change: What happens to each step's result.
         """
 
 
@@ -151,7 +166,7 @@ class Personalizer:
         steps: Steps,
         *,
         copy: bool = True,
-        term: GradientTerm | None = None,
+        change: StepChange | None = None,
     ) -> tuple[Parameters, FloatArray]:
         """Train a stack from its start to the end of the steps.
 
@@ -160,13 +175,13 @@ class Personalizer:
             steps: The batches.
             copy: Whether to return arrays of their own; otherwise they belong to the personalizer, until its
                 next call.
-            term: What is added to the gradient of each step; not of text.
+            change: What happens to each step's result; not of text.
 
         Returns:
             The trained parameters [C, *shape], and each device's mean loss [C].
         """
         self._install(PersonalizerState.start(parameters))
-        total = self.take(steps, 0, steps.steps, term=term)
+        total = self.take(steps, 0, steps.steps, change=change)
         trained = self._trained(("",))
         if copy:
             trained = {name: array.copy() for name, array in trained.items()}
@@ -185,17 +200,17 @@ class Personalizer:
         self._install(state)
 
     def take(
-        self, steps: StepSource, first: int, last: int, *, term: GradientTerm | None = None
+        self, steps: StepSource, first: int, last: int, *, change: StepChange | None = None
     ) -> npt.NDArray[np.float64]:
         """Train on the steps from `first` up to, and without, `last`.
 
         Returns:
             The sum of each device's losses [C]; the loss of a step in which a device waits is 0.
         """
-        if term is not None and self._words is not None:
+        if change is not None and self._words is not None:
             raise StudentMismatch(
                 f"the student {self.manifest.family!r} reads words, and a step sees a part of its tables: "
-                "nothing can be added to its gradient."
+                "nothing can change its result."
             )
         steps.start(self._whole_batch)
         total = np.zeros(self.manifest.stack_size)
@@ -206,9 +221,9 @@ class Personalizer:
                 self._bindings[self._taken % 2].run()
             else:
                 self._run_in_words(self._words, steps.seed)
-            if term is not None:
+            if change is not None:
                 before, after = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
-                term.put_into(after, before, lr=self._batch.lr)
+                change.put_into(after, before, lr=self._batch.lr, step=step)
             self._taken += 1
             total += self._loss
         return total

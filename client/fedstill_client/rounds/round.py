@@ -20,6 +20,7 @@ from fedstill_proto.soft_labels.base_table import BaseTable
 
 from fedstill_client.agent_types import Stop
 from fedstill_client.model.accuracy import own_correct, shared_correct
+from fedstill_client.model.alternation import Alternation
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.label_prior import OWNER_SHARE, owner_log_prior
@@ -219,9 +220,9 @@ def perform_round(
     def train(start: Mapping[str, FloatArray], asked: RoundTask, examples: PrivateStack) -> Parameters:
         return personalizer.train(start, _watched(planned(asked, examples), options.stop), copy=False)[0]
 
-    term = gradient_term(task, student, stack.control_variates)
     watched = _watched(planned(task, stack.private) if steps is None else steps, options.stop)
-    trained, loss = personalizer.train(student, watched, copy=False, term=term)
+    change = gradient_term(task, student, stack.control_variates) or alternation(task, watched.steps_of)
+    trained, loss = personalizer.train(student, watched, copy=False, change=change)
     diverged = _keep_finite(trained, student)
     changes = moved(task, student, trained, watched.steps_of) if task.control_variates else {}
     trained_at = time.perf_counter()
@@ -351,6 +352,15 @@ def starting_student(
         )
     check_student(stack.parameters, manifest, stacked=True)
     return stack.parameters
+
+
+def alternation(task: RoundTask, steps_of: IntArray) -> Alternation | None:
+    """Which steps are the local parameters', of the steps [C] that devices take in a round."""
+    plan = task.training
+    if not plan.local_epochs:
+        return None
+    batches = steps_of // max(plan.epochs, 1)  # in an epoch
+    return Alternation(first=plan.local_parameters, steps=plan.local_epochs * batches)
 
 
 def _local_parameters(stack: DeviceStack, task: RoundTask) -> Mapping[str, FloatArray]:

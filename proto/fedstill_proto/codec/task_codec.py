@@ -87,6 +87,7 @@ def encode_task(
             held_out=task.training.held_out,
             proximal=task.training.proximal,
             local_parameters=task.training.local_parameters,
+            local_epochs=task.training.local_epochs,
         ),
         parameters=encode_tensors(task.parameters, bits=task.weight_bits),
         replace_student=task.replace_student,
@@ -301,6 +302,7 @@ def _decode_training(message: pb.TrainingPlan) -> TrainingPlan:
             held_out=message.held_out,
             proximal=message.proximal,
             local_parameters=tuple(message.local_parameters),
+            local_epochs=message.local_epochs,
         )
     except InvalidValue as error:
         raise WireError(f"training.{error.field}", error.problem) from None

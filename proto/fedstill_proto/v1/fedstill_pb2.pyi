@@ -111,7 +111,7 @@ class SoftLabels(_message.Message):
     def __init__(self, encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., rows: _Optional[int] = ..., classes: _Optional[int] = ..., k: _Optional[int] = ..., indices: _Optional[bytes] = ..., values: _Optional[bytes] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ...) -> None: ...
 
 class TrainingPlan(_message.Message):
-    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "held_out", "proximal", "local_parameters")
+    __slots__ = ("epochs", "batch_size", "learning_rate", "optimizer", "temperature", "soft_weight", "seed", "held_out", "proximal", "local_parameters", "local_epochs")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     BATCH_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
@@ -122,6 +122,7 @@ class TrainingPlan(_message.Message):
     HELD_OUT_FIELD_NUMBER: _ClassVar[int]
     PROXIMAL_FIELD_NUMBER: _ClassVar[int]
     LOCAL_PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    LOCAL_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -132,7 +133,8 @@ class TrainingPlan(_message.Message):
     held_out: float
     proximal: float
     local_parameters: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., held_out: _Optional[float] = ..., proximal: _Optional[float] = ..., local_parameters: _Optional[_Iterable[str]] = ...) -> None: ...
+    local_epochs: int
+    def __init__(self, epochs: _Optional[int] = ..., batch_size: _Optional[int] = ..., learning_rate: _Optional[float] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., temperature: _Optional[float] = ..., soft_weight: _Optional[float] = ..., seed: _Optional[int] = ..., held_out: _Optional[float] = ..., proximal: _Optional[float] = ..., local_parameters: _Optional[_Iterable[str]] = ..., local_epochs: _Optional[int] = ...) -> None: ...
 
 class StartPlan(_message.Message):
     __slots__ = ("source", "epochs", "learning_rate", "input_noise")

@@ -46,6 +46,7 @@ METHODS: Registry[type[Method]] = Registry(
         "fedprox": "fedstill_server.methods.fedprox:FedProx",
         "scaffold": "fedstill_server.methods.scaffold:Scaffold",
         "fedper": "fedstill_server.methods.fedper:FedPer",
+        "fedrep": "fedstill_server.methods.fedrep:FedRep",
         "fedbn": "fedstill_server.methods.fedbn:FedBn",
         "class-logits": "fedstill_server.methods.class_logits:ClassLogits",
         "public-logits": "fedstill_server.methods.public_logits:PublicLogits",
