@@ -95,6 +95,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     own = FAMILIES.named(asked.families, where="--families")
     rounds = _chosen(asked.rounds, facts.rounds)
     uplink, downlink = _codecs(asked, facts, method_of(method))
+    rows = method_of(method).rows_of(facts.public_rows)
     config = FleetConfig(
         run=facts.run,
         method=method,
@@ -114,7 +115,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         mode=asked.mode,
         cohort=_cohort(asked),
         asynchronous=_asynchronous(asked),
-        public_batch=min(_chosen(asked.public_batch, suited.public_batch), facts.public_rows),
+        public_batch=min(_chosen(asked.public_batch, suited.public_batch), rows),
         public_targets=_chosen(asked.public_targets, 0),
         uplink=uplink,
         downlink=downlink,

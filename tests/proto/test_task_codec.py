@@ -165,6 +165,14 @@ def test_replacing_a_student_by_nothing_is_refused() -> None:
     assert refused_field(lambda: decode_task(blob)) == "replace_student"
 
 
+def test_how_many_rows_are_mixed_travels_and_is_bounded() -> None:
+    blob = encode_task(replace(public_task(), mixed_rows=290), codec=UINT8)
+    assert decode_task(blob).mixed_rows == 290
+    assert (
+        refused_field(lambda: decode_task(forged(pb.RoundTask(), blob, "mixed_rows", 70_000))) == "mixed_rows"
+    )
+
+
 def test_a_start_travels() -> None:
     plan = StartPlan(source=StartSource.OWN, epochs=40, learning_rate=0.25, input_noise=0.5)
     sent = replace(public_task(), parameters={}, replace_student=False, start=plan)

@@ -48,10 +48,10 @@ def public_examples(seed: int = 0) -> Examples:
 def fleet_config(
     method: str = "public-logits", options: Mapping[str, Any] | None = None, **changes: Any
 ) -> FleetConfig:
-    """options: of the method."""
+    """options: of the method; unless they say so, no public rows are mixed."""
     settings: dict[str, Any] = {
         "run": "0123abcd",
-        "method": completed(method, options or {}),
+        "method": completed(method, options or {}, usual={"fewest_rows": 0}),
         "rounds": 3,
         "seed": 5,
         "families": ("mlp-small",),

@@ -35,11 +35,11 @@ FLOAT32 = SoftLabelCodec(Encoding.FLOAT32)
 def started(
     *, labelled: bool = False, options: dict[str, Any] | None = None, **changes: Any
 ) -> tuple[Fedstill, FleetState]:
-    public = public_examples()
+    public = public_examples() if labelled else Examples(public_examples().x)
     config = fleet_config("fedstill", options, **{"uplink": FLOAT32, "public_batch": 0, **changes})
-    method = build_method(config, public if labelled else Examples(public.x))
+    method = build_method(config, public)
     assert isinstance(method, Fedstill)
-    return method, prepare(config, method.public, method)
+    return method, prepare(config, public, method)
 
 
 def answer(method: Fedstill, state: FleetState, shift: np.ndarray, *, round_number: int = 1) -> RowSums:
@@ -198,3 +198,17 @@ def test_what_suits_the_method_fits_its_bytes() -> None:
     suited = METHODS.load("fedstill").defaults
     assert (suited.temperature, suited.soft_weight, suited.public_batch) == (2.0, 0.5, 320)
     assert (suited.uplink.bits, suited.uplink.entropy) == (4, True)
+
+
+def test_a_small_public_set_is_made_larger_by_mixed_rows() -> None:
+    method, state = started(labelled=True, options={"fewest_rows": 20, "label_anchor": 1.0})
+    task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
+    assert task.mixed_rows == 20 - PUBLIC
+    np.testing.assert_array_equal(task.request.public_rows, np.arange(20))
+    assert isinstance(task.soft_targets, PublicSoftLabels)
+    assert len(task.soft_targets.public_rows) == 20
+    before = state.arrays[LOGITS]
+    after = method.learn(state, answer(method, state, np.zeros((20, 3))), round_number=1).arrays[LOGITS]
+    assert method.public.y is not None
+    np.testing.assert_array_equal(after[:PUBLIC].argmax(axis=1), method.public.y)
+    np.testing.assert_allclose(after[PUBLIC:], before[PUBLIC:], atol=1e-6)  # no label pulls at those

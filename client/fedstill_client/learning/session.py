@@ -171,6 +171,7 @@ class TrainingSession:
             training=training,
             request=SummaryRequest(SummaryKind.NONE),
             soft_targets=self._soft.targets,
+            mixed_rows=self._soft.mixed_rows,
         )
 
     def _ended(self) -> str | None:

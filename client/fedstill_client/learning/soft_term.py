@@ -42,6 +42,7 @@ class SoftTerm:
     source: str  # "fleet", "installed" or "none"
     temperature: float
     targets: SoftTargets | None = None
+    mixed_rows: int = 0  # rows that targets may name beyond the public set's
 
     @property
     def examples(self) -> int:
@@ -113,13 +114,13 @@ def _fleet_term(kept: bytes | None, package: StudentPackage) -> SoftTerm | None:
         fitting_soft_labels(targets.soft_labels, package.manifest)
         check_places(targets, package.manifest)
         if isinstance(targets, PublicSoftLabels):
-            public_examples(package.public_x, targets.public_rows)
+            public_examples(package.public_x, targets.public_rows, mixed=task.mixed_rows)
             if package.manifest.step_rows < 2:
                 return None
     except FedstillError:
         # Labels of another time: the student's own take their place.
         return None
-    return SoftTerm("fleet", task.training.temperature, targets)
+    return SoftTerm("fleet", task.training.temperature, targets, task.mixed_rows)
 
 
 def _joined(parts: Sequence[SoftLabels], classes: int) -> SoftLabels:

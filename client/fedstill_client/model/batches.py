@@ -10,6 +10,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, RoundTask, SoftTargets
+from fedstill_proto.mixed_rows import rows_with_mixed
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
@@ -179,7 +180,7 @@ def _plan(
             targets, hard, soft_weight=training.soft_weight, classes=manifest.classes
         )
     elif isinstance(targets, PublicSoftLabels):
-        public = public_examples(public_x, targets.public_rows)
+        public = public_examples(public_x, targets.public_rows, mixed=task.mixed_rows)
         hard_weight = hard.weight * np.float32(1 - training.soft_weight)
         soft = public_steps(targets, devices, training, round=task.round, active=active, shuffle=shuffle)
     return StackPlan(
@@ -256,16 +257,18 @@ def check_places(targets: SoftTargets, manifest: StudentManifest) -> None:
         )
 
 
-def public_examples(public_x: FloatArray | None, rows: IntArray) -> FloatArray:
-    """The rows of the device's public set that a task names."""
+def public_examples(public_x: FloatArray | None, rows: IntArray, *, mixed: int = 0) -> FloatArray:
+    """The rows that a task names: of the device's public set, and of so many that are mixed of its rows."""
     if public_x is None:
         raise FedstillError("the round is about public examples and this device has none: add public.npz.")
-    if rows.size and rows.max() >= len(public_x):
+    if rows.size and rows.max() >= len(public_x) + mixed:
         raise FedstillError(
-            f"the round names public row {rows.max()}, this device's public set has {len(public_x)} rows; "
-            "give it the public set that the server has."
+            f"the round names public row {rows.max()}, this device's public set has {len(public_x)} rows"
+            f"{f' and {mixed} mixed ones' if mixed else ''}; give it the public set that the server has."
         )
-    return public_x[rows]
+    if mixed and public_x.dtype.kind != "f":
+        raise ArtifactMismatch("the round asks for mixed public rows, and numbers of words cannot be mixed.")
+    return rows_with_mixed(public_x, rows)
 
 
 def fitting_soft_labels(soft_labels: SoftLabels, manifest: StudentManifest) -> SoftLabels:

@@ -97,7 +97,7 @@ def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray 
     no_weight = none.astype(np.float32)
     return StackPlan(
         table=np.zeros((1, *manifest.input_shape), manifest.input_type),
-        public_x=public_examples(public_x, targets.public_rows),
+        public_x=public_examples(public_x, targets.public_rows, mixed=task.mixed_rows),
         steps_of=np.full(devices, steps),
         private_steps=PrivateSteps(none, np.zeros((*none.shape, *manifest.label_shape), np.int64), no_weight),
         hard_weight=no_weight,

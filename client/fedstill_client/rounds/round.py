@@ -228,7 +228,7 @@ def perform_round(
     trained_at = time.perf_counter()
     encoded = summarize(
         task,
-        TrainedStack(trained, stack.private, forward, public_x, student, changes),
+        TrainedStack(trained, stack.private, forward, public_x, student, changes, task.mixed_rows),
         devices=len(stack.names),
         tables=_base_tables(stack, task, options.base_tables),
         names=stack.names,

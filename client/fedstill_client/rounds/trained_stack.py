@@ -25,6 +25,7 @@ class TrainedStack:
         start: The students before training, [C, *shape] or [*shape] for all devices; what moved is measured
             against them.
         control_variates: How far the devices' own moved [C, *shape]; empty where a task has none.
+        mixed_rows: How many rows the task lets be mixed of the public set's.
     """
 
     parameters: Mapping[str, FloatArray]
@@ -33,6 +34,7 @@ class TrainedStack:
     public_x: FloatArray | None = None
     start: Mapping[str, FloatArray] | None = None
     control_variates: Mapping[str, FloatArray] = field(default_factory=dict)
+    mixed_rows: int = 0
 
     @property
     def started(self) -> Mapping[str, FloatArray]:
@@ -42,7 +44,7 @@ class TrainedStack:
 
     def public_rows(self, rows: IntArray) -> FloatArray:
         """These rows of the public set; raises FedstillError where it has not all of them."""
-        return public_examples(self.public_x, rows)
+        return public_examples(self.public_x, rows, mixed=self.mixed_rows)
 
     def start_logits(self, x: FloatArray) -> FloatArray:
         """Logits [C, n, K] of the students before training, on the same examples x [n, *shape]."""

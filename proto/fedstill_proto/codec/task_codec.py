@@ -93,6 +93,7 @@ def encode_task(
         replace_student=task.replace_student,
         weight_bits=task.weight_bits,
         control_variates=encode_tensors(task.control_variates, bits=task.weight_bits),
+        mixed_rows=task.mixed_rows,
         request=_request(task.request),
     )
     if task.start is not None:
@@ -154,6 +155,7 @@ def decode_task(
                 message.control_variates, "control_variates", bits=message.weight_bits
             ),
             personal=_decode_personal(message.personal) if message.HasField("personal") else None,
+            mixed_rows=message.mixed_rows,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

@@ -251,7 +251,7 @@ class SummaryRequest(_message.Message):
     def __init__(self, kind: _Optional[_Union[SummaryKind, str]] = ..., encoding: _Optional[_Union[SoftLabelEncoding, str]] = ..., k: _Optional[int] = ..., public_rows: _Optional[_Iterable[int]] = ..., class_counts: _Optional[bool] = ..., selection: _Optional[_Union[RowSelection, _Mapping]] = ..., bits: _Optional[int] = ..., grid: _Optional[_Union[SoftLabelGrid, str]] = ..., entropy: _Optional[bool] = ..., delta: _Optional[bool] = ..., base: _Optional[bytes] = ..., base_round: _Optional[int] = ..., row_bits: _Optional[bytes] = ..., anchor_rows: _Optional[_Iterable[int]] = ..., relative: _Optional[bool] = ..., noising: _Optional[_Union[Noising, _Mapping]] = ..., summing: _Optional[_Union[Summing, _Mapping]] = ...) -> None: ...
 
 class RoundTask(_message.Message):
-    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "control_variates", "personal", "checksum")
+    __slots__ = ("protocol_version", "run", "round", "family", "training", "parameters", "replace_student", "soft_targets", "request", "start", "weight_bits", "control_variates", "personal", "mixed_rows", "checksum")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     RUN_FIELD_NUMBER: _ClassVar[int]
     ROUND_FIELD_NUMBER: _ClassVar[int]
@@ -265,6 +265,7 @@ class RoundTask(_message.Message):
     WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
     CONTROL_VARIATES_FIELD_NUMBER: _ClassVar[int]
     PERSONAL_FIELD_NUMBER: _ClassVar[int]
+    MIXED_ROWS_FIELD_NUMBER: _ClassVar[int]
     CHECKSUM_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     run: str
@@ -279,8 +280,9 @@ class RoundTask(_message.Message):
     weight_bits: int
     control_variates: _containers.RepeatedCompositeFieldContainer[Tensor]
     personal: PersonalPlan
+    mixed_rows: int
     checksum: int
-    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., weight_bits: _Optional[int] = ..., control_variates: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., personal: _Optional[_Union[PersonalPlan, _Mapping]] = ..., checksum: _Optional[int] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., run: _Optional[str] = ..., round: _Optional[int] = ..., family: _Optional[str] = ..., training: _Optional[_Union[TrainingPlan, _Mapping]] = ..., parameters: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., replace_student: _Optional[bool] = ..., soft_targets: _Optional[_Union[SoftTargets, _Mapping]] = ..., request: _Optional[_Union[SummaryRequest, _Mapping]] = ..., start: _Optional[_Union[StartPlan, _Mapping]] = ..., weight_bits: _Optional[int] = ..., control_variates: _Optional[_Iterable[_Union[Tensor, _Mapping]]] = ..., personal: _Optional[_Union[PersonalPlan, _Mapping]] = ..., mixed_rows: _Optional[int] = ..., checksum: _Optional[int] = ...) -> None: ...
 
 class PrivateStatistics(_message.Message):
     __slots__ = ("soft_labels", "present_classes", "class_examples", "parameters", "examples", "answered", "features", "noised", "control_variates")

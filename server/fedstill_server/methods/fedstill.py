@@ -21,7 +21,10 @@ answer for a batch of public rows. What differs, each for a measured reason:
 - Without such labels, classes that the fleet speaks of most would take all rows. They are kept apart by
   z <- z - class_balance log(K mean_x softmax(z)): as if the public set held all classes alike (ReMixMatch's
   distribution alignment: Berthelot et al. 2020, arXiv 1911.09785).
-- Students learn z on the server from inputs with noise, which stands in for more public examples.
+- A public set of less than `fewest_rows` examples is filled up with rows that every device mixes of its
+  examples (fedstill_proto.mixed_rows): where there are few, they and not the answers to them limit what a
+  student learns. Devices answer mixed rows like others, in turns of public_batch; no label pulls at them.
+- Students learn z on the server from inputs with noise, which stands in for more public examples, too.
 - What a device trained for its answer is its owner's student, too, and answers with a part of the device's
   label prior (the client's label_prior.py): it knows its owner and still the world, since half of its loss
   was the fleet's soft labels. Where the fleet misleads a device, that learns alone (own_labels.py).
@@ -137,8 +140,8 @@ class Fedstill(PublicShift):
         if self.labels is None:
             return balanced(logits, self.class_balance)
         labels = label_logits(self.labels, self.config.classes, temperature=self.training.temperature)
-        pulled: Float64Array = logits + self.label_anchor * (labels - logits)
-        return pulled
+        labelled = logits[: len(labels)]
+        return np.concatenate([labelled + self.label_anchor * (labels - labelled), logits[len(labels) :]])
 
 
 def stepped(way: Float64Array, length: float) -> Float64Array:

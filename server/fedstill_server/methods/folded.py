@@ -74,7 +74,7 @@ class Folded(Method):
             return RowLabels(rows, labels, learned=False)
         if self.public.y is None or not self.config.use_public_labels:
             return None
-        return RowLabels(np.arange(len(self.public)), self.public.y)
+        return RowLabels(np.arange(len(self.public.y)), self.public.y)
 
     @property
     def robust(self) -> Fold:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
+import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray, Parameters
 from fedstill_proto.messages import (
     RoundTask,
@@ -34,6 +35,7 @@ from fedstill_proto.messages import (
     SummaryRequest,
     TrainingPlan,
 )
+from fedstill_proto.mixed_rows import rows_with_mixed
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
@@ -83,6 +85,7 @@ class MethodDefaults:
 class _Fleet(NamedTuple):
     config: FleetConfig
     public: Examples
+    mixed_rows: int
 
 
 class Method(WithOptions, ABC):
@@ -113,9 +116,14 @@ class Method(WithOptions, ABC):
 
     def bind(self, config: FleetConfig, public: Examples) -> Self:
         """The same method, of a fleet and its public set."""
-        bound = copy.copy(self)
-        object.__setattr__(bound, "_fleet", _Fleet(config, public))
+        bound, own, rows = copy.copy(self), len(public), self.rows_of(len(public))
+        whole = Examples(rows_with_mixed(public.x, np.arange(rows)), public.y)
+        object.__setattr__(bound, "_fleet", _Fleet(config, whole, rows - own))
         return bound
+
+    def rows_of(self, public_rows: int) -> int:
+        """How many public rows are answered, of a set of so many; those beyond it are mixed."""
+        return public_rows
 
     @property
     def config(self) -> FleetConfig:
@@ -124,7 +132,7 @@ class Method(WithOptions, ABC):
 
     @property
     def public(self) -> Examples:
-        """The public set."""
+        """The public set; where rows are mixed they follow on it, without labels."""
         return self._bound.public
 
     @property
@@ -285,6 +293,7 @@ class Method(WithOptions, ABC):
             replace_student=replace_student,
             soft_targets=soft_targets,
             start=start,
+            mixed_rows=self._bound.mixed_rows,
         )
 
     @property

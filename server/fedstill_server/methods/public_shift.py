@@ -26,6 +26,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     MAX_START_EPOCHS,
+    MOST_MIXED_ROWS,
     PublicSoftLabels,
     RoundTask,
     SoftLabelSummary,
@@ -87,6 +88,14 @@ class PublicShift(Folded):
         least=0,
         most=1,
     )
+    fewest_rows: int = option(
+        800,
+        "Public examples that a fleet has at least: where there are fewer, the rest are mixed of those, by "
+        "every device alike, so that none is sent; 0 mixes none.",
+        least=0,
+        most=MOST_MIXED_ROWS,
+        of_amounts=True,
+    )
     propagation_width: float = option(
         1 / 3,
         "How far what is learned of a public example reaches its neighbours, in median distances; 0 is off.",
@@ -94,6 +103,9 @@ class PublicShift(Folded):
         most=100,
         of_amounts=True,
     )
+
+    def rows_of(self, public_rows: int) -> int:
+        return max(public_rows, self.fewest_rows)
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels are the first consensus."""

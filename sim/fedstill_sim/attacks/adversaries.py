@@ -29,6 +29,7 @@ from fedstill_proto.messages import (
     SoftLabelSummary,
     SummaryKind,
 )
+from fedstill_proto.mixed_rows import rows_with_mixed
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.methods import method_of
@@ -160,7 +161,7 @@ class Adversaries:
             own=own_labels,
             told=_told(task, self._fleet.classes),
             labels=self._labels(task),
-            x=np.asarray(self._data.public_x)[task.request.public_rows],
+            x=rows_with_mixed(np.asarray(self._data.public_x), task.request.public_rows),
             **known,
         )
         words = called(where, lambda: self._attack.soft_labels(labels))
@@ -172,7 +173,10 @@ class Adversaries:
             return None
         if task.request.kind is SummaryKind.CLASS_MEANS:
             return np.arange(self._fleet.classes)
-        return np.asarray(self._data.public_y)[task.request.public_rows]
+        rows = task.request.public_rows
+        if rows.size and rows.max() >= len(self._data.public_y):
+            return None  # nobody has labelled mixed rows
+        return np.asarray(self._data.public_y)[rows]
 
     def _label_answers(self, heard: Sequence[_Heard]) -> LabelAnswers:
         return LabelAnswers.joined([_label_answer(one, self._fleet.classes) for one in heard])
