@@ -15,6 +15,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "result.md"
 RECORDS = [
     schema.RunResult,
     schema.FinalResult,
+    schema.ScopeAccuracy,
     schema.RoundResult,
     schema.QuarantinedReply,
     schema.BaselineResult,

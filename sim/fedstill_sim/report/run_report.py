@@ -84,12 +84,12 @@ def _tiles(result: RunResult) -> list[Tile]:
         Tile(
             name="Personal accuracy",
             value=readable_percent(final.personal_accuracy),
-            note="mean over devices",
+            note=_beside_fleet(final, "personal_accuracy"),
         ),
         Tile(
             name="Global accuracy",
             value=readable_percent(final.global_accuracy),
-            note=_beside_teacher(final),
+            note=_beside_fleet(final, "global_accuracy"),
         ),
         Tile(
             name="Worst device", value=readable_percent(final.worst_device_accuracy), note="personal accuracy"
@@ -131,9 +131,11 @@ def _attack_tiles(result: RunResult) -> list[Tile]:
     return tiles
 
 
-def _beside_teacher(final: FinalResult) -> str:
-    teacher = final.teacher_accuracy
-    return "mean over devices" if teacher is None else f"teacher {readable_percent(teacher)}"
+def _beside_fleet(final: FinalResult, name: str) -> str:
+    """The same accuracy of the fleet's student alone, where that was measured."""
+    fleet = final.by_scope.get("everyone")
+    alone = None if fleet is None else getattr(fleet, name)
+    return "mean over devices" if alone is None else f"the fleet's student alone {readable_percent(alone)}"
 
 
 def _quarantined(result: RunResult) -> Iterator[tuple[int, QuarantinedReply]]:
