@@ -56,10 +56,18 @@ from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_sim.folder import cache_folder
 from fedstill_sim.tasks.text.measures import Change, changed
 from fedstill_sim.tasks.utterances.data import Amounts, AssistantData, Speaker, Utterance, load_assistant
+from fedstill_sim.tasks.utterances.sentences import NOTHING
 
 RETENTION, FEWER_PARAMETERS, MOST_ECE = 0.97, 40.0, 0.03
 HELD_OUT = 100  # utterances of a device: of 20, one more or less is five points
 CURVE = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95]
+HEARD_INTENT = "HassTurnOn"
+HEARD = [  # 100
+    f"turn on the {thing}{where}{how}"
+    for how in ("", " please")
+    for where in ("", " in the kitchen", " in the hall", " in the attic", " in the office")
+    for thing in ("light", "fan", "lamp", "tv", "heater", "radio", "kettle", "oven", "printer", "pump")
+]
 
 
 @dataclass(frozen=True)
@@ -227,6 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         package = build(data, student, confidence)
         figures["package"] = measure_package(package, texts(parts.everyone), Path(place) / "clock")
         figures["devices"] = measure_devices(data, package, Path(place))
+        figures["abstention"] = measure_abstention(parts, data.intents, package, Path(place))
     bars = {
         f"the student keeps at least {RETENTION:.0%} of the teacher's accuracy": figures["retention"]
         >= RETENTION,
@@ -234,6 +243,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         >= FEWER_PARAMETERS,
         f"calibration error at most {MOST_ECE:.0%} after scaling": figures["confidence"]["ece_after"]
         <= MOST_ECE,
+        "as sure of nothing as before whatever is observed (by 1 of 25)": all(
+            row["sure_of_nothing"] <= figures["abstention"][0]["sure_of_nothing"] + 1
+            for row in figures["abstention"]
+        ),
+        f"of the sure answers {PRECISION:.0%} are right then": all(
+            row["right"] >= PRECISION for row in figures["abstention"]
+        ),
     }
     print()
     for bar, holds in bars.items():
@@ -337,6 +353,38 @@ def measure_package(package: StudentPackage, said: Sequence[str], place: Path) -
         f"{took['processor_ms_p50']:.2f} ms and {took['processor_ms_p99']:.2f} ms"
     )
     return {"bytes": files, "latency": took}
+
+
+def measure_abstention(
+    parts: Parts, names: Sequence[str], package: StudentPackage, place: Path
+) -> list[dict[str, float]]:
+    """Measure what an agent is sure of that observes ever more of one intent."""
+    rows = []
+    print(
+        f"\nan agent that hears {HEARD[0]!r} and the like     sure of nothing   everyone: answered    right"
+    )
+    with Agent.open(home_of(place, package, "heard").folder) as agent:
+        for observed, learns in ((0, False), (5, False), (5, True), (100, False), (100, True)):
+            known = agent.status().training_examples + agent.status().held_out_examples
+            agent.observe_intents([(text, HEARD_INTENT) for text in HEARD[known:observed]])
+            if learns:
+                agent.personalize(PersonalizeOptions(epochs=20))
+            answers = [(agent.predict_text(each.text).intent, names[each.intent]) for each in parts.everyone]
+            right = [intent == meant for intent, meant in answers if intent is not None]
+            row = {
+                "observed": observed,
+                "personalized": learns,
+                "sure_of_nothing": sum(agent.predict_text(text).sure for text in NOTHING),
+                "answered": len(right) / len(answers),
+                "right": float(np.mean(right)) if right else 1.0,
+            }
+            how = f"{observed:3} observed{', and personalized' if learns else ''}"
+            print(
+                f"{how:50} {row['sure_of_nothing']:6} of {len(NOTHING)}            "
+                f"{share(row['answered'])}  {share(row['right'])}"
+            )
+            rows.append(row)
+    return rows
 
 
 def measure_devices(data: AssistantData, package: StudentPackage, place: Path) -> dict[str, Any]:

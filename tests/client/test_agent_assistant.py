@@ -20,9 +20,10 @@ from fedstill_client.service.server import running
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import load_student, save_package
 from fedstill_proto.text.intents import IntentSchema
+from fedstill_sim.tasks.utterances.sentences import NOTHING
 from typer.testing import CliRunner
 
-from tests.client.utterance_samples import NAMES, NOTHING, SCHEMA, THINGS, assistant, home_of
+from tests.client.utterance_samples import NAMES, SCHEMA, THINGS, assistant, home_of
 
 VERBS = {"clean": "clean", "turn off": "off", "turn on": "on"}
 ROOMS = tuple(f"in room {number}" for number in range(20))

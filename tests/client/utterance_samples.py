@@ -25,14 +25,6 @@ PLACES = 24
 NAMES = ("clean", "off", "on")
 SCHEMA = IntentSchema(NAMES, temperature=0.5, threshold=0.8, hashing=NgramHashing(places=PLACES))
 THINGS = ("lamp", "radio", "heater", "fan", "tv", "kettle")
-NOTHING = (  # 25 sentences that mean none of them
-    *("the moon is made of cheese", "how tall is a giraffe", "i had pasta for lunch", "my sister is in rome"),
-    *("who won the match", "tell me about the romans", "blue is nice", "he walked to the river"),
-    *("turn on your brain", "set a good example", "turn the page please", "close friends are important"),
-    *("stop being silly", "open your mind", "she played the violin", "start a new life", "run for president"),
-    *("increase your knowledge", "the light of day", "good morning to you", "xylophone zwieback"),
-    *("add insult to injury", "play it again sam", "cats have nine lives", "what does this word mean"),
-)
 
 
 @functools.cache

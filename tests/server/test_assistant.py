@@ -41,7 +41,8 @@ def test_the_threshold_by_hand() -> None:
         chances = np.exp(scaled) / np.exp(scaled).sum(-1, keepdims=True)
         return min(range(6), key=lambda at: abs(float(chances[at, 0]) - found.threshold))
 
-    assert [rule(precision) for precision in (0.6, 0.8, 0.9, 1.0)] == [5, 4, 1, 1]
+    assert [rule(precision) for precision in (0.6, 0.75, 0.9, 0.97)] == [5, 4, 1, 1]
+    assert fitted_confidence(*many, precision=0.98).threshold == 1.0  # 40 of 40 promise no more than 40/41
     assert fitted_confidence(many[0], 1 - many[1], precision=0.9).threshold == 1.0  # nothing is sure
 
 

@@ -4,7 +4,7 @@ An owner's answer leans towards what the owner means often, by the label prior a
 here. So it leans of a sentence that means nothing, too, and its confidence alone would make it sure. Who else
 has to know the utterance: an answer is sure where its confidence reaches the package's threshold, and
 
-    the fleet's student alone reaches it, or
+    the fleet's student alone reaches it with the same intent, or
     the owner said something like it that meant the same: cosine of the two sets of n-grams >= 0.6.
 """
 
@@ -95,8 +95,10 @@ def understand(
     answer = student.probabilities(x, log_prior, temperature=temperature)[0]
     known = True
     if answer.max() >= schema.threshold and not (fleets is student and log_prior is None):
-        known = bool(fleets.probabilities(x, temperature=temperature).max() >= schema.threshold)
-        known = known or (said is not None and said.has_alike(x[0], int(answer.argmax())))
+        intent = int(answer.argmax())
+        everyones = fleets.probabilities(x, temperature=temperature)[0]
+        known = everyones.argmax() == intent and bool(everyones[intent] >= schema.threshold)
+        known = known or (said is not None and said.has_alike(x[0], intent))
     return schema.understood(answer, k, known=known)
 
 

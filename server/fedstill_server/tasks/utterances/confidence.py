@@ -2,8 +2,14 @@
 
 The temperature makes confidence mean what it says (temperature scaling: Guo et al., 2017, arXiv:1706.04599).
 The threshold is a rule of selective classification (Geifman and El-Yaniv, 2017, arXiv:1705.08500): the lowest
-confidence c such that of the held-out answers at or above c, the share of right ones is at least `precision`.
-Where no c reaches it, nothing is sure.
+confidence c such that of the held-out answers at or above c, the share of right ones is at least `precision`
+by its lower bound of one standard deviation (Wilson, 1927, doi:10.2307/2276774), of n answers and r
+right ones,
+
+    (r + 1/2 - sqrt(r (n - r) / n + 1/4)) / (n + 1)
+
+so that few answers, and the choice of the lowest c, promise no more than they can tell. Where no c reaches
+it, nothing is sure.
 """
 
 from __future__ import annotations
@@ -71,7 +77,8 @@ def _answers(logits: FloatArray, labels: IntArray, temperature: float) -> tuple[
 def _threshold(confidence: np.ndarray, right: np.ndarray, precision: float) -> float:
     order = np.argsort(-confidence, kind="stable")
     answers = np.arange(1, len(order) + 1)
-    share = np.cumsum(right[order]) / answers
+    hits = np.cumsum(right[order])
+    share = (hits + 0.5 - np.sqrt(hits * (answers - hits) / answers + 0.25)) / (answers + 1)
     # Answers of one confidence are given all together or not at all.
     last_of_its_kind = np.append(np.diff(confidence[order]) != 0, True)
     holds = np.flatnonzero((share >= precision) & last_of_its_kind & (answers >= min(_FEWEST, len(order))))

@@ -20,6 +20,16 @@ _WORDS_OF = {"shopping_list_item": "item", "todo_list_item": "item"}
 _ANYTHING = ("light", "switch", "fan", "media_player")  # kinds of thing where a template names none
 _DEEPEST = 32
 
+NOTHING = (
+    *("the moon is made of cheese", "how tall is a giraffe", "i had pasta for lunch", "my sister is in rome"),
+    *("who won the match", "tell me about the romans", "blue is nice", "he walked to the river"),
+    *("turn on your brain", "set a good example", "turn the page please", "close friends are important"),
+    *("stop being silly", "open your mind", "she played the violin", "start a new life", "run for president"),
+    *("increase your knowledge", "the light of day", "good morning to you", "xylophone zwieback"),
+    *("add insult to injury", "play it again sam", "cats have nine lives", "what does this word mean"),
+)
+"""Sentences that mean nothing to a home, though some words of theirs do."""
+
 
 @dataclass(frozen=True)
 class Templates:
