@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fedstill_server.config.options import option
     from fedstill_server.methods.cfd import Cfd
     from fedstill_server.methods.class_logits import ClassLogits
+    from fedstill_server.methods.ditto import Ditto
     from fedstill_server.methods.dsfl import DsFl
     from fedstill_server.methods.fedavg import FedAvg
     from fedstill_server.methods.fedbn import FedBn
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Cfd",
     "ClassLogits",
+    "Ditto",
     "DsFl",
     "FedAvg",
     "FedBn",
@@ -76,6 +78,7 @@ _HERE = "fedstill_server.methods"
 _MODULES = {
     "Cfd": f"{_HERE}.cfd",
     "ClassLogits": f"{_HERE}.class_logits",
+    "Ditto": f"{_HERE}.ditto",
     "DsFl": f"{_HERE}.dsfl",
     "FedAvg": f"{_HERE}.fedavg",
     "FedBn": f"{_HERE}.fedbn",

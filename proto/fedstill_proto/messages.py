@@ -157,16 +157,21 @@ class PersonalPlan:
         epochs: Passes over the private examples.
         learning_rate: The optimizer's.
         soft_weight: The weight of the soft labels; 0 does without.
+        proximal: The strength of a pull of each step to the student that the round started from.
+        own: Whether it goes on with the owner's student of the last round instead, where there is one.
     """
 
     epochs: int
     learning_rate: float
     soft_weight: float = 0.0
+    proximal: float = 0.0
+    own: bool = False
 
     def __post_init__(self) -> None:
         check_integer("epochs", self.epochs, 0, 1_000_000)
         check_number("learning_rate", self.learning_rate, 0, 1e6)
         check_number("soft_weight", self.soft_weight, 0, 1)
+        check_number("proximal", self.proximal, 0, 1e6)
 
 
 @dataclass(frozen=True, eq=False)
@@ -400,7 +405,9 @@ class RoundTask:
     @property
     def forgets(self) -> bool:
         """Whether nothing that the device's last round left has a part in this one."""
-        return self.starts_anew and not self.control_variates and not self.training.local_parameters
+        goes_on = self.personal is not None and self.personal.own
+        kept = goes_on or self.control_variates or self.training.local_parameters
+        return self.starts_anew and not kept
 
 
 @dataclass(frozen=True, eq=False)

@@ -140,3 +140,16 @@ def test_fedreps_body_has_the_last_epochs(body_epochs: int, head_epochs: int) ->
     method = build_method(dataclasses.replace(method.config, training=plan), method.public)
     task = method.task(state, round_number=1, family=FAMILY, newcomer=False)
     assert (task.training.epochs, task.training.local_epochs) == (5, head_epochs)
+
+
+def test_dittos_owners_are_measured_with_their_own_students() -> None:
+    method, state = started("ditto", {"proximal": 0.25})
+    asked = {"round_number": 1, "family": FAMILY, "newcomer": False}
+    task, measured = method.task(state, **asked), method.evaluation(state, **asked)
+    assert task.personal is not None
+    assert (task.personal.own, task.personal.proximal, task.training.proximal) == (True, 0.25, 0)
+    assert task.personal.epochs == task.training.epochs
+    assert task.replace_student
+    assert not task.forgets
+    assert not measured.parameters
+    assert decode_task(encode_task(task, codec=method.config.downlink)).personal == task.personal

@@ -1,9 +1,10 @@
 """The task by which a device makes its owner's student after a round, where that has a personal plan.
 
-It starts from what the round started from, as the training of the round does, and has a plan of its own: more
-epochs, say, or no soft labels. Soft labels are the task's; where that has none and the plan gives them a
-weight, they are what the start itself says of the public set, so that it is not forgotten (Li and Hoiem 2016,
-"Learning without forgetting", arXiv 1606.09282).
+It starts from what the round started from, as the training of the round does, or from the owner's student of
+the last round, and has a plan of its own: more epochs, say, no soft labels, or a pull to the fleet's student
+(Ditto: Li et al. 2021, arXiv 2012.04221). Soft labels are the task's; where that has none and the plan gives
+them a weight, they are what the start itself says of the public set, so that it is not forgotten (Li and
+Hoiem 2016, "Learning without forgetting", arXiv 1606.09282).
 """
 
 from __future__ import annotations
@@ -49,5 +50,7 @@ def personal_task(
         epochs=plan.epochs,
         soft_weight=0.0 if targets is None else plan.soft_weight,
         learning_rate=plan.learning_rate,
+        proximal=plan.proximal,
+        local_epochs=0,
     )
-    return replace(task, training=training, soft_targets=targets)
+    return replace(task, training=training, soft_targets=targets, control_variates={})

@@ -29,7 +29,7 @@ from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.student_store import OwnStudent
-from fedstill_client.model.trainer import Steps, StudentMismatch, Trainer, check_student
+from fedstill_client.model.trainer import StepChange, Steps, StudentMismatch, Trainer, check_student
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.control_variates import gradient_term, moved
 from fedstill_client.rounds.distilled_start import distilled_start
@@ -217,8 +217,14 @@ def perform_round(
             examples, _ids(stack), asked, manifest=manifest, public_x=public_x, shuffle=options.shuffle
         )
 
-    def train(start: Mapping[str, FloatArray], asked: RoundTask, examples: PrivateStack) -> Parameters:
-        return personalizer.train(start, _watched(planned(asked, examples), options.stop), copy=False)[0]
+    def train(
+        start: Mapping[str, FloatArray],
+        asked: RoundTask,
+        examples: PrivateStack,
+        change: StepChange | None = None,
+    ) -> Parameters:
+        watched = _watched(planned(asked, examples), options.stop)
+        return personalizer.train(start, watched, copy=False, change=change)[0]
 
     watched = _watched(planned(task, stack.private) if steps is None else steps, options.stop)
     change = gradient_term(task, student, stack.control_variates) or alternation(task, watched.steps_of)
@@ -244,8 +250,11 @@ def perform_round(
                 options.base_tables.keep(name, answer.table, run=task.run, round=task.round)
     owners = _delivered(trained, out)
     if task.personal is not None:
-        personal = personal_task(task, student, forward, public_x)
-        _replace(owners, train(student, personal, stack.private), ~diverged)
+        personal, before = personal_task(task, student, forward, public_x), student
+        if task.personal.own and stack.parameters is not None:
+            before = stack.parameters
+        pull = gradient_term(personal, student, None)
+        _replace(owners, train(before, personal, stack.private, pull), ~diverged)
     alone = np.zeros(stack.private.devices, bool)
     if task.training.held_out:
         least = math.ceil(LEAST_HELD_OUT / task.training.held_out)

@@ -105,6 +105,8 @@ def encode_task(
         message.personal.epochs = task.personal.epochs
         message.personal.soft_weight = task.personal.soft_weight
         message.personal.learning_rate = task.personal.learning_rate
+        message.personal.proximal = task.personal.proximal
+        message.personal.own = task.personal.own
     targets = task.soft_targets
     if isinstance(targets, PublicSoftLabels):
         _encode_public(targets, codec, message.soft_targets.public_set)
@@ -328,7 +330,11 @@ def _decode_start(message: pb.StartPlan) -> StartPlan:
 def _decode_personal(message: pb.PersonalPlan) -> PersonalPlan:
     try:
         return PersonalPlan(
-            epochs=message.epochs, learning_rate=message.learning_rate, soft_weight=message.soft_weight
+            epochs=message.epochs,
+            learning_rate=message.learning_rate,
+            soft_weight=message.soft_weight,
+            proximal=message.proximal,
+            own=message.own,
         )
     except InvalidValue as error:
         raise WireError(f"personal.{error.field}", error.problem) from None

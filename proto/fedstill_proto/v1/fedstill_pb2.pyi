@@ -149,14 +149,18 @@ class StartPlan(_message.Message):
     def __init__(self, source: _Optional[_Union[StartSource, str]] = ..., epochs: _Optional[int] = ..., learning_rate: _Optional[float] = ..., input_noise: _Optional[float] = ...) -> None: ...
 
 class PersonalPlan(_message.Message):
-    __slots__ = ("epochs", "soft_weight", "learning_rate")
+    __slots__ = ("epochs", "soft_weight", "learning_rate", "proximal", "own")
     EPOCHS_FIELD_NUMBER: _ClassVar[int]
     SOFT_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     LEARNING_RATE_FIELD_NUMBER: _ClassVar[int]
+    PROXIMAL_FIELD_NUMBER: _ClassVar[int]
+    OWN_FIELD_NUMBER: _ClassVar[int]
     epochs: int
     soft_weight: float
     learning_rate: float
-    def __init__(self, epochs: _Optional[int] = ..., soft_weight: _Optional[float] = ..., learning_rate: _Optional[float] = ...) -> None: ...
+    proximal: float
+    own: bool
+    def __init__(self, epochs: _Optional[int] = ..., soft_weight: _Optional[float] = ..., learning_rate: _Optional[float] = ..., proximal: _Optional[float] = ..., own: _Optional[bool] = ...) -> None: ...
 
 class SoftTargets(_message.Message):
     __slots__ = ("public_set", "class_means")

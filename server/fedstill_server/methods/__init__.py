@@ -48,6 +48,7 @@ METHODS: Registry[type[Method]] = Registry(
         "fedper": "fedstill_server.methods.fedper:FedPer",
         "fedrep": "fedstill_server.methods.fedrep:FedRep",
         "fedbn": "fedstill_server.methods.fedbn:FedBn",
+        "ditto": "fedstill_server.methods.ditto:Ditto",
         "class-logits": "fedstill_server.methods.class_logits:ClassLogits",
         "public-logits": "fedstill_server.methods.public_logits:PublicLogits",
         "fedmd": "fedstill_server.methods.fedmd:FedMD",
