@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fedstill_server.methods.ditto import Ditto
     from fedstill_server.methods.dsfl import DsFl
     from fedstill_server.methods.fedavg import FedAvg
+    from fedstill_server.methods.fedavg_ft import FedAvgFineTuned
     from fedstill_server.methods.fedbn import FedBn
     from fedstill_server.methods.feddf import FedDf
     from fedstill_server.methods.fedgkt import FedGkt
@@ -52,6 +53,7 @@ __all__ = [
     "Ditto",
     "DsFl",
     "FedAvg",
+    "FedAvgFineTuned",
     "FedBn",
     "FedDf",
     "FedGkt",
@@ -82,6 +84,7 @@ _MODULES = {
     "DsFl": f"{_HERE}.dsfl",
     "FedAvg": f"{_HERE}.fedavg",
     "FedBn": f"{_HERE}.fedbn",
+    "FedAvgFineTuned": f"{_HERE}.fedavg_ft",
     "FedDf": f"{_HERE}.feddf",
     "FedGkt": f"{_HERE}.fedgkt",
     "FedHkd": f"{_HERE}.fedhkd",

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from fedstill_proto.codec.api import Expected, decode_task, encode_summary, encode_task
-from fedstill_proto.messages import PrivateStatistics, SoftLabelSummary, SummaryKind
+from fedstill_proto.messages import PersonalPlan, PrivateStatistics, SoftLabelSummary, SummaryKind
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import CohortRule
 from fedstill_server.consensus.aggregation import fold
 from fedstill_server.methods import build_method
+from fedstill_server.methods.artifact_options import artifact_options
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState
@@ -153,3 +154,25 @@ def test_dittos_owners_are_measured_with_their_own_students() -> None:
     assert not task.forgets
     assert not measured.parameters
     assert decode_task(encode_task(task, codec=method.config.downlink)).personal == task.personal
+
+
+def test_devices_that_fine_tune_the_average_answer_with_what_they_made_of_it() -> None:
+    method, state = started("fedavg-ft")
+    asked: dict[str, Any] = {"round_number": 2, "family": FAMILY}
+
+    task = method.task(state, newcomer=False, **asked)
+    assert task.personal == PersonalPlan(epochs=20, learning_rate=0.125, soft_weight=0.0)
+    assert task.training == method.config.training  # what is averaged is fedavg's
+    assert task.replace_student
+    measured = method.evaluation(state, newcomer=False, **asked)
+    assert not measured.parameters
+    assert not measured.replace_student
+    assert method.evaluation(state, newcomer=True, **asked).replace_student  # it has made nothing yet
+    assert artifact_options(method.config, FAMILY).soft_labels == "none"
+
+    # One that keeps what the average knows reads soft labels, in steps of twice as many rows.
+    method, state = started("fedavg", {"personal_epochs": 3, "personal_soft_weight": 0.25})
+    plan = method.task(state, newcomer=False, **asked).personal
+    assert plan == PersonalPlan(epochs=3, learning_rate=0.125, soft_weight=0.25)
+    graph = artifact_options(method.config, FAMILY)
+    assert (graph.soft_labels, graph.step_rows) == ("dense", 2 * method.config.training.batch_size)

@@ -15,7 +15,7 @@ import numpy as np
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.codec.task_codec import decode_task, encode_task
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.messages import PublicSoftLabels, RoundTask, SoftTargets
+from fedstill_proto.messages import FLOAT_WEIGHTS, PublicSoftLabels, RoundTask, SoftTargets
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
@@ -59,7 +59,16 @@ def encode_fleet_labels(task: RoundTask) -> bytes:
     if isinstance(labels, TopKSoftLabels):
         codec = SoftLabelCodec(Encoding.TOP_K, labels.k)
     return encode_task(
-        replace(task, parameters={}, replace_student=False, start=None, personal=None), codec=codec
+        replace(
+            task,
+            parameters={},
+            replace_student=False,
+            start=None,
+            personal=None,
+            weight_bits=FLOAT_WEIGHTS,
+            control_variates={},
+        ),
+        codec=codec,
     )
 
 

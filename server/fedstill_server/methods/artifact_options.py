@@ -6,15 +6,15 @@ from fedstill_proto.soft_labels.codec import Encoding
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export.build import ArtifactOptions
-from fedstill_server.methods import METHODS
+from fedstill_server.methods import method_of
 from fedstill_server.methods.interface import SoftLabelUse
 from fedstill_server.tasks import task_of
 
 
 def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -> ArtifactOptions:
     """The options of a family's training artifact, from what the fleet's method reads."""
-    method, training = METHODS.load(config.method.name), config.training
-    use = method.soft_labels
+    method, training = method_of(config.method), config.training
+    use = method.graph_labels
     form, k, rows = "none", 0, training.batch_size
     if use is not SoftLabelUse.NONE and training.soft_weight > 0:
         form = "dense"

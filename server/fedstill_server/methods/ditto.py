@@ -12,14 +12,11 @@ option of the fleet. It takes twice FedAvg's steps and just its bytes.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-from fedstill_proto.messages import PersonalPlan, RoundTask
+from fedstill_proto.messages import PersonalPlan
 
 from fedstill_server.config.options import option
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods.fedavg import FedAvg
-from fedstill_server.state import FleetState
 
 
 class Ditto(FedAvg):
@@ -28,17 +25,18 @@ class Ditto(FedAvg):
     proximal: float = option(
         0.1, "Strength lambda of the pull of an owner's student to the fleet's.", least=0, most=1000
     )
+    personal_epochs: int = option(
+        0,
+        "Passes of an owner's student over its examples in a round; 0 is as many as the round has.",
+        least=0,
+    )
 
-    def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        task = super().task(state, round_number=round_number, family=family, newcomer=newcomer)
-        plan = task.training
-        personal = PersonalPlan(
-            epochs=plan.epochs, learning_rate=plan.learning_rate, proximal=self.proximal, own=True
-        )
-        return replace(task, personal=personal)
-
-    def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        """The owners' students, and not the average that FedAvg measures."""
-        return super(FedAvg, self).evaluation(
-            state, round_number=round_number, family=family, newcomer=newcomer
+    @property
+    def personal_plan(self) -> PersonalPlan:
+        plan = self.training
+        return PersonalPlan(
+            epochs=self.personal_epochs or plan.epochs,
+            learning_rate=plan.learning_rate,
+            proximal=self.proximal,
+            own=True,
         )

@@ -24,7 +24,14 @@ from typing import Any, ClassVar
 import numpy as np
 from fedstill_proto.arrays import Float64Array, Parameters
 from fedstill_proto.codec.tensors import rounded
-from fedstill_proto.messages import FLOAT_WEIGHTS, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.messages import (
+    FLOAT_WEIGHTS,
+    PersonalPlan,
+    RoundTask,
+    SoftLabelSummary,
+    SummaryKind,
+    SummaryRequest,
+)
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
 from fedstill_server.config.options import option
@@ -35,7 +42,7 @@ from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.noised_mean import NoisedMean
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods.folded import Folded, fold_option
-from fedstill_server.methods.interface import TASK
+from fedstill_server.methods.interface import TASK, SoftLabelUse
 from fedstill_server.state import FleetState
 
 
@@ -63,11 +70,39 @@ class FedAvg(Folded):
         "How students travel, both ways: float32, or rounded to 8bit or 4bit in blocks with a scale.",
         choices=tuple(_WEIGHT_BITS),
     )
+    personal_epochs: int = option(
+        0,
+        "Passes over its own examples in which a device makes its owner's student of a round's average; 0 "
+        "answers with the average.",
+        least=0,
+        most=1_000_000,
+    )
+    personal_soft_weight: float = option(
+        0.5,
+        "Weight, in that, of what the average itself says of public examples, so that it is not forgotten.",
+        least=0,
+        most=1,
+    )
+
+    @property
+    def graph_labels(self) -> SoftLabelUse:
+        keeps = self.personal_epochs > 0 and self.personal_soft_weight > 0
+        return SoftLabelUse.PUBLIC_ROWS if keeps else self.soft_labels
 
     @property
     def weight_bits(self) -> int:
         """Bits of a weight on the wire; FLOAT_WEIGHTS is float32."""
         return _WEIGHT_BITS[self.weights]
+
+    @property
+    def personal_plan(self) -> PersonalPlan | None:
+        """How devices make their owners' students; None where they answer with the average."""
+        if not self.personal_epochs:
+            return None
+        rate = self.config.training.learning_rate
+        return PersonalPlan(
+            epochs=self.personal_epochs, learning_rate=rate, soft_weight=self.personal_soft_weight
+        )
 
     def local_parameters(self, family: str, student: Parameters) -> tuple[str, ...]:
         """The names of those of a family's student that stay on the devices, neither sent nor averaged."""
@@ -84,11 +119,14 @@ class FedAvg(Folded):
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         request = SummaryRequest(SummaryKind.PARAMETERS)
-        return self._giving(state, request, round_number=round_number, family=family, newcomer=newcomer)
+        task = self._giving(state, request, round_number=round_number, family=family, newcomer=newcomer)
+        return dataclasses.replace(task, personal=self.personal_plan)
 
     def evaluation(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
-        """The averaged student, on every device."""
+        """The averaged student, on every device; or what each has made of it for its owner."""
         request = SummaryRequest(SummaryKind.NONE)
+        if self.personal_plan is not None and not newcomer:
+            return self.asking(round_number=round_number, family=family, request=request, parameters={})
         return self._giving(state, request, round_number=round_number, family=family, newcomer=newcomer)
 
     def _giving(

@@ -146,6 +146,11 @@ class Method(WithOptions, ABC):
         return None
 
     @property
+    def graph_labels(self) -> SoftLabelUse:
+        """Which soft labels a device's training graph reads: those of a round, or for its owner's student."""
+        return self.soft_labels
+
+    @property
     def usual_downlink(self) -> SoftLabelCodec | None:
         """How a task's soft labels are coded where nobody says; None is a byte for each probability."""
         return None
