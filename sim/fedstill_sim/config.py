@@ -16,7 +16,7 @@ from typing import Any
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig
-from fedstill_server.methods import completed, distils, shared_options
+from fedstill_server.methods import completed, distils, method_of, shared_options
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.resolve import FleetFacts
 from fedstill_server.resolve import resolve as resolve_fleet
@@ -62,6 +62,9 @@ class SimulationConfig:
     participation: Availability | None = None  # None: every device is there, and time does not pass
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
     attack: AttackPlan | None = None  # None: every device is honest
+    owner_share_asked: bool = (
+        False  # whatever the method is; otherwise it is 0 where students know their owners
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,12 @@ class RunConfig:
 
     fleet: FleetConfig
     simulation: SimulationConfig
+
+    @property
+    def owner_share(self) -> float:
+        """How much of its label prior a device adds to its answers (see the client's label_prior.py)."""
+        known = method_of(self.fleet.method).knows_owner and not self.simulation.owner_share_asked
+        return 0.0 if known else self.simulation.owner_share
 
     def to_json(self) -> dict[str, Any]:
         """As in config.json."""
@@ -127,6 +136,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         devices=data.devices,
         dirichlet=None if own else request.dirichlet,
         owner_share=_chosen(request.owner_share, defaults.owner_share),
+        owner_share_asked=request.owner_share is not None,
         baselines=baselines_of(request),
         tradeoff=TRADEOFF_WEIGHTS if weighed else (),
         participation=_participation(request),

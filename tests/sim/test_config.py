@@ -89,6 +89,15 @@ def test_the_same_work_has_the_same_name_and_other_work_another(data: FleetData)
     assert one == same != other
 
 
+def test_devices_whose_students_know_their_owners_add_no_label_prior_unless_asked(data: FleetData) -> None:
+    config = resolve(REQUEST, data)
+    share = {name: baseline_config(config, name).owner_share for name in ("local", "fedavg-ft", "ditto")}
+    assert share == {"local": 0.0, "fedavg-ft": 0.0, "ditto": 0.0}
+    assert baseline_config(config, "fedavg").owner_share == config.owner_share == 0.3
+    asked = resolve(dataclasses.replace(REQUEST, owner_share=0.2), data)
+    assert baseline_config(asked, "local").owner_share == 0.2
+
+
 def test_a_baseline_differs_in_nothing_but_its_method(data: FleetData) -> None:
     config = resolve(REQUEST, data)
 

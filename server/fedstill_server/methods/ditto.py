@@ -32,6 +32,10 @@ class Ditto(FedAvg):
     )
 
     @property
+    def knows_owner(self) -> bool:
+        return True
+
+    @property
     def personal_plan(self) -> PersonalPlan:
         plan = self.training
         return PersonalPlan(

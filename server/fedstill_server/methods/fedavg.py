@@ -95,6 +95,10 @@ class FedAvg(Folded):
         return _WEIGHT_BITS[self.weights]
 
     @property
+    def knows_owner(self) -> bool:
+        return self.personal_epochs > 0
+
+    @property
     def personal_plan(self) -> PersonalPlan | None:
         """How devices make their owners' students; None where they answer with the average."""
         if not self.personal_epochs:

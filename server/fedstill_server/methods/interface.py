@@ -146,6 +146,14 @@ class Method(WithOptions, ABC):
         return None
 
     @property
+    def knows_owner(self) -> bool:
+        """Whether students learn last from their owners' labels, and so how frequent classes are there.
+
+        Their devices need no label prior besides: counted twice, it takes from both accuracies.
+        """
+        return False
+
+    @property
     def graph_labels(self) -> SoftLabelUse:
         """Which soft labels a device's training graph reads: those of a round, or for its owner's student."""
         return self.soft_labels

@@ -18,6 +18,10 @@ class Local(Method):
     answers = SummaryKind.NONE
     label_places = (Labels.ONE, Labels.EACH_PLACE)
 
+    @property
+    def knows_owner(self) -> bool:
+        return True
+
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         return self.asking(
             round_number=round_number,

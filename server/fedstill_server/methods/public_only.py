@@ -18,6 +18,10 @@ class PublicOnly(Local):
     def training(self) -> TrainingPlan:
         return replace(self.config.training, epochs=0)
 
+    @property
+    def knows_owner(self) -> bool:
+        return False
+
     def check(self, config: FleetConfig) -> None:
         super().check(config)
         if not config.use_public_labels:

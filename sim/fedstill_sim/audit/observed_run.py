@@ -102,7 +102,7 @@ def observe_run(
         folder,
         stack_sizes=stack_sizes,
         processes=config.simulation.engine.processes,
-        owner_share=config.simulation.owner_share,
+        owner_share=config.owner_share,
         noise_seed=config.fleet.seed,
     ) as engine:
 

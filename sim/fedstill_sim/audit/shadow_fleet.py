@@ -60,7 +60,7 @@ class ShadowFleet:
                 folder,
                 stack_sizes=observed.stack_sizes,
                 processes=observed.config.simulation.engine.processes,
-                owner_share=observed.config.simulation.owner_share,
+                owner_share=observed.config.owner_share,
                 noise_seed=noise_seed,
             ) as engine:
                 for one in observed.rounds[:rounds]:

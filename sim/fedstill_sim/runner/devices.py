@@ -121,7 +121,7 @@ def _run_cohort(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
         folder,
         stack_sizes=stack_sizes,
         processes=simulation.engine.processes,
-        owner_share=simulation.owner_share,
+        owner_share=config.owner_share,
         noise_seed=config.fleet.seed,
     ) as engine:
         with _fleet_grid(folder, config, engine) as grid:
@@ -161,7 +161,7 @@ def _run_flower(folder: Path, config: RunConfig, stack_sizes: dict[str, int]) ->
     from fedstill_sim.runner.flower_engine import run_flower_simulation
 
     simulation = config.simulation
-    run_flower_simulation(folder, processes=simulation.engine.processes, owner_share=simulation.owner_share)
+    run_flower_simulation(folder, processes=simulation.engine.processes, owner_share=config.owner_share)
     processes = usable_cores() if simulation.engine.processes is None else simulation.engine.processes
     return ResourceUse(processes, peak_memory_mb())
 

@@ -256,7 +256,7 @@ class _Run:
                     weights=weights,
                     codec=self._config.fleet.downlink,
                     stack_sizes=run.stack_sizes,
-                    owner_share=self._config.simulation.owner_share,
+                    owner_share=self._config.owner_share,
                     processes=self._config.simulation.engine.processes,
                 )
                 write_json(path, [dataclasses.asdict(point) for point in points])
