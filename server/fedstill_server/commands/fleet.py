@@ -153,7 +153,9 @@ def prepare(
     config = prepared.config
     lines = [f"prepared {config.rounds} rounds of {config.method.name} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
-    _report({"fleet": config.to_json(), "accuracy": prepared.accuracy}, "\n".join(lines), as_json)
+    lines += [f"note: {prepared.notice}"] if prepared.notice else []
+    found = {"fleet": config.to_json(), "accuracy": prepared.accuracy, "notice": prepared.notice}
+    _report(found, "\n".join(lines), as_json)
 
 
 def _check_there(*paths: Path | None) -> None:

@@ -20,7 +20,7 @@ from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph_checks import check_graphs, step_manifest
 from fedstill_server.export.reference import Arrays, ReferenceStudent, one_torch_thread
-from fedstill_server.export.trial import LEARNING_RATES, SOFT_WEIGHT, StudentStack, random_batch, share
+from fedstill_server.export.trial import SOFT_WEIGHT, StudentStack, learning_rate, random_batch, share
 from fedstill_server.families import initial_parameters
 
 STEPS = 20
@@ -150,7 +150,7 @@ def _expectation(manifest: StudentManifest, seed: int, batches: list[Arrays]) ->
     def trajectory(dtype: torch.dtype) -> _Trajectory:
         student = ReferenceStudent(step, start, dtype=dtype)
         gradients = student.gradients(batches[0])
-        rate = LEARNING_RATES[manifest.optimizer]
+        rate = learning_rate(manifest)
         losses = np.array([student.step(batch, learning_rate=rate) for batch in batches])
         return _Trajectory(gradients, losses, _moves(start, student.parameters()))
 

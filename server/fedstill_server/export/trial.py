@@ -15,7 +15,9 @@ from fedstill_server.export.optimizers import ADAMW_BETAS, RULES
 from fedstill_server.export.reference import Arrays
 from fedstill_server.families import FAMILIES
 
-LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
+_LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
+# A gradient over thousands of words is small in each: at a lower rate, a float's rounding is what moves.
+_OF_TEXT = {Optimizer.SGD: 1.0, Optimizer.MOMENTUM: 0.5, Optimizer.ADAMW: 1e-3}
 TEMPERATURE = 2.0
 SOFT_WEIGHT = 0.6
 EPSILON = 1e-8
@@ -46,7 +48,7 @@ class StudentStack:
 
     def step(self, batch: Arrays, step: int) -> np.ndarray:
         """One optimizer step; returns the losses [C]."""
-        new = self._run(batch, step, LEARNING_RATES[self._manifest.optimizer])
+        new = self._run(batch, step, learning_rate(self._manifest))
         for state in (self.parameters, self._slots):
             state.update({name: new[f"{name}.new"] for name in state})
         return new["loss"]
@@ -80,6 +82,11 @@ class StudentStack:
         names = [port.name for port in self._session.get_outputs()]
         values = self._session.run(names, {name: feeds[name] for name in self._shapes})
         return dict(zip(names, values, strict=True))
+
+
+def learning_rate(manifest: StudentManifest) -> float:
+    """The rate of a trial's steps."""
+    return (_OF_TEXT if manifest.label_shape else _LEARNING_RATES)[manifest.optimizer]
 
 
 def random_examples(

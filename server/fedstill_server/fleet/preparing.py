@@ -50,10 +50,11 @@ class PublicData:
 
 @dataclass(frozen=True)
 class Prepared:
-    """How good teacher and students are on the test set; empty without one."""
+    """How good teacher and students are on the test set, empty without one; what the method has one told."""
 
     config: FleetConfig
     accuracy: dict[str, float]
+    notice: str
 
 
 def prepare_fleet(
@@ -111,7 +112,7 @@ def prepare_fleet(
         store.commit(0, state)
     finally:
         store.close()
-    return Prepared(config, accuracy)
+    return Prepared(config, accuracy, method.notice(state, round_number=1))
 
 
 def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Material) -> FleetFacts:

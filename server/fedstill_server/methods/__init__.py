@@ -44,6 +44,7 @@ METHODS: Registry[type[Method]] = Registry(
         "public-only": "fedstill_server.methods.public_only:PublicOnly",
         "fedavg": "fedstill_server.methods.fedavg:FedAvg",
         "fedavg-ft": "fedstill_server.methods.fedavg_ft:FedAvgFineTuned",
+        "fedadam": "fedstill_server.methods.fedadam:FedAdam",
         "fedprox": "fedstill_server.methods.fedprox:FedProx",
         "scaffold": "fedstill_server.methods.scaffold:Scaffold",
         "fedper": "fedstill_server.methods.fedper:FedPer",

@@ -200,7 +200,10 @@ class Method(WithOptions, ABC):
         return state
 
     def notice(self, state: FleetState, *, round_number: int) -> str:
-        """What people are to be told after a round, in a sentence; empty in most."""
+        """What people are to be told after a round, in a sentence; empty in most.
+
+        Whoever prepares a fleet is told that of its first round at once.
+        """
         return ""
 
     @abstractmethod

@@ -30,6 +30,11 @@ from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.state import FleetState
 
+_NOT_WORTH_IT = (
+    "rounds of next-words add nothing to what reading its owner's texts brings a device; rounds of fedadam, "
+    "whose devices send weights, do (docs/keyboard.md)"
+)
+
 WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
 
 
@@ -65,6 +70,10 @@ class NextWords(Method):
             parameters=state.students[family] if newcomer else {},
             soft_targets=PublicSoftLabels(taught, labels),
         )
+
+    def notice(self, state: FleetState, *, round_number: int) -> str:
+        """That these rounds are hardly worth it, after the first."""
+        return _NOT_WORTH_IT if round_number == 1 else ""
 
     def zero(self, *, round_number: int) -> WordSums:
         return WordSums.zero(places=self.public.x.size, words=self.config.classes)
