@@ -154,7 +154,11 @@ def prepare(
     lines = [f"prepared {config.rounds} rounds of {config.method.name} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
     lines += [f"note: {prepared.notice}"] if prepared.notice else []
-    found = {"fleet": config.to_json(), "accuracy": prepared.accuracy, "notice": prepared.notice}
+    found: dict[str, object] = {
+        "fleet": config.to_json(),
+        "accuracy": prepared.accuracy,
+        "notice": prepared.notice,
+    }
     _report(found, "\n".join(lines), as_json)
 
 
