@@ -10,8 +10,8 @@ device i then gets right with fedavg, of the n devices that counted twice, the r
     mean d >= least_gain    and    mean d - 1.96 sd(d) / sqrt(n) > 0    and    n >= 5
 
 and with fedstill otherwise, for good. A fleet that cannot average goes on with fedstill alone, and says why.
-Its devices' owners have to allow weights. The tasks that carry the average to be measured count as bytes of
-the round.
+Its devices' owners have to allow weights. In a round of fedavg a device makes its owner's student of the
+average that it is given, so that both are measured as an app would be answered, and nothing is sent for that.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _STUDENTS = "auto/students/"  # <family>/<parameter>: those that are averaged, d
 _DEVICES, _ACCURACIES = "auto/devices", "auto/accuracies"  # [n], after fedstill's last trial round
 _VERDICT = "auto/verdict"  # [4]: of fedavg and of fedstill the mean accuracy, the least gain, devices
 _FEWEST_DEVICES, _SURE = 5, 1.96
+_PERSONAL_EPOCHS = 20  # in which a device makes its owner's student of the average, as fedavg-ft does
 
 
 class Auto(Fedstill):
@@ -68,7 +69,7 @@ class Auto(Fedstill):
 
     @functools.cached_property
     def _averaging(self) -> _Averaging:
-        return _Averaging(weights="8bit").bind(self.config, self.public)
+        return _Averaging(weights="8bit", personal_epochs=_PERSONAL_EPOCHS).bind(self.config, self.public)
 
     def of_round(self, state: FleetState, *, round_number: int) -> Method:
         if self.alone:
