@@ -12,6 +12,7 @@ another student):
   own       right answers to test examples of the five classes, in the owner's scope
   all       right answers to those of all ten, in the owner's scope
   fleet     the same two, in everyone's scope
+  off       the expected calibration error of the two: how far confidence is from the share of right answers
   replaced  devices on which what was learned took the place of the student from before
 
 `renamed` are devices whose owner calls the ten classes by each other's names: what the fleet knows misleads
@@ -37,6 +38,7 @@ from fedstill_client.packages.install import install
 from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentPackage, load_student
+from fedstill_server.calibration import calibration
 from fedstill_server.data.digits import digits_examples
 from fedstill_sim.data.mnist1d import mnist1d_examples
 from rich.console import Console
@@ -86,24 +88,28 @@ class Sample:
 
 @dataclass(frozen=True)
 class Figures:
-    """Shares of right answers, and whether a learning replaced the student."""
+    """Shares of right answers, calibration errors, and whether a learning replaced the student."""
 
     own: float
     all: float
     fleet_own: float
     fleet_all: float
+    off_own: float
+    off_all: float
     replaced: float
 
     @classmethod
     def of(cls, agent: Agent, sample: Sample, *, replaced: bool = False) -> Figures:
-        owner, everyone = (
-            agent.predict(sample.test_x, scope=scope).argmax(axis=1) == sample.test_y for scope in SCOPES
-        )
+        said, alone = (agent.predict(sample.test_x, scope=scope) for scope in SCOPES)
+        owner, everyone = (chances.argmax(axis=1) == sample.test_y for chances in (said, alone))
+        logits = np.log(np.maximum(said, 1e-30))
         return cls(
             float(owner[sample.own].mean()),
             float(owner.mean()),
             float(everyone[sample.own].mean()),
             float(everyone.mean()),
+            calibration(logits[sample.own], sample.test_y[sample.own]).ece,
+            calibration(logits, sample.test_y).ece,
             float(replaced),
         )
 
@@ -142,11 +148,12 @@ def measure(data: str, seeds: range, *, renamed: bool) -> dict[tuple[int, str], 
 
 def show(title: str, found: dict[tuple[int, str], Figures]) -> None:
     """Print a table of what was measured."""
-    table = Table("examples", "", "own", "all", "fleet own", "fleet all", "replaced", box=None, title=title)
+    columns = ("own", "all", "fleet own", "fleet all", "off own", "off all", "replaced")
+    table = Table("examples", "", *columns, box=None, title=title)
     for (observed, when), figures in found.items():
         shares = [f"{100 * value:.1f}" for value in vars(figures).values()]
         table.add_row(str(observed), when, *shares)
-    Console(width=90).print(table)
+    Console(width=100).print(table)
 
 
 def judged(found: dict[tuple[int, str], Figures]) -> bool:

@@ -105,14 +105,20 @@ class TestAnswers:
 
     def test_how_often_the_device_sees_a_class(self, tmp_path: Path) -> None:
         home = enrolled_home(tmp_path / "prior", owner_share=1.0)
+        with PrivateStore.open(home) as store:  # none held out that would say how sure it may be
+            store.observe_all([(np.zeros(6, np.float32), 0)] * 4, held_out=False)
         with Agent.open(home.folder) as agent:
-            agent.observe(X, np.zeros(30, np.int64))
-            status = agent.status()
-
-            seen = status.training_examples + status.held_out_examples
-            prior = log_label_prior(np.zeros((1, seen), np.int64), np.array([seen]), classes=3)
+            prior = log_label_prior(np.zeros((1, 4), np.int64), np.array([4]), classes=3)
             wanted = mlp_logits(student(), X) + prior[0]
             np.testing.assert_allclose(agent.predict(X), softmax(wanted), atol=1e-5)
+
+    def test_held_out_examples_say_how_sure_it_may_be(self, home: AgentHome, agent: Agent) -> None:
+        with PrivateStore.open(home) as store:  # it is right of none, and never says so again
+            labels = mlp_logits(student(), X).argmin(axis=1)
+            store.observe_all(list(zip(X, labels.tolist(), strict=True)), held_out=True)
+
+        assert agent.predict(X).max() < agent.predict(X, scope="everyone").max()
+        assert agent.predict(X).argmax(axis=1).tolist() == mlp_logits(student(), X).argmax(axis=1).tolist()
 
     @pytest.mark.parametrize(
         ("x", "words"),
@@ -166,8 +172,9 @@ class TestExamples:
         gone = agent.forget(ids=ids[:3])
 
         assert (gone.examples, gone.students, gone.learning) == (3, 1, False)
-        assert_answers_as(agent, student())
+        assert agent.predict(X).argmax(axis=1).tolist() == mlp_logits(student(), X).argmax(axis=1).tolist()
         assert agent.forget(everything=True).examples == 17
+        assert_answers_as(agent, student())
         with pytest.raises(InvalidValue, match="one of them"):
             agent.forget()
 

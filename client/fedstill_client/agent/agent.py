@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import fedstill_proto
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, Parameters
+from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
@@ -40,18 +40,20 @@ from fedstill_client.agent_types import (
 )
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
-from fedstill_client.model.answering_student import ROW_LIMIT, AnsweringStudent
+from fedstill_client.model.answering_student import ROW_LIMIT, Answerer, AnsweringStudent
 from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.model.temperature import fitted_temperature
 from fedstill_client.model.word_list import package_word_list
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
 from fedstill_client.store import PrivateStore, check_example
 
-_PRIOR_GRAIN = 16  # the prior is read anew when one example in so many came or went
+_FIT_GRAIN = 16  # prior and temperature are fitted anew when one example in so many came or went
+_FITTED_ON = 256  # of the newest held-out examples, the temperature
 
 _PRUNE_EVERY = 64  # examples, after which what is too old or too much is removed
 
@@ -76,14 +78,15 @@ class Agent:
         self._installed: InstalledPackage | None = None
         self._own: OwnStudent | None = None
         self._student: AnsweringStudent | None = None
-        self._fleets: AnsweringStudent | None = None  # the fleet's, once it was asked and differs
-        self._log_prior: FloatArray | None = None
+        self._fleets: AnsweringStudent | None = None  # the fleet's, once it was asked
+        self._fleets_seen: int | None = None  # the store's generation that it is of
+        self._answering: Answerer | None = None  # the student as it answers its owner
         self._keyboard: AgentKeyboard | None = None  # of a student of text that brings its words
         self._suggester: Suggester | None = None
         self._schema: IntentSchema | None = None  # of a student of utterances
         self._said: Said | None = None  # by the owner, to a student of utterances
-        self._prior_of = -1  # examples that the prior was read of
-        self._prior_for: Parameters | None = None  # the student's weights
+        self._fitted_to = -1  # examples that its prior and temperature are of
+        self._fitted_for: Parameters | None = None  # the student's weights
         self._since_pruned = 0  # examples
         store.prune()
         self._newest()
@@ -136,8 +139,10 @@ class Agent:
         Raises:
             InvalidValue: x is not what the student takes.
         """
-        student, log_prior = self._answering(scope)
-        return student.probabilities(np.asarray(x), log_prior)
+        check_scope(scope)
+        with self._lock:
+            answering = self._newest() if scope == "owner" else self._everyones()
+        return answering.probabilities(np.asarray(x))
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
         """Keep private examples with their labels. All are on the disk when it returns.
@@ -181,11 +186,11 @@ class Agent:
         """
         if not 1 <= k <= INTENT_LIMIT:
             raise InvalidValue("k", f"{k}; give 1 to {INTENT_LIMIT}")
+        check_scope(scope)
         with self._lock:
-            student, log_prior = self._answering(scope)
-            fleets, schema = self._fleet_student(student), self._required_schema()
-            said = self._said if scope == "owner" else None
-        return understand(schema, text, k, student=student, log_prior=log_prior, fleets=fleets, said=said)
+            fleets, schema = self._everyones(), self._required_schema()
+            answering, said = (self._newest(), self._said) if scope == "owner" else (fleets, None)
+        return understand(schema, text, k, answering=answering, fleets=fleets, said=said)
 
     def observe_intents(self, utterances: Sequence[tuple[str, str]]) -> tuple[int, ...]:
         """Keep private utterances. All are on the disk when it returns.
@@ -299,7 +304,7 @@ class Agent:
                 forgotten = self._store.forget(
                     ids=None if ids is None else list(ids), before=before, everything=everything
                 )
-                self._prior_of = -1
+                self._fitted_to = -1
                 self._newest()
         finally:
             self._learning.release()
@@ -308,7 +313,7 @@ class Agent:
     def status(self) -> AgentStatus:
         """What the agent has and does."""
         with self._lock:
-            student, _ = self._newest()
+            student = self._newest().student
             counts, released = self._store.counts(), self._store.ledger.totals()
         manifest, own = student.manifest, self._own
         return AgentStatus(
@@ -333,30 +338,33 @@ class Agent:
             **budget_facts(self._home.folder, self._store.ledger),
         )
 
-    def _answering(self, scope: Scope) -> tuple[AnsweringStudent, FloatArray | None]:
-        """The student that answers in this scope, and the log prior over its classes."""
-        check_scope(scope)
+    def _everyones(self) -> Answerer:
+        """The fleet's student as it answers everyone."""
         with self._lock:
-            student, log_prior = self._newest()
-            return (student, log_prior) if scope == "owner" else (self._fleet_student(student), None)
+            owners = self._newest().student
+            if self._fleets is None or self._fleets_seen != self._seen:
+                manifest = owners.manifest
+                weights = self._store.students(manifest, manifest.package_version).fleet()
+                if self._fleets is None or self._fleets is owners:
+                    self._fleets = owners.with_weights(weights)
+                else:
+                    self._fleets.swap(weights)
+                self._fleets_seen = self._seen
+            return Answerer(self._fleets, self._usual_temperature)
 
-    def _fleet_student(self, owners: AnsweringStudent) -> AnsweringStudent:
-        """The fleet's student; the owner's where that is the same."""
-        if self._fleets is None:
-            manifest = owners.manifest
-            self._fleets = owners.with_weights(
-                self._store.students(manifest, manifest.package_version).fleet()
-            )
-        return self._fleets
+    @property
+    def _usual_temperature(self) -> float:
+        return 1.0 if self._schema is None else self._schema.temperature
 
-    def _newest(self) -> tuple[AnsweringStudent, FloatArray | None]:
-        """The student that answers now, and the device's own log prior over its classes."""
+    def _newest(self) -> Answerer:
+        """The student that answers its owner now."""
         with self._lock:
             generation = self._store.generation()
-            if generation != self._seen or self._student is None:
+            if generation != self._seen or self._answering is None:
                 self._student = self._refreshed()
+                self._answering = self._fitted(self._student, self._answering)
                 self._seen = generation
-            return self._student, self._log_prior
+            return self._answering
 
     def _refreshed(self) -> AnsweringStudent:
         installed = self._store.installed()
@@ -364,39 +372,44 @@ class Agent:
         if student is None or installed != self._installed:
             package = load_installed(self._home, self._store)
             student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
-            self._installed = installed
+            self._installed, self._answering, self._fleets = installed, None, None
             self._keyboard = _keyboard_of(package)
             self._schema = intent_schema(package)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
         student.swap(None if self._own is None else self._own.parameters)
-        self._fleets = None
-        self._read_prior(student)
         self._suggester = None if self._keyboard is None else self._keyboard.refresh(self._store, student)
         return student
 
-    def _read_prior(self, student: AnsweringStudent) -> None:
-        """Read how often this device sees each class; `owner_share` in its device.json weighs it."""
-        if student.manifest.label_shape or not (self._description.owner_share or self._schema):
-            return
+    def _fitted(self, student: AnsweringStudent, before: Answerer | None) -> Answerer:
+        """The student with what this device knows of its owner: how often each class is met, and how sure the
+        student may say it is; `owner_share` in device.json weighs the first.
+        """
+        if student.manifest.label_shape:
+            return Answerer(student)
         counts = self._store.counts()
         examples = counts.training + counts.held_out
-        # One example more or less moves the prior little, and reading all of them takes time.
-        few = self._prior_of >= 0 and abs(examples - self._prior_of) * _PRIOR_GRAIN <= examples
-        if few and self._prior_for is student.weights:
-            return
-        own = self._store.examples("all")
+        # One example more or less moves little, and reading all of them takes time.
+        few = self._fitted_to >= 0 and abs(examples - self._fitted_to) * _FIT_GRAIN <= examples
+        if few and self._fitted_for is student.weights and before is not None:
+            return before
+        own, usual = self._store.examples("all"), self._usual_temperature
         self._said = None if self._schema is None else Said(own.x, own.labels)
-        self._log_prior = own_log_prior(
-            own.labels,
-            classes=student.manifest.classes,
-            owner_share=self._description.owner_share,
+        log_prior = own_log_prior(
+            own.labels, classes=student.manifest.classes, owner_share=self._description.owner_share
         )
-        self._prior_of, self._prior_for = examples, student.weights
+        self._fitted_to, self._fitted_for = examples, student.weights
+        held_out = self._store.examples("held-out")
+        if held_out.x.shape[1:] != student.manifest.input_shape:  # none, or only of another package
+            return Answerer(student, usual, log_prior)
+        newest = slice(-_FITTED_ON, None)
+        logits = student.logits(held_out.x[newest])
+        temperature = fitted_temperature(logits, held_out.labels[newest], log_prior, usual=usual)
+        return Answerer(student, temperature, log_prior)
 
     def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
         """Check all of them, and then keep each."""
-        student, _ = self._newest()
+        student = self._newest().student
         checked = []
         for row in range(len(x)):
             try:

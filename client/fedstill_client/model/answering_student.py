@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -88,12 +88,12 @@ class AnsweringStudent:
         given = check_inputs(self.manifest, x)
         if self.manifest.label_shape:
             return self._predictor.next_words(given)
-        logits = self.logits(given, temperature=temperature)
+        logits = self.logits(given) / np.float32(temperature)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 
-    def logits(self, x: npt.NDArray[Any], *, temperature: float = 1.0) -> FloatArray:
-        """A classifier's logits / temperature [n, classes] for x [n, *input_shape]."""
-        return self._predictor.logits(x) / np.float32(temperature)
+    def logits(self, x: npt.NDArray[Any]) -> FloatArray:
+        """A classifier's logits [n, classes] for x [n, *input_shape]."""
+        return self._predictor.logits(x)
 
     def stream(self) -> WordStream | None:
         """A student of text one word at a time; None where the package has no such graph.
@@ -109,6 +109,25 @@ class AnsweringStudent:
     def probabilities_along(self, x: npt.NDArray[np.int64]) -> FloatArray:
         """The probabilities [n, S, classes] of the word after each word of whole rows x [n, S]."""
         return self._predictor.predict(check_inputs(self.manifest, x))
+
+
+@dataclass(frozen=True, eq=False)
+class Answerer:
+    """A student as it answers in a scope.
+
+    Attributes:
+        student: The student.
+        temperature: What a classifier's logits are divided by.
+        log_prior: What is added to them then [classes]; None adds nothing.
+    """
+
+    student: AnsweringStudent
+    temperature: float = 1.0
+    log_prior: FloatArray | None = None
+
+    def probabilities(self, x: npt.NDArray[Any]) -> FloatArray:
+        """Class probabilities of x; see `AnsweringStudent.probabilities`."""
+        return self.student.probabilities(x, self.log_prior, temperature=self.temperature)
 
 
 def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -22,7 +22,7 @@ from fedstill_proto.text.intents import IntentSchema, Understanding
 from fedstill_proto.text.ngrams import NOTHING
 
 if TYPE_CHECKING:
-    from fedstill_client.model.answering_student import AnsweringStudent
+    from fedstill_client.model.answering_student import Answerer
 
 ALIKE = 0.6  # cosine; chosen on the homes of seed 1
 
@@ -75,28 +75,26 @@ def understand(
     text: str,
     k: int,
     *,
-    student: AnsweringStudent,
-    log_prior: FloatArray | None,
-    fleets: AnsweringStudent,
+    answering: Answerer,
+    fleets: Answerer,
     said: Said | None,
 ) -> Understanding:
-    """What a text means to `student`, which adds its owner's log prior [classes]; raises InvalidValue.
+    """What a text means to the student that answers; raises InvalidValue.
 
     Args:
         schema: The intents.
         text: The utterance.
         k: How many intents at most.
-        student: The student that answers.
-        log_prior: What is added to its logits; None adds nothing.
+        answering: The student that answers.
         fleets: The fleet's student.
         said: What the owner said; None where the answer is for everyone.
     """
-    x, temperature = encode_utterances(schema, [text]), schema.temperature
-    answer = student.probabilities(x, log_prior, temperature=temperature)[0]
+    x = encode_utterances(schema, [text])
+    answer = answering.probabilities(x)[0]
     known = True
-    if answer.max() >= schema.threshold and not (fleets is student and log_prior is None):
+    if answer.max() >= schema.threshold and answering is not fleets:
         intent = int(answer.argmax())
-        everyones = fleets.probabilities(x, temperature=temperature)[0]
+        everyones = fleets.probabilities(x)[0]
         known = everyones.argmax() == intent and bool(everyones[intent] >= schema.threshold)
         known = known or (said is not None and said.has_alike(x[0], intent))
     return schema.understood(answer, k, known=known)
