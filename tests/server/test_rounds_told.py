@@ -171,8 +171,9 @@ def test_rounds_are_told_for_so_long_and_in_so_many_bytes() -> None:
     assert told.told(OLDEST_ROUNDS + 1, table).base_of("kitchen") == 0
     few = ToldRounds(limit_bytes=2 * table.bytes).told(1, table).told(2, table).told(3, table)
     assert sorted(few.tables) == [2, 3]
-    asked = told
+    of_weights = told.answered([("kitchen", 99)], asked=["kitchen"], now=99, mistaken=[])
+    assert of_weights.devices == told.devices
     for _ in range(KEPT_ROUNDS):
-        assert asked.base_of("kitchen") == 1
-        asked = asked.answered([], asked=["kitchen"], now=9, mistaken=[])
-    assert asked.base_of("kitchen") == 0
+        assert told.base_of("kitchen") == 1
+        told = told.answered([], asked=["kitchen"], now=9, mistaken=[])
+    assert told.base_of("kitchen") == 0

@@ -102,8 +102,7 @@ class Fedstill(PublicShift):
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels; nothing, where it has learned nothing."""
         if self.labels is None:
-            nothing = np.zeros((len(self.public), self.config.classes), np.float32)
-            return state.replace(arrays={LOGITS: nothing})
+            return self.moved(state, np.zeros((len(self.public), self.config.classes)))
         return super().start(state)
 
     @property
@@ -118,9 +117,8 @@ class Fedstill(PublicShift):
         """Step along the mean shift, and towards the labels; teacher and starting students learn it."""
         way, share = self.way_of(consensus)
         length = consensus.freshness * share * self.step_length(round_number)
-        logits = self._anchored(state.arrays[LOGITS] + stepped(way, length))
-        state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
-        x, soft_labels = self.public.x, self._soft_labels(state)
+        state = self.moved(state, self._anchored(state.arrays[LOGITS] + stepped(way, length)))
+        x, soft_labels = self.public.x, self.taught(state)
         state = self.teacher_learns(state, x, soft_labels, round_number=round_number)
         return self.students_learn(
             state, x, soft_labels, round_number=round_number, input_noise=self.input_noise

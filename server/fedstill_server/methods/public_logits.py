@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.messages import SoftLabelSummary
 
@@ -51,8 +50,8 @@ class PublicLogits(PublicShift):
         """Step along the mean shift; teacher and starting students learn the new soft labels."""
         way, share = self.way_of(consensus)
         logits = state.arrays[LOGITS] + self.server_rate * share * consensus.freshness * way
-        state = state.replace(arrays={LOGITS: logits.astype(np.float32)})
-        return self.all_learn(state, self.public.x, self._soft_labels(state), round_number=round_number)
+        state = self.moved(state, logits)
+        return self.all_learn(state, self.public.x, self.taught(state), round_number=round_number)
 
     def _start_logits(self, state: FleetState, family: str, x: FloatArray) -> Float64Array:
         """What a device that learned nothing would answer, coded like an answer: its shift is exactly 0."""

@@ -12,7 +12,9 @@ public rows. What is summed is the *shift* of a device's logits away from the st
 - Only a batch of rows is answered in a round. A Gaussian kernel K carries shifts to the rows nearby: the mean
   of a Gaussian process with unit noise (Rasmussen and Williams 2006, eq. 2.25).
 
-How far the server goes along the way is each method's own. Teacher and students then learn z.
+How far the server goes along the way is each method's own. Teacher and students then learn softmax(z), as
+devices are told it: where tasks are coded against earlier ones, that is in codes of which few are new (see
+told_levels.py). The server goes on from z itself.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from fedstill_proto.messages import (
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.levels import Grid, Levels
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
@@ -50,9 +53,10 @@ from fedstill_server.methods.interface import TASK, SoftLabelUse
 from fedstill_server.methods.noised_shift import way_through_noise
 from fedstill_server.methods.public_schedule import answered_rows, taught_rows
 from fedstill_server.methods.row_kernel import kernel_of
+from fedstill_server.methods.told_levels import root_mean_square, told_levels
 from fedstill_server.state import FleetState
 
-LOGITS = "public_logits"
+LOGITS, TOLD = "public_logits", "public_told"
 _COARSE = parse_codec("dense,4bit,log,entropy,delta")
 
 
@@ -96,6 +100,13 @@ class PublicShift(Folded):
         most=MOST_MIXED_ROWS,
         of_amounts=True,
     )
+    told_tolerance: float = option(
+        0.03,
+        "Where tasks are coded against earlier ones: how much the codes of a public example's soft label may "
+        "add to its divergence by staying what they were, in nats; 0 tells the nearest codes.",
+        least=0,
+        most=1,
+    )
     propagation_width: float = option(
         1 / 3,
         "How far what is learned of a public example reaches its neighbours, in median distances; 0 is off.",
@@ -109,13 +120,29 @@ class PublicShift(Folded):
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels are the first consensus."""
-        soft_labels = self.teacher_says(state, self.public.x)
-        return state.replace(arrays={LOGITS: centred_logits(soft_labels, least=1e-6).astype(np.float32)})
+        return self.moved(state, centred_logits(self.teacher_says(state, self.public.x), least=1e-6))
+
+    def moved(self, state: FleetState, logits: Float64Array) -> FleetState:
+        """The state with other logits [P, classes], and what devices are told of them."""
+        before = state.arrays.get(LOGITS, np.zeros(logits.shape, np.float32))
+        state = state.replace(arrays={**state.arrays, LOGITS: logits.astype(np.float32)})
+        codec = self.config.downlink
+        if not codec.delta or codec.grid is not Grid.LOG or codec.kept(self.config.classes):
+            return state
+        levels = told_levels(
+            self._softened(state),
+            self._told(state),
+            codec,
+            move=root_mean_square(logits - before) / (self.sharpen or 1),
+            tolerance=self.told_tolerance,
+        )
+        return state.replace(arrays={**state.arrays, TOLD: levels.codes})
 
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         rows = taught_rows(self.config, len(self.public), round_number)
         answers = self.answered_rows(round_number)
-        targets = PublicSoftLabels(rows, DenseSoftLabels(self._soft_labels(state)[rows]))
+        soft_labels, levels = DenseSoftLabels(self.taught(state)[rows]), self._told(state)
+        targets = PublicSoftLabels(rows, soft_labels, None if levels is None else levels.of_rows(rows))
         weights = self.start_from == TASK
         return self.asking(
             round_number=round_number,
@@ -227,7 +254,19 @@ class PublicShift(Folded):
         """The public rows that the devices answer in a round, increasing."""
         return answered_rows(self.config, len(self.public), round_number)
 
-    def _soft_labels(self, state: FleetState) -> FloatArray:
+    def taught(self, state: FleetState) -> FloatArray:
+        """The soft labels [P, classes] that everybody learns: the consensus as it is told."""
+        told = self._told(state)
+        return self._softened(state) if told is None else told.soft_labels().dense()
+
+    def _told(self, state: FleetState) -> Levels | None:
+        """What devices are told, in codes; None where these are made for each task by itself."""
+        if TOLD not in state.arrays:
+            return None
+        codec = self.config.downlink
+        return Levels(state.arrays[TOLD], self.config.classes, codec.bits, codec.grid)
+
+    def _softened(self, state: FleetState) -> FloatArray:
         """softmax of the consensus [P, classes], sharpened."""
         logits = state.arrays[LOGITS] / np.float32(self.sharpen or 1)
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -70,9 +70,9 @@ class BaseTables:
         return encode_tables(told + sent)
 
     @classmethod
-    def from_bytes(cls, blob: bytes, last_told: Mapping[str, LastTold]) -> BaseTables:
+    def from_bytes(cls, blob: bytes, last_told: Mapping[str, LastTold] | None = None) -> BaseTables:
         """What `to_bytes` wrote, and beside it the last round told of each device; may raise WireError."""
         every = decode_tables(blob)
         told = {stored.round: stored.table for stored in every if not stored.device}
         sent = {stored.device: (stored.round, stored.table) for stored in every if stored.device}
-        return cls(sent, told=ToldRounds(told, last_told))
+        return cls(sent, told=ToldRounds(told, last_told or {}))

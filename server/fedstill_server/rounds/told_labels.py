@@ -69,8 +69,9 @@ class ToldRounds:
             mistaken: Devices that turned out not to know what they were told.
         """
         devices = dict(self.devices)
-        devices |= {device: LastTold(round_number) for device, round_number in answers if self.tables}
-        for device in asked:
+        # Rounds that told nothing to code against, of weights say, leave things as they are.
+        devices |= {device: LastTold(number) for device, number in answers if number in self.tables}
+        for device in asked if now in self.tables else ():
             if device in devices and devices[device].round != now:
                 devices[device] = replace(devices[device], unanswered=devices[device].unanswered + 1)
         for device in mistaken:
