@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
 from fedstill_proto.codec.envelope import seal
+from fedstill_proto.codec.tensors import Moves
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, unpack
 from fedstill_proto.messages import (
     Optimizer,
@@ -88,7 +89,7 @@ def honest(task: RoundTask, device: int, **header: Any) -> SoftLabelSummary:
 def sealed(task: RoundTask, device: int, change: Callable[[pb.SoftLabelSummary], None]) -> bytes:
     """Change a summary so that its checksum fits: the sender means it."""
     message = pb.SoftLabelSummary()
-    message.ParseFromString(encode_summary(honest(task, device), codec=task.request.codec)[:-5])
+    message.ParseFromString(plain(task, device)[:-5])
     change(message)
     return seal(message)
 
@@ -108,7 +109,7 @@ def damaged(name: str, make: Callable[[RoundTask, int], bytes], *reasons: Reason
 
 
 def plain(task: RoundTask, device: int, **header: Any) -> bytes:
-    return encode_summary(honest(task, device, **header), codec=task.request.codec)
+    return encode_summary(honest(task, device, **header), codec=task.request.codec, moves=Moves.of(task))
 
 
 def flipped(task: RoundTask, device: int) -> bytes:
@@ -126,7 +127,7 @@ def bad_value(value: float) -> Callable[[RoundTask, int], bytes]:
         statistics = message.statistics
         number = np.float32(value).tobytes()
         if statistics.parameters:
-            statistics.parameters[0].data = number + statistics.parameters[0].data[4:]
+            statistics.parameters[0].scales = number[2:] + statistics.parameters[0].scales[2:]
         elif statistics.features:
             statistics.features = b"\x80" + statistics.features[1:]  # -128 of 127
         elif statistics.soft_labels.encoding == pb.SOFT_LABEL_ENCODING_FLOAT32:

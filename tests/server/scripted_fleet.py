@@ -48,10 +48,10 @@ def public_examples(seed: int = 0) -> Examples:
 def fleet_config(
     method: str = "public-logits", options: Mapping[str, Any] | None = None, **changes: Any
 ) -> FleetConfig:
-    """options: of the method; unless they say so, no public rows are mixed."""
+    """options: of the method; unless they say so, no public rows are mixed, and students come whole."""
     settings: dict[str, Any] = {
         "run": "0123abcd",
-        "method": completed(method, options or {}, usual={"fewest_rows": 0}),
+        "method": completed(method, options or {}, usual={"fewest_rows": 0, "weights": "float32"}),
         "rounds": 3,
         "seed": 5,
         "families": ("mlp-small",),

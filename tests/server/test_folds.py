@@ -36,7 +36,7 @@ from tests.server.scripted_fleet import (
 )
 
 DEVICES, FAMILY = 8, "mlp-small"
-EXCHANGING = [name for name in METHODS_OF_ANY_FAMILY if name != "local"]
+EXCHANGING = [name for name in METHODS_OF_ANY_FAMILY if METHODS.load(name).exchanges]
 FOLDED = [name for name in EXCHANGING if "fold" in {one.name for one in options_of(METHODS.load(name))}]
 CLAIMED, HUGE = 2**32 - 1, np.float32(3e38)
 

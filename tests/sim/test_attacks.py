@@ -241,7 +241,7 @@ def test_false_training_data_are_the_adversaries_alone(tmp_path: Path) -> None:
     (student,) = clipped.students.values()
     for sent in (clipped.final.uplink_bytes_per_device_round, clipped.final.downlink_bytes_per_device_round):
         assert student.parameters / 2 < sent < student.parameters / 2 + 300  # names, shapes and scales
-    assert plain.final.uplink_bytes_per_device_round > 4 * student.parameters
+    assert plain.final.uplink_bytes_per_device_round > student.parameters
 
 
 def test_an_infinite_student_is_a_result_and_no_traceback(tmp_path: Path) -> None:

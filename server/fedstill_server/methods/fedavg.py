@@ -66,7 +66,7 @@ class FedAvg(Folded):
 
     fold: str = fold_option("clipped, median, trimmed or mean, of students")
     weights: str = option(
-        "float32",
+        "8bit",
         "How students travel, both ways: float32, or rounded to 8bit or 4bit in blocks with a scale.",
         choices=tuple(_WEIGHT_BITS),
     )
