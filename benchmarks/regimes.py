@@ -13,8 +13,8 @@ are of the same answers. A cell holds where
     its bytes a device-round, up and down, are at most a quarter of those of fedavg in 8 bits, and
     at most a tenth of the devices are more than five points below `local` on their own examples.
 
-A method is a name and its options, as fedavg+weights=8bit. Finished runs stay in --out: the same command goes
-on where it was stopped, and a larger one takes up what is there.
+A method is a name and its options, and some of its run, as fedavg+weights=8bit+learning_rate=0.05. Finished
+runs stay in --out: the same command goes on where it was stopped, and a larger one takes up what is there.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
 from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.options import options_of
 from fedstill_server.config.run_options import read_settings
 from fedstill_sim.compare.estimate import Estimate
 from fedstill_sim.compare.jobs import RunJob, failure_of, forget_failure, run_jobs
@@ -51,6 +52,9 @@ CELLS = ",".join(
 SENT = "fedavg+weights=8bit"
 BASELINES = f"local,public-only,fedavg,{SENT},fedavg-ft,fedavg+personal_epochs=20"
 ALLOWED = 0.01  # below the best baseline
+RUN = [
+    one for one in options_of(RunRequest) if one.name in ("families", "learning_rate", "epochs", "optimizer")
+]
 BYTES = 1 / 4  # of those of fedavg in 8 bits
 FAR_BELOW = 0.05  # below `local`, of a device
 MOST_FAR_BELOW = 0.10  # of the devices
@@ -159,9 +163,11 @@ def judge(cell: str, method: str, figures: Mapping[str, Figures]) -> Judgement:
 def run_of(options: argparse.Namespace, cell: Cell, method: str, seed: int) -> RunRequest:
     """The run of a method in a cell; of the rounds only the last one is evaluated."""
     name, *given = method.split("+")
-    return RunRequest(
+    settings = read_settings(given, where="--baselines")
+    of_run = {one.name: one.read(settings.pop(one.name)) for one in RUN if one.name in settings}
+    request = RunRequest(
         method=name,
-        method_options=read_settings(given, where="--baselines"),
+        method_options=settings,
         dataset=cell.dataset,
         data=cell.data,
         dirichlet=cell.dirichlet,
@@ -175,6 +181,7 @@ def run_of(options: argparse.Namespace, cell: Cell, method: str, seed: int) -> R
         tradeoff=False,
         processes=0,
     )
+    return dataclasses.replace(request, **of_run)
 
 
 def possible(options: argparse.Namespace, cell: Cell, baseline: str) -> bool:

@@ -127,7 +127,10 @@ def test_what_stays_on_devices_is_neither_sent_nor_averaged(
         np.testing.assert_allclose(after[name], before + 2 * (name not in local), atol=1e-6)
 
 
-def test_families_without_such_parts_are_refused() -> None:
+def test_what_cannot_go_with_parts_that_stay_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"personal_soft_weight: 0\.5 is not 0"):
+        fleet_config("fedper", {"personal_epochs": 2})
+    assert fleet_config("fedper", {"personal_epochs": 2, "personal_soft_weight": 0.0})
     with pytest.raises(ConfigError, match="students of 'cnn' have no normalization layer"):
         fleet_config("fedbn", families=("cnn-norm", "cnn"))
     with pytest.raises(ConfigError, match="students of 'mlp-small' have no last layer named output"):

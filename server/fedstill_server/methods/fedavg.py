@@ -34,6 +34,8 @@ from fedstill_proto.messages import (
 )
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
 from fedstill_server.consensus.folds import AnswerKind
@@ -62,6 +64,7 @@ class FedAvg(Folded):
     answers = SummaryKind.PARAMETERS
     answer_kind: ClassVar[AnswerKind] = AnswerKind.STUDENTS
     default_clip: ClassVar[float | None] = 4.0
+    keeps_parts: ClassVar[bool] = False  # whether some parameters stay on the devices
     start_from: str = weights_option()
 
     fold: str = fold_option("clipped, median, trimmed or mean, of students")
@@ -107,6 +110,14 @@ class FedAvg(Folded):
         return PersonalPlan(
             epochs=self.personal_epochs, learning_rate=rate, soft_weight=self.personal_soft_weight
         )
+
+    def check(self, config: FleetConfig) -> None:
+        super().check(config)
+        if self.keeps_parts and self.personal_epochs and self.personal_soft_weight:
+            raise ConfigError(
+                f"method.personal_soft_weight: {self.personal_soft_weight:g} is not 0, as a method needs it "
+                "whose devices start from averages of their own"
+            )
 
     def local_parameters(self, family: str, student: Parameters) -> tuple[str, ...]:
         """The names of those of a family's student that stay on the devices, neither sent nor averaged."""

@@ -9,6 +9,8 @@ nn.GroupNorm). A fleet with a family that has no such layer is refused: there it
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fedstill_proto.arrays import Parameters
 
 from fedstill_server.config.codec import ConfigError
@@ -21,6 +23,7 @@ from fedstill_server.tasks import training_of
 class FedBn(FedAvg):
     line = "fedavg of all but the normalization, which stays (FedBN: Li et al. 2021, arXiv 2102.07623)"
     label_places = (Labels.ONE,)
+    keeps_parts: ClassVar[bool] = True
 
     def check(self, config: FleetConfig) -> None:
         super().check(config)

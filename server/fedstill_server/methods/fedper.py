@@ -8,6 +8,8 @@ own heads, which are of the body of their last round.
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from fedstill_proto.arrays import Parameters
 
 from fedstill_server.config.codec import ConfigError
@@ -21,6 +23,12 @@ _HEAD = "output."
 class FedPer(FedAvg):
     line = "fedavg of all but the last layer, which stays (FedPer: Arivazhagan et al. 2019, arXiv 1912.00818)"
     label_places = (Labels.ONE,)
+    keeps_parts: ClassVar[bool] = True
+
+    @property
+    def knows_owner(self) -> bool:
+        """A head that learns one owner's labels alone knows how frequent they are."""
+        return True
 
     def start(self, state: FleetState) -> FleetState:
         for family, student in state.students.items():
