@@ -171,6 +171,28 @@ def test_a_learned_student_takes_the_place_of_the_one_before(store: PrivateStore
     assert store.students(artifact().manifest, 4).latest() is None
 
 
+def test_control_variates_are_kept_with_their_student_and_no_other(store: PrivateStore) -> None:
+    store.record_installation(installed(3))
+    students = store.students(artifact().manifest, 3)
+    students.save(OwnStudent("r1", 1, student(1), control_variates=student(5)), before=None)
+
+    kept = students.before("r1", 2)
+    assert kept is not None
+    found = kept.control_variates_in("r1")
+    assert found is not None
+    np.testing.assert_array_equal(found["hidden.weight"], student(5)["hidden.weight"])
+    assert kept.control_variates_in("r2") is None
+
+    store.finish_learning(3, OwnStudent("offline", 1, student(2)))
+    latest = students.latest()
+    assert latest is not None
+    assert latest.control_variates == {}
+    students.save(OwnStudent("r1", 2, student(3)), before=kept)
+    again = students.before("r1", 2)
+    assert again is not None
+    assert again.control_variates_in("r1") is not None
+
+
 def test_a_learning_that_was_not_better_leaves_the_student(store: PrivateStore) -> None:
     store.record_installation(installed(3))
     students = store.students(artifact().manifest, 3)

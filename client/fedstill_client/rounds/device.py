@@ -458,7 +458,7 @@ def _released_numbers(summary: bytes, task: RoundTask, manifest: StudentManifest
         + len(statistics.class_examples)
         + 8 * len(statistics.answered)  # which of the asked rows are answered, a number each
         + len(statistics.features)
-        + sum(math.prod(tensor.shape) for tensor in statistics.parameters)
+        + sum(math.prod(tensor.shape) for tensor in (*statistics.parameters, *statistics.control_variates))
     )
 
 
