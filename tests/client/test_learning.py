@@ -14,6 +14,7 @@ from fedstill_client.learning.checkpoint import decode_snapshot
 from fedstill_client.learning.evaluator import Evaluator, PublicScore
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.forward import Forward
+from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.misled import at_most
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.store import StoredExamples
@@ -47,7 +48,9 @@ def test_a_student_that_got_better_on_held_out_examples_replaces_the_one_from_be
     assert outcome.judged_on == "held-out examples"
     assert (outcome.soft_labels, outcome.soft_examples) == ("installed", 24)
     assert store.current is not None
-    right = mlp_logits(store.current.parameters, store.held_out.x).argmax(axis=1) == store.held_out.labels
+    prior = own_log_prior(store.training.labels, classes=3, owner_share=SETTINGS.owner_share)
+    answers = (mlp_logits(store.current.parameters, store.held_out.x) + prior).argmax(axis=1)
+    right = answers == store.held_out.labels
     assert int(right.sum()) == outcome.after.correct
     assert (store.current.run, store.current.round) == ("offline", 1)
     assert store.snapshot is None

@@ -45,7 +45,6 @@ from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import softened
-from fedstill_client.model.label_prior import owner_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
@@ -63,6 +62,7 @@ from fedstill_client.rounds.round import (
     evaluate,
     fleets_student,
     interrupting,
+    owners_prior,
     perform_round,
 )
 from fedstill_client.rounds.round_limits import memory_limited, stopping_after
@@ -360,6 +360,7 @@ class FleetDevice:
             self._forward(stop),
             personal_test=self.held_out,
             global_test=self.global_test,
+            public_x=self.public_x,
             owner_share=self.description.owner_share,
         )
         if self.private_store is not None:
@@ -377,21 +378,14 @@ class FleetDevice:
         own = self.store.latest()
         if own is None:
             raise NoStudent(f"{self.folder}: this device has no student yet; personalize it or run a round.")
-        student = own.parameters
-        if scope == "everyone":
-            student = self.store.fleet() or self.installed or student
-        stacked = {name: array[None] for name, array in student.items()}
-        logits = Forward(self.artifact).shared(stacked, x)
-        if scope == "everyone":
-            return np.asarray(softened(logits, 1.0)[0])
-        classes = self.artifact.manifest.classes
-        prior = owner_log_prior(
-            self.private.labels,
-            self.private.counts,
-            classes=classes,
-            owner_share=self.description.owner_share,
-        )
-        return np.asarray(softened(logits + prior[:, None], 1.0)[0])  # [n, K]
+        fleet = self.store.fleet() or self.installed or own.parameters
+        student, forward = fleet if scope == "everyone" else own.parameters, Forward(self.artifact)
+        logits = forward.shared({name: array[None] for name, array in student.items()}, x)
+        share = self.description.owner_share
+        prior = owners_prior(self.private, fleet, forward, self.public_x, owner_share=share)
+        if scope == "owner" and prior is not None:
+            logits = logits + prior[:, None]
+        return np.asarray(softened(logits, 1.0)[0])  # [n, K]
 
     def stack(self, student: OwnStudent | None, *, run: str = "") -> DeviceStack:
         """This device as a stack of one, with `student`; with its control variates for a round of `run`."""

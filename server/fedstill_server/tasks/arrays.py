@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Where no labels of the public set are used, all that the fleet knows comes from devices, and they take
 # longer to say it.
-_UNLABELLED_EPOCHS = 8
+_UNLABELLED_EPOCHS = 20
 
 
 class ArrayTask(Task):
