@@ -47,12 +47,12 @@ def test_labels_that_still_move_far_are_told_on_a_coarser_grid() -> None:
     before = CODEC.levels(np.full_like(labels, 1 / labels.shape[1]))
     nearest = CODEC.levels(labels).codes.astype(int)
     settled, moving, far = (
-        told_levels(labels, before, CODEC, move=move, tolerance=1e-9).codes for move in (0.1, 0.25, 10.0)
+        told_levels(labels, before, CODEC, move=move, tolerance=1e-9).codes for move in (0.1, 0.15, 10.0)
     )
-    assert (settled == nearest).mean() > 0.98  # sqrt(12) 0.1 is less than a step; some old codes fit better
+    assert (settled == nearest).mean() > 0.98  # a step is .42, and five moves .5; some old codes fit better
     assert set(np.unique(moving)) == set(range(0, 15, 2))
     assert (np.abs(moving - nearest) <= 1).mean() > 0.98
-    assert set(np.unique(far)) == {0, 3, 6, 9, 12, 15}
+    assert set(np.unique(far)) == {0, 4, 8, 12}
     assert told_levels(labels, before, CODEC, move=10.0, tolerance=0).codes.tolist() == nearest.tolist()
 
 

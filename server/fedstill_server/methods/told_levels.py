@@ -5,8 +5,9 @@ nothing. Two things keep codes from changing, and the server itself holds the so
 that errors never add up:
 
 - While the labels still move far in a round, finer codes would be news of nothing that stays. Steps of the
-  grid are taken together, so many that rounding errs about as much as the labels moved: codes are multiples
-  of stride = sqrt(12) move / step, which becomes 1 as the labels settle.
+  grid are taken together, so many that they are about five times as long as the move (rounding then errs by
+  5 / sqrt(12) = 1.4 times as much): codes are multiples of a stride, a power of two so that old codes still
+  are, when it becomes smaller as the labels settle.
 - Of these nearest codes, those go back to the ones that were told before, the cheapest first, that raise
   KL(q || p) of their row, p being what its codes stand for, by less than tolerance / classes each:
   rate-distortion optimization, with one price for every new code.
@@ -21,7 +22,8 @@ from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.levels import LOG_RANGE, Levels
 
-_FEWEST_STEPS = 5  # of a grid that is made coarser
+_STEP_IN_MOVES = 5.0
+_FEWEST_STEPS = 3  # of a grid that is made coarser
 _LEAST = math.exp(-2 * LOG_RANGE)  # far below the grid, and not 0
 
 
@@ -40,7 +42,9 @@ def told_levels(
     if before is None or tolerance == 0:
         return codec.levels(soft_labels)
     step = LOG_RANGE / before.top
-    stride = max(min(round(math.sqrt(12) * move / step), before.top // _FEWEST_STEPS), 1)
+    stride = 1
+    while stride * math.sqrt(2) <= _STEP_IN_MOVES * move / step and 2 * stride * _FEWEST_STEPS <= before.top:
+        stride *= 2
     nearest = Levels(
         _codes(soft_labels, step * stride, before.top, stride), before.classes, before.bits, before.grid
     )
