@@ -218,7 +218,9 @@ def sums_rule(asked: RunOptions, method: str) -> SecureSumsRule | None:
 
 
 def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bool) -> TrainingPlan:
-    usual, suited = facts.task.default_work(labelled=labelled), METHODS.load(method).defaults
+    suited = METHODS.load(method).defaults
+    work = facts.task.plain_work if suited.plain_steps else facts.task.default_work
+    usual = work(labelled=labelled)
     return TrainingPlan(
         epochs=_chosen(asked.epochs, usual.epochs),
         batch_size=_chosen(asked.batch_size, usual.batch_size),

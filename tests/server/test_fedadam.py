@@ -7,10 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fedstill_proto.messages import Optimizer
-from fedstill_server.config.fleet import ConfigError
+from fedstill_server.config.fleet import ConfigError, TeacherConfig
+from fedstill_server.config.run_options import RunOptions
 from fedstill_server.consensus.aggregation import FamilySums, ParameterSum
 from fedstill_server.methods.fedadam import FedAdam
+from fedstill_server.resolve import FleetFacts, resolve
 from fedstill_server.state import FleetState
+from fedstill_server.tasks.text.task import TextTask
 
 from tests.server.scripted_fleet import fleet_config, public_examples
 
@@ -43,3 +46,22 @@ def test_adams_own_steps_on_devices_are_refused() -> None:
 
     with pytest.raises(ConfigError, match="is not sgd or momentum"):
         FedAdam().check(replace(config, training=adamw))
+
+
+def test_a_keyboards_devices_take_plain_steps_where_the_method_needs_them() -> None:
+    facts = FleetFacts(
+        run="0123abcd",
+        task=TextTask(step_vocabulary=20, teacher_state_width=8),
+        families=("gru-8-8",),
+        classes=50,
+        input_shape=(16,),
+        public_rows=10,
+        labelled=True,
+        public_set="public.npz",
+        test_set=None,
+        teacher=TeacherConfig(),
+    )
+
+    of = {name: resolve(RunOptions(method=name), facts).training for name in ("fedadam", "fedavg")}
+    assert (of["fedadam"].optimizer, of["fedadam"].learning_rate) == (Optimizer.SGD, 0.5)
+    assert of["fedavg"].optimizer is Optimizer.ADAMW

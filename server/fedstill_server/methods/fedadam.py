@@ -23,6 +23,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import option
 from fedstill_server.methods.fedavg import FedAvg
+from fedstill_server.methods.interface import MethodDefaults
 from fedstill_server.state import FleetState
 
 _FIRST, _SECOND = "adam/first/", "adam/second/"  # moments: <family>/<parameter>
@@ -32,16 +33,14 @@ _BETA_1, _BETA_2, _LEAST = 0.9, 0.99, 1e-3
 class FedAdam(FedAvg):
     line = "fedavg, whose mean move is a gradient to the server's Adam (Reddi et al. 2020, arXiv 2003.00295)"
 
+    defaults = MethodDefaults(plain_steps=True)
     server_rate: float = option(0.003, "How far a parameter moves in the first round.", above=0, most=10)
     last_rate: float = option(0.2, "Share of that which is left in the last round.", least=0, most=1)
 
     def check(self, config: FleetConfig) -> None:
         super().check(config)
         if config.training.optimizer is Optimizer.ADAMW:
-            raise ConfigError(
-                "training.optimizer: 'adamw' is not sgd or momentum, whose moves are gradients; give "
-                "--optimizer sgd, and for text --lr 0.5 --batch-size 16"
-            )
+            raise ConfigError("training.optimizer: 'adamw' is not sgd or momentum, whose moves are gradients")
 
     def learn(self, state: FleetState, consensus: Any, *, round_number: int) -> FleetState:
         students, arrays = dict(state.students), dict(state.arrays)

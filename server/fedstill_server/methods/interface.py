@@ -74,6 +74,7 @@ class MethodDefaults:
     uplink: SoftLabelCodec = field(default_factory=lambda: SoftLabelCodec(Encoding.UINT8))
     round_epochs: int = 30  # of the public set, in which teacher and students learn on the server each round
     unlabelled_round_epochs: int | None = None  # where no public labels hold them in place; None: as many
+    plain_steps: bool = False  # whether devices' moves have to be sums of gradients, which Adam's are not
 
     def passes(self, *, labelled: bool) -> int:
         """round_epochs, as the public set's labels are used or not."""

@@ -170,6 +170,10 @@ class Task(WithOptions, ABC):
     def default_work(self, *, labelled: bool) -> LocalWork:
         """What a device does in a round; labelled: whether labels of the public set are used."""
 
+    def plain_work(self, *, labelled: bool) -> LocalWork:
+        """The same under methods whose devices take plain gradient steps."""
+        return self.default_work(labelled=labelled)
+
     @abstractmethod
     def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         """How the teacher learns so many examples, and the students from it.

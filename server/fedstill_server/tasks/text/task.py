@@ -115,6 +115,9 @@ class TextTask(Task):
             epochs=1, batch_size=8, learning_rate=5e-5, optimizer=Optimizer.ADAMW, soft_weight=0.3
         )
 
+    def plain_work(self, *, labelled: bool) -> LocalWork:
+        return LocalWork(epochs=1, batch_size=16, learning_rate=0.5, optimizer=Optimizer.SGD, soft_weight=0.3)
+
     def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         return _KEYBOARD_TEACHER if made else _QUICK_TEACHER
 
