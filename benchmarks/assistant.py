@@ -3,7 +3,8 @@
     python benchmarks/assistant.py
 
 Home Assistant's sentences in five languages. The teacher is MiniLM with a head, trained on the labelled
-utterances; students learn the labels alone, or what the teacher says of utterances that nobody labelled.
+utterances; students learn the labels alone, or what the teacher and that student say of utterances that
+nobody labelled.
 Confidence is fitted to a part that none of them learned. All figures are of utterances that are said nowhere
 else: in everyone's homes, and on devices, whose owners have names of their own for things. Devices are agents
 that observe their owner's utterances and personalize their student.
@@ -50,6 +51,7 @@ from fedstill_server.tasks.utterances.students import (
     IntentPlan,
     IntentStudent,
     distilled,
+    mean_answers,
     trained_on_labels,
 )
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
@@ -273,11 +275,12 @@ def train_students(
         on_epoch=lambda epoch, loss: print(f"teacher: epoch {epoch}, loss {loss:.3f}", file=sys.stderr),
     )
     asked, plan = [*known, *data.public], IntentPlan(seed=options.seed)
-    answers = teacher.logits(asked)
+    by_labels = trained_on_labels(
+        "ngrams", known, labels, classes=len(data.intents), plan=replace(BY_LABELS, seed=options.seed)
+    )
+    answers = mean_answers(teacher.logits(asked), by_labels.logits(asked))
     return teacher, {
-        "labels alone": trained_on_labels(
-            "ngrams", known, labels, classes=len(data.intents), plan=replace(BY_LABELS, seed=options.seed)
-        ),
+        "labels alone": by_labels,
         "distilled": distilled("ngrams", asked, answers, plan=plan),
         "distilled, small": distilled("ngrams-small", asked, answers, plan=plan),
     }

@@ -1,12 +1,14 @@
 """Makes what a fleet of assistants starts with: its teacher in rounds, and its students.
 
-The sentence model learns the utterances that someone labelled, and says what it thinks of all of them. The
-students are distilled from that; so is the teacher of the rounds, a wider student that can learn anew in each
-round, which the sentence model is too large for.
+The sentence model learns the utterances that someone labelled, and says what it thinks of all of them. So
+does a student of n-grams, which knows other things: languages that the sentence model never learned. The
+students are distilled from the mean of both's logits; so is the teacher of the rounds, a wider student that
+can learn anew in each round, which the sentence model is too large for.
 
 Everything is kept under a digest of all that decides it, and made once for whoever asks for the same.
 
     <folder>/teacher-<digest>.safetensors, .npz         the sentence model, and what it answered
+             labels-<digest>.safetensors                the student that learned the labels alone
              wide-<digest>.safetensors                  the teacher of the rounds
              student-<family>-<digest>.safetensors
 """
@@ -33,13 +35,22 @@ from fedstill_server.families import build_student
 from fedstill_server.families.ngrams import wide_bag
 from fedstill_server.randomness import derived_seed
 from fedstill_server.tasks.interface import Progress, untold
-from fedstill_server.tasks.utterances.students import IntentPlan, soft_labels_of, taught
+from fedstill_server.tasks.utterances.students import (
+    BY_LABELS,
+    IntentPlan,
+    IntentStudent,
+    mean_answers,
+    soft_labels_of,
+    taught,
+    trained_on_labels,
+)
 from fedstill_server.tasks.utterances.teacher import TeacherPlan, TrainedTeacher
 from fedstill_server.training.array_cache import load_cached_parameters
 from fedstill_server.training.networks import parameters_of
 
 _VERSION = 1  # raised when the same plan would make other students
 WIDE = "wide"
+_OF_LABELS = "ngrams"  # the family of the student that learns the labels alone
 _SEEN, _MOST_EPOCHS = 40_000, 150  # utterances that a student sees in all, and how often each
 
 
@@ -59,7 +70,7 @@ class AssistantPlan:
 
 @dataclass(frozen=True, eq=False)
 class Assistant:
-    """What a fleet of assistants starts with. answers: the sentence model's logits [texts, classes]."""
+    """What a fleet of assistants starts with. answers: the teachers' mean logits [texts, classes]."""
 
     answers: FloatArray
     teacher: Parameters
@@ -89,10 +100,28 @@ def make_assistant(
     )
     if not sentence_model.answered(texts):
         on_progress("what the sentence model says of utterances", 0, len(texts))
-    answers = sentence_model.logits(texts)
+    by_labels = _learned_labels(texts[: len(intents)], intents, folder, classes=classes, plan=plan)
+    answers = mean_answers(sentence_model.logits(texts), by_labels.logits(texts))
     making = _Making(folder, plan, classes, texts, answers, on_progress)
     made = {name: making.network(name) for name in (WIDE, *plan.families)}
     return Assistant(answers, made.pop(WIDE), made)
+
+
+def _learned_labels(
+    texts: Sequence[str], intents: Sequence[int], folder: Path, *, classes: int, plan: AssistantPlan
+) -> IntentStudent:
+    """The student of labels alone, trained or read back."""
+    learning = replace(BY_LABELS, seed=plan.distilling.seed)
+    about = [_VERSION, torch.__version__, asdict(learning), classes, list(texts), list(map(int, intents))]
+    digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
+    path, hashing = folder / f"labels-{digest}.safetensors", NgramHashing()
+    if not path.exists():
+        labels = np.asarray(intents, np.int64)
+        student = trained_on_labels(_OF_LABELS, texts, labels, classes=classes, plan=learning)
+        replace_file(path, safetensors.numpy.save(student.parameters), mode=SHARED)
+    fresh = build_student(_OF_LABELS, (hashing.places,), classes)
+    parameters = load_cached_parameters(path, fresh, name=_OF_LABELS, error=AssistantError)
+    return IntentStudent(_OF_LABELS, classes, parameters, hashing)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,8 @@
 
     loss = KL(teacher(u) || student(u)) over public utterances u (Hinton et al., 2015, arXiv:1503.02531)
 
-and the labelled ones are among them. Beside it, for comparison, a student that learns the labels alone.
+and the labelled ones are among them. The teacher is the mean of two: the sentence model, and a student that
+learned the labels alone.
 """
 
 from __future__ import annotations
@@ -114,6 +115,11 @@ def trained_on_labels(
     chosen = plan or BY_LABELS
     epochs = max(chosen.epochs, min(100, chosen.epochs * 8000 // max(len(texts), 1)))
     return _student(family, texts, None, labels, classes, replace(chosen, epochs=epochs))
+
+
+def mean_answers(sentence_models: FloatArray, by_labels: FloatArray) -> FloatArray:
+    """The mean logits [texts, classes] of two teachers: a product of experts, in which each may object."""
+    return np.asarray((sentence_models + by_labels) / 2, np.float32)
 
 
 def soft_labels_of(answers: FloatArray) -> FloatArray:
