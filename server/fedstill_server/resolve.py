@@ -5,10 +5,12 @@ What nobody decides is decided here, by what suits the method, the task and the 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue, unknown_name
 from fedstill_proto.messages import Optimizer, TrainingPlan
@@ -31,6 +33,9 @@ from fedstill_server.secure_sums.rule import SecureSumsRule
 from fedstill_server.tasks import Task, choice_of
 
 USUAL_DELTA = 1e-5
+# Of the classes that as many labels would name if all classes were as frequent.
+_SPEAKS = 0.95
+log = logging.getLogger("fedstill.resolve")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +91,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     name = asked.method or facts.task.default_method
     suited = METHODS.load(name, where="--method").defaults
     of_names = not facts.task.form.amounts
-    taught = facts.labelled and asked.use_public_labels is not False
+    taught = _taught(asked, facts, name)
     work = facts.task.default_work(labelled=taught)
     usual = {"start_epochs": work.start_epochs}
     method = completed(name, asked.method_options, of_names=of_names, usual=usual, where=f"--set, {name}")
@@ -129,6 +134,29 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         secure_sums=sums_rule(asked, name),
     )
     return checked_fleet(config)
+
+
+def _taught(asked: RunOptions, facts: FleetFacts, method: str) -> bool:
+    """Whether the public set's labels are learned.
+
+    Where each round starts from soft labels of public rows, labels that leave classes out teach that these do
+    not occur. Unless somebody wants them, rows count as unlabelled if their labels name fewer classes than as
+    many labels, drawn of all classes alike, would.
+    """
+    if not facts.labelled or asked.use_public_labels is not None:
+        return facts.labelled and asked.use_public_labels is not False
+    if facts.public_y is None or not METHODS.load(method).makes_starts or not facts.task.form.amounts:
+        return True
+    known = len(np.unique(facts.public_y))
+    usual = facts.classes * (1 - (1 - 1 / facts.classes) ** facts.public_rows)
+    if known >= _SPEAKS * usual:
+        return True
+    log.warning(
+        "the public set's labels speak of %d of %d classes and are left out; --use-public-labels learns them",
+        known,
+        facts.classes,
+    )
+    return False
 
 
 def _secret(asked: RunOptions, facts: FleetFacts, *, taught: bool) -> dict[str, int]:

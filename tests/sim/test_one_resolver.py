@@ -118,3 +118,12 @@ def test_a_public_set_without_labels_is_learned_for_longer(data: FleetData, tmp_
     other = prepared(data, {"method": "fedstill"}, tmp_path, labelled=False)
     assert apart_from_where(one) == apart_from_where(other)
     assert (one.training.epochs, one.teacher.round_epochs, one.start) == (8, 20, "random")
+
+
+def test_labels_that_leave_classes_out_are_left_out_unless_somebody_wants_them(data: FleetData) -> None:
+    assert data.public_y is not None
+    few = dataclasses.replace(data, public_y=data.public_y % 9)  # none is of the tenth class
+    assert simulated(data, {}).use_public_labels
+    assert not simulated(few, {}).use_public_labels
+    assert simulated(few, {"use_public_labels": True}).use_public_labels
+    assert simulated(few, {"method": "class-logits"}).use_public_labels

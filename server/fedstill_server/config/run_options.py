@@ -143,7 +143,8 @@ class RunOptions:
     )
     use_public_labels: bool | None = option(
         None,
-        "Whether the teacher may learn from the public set's labels, where it has any.",
+        "Whether the public set's labels may be learned, where it has any. Unless you say, fedstill and "
+        "public-logits leave them out where they speak of some of the classes only.",
         panel=EXCHANGE,
         flag="--use-public-labels/--no-public-labels",
     )
