@@ -251,6 +251,16 @@ def test_an_infinite_student_is_a_result_and_no_traceback(tmp_path: Path) -> Non
     assert result.final.global_accuracy < 0.7
 
 
+@pytest.mark.parametrize("method", ["fedper", "scaffold"])
+def test_lies_of_a_part_of_a_student_and_beside_control_variates_are_heard(
+    tmp_path: Path, method: str
+) -> None:
+    _, result = run(tmp_path, two_clouds(5), method=method, attack="sign-flip")
+    assert result.attack is not None
+    assert result.attack.lies > 0
+    assert result.attack.quarantined == 0
+
+
 def test_an_attack_of_ones_own_says_only_what_can_be_said(tmp_path: Path) -> None:
     class Silent(Attack):
         line = "says nothing of the right shape"

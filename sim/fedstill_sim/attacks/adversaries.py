@@ -149,12 +149,11 @@ class Adversaries:
         where = f"attack {self._name}"
         if task.request.kind is SummaryKind.PARAMETERS:
             own = _parameter_answers(liars)
-            students = ParameterView(
-                honest=_parameter_answers(honest), own=own, start=_flat(task.parameters), **known
-            )
+            start = _flat({name: task.parameters[name] for name in liars[0].statistics.parameters})
+            students = ParameterView(honest=_parameter_answers(honest), own=own, start=start, **known)
             said = called(where, lambda: self._attack.parameters(students))
             _check_like(where, said, own)
-            return [_with_parameters(one.task, said, number) for number, one in enumerate(liars)]
+            return [_with_parameters(one, said, number) for number, one in enumerate(liars)]
         own_labels = self._label_answers(liars)
         labels = LabelView(
             honest=self._label_answers(honest),
@@ -277,14 +276,14 @@ def _with_labels(liar: _Heard, said: LabelAnswers, number: int) -> PrivateStatis
     return replace(statistics, soft_labels=labels, answered=answered, features=features)
 
 
-def _with_parameters(task: RoundTask, said: ParameterAnswers, number: int) -> PrivateStatistics:
-    """What one adversary sends: the numbers [width] cut into arrays like those of its task."""
+def _with_parameters(liar: _Heard, said: ParameterAnswers, number: int) -> PrivateStatistics:
+    """What one adversary sends: the numbers [width] cut into arrays like its own; control variates stay."""
     numbers = np.clip(said.parameters[number], -_LARGEST, _LARGEST).astype(np.float32)
     named, start = {}, 0
-    for name, array in task.parameters.items():
+    for name, array in liar.statistics.parameters.items():
         named[name] = numbers[start : start + array.size].reshape(array.shape)
         start += array.size
-    return PrivateStatistics(parameters=named, examples=int(said.examples[number]))
+    return replace(liar.statistics, parameters=named, examples=int(said.examples[number]))
 
 
 def _encoded(task: RoundTask, statistics: PrivateStatistics) -> bytes:
