@@ -13,7 +13,7 @@ are of the same answers. A cell holds where
     its bytes a device-round, up and down, are at most a quarter of those of fedavg in 8 bits, and
     at most a tenth of the devices are more than five points below `local` on their own examples.
 
-A method is a name and its options, and some of its run, as fedavg+weights=8bit+learning_rate=0.05. Finished
+A method is a name and its options, and some of its run, as fedavg+weights=4bit+learning_rate=0.05. Finished
 runs stay in --out: the same command goes on where it was stopped, and a larger one takes up what is there.
 """
 
@@ -49,8 +49,8 @@ CELLS = ",".join(
     + ["watch", "watch_800rows_unlabelled", "strokes1000@1", "assistant@0.1"]
     + [f"digits_{changed}@0.1" for changed in ("inverted", "noise", "20rows", "3classes", "5renamed")]
 )
-SENT = "fedavg+weights=8bit"
-BASELINES = f"local,public-only,fedavg,{SENT},fedavg-ft,fedavg+personal_epochs=20"
+SENT = "fedavg"  # which sends students in 8 bits
+BASELINES = f"local,public-only,{SENT},fedavg-ft,fedavg+personal_epochs=20"
 ALLOWED = 0.01  # below the best baseline
 RUN = [
     one for one in options_of(RunRequest) if one.name in ("families", "learning_rate", "epochs", "optimizer")
@@ -121,7 +121,7 @@ class Judgement:
     Attributes:
         best: The baseline with the highest mean of personal and global accuracy.
         difference: The method's mean minus that baseline's, seed by seed.
-        bytes_ratio: To fedavg's in 8 bits; None where that did not run.
+        bytes_ratio: To fedavg's; None where that did not run.
         far_below: The share of the devices more than five points below `local`; None where that did not run.
     """
 
