@@ -29,7 +29,7 @@ from rich.table import Table
 
 from benchmarks.regimes import Cell, Figures, make_runs
 
-RATES = (0.01, 0.02, 0.05)
+RATES = (0.01, 0.02, 0.05, 0.1)
 PULLS = (0.001, 0.01, 0.1, 1)  # FedProx's, of its paper
 NEAR = (0.05, 0.1, 0.2, 1)  # Ditto's: those of its paper, and 1
 Grid = Mapping[str, Sequence[object]]

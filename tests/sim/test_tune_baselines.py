@@ -17,13 +17,13 @@ OPTIONS = argparse.Namespace(devices=4, rounds=2, families=None, no_public_label
 
 def test_a_grid_is_all_its_settings_of_a_method_that_there_is() -> None:
     assert settings_of("fedavg-norm") == [
-        f"fedavg+learning_rate={rate}+families=cnn-norm" for rate in (0.01, 0.02, 0.05)
+        f"fedavg+learning_rate={rate}+families=cnn-norm" for rate in (0.01, 0.02, 0.05, 0.1)
     ]
-    assert len(settings_of("fedprox")) == 12
+    assert len(settings_of("fedprox")) == 16
     for name in GRIDS:
         for setting in settings_of(name):
             request = run_of(OPTIONS, Cell.of("digits@0.1"), setting, 0)
-            assert request.learning_rate in (0.01, 0.02, 0.05)
+            assert request.learning_rate in (0.01, 0.02, 0.05, 0.1)
             names = {key: float(value) for key, value in request.method_options.items() if "." in value}
             assert method_of(Choice(name=request.method, options=names))
     assert run_of(OPTIONS, Cell.of("digits@0.1"), settings_of("fedbn")[0], 0).families == ("cnn-norm",)
