@@ -58,7 +58,7 @@ def test_where_no_public_labels_are_used_more_is_learned_in_a_round(data: FleetD
     fleets = [resolve(request, data).fleet for request in requests]
 
     passes = [(each.training.epochs, each.teacher.round_epochs) for each in fleets]
-    assert passes == [(5, 10), (8, 20), (3, 4)]
+    assert passes == [(10, 10), (20, 20), (3, 4)]
 
 
 def test_a_configuration_read_back_is_the_same(data: FleetData, tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_devices_whose_students_know_their_owners_add_no_label_prior_unless_aske
     config = resolve(REQUEST, data)
     share = {name: baseline_config(config, name).owner_share for name in ("local", "fedavg-ft", "ditto")}
     assert share == {"local": 0.0, "fedavg-ft": 0.0, "ditto": 0.0}
-    assert baseline_config(config, "fedavg").owner_share == config.owner_share == 0.3
+    assert baseline_config(config, "fedavg").owner_share == config.owner_share is None
     asked = resolve(dataclasses.replace(REQUEST, owner_share=0.2), data)
     assert baseline_config(asked, "local").owner_share == 0.2
 

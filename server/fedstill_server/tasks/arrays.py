@@ -39,7 +39,7 @@ class ArrayTask(Task):
         return ServerTraining(config)
 
     def default_work(self, *, labelled: bool) -> LocalWork:
-        work = LocalWork(epochs=5, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
+        work = LocalWork(epochs=10, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
         return work if labelled else replace(work, epochs=_UNLABELLED_EPOCHS)
 
     def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
