@@ -1,6 +1,6 @@
 """One answer for two kinds of questions: what an app gets on a device that has seen five of ten classes.
 
-    python benchmarks/one_answer.py
+    python benchmarks/one_answer.py --data digits mnist5k
     python benchmarks/one_answer.py --seeds 0-4 --data digits mnist1d    # what settings are chosen on
 
 A student is distilled from a few hundred labelled public examples and published. A device's agent then
@@ -12,6 +12,7 @@ another student):
   own       right answers to test examples of the five classes, in the owner's scope
   all       right answers to those of all ten, in the owner's scope
   fleet     the same two, in everyone's scope
+  lost      what the device that lost most loses on all, against everyone's scope
   off       the expected calibration error of the two: how far confidence is from the share of right answers
   replaced  devices on which what was learned took the place of the student from before
 
@@ -26,7 +27,7 @@ import argparse
 import json
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +40,9 @@ from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentPackage, load_student
 from fedstill_server.calibration import calibration
-from fedstill_server.data.digits import digits_examples
-from fedstill_sim.data.mnist1d import mnist1d_examples
 from rich.console import Console
 from rich.table import Table
+from sets.sources import SOURCES
 
 import fedstill as fs
 
@@ -50,7 +50,7 @@ OBSERVED = (0, 5, 50, 147, 500)
 CLASSES, SEEN = 10, 5
 LEAST_ON_EVERYONES = 0.93  # of digits
 # Examples to test and public ones; of the others, a device has those of its classes.
-PARTS = {"digits": (300, 500), "mnist1d": (1000, 1000)}
+PARTS = {"digits": (300, 500), "mnist1d": (1000, 1000), "mnist5k": (1000, 1000)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +66,8 @@ class Sample:
 
     @classmethod
     def of(cls, data: str, seed: int, folder: Path, *, renamed: bool) -> Sample:
-        x, y = digits_examples() if data == "digits" else mnist1d_examples()
-        random = np.random.default_rng(seed)
+        source = SOURCES[data](seed)
+        x, y, random = source.x, source.y, np.random.default_rng(seed)
         tests, publics = PARTS[data]
         test, public, rest = np.split(random.permutation(len(x)), [tests, tests + publics])
         seen = random.permutation(CLASSES)[:SEEN]
@@ -94,6 +94,7 @@ class Figures:
     all: float
     fleet_own: float
     fleet_all: float
+    lost: float
     off_own: float
     off_all: float
     replaced: float
@@ -108,6 +109,7 @@ class Figures:
             float(owner.mean()),
             float(everyone[sample.own].mean()),
             float(everyone.mean()),
+            float(everyone.mean() - owner.mean()),
             calibration(logits[sample.own], sample.test_y[sample.own]).ece,
             calibration(logits, sample.test_y).ece,
             float(replaced),
@@ -140,15 +142,18 @@ def measure(data: str, seeds: range, *, renamed: bool) -> dict[tuple[int, str], 
                 both = live(sample, observed, Path(place) / f"device-{seed}-{observed}")
                 for when, figures in zip(("observed", "learned"), both, strict=True):
                     found.setdefault((observed, when), []).append(figures)
-    return {
-        key: Figures(*np.mean([list(vars(each).values()) for each in several], axis=0).tolist())
-        for key, several in found.items()
-    }
+    return {key: summary(several) for key, several in found.items()}
+
+
+def summary(several: list[Figures]) -> Figures:
+    """Return the means over devices, and the most that one has lost."""
+    means = Figures(*np.mean([list(vars(each).values()) for each in several], axis=0).tolist())
+    return replace(means, lost=max(each.lost for each in several))
 
 
 def show(title: str, found: dict[tuple[int, str], Figures]) -> None:
     """Print a table of what was measured."""
-    columns = ("own", "all", "fleet own", "fleet all", "off own", "off all", "replaced")
+    columns = ("own", "all", "fleet own", "fleet all", "lost", "off own", "off all", "replaced")
     table = Table("examples", "", *columns, box=None, title=title)
     for (observed, when), figures in found.items():
         shares = [f"{100 * value:.1f}" for value in vars(figures).values()]

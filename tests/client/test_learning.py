@@ -222,15 +222,17 @@ def test_the_fleets_soft_labels_come_before_the_students_own() -> None:
     store = MemoryStore.of(60, 20)
     public = PublicSoftLabels(np.arange(6), DenseSoftLabels(soft_rows(6)))
     classes = ClassSoftLabels(np.array([0, 2]), DenseSoftLabels(soft_rows(2)))
+    mixed = PublicSoftLabels(np.arange(30), DenseSoftLabels(soft_rows(30)))
     too_many = PublicSoftLabels(np.arange(99), DenseSoftLabels(soft_rows(99)))
     found = []
 
-    for targets in (public, classes, too_many):
-        store.fleet_labels = encode_fleet_labels(task(plan(soft_weight=0.5), soft_targets=targets))
+    for targets, mixed_rows in ((public, 0), (classes, 0), (mixed, 6), (too_many, 6)):
+        told = replace(task(plan(soft_weight=0.5), soft_targets=targets), mixed_rows=mixed_rows)
+        store.fleet_labels = encode_fleet_labels(told)
         outcome = learn(store, package(), settings=replace(SETTINGS, epochs=1))
         found.append((outcome.soft_labels, outcome.soft_examples))
 
-    assert found == [("fleet", 6), ("fleet", 2), ("installed", 24)]
+    assert found == [("fleet", 6), ("fleet", 2), ("fleet", 30), ("installed", 24)]
 
 
 def test_without_soft_labels_learning_is_plain() -> None:

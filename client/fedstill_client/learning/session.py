@@ -25,6 +25,7 @@ from fedstill_client.learning.examples import LearningExamples, LearningStore
 from fedstill_client.learning.fingerprint import fingerprint
 from fedstill_client.learning.settings import LearningSettings
 from fedstill_client.learning.soft_term import soft_term
+from fedstill_client.model.batches import public_examples
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.intents import intent_schema
 from fedstill_client.model.label_prior import own_log_prior
@@ -123,7 +124,7 @@ class TrainingSession:
             return None
         some = np.arange(len(targets.public_rows))[:: -(-len(targets.public_rows) // _MOST_SCORED)]
         return PublicScore(
-            x[targets.public_rows[some]],
+            public_examples(x, targets.public_rows[some], mixed=self._soft.mixed_rows),
             targets.soft_labels.dense()[some],
             temperature=self._soft.temperature,
             weight=self._settings.soft_weight,
