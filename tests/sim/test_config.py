@@ -58,7 +58,7 @@ def test_where_no_public_labels_are_used_more_is_learned_in_a_round(data: FleetD
     fleets = [resolve(request, data).fleet for request in requests]
 
     passes = [(each.training.epochs, each.teacher.round_epochs) for each in fleets]
-    assert passes == [(10, 10), (20, 20), (3, 4)]
+    assert passes == [(20, 10), (20, 20), (3, 4)]
 
 
 def test_a_configuration_read_back_is_the_same(data: FleetData, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +20,6 @@ from fedstill_server.tasks.interface import FleetFiles, LocalWork, Material, Tas
 if TYPE_CHECKING:
     from fedstill_server.tasks.training import ServerTraining
 
-# Where no labels of the public set are used, all that the fleet knows comes from devices, and they take
-# longer to say it.
-_UNLABELLED_EPOCHS = 20
-
 
 class ArrayTask(Task):
     """Classes of arrays: pictures, measurements, tables."""
@@ -39,8 +34,7 @@ class ArrayTask(Task):
         return ServerTraining(config)
 
     def default_work(self, *, labelled: bool) -> LocalWork:
-        work = LocalWork(epochs=10, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
-        return work if labelled else replace(work, epochs=_UNLABELLED_EPOCHS)
+        return LocalWork(epochs=20, batch_size=16, learning_rate=0.02, optimizer=Optimizer.MOMENTUM)
 
     def default_teacher(self, examples: int, *, made: bool) -> TeacherConfig:
         return TeacherConfig()
