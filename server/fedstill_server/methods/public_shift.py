@@ -28,7 +28,6 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     MAX_START_EPOCHS,
-    MOST_MIXED_ROWS,
     PublicSoftLabels,
     RoundTask,
     SoftLabelSummary,
@@ -37,6 +36,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.mixed_rows import MOST_MIXED_ROWS
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels

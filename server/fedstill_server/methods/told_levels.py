@@ -87,4 +87,4 @@ def _codes(soft_labels: FloatArray, step: float, top: int, stride: int) -> np.nd
     """The nearest multiples of `stride` up to `top`, which are `step` apart in log p: uint8."""
     logs = np.log(np.maximum(soft_labels.astype(np.float64), _LEAST))
     multiples = np.rint((logs.max(axis=1, keepdims=True) - logs) / step)
-    return (np.minimum(multiples, top // stride) * stride).astype(np.uint8)
+    return np.asarray(np.minimum(multiples, top // stride) * stride, np.uint8)
