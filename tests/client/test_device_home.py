@@ -123,7 +123,7 @@ def test_the_counts_of_an_evaluation_are_in_the_ledger(home: AgentHome) -> None:
     with PrivateStore.open(home) as store:
         releases = store.ledger.releases()
     assert [(one.run, one.round, one.kind, one.values, one.bytes) for one in releases] == [
-        ("r1", 1, "evaluation", 4, 32)
+        ("r1", 1, "evaluation", 6, 48)
     ]
 
 

@@ -52,7 +52,7 @@ def test_right_next_words_at_all_places(monkeypatch: pytest.MonkeyPatch, values_
         global_test=(X[:2], LABELS[:2]),
     )
 
-    assert [int(count[0]) for count in vars(counted).values()] == [5, 9, 5, 6]
+    assert [int(count[0]) for count in vars(counted).values()] == [5, 9, 5, 6, 5, 5]
 
 
 def test_what_is_padding_counts_for_nothing() -> None:
