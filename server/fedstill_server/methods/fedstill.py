@@ -24,7 +24,8 @@ answer for a batch of public rows. What differs, each for a measured reason:
 - A public set of less than `fewest_rows` examples is filled up with rows that every device mixes of its
   examples (fedstill_proto.mixed_rows): where there are few, they and not the answers to them limit what a
   student learns. Devices answer mixed rows like others, in turns of public_batch; no label pulls at them.
-- Students learn z on the server from inputs with noise, which stands in for more public examples, too.
+- Students may learn z from inputs with noise (`student_noise`). It stood in for more public examples before
+  there were mixed ones; beside those it costs a point or two.
 - What a device trained for its answer is its owner's student, too, and answers with a part of the device's
   label prior (the client's label_prior.py): it knows its owner and still the world, since half of its loss
   was the fleet's soft labels. Where the fleet misleads a device, that learns alone (own_labels.py).
@@ -88,7 +89,7 @@ class Fedstill(PublicShift):
         most=0.5,
     )
     student_noise: float = option(
-        0.2,
+        0.0,
         "Noise on the inputs of what students learn on the server, in standard deviations of the public set.",
         least=0,
         most=10,
