@@ -13,13 +13,16 @@ from fedstill_client.device_description import DeviceError
 from fedstill_client.privacy import PolicyRefused
 from fedstill_client.rounds.round import Interrupted, TrainingDiverged
 from fedstill_proto import flower_records
-from fedstill_proto.codec.api import Expected, decode_summary
-from fedstill_proto.messages import SummaryKind, SummaryRequest
+from fedstill_proto.codec.api import Expected, decode_summary, encode_task
+from fedstill_proto.codec.told_labels import table_told
+from fedstill_proto.messages import PublicSoftLabels, SummaryKind, SummaryRequest
 from fedstill_proto.refusal import Refusal
+from fedstill_proto.soft_labels.codec_spec import parse_codec
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from flwr.app import ConfigRecord, Context, Message, MetricRecord, RecordDict
 
 from tests.client.flower_calls import FLOAT32, call, node_of, packed
-from tests.client.samples import CLASSES, artifact, plan, student, task, write_device
+from tests.client.samples import CLASSES, artifact, plan, soft_rows, student, task, write_device
 
 MEANS = SummaryRequest(SummaryKind.CLASS_MEANS, FLOAT32)
 
@@ -76,6 +79,23 @@ def test_the_same_round_again_has_the_same_answer(folder: Path) -> None:
     }
 
     assert len(blobs) == 1
+
+
+def test_a_task_against_an_earlier_round_needs_what_that_round_told(folder: Path) -> None:
+    codec, rows = parse_codec("dense,8bit,log,entropy,delta"), np.arange(40)
+    targets = PublicSoftLabels(rows, DenseSoftLabels(soft_rows(len(rows))))
+    told = table_told(targets, codec)
+    first, second, third = (task(round=number, soft_targets=targets) for number in (1, 2, 3))
+    against = [
+        flower_records.pack("RoundTask", encode_task(each, codec=codec, base_round=base, told=told))
+        for each, base in ((second, 1), (third, 2))
+    ]
+
+    assert word(call("train", against[0], node_of(folder))) == "missing-base"
+    whole = flower_records.pack("RoundTask", encode_task(first, codec=codec))
+    assert all(not call("train", each, node_of(folder)).has_error() for each in (whole, *against))
+    (folder / "told").write_bytes(b"no such file")
+    assert word(call("train", against[1], node_of(folder))) == "missing-base"
 
 
 def test_an_evaluation(folder: Path) -> None:
