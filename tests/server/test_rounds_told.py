@@ -62,7 +62,7 @@ class Devices:
         self.bases[device, sent.round] = sent.soft_targets.public_set.base_round
         told = ToldLabelsFile(self.folder / f"device-{device}")
         if self.losing.get(device) == sent.round:
-            told.file.unlink()
+            told.file.unlink(missing_ok=True)
         try:
             task = decode_task(blob, told=told.table)
         except WireError as error:
@@ -115,15 +115,14 @@ def test_tasks_are_coded_against_the_round_before_and_the_run_is_the_same(
     assert records[3].downlink_bytes < whole[3].downlink_bytes
 
 
-def test_a_device_that_lost_what_it_was_told_says_so_and_the_next_task_is_whole(
+def test_a_device_that_lost_what_it_was_told_says_so_and_gets_the_task_whole(
     tmp_path: Path, devices: Devices
 ) -> None:
     devices.losing[1] = 2
     records = play(tmp_path, devices, told_config())
-    assert [record.accepted for record in records] == [2, 1, 2, 2]
-    assert [(one.device, one.reason) for one in records[1].quarantined] == [("device-1", "missing-base")]
+    assert [record.accepted for record in records] == [2] * 4
     assert devices.bases_of(0) == [0, 1, 2, 3]
-    assert devices.bases_of(1) == [0, 1, 0, 3]
+    assert devices.bases_of(1) == [0, 0, 2, 3]
 
 
 def test_the_base_is_the_round_whose_answer_came_as_long_as_devices_keep_it(

@@ -1,7 +1,7 @@
 """What the fleet told a device in its last rounds: the next task's soft labels can be coded against it.
 
 These are the fleet's soft labels of public examples, and no private example of the device has a part in them.
-Where they are lost, the device refuses one task for its missing base, and gets the next one whole.
+Where they are lost, the device refuses a task for its missing base, and gets it whole.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 They change little from round to round, and what did not change costs nearly nothing. The device keeps the
 levels of the last rounds that it did. The task names one of these rounds; its codes begin with a digest of
 the levels that they are against. A device that does not hold just these refuses the task for its missing
-base, and the server sends it whole the next time: nothing is ever decoded wrong.
+base, and the server sends it whole: nothing is ever decoded wrong.
 
 Text, of which a public row has a soft label at each place, travels whole.
 """

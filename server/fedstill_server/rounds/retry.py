@@ -1,13 +1,15 @@
 """Sends a task again that got lost: the device lost power, or its connection, while it had the task.
 
-Flower then answers in the device's place. A device that does the same round again answers the same bytes, and
-the answer to the first message is not pulled any more, so nothing is counted twice.
+So is one whose soft labels were coded against what the device holds no more; made anew, they are whole.
+Of a task that got lost, Flower answers in the device's place. A device that does the same round again answers
+the same bytes, and the answer to the first message is not pulled any more, so nothing is counted twice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from fedstill_proto.refusal import Refusal
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -18,7 +20,7 @@ from fedstill_server.rounds.transport import push
 
 # Values of flwr.common.constant.ErrorCode: the task or its answer is not there (any more), the node was away,
 # the process that did the round was killed. A device that refuses a task answers with a code of its own.
-_LOST = frozenset({3, 4, 5, 8})
+_LOST = frozenset({3, 4, 5, 8, Refusal.MISSING_BASE.code})
 _RETRIES = 2
 _BACK_WITHIN_S = 30.0
 
