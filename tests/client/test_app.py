@@ -105,7 +105,8 @@ def test_an_evaluation(folder: Path) -> None:
 
     counts = reply.content["fedstill"]
     assert isinstance(counts, MetricRecord)
-    assert sorted(counts) == ["global_correct", "global_examples", "personal_correct", "personal_examples"]
+    own = ["global_correct", "global_examples", "personal_correct", "personal_examples"]
+    assert sorted(counts) == ["fleet_global_correct", "fleet_personal_correct", *own]
     assert (counts["personal_examples"], counts["global_examples"]) == (30, 40)
 
 
