@@ -115,6 +115,7 @@ def test_a_run_of_a_keyboard_measures_its_suggestions(
         "own_words",
         "as_typed",
         "personal",
+        "fleets",
     ]
     assert found.new_words > 0
     assert found.figures["as_typed"]["new_word_recall"] > 0 == found.figures["student"]["new_word_recall"]

@@ -270,9 +270,9 @@ class _Run:
         path = self._folder / EVALUATION_FILE
         if not path.exists():
             with self._phase("evaluation", simulation.evaluating):
-                students = own_students(run, data)
-                wanted = data_request(self._config)
-                figures = simulation.evaluate(self._config.fleet, wanted, data, students, self._told)
+                students, fleets = own_students(run, data), _final_state(run).students
+                fleet, wanted = self._config.fleet, data_request(self._config)
+                figures = simulation.evaluate(fleet, wanted, data, students, fleets, self._told)
                 write_json(path, figures)
         document: dict[str, Any] = read_json(path)
         return document

@@ -143,6 +143,7 @@ class SimulatedTask(ABC):
         wanted: DataRequest,
         data: FleetData,
         own_students: Mapping[int, Parameters],
+        fleet_students: Mapping[str, Parameters],
         on_progress: Progress,
     ) -> dict[str, Any]:
         """What the task measures after the rounds, beside accuracy, in JSON's types.
@@ -152,6 +153,7 @@ class SimulatedTask(ABC):
             wanted: The run's data.
             data: The same, read.
             own_students: The final student of each device that took part, by the device's number.
+            fleet_students: The fleet's own after the rounds, by family.
             on_progress: Told of what is made anew.
         """
         return {}

@@ -7,6 +7,7 @@ this_text   the same with what stands before in the text that is being typed
 own_words   the same with the device's own training texts (see fedstill_client.keyboard): nothing is trained
 as_typed    the same while each held-out text is counted, too, once it is typed, as an agent does
 personal    as_typed, of the student that the device has in the end
+fleets      as_typed, of the fleet's student in the end, which no device has trained for itself
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ COMPARED = (
     ("student", "as_typed"),
     ("student", "personal"),
     ("as_typed", "personal"),
+    ("as_typed", "fleets"),
     ("trigrams", "personal"),
 )
 
@@ -75,10 +77,11 @@ class Suggestions:
 
 @dataclass(frozen=True)
 class Models:
-    """What says next words on one device: what it starts from, and what it has in the end."""
+    """What says next words on one device: what it starts from, what it and the fleet have in the end."""
 
     start: NextWordModel
     own: NextWordModel | None = None
+    fleets: NextWordModel | None = None
 
 
 Done = Callable[[int, int], None]  # told of devices measured, and how many there are
@@ -128,6 +131,8 @@ def _of_device(
     if models.own is not None:
         trained = personal(word_list, models.own, typist)
         tallies["personal"] = measure(trained, typist.test, observes=True)
+    if models.fleets is not None:
+        tallies["fleets"] = measure(personal(word_list, models.fleets, typist), typist.test, observes=True)
     return tallies
 
 

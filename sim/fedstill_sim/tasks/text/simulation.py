@@ -77,6 +77,7 @@ class TextSimulation(SimulatedTask):
         wanted: DataRequest,
         data: FleetData,
         own_students: Mapping[int, Parameters],
+        fleet_students: Mapping[str, Parameters],
         on_progress: Progress,
     ) -> dict[str, Any]:
         """What suggestions are worth on texts that were held out, before and after the rounds."""
@@ -84,7 +85,10 @@ class TextSimulation(SimulatedTask):
         from fedstill_sim.tasks.text.suggestions import measured_suggestions
 
         texts = load_keyboard(wanted.folder).of(_devices(wanted))
-        return measured_suggestions(texts, fleet, data, own_students, on_progress).to_json()
+        found = measured_suggestions(
+            texts, fleet, data, own_students, on_progress, fleet_students=fleet_students
+        )
+        return found.to_json()
 
     def lines_of(self, figures: dict[str, Any]) -> list[str]:
         from fedstill_sim.tasks.text.evaluation import Suggestions, lines_of

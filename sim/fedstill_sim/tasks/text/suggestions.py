@@ -22,6 +22,8 @@ def measured_suggestions(
     data: FleetData,
     own_students: Mapping[int, Parameters],
     on_progress: Progress,
+    *,
+    fleet_students: Mapping[str, Parameters],
 ) -> Suggestions:
     """How good suggestions are with the students that devices started from, and with those they end with.
 
@@ -31,12 +33,17 @@ def measured_suggestions(
         data: The devices' data.
         own_students: The final student of each device that took part, by the device's number.
         on_progress: Told of what is made anew.
+        fleet_students: The fleet's own after the rounds, by family.
     """
     words = WordList.from_json(data.files[VOCABULARY_FILE])
     keyboard = start_keyboard(texts, fleet.families, on_progress=on_progress)
     starts = {
         family: RecurrentWords(family, student, words=len(words))
         for family, student in keyboard.students.items()
+    }
+    fleets = {
+        family: RecurrentWords(family, student, words=len(words))
+        for family, student in fleet_students.items()
     }
 
     def models(device: int) -> Models:
@@ -45,6 +52,7 @@ def measured_suggestions(
         return Models(
             starts[family],
             None if student is None else RecurrentWords(family, student, words=len(words)),
+            fleets.get(family),
         )
 
     return evaluate_suggestions(texts, words, models, teacher=TeacherWords(keyboard.teacher))
