@@ -31,7 +31,8 @@ from fedstill_server.methods.word_sums import WordSums
 from fedstill_server.state import FleetState
 
 _NOT_WORTH_IT = (
-    "rounds of next-words add nothing to what reading its owner's texts brings a device (docs/keyboard.md)"
+    "rounds of next-words add nothing to what reading its owner's texts brings a device; rounds of fedadam, "
+    "whose devices send weights, do (docs/keyboard.md)"
 )
 
 WORDS, CHANCES = "next_words", "next_word_chances"  # [places of the public set, k]
