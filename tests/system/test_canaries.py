@@ -17,6 +17,7 @@ from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
 from fedstill_client.rounds.device import FleetDevice
+from fedstill_client.rounds.trained_stack import TrainedStack
 from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.server import running
 from fedstill_client.store import PrivateStore
@@ -124,10 +125,10 @@ def test_no_example_is_in_a_refusal(home: AgentHome) -> None:
 
 
 def test_a_summary_that_leaks_is_found(home: AgentHome, monkeypatch: pytest.MonkeyPatch) -> None:
-    def leaky(parameters: Mapping[str, Any], device: int, count: int) -> PrivateStatistics:
-        own = {name: array[device].copy() for name, array in parameters.items()}
+    def leaky(task: RoundTask, trained: TrainedStack, device: int) -> PrivateStatistics:
+        own = {name: array[device].copy() for name, array in trained.parameters.items()}
         own["hidden.bias"][10 : 10 + CANARIES[0].size] = CANARIES[3].ravel()
-        return PrivateStatistics(parameters=own, examples=count)
+        return PrivateStatistics(parameters=own, examples=int(trained.private.counts[device]))
 
     monkeypatch.setattr("fedstill_client.rounds.summarizer._trained_student", leaky)
     asked = {"parameters": round_of(1, REQUESTS["parameters"], student())}
