@@ -50,7 +50,11 @@ def test_an_old_summary_counts_less() -> None:
 
 @pytest.mark.parametrize("method", [name for name in METHODS_OF_ANY_FAMILY if name != "scaffold"])
 def test_equal_devices_and_a_buffer_for_all_are_rounds(tmp_path: Path, method: str) -> None:
-    shifts = method in ("fedstill", "public-logits")  # in rounds, these compare devices unless told not to
+    shifts = method in (
+        "fedstill",
+        "auto",
+        "public-logits",
+    )  # in rounds, these compare devices unless told not to
     options = {"fold": "clipped"} if shifts else {}
     config = async_config(method, rule={"buffer": 4}, options=options)
     rounds, records, _ = play_timed(tmp_path / "rounds", EQUAL, dataclasses.replace(config, mode="rounds"))
