@@ -116,12 +116,12 @@ class Figures:
         )
 
 
-def live(sample: Sample, observed: int, folder: Path) -> tuple[Figures, Figures]:
+def live(sample: Sample, observed: int, folder: Path, share: float | None) -> tuple[Figures, Figures]:
     """Let a device observe so many examples; measure its answers before and after it learns."""
     home = AgentHome(folder)
     home.create()
-    description = {"name": folder.name, "family": sample.package.manifest.family}
-    home.description.write_text(json.dumps(description))
+    description = {"name": folder.name, "family": sample.package.manifest.family, "owner_share": share}
+    home.description.write_text(json.dumps({k: v for k, v in description.items() if v is not None}))
     with PrivateStore.create(home) as store:
         install(home, store, sample.package)
     with Agent.open(home.folder) as agent:
@@ -132,14 +132,14 @@ def live(sample: Sample, observed: int, folder: Path) -> tuple[Figures, Figures]
         return before, Figures.of(agent, sample, replaced=learned.result == "replaced")
 
 
-def measure(data: str, seeds: range, *, renamed: bool) -> dict[tuple[int, str], Figures]:
+def measure(data: str, seeds: range, share: float | None, *, renamed: bool) -> dict[tuple[int, str], Figures]:
     """Measure all numbers of observed examples; the means over the seeds, before and after learning."""
     found: dict[tuple[int, str], list[Figures]] = {}
     with tempfile.TemporaryDirectory(prefix="fs") as place:
         for seed in seeds:
             sample = Sample.of(data, seed, Path(place) / f"package-{seed}", renamed=renamed)
             for observed in OBSERVED:
-                both = live(sample, observed, Path(place) / f"device-{seed}-{observed}")
+                both = live(sample, observed, Path(place) / f"device-{seed}-{observed}", share)
                 for when, figures in zip(("observed", "learned"), both, strict=True):
                     found.setdefault((observed, when), []).append(figures)
     return {key: summary(several) for key, several in found.items()}
@@ -176,14 +176,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--data", nargs="+", default=["digits"], choices=list(PARTS))
     parser.add_argument("--seeds", default="1000-1009", help="first-last")
+    parser.add_argument("--owner-share", type=float, help="that of device.json; by default devices find it")
     options = parser.parse_args()
     first, last = map(int, options.seeds.split("-"))
     seeds, met = range(first, last + 1), True
     for data in options.data:
-        found = measure(data, seeds, renamed=False)
+        found = measure(data, seeds, options.owner_share, renamed=False)
         show(f"{data}, seeds {options.seeds}", found)
         met &= data != "digits" or judged(found)
-        show(f"{data}, renamed", measure(data, seeds, renamed=True))
+        show(f"{data}, renamed", measure(data, seeds, options.owner_share, renamed=True))
     return 0 if met else 1
 
 
