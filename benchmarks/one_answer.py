@@ -176,7 +176,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     parser.add_argument("--data", nargs="+", default=["digits"], choices=list(PARTS))
     parser.add_argument("--seeds", default="1000-1009", help="first-last")
-    parser.add_argument("--owner-share", type=float, help="that of device.json; by default devices find it")
+    parser.add_argument("--owner-share", type=float, default=0.3, help="that of device.json")
     options = parser.parse_args()
     first, last = map(int, options.seeds.split("-"))
     seeds, met = range(first, last + 1), True

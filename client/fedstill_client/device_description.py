@@ -12,7 +12,7 @@ from pathlib import Path
 from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.model.label_prior import check_owner_share
+from fedstill_client.model.label_prior import OWNER_SHARE, check_owner_share
 
 DESCRIPTION_FILE = "device.json"
 
@@ -27,7 +27,7 @@ class DeviceDescription:
 
     name: str
     family: str
-    owner_share: float | None = None  # None: the device finds it
+    owner_share: float = OWNER_SHARE
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
@@ -46,7 +46,7 @@ class DeviceDescription:
             # A strength of the label prior is what older homes have in place of the share; 0 is none in both.
             if "label_prior" in fields:
                 strength = fields.pop("label_prior")
-                fields.setdefault("owner_share", 0.0 if strength == 0 else None)
+                fields.setdefault("owner_share", 0.0 if strength == 0 else OWNER_SHARE)
             unknown = fields.keys() - {"name", "family", "owner_share"}
             if unknown or not {"name", "family"} <= fields.keys():
                 raise DeviceError(

@@ -49,8 +49,8 @@ class ClientApp(FlowerClientApp):
             round's plan says, on the CPU.
         name: Gives a node's name; by default its configuration's `fedstill-name`, or device-<partition-id>,
             or node-<node id>.
-        owner_share: How much of its label prior a device adds to what is tested; 0 tests the network as it
-            is, None finds the share as fedstill's agents do.
+        owner_share: How much of its label prior a device adds to what is tested; 0.3 as fedstill's agents do,
+            0 tests the network as it is.
 
     Raises:
         FedstillError: A student's name stands for nothing.
@@ -66,7 +66,7 @@ class ClientApp(FlowerClientApp):
         test: Any = None,
         train: Train | None = None,
         name: Callable[[Context], str] | None = None,
-        owner_share: float | None = 0.0,
+        owner_share: float = 0.0,
     ) -> None:
         super().__init__()
         client = TorchClient(
@@ -113,7 +113,7 @@ class TorchClient:
     test: Any = None
     train: Train | None = None
     name: Callable[[Context], str] | None = None
-    owner_share: float | None = 0.0
+    owner_share: float = 0.0
 
     def __post_init__(self) -> None:
         with explain_missing("fedstill.flower", extra="server"):

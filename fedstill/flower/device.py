@@ -176,7 +176,6 @@ class TorchDevice:
             TorchForward(network, manifest),
             personal_test=self.held_out,
             global_test=self.global_test,
-            public_x=self.public_x,
             owner_share=self.who.owner_share,
         )
 

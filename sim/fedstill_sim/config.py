@@ -56,7 +56,7 @@ class SimulationConfig:
     data: str | None
     devices: int
     dirichlet: float | None
-    owner_share: float | None  # None: each device finds its own
+    owner_share: float
     baselines: tuple[str, ...]
     tradeoff: tuple[float, ...]
     participation: Availability | None = None  # None: every device is there, and time does not pass
@@ -75,7 +75,7 @@ class RunConfig:
     simulation: SimulationConfig
 
     @property
-    def owner_share(self) -> float | None:
+    def owner_share(self) -> float:
         """How much of its label prior a device adds to its answers (see the client's label_prior.py)."""
         known = method_of(self.fleet.method).knows_owner and not self.simulation.owner_share_asked
         return 0.0 if known else self.simulation.owner_share

@@ -85,9 +85,8 @@ class RunRequest(RunOptions):
     owner_share: float | None = option(
         None,
         "Share of an app's questions that are like the owner's examples, and not like everyone's: how much a "
-        "device weighs in how often it sees each class. Unless it is said, each device finds its own by the "
-        "fleet's student; it is 0 of text, and where students learn last from own labels alone, as under "
-        "local.",
+        "device weighs in how often it sees each class; 0.3, of text 0, and 0 where students learn last from "
+        "own labels alone, as under local.",
         least=0,
         most=1,
         panel=LOCAL,

@@ -37,7 +37,7 @@ def test_a_folder_is_read(folder: Path) -> None:
     device = FleetDevice.open(folder)
 
     assert device.description.name == "kitchen"
-    assert device.description.owner_share is None
+    assert device.description.owner_share == 0.3
     assert device.private.counts.tolist() == [20]
     assert device.held_out.counts.tolist() == [30]
     assert device.public_x is not None
@@ -249,7 +249,7 @@ class TestRounds:
         assert with_prior.fleet_global_correct.tolist() == without.global_correct.tolist()
 
     def test_a_strength_in_an_older_home_is_a_share(self, folder: Path) -> None:
-        for strength, share in ((0, 0.0), (0.5, None)):
+        for strength, share in ((0, 0.0), (0.5, 0.3)):
             text = json.dumps({"name": "kitchen", "family": "mlp-small", "label_prior": strength})
             (folder / "device.json").write_text(text)
             assert FleetDevice.open(folder).description.owner_share == share

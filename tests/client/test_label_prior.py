@@ -6,10 +6,7 @@ import numpy as np
 import pytest
 from fedstill_client.model.label_prior import (
     CONCENTRATIONS,
-    SHARES,
-    added_logits,
     check_owner_share,
-    found_shares,
     log_label_prior,
     owner_log_prior,
 )
@@ -60,20 +57,6 @@ def test_a_third_of_the_questions_are_the_owner_s() -> None:
     assert added[9] > np.log(0.7)  # however often it was not seen
 
 
-def test_a_device_finds_as_small_a_share_as_serves_its_owner() -> None:
-    """All of ten examples are of class 0. The fleet's student says 1 to half of them, or to none."""
-    half, right = np.tile([[0.0, 0.3], [2.0, 0.0]], (5, 1)), np.tile([[2.0, 0.0]], (10, 1))
-    own, labels = np.stack([half, right]).astype(np.float32), np.zeros((2, 10), np.int64)
-    public = np.tile(np.array([[3.0, 0.0], [0.0, 3.0]], np.float32), (2, 1, 1))
-    log_prior = log_label_prior(labels, np.array([10, 10]), classes=2)
-
-    shares = found_shares(own, labels, np.ones((2, 10), bool), public, log_prior)
-
-    added = [added_logits(log_prior[:1], float(share))[0] for share in SHARES]
-    first = next(share for share, (ours, other) in zip(SHARES, added, strict=True) if ours - other > 0.3)
-    assert shares.tolist() == [first, 0.0]
-
-
 def test_no_share_adds_nothing_and_all_of_it_is_bayes_rule() -> None:
     labels, counts = np.array([[0, 0, 1], [1, 1, 1]]), np.array([3, 3])
 
@@ -83,7 +66,7 @@ def test_no_share_adds_nothing_and_all_of_it_is_bayes_rule() -> None:
     np.testing.assert_allclose(whole, log_label_prior(labels, counts, classes=2), rtol=1e-6)
 
 
-@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "1", True])
+@pytest.mark.parametrize("share", [-0.1, 1.1, float("nan"), "1", True, None])
 def test_a_share_that_is_none_is_refused(share: object) -> None:
     with pytest.raises(FedstillError, match="owner_share is"):
         check_owner_share(share)

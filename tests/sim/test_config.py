@@ -93,7 +93,7 @@ def test_devices_whose_students_know_their_owners_add_no_label_prior_unless_aske
     config = resolve(REQUEST, data)
     share = {name: baseline_config(config, name).owner_share for name in ("local", "fedavg-ft", "ditto")}
     assert share == {"local": 0.0, "fedavg-ft": 0.0, "ditto": 0.0}
-    assert baseline_config(config, "fedavg").owner_share == config.owner_share is None
+    assert baseline_config(config, "fedavg").owner_share == config.owner_share == 0.3
     asked = resolve(dataclasses.replace(REQUEST, owner_share=0.2), data)
     assert baseline_config(asked, "local").owner_share == 0.2
 

@@ -42,7 +42,7 @@ from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.model.answering_student import ROW_LIMIT, Answerer, AnsweringStudent
 from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
-from fedstill_client.model.label_prior import MOST_PUBLIC, found_shares, log_label_prior, own_log_prior
+from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.model.temperature import fitted_temperature
@@ -50,7 +50,7 @@ from fedstill_client.model.word_list import package_word_list
 from fedstill_client.packages.install import load_installed
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
-from fedstill_client.store import PrivateStore, StoredExamples, check_example
+from fedstill_client.store import PrivateStore, check_example
 
 _FIT_GRAIN = 16  # prior and temperature are fitted anew when one example in so many came or went
 _FITTED_ON = 256  # of the newest held-out examples, the temperature
@@ -367,7 +367,7 @@ class Agent:
             generation = self._store.generation()
             if generation != self._seen or self._answering is None:
                 self._student = self._refreshed()
-                self._answering = self._fitted(self._student, self._answering, generation)
+                self._answering = self._fitted(self._student, self._answering)
                 self._seen = generation
             return self._answering
 
@@ -386,7 +386,7 @@ class Agent:
         self._suggester = None if self._keyboard is None else self._keyboard.refresh(self._store, student)
         return student
 
-    def _fitted(self, student: AnsweringStudent, before: Answerer | None, generation: int) -> Answerer:
+    def _fitted(self, student: AnsweringStudent, before: Answerer | None) -> Answerer:
         """The student with what this device knows of its owner: how often each class is met, and how sure the
         student may say it is; `owner_share` in device.json weighs the first.
         """
@@ -400,10 +400,9 @@ class Agent:
             return before
         own, usual = self._store.examples("all"), self._usual_temperature
         self._said = None if self._schema is None else Said(own.x, own.labels)
-        share = self._description.owner_share
-        if share is None:
-            share = self._found_share(self._fleet_student(student, generation), own)
-        log_prior = own_log_prior(own.labels, classes=student.manifest.classes, owner_share=share)
+        log_prior = own_log_prior(
+            own.labels, classes=student.manifest.classes, owner_share=self._description.owner_share
+        )
         self._fitted_to, self._fitted_for = examples, student.weights
         held_out = self._store.examples("held-out")
         if held_out.x.shape[1:] != student.manifest.input_shape:  # none, or only of another package
@@ -412,16 +411,6 @@ class Agent:
         logits = student.logits(held_out.x[newest])
         temperature = fitted_temperature(logits, held_out.labels[newest], log_prior, usual=usual)
         return Answerer(student, temperature, log_prior)
-
-    def _found_share(self, fleet: AnsweringStudent, own: StoredExamples) -> float | None:
-        """The owner share that the fleet's student finds; None where there is nothing to find it by."""
-        public_x, manifest = load_installed(self._home, self._store).public_x, fleet.manifest
-        if public_x is None or not len(public_x) or own.x.shape[1:] != manifest.input_shape:
-            return None
-        temperature, labels = np.float32(self._usual_temperature), own.labels[None]
-        said, public = (fleet.logits(x)[None] / temperature for x in (own.x, public_x[:MOST_PUBLIC]))
-        log_prior = log_label_prior(labels, np.array([labels.size]), classes=manifest.classes)
-        return float(found_shares(said, labels, np.ones(labels.shape, bool), public, log_prior)[0])
 
     def _keep(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]:
         """Check all of them, and then keep each."""

@@ -7,7 +7,6 @@ from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.keyboard.typed_rows import with_texts
 from fedstill_client.learning import Budget, LearningSettings, learn
-from fedstill_client.model.label_prior import USUAL_SHARE
 from fedstill_client.packages.install import load_installed
 from fedstill_client.store import PrivateStore
 
@@ -18,9 +17,7 @@ def learn_now(
     """Learn until the budget of the options is spent, `stop` gives a reason, or nothing gets better."""
     package = load_installed(home, store)
     owner_share = DeviceDescription.read(home.folder).owner_share
-    settings = LearningSettings.of(
-        package.manifest, owner_share=USUAL_SHARE if owner_share is None else owner_share
-    )
+    settings = LearningSettings.of(package.manifest, owner_share=owner_share)
     return learn(
         with_texts(store, package),
         package,

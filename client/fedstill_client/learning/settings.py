@@ -10,7 +10,7 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.agent_types import PersonalizeOptions
-from fedstill_client.model.label_prior import USUAL_SHARE
+from fedstill_client.model.label_prior import OWNER_SHARE
 
 _BATCH_SIZE = 16
 _RATES = {Optimizer.SGD: 0.05, Optimizer.MOMENTUM: 0.01, Optimizer.ADAMW: 0.002}
@@ -50,7 +50,7 @@ class LearningSettings:
     epochs_unjudged: int = 5  # at most, with too few held-out examples
     snapshot_seconds: float = 10.0  # between two snapshots that a killed learning goes on from
     seed: int = 0
-    owner_share: float = USUAL_SHARE  # what answers are scored with (see model/label_prior.py)
+    owner_share: float = OWNER_SHARE  # what answers are scored with (see model/label_prior.py)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -63,7 +63,7 @@ class LearningSettings:
             raise SettingsError(f"learning setting soft_weight is {self.soft_weight}; give 0 to 1.")
 
     @classmethod
-    def of(cls, manifest: StudentManifest, *, owner_share: float = USUAL_SHARE) -> LearningSettings:
+    def of(cls, manifest: StudentManifest, *, owner_share: float = OWNER_SHARE) -> LearningSettings:
         """The usual settings for an artifact."""
         if manifest.label_shape:
             return cls(epochs=50, soft_weight=0.3, temperature=2.0)

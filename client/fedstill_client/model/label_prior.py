@@ -10,14 +10,6 @@ Menon et al. 2021, arXiv 2007.07314, used here for the other direction), the ans
 Whatever a device has seen, no class falls by more than log(1 - owner_share) against an even prior: with a
 share of 1, the plain rule, a device that has seen five of ten classes is lost on the other five.
 
-How much a prior helps its owner and harms the world depends on the student: one that is sure of most examples
-needs little. Where nobody says the share, a device finds its own by the fleet's student F, which has learned
-none of its n examples. For each share l, F is right about a share r(l) of these, and expects to be right
-about a share g(l) of the public rows, the mean probability that F gives to what it answers there with the
-prior. The device takes the least share whose r(l) + g(l) is within half a standard error, that of the
-difference in r over its examples, of the largest (after the rule of one standard error: Breiman et al. 1984,
-"Classification and Regression Trees", section 3.4.3; half of one was chosen on digits and mnist1d).
-
 How far counts c_k of n examples speak for rare classes depends on how skewed devices are, which the counts
 themselves tell: a mixture of symmetric Dirichlet priors, each weighed by its evidence (Nemenman, Shafee and
 Bialek 2002, "Entropy and inference, revisited", arXiv physics/0108025),
@@ -33,15 +25,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import BoolArray, Float64Array, FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.model.label_means import softened
-
-USUAL_SHARE = 0.2  # where there is nothing to find it by; chosen on digits and mnist1d, seeds 0 to 2
-MOST_PUBLIC = 1024  # public rows by which a share is found
-_STANDARD_ERRORS = 0.5
-SHARES = np.array([0.0, 0.05, *np.arange(0.1, 0.95, 0.1)])
+OWNER_SHARE = 0.3  # chosen on digits and mnist1d, seeds 0 to 2, Dirichlet 0.1 and 1
 
 # Half a decade apart: from devices of one class to those that see all alike.
 CONCENTRATIONS = 10.0 ** np.arange(-2, 1.5, 0.5)
@@ -64,62 +51,17 @@ def log_label_prior(labels: IntArray, counts: IntArray, *, classes: int) -> Floa
     return log_prior
 
 
-def owner_log_prior(
-    labels: IntArray, counts: IntArray, *, classes: int, owner_share: float | Float64Array
-) -> FloatArray:
-    """What the devices add to their logits [C, K], from the first `counts` [C] of their labels [C, N].
-
-    owner_share: The share of all devices, or of each [C].
-    """
-    return added_logits(log_label_prior(labels, counts, classes=classes), owner_share)
-
-
-def added_logits(log_prior: FloatArray, owner_share: float | Float64Array) -> FloatArray:
-    """log(owner_share e^log_prior + 1 - owner_share) of log priors [C, K]; owner_share: one, or [C]."""
-    share = np.asarray(owner_share, np.float64)[..., None]
-    added: FloatArray = np.log(share * np.exp(log_prior.astype(np.float64)) + (1 - share)).astype(np.float32)
+def owner_log_prior(labels: IntArray, counts: IntArray, *, classes: int, owner_share: float) -> FloatArray:
+    """What the devices add to their logits [C, K], from the first `counts` [C] of their labels [C, N]."""
+    prior = np.exp(log_label_prior(labels, counts, classes=classes).astype(np.float64))
+    added: FloatArray = np.log(owner_share * prior + (1 - owner_share)).astype(np.float32)
     return added
 
 
-def found_shares(
-    own: FloatArray, labels: IntArray, present: BoolArray, public: FloatArray, log_prior: FloatArray
-) -> Float64Array:
-    """Each device's owner share [C], found by the fleet's student (see above).
-
-    Args:
-        own: Its logits of the devices' own examples [C, n, K].
-        labels: Their labels [C, n].
-        present: Which of them are examples and no padding [C, n].
-        public: Its logits of the public rows, P of at least 1: [C, P, K].
-        log_prior: The devices' log priors against uniform [C, K].
-    """
-    examples = np.maximum(present.sum(axis=1), 1)
-    expected = softened(public, 1.0)
-    right, gains = [], []
-    for share in SHARES:
-        added = added_logits(log_prior, float(share))[:, None]
-        hits = ((own + added).argmax(axis=-1) == labels) & present
-        answers = (public + added).argmax(axis=-1)[..., None]
-        right.append(hits.astype(np.float64))
-        gains.append(
-            hits.sum(axis=1) / examples + np.take_along_axis(expected, answers, axis=-1)[..., 0].mean(axis=1)
-        )
-    each, gain = np.stack(right), np.stack(gains)  # [L, C, n], [L, C]
-    best = gain.argmax(axis=0)
-    devices = np.arange(len(best))
-    behind = each[best, devices] - each  # [L, C, n], 0 where padding
-    mean = behind.sum(axis=-1) / examples
-    variance = (behind * behind).sum(axis=-1) / examples - mean * mean
-    error = np.sqrt(np.maximum(variance, 0) / examples)
-    within = gain[best, devices] - gain <= _STANDARD_ERRORS * error + 1e-9
-    return np.asarray(SHARES[within.argmax(axis=0)])
-
-
-def own_log_prior(labels: IntArray, *, classes: int, owner_share: float | None) -> FloatArray:
-    """What one device adds to its logits [K], from all its labels [N]; None is the usual share."""
-    share = USUAL_SHARE if owner_share is None else owner_share
+def own_log_prior(labels: IntArray, *, classes: int, owner_share: float) -> FloatArray:
+    """What one device adds to its logits [K], from all its labels [N]."""
     counts = np.array([len(labels)])
-    return np.asarray(owner_log_prior(labels[None], counts, classes=classes, owner_share=share)[0])
+    return np.asarray(owner_log_prior(labels[None], counts, classes=classes, owner_share=owner_share)[0])
 
 
 def _log_evidence(examples: IntArray, concentration: float) -> npt.NDArray[np.float64]:
@@ -134,13 +76,8 @@ def _log_evidence(examples: IntArray, concentration: float) -> npt.NDArray[np.fl
     return np.asarray(by_class[examples].sum(axis=1) - by_total[totals])
 
 
-def check_owner_share(value: object) -> float | None:
-    """`value` if it is the share of an app's questions that are like its owner's examples: 0 (off) to 1.
-
-    None is to find it.
-    """
-    if value is None:
-        return None
+def check_owner_share(value: object) -> float:
+    """`value` if it is the share of an app's questions that are like its owner's examples: 0 (off) to 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
         raise FedstillError(
             f"owner_share is {value!r}; give a number from 0 (no label prior) to 1 (all of it)."

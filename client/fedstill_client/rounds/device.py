@@ -360,7 +360,6 @@ class FleetDevice:
             self._forward(stop),
             personal_test=self.held_out,
             global_test=self.global_test,
-            public_x=self.public_x,
             owner_share=self.description.owner_share,
         )
         if self.private_store is not None:
@@ -382,7 +381,7 @@ class FleetDevice:
         student, forward = fleet if scope == "everyone" else own.parameters, Forward(self.artifact)
         logits = forward.shared({name: array[None] for name, array in student.items()}, x)
         share = self.description.owner_share
-        prior = owners_prior(self.private, fleet, forward, self.public_x, owner_share=share)
+        prior = owners_prior(self.private, self.artifact.manifest, owner_share=share)
         if scope == "owner" and prior is not None:
             logits = logits + prior[:, None]
         return np.asarray(softened(logits, 1.0)[0])  # [n, K]

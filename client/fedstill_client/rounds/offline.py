@@ -137,6 +137,5 @@ def _measured(device: FleetDevice, student: OwnStudent, task: RoundTask, forward
         forward,
         personal_test=device.held_out,
         global_test=device.global_test,
-        public_x=device.public_x,
         owner_share=device.description.owner_share,
     )

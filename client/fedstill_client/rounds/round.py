@@ -23,13 +23,7 @@ from fedstill_client.model.accuracy import own_correct, shared_correct
 from fedstill_client.model.alternation import Alternation
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
-from fedstill_client.model.label_prior import (
-    MOST_PUBLIC,
-    USUAL_SHARE,
-    added_logits,
-    found_shares,
-    log_label_prior,
-)
+from fedstill_client.model.label_prior import OWNER_SHARE, owner_log_prior
 from fedstill_client.model.misled import misled
 from fedstill_client.model.order import KeyArray, device_ids
 from fedstill_client.model.private_stack import PrivateStack
@@ -419,8 +413,7 @@ def evaluate(
     *,
     personal_test: PrivateStack | None = None,
     global_test: tuple[FloatArray, IntArray] | None = None,
-    public_x: FloatArray | None = None,
-    owner_share: float | None = None,
+    owner_share: float = OWNER_SHARE,
 ) -> Evaluation:
     """Count right answers in both scopes: what an app gets, and what the fleet's student says alone.
 
@@ -430,15 +423,14 @@ def evaluate(
         forward: The forward graph of the family.
         personal_test: The devices' own held-out examples.
         global_test: Everyone's examples [n, *shape] and labels [n, *label_shape].
-        public_x: The public set [P, *shape], by which devices find their owner shares, where they have one.
         owner_share: How much of its label prior a device adds in its owner's scope, to whatever it answers
-            (see model/label_prior.py); 0 is none, None is to find it. A student of text has no such prior.
+            (see model/label_prior.py); 0 is none. A student of text has no such prior.
     """
     manifest, private = forward.manifest, stack.private
     own = starting_student(stack, task, manifest)
     asked = task.replace_student or own is task.parameters
     fleet = own if stack.fleet is None or asked else stack.fleet
-    prior = owners_prior(private, fleet, forward, public_x, owner_share=owner_share)
+    prior = owners_prior(private, manifest, owner_share=owner_share)
     nothing = np.zeros(private.devices, np.int64)
     counts = []
     for student, log_prior in ((own, prior), (fleet, None)):
@@ -461,36 +453,12 @@ def evaluate(
 
 
 def owners_prior(
-    private: PrivateStack,
-    fleet: Mapping[str, FloatArray],
-    forward: ForwardPass,
-    public_x: FloatArray | None,
-    *,
-    owner_share: float | None,
+    private: PrivateStack, manifest: StudentManifest, *, owner_share: float
 ) -> FloatArray | None:
-    """What each device adds to its logits [C, K]; None where it adds nothing. Args are those of `evaluate`.
-
-    fleet: The fleet's student, [*shape] or [C, *shape].
-    """
-    manifest = forward.manifest
+    """What each device adds to its logits [C, K] in its owner's scope; None where it adds nothing."""
     if manifest.label_shape or owner_share == 0:
         return None
-    log_prior = log_label_prior(private.labels, private.counts, classes=manifest.classes)
-    if owner_share is not None:
-        return added_logits(log_prior, owner_share)
-    if public_x is None or len(public_x) == 0 or not private.counts.any():
-        return added_logits(log_prior, USUAL_SHARE)
-    stacked = _stacked(fleet, manifest)
-    own = forward.own(stacked, private)
-    here = own.shape[1]
-    shares = found_shares(
-        own,
-        private.labels[:, :here],
-        private.present[:, :here],
-        forward.shared(stacked, public_x[:MOST_PUBLIC]),
-        log_prior,
-    )
-    return added_logits(log_prior, shares)
+    return owner_log_prior(private.labels, private.counts, classes=manifest.classes, owner_share=owner_share)
 
 
 def interrupting(stop: Stop) -> Callable[[], None]:

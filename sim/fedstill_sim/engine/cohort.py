@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
+from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_proto.arrays import IntArray, Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello
@@ -49,7 +50,7 @@ class CohortEngine:
         *,
         stack_sizes: Mapping[str, int],
         processes: int | None = None,
-        owner_share: float | None = None,
+        owner_share: float = OWNER_SHARE,
         noise_seed: int = 0,
     ) -> None:
         """Open a run, and start the worker processes.

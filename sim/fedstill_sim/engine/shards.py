@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_proto.arrays import IntArray
 
 from fedstill_sim.engine.students import SlotArray
@@ -34,7 +35,7 @@ class TaskShard:
     slots: SlotArray | None
     new_slots: SlotArray | None = None
     trained_in: IntArray | None = None
-    owner_share: float | None = None
+    owner_share: float = OWNER_SHARE
     noise_seed: int = 0
 
 

@@ -105,7 +105,6 @@ def _evaluate_stack(
         family.forward,
         personal_test=run.stacks.test(padded(devices, shard.stack_size)),
         global_test=run.global_test,
-        public_x=run.public_x,
         owner_share=shard.owner_share,
     )
     columns = [getattr(evaluation, name) for name in EvaluationCounts._fields]

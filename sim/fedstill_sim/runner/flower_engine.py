@@ -22,6 +22,7 @@ from typing import Any
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE
+from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_client.rounds.device import INSTALLED_FILE, FleetDevice
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError
@@ -41,7 +42,7 @@ class FlowerError(FedstillError):
 
 
 def run_flower_simulation(
-    run_folder: Path, *, processes: int | None = None, owner_share: float | None = None
+    run_folder: Path, *, processes: int | None = None, owner_share: float = OWNER_SHARE
 ) -> None:
     """Run the rounds that are left of a run.
 
@@ -88,7 +89,7 @@ def device_folder(run_folder: Path, device: int | str) -> Path:
     return run_folder / FLOWER_FOLDER / f"device_{device}"
 
 
-def write_device_folders(run_folder: Path, data: FleetData, *, owner_share: float | None) -> None:
+def write_device_folders(run_folder: Path, data: FleetData, *, owner_share: float) -> None:
     """Write every device's folder; a student that is there already stays."""
     for device, (name, family) in enumerate(zip(data.device_names, data.families, strict=True)):
         folder = device_folder(run_folder, device)

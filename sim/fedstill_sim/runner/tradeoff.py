@@ -38,7 +38,7 @@ def tradeoff_curve(
     weights: Sequence[float],
     codec: SoftLabelCodec,
     stack_sizes: Mapping[str, int],
-    owner_share: float | None,
+    owner_share: float,
     processes: int | None,
 ) -> tuple[TradeoffPoint, ...]:
     """Measure the fleet's final student as it is, then personalized at each weight.

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_proto.arrays import Parameters
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.state import FleetState
@@ -60,7 +61,7 @@ class Defaults:
 
     rounds: int = 20
     evaluate_every: int = 1  # rounds
-    owner_share: float | None = None
+    owner_share: float = OWNER_SHARE
     tradeoff: bool = True  # whether personal against global accuracy is weighed at the end
 
 
