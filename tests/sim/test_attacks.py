@@ -229,6 +229,7 @@ def test_false_training_data_are_the_adversaries_alone(tmp_path: Path) -> None:
         np.testing.assert_array_equal(after, 1 - before if device in adversaries else before)
 
     boosted = {"method": "fedavg", "attack": "backdoor", "attack_options": ("boost=20", "share=0.9")}
+    boosted["epochs"] = 5
     _, plain = run(tmp_path / "plain", data, method_options={"fold": "mean"}, **boosted)
     rounded = {"fold": "clipped", "weights": "4bit"}  # liars move students in the bits of the round, too
     _, clipped = run(tmp_path / "clipped", data, method_options=rounded, **boosted)

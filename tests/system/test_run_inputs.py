@@ -49,7 +49,10 @@ def test_a_folder_of_one_s_own(tmp_path: Path, method: str, labelled: bool) -> N
     ("words", "said"),
     [
         (("--method", "fedsgd"), "--method: 'fedsgd' is unknown; did you mean fed"),
-        (("--method", "next-words"), "--method: 'next-words' is not of arrays; there are fedstill, local"),
+        (
+            ("--method", "next-words"),
+            "--method: 'next-words' is not of arrays; there are fedstill, auto",
+        ),
         (("--method", "fedstill:"), "'fedstill:' is not of the form module:name"),
         (("--families", "mlp-small,resnet"), "--families: 'resnet' is unknown"),
         (("--families", "cnn,cnn"), "--families: cnn is named twice"),
@@ -92,7 +95,7 @@ def test_an_option_that_is_now_its_method_s_says_how_it_is_set(tmp_path: Path) -
 
     assert done.exit_code == 2
     said = " ".join(done.output.replace("│", " ").split())
-    assert "It is an option of the method fedstill, next-words: use --set server_step=VALUE." in said
+    assert "It is an option of the method fedstill, auto, next-words: use --set server_step=VALUE." in said
 
 
 def test_digits_and_a_folder_at_once_are_too_many(tmp_path: Path) -> None:

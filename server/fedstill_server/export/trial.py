@@ -17,6 +17,7 @@ from fedstill_server.families import FAMILIES
 
 _LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
 # A gradient over thousands of words is small in each: at a lower rate, a float's rounding is what moves.
+_MANY_WORDS = 1000
 _OF_TEXT = {Optimizer.SGD: 1.0, Optimizer.MOMENTUM: 0.5, Optimizer.ADAMW: 1e-3}
 TEMPERATURE = 2.0
 SOFT_WEIGHT = 0.6
@@ -86,7 +87,8 @@ class StudentStack:
 
 def learning_rate(manifest: StudentManifest) -> float:
     """The rate of a trial's steps."""
-    return (_OF_TEXT if manifest.label_shape else _LEARNING_RATES)[manifest.optimizer]
+    many_words = manifest.label_shape and manifest.classes >= _MANY_WORDS
+    return (_OF_TEXT if many_words else _LEARNING_RATES)[manifest.optimizer]
 
 
 def random_examples(
