@@ -3,8 +3,8 @@
 A device whose owner names classes in a way of its own, or whose fleet is wrong about it, is better off alone.
 Where the student that a round starts from misleads it (see model/misled.py), it trains two students on all
 but `held_out` of its examples, one as the round's plan says and one from the student of its package without
-soft labels, and leaves the fleet's labels alone where a sign test (McNemar 1947, Psychometrika 12) on the
-others says that this one is better:
+soft labels. It leaves the fleet's labels alone unless a sign test (McNemar 1947, Psychometrika 12) on the
+others says that the student that learned them is the better one:
 
     P(Binomial(better + worse, 1/2) >= better) <= 0.05
 
@@ -92,7 +92,7 @@ def better_alone(
     assert parts is not None  # some device has enough examples, or none were misled
     with_fleet = own_correct(train(start, task, parts.rest), forward, parts.held)
     without = own_correct(train(installed, alone, parts.rest), forward, parts.held)
-    won = p_values(without, with_fleet) <= _SIGNIFICANCE
+    won = p_values(with_fleet, without) > _SIGNIFICANCE
     return won, train(installed, alone, private)
 
 
