@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from fedstill_proto.errors import FedstillError, InvalidValue, unknown_name
 
@@ -31,16 +31,14 @@ class AgentUnavailable(AgentError):
     """No agent answers at a socket."""
 
 
+_Name = TypeVar("_Name", bound=str)
 Precision = Literal["float32", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "int8")
 
 
 def check_precision(precision: str) -> Precision:
     """The precision of this name; raises UnknownName where there is none."""
-    for known in PRECISIONS:
-        if precision == known:
-            return known
-    raise unknown_name("precision", precision, PRECISIONS)
+    return _known("precision", precision, PRECISIONS)
 
 
 Scope = Literal["owner", "everyone"]
@@ -54,10 +52,15 @@ SCOPES: tuple[Scope, ...] = ("owner", "everyone")
 
 def check_scope(scope: str) -> Scope:
     """The scope of this name; raises UnknownName where there is none."""
-    for known in SCOPES:
-        if scope == known:
+    return _known("scope", scope, SCOPES)
+
+
+def _known(kind: str, name: str, names: Sequence[_Name]) -> _Name:
+    """The one of these names that `name` is."""
+    for known in names:
+        if name == known:
             return known
-    raise unknown_name("scope", scope, SCOPES)
+    raise unknown_name(kind, name, names)
 
 
 def _option(text: str) -> Any:

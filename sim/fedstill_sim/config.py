@@ -62,9 +62,8 @@ class SimulationConfig:
     participation: Availability | None = None  # None: every device is there, and time does not pass
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
     attack: AttackPlan | None = None  # None: every device is honest
-    owner_share_asked: bool = (
-        False  # whatever the method is; otherwise it is 0 where students know their owners
-    )
+    # Whatever the method is; otherwise the share is 0 where students know their owners.
+    owner_share_asked: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

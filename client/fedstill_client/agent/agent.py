@@ -342,20 +342,15 @@ class Agent:
         """The fleet's student as it answers everyone."""
         with self._lock:
             owners = self._newest().student
-            assert self._seen is not None  # or there would be no newest
-            return Answerer(self._fleet_student(owners, self._seen), self._usual_temperature)
-
-    def _fleet_student(self, owners: AnsweringStudent, generation: int) -> AnsweringStudent:
-        """The fleet's student in this generation of the store; the owner's where that is the same."""
-        if self._fleets is None or self._fleets_seen != generation:
-            manifest = owners.manifest
-            weights = self._store.students(manifest, manifest.package_version).fleet()
-            if self._fleets is None or self._fleets is owners:
-                self._fleets = owners.with_weights(weights)
-            else:
-                self._fleets.swap(weights)
-            self._fleets_seen = generation
-        return self._fleets
+            if self._fleets is None or self._fleets_seen != self._seen:
+                manifest = owners.manifest
+                weights = self._store.students(manifest, manifest.package_version).fleet()
+                if self._fleets is None or self._fleets is owners:
+                    self._fleets = owners.with_weights(weights)
+                else:
+                    self._fleets.swap(weights)
+                self._fleets_seen = self._seen
+            return Answerer(self._fleets, self._usual_temperature)
 
     @property
     def _usual_temperature(self) -> float:

@@ -45,9 +45,7 @@ class OwnStudent:
     run: str
     round: int
     parameters: Parameters  # [*shape]
-    control_variates: Parameters = field(
-        default_factory=dict
-    )  # in the same shapes, where the round left some
+    control_variates: Parameters = field(default_factory=dict)  # in the same shapes, if the round left any
 
     def control_variates_in(self, run: str) -> Parameters | None:
         """Those for a round of this run; none of another run have a meaning there."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
@@ -300,8 +299,7 @@ def fleets_student(task: RoundTask, work: RoundWork) -> Parameters | None:
 
 def _replace(owners: Parameters, students: Parameters, devices: BoolArray) -> None:
     """Give these devices [C] their students [C, *shape], as far as those are finite."""
-    sums = sum(array.reshape(len(devices), -1).sum(axis=1, dtype=np.float64) for array in students.values())
-    here = devices & np.isfinite(sums)
+    here = devices & _finite(students)
     for name, array in owners.items():
         array[here] = students[name][here]
 
@@ -432,23 +430,27 @@ def evaluate(
     fleet = own if stack.fleet is None or asked else stack.fleet
     prior = owners_prior(private, manifest, owner_share=owner_share)
     nothing = np.zeros(private.devices, np.int64)
-    counts = []
-    for student, log_prior in ((own, prior), (fleet, None)):
+
+    def correct(student: Mapping[str, FloatArray], log_prior: FloatArray | None) -> tuple[IntArray, IntArray]:
         stacked = _stacked(student, manifest)
         personal, everyone = nothing, nothing
         if personal_test is not None:
             personal = own_correct(stacked, forward, personal_test, log_prior=log_prior).sum(axis=1)
         if global_test is not None:
             everyone = shared_correct(stacked, forward, *global_test, log_prior=log_prior)
-        counts.append((personal, everyone))
+        return personal, everyone
+
+    owners = correct(own, prior)
+    # Where both scopes have the same answers, they are asked for once.
+    fleets = owners if fleet is own and prior is None else correct(fleet, None)
     places = math.prod(manifest.label_shape)
     return Evaluation(
-        personal_correct=counts[0][0],
+        personal_correct=owners[0],
         personal_examples=nothing if personal_test is None else personal_test.counts * places,
-        global_correct=counts[0][1],
+        global_correct=owners[1],
         global_examples=nothing if global_test is None else np.full(private.devices, global_test[1].size),
-        fleet_personal_correct=counts[1][0],
-        fleet_global_correct=counts[1][1],
+        fleet_personal_correct=fleets[0],
+        fleet_global_correct=fleets[1],
     )
 
 
@@ -472,19 +474,24 @@ def interrupting(stop: Stop) -> Callable[[], None]:
     return ask
 
 
-def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> npt.NDArray[np.bool_]:
+def _keep_finite(trained: Parameters, student: Mapping[str, FloatArray]) -> BoolArray:
     """Give devices [C] whose training diverged their old student back, and say which they are."""
-    devices = len(next(iter(trained.values())))
-    # A sum is finite only if all its terms are (or, near 3e38, the student is of no use anyway).
-    sums = np.zeros(devices, np.float32)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for array in trained.values():
-            sums += np.einsum("ij->i", array.reshape(devices, -1))
-    diverged: npt.NDArray[np.bool_] = ~np.isfinite(sums)
+    diverged = ~_finite(trained)
     if diverged.any():
         for name, array in trained.items():
             array[diverged] = np.broadcast_to(student[name], array.shape)[diverged]
     return diverged
+
+
+def _finite(students: Parameters) -> BoolArray:
+    """Which students [C, *shape] are of finite numbers alone: [C]."""
+    devices = len(next(iter(students.values())))
+    # A sum is finite only if all its terms are (or, near 3e38, the student is of no use anyway).
+    sums = np.zeros(devices, np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for array in students.values():
+            sums += np.einsum("ij->i", array.reshape(devices, -1))
+    return np.isfinite(sums)
 
 
 def _delivered(trained: Parameters, out: Mapping[str, FloatArray] | None) -> Parameters:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from fedstill_proto.codec.base_table_file import StoredTable, decode_tables, encode_tables
 from fedstill_proto.soft_labels.base_table import BaseTable
 
-from fedstill_server.rounds.told_labels import LastTold, ToldRounds
+from fedstill_server.rounds.told_labels import LastTold, ToldRounds, oldest_beyond
 
 LIMIT_BYTES = 256 << 20
 
@@ -52,11 +52,9 @@ class BaseTables:
             return self
         tables = {device: entry for device, entry in self.tables.items() if device not in set(mistaken)}
         tables |= {device: (round_number, table) for device, round_number, table in answered}
-        total = sum(table.bytes for _, table in tables.values())
-        for device in sorted(tables, key=lambda name: (tables[name][0], name)):
-            if total <= self.limit_bytes:
-                break
-            total -= tables.pop(device)[1].bytes
+        oldest_first = sorted(tables, key=lambda name: (tables[name][0], name))
+        for device in oldest_beyond(self.limit_bytes, [(name, tables[name][1]) for name in oldest_first]):
+            del tables[device]
         return replace(self, tables=tables)
 
     @property

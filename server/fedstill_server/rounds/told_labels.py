@@ -10,13 +10,27 @@ All of it belongs to a committed round, as the rest of the run's state.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from fedstill_proto.codec.told_labels import KEPT_ROUNDS, OLDEST_ROUNDS
 from fedstill_proto.soft_labels.base_table import BaseTable
 
 LIMIT_BYTES = 16 << 20
+
+_Key = TypeVar("_Key")
+
+
+def oldest_beyond(limit_bytes: int, oldest_first: Sequence[tuple[_Key, BaseTable]]) -> list[_Key]:
+    """The tables that have to go, so that the others are within a limit together."""
+    total, beyond = sum(table.bytes for _, table in oldest_first), []
+    for key, table in oldest_first:
+        if total <= limit_bytes:
+            break
+        total -= table.bytes
+        beyond.append(key)
+    return beyond
 
 
 @dataclass(frozen=True)
@@ -50,11 +64,10 @@ class ToldRounds:
             number: kept for number, kept in self.tables.items() if number > round_number - OLDEST_ROUNDS
         }
         tables[round_number] = table
-        total = sum(kept.bytes for kept in tables.values())
-        for number in sorted(tables):
-            if total <= self.limit_bytes:
-                break
-            total -= tables.pop(number).bytes
+        for number in oldest_beyond(
+            self.limit_bytes, [(number, tables[number]) for number in sorted(tables)]
+        ):
+            del tables[number]
         return replace(self, tables=tables)
 
     def answered(
