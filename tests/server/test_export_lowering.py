@@ -8,9 +8,10 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from fedstill_server.export.capture import CapturedGraph, Port, trace
+from fedstill_server.export.capture import trace
 from fedstill_server.export.layout import split_groups
 from fedstill_server.export.lowering import LoweringError, lower
+from fedstill_server.export.ports import CapturedGraph, Port
 from torch import Tensor
 from torch.nn import functional
 

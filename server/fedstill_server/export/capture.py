@@ -18,29 +18,10 @@ from torch.fx.graph_module import GraphModule
 
 from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
+from fedstill_server.export.ports import CapturedGraph, Port
 from fedstill_server.export.rewrites import rewrite
 from fedstill_server.export.text_loss import text_loss_and_logit_gradient
 from fedstill_server.families.features import with_features
-
-
-@dataclass(frozen=True)
-class Port:
-    """An input of a captured graph: one device's share, and whether every device has its own."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: torch.dtype = torch.float32
-    per_device: bool = True
-    is_state: bool = False  # a parameter, or an optimizer slot of one
-
-
-@dataclass(frozen=True)
-class CapturedGraph:
-    """A graph of one device: its module, inputs, and the names of its outputs."""
-
-    module: GraphModule
-    inputs: tuple[Port, ...]
-    outputs: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

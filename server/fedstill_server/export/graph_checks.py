@@ -11,10 +11,11 @@ from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from onnx import helper
 
-from fedstill_server.export.capture import Port, StepBatch, parameter_ports, slot_ports
+from fedstill_server.export.capture import StepBatch, parameter_ports, slot_ports
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph import MICROSOFT, OPSET
 from fedstill_server.export.optimizers import RULES
+from fedstill_server.export.ports import Port
 from fedstill_server.families import build_student
 
 _RANDOM_OPERATORS = {"Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomUniform"}

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch.fx import Node
 
-from fedstill_server.export.capture import CapturedGraph
 from fedstill_server.export.layout import Value
 from fedstill_server.export.lowering import (
     convolution,
@@ -33,6 +32,7 @@ from fedstill_server.export.lowering.stacked import (
     OperatorTable,
     StackedGraph,
 )
+from fedstill_server.export.ports import CapturedGraph
 
 __all__ = ["LoweringError", "lower"]
 
