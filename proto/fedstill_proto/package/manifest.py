@@ -6,7 +6,7 @@ import hashlib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from google.protobuf import json_format
 
@@ -16,6 +16,7 @@ from fedstill_proto.codec.enum_map import OPTIMIZER_NUMBERS, OPTIMIZERS
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
+from fedstill_proto.package.input_rule import InputRule, check_class_names, rule_message, rule_of_message
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 MANIFEST_LIMIT_BYTES = 1 << 20
@@ -158,6 +159,8 @@ class StudentManifest:
         streaming: The state of its graphs of one word at a time, if it has them.
         external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
             quantized ones as codes and scales.
+        input_rule: What the network reads of values as they are given.
+        class_names: A name for each class, or ().
     """
 
     family: str
@@ -183,6 +186,8 @@ class StudentManifest:
     feature_width: int = 0
     streaming: Streaming | None = None
     external_weights: bool = False
+    input_rule: InputRule = field(default_factory=InputRule)
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -201,6 +206,8 @@ class StudentManifest:
             names = [entry.name for entry in getattr(self, name)]
             if len(set(names)) != len(names):
                 raise InvalidValue(name, "a name appears twice")
+        self.input_rule.check(self.input_shape)
+        check_class_names(self.class_names, self.classes)
         self._check_publication()
         self._check_text()
 
@@ -223,6 +230,8 @@ class StudentManifest:
         ParameterSpec("label_shape", self.label_shape)
         if self.input_type not in ("float32", "int64"):
             raise InvalidValue("input_type", f"{self.input_type!r} is neither float32 nor int64")
+        if self.input_type == "int64" and not self.input_rule.changes_nothing:
+            raise InvalidValue("input_rule", "changes the numbers of words, which are names")
         if self.vocabulary is None:
             return
         rows = {spec.name: spec.shape[:1] for spec in self.parameters}
@@ -230,6 +239,11 @@ class StudentManifest:
             if rows.get(table) != (self.vocabulary.size,):
                 problem = f"{table!r} is not a parameter of {self.vocabulary.size} rows"
                 raise InvalidValue("vocabulary.tables", problem)
+
+    @property
+    def given_shape(self) -> tuple[int, ...]:
+        """The shape of an example as it is given."""
+        return self.input_rule.given_shape(self.input_shape)
 
     @property
     def parameter_count(self) -> int:
@@ -287,6 +301,8 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         feature_width=manifest.feature_width,
         streaming=None if manifest.streaming is None else _streaming_message(manifest.streaming),
         external_weights=manifest.external_weights,
+        input_rule=rule_message(manifest.input_rule),
+        class_names=manifest.class_names,
     )
 
 
@@ -339,6 +355,8 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             feature_width=message.feature_width,
             streaming=_streaming(message.streaming) if message.HasField("streaming") else None,
             external_weights=message.external_weights,
+            input_rule=rule_of_message(message.input_rule) if message.HasField("input_rule") else InputRule(),
+            class_names=tuple(message.class_names),
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

@@ -8,6 +8,7 @@ from typing import Any
 
 from fedstill_proto.checks import check_name
 from fedstill_proto.messages import TrainingPlan
+from fedstill_proto.package.input_rule import InputRule, check_class_names
 from fedstill_proto.secure_sums.terms import Summing, SumNoise
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
@@ -146,6 +147,8 @@ class FleetConfig:
     evaluate_every: int = 1  # rounds; the last round is always evaluated, 0 evaluates no other
     privacy: PrivacyRule | None = None  # None: nothing bounds what answers tell
     secure_sums: SecureSumsRule | None = None  # None: the server sees each answer
+    input_rule: InputRule = field(default_factory=InputRule)  # made the public set of values as given
+    class_names: tuple[str, ...] = ()  # of all classes, or none
 
     def __post_init__(self) -> None:
         check_name("run", self.run)
@@ -162,6 +165,8 @@ class FleetConfig:
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
         shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
         _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
+        self.input_rule.check(self.input_shape)
+        check_class_names(self.class_names, self.classes)
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
         if self.secret_labels:

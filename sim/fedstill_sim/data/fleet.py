@@ -7,14 +7,15 @@ memory of 1,281 digits. Saved, each array is one `.npy` file that simulator proc
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
-from fedstill_proto.errors import FedstillError
+from fedstill_proto.errors import FedstillError, InvalidValue
+from fedstill_proto.package.input_rule import InputRule, check_class_names
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 PUBLIC_SET_FILE = "public.npz"
@@ -76,6 +77,7 @@ class FleetData:
     Examples with a label at each place, as of text, are int64 [examples, places], and y is of the same shape.
     files: what else is kept beside the arrays, by name, such as the list of words that numbers stand for.
     families: the student family of each device.
+    input_rule: what made the arrays of examples as they were given; class_names: of all classes, or none.
     """
 
     name: str
@@ -92,10 +94,17 @@ class FleetData:
     global_x: npt.NDArray[Any]
     global_y: IntArray
     files: Mapping[str, bytes] = field(default_factory=dict)
+    input_rule: InputRule = field(default_factory=InputRule)
+    class_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise FleetDataError(f"{self.name}: classes must be at least 2, not {self.classes}")
+        try:
+            self.input_rule.check(self.input_shape)
+            check_class_names(self.class_names, self.classes)
+        except InvalidValue as error:
+            raise FleetDataError(f"{self.name}: {error}") from None
         if not self.device_names or len(set(self.device_names)) != len(self.device_names):
             raise FleetDataError(f"{self.name}: a fleet needs devices with different names")
         for name, owned in (("families", self.families), ("train", self.train), ("test", self.test)):
@@ -165,7 +174,7 @@ class FleetData:
 
 _ARRAYS = ("x", "y", "public_x", "public_y", "global_x", "global_y")
 _ROWS = ("train", "test")
-_DESCRIBED = ("name", "description", "classes", "device_names", "families")
+_DESCRIBED = ("name", "description", "classes", "device_names", "families", "class_names")
 
 
 def save_fleet(data: FleetData, folder: Path) -> None:
@@ -184,7 +193,7 @@ def save_fleet(data: FleetData, folder: Path) -> None:
     description = {name: getattr(data, name) for name in _DESCRIBED}
     for name, content in data.files.items():
         (folder / name).write_bytes(content)
-    description["files"] = list(data.files)
+    description |= {"files": list(data.files), "input_rule": asdict(data.input_rule)}
     write_sealed_json(folder / DESCRIPTION_FILE, description)
 
 
@@ -217,4 +226,6 @@ def load_fleet(folder: Path) -> FleetData:
         global_x=array("global_x"),
         global_y=array("global_y"),
         files={name: (folder / name).read_bytes() for name in description["files"]},
+        input_rule=InputRule.from_document(description.get("input_rule", {})),
+        class_names=tuple(description.get("class_names", ())),
     )
