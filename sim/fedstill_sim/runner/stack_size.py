@@ -2,6 +2,9 @@
 
 It depends on the student and on the processor's caches. No result depends on it: a device's step has the same
 bits in any stack.
+
+Stacks save what a run of the graph costs besides its arithmetic. So larger ones are tried in turn, one at a
+time, until one is no faster for a device than the one before, or too large for this machine or for the fleet.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
+import psutil
 from fedstill_client.model.batches import StackPlan, plan_batches
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
@@ -32,6 +37,11 @@ _STEPS = 4  # of a measured round: as many as 64 examples in batches of 16 take
 _LEAST_SECONDS = 0.06  # of measuring a candidate
 _REPEATS = 5
 _NEARLY = 1.08
+_GAIN = 0.97  # a device's seconds in a stack worth trying a larger one, as a share of those in a smaller one
+_LONG_STEP = 0.05  # seconds; so much arithmetic leaves nothing for a stack to save
+_BYTES = 4  # of a number
+_MOST_BYTES = 1 << 29  # of a stack; what caches hold is long exceeded
+_FREE_SHARE = 0.25  # of the free memory, that the stacks of all worker processes may take
 
 
 def best_stack_size(options: ArtifactOptions, *, devices: int) -> int:
@@ -42,27 +52,58 @@ def best_stack_size(options: ArtifactOptions, *, devices: int) -> int:
         devices: How many devices there are to train.
     """
     seconds = {
-        size: math.ceil(devices / size) * step for size, step in step_seconds(options).items()
+        size: math.ceil(devices / size) * step for size, step in step_seconds(options, devices).items()
     }  # of a step of all devices
     # A smaller stack that is nearly as fast leaves more of the caches to other processes.
     return min(size for size in seconds if seconds[size] <= _NEARLY * min(seconds.values()))
 
 
-def step_seconds(options: ArtifactOptions) -> dict[int, float]:
-    """Return a stack's seconds for a training step by stack size, measured once on this machine."""
+def step_seconds(options: ArtifactOptions, devices: int) -> dict[int, float]:
+    """Return a stack's seconds for a training step by stack size, each measured once on this machine.
+
+    Args:
+        options: The family's training graph; the stack size in it is ignored.
+        devices: How many devices there are to train: no size is tried beyond the first that holds them all.
+    """
+    needed = [size for size in CANDIDATES if size < devices]
+    needed += [size for size in CANDIDATES if size >= devices][:1]
     file = cache_folder() / "stack-sizes" / f"{_measurement_name(options)}.json"
+    known = _remembered(file)
+    measured: dict[int, float] = {}
+    for size in needed:
+        if not _is_worth_trying(size, measured):
+            break
+        if size not in known:
+            seconds = _measured(options, size)
+            if seconds is None:
+                break
+            known[size] = seconds
+            _remember(known, file)
+        measured[size] = known[size]
+    return measured
+
+
+def _is_worth_trying(size: int, measured: dict[int, float]) -> bool:
+    """Whether the sizes below `size` were each faster for a device than the one before."""
+    each = [seconds / of for of, seconds in measured.items()]
+    if not each:
+        return True
+    return each[0] < _LONG_STEP and (len(each) < 2 or each[-1] <= _GAIN * each[-2])
+
+
+def _remembered(file: Path) -> dict[int, float]:
+    """The seconds that a file holds, by stack size; none where it is missing or spoilt."""
     try:
-        remembered = {int(size): float(seconds) for size, seconds in json.loads(file.read_text()).items()}
-        if sorted(remembered) == list(CANDIDATES):
-            return remembered
-    except (OSError, ValueError, AttributeError):
-        pass  # never measured, or not by this version
-    measured = _measured(options)
+        return {int(size): float(seconds) for size, seconds in json.loads(file.read_text()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _remember(seconds: dict[int, float], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_suffix(f".{os.getpid()}")
-    new.write_text(json.dumps(measured))
+    new.write_text(json.dumps(seconds))
     new.replace(file)
-    return measured
 
 
 def built(options: ArtifactOptions, stack_size: int, *, verify: bool = True) -> TrainingArtifact:
@@ -87,14 +128,28 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith("model name")), platform.processor())
 
 
-def _measured(options: ArtifactOptions) -> dict[int, float]:
-    """Measure a few times in turn and keep the fastest, which the machine's other work disturbs least."""
-    trainers = {size: _Trainer(built(options, size, verify=False)) for size in CANDIDATES}
-    seconds = dict.fromkeys(trainers, math.inf)
-    for _ in range(_REPEATS):
-        for size, trainer in trainers.items():
-            seconds[size] = min(seconds[size], trainer.step_seconds())
-    return seconds
+def _measured(options: ArtifactOptions, size: int) -> float | None:
+    """A stack's seconds for a step: the fastest of a few times, which the machine's other work disturbs
+    least; None for a stack that is too large for this machine.
+    """
+    artifact = built(options, size, verify=False)
+    if size > 1 and stack_bytes(artifact) > _affordable_bytes():
+        return None
+    trainer = _Trainer(artifact)
+    return min(trainer.step_seconds() for _ in range(_REPEATS))
+
+
+def stack_bytes(artifact: TrainingArtifact) -> int:
+    """At most about what training a stack takes: both sets of its state, and all that a step computes."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(artifact.training_graph)).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    shapes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in values]
+    return sum(map(math.prod, shapes)) * _BYTES
+
+
+def _affordable_bytes() -> float:
+    """What one stack may take: each worker process has one, of a share of the free memory."""
+    return min(_MOST_BYTES, _FREE_SHARE * psutil.virtual_memory().available / (os.cpu_count() or 1))
 
 
 class _Trainer:
