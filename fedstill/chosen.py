@@ -10,7 +10,9 @@ from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import options_of, values_of
 from fedstill_server.families import FAMILIES
+from fedstill_server.families.family import family_of, partly_trained
 from fedstill_server.families.teachers import TEACHERS
+from fedstill_server.families.train_rule import ALL, SEPARATOR, TrainRule
 from fedstill_server.methods import METHODS, Method, choice_of, method_of
 
 from fedstill.models import Student, Teacher
@@ -96,15 +98,19 @@ def importable_place(found: object) -> str | None:
 
 def family_of_student(student: Student) -> tuple[str, str]:
     """The family's name, and where one's own lies, unless this process alone knows it."""
-    network = student.network
-    if isinstance(network, str):
+    network, train = student.network, str(student.train)
+    suffix = "" if train == ALL else f"{SEPARATOR}{train}"
+    if isinstance(network, str) and (":" in network or not suffix):
         own = student.name != network.rpartition(":")[2]
         words = f"{student.name}={network}" if own else network
-        ((name, place),) = FAMILIES.named([words], where="students").items()
+        ((name, place),) = FAMILIES.named([words + suffix], where="students").items()
         return name, place
-    lies_at = importable_place(network)
+    lies_at = None if isinstance(network, str) else importable_place(network)
     if lies_at is None:
-        FAMILIES.register(student.name, network)
+        found = FAMILIES.load(network, where="students") if isinstance(network, str) else network
+        if suffix:
+            found = partly_trained(student.name, family_of(found), TrainRule.of(train, where="students"))
+        FAMILIES.register(student.name, found)
         return student.name, ""
-    FAMILIES.know(student.name, lies_at, where="students")
-    return student.name, lies_at
+    FAMILIES.know(student.name, lies_at + suffix, where="students")
+    return student.name, lies_at + suffix

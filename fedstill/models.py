@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_server.families.train_rule import ALL, SEPARATOR, TrainRule
 
 if TYPE_CHECKING:
     from fedstill_client.model.predictor import Predictor
@@ -25,24 +26,37 @@ class Student:
     Args:
         network: The name of a family ("mlp-small", "mlp-64-32", "cnn-4-8"), `module:Net`, or a class or
             function of torch modules. It is called with those of `input_shape` and `classes` that it takes
-            by name.
+            by name. Or a torch module that is made already, with weights that it has learned elsewhere:
+            every student begins as a copy of it, and is never that module itself.
         name: What reports and files call it; by default a family's own name, or that of the class.
         devices: The names of the devices that have it; by default, the students of a fleet are dealt out to
             its devices in turn.
+        train: What of it trains. "all" is whatever it does not hold frozen itself; "head" its last linear
+            layer; "lora:8" low-rank adapters of rank 8 and the head; or names of parameters, in which `*`
+            stands for anything. The rest is one constant that all devices of the family share.
 
     Example:
         >>> Student("mlp-64-32", devices=("ann", "bob")).name
         'mlp-64-32'
+        >>> Student("mlp-64-32", train="head").name
+        'mlp-64-32-head'
     """
 
-    network: Network
+    network: Network | nn.Module
     name: str = ""
     devices: tuple[str, ...] = ()
+    train: str | Sequence[str] = ALL
 
     def __post_init__(self) -> None:
+        train = self.train if isinstance(self.train, str) else SEPARATOR.join(self.train)
+        rule = TrainRule.of(train, where="Student: train")
         if not self.name:
-            object.__setattr__(self, "name", _name_of(self.network))
+            # A built-in family has its name already, and what trains makes another one of it.
+            part = f"-{rule.kind}" if isinstance(self.network, str) and ":" not in self.network else ""
+            part = "" if rule.kind == ALL else part
+            object.__setattr__(self, "name", _name_of(self.network) + part)
         object.__setattr__(self, "devices", tuple(self.devices))
+        object.__setattr__(self, "train", train)
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,6 @@ def test_a_run_is_the_command_s_bit_for_bit(tmp_path: Path) -> None:
         ({"students": ["no_module:Net"]}, "students: .*there is no module 'no_module'"),
         ({"students": ["mlp-8", "mlp-8"]}, "students: 'mlp-8' is named twice"),
         ({"students": ["gru-8-8"]}, "gru-8-8"),
-        ({"students": [MADE]}, "made already; give its class"),
         ({"students": [3]}, "int: a int; a family is a function or a class"),
         ({"students": [lambda input_shape, classes: MADE]}, "'<lambda>' is not .* letters"),
         (

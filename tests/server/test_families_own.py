@@ -176,7 +176,6 @@ def test_a_family_says_which_task_it_is_of() -> None:
     ("name", "problem"),
     [
         ("needs_a_width", "needs_a_width: it needs width, and is called with input_shape and classes"),
-        ("made", "made: a Linear that is made already; give its class"),
         ("NUMBER", "NUMBER: a int; a family is a function or a class"),
         ("of_no_task", "of_no_task: its task is 7; give a task's name, such as 'arrays'"),
         ("no_network", "no_network: it makes a list, not a torch module"),

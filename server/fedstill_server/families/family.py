@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fedstill_server.data.forms import AMOUNTS, NGRAMS, WORDS, ExampleForm
+from fedstill_server.families.train_rule import TrainRule
 from fedstill_server.plugins import PluginError, called
 
 if TYPE_CHECKING:
@@ -40,10 +42,11 @@ class Family:
 
 
 def family_of(found: object) -> Family:
-    """The family that a function or a class of torch modules is.
+    """The family that a function or a class of torch modules is, or a module that is made already.
 
     Its parameters decide how it is called, by name: `input_shape` and `classes` (or `num_classes`) are given
-    where it has them, and all others need defaults. An attribute `task` says which task it is of, and `form`
+    where it has them, and all others need defaults. Every student of a module that is made already begins as
+    a copy of it. An attribute `task` says which task it is of, and `form`
     what its examples are, where they are not those of the task, or arrays of amounts.
 
     Raises:
@@ -52,11 +55,7 @@ def family_of(found: object) -> Family:
     if isinstance(found, Family):
         return found
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(found, torch.nn.Module):
-        raise PluginError(
-            f"a {type(found).__name__} that is made already; give its class, or a function that makes one, "
-            "so that each student starts from a seed of its own"
-        )
+    is_made = torch is not None and isinstance(found, torch.nn.Module)
     if not callable(found):
         raise PluginError(
             f"a {type(found).__name__}; a family is a function or a class of torch modules with the "
@@ -68,14 +67,32 @@ def family_of(found: object) -> Family:
     form = getattr(found, "form", FORMS.get(task, AMOUNTS))
     if not isinstance(form, ExampleForm):
         raise PluginError(f"its form is {form!r}; give a fedstill_server.data.forms.ExampleForm")
-    make, wanted = found, _wanted(found)
+    make, wanted = found, () if is_made else _wanted(found)
 
     def build(input_shape: Shape, classes: int) -> nn.Module:
+        if is_made:
+            copied: nn.Module = copy.deepcopy(make).float()  # type: ignore[attr-defined]
+            return copied
         known = {"input_shape": input_shape, "classes": classes}
         network: nn.Module = make(**{name: known[_GIVEN[name]] for name in wanted})
         return network
 
     return Family(build, task, form)
+
+
+def partly_trained(name: str, family: Family, rule: TrainRule) -> Family:
+    """The family whose students train what `rule` names, and hold the rest frozen."""
+
+    def build(input_shape: Shape, classes: int) -> nn.Module:
+        import torch
+
+        from fedstill_server.families.adapting import adapted
+
+        network = family.build(input_shape, classes)
+        x = torch.zeros(2, *input_shape, dtype=getattr(torch, family.form.input_type))
+        return adapted(name, network, rule, x)
+
+    return replace(family, build=build)
 
 
 def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn.Module:

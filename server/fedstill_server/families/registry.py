@@ -7,8 +7,9 @@ is a function, or a class of torch modules, that takes `input_shape`, `classes`,
         def __init__(self, input_shape: tuple[int, ...], classes: int) -> None: ...
 
 It is named on a command line as `module:Net` or `name=module:Net`, by an entry point of the group
-"fedstill.families", or by `FAMILIES.register`. Packages, files and messages hold its name alone, never where
-it lies: whatever a device or a package says, nothing is imported because of it.
+"fedstill.families", or by `FAMILIES.register`; what of it trains may follow (`module:Net+head`, see
+train_rule.py). Packages, files and messages hold its name alone, never where it lies: whatever a device or a
+package says, nothing is imported because of it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,18 @@ from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue, UnknownName, unknown_name
 
 from fedstill_server.data.forms import WORDS, ExampleForm
-from fedstill_server.families.family import ARRAYS, FORMS, TEXT, UTTERANCES, Family, Shape, family_of
+from fedstill_server.families.family import (
+    ARRAYS,
+    FORMS,
+    TEXT,
+    UTTERANCES,
+    Family,
+    Shape,
+    family_of,
+    partly_trained,
+)
 from fedstill_server.families.sizes import text_widths_of, widths_of
+from fedstill_server.families.train_rule import SEPARATOR, TrainRule
 from fedstill_server.plugins import BUILT_IN, PluginError, Registry
 
 if TYPE_CHECKING:
@@ -95,7 +106,8 @@ class FamilyRegistry(Registry[Family]):
     def know(self, name: str, place: str, *, where: str | None = None) -> None:
         """Let `name` stand for a family of one's own that lies at "module:attribute", in this process.
 
-        What is said last holds: each run's configuration says it before the run is made, or goes on.
+        What is said last holds: each run's configuration says it before the run is made, or goes on. What of
+        it trains may follow on the place, behind a +.
 
         Raises:
             PluginError: For a module that is not there, and for a name that is built in or installed, or no
@@ -105,7 +117,10 @@ class FamilyRegistry(Registry[Family]):
         _check_free(name, where=where, place=place)
         if ":" not in place:
             raise PluginError(f"{where}: {name}={place}: {place!r} is not of the form module:name")
-        self.require([place], where=where)
+        lies_at, _, rule = place.partition(SEPARATOR)
+        self.require([lies_at], where=where)
+        if rule:
+            TrainRule.of(rule, where=f"{where}: {name}")
         if name in self._installed() and self._installed()[name][0].value != place:
             raise PluginError(
                 f"{where}: the name {name!r} is taken ({self.origin(name)}); give yours another one, as in "
@@ -119,7 +134,7 @@ class FamilyRegistry(Registry[Family]):
 
         Args:
             words: A name that is there (mlp-small, mlp-64-32), `module:Net`, which is then named Net, or
-                `name=module:Net`.
+                `name=module:Net`; what of one's own trains may follow, as in `module:Net+head`.
             where: The option or field to name in an error.
 
         Returns:
@@ -134,7 +149,7 @@ class FamilyRegistry(Registry[Family]):
         for word in words:
             name, equals, place = word.rpartition("=")
             if not equals and ":" in word:
-                name = word.rpartition(":")[2]
+                name = word.partition(SEPARATOR)[0].rpartition(":")[2]
             name = name.strip() or word
             place = place.strip() if equals or ":" in word else ""
             if name in places:
@@ -155,19 +170,23 @@ class FamilyRegistry(Registry[Family]):
     def load(self, name: str, *, where: str | None = None) -> Family:
         found = _sized(name) or super().load(name, where=where)
         if name not in _BUILT_IN:
-            return found
+            rule = self._places.get(name, "").partition(SEPARATOR)[2]
+            return partly_trained(name, found, TrainRule.of(rule)) if rule else found
         task = _BUILT_IN[name][0]
         return replace(found, task=task, form=FORMS[task])
 
     def origin(self, name: str) -> str:
-        return super().origin(self._places.get(name, name)) if self.is_own(name) else BUILT_IN
+        return super().origin(self._lies_at(name)) if self.is_own(name) else BUILT_IN
 
     def unknown(self, name: str, *, where: str | None = None) -> UnknownName:
         more = "sizes such as mlp-32 and gru-80-224, or module:name of your own"
         return unknown_name(where or self.kind, name, self.names(), more=more)
 
     def _place(self, name: str, *, where: str) -> str:
-        return super()._place(self._places.get(name, name), where=where)
+        return super()._place(self._lies_at(name), where=where)
+
+    def _lies_at(self, name: str) -> str:
+        return self._places.get(name, name).partition(SEPARATOR)[0]
 
 
 FAMILIES = FamilyRegistry()
