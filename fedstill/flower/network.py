@@ -84,10 +84,11 @@ class TorchTrainer:
         copy: bool = True,
         change: StepChange | None = None,
     ) -> tuple[Parameters, FloatArray]:
+        from fedstill_server.families.state import train_mode
         from fedstill_server.training.networks import parameters_of, seeded
 
         install(self._network, parameters)
-        self._network.train()
+        train_mode(self._network)
         with seeded(self._task.training.seed ^ self._task.round):
             if isinstance(steps, StartSteps):  # what no owner's training function has a part in
                 mean_loss = distil(self._network, steps, self._task, self.manifest)
@@ -136,9 +137,10 @@ def added_to_gradients(network: nn.Module, term: GradientTerm | None) -> Iterato
 
 def install(network: nn.Module, parameters: Mapping[str, FloatArray]) -> None:
     """Put a student, [*shape] or as a stack of one [1, *shape], into the network."""
+    from fedstill_server.families.state import student_state
     from fedstill_server.training.networks import load_parameters
 
-    shapes = {name: tuple(value.shape) for name, value in network.named_parameters()}
+    shapes = {name: tuple(value.shape) for name, value in student_state(network).tensors.items()}
     load_parameters(network, {name: array.reshape(shapes[name]) for name, array in parameters.items()})
 
 
@@ -148,6 +150,7 @@ def manifest_of(
     """What rounds need to know of a torch module that learns a task; there are no graphs behind it."""
     from fedstill_server.families.errors import FamilyError
     from fedstill_server.families.features import feature_width
+    from fedstill_server.families.state import student_state
     from fedstill_server.training.networks import parameters_of
 
     told = None if task.soft_targets is None else task.soft_targets.soft_labels
@@ -160,6 +163,7 @@ def manifest_of(
         classes=classes,
         input_shape=input_shape,
         parameters=parameter_specs(parameters_of(network)),
+        buffers=tuple(student_state(network).buffers),
         optimizer=task.training.optimizer,
         soft_labels="top-k" if isinstance(told, TopKSoftLabels) else "dense",
         k=told.k if isinstance(told, TopKSoftLabels) else 0,

@@ -42,7 +42,7 @@ class GradientTerm:
         self, after: Mapping[str, FloatArray], before: Mapping[str, FloatArray], *, lr: FloatArray, step: int
     ) -> None:
         """Put the term into a step that was taken; see StepChange."""
-        for name in self.anchor:
+        for name in self.anchor.keys() & after.keys():
             term = self.at(name, before[name])
             after[name][...] -= lr.reshape(-1, *(1 for _ in before[name].shape[1:])) * term
             if (velocity := after.get(f"{name}.momentum")) is not None:

@@ -222,11 +222,16 @@ class Personalizer:
             else:
                 self._run_in_words(self._words, steps.seed)
             if change is not None:
-                before, after = self._sets[self._taken % 2], self._sets[(self._taken + 1) % 2]
+                before, after = (self._learning(self._taken + past) for past in (0, 1))
                 change.put_into(after, before, lr=self._batch.lr, step=step)
             self._taken += 1
             total += self._loss
         return total
+
+    def _learning(self, taken: int) -> dict[str, FloatArray]:
+        """The set after so many steps, but for the buffers, which no gradient changes."""
+        newest = self._sets[taken % 2]
+        return {name: array for name, array in newest.items() if name not in self.manifest.buffers}
 
     def state(self) -> PersonalizerState:
         """Where training stands, in arrays of their own."""
@@ -244,6 +249,7 @@ class Personalizer:
             spec.name + suffix: final[spec.name + suffix]
             for suffix in suffixes
             for spec in self.manifest.parameters
+            if spec.name + suffix in final
         }
 
     def _zeros(self) -> dict[str, FloatArray]:
@@ -256,6 +262,7 @@ class Personalizer:
             name + slot: np.zeros((stack, *shape), np.float32)
             for slot in self._slots()
             for name, shape in seen.items()
+            if not (slot and name in self.manifest.buffers)
         }
 
     def _whole(self, table: str) -> dict[str, FloatArray]:

@@ -157,6 +157,8 @@ class StudentManifest:
         feature_width: The width of the forward graph's second output, what the last layer reads; 0 without
             one.
         streaming: The state of its graphs of one word at a time, if it has them.
+        buffers: The parameters that no gradient changes, such as the running means of batch normalization:
+            they have no optimizer slots, and the training graph gives their new values.
         external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
             quantized ones as codes and scales.
         input_rule: What the network reads of values as they are given.
@@ -188,6 +190,7 @@ class StudentManifest:
     external_weights: bool = False
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
+    buffers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -222,6 +225,8 @@ class StudentManifest:
             if not math.isfinite(value):
                 raise InvalidValue(f"quality[{name}]", f"{value} is not a finite number")
         names = {spec.name for spec in self.parameters}
+        if len(set(self.buffers)) != len(self.buffers) or not names.issuperset(self.buffers):
+            raise InvalidValue("buffers", f"{self.buffers!r:.80} are not parameters, each once")
         for weight in self.quantized:
             if weight.parameter not in names:
                 raise InvalidValue("quantized", f"{weight.parameter!r} is not a parameter")
@@ -244,6 +249,11 @@ class StudentManifest:
     def given_shape(self) -> tuple[int, ...]:
         """The shape of an example as it is given."""
         return self.input_rule.given_shape(self.input_shape)
+
+    @property
+    def learning(self) -> tuple[ParameterSpec, ...]:
+        """The parameters that learn by their gradients, and have optimizer slots."""
+        return tuple(spec for spec in self.parameters if spec.name not in self.buffers)
 
     @property
     def parameter_count(self) -> int:
@@ -303,6 +313,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         external_weights=manifest.external_weights,
         input_rule=rule_message(manifest.input_rule),
         class_names=manifest.class_names,
+        buffers=manifest.buffers,
     )
 
 
@@ -357,6 +368,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             external_weights=message.external_weights,
             input_rule=rule_of_message(message.input_rule) if message.HasField("input_rule") else InputRule(),
             class_names=tuple(message.class_names),
+            buffers=tuple(message.buffers),
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

@@ -28,6 +28,7 @@ from fedstill_server.distill.layers import LOGITS, attention_parts, inner_layers
 from fedstill_server.distill.teachers.interface import TeacherAnswers
 from fedstill_server.distill.technique import Setting, Step, Term, scale_to_mean_one
 from fedstill_server.families import build_student
+from fedstill_server.families.state import train_mode
 from fedstill_server.losses import cross_entropy
 from fedstill_server.randomness import derived_seed
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
@@ -228,7 +229,7 @@ class _Run:
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Train one epoch; returns the mean of each part of the loss."""
-        self.student.train()
+        train_mode(self.student)
         # Read at the end: to look at a value costs a step as much as a layer.
         fixed: list[FixedBatch] = []
         values: list[Tensor] = []

@@ -22,6 +22,7 @@ from fedstill_server.export.lowering import lower
 from fedstill_server.export.structure import structure_of
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.features import feature_width
+from fedstill_server.families.state import student_state
 from fedstill_server.plugins import called
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
@@ -156,13 +157,13 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
     )
     training_graph = lower(step, stack_size=options.stack_size, name=f"{options.family} training step")
     forward_graph = lower(forward, stack_size=options.stack_size, name=f"{options.family} forward")
+    own = student_state(student)
     manifest = StudentManifest(
         family=options.family,
         classes=options.classes,
         input_shape=options.input_shape,
-        parameters=tuple(
-            ParameterSpec(name, tuple(value.shape)) for name, value in student.named_parameters()
-        ),
+        parameters=tuple(ParameterSpec(name, tuple(value.shape)) for name, value in own.tensors.items()),
+        buffers=tuple(own.buffers),
         optimizer=options.optimizer,
         soft_labels=options.soft_labels,
         opset=OPSET,

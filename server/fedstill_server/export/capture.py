@@ -1,27 +1,36 @@
 """Captures what a student computes, for one device, as a small graph of aten operators.
 
-`make_fx` runs the function once on tensors without storage and writes down every operator. Devices are
-stacked later, when the graph is lowered to ONNX (see `fedstill_server.export.lowering`).
+`make_fx` runs the function once on tensors without storage and writes down every operator. A second pass
+replaces what is changed in place by new values, and operators without a translation by those that they are
+made of (decompositions.py). Devices are stacked later, when the graph is lowered to ONNX (see
+`fedstill_server.export.lowering`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
 
 import torch
 from fedstill_proto.messages import Optimizer
 from torch import Tensor, nn
-from torch.func import functional_call, vjp
+from torch.func import functional_call, functionalize, vjp
+from torch.fx import Interpreter
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.graph_module import GraphModule
+from torch.fx.traceback import preserve_node_meta
+from torch.nn import functional
 
+from fedstill_server.export.decompositions import decomposition_table
 from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.ports import CapturedGraph, Port
 from fedstill_server.export.rewrites import rewrite
+from fedstill_server.export.substitutes import BatchNormalization, attention, substituted
 from fedstill_server.export.text_loss import text_loss_and_logit_gradient
 from fedstill_server.families.features import with_features
+from fedstill_server.families.state import frozen_tensors, student_state, train_mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,20 +84,29 @@ def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Op
     rule = RULES[optimizer]
     places = len(batch.label_shape)
     loss_of = text_loss_and_logit_gradient if places else loss_and_logit_gradient
-    names = [name for name, _ in student.named_parameters()]
-    state = parameter_ports(student) + slot_ports(student, optimizer)
+    own = student_state(student)
+    state = state_ports(student) + slot_ports(student, optimizer)
     scalar_ports = [Port(name, (), per_device=False) for name in rule.scalars]
-    ports = state + batch.ports + [Port("lr", ())] + scalar_ports
+    ports = state + batch.ports + [Port("lr", ())] + scalar_ports + frozen_ports(student)
+    frozen = list(frozen_tensors(student))
+    # What batch normalization counts is of no use: its momentum is a number.
+    counters = [name for name, _ in student.named_buffers() if name.endswith("num_batches_tracked")]
+    train_mode(student)
 
     def step(*arguments: Tensor) -> tuple[Tensor, ...]:
         values = {port.name: value for port, value in zip(ports, arguments, strict=True)}
-        parameters = {name: values[name] for name in names}
+        buffers = {name: values[name] for name in own.buffers}
+        others = buffers | {name: values[name] for name in frozen}
+        norms = BatchNormalization(rows=batch.rows, weighing=_weighing(values, places), buffers=buffers)
 
-        def answer(parameters: dict[str, Tensor]) -> Tensor:
-            logits: Tensor = functional_call(student, parameters, (values["x"],))
-            return logits.flatten(0, places) if places else logits
+        def answer(parameters: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+            tensors = parameters | others | {name: torch.zeros((), dtype=torch.int64) for name in counters}
+            with _written_out(norms):
+                logits: Tensor = functional_call(student, tensors, (values["x"],))
+            return (logits.flatten(0, places) if places else logits), norms.moved
 
-        logits, pull_back, *_ = vjp(answer, parameters)
+        parameters = {name: values[name] for name in own.trainable}
+        logits, pull_back, moved = vjp(answer, parameters, has_aux=True)  # type: ignore[misc]
         loss, logit_gradient = loss_of(
             logits,
             _targets(values, places=places),
@@ -96,8 +114,8 @@ def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Op
         )
         (gradients,) = pull_back(logit_gradient)
         scalars: Scalars = {name: values[name] for name in ("lr", *rule.scalars)}
-        updated: dict[str, Tensor] = {}
-        for name in names:
+        updated: dict[str, Tensor] = {name: moved.get(name, before) for name, before in buffers.items()}
+        for name in own.trainable:
             slots = tuple(values[f"{name}.{slot}"] for slot in rule.slots)
             updated[name], new_slots = rule.update(parameters[name], gradients[name], slots, scalars)
             updated |= {f"{name}.{slot}": new for slot, new in zip(rule.slots, new_slots, strict=True)}
@@ -124,31 +142,64 @@ def capture_forward(
         input_type: The type of their values.
         features: Whether to capture what the last layer reads, too: [rows, width].
     """
-    ports = [*parameter_ports(student), Port("x", (rows, *input_shape), input_type)]
+    ports = [*state_ports(student), *frozen_ports(student), Port("x", (rows, *input_shape), input_type)]
+    student.eval()
 
     def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
-        *parameters, x = arguments
-        named = {port.name: value for port, value in zip(ports, parameters, strict=False)}
-        if features:
-            return with_features(student, lambda: functional_call(student, named, (x,)))
-        return (functional_call(student, named, (x,)),)
+        *tensors, x = arguments
+        named = {port.name: value for port, value in zip(ports, tensors, strict=False)}
+        with _written_out(BatchNormalization(rows=rows, weighing=None, buffers={})):
+            if features:
+                return with_features(student, lambda: functional_call(student, named, (x,)))
+            return (functional_call(student, named, (x,)),)
 
     outputs = ("logits", "features") if features else ("logits",)
     return CapturedGraph(trace(forward, ports), tuple(ports), outputs)
 
 
-def parameter_ports(student: nn.Module) -> list[Port]:
-    """The inputs of a graph for the student's parameters."""
-    return [Port(name, tuple(value.shape), is_state=True) for name, value in student.named_parameters()]
+def state_ports(student: nn.Module) -> list[Port]:
+    """The inputs of a graph for what is the student's own: its parameters, and its moving buffers."""
+    return [
+        Port(name, tuple(value.shape), is_state=True)
+        for name, value in student_state(student).tensors.items()
+    ]
+
+
+def frozen_ports(student: nn.Module) -> list[Port]:
+    """What all students of a family share: constants of a graph, under their own names."""
+    return [
+        Port(name, tuple(value.shape), value.dtype, per_device=False, constant=value.detach())
+        for name, value in frozen_tensors(student).items()
+    ]
 
 
 def slot_ports(student: nn.Module, optimizer: Optimizer) -> list[Port]:
-    """The optimizer's memory: for each slot, one value for every parameter."""
+    """The optimizer's memory: for each slot, one value for every parameter that learns."""
     return [
-        Port(f"{port.name}.{slot}", port.shape, is_state=True)
+        Port(f"{name}.{slot}", tuple(value.shape), is_state=True)
         for slot in RULES[optimizer].slots
-        for port in parameter_ports(student)
+        for name, value in student_state(student).trainable.items()
     ]
+
+
+def _weighing(values: Mapping[str, Tensor], places: int) -> Tensor:
+    """Which rows of a step weigh, 1 or 0 each: float [rows]."""
+    weight = values["hard_weight"]
+    if "soft_weight" in values:
+        weight = weight + values["soft_weight"]
+    if places:
+        weight = weight.sum(tuple(range(1, 1 + places)))
+    return torch.lt(torch.zeros(()), weight).to(weight.dtype)
+
+
+def _written_out(norms: BatchNormalization) -> AbstractContextManager[None]:
+    """A context in which torch's functions are those that a capture can take."""
+    return substituted(
+        {
+            (functional, "batch_norm"): norms,
+            (functional, "scaled_dot_product_attention"): attention,
+        }
+    )
 
 
 def _targets(values: dict[str, Tensor], *, places: int) -> StepTargets:
@@ -171,6 +222,13 @@ def _targets(values: dict[str, Tensor], *, places: int) -> StepTargets:
 def trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
     """The graph of a function of tensors, one for each port."""
     examples = [torch.zeros(port.shape, dtype=port.dtype) for port in ports]
-    module = make_fx(function, tracing_mode="fake")(*examples)
+    traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+    with preserve_node_meta():  # the second pass knows which line of a module an operator came from
+        module = make_fx(
+            functionalize(Interpreter(traced).run),
+            decomposition_table=decomposition_table(),
+            tracing_mode="fake",
+            _allow_non_fake_inputs=True,
+        )(*examples)
     rewrite(module)
     return module

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class GraphWriter:
         self._outputs: list[onnx.ValueInfoProto] = []
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray] = {}
+        self._named: set[str] = set()  # constants that stay under their names
         self._known: dict[object, str] = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._reshaped_from: dict[str, str] = {}
@@ -46,7 +47,12 @@ class GraphWriter:
         self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[dtype], list(shape)))
         self._nodes.append(helper.make_node("Identity", [source], [name]))
 
-    def constant(self, array: np.ndarray) -> str:
+    def constant(self, array: np.ndarray, *, name: str = "") -> str:
+        if name:
+            self._constants[name] = np.ascontiguousarray(array)
+            self._shapes[name] = array.shape
+            self._named.add(name)
+            return name
         key = ("constant", array.dtype.str, array.shape, array.tobytes())
         if key not in self._known and array.size >= _MANY and (array == array.flat[0]).all():
             # One number in many places: the runtime fills them, a file need not hold them.
@@ -112,7 +118,9 @@ class GraphWriter:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""
         nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
         used = {name for node in nodes for name in node.input}
-        filled, written = _filled({n: array for n, array in self._constants.items() if n in used})
+        filled, written = _filled(
+            {name: array for name, array in self._constants.items() if name in used}, whole=self._named
+        )
         graph = helper.make_graph(
             [*filled, *nodes],
             self._name,
@@ -130,15 +138,15 @@ class GraphWriter:
 
 
 def _filled(
-    constants: dict[str, np.ndarray],
+    constants: dict[str, np.ndarray], *, whole: Collection[str]
 ) -> tuple[list[onnx.NodeProto], dict[str, np.ndarray]]:
     """Constants of one number everywhere as nodes of a few bytes, and the others with the nodes' shapes.
 
-    ONNX Runtime makes the constants of them again when it opens the graph.
+    ONNX Runtime makes the constants of them again when it opens the graph. Those of `whole` are never nodes.
     """
     nodes, written = [], {}
     for name, array in constants.items():
-        if array.size < _FILLED_FROM or (array != array.flat[0]).any():
+        if name in whole or array.size < _FILLED_FROM or (array != array.flat[0]).any():
             written[name] = array
             continue
         shape, value = f"{name}.shape", numpy_helper.from_array(array.reshape(-1)[:1])

@@ -11,7 +11,7 @@ from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 from onnx import helper
 
-from fedstill_server.export.capture import StepBatch, parameter_ports, slot_ports
+from fedstill_server.export.capture import StepBatch, slot_ports, state_ports
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph import MICROSOFT, OPSET
 from fedstill_server.export.optimizers import RULES
@@ -27,7 +27,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     step = step_manifest(manifest)
     types = {"float32": torch.float32, "int64": torch.int64}
     student = build_student(step.family, step.input_shape, step.classes)
-    state = parameter_ports(student) + slot_ports(student, manifest.optimizer)
+    state = state_ports(student) + slot_ports(student, manifest.optimizer)
     batch = StepBatch(
         input_shape=manifest.input_shape,
         classes=step.classes,
@@ -49,7 +49,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     if manifest.feature_width:
         answers.append(Port("features", (rows, manifest.feature_width)))
     student = build_student(manifest.family, manifest.input_shape, manifest.classes)
-    inputs = [*parameter_ports(student), Port("x", (rows, *manifest.input_shape))]
+    inputs = [*state_ports(student), Port("x", (rows, *manifest.input_shape))]
     _check_ports(manifest, FORWARD_FILE, "input", forward.graph.input, inputs)
     _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, answers)
 

@@ -8,7 +8,7 @@ import torch
 from torch.fx.graph_module import GraphModule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Port:
     """An input of a captured graph: one device's share, and whether every device has its own."""
 
@@ -17,6 +17,7 @@ class Port:
     dtype: torch.dtype = torch.float32
     per_device: bool = True
     is_state: bool = False  # a parameter, or an optimizer slot of one
+    constant: torch.Tensor | None = None  # what it always is; the graph holds it, and it is no input there
 
 
 @dataclass(frozen=True)

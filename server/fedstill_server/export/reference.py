@@ -19,6 +19,7 @@ from torch.nn import functional
 from fedstill_server.export.student import load_parameters
 from fedstill_server.families import build_student
 from fedstill_server.families.features import with_features
+from fedstill_server.families.state import student_state, train_mode
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -45,7 +46,12 @@ class ReferenceStudent:
         return float(loss.detach())
 
     def loss(self, batch: Arrays) -> Tensor:
-        """The loss of a batch; all places of all rows are weighted by `hard_weight` and `soft_weight`."""
+        """The loss of a batch; all places of all rows are weighted by `hard_weight` and `soft_weight`.
+
+        Rows that weigh nothing are left out, as if they were not there.
+        """
+        batch = _weighing(batch)
+        train_mode(self.module)
         logits = self.module(self._tensor(batch["x"])).flatten(0, -2)  # [rows * places, classes]
         labels = torch.from_numpy(batch["labels"]).flatten()
         hard = functional.cross_entropy(logits, labels, reduction="none")
@@ -62,6 +68,7 @@ class ReferenceStudent:
 
     def answers(self, x: np.ndarray) -> list[np.ndarray]:
         """Logits, and features where the manifest promises them."""
+        self.module.eval()
         with torch.no_grad():
             if not self._manifest.feature_width:
                 return [self.module(self._tensor(x)).numpy()]
@@ -69,12 +76,16 @@ class ReferenceStudent:
             return [logits.numpy(), features.numpy()]
 
     def parameters(self) -> dict[str, np.ndarray]:
-        return {name: value.detach().numpy().copy() for name, value in self.module.named_parameters()}
+        tensors = student_state(self.module).tensors
+        return {name: value.detach().numpy().copy() for name, value in tensors.items()}
 
     def gradients(self, batch: Arrays) -> dict[str, np.ndarray]:
         """The gradients of the loss, at the present parameters."""
-        named = dict(self.module.named_parameters())
-        gradients = torch.autograd.grad(self.loss(batch), list(named.values()))
+        named = student_state(self.module).trainable
+        buffers = {name: value.clone() for name, value in student_state(self.module).buffers.items()}
+        gradients = torch.autograd.grad(self.loss(batch), list(named.values()), materialize_grads=True)
+        for name, value in student_state(self.module).buffers.items():
+            value.copy_(buffers[name])
         return {name: gradient.numpy() for name, gradient in zip(named, gradients, strict=True)}
 
     def _bucket_divergence(self, batch: Arrays, log_probabilities: Tensor) -> Tensor:
@@ -102,11 +113,19 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
+def _weighing(batch: Arrays) -> Arrays:
+    """The rows of a batch that weigh something."""
+    weight = batch["hard_weight"] + batch.get("soft_weight", 0)
+    rows = weight.reshape(len(weight), -1).sum(-1) > 0
+    return {name: array if name == "temperature" else array[rows] for name, array in batch.items()}
+
+
 def _divergence(target: Tensor, log_probabilities: Tensor) -> Tensor:
     return functional.kl_div(log_probabilities, target, reduction="none").sum(-1)
 
 
 def _optimizer(kind: Optimizer, module: nn.Module) -> torch.optim.Optimizer:
+    learning = list(student_state(module).trainable.values())
     if kind is Optimizer.ADAMW:
-        return torch.optim.AdamW(module.parameters())
-    return torch.optim.SGD(module.parameters(), momentum=0.9 if kind is Optimizer.MOMENTUM else 0.0)
+        return torch.optim.AdamW(learning)
+    return torch.optim.SGD(learning, momentum=0.9 if kind is Optimizer.MOMENTUM else 0.0)

@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from fedstill_server.families import FAMILIES, build_student
+from fedstill_server.families.state import frozen_tensors, student_state
 from fedstill_server.plugins import called
 
 _ROWS = 2
@@ -35,12 +36,13 @@ def structure_of(family: str, input_shape: tuple[int, ...], *classes: int) -> st
 
 def _parts(student: nn.Module, x: Tensor) -> list[bytes]:
     """Names, shapes and operators, in training and in answering, and the tensors that no device changes."""
-    parameters = dict(student.named_parameters())
-    parts = [repr([(name, tuple(value.shape)) for name, value in parameters.items()]).encode()]
-    tensors = dict(student.named_buffers())
+    own = student_state(student)
+    parts = [repr([(name, tuple(value.shape)) for name, value in own.trainable.items()]).encode()]
+    parts += [repr(sorted(own.buffers)).encode()] if own.buffers else []
+    tensors = dict(student.named_buffers()) | frozen_tensors(student)
     for is_training in (True, False):
         student.train(is_training)
-        traced = make_fx(lambda values: functional_call(student, values, (x,)))(parameters)
+        traced = make_fx(lambda values: functional_call(student, values, (x,)))(own.tensors)
         parts.append(traced.code.encode())
         tensors |= {f"{is_training} {name}": value for name, value in traced.named_buffers()}
     for name, value in tensors.items():

@@ -25,6 +25,7 @@ from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.structure import structure_of
 from fedstill_server.families import FAMILIES, build_student
+from fedstill_server.families.state import student_state
 from fedstill_server.plugins import called
 
 
@@ -77,7 +78,8 @@ def _finished(
     form: ExampleForm,
 ) -> tuple[StudentManifest, bytes]:
     """The captured graph with the student's own weights, and its manifest."""
-    parameters = {name: value.detach().numpy() for name, value in student.named_parameters()}
+    own = student_state(student)
+    parameters = {name: value.detach().numpy() for name, value in own.tensors.items()}
     model = onnx.load_from_string(captured)
     put_weights(model.graph, parameters)
     check_weights_stay_weights(model.graph, parameters)
@@ -92,6 +94,7 @@ def _finished(
         optimizer=Optimizer.SGD,
         soft_labels="none",
         opset=OPSET,
+        buffers=tuple(own.buffers),
         inputs=(GraphPort("x", (-1, *input_shape), form.input_type),),
         outputs=(GraphPort("logits", (-1, *label_shape, classes), "float32"),),
         label_shape=label_shape,
@@ -179,7 +182,8 @@ def _check_answers(student: nn.Module, graph: bytes, examples: torch.Tensor) -> 
 
 def load_parameters(student: torch.nn.Module, parameters: Mapping[str, np.ndarray]) -> None:
     """Puts weights into a student; they must be exactly the student's."""
-    own = {name: tuple(value.shape) for name, value in student.named_parameters()}
+    tensors = student_state(student).tensors
+    own = {name: tuple(value.shape) for name, value in tensors.items()}
     given = {name: tuple(array.shape) for name, array in parameters.items()}
     if own != given:
         differing = sorted(own.items() ^ given.items())
@@ -188,7 +192,7 @@ def load_parameters(student: torch.nn.Module, parameters: Mapping[str, np.ndarra
             f"({len(differing)} in all). Use those of the same family, input shape and number of classes."
         )
     with torch.no_grad():
-        for name, value in student.named_parameters():
+        for name, value in tensors.items():
             value.copy_(torch.from_numpy(np.array(parameters[name])))
 
 

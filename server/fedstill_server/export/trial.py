@@ -45,6 +45,7 @@ class StudentStack:
             f"{name}.{slot}": np.zeros_like(array)
             for slot in RULES[manifest.optimizer].slots
             for name, array in self.parameters.items()
+            if name not in manifest.buffers
         }
 
     def step(self, batch: Arrays, step: int) -> np.ndarray:
@@ -59,11 +60,12 @@ class StudentStack:
         in.
         """
         new = self._run(batch, 1, _PROBE_RATE)
+        learning = {n: p for n, p in self.parameters.items() if n not in self._manifest.buffers}
         if not self._slots:
-            return {n: (p - new[f"{n}.new"]) / np.float32(_PROBE_RATE) for n, p in self.parameters.items()}
+            return {n: (p - new[f"{n}.new"]) / np.float32(_PROBE_RATE) for n, p in learning.items()}
         slot = RULES[self._manifest.optimizer].slots[0]
         share = 1 - ADAMW_BETAS[0] if self._manifest.optimizer is Optimizer.ADAMW else 1.0
-        return {name: new[f"{name}.{slot}.new"] / np.float32(share) for name in self.parameters}
+        return {name: new[f"{name}.{slot}.new"] / np.float32(share) for name in learning}
 
     def forward(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Random examples [C, rows, ...] and the students' logits [C, rows, classes], and features if any."""
@@ -111,7 +113,8 @@ def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = S
     """
     random = np.random.default_rng(seed)
     rows = (manifest.stack_size, manifest.step_rows, *manifest.label_shape)
-    weighing = min(max(manifest.step_rows - 1, 1), 8)
+    # The statistics of batch normalization need two rows at least.
+    weighing = min(max(manifest.step_rows - 1, 2 if manifest.buffers else 1), 8, manifest.step_rows)
     weight = np.zeros(rows, np.float32)
     weight[:, :weighing] = 1 / (weighing * math.prod(manifest.label_shape))
     scores = np.exp(2 * random.normal(size=(*rows, manifest.classes)))

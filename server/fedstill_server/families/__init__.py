@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fedstill_server.families.errors import FamilyError
-from fedstill_server.families.family import ARRAYS, TEXT, UTTERANCES, Family, build_own
+from fedstill_server.families.family import ARRAYS, TEXT, UTTERANCES, Family, Shape, build_own
 from fedstill_server.families.registry import FAMILIES
 
 if TYPE_CHECKING:
@@ -60,13 +60,30 @@ def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed
     with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
         torch.manual_seed(seed)
         if FAMILIES.is_own(family):
-            return build_own(family, found, shape, classes)
+            return _own(family, found, shape, classes, seed=seed)
         return found.build(shape, classes)
+
+
+def _own(name: str, family: Family, shape: Shape, classes: int, *, seed: int) -> nn.Module:
+    """A student of a family of one's own; what is frozen is that of seed 0 in all of them."""
+    import torch
+
+    from fedstill_server.families.state import frozen_tensors, put_frozen
+
+    student = build_own(name, family, shape, classes)
+    if seed and frozen_tensors(student):
+        torch.manual_seed(0)
+        put_frozen(student, build_own(name, family, shape, classes))
+    return student
 
 
 def initial_parameters(
     family: str, input_shape: Sequence[int], classes: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Freshly initialized parameters by name, float32, in the module's order."""
+    """What is a fresh student's own by name, float32: its parameters in the module's order, then the buffers
+    that training moves.
+    """
+    from fedstill_server.families.state import student_state
+
     student = build_student(family, input_shape, classes, seed=seed)
-    return {name: value.detach().numpy().copy() for name, value in student.named_parameters()}
+    return {name: value.detach().numpy().copy() for name, value in student_state(student).tensors.items()}

@@ -103,9 +103,14 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
     """
     import torch
 
+    from fedstill_server.families.state import student_state
+
     network: object = called(name, lambda: family.build(input_shape, classes))
     if not isinstance(network, torch.nn.Module):
         raise PluginError(f"{name}: it makes a {type(network).__name__}, not a torch module")
+    network = network.float()
+    network.register_forward_hook(take_logits)
+    state = student_state(network)
     before = {each: value.clone() for each, value in network.named_buffers()}
     x = torch.zeros(2, *input_shape, dtype=getattr(torch, family.form.input_type))
     with torch.no_grad():
@@ -117,12 +122,34 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
             f"{name}: to examples {list(x.shape)} it answers {shape}; its logits should be {expected}"
         )
     moved = [each for each, value in network.named_buffers() if not torch.equal(value, before[each])]
-    if moved:
+    others = [each for each in moved if each not in state.buffers and before[each].is_floating_point()]
+    if others:
         raise PluginError(
-            f"{name}: {', '.join(moved)} change while it answers, and only what learns by gradients is kept "
-            "and travels; normalize over each example's own channels (nn.GroupNorm), not over a batch"
+            f"{name}: {', '.join(others)} change while it answers; of what no gradient changes, only the "
+            "running statistics of batch normalization are kept and travel: make it a parameter, or use "
+            "nn.BatchNorm1d, 2d or 3d, or nn.GroupNorm"
         )
+    with torch.no_grad():
+        for each, value in network.named_buffers():
+            value.copy_(before[each])
+    _check_momentum(name, network)
     return network
+
+
+def take_logits(network: nn.Module, given: object, answer: Any) -> Any:
+    """The hook that takes the logits out of an answer with a field of that name, as Hugging Face's have."""
+    return getattr(answer, "logits", answer)
+
+
+def _check_momentum(name: str, network: nn.Module) -> None:
+    from fedstill_server.families.state import moves
+
+    for place, layer in network.named_modules():
+        if moves(layer) and layer.momentum is None:
+            raise PluginError(
+                f"{name}: {place} averages its statistics over all batches so far (momentum=None), a number "
+                "that would have to travel; give it a momentum, such as 0.1"
+            )
 
 
 def _wanted(found: Callable[..., object]) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fedstill_server.families.classifiers import GroupNormalization
 from fedstill_server.families.errors import FamilyError
+from fedstill_server.families.state import student_state
 
 _NORMALIZATION = (
     GroupNormalization,
@@ -31,13 +32,9 @@ def last_layer(student: nn.Module) -> nn.Linear:
 
 
 def normalization_parameters(student: nn.Module) -> tuple[str, ...]:
-    """The names of what its normalization layers learn."""
-    return tuple(
-        f"{place}.{name}"
-        for place, layer in student.named_modules()
-        if isinstance(layer, _NORMALIZATION)
-        for name, _ in layer.named_parameters(recurse=False)
-    )
+    """The names of what its normalization layers learn, and of their running statistics."""
+    layers = {place for place, layer in student.named_modules() if isinstance(layer, _NORMALIZATION)}
+    return tuple(name for name in student_state(student).tensors if name.rpartition(".")[0] in layers)
 
 
 def feature_width(student: nn.Module) -> int:

@@ -19,6 +19,7 @@ import torch
 from fedstill_proto.arrays import FloatArray, IntArray
 from torch import Tensor, nn
 
+from fedstill_server.families.state import answer_for_one_row, train_mode
 from fedstill_server.training.networks import seeded
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
@@ -64,9 +65,9 @@ def fit(
     random = torch.Generator().manual_seed(seed)
     optimizer = _FlatAdamW(network, weight_decay=plan.weight_decay)
     steps, step = plan.epochs * -(-len(x) // plan.batch_size), 0
-    network.train()
     with seeded(seed):
         for _ in range(plan.epochs):
+            train_mode(network)
             order = torch.randperm(len(x), generator=random)
             shuffled = inputs[order]
             if plan.input_noise:
@@ -75,6 +76,8 @@ def fit(
                 shuffled = shuffled * (torch.rand(shuffled.shape, generator=random) >= plan.input_dropout)
             for start in range(0, len(x), plan.batch_size):
                 batch = slice(start, start + plan.batch_size)
+                if start == len(x) - 1:
+                    answer_for_one_row(network)
                 logits = network(shuffled[batch])
                 slope = logit_gradient(
                     logits.detach(), _rows(soft, order[batch]), _rows(hard, order[batch]), plan=plan
@@ -109,7 +112,7 @@ class _FlatAdamW:
     """All parameters of a network, and their gradients, as views of two vectors."""
 
     def __init__(self, network: nn.Module, *, weight_decay: float) -> None:
-        parameters = list(network.parameters())
+        parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
         self._values = torch.cat([parameter.detach().reshape(-1) for parameter in parameters])
         self._gradient = torch.zeros_like(self._values)
         self._first, self._second = torch.zeros_like(self._values), torch.zeros_like(self._values)

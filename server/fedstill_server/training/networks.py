@@ -13,6 +13,8 @@ import torch
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from torch import nn
 
+from fedstill_server.families.state import student_state
+
 _ROWS_AT_ONCE = 4096
 
 
@@ -43,13 +45,13 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def parameters_of(network: nn.Module) -> Parameters:
-    """Copies of the parameters of a network, in its order."""
-    return {name: value.detach().numpy().copy() for name, value in network.named_parameters()}
+    """Copies of what is a network's own: its parameters in its order, then its moving buffers."""
+    return {name: value.detach().numpy().copy() for name, value in student_state(network).tensors.items()}
 
 
 def load_parameters(network: nn.Module, parameters: Parameters) -> nn.Module:
     """Put `parameters` into `network`, and return it; tensors that are none stay as they are."""
-    learned = dict(network.named_parameters())
+    learned = student_state(network).tensors
     state = {name: value for name, value in network.state_dict().items() if name not in learned}
     state |= {name: torch.from_numpy(value.copy()) for name, value in parameters.items()}
     network.load_state_dict(state)

@@ -57,6 +57,9 @@ def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
     for node in captured.module.graph.nodes:
         if node.op == "placeholder":
             port = next(ports)
+            if port.constant is not None:
+                values[node] = graph.constant(np.asarray(port.constant), name=port.name)
+                continue
             values[node] = graph.input(
                 port.name,
                 port.shape,

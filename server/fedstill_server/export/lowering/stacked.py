@@ -54,9 +54,9 @@ class StackedGraph:
             raise LoweringError(f"output {name} is the same for all devices: it depends on no input")
         self.writer.output(name, value.name, value.dtype, [self.stack_size, *value.shape])
 
-    def constant(self, array: np.ndarray) -> Value:
-        """A tensor that all devices share."""
-        name = self.writer.constant(array.reshape(1, *array.shape))
+    def constant(self, array: np.ndarray, *, name: str = "") -> Value:
+        """A tensor that all devices share; with a name, the graph's initializer has that name."""
+        name = self.writer.constant(array.reshape(1, *array.shape), name=name)
         self._constants[name] = array
         return Value(name, array.shape, natural(array.ndim), array.dtype, stacked=False)
 

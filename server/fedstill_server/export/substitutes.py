@@ -1,0 +1,189 @@
+"""Functions of torch that a capture writes in other words, while a student is traced.
+
+Batch normalization in training takes its statistics over the rows that weigh: the rows of a step beyond a
+device's own are padding. Its running statistics come out as new values, for nothing is changed in place.
+Attention is written as its products and its softmax, which every operator below knows how to lower.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Substitutes = Mapping[tuple[Any, str], Callable[..., Any]]
+"""What stands for an attribute of a module or class: (owner, name) -> function."""
+
+
+@contextmanager
+def substituted(substitutes: Substitutes) -> Iterator[None]:
+    """A context in which these attributes are others."""
+    before = {(owner, name): owner.__dict__.get(name) for owner, name in substitutes}
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        for (owner, name), function in substitutes.items():
+            setattr(owner, name, function)
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        for (owner, name), function in before.items():
+            if function is None:
+                delattr(owner, name)  # it was inherited
+            else:
+                setattr(owner, name, function)
+
+
+class BatchNormalization:
+    """Batch normalization (Ioffe and Szegedy, 2015, arXiv:1502.03167) as a capture writes it.
+
+    Args:
+        rows: The rows of a batch.
+        weighing: Which of them weigh, 1 or 0 each: float [rows]; None outside of training.
+        buffers: The moving buffers by name.
+
+    Attributes:
+        moved: The new values of the buffers that a pass has moved, by name.
+    """
+
+    def __init__(self, *, rows: int, weighing: Tensor | None, buffers: Mapping[str, Tensor]) -> None:
+        self._rows, self._weighing = rows, weighing
+        self._names = {id(value): name for name, value in buffers.items()}
+        self.moved: dict[str, Tensor] = {}
+
+    def __call__(
+        self,
+        input: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """What torch.nn.functional.batch_norm computes of [rows, channels, ...]."""
+        moves = running_mean is None or id(running_mean) in self._names
+        if not (training and moves and self._weighing is not None):
+            assert running_mean is not None
+            assert running_var is not None
+            return _with_statistics(input, running_mean, running_var, weight, bias, eps)
+        each = self._weighing.repeat_interleave(input.shape[0] // self._rows)
+        ones, zeros = torch.ones(input.shape[1]), torch.zeros(input.shape[1])
+        result, mean, variance = _Normalized.apply(
+            input, each, ones if weight is None else weight, zeros if bias is None else bias, eps
+        )  # type: ignore[no-untyped-call]
+        if running_mean is not None and running_var is not None:
+            count = each.sum() * math.prod(input.shape[2:])
+            unbiased = variance * (count / (count - 1).clamp_min(1.0))
+            share = momentum * torch.lt(torch.zeros(()), count).to(input.dtype)
+            for buffer, now in ((running_mean, mean), (running_var, unbiased)):
+                name = self._names[id(buffer)]
+                before = self.moved.get(name, buffer)
+                self.moved[name] = before + (now - before) * share
+        return result  # type: ignore[no-any-return]
+
+
+def _channels(values: Tensor, like: Tensor) -> Tensor:
+    """Values of channels [C] in the rank of [rows, C, ...]."""
+    return values.reshape(1, -1, *(1,) * (like.dim() - 2))
+
+
+def _with_statistics(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Tensor:
+    scale = 1.0 / (variance + eps).sqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -mean * scale
+    if bias is not None:
+        shift = shift + bias
+    return x * _channels(scale, x) + _channels(shift, x)
+
+
+class _Normalized(torch.autograd.Function):
+    """Normalization by the statistics of the rows that weigh, its gradient in closed form.
+
+    With n values of a channel, x' = (x - mean) / sqrt(variance + eps) and g the gradient of the result,
+
+        dL/dx = weight / sqrt(variance + eps) * (g - (sum g + x' sum(g x')) / n)
+
+    where rows that don't weigh have no part in the last term, as they had none in mean and variance.
+    """
+
+    @staticmethod
+    def forward(
+        x: Tensor, weighing: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        count = (weighing.sum() * math.prod(x.shape[2:])).clamp_min(1.0)
+        mean = _row_sums(x, weighing) / count
+        centred = x - _channels(mean, x)
+        variance = _row_sums(centred * centred, weighing) / count
+        scale = weight / (variance + eps).sqrt()
+        return centred * _channels(scale, x) + _channels(bias, x), mean, variance
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+        x, weighing, weight, _, eps = inputs
+        _, mean, variance = output
+        ctx.mark_non_differentiable(mean, variance)
+        ctx.save_for_backward(x, weighing, weight, mean, variance)
+        ctx.eps = eps
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        gradient = gradients[0]
+        x, weighing, weight, mean, variance = ctx.saved_tensors
+        count = (weighing.sum() * math.prod(x.shape[2:])).clamp_min(1.0)
+        inverse = 1.0 / (variance + ctx.eps).sqrt()
+        normal = (x - _channels(mean, x)) * _channels(inverse, x)
+        along = tuple(d for d in range(x.dim()) if d != 1)
+        bias_gradient = gradient.sum(along)
+        weight_gradient = (gradient * normal).sum(along)
+        pulled = _channels(bias_gradient / count, x) + normal * _channels(weight_gradient / count, x)
+        rows = weighing.reshape(-1, *(1,) * (x.dim() - 1))
+        x_gradient = (gradient - pulled * rows) * _channels(inverse * weight, x)
+        return x_gradient, None, weight_gradient, bias_gradient, None
+
+
+def _row_sums(x: Tensor, weighing: Tensor) -> Tensor:
+    """The sum over places, and over the rows that weigh: [C]."""
+    of_rows = x.sum(tuple(range(2, x.dim()))) if x.dim() > 2 else x  # [rows, C]
+    return (of_rows * weighing.unsqueeze(-1)).sum(0)
+
+
+def attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """What torch.nn.functional.scaled_dot_product_attention computes (Vaswani et al. 2017,
+    arXiv:1706.03762), in products and a softmax.
+    """
+    if enable_gqa:
+        key = key.repeat_interleave(query.shape[-3] // key.shape[-3], -3)
+        value = value.repeat_interleave(query.shape[-3] // value.shape[-3], -3)
+    factor = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
+    scores = (query * factor) @ key.transpose(-2, -1)
+    if is_causal:
+        allowed = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        attn_mask = allowed if attn_mask is None else attn_mask
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        # The least float32 where nothing may be read: a row of which all is hidden stays finite.
+        scores = scores.masked_fill(attn_mask.logical_not(), torch.finfo(torch.float32).min)
+    elif attn_mask is not None:
+        scores = scores + attn_mask
+    shares = functional.softmax(scores, -1)
+    if dropout_p:
+        shares = functional.dropout(shares, dropout_p, training=True)
+    return shares @ value
