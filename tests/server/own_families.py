@@ -69,6 +69,24 @@ def normalizes_batches(classes: int) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(6), nn.Linear(6, classes))
 
 
+def averages_batches(classes: int) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(6, momentum=None), nn.Linear(6, classes))
+
+
+class Remembers(nn.Module):
+    """Keeps a buffer of its own that moves."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.output = nn.Linear(6, classes)
+        self.register_buffer("seen", torch.zeros(6))
+        self.seen: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen += x.mean(0) + 1
+        return self.output(x - self.seen)  # type: ignore[no-any-return]
+
+
 def of_no_task(classes: int) -> nn.Module:
     return of_classes(classes)
 

@@ -184,10 +184,8 @@ def test_a_family_says_which_task_it_is_of() -> None:
             "wrong_classes",
             "wrong_classes: to examples [2, 6] it answers (2, 5); its logits should be (2, 4)",
         ),
-        (
-            "normalizes_batches",
-            "normalizes_batches: 1.running_var, 1.num_batches_tracked change while it answers",
-        ),
+        ("averages_batches", "averages_batches: 1 averages its statistics over all batches so far"),
+        ("Remembers", "Remembers: seen change while it answers"),
         ("TinyNett", "'TinyNett' is unknown; did you mean TinyNet"),
     ],
 )
