@@ -98,11 +98,12 @@ def test_an_answer_uses_the_running_statistics_that_a_device_puts_in() -> None:
         "norm.running_mean": np.array([2], np.float32),
         "norm.running_var": np.array([4], np.float32),
     }
-    parameters["output.weight"], parameters["output.bias"] = np.float32([[1], [0]]), np.zeros(2, np.float32)
+    parameters["output.weight"] = np.array([[1], [0]], np.float32)
+    parameters["output.bias"] = np.zeros(2, np.float32)
     manifest, graph = export_student(family="normalized", input_shape=(1,), classes=2, parameters=parameters)
     assert manifest.buffers == ("norm.running_mean", "norm.running_var")
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
-    logits = session.run(["logits"], {"x": np.float32([[2], [6]])})[0]
+    logits = session.run(["logits"], {"x": np.array([[2], [6]], np.float32)})[0]
     np.testing.assert_allclose(logits[:, 0], [0, (6 - 2) / 2], atol=1e-5)
 
 
