@@ -25,6 +25,7 @@ from fedstill_server.tasks import task_of
 from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
+from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, command_line
@@ -64,6 +65,7 @@ class SimulationConfig:
     attack: AttackPlan | None = None  # None: every device is honest
     # Whatever the method is; otherwise the share is 0 where students know their owners.
     owner_share_asked: bool = False
+    reading: OwnDataOptions = dataclasses.field(default_factory=OwnDataOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +99,7 @@ def requested_data(request: RunRequest) -> FleetData:
         dirichlet=request.dirichlet,
         seed=request.seed,
         families=tuple(request.named_families) or request.simulation.families,
+        reading=request.reading,
     )
     return load_data(wanted, task=request.task_name)
 
@@ -116,6 +119,7 @@ def data_request(config: RunConfig) -> DataRequest:
         dirichlet=simulation.dirichlet,
         seed=config.fleet.seed,
         families=config.fleet.families,
+        reading=simulation.reading,
     )
 
 
@@ -123,7 +127,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     """The request and its data set's defaults as a complete configuration."""
     defaults = request.simulation.defaults(request.dataset)
     fleet = _named(resolve_fleet(request, _facts(request, data, defaults)))
-    own, plan = request.data is not None, request.attack_plan
+    plan = request.attack_plan
     if plan is not None:
         plan.count(data.devices)
     # Every device personalizes there, those that lie, too.
@@ -133,7 +137,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         dataset=request.dataset or data.name,
         data=request.data,
         devices=data.devices,
-        dirichlet=None if own else request.dirichlet,
+        dirichlet=request.dirichlet,
         owner_share=_chosen(request.owner_share, defaults.owner_share),
         owner_share_asked=request.owner_share is not None,
         baselines=baselines_of(request),
@@ -141,6 +145,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         participation=_participation(request),
         engine=EngineConfig(name=request.engine, processes=request.processes),
         attack=plan,
+        reading=request.reading,
     )
     return RunConfig(fleet=fleet, simulation=simulation)
 

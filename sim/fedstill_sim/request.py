@@ -17,6 +17,7 @@ from fedstill_server.resolve import check_names
 from fedstill_server.tasks import TASKS, Task
 
 from fedstill_sim.attacks.registry import ATTACKS, AttackPlan, check_attack, planned_attack, suits
+from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.registry import DATASETS
 from fedstill_sim.tasks import simulation_of, task_of_data
 from fedstill_sim.tasks.interface import SimulatedTask
@@ -47,7 +48,7 @@ class RequestError(ConfigError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunRequest(RunOptions):
+class RunRequest(RunOptions, OwnDataOptions):
     """One run as asked for: what every run may be asked, and what only simulations are.
 
     None leaves the choice to the data set's defaults (see fedstill_sim.config). Without a data set and a
@@ -63,11 +64,11 @@ class RunRequest(RunOptions):
     )
     data: str | None = option(
         None,
-        "Your own data: a folder with client_<i>.npz (x_train, y_train, x_test, y_test), public.npz (x, "
-        "optionally y) and global_test.npz (x, y); or of a keyboard, <user>.txt, a text a line, and "
+        "Your own data: a folder with an .npz, a table or a folder of pictures for each device, beside "
+        "public and test, or a table (.csv, .parquet); or of a keyboard, <user>.txt, a text a line, and "
         "public.txt; or of an assistant, <user>.csv and public.csv (text,label).",
         panel=FLEET,
-        metavar="FOLDER",
+        metavar="FOLDER|FILE",
     )
     devices: int | None = option(
         None,
@@ -184,8 +185,7 @@ class RunRequest(RunOptions):
         for one in options_of(type(self)):
             if one.name in simulation.refused and getattr(self, one.name) != one.default:
                 raise RequestError(simulation.refused[one.name])
-        if self.dirichlet is not None or (self.devices and not simulation.picks_devices):
-            self._check_drawn()
+        self._check_own_data()
         self._check_privacy()
         self._check_attack()
         if self.engine != "cohort":
@@ -214,12 +214,18 @@ class RunRequest(RunOptions):
                     "leave one of the two out"
                 )
 
-    def _check_drawn(self) -> None:
+    def _check_own_data(self) -> None:
+        """Refuse options of one's own data where there are none."""
         if self.data is not None:
-            raise RequestError(
-                "--devices and --dirichlet split a built-in data set; a folder brings its own devices, one "
-                "client_<i>.npz each"
-            )
+            return
+        for one in options_of(OwnDataOptions):
+            if getattr(self, one.name) != one.default:
+                raise RequestError(f"{one.label} says how --data is read; leave it out, or give --data")
+
+    @property
+    def reading(self) -> OwnDataOptions:
+        """How one's own data are read."""
+        return OwnDataOptions(**{one.name: getattr(self, one.name) for one in options_of(OwnDataOptions)})
 
     def _check_privacy(self) -> None:
         if self.privacy is None:

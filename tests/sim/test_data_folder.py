@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.folder import load_folder
 
@@ -11,7 +12,7 @@ Arrays = dict[str, np.ndarray]
 
 
 def example(rows: int, *, shape: tuple[int, ...] = (3,)) -> np.ndarray:
-    return np.arange(rows * int(np.prod(shape)), dtype=np.float32).reshape(rows, *shape)
+    return np.arange(rows * int(np.prod(shape)), dtype=np.float32).reshape(rows, *shape) / 10
 
 
 def client(**changes: np.ndarray) -> Arrays:
@@ -71,19 +72,18 @@ def not_finite() -> np.ndarray:
 @pytest.mark.parametrize(
     ("broken", "message"),
     [
-        ({"client_0": client(x_train=not_finite())}, r"client_0\.npz: x_train .* not finite in row 2"),
-        ({"client_0": client(x_train=example(4).astype(np.uint8))}, r"client_0\.npz: x_train is uint8"),
-        ({"client_0": client(x_train=np.float32([1, 2, 3, 4]))}, r"client_0\.npz: x_train has shape \[4\]"),
+        ({"client_0": client(x_train=not_finite())}, r"client_0\.npz: x_train: row 2: .* not finite"),
+        ({"client_0": client(x_train=example(4) * 1j)}, r"client_0\.npz: x_train: examples are complex"),
+        ({"client_0": client(x_train=np.float32([1, 2, 3, 4]))}, r"client_0\.npz: x_train: has shape \[4\]"),
         (
             {"client_0": client(x_test=example(2, shape=(4,)))},
-            r"client_0\.npz: x_test has examples of shape \[4\]",
+            r"client_0\.npz: x_test: has examples of shape \[4\]",
         ),
-        ({"client_0": client(x_test=example(0))}, r"client_0\.npz: x_test has shape \[0, 3\]: no examples"),
-        ({"client_0": client(y_test=np.array([0]))}, r"client_0\.npz: y_test has shape \[1\]"),
-        ({"client_0": client(y_test=np.array([0.0, 1.0]))}, r"client_0\.npz: y_test is float64"),
-        ({"client_0": client(y_test=np.array([0, -1]))}, r"client_0\.npz: y_test holds label -1"),
-        ({"client_0": {"x_train": example(4)}}, r"client_0\.npz: y_train is missing"),
-        ({"public": {"x": example(2), "y": np.array([0, 3])}}, r"public\.npz: y: label 3"),
+        ({"client_0": client(x_train=example(0))}, r"client_0\.npz: x_train: holds no example to learn from"),
+        ({"client_0": client(y_test=np.array([0]))}, r"client_0\.npz: y_test: labels have shape \[1\]"),
+        ({"client_0": client(y_test=np.array([0.5, 1.0]))}, r"client_0\.npz: y_test: label 0\.5 is no class"),
+        ({"client_0": client(y_test=np.array([0, -1]))}, r"client_0\.npz: y_test: row 1: label -1 means"),
+        ({"client_0": {"x_train": example(4)}}, r"client_0\.npz: y_train: there are no labels"),
         ({"public": {"y": np.array([0])}}, r"public\.npz: x is missing"),
     ],
 )
@@ -94,9 +94,14 @@ def test_an_error_names_the_file_and_the_field(
         load_folder(write(tmp_path, good(**broken)))
 
 
+def test_devices_that_are_named_are_not_dealt_out(tmp_path: Path) -> None:
+    with pytest.raises(FleetDataError, match="these bring their own"):
+        load_folder(write(tmp_path, good()), dealing=Dealing(devices=3))
+
+
 def test_pickled_objects_are_never_loaded(tmp_path: Path) -> None:
     files = good(client_0=client(x_train=np.array([{}, {}], dtype=object)))
-    with pytest.raises(FleetDataError, match=r"client_0\.npz: not a readable \.npz"):
+    with pytest.raises(FleetDataError, match=r"client_0\.npz: holds Python objects"):
         load_folder(write(tmp_path, files))
 
 
@@ -105,13 +110,17 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         load_folder(tmp_path / "nowhere")
     with pytest.raises(FleetDataError, match=r"holds no client_<i>\.npz"):
         load_folder(tmp_path)
-    write(tmp_path, {"client_0.npz": client()})
-    with pytest.raises(FleetDataError, match=r"public\.npz: no such file"):
+    arrays = client()
+    write(tmp_path, {"client_0.npz": {name: arrays[name] for name in ("x_train", "y_train")}})
+    with pytest.raises(FleetDataError, match="no examples to measure on"):
         load_folder(tmp_path)
 
 
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path) -> None:
     write(tmp_path, good())
     (tmp_path / "client_10.npz").write_bytes(b"PK not really")
-    with pytest.raises(FleetDataError, match=r"client_10\.npz: not a readable \.npz"):
+    with pytest.raises(FleetDataError, match=r"client_10\.npz: is no \.npz file"):
+        load_folder(tmp_path)
+    (tmp_path / "client_10.npz").write_bytes((tmp_path / "client_0.npz").read_bytes()[:-40])
+    with pytest.raises(FleetDataError, match=r"client_10\.npz: is damaged or cut short"):
         load_folder(tmp_path)

@@ -44,9 +44,10 @@ def test_names(text: str | None, parts: tuple[str, ...] | None) -> None:
     assert names(text) == parts
 
 
-def test_a_folder_s_devices_are_its_own() -> None:
-    with pytest.raises(RequestError, match="brings its own devices"):
-        RunRequest(method="local", data="/fleet", devices=3)
+def test_how_data_are_read_is_of_one_s_own_data() -> None:
+    with pytest.raises(RequestError, match="--label says how --data is read"):
+        RunRequest(method="local", dataset="digits", label="kind")
+    assert RunRequest(method="local", data="/fleet", label="kind").reading.label == "kind"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ class Layer:
 EVERY_EXTRA = tuple(sorted(PROJECT["optional-dependencies"]))
 LAYERS = {
     "fedstill": Layer(on_use=tuple(extra for extra in EVERY_EXTRA if extra not in ("dev", "docs"))),
-    "fedstill_proto": Layer(),
+    "fedstill_proto": Layer(on_use=("data",)),
     "fedstill_client": Layer(on_use=("encrypted",)),
     "fedstill_server": Layer(always=("server",), on_use=("assistant", "tensorboard")),
     "fedstill_sim": Layer(always=("sim",), on_use=("assistant", "mlflow", "tensorboard")),

@@ -164,6 +164,13 @@ class FleetData:
         cell = device_of_row * self.classes + self.y[self.train.rows]
         return np.bincount(cell, minlength=self.devices * self.classes).reshape(self.devices, self.classes)
 
+    def read_by(self, rule: InputRule) -> FleetData:
+        """The fleet as a network reads it, where the arrays hold examples as they are given."""
+        if rule.changes_nothing:
+            return replace(self, input_rule=rule)
+        x, public_x, global_x = map(rule.apply, (self.x, self.public_x, self.global_x))
+        return replace(self, x=x, public_x=public_x, global_x=global_x, input_rule=rule)
+
     def with_families(self, families: Sequence[str]) -> FleetData:
         """Deal student families out in turn: device i gets family i modulo their number."""
         if not families:

@@ -1,139 +1,234 @@
-"""Data of one's own: a folder with a `client_<i>.npz` for each device.
+"""Data of one's own: what lies in a folder says of which form it is.
 
-    client_<i>.npz    x_train, y_train, x_test, y_test   of device i
-    public.npz        x, optionally y                    what all devices share
-    global_test.npz   x, y                               what every student is tested on
+    client_<i>.npz, public.npz, global_test.npz    arrays: x_train, y_train, x_test, y_test of device i
+    <device>.npz, public.npz, test.npz             the same, or x and y
+    <device>/x.npy and y.npy, public/, test/       the same in files of one array
+    <device>/<class>/<example>, public/, test/     pictures, or windows of measurements, a file each
+    <class>/<example>, public/, test/              the same, dealt out to devices
+    <device>.csv, public.csv, test.csv             tables, or .parquet
 
-Examples are floats of one, two or three dimensions, all of one shape, used as they are: nothing is scaled.
-Labels are integers from 0. Anything else in the folder is ignored.
+A device brings its own tests, has a part of its examples held out, or is not tested (see dealing.py). The
+public set may be missing, and its labels, too. Anything else in a folder is ignored.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import re
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.errors import unknown_name
+from fedstill_proto.readers.arrays import read_array, read_arrays
+from fedstill_proto.readers.errors import DataError
+from fedstill_proto.readers.example_files import example_files
+from fedstill_proto.readers.given import (
+    GivenExamples,
+    examples_in,
+    given_files,
+    given_folder,
+    is_table,
+    joined_examples,
+)
+from fedstill_proto.readers.tables import read_table
+from fedstill_server.families import FAMILIES
 
-from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, DeviceRows, FleetData, FleetDataError
+from fedstill_sim.data.dealing import Dealing
+from fedstill_sim.data.fleet import FleetData, FleetDataError
+from fedstill_sim.data.given import GivenDevice, GivenFleet, fleet_of, fleet_of_devices, fleet_of_pool
+from fedstill_sim.data.own_data import OwnDataOptions
+from fedstill_sim.data.splits import hold_out
+from fedstill_sim.data.table_fleets import PUBLIC, TEST, table_fleet
 
+FAMILIES_FILE = "families.csv"
 _CLIENT_FILE = re.compile(r"client_(\d+)\.npz")
+NO_ROWS = np.zeros(0, np.int64)
 
 
-def load_folder(folder: Path, *, families: Sequence[str] = ("mlp-small",)) -> FleetData:
-    """Load the fleet that a folder describes; families are dealt out to devices in turn.
+def load_folder(
+    folder: Path,
+    *,
+    families: Sequence[str] = ("mlp-small",),
+    reading: OwnDataOptions | None = None,
+    dealing: Dealing | None = None,
+    classes: int | None = None,
+    normalize: str = "auto",
+    channels: str = "auto",
+) -> FleetData:
+    """Load the fleet that a folder, or a table, describes.
+
+    Args:
+        folder: The folder, or a file that is a table or a .npz of examples to deal out.
+        families: Dealt out in turn to devices that have none of their own.
+        reading: How tables and pictures are read.
+        dealing: How examples that belong to no device are dealt out.
+        classes: How many there are, where labels do not say.
+        normalize: How inputs are scaled, as `InputRule.of` takes it.
+        channels: Where the channels of an example are, as `InputRule.of` takes it.
 
     Raises:
         FleetDataError: A file is missing or does not fit; the message names the file and the field.
     """
-    if not folder.is_dir():
-        raise FleetDataError(f"{folder}: not a folder")
+    reading, dealing = reading or OwnDataOptions(), dealing or Dealing()
+    try:
+        given = _given(folder, reading, dealing)
+    except DataError as error:
+        raise FleetDataError(str(error)) from None
+    return fleet_of(given, classes=classes, families=families, normalize=normalize, channels=channels)
+
+
+def _given(path: Path, reading: OwnDataOptions, dealing: Dealing) -> GivenFleet:
+    if path.is_file():
+        if is_table(path):
+            return table_fleet(path, reading, dealing)
+        return fleet_of_pool(examples_in(path, read_arrays(path)), _named(path, dealing, whole=True), dealing)
+    if not path.is_dir():
+        raise FleetDataError(f"{path}: not a folder, and not a file")
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    if any(_CLIENT_FILE.fullmatch(entry.name) for entry in entries):
+        return _of_clients(path, dealing)
+    if any(entry.suffix == ".npz" for entry in entries):
+        return _of_archives(path, dealing)
+    if any(is_table(entry) and entry.name != FAMILIES_FILE for entry in entries):
+        return table_fleet(path, reading, dealing)
+    if any(entry.is_dir() for entry in entries):
+        return _of_folders(path, reading, dealing)
+    raise FleetDataError(
+        f"{path}: holds no client_<i>.npz, and nothing else of devices; give each a .npz, a table or a folder"
+    )
+
+
+def _named(path: Path, dealing: Dealing, *, devices: int = 0, whole: bool = False) -> GivenFleet:
+    name = path.resolve().name
+    return GivenFleet(
+        name=name,
+        description=f"{name}: {dealing.described(devices, whole=whole)}",
+        parts=(),
+        devices=None,
+        public=_shared(path, PUBLIC),
+        test=next((found for name in TEST if (found := _shared(path, name)) is not None), None),
+    )
+
+
+def _shared(path: Path, name: str) -> GivenExamples | None:
+    """The public set or the test set of a folder of arrays."""
+    file = path / f"{name}.npz"
+    return examples_in(file, read_arrays(file)) if file.is_file() else None
+
+
+def _of_clients(folder: Path, dealing: Dealing) -> GivenFleet:
     numbered = sorted(
         (int(match[1]), path) for path in folder.iterdir() if (match := _CLIENT_FILE.fullmatch(path.name))
     )
-    if not numbered:
-        raise FleetDataError(
-            f"{folder}: holds no client_<i>.npz; each device needs one (client_0.npz, client_1.npz, ...)"
-        )
-    clients = [_NpzFile(path) for _, path in numbered]
-    public, global_test = _NpzFile(folder / PUBLIC_SET_FILE), _NpzFile(folder / GLOBAL_TEST_FILE)
-
-    shape = clients[0].examples("x_train").shape[1:]
-    train = [client.pair("x_train", "y_train", shape=shape) for client in clients]
-    test = [client.pair("x_test", "y_test", shape=shape) for client in clients]
-    global_x, global_y = global_test.pair("x", "y", shape=shape)
-    public_x = public.examples("x", shape=shape)
-    public_y = public.labels("y", examples=len(public_x)) if "y" in public.arrays else None
-
-    labels = [*(y for _, y in train), *(y for _, y in test), global_y]
-    classes = int(max(y.max() for y in labels)) + 1
-    if public_y is not None and public_y.max() >= classes:
-        raise FleetDataError(
-            f"{public.path}: y: label {public_y.max()}, but the devices' labels are 0 to {classes - 1}"
-        )
-    sizes = [len(y) for _, y in train] + [len(y) for _, y in test]
-    rows = np.split(np.arange(sum(sizes), dtype=np.int64), np.cumsum(sizes)[:-1])
     width = len(str(numbered[-1][0]))
-    return FleetData(
-        name=folder.resolve().name,
-        description=f"{folder.resolve().name}: {len(clients)} devices as given",
-        classes=classes,
-        device_names=tuple(f"client-{number:0{width}d}" for number, _ in numbered),
-        families=("",) * len(clients),
-        x=np.concatenate([x for x, _ in train] + [x for x, _ in test]),
-        y=np.concatenate([y for _, y in train] + [y for _, y in test]),
-        train=DeviceRows.of(rows[: len(clients)]),
-        test=DeviceRows.of(rows[len(clients) :]),
-        public_x=public_x,
-        public_y=public_y,
-        global_x=global_x,
-        global_y=global_y,
-    ).with_families(families)
+    return _of_files(folder, {f"client-{number:0{width}d}": path for number, path in numbered}, dealing)
 
 
-class _NpzFile:
-    """A .npz file; errors name the file and the field."""
+def _of_archives(folder: Path, dealing: Dealing) -> GivenFleet:
+    shared = (PUBLIC, *TEST)
+    files = {file.stem: file for file in sorted(folder.glob("*.npz")) if file.stem not in shared}
+    if not files:
+        raise FleetDataError(f"{folder}: holds no client_<i>.npz; each device needs one (client_0.npz, ...)")
+    return _of_files(folder, files, dealing)
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise FleetDataError(f"{path}: no such file")
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                self.arrays = {name: stored[name] for name in stored.files}
-        except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise FleetDataError(f"{path}: not a readable .npz of plain arrays ({error})") from error
 
-    def _array(self, field: str) -> npt.NDArray[Any]:
-        if field not in self.arrays:
-            raise FleetDataError(f"{self.path}: {field} is missing; the file holds {sorted(self.arrays)}")
-        array: npt.NDArray[Any] = self.arrays[field]
-        return array
+def _of_files(folder: Path, files: dict[str, Path], dealing: Dealing) -> GivenFleet:
+    devices = []
+    for name, file in files.items():
+        arrays = read_arrays(file)
+        if "x_train" not in arrays:
+            train, test = examples_in(file, arrays), None
+        else:
+            train = examples_in(file, arrays, x="x_train", y="y_train")
+            test = train.rows(NO_ROWS)  # without tests of its own, none
+            if "x_test" in arrays or "y_test" in arrays:
+                test = examples_in(file, arrays, x="x_test", y="y_test")
+        devices.append(GivenDevice(name=name, train=train, test=test))
+    return _of_devices(folder, devices, _named(folder, dealing, devices=len(devices)), dealing)
 
-    def examples(self, field: str, *, shape: tuple[int, ...] | None = None) -> FloatArray:
-        """Read examples [n, *shape] as float32: at least one, all finite."""
-        x = self._array(field)
-        where = f"{self.path}: {field}"
-        if not np.issubdtype(x.dtype, np.floating):
-            raise FleetDataError(
-                f"{where} is {x.dtype}; examples must be floats, and scaling them is up to you"
+
+def _of_folders(folder: Path, reading: OwnDataOptions, dealing: Dealing) -> GivenFleet:
+    """<device>/<class>/<example>, <device>/x.npy, or <class>/<example>; some of them public/ and test/."""
+    inside = {each.name: each for each in sorted(folder.iterdir()) if each.is_dir() and each.name[0] != "."}
+    public, test = inside.pop(PUBLIC, None), next((inside.pop(name) for name in TEST if name in inside), None)
+    named = dataclasses.replace(
+        _named(folder, dealing, devices=len(inside)),
+        public=None if public is None else _examples(public, reading),
+        test=None if test is None else _examples(test, reading),
+    )
+    if set(inside) == {"train"}:  # as torchvision's ImageFolder has it, beside test/
+        inside = {each.name: each for each in sorted(inside["train"].iterdir()) if each.is_dir()}
+    flat = {
+        name: files
+        for name, each in inside.items()
+        if not _has_arrays(each) and (files := example_files(each))
+    }
+    if flat and len(flat) == len(inside):
+        described = dataclasses.replace(
+            named, description=f"{named.name}: {dealing.described(0, whole=True)}"
+        )
+        pool = given_files(str(folder), flat, pictures=reading.pictures)
+        return fleet_of_pool(pool, described, dealing)
+    if flat:
+        other = next(name for name in inside if name not in flat)
+        raise FleetDataError(
+            f"{folder}: {next(iter(flat))} holds examples, and {other} does not; give "
+            "<device>/<class>/<example> throughout, or <class>/<example>"
+        )
+    devices = [_device(name, each, reading) for name, each in inside.items()]
+    return _of_devices(folder, devices, named, dealing)
+
+
+def _device(name: str, folder: Path, reading: OwnDataOptions) -> GivenDevice:
+    parts = {each.name: each for each in folder.iterdir() if each.is_dir()}
+    if set(parts) == {"train", "test"}:
+        train, test = (_examples(parts[part], reading) for part in ("train", "test"))
+        return GivenDevice(name=name, train=train, test=test)
+    return GivenDevice(name=name, train=_examples(folder, reading))
+
+
+def _has_arrays(folder: Path) -> bool:
+    return (folder / "x.npy").is_file()
+
+
+def _examples(folder: Path, reading: OwnDataOptions) -> GivenExamples:
+    """Arrays x.npy and y.npy, or examples with a file each by class."""
+    if not _has_arrays(folder):
+        return given_folder(folder, pictures=reading.pictures)
+    labels = folder / "y.npy"
+    y = read_array(labels) if labels.is_file() else None
+    return GivenExamples(str(folder / "x.npy"), read_array(folder / "x.npy"), y)
+
+
+def _of_devices(
+    folder: Path, devices: Sequence[GivenDevice], given: GivenFleet, dealing: Dealing
+) -> GivenFleet:
+    """Devices that data name, with a public share of each where the data have no public set."""
+    dealing.refuse(str(folder))
+    families = _families(folder, [device.name for device in devices])
+    chosen = [dataclasses.replace(one, family=families.get(one.name, "")) for one in devices]
+    if given.public is None and dealing.public_share:
+        shares = []
+        for number, device in enumerate(chosen):
+            rows, cut = hold_out(
+                np.arange(len(device.train)), fraction=dealing.public_share, seed=(dealing.seed, number, 0x9B)
             )
-        if x.ndim not in (2, 3, 4):
-            raise FleetDataError(
-                f"{where} has shape {list(x.shape)}; expected [examples, ...] with 1 to 3 dimensions each"
-            )
-        if shape is not None and x.shape[1:] != shape:
-            raise FleetDataError(
-                f"{where} has examples of shape {list(x.shape[1:])}, the first device's are {list(shape)}"
-            )
-        if x.size == 0:
-            raise FleetDataError(f"{where} has shape {list(x.shape)}: no examples")
-        narrow = x.astype(np.float32)
-        if not np.isfinite(narrow).all():
-            row = int(np.flatnonzero(~np.isfinite(narrow).reshape(len(x), -1).all(axis=1))[0])
-            raise FleetDataError(f"{where} holds a value that is not finite in row {row}; remove or fill it")
-        return narrow
+            shares.append(device.train.rows(cut))
+            chosen[number] = dataclasses.replace(device, train=device.train.rows(rows))
+        given = dataclasses.replace(given, public=joined_examples(shares))
+    return fleet_of_devices(chosen, given, dealing)
 
-    def labels(self, field: str, *, examples: int) -> IntArray:
-        """Read labels [examples] as int64, from 0."""
-        y = self._array(field)
-        where = f"{self.path}: {field}"
-        if not np.issubdtype(y.dtype, np.integer):
-            raise FleetDataError(f"{where} is {y.dtype}; labels must be integers from 0")
-        if y.shape != (examples,):
-            raise FleetDataError(
-                f"{where} has shape {list(y.shape)}; expected one label for each of {examples} examples"
-            )
-        if y.min() < 0:
-            raise FleetDataError(f"{where} holds label {y.min()}; labels count from 0")
-        return y.astype(np.int64)
 
-    def pair(self, x_field: str, y_field: str, *, shape: tuple[int, ...]) -> tuple[FloatArray, IntArray]:
-        """Read examples and their labels."""
-        x = self.examples(x_field, shape=shape)
-        return x, self.labels(y_field, examples=len(x))
+def _families(folder: Path, devices: Sequence[str]) -> dict[str, str]:
+    """The student family of each device that families.csv (device,family) names."""
+    file = folder / FAMILIES_FILE
+    if not file.is_file():
+        return {}
+    table = read_table(file)
+    found = dict(zip(table.texts("device"), table.texts("family"), strict=True))
+    for device in found:
+        if device not in devices:
+            raise unknown_name(f"{file}: device", device, devices)
+    FAMILIES.require([*found.values()], where=f"{file}: family")
+    return found

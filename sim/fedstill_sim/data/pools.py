@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,9 +115,9 @@ def fleet_of_rows(
     ).with_families(families)
 
 
-def hold_out_each(parts: Sequence[IntArray], *, seed: int) -> Parts:
-    """Hold a quarter of each part out."""
-    cut = [hold_out(part, fraction=TEST_FRACTION, seed=(seed, device)) for device, part in enumerate(parts)]
+def hold_out_each(parts: Sequence[IntArray], *, seed: int, fraction: float = TEST_FRACTION) -> Parts:
+    """Hold a quarter of each part out, or another share."""
+    cut = [hold_out(part, fraction=fraction, seed=(seed, device)) for device, part in enumerate(parts)]
     return [train for train, _ in cut], [test for _, test in cut]
 
 
@@ -129,7 +130,7 @@ def _partition(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha
 
 def _resample(pool: IntArray, y: IntArray, *, classes: int, devices: int, alpha: float, seed: int) -> Parts:
     """Train and test are drawn from two disjoint pools, so no device is tested on what another trains on."""
-    if alpha <= 0:
+    if not 0 < alpha < math.inf:
         raise FleetDataError(
             f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly"
         )

@@ -5,6 +5,7 @@ Each returns positions in the arrays it was given, one int64 array a device.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -37,7 +38,7 @@ def dirichlet_split(
     device that already holds its fair share gets no more, and the whole draw is repeated until every device
     has at least min_examples.
     """
-    if alpha <= 0:
+    if not 0 < alpha < math.inf:
         raise FleetDataError(
             f"dirichlet: alpha must be above 0, not {alpha}; 0.1 is strongly skewed, 100 hardly"
         )

@@ -1,4 +1,4 @@
-"""Arrays in the simulator: digits, MNIST-1D, and folders of .npz files."""
+"""Arrays in the simulator: digits, MNIST-1D, and one's own arrays, tables, pictures and windows."""
 
 from __future__ import annotations
 
@@ -17,9 +17,17 @@ class ArraySimulation(SimulatedTask):
     families: ClassVar[tuple[str, ...]] = ("mlp-small", "mlp-wide", "cnn")
 
     def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
+        from fedstill_sim.data.dealing import Dealing
         from fedstill_sim.data.folder import load_folder
 
-        return load_folder(folder, families=wanted.families)
+        return load_folder(
+            folder,
+            families=wanted.families,
+            reading=wanted.reading,
+            dealing=Dealing.asked(
+                wanted.reading, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed
+            ),
+        )
 
     def defaults(self, dataset: str | None) -> Defaults:
         return Defaults(rounds=40) if dataset == "mnist1d" else Defaults()

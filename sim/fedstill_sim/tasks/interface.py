@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,6 +31,7 @@ from fedstill_server.tasks import TASKS, Task
 from fedstill_server.tasks.interface import Progress
 
 from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.registry import DATASETS
 
 
@@ -45,6 +46,7 @@ class DataRequest:
         dirichlet: Skew of classes over devices; None is natural devices, or what suits the data.
         seed: Of every draw.
         families: Dealt out to devices in turn.
+        reading: How one's own data are read.
     """
 
     dataset: str | None = None
@@ -53,6 +55,7 @@ class DataRequest:
     dirichlet: float | None = None
     seed: int = 0
     families: tuple[str, ...]
+    reading: OwnDataOptions = field(default_factory=OwnDataOptions)
 
 
 @dataclass(frozen=True, kw_only=True)

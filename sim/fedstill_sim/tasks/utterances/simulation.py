@@ -10,7 +10,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.state import FleetState
 from fedstill_server.tasks.interface import Progress
 
-from fedstill_sim.data.fleet import FleetData
+from fedstill_sim.data.fleet import FleetData, FleetDataError
 from fedstill_sim.tasks.interface import DataRequest, Defaults, SimulatedTask
 
 PUBLIC_FILE = "public.csv"
@@ -24,11 +24,16 @@ class UtteranceSimulation(SimulatedTask):
     seeds_start: ClassVar[bool] = True
 
     def is_at(self, folder: Path) -> bool:
-        return (folder / PUBLIC_FILE).is_file()
+        from fedstill_proto.readers.tables import header_of
+
+        file = folder / PUBLIC_FILE
+        return file.is_file() and set(header_of(file)) >= {"text", "label"}
 
     def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
 
+        if wanted.devices is not None or wanted.dirichlet is not None:
+            raise FleetDataError(f"{folder}: --devices and --dirichlet: a folder brings its own devices")
         return load_assistant_fleet(
             folder,
             devices=wanted.devices,

@@ -1,0 +1,1 @@
+"""Data as people have them: arrays, tables with named columns, pictures, windows of measurements."""
