@@ -21,6 +21,7 @@ Parameters = dict[str, FloatArray]
 """A student's weights by name, float32, in the order of the model."""
 
 MAX_RANK = 8
+_VARIANCE = "running_var"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class ParameterSpec:
 def parameter_specs(parameters: Mapping[str, FloatArray]) -> tuple[ParameterSpec, ...]:
     """Name and shape of each parameter, in their order."""
     return tuple(ParameterSpec(name, array.shape) for name, array in parameters.items())
+
+
+def is_running_statistic(name: str) -> bool:
+    """Whether a parameter's name is torch's for a running mean or variance of batch normalization."""
+    return name.rpartition(".")[2] in ("running_mean", _VARIANCE)
+
+
+def with_variances(parameters: Parameters) -> Parameters:
+    """The parameters, running variances below 0 as 0: what rounding, or somebody else, makes of them."""
+    return {
+        name: np.maximum(array, 0) if name.rpartition(".")[2] == _VARIANCE else array
+        for name, array in parameters.items()
+    }
 
 
 def check_parameters(parameters: Parameters) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
+from fedstill_proto.codec.tensors import Moves, rounded
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import ArtifactOptions, build_artifact, export_student
@@ -114,3 +115,14 @@ def test_the_rule_of_fedbn_names_weights_and_running_statistics() -> None:
         "norm.running_mean",
         "norm.running_var",
     )
+
+
+def test_running_statistics_travel_whole_and_variances_are_none_below_zero() -> None:
+    """In 8 bits .001 beside 100 would be 0; a device's move of -3 would make a variance of -1."""
+    given = {name: np.array([100, value], np.float32) for name, value in (("w", 0.001), ("n.running_var", 2))}
+    arrived = rounded({"n.running_mean": np.array([100, 0.001], np.float32), "w": given["w"]}, bits=8)
+    assert arrived["n.running_mean"][1] == np.float32(0.001)
+    assert arrived["w"][1] == 0
+    sent = {"w": given["w"], "n.running_var": np.array([100, -1], np.float32)}
+    moves = Moves(given, 8)
+    np.testing.assert_array_equal(moves.decode(moves.encode(sent), "x")["n.running_var"], [100, 0])

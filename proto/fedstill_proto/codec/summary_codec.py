@@ -12,7 +12,7 @@ from fedstill_proto.codec.enum_map import KIND_NUMBERS, KINDS
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.sum_codec import decode_keys, encode_keys
 from fedstill_proto.codec.task_base import delta_base_of
-from fedstill_proto.codec.tensors import Moves, decode_tensors, encode_tensors, weight_bytes
+from fedstill_proto.codec.tensors import Moves, decode_student, decode_tensors, encode_tensors, weight_bytes
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import (
     FLOAT_WEIGHTS,
@@ -136,7 +136,7 @@ class Expected:
         rows = self.rows if self.kind is SummaryKind.PUBLIC_SET else self.classes
         labels = rows * (10 + self.codec.row_bytes(self.classes)) if self.codec is not None else 0
         parameters = sum(
-            sum(weight_bytes(spec.size, bits=_bits_of(self.moves))) + len(spec.name) + 8 * MAX_RANK + 40
+            sum(weight_bytes(spec, bits=_bits_of(self.moves))) + len(spec.name) + 8 * MAX_RANK + 40
             for spec in self.parameters
         )
         parameters *= 2 if self.control_variates else 1
@@ -267,7 +267,7 @@ def _decode_statistics(
     elif message.HasField("soft_labels"):
         raise WireError("statistics.soft_labels", f"present in a summary of kind {expected.kind.value!r}")
     bits = _bits_of(expected.moves)
-    decode = decode_tensors if expected.moves is None else expected.moves.decode
+    decode = decode_student if expected.moves is None else expected.moves.decode
     place, specs = "statistics.parameters", expected.parameters
     parameters = _of_specs(decode(message.parameters, place), specs, place)
     place, specs = "statistics.control_variates", specs if expected.control_variates else ()

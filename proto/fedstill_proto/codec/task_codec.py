@@ -19,7 +19,7 @@ from fedstill_proto.codec.enum_map import (
 from fedstill_proto.codec.envelope import open_sealed, seal
 from fedstill_proto.codec.public_rows import decode_rows, encode_rows
 from fedstill_proto.codec.task_base import base_of_targets
-from fedstill_proto.codec.tensors import decode_tensors, encode_tensors
+from fedstill_proto.codec.tensors import decode_student, decode_tensors, encode_tensors
 from fedstill_proto.codec.told_labels import (
     ToldTables,
     code_against,
@@ -147,7 +147,7 @@ def decode_task(
             round=message.round,
             family=message.family,
             training=_decode_training(message.training),
-            parameters=decode_tensors(message.parameters, "parameters", bits=message.weight_bits),
+            parameters=decode_student(message.parameters, "parameters", bits=message.weight_bits),
             replace_student=message.replace_student,
             soft_targets=_decode_targets(message.soft_targets) if message.HasField("soft_targets") else None,
             request=_decode_request(message.request),

@@ -3,7 +3,8 @@
 Quantized (fedstill_proto.weight_blocks), a parameter is one long row, and a scale the upper half of a float32
 (bfloat16): two bytes. Rounding twice is rounding once, so that server and device agree on what a device was
 given, down to the last bit. A device answers with what its student moved from there, and the server adds that
-to the very same numbers.
+to the very same numbers. Running statistics of batch normalization are few, and a variance that is rounded
+to 0 makes a channel as large as its noise: they stay float32.
 """
 
 from __future__ import annotations
@@ -15,7 +16,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from fedstill_proto.arrays import FloatArray, Parameters, ParameterSpec, check_parameters
+from fedstill_proto.arrays import (
+    FloatArray,
+    Parameters,
+    ParameterSpec,
+    check_parameters,
+    is_running_statistic,
+    with_variances,
+)
 from fedstill_proto.checks import check_name
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import FLOAT_WEIGHTS, RoundTask
@@ -28,7 +36,7 @@ _SCALE_BYTES = 2
 
 def encode_tensors(parameters: Parameters, *, bits: int = FLOAT_WEIGHTS) -> list[pb.Tensor]:
     """Parameters as messages, in their order; bits: of a weight, or FLOAT_WEIGHTS."""
-    return [_encoded(name, array, bits) for name, array in parameters.items()]
+    return [_encoded(name, array, _bits_of(name, bits)) for name, array in parameters.items()]
 
 
 def decode_tensors(tensors: Iterable[pb.Tensor], field: str, *, bits: int = FLOAT_WEIGHTS) -> Parameters:
@@ -41,20 +49,28 @@ def decode_tensors(tensors: Iterable[pb.Tensor], field: str, *, bits: int = FLOA
             if tensor.name in parameters:
                 raise InvalidValue("name", f"{tensor.name!r} appears twice")
             spec = ParameterSpec(tensor.name, tuple(tensor.shape))
-            expected = weight_bytes(spec.size, bits=bits)
+            expected = weight_bytes(spec, bits=bits)
             _check_length("data", tensor.data, expected.data, spec)
             _check_length("scales", tensor.scales, expected.scales, spec)
-            parameters[tensor.name] = _decoded(tensor, spec, bits)
+            parameters[tensor.name] = _decoded(tensor, spec, _bits_of(spec.name, bits))
         except InvalidValue as error:
             raise WireError(f"{place}.{error.field}", error.problem) from None
     return parameters
+
+
+def decode_student(tensors: Iterable[pb.Tensor], field: str, *, bits: int = FLOAT_WEIGHTS) -> Parameters:
+    """A whole student, whose running variances are none below 0; raises WireError as `decode_tensors`."""
+    return with_variances(decode_tensors(tensors, field, bits=bits))
 
 
 def rounded(parameters: Parameters, *, bits: int) -> Parameters:
     """The parameters as they arrive, when they are sent in so many bits."""
     if bits == FLOAT_WEIGHTS:
         return parameters
-    return {name: _rounded(array, bits) for name, array in parameters.items()}
+    return {
+        name: array if _bits_of(name, bits) == FLOAT_WEIGHTS else _rounded(array, bits)
+        for name, array in parameters.items()
+    }
 
 
 class WeightBytes(NamedTuple):
@@ -64,11 +80,15 @@ class WeightBytes(NamedTuple):
     scales: int
 
 
-def weight_bytes(size: int, *, bits: int) -> WeightBytes:
-    """How many bytes so many weights take."""
-    if bits == FLOAT_WEIGHTS:
-        return WeightBytes(4 * size, 0)
-    return WeightBytes(-(-size * bits // 8), _SCALE_BYTES * _blocks(size))
+def weight_bytes(spec: ParameterSpec, *, bits: int) -> WeightBytes:
+    """How many bytes a parameter takes."""
+    if _bits_of(spec.name, bits) == FLOAT_WEIGHTS:
+        return WeightBytes(4 * spec.size, 0)
+    return WeightBytes(-(-spec.size * bits // 8), _SCALE_BYTES * _blocks(spec.size))
+
+
+def _bits_of(name: str, bits: int) -> int:
+    return FLOAT_WEIGHTS if is_running_statistic(name) else bits
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +122,7 @@ class Moves:
             if name not in self.given or array.shape != self.given[name].shape:
                 raise WireError(f"{field}[{index}]", f"{name} {array.shape} is no parameter of the task")
         with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused with its name
-            return {name: self.given[name] + array for name, array in moved.items()}
+            return with_variances({name: self.given[name] + array for name, array in moved.items()})
 
 
 def _encoded(name: str, array: FloatArray, bits: int) -> pb.Tensor:

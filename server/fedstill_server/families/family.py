@@ -103,7 +103,7 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
     """
     import torch
 
-    from fedstill_server.families.state import student_state
+    from fedstill_server.families.state import student_state, train_mode
 
     network: object = called(name, lambda: family.build(input_shape, classes))
     if not isinstance(network, torch.nn.Module):
@@ -113,6 +113,7 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
     state = student_state(network)
     before = {each: value.clone() for each, value in network.named_buffers()}
     x = torch.zeros(2, *input_shape, dtype=getattr(torch, family.form.input_type))
+    train_mode(network)
     with torch.no_grad():
         logits: Any = called(f"{name}, of examples {list(x.shape)}", lambda: network(x))
     expected = (len(x), *family.form.label_shape(input_shape), classes)

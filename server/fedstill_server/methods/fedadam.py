@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from fedstill_proto.arrays import FloatArray
+from fedstill_proto.arrays import FloatArray, is_running_statistic, with_variances
 from fedstill_proto.messages import Optimizer
 
 from fedstill_server.config.codec import ConfigError
@@ -47,13 +47,16 @@ class FedAdam(FedAvg):
         for family, moves in consensus.result().items():
             moved = {}
             for name, move in moves.items():
+                if is_running_statistic(name):  # no gradient moves it
+                    moved[name] = students[family][name] + np.float32(consensus.freshness) * move
+                    continue
                 at = f"{family}/{name}"
                 first = _towards(arrays.get(_FIRST + at), move, _BETA_1)
                 second = _towards(arrays.get(_SECOND + at), move * move, _BETA_2)
                 arrays |= {_FIRST + at: first, _SECOND + at: second}
                 rate = np.float32(consensus.freshness * self.rate(round_number))
                 moved[name] = students[family][name] + rate * _step(first, second, round_number)
-            students[family] = moved
+            students[family] = with_variances(moved)
         return state.replace(students=students, arrays=arrays)
 
     def rate(self, round_number: int) -> float:

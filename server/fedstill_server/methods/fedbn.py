@@ -2,9 +2,9 @@
 
 What differs between devices in how they take their examples, a camera's light or a wrist's grip, shows in
 the mean and the spread of features: so each device keeps the scale and the shift of its own normalization
-layers. The paper's are layers of batch normalization, with the running mean and variance of a device; here
-they normalize over the channels of an example, and have no such buffers (cnn-norm, and one's own with
-nn.GroupNorm). A fleet with a family that has no such layer is refused: there it would be fedavg.
+layers, and their running means and variances where they have them (the paper's are of batch normalization;
+layers that normalize each example, as cnn-norm's, have none). A fleet with a family that has no such layer is
+refused: there it would be fedavg.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class FedBn(FedAvg):
             if not _normalization(config, family):
                 raise ConfigError(
                     f"families: students of {family!r} have no normalization layer that could stay on a "
-                    "device, and fedbn would be fedavg; take cnn-norm, or your own with nn.GroupNorm"
+                    "device, and fedbn would be fedavg; take cnn-norm, or your own with nn.BatchNorm2d"
                 )
 
     def local_parameters(self, family: str, student: Parameters) -> tuple[str, ...]:
