@@ -17,6 +17,12 @@ from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
 from fedstill_proto.package.input_rule import InputRule, check_class_names, rule_message, rule_of_message
+from fedstill_proto.readers.columns import (
+    TableColumns,
+    check_columns,
+    columns_message,
+    columns_of_message,
+)
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
 MANIFEST_LIMIT_BYTES = 1 << 20
@@ -163,6 +169,7 @@ class StudentManifest:
             quantized ones as codes and scales.
         input_rule: What the network reads of values as they are given.
         class_names: A name for each class, or ().
+        columns: How rows of a table become what the network reads, where examples are such.
     """
 
     family: str
@@ -190,6 +197,7 @@ class StudentManifest:
     external_weights: bool = False
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
+    columns: TableColumns | None = None
     buffers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -211,6 +219,7 @@ class StudentManifest:
                 raise InvalidValue(name, "a name appears twice")
         self.input_rule.check(self.input_shape)
         check_class_names(self.class_names, self.classes)
+        check_columns(self.columns, self.input_shape)
         self._check_publication()
         self._check_text()
 
@@ -313,6 +322,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         external_weights=manifest.external_weights,
         input_rule=rule_message(manifest.input_rule),
         class_names=manifest.class_names,
+        columns=columns_message(manifest.columns),
         buffers=manifest.buffers,
     )
 
@@ -368,6 +378,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             external_weights=message.external_weights,
             input_rule=rule_of_message(message.input_rule) if message.HasField("input_rule") else InputRule(),
             class_names=tuple(message.class_names),
+            columns=columns_of_message(message.columns) if message.HasField("columns") else None,
             buffers=tuple(message.buffers),
         )
     except InvalidValue as error:

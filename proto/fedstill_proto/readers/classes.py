@@ -8,8 +8,9 @@ by letters. A label that is empty, or -1, is none.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +85,8 @@ def names_of_labels(parts: Iterable[Array], *, where: str, classes: int | None =
     """
     texts: dict[str, int] = {}
     for labels in parts:
-        kinds, counts = np.unique(check_labels(labels, where=where), return_counts=True)
-        for kind, count in zip(kinds, counts, strict=True):
+        found, counts = np.unique(check_labels(labels, where=where), return_counts=True)
+        for kind, count in zip(found, counts, strict=True):
             text = _text(kind)
             texts[text] = texts.get(text, 0) + int(count)
     kinds = [text for text in texts if not _is_none(text)]
@@ -140,7 +141,7 @@ def check_labels(labels: Array, *, where: str, rows: int | None = None) -> Array
     return labels
 
 
-def label_array(labels: Sequence[object], *, where: str) -> Array:
+def label_array(labels: Any, *, where: str) -> Array:
     """Labels of a list, an array or a tensor, as an array of whole numbers or texts.
 
     Raises:

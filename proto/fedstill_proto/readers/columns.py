@@ -7,7 +7,9 @@ computed once and travel in the student's package, so that simulator, server and
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.tables import Table
+from fedstill_proto.v1 import fedstill_pb2 as pb
 
 NUMBER, CATEGORY = "number", "category"
 REFUSE, FILL = "refuse", "fill"
@@ -80,6 +83,14 @@ class TableColumns:
             check_text("columns.label", self.label)
         if self.width > _MOST_VALUES:
             raise InvalidValue("columns", f"{self.width} numbers a row; {_MOST_VALUES} at most")
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> TableColumns:
+        """The columns that dataclasses.asdict made a JSON document of."""
+        columns = tuple(
+            TableColumn(**{**one, "categories": tuple(one["categories"])}) for one in document["columns"]
+        )
+        return cls(columns=columns, missing=document["missing"], label=document["label"])
 
     @property
     def width(self) -> int:
@@ -157,6 +168,46 @@ def columns_of(table: Table, *, label: str, missing: str) -> TableColumns:
         return TableColumns(columns=described, missing=missing, label=label)
     except InvalidValue as error:
         raise DataError(f"{table.name}: {error}") from None
+
+
+def check_columns(columns: TableColumns | None, input_shape: Sequence[int]) -> None:
+    """Raise InvalidValue unless a network that reads examples of this shape can read the columns."""
+    if columns is not None and (columns.width,) != tuple(input_shape):
+        raise InvalidValue("columns", f"{columns.width} numbers a row, for examples {list(input_shape)}")
+
+
+def columns_message(columns: TableColumns | None) -> pb.TableColumns | None:
+    """The columns as a message."""
+    if columns is None:
+        return None
+    return pb.TableColumns(
+        columns=[
+            pb.TableColumn(
+                name=one.name, kind=one.kind, categories=one.categories, mean=one.mean, scale=one.scale
+            )
+            for one in columns.columns
+        ],
+        missing=columns.missing,
+        label=columns.label,
+    )
+
+
+def columns_of_message(message: pb.TableColumns) -> TableColumns:
+    """The columns of a message; raises InvalidValue, naming the field."""
+    return TableColumns(
+        columns=tuple(
+            TableColumn(
+                name=one.name,
+                kind=one.kind,
+                categories=tuple(one.categories),
+                mean=one.mean,
+                scale=one.scale,
+            )
+            for one in message.columns
+        ),
+        missing=message.missing,
+        label=message.label,
+    )
 
 
 def _described(table: Table, name: str) -> TableColumn:

@@ -436,8 +436,32 @@ class InputRule(_message.Message):
     usual: _containers.RepeatedScalarFieldContainer[float]
     def __init__(self, element_type: _Optional[str] = ..., channels_last: _Optional[bool] = ..., offset: _Optional[_Iterable[float]] = ..., scale: _Optional[_Iterable[float]] = ..., usual: _Optional[_Iterable[float]] = ...) -> None: ...
 
+class TableColumn(_message.Message):
+    __slots__ = ("name", "kind", "categories", "mean", "scale")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CATEGORIES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    kind: str
+    categories: _containers.RepeatedScalarFieldContainer[str]
+    mean: float
+    scale: float
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., categories: _Optional[_Iterable[str]] = ..., mean: _Optional[float] = ..., scale: _Optional[float] = ...) -> None: ...
+
+class TableColumns(_message.Message):
+    __slots__ = ("columns", "missing", "label")
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    MISSING_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
+    columns: _containers.RepeatedCompositeFieldContainer[TableColumn]
+    missing: str
+    label: str
+    def __init__(self, columns: _Optional[_Iterable[_Union[TableColumn, _Mapping]]] = ..., missing: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+
 class StudentManifest(_message.Message):
-    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "input_rule", "class_names", "buffers")
+    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "input_rule", "columns", "class_names", "buffers")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -464,6 +488,7 @@ class StudentManifest(_message.Message):
     EXTERNAL_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     FEATURE_WIDTH_FIELD_NUMBER: _ClassVar[int]
     INPUT_RULE_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     BUFFERS_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
@@ -492,6 +517,7 @@ class StudentManifest(_message.Message):
     external_weights: bool
     feature_width: int
     input_rule: InputRule
+    columns: TableColumns
     class_names: _containers.RepeatedScalarFieldContainer[str]
     buffers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -9,6 +9,7 @@ from typing import Any
 from fedstill_proto.checks import check_name
 from fedstill_proto.messages import TrainingPlan
 from fedstill_proto.package.input_rule import InputRule, check_class_names
+from fedstill_proto.readers.columns import TableColumns, check_columns
 from fedstill_proto.secure_sums.terms import Summing, SumNoise
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
@@ -149,6 +150,7 @@ class FleetConfig:
     secure_sums: SecureSumsRule | None = None  # None: the server sees each answer
     input_rule: InputRule = field(default_factory=InputRule)  # made the public set of values as given
     class_names: tuple[str, ...] = ()  # of all classes, or none
+    columns: TableColumns | None = None  # what made the examples of a table's rows
 
     def __post_init__(self) -> None:
         check_name("run", self.run)
@@ -167,6 +169,7 @@ class FleetConfig:
         _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
         self.input_rule.check(self.input_shape)
         check_class_names(self.class_names, self.classes)
+        check_columns(self.columns, self.input_shape)
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")
         if self.secret_labels:

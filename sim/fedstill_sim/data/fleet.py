@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.input_rule import InputRule, check_class_names
+from fedstill_proto.readers.columns import TableColumns, check_columns
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 PUBLIC_SET_FILE = "public.npz"
@@ -78,6 +79,7 @@ class FleetData:
     files: what else is kept beside the arrays, by name, such as the list of words that numbers stand for.
     families: the student family of each device.
     input_rule: what made the arrays of examples as they were given; class_names: of all classes, or none.
+    columns: what made the arrays of a table's rows.
     """
 
     name: str
@@ -96,6 +98,7 @@ class FleetData:
     files: Mapping[str, bytes] = field(default_factory=dict)
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
+    columns: TableColumns | None = None
 
     def __post_init__(self) -> None:
         if self.classes < 2:
@@ -103,6 +106,7 @@ class FleetData:
         try:
             self.input_rule.check(self.input_shape)
             check_class_names(self.class_names, self.classes)
+            check_columns(self.columns, self.input_shape)
         except InvalidValue as error:
             raise FleetDataError(f"{self.name}: {error}") from None
         if not self.device_names or len(set(self.device_names)) != len(self.device_names):
@@ -200,7 +204,11 @@ def save_fleet(data: FleetData, folder: Path) -> None:
     description = {name: getattr(data, name) for name in _DESCRIBED}
     for name, content in data.files.items():
         (folder / name).write_bytes(content)
-    description |= {"files": list(data.files), "input_rule": asdict(data.input_rule)}
+    description |= {
+        "files": list(data.files),
+        "input_rule": asdict(data.input_rule),
+        "columns": None if data.columns is None else asdict(data.columns),
+    }
     write_sealed_json(folder / DESCRIPTION_FILE, description)
 
 
@@ -214,6 +222,8 @@ def load_fleet(folder: Path) -> FleetData:
     if not path.is_file():
         raise FleetDataError(f"{path}: no such file; a fleet's data is written there when a run starts")
     description = read_sealed_json(path, remedy="run again")
+
+    columns = description.get("columns")
 
     def array(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -235,4 +245,5 @@ def load_fleet(folder: Path) -> FleetData:
         files={name: (folder / name).read_bytes() for name in description["files"]},
         input_rule=InputRule.from_document(description.get("input_rule", {})),
         class_names=tuple(description.get("class_names", ())),
+        columns=None if columns is None else TableColumns.from_document(columns),
     )

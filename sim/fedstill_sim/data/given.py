@@ -102,11 +102,11 @@ def fleet_of_devices(devices: Sequence[GivenDevice], given: GivenFleet, dealing:
         device.train.rows(held) if device.test is None else device.test
         for device, held in zip(devices, tests, strict=True)
     ]
-    rows = _consecutive([len(part) for part in parts])
+    owned = _consecutive([len(part) for part in parts])
     split = DeviceSplit(
         names=[device.name for device in devices],
-        train=rows[: len(devices)],
-        test=rows[len(devices) :],
+        train=owned[: len(devices)],
+        test=owned[len(devices) :],
         description="as given",
     )
     families = tuple(device.family for device in devices)
@@ -221,6 +221,7 @@ def _checked(given: GivenFleet, classes: int | None) -> FleetData:
         description=given.description,
         classes=names.classes,
         class_names=names.names,
+        columns=given.columns,
         device_names=tuple(given.devices.names),
         families=given.families or ("",) * len(given.devices.names),
         x=_narrow(x),
