@@ -93,7 +93,7 @@ def pair(where: str, given: Any) -> tuple[Any, Any]:
 
 def checked_x(where: str, field: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
     """Examples as float32 [n, *shape]; at least one, and all finite."""
-    x = _array(where, field, value)
+    x = as_array(where, field, value)
     if x.dtype.kind not in "fiub":
         raise FleetDataError(f"{where}: {field} is {x.dtype}; examples must be real numbers")
     if x.ndim < 2 or x.size == 0:
@@ -116,7 +116,7 @@ def checked_x(where: str, field: str, value: Any, shape: tuple[int, ...] | None 
 
 def checked_y(where: str, field: str, value: Any, examples: int) -> Array:
     """Labels as int64 [examples], from 0."""
-    y = _array(where, field, value)
+    y = as_array(where, field, value)
     if y.dtype.kind not in "iu":
         raise FleetDataError(f"{where}: {field} is {y.dtype}; labels must be whole numbers from 0")
     if y.shape != (examples,):
@@ -128,7 +128,7 @@ def checked_y(where: str, field: str, value: Any, examples: int) -> Array:
     return y.astype(np.int64)
 
 
-def _array(where: str, field: str, value: Any) -> Array:
+def as_array(where: str, field: str, value: Any) -> Array:
     """A numpy array of a list, an array or a tensor; never one of Python objects."""
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()

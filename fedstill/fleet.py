@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 
-from fedstill.examples import Array, Device, checked_x, checked_y, counted, pair, split
+from fedstill.examples import Array, Device, as_array, checked_x, checked_y, counted, pair, split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +54,10 @@ class Fleet:
         classes: int | None = None,
         name: str = "arrays",
         seed: int = 0,
+        normalize: str = "auto",
+        channels: str = "auto",
     ) -> Fleet:
-        """Make a fleet of arrays. Nothing is scaled: examples are used as they are, as float32.
+        """Make a fleet of arrays.
 
         Args:
             devices: Each device by its name; those of a sequence are named device-0, device-1, ...
@@ -64,6 +67,11 @@ class Fleet:
             classes: How many classes there are; by default as many as the labels show.
             name: What reports call the data.
             seed: Decides which examples are held out of devices that bring no test examples.
+            normalize: How inputs are scaled, by the public set. "auto" divides uint8 by 255, standardizes
+                each channel or column of what is far from unit scale, and leaves all else as it is; "none",
+                "unit" and "standardize" do the same to all. Packages carry the rule to devices.
+            channels: Where the channels of an example are: "first" or "last"; "auto" is last where a shape
+                looks so, as [32, 32, 3] does.
 
         Returns:
             The fleet.
@@ -84,6 +92,7 @@ class Fleet:
             for n, (device, given) in enumerate(named.items())
         ]
         public_x, public_y = pair("public", public) if isinstance(public, tuple) else (public, None)
+        rule = InputRule.of(as_array("public", "x", public_x), normalize=normalize, channels=channels)
         public_x = checked_x("public", "x", public_x, shape)
         public_y = None if public_y is None else checked_y("public", "y", public_y, len(public_x))
         if test is None:
@@ -114,7 +123,7 @@ class Fleet:
                 public_y=public_y,
                 global_x=test_x,
                 global_y=test_y,
-            )
+            ).read_by(rule)
         )
 
     def __len__(self) -> int:

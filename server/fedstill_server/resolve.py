@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue, unknown_name
 from fedstill_proto.messages import Optimizer, TrainingPlan
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
@@ -58,6 +59,8 @@ class FleetFacts:
         public_y: These labels, of which some may become secret ones.
         simulated: Whether devices are simulated: their noise can be drawn again, and they may count right
             answers for the server under any privacy.
+        input_rule: How the public set was made of values as they are given.
+        class_names: Of all classes, or none.
         packaged: Whether devices hold packages with the students of before the first round.
     """
 
@@ -76,6 +79,8 @@ class FleetFacts:
     simulated: bool = False
     public_y: IntArray | None = None
     packaged: bool = True
+    input_rule: InputRule = field(default_factory=InputRule)
+    class_names: tuple[str, ...] = ()
 
 
 def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
@@ -100,6 +105,8 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     own = FAMILIES.named(asked.families, where="--families")
     rounds = _chosen(asked.rounds, facts.rounds)
     uplink, downlink = _codecs(asked, facts, method_of(method))
+    if of_names and (asked.normalize, asked.channels) != ("auto", "auto"):
+        raise ConfigError("--normalize and --channels are of amounts; what devices learn here are names")
     rows = method_of(method).rows_of(facts.public_rows)
     config = FleetConfig(
         run=facts.run,
@@ -132,7 +139,11 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         evaluate_every=_chosen(asked.evaluate_every, facts.evaluate_every),
         privacy=privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated),
         secure_sums=sums_rule(asked, name),
+        input_rule=facts.input_rule,
+        class_names=facts.class_names,
     )
+    if notice := facts.input_rule.notice():
+        log.warning("%s", notice)
     return checked_fleet(config)
 
 

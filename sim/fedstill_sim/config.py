@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig
@@ -63,6 +64,8 @@ class SimulationConfig:
     participation: Availability | None = None  # None: every device is there, and time does not pass
     engine: EngineConfig = dataclasses.field(default_factory=EngineConfig)
     attack: AttackPlan | None = None  # None: every device is honest
+    normalize: str = "auto"
+    channels: str = "auto"
     # Whatever the method is; otherwise the share is 0 where students know their owners.
     owner_share_asked: bool = False
     reading: OwnDataOptions = dataclasses.field(default_factory=OwnDataOptions)
@@ -100,6 +103,8 @@ def requested_data(request: RunRequest) -> FleetData:
         seed=request.seed,
         families=tuple(request.named_families) or request.simulation.families,
         reading=request.reading,
+        normalize=request.normalize,
+        channels=request.channels,
     )
     return load_data(wanted, task=request.task_name)
 
@@ -120,6 +125,8 @@ def data_request(config: RunConfig) -> DataRequest:
         seed=config.fleet.seed,
         families=config.fleet.families,
         reading=simulation.reading,
+        normalize=simulation.normalize,
+        channels=simulation.channels,
     )
 
 
@@ -146,6 +153,8 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         engine=EngineConfig(name=request.engine, processes=request.processes),
         attack=plan,
         reading=request.reading,
+        normalize=request.normalize,
+        channels=request.channels,
     )
     return RunConfig(fleet=fleet, simulation=simulation)
 
@@ -210,7 +219,16 @@ def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFac
         rounds=defaults.rounds,
         evaluate_every=defaults.evaluate_every,
         simulated=True,
+        input_rule=_input_rule(data, amounts=task.form.amounts),
+        class_names=data.class_names,
     )
+
+
+def _input_rule(data: FleetData, *, amounts: bool) -> InputRule:
+    """The data's; of data that nobody made a rule of, one that says what magnitudes are usual."""
+    if not amounts or data.input_rule != InputRule() or not len(data.public_x):
+        return data.input_rule
+    return InputRule.of(data.public_x, normalize="none", channels="first")
 
 
 def _participation(request: RunRequest) -> Availability | None:

@@ -171,6 +171,12 @@ class RunRequest(RunOptions, OwnDataOptions):
             raise RequestError(
                 f"name one data set: one by its name ({', '.join(DATASETS)}) or --data FOLDER with your own"
             )
+        in_memory = self.dataset is None and self.data is None
+        if in_memory and (self.normalize, self.channels) != ("auto", "auto"):
+            raise RequestError(
+                "--normalize and --channels are of data that are read; give those of a fleet in memory to "
+                "Fleet.from_arrays"
+            )
         if self.dataset is not None:
             DATASETS.refuse(self.dataset, {"devices": self.devices, "dirichlet": self.dirichlet})
         if self.task:

@@ -10,7 +10,7 @@ import torch
 
 import fedstill as fs
 
-X = np.arange(24, dtype=np.float64).reshape(6, 2, 2)
+X = np.arange(24, dtype=np.float64).reshape(6, 2, 2) / 32
 Y = [0, 1, 2, 0, 1, 2]
 ANN = fs.Device(X, Y, x_test=X[:2] + 0.5, y_test=Y[:2])
 PUBLIC = (X[:3], Y[:3])
@@ -133,3 +133,26 @@ def test_a_device_that_does_not_fit_is_refused(changed: dict[str, Any], message:
 def test_a_fleet_that_does_not_fit_is_refused(changed: dict[str, Any], message: str) -> None:
     with pytest.raises(fs.FedstillError, match=message):
         fs.Fleet.from_arrays(**{"devices": {"ann": ANN}, "public": PUBLIC, **changed})
+
+
+def test_bytes_with_channels_last_are_read_as_a_network_takes_them() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (8, 6, 5, 3), np.uint8)
+    ann = fs.Device(pictures, [0, 1] * 4)
+
+    fleet = fs.Fleet.from_arrays([ann], public=pictures)
+    as_given = fs.Fleet.from_arrays([ann], public=pictures, normalize="none", channels="first")
+
+    assert fleet.data.input_shape == (3, 6, 5)
+    np.testing.assert_allclose(fleet.data.public_x, pictures.transpose(0, 3, 1, 2) / 255, rtol=1e-6)
+    assert fleet.data.x.max() <= 1.0
+    np.testing.assert_array_equal(as_given.data.public_x, pictures)
+
+
+def test_amounts_far_from_unit_scale_are_standardized_by_the_public_set_alone() -> None:
+    far = fs.Device(X * 1000 + 5000, Y)
+
+    fleet = fs.Fleet.from_arrays([far, ANN], public=X * 1000)
+
+    assert fleet.data.public_x.mean() == pytest.approx(0, abs=1e-5)
+    assert fleet.data.public_x.std() == pytest.approx(1, abs=1e-5)
+    assert fleet.data.x[fleet.data.train[0]].mean() > 10

@@ -27,7 +27,7 @@ _PARTS_LIMIT = 4096  # channels or columns with numbers of their own; more would
 _LARGEST = 1e18  # of offset, scale and 1 / scale
 _COLOURS = (1, 3, 4)
 # The root mean square of a channel or column that is of about unit scale; and of 8-bit numbers / 255.
-_MOST, _LEAST, _LEAST_OF_BYTES = 8.0, 0.01, 0.1
+_MOST, _LEAST, _LEAST_OF_BYTES = 4.0, 0.01, 0.1
 _FAR = 5.0  # times the range of magnitudes of the public examples
 
 
@@ -128,6 +128,10 @@ class InputRule:
     def given_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of one example as it is given, of that which the network reads."""
         return (*input_shape[1:], input_shape[0]) if self.channels_last else tuple(input_shape)
+
+    def read_shape(self, given_shape: Sequence[int]) -> tuple[int, ...]:
+        """The shape of one example as the network reads it."""
+        return (given_shape[-1], *given_shape[:-1]) if self.channels_last else tuple(given_shape)
 
     def check(self, input_shape: Sequence[int]) -> None:
         """Raise InvalidValue unless a network that reads examples of this shape can have this rule."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.input_rule import CHANNELS, NORMALIZATIONS
 from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
@@ -71,6 +72,20 @@ class RunOptions:
         "Whether --teacher knows the task already, and learns no labels before the first round.",
         panel=FLEET,
         flag="--teacher-trained",
+    )
+    normalize: str = option(
+        "auto",
+        "How inputs are scaled, by the public set; packages carry the rule to devices. unit: to 0 to 1, of "
+        "uint8 by 1/255. standardize: each channel or column to mean 0 and standard deviation 1. auto: uint8 "
+        "as unit, what is far from unit scale as standardize, and all else as none.",
+        choices=NORMALIZATIONS,
+        panel=FLEET,
+    )
+    channels: str = option(
+        "auto",
+        "Where the channels of an example are; auto: last where it looks so, as in [32, 32, 3].",
+        choices=CHANNELS,
+        panel=FLEET,
     )
     rounds: int | None = option(
         None,

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
+from fedstill_proto.package.input_rule import InputRule
 
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.forms import AMOUNTS, ExampleForm
@@ -34,6 +35,7 @@ def load_examples(
     classes: int,
     labels_needed: bool = False,
     form: ExampleForm = AMOUNTS,
+    rule: InputRule | None = None,
 ) -> Examples:
     """Read x, and y where it is there, from an .npz file, and check them.
 
@@ -43,6 +45,7 @@ def load_examples(
         classes: How many there are; labels are 0 to classes - 1.
         labels_needed: Whether y has to be there.
         form: What examples are.
+        rule: What a network reads of them, where the file holds them as they are given.
 
     Raises:
         ExamplesError: For a file that holds something else.
@@ -55,11 +58,13 @@ def load_examples(
             y = np.ascontiguousarray(file["y"]) if "y" in file else None
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise ExamplesError(f"{path}: cannot be read as an .npz file of arrays ({error})") from None
-    if x.shape[1:] != input_shape or len(x) == 0:
+    rule = rule or InputRule()
+    given_shape = rule.given_shape(input_shape)
+    if x.shape[1:] != given_shape or len(x) == 0:
         raise ExamplesError(
-            f"{path}: x has shape {list(x.shape)}, expected [n, {', '.join(map(str, input_shape))}]"
+            f"{path}: x has shape {list(x.shape)}, expected [n, {', '.join(map(str, given_shape))}]"
         )
-    x = form.checked(x, classes=classes, where=str(path))
+    x = rule.apply(form.checked(x, classes=classes, where=str(path)))
     if y is None:
         if labels_needed:
             raise ExamplesError(f"{path}: no array 'y' of labels")
@@ -81,7 +86,8 @@ def drawn_rows(examples: Examples, count: int, *, seed: int) -> Examples:
 
 
 def npz_of(examples: Examples) -> bytes:
-    """Labelled examples as the content of an .npz file."""
+    """Examples as the content of an .npz file."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, x=examples.x, y=np.asarray(examples.y))
+    labels: dict[str, Any] = {} if examples.y is None else {"y": examples.y}
+    np.savez_compressed(buffer, x=examples.x, **labels)
     return buffer.getvalue()

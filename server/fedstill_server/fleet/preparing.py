@@ -89,6 +89,8 @@ def prepare_fleet(
                 teacher=given.teacher,
                 folder=fleet.folder,
                 seed=asked.seed,
+                normalize=asked.normalize,
+                channels=asked.channels,
                 on_progress=on_progress,
             )
         )
@@ -129,4 +131,6 @@ def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Mater
         public_set="public.npz",
         test_set=None if given.test is None else "test.npz",
         teacher=given.teacher or made.teacher,
+        input_rule=made.input_rule,
+        class_names=made.class_names,
     )

@@ -20,13 +20,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.input_rule import InputRule
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.config.options import WithOptions
@@ -74,6 +75,8 @@ class FleetFiles:
         teacher: How the teacher learns, where that is decided.
         folder: Of the fleet, which keeps what takes long to make.
         seed: Of every random draw.
+        normalize: How inputs are scaled, as `InputRule.of` takes it.
+        channels: Where the channels of an example are, as `InputRule.of` takes it.
     """
 
     public: Path
@@ -84,6 +87,8 @@ class FleetFiles:
     folder: Path
     seed: int = 0
     on_progress: Progress = untold
+    normalize: str = "auto"
+    channels: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +111,8 @@ class Material:
         teacher: How the teacher learns, where nobody decides.
         test: To measure on.
         teaching: What is learned before the first round, where that is more than the public set.
+        input_rule: How the public set and `test` were made of values as they are given.
+        class_names: Of all classes, or none.
         start: Makes the first students, where they are not to be taught by the fleet's teacher.
     """
 
@@ -117,6 +124,8 @@ class Material:
     test: Examples | None = None
     teaching: Examples | None = None
     start: Callable[[], FirstStudents] | None = None
+    input_rule: InputRule = field(default_factory=InputRule)
+    class_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

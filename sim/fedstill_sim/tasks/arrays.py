@@ -23,6 +23,8 @@ class ArraySimulation(SimulatedTask):
         return load_folder(
             folder,
             families=wanted.families,
+            normalize=wanted.normalize,
+            channels=wanted.channels,
             reading=wanted.reading,
             dealing=Dealing.asked(
                 wanted.reading, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed

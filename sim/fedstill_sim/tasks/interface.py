@@ -25,6 +25,7 @@ from typing import Any, ClassVar
 
 from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_proto.arrays import Parameters
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import TASKS, Task
@@ -47,6 +48,8 @@ class DataRequest:
         seed: Of every draw.
         families: Dealt out to devices in turn.
         reading: How one's own data are read.
+        normalize: How inputs are scaled, as `InputRule.of` takes it.
+        channels: Where the channels of an example are, as `InputRule.of` takes it.
     """
 
     dataset: str | None = None
@@ -56,6 +59,8 @@ class DataRequest:
     seed: int = 0
     families: tuple[str, ...]
     reading: OwnDataOptions = field(default_factory=OwnDataOptions)
+    normalize: str = "auto"
+    channels: str = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +113,9 @@ class SimulatedTask(ABC):
         data = DATASETS.read(
             wanted.dataset, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed
         )
+        if TASKS.load(self.task).form.amounts and data.input_rule == InputRule():
+            rule = InputRule.of(data.public_x, normalize=wanted.normalize, channels=wanted.channels)
+            data = data.read_by(rule)
         return data.with_families(wanted.families)
 
     @abstractmethod
