@@ -43,6 +43,10 @@ class GraphWriter:
         self._shapes[name] = tuple(shape)
         return name
 
+    def unused_name(self, word: str) -> str:
+        """A name of an input that nothing has yet."""
+        return f"{word}_{len(self._inputs)}"
+
     def output(self, name: str, source: str, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
         self._outputs.append(helper.make_tensor_value_info(name, _ELEMENT_TYPES[dtype], list(shape)))
         self._nodes.append(helper.make_node("Identity", [source], [name]))
@@ -78,13 +82,29 @@ class GraphWriter:
         """Add an operator with one output of this shape, unless it is there already; returns the output's
         name.
         """
+        return self.nodes(operator, inputs, shape=shape, domain=domain, **attributes)[0]
+
+    def nodes(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        *,
+        shape: Sequence[int],
+        outputs: int = 1,
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        """Add an operator with several outputs of one shape, unless it is there already; returns their
+        names.
+        """
         key = (operator, domain, tuple(inputs), repr(sorted(attributes.items())))
+        name = self._known.get(key) or f"{operator.lower()}_{len(self._nodes)}"
+        names = [name, *(f"{name}.{number}" for number in range(1, outputs))]
         if key not in self._known:
-            name = f"{operator.lower()}_{len(self._nodes)}"
-            self._nodes.append(helper.make_node(operator, list(inputs), [name], domain=domain, **attributes))
+            self._nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
             self._known[key] = name
-            self._shapes[name] = tuple(shape)
-        return self._known[key]
+            self._shapes |= dict.fromkeys(names, tuple(shape))
+        return names
 
     def reshape(self, name: str, shape: Sequence[int]) -> str:
         """The value under another shape; a reshape of a reshape goes back to the source."""

@@ -7,6 +7,9 @@ another operator, write one. An operator that has none is an error that names it
 from __future__ import annotations
 
 import operator
+import re
+from collections import defaultdict
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,19 +25,19 @@ from fedstill_server.export.lowering import (
     reductions,
     softmax,
     tables,
+    transcendental,
     views,
 )
 from fedstill_server.export.lowering.stacked import (
-    BOOL,
     FLOAT,
-    INT,
     LoweringError,
     OperatorTable,
     StackedGraph,
+    element_type,
 )
 from fedstill_server.export.ports import CapturedGraph
 
-__all__ = ["LoweringError", "lower"]
+__all__ = ["LoweringError", "MissingOperator", "lower", "missing_operators"]
 
 OPERATORS: OperatorTable = {
     **convolution.OPERATORS,
@@ -44,16 +47,63 @@ OPERATORS: OperatorTable = {
     **reductions.OPERATORS,
     **softmax.OPERATORS,
     **tables.OPERATORS,
+    **transcendental.OPERATORS,
     **views.OPERATORS,
 }
-_DTYPES: dict[torch.dtype, np.dtype[Any]] = {torch.float32: FLOAT, torch.int64: INT, torch.bool: BOOL}
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_NOT_OF_THE_NETWORK = ("/torch/", "/fedstill_server/")
+_MOST_KNOWN = 1 << 20  # numbers of a constant
+
+
+@dataclass(frozen=True)
+class MissingOperator:
+    """An operator of a captured graph that no graph of a device can have.
+
+    Attributes:
+        operator: Its name in torch.
+        count: How often it stands in the graph.
+        place: The first line of the network's code that made one; empty where it is not known.
+        reason: What is in the way: no translation at all, or none for this form.
+    """
+
+    operator: str
+    count: int
+    place: str
+    reason: str
+
+    def __str__(self) -> str:
+        times = f" ({self.count} times)" if self.count > 1 else ""
+        return f"{self.operator}{times}{self.place and f' at {self.place}'}: {self.reason}"
 
 
 def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
-    """The ONNX model of a stack: inputs and outputs of the captured graph, behind a device dimension."""
+    """The ONNX model of a stack: inputs and outputs of the captured graph, behind a device dimension.
+
+    Raises:
+        LoweringError: Names every operator that is missing.
+    """
+    graph, missing = _written(captured, stack_size, name)
+    if missing:
+        raise LoweringError(
+            f"{name}: {len(missing)} operators have no translation to ONNX; write the network without them, "
+            "or add them in export/lowering:\n" + "\n".join(f"  {each}" for each in missing)
+        )
+    return graph.writer.model()
+
+
+def missing_operators(captured: CapturedGraph) -> list[MissingOperator]:
+    """All operators of a captured graph that keep it from becoming one of ONNX, the most frequent first."""
+    return _written(captured, 1, "trial")[1]
+
+
+def _written(
+    captured: CapturedGraph, stack_size: int, name: str
+) -> tuple[StackedGraph, list[MissingOperator]]:
+    """The graph, which is whole if nothing is missing."""
     graph = StackedGraph(name, stack_size=stack_size)
     ports = iter(captured.inputs)
     values: dict[Node, Any] = {}
+    missing: dict[tuple[str, str], list[Node]] = defaultdict(list)
     for node in captured.module.graph.nodes:
         if node.op == "placeholder":
             port = next(ports)
@@ -63,7 +113,7 @@ def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
             values[node] = graph.input(
                 port.name,
                 port.shape,
-                _DTYPES[port.dtype],
+                element_type(port.dtype),
                 stacked=port.per_device,
                 is_state=port.is_state,
             )
@@ -73,8 +123,23 @@ def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
             for output, source in zip(captured.outputs, node.args[0], strict=True):
                 graph.output(output, values[source])
         else:
-            values[node] = _lowered(graph, node, values)
-    return graph.writer.model()
+            try:
+                values[node] = _lowered(graph, node, values)
+            except LoweringError as error:
+                missing[str(node.target), str(error)].append(node)
+                values[node] = _stand_in(graph, node)
+    found = [
+        MissingOperator(operator, len(nodes), next(filter(None, map(place_of, nodes)), ""), reason)
+        for (operator, reason), nodes in missing.items()
+    ]
+    return graph, sorted(found, key=lambda each: -each.count)
+
+
+def place_of(node: Node) -> str:
+    """The line of the network's code that a node comes from, where the capture has noted it."""
+    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if not any(part in frame[0] for part in _NOT_OF_THE_NETWORK)]
+    return "{}, line {}".format(*own[-1]) if own else ""
 
 
 def _lowered(graph: StackedGraph, node: Node, values: dict[Node, Any]) -> Any:
@@ -83,20 +148,53 @@ def _lowered(graph: StackedGraph, node: Node, values: dict[Node, Any]) -> Any:
     if node.target is operator.getitem:
         return arguments[0][arguments[1]]
     if node.target not in OPERATORS:
-        raise LoweringError(
-            f"operator {node.target} (of {node.name}) has no translation to ONNX; add one in export/lowering"
-        )
-    value = OPERATORS[node.target](graph, *arguments, **options)
-    if isinstance(value, Value) and value.shape != tuple(node.meta["val"].shape):
-        raise LoweringError(
-            f"operator {node.target} (of {node.name}) was lowered to shape {list(value.shape)}, "
-            f"but torch gives {list(node.meta['val'].shape)}: its translation does not cover this form"
-        )
+        raise LoweringError("no translation")
+    try:
+        value = OPERATORS[node.target](graph, *arguments, **options)
+    except TypeError as error:
+        raise LoweringError(f"its translation does not cover this form ({error})") from error
+    if isinstance(value, Value):
+        if value.shape != tuple(node.meta["val"].shape):
+            raise LoweringError(
+                f"was lowered to shape {list(value.shape)}, but torch gives "
+                f"{list(node.meta['val'].shape)}: its translation does not cover this form"
+            )
+        _remember(graph, node, value, arguments, options)
     return value
+
+
+def _remember(graph: StackedGraph, node: Node, value: Value, arguments: Any, options: Any) -> None:
+    """Lets the graph know what is computed from constants only, for operators that index by it."""
+    if value.stacked or graph.known(value) is not None or value.elements > _MOST_KNOWN:
+        return
+    read: list[Value] = []
+    torch.utils._pytree.tree_map_only(Value, read.append, (arguments, options))
+    arrays = {each: graph.known(each) for each in read}
+    if any(array is None for array in arrays.values()):
+        return
+    tensors = {each: torch.from_numpy(np.array(array)) for each, array in arrays.items()}
+    given, named = torch.utils._pytree.tree_map_only(Value, tensors.__getitem__, (arguments, options))
+    result = node.target(*given, **named)  # type: ignore[operator]
+    graph.know(value, result.numpy().astype(value.dtype))
+
+
+def _stand_in(graph: StackedGraph, node: Node) -> Any:
+    """Something of a missing result's form, so that what reads it can be looked at, too."""
+
+    def value(tensor: torch.Tensor) -> Value:
+        try:
+            dtype = element_type(tensor.dtype)
+        except LoweringError:
+            dtype = FLOAT
+        name = graph.writer.unused_name("missing")
+        return graph.input(name, tuple(tensor.shape), dtype, stacked=True, is_state=False)
+
+    return torch.utils._pytree.tree_map_only(torch.Tensor, value, node.meta["val"])
 
 
 def _attribute(captured: CapturedGraph, node: Node) -> np.ndarray:
     tensor: Any = captured.module
     for part in str(node.target).split("."):
         tensor = getattr(tensor, part)
-    return np.asarray(tensor.detach().numpy())
+    array = np.asarray(tensor.detach().numpy())
+    return array.astype(element_type(tensor.dtype), copy=False)

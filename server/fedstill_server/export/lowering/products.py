@@ -16,7 +16,7 @@ import torch
 
 from fedstill_server.export.graph import MICROSOFT
 from fedstill_server.export.layout import Order, Value
-from fedstill_server.export.lowering.elementwise import add
+from fedstill_server.export.lowering.elementwise import add, multiply
 from fedstill_server.export.lowering.stacked import OperatorTable, StackedGraph
 
 _NATURAL: Order = (0, 1)
@@ -74,8 +74,13 @@ def _matrices(graph: StackedGraph, value: Value) -> Value:
     return value if value.order == _EACH_SWAPPED else graph.reordered(value, _EACH)
 
 
-def product_plus(graph: StackedGraph, bias: Value, left: Value, right: Value) -> Value:
-    """bias + left x right."""
+def product_plus(
+    graph: StackedGraph, bias: Value, left: Value, right: Value, *, beta: float = 1, alpha: float = 1
+) -> Value:
+    """beta * bias + alpha * left x right."""
+    if beta != 1 or alpha != 1:
+        whole = multiply(graph, product(graph, left, right), alpha)
+        return add(graph, whole, bias, beta) if beta else whole
     if bias.is_state and right.is_state and bias.shape == right.shape[1:]:
         return _linear_layer(graph, bias, left, right)
     return add(graph, product(graph, left, right), bias)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from fedstill_server.export.layout import Value
-from fedstill_server.export.lowering.elementwise import binary, subtract
+from fedstill_server.export.lowering.elementwise import multiply, subtract
 from fedstill_server.export.lowering.reductions import total
 from fedstill_server.export.lowering.stacked import LoweringError, OperatorTable, StackedGraph
 
@@ -34,7 +34,6 @@ def softmax_backward(
     graph: StackedGraph, gradient: Value, y: Value, dimension: int, dtype: torch.dtype
 ) -> Value:
     """y * (gradient - sum(gradient * y))."""
-    multiply = binary("Mul")
     mean = total(graph, multiply(graph, gradient, y), [dimension], keepdim=True)
     return multiply(graph, y, subtract(graph, gradient, mean))
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from fedstill_proto.errors import FedstillError
 
 from fedstill_server.export.graph import GraphWriter
@@ -24,7 +25,9 @@ from fedstill_server.export.layout import (
 FLOAT = np.dtype(np.float32)
 INT = np.dtype(np.int64)
 BOOL = np.dtype(np.bool_)
-
+_TYPES = {torch.bool: BOOL, torch.float32: FLOAT, torch.float64: FLOAT} | dict.fromkeys(
+    (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64), INT
+)
 
 OperatorTable = dict[Any, Callable[..., Any]]
 """The function `(graph, *arguments) -> Value` that writes each aten operator."""
@@ -32,6 +35,13 @@ OperatorTable = dict[Any, Callable[..., Any]]
 
 class LoweringError(FedstillError):
     """An operator of a student has no translation to ONNX, or not in this form."""
+
+
+def element_type(dtype: torch.dtype) -> np.dtype[Any]:
+    """How a graph holds numbers of a type of torch's: float64 as float32, any whole numbers as int64."""
+    if dtype not in _TYPES:
+        raise LoweringError(f"numbers of type {dtype}: graphs hold float32, int64 and bool")
+    return _TYPES[dtype]
 
 
 class StackedGraph:
@@ -49,9 +59,7 @@ class StackedGraph:
 
     def output(self, name: str, value: Value) -> None:
         """Writes a value out in its logical order."""
-        value = self.reordered(value, natural(len(value.shape)))
-        if not value.stacked:
-            raise LoweringError(f"output {name} is the same for all devices: it depends on no input")
+        value = self.stacked(self.reordered(value, natural(len(value.shape))))
         self.writer.output(name, value.name, value.dtype, [self.stack_size, *value.shape])
 
     def constant(self, array: np.ndarray, *, name: str = "") -> Value:
@@ -60,19 +68,28 @@ class StackedGraph:
         self._constants[name] = array
         return Value(name, array.shape, natural(array.ndim), array.dtype, stacked=False)
 
+    def know(self, value: Value, array: np.ndarray) -> None:
+        """Remembers what a value holds that is computed from constants only."""
+        self._constants[value.name] = array.transpose(value.order)
+
     def known(self, value: Value) -> np.ndarray | None:
-        """The array behind a constant, in its natural order; None for what is computed."""
-        return self._constants.get(value.name)
+        """The array behind a constant; None for what is computed from inputs."""
+        array = self._constants.get(value.name)
+        if array is None:
+            return None
+        return array.reshape(value.places).transpose(np.argsort(value.order))
 
     def stacked(self, value: Value) -> Value:
         """A shared tensor repeated for every device, for operators that do not broadcast."""
         if value.stacked:
             return value
         array = self.known(value)
-        if array is None or value.order != natural(len(value.shape)):
-            raise LoweringError(f"{value.name} is shared by all devices, but not a constant")
-        name = self.writer.constant(np.broadcast_to(array, (self.stack_size, *array.shape)))
-        return replace(value, name=name, stacked=True)
+        if array is not None and value.order == natural(len(value.shape)):
+            name = self.writer.constant(np.broadcast_to(array, (self.stack_size, *array.shape)))
+        else:
+            shape = self._memory_shape(value.places, stacked=True)
+            name = self.write("Expand", [value.name, self.ints(shape)], shape=shape)
+        return replace(value, name=name, stacked=True, is_state=False, is_input=False)
 
     def write(
         self, operator: str, inputs: Sequence[str], *, shape: Shape, domain: str = "", **attributes: Any
@@ -178,17 +195,28 @@ class StackedGraph:
                 shape=shape,
                 order=order,
                 memory=(outer, inner),
+                dtype=value.dtype,
+                stacked=value.stacked,
             )
             for part in range(parts)
         ]
 
     def stack(self, values: Sequence[Value], dimension: int, like: Value) -> Value:
         """The opposite of `unstack`: the result lies as `like` does."""
+        if any(value.stacked for value in values):
+            values, like = [self.stacked(value) for value in values], replace(like, stacked=True)
         outer, parts, inner = self._around(like, dimension)
         _, order = _without(like.shape, like.order, dimension)
         flat = [self.memory(self.reordered(value, order), (outer, inner)) for value in values]
         return self.emit(
-            "Concat", flat, shape=like.shape, order=like.order, memory=(outer, parts * inner), axis=1
+            "Concat",
+            flat,
+            shape=like.shape,
+            order=like.order,
+            memory=(outer, parts * inner),
+            dtype=values[0].dtype,
+            stacked=values[0].stacked,
+            axis=1,
         )
 
     def _around(self, value: Value, dimension: int) -> tuple[int, int, int]:
