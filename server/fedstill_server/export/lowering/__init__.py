@@ -108,7 +108,8 @@ def _written(
         if node.op == "placeholder":
             port = next(ports)
             if port.constant is not None:
-                values[node] = graph.constant(np.asarray(port.constant), name=port.name)
+                array = np.asarray(port.constant).astype(element_type(port.dtype), copy=False)
+                values[node] = graph.constant(array, name=port.name)
                 continue
             values[node] = graph.input(
                 port.name,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,7 +179,7 @@ def _reduced(
     x: Value,
     dimensions: Sequence[int] | int | None,
     keepdim: bool,
-    **attributes: int,
+    **attributes: Any,
 ) -> Value:
     """A reduction whose result does not depend on the order of its operands."""
     if not x.shape:

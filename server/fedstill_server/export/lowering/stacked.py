@@ -29,6 +29,7 @@ _TYPES = {torch.bool: BOOL, torch.float32: FLOAT, torch.float64: FLOAT} | dict.f
     (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64), INT
 )
 
+_FEW = 4096  # numbers that a file may hold once for every device
 OperatorTable = dict[Any, Callable[..., Any]]
 """The function `(graph, *arguments) -> Value` that writes each aten operator."""
 
@@ -84,7 +85,8 @@ class StackedGraph:
         if value.stacked:
             return value
         array = self.known(value)
-        if array is not None and value.order == natural(len(value.shape)):
+        few = array is not None and (array.size <= _FEW or (array == array.flat[0]).all())
+        if array is not None and few and value.order == natural(len(value.shape)):
             name = self.writer.constant(np.broadcast_to(array, (self.stack_size, *array.shape)))
         else:
             shape = self._memory_shape(value.places, stacked=True)

@@ -219,7 +219,7 @@ _REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
 
 
 def _scattered(
-    graph: StackedGraph, x: Value, dimension: int, indices: Value, values: Value | float, **attributes: str
+    graph: StackedGraph, x: Value, dimension: int, indices: Value, values: Value | float, **attributes: Any
 ) -> Value:
     if not x.shape:
         x, indices = (graph.reshape(each, (1,)) for each in (x, indices))

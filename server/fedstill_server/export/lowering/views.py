@@ -266,7 +266,7 @@ def pad(graph: StackedGraph, x: Value, widths: Sequence[int], number: float = 0)
     shape = tuple(map(sum, zip(before, x.shape, behind, strict=True)))
     pads = [0, *(before[d] for d in x.order), 0, *(behind[d] for d in x.order)]
     dtype, whole = x.dtype, converted(graph, x, INT) if x.dtype == BOOL else x
-    inputs = [whole, graph.ints(pads)]
+    inputs: list[Value | str] = [whole, graph.ints(pads)]
     if number:
         inputs.append(graph.writer.constant(np.array(number, whole.dtype)))
     around = graph.emit("Pad", inputs, shape=shape, order=x.order, dtype=whole.dtype, stacked=x.stacked)
