@@ -80,6 +80,10 @@ class StackedGraph:
             return None
         return array.reshape(value.places).transpose(np.argsort(value.order))
 
+    def devices(self, value: Value) -> int:
+        """The device dimension of a value's tensor."""
+        return self.stack_size if value.stacked else 1
+
     def stacked(self, value: Value) -> Value:
         """A shared tensor repeated for every device, for operators that do not broadcast."""
         if value.stacked:
