@@ -225,16 +225,6 @@ def test_all_missing_operators_are_named_at_once() -> None:
         run_stack(lambda x: (x.lgamma().digamma().lgamma(),), random(3))
 
 
-def test_a_strided_convolution_is_refused() -> None:
-    with pytest.raises(LoweringError, match=r"stride \[2, 2\]"):
-        run_stack(lambda w, x: (functional.conv2d(x, w, stride=2),), random(2, 1, 3, 3), random(4, 1, 8, 8))
-
-
-def test_overlapping_pools_are_refused() -> None:
-    with pytest.raises(LoweringError, match="tile the image"):
-        run_stack(lambda x: (torch.max_pool2d(x, 3, 1),), random(1, 1, 8, 8))
-
-
 @pytest.mark.parametrize(
     ("before", "after", "groups"),
     [

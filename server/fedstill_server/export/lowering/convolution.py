@@ -31,7 +31,7 @@ from fedstill_server.export.lowering.geometry import (
 from fedstill_server.export.lowering.kernel_gradient import kernel_gradient
 from fedstill_server.export.lowering.reductions import total
 from fedstill_server.export.lowering.stacked import OperatorTable, StackedGraph
-from fedstill_server.export.lowering.windows import spread, strided
+from fedstill_server.export.lowering.windows import cut, padded, spread, strided
 
 IMAGE_ORDER: Order = image_order(2)
 _WORTH_TURNING = 512
@@ -99,6 +99,10 @@ def _kernel_gradient(
 
 def _correlation(graph: StackedGraph, x: Value, weight: Value, bias: Value | None, form: Geometry) -> Value:
     """The plain convolution."""
+    if form.output != form.full.output:
+        places = range(2, form.rank + 2)
+        whole = _correlation(graph, x, weight, bias, form.full)
+        return cut(graph, whole, places, [0] * form.rank, form.output)
     if form.is_pointwise:
         x = strided(graph, graph.reordered(x, image_order(form.rank)), form)
         form = replace(form, size=form.output, stride=(1,) * form.rank)
@@ -124,6 +128,10 @@ def _correlation(graph: StackedGraph, x: Value, weight: Value, bias: Value | Non
 
 def _adjoint(graph: StackedGraph, y: Value, weight: Value, form: Geometry) -> Value:
     """[rows, filters, *output] -> [rows, channels, *size]: the transposed convolution."""
+    if form.output != form.full.output:
+        left_out = [full - given for full, given in zip(form.full.output, form.output, strict=True)]
+        y = padded(graph, y, range(2, form.rank + 2), [0] * form.rank, left_out)
+        form = form.full
     if form.is_pointwise:
         return _pointwise_adjoint(graph, y, weight, form)
     if form.rank == 3 and form.stride[-1] != 1:
@@ -154,7 +162,7 @@ def _pointwise_adjoint(graph: StackedGraph, y: Value, weight: Value, form: Geome
     grouped = (form.groups, form.filters // form.groups, form.channels // form.groups)
     kernel = graph.reshape(weight, grouped)
     lying = (graph.devices(y), form.groups, form.filters // form.groups, places)
-    operands = [kernel, graph.memory(y, lying)]
+    operands: list[Value | str] = [kernel, graph.memory(y, lying)]
     devices = graph.stack_size if y.stacked or weight.stacked else 1
     options: dict[str, Any] = {
         "shape": (rows, form.channels, *form.output),

@@ -89,7 +89,7 @@ def _matrix(graph: StackedGraph, weight: Value, form: Geometry) -> str:
     inputs, outputs = math.prod(form.size), math.prod(form.output)
     flat = graph.write(
         "MatMul",
-        [graph.memory(natural, (devices, form.filters, form.taps)), _table(graph, form)],
+        [graph.memory(natural, (devices, form.filters, form.taps)), _table(graph, form).name],
         shape=(devices, form.filters, outputs * inputs),
     )
     wide = form.filters // form.groups * outputs
@@ -110,6 +110,13 @@ def _table(graph: StackedGraph, form: Geometry) -> Value:
             ]
             if all(0 <= place < size for place, size in zip(read, form.size, strict=True)):
                 joined[row, np.ravel_multi_index(read, form.size)] = tap
-    taps = graph.constant(np.arange(form.taps).reshape(-1, 1))
-    hit = graph.elementwise("Equal", [graph.constant(joined.reshape(1, -1)), taps], dtype=BOOL)
+    pairs = joined.size
+    hit = graph.emit(
+        "Equal",
+        [graph.constant(joined.reshape(1, pairs)), graph.constant(np.arange(form.taps).reshape(-1, 1))],
+        shape=(form.taps, pairs),
+        order=(0, 1),
+        dtype=BOOL,
+        stacked=False,
+    )
     return cast(graph, hit, dtype=torch.float32)

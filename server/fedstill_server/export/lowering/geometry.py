@@ -68,11 +68,20 @@ class Geometry:
         return self.groups > 1 and self.channels == self.groups
 
     @property
+    def full(self) -> Geometry:
+        """The same with an output wherever the kernel fits; a transposed convolution may leave some out."""
+        output = tuple(
+            (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+            for size, kernel, stride, padding, dilation in zip(
+                self.size, self.kernel, self.stride, self.padding, self.dilation, strict=True
+            )
+        )
+        return replace(self, output=output)
+
+    @property
     def whole_last(self) -> Geometry:
         """The same at every place of the last dimension, whatever the stride there."""
-        span = self.dilation[-1] * (self.kernel[-1] - 1)
-        places = self.size[-1] + 2 * self.padding[-1] - span
-        return replace(self, stride=(*self.stride[:-1], 1), output=(*self.output[:-1], places))
+        return replace(self, stride=(*self.stride[:-1], 1)).full
 
     def attributes(self, *, rows: int, group: int) -> dict[str, Any]:
         """The attributes of a Conv or ConvTranspose over images whose rows lie innermost.
@@ -81,7 +90,7 @@ class Geometry:
         by rows: the runtime expands long rows fastest. Else the rows are a dimension of their own.
         """
         if self.stride[-1] == 1:
-            last = (rows,)
+            last: Shape = (rows,)
             kernel, stride = self.kernel, self.stride
         else:
             last = (1, 1)

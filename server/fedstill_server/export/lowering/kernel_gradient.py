@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -88,7 +89,7 @@ def _turned(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> V
     return graph.reordered(lying, natural(4))
 
 
-def _expanded(graph: StackedGraph, x: Value, form: Geometry, taps: list[tuple[int, ...]]) -> str:
+def _expanded(graph: StackedGraph, x: Value, form: Geometry, taps: Sequence[tuple[int, ...]]) -> str:
     """The input seen by each kernel tap: [C * groups, channels of a group * taps, places * rows].
 
     Entries of the last dimension are cut out first, where there is little to copy; then a Gather repeats
@@ -134,7 +135,9 @@ def _columns(graph: StackedGraph, x: Value, form: Geometry) -> list[Value]:
     ]
 
 
-def _lines_seen(form: Geometry, others: list[int], columns: int, taps: list[tuple[int, ...]]) -> list[int]:
+def _lines_seen(
+    form: Geometry, others: list[int], columns: int, taps: Sequence[tuple[int, ...]]
+) -> list[int]:
     """Which lines of the shifted images each tap sees at each place but those of the last dimension."""
     extents = (*others[:-1], columns, others[-1])
     seen = []

@@ -115,8 +115,8 @@ def _interleaved(graph: StackedGraph, parts: Sequence[Value | None], dimension: 
         at = lifted.index(filled[0])
         whole = padded(graph, filled[0], [behind], [at], [len(parts) - 1 - at])
     else:
-        zero = graph.elementwise("Mul", [filled[0], graph.constant(np.array(0, np.float32))])
-        names = [(zero if part is None else part).name for part in lifted]
+        zeros = np.zeros((graph.devices(given), *filled[0].places), given.dtype)
+        names = [graph.writer.constant(zeros) if part is None else part.name for part in lifted]
         whole = graph.emit(
             "Concat",
             names,
