@@ -80,6 +80,7 @@ def _timm(name: str, shape: Shape = PHOTO, **options: Any) -> ZooNetwork:
 
 def bert(_: Shape, classes: int, **options: Any) -> nn.Module:
     """BERT (Devlin et al., 2018, arXiv:1810.04805) of two small layers."""
+    torchvision_models()  # transformers imports it where it is there
     from transformers import BertConfig, BertForSequenceClassification
 
     config = BertConfig(
@@ -97,6 +98,7 @@ def bert(_: Shape, classes: int, **options: Any) -> nn.Module:
 
 def distilbert(_: Shape, classes: int) -> nn.Module:
     """DistilBERT (Sanh et al., 2019, arXiv:1910.01108) of two small layers."""
+    torchvision_models()  # transformers imports it where it is there
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     config = DistilBertConfig(
@@ -112,6 +114,7 @@ def distilbert(_: Shape, classes: int) -> nn.Module:
 
 
 def _gpt2(classes: int) -> Any:
+    torchvision_models()  # transformers imports it where it is there
     from transformers import GPT2Config
 
     return GPT2Config(
@@ -127,6 +130,7 @@ def _gpt2(classes: int) -> Any:
 
 def gpt2(_: Shape, classes: int) -> nn.Module:
     """GPT-2 of two small layers, with a head on the last place."""
+    torchvision_models()  # transformers imports it where it is there
     from transformers import GPT2Model
 
     return LastPlace(GPT2Model(_gpt2(classes)), 32, classes)
@@ -134,6 +138,7 @@ def gpt2(_: Shape, classes: int) -> nn.Module:
 
 def gpt2_classifier(_: Shape, classes: int) -> nn.Module:
     """GPT-2 as transformers classifies with it: at the last token that is no padding."""
+    torchvision_models()  # transformers imports it where it is there
     from transformers import GPT2ForSequenceClassification
 
     return Answering(GPT2ForSequenceClassification(_gpt2(classes)))

@@ -7,12 +7,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 import torch
-from fedstill_proto.package.artifact import load_student, save_student
+from fedstill_client.model.predictor import Predictor
+from fedstill_proto.package.artifact import StudentPackage, load_student, save_student
 from fedstill_server.export import ExportError, export_student
 from fedstill_server.export.student import check_weights_stay_weights, load_parameters
 from fedstill_server.families import FAMILIES, TEXT, build_student, initial_parameters
 from fedstill_server.families.language import GatedRecurrentNetwork
 from onnx import helper, numpy_helper
+from torch import nn
 
 
 @pytest.mark.parametrize(
@@ -82,6 +84,39 @@ def test_weights_are_inside_under_their_names(tmp_path) -> None:  # type: ignore
     inside = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(graph).graph.initializer}
     assert all(np.array_equal(inside[name], array) for name, array in parameters.items())
     assert load_student(tmp_path / "student").inference_graph == graph
+
+
+class Mixed(nn.Module):
+    """Weights that exporters and runtimes like to compute with before an example is there."""
+
+    def __init__(self, input_shape: tuple[int, ...], classes: int) -> None:
+        super().__init__()
+        self.convolution = nn.Conv1d(input_shape[0], 4, 3, bias=False)
+        self.norm = nn.BatchNorm1d(4)
+        self.places = nn.Embedding(6, 4)
+        self.output = nn.Linear(4, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        states = self.norm(self.convolution(x)).transpose(1, 2)
+        states = states + self.places(torch.arange(6)).expand(len(x), -1, -1)  # len(x), which hides the batch
+        return self.output(states).mean(1)  # type: ignore[no-any-return]
+
+
+def test_every_tensor_of_an_own_student_is_replaced_by_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(FAMILIES._registered, "mixed", Mixed)
+    first, other = (initial_parameters("mixed", (2, 8), 3, seed=seed) for seed in (0, 1))
+    other["norm.running_mean"] = np.array([1, -1, 2, 0], np.float32)
+    other["norm.running_var"] = np.array([4, 1, 9, 0.25], np.float32)
+
+    manifest, graph = export_student(family="mixed", input_shape=(2, 8), classes=3, parameters=first)
+
+    student = build_student("mixed", (2, 8), 3).eval()
+    load_parameters(student, other)
+    predictor = Predictor(StudentPackage(manifest, graph, other))
+    x = np.random.default_rng(0).normal(size=(5, 2, 8)).astype(np.float32)
+    expected = student(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(predictor.logits(x), expected, atol=1e-5)
+    np.testing.assert_allclose(predictor.logits(x[:1]), expected[:1], atol=1e-5)
 
 
 def test_parameters_of_another_family_are_refused() -> None:

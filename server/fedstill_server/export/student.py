@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -18,15 +18,21 @@ from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import INFERENCE_FILE, GraphPort, StudentManifest
 from onnx import numpy_helper
 from torch import nn
+from torch.func import functional_call
 
 from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.cache import cache_key, keep_graph, kept_graph
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.structure import structure_of
+from fedstill_server.export.substitutes import substituted
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.state import student_state
 from fedstill_server.plugins import called
+
+_STUDENT = "student."  # what _Given puts before the names of tensors that are not given
+_READERS = {"Conv", "Gather", "Gemm", "GroupNormalization", "LayerNormalization", "MatMul"}
+_FOLDED_INTO_CONVOLUTIONS = {"Add", "BatchNormalization", "Div", "Mul", "Sub"}
 
 
 def export_student(
@@ -116,7 +122,8 @@ def _captured(
     graph = None if file is None else kept_graph(file)
     if graph is None:
         examples = _examples(FAMILIES.form_of(family), input_shape)
-        graph = _capture(build_student(family, input_shape, classes).eval(), examples)
+        capture = _capture_own if FAMILIES.is_own(family) else _capture
+        graph = capture(build_student(family, input_shape, classes).eval(), examples)
         if file is not None:
             keep_graph(graph, file)
     return graph
@@ -138,6 +145,79 @@ def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
     assert program is not None
     graph: bytes = program.model_proto.SerializeToString(deterministic=True)
     return graph
+
+
+class _Given(nn.Module):
+    """A student whose weights come with its examples: an exporter can fold none of them into a constant."""
+
+    def __init__(self, student: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.student = student
+        self.names = tuple(names)
+
+    def forward(self, x: torch.Tensor, weights: list[torch.Tensor]) -> torch.Tensor:
+        given = dict(zip(self.names, weights, strict=True))
+        logits: torch.Tensor = functional_call(self.student, given, (x,))
+        return logits
+
+
+def _capture_own(student: nn.Module, examples: torch.Tensor) -> bytes:
+    """The graph of a student of one's own, whatever it computes with its weights before an example is there.
+
+    A weight that a runtime might fold into a constant is an initializer and an input as well, which is how
+    ONNX says that it may be replaced: the statistics of batch normalization, a weight that is turned round,
+    the gates of an LSTM.
+    """
+    from torch._dynamo.exc import UserError  # takes a second to import
+
+    own = student_state(student).tensors
+    given, weights = _Given(student, tuple(own)), [value.detach() for value in own.values()]
+    batch = torch.export.Dim("batch")
+    shapes = ({0: batch}, [None] * len(own))
+    with quiet_exporter(), torch.no_grad(), substituted({}):
+        try:
+            program = torch.export.export(given, (examples, weights), dynamic_shapes=shapes)
+        except UserError:  # len(x) is a number there, and stands for any batch only if the code is read
+            program = torch.export.export(given, (examples, weights), dynamic_shapes=shapes, strict=True)
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["x", *own],
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert exported is not None
+    model = exported.model_proto
+    for names in (node.input for node in model.graph.node):
+        names[:] = [name.removeprefix(_STUDENT) for name in names]
+    for tensor in model.graph.initializer:
+        tensor.name = tensor.name.removeprefix(_STUDENT)
+    model.graph.initializer.extend(
+        numpy_helper.from_array(value.numpy(), name) for name, value in zip(own, weights, strict=True)
+    )
+    foldable = _foldable(model.graph, own)
+    kept = [port for port in model.graph.input if port.name not in own or port.name in foldable]
+    del model.graph.input[:]
+    model.graph.input.extend(kept)
+    graph: bytes = model.SerializeToString(deterministic=True)
+    return graph
+
+
+def _foldable(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
+    """The weights that a runtime might compute with before an example is there."""
+    known = {tensor.name for tensor in graph.initializer}
+    found: set[str] = set()
+    for node in graph.node:
+        read = [name for name in node.input if name]
+        if known.issuperset(read):
+            known.update(node.output)
+        # A runtime multiplies a convolution's weights by what its result is multiplied by.
+        after = {one.op_type for one in graph.node if node.output[0] in one.input}
+        is_plain = node.op_type in _READERS and not known.issuperset(read)
+        is_plain = is_plain and not (node.op_type == "Conv" and after & _FOLDED_INTO_CONVOLUTIONS)
+        found |= set() if is_plain else set(read)
+    return found & set(weights)
 
 
 def varied(student: nn.Module) -> nn.Module:
@@ -169,6 +249,7 @@ def _check_answers(student: nn.Module, graph: bytes, examples: torch.Tensor) -> 
     """Refuses a graph with constants that torch.onnx made of the weights that it was captured with."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 3  # it warns of weights that may be replaced
     opened = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     answered = opened.run(["logits"], {"x": examples.numpy()})[0]
     with torch.no_grad():
@@ -197,7 +278,7 @@ def load_parameters(student: torch.nn.Module, parameters: Mapping[str, np.ndarra
 
 
 def check_weights_stay_weights(graph: onnx.GraphProto, parameters: Mapping[str, np.ndarray]) -> None:
-    """Refuses a node that computes on weights alone.
+    """Refuses a node that computes on weights alone, unless they are inputs of the graph as well.
 
     ONNX Runtime folds such a node into a constant, and may go on using it when a device has put its own
     weights in place.
@@ -208,6 +289,7 @@ def check_weights_stay_weights(graph: onnx.GraphProto, parameters: Mapping[str, 
         raise ExportError(
             f"the inference graph has no weights named {missing}; a device could not replace them"
         )
+    constants -= {port.name for port in graph.input}
     for node in graph.node:
         if parameters.keys() & set(node.input) and constants.issuperset(node.input):
             raise ExportError(
