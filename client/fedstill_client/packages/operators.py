@@ -2,7 +2,8 @@
 
 A signed graph can still be a wrong one. What is let through is a model without functions and without files
 beside it, in which every node, in nested graphs too, is an operator of the list. The list holds what
-students' graphs are made of; none of it reads files, draws random numbers or loops.
+students' graphs are made of; none of it reads files or draws random numbers, and the one loop, Scan, ends
+with the tensor that it reads.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _STANDARD = """
     ConvTranspose Cos CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Equal Erf Exp Expand
     Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Greater GreaterOrEqual
     GroupNormalization HardSwish Identity InstanceNormalization LayerNormalization LeakyRelu Less
-    LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mod Mul Neg Not OneHot Or Pad
-    Pow QuantizeLinear Range Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
-    ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round ScatterElements ScatterND Shape
+    LSTM LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mod Mul Neg Not OneHot Or Pad
+    Pow QuantizeLinear RNN Range Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
+    ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Scan ScatterElements ScatterND Shape
     Sigmoid Sign Sin Size Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose
     Trilu Unsqueeze Where Xor
 """

@@ -26,6 +26,7 @@ from fedstill_server.export.decompositions import decomposition_table
 from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.ports import CapturedGraph, Port
+from fedstill_server.export.recurrent import KINDS, Recurrence
 from fedstill_server.export.rewrites import rewrite
 from fedstill_server.export.substitutes import BatchNormalization, attention, substituted
 from fedstill_server.export.text_loss import text_loss_and_logit_gradient
@@ -198,6 +199,7 @@ def _written_out(norms: BatchNormalization) -> AbstractContextManager[None]:
         {
             (functional, "batch_norm"): norms,
             (functional, "scaled_dot_product_attention"): attention,
+            **{(torch._VF, kind): Recurrence(kind=kind) for kind in KINDS},
         }
     )
 

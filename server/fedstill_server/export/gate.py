@@ -178,9 +178,7 @@ def _compare(
             for dtype in (torch.float64, torch.float32)
         )
         answered = [each[device] for each in answers]
-        by_artifact, by_float32 = (
-            _differences(course, wanted.exact) for course in (trajectory, wanted.single)
-        )
+        by_artifact, by_float32 = (_differences(course, wanted) for course in (trajectory, wanted.single))
         return GateReport(
             gradients=Difference(by_artifact[0], by_float32[0]),
             logits=Difference(max(map(_relative, answered, exact)), max(map(_relative, single, exact))),
@@ -191,23 +189,33 @@ def _compare(
     return GateReport.worst([report(device, wanted) for device, wanted in expected.items()])
 
 
-def _differences(found: _Trajectory, exact: _Trajectory) -> tuple[float, float, float]:
-    """The differences of gradients, losses and parameters."""
+def _differences(found: _Trajectory, wanted: _Expectation) -> tuple[float, float, float]:
+    """The differences of gradients, losses and parameters.
+
+    Float32 rounds each step of a parameter to the parameter's own precision: of one that moves by less than
+    a thousandth of itself, a thousandth is what a difference is measured by.
+    """
+    exact = wanted.exact
     losses = (np.abs(found.losses - exact.losses) / np.maximum(exact.losses, 1)).max()
-    return _worst(found.gradients, exact.gradients), float(losses), _worst(found.moves, exact.moves)
+    moves = _worst(found.moves, exact.moves, like=wanted.start)
+    return _worst(found.gradients, exact.gradients), float(losses), moves
 
 
 def _moves(start: Arrays, end: Arrays) -> Arrays:
     return {name: end[name] - start[name] for name in start}
 
 
-def _worst(found: Arrays, exact: Arrays) -> float:
-    """The largest difference, relative to the norm of each, or to a hundredth of that of all together.
+def _worst(found: Arrays, exact: Arrays, *, like: Arrays | None = None) -> float:
+    """The largest difference, relative to the norm of each, or to a hundredth of that of all together, or to
+    a thousandth of that of what it is `like`.
 
     A gradient may be 0 but for rounding, as that of a bias in front of batch normalization is.
     """
-    least = 0.01 * math.sqrt(sum(float(np.sum(np.square(array))) for array in exact.values()))
-    return max(_relative(found[name], exact[name], least=least) for name in exact)
+    together = 0.01 * math.sqrt(sum(float(np.sum(np.square(array))) for array in exact.values()))
+    least = dict.fromkeys(exact, together)
+    if like is not None:
+        least = {name: max(together, 1e-3 * float(np.linalg.norm(like[name]))) for name in exact}
+    return max(_relative(found[name], exact[name], least=least[name]) for name in exact)
 
 
 def _relative(found: np.ndarray, exact: np.ndarray, *, least: float = 1e-12) -> float:

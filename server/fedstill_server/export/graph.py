@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections import ChainMap
+from collections.abc import Collection, Iterator, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,13 +31,14 @@ class GraphWriter:
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._prefix = ""  # of the values' names
         self._inputs: list[onnx.ValueInfoProto] = []
         self._outputs: list[onnx.ValueInfoProto] = []
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, np.ndarray] = {}
         self._named: set[str] = set()  # constants that stay under their names
         self._known: dict[object, str] = {}
-        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._shapes: MutableMapping[str, tuple[int, ...]] = {}
         self._reshaped_from: dict[str, str] = {}
 
     def input(self, name: str, dtype: np.dtype[Any], shape: Sequence[int]) -> str:
@@ -98,12 +101,50 @@ class GraphWriter:
         names.
         """
         key = (operator, domain, tuple(inputs), repr(sorted(attributes.items())))
-        name = self._known.get(key) or f"{operator.lower()}_{len(self._nodes)}"
-        names = [name, *(f"{name}.{number}" for number in range(1, outputs))]
         if key not in self._known:
-            self._nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
-            self._known[key] = name
-            self._shapes |= dict.fromkeys(names, tuple(shape))
+            self._known[key] = self._add(operator, inputs, [shape] * outputs, domain=domain, **attributes)[0]
+        name = self._known[key]
+        return [name, *(f"{name}.{number}" for number in range(1, outputs))]
+
+    def split(self, name: str, sizes: Sequence[int], *, axis: int) -> list[str]:
+        """Parts of these sizes along an axis."""
+        whole = self._shapes[name]
+        shapes = [(*whole[:axis], size, *whole[axis + 1 :]) for size in sizes]
+        return self._add("Split", [name, self.constant(np.array(sizes, np.int64))], shapes, axis=axis)
+
+    def scan(self, scan: Scan) -> list[str]:
+        """Add a loop over the places of the first axis of some tensors; returns its outputs' names.
+
+        They are the states after the last place, then what each place gives, place by place.
+        """
+        body, states = scan.body.graph(), len(scan.states)
+        shapes = [[d.dim_value for d in port.type.tensor_type.shape.dim] for port in body.output]
+        places = self._shapes[scan.scanned[0]][0]
+        stacked = [[places, *shape] for shape in shapes[states:]]
+        directions = int(scan.is_reversed)
+        return self._add(
+            "Scan",
+            [*scan.states, *scan.scanned],
+            [*shapes[:states], *stacked],
+            body=body,
+            num_scan_inputs=len(scan.scanned),
+            scan_input_directions=[directions] * len(scan.scanned),
+            scan_output_directions=[directions] * len(stacked),
+        )
+
+    def _add(
+        self,
+        operator: str,
+        inputs: Sequence[str],
+        shapes: Sequence[Sequence[int]],
+        *,
+        domain: str = "",
+        **attributes: Any,
+    ) -> list[str]:
+        first = f"{self._prefix}{operator.lower()}_{len(self._nodes)}"
+        names = [first, *(f"{first}.{at}" for at in range(1, len(shapes)))]
+        self._nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
+        self._shapes.update((name, tuple(shape)) for name, shape in zip(names, shapes, strict=True))
         return names
 
     def reshape(self, name: str, shape: Sequence[int]) -> str:
@@ -137,7 +178,7 @@ class GraphWriter:
     def model(self) -> bytes:
         """The finished model: no dead nodes, outputs named by the nodes that compute them where possible."""
         nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
-        used = {name for node in nodes for name in node.input}
+        used = {name for node in nodes for name in _read(node)}
         filled, written = _filled(
             {name: array for name, array in self._constants.items() if name in used}, whole=self._named
         )
@@ -155,6 +196,50 @@ class GraphWriter:
             opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)],
         )
         return model.SerializeToString(deterministic=True)
+
+
+class ScanBody(GraphWriter):
+    """What a Scan does at each place; values of the graph around it are read by their names."""
+
+    def __init__(self, outer: GraphWriter) -> None:
+        super().__init__(f"scan_{len(outer._nodes)}")
+        self._prefix = f"{self._name}."
+        self._outer = outer
+        self._shapes = ChainMap({}, outer._shapes)
+
+    def constant(self, array: np.ndarray, *, name: str = "") -> str:
+        return self._outer.constant(array, name=name)
+
+    def place(self, name: str, shape: Sequence[int]) -> str:
+        """An input of this body: a state, or a place of what is scanned."""
+        return self.input(f"{self._prefix}{name}", np.dtype(np.float32), shape)
+
+    def give(self, source: str) -> None:
+        """Makes a value an output of this body."""
+        name = f"{self._prefix}out_{len(self._outputs)}"
+        self.output(name, source, np.dtype(np.float32), self._shapes[source])
+
+    def graph(self) -> onnx.GraphProto:
+        nodes = _without_dead_nodes(_without_identities(self._nodes, self._inputs), self._outputs)
+        return helper.make_graph(nodes, self._name, self._inputs, self._outputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """A loop over the places of the first axis of some tensors.
+
+    Attributes:
+        body: What it does at each. Its inputs are the states, then a place of each of `scanned`; its outputs
+            the new states, then what the place gives.
+        states: The states before the first place.
+        scanned: What is read place by place.
+        is_reversed: Whether it begins at the last place; outputs stand where they belong all the same.
+    """
+
+    body: ScanBody
+    states: Sequence[str]
+    scanned: Sequence[str]
+    is_reversed: bool = False
 
 
 def _filled(
@@ -188,10 +273,23 @@ def _without_identities(
             renamed[source] = node.output[0]
         else:
             kept.append(node)
-    for node in kept:
+    for node in with_nested(kept):
         for names in (node.input, node.output):
             names[:] = [renamed.get(name, name) for name in names]
     return kept
+
+
+def with_nested(nodes: Sequence[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The nodes, and those of the graphs that they hold."""
+    for node in nodes:
+        yield node
+        for attribute in node.attribute:
+            yield from with_nested(attribute.g.node)
+
+
+def _read(node: onnx.NodeProto) -> set[str]:
+    """The names that a node reads, itself or in a graph that it holds."""
+    return {name for each in with_nested([node]) for name in each.input}
 
 
 def _without_dead_nodes(
@@ -201,6 +299,6 @@ def _without_dead_nodes(
     alive = []
     for node in reversed(nodes):
         if needed.intersection(node.output):
-            needed.update(node.input)
+            needed |= _read(node)
             alive.append(node)
     return alive[::-1]

@@ -13,7 +13,7 @@ from onnx import helper
 
 from fedstill_server.export.capture import StepBatch, slot_ports, state_ports
 from fedstill_server.export.errors import GateError
-from fedstill_server.export.graph import MICROSOFT, OPSET
+from fedstill_server.export.graph import MICROSOFT, OPSET, with_nested
 from fedstill_server.export.optimizers import RULES
 from fedstill_server.export.ports import Port
 from fedstill_server.families import build_student
@@ -79,7 +79,7 @@ def parsed_graph(name: str, graph: bytes) -> onnx.ModelProto:
         )
     if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in model.graph.initializer):
         raise GateError(f"{name}: weights in another file; an artifact is whole in itself")
-    for node in model.graph.node:
+    for node in with_nested(model.graph.node):
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         # ScatterElements adds on one thread; ScatterND on several at once, and loses what collides.
         if node.op_type == "ScatterND" and attributes.get("reduction", b"none") != b"none":
@@ -89,8 +89,9 @@ def parsed_graph(name: str, graph: bytes) -> onnx.ModelProto:
             )
         if node.op_type in _RANDOM_OPERATORS:
             raise GateError(f"{name}: {node.op_type} is random; seeds must be inputs")
-        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
-            raise GateError(f"{name}: {node.op_type} holds a graph that the gate does not look into")
+        holds = any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute)
+        if holds and node.op_type != "Scan":
+            raise GateError(f"{name}: {node.op_type} holds a graph; only Scan may, which ends by itself")
     return model
 
 
