@@ -11,9 +11,9 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import options_of, values_of
 from fedstill_server.families import FAMILIES
 from fedstill_server.families.family import family_of, partly_trained
-from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.families.train_rule import ALL, SEPARATOR, TrainRule
 from fedstill_server.methods import METHODS, Method, choice_of, method_of
+from fedstill_server.teachers.registry import TEACHERS
 
 from fedstill.models import Student, Teacher
 
@@ -62,7 +62,7 @@ def chosen_teacher(given: AnyTeacher | None) -> dict[str, Any]:
     if name is None:
         name = f"{teacher.name}-teacher"  # a student family may have the name of the same class
         TEACHERS.register(name, network)
-    return {"teacher": name, "teacher_trained": teacher.trained}
+    return {"teacher": name, "teacher_trained": teacher.trained, "teacher_frozen": teacher.frozen}
 
 
 def chosen_attack(given: object) -> dict[str, Any]:

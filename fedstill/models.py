@@ -64,12 +64,14 @@ class Teacher:
     """The network on the server that learns from the fleet, and from which students start.
 
     Args:
-        network: A torch module, whose weights are the start and which is never changed itself; a class or
-            function that makes one, called as that of a `Student`; the name of a family ("mlp-256-128"), or
-            `module:name`.
+        network: A torch module, whose weights are the start and which is never changed itself, Hugging Face's
+            among them; a class or function that makes one, called as that of a `Student`; the name of a
+            family ("mlp-256-128"), or `module:name`; a fitted estimator with `predict_proba`, or the path of
+            an .onnx file, which are always frozen.
         name: What reports call it; by default the name of its class.
         trained: Whether it knows its task already. It then learns no labels of the public set before the
             first round.
+        frozen: Whether it teaches as it is and never learns.
 
     Example:
         >>> Teacher("mlp-256-128").name
@@ -79,6 +81,7 @@ class Teacher:
     network: Network | nn.Module
     name: str = ""
     trained: bool = False
+    frozen: bool = False
 
     def __post_init__(self) -> None:
         if not self.name:

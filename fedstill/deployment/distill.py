@@ -166,8 +166,8 @@ def _answering(given: Any, task: DistillTask) -> TeacherModel:
     """A teacher that answers, of a torch module, an estimator, or what makes one."""
     from fedstill_server.distill.teachers import EstimatorTeacher, TorchTeacher
     from fedstill_server.families.family import family_of
-    from fedstill_server.families.teachers import is_made
     from fedstill_server.plugins import called
+    from fedstill_server.teachers.registry import is_made
     from torch import nn
 
     name = getattr(given, "__name__", type(given).__name__)

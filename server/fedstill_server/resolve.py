@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,13 @@ from fedstill_server.config.run_options import RunOptions
 from fedstill_server.config.secret_labels import secret_labels
 from fedstill_server.data.forms import Labels
 from fedstill_server.families import FAMILIES
-from fedstill_server.families.teachers import require_network, weights_digest
 from fedstill_server.methods import METHODS, Method, completed, method_of, noised_methods, with_first_students
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.secure_sums.rule import SecureSumsRule
 from fedstill_server.tasks import Task, choice_of
+from fedstill_server.teachers.registry import ONNX_SUFFIX, is_black_box, require_network, weights_digest
 
 USUAL_DELTA = 1e-5
 # Of the classes that as many labels would name if all classes were as frequent.
@@ -108,6 +109,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     if of_names and (asked.normalize, asked.channels) != ("auto", "auto"):
         raise ConfigError("--normalize and --channels are of amounts; what devices learn here are names")
     rows = method_of(method).rows_of(facts.public_rows)
+    teacher = _network(asked, facts)
     config = FleetConfig(
         run=facts.run,
         method=method,
@@ -123,7 +125,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         training=_training(asked, facts, name, labelled=taught),
         use_public_labels=taught,
         secret_labels=_secret(asked, facts, taught=taught),
-        start=_chosen(asked.start, "distilled" if facts.labelled else "random"),
+        start=_chosen(asked.start, "distilled" if facts.labelled or teacher.get("trained") else "random"),
         mode=asked.mode,
         cohort=_cohort(asked),
         asynchronous=_asynchronous(asked),
@@ -133,7 +135,8 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         downlink=downlink,
         teacher=replace(
             facts.teacher,
-            **_network(asked),
+            **teacher,
+            device=asked.device,
             round_epochs=_chosen(asked.round_epochs, suited.passes(labelled=taught)),
         ),
         evaluate_every=_chosen(asked.evaluate_every, facts.evaluate_every),
@@ -287,13 +290,16 @@ def _codecs(asked: RunOptions, facts: FleetFacts, method: Method) -> tuple[SoftL
     return uplink, both if asked.encoding is not None else method.usual_downlink or both
 
 
-def _network(asked: RunOptions) -> dict[str, Any]:
+def _network(asked: RunOptions, facts: FleetFacts) -> dict[str, Any]:
     """The teacher that is asked for by name, if any is."""
     if not asked.teacher:
         return {}
     require_network(asked.teacher, where="--teacher")
-    digest = weights_digest(asked.teacher)
-    return {"network": asked.teacher, "digest": digest, "trained": asked.teacher_trained}
+    shape, classes = facts.input_shape, facts.classes
+    frozen = asked.teacher_frozen or is_black_box(asked.teacher, shape, classes)
+    name = str(Path(asked.teacher).absolute()) if asked.teacher.endswith(ONNX_SUFFIX) else asked.teacher
+    digest = weights_digest(asked.teacher, shape, classes)
+    return {"network": name, "digest": digest, "trained": asked.teacher_trained or frozen, "frozen": frozen}
 
 
 def _cohort(asked: RunOptions) -> CohortRule:

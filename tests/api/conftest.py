@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import pytest
 from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.families import FAMILIES
-from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import METHODS
+from fedstill_server.teachers.registry import TEACHERS
 from fedstill_sim.attacks.registry import ATTACKS
 
 

@@ -25,8 +25,9 @@ from fedstill_server.distill.teachers.opening import open_teacher
 from fedstill_server.distill.techniques.fitnets import FitNets
 from fedstill_server.distill.techniques.kd import KnowledgeDistillation
 from fedstill_server.export import export_student
-from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.state import digest_of
+from fedstill_server.teachers.errors import TeacherError
+from fedstill_server.teachers.registry import TEACHERS
 from fedstill_server.training.networks import parameters_of
 from sklearn.ensemble import RandomForestClassifier
 
@@ -140,12 +141,12 @@ def test_a_registered_teacher_has_a_name(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_damaged_graph_is_refused() -> None:
-    with pytest.raises(DistillError, match="does not take it"):
+    with pytest.raises(TeacherError, match="does not take it"):
         OnnxTeacher(b"not a graph")
 
 
 def test_a_black_box_shows_no_layers() -> None:
-    with pytest.raises(DistillError, match="no layers"):
+    with pytest.raises(TeacherError, match="no layers"):
         EstimatorTeacher(FOREST, classes=CLASSES).answer(X, layers=["hidden.0"])
     with pytest.raises(DistillError, match="the teacher shows no inner layers"):
         train(job(teacher=EstimatorTeacher(FOREST, classes=CLASSES), techniques=(FitNets(),)))

@@ -19,9 +19,9 @@ from fedstill_server.distill.recipes.sequence_level import SequenceLevel, Synthe
 from fedstill_server.distill.request import DistillRequest
 from fedstill_server.distill.run import distil, reopen_distillation
 from fedstill_server.distill.stage_runner import StageRunner
-from fedstill_server.distill.teachers.interface import TeacherAnswers
 from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.inspection.inspection import inspect_package
+from fedstill_server.teachers.interface import TeacherAnswers
 
 WORDS = ("ant", "bee", "cat", "dog", "elk", "fox")
 PLAN = DistillPlan(epochs=3, batch_size=16, learning_rate=2e-2, temperature=2.0)

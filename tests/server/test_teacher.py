@@ -12,12 +12,12 @@ from fedstill_proto.errors import FedstillError
 from fedstill_server.config.fleet import TeacherConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.families import FAMILIES as REGISTRY
-from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.losses import cross_entropy, soft_label_loss
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.preparation import PreparationCache, prepare
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import training_of
+from fedstill_server.teachers.registry import TEACHERS
 from fedstill_server.training.fitting import FitPlan, fit, logit_gradient
 from fedstill_server.training.networks import (
     accuracy_of,

@@ -11,11 +11,11 @@ import pytest
 import torch
 from fedstill_proto.errors import FedstillError
 from fedstill_server.config.fleet import TeacherConfig
-from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import build_method
 from fedstill_server.rounds.preparation import PreparationCache, prepare
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import training_of
+from fedstill_server.teachers.registry import TEACHERS
 from fedstill_server.training.networks import accuracy_of, load_parameters, state_of
 from torch import Tensor, nn
 
@@ -133,7 +133,7 @@ def test_a_name_that_is_not_there_is_refused_with_the_configuration() -> None:
 @pytest.mark.parametrize(
     ("teacher", "message"),
     [
-        (Estimator(), "a Estimator; the teacher of a fleet learns with it"),
+        (Estimator(), "a Estimator, which cannot learn; let it teach as it is"),
         (nn.Linear(3, 2), "teacher: mine, of examples"),
         (lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(7)), r"it answers \(2, 7\)"),
         (lambda width: nn.Linear(width, 2), "it needs width"),

@@ -18,9 +18,9 @@ from fedstill_server.config.codec import ConfigError as ConfigError
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.secret_labels import checked_labels
 from fedstill_server.families import FAMILIES
-from fedstill_server.families.teachers import require_network
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.secure_sums.rule import SecureSumsRule
+from fedstill_server.teachers.registry import require_network
 
 STARTS = ("distilled", "random")
 MODES = ("rounds", "async")
@@ -76,6 +76,10 @@ class AsyncRule:
         _check(0 <= self.exponent <= 10, "exponent", self.exponent, "a number from 0 to 10")
 
 
+DEVICES = ("auto", "cpu", "cuda")
+"""Where torch may compute on the server."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class TeacherConfig:
     """The teacher, and how it and the students are trained on the server.
@@ -83,7 +87,9 @@ class TeacherConfig:
     `network` names the teacher's network: a student family, one that is installed or registered as a teacher,
     or `module:name`; it is empty for what suits the task, of arrays a perceptron with layers of `hidden`.
     Where it is a network that is made already, `digest` is that of its weights. One that is `trained` learns
-    no labels before the first round.
+    no labels before the first round, and one that is `frozen` never learns anything: an ONNX file, an
+    estimator, or a network that is to stay as it is. `device` says where torch computes for a fleet of
+    arrays: "cpu", "cuda", or "auto", which takes CUDA where there is one for networks of many parameters.
     `epochs` and `student_epochs` are those before the first round, as is `temperature`, with which students
     are distilled from the teacher then; `round_epochs` are those of each round.
     """
@@ -91,6 +97,7 @@ class TeacherConfig:
     network: str = ""
     digest: str = ""
     trained: bool = False
+    frozen: bool = False
     hidden: tuple[int, ...] = (256, 128)
     epochs: int = 60
     student_epochs: int = 60
@@ -102,10 +109,12 @@ class TeacherConfig:
     weight_decay: float = 0.01
     temperature: float = 4.0
     input_noise: float = 0.1  # standard deviation, in units of the input; for the teacher only
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         if self.network:
             require_network(self.network, where="network")
+        _check(self.device in DEVICES, "device", self.device, f"one of {', '.join(DEVICES)}")
         _check(all(width >= 1 for width in self.hidden), "hidden", self.hidden, "a list of layer widths")
         for name in ("epochs", "student_epochs", "round_epochs"):
             _check(getattr(self, name) >= 0, name, getattr(self, name), "a number of epochs")

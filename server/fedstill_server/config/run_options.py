@@ -17,7 +17,7 @@ from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
 from fedstill_server.config.codec import ConfigError
-from fedstill_server.config.fleet import MODES, STARTS
+from fedstill_server.config.fleet import DEVICES, MODES, STARTS
 from fedstill_server.config.options import check_options, no_option, option, options_of
 from fedstill_server.consensus.group_means import GROUP_FOLDS
 from fedstill_server.privacy.rule import MODES as PRIVACY_MODES
@@ -64,7 +64,8 @@ class RunOptions:
     teacher: str = option(
         "",
         "The network that learns from the fleet on the server: a family such as mlp-256-128, or your own as "
-        "module:Net; by default what suits the task.",
+        "module:Net (a network, an estimator with predict_proba, or what makes one), or an .onnx file; by "
+        "default what suits the task.",
         panel=FLEET,
     )
     teacher_trained: bool = option(
@@ -85,6 +86,19 @@ class RunOptions:
         "auto",
         "Where the channels of an example are; auto: last where it looks so, as in [32, 32, 3].",
         choices=CHANNELS,
+        panel=FLEET,
+    )
+    teacher_frozen: bool = option(
+        False,
+        "Whether --teacher teaches as it is and learns nothing, as .onnx files and estimators do anyway.",
+        panel=FLEET,
+        flag="--teacher-frozen",
+    )
+    device: str = option(
+        "auto",
+        "Where torch computes on the server: auto takes CUDA where there is one and a network is large. The "
+        "same seed gives the same bits on the same device.",
+        choices=DEVICES,
         panel=FLEET,
     )
     rounds: int | None = option(
@@ -280,6 +294,8 @@ class RunOptions:
             _check_codec(f"--{name}", getattr(self, name))
         if self.teacher_trained and not self.teacher:
             raise ConfigError("--teacher-trained belongs to --teacher")
+        if self.teacher_frozen and not self.teacher:
+            raise ConfigError("--teacher-frozen belongs to --teacher")
         if self.mode != "async":
             self._belongs(_ASYNCHRONOUS, "--mode async")
         if self.privacy is None:

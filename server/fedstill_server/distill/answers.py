@@ -20,7 +20,7 @@ from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.system.sealed import BLANK, SEAL, DamagedFile, seal_of, sealed
 
 from fedstill_server.distill.errors import DistillError, StaleAnswers
-from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
+from fedstill_server.teachers.interface import TeacherAnswers, TeacherModel
 
 _FORMAT = "fedstill-answers-1"
 

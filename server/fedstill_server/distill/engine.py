@@ -25,12 +25,12 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.fixed import FixedBatch, FixedTarget, FixedTargets
 from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.layers import LOGITS, attention_parts, inner_layers, watched
-from fedstill_server.distill.teachers.interface import TeacherAnswers
 from fedstill_server.distill.technique import Setting, Step, Term, scale_to_mean_one
 from fedstill_server.families import build_student
 from fedstill_server.families.state import train_mode
 from fedstill_server.losses import cross_entropy
 from fedstill_server.randomness import derived_seed
+from fedstill_server.teachers.interface import TeacherAnswers
 from fedstill_server.training.checkpoint import TrainingState, read_checkpoint, write_checkpoint
 from fedstill_server.training.networks import (
     load_parameters,

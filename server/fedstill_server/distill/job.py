@@ -14,9 +14,9 @@ from fedstill_server.config.codec import to_json
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
-from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel
 from fedstill_server.distill.technique import Technique
 from fedstill_server.state import digest_of
+from fedstill_server.teachers.interface import TeacherAnswers, TeacherModel
 
 UNKNOWN = -1
 """The label of an example that has none."""

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 from fedstill_server.data.examples import Examples
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.tasks import DistillTask
-from fedstill_server.distill.teachers.interface import TeacherModel
 from fedstill_server.tasks.text.networks import logits_in_parts, next_word_accuracy
+from fedstill_server.teachers.interface import TeacherModel
 from fedstill_server.training.networks import accuracy_of
 
 

@@ -57,7 +57,8 @@ class PublicConsensus(Folded):
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels, if there is anything that it has learned."""
-        rows, taught = len(self.public), self.public.y is not None and self.config.use_public_labels
+        rows = len(self.public)
+        taught = self.config.teacher.trained or (self.public.y is not None and self.config.use_public_labels)
         consensus = np.zeros((rows, self.config.classes), np.float32)
         if taught:
             consensus = self.teacher_says(state, self.public.x, temperature=self._summed_temperature)

@@ -10,10 +10,10 @@ from fedstill_server.config.choice import Choice
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.examples import Examples
 from fedstill_server.families import FAMILIES
-from fedstill_server.families.teachers import TEACHERS
 from fedstill_server.methods import Method
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import task_of, training_of
+from fedstill_server.teachers.registry import teacher_stands_for
 from fedstill_server.training.networks import parameters_of
 
 
@@ -32,7 +32,7 @@ def _taught(config: FleetConfig, teaching: Examples) -> FleetState:
     """Teacher and students as they are under every method."""
     training = training_of(config)
     teacher = training.taught_teacher(teaching)
-    taught = teaching.y is not None and config.use_public_labels
+    taught = config.teacher.trained or (teaching.y is not None and config.use_public_labels)
     students = {}
     for family in config.families:
         if config.start == "distilled" and taught:
@@ -66,7 +66,7 @@ def _defined(config: FleetConfig) -> list[object]:
     network = config.teacher.network
     return [
         *(FAMILIES.stands_for(name) for name in config.families if FAMILIES.is_own(name)),
-        *([TEACHERS.stands_for(network)] if network and network not in FAMILIES else []),
+        *([teacher_stands_for(network)] if network else []),
         type(task_of(config)),
     ]
 

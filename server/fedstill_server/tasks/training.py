@@ -17,9 +17,11 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 from fedstill_server.families import build_student
+from fedstill_server.families.pictures import ImageClassifier, is_picture
 from fedstill_server.families.sized import DeepPerceptron
-from fedstill_server.families.teachers import network_named
 from fedstill_server.randomness import derived_seed
+from fedstill_server.teachers.frozen import frozen_teacher
+from fedstill_server.teachers.registry import network_named
 from fedstill_server.training.fitting import FitPlan, fit
 from fedstill_server.training.networks import (
     accuracy_of,
@@ -43,10 +45,16 @@ class ServerTraining:
 
     def new_teacher(self) -> nn.Module:
         """The teacher as it starts; torch's random numbers are those of the fleet's seed."""
-        return DeepPerceptron(self.config.input_shape, self.config.classes, hidden=self.config.teacher.hidden)
+        config = self.config
+        if is_picture(config.input_shape):
+            return ImageClassifier(config.input_shape, config.classes)
+        return DeepPerceptron(config.input_shape, config.classes, hidden=config.teacher.hidden)
 
     def teacher(self, parameters: Parameters | None = None) -> nn.Module:
-        """The teacher with `parameters`, or as it starts."""
+        """The teacher with `parameters`, or as it starts; a frozen one has none."""
+        config, teacher = self.config, self.config.teacher
+        if teacher.frozen:
+            return frozen_teacher(teacher.network, config.input_shape, config.classes, digest=teacher.digest)
         with seeded(derived_seed(self.config.seed, 0, "teacher")):
             if self.config.teacher.network:
                 return self._named_teacher(parameters)
@@ -68,6 +76,8 @@ class ServerTraining:
     def taught_teacher(self, teaching: Examples) -> Parameters:
         """The teacher after learning labels of examples; untrained if there are none to use."""
         network, config = self.teacher(), self.config.teacher
+        if config.frozen:
+            return {}
         if teaching.y is not None and self.config.use_public_labels and not config.trained:
             plan = self.plan(
                 epochs=config.epochs, learning_rate=config.learning_rate, input_noise=config.input_noise
@@ -90,12 +100,15 @@ class ServerTraining:
 
     def soft_labels(self, network: nn.Module, examples: Examples, *, temperature: float) -> Any:
         """A network's soft labels of examples: softmax(logits / temperature)."""
-        return soft_labels_of(network, examples.x, temperature=temperature)
+        device = self.config.teacher.device
+        return soft_labels_of(network, examples.x, temperature=temperature, device=device)
 
     def teacher_learns(
         self, teacher: Parameters, examples: Examples, soft_labels: Any, *, round_number: int
     ) -> Parameters:
         """The teacher after a round's learning of soft labels, softened at the plan's temperature."""
+        if self.config.teacher.frozen:
+            return teacher
         plan = self._round_plan(self.config.teacher.learning_rate)
         seed = derived_seed(self.config.seed, round_number, "learn/teacher")
         network = self.teacher(teacher)
@@ -151,6 +164,7 @@ class ServerTraining:
             weight_decay=config.weight_decay,
             temperature=temperature,
             input_noise=input_noise,
+            device=config.device,
         )
 
     def _round_plan(self, learning_rate: float, *, input_noise: float = 0.0) -> FitPlan:

@@ -20,7 +20,7 @@ from fedstill_proto.arrays import FloatArray, IntArray
 from torch import Tensor, nn
 
 from fedstill_server.families.state import answer_for_one_row, train_mode
-from fedstill_server.training.networks import seeded
+from fedstill_server.training.networks import seeded, torch_device
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
 
@@ -38,6 +38,7 @@ class FitPlan:
     hard_weight: float = 0.0  # the weight of the labels' cross-entropy; the rest is the soft labels'
     label_smoothing: float = 0.0  # the share of a label that all classes have in equal parts
     input_dropout: float = 0.0  # the share of an example's numbers that are 0 each time it is seen
+    device: str = "cpu"  # where it computes: see training.networks.torch_device
 
 
 def fit(
@@ -59,6 +60,8 @@ def fit(
         seed: Decides the order of batches, and the noise.
         labels: int64 [n]; None learns soft labels alone.
     """
+    at = torch_device(plan.device, network)
+    network.to(at)
     inputs = torch.from_numpy(x)
     soft = None if soft_labels is None else torch.from_numpy(soft_labels)
     hard = None if labels is None else torch.from_numpy(labels)
@@ -78,15 +81,16 @@ def fit(
                 batch = slice(start, start + plan.batch_size)
                 if start == len(x) - 1:
                     answer_for_one_row(network)
-                logits = network(shuffled[batch])
+                logits = network(shuffled[batch].to(at))
+                rows = order[batch]
                 slope = logit_gradient(
-                    logits.detach(), _rows(soft, order[batch]), _rows(hard, order[batch]), plan=plan
+                    logits.detach(), _rows(soft, rows, at), _rows(hard, rows, at), plan=plan
                 )
                 optimizer.zero_gradient()
                 torch.autograd.backward(logits, slope)
                 optimizer.step(plan.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
                 step += 1
-    return network
+    return network.to("cpu")
 
 
 def logit_gradient(logits: Tensor, soft: Tensor | None, hard: Tensor | None, *, plan: FitPlan) -> Tensor:
@@ -136,5 +140,5 @@ class _FlatAdamW:
         self._values.addcdiv_(self._first, deviation, value=-learning_rate / (1 - _BETA_1**self._steps))
 
 
-def _rows(values: Tensor | None, rows: Tensor) -> Tensor | None:
-    return None if values is None else values[rows]
+def _rows(values: Tensor | None, rows: Tensor, at: torch.device) -> Tensor | None:
+    return None if values is None else values[rows].to(at)

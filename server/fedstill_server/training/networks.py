@@ -5,17 +5,21 @@ This is the one place that computes a network's soft labels: in eval mode, witho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
+from fedstill_proto.errors import FedstillError
 from torch import nn
 
 from fedstill_server.families.state import student_state
 
 _ROWS_AT_ONCE = 4096
+_VALUES_AT_ONCE = 1 << 22  # of examples: 341 pictures of 3 x 64 x 64
+_WORTH_MOVING = 200_000  # parameters
 
 
 @contextmanager
@@ -34,6 +38,23 @@ def one_deterministic_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(strict)
         memory.fill_uninitialized_memory = filled
+
+
+def torch_device(chosen: str, network: nn.Module) -> torch.device:
+    """Where a network computes: "cpu", "cuda", or with "auto" wherever a network of its size is faster.
+
+    Raises:
+        FedstillError: CUDA is asked for, and torch finds none.
+    """
+    if chosen == "cuda" and not torch.cuda.is_available():
+        raise FedstillError("--device cuda: torch finds no CUDA device here; give auto or cpu")
+    if chosen == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    size = sum(value.numel() for value in network.parameters())
+    if chosen == "auto" and size < _WORTH_MOVING:
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # what deterministic products need
+    return torch.device("cuda")
 
 
 @contextmanager
@@ -67,20 +88,24 @@ def state_of(network: nn.Module) -> Parameters:
     }
 
 
-def logits_of(network: nn.Module, x: FloatArray) -> FloatArray:
-    """Logits [n, classes] in eval mode, without gradients."""
-    was_training = network.training
-    network.eval()
+def logits_of(network: nn.Module, x: FloatArray, *, device: str = "cpu") -> FloatArray:
+    """Logits [n, classes] in eval mode, without gradients; device: see `torch_device`."""
+    was_training, at = network.training, torch_device(device, network)
+    rows = max(min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // max(x[:1].size, 1)), 1)
+    network.eval().to(at)
     with torch.no_grad():
-        parts = [network(torch.from_numpy(x[i : i + _ROWS_AT_ONCE])) for i in range(0, len(x), _ROWS_AT_ONCE)]
-    network.train(was_training)
+        parts = [network(torch.from_numpy(x[i : i + rows]).to(at)).cpu() for i in range(0, len(x), rows)]
+    network.train(was_training).to("cpu")
     logits: FloatArray = torch.cat(parts).numpy()
     return logits
 
 
-def soft_labels_of(network: nn.Module, x: FloatArray, *, temperature: float) -> FloatArray:
+def soft_labels_of(
+    network: nn.Module, x: FloatArray, *, temperature: float, device: str = "cpu"
+) -> FloatArray:
     """softmax(logits / temperature) [n, classes]."""
-    soft: FloatArray = torch.softmax(torch.from_numpy(logits_of(network, x)) / temperature, dim=-1).numpy()
+    logits = torch.from_numpy(logits_of(network, x, device=device))
+    soft: FloatArray = torch.softmax(logits / temperature, dim=-1).numpy()
     return soft
 
 

@@ -29,8 +29,8 @@ from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.job import UNKNOWN, DistillJob, Trained
 from fedstill_server.distill.plan import check
 from fedstill_server.distill.stage_runner import Recipe, StageRunner
-from fedstill_server.distill.teachers.interface import TeacherModel
 from fedstill_server.randomness import derived_seed
+from fedstill_server.teachers.interface import TeacherModel
 
 _ROWS_AT_ONCE = 64
 

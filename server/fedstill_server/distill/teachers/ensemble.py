@@ -19,8 +19,8 @@ from torch.nn.functional import log_softmax
 
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import check
-from fedstill_server.distill.teachers.interface import TeacherAnswers, TeacherModel, refuse_layers
 from fedstill_server.losses import agreement_weights
+from fedstill_server.teachers.interface import TeacherAnswers, TeacherModel, refuse_layers
 
 COMBINATIONS = ("probabilities", "logits", "agreement")
 AGREEMENT_SHARPNESS = 4.0

@@ -19,12 +19,12 @@ import safetensors.torch
 from torch import nn
 
 from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.teachers.estimator import EstimatorTeacher
-from fedstill_server.distill.teachers.interface import TeacherModel
-from fedstill_server.distill.teachers.onnx_file import OnnxTeacher
 from fedstill_server.distill.teachers.saved import teacher_of_package, teacher_of_run
 from fedstill_server.distill.teachers.torch_module import TorchTeacher
-from fedstill_server.families.teachers import TEACHERS, load_teacher
+from fedstill_server.teachers.estimator import EstimatorTeacher
+from fedstill_server.teachers.interface import TeacherModel
+from fedstill_server.teachers.onnx_file import OnnxTeacher
+from fedstill_server.teachers.registry import TEACHERS, load_teacher
 
 
 def open_teacher(text: str, *, input_shape: tuple[int, ...], classes: int) -> TeacherModel:

@@ -10,8 +10,8 @@ from fedstill_proto.arrays import FloatArray
 from torch import nn
 
 from fedstill_server.distill.layers import attention_parts, inner_layers, watched
-from fedstill_server.distill.teachers.interface import TeacherAnswers, checked
 from fedstill_server.state import digest_of
+from fedstill_server.teachers.interface import TeacherAnswers, checked
 
 _ROWS_AT_ONCE = 4096
 

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from fedstill_proto.arrays import FloatArray
 
-from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.teachers.interface import (
+from fedstill_server.teachers.errors import TeacherError
+from fedstill_server.teachers.interface import (
     TeacherAnswers,
     checked,
     logits_of_probabilities,
@@ -33,7 +33,7 @@ class EstimatorTeacher:
 
     def __init__(self, estimator: Estimator, *, classes: int, name: str = "estimator") -> None:
         if not hasattr(estimator, "predict_proba"):
-            raise DistillError(f"{name}: a {type(estimator).__name__} has no predict_proba")
+            raise TeacherError(f"{name}: a {type(estimator).__name__} has no predict_proba")
         self.estimator, self.classes, self.name = estimator, classes, name
         self._digest: str | None = None
 
@@ -45,7 +45,7 @@ class EstimatorTeacher:
         if self._digest is None:
             width = getattr(self.estimator, "n_features_in_", None)
             if width is None:
-                raise DistillError(f"{self.name}: no n_features_in_; is the estimator fitted?")
+                raise TeacherError(f"{self.name}: no n_features_in_; is the estimator fitted?")
             probes = np.random.default_rng(0).random((_PROBE_ROWS, int(width)), np.float32)
             answers = np.ascontiguousarray(self.estimator.predict_proba(probes), np.float64)
             kind = f"{type(self.estimator).__module__}.{type(self.estimator).__qualname__}"
@@ -57,7 +57,7 @@ class EstimatorTeacher:
         predicted = np.asarray(self.estimator.predict_proba(x.reshape(len(x), -1)), np.float32)
         columns = np.asarray(getattr(self.estimator, "classes_", np.arange(predicted.shape[-1])))
         if columns.dtype.kind not in "iu" or columns.min() < 0 or columns.max() >= self.classes:
-            raise DistillError(
+            raise TeacherError(
                 f"{self.name}: its classes {columns[:8].tolist()} are not numbers from 0 to "
                 f"{self.classes - 1}"
             )

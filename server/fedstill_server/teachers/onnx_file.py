@@ -10,8 +10,8 @@ import numpy as np
 import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray
 
-from fedstill_server.distill.errors import DistillError
-from fedstill_server.distill.teachers.interface import (
+from fedstill_server.teachers.errors import TeacherError
+from fedstill_server.teachers.interface import (
     TeacherAnswers,
     checked,
     logits_of_probabilities,
@@ -38,7 +38,7 @@ class OnnxTeacher:
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise DistillError(f"{name}: ONNX Runtime does not take it ({str(error)[:200]})") from None
+            raise TeacherError(f"{name}: ONNX Runtime does not take it ({str(error)[:200]})") from None
         outputs = [port.name for port in self._session.get_outputs()]
         self._output = next((name for name in ("logits", "probabilities") if name in outputs), outputs[0])
 
@@ -47,7 +47,7 @@ class OnnxTeacher:
         try:
             return cls(path.read_bytes(), name=str(path))
         except OSError as error:
-            raise DistillError(f"{path}: cannot be read ({error.strerror})") from None
+            raise TeacherError(f"{path}: cannot be read ({error.strerror})") from None
 
     def answer(self, x: FloatArray, *, layers: Sequence[str] = ()) -> TeacherAnswers:
         refuse_layers(layers, self.name)
@@ -60,7 +60,7 @@ class OnnxTeacher:
                 for start in range(0, len(x), _ROWS_AT_ONCE)
             ]
         except Exception as error:
-            raise DistillError(
+            raise TeacherError(
                 f"{self.name}: input {port.name!r} {port.shape} does not take examples "
                 f"{list(x.shape)} ({str(error)[:160]})"
             ) from None

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from fedstill_proto.arrays import FloatArray
 
-from fedstill_server.distill.errors import DistillError
+from fedstill_server.teachers.errors import TeacherError
 
 LEAST_PROBABILITY = 1e-7
 """A probability of 0 counts as this where logits are made of probabilities."""
@@ -72,21 +72,21 @@ def checked(logits: FloatArray, *, rows: int, who: str) -> FloatArray:
         who: The teacher, for the error.
 
     Raises:
-        DistillError: These are no finite logits [rows, classes], or [rows, S, classes] for text.
+        TeacherError: These are no finite logits [rows, classes], or [rows, S, classes] for text.
     """
     if logits.ndim not in (2, 3) or len(logits) != rows or logits.shape[-1] < 2:
-        raise DistillError(
+        raise TeacherError(
             f"{who}: answers of shape {list(logits.shape)} to {rows} examples, not [n, classes]"
         )
     if not np.isfinite(logits).all():
-        raise DistillError(f"{who}: an answer that is not a finite number")
+        raise TeacherError(f"{who}: an answer that is not a finite number")
     return np.ascontiguousarray(logits, np.float32)
 
 
 def refuse_layers(layers: Sequence[str], who: str) -> None:
-    """Raise DistillError for layers that are asked of a black box."""
+    """Raise TeacherError for layers that are asked of a black box."""
     if layers:
-        raise DistillError(
+        raise TeacherError(
             f"{who}: shows answers only, no layers; techniques of features need a teacher that is "
             "a torch module"
         )

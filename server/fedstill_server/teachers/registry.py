@@ -1,26 +1,32 @@
 """Teachers by name, without torch: networks of one's own that teach a fleet, or a student.
 
 A teacher is what a family is, a function or a class of torch modules that takes `input_shape`, `classes`,
-both or neither. A student may also be distilled from a network that is made already, and from an estimator
-with `predict_proba`. A teacher is named as `module:name`, by an entry point of the group "fedstill.teachers",
-or by `TEACHERS.register`.
+both or neither; a network that is made already; a fitted estimator with `predict_proba`, or an ONNX file,
+which answer and learn nothing. It is named as `module:name`, by an entry point of the group
+"fedstill.teachers", by `TEACHERS.register`, or by the path of its .onnx file.
 """
 
 from __future__ import annotations
 
 import copy
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedstill_proto.errors import unknown_name
 
-from fedstill_server.families.family import ARRAYS, Shape, build_own, family_of
+from fedstill_server.families.family import ARRAYS, Shape, build_own, family_of, take_logits
 from fedstill_server.families.registry import FAMILIES
 from fedstill_server.plugins import PluginError, Registry, called
 from fedstill_server.state import digest_of
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from fedstill_server.teachers.estimator import EstimatorTeacher
+    from fedstill_server.teachers.onnx_file import OnnxTeacher
+
+ONNX_SUFFIX = ".onnx"
 
 
 def teacher_like(found: object) -> object:
@@ -50,12 +56,16 @@ TEACHERS: Registry[object] = Registry("teacher", group="fedstill.teachers", buil
 
 
 def require_network(name: str, *, where: str = "teacher") -> None:
-    """Refuse a name that stands for no network that could teach a fleet; nothing is imported.
+    """Refuse a name that stands for nothing that could teach a fleet; nothing is imported.
 
     Raises:
         UnknownName: For a name that is neither a family's nor a teacher's.
         PluginError: For a module that is not there.
     """
+    if name.endswith(ONNX_SUFFIX):
+        if not Path(name).is_file():
+            raise PluginError(f"{where}: {name}: there is no such file")
+        return
     if name in FAMILIES or name in TEACHERS or ":" in name:
         TEACHERS.require([name] if name not in FAMILIES else [], where=where)
         return
@@ -89,10 +99,11 @@ def network_named(name: str, input_shape: Shape, classes: int, *, digest: str = 
     found = load_teacher(name, input_shape, classes)
     if not isinstance(found, torch.nn.Module):
         raise PluginError(
-            f"teacher: {name}: a {type(found).__name__}; the teacher of a fleet learns with it: give a torch "
-            "module, or a function or class that makes one"
+            f"teacher: {name}: a {type(found).__name__}, which cannot learn; let it teach as it is "
+            "(--teacher-frozen), or give a torch module, or a function or class that makes one"
         )
     network = copy.deepcopy(found).float()
+    network.register_forward_hook(take_logits)
     if digest and digest_of(state_of(network)) != digest:
         raise PluginError(f"teacher: {name}: its weights are not those that the run was started with")
     x = torch.zeros(2, *input_shape)
@@ -107,10 +118,14 @@ def network_named(name: str, input_shape: Shape, classes: int, *, digest: str = 
     return network
 
 
-def weights_digest(name: str) -> str:
-    """The digest of a teacher's weights where it is a network that is made already, and "" otherwise."""
+def weights_digest(name: str, input_shape: Shape, classes: int) -> str:
+    """The digest of what a teacher that is made already answers by: a network's weights, an ONNX file's
+    bytes, an estimator's answers; "" for one that is made anew from a seed.
+    """
     if name in FAMILIES:
         return ""
+    if is_black_box(name, input_shape, classes):
+        return black_box(name, input_shape, classes).digest
     found = TEACHERS.load(name)
     if not is_made(found) or not hasattr(found, "state_dict"):
         return ""
@@ -118,6 +133,33 @@ def weights_digest(name: str) -> str:
 
     network: Any = copy.deepcopy(found)
     return digest_of(state_of(network.float()))
+
+
+def teacher_stands_for(name: str) -> object:
+    """What a name stands for in this process, where it may stand for something else later."""
+    return None if name in FAMILIES or name.endswith(ONNX_SUFFIX) else TEACHERS.stands_for(name)
+
+
+def is_black_box(name: str, input_shape: Shape, classes: int) -> bool:
+    """Whether a teacher answers and cannot learn: an ONNX file, or an estimator."""
+    if name.endswith(ONNX_SUFFIX):
+        return True
+    if name in FAMILIES:
+        return False
+    import torch
+
+    return not isinstance(load_teacher(name, input_shape, classes), torch.nn.Module)
+
+
+def black_box(name: str, input_shape: Shape, classes: int) -> OnnxTeacher | EstimatorTeacher:
+    """A teacher that answers and cannot learn; errors as of `load_teacher`, and TeacherError."""
+    from fedstill_server.teachers.estimator import EstimatorTeacher
+    from fedstill_server.teachers.onnx_file import OnnxTeacher
+
+    if name.endswith(ONNX_SUFFIX):
+        return OnnxTeacher.of_file(Path(name))
+    found: Any = load_teacher(name, input_shape, classes)
+    return EstimatorTeacher(found, classes=classes, name=name)
 
 
 def load_teacher(name: str, input_shape: Shape, classes: int, *, where: str = "teacher") -> object:

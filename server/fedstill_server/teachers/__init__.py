@@ -1,0 +1,1 @@
+"""Teachers: who they are by name, and those that answer and show nothing else."""
