@@ -203,7 +203,7 @@ class AgentStatus:
     package_version: int
     parameters: int
     input_type: str
-    input_shape: tuple[int, ...]
+    input_shape: tuple[int, ...]  # of an example as it is given
     label_shape: tuple[int, ...]
     classes: int
     training_examples: int
@@ -222,6 +222,7 @@ class AgentStatus:
     delta: float = 1e-5
     releases_without_noise: int = 0
     privacy_refusal: str = ""  # the last round that the device's own policy did not allow, and why
+    class_names: tuple[str, ...] = ()  # of all classes, or none
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("array", "words"),
         [
-            (pb.AgentArray(), r"x\.element_type: 0 is neither float32 nor int64"),
+            (pb.AgentArray(), r"x\.element_type: 0 is none of float32, int64, uint8"),
             (
                 pb.AgentArray(element_type=1, shape=[2, 6], data=b"1234"),
                 r"x\.data: 4 bytes; \[2, 6\] of float32",

@@ -20,6 +20,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.text.intents import INTENT_LIMIT, IntentSchema, Understanding
 from fedstill_proto.text.vocabulary import is_word, split
 
@@ -41,6 +42,7 @@ from fedstill_client.agent_types import (
 from fedstill_client.device_description import DeviceDescription
 from fedstill_client.home import AgentHome
 from fedstill_client.model.answering_student import ROW_LIMIT, Answerer, AnsweringStudent
+from fedstill_client.model.given_examples import ScaleWatch, class_numbers
 from fedstill_client.model.intents import Said, encode_utterances, intent_schema, understand
 from fedstill_client.model.label_prior import own_log_prior
 from fedstill_client.model.limits import limit_memory
@@ -88,6 +90,7 @@ class Agent:
         self._fitted_to = -1  # examples that its prior and temperature are of
         self._fitted_for: Parameters | None = None  # the student's weights
         self._since_pruned = 0  # examples
+        self._watch = ScaleWatch(InputRule())  # of the installed package's rule
         store.prune()
         self._newest()
 
@@ -130,7 +133,8 @@ class Agent:
         """Predict the classes of examples.
 
         Args:
-            x: Examples [n, *input_shape]; for a student of text, rows of words [n, 1 to S].
+            x: Examples as they are given [n, *given_shape]: the package's rule scales them. For a student of
+                text, rows of words [n, 1 to S].
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
@@ -142,14 +146,26 @@ class Agent:
         check_scope(scope)
         with self._lock:
             answering = self._newest() if scope == "owner" else self._everyones()
-        return answering.probabilities(np.asarray(x))
+        given = np.asarray(x)
+        answers = answering.probabilities(given)
+        self._watch.look(given)
+        return answers
+
+    def doubt(self, x: npt.ArrayLike) -> str:
+        """Say in a line what is odd about the scale of examples; empty where nothing is.
+
+        The fleet's public examples are the measure. `predict` and `observe` log it once.
+        """
+        with self._lock:
+            self._newest()
+            return self._watch.doubt(np.asarray(x))
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
         """Keep private examples with their labels. All are on the disk when it returns.
 
         Args:
-            x: Examples [n, *input_shape].
-            labels: Class numbers [n, *label_shape].
+            x: Examples as they are given [n, *given_shape].
+            labels: Class numbers [n, *label_shape], or names of classes [n].
 
         Returns:
             The examples' ids, which `forget` takes.
@@ -166,8 +182,10 @@ class Agent:
         if len(given) > ROW_LIMIT:
             raise InvalidValue("x", f"{len(given)} examples; send {ROW_LIMIT} at most at a time")
         with self._lock:
-            self._newest()
-            return self._keep(given, marks)
+            names = self._newest().student.manifest.class_names
+            ids = self._keep(given, class_numbers(names, marks))
+            self._watch.look(given)
+            return ids
 
     def predict_text(self, text: str, k: int = 3, *, scope: Scope = "owner") -> Understanding:
         """Predict what an utterance means.
@@ -322,7 +340,7 @@ class Agent:
             package_version=manifest.package_version,
             parameters=manifest.parameter_count,
             input_type=manifest.input_type,
-            input_shape=manifest.input_shape,
+            input_shape=manifest.given_shape,
             label_shape=manifest.label_shape,
             classes=manifest.classes,
             training_examples=counts.training,
@@ -335,6 +353,7 @@ class Agent:
             released_bytes=released.bytes,
             agent_version=fedstill_proto.__version__,
             precision=student.precision,
+            class_names=manifest.class_names,
             **budget_facts(self._home.folder, self._store.ledger),
         )
 
@@ -375,6 +394,7 @@ class Agent:
             self._installed, self._answering, self._fleets = installed, None, None
             self._keyboard = _keyboard_of(package)
             self._schema = intent_schema(package)
+            self._watch = ScaleWatch(package.manifest.input_rule)
         manifest = student.manifest
         self._own = self._store.students(manifest, manifest.package_version).latest()
         student.swap(None if self._own is None else self._own.parameters)
@@ -400,7 +420,7 @@ class Agent:
         )
         self._fitted_to, self._fitted_for = examples, student.weights
         held_out = self._store.examples("held-out")
-        if held_out.x.shape[1:] != student.manifest.input_shape:  # none, or only of another package
+        if held_out.x.shape[1:] != student.manifest.given_shape:  # none, or only of another package
             return Answerer(student, usual, log_prior)
         newest = slice(-_FITTED_ON, None)
         logits = student.logits(held_out.x[newest])

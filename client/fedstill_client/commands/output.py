@@ -80,34 +80,48 @@ def device_facts(device: FleetDevice) -> Facts:
 def _manifest_facts(manifest: StudentManifest) -> Facts:
     return {
         "family": manifest.family,
-        "input_shape": list(manifest.input_shape),
+        "input_shape": list(manifest.given_shape),
         "classes": manifest.classes,
+        **({"class_names": list(manifest.class_names)} if manifest.class_names else {}),
+        **({"input_rule": rule} if (rule := manifest.input_rule.notice()) else {}),
         "parameters": manifest.parameter_count,
         "size_bytes": sum(part.size_bytes for part in manifest.parts),
         "opset": manifest.opset,
     }
 
 
-def deliver_answers(probabilities: FloatArray, *, output: Path | None, as_json: bool) -> None:
-    """Write the class probabilities [n, classes] to a file, or print them."""
+def deliver_answers(
+    probabilities: FloatArray, names: tuple[str, ...], *, output: Path | None, as_json: bool
+) -> None:
+    """Write the class probabilities [n, classes] to a file, or print them.
+
+    Args:
+        probabilities: Of each class, for each example.
+        names: Of the classes, or ().
+        output: The file.
+        as_json: Print JSON.
+    """
     classes = probabilities.argmax(axis=1)
+    labels = [names[each] for each in classes] if names else None
     if output is not None:
-        _write_answers(output, classes, probabilities)
+        _write_answers(output, classes, labels, probabilities)
     if as_json:
-        print_json({"classes": classes.tolist(), "probabilities": probabilities.tolist()})
+        named = {} if labels is None else {"labels": labels, "class_names": names}
+        print_json({"classes": classes.tolist(), **named, "probabilities": probabilities.tolist()})
     elif output is not None:
         print_line(f"{len(classes)} answers in {output}")
     else:
-        _print_answers(classes, probabilities)
+        _print_answers(classes, labels, probabilities)
 
 
-def _print_answers(classes: IntArray, probabilities: FloatArray) -> None:
+def _print_answers(classes: IntArray, labels: list[str] | None, probabilities: FloatArray) -> None:
     # Without rich, whose import takes as long as to load and run a student.
     rows = [
-        (str(row), str(answer), f"{probabilities[row, answer]:.3f}")
+        (str(row), str(answer), *([labels[row]] if labels else []), f"{probabilities[row, answer]:.3f}")
         for row, answer in enumerate(classes[:_SHOWN_ROWS])
     ]
-    columns = list(zip(("row", "class", "probability"), *rows, strict=True))
+    headings = ("row", "class", *(["label"] if labels else []), "probability")
+    columns = list(zip(headings, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     for cells in zip(*columns, strict=True):
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
@@ -116,17 +130,25 @@ def _print_answers(classes: IntArray, probabilities: FloatArray) -> None:
         print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
 
 
-def _write_answers(file: Path, classes: IntArray, probabilities: FloatArray) -> None:
+def _write_answers(
+    file: Path, classes: IntArray, labels: list[str] | None, probabilities: FloatArray
+) -> None:
+    import csv
+
     import numpy as np
 
     try:
         if file.suffix.lower() == ".npz":
-            np.savez(file, classes=classes, probabilities=probabilities)
+            named: dict[str, Any] = {} if labels is None else {"labels": np.array(labels, np.str_)}
+            np.savez(file, classes=classes, probabilities=probabilities, **named)
             return
-        header = ",".join(["class", *(f"p{number}" for number in range(probabilities.shape[1]))])
-        rows = np.column_stack([classes, probabilities])
-        formats = ["%d", *["%.6g"] * probabilities.shape[1]]
-        np.savetxt(file, rows, delimiter=",", header=header, comments="", fmt=formats)
+        numbered = [f"p{number}" for number in range(probabilities.shape[1])]
+        with file.open("w", encoding="utf-8", newline="") as written:
+            table = csv.writer(written, lineterminator="\n")
+            table.writerow(["class", *(["label"] if labels else []), *numbered])
+            for row, answer in enumerate(classes):
+                shares = [f"{share:.6g}" for share in probabilities[row]]
+                table.writerow([answer, *([labels[row]] if labels else []), *shares])
     except OSError as error:
         raise FedstillError(f"{file}: cannot be written: {error.strerror}.") from None
 

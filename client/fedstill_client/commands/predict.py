@@ -146,13 +146,13 @@ def predict_command(
     if output is not None:
         check_suffix(output, ANSWER_SUFFIXES, "answers")
     if student is not None:
-        probabilities = _predict_with_package(student, examples)
+        probabilities, names = _predict_with_package(student, examples)
     elif device is not None:
-        probabilities = _predict_with_device(device, examples, whom)
+        probabilities, names = _predict_with_device(device, examples, whom)
     else:
         with reach(home) as agent:
-            probabilities = _predict_with_agent(agent, examples, whom)
-    deliver_answers(probabilities, output=output, as_json=as_json)
+            probabilities, names = _predict_with_agent(agent, examples, whom)
+    deliver_answers(probabilities, names, output=output, as_json=as_json)
 
 
 def _check_folders(home: Path | None, device: Path | None, student: Path | None) -> None:
@@ -176,26 +176,32 @@ def _predict_text(text: str, home: Path | None, student: Path | None, scope: Sco
     print_understanding(understood, as_json=as_json)
 
 
-def _predict_with_package(student: Path, examples: Path) -> FloatArray:
+_Answers = tuple["FloatArray", tuple[str, ...]]  # probabilities [n, classes], and the names of classes
+
+
+def _predict_with_package(student: Path, examples: Path) -> _Answers:
     from fedstill_client.model.examples import read_unlabelled
     from fedstill_client.model.predictor import Predictor
 
     predictor = Predictor.load(student)
     if predictor.manifest.label_shape:
-        return predictor.next_words(_read_words(examples))
-    return predictor.predict(read_unlabelled(examples, input_shape=predictor.manifest.input_shape))
+        return predictor.next_words(_read_words(examples)), ()
+    manifest = predictor.manifest
+    x = read_unlabelled(examples, input_shape=manifest.given_shape)
+    return predictor.predict(x), manifest.class_names
 
 
-def _predict_with_device(folder: Path, examples: Path, scope: Scope) -> FloatArray:
+def _predict_with_device(folder: Path, examples: Path, scope: Scope) -> _Answers:
     from fedstill_client.model.examples import read_unlabelled
     from fedstill_client.rounds.device import FleetDevice
 
     device = FleetDevice.open(folder)
-    x = read_unlabelled(examples, input_shape=device.artifact.manifest.input_shape)
-    return device.predict(x, scope=scope)
+    manifest = device.artifact.manifest
+    x = read_unlabelled(examples, input_shape=manifest.given_shape)
+    return device.predict(x, scope=scope), manifest.class_names
 
 
-def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope) -> FloatArray:
+def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope) -> _Answers:
     import numpy as np
 
     from fedstill_client.model.examples import read_unlabelled
@@ -208,7 +214,7 @@ def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope
     )
     starts = range(0, max(len(x), 1), _ANSWERED_AT_ONCE)
     parts = [agent.predict(x[start : start + _ANSWERED_AT_ONCE], scope=scope) for start in starts]
-    return np.concatenate(parts)
+    return np.concatenate(parts), status.class_names
 
 
 def _read_words(file: Path) -> npt.NDArray[Any]:

@@ -54,7 +54,7 @@ def learn(
     manifest = package.manifest
     settings, budget = settings or LearningSettings.of(manifest), budget or Budget()
     with store.students(manifest, manifest.package_version).locked():
-        training, held_out = store.examples("training"), store.examples("held-out")
+        training, held_out = (store.examples(part).read_by(manifest) for part in ("training", "held-out"))
         if len(training.ids) < settings.least_examples:
             return _nothing_to_learn_from(len(training.ids), settings.least_examples)
         examples = LearningExamples.choose(training, held_out, least_held_out=settings.least_held_out)

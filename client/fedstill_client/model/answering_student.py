@@ -75,7 +75,7 @@ class AnsweringStudent:
         """Class probabilities, or for a student of text those of the next word.
 
         Args:
-            x: Examples [n, *input_shape], or rows of words [n, 1 to S].
+            x: Examples as they are given [n, *given_shape], or rows of words [n, 1 to S].
             log_prior: The device's log prior over the classes [classes]; a student of text has none.
             temperature: The temperature that the logits are divided by.
 
@@ -88,11 +88,11 @@ class AnsweringStudent:
         given = check_inputs(self.manifest, x)
         if self.manifest.label_shape:
             return self._predictor.next_words(given)
-        logits = self.logits(given) / np.float32(temperature)
+        logits = self._predictor.logits_of_inputs(given) / np.float32(temperature)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 
     def logits(self, x: npt.NDArray[Any]) -> FloatArray:
-        """A classifier's logits [n, classes] for x [n, *input_shape]."""
+        """A classifier's logits [n, classes] for examples as they are given [n, *given_shape]."""
         return self._predictor.logits(x)
 
     def stream(self) -> WordStream | None:
@@ -131,18 +131,18 @@ class Answerer:
 
 
 def check_inputs(manifest: StudentManifest, x: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Examples to answer, as the student's graph takes them; raises InvalidValue."""
+    """Examples to answer, as they are given, as the student's graph takes them; raises InvalidValue."""
     if manifest.input_type == "int64":
         return _check_words(manifest, x)
     if x.dtype.kind not in "fiu":
         raise InvalidValue("x", f"is of type {x.dtype}; give floats or integers")
-    if x.ndim == 0 or x.shape[1:] != manifest.input_shape:
-        expected = ", ".join(map(str, ("n", *manifest.input_shape)))
+    if x.ndim == 0 or x.shape[1:] != manifest.given_shape:
+        expected = ", ".join(map(str, ("n", *manifest.given_shape)))
         problem = f"has shape {list(x.shape)}; the student {manifest.family!r} takes [{expected}]"
         raise InvalidValue("x", problem)
     _check_rows(manifest, len(x))
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
-        converted = np.ascontiguousarray(x, np.float32)
+        converted = np.ascontiguousarray(manifest.input_rule.apply(x), np.float32)
     if not np.isfinite(converted).all():
         row = int(np.argmin(np.isfinite(converted.reshape(len(x), -1)).all(axis=1)))
         raise InvalidValue("x", f"row {row} holds a value that is not a finite float32")

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.artifact import StudentManifest
 
 
 class ExampleFileError(FedstillError):
@@ -101,11 +102,12 @@ def _read_csv(file: Path) -> npt.NDArray[np.float64]:
     return rows
 
 
-def read_labelled(
-    file: Path, *, x: str, y: str, input_shape: tuple[int, ...], classes: int
-) -> tuple[FloatArray, IntArray]:
-    """The examples named `x` and the labels named `y` of a .npz file."""
+def read_labelled(file: Path, manifest: StudentManifest, *, x: str, y: str) -> tuple[FloatArray, IntArray]:
+    """What a network reads of the examples named `x`, and the labels named `y`, of a .npz file."""
     arrays = read_npz(file, (x, y))
-    examples = checked_examples(arrays[x], input_shape=input_shape, file=file, array=x)
-    labels = checked_labels(arrays[y], examples=len(examples), classes=classes, file=file, array=y)
+    given = checked_examples(arrays[x], input_shape=manifest.given_shape, file=file, array=x)
+    examples = checked_examples(
+        manifest.input_rule.apply(given), input_shape=manifest.input_shape, file=file, array=x
+    )
+    labels = checked_labels(arrays[y], examples=len(given), classes=manifest.classes, file=file, array=y)
     return examples, labels

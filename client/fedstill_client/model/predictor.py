@@ -16,6 +16,7 @@ from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.package_weights import graph_weights
 
 from fedstill_client.agent_types import Precision, check_precision
+from fedstill_client.model.given_examples import ScaleWatch
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.limits import limited
 from fedstill_client.model.runtime import GraphError, as_value, session
@@ -53,6 +54,7 @@ class Predictor:
         self, package: StudentPackage, *, threads: int = 1, precision: Precision = "float32"
     ) -> None:
         self.manifest: StudentManifest = package.manifest
+        self._watch = ScaleWatch(package.manifest.input_rule)
         self._graph = _graph_of(package, precision)
         self._quantized = package.manifest.quantized if precision == "int8" else ()
         self._threads = threads
@@ -73,10 +75,10 @@ class Predictor:
         self._opened = self._open(parameters)
 
     def logits(self, x: npt.NDArray[Any]) -> FloatArray:
-        """The logits of examples.
+        """The logits of examples as they are given.
 
         Args:
-            x: Examples [n, *input_shape], or words [n, S] for a student of text.
+            x: Examples [n, *given_shape], or words [n, S] for a student of text.
 
         Returns:
             Logits [n, K], or [n, S, K] for a student of text.
@@ -84,11 +86,28 @@ class Predictor:
         Raises:
             PredictionError: x is not what the student takes.
         """
+        self._check(x, self.manifest.given_shape)
+        self._watch.look(x)
+        return self.logits_of_inputs(self.manifest.input_rule.apply(x))
+
+    def logits_of_inputs(self, x: npt.NDArray[Any]) -> FloatArray:
+        """The logits of what the network reads [n, *input_shape]."""
+        manifest = self.manifest
+        self._check(x, manifest.input_shape)
+        if len(x) == 0:
+            return np.zeros((0, *manifest.label_shape, manifest.classes), np.float32)
+        opened = self._opened  # held until the answer is there, whatever is swapped in meanwhile
+        given = np.ascontiguousarray(x, manifest.input_type)
+        answered = limited(lambda options: opened.session.run(["logits"], {"x": given}, options))
+        logits: FloatArray = answered[0]
+        return logits
+
+    def _check(self, x: npt.NDArray[Any], shape: tuple[int, ...]) -> None:
         manifest = self.manifest
         whole = manifest.input_type == "int64"
         kinds, taken = ("iu", "the numbers of words") if whole else ("fiu", "real numbers")
-        if x.shape[1:] != manifest.input_shape or x.ndim == 0 or x.dtype.kind not in kinds:
-            expected = ", ".join(map(str, ("n", *manifest.input_shape)))
+        if x.shape[1:] != shape or x.ndim == 0 or x.dtype.kind not in kinds:
+            expected = ", ".join(map(str, ("n", *shape)))
             raise PredictionError(
                 f"examples are {x.dtype} of shape {list(x.shape)}; "
                 f"the student {manifest.family!r} takes {taken} of shape [{expected}]."
@@ -98,13 +117,6 @@ class Predictor:
                 f"examples hold words {x.min()} to {x.max()}; "
                 f"the student {manifest.family!r} knows 0 to {manifest.classes - 1}."
             )
-        if len(x) == 0:
-            return np.zeros((0, *manifest.label_shape, manifest.classes), np.float32)
-        opened = self._opened  # held until the answer is there, whatever is swapped in meanwhile
-        given = np.ascontiguousarray(x, manifest.input_type)
-        answered = limited(lambda options: opened.session.run(["logits"], {"x": given}, options))
-        logits: FloatArray = answered[0]
-        return logits
 
     def predict(self, x: npt.NDArray[Any]) -> FloatArray:
         """Class probabilities [n, K]; for words [n, S], those [n, S, K] of the word after each."""

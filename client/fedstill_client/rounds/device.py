@@ -109,12 +109,9 @@ class FleetDevice:
             return cls._of_home(AgentHome(folder), description)
         artifact = load_artifact(folder / "artifact")
         _check_artifact(artifact.manifest, description, folder)
-        shape, classes = artifact.manifest.input_shape, artifact.manifest.classes
         private, held_out = (
             PrivateStack.of_one(
-                *read_labelled(
-                    folder / PRIVATE_FILE, x=f"x_{part}", y=f"y_{part}", input_shape=shape, classes=classes
-                )
+                *read_labelled(folder / PRIVATE_FILE, artifact.manifest, x=f"x_{part}", y=f"y_{part}")
             )
             for part in ("train", "test")
         )
@@ -125,8 +122,8 @@ class FleetDevice:
             artifact=artifact,
             private=private,
             held_out=held_out,
-            public_x=_public_set(folder / PUBLIC_FILE, shape),
-            global_test=read_labelled(global_file, x="x", y="y", input_shape=shape, classes=classes)
+            public_x=_public_set(folder / PUBLIC_FILE, artifact.manifest.input_shape),
+            global_test=read_labelled(global_file, artifact.manifest, x="x", y="y")
             if global_file.exists()
             else None,
             store=StudentStore(artifact.manifest, folder / "state"),
@@ -370,8 +367,8 @@ class FleetDevice:
     def predict(self, x: FloatArray, *, scope: Scope = "owner") -> FloatArray:
         """Class probabilities [n, K], by the device's own student with the device's label prior.
 
-        With scope "everyone" they are the fleet's student's alone: what the last round started from, else the
-        installed one, else the device's own.
+        x are examples as they are given. With scope "everyone" the answers are the fleet's student's alone:
+        what the last round started from, else the installed one, else the device's own.
         """
         check_scope(scope)
         own = self.store.latest()
@@ -379,7 +376,8 @@ class FleetDevice:
             raise NoStudent(f"{self.folder}: this device has no student yet; personalize it or run a round.")
         fleet = self.store.fleet() or self.installed or own.parameters
         student, forward = fleet if scope == "everyone" else own.parameters, Forward(self.artifact)
-        logits = forward.shared({name: array[None] for name, array in student.items()}, x)
+        read = self.artifact.manifest.input_rule.apply(x)
+        logits = forward.shared({name: array[None] for name, array in student.items()}, read)
         share = self.description.owner_share
         prior = owners_prior(self.private, self.artifact.manifest, owner_share=share)
         if scope == "owner" and prior is not None:
@@ -412,6 +410,7 @@ def _check_artifact(manifest: StudentManifest, description: DeviceDescription, f
 
 def _stack(examples: StoredExamples, manifest: StudentManifest) -> PrivateStack:
     """The stored examples of this device; they must be what the installed student takes."""
+    examples = examples.read_by(manifest)
     x, labels = examples.x, examples.labels
     if not len(examples.ids):
         x = np.zeros((0, *manifest.input_shape), manifest.input_type)

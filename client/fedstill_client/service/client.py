@@ -11,6 +11,7 @@ Light to import: no ONNX Runtime, no flwr.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -42,6 +43,7 @@ from fedstill_client.service import messages
 from fedstill_client.service.endpoint import check_socket
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES, decode_array, encode_array
 
+_LOG = logging.getLogger("fedstill.agent")
 _LIMIT = MESSAGE_LIMIT_BYTES + (1 << 16)
 _Answer = TypeVar("_Answer")
 _ERRORS: dict[grpc.StatusCode, type[AgentError]] = {
@@ -71,6 +73,7 @@ class AgentClient:
         self._timeout = timeout_seconds
         options = [("grpc.max_receive_message_length", _LIMIT), ("grpc.max_send_message_length", _LIMIT)]
         self._channel = grpc.insecure_channel(check_socket(self._socket), options=options)
+        self._told = False
         self._stub = agent_pb2_grpc.AgentStub(self._channel)
 
     def __enter__(self) -> AgentClient:
@@ -89,7 +92,7 @@ class AgentClient:
         """Predict the classes of examples.
 
         Args:
-            x: Examples [n, *input_shape]; for a student of text, rows of words [n, 1 to S].
+            x: Examples as they are given [n, *given_shape]; for a student of text, rows of words [n, 1 to S].
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
@@ -97,6 +100,7 @@ class AgentClient:
         """
         request = pb.PredictRequest(x=encode_array(x, "x"), scope=messages.encode_scope(scope))
         answer = self._call(self._stub.Predict, request)
+        self._tell(answer.notice)
         return decode_array(answer.probabilities, "probabilities")
 
     def observe(self, x: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[int, ...]:
@@ -105,14 +109,21 @@ class AgentClient:
         They never leave the device. When it returns, they have survived a loss of power.
 
         Args:
-            x: Examples [n, *input_shape].
-            labels: Class numbers [n, *label_shape].
+            x: Examples as they are given [n, *given_shape].
+            labels: Class numbers [n, *label_shape], or names of classes [n].
 
         Returns:
             The examples' ids, which `forget` takes.
         """
-        request = pb.ObserveRequest(x=encode_array(x, "x"), labels=encode_array(labels, "labels"))
-        return tuple(self._call(self._stub.Observe, request).example_ids)
+        marks = np.asarray(labels)
+        if marks.dtype.kind in "UO":
+            names = [_sendable(str(name)) for name in marks.ravel()]
+            request = pb.ObserveRequest(x=encode_array(x, "x"), label_names=names)
+        else:
+            request = pb.ObserveRequest(x=encode_array(x, "x"), labels=encode_array(marks, "labels"))
+        answer = self._call(self._stub.Observe, request)
+        self._tell(answer.notice)
+        return tuple(answer.example_ids)
 
     def predict_text(self, text: str, k: int = 3, *, scope: Scope = "owner") -> Understanding:
         """Predict what an utterance means.
@@ -220,6 +231,12 @@ class AgentClient:
         """
         request = pb.ForgetRequest(example_ids=ids or (), before_seconds=before, everything=everything)
         return messages.decode_forgotten(self._call(self._stub.Forget, request))
+
+    def _tell(self, notice: str) -> None:
+        """Log what the agent finds odd, once."""
+        if notice and not self._told:
+            self._told = True
+            _LOG.warning("%s", notice)
 
     def _call(self, method: Callable[..., _Answer], request: object) -> _Answer:
         try:

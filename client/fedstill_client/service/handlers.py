@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn, Protocol
 
 import grpc
+import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import FedstillError, FieldError, WireError
 from fedstill_proto.text.intents import Understanding
@@ -38,6 +39,8 @@ class ServedAgent(Protocol):
     """What the service needs of an agent; `fedstill_client.agent.agent.Agent` is one."""
 
     def predict(self, x: npt.NDArray[Any], *, scope: Scope) -> npt.NDArray[Any]: ...
+
+    def doubt(self, x: npt.NDArray[Any]) -> str: ...
 
     def observe(self, x: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[int, ...]: ...
 
@@ -71,8 +74,9 @@ class AgentHandlers:
             if request.HasField("text"):
                 k = request.k or DEFAULT_SUGGESTIONS
                 return messages.encode_understanding(self._agent.predict_text(request.text, k, scope=scope))
-            answers = self._agent.predict(decode_array(request.x, "x"), scope=scope)
-            return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"))
+            x = decode_array(request.x, "x")
+            answers, notice = self._agent.predict(x, scope=scope), self._agent.doubt(x)
+            return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"), notice=notice)
         except Exception as error:
             refuse(context, error)
 
@@ -81,8 +85,10 @@ class AgentHandlers:
             if request.utterances:
                 utterances = [(utterance.text, utterance.intent) for utterance in request.utterances]
                 return pb.ObserveResponse(example_ids=self._agent.observe_intents(utterances))
-            x, labels = decode_array(request.x, "x"), decode_array(request.labels, "labels")
-            return pb.ObserveResponse(example_ids=self._agent.observe(x, labels))
+            x, named = decode_array(request.x, "x"), list(request.label_names)
+            labels = np.array(named, np.str_) if named else decode_array(request.labels, "labels")
+            ids = self._agent.observe(x, labels)
+            return pb.ObserveResponse(example_ids=ids, notice=self._agent.doubt(x))
         except Exception as error:
             refuse(context, error)
 

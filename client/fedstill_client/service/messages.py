@@ -102,7 +102,7 @@ def encode_status(status: AgentStatus) -> pb.StatusResponse:
 def decode_status(message: pb.StatusResponse) -> AgentStatus:
     values = {field.name: getattr(message, field.name) for field in fields(AgentStatus)}
     values["input_type"] = ELEMENT_NAMES.get(message.input_type, "float32")
-    for name in ("input_shape", "label_shape"):
+    for name in ("input_shape", "label_shape", "class_names"):
         values[name] = tuple(values[name])
     return AgentStatus(**values)
 

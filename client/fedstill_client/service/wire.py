@@ -15,15 +15,22 @@ _RANK_LIMIT = 8
 _TYPES: dict[int, np.dtype[Any]] = {
     pb.ELEMENT_TYPE_FLOAT32: np.dtype("<f4"),
     pb.ELEMENT_TYPE_INT64: np.dtype("<i8"),
+    pb.ELEMENT_TYPE_UINT8: np.dtype("u1"),
 }
-ELEMENT_NUMBERS = {"float32": pb.ELEMENT_TYPE_FLOAT32, "int64": pb.ELEMENT_TYPE_INT64}
+ELEMENT_NUMBERS = {
+    "float32": pb.ELEMENT_TYPE_FLOAT32,
+    "int64": pb.ELEMENT_TYPE_INT64,
+    "uint8": pb.ELEMENT_TYPE_UINT8,
+}
 ELEMENT_NAMES = {number: name for name, number in ELEMENT_NUMBERS.items()}
 
 
 def encode_array(array: npt.ArrayLike, field: str) -> pb.AgentArray:
-    """float32 for real numbers, int64 for whole ones; raises InvalidValue for anything else."""
+    """float32 for real numbers, int64 for whole ones, uint8 for bytes; raises InvalidValue for all else."""
     given = np.asarray(array)
-    if given.dtype.kind in "iu":
+    if given.dtype == np.uint8:
+        number = pb.ELEMENT_TYPE_UINT8
+    elif given.dtype.kind in "iu":
         number = pb.ELEMENT_TYPE_INT64
     elif given.dtype.kind == "f":
         number = pb.ELEMENT_TYPE_FLOAT32
@@ -40,7 +47,7 @@ def decode_array(message: pb.AgentArray, field: str) -> npt.NDArray[Any]:
     """The array, finite and not writable; raises WireError with the place of what is wrong."""
     kind = _TYPES.get(message.element_type)
     if kind is None:
-        raise WireError(f"{field}.element_type", f"{message.element_type} is neither float32 nor int64")
+        raise WireError(f"{field}.element_type", f"{message.element_type} is none of float32, int64, uint8")
     shape = tuple(message.shape)
     if len(shape) > _RANK_LIMIT:
         raise WireError(f"{field}.shape", f"{len(shape)} dimensions, more than {_RANK_LIMIT}")

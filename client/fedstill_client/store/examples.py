@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
 
@@ -19,15 +19,16 @@ from fedstill_client.store.database import Database
 
 PARTS = ("training", "held-out", "all")
 _ONE_IN = 5
+_ELEMENT_TYPES = ("float32", "uint8", "int64")
 _DAY_S = 86_400.0
 
 
 @dataclass(frozen=True, eq=False)
 class StoredExamples:
-    """Examples in the order in which they were observed."""
+    """Examples in the order in which they were observed, as they were given."""
 
     ids: IntArray  # [n]
-    x: FloatArray  # [n, *shape]; int64 for students of text
+    x: npt.NDArray[Any]  # float32 or uint8 [n, *shape]; int64 for students of text
     labels: IntArray  # [n, *label_shape]
 
     def followed_by(self, others: StoredExamples) -> StoredExamples:
@@ -37,6 +38,12 @@ class StoredExamples:
             np.concatenate([self.x, others.x]),
             np.concatenate([self.labels, others.labels]),
         )
+
+    def read_by(self, manifest: StudentManifest) -> StoredExamples:
+        """What the network of a package reads of them; those of another shape stay as they are."""
+        if self.x.shape[1:] != manifest.given_shape:
+            return self
+        return replace(self, x=np.ascontiguousarray(manifest.input_rule.apply(self.x), manifest.input_type))
 
     def with_ids(self, ids: IntArray) -> StoredExamples | None:
         """The examples with these ids, in their order; None where one of them is not here."""
@@ -87,21 +94,27 @@ class Retention:
 def check_example(
     manifest: StudentManifest, x: npt.NDArray[Any], labels: npt.NDArray[Any] | int
 ) -> tuple[npt.NDArray[Any], IntArray]:
-    """One example as the student takes it: x [*input_shape], labels [*label_shape]; raises InvalidValue."""
+    """One example as it is kept: x [*given_shape], labels [*label_shape]; raises InvalidValue.
+
+    Values are kept as they are given, for the rules of packages to come: whole numbers from 0 to 255 as uint8
+    where the student's rule is of such.
+    """
     asked = np.dtype(manifest.input_type)
     x, labels = np.asarray(x), np.asarray(labels)
     kinds = "iu" if asked.kind == "i" else "fiu"
-    if x.dtype.kind not in kinds or x.shape != manifest.input_shape:
+    if x.dtype.kind not in kinds or x.shape != manifest.given_shape:
         problem = (
-            f"{x.dtype} of shape {list(x.shape)}; the student takes {asked} {list(manifest.input_shape)}"
+            f"{x.dtype} of shape {list(x.shape)}; the student takes {asked} {list(manifest.given_shape)}"
         )
         raise InvalidValue("x", problem)
+    if manifest.input_rule.element_type == "uint8" and x.dtype.kind in "iu" and _are_bytes(x):
+        asked = np.dtype(np.uint8)
     if labels.dtype.kind not in "iu" or labels.shape != manifest.label_shape:
         problem = f"{labels.dtype} of shape {list(labels.shape)}; give integers {list(manifest.label_shape)}"
         raise InvalidValue("labels", problem)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
         converted = np.ascontiguousarray(x, asked)
-    if not np.isfinite(converted).all():
+    if not np.isfinite(manifest.input_rule.apply(converted[None])).all():
         raise InvalidValue("x", "holds a value that is not a finite float32")
     if asked.kind == "i" and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
         raise InvalidValue("x", f"holds a word outside 0 to {manifest.classes - 1}")
@@ -128,8 +141,8 @@ def add_example(
     held_out: bool | None,
 ) -> int:
     """Keep one example, within a transaction; gives its id."""
-    if x.dtype not in (np.float32, np.int64):
-        raise InvalidValue("x", f"{x.dtype}; examples are float32, or int64 for words")
+    if x.dtype.name not in _ELEMENT_TYPES:
+        raise InvalidValue("x", f"{x.dtype}; examples are float32 or uint8, or int64 for words")
     number = int(database.value("SELECT seq FROM sqlite_sequence WHERE name = 'examples'") or 0) + 1
     held_out = is_held_out(number) if held_out is None else held_out
     arrays = (
@@ -163,15 +176,16 @@ def read_examples(database: Database, part: str, *, kind: str) -> StoredExamples
     )
     if not rows:
         return StoredExamples(np.zeros(0, np.int64), np.zeros((0,), np.float32), np.zeros(0, np.int64))
-    if len({(row[1], row[2], row[4]) for row in rows}) != 1:
+    amounts = {row[1] for row in rows} <= {"float32", "uint8"}
+    if len({(row[2], row[4]) for row in rows}) != 1 or not (amounts or len({row[1] for row in rows}) == 1):
         raise DeviceStoreError(
             f"{database.file}: holds examples of several shapes; forget those from before the last package."
         )
-    _, element_type, shape, _, label_shape, _ = rows[0]
+    _, _, shape, _, label_shape, _ = rows[0]
     try:
-        if element_type not in ("float32", "int64"):
-            raise ValueError(f"{element_type!r} is no type of examples")
-        x = np.stack([_array(row[3], element_type, shape) for row in rows])
+        if unknown := {row[1] for row in rows}.difference(_ELEMENT_TYPES):
+            raise ValueError(f"{unknown.pop()!r} is no type of examples")
+        x = np.stack([_array(row[3], row[1], shape) for row in rows])
         labels = np.stack([_array(row[5], "int64", label_shape) for row in rows])
         if not np.isfinite(x).all():
             raise ValueError("not all are finite")
@@ -201,6 +215,10 @@ def prune_examples(database: Database, retention: Retention, now: float) -> int:
         (retention.max_examples, retention.max_bytes),
     )
     return before - int(database.value("SELECT COUNT(*) FROM examples"))
+
+
+def _are_bytes(x: npt.NDArray[Any]) -> bool:
+    return not x.size or bool(0 <= x.min() <= x.max() <= 255)
 
 
 def _array(content: bytes, element_type: str, shape: str) -> npt.NDArray[Any]:

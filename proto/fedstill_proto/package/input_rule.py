@@ -110,7 +110,7 @@ class InputRule:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> InputRule:
         """The rule whose fields, as `dataclasses.asdict` gives them, have been JSON since."""
-        fields = {
+        fields: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
         }
         return cls(**fields)
@@ -124,6 +124,14 @@ class InputRule:
     def keeps_scale(self) -> bool:
         """Whether no value is changed."""
         return self.offset == (0.0,) and self.scale == (1.0,)
+
+    def reads_as(self, other: InputRule) -> bool:
+        """Whether both make the same of a value."""
+        return (self.channels_last, self.offset, self.scale) == (
+            other.channels_last,
+            other.offset,
+            other.scale,
+        )
 
     def given_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """The shape of one example as it is given, of that which the network reads."""

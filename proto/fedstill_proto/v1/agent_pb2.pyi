@@ -12,6 +12,7 @@ class ElementType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     ELEMENT_TYPE_UNSPECIFIED: _ClassVar[ElementType]
     ELEMENT_TYPE_FLOAT32: _ClassVar[ElementType]
     ELEMENT_TYPE_INT64: _ClassVar[ElementType]
+    ELEMENT_TYPE_UINT8: _ClassVar[ElementType]
 
 class AnswerScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -21,6 +22,7 @@ class AnswerScope(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 ELEMENT_TYPE_UNSPECIFIED: ElementType
 ELEMENT_TYPE_FLOAT32: ElementType
 ELEMENT_TYPE_INT64: ElementType
+ELEMENT_TYPE_UINT8: ElementType
 ANSWER_SCOPE_UNSPECIFIED: AnswerScope
 ANSWER_SCOPE_OWNER: AnswerScope
 ANSWER_SCOPE_EVERYONE: AnswerScope
@@ -48,14 +50,16 @@ class PredictRequest(_message.Message):
     def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., text: _Optional[str] = ..., k: _Optional[int] = ..., scope: _Optional[_Union[AnswerScope, str]] = ...) -> None: ...
 
 class PredictResponse(_message.Message):
-    __slots__ = ("probabilities", "intents", "sure")
+    __slots__ = ("probabilities", "intents", "sure", "notice")
     PROBABILITIES_FIELD_NUMBER: _ClassVar[int]
     INTENTS_FIELD_NUMBER: _ClassVar[int]
     SURE_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     probabilities: AgentArray
     intents: _containers.RepeatedCompositeFieldContainer[ScoredIntent]
     sure: bool
-    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ..., intents: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ..., sure: _Optional[bool] = ...) -> None: ...
+    notice: str
+    def __init__(self, probabilities: _Optional[_Union[AgentArray, _Mapping]] = ..., intents: _Optional[_Iterable[_Union[ScoredIntent, _Mapping]]] = ..., sure: _Optional[bool] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class ScoredIntent(_message.Message):
     __slots__ = ("name", "confidence")
@@ -66,14 +70,16 @@ class ScoredIntent(_message.Message):
     def __init__(self, name: _Optional[str] = ..., confidence: _Optional[float] = ...) -> None: ...
 
 class ObserveRequest(_message.Message):
-    __slots__ = ("x", "labels", "utterances")
+    __slots__ = ("x", "labels", "utterances", "label_names")
     X_FIELD_NUMBER: _ClassVar[int]
     LABELS_FIELD_NUMBER: _ClassVar[int]
     UTTERANCES_FIELD_NUMBER: _ClassVar[int]
+    LABEL_NAMES_FIELD_NUMBER: _ClassVar[int]
     x: AgentArray
     labels: AgentArray
     utterances: _containers.RepeatedCompositeFieldContainer[Utterance]
-    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., labels: _Optional[_Union[AgentArray, _Mapping]] = ..., utterances: _Optional[_Iterable[_Union[Utterance, _Mapping]]] = ...) -> None: ...
+    label_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, x: _Optional[_Union[AgentArray, _Mapping]] = ..., labels: _Optional[_Union[AgentArray, _Mapping]] = ..., utterances: _Optional[_Iterable[_Union[Utterance, _Mapping]]] = ..., label_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Utterance(_message.Message):
     __slots__ = ("text", "intent")
@@ -84,10 +90,12 @@ class Utterance(_message.Message):
     def __init__(self, text: _Optional[str] = ..., intent: _Optional[str] = ...) -> None: ...
 
 class ObserveResponse(_message.Message):
-    __slots__ = ("example_ids",)
+    __slots__ = ("example_ids", "notice")
     EXAMPLE_IDS_FIELD_NUMBER: _ClassVar[int]
+    NOTICE_FIELD_NUMBER: _ClassVar[int]
     example_ids: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, example_ids: _Optional[_Iterable[int]] = ...) -> None: ...
+    notice: str
+    def __init__(self, example_ids: _Optional[_Iterable[int]] = ..., notice: _Optional[str] = ...) -> None: ...
 
 class PersonalizeRequest(_message.Message):
     __slots__ = ("epochs", "batch_size", "learning_rate", "temperature", "soft_weight", "seed", "max_seconds", "max_steps")
@@ -176,7 +184,7 @@ class StatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class StatusResponse(_message.Message):
-    __slots__ = ("device", "family", "package_version", "parameters", "input_type", "input_shape", "label_shape", "classes", "training_examples", "held_out_examples", "stored_bytes", "student_run", "student_round", "personalizing", "releases", "released_bytes", "agent_version", "precision", "epsilon_spent", "epsilon_budget", "delta", "releases_without_noise", "privacy_refusal")
+    __slots__ = ("device", "family", "package_version", "parameters", "input_type", "input_shape", "label_shape", "classes", "training_examples", "held_out_examples", "stored_bytes", "student_run", "student_round", "personalizing", "releases", "released_bytes", "agent_version", "precision", "epsilon_spent", "epsilon_budget", "delta", "releases_without_noise", "privacy_refusal", "class_names")
     DEVICE_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     PACKAGE_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +208,7 @@ class StatusResponse(_message.Message):
     DELTA_FIELD_NUMBER: _ClassVar[int]
     RELEASES_WITHOUT_NOISE_FIELD_NUMBER: _ClassVar[int]
     PRIVACY_REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     device: str
     family: str
     package_version: int
@@ -223,7 +232,8 @@ class StatusResponse(_message.Message):
     delta: float
     releases_without_noise: int
     privacy_refusal: str
-    def __init__(self, device: _Optional[str] = ..., family: _Optional[str] = ..., package_version: _Optional[int] = ..., parameters: _Optional[int] = ..., input_type: _Optional[_Union[ElementType, str]] = ..., input_shape: _Optional[_Iterable[int]] = ..., label_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., student_run: _Optional[str] = ..., student_round: _Optional[int] = ..., personalizing: _Optional[bool] = ..., releases: _Optional[int] = ..., released_bytes: _Optional[int] = ..., agent_version: _Optional[str] = ..., precision: _Optional[str] = ..., epsilon_spent: _Optional[float] = ..., epsilon_budget: _Optional[float] = ..., delta: _Optional[float] = ..., releases_without_noise: _Optional[int] = ..., privacy_refusal: _Optional[str] = ...) -> None: ...
+    class_names: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, device: _Optional[str] = ..., family: _Optional[str] = ..., package_version: _Optional[int] = ..., parameters: _Optional[int] = ..., input_type: _Optional[_Union[ElementType, str]] = ..., input_shape: _Optional[_Iterable[int]] = ..., label_shape: _Optional[_Iterable[int]] = ..., classes: _Optional[int] = ..., training_examples: _Optional[int] = ..., held_out_examples: _Optional[int] = ..., stored_bytes: _Optional[int] = ..., student_run: _Optional[str] = ..., student_round: _Optional[int] = ..., personalizing: _Optional[bool] = ..., releases: _Optional[int] = ..., released_bytes: _Optional[int] = ..., agent_version: _Optional[str] = ..., precision: _Optional[str] = ..., epsilon_spent: _Optional[float] = ..., epsilon_budget: _Optional[float] = ..., delta: _Optional[float] = ..., releases_without_noise: _Optional[int] = ..., privacy_refusal: _Optional[str] = ..., class_names: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ForgetRequest(_message.Message):
     __slots__ = ("example_ids", "before_seconds", "everything")

@@ -75,9 +75,14 @@ def _check(fleet: Path, config: FleetConfig, package: StudentPackage, *, where: 
         )
     ours = {"input shape": config.input_shape, "classes": config.classes}
     theirs = {"input shape": manifest.input_shape, "classes": manifest.classes}
+    if manifest.class_names:
+        ours["names of classes"], theirs["names of classes"] = config.class_names, manifest.class_names
     for what, expected in ours.items():
         if theirs[what] != expected:
             raise PublishError(f"--package {where}: {what} {theirs[what]}, the fleet's is {expected}.")
+    if not manifest.input_rule.reads_as(config.input_rule):
+        found, known = (rule.notice() or "as they are" for rule in (manifest.input_rule, config.input_rule))
+        raise PublishError(f"--package {where}: its student reads {found}; the fleet's read {known}.")
     if stranger := task_of(config).stranger(fleet, config, package):
         raise PublishError(f"--package {where}: {stranger}.")
 

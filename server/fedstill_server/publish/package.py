@@ -56,7 +56,7 @@ def build_package(
     Raises:
         PublishError: ONNX Runtime and torch answer differently.
     """
-    return package_of(
+    package = package_of(
         artifact_options(config, family),
         parameters,
         package_version=package_version,
@@ -65,6 +65,8 @@ def build_package(
         files=files,
         cache=cache,
     )
+    described = replace(package.manifest, input_rule=config.input_rule, class_names=config.class_names)
+    return replace(package, manifest=described)
 
 
 def package_of(
@@ -117,7 +119,7 @@ def assemble_package(
     """One package of a finished student and its training artifact.
 
     The training side of the manifest is the artifact's; the inference graphs, the weights, the 8-bit weights,
-    the vocabulary and the intents are the student's.
+    the vocabulary, the intents, the rule of inputs and the names of classes are the student's.
 
     Args:
         artifact: The training artifact, for one device.
@@ -141,6 +143,8 @@ def assemble_package(
         outputs=student.manifest.outputs,
         quantized=student.manifest.quantized,
         streaming=student.manifest.streaming,
+        input_rule=student.manifest.input_rule,
+        class_names=student.manifest.class_names,
         external_weights=student.manifest.external_weights,
         package_version=package_version,
         lowest_agent_version=LOWEST_AGENT_VERSION,

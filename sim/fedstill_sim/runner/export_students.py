@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,7 +85,8 @@ def _exported(
         parameters=student,
         cache=cache_folder() / "graphs",
     )
-    save_student(folder, manifest, graph, student)
+    described = replace(manifest, input_rule=data.input_rule, class_names=data.class_names)
+    save_student(folder, described, graph, student)
     package = load_student(folder)  # what is checked is what lies on the disk
     x, labels = np.array(data.global_x), np.array(data.global_y)  # copies: torch takes no read-only memory
     in_onnx, in_torch = _both_logits(package, x)
@@ -121,7 +123,7 @@ def evenly_spaced(members: Sequence[int], most: int) -> list[int]:
 
 def _both_logits(package: StudentPackage, x: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Compute logits [n, classes] in ONNX Runtime and in torch."""
-    return Predictor(package).logits(x), _torch_logits(package.manifest, package.parameters, x)
+    return Predictor(package).logits_of_inputs(x), _torch_logits(package.manifest, package.parameters, x)
 
 
 def _torch_logits(manifest: StudentManifest, parameters: Parameters, x: FloatArray) -> FloatArray:
