@@ -8,13 +8,15 @@ and training, so that `digits(seed=3)` simulated with `seed=3` is that run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from fedstill_proto.system.extras import require_extra
 
 from fedstill.fleet import Fleet, Source
 
-__all__ = ["assistant", "digits", "folder", "keyboard", "mnist1d"]
+__all__ = ["arrays", "assistant", "digits", "folder", "keyboard", "mnist1d", "partitioned", "table"]
 
 
 def digits(*, devices: int = 10, dirichlet: float | None = None, seed: int = 0) -> Fleet:
@@ -97,16 +99,178 @@ def assistant(*, devices: int | None = None, dirichlet: float | None = None, see
     return Fleet(data, Source(dataset="assistant", dirichlet=dirichlet, seed=seed))
 
 
-def folder(path: Path | str) -> Fleet:
-    """Return the fleet of a folder with client_<i>.npz, public.npz and global_test.npz.
+def folder(
+    path: Path | str,
+    *,
+    devices: int | None = None,
+    dirichlet: float | None = None,
+    classes: int | None = None,
+    seed: int = 0,
+    scaling: Mapping[str, str] | None = None,
+    **reading: Any,
+) -> Fleet:
+    """Return the fleet of a folder of one's own, or of a file that is a table or a .npz of x and y.
 
-    client_<i>.npz holds x_train, y_train, x_test and y_test of a device; public.npz holds x, and y if it is
-    labelled; global_test.npz holds x and y.
+    What lies there says of which form it is: client_<i>.npz beside public.npz and global_test.npz, or
+    <device>.npz; <device>/<class>/<example>, or <class>/<example>, of pictures or of windows of measurements;
+    <device>/x.npy and y.npy; tables. docs/how-to/own-data.md has an example of each.
+
+    Args:
+        path: The folder or file.
+        devices: How many share examples that belong to no device; by default 10.
+        dirichlet: The skew over classes with which these are dealt out; None deals at random.
+        classes: How many classes there are, where labels are their numbers and do not say.
+        seed: Decides who gets what, and what is held out.
+        scaling: How inputs are scaled: `normalize` and `channels`, as Fleet.from_arrays takes them.
+        **reading: What `fedstill-sim run --data` takes, by the same names: label, device_column,
+            family_column, leave_out, missing, image_size, image_colour, public_share, held_out.
 
     Raises:
-        FedstillError: Names the file and the field that does not fit.
+        FedstillError: Names the file, and the field, row or column that does not fit.
+        MissingExtra: fedstill[data] is not installed, and pictures or Parquet files need it.
     """
-    from fedstill_sim.data.folder import load_folder
+    require_extra("sim", what="fedstill.datasets.folder")
+    from fedstill.own_data import read_folder
 
-    place = Path(path).absolute()
-    return Fleet(load_folder(place, families=("",)), Source(folder=str(place)))
+    return read_folder(
+        path,
+        devices=devices,
+        dirichlet=dirichlet,
+        classes=classes,
+        seed=seed,
+        scaling=scaling or {},
+        reading=reading,
+    )
+
+
+def table(
+    table: Any,
+    *,
+    public: Any = None,
+    test: Any = None,
+    devices: int | None = None,
+    dirichlet: float | None = None,
+    classes: int | None = None,
+    seed: int = 0,
+    **reading: Any,
+) -> Fleet:
+    """Return the fleet of a table with named columns, of numbers, texts and truth values.
+
+    Numbers are standardized, and texts get a number for each category, both by the public table, or by all
+    rows where there is none. Students' packages carry that to devices.
+
+    Args:
+        table: A .csv or .parquet file, a data frame, a table of pyarrow or datasets, or columns by name.
+        public: The same, which all devices share; its labels may be missing.
+        test: The same, to test every student on.
+        devices: How many share the rows where no column names their devices; by default 10.
+        dirichlet: The skew over classes with which these are dealt out; None deals at random.
+        classes: How many classes there are, where labels are their numbers and do not say.
+        seed: Decides who gets what, and what is held out.
+        **reading: What `fedstill-sim run --data` takes, by the same names: label, device_column,
+            family_column, leave_out, missing, public_share, held_out.
+
+    Raises:
+        FedstillError: Names the row and the column that does not fit.
+
+    Example:
+        >>> columns = {"colour": ["red", "blue"] * 8, "size": range(16), "kind": ["a", "b"] * 8}
+        >>> table(columns, label="kind", devices=2, public_share=0.25)
+        <Fleet table: 2 devices, 8 examples of shape [3], 2 classes, 4 public examples with labels>
+    """
+    require_extra("sim", what="fedstill.datasets.table")
+    from fedstill.own_data import read_tables
+
+    return read_tables(
+        {"table": table, "public": public, "test": test},
+        devices=devices,
+        dirichlet=dirichlet,
+        classes=classes,
+        seed=seed,
+        reading=reading,
+    )
+
+
+def arrays(
+    x: Any,
+    y: Any,
+    *,
+    devices: int = 10,
+    dirichlet: float | None = None,
+    public: Any = None,
+    test: tuple[Any, Any] | None = None,
+    seed: int = 0,
+    **dealt: Any,
+) -> Fleet:
+    """Return a fleet of examples that are dealt out to devices.
+
+    Args:
+        x: Examples [n, *shape].
+        y: Their labels [n], whole numbers or texts.
+        devices: How many there are.
+        dirichlet: The skew over classes: 0.1 gives devices few classes; None deals at random into parts of
+            one size.
+        public: (x, y), or x alone, which all devices share.
+        test: (x, y) to test every student on; by default the test examples of all devices.
+        seed: Decides who gets what, and what is held out.
+        **dealt: public_share, of the examples, which becomes the public set where there is none; held_out,
+            the share of a device's examples that it is tested on; classes; normalize and channels, as
+            Fleet.from_arrays takes them.
+
+    Raises:
+        FedstillError: Names what does not fit, and what to do.
+    """
+    require_extra("sim", what="fedstill.datasets.arrays")
+    from fedstill.own_data import dealt_arrays
+
+    return dealt_arrays(
+        x,
+        y,
+        shared={"public": public, "test": test},
+        devices=devices,
+        dirichlet=dirichlet,
+        seed=seed,
+        dealt=dealt,
+    )
+
+
+def partitioned(
+    dataset: Any,
+    partitioner: Any,
+    *,
+    features: str | Sequence[str] | None = None,
+    label: str = "label",
+    public: Any = None,
+    test: Any = None,
+    seed: int = 0,
+    **reading: Any,
+) -> Fleet:
+    """Return the fleet of a data set of Hugging Face's, as a partitioner of flwr-datasets shares it out.
+
+    Args:
+        dataset: A datasets.Dataset, of one split.
+        partitioner: Of flwr_datasets.partitioner.
+        features: The column of the examples, arrays or pictures of one shape; several, or None for all beside
+            the label, are the columns of a table.
+        label: The column of the labels.
+        public: A datasets.Dataset that all devices share.
+        test: The same, to test every student on.
+        seed: Decides what is held out.
+        **reading: held_out, the share of a device's examples that it is tested on; missing, as for `table`.
+
+    Raises:
+        FedstillError: Names the partition, the row and the column that does not fit.
+        MissingExtra: fedstill[data] is not installed.
+    """
+    require_extra("sim", what="fedstill.datasets.partitioned")
+    from fedstill.own_data import asked_reading
+    from fedstill.partitions import partitioned_fleet
+
+    return partitioned_fleet(
+        dataset,
+        partitioner,
+        features=features,
+        shared={"public": public, "test": test},
+        options=asked_reading({**reading, "label": label}),
+        seed=seed,
+    )

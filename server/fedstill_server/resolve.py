@@ -16,6 +16,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue, unknown_name
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
@@ -62,6 +63,7 @@ class FleetFacts:
             answers for the server under any privacy.
         input_rule: How the public set was made of values as they are given.
         class_names: Of all classes, or none.
+        columns: How examples were made of a table's rows, where they are such.
         packaged: Whether devices hold packages with the students of before the first round.
     """
 
@@ -82,6 +84,7 @@ class FleetFacts:
     packaged: bool = True
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
+    columns: TableColumns | None = None
 
 
 def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
@@ -144,6 +147,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         secure_sums=sums_rule(asked, name),
         input_rule=facts.input_rule,
         class_names=facts.class_names,
+        columns=facts.columns,
     )
     if notice := facts.input_rule.notice():
         log.warning("%s", notice)

@@ -221,12 +221,13 @@ def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFac
         simulated=True,
         input_rule=_input_rule(data, amounts=task.form.amounts),
         class_names=data.class_names,
+        columns=data.columns,
     )
 
 
 def _input_rule(data: FleetData, *, amounts: bool) -> InputRule:
     """The data's; of data that nobody made a rule of, one that says what magnitudes are usual."""
-    if not amounts or data.input_rule != InputRule() or not len(data.public_x):
+    if not amounts or data.input_rule != InputRule() or data.columns is not None or not len(data.public_x):
         return data.input_rule
     return InputRule.of(data.public_x, normalize="none", channels="first")
 

@@ -90,7 +90,7 @@ def test_it_is_simulated_like_any_other(folder: Path, tmp_path: Path) -> None:
 def test_its_data_are_checked_by_its_form(folder: Path, tmp_path: Path) -> None:
     x = np.load(folder / "public.npz")["x"]
     np.savez(folder / "public.npz", x=x * 100, y=np.load(folder / "public.npz")["y"])
-    start_run(asked(data=str(folder)), tmp_path / "run", force=False)
+    start_run(asked(data=str(folder), normalize="none"), tmp_path / "run", force=False)
     with pytest.raises(FedstillError, match=r"public\.npz: x holds .*; the sensor reads up to 8"):
         continue_run(tmp_path / "run", SilentProgress(), report=False)
 

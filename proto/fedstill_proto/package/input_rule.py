@@ -270,7 +270,7 @@ def _parts(x: npt.NDArray[Any]) -> Float64Array:
 
 def _magnitudes(x: npt.NDArray[Any]) -> Float64Array:
     """The root mean square of each example [n]."""
-    flat = np.asarray(x, np.float64).reshape(len(x), -1)
+    flat = np.asarray(x, np.float64).reshape(len(x), math.prod(x.shape[1:]))
     return np.asarray(np.sqrt(np.mean(flat * flat, axis=1)))
 
 

@@ -8,6 +8,7 @@ by letters. A label that is empty, or -1, is none.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -112,6 +113,9 @@ def names_of_labels(parts: Iterable[Array], *, where: str, classes: int | None =
             f"{where}: {len(kinds)} different labels, such as {kinds[0]!r:.40}, in {sum(texts.values())}: "
             "each class needs several"
         )
+    if not whole and all(map(_is_amount, kinds)):
+        amount = next(kind for kind in kinds if not _is_whole(kind))
+        raise DataError(f"{where}: label {amount} is an amount; classes are whole numbers, or texts")
     names = tuple(sorted(kinds, key=int) if whole else sorted(kinds))
     for name in names:
         if len(name) > _NAME_LIMIT or not name.isprintable():
@@ -169,3 +173,10 @@ def _is_none(text: str) -> bool:
 
 def _is_whole(text: str) -> bool:
     return text.removeprefix("-").isdecimal() and text.isascii()
+
+
+def _is_amount(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

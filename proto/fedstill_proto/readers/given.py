@@ -10,6 +10,7 @@ import numpy as np
 
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.readers.arrays import Array
+from fedstill_proto.readers.classes import LabelNames, check_labels, label_array
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.example_files import (
@@ -62,6 +63,45 @@ class GivenExamples:
         y = None if self.y is None else self.y[rows]
         name = None if self.row is None else lambda row: self.row_name(int(rows[row]))
         return GivenExamples(self.where, self.x[rows], y, name, self.labels_where)
+
+
+def check_examples(part: GivenExamples, first: GivenExamples) -> None:
+    """Refuse what are no examples of real numbers, or of another shape than those of `first`.
+
+    Raises:
+        DataError: Naming the place, the row and what to do.
+    """
+    x = part.x
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{part.where}: examples are {x.dtype}; give real numbers")
+    if x.ndim < 2 or (x.size == 0 and len(x)):
+        raise DataError(f"{part.where}: has shape {list(x.shape)}; expected [examples, ...]")
+    if len(x) and x.shape[1:] != first.x.shape[1:]:
+        raise DataError(
+            f"{part.where}: has examples of shape {list(x.shape[1:])}, {first.where} of "
+            f"{list(first.x.shape[1:])}; give all one shape"
+        )
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(x.astype(np.float32, copy=False)).all(axis=tuple(range(1, x.ndim)))
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise DataError(
+            f"{part.row_name(row)}: holds a value that is not finite as float32; remove or replace it"
+        )
+
+
+def class_numbers(part: GivenExamples, names: LabelNames, *, unlabelled: bool = False) -> IntArray:
+    """The class number of each example; UNLABELLED where there is none, if there may be none.
+
+    Raises:
+        DataError: Naming the row and its label.
+    """
+    if not len(part):
+        return np.zeros(0, np.int64)
+    if part.y is None:
+        raise DataError(f"{part.labels}: there are no labels; give one for each example")
+    labels = check_labels(label_array(part.y, where=part.labels), where=part.labels, rows=len(part))
+    return names.numbers(labels, where=part.label_name, unlabelled=unlabelled)
 
 
 def is_table(path: Path) -> bool:

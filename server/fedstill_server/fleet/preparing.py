@@ -5,13 +5,14 @@ What the operator's files come to, and what the teacher and the first students l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fedstill_proto.system.files import SHARED
 from fedstill_proto.system.sealed import write_sealed_json
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
+from fedstill_server.config.reading import ReadOptions
 from fedstill_server.config.run_options import RunOptions
 from fedstill_server.families import FAMILIES
 from fedstill_server.fleet.errors import FleetError
@@ -39,6 +40,7 @@ class PublicData:
         task: What the fleet learns; None is what the families are of.
         classes: How many there are, where the public set does not say.
         teacher: How the teacher learns; None is what suits the task.
+        reading: How tables and pictures are read.
     """
 
     public: Path
@@ -46,6 +48,7 @@ class PublicData:
     task: Task | None = None
     classes: int | None = None
     teacher: TeacherConfig | None = None
+    reading: ReadOptions = field(default_factory=ReadOptions)
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,7 @@ def prepare_fleet(
                 seed=asked.seed,
                 normalize=asked.normalize,
                 channels=asked.channels,
+                reading=given.reading,
                 on_progress=on_progress,
             )
         )
@@ -133,4 +137,5 @@ def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Mater
         teacher=given.teacher or made.teacher,
         input_rule=made.input_rule,
         class_names=made.class_names,
+        columns=made.columns,
     )

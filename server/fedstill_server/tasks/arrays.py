@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.readers.classes import UNLABELLED, LabelNames, label_array, names_of_labels
+from fedstill_proto.readers.errors import DataError
+from fedstill_proto.readers.given import GivenExamples, class_numbers, is_table
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.data.errors import ExamplesError
-from fedstill_server.data.examples import Examples, load_examples, npz_of
+from fedstill_server.data.examples import Examples, npz_of
 from fedstill_server.data.forms import AMOUNTS
 from fedstill_server.families import ARRAYS
+from fedstill_server.tasks.array_files import ArrayFiles, read_array_files
 from fedstill_server.tasks.interface import FleetFiles, LocalWork, Material, Task
 
 if TYPE_CHECKING:
@@ -43,64 +44,64 @@ class ArrayTask(Task):
         return TeacherConfig()
 
     def read(self, files: FleetFiles) -> Material:
-        """.npz files: x [n, *shape] and y [n]."""
-        x, labels = _x_and_labels(files.public)
+        """.npz files with x [n, *shape] and y [n], tables, or folders of pictures or windows."""
+        given = read_array_files(files.public, files.test, files.reading)
         rule = InputRule()
-        if self.form.amounts:
+        if self.form.amounts and given.columns is None:
             try:
-                rule = InputRule.of(x, normalize=files.normalize, channels=files.channels)
+                rule = InputRule.of(given.public.x, normalize=files.normalize, channels=files.channels)
             except InvalidValue as error:
                 raise ExamplesError(f"{files.public}: {error}") from None
-        shape = rule.read_shape(x.shape[1:])
-        classes = files.classes or (None if labels is None else int(labels.max()) + 1)
-        if classes is None:
-            raise ExamplesError(
-                f"{files.public}: it holds no labels y; say how many classes there are (--classes)."
-            )
-        public, test = self._examples(files.public, shape, classes, rule), None
-        contents = {"public.npz": _as_read(files.public, public, rule)}
-        if files.test is not None:
-            test = self._examples(files.test, shape, classes, rule, labels_needed=True)
-            contents["test.npz"] = _as_read(files.test, test, rule)
+        try:
+            names = _label_names(given, files)
+            public, test = self._examples(given.public, names, rule), None
+            contents = {"public.npz": _kept(files.public, given.public, public)}
+            if given.test is not None and files.test is not None:
+                test = self._examples(given.test, names, rule, labels_needed=True)
+                contents["test.npz"] = _kept(files.test, given.test, test)
+        except DataError as error:
+            raise ExamplesError(str(error)) from None
         return Material(
             task=self,
             public=public,
-            classes=classes,
+            classes=names.classes,
             teacher=self.default_teacher(len(public), made=False),
             files=contents,
             test=test,
             input_rule=rule,
+            class_names=names.names,
+            columns=given.columns,
         )
 
     def _examples(
-        self,
-        path: Path,
-        shape: tuple[int, ...],
-        classes: int,
-        rule: InputRule,
-        *,
-        labels_needed: bool = False,
+        self, part: GivenExamples, names: LabelNames, rule: InputRule, *, labels_needed: bool = False
     ) -> Examples:
-        return load_examples(
-            path, input_shape=shape, classes=classes, labels_needed=labels_needed, form=self.form, rule=rule
+        """What a network reads of examples as they are given."""
+        checked = self.form.checked(part.x, classes=names.classes, where=part.where)
+        x = self.form.checked(rule.apply(checked), classes=names.classes, where=part.where)
+        if part.y is None and not labels_needed:
+            return Examples(x)
+        y = class_numbers(part, names, unlabelled=not labels_needed)
+        return Examples(x, None if np.all(y == UNLABELLED) else y)
+
+
+def _label_names(given: ArrayFiles, files: FleetFiles) -> LabelNames:
+    """The classes, which the labels show or somebody says."""
+    labelled = [part for part in (given.public, given.test) if part is not None and part.y is not None]
+    labels = [label_array(part.y, where=part.labels) for part in labelled]
+    if given.public.y is not None:
+        return names_of_labels(labels, where=given.public.labels, classes=files.classes)
+    if files.classes is None:
+        raise ExamplesError(
+            f"{files.public}: it holds no labels y; say how many classes there are (--classes)."
         )
+    return LabelNames(files.classes)
 
 
-def _as_read(path: Path, examples: Examples, rule: InputRule) -> bytes:
-    """The content of a file of the fleet, of a file with examples as they are given."""
-    return path.read_bytes() if rule.changes_nothing else npz_of(examples)
-
-
-def _x_and_labels(path: Path) -> tuple[npt.NDArray[Any], IntArray | None]:
-    """Examples and labels, before either is checked."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x = file["x"]
-            labels = np.asarray(file["y"]) if "y" in file.files else None
-    except FileNotFoundError:
-        raise ExamplesError(f"{path}: no such file") from None
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ExamplesError(f"{path}: not an .npz file with an array x ({error})") from None
-    if x.ndim < 2 or (labels is not None and not labels.size):
-        raise ExamplesError(f"{path}: x has shape {list(x.shape)}, expected [n, *shape of an example]")
-    return x, labels
+def _kept(path: Path, given: GivenExamples, examples: Examples) -> bytes:
+    """The content of a file of the fleet: the given one, where nothing had to be changed."""
+    same_x = examples.x.dtype == given.x.dtype and np.array_equal(examples.x, given.x)
+    same_y = examples.y is None or np.array_equal(examples.y, np.asarray(given.y))
+    return (
+        path.read_bytes() if path.is_file() and not is_table(path) and same_x and same_y else npz_of(examples)
+    )

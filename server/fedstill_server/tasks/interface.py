@@ -28,9 +28,11 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.readers.columns import TableColumns
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
 from fedstill_server.config.options import WithOptions
+from fedstill_server.config.reading import ReadOptions
 from fedstill_server.data.examples import Examples
 from fedstill_server.data.forms import ExampleForm
 from fedstill_server.families import FAMILIES
@@ -89,6 +91,7 @@ class FleetFiles:
     on_progress: Progress = untold
     normalize: str = "auto"
     channels: str = "auto"
+    reading: ReadOptions = field(default_factory=ReadOptions)  # how tables and pictures are read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +116,7 @@ class Material:
         teaching: What is learned before the first round, where that is more than the public set.
         input_rule: How the public set and `test` were made of values as they are given.
         class_names: Of all classes, or none.
+        columns: How examples were made of a table's rows, where they are such.
         start: Makes the first students, where they are not to be taught by the fleet's teacher.
     """
 
@@ -126,6 +130,7 @@ class Material:
     start: Callable[[], FirstStudents] | None = None
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
+    columns: TableColumns | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,9 +47,9 @@ class Dealing:
         """How many devices share a pool."""
         return USUAL_DEVICES if self.devices is None else self.devices
 
-    def refuse(self, where: str) -> None:
-        """Refuse to deal out examples whose devices are named."""
-        if self.devices is not None or self.dirichlet is not None:
+    def refuse(self, where: str, *, devices: int) -> None:
+        """Refuse to deal out examples whose devices are named, so many of them."""
+        if self.devices not in (None, devices) or self.dirichlet is not None:
             raise FleetDataError(
                 f"{where}: --devices and --dirichlet deal out examples without devices; these bring their own"
             )

@@ -205,7 +205,7 @@ def _of_devices(
     folder: Path, devices: Sequence[GivenDevice], given: GivenFleet, dealing: Dealing
 ) -> GivenFleet:
     """Devices that data name, with a public share of each where the data have no public set."""
-    dealing.refuse(str(folder))
+    dealing.refuse(str(folder), devices=len(devices))
     families = _families(folder, [device.name for device in devices])
     chosen = [dataclasses.replace(one, family=families.get(one.name, "")) for one in devices]
     if given.public is None and dealing.public_share:

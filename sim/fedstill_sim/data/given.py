@@ -18,7 +18,7 @@ from fedstill_proto.readers.arrays import Array
 from fedstill_proto.readers.classes import UNLABELLED, LabelNames, check_labels, label_array, names_of_labels
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
-from fedstill_proto.readers.given import GivenExamples
+from fedstill_proto.readers.given import GivenExamples, check_examples, class_numbers
 
 from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
@@ -194,20 +194,20 @@ def _checked(given: GivenFleet, classes: int | None) -> FleetData:
     shared = [part for part in (given.public, given.test) if part is not None]
     first = given.parts[0]
     for part in (*given.parts, *shared):
-        _check_examples(part, first)
+        check_examples(part, first)
     labelled = [part for part in (*given.parts, *shared) if part.y is not None and len(part)]
     for part in labelled:
         check_labels(label_array(part.y, where=part.labels), where=part.labels, rows=len(part))
     names = _names(given, labelled, classes)
     x = _joined([part.x for part in given.parts if len(part)])
-    y = np.concatenate([_numbers(part, names) for part in given.parts])
+    y = np.concatenate([class_numbers(part, names) for part in given.parts])
     public, test = given.public, given.test
     public_x = np.zeros((0, *x.shape[1:]), x.dtype) if public is None else public.x
-    public_y = None if public is None or public.y is None else _numbers(public, names, unlabelled=True)
+    public_y = None if public is None or public.y is None else class_numbers(public, names, unlabelled=True)
     if public_y is not None and np.all(public_y == UNLABELLED):
         public_y = None
     if test is not None:
-        global_x, global_y = test.x, _numbers(test, names)
+        global_x, global_y = test.x, class_numbers(test, names)
     else:
         rows = np.unique(np.concatenate(given.devices.test))
         if not len(rows):
@@ -242,35 +242,6 @@ def _names(given: GivenFleet, labelled: Sequence[GivenExamples], classes: int | 
         if classes is not None:
             names_of_labels([each], where=part.labels, classes=classes)
     return names_of_labels(labels, where=given.name, classes=classes)
-
-
-def _numbers(part: GivenExamples, names: LabelNames, *, unlabelled: bool = False) -> IntArray:
-    if not len(part):
-        return np.zeros(0, np.int64)
-    if part.y is None:
-        raise DataError(f"{part.labels}: there are no labels; give one for each example")
-    labels = label_array(part.y, where=part.labels)
-    return names.numbers(labels, where=part.label_name, unlabelled=unlabelled)
-
-
-def _check_examples(part: GivenExamples, first: GivenExamples) -> None:
-    x = part.x
-    if x.dtype.kind not in "fiub":
-        raise DataError(f"{part.where}: examples are {x.dtype}; give real numbers")
-    if x.ndim < 2 or (x.size == 0 and len(x)):
-        raise DataError(f"{part.where}: has shape {list(x.shape)}; expected [examples, ...]")
-    if len(x) and x.shape[1:] != first.x.shape[1:]:
-        raise DataError(
-            f"{part.where}: has examples of shape {list(x.shape[1:])}, {first.where} of "
-            f"{list(first.x.shape[1:])}; give all one shape"
-        )
-    with np.errstate(over="ignore"):
-        finite = np.isfinite(x.astype(np.float32, copy=False)).all(axis=tuple(range(1, x.ndim)))
-    if not finite.all():
-        row = int(np.argmin(finite))
-        raise DataError(
-            f"{part.row_name(row)}: holds a value that is not finite as float32; remove or replace it"
-        )
 
 
 def _narrow(x: Array) -> Array:

@@ -94,7 +94,7 @@ def fleet_of_tables(
     if whole and not reading.device_column:
         (pool,) = private.values()
         return fleet_of_pool(given_table(pool, columns), given, dealing)
-    dealing.refuse(name)
+    dealing.refuse(name, devices=len(private))
     devices = [
         GivenDevice(name=device, train=given_table(table, columns), family=families.get(device, ""))
         for device, table in private.items()

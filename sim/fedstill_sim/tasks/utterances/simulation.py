@@ -10,7 +10,8 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.state import FleetState
 from fedstill_server.tasks.interface import Progress
 
-from fedstill_sim.data.fleet import FleetData, FleetDataError
+from fedstill_sim.data.dealing import Dealing
+from fedstill_sim.data.fleet import FleetData
 from fedstill_sim.tasks.interface import DataRequest, Defaults, SimulatedTask
 
 PUBLIC_FILE = "public.csv"
@@ -32,15 +33,9 @@ class UtteranceSimulation(SimulatedTask):
     def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.tasks.utterances.fleet import load_assistant_fleet
 
-        if wanted.devices is not None or wanted.dirichlet is not None:
-            raise FleetDataError(f"{folder}: --devices and --dirichlet: a folder brings its own devices")
-        return load_assistant_fleet(
-            folder,
-            devices=wanted.devices,
-            dirichlet=wanted.dirichlet,
-            seed=wanted.seed,
-            families=wanted.families,
-        )
+        data = load_assistant_fleet(folder, seed=wanted.seed, families=wanted.families)
+        Dealing(devices=wanted.devices, dirichlet=wanted.dirichlet).refuse(str(folder), devices=data.devices)
+        return data
 
     def defaults(self, dataset: str | None) -> Defaults:
         return Defaults(rounds=10)
