@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from fedstill_proto.messages import Optimizer
@@ -224,13 +225,26 @@ def _targets(values: dict[str, Tensor], *, places: int) -> StepTargets:
 def trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
     """The graph of a function of tensors, one for each port."""
     examples = [torch.zeros(port.shape, dtype=port.dtype) for port in ports]
-    traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True)(*examples)
+    traced = make_fx(
+        function, tracing_mode="fake", _allow_non_fake_inputs=True, record_stack_traces=True
+    )(*examples)
     with preserve_node_meta():  # the second pass knows which line of a module an operator came from
         module = make_fx(
-            functionalize(Interpreter(traced).run),
+            functionalize(_Again(traced).run),
             decomposition_table=decomposition_table(),
             tracing_mode="fake",
             _allow_non_fake_inputs=True,
         )(*examples)
     rewrite(module)
     return module
+
+
+class _Again(Interpreter):
+    """Runs a traced graph again. What was a view of a tensor in one order may not be one in another, which
+    a decomposition has chosen.
+    """
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target in (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default):
+            return args[0].reshape(args[1])
+        return super().call_function(target, args, kwargs)
