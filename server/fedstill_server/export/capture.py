@@ -225,9 +225,9 @@ def _targets(values: dict[str, Tensor], *, places: int) -> StepTargets:
 def trace(function: Callable[..., tuple[Tensor, ...]], ports: list[Port]) -> GraphModule:
     """The graph of a function of tensors, one for each port."""
     examples = [torch.zeros(port.shape, dtype=port.dtype) for port in ports]
-    traced = make_fx(
-        function, tracing_mode="fake", _allow_non_fake_inputs=True, record_stack_traces=True
-    )(*examples)
+    traced = make_fx(function, tracing_mode="fake", _allow_non_fake_inputs=True, record_stack_traces=True)(
+        *examples
+    )
     with preserve_node_meta():  # the second pass knows which line of a module an operator came from
         module = make_fx(
             functionalize(_Again(traced).run),

@@ -54,7 +54,7 @@ OPERATORS: OperatorTable = {
     **transcendental.OPERATORS,
     **views.OPERATORS,
 }
-_FRAME = re.compile(r'File "([^"]+)", line (\d+)')
+_FRAME = re.compile(r'File "([^"]+)", line (\d+)[^\n]*\n?[ ]*([^\n]*)')
 _NOT_OF_THE_NETWORK = ("/torch/", "/fedstill_server/")
 _MOST_KNOWN = 1 << 20  # numbers of a constant
 
@@ -141,10 +141,20 @@ def _written(
 
 
 def place_of(node: Node) -> str:
-    """The line of the network's code that a node comes from, where the capture has noted it."""
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if not any(part in frame[0] for part in _NOT_OF_THE_NETWORK)]
-    return "{}, line {}".format(*own[-1]) if own else ""
+    """The line of the network's code that a node comes from; empty where the capture has not noted it.
+
+    An operator of the backward pass comes from the line that made what it reads.
+    """
+    nodes = [node]
+    for _ in range(3):
+        for each in nodes:
+            frames = _FRAME.findall(each.meta.get("stack_trace") or "")
+            own = [frame for frame in frames if not any(part in frame[0] for part in _NOT_OF_THE_NETWORK)]
+            if own:
+                file, line, code = own[-1]
+                return f"{file}, line {line}{code and f': {code}'}"
+        nodes = [source for each in nodes for source in each.all_input_nodes]
+    return ""
 
 
 def _lowered(graph: StackedGraph, node: Node, values: dict[Node, Any]) -> Any:
