@@ -13,10 +13,12 @@ import json
 import statistics
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.artifact import TRAINING_FILE
 from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.graph_checks import step_manifest
 from fedstill_server.export.reference import ReferenceStudent
@@ -45,7 +47,7 @@ def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) 
     )
     manifest = step_manifest(artifact.manifest)
     start = initial_parameters(family, manifest.input_shape, manifest.classes, 0)
-    ours = StudentStack(manifest, artifact.training_graph, {0: start}, threads=1)
+    ours = StudentStack(replace(artifact, manifest=manifest), TRAINING_FILE, {0: start}, threads=1)
     theirs = ReferenceStudent(manifest, start, dtype=torch.float32)
     batch = random_batch(manifest, 0)
     own, seconds = share(batch, 0), ([], [])  # type: ignore[var-annotated]

@@ -16,6 +16,7 @@ STUDENTS_FOLDER = "students"
 ARTIFACTS_FOLDER = "artifacts"
 INSTALLED_FOLDER = "installed"
 DEVICES_FOLDER = "devices"
+PREFIXED_FOLDER = "prefixed"
 CACHE_VARIABLE = "FEDSTILL_CACHE"
 
 
@@ -42,6 +43,14 @@ def artifact_folder(run_folder: Path, family: str, stack_size: int) -> Path:
 def installed_file(run_folder: Path, family: str) -> Path:
     """Where a run keeps the student that the devices of a family have in their packages."""
     return run_folder / INSTALLED_FOLDER / f"{family}.safetensors"
+
+
+def prefixed_folder(run_folder: Path, name: str) -> Path:
+    """Where what students' frozen first parts make of a run's examples lies: beside these, for all who share
+    them.
+    """
+    data = training_data_folder(run_folder).resolve()
+    return data.parent / PREFIXED_FOLDER / f"{data.name}-{name}"
 
 
 def cache_folder() -> Path:

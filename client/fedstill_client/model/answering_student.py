@@ -35,7 +35,12 @@ class AnsweringStudent:
         self.precision = check_precision(precision) if package.int8_graph is not None else "float32"
         # Only what answers: the training graphs and the public set are read again when they are needed.
         self._package = replace(
-            package, training_graph=None, forward_graph=None, public_x=None, vocabulary=None
+            package,
+            training_graph=None,
+            forward_graph=None,
+            prefix_graph=None,
+            public_x=None,
+            vocabulary=None,
         )
         self._in_place, self._threads = package.parameters, threads
         self._predictor = Predictor(self._package, threads=threads, precision=self.precision)

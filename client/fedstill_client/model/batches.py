@@ -73,7 +73,7 @@ class StackPlan:
     def fill(self, step: int, into: StepArrays) -> None:
         """Gather one step; rows that the plan has no use for keep the weight 0 of `start`."""
         width = self.hard_weight.shape[2]
-        _gather(self.table, self.private_steps.rows[step], into.x[:, :width])
+        _gather(into.read(self.table), self.private_steps.rows[step], into.x[:, :width])
         into.labels[:, :width] = self.private_steps.labels[step]
         into.hard_weight[:, :width] = _at_places(self.hard_weight[step], into.labels)
         into.lr[:] = self.learning_rate[step]
@@ -85,7 +85,7 @@ class StackPlan:
         if into.soft_weight is not None:
             into.soft_weight[:, rows] = _at_places(soft.weight[step], into.labels)
         if self.public_x is not None:
-            _gather(self.public_x, soft.labels[step], into.x[:, rows])
+            _gather(into.read(self.public_x), soft.labels[step], into.x[:, rows])
         places = into.labels.shape[2:]
         if isinstance(self.soft_labels, TopKSoftLabels):
             if into.soft_indices is not None and into.soft_probabilities is not None:

@@ -10,6 +10,7 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
+from fedstill_client.model.prefix import prefix_of
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import Binding, GraphError, session
 
@@ -57,46 +58,47 @@ class Forward(ForwardPass):
     ) -> None:
         self.manifest = artifact.manifest
         self._on_chunk = on_chunk
-        self._session = session(artifact.forward_graph, threads=threads)
+        self.prefix = prefix_of(artifact)
+        self._session = session(artifact.whole(artifact.forward_graph), threads=threads)
         self._rows = self._rows_of_graph()
         stack = self.manifest.stack_size
         self._answer = (*self.manifest.label_shape, self.manifest.classes)  # shape of one example's logits
-        self._x = np.zeros((stack, self._rows, *self.manifest.input_shape), self.manifest.input_type)
+        self._x = np.zeros((stack, self._rows, *self.manifest.read_shape), self.manifest.read_type)
         self._outputs = {"logits": np.zeros((stack, self._rows, *self._answer), np.float32)}
         if self.manifest.feature_width:
             width = self.manifest.feature_width
             self._outputs["features"] = np.zeros((stack, self._rows, width), np.float32)
 
     def shared_outputs(self, parameters: Mapping[str, FloatArray], x: FloatArray) -> dict[str, FloatArray]:
-        def gather(start: int, stop: int) -> None:
-            self._x[:, : stop - start] = x[start:stop]
+        self._check(x.shape[1:])
+        read = self.prefix(x)
 
-        return self._run(parameters, x.shape[1:], len(x), gather)
+        def gather(start: int, stop: int) -> None:
+            self._x[:, : stop - start] = read[start:stop]
+
+        return self._run(parameters, len(x), gather)
 
     def own_outputs(
         self, parameters: Mapping[str, FloatArray], examples: PrivateStack
     ) -> dict[str, FloatArray]:
+        self._check(examples.input_shape)
+        table = self.prefix(examples.table)
+
         def gather(start: int, stop: int) -> None:
             rows = examples.table_rows[:, start:stop]
             if rows.shape[1] == self._rows:
-                np.take(examples.table, rows, axis=0, out=self._x, mode="clip")
+                np.take(table, rows, axis=0, out=self._x, mode="clip")
             else:
-                self._x[:, : stop - start] = np.take(examples.table, rows, axis=0)
+                self._x[:, : stop - start] = np.take(table, rows, axis=0)
 
-        return self._run(parameters, examples.input_shape, int(examples.counts.max(initial=0)), gather)
+        return self._run(parameters, int(examples.counts.max(initial=0)), gather)
 
     def _run(
         self,
         parameters: Mapping[str, FloatArray],
-        input_shape: tuple[int, ...],
         examples: int,
         gather: Callable[[int, int], None],
     ) -> dict[str, FloatArray]:
-        if input_shape != self.manifest.input_shape:
-            raise FedstillError(
-                f"examples have shape {input_shape}; the student {self.manifest.family!r} takes "
-                f"{self.manifest.input_shape}."
-            )
         binding = self._bind(parameters)
         answers = {
             name: np.empty((len(array), examples, *array.shape[2:]), np.float32)
@@ -110,6 +112,13 @@ class Forward(ForwardPass):
             for name, array in answers.items():
                 array[:, start:stop] = self._outputs[name][:, : stop - start]
         return answers
+
+    def _check(self, input_shape: tuple[int, ...]) -> None:
+        if input_shape != self.manifest.input_shape:
+            raise FedstillError(
+                f"examples have shape {input_shape}; the student {self.manifest.family!r} takes "
+                f"{self.manifest.input_shape}."
+            )
 
     def _bind(self, parameters: Mapping[str, FloatArray]) -> Binding:
         # Weights that are already contiguous, as the personalizer's are, are bound where they stand.

@@ -12,6 +12,7 @@ import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage, load_student
+from fedstill_proto.package.frozen import with_frozen
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.package_weights import graph_weights
 
@@ -55,7 +56,7 @@ class Predictor:
     ) -> None:
         self.manifest: StudentManifest = package.manifest
         self._watch = ScaleWatch(package.manifest.input_rule)
-        self._graph = _graph_of(package, precision)
+        self._graph, self._frozen = _graph_of(package, precision), package.frozen
         self._quantized = package.manifest.quantized if precision == "int8" else ()
         self._threads = threads
         self._opened = self._open(package.parameters)
@@ -143,11 +144,12 @@ class Predictor:
 
     def _open(self, parameters: Parameters) -> _Opened:
         arrays = graph_weights(parameters, self._quantized)
+        graph = with_frozen(self._graph, self._frozen)
         if self.manifest.external_weights:
-            return _Opened(session(with_weights(self._graph, arrays), threads=self._threads), {})
+            return _Opened(session(with_weights(graph, arrays), threads=self._threads), {})
         # Copies: whoever handed the weights over may go on training them.
         weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}
-        return _Opened(session(self._graph, threads=self._threads, initializers=weights), weights)
+        return _Opened(session(graph, threads=self._threads, initializers=weights), weights)
 
 
 def _graph_of(package: StudentPackage, precision: Precision) -> bytes:

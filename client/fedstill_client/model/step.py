@@ -9,6 +9,8 @@ import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentManifest
 
+from fedstill_client.model.prefix import Prefix
+
 
 @dataclass(frozen=True)
 class StepArrays:
@@ -17,7 +19,7 @@ class StepArrays:
     A row of text has a label at each of its S places: what is [C, R] here is [C, R, S] then.
     """
 
-    x: FloatArray  # [C, R, *shape]; int64 numbers of words where it is text
+    x: FloatArray  # [C, R, *shape], behind the prefix if any; int64 numbers of words where it is text
     labels: IntArray  # [C, R]
     hard_weight: FloatArray  # [C, R]
     lr: FloatArray  # [C]
@@ -26,9 +28,12 @@ class StepArrays:
     soft_labels: FloatArray | None  # [C, R, K] of a dense artifact
     soft_indices: IntArray | None  # [C, R, k] of a top-k artifact
     soft_probabilities: FloatArray | None  # [C, R, k]
+    prefix: Prefix | None = None  # what examples go through before they become x
 
     @classmethod
-    def empty(cls, manifest: StudentManifest, *, classes: int | None = None) -> StepArrays:
+    def empty(
+        cls, manifest: StudentManifest, *, classes: int | None = None, prefix: Prefix | None = None
+    ) -> StepArrays:
         """Zeros in the shapes of an artifact; `classes` of a dense soft label, if not the manifest's."""
         examples = (manifest.stack_size, manifest.step_rows)
         rows = (*examples, *manifest.label_shape)
@@ -40,7 +45,7 @@ class StepArrays:
         )
         sparse = soft and not dense
         batch = cls(
-            x=np.zeros((*examples, *manifest.input_shape), manifest.input_type),
+            x=np.zeros((*examples, *manifest.read_shape), manifest.read_type),
             labels=np.zeros(rows, np.int64),
             hard_weight=np.zeros(rows, np.float32),
             lr=np.zeros(manifest.stack_size, np.float32),
@@ -49,6 +54,7 @@ class StepArrays:
             soft_labels=np.zeros((*rows, classes), np.float32) if dense else None,
             soft_indices=np.zeros(top_k, np.int64) if sparse else None,
             soft_probabilities=np.zeros(top_k, np.float32) if sparse else None,
+            prefix=prefix,
         )
         batch.clear(temperature=1.0)
         return batch
@@ -68,4 +74,8 @@ class StepArrays:
 
     def inputs(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays by the names of the graph's inputs."""
-        return {name: array for name, array in vars(self).items() if array is not None}
+        return {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+
+    def read(self, x: FloatArray) -> FloatArray:
+        """What the graph reads of examples x [n, *input_shape]."""
+        return x if self.prefix is None else self.prefix(x)

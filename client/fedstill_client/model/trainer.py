@@ -25,6 +25,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
+from fedstill_client.model.prefix import prefix_of
 from fedstill_client.model.runtime import Binding, session
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
@@ -145,7 +146,8 @@ class Personalizer:
         self.manifest = artifact.manifest
         self._tables: dict[str, FloatArray] = {}  # a text student's, whole: [C, V, ...]; the sets hold U rows
         self._words: StepVocabulary | None = None
-        self._batch = self._whole_batch = StepArrays.empty(self.manifest)
+        prefix = prefix_of(artifact) if self.manifest.prefix_shape else None
+        self._batch = self._whole_batch = StepArrays.empty(self.manifest, prefix=prefix)
         if (vocabulary := self.manifest.vocabulary) is not None:
             self._words = StepVocabulary(self.manifest, vocabulary)
             self._batch = StepArrays.empty(self.manifest, classes=vocabulary.step_size)
@@ -157,7 +159,7 @@ class Personalizer:
         for table in () if vocabulary is None else vocabulary.tables:
             self._tables |= self._whole(table)
         self._taken = 0  # steps; after an even number of them the first set is the newest
-        opened = session(artifact.training_graph, threads=threads)
+        opened = session(artifact.whole(artifact.training_graph), threads=threads)
         self._bindings = (self._bind(opened, 0, 1), self._bind(opened, 1, 0))
 
     def train(

@@ -16,6 +16,7 @@ from fedstill_proto.package.artifact import (
     FORWARD_FILE,
     INFERENCE_FILE,
     INT8_FILE,
+    PREFIX_FILE,
     STEP_FILE,
     STEP_INT8_FILE,
     TRAINING_FILE,
@@ -34,12 +35,12 @@ DEPTH_LIMIT = 4  # of graphs in graphs
 VALUES_LIMIT = 1 << 28  # of one tensor of weights
 
 _STANDARD = """
-    Abs Add And ArgMax ArgMin AveragePool Cast Ceil Clip Concat Constant ConstantOfShape Conv
-    ConvTranspose Cos CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Equal Erf Exp Expand
+    Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast Ceil Clip Concat Constant ConstantOfShape
+    Conv ConvTranspose Cos CumSum DequantizeLinear Div DynamicQuantizeLinear Einsum Equal Erf Exp Expand
     Flatten Floor GRU Gather GatherElements GatherND Gelu Gemm GlobalAveragePool Greater GreaterOrEqual
-    GroupNormalization HardSwish Identity InstanceNormalization LayerNormalization LeakyRelu Less
-    LSTM LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mod Mul Neg Not OneHot Or Pad
-    Pow QuantizeLinear RNN Range Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
+    GroupNormalization HardSigmoid HardSwish Identity InstanceNormalization LSTM LayerNormalization
+    LeakyRelu Less LessOrEqual Log LogSoftmax MatMul MatMulInteger Max MaxPool Mean Min Mod Mul Neg Not OneHot
+    Or Pad Pow QuantizeLinear RNN Range Reciprocal ReduceL2 ReduceLogSum ReduceLogSumExp ReduceMax ReduceMean
     ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Round Scan ScatterElements ScatterND Shape
     Sigmoid Sign Sin Size Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile TopK Transpose
     Trilu Unsqueeze Where Xor
@@ -63,6 +64,7 @@ def check_package(package: StudentPackage) -> None:
         INT8_FILE: package.int8_graph,
         TRAINING_FILE: package.training_graph,
         FORWARD_FILE: package.forward_graph,
+        PREFIX_FILE: package.prefix_graph,
         STEP_FILE: package.step_graph,
         STEP_INT8_FILE: package.step_int8_graph,
     }

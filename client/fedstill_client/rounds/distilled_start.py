@@ -131,8 +131,19 @@ class StartSteps(PlannedSteps):
         self.before_step()
         super().fill(step, into)
         if self.input_noise > 0:
-            noise = _noise(into.x.shape[1:], seed=self.plan.seed, step=step, deviation=self.input_noise)
-            into.x[...] += noise
+            self._add_noise(step, into)
+
+    def _add_noise(self, step: int, into: StepArrays) -> None:
+        """Add noise to examples; those that go through a prefix do so with it, each time."""
+        seed, deviation = self.plan.seed, self.input_noise
+        if into.prefix is None:
+            into.x[...] += _noise(into.x.shape[1:], seed=seed, step=step, deviation=deviation)
+            return
+        soft = self.plan.soft_steps
+        assert soft is not None  # a start has no other steps
+        assert self.plan.public_x is not None
+        x = self.plan.public_x[soft.labels[step, 0]]
+        into.x[...] = into.prefix.fresh(x + _noise(x.shape, seed=seed, step=step, deviation=deviation))
 
 
 def _noise(shape: tuple[int, ...], *, seed: int, step: int, deviation: float) -> FloatArray:

@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import safetensors.numpy
 
 from fedstill_proto.arrays import FloatArray, Parameters, check_parameters
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.package.frozen import FROZEN_FILE, PREFIX_FILE, with_frozen
 from fedstill_proto.package.graph_weights import with_weights
 from fedstill_proto.package.manifest import (
     MANIFEST_LIMIT_BYTES,
@@ -41,11 +42,13 @@ from fedstill_proto.system.files import sync_folder
 
 __all__ = [
     "FORWARD_FILE",
+    "FROZEN_FILE",
     "INFERENCE_FILE",
     "INT8_FILE",
     "INTENTS_FILE",
     "MANIFEST_FILE",
     "PARAMETERS_FILE",
+    "PREFIX_FILE",
     "PUBLIC_FILE",
     "STEP_FILE",
     "STEP_INT8_FILE",
@@ -86,16 +89,38 @@ _MAYBE = (
     PUBLIC_FILE,
     VOCABULARY_FILE,
     INTENTS_FILE,
+    FROZEN_FILE,
+    PREFIX_FILE,
 )
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingArtifact:
-    """One training step and one forward pass of a student, as ONNX graphs."""
+    """One training step and one forward pass of a student, as ONNX graphs.
+
+    Where its manifest has a `prefix_shape`, both read what `prefix_graph` makes of examples. The graphs run
+    once `whole` has put the frozen constants in.
+    """
 
     manifest: StudentManifest
     training_graph: bytes
     forward_graph: bytes
+    prefix_graph: bytes | None = None
+    frozen: Parameters = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_parameters(self.frozen)
+        check_specs(self.frozen, self.manifest.frozen, field="frozen")
+        _check_prefix(self.manifest, self.prefix_graph)
+
+    def whole(self, graph: bytes) -> bytes:
+        """A graph of this artifact with the constants that it reads, for any ONNX runtime."""
+        return with_frozen(graph, self.frozen)
+
+    def contents(self) -> dict[str, bytes]:
+        """The artifact's files by name, except the manifest."""
+        files = {TRAINING_FILE: self.training_graph, FORWARD_FILE: self.forward_graph}
+        return files | _frozen_contents(self.prefix_graph, self.frozen)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +144,16 @@ class StudentPackage:
     intents: bytes | None = None  # intents.json
     step_graph: bytes | None = None
     step_int8_graph: bytes | None = None
+    prefix_graph: bytes | None = None
+    frozen: Parameters = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_parameters(self.parameters)
         check_specs(self.parameters, self.manifest.parameters)
+        check_parameters(self.frozen)
+        check_specs(self.frozen, self.manifest.frozen, field="frozen")
+        if self.training_graph is not None:
+            _check_prefix(self.manifest, self.prefix_graph)
         if (self.training_graph is None) != (self.forward_graph is None):
             raise InvalidValue(
                 "training_graph", "a package holds both graphs of the training artifact or none"
@@ -156,15 +187,18 @@ class StudentPackage:
             raise InvalidValue(
                 "training_graph", f"this package of {self.manifest.family!r} cannot be trained"
             )
-        return TrainingArtifact(self.manifest, self.training_graph, self.forward_graph)
+        return TrainingArtifact(
+            self.manifest, self.training_graph, self.forward_graph, self.prefix_graph, self.frozen
+        )
 
     def whole(self, graph: bytes, *, int8: bool = False) -> bytes:
-        """A graph of this package with its weights, for any ONNX runtime.
+        """A graph of this package with its weights and frozen constants, for any ONNX runtime.
 
         Args:
             graph: The graph.
             int8: Whether it is one with 8-bit weights.
         """
+        graph = with_frozen(graph, self.frozen)
         if not self.manifest.external_weights:
             return graph
         return with_weights(graph, graph_weights(self.parameters, self.manifest.quantized if int8 else ()))
@@ -183,7 +217,8 @@ class StudentPackage:
             STEP_FILE: self.step_graph,
             STEP_INT8_FILE: self.step_int8_graph,
         }
-        return {name: content for name, content in files.items() if content is not None}
+        present = {name: content for name, content in files.items() if content is not None}
+        return present | _frozen_contents(self.prefix_graph, self.frozen)
 
     @classmethod
     def of_contents(cls, manifest: StudentManifest, contents: Mapping[str, bytes]) -> StudentPackage:
@@ -203,6 +238,8 @@ class StudentPackage:
                 intents=contents.get(INTENTS_FILE),
                 step_graph=contents.get(STEP_FILE),
                 step_int8_graph=contents.get(STEP_INT8_FILE),
+                prefix_graph=contents.get(PREFIX_FILE),
+                frozen=_decoded_frozen(contents, manifest),
             )
         except InvalidValue as error:
             raise WireError(error.field, error.problem) from None
@@ -210,14 +247,24 @@ class StudentPackage:
 
 def save_artifact(artifact: TrainingArtifact, folder: Path) -> None:
     """Write a training artifact and its manifest into a folder."""
-    contents = {TRAINING_FILE: artifact.training_graph, FORWARD_FILE: artifact.forward_graph}
-    _write_folder(folder, artifact.manifest, contents)
+    _write_folder(folder, artifact.manifest, artifact.contents())
 
 
 def load_artifact(folder: Path) -> TrainingArtifact:
     """Read a training artifact; raises WireError where a file is missing, altered or too large."""
-    manifest, contents = _read_folder(folder, always=(TRAINING_FILE, FORWARD_FILE))
-    return TrainingArtifact(manifest, contents[TRAINING_FILE], contents[FORWARD_FILE])
+    manifest, contents = _read_folder(
+        folder, always=(TRAINING_FILE, FORWARD_FILE), maybe=(PREFIX_FILE, FROZEN_FILE)
+    )
+    try:
+        return TrainingArtifact(
+            manifest,
+            contents[TRAINING_FILE],
+            contents[FORWARD_FILE],
+            contents.get(PREFIX_FILE),
+            _decoded_frozen(contents, manifest),
+        )
+    except InvalidValue as error:
+        raise WireError(error.field, error.problem) from None
 
 
 def save_student(
@@ -236,6 +283,23 @@ def load_student(folder: Path) -> StudentPackage:
     """Read a package; raises WireError where a file is missing, altered or too large."""
     manifest, contents = _read_folder(folder, always=_ALWAYS, maybe=_MAYBE)
     return StudentPackage.of_contents(manifest, contents)
+
+
+def _check_prefix(manifest: StudentManifest, prefix_graph: bytes | None) -> None:
+    if (prefix_graph is None) != (not manifest.prefix_shape):
+        raise InvalidValue("prefix_graph", "it and the shape of what it makes belong together")
+
+
+def _frozen_contents(prefix_graph: bytes | None, frozen: Parameters) -> dict[str, bytes]:
+    files = {} if prefix_graph is None else {PREFIX_FILE: prefix_graph}
+    return files | ({FROZEN_FILE: encode_parameters(frozen)} if frozen else {})
+
+
+def _decoded_frozen(contents: Mapping[str, bytes], manifest: StudentManifest) -> Parameters:
+    """The frozen constants; none where there is no such file, which the manifest then must not name."""
+    if FROZEN_FILE not in contents:
+        return {}
+    return decode_parameters(contents[FROZEN_FILE], manifest.frozen, field=FROZEN_FILE)
 
 
 def _encode_public(public_x: npt.NDArray[Any]) -> bytes:

@@ -167,6 +167,9 @@ class StudentManifest:
             they have no optimizer slots, and the training graph gives their new values.
         external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
             quantized ones as codes and scales.
+        frozen: Name and shape of the constants that graphs read and do not hold; they stand apart, once.
+        prefix_shape: What the student's frozen first part makes of an example, and the training and forward
+            graphs read in its place; () where they read examples.
         input_rule: What the network reads of values as they are given.
         class_names: A name for each class, or ().
         columns: How rows of a table become what the network reads, where examples are such.
@@ -195,6 +198,8 @@ class StudentManifest:
     feature_width: int = 0
     streaming: Streaming | None = None
     external_weights: bool = False
+    frozen: tuple[ParameterSpec, ...] = ()
+    prefix_shape: tuple[int, ...] = ()
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
     columns: TableColumns | None = None
@@ -213,7 +218,10 @@ class StudentManifest:
         for name in ("opset", "stack_size", "step_rows"):
             check_integer(name, getattr(self, name), 1, MAX_UINT32)
         check_integer("feature_width", self.feature_width, 0, 1 << 20)
-        for name in ("parameters", "parts", "inputs", "outputs"):
+        ParameterSpec("prefix_shape", self.prefix_shape)
+        if self.prefix_shape and self.vocabulary is not None:
+            raise InvalidValue("prefix_shape", f"{self.prefix_shape}, of a student that reads words")
+        for name in ("parameters", "frozen", "parts", "inputs", "outputs"):
             names = [entry.name for entry in getattr(self, name)]
             if len(set(names)) != len(names):
                 raise InvalidValue(name, "a name appears twice")
@@ -269,6 +277,16 @@ class StudentManifest:
         """How many values the parameters have together."""
         return sum(spec.size for spec in self.parameters)
 
+    @property
+    def read_shape(self) -> tuple[int, ...]:
+        """The shape of what the training and forward graphs read of one example."""
+        return self.prefix_shape or self.input_shape
+
+    @property
+    def read_type(self) -> str:
+        """The type of what they read, as numpy names it."""
+        return "float32" if self.prefix_shape else self.input_type
+
     def with_parts(self, contents: Mapping[str, bytes]) -> StudentManifest:
         """The manifest of these files."""
         return replace(self, parts=tuple(PackagePart.of(name, content) for name, content in contents.items()))
@@ -320,6 +338,8 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         feature_width=manifest.feature_width,
         streaming=None if manifest.streaming is None else _streaming_message(manifest.streaming),
         external_weights=manifest.external_weights,
+        frozen=[pb.ParameterSpec(name=spec.name, shape=spec.shape) for spec in manifest.frozen],
+        prefix_shape=manifest.prefix_shape,
         input_rule=rule_message(manifest.input_rule),
         class_names=manifest.class_names,
         columns=columns_message(manifest.columns),
@@ -376,6 +396,8 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             feature_width=message.feature_width,
             streaming=_streaming(message.streaming) if message.HasField("streaming") else None,
             external_weights=message.external_weights,
+            frozen=tuple(ParameterSpec(spec.name, tuple(spec.shape)) for spec in message.frozen),
+            prefix_shape=tuple(message.prefix_shape),
             input_rule=rule_of_message(message.input_rule) if message.HasField("input_rule") else InputRule(),
             class_names=tuple(message.class_names),
             columns=columns_of_message(message.columns) if message.HasField("columns") else None,

@@ -105,7 +105,9 @@ def _dequantized(
     return dequantize_rows(codes, scales, columns=columns)
 
 
-def check_specs(parameters: Parameters, specs: tuple[ParameterSpec, ...]) -> None:
+def check_specs(
+    parameters: Parameters, specs: tuple[ParameterSpec, ...], *, field: str = "parameters"
+) -> None:
     """Raise InvalidValue unless these are the parameters of `specs`, in their order."""
     got = parameter_specs(parameters)
     if got == specs:
@@ -113,6 +115,4 @@ def check_specs(parameters: Parameters, specs: tuple[ParameterSpec, ...]) -> Non
     missing = [spec.name for spec in specs if spec not in got] or [
         spec.name for spec in got if spec not in specs
     ]
-    raise InvalidValue(
-        "parameters", f"not as the manifest says: {', '.join(missing)[:200] or 'another order'}"
-    )
+    raise InvalidValue(field, f"not as the manifest says: {', '.join(missing)[:200] or 'another order'}")

@@ -461,7 +461,7 @@ class TableColumns(_message.Message):
     def __init__(self, columns: _Optional[_Iterable[_Union[TableColumn, _Mapping]]] = ..., missing: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class StudentManifest(_message.Message):
-    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "input_rule", "columns", "class_names", "buffers")
+    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "frozen", "prefix_shape", "input_rule", "columns", "class_names", "buffers")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -487,6 +487,8 @@ class StudentManifest(_message.Message):
     STREAMING_FIELD_NUMBER: _ClassVar[int]
     EXTERNAL_WEIGHTS_FIELD_NUMBER: _ClassVar[int]
     FEATURE_WIDTH_FIELD_NUMBER: _ClassVar[int]
+    FROZEN_FIELD_NUMBER: _ClassVar[int]
+    PREFIX_SHAPE_FIELD_NUMBER: _ClassVar[int]
     INPUT_RULE_FIELD_NUMBER: _ClassVar[int]
     COLUMNS_FIELD_NUMBER: _ClassVar[int]
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
@@ -516,8 +518,10 @@ class StudentManifest(_message.Message):
     streaming: Streaming
     external_weights: bool
     feature_width: int
+    frozen: _containers.RepeatedCompositeFieldContainer[ParameterSpec]
+    prefix_shape: _containers.RepeatedScalarFieldContainer[int]
     input_rule: InputRule
     columns: TableColumns
     class_names: _containers.RepeatedScalarFieldContainer[str]
     buffers: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ...) -> None: ...
+    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., frozen: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prefix_shape: _Optional[_Iterable[int]] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ...) -> None: ...

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
-from fedstill_proto.arrays import ParameterSpec
+from fedstill_proto.arrays import Parameters, ParameterSpec, parameter_specs
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from fedstill_proto.package.artifact import (
+    FORWARD_FILE,
+    PREFIX_FILE,
+    TRAINING_FILE,
+    StudentManifest,
+    TrainingArtifact,
+)
 from fedstill_proto.package.manifest import Vocabulary
+from torch import nn
 
 from fedstill_server.data.forms import ExampleForm
+from fedstill_server.export.apart import constants_apart
 from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
 from fedstill_server.export.capture import StepBatch, capture_forward, capture_training_step
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import lower
+from fedstill_server.export.ports import CapturedGraph
+from fedstill_server.export.prefix import Cut, cut
 from fedstill_server.export.structure import structure_of
+from fedstill_server.export.student import inference_graph
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.features import feature_width
-from fedstill_server.families.state import student_state
+from fedstill_server.families.state import frozen_tensors, student_state
 from fedstill_server.plugins import called
 
 SOFT_LABEL_FORMS = ("none", "dense", "top-k")
@@ -46,6 +58,8 @@ class ArtifactOptions:
         step_vocabulary: Rows of a table of words that a step sees, the words of its batch; None for students
             without such tables.
         features: Whether the forward graph has a second output, what the student's last layer reads.
+        cut: Whether examples go through the student's frozen first part once, where it has one, rather than
+            in every step.
     """
 
     family: str
@@ -58,6 +72,7 @@ class ArtifactOptions:
     step_rows: int
     step_vocabulary: int | None = None
     features: bool = False
+    cut: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
@@ -155,9 +170,20 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
         input_type=input_type,
         features=options.features,
     )
-    training_graph = lower(step, stack_size=options.stack_size, name=f"{options.family} training step")
-    forward_graph = lower(forward, stack_size=options.stack_size, name=f"{options.family} forward")
-    own = student_state(student)
+    own, is_frozen = student_state(student), FAMILIES.is_own(options.family) and bool(frozen_tensors(student))
+    found = _cut(options, student, step, forward) if is_frozen and options.cut else None
+    if found is not None:
+        step, forward = found.step, found.forward
+    graphs = {
+        TRAINING_FILE: lower(step, stack_size=options.stack_size, name=f"{options.family} training step"),
+        FORWARD_FILE: lower(forward, stack_size=options.stack_size, name=f"{options.family} forward"),
+    }
+    stacked = tuple(graphs)
+    if found is not None:
+        graphs[PREFIX_FILE] = found.prefix
+    frozen: Parameters = {}
+    if is_frozen:
+        graphs, frozen = constants_apart(graphs, stacked=stacked)
     manifest = StudentManifest(
         family=options.family,
         classes=options.classes,
@@ -174,6 +200,26 @@ def _build(options: ArtifactOptions) -> TrainingArtifact:
         input_type=form.input_type,
         vocabulary=Vocabulary(options.classes, words, form.tables) if form.tables else None,
         feature_width=feature_width(student) if options.features else 0,
+        frozen=parameter_specs(frozen),
+        prefix_shape=() if found is None else found.shape,
     )
-    contents = {TRAINING_FILE: training_graph, FORWARD_FILE: forward_graph}
-    return TrainingArtifact(manifest.with_parts(contents), training_graph, forward_graph)
+    artifact = TrainingArtifact(
+        manifest, graphs[TRAINING_FILE], graphs[FORWARD_FILE], graphs.get(PREFIX_FILE), frozen
+    )
+    return replace(artifact, manifest=manifest.with_parts(artifact.contents()))
+
+
+def _cut(
+    options: ArtifactOptions, student: nn.Module, step: CapturedGraph, forward: CapturedGraph
+) -> Cut | None:
+    """The student cut where its frozen first part ends, if it has one; not of text, whose words vary."""
+    form, shape = options.form, options.input_shape
+    if form.tables:
+        return None
+    x = form.random(
+        (max(options.step_rows, FORWARD_ROWS), *shape),
+        classes=options.classes,
+        random=np.random.default_rng(0),
+    )
+    inference = inference_graph(options.family, shape, options.classes)
+    return cut(student, step, forward, inference, torch.from_numpy(x))

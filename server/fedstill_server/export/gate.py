@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
 from fedstill_proto.arrays import Parameters
-from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
+from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
 
 from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph_checks import check_graphs, step_manifest
@@ -164,9 +164,10 @@ def _compare(
     """Run the stack on all batches and compare the chosen devices with their expectations."""
     manifest = artifact.manifest
     whole = {device: wanted.whole for device, wanted in expected.items()}
-    x, answers = StudentStack(manifest, artifact.forward_graph, whole, threads=threads).forward()
+    x, answers = StudentStack(artifact, FORWARD_FILE, whole, threads=threads).forward()
     students = {device: wanted.start for device, wanted in expected.items()}
-    training = StudentStack(step_manifest(manifest), artifact.training_graph, students, threads=threads)
+    of_step = replace(artifact, manifest=step_manifest(manifest))
+    training = StudentStack(of_step, TRAINING_FILE, students, threads=threads)
     gradients = training.gradients(batches[0])
     losses = np.stack([training.step(batch, step) for step, batch in enumerate(batches, start=1)])
 

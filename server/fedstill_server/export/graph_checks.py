@@ -8,7 +8,13 @@ from dataclasses import replace
 import onnx
 import torch
 from fedstill_proto.arrays import ParameterSpec
-from fedstill_proto.package.artifact import FORWARD_FILE, TRAINING_FILE, StudentManifest, TrainingArtifact
+from fedstill_proto.package.artifact import (
+    FORWARD_FILE,
+    PREFIX_FILE,
+    TRAINING_FILE,
+    StudentManifest,
+    TrainingArtifact,
+)
 from onnx import helper
 
 from fedstill_server.export.capture import StepBatch, slot_ports, state_ports
@@ -29,13 +35,13 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     student = build_student(step.family, step.input_shape, step.classes)
     state = state_ports(student) + slot_ports(student, manifest.optimizer)
     batch = StepBatch(
-        input_shape=manifest.input_shape,
+        input_shape=manifest.read_shape,
         classes=step.classes,
         soft_labels=manifest.soft_labels,
         k=manifest.k,
         rows=manifest.step_rows,
         label_shape=manifest.label_shape,
-        input_type=types[manifest.input_type],
+        input_type=types[manifest.read_type],
     )
     scalars = [Port(name, (), per_device=False) for name in RULES[manifest.optimizer].scalars]
     inputs = state + batch.ports + [Port("lr", ())] + scalars
@@ -49,9 +55,11 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     if manifest.feature_width:
         answers.append(Port("features", (rows, manifest.feature_width)))
     student = build_student(manifest.family, manifest.input_shape, manifest.classes)
-    inputs = [*state_ports(student), Port("x", (rows, *manifest.input_shape))]
+    inputs = [*state_ports(student), Port("x", (rows, *manifest.read_shape))]
     _check_ports(manifest, FORWARD_FILE, "input", forward.graph.input, inputs)
     _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, answers)
+    if artifact.prefix_graph is not None:
+        parsed_graph(PREFIX_FILE, artifact.prefix_graph)
 
 
 def step_manifest(manifest: StudentManifest) -> StudentManifest:

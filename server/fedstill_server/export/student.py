@@ -109,7 +109,11 @@ def _finished(
     return manifest.with_parts({INFERENCE_FILE: graph}), graph
 
 
-@functools.lru_cache(maxsize=16)
+def inference_graph(family: str, input_shape: tuple[int, ...], classes: int) -> bytes:
+    """The family's inference graph, whole; what trains has arbitrary weights in it."""
+    return _captured(family, input_shape, classes, structure_of(family, input_shape, classes), None)
+
+
 def _captured(
     family: str, input_shape: tuple[int, ...], classes: int, structure: str | None, cache: Path | None
 ) -> bytes:
@@ -121,12 +125,18 @@ def _captured(
     file = None if cache is None else cache / f"{family}-{key}.onnx"
     graph = None if file is None else kept_graph(file)
     if graph is None:
-        examples = _examples(FAMILIES.form_of(family), input_shape)
-        capture = _capture_own if FAMILIES.is_own(family) else _capture
-        graph = capture(build_student(family, input_shape, classes).eval(), examples)
+        graph = _captured_anew(family, input_shape, classes, structure)
         if file is not None:
             keep_graph(graph, file)
     return graph
+
+
+@functools.lru_cache(maxsize=16)
+def _captured_anew(family: str, input_shape: tuple[int, ...], classes: int, structure: str | None) -> bytes:
+    """The same where no folder has it; `structure` tells networks apart that go by one name."""
+    examples = _examples(FAMILIES.form_of(family), input_shape)
+    capture = _capture_own if FAMILIES.is_own(family) else _capture
+    return capture(build_student(family, input_shape, classes).eval(), examples)
 
 
 def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:
@@ -227,7 +237,7 @@ def varied(student: nn.Module) -> nn.Module:
     """
     numbers = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for value in student.parameters():
+        for value in student_state(student).trainable.values():
             value.normal_(generator=numbers)
     return student
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime as ort
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
-from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
 from fedstill_server.export.optimizers import ADAMW_BETAS, RULES
 from fedstill_server.export.reference import Arrays
@@ -22,6 +22,7 @@ _OF_TEXT = {Optimizer.SGD: 1.0, Optimizer.MOMENTUM: 0.5, Optimizer.ADAMW: 1e-3}
 TEMPERATURE = 2.0
 SOFT_WEIGHT = 0.6
 EPSILON = 1e-8
+_DISTINCT = 2  # devices
 _PROBE_RATE = 1024.0
 """So large a step that a plain SGD update is its gradient, to float32's precision."""
 
@@ -30,13 +31,13 @@ class StudentStack:
     """A stack of students in ONNX Runtime: the given ones at their places, and copies of the first."""
 
     def __init__(
-        self, manifest: StudentManifest, graph: bytes, students: Mapping[int, Parameters], *, threads: int
+        self, artifact: TrainingArtifact, file: str, students: Mapping[int, Parameters], *, threads: int
     ) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        manifest = artifact.manifest
+        self._session = _session(artifact.whole(artifact.contents()[file]), threads=threads)
+        self._prefix = None
+        if artifact.prefix_graph is not None:
+            self._prefix = _session(artifact.whole(artifact.prefix_graph), threads=threads)
         self._manifest = manifest
         self._shapes = {port.name: port.shape for port in self._session.get_inputs()}
         filled = [students.get(device, students[0]) for device in range(manifest.stack_size)]
@@ -69,9 +70,19 @@ class StudentStack:
 
     def forward(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Random examples [C, rows, ...] and the students' logits [C, rows, classes], and features if any."""
-        x = random_examples(self._manifest, self._shapes["x"], np.random.default_rng(0))
+        shape = (*self._shapes["x"][:2], *self._manifest.input_shape)
+        x = _in_turns(random_examples(self._manifest, shape, np.random.default_rng(0)), self._manifest)
         names = ["logits", "features"] if self._manifest.feature_width else ["logits"]
-        return x, self._session.run(names, {**self.parameters, "x": x})
+        return x, self._session.run(names, {**self.parameters, "x": self._read(x)})
+
+    def _read(self, x: np.ndarray) -> np.ndarray:
+        """What the graph reads of examples x [C, rows, *input_shape]."""
+        if self._prefix is None:
+            return x
+        few = x[:_DISTINCT]
+        (h,) = self._prefix.run(["h"], {"x": few.reshape(-1, *self._manifest.input_shape)})
+        read: np.ndarray = h.reshape(*few.shape[:2], *self._manifest.prefix_shape)
+        return read[np.arange(len(x)) % len(few)]
 
     def _run(self, batch: Arrays, step: int, rate: float) -> dict[str, np.ndarray]:
         beta1, beta2 = ADAMW_BETAS
@@ -81,10 +92,18 @@ class StudentStack:
             "bias_correction2": np.array([1 - beta2**step], np.float32),
             "epsilon": np.array([EPSILON], np.float32),
         }
-        feeds = {**self.parameters, **self._slots, **batch, **scalars}
+        feeds = {**self.parameters, **self._slots, **batch, "x": self._read(batch["x"]), **scalars}
         names = [port.name for port in self._session.get_outputs()]
         values = self._session.run(names, {name: feeds[name] for name in self._shapes})
         return dict(zip(names, values, strict=True))
+
+
+def _session(graph: bytes, *, threads: int) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
 def learning_rate(manifest: StudentManifest) -> float:
@@ -98,6 +117,11 @@ def random_examples(
 ) -> np.ndarray:
     """Random examples that the student takes: normal numbers, or the numbers of words or n-grams."""
     return FAMILIES.form_of(manifest.family).random(shape, classes=manifest.classes, random=random)
+
+
+def _in_turns(x: np.ndarray, manifest: StudentManifest) -> np.ndarray:
+    """Examples [C, ...]; those that go through a prefix, which is slow, are a few devices' in turns."""
+    return x[np.arange(len(x)) % _DISTINCT] if manifest.prefix_shape else x
 
 
 def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = SOFT_WEIGHT) -> Arrays:
@@ -121,7 +145,7 @@ def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = S
     soft = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
     indices = np.argsort(-soft, -1)[..., : manifest.k]
     return {
-        "x": random_examples(manifest, (*rows[:2], *manifest.input_shape), random),
+        "x": _in_turns(random_examples(manifest, (*rows[:2], *manifest.input_shape), random), manifest),
         "labels": random.integers(0, manifest.classes, rows),
         "hard_weight": weight * np.float32(1 - soft_weight),
         "soft_labels": soft,

@@ -68,12 +68,17 @@ def _own(name: str, family: Family, shape: Shape, classes: int, *, seed: int) ->
     """A student of a family of one's own; what is frozen is that of seed 0 in all of them."""
     import torch
 
+    from fedstill_server.families.adapting import freeze_unreached
     from fedstill_server.families.state import frozen_tensors, put_frozen
 
+    x = torch.zeros(2, *shape, dtype=getattr(torch, family.form.input_type))
     student = build_own(name, family, shape, classes)
+    freeze_unreached(name, student, x)
     if seed and frozen_tensors(student):
         torch.manual_seed(0)
-        put_frozen(student, build_own(name, family, shape, classes))
+        like = build_own(name, family, shape, classes)
+        freeze_unreached(name, like, x)
+        put_frozen(student, like)
     return student
 
 

@@ -111,6 +111,7 @@ def build_own(name: str, family: Family, input_shape: Shape, classes: int) -> nn
     network = network.float()
     network.register_forward_hook(take_logits)
     state = student_state(network)
+    train_mode(network)
     before = {each: value.clone() for each, value in network.named_buffers()}
     x = torch.zeros(2, *input_shape, dtype=getattr(torch, family.form.input_type))
     train_mode(network)
@@ -143,10 +144,10 @@ def take_logits(network: nn.Module, given: object, answer: Any) -> Any:
 
 
 def _check_momentum(name: str, network: nn.Module) -> None:
-    from fedstill_server.families.state import moves
+    from fedstill_server.families.state import moving_layers
 
-    for place, layer in network.named_modules():
-        if moves(layer) and layer.momentum is None:
+    for place, layer in moving_layers(network):
+        if layer.momentum is None:
             raise PluginError(
                 f"{name}: {place} averages its statistics over all batches so far (momentum=None), a number "
                 "that would have to travel; give it a momentum, such as 0.1"

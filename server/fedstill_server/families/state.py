@@ -35,8 +35,7 @@ def student_state(student: nn.Module) -> StudentState:
     }
     buffers = {
         f"{place}.{name}" if place else name: value
-        for place, layer in student.named_modules()
-        if moves(layer)
+        for place, layer in moving_layers(student)
         for name, value in layer.named_buffers(recurse=False)
         if name in ("running_mean", "running_var")
     }
@@ -50,19 +49,24 @@ def frozen_tensors(student: nn.Module) -> dict[str, Tensor]:
     return {name: value for name, value in named.items() if name not in own and value.is_floating_point()}
 
 
-def moves(layer: nn.Module) -> bool:
-    """Whether a layer keeps running statistics that training moves; those of a frozen one stay."""
-    return isinstance(layer, BatchNormalization) and layer.track_running_stats and not _is_frozen(layer)
+def moving_layers(student: nn.Module) -> list[tuple[str, nn.Module]]:
+    """The layers of batch normalization whose running statistics training moves, and their places."""
+    frozen = _frozen_layers(student)
+    return [
+        (place, layer)
+        for place, layer in student.named_modules()
+        if isinstance(layer, BatchNormalization) and layer.track_running_stats and layer not in frozen
+    ]
 
 
 def train_mode(network: nn.Module) -> None:
-    """Let a network train: as network.train(), but frozen layers of normalization go on answering with their
-    running statistics.
+    """Let a network train: as network.train(), but parts whose parameters are all frozen go on answering.
+
+    Such a part normalizes with its running statistics, and drops nothing out.
     """
     network.train()
-    for layer in network.modules():
-        if isinstance(layer, BatchNormalization) and layer.track_running_stats and _is_frozen(layer):
-            layer.eval()
+    for layer in _frozen_layers(network):
+        layer.training = False
 
 
 def answer_for_one_row(network: nn.Module) -> None:
@@ -80,6 +84,11 @@ def put_frozen(student: nn.Module, like: nn.Module) -> None:
             value.copy_(source[name])
 
 
-def _is_frozen(layer: nn.Module) -> bool:
-    own = list(layer.parameters(recurse=False))
-    return bool(own) and not any(value.requires_grad for value in own)
+def _frozen_layers(network: nn.Module) -> set[nn.Module]:
+    """All layers of the parts that have parameters, of which none trains."""
+    frozen: set[nn.Module] = set()
+    for part in network.modules():
+        values = list(part.parameters())
+        if values and not any(value.requires_grad for value in values):
+            frozen.update(part.modules())
+    return frozen

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
-from fedstill_proto.arrays import FloatArray, Parameters
-from fedstill_proto.package.artifact import StudentPackage, TrainingArtifact
+from fedstill_proto.arrays import FloatArray, Parameters, parameter_specs
+from fedstill_proto.package.artifact import INFERENCE_FILE, INT8_FILE, StudentPackage, TrainingArtifact
 
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.export.apart import constants_apart
 from fedstill_server.export.build import ArtifactOptions, build_artifact
 from fedstill_server.export.int8 import quantize_student
 from fedstill_server.export.student import export_student
@@ -103,6 +104,8 @@ def package_of(
         measured["top1_agreement_int8"] = float(same.mean())
     if options.form.tables:
         answering = as_text_package(answering)
+    if artifact.frozen:
+        answering = _with_frozen_apart(answering)
     return assemble_package(
         artifact, answering, package_version=package_version, public_x=public_x, quality=measured
     )
@@ -136,6 +139,7 @@ def assemble_package(
             f"{student.manifest.family}: the training artifact is of {artifact.manifest.family!r} for "
             f"{artifact.manifest.stack_size} devices; a device needs its own family's, for one."
         )
+    frozen = dict(sorted({**student.frozen, **artifact.frozen}.items()))
     manifest = replace(
         artifact.manifest,
         parts=(),
@@ -146,6 +150,7 @@ def assemble_package(
         input_rule=student.manifest.input_rule,
         class_names=student.manifest.class_names,
         external_weights=student.manifest.external_weights,
+        frozen=parameter_specs(frozen),
         package_version=package_version,
         lowest_agent_version=LOWEST_AGENT_VERSION,
         quality=tuple(sorted((quality or {}).items())),
@@ -156,9 +161,28 @@ def assemble_package(
         parameters={spec.name: student.parameters[spec.name] for spec in manifest.parameters},
         training_graph=artifact.training_graph,
         forward_graph=artifact.forward_graph,
+        prefix_graph=artifact.prefix_graph,
+        frozen=frozen,
         public_x=public_x,
     )
     return replace(package, manifest=manifest.with_parts(package.contents()))
+
+
+def _with_frozen_apart(student: StudentPackage) -> StudentPackage:
+    """The student whose graphs read the frozen weights from outside, as those of its training artifact do."""
+    graphs = {INFERENCE_FILE: student.inference_graph}
+    if student.int8_graph is not None:
+        graphs[INT8_FILE] = student.int8_graph
+    codes = {name for weight in student.manifest.quantized for name in (weight.codes, weight.scales)}
+    without, frozen = constants_apart(graphs, weights={*student.parameters, *codes})
+    manifest = replace(student.manifest, frozen=parameter_specs(frozen))
+    return replace(
+        student,
+        manifest=manifest,
+        frozen=frozen,
+        inference_graph=without[INFERENCE_FILE],
+        int8_graph=without.get(INT8_FILE),
+    )
 
 
 def _checked_answers(

@@ -23,6 +23,7 @@ from fedstill_sim.engine.grid import Handler
 from fedstill_sim.engine.groups import TaskGroup, group_messages, split_group, worthwhile_processes
 from fedstill_sim.engine.memory import peak_memory_mb
 from fedstill_sim.engine.open_run import forget_runs
+from fedstill_sim.engine.prefixed import make_prefixed
 from fedstill_sim.engine.shards import DeviceFailure, DeviceReply, ShardReplies, TaskShard
 from fedstill_sim.engine.students import NO_STUDENT, SlotArray
 from fedstill_sim.engine.told_tasks import ToldTasks
@@ -75,6 +76,8 @@ class CohortEngine:
         self._data = load_fleet(self._folder / DATA_FOLDER)
         manifests = {family: self._manifest(family) for family in sorted(set(self._data.families))}
         self._students = FleetStudents(self._folder, self._data, manifests)
+        for family in manifests:
+            make_prefixed(self._folder, family, self._stack_sizes[family])
         self._processes = worthwhile_processes(self._stacks()) if processes is None else processes
         self._worker_ids: set[int] = set()
         self._executor = start_workers(self._processes)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.model.forward import Forward
+from fedstill_client.model.prefix import prefix_of
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.round import made_start
@@ -18,6 +19,7 @@ from fedstill_proto.package.artifact import StudentManifest, decode_parameters, 
 
 from fedstill_sim.data.fleet import load_fleet
 from fedstill_sim.engine.fleet_starts import keep_start, kept_start
+from fedstill_sim.engine.prefixed import know_prefixed
 from fedstill_sim.engine.shards import TaskShard
 from fedstill_sim.engine.stacks import FleetStacks
 from fedstill_sim.engine.students import StudentFile
@@ -37,6 +39,7 @@ class OpenFamily:
         self._artifact = load_artifact(artifact_folder(run_folder, family, stack_size))
         self._made: tuple[RoundTask, RoundTask] | None = None
         self.manifest: StudentManifest = self._artifact.manifest
+        self.prefix = prefix_of(self._artifact)
         students = students_path(run_folder, family)
         self.file = StudentFile(students, devices=devices, width=self.manifest.parameter_count)
 
@@ -103,7 +106,7 @@ class OpenRun:
 
     def __init__(self, run_folder: Path) -> None:
         self._folder = run_folder
-        data = load_fleet(training_data_folder(run_folder))
+        self._data = data = load_fleet(training_data_folder(run_folder))
         self.stacks = FleetStacks(data)
         self.public_x = np.asarray(data.public_x)
         self.global_test = (np.asarray(data.global_x), np.asarray(data.global_y))
@@ -116,7 +119,9 @@ class OpenRun:
         key = (family, stack_size)
         if key not in self._opened:
             devices = int((self._families == family).sum())
-            self._opened[key] = OpenFamily(self._folder, family, stack_size, devices=devices)
+            opened = OpenFamily(self._folder, family, stack_size, devices=devices)
+            know_prefixed(opened.prefix, self._folder, self._data, opened.manifest)
+            self._opened[key] = opened
         return self._opened[key]
 
     def family_rows(self, family: str, devices: IntArray) -> IntArray:

@@ -176,10 +176,13 @@ class _Trainer:
 
 def _plan(manifest: StudentManifest, generator: np.random.Generator) -> StackPlan:
     devices, rows = manifest.stack_size, _STEPS * manifest.step_rows
+    # What goes through a frozen first part does so before the steps; few different examples will do.
+    table = min(manifest.step_rows, devices * rows) if manifest.prefix_shape else devices * rows
     private = PrivateStack(
-        generator.normal(size=(devices, rows, *manifest.input_shape)).astype(np.float32),
+        generator.normal(size=(table, *manifest.input_shape)).astype(np.float32),
         generator.integers(0, manifest.classes, (devices, rows)),
         np.full(devices, rows),
+        np.arange(devices * rows).reshape(devices, rows) % table,
     )
     training = TrainingPlan(
         epochs=1,
