@@ -91,6 +91,9 @@ CONVOLUTIONS: dict[str, tuple[Layer, tuple[int, ...], tuple[int, ...], int]] = {
     "kernel 1": (lambda x, w, b: F.conv2d(x, w, b), (4, 6, 5, 5), (4, 6, 1, 1), 4),
     "kernel 1, long": (lambda x, w, b: F.conv2d(x, w, b), (9, 2, 8, 8), (3, 2, 1, 1), 3),
     "kernel 1, stride 3": (lambda x, w, b: F.conv2d(x, w, b, 3, groups=2), (2, 4, 7, 5), (4, 2, 1, 1), 4),
+    "long lines": (lambda x, w, b: F.conv2d(x, w, b, 1, (0, 1)), (2, 6, 5, 6), (5, 6, 3, 3), 5),
+    "groups without strides": (lambda x, w, b: F.conv2d(x, w, b, 1, 2, 2, 2), (3, 8, 6, 4), (4, 4, 2, 3), 4),
+    "large": (lambda x, w, b: F.conv2d(x, w, b, 1, 1), (8, 16, 32, 32), (4, 16, 3, 3), 4),
     "kernel 1, padding": (lambda x, w, b: F.conv2d(x, w, b, 1, 1), (2, 2, 3, 3), (3, 2, 1, 1), 3),
     "many filters on few places": (
         lambda x, w, b: F.conv2d(x, w, b, 1, 1),

@@ -11,10 +11,12 @@ adjoint of a plain one: what is forward of the one is backward of the other. Ker
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedstill_server.export.graph import MICROSOFT
@@ -34,6 +36,7 @@ from fedstill_server.export.lowering.stacked import OperatorTable, StackedGraph
 from fedstill_server.export.lowering.windows import cut, padded, spread, strided
 
 IMAGE_ORDER: Order = image_order(2)
+_LARGE = 1 << 20  # numbers
 _WORTH_TURNING = 512
 """Places and rows from which a kernel is transposed before its product: reading it transposed is slower."""
 
@@ -137,6 +140,8 @@ def _adjoint(graph: StackedGraph, y: Value, weight: Value, form: Geometry) -> Va
     if form.rank == 3 and form.stride[-1] != 1:
         y = spread(graph, [y], 4, step=form.stride[-1], length=form.whole_last.output[-1])
         form = form.whole_last
+    if _is_large(form, y.shape[0]):
+        return _correlation(graph, y, _turned(graph, weight, form), None, form.reversed)
     rows, shared = y.shape[0], not weight.stacked
     devices = graph.devices(weight)
     leading = (graph.devices(y), form.channels) if shared else (1, devices * form.channels)
@@ -153,6 +158,30 @@ def _adjoint(graph: StackedGraph, y: Value, weight: Value, form: Geometry) -> Va
         stacked=y.stacked or weight.stacked,
         **attributes,
     )
+
+
+def _is_large(form: Geometry, rows: int) -> bool:
+    """Whether the runtime's ConvTranspose, which writes what all taps give before it adds, leaves the cache.
+
+    The convolution with the kernel turned around does not, and turning it must cost little.
+    """
+    written = form.channels // form.groups * form.taps * math.prod(form.output) * rows
+    weights = form.channels // form.groups * form.filters * form.taps
+    whole = all(step == 1 for step in form.stride) and min(form.reversed.padding) >= 0
+    return whole and written >= _LARGE and weights * 8 <= written
+
+
+def _turned(graph: StackedGraph, weight: Value, form: Geometry) -> Value:
+    """The kernel of the reversed convolution: filters and channels swapped, the taps in reverse."""
+    grouped = (form.groups, form.filters // form.groups, form.channels // form.groups, form.taps)
+    weight = graph.reshape(graph.reordered(weight, tuple(range(form.rank + 2))), grouped)
+    swapped = graph.reordered(weight.permuted((0, 2, 1, 3)), (0, 1, 2, 3))
+    backwards = graph.writer.constant(np.arange(form.taps)[::-1])
+    shape = swapped.shape
+    turned = graph.emit(
+        "Gather", [swapped, backwards], shape=shape, order=(0, 1, 2, 3), stacked=weight.stacked, axis=4
+    )
+    return graph.reshape(turned, (form.channels, form.filters // form.groups, *form.kernel))
 
 
 def _pointwise_adjoint(graph: StackedGraph, y: Value, weight: Value, form: Geometry) -> Value:

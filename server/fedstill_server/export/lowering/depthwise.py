@@ -13,13 +13,12 @@ import math
 from typing import Any
 
 import numpy as np
-import torch
+from onnx import TensorProto
 
 from fedstill_server.export.graph import MICROSOFT
 from fedstill_server.export.layout import Value
-from fedstill_server.export.lowering.elementwise import cast
 from fedstill_server.export.lowering.geometry import Geometry, image_order
-from fedstill_server.export.lowering.stacked import BOOL, StackedGraph
+from fedstill_server.export.lowering.stacked import StackedGraph
 
 _PAIRS_FOR_A_TAP = 200
 """Pairs of places for each tap up to which the matrix is faster (measured; 8 x 8 places with 5 x 5 taps)."""
@@ -89,14 +88,14 @@ def _matrix(graph: StackedGraph, weight: Value, form: Geometry) -> str:
     inputs, outputs = math.prod(form.size), math.prod(form.output)
     flat = graph.write(
         "MatMul",
-        [graph.memory(natural, (devices, form.filters, form.taps)), _table(graph, form).name],
+        [graph.memory(natural, (devices, form.filters, form.taps)), _table(graph, form)],
         shape=(devices, form.filters, outputs * inputs),
     )
     wide = form.filters // form.groups * outputs
     return graph.writer.reshape(flat, (devices, form.groups, wide, inputs))
 
 
-def _table(graph: StackedGraph, form: Geometry) -> Value:
+def _table(graph: StackedGraph, form: Geometry) -> str:
     """[1, taps, output places * input places]: 1 where a tap joins them; made when the graph is loaded."""
     joined = np.full((math.prod(form.output), math.prod(form.size)), form.taps, np.int64)
     spots = itertools.product(*(range(n) for n in form.output))
@@ -111,12 +110,12 @@ def _table(graph: StackedGraph, form: Geometry) -> Value:
             if all(0 <= place < size for place, size in zip(read, form.size, strict=True)):
                 joined[row, np.ravel_multi_index(read, form.size)] = tap
     pairs = joined.size
-    hit = graph.emit(
+    hit = graph.write(
         "Equal",
-        [graph.constant(joined.reshape(1, pairs)), graph.constant(np.arange(form.taps).reshape(-1, 1))],
-        shape=(form.taps, pairs),
-        order=(0, 1),
-        dtype=BOOL,
-        stacked=False,
+        [
+            graph.writer.constant(joined.reshape(1, 1, pairs)),
+            graph.writer.constant(np.arange(form.taps).reshape(1, -1, 1)),
+        ],
+        shape=(1, form.taps, pairs),
     )
-    return cast(graph, hit, dtype=torch.float32)
+    return graph.write("Cast", [hit], shape=(1, form.taps, pairs), to=int(TensorProto.FLOAT))

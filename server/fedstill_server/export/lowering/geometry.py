@@ -79,6 +79,22 @@ class Geometry:
         return replace(self, output=output)
 
     @property
+    def reversed(self) -> Geometry:
+        """The convolution without strides whose result is the gradient of this one's input."""
+        padding = tuple(
+            dilation * (kernel - 1) - padding
+            for dilation, kernel, padding in zip(self.dilation, self.kernel, self.padding, strict=True)
+        )
+        return replace(
+            self,
+            channels=self.filters,
+            filters=self.channels,
+            size=self.output,
+            output=self.size,
+            padding=padding,
+        )
+
+    @property
     def whole_last(self) -> Geometry:
         """The same at every place of the last dimension, whatever the stride there."""
         return replace(self, stride=(*self.stride[:-1], 1)).full

@@ -14,8 +14,6 @@ from fedstill_server.export.lowering.geometry import Geometry, image_order
 from fedstill_server.export.lowering.stacked import FLOAT, StackedGraph
 from fedstill_server.export.lowering.windows import cut, padded, strided
 
-_LONG = 2048
-"""Places and rows from which the taps of one channel are taken one by one: all together leave the cache."""
 _MUCH_TO_TURN = 64
 """Numbers of a kernel for each place and row, beyond which transposing its gradient costs what it saves."""
 
@@ -27,39 +25,119 @@ def kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, form: Geomet
     numbers = form.filters * form.channels // form.groups * form.taps
     length = math.prod(form.output) * x.shape[0]
     if form.is_pointwise:
-        seen = [graph.memory(strided(graph, x, form), _seen_shape(graph, form, length))]
-    elif form.is_depthwise and length >= _LONG:
-        seen = _taps(graph, x, form)
-    elif form.groups == 1 and form.rank == 2 and numbers <= _MUCH_TO_TURN * length:
-        return _turned(graph, gradient, x, form)
-    else:
-        seen = [_expanded(graph, x, form, list(itertools.product(*map(range, form.kernel))))]
+        seen = graph.memory(strided(graph, x, form), _seen_shape(graph, form, length))
+        return _product(graph, gradient, seen, form)
+    if _is_shifted(form) and form.is_depthwise:
+        return _by_tap(graph, gradient, x, form)
+    if numbers <= _MUCH_TO_TURN * length:
+        if _is_shifted(form) and _copies_less(form):
+            return _by_line(graph, gradient, x, form)
+        if form.groups == 1 and form.rank == 2:
+            return _turned(graph, gradient, x, form)
+    seen = _expanded(graph, x, form, list(itertools.product(*map(range, form.kernel))))
     return _product(graph, gradient, seen, form)
 
 
-def _product(graph: StackedGraph, gradient: Value, seen: list[str], form: Geometry) -> Value:
-    """gradient x seen^T for each group, one behind another where several are seen."""
-    length = math.prod(form.output) * gradient.shape[0]
+def _is_shifted(form: Geometry) -> bool:
+    """Whether what a tap reads is the image, shifted: no strides, and no tap that reads padding only."""
+    return all(
+        stride == 1 and padding < output and dilation * (kernel - 1) - padding < size
+        for stride, padding, output, dilation, kernel, size in zip(
+            form.stride, form.padding, form.output, form.dilation, form.kernel, form.size, strict=True
+        )
+    )
+
+
+def _copies_less(form: Geometry) -> bool:
+    """Whether shifting the image along its lines and the gradient across them copies less."""
+    channels, filters = form.channels // form.groups, form.filters // form.groups
+    width = form.kernel[-1]
+    shifted = width * channels + form.taps // width * filters
+    return 3 * shifted < 2 * (width + form.taps) * channels
+
+
+def _shifts(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> tuple[list[str], list[str]]:
+    """The gradient for each tap but of the last dimension, and the input for each tap of the last.
+
+    A tap's product of shifted input and gradient is that of the input shifted along the last dimension and
+    the gradient shifted back along the others.
+    """
+    parts, rank = graph.stack_size * form.groups, form.rank
+    length = math.prod(form.size[:-1]) * form.output[-1] * x.shape[0]
+    lines = []
+    for tap in itertools.product(*map(range, form.kernel[:-1])):
+        before = [t * d - p for t, d, p in zip(tap, form.dilation, form.padding, strict=False)]
+        behind = [n - o - b for n, o, b in zip(form.size, form.output, before, strict=False)]
+        moved = padded(graph, gradient, range(2, rank + 1), before, behind)
+        lines.append(graph.memory(moved, (parts, form.filters // form.groups, length)))
+    columns = []
+    for tap in range(form.kernel[-1]):
+        before = form.padding[-1] - tap * form.dilation[-1]
+        moved = padded(graph, x, [rank + 1], [before], [form.output[-1] - form.size[-1] - before])
+        columns.append(graph.memory(moved, (parts, form.channels // form.groups, length)))
+    return lines, columns
+
+
+def _by_tap(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
+    """One product for each tap, where there is one channel."""
+    lines, columns = _shifts(graph, gradient, x, form)
     parts, filters = graph.stack_size * form.groups, form.filters // form.groups
-    numbers = form.channels // form.groups * form.taps
-    flat = graph.memory(gradient, (parts, filters, length))
+    products = [
+        graph.write("FusedMatMul", [line, column], shape=(parts, filters, 1), domain=MICROSOFT, transB=1)
+        for line in lines
+        for column in columns
+    ]
+    shape = (form.filters, 1, *form.kernel)
+    memory = (parts, filters, form.taps)
+    return graph.emit("Concat", products, shape=shape, order=natural(len(shape)), memory=memory, axis=2)
+
+
+def _by_line(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
+    """One product for each tap but of the last dimension: input x gradient^T, the wider one streamed."""
+    lines, columns = _shifts(graph, gradient, x, form)
+    parts, width = graph.stack_size * form.groups, form.kernel[-1]
+    channels, filters = form.channels // form.groups, form.filters // form.groups
+    length = math.prod(form.size[:-1]) * form.output[-1] * x.shape[0]
+    seen = _joined(graph, columns, (parts, width * channels, length))
     products = [
         graph.write(
             "FusedMatMul",
-            [flat, each],
-            shape=(parts, filters, numbers // len(seen)),
+            [seen, line],
+            shape=(parts, width * channels, filters),
             domain=MICROSOFT,
             transB=1,
         )
-        for each in seen
+        for line in lines
     ]
+    name = _joined(graph, products, (parts, form.taps * channels, filters))
+    shape = (form.groups, filters, channels, *form.kernel)
+    order = (0, *range(3, 3 + form.rank), 2, 1)
+    lying = (graph.stack_size, *(shape[dimension] for dimension in order))
+    turned = graph.reordered(
+        Value(graph.writer.reshape(name, lying), shape, order, FLOAT), natural(len(shape))
+    )
+    return graph.reshape(turned, (form.filters, channels, *form.kernel))
+
+
+def _joined(graph: StackedGraph, names: list[str], shape: tuple[int, ...]) -> str:
+    """Tensors one behind another, for each part."""
+    return graph.write("Concat", names, shape=shape, axis=1) if len(names) > 1 else names[0]
+
+
+def _product(graph: StackedGraph, gradient: Value, seen: str, form: Geometry) -> Value:
+    """gradient x seen^T for each group."""
+    length = math.prod(form.output) * gradient.shape[0]
+    parts, filters = graph.stack_size * form.groups, form.filters // form.groups
     shape = (form.filters, form.channels // form.groups, *form.kernel)
-    memory = (parts, filters, numbers)
-    order = natural(len(shape))
-    if len(seen) > 1:
-        return graph.emit("Concat", products, shape=shape, order=order, memory=memory, axis=2)
-    lying = (graph.stack_size, *shape)
-    return Value(graph.writer.reshape(products[0], lying), shape, order, FLOAT)
+    return graph.emit(
+        "FusedMatMul",
+        [graph.memory(gradient, (parts, filters, length)), seen],
+        shape=shape,
+        order=natural(len(shape)),
+        memory=(parts, filters, form.channels // form.groups * form.taps),
+        domain=MICROSOFT,
+        transB=1,
+    )
 
 
 def _turned(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
@@ -149,19 +227,6 @@ def _lines_seen(
             ]
             seen.append(int(np.ravel_multi_index((*places[:-1], column, places[-1]), extents)))
     return seen
-
-
-def _taps(graph: StackedGraph, x: Value, form: Geometry) -> list[str]:
-    """The input as each tap sees it, one by one."""
-    rank = form.rank
-    around = padded(graph, x, range(2, rank + 2), form.padding, form.padding)
-    dimensions = list(range(2, rank + 2))
-    length = math.prod(form.output) * x.shape[0]
-    seen = []
-    for tap in itertools.product(*map(range, form.kernel)):
-        starts = [offset * dilation for offset, dilation in zip(tap, form.dilation, strict=True)]
-        seen.append(cut(graph, around, dimensions, starts, form.output, form.stride))
-    return [graph.memory(each, (graph.stack_size * form.groups, 1, length)) for each in seen]
 
 
 def _seen_shape(graph: StackedGraph, form: Geometry, length: int) -> tuple[int, int, int]:
