@@ -98,7 +98,7 @@ class Mixed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         states = self.norm(self.convolution(x)).transpose(1, 2)
-        states = states + self.places(torch.arange(6)).expand(len(x), -1, -1)  # len(x), which hides the batch
+        states = states + self.places(torch.arange(6)).expand(x.shape[0], -1, -1)
         return self.output(states).mean(1)  # type: ignore[no-any-return]
 
 
