@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from fedstill_proto.messages import Optimizer
 from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.export.stacks import stack_bytes
 from fedstill_sim.folder import cache_folder
 from fedstill_sim.runner import stack_size
-from fedstill_sim.runner.stack_size import best_stack_size, built, stack_bytes, step_seconds
+from fedstill_sim.runner.stack_size import best_stack_size, built, step_seconds
 
 
 def options(soft_labels: str = "none") -> ArtifactOptions:

@@ -165,6 +165,8 @@ class StudentManifest:
         streaming: The state of its graphs of one word at a time, if it has them.
         buffers: The parameters that no gradient changes, such as the running means of batch normalization:
             they have no optimizer slots, and the training graph gives their new values.
+        one_at_a_time: Whether there is no training graph of several devices that would give each the bits
+            that it gives itself.
         external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
             quantized ones as codes and scales.
         frozen: Name and shape of the constants that graphs read and do not hold; they stand apart, once.
@@ -204,6 +206,7 @@ class StudentManifest:
     class_names: tuple[str, ...] = ()
     columns: TableColumns | None = None
     buffers: tuple[str, ...] = ()
+    one_at_a_time: bool = False
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -217,6 +220,8 @@ class StudentManifest:
             raise InvalidValue("k", f"{self.k}, but the graph takes no top-k labels")
         for name in ("opset", "stack_size", "step_rows"):
             check_integer(name, getattr(self, name), 1, MAX_UINT32)
+        if self.one_at_a_time and self.stack_size != 1:
+            raise InvalidValue("stack_size", f"{self.stack_size}, but the family takes one device at a time")
         check_integer("feature_width", self.feature_width, 0, 1 << 20)
         ParameterSpec("prefix_shape", self.prefix_shape)
         if self.prefix_shape and self.vocabulary is not None:
@@ -344,6 +349,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         class_names=manifest.class_names,
         columns=columns_message(manifest.columns),
         buffers=manifest.buffers,
+        one_at_a_time=manifest.one_at_a_time,
     )
 
 
@@ -402,6 +408,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             class_names=tuple(message.class_names),
             columns=columns_of_message(message.columns) if message.HasField("columns") else None,
             buffers=tuple(message.buffers),
+            one_at_a_time=message.one_at_a_time,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

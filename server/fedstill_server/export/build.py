@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -27,9 +28,10 @@ from fedstill_server.export.capture import StepBatch, capture_forward, capture_t
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
-from fedstill_server.export.lowering import lower
+from fedstill_server.export.lowering import LoweringError, MissingOperator, lower, missing_operators
 from fedstill_server.export.ports import CapturedGraph
 from fedstill_server.export.prefix import Cut, cut
+from fedstill_server.export.stacks import same_bits
 from fedstill_server.export.structure import structure_of
 from fedstill_server.export.student import inference_graph
 from fedstill_server.families import FAMILIES, build_student
@@ -106,11 +108,16 @@ class ArtifactOptions:
         """What the family's examples are."""
         return FAMILIES.form_of(self.family)
 
+    @functools.cached_property
+    def structure(self) -> str | None:
+        """The digest of what a family of one's own computes; None for one that fedstill itself brings."""
+        sizes = {self.classes, self.step_vocabulary or self.classes}
+        return structure_of(self.family, self.input_shape, *sorted(sizes))
+
     @property
     def folder_name(self) -> str:
         """The name of its entry in a cache."""
-        sizes = {self.classes, self.step_vocabulary or self.classes}
-        own = structure_of(self.family, self.input_shape, *sorted(sizes))
+        own = self.structure
         key = cache_key(asdict(self) if own is None else {**asdict(self), "structure": own})
         return f"{self.family}-{self.optimizer.value}-c{self.stack_size}-{key}"
 
@@ -134,10 +141,14 @@ def build_artifact(
     artifact = cached_artifact(folder) if folder is not None else None
     if artifact is not None:
         return artifact
-    if FAMILIES.is_own(options.family):
-        artifact = called(f"{options.family}: no training step can be made of it", lambda: _build(options))
+    alone, structure = replace(options, stack_size=1), options.structure
+    if structure is None:
+        artifact = _captured(alone, structure).artifact(options.stack_size)
     else:
-        artifact = _build(options)
+        artifact = called(
+            f"{options.family}: no training step can be made of it",
+            lambda: _captured(alone, structure).own_artifact(options.stack_size),
+        )
     if verify:
         verify_artifact(artifact)
         if folder is not None:
@@ -145,68 +156,119 @@ def build_artifact(
     return artifact
 
 
-def _build(options: ArtifactOptions) -> TrainingArtifact:
-    student = build_student(options.family, options.input_shape, options.classes)
-    words = options.step_vocabulary or options.classes
-    form = options.form
-    label_shape = form.label_shape(options.input_shape)
-    input_type = getattr(torch, form.input_type)
-    batch = StepBatch(
-        rows=options.step_rows,
-        input_shape=options.input_shape,
-        classes=words,
-        soft_labels=options.soft_labels,
-        k=options.k,
-        label_shape=label_shape,
-        input_type=input_type,
-    )
-    step_student = build_student(options.family, options.input_shape, words)
-    step = capture_training_step(step_student, batch, optimizer=options.optimizer)
-    forward_rows = min(FORWARD_ROWS, max(1, FORWARD_VALUES // math.prod((*label_shape, options.classes))))
-    forward = capture_forward(
-        student,
-        input_shape=options.input_shape,
-        rows=forward_rows,
-        input_type=input_type,
-        features=options.features,
-    )
-    own, is_frozen = student_state(student), FAMILIES.is_own(options.family) and bool(frozen_tensors(student))
-    found = _cut(options, student, step, forward) if is_frozen and options.cut else None
-    if found is not None:
-        step, forward = found.step, found.forward
-    graphs = {
-        TRAINING_FILE: lower(step, stack_size=options.stack_size, name=f"{options.family} training step"),
-        FORWARD_FILE: lower(forward, stack_size=options.stack_size, name=f"{options.family} forward"),
-    }
-    stacked = tuple(graphs)
-    if found is not None:
-        graphs[PREFIX_FILE] = found.prefix
-    frozen: Parameters = {}
-    if is_frozen:
-        graphs, frozen = constants_apart(graphs, stacked=stacked)
-    manifest = StudentManifest(
-        family=options.family,
-        classes=options.classes,
-        input_shape=options.input_shape,
-        parameters=tuple(ParameterSpec(name, tuple(value.shape)) for name, value in own.tensors.items()),
-        buffers=tuple(own.buffers),
-        optimizer=options.optimizer,
-        soft_labels=options.soft_labels,
-        opset=OPSET,
-        k=options.k,
-        stack_size=options.stack_size,
-        step_rows=options.step_rows,
-        label_shape=label_shape,
-        input_type=form.input_type,
-        vocabulary=Vocabulary(options.classes, words, form.tables) if form.tables else None,
-        feature_width=feature_width(student) if options.features else 0,
-        frozen=parameter_specs(frozen),
-        prefix_shape=() if found is None else found.shape,
-    )
-    artifact = TrainingArtifact(
-        manifest, graphs[TRAINING_FILE], graphs[FORWARD_FILE], graphs.get(PREFIX_FILE), frozen
-    )
-    return replace(artifact, manifest=manifest.with_parts(artifact.contents()))
+class _Captured:
+    """A family's step and forward pass, captured once for stacks of any size.
+
+    Args:
+        options: What the artifacts are, but for the stack size.
+    """
+
+    def __init__(self, options: ArtifactOptions) -> None:
+        self._options = options
+        student = build_student(options.family, options.input_shape, options.classes)
+        words, form = options.step_vocabulary or options.classes, options.form
+        label_shape = form.label_shape(options.input_shape)
+        input_type = getattr(torch, form.input_type)
+        batch = StepBatch(
+            rows=options.step_rows,
+            input_shape=options.input_shape,
+            classes=words,
+            soft_labels=options.soft_labels,
+            k=options.k,
+            label_shape=label_shape,
+            input_type=input_type,
+        )
+        step_student = build_student(options.family, options.input_shape, words)
+        self._step = capture_training_step(step_student, batch, optimizer=options.optimizer)
+        values = math.prod((*label_shape, options.classes))
+        self._forward = capture_forward(
+            student,
+            input_shape=options.input_shape,
+            rows=min(FORWARD_ROWS, max(1, FORWARD_VALUES // values)),
+            input_type=input_type,
+            features=options.features,
+        )
+        own = student_state(student)
+        self._is_frozen = FAMILIES.is_own(options.family) and bool(frozen_tensors(student))
+        self._cut: Cut | None = None
+        if self._is_frozen and options.cut:
+            self._cut = _cut(options, student, self._step, self._forward)
+        if self._cut is not None:
+            self._step, self._forward = self._cut.step, self._cut.forward
+        self._manifest = StudentManifest(
+            family=options.family,
+            classes=options.classes,
+            input_shape=options.input_shape,
+            parameters=tuple(ParameterSpec(name, tuple(value.shape)) for name, value in own.tensors.items()),
+            buffers=tuple(own.buffers),
+            optimizer=options.optimizer,
+            soft_labels=options.soft_labels,
+            opset=OPSET,
+            k=options.k,
+            step_rows=options.step_rows,
+            label_shape=label_shape,
+            input_type=form.input_type,
+            vocabulary=Vocabulary(options.classes, words, form.tables) if form.tables else None,
+            feature_width=feature_width(student) if options.features else 0,
+            prefix_shape=() if self._cut is None else self._cut.shape,
+        )
+
+    def missing(self) -> list[MissingOperator]:
+        """All operators that keep the graphs from being made, each once."""
+        found = {
+            str(each): each for graph in (self._step, self._forward) for each in missing_operators(graph)
+        }
+        return list(found.values())
+
+    def artifact(self, stack_size: int) -> TrainingArtifact:
+        """The graphs of a stack."""
+        family = self._options.family
+        graphs = {
+            TRAINING_FILE: lower(self._step, stack_size=stack_size, name=f"{family} training step"),
+            FORWARD_FILE: lower(self._forward, stack_size=stack_size, name=f"{family} forward"),
+        }
+        stacked = tuple(graphs)
+        if self._cut is not None:
+            graphs[PREFIX_FILE] = self._cut.prefix
+        frozen: Parameters = {}
+        if self._is_frozen:
+            graphs, frozen = constants_apart(graphs, stacked=stacked)
+        manifest = replace(self._manifest, stack_size=stack_size, frozen=parameter_specs(frozen))
+        artifact = TrainingArtifact(
+            manifest, graphs[TRAINING_FILE], graphs[FORWARD_FILE], graphs.get(PREFIX_FILE), frozen
+        )
+        return replace(artifact, manifest=manifest.with_parts(artifact.contents()))
+
+    def own_artifact(self, stack_size: int) -> TrainingArtifact:
+        """The graphs of a stack of a family of one's own, of which nobody knows whether it can be stacked.
+
+        Raises:
+            ExportError: It is to be a stack, and the family takes one device at a time.
+        """
+        if not self.one_at_a_time:
+            return self.artifact(stack_size)
+        if stack_size != 1:
+            raise ExportError(
+                f"{self._options.family}: {self.one_at_a_time}; build its graphs for one device at a time"
+            )
+        alone = self.artifact(1)
+        return replace(alone, manifest=replace(alone.manifest, one_at_a_time=True))
+
+    @functools.cached_property
+    def one_at_a_time(self) -> str:
+        """Why devices cannot be stacked, in words; empty where they can."""
+        alone = self.artifact(1)
+        try:
+            pair = self.artifact(2)
+        except LoweringError as error:
+            return f"there is no graph of several devices ({error})"
+        return "" if same_bits(alone, pair) else "a stack would not give each device the bits it gives itself"
+
+
+@functools.lru_cache(maxsize=2)
+def _captured(options: ArtifactOptions, structure: str | None) -> _Captured:
+    """What was captured last, for its next stack; `structure` tells own families of one name apart."""
+    return _Captured(options)
 
 
 def _cut(

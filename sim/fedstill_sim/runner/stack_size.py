@@ -19,7 +19,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import psutil
 from fedstill_client.model.batches import StackPlan, plan_batches
@@ -29,6 +28,7 @@ from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, Trai
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export import build_artifact
 from fedstill_server.export.build import ArtifactOptions
+from fedstill_server.export.stacks import stack_bytes
 
 from fedstill_sim.folder import cache_folder
 
@@ -39,7 +39,6 @@ _REPEATS = 5
 _NEARLY = 1.08
 _GAIN = 0.97  # a device's seconds in a stack worth trying a larger one, as a share of those in a smaller one
 _LONG_STEP = 0.05  # seconds; so much arithmetic leaves nothing for a stack to save
-_BYTES = 4  # of a number
 _MOST_BYTES = 1 << 29  # of a stack; what caches hold is long exceeded
 _FREE_SHARE = 0.25  # of the free memory, that the stacks of all worker processes may take
 
@@ -130,21 +129,15 @@ def _processor() -> str:
 
 def _measured(options: ArtifactOptions, size: int) -> float | None:
     """A stack's seconds for a step: the fastest of a few times, which the machine's other work disturbs
-    least; None for a stack that is too large for this machine.
+    least; None for a stack that is too large for this machine, or of devices that are not stacked.
     """
+    if size > 1 and built(options, 1, verify=False).manifest.one_at_a_time:
+        return None
     artifact = built(options, size, verify=False)
     if size > 1 and stack_bytes(artifact) > _affordable_bytes():
         return None
     trainer = _Trainer(artifact)
     return min(trainer.step_seconds() for _ in range(_REPEATS))
-
-
-def stack_bytes(artifact: TrainingArtifact) -> int:
-    """At most about what training a stack takes: both sets of its state, and all that a step computes."""
-    graph = onnx.shape_inference.infer_shapes(onnx.load_from_string(artifact.training_graph)).graph
-    values = [*graph.input, *graph.value_info, *graph.output]
-    shapes = [[size.dim_value for size in value.type.tensor_type.shape.dim] for value in values]
-    return sum(map(math.prod, shapes)) * _BYTES
 
 
 def _affordable_bytes() -> float:
