@@ -73,7 +73,7 @@ def test_other_options_are_another_entry(tmp_path: Path) -> None:
 
 def test_a_family_s_inference_graph_is_captured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def exported(seed: int) -> bytes:
-        student._captured.cache_clear()  # as in another process
+        student._captured_anew.cache_clear()  # as in another process
         weights = initial_parameters("mlp-5", (6,), 4, seed)
         _, graph = student.export_student(
             family="mlp-5", input_shape=(6,), classes=4, parameters=weights, cache=tmp_path
