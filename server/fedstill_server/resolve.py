@@ -16,6 +16,7 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue, unknown_name
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
@@ -27,7 +28,15 @@ from fedstill_server.config.run_options import RunOptions
 from fedstill_server.config.secret_labels import secret_labels
 from fedstill_server.data.forms import Labels
 from fedstill_server.families import FAMILIES
-from fedstill_server.methods import METHODS, Method, completed, method_of, noised_methods, with_first_students
+from fedstill_server.methods import (
+    METHODS,
+    Method,
+    completed,
+    method_of,
+    methods_that,
+    noised_methods,
+    with_first_students,
+)
 from fedstill_server.methods.checks import checked_fleet
 from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
@@ -99,6 +108,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     """
     name = asked.method or facts.task.default_method
     suited = METHODS.load(name, where="--method").defaults
+    check_public(name, facts.public_rows)
     of_names = not facts.task.form.amounts
     taught = _taught(asked, facts, name)
     work = facts.task.default_work(labelled=taught)
@@ -165,8 +175,9 @@ def _taught(asked: RunOptions, facts: FleetFacts, method: str) -> bool:
         return facts.labelled and asked.use_public_labels is not False
     if facts.public_y is None or not METHODS.load(method).makes_starts or not facts.task.form.amounts:
         return True
-    known = len(np.unique(facts.public_y))
-    usual = facts.classes * (1 - (1 - 1 / facts.classes) ** facts.public_rows)
+    labels = facts.public_y[facts.public_y != UNLABELLED]
+    known = len(np.unique(labels))
+    usual = facts.classes * (1 - (1 - 1 / facts.classes) ** len(labels))
     if known >= _SPEAKS * usual:
         return True
     log.warning(
@@ -188,6 +199,26 @@ def _secret(asked: RunOptions, facts: FleetFacts, *, taught: bool) -> dict[str, 
         rows=facts.public_rows,
         classes=facts.classes,
         seed=asked.seed,
+    )
+
+
+def check_public(method: str, rows: int, *, where: str = "--method") -> None:
+    """Refuse a method that needs a public set where there is none.
+
+    Args:
+        method: The method's name.
+        rows: How many public examples there are.
+        where: Begins an error's text.
+
+    Raises:
+        ConfigError: Naming methods that need none.
+    """
+    if rows or not METHODS.load(method, where=where).reads_public():
+        return
+    without = ", ".join(methods_that(lambda kind: not kind.reads_public()))
+    raise ConfigError(
+        f"{where}: {method!r} needs a public set, and the data have none; bring one, make one of a share of "
+        f"the examples (--public-share 0.2), or choose a method without: {without}"
     )
 
 

@@ -19,7 +19,7 @@ from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.methods import completed, distils, method_of, shared_options
 from fedstill_server.methods.checks import checked_fleet
-from fedstill_server.resolve import FleetFacts
+from fedstill_server.resolve import FleetFacts, check_public
 from fedstill_server.resolve import resolve as resolve_fleet
 from fedstill_server.tasks import task_of
 
@@ -135,6 +135,8 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     defaults = request.simulation.defaults(request.dataset)
     fleet = _named(resolve_fleet(request, _facts(request, data, defaults)))
     plan = request.attack_plan
+    for baseline in baselines_of(request):
+        check_public(baseline, len(data.public_x), where="--baselines")
     if plan is not None:
         plan.count(data.devices)
     # Every device personalizes there, those that lie, too.

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.readers.classes import UNLABELLED
 
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.forms import AMOUNTS, ExampleForm
@@ -19,13 +20,24 @@ from fedstill_server.data.forms import AMOUNTS, ExampleForm
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """`x` [n, *input_shape] and `y` int64 [n, *label_shape], or None where there are no labels."""
+    """`x` [n, *input_shape] and `y` int64 [n, *label_shape], or None where there are no labels.
+
+    In a public set a label may be UNLABELLED.
+    """
 
     x: npt.NDArray[Any]
     y: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    @property
+    def labelled(self) -> Examples:
+        """Those with a label, where some have none (UNLABELLED)."""
+        if self.y is None or self.y.ndim != 1 or UNLABELLED not in self.y:
+            return self
+        rows = np.flatnonzero(self.y != UNLABELLED)
+        return Examples(self.x[rows], self.y[rows])
 
 
 def load_examples(
@@ -60,7 +72,7 @@ def load_examples(
         raise ExamplesError(f"{path}: cannot be read as an .npz file of arrays ({error})") from None
     rule = rule or InputRule()
     given_shape = rule.given_shape(input_shape)
-    if x.shape[1:] != given_shape or len(x) == 0:
+    if x.shape[1:] != given_shape or (labels_needed and len(x) == 0):
         raise ExamplesError(
             f"{path}: x has shape {list(x.shape)}, expected [n, {', '.join(map(str, given_shape))}]"
         )
@@ -72,7 +84,8 @@ def load_examples(
     shape = (len(x), *form.label_shape(input_shape))
     if y.shape != shape or y.dtype.kind not in "iu":
         raise ExamplesError(f"{path}: y is {y.dtype} {list(y.shape)}, expected whole numbers {list(shape)}")
-    if y.min() < 0 or y.max() >= classes:
+    least = 0 if labels_needed or y.ndim != 1 else UNLABELLED
+    if y.min() < least or y.max() >= classes:
         raise ExamplesError(f"{path}: y holds {y.min()} to {y.max()}, expected 0 to {classes - 1}")
     return Examples(x, y.astype(np.int64))
 

@@ -23,6 +23,7 @@ import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import ClassSoftLabels, RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
 from fedstill_proto.privacy.vectors import class_vector
+from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 
 from fedstill_server.consensus.aggregation import RowSums
@@ -147,6 +148,7 @@ class ClassLogits(Folded):
         The class's consensus with soft_weight, the teacher's own view of the row with the rest.
         """
         weight = self.training.soft_weight * state.arrays[KNOWN][labels].astype(np.float32)
+        weight[labels == UNLABELLED] = 0.0
         own = self.teacher_says(state, self.public.x)
         mixed = weight[:, None] * state.arrays[MEANS][labels] + (1 - weight[:, None]) * own
         return mixed.astype(np.float32)

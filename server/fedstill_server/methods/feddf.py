@@ -42,6 +42,7 @@ class FedDf(FirstFolded, FedAvg):
     fold: str = fold_option("clipped, median, trimmed or mean, of students")
     start_from: str = weights_option()
     label_places = (Labels.ONE,)
+    learns_public = True
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from fedstill_proto.arrays import FloatArray
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.readers.classes import UNLABELLED
 
 from fedstill_server.consensus.aggregation import Both, RowSums, VoteSums
 from fedstill_server.methods.anchored import Anchored
@@ -103,6 +104,8 @@ class FedGkt(Anchored, FirstFolded, PublicConsensus):
             return state
         network, teacher = self._network(state), self.config.teacher
         labels = self.public.y[rows] if self.public.y is not None and self.config.use_public_labels else None
+        if labels is not None and UNLABELLED in labels:
+            labels = None
         plan = FitPlan(
             epochs=teacher.round_epochs,
             batch_size=teacher.round_batch_size,

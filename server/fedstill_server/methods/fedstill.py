@@ -38,6 +38,7 @@ from dataclasses import replace
 import numpy as np
 from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.messages import TrainingPlan
+from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
 from fedstill_server.config.options import option
@@ -138,9 +139,10 @@ class Fedstill(PublicShift):
     def _anchored(self, logits: Float64Array) -> Float64Array:
         if self.labels is None:
             return balanced(logits, self.class_balance)
-        labels = label_logits(self.labels, self.config.classes, temperature=self.training.temperature)
-        labelled = logits[: len(labels)]
-        return np.concatenate([labelled + self.label_anchor * (labels - labelled), logits[len(labels) :]])
+        rows, anchored = np.flatnonzero(self.labels != UNLABELLED), logits.copy()
+        labels = label_logits(self.labels[rows], self.config.classes, temperature=self.training.temperature)
+        anchored[rows] += self.label_anchor * (labels - anchored[rows])
+        return anchored
 
 
 def stepped(way: Float64Array, length: float) -> Float64Array:

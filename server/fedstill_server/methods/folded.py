@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from fedstill_proto.arrays import Float64Array
+from fedstill_proto.readers.classes import UNLABELLED
 
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
@@ -74,7 +75,8 @@ class Folded(Method):
             return RowLabels(rows, labels, learned=False)
         if self.public.y is None or not self.config.use_public_labels:
             return None
-        return RowLabels(np.arange(len(self.public.y)), self.public.y)
+        rows = np.flatnonzero(self.public.y != UNLABELLED)
+        return RowLabels(rows, self.public.y[rows])
 
     @property
     def robust(self) -> Fold:

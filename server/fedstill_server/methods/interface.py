@@ -100,6 +100,7 @@ class Method(WithOptions, ABC):
     soft_labels: ClassVar[SoftLabelUse] = SoftLabelUse.NONE
     features: ClassVar[bool] = False  # whether devices say something of their students' features
     exchanges: ClassVar[bool] = True  # whether devices send anything
+    learns_public: ClassVar[bool] = False  # whether the server learns public examples itself
     makes_starts: ClassVar[bool] = False  # whether each round starts from a student made for it
     answers: ClassVar[SummaryKind] = SummaryKind.PUBLIC_SET  # the kind of what they send
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE,)  # where an example's labels may stand
@@ -125,6 +126,13 @@ class Method(WithOptions, ABC):
     def rows_of(self, public_rows: int) -> int:
         """How many public rows are answered, of a set of so many; those beyond it are mixed."""
         return public_rows
+
+    @classmethod
+    def reads_public(cls) -> bool:
+        """Whether a fleet needs a public set to learn by it."""
+        answers = cls.exchanges and cls.answers is SummaryKind.PUBLIC_SET
+        learns = cls.soft_labels is SoftLabelUse.PUBLIC_ROWS or cls.makes_starts or cls.learns_public
+        return answers or learns or cls.features
 
     @property
     def config(self) -> FleetConfig:

@@ -13,6 +13,7 @@ from fedstill_server.methods.local import Local
 
 class PublicOnly(Local):
     line = "the student that public labels alone make; the baseline without any device's learning"
+    learns_public = True
 
     @property
     def training(self) -> TrainingPlan:

@@ -83,7 +83,8 @@ class ServerTraining:
                 epochs=config.epochs, learning_rate=config.learning_rate, input_noise=config.input_noise
             )
             seed = derived_seed(self.config.seed, 0, "teach")
-            fit(network, teaching.x, None, plan=plan, seed=seed, labels=teaching.y)
+            known = teaching.labelled
+            fit(network, known.x, None, plan=plan, seed=seed, labels=known.y)
         return state_of(network) if config.network else parameters_of(network)
 
     def distilled_student(self, family: str, teaching: Examples, teacher: Parameters) -> Parameters:

@@ -30,6 +30,7 @@ from fedstill_proto.messages import (
     SummaryKind,
 )
 from fedstill_proto.mixed_rows import rows_with_mixed
+from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.methods import method_of
@@ -175,7 +176,8 @@ class Adversaries:
         rows = task.request.public_rows
         if rows.size and rows.max() >= len(self._data.public_y):
             return None  # nobody has labelled mixed rows
-        return np.asarray(self._data.public_y)[rows]
+        labels = np.asarray(self._data.public_y)[rows]
+        return None if UNLABELLED in labels else labels
 
     def _label_answers(self, heard: Sequence[_Heard]) -> LabelAnswers:
         return LabelAnswers.joined([_label_answer(one, self._fleet.classes) for one in heard])

@@ -11,6 +11,7 @@ import numpy as np
 from fedstill_proto.arrays import Float64Array
 from fedstill_proto.errors import unknown_name
 from fedstill_proto.messages import SoftLabelSummary, SummaryKind
+from fedstill_proto.readers.classes import UNLABELLED
 
 from fedstill_sim.audit.label_distribution import (
     LabelDistributionResult,
@@ -247,7 +248,8 @@ class _Audit:
                 candidates.append(first_layer_means(vector, start, pixels))
         public_x = np.asarray(data.public_x)
         # Without labels the public set has one mean.
-        public_y = np.zeros(len(public_x), np.int64) if data.public_y is None else np.asarray(data.public_y)
+        labelled = data.public_y is not None and UNLABELLED not in data.public_y
+        public_y = np.asarray(data.public_y) if labelled else np.zeros(len(public_x), np.int64)
         return reconstruction_result(
             np.concatenate(candidates),
             x[data.train[observed.device]],

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.input_rule import InputRule, check_class_names
+from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.readers.columns import TableColumns, check_columns
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
@@ -74,7 +75,8 @@ class DeviceRows:
 class FleetData:
     """The pool, each device's train and test rows in it, the public set and the global test set.
 
-    x: float32 [examples, *input_shape]; y: int64 [examples]; public_y is None for an unlabelled public set.
+    x: float32 [examples, *input_shape]; y: int64 [examples]; public_y is None for an unlabelled public set,
+    and UNLABELLED for single examples without a label. The public set may be empty.
     Examples with a label at each place, as of text, are int64 [examples, places], and y is of the same shape.
     files: what else is kept beside the arrays, by name, such as the list of words that numbers stand for.
     families: the student family of each device.
@@ -117,13 +119,13 @@ class FleetData:
                     f"{self.name}: {name} describes {len(owned)} devices, there are {self.devices}"
                 )
         self._check_examples("x, y", self.x, self.y)
-        self._check_examples("public set", self.public_x, self.public_y)
+        self._check_examples("public set", self.public_x, self.public_y, least=UNLABELLED)
         self._check_examples("global test set", self.global_x, self.global_y)
         for name, owned in (("train", self.train), ("test", self.test)):
             if len(owned.rows) and not 0 <= owned.rows.min() <= owned.rows.max() < len(self.x):
                 raise FleetDataError(f"{self.name}: {name} rows must be rows of the {len(self.x)} examples")
 
-    def _check_examples(self, name: str, x: npt.NDArray[Any], y: IntArray | None) -> None:
+    def _check_examples(self, name: str, x: npt.NDArray[Any], y: IntArray | None, *, least: int = 0) -> None:
         kind = self.x.dtype if self.x.dtype in (np.int64, np.float32) else np.dtype(np.float32)
         if x.dtype != kind or x.shape[1:] != self.input_shape:
             raise FleetDataError(
@@ -137,7 +139,7 @@ class FleetData:
             raise FleetDataError(
                 f"{self.name}: {name}: labels must be int64 {list(labelled)}, not {y.dtype} {list(y.shape)}"
             )
-        if len(y) and not 0 <= y.min() <= y.max() < self.classes:
+        if len(y) and not least <= y.min() <= y.max() < self.classes:
             raise FleetDataError(
                 f"{self.name}: {name}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
             )
