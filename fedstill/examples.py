@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.package.target import TargetKind
 from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.pools import TEST_FRACTION
 from fedstill_sim.data.splits import hold_out
+from fedstill_sim.data.targets import checked_targets
 
 Array = npt.NDArray[Any]
 
@@ -22,7 +24,8 @@ class Device:
 
     Args:
         x: Examples to learn from, [n, *shape], real numbers.
-        y: Their labels [n], whole numbers from 0.
+        y: Their labels [n], whole numbers from 0; of a fleet with another target rows of 0 and 1 [n, K], or
+            of numbers [n, D].
         x_test: Examples to measure the device's own student on, [m, *shape]. Without them, a quarter of x is
             held out for that.
         y_test: Their labels [m].
@@ -59,7 +62,13 @@ class DeviceExamples:
     y_test: Array
 
 
-def split(where: str, device: Device, shape: tuple[int, ...] | None, seed: tuple[int, int]) -> DeviceExamples:
+def split(
+    where: str,
+    device: Device,
+    shape: tuple[int, ...] | None,
+    seed: tuple[int, int],
+    target: TargetKind = TargetKind.SINGLE_LABEL,
+) -> DeviceExamples:
     """A device's examples, checked; a quarter is held out where it brings none to test on.
 
     Args:
@@ -67,15 +76,16 @@ def split(where: str, device: Device, shape: tuple[int, ...] | None, seed: tuple
         device: What it brings.
         shape: Of one example, where others have said it.
         seed: Decides which examples are held out.
+        target: What labels say.
 
     Raises:
         FleetDataError: Names the field that does not fit.
     """
     x = checked_x(where, "x", device.x, shape)
-    y = checked_y(where, "y", device.y, len(x))
+    y = checked_y(where, "y", device.y, len(x), target)
     if device.x_test is not None:
         x_test = checked_x(where, "x_test", device.x_test, x.shape[1:])
-        return DeviceExamples(x, y, x_test, checked_y(where, "y_test", device.y_test, len(x_test)))
+        return DeviceExamples(x, y, x_test, checked_y(where, "y_test", device.y_test, len(x_test), target))
     if len(x) < 2:
         raise FleetDataError(
             f"{where}: one example cannot be cut into a part to learn and one to test; give x_test"
@@ -114,9 +124,13 @@ def checked_x(where: str, field: str, value: Any, shape: tuple[int, ...] | None 
     return numbers
 
 
-def checked_y(where: str, field: str, value: Any, examples: int) -> Array:
-    """Labels as int64 [examples], from 0."""
+def checked_y(
+    where: str, field: str, value: Any, examples: int, target: TargetKind = TargetKind.SINGLE_LABEL
+) -> Array:
+    """Labels as int64 [examples], from 0; of another target, as fedstill_sim.data.targets has them."""
     y = as_array(where, field, value)
+    if not target.is_class:
+        return checked_targets(target, y, examples=examples, where=f"{where}: {field}")
     if y.dtype.kind not in "iu":
         raise FleetDataError(f"{where}: {field} is {y.dtype}; labels must be whole numbers from 0")
     if y.shape != (examples,):

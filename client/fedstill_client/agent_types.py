@@ -223,6 +223,7 @@ class AgentStatus:
     releases_without_noise: int = 0
     privacy_refusal: str = ""  # the last round that the device's own policy did not allow, and why
     class_names: tuple[str, ...] = ()  # of all classes, or none
+    target: str = "single-label"  # what an answer says: single-label, multi-label or regression
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,13 @@ class Result:
         """The whole configuration of the run, with every option of its method."""
         return self.run.config
 
+    @property
+    def evaluation(self) -> Mapping[str, Any]:
+        """What is measured besides accuracy: of several labels F1 and precision, of numbers RMSE, MAE, R2,
+        NLL.
+        """
+        return self.run.evaluation
+
     def report(self, path: Path | str = "report.html") -> Path:
         """Write the report, one HTML file that needs no other.
 

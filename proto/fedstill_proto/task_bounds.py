@@ -36,7 +36,13 @@ PROTECTIONS = ("noise", "shared-noise", "sum", "plain")
 ENCODINGS = tuple(encoding.value for encoding in Encoding)
 _NO_START = StartPlan(source=StartSource.OWN)
 _NO_PERSONAL = PersonalPlan(epochs=0, learning_rate=0.0)
-_BITS = {Encoding.FLOAT32: 32, Encoding.FLOAT16: 16, Encoding.UINT8: 8, Encoding.TOP_K: 8}
+_BITS = {
+    Encoding.FLOAT32: 32,
+    Encoding.FLOAT16: 16,
+    Encoding.UINT8: 8,
+    Encoding.TOP_K: 8,
+    Encoding.GAUSSIAN: 8,
+}
 
 
 def rule(default: Any, says: str, *, words: tuple[str, ...] = (), least: float = 0, most: float = 1e9) -> Any:
@@ -94,7 +100,7 @@ class TaskBounds:
         words=PROTECTIONS,
     )
     encodings: tuple[str, ...] = rule(
-        ("uint8", "top-k", "levels"),
+        ("uint8", "top-k", "levels", "gaussian"),
         "How soft labels may be coded; float32 and float16 keep the last digits, which tell most.",
         words=ENCODINGS,
     )

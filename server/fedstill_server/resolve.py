@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fedstill_proto.arrays import IntArray
+import numpy.typing as npt
 from fedstill_proto.errors import InvalidValue, unknown_name
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
@@ -23,6 +24,7 @@ from fedstill_proto.soft_labels.codec_spec import parse_codec
 
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import AsyncRule, CohortRule, FleetConfig, TeacherConfig
+from fedstill_server.config.many_classes import usual_codec
 from fedstill_server.config.options import options_of
 from fedstill_server.config.run_options import RunOptions
 from fedstill_server.config.secret_labels import secret_labels
@@ -74,6 +76,7 @@ class FleetFacts:
         class_names: Of all classes, or none.
         columns: How examples were made of a table's rows, where they are such.
         packaged: Whether devices hold packages with the students of before the first round.
+        target: What students say of an example.
     """
 
     run: str
@@ -89,11 +92,12 @@ class FleetFacts:
     rounds: int = 20
     evaluate_every: int = 1
     simulated: bool = False
-    public_y: IntArray | None = None
+    public_y: npt.NDArray[Any] | None = None
     packaged: bool = True
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
     columns: TableColumns | None = None
+    target: Target = SINGLE_LABEL
 
 
 def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
@@ -158,6 +162,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         input_rule=facts.input_rule,
         class_names=facts.class_names,
         columns=facts.columns,
+        target=facts.target,
     )
     if notice := facts.input_rule.notice():
         log.warning("%s", notice)
@@ -173,7 +178,8 @@ def _taught(asked: RunOptions, facts: FleetFacts, method: str) -> bool:
     """
     if not facts.labelled or asked.use_public_labels is not None:
         return facts.labelled and asked.use_public_labels is not False
-    if facts.public_y is None or not METHODS.load(method).makes_starts or not facts.task.form.amounts:
+    of_classes = facts.task.form.amounts and facts.target.is_single
+    if facts.public_y is None or not METHODS.load(method).makes_starts or not of_classes:
         return True
     labels = facts.public_y[facts.public_y != UNLABELLED]
     known = len(np.unique(labels))
@@ -303,7 +309,7 @@ def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bo
         batch_size=_chosen(asked.batch_size, usual.batch_size),
         learning_rate=_chosen(asked.learning_rate, usual.learning_rate),
         optimizer=Optimizer(_chosen(asked.optimizer, usual.optimizer.value)),
-        temperature=_chosen(asked.temperature, suited.temperature),
+        temperature=_chosen(asked.temperature, 1.0 if facts.target.is_regression else suited.temperature),
         soft_weight=_chosen(asked.soft_weight, _chosen(usual.soft_weight, suited.soft_weight)),
         seed=asked.seed,
     )
@@ -312,7 +318,10 @@ def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bo
 def _codecs(asked: RunOptions, facts: FleetFacts, method: Method) -> tuple[SoftLabelCodec, SoftLabelCodec]:
     """The codecs of the answers and of what a task carries."""
     both = SoftLabelCodec(Encoding(_chosen(asked.encoding, Encoding.UINT8.value)), asked.top_k or 0)
-    suited = method.defaults.uplink
+    of_words = facts.task.form.labels is Labels.EACH_PLACE
+    suited, down = method.defaults.uplink, method.usual_downlink or both
+    if not of_words:
+        suited, down = (usual_codec(codec, facts.classes, facts.target) for codec in (suited, down))
     uplink = both if asked.encoding is not None else suited
     if asked.privacy is not None and uplink.entropy:  # a length tells of what was coded
         uplink = replace(uplink, entropy=False, delta=False)
@@ -320,9 +329,9 @@ def _codecs(asked: RunOptions, facts: FleetFacts, method: Method) -> tuple[SoftL
         uplink = parse_codec(asked.uplink)
     if asked.downlink is not None:
         return uplink, parse_codec(asked.downlink)
-    if facts.task.form.labels is Labels.EACH_PLACE:
+    if of_words:
         return uplink, suited
-    return uplink, both if asked.encoding is not None else method.usual_downlink or both
+    return uplink, both if asked.encoding is not None else down
 
 
 def _network(asked: RunOptions, facts: FleetFacts) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.data.own_data import OwnDataOptions
+from fedstill_sim.data.targets import target_kind
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, command_line
@@ -105,6 +106,7 @@ def requested_data(request: RunRequest) -> FleetData:
         reading=request.reading,
         normalize=request.normalize,
         channels=request.channels,
+        target=target_kind(request.target, where="--target"),
     )
     return load_data(wanted, task=request.task_name)
 
@@ -127,6 +129,7 @@ def data_request(config: RunConfig) -> DataRequest:
         reading=simulation.reading,
         normalize=simulation.normalize,
         channels=simulation.channels,
+        target=config.fleet.target.kind,
     )
 
 
@@ -224,6 +227,7 @@ def _facts(request: RunRequest, data: FleetData, defaults: Defaults) -> FleetFac
         input_rule=_input_rule(data, amounts=task.form.amounts),
         class_names=data.class_names,
         columns=data.columns,
+        target=data.target,
     )
 
 

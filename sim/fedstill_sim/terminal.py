@@ -15,6 +15,7 @@ from fedstill_sim.compare.table import ComparedCell, sections
 from fedstill_sim.report.table import method_rows
 from fedstill_sim.results.readable import counted
 from fedstill_sim.results.run_result import RunResult
+from fedstill_sim.results.target_figures import lines_of
 from fedstill_sim.results.verdict import Verdict, verdicts
 from fedstill_sim.tasks import simulation_of
 
@@ -134,7 +135,8 @@ def _print_evaluation(console: Console, result: RunResult) -> None:
     """What the task measured beside accuracy."""
     if result.evaluation:
         simulation = simulation_of(result.config["fleet"]["task"]["name"])
-        for line in simulation.lines_of(result.evaluation):
+        words = lines_of if "target" in result.evaluation else simulation.lines_of
+        for line in words(result.evaluation):
             console.print(escape(line), highlight=False, soft_wrap=True)
 
 

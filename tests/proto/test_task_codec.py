@@ -144,7 +144,7 @@ PUBLIC = "soft_targets.public_set"
         ("request.selection.most_ambiguity", 1.5, "request.most_ambiguity"),
         ("request.selection.least_density_ratio", float("nan"), "request.least_density_ratio"),
         ("request.kind", pb.SUMMARY_KIND_NONE, "request.codec"),
-        ("request.encoding", 6, "request.encoding"),
+        ("request.encoding", 7, "request.encoding"),
         ("request.encoding", 5, "request.grid"),
         ("request.bits", 3, "request.bits"),
         ("request.delta", True, "request.bits"),

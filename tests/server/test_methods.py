@@ -22,12 +22,13 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.consensus.aggregation import RowSums, fold
+from fedstill_server.consensus.coordinates import centred_logits
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import METHODS, Method, build_method
 from fedstill_server.methods.class_logits import KNOWN, MEANS, ClassLogits
 from fedstill_server.methods.fedavg import FedAvg
 from fedstill_server.methods.public_logits import PublicLogits
-from fedstill_server.methods.public_shift import LOGITS, centred_logits, propagated
+from fedstill_server.methods.public_shift import LOGITS, propagated
 from fedstill_server.rounds.preparation import prepare
 from fedstill_server.state import FleetState, digest_of
 from fedstill_server.tasks import training_of

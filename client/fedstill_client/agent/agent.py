@@ -138,7 +138,8 @@ class Agent:
             scope: "owner" for the owner's own questions, "everyone" for the fleet's student alone.
 
         Returns:
-            Class probabilities [n, classes]; for a student of text, those of the next word.
+            Class probabilities [n, classes]; for a student of text, those of the next word; of several labels
+            the probability of each [n, K]; of numbers mean and standard deviation [n, D, 2].
 
         Raises:
             InvalidValue: x is not what the student takes.
@@ -165,7 +166,8 @@ class Agent:
 
         Args:
             x: Examples as they are given [n, *given_shape].
-            labels: Class numbers [n, *label_shape], or names of classes [n].
+            labels: Class numbers [n, *label_shape], or names of classes [n]; of several labels 0 or 1, of
+                numbers in the user's units.
 
         Returns:
             The examples' ids, which `forget` takes.
@@ -354,6 +356,7 @@ class Agent:
             agent_version=fedstill_proto.__version__,
             precision=student.precision,
             class_names=manifest.class_names,
+            target=manifest.target.kind.value,
             **budget_facts(self._home.folder, self._store.ledger),
         )
 

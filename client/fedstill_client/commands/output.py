@@ -6,6 +6,7 @@ rich, numpy and the formats of packages are loaded by what needs them: --help an
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_client.agent_types import LearningResult, Score
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from fedstill_proto.arrays import FloatArray, IntArray
     from fedstill_proto.package.artifact import StudentManifest
     from fedstill_proto.text.intents import Understanding
@@ -90,65 +92,107 @@ def _manifest_facts(manifest: StudentManifest) -> Facts:
     }
 
 
+@dataclass(frozen=True)
+class AnswerMeaning:
+    """What answers say: "single-label", "multi-label" or "regression", and the names of classes or labels, or
+    none.
+    """
+
+    target: str
+    names: tuple[str, ...] = ()
+
+
 def deliver_answers(
-    probabilities: FloatArray, names: tuple[str, ...], *, output: Path | None, as_json: bool
+    answers: FloatArray, meaning: AnswerMeaning, *, output: Path | None, as_json: bool
 ) -> None:
-    """Write the class probabilities [n, classes] to a file, or print them.
+    """Write answers to a file, or print them.
 
     Args:
-        probabilities: Of each class, for each example.
-        names: Of the classes, or ().
+        answers: As an agent gives them: class probabilities [n, classes], and so on.
+        meaning: What they say.
         output: The file.
         as_json: Print JSON.
     """
-    classes = probabilities.argmax(axis=1)
-    labels = [names[each] for each in classes] if names else None
+    named = _named(answers, meaning)
     if output is not None:
-        _write_answers(output, classes, labels, probabilities)
+        _write_answers(output, named)
     if as_json:
-        named = {} if labels is None else {"labels": labels, "class_names": names}
-        print_json({"classes": classes.tolist(), **named, "probabilities": probabilities.tolist()})
+        document: Facts = {name: array.tolist() for name, array in named.items()}
+        print_json({**document, "class_names": meaning.names} if meaning.names else document)
     elif output is not None:
-        print_line(f"{len(classes)} answers in {output}")
+        print_line(f"{len(answers)} answers in {output}")
     else:
-        _print_answers(classes, labels, probabilities)
+        _print_answers(_shown(answers, meaning), rows=len(answers))
 
 
-def _print_answers(classes: IntArray, labels: list[str] | None, probabilities: FloatArray) -> None:
+def _named(answers: FloatArray, meaning: AnswerMeaning) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an answer, by name."""
+    import numpy as np
+
+    if meaning.target == "multi-label":
+        return {"labels": (answers > 0.5).astype(np.int64), "probabilities": answers}
+    if meaning.target == "regression":
+        return {"means": answers[..., 0], "deviations": answers[..., 1]}
+    classes = answers.argmax(axis=1)
+    labels = {"labels": np.array([meaning.names[each] for each in classes], np.str_)} if meaning.names else {}
+    return {"classes": classes, **labels, "probabilities": answers}
+
+
+def _shown(answers: FloatArray, meaning: AnswerMeaning) -> list[tuple[str, ...]]:
+    """A table for people: its columns' names, and a line for each of the first answers."""
+    first = answers[:_SHOWN_ROWS]
+    if meaning.target == "regression":
+        columns = tuple(f"number {place}" for place in range(answers.shape[1]))
+        lines = [tuple(f"{mean:.5g} +- {deviation:.2g}" for mean, deviation in row) for row in first]
+    elif meaning.target == "multi-label":
+        columns = ("labels", "probabilities")
+        names = meaning.names or tuple(map(str, range(answers.shape[1])))
+        there = [[place for place, chance in enumerate(row) if chance > 0.5] for row in first]
+        lines = [
+            (", ".join(names[k] for k in each) or "none", ", ".join(f"{row[k]:.3f}" for k in each))
+            for each, row in zip(there, first, strict=True)
+        ]
+    else:
+        columns = ("class", *(["label"] if meaning.names else []), "probability")
+        lines = [
+            (str(k), *([meaning.names[k]] if meaning.names else []), f"{row[k]:.3f}")
+            for k, row in zip(first.argmax(axis=1), first, strict=True)
+        ]
+    return [("row", *columns), *((str(row), *line) for row, line in enumerate(lines))]
+
+
+def _print_answers(table: list[tuple[str, ...]], *, rows: int) -> None:
     # Without rich, whose import takes as long as to load and run a student.
-    rows = [
-        (str(row), str(answer), *([labels[row]] if labels else []), f"{probabilities[row, answer]:.3f}")
-        for row, answer in enumerate(classes[:_SHOWN_ROWS])
-    ]
-    headings = ("row", "class", *(["label"] if labels else []), "probability")
-    columns = list(zip(headings, *rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    for cells in zip(*columns, strict=True):
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for cells in table:
         line = "  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True))
         print(f" {line.rstrip()}")
-    if len(classes) > _SHOWN_ROWS:
-        print(f"... and {len(classes) - _SHOWN_ROWS} more; --output or --json has them all.")
+    if rows > _SHOWN_ROWS:
+        print(f"... and {rows - _SHOWN_ROWS} more; --output or --json has them all.")
 
 
-def _write_answers(
-    file: Path, classes: IntArray, labels: list[str] | None, probabilities: FloatArray
-) -> None:
+_COLUMNS = {"classes": "class", "labels": "label", "probabilities": "p", "means": "mean", "deviations": "sd"}
+
+
+def _write_answers(file: Path, named: dict[str, npt.NDArray[Any]]) -> None:
     import csv
 
     import numpy as np
 
     try:
         if file.suffix.lower() == ".npz":
-            named: dict[str, Any] = {} if labels is None else {"labels": np.array(labels, np.str_)}
-            np.savez(file, classes=classes, probabilities=probabilities, **named)
+            np.savez(file, **named)
             return
-        numbered = [f"p{number}" for number in range(probabilities.shape[1])]
+        header: list[str] = []
+        for name, array in named.items():
+            column = _COLUMNS[name]
+            header += [column] if array.ndim == 1 else [f"{column}{n}" for n in range(array.shape[1])]
         with file.open("w", encoding="utf-8", newline="") as written:
             table = csv.writer(written, lineterminator="\n")
-            table.writerow(["class", *(["label"] if labels else []), *numbered])
-            for row, answer in enumerate(classes):
-                shares = [f"{share:.6g}" for share in probabilities[row]]
-                table.writerow([answer, *([labels[row]] if labels else []), *shares])
+            table.writerow(header)
+            for cells in zip(*named.values(), strict=True):
+                flat = [each for cell in cells for each in np.atleast_1d(cell).tolist()]
+                table.writerow([f"{each:.6g}" if isinstance(each, float) else each for each in flat])
     except OSError as error:
         raise FedstillError(f"{file}: cannot be written: {error.strerror}.") from None
 

@@ -20,6 +20,7 @@ from fedstill_client.commands.options import (
 )
 from fedstill_client.commands.output import (
     ANSWER_SUFFIXES,
+    AnswerMeaning,
     deliver_answers,
     device_facts,
     print_facts,
@@ -104,7 +105,8 @@ def predict_command(
     output: Annotated[
         Path | None,
         typer.Option(
-            help="Write answers there: .npz (classes, probabilities) or .csv (class, a column a class).",
+            help="Write answers there: .npz (classes, probabilities) or .csv (class, a column a class); of "
+            "several labels or numbers see the documentation on targets.",
             show_default=False,
         ),
     ] = None,
@@ -116,7 +118,8 @@ def predict_command(
     so does a plain device folder (--device). It knows how often this device sees each class ("owner_share" in
     device.json; 0 switches it off). With --scope everyone the fleet's student answers alone, the same on each
     device of the fleet; with --student, a student package as it is. A student of text predicts the word that
-    comes next. An assistant's predicts what an utterance (--text) means and how sure it is, and whether that
+    comes next; one of several labels how likely each is; one of numbers a mean and a standard deviation of
+    each. An assistant's predicts what an utterance (--text) means and how sure it is, and whether that
     is enough to act on.
 
     [bold]Examples[/bold]
@@ -146,13 +149,13 @@ def predict_command(
     if output is not None:
         check_suffix(output, ANSWER_SUFFIXES, "answers")
     if student is not None:
-        probabilities, names = _predict_with_package(student, examples)
+        answers, meaning = _predict_with_package(student, examples)
     elif device is not None:
-        probabilities, names = _predict_with_device(device, examples, whom)
+        answers, meaning = _predict_with_device(device, examples, whom)
     else:
         with reach(home) as agent:
-            probabilities, names = _predict_with_agent(agent, examples, whom)
-    deliver_answers(probabilities, names, output=output, as_json=as_json)
+            answers, meaning = _predict_with_agent(agent, examples, whom)
+    deliver_answers(answers, meaning, output=output, as_json=as_json)
 
 
 def _check_folders(home: Path | None, device: Path | None, student: Path | None) -> None:
@@ -176,7 +179,7 @@ def _predict_text(text: str, home: Path | None, student: Path | None, scope: Sco
     print_understanding(understood, as_json=as_json)
 
 
-_Answers = tuple["FloatArray", tuple[str, ...]]  # probabilities [n, classes], and the names of classes
+_Answers = tuple["FloatArray", AnswerMeaning]
 
 
 def _predict_with_package(student: Path, examples: Path) -> _Answers:
@@ -184,11 +187,12 @@ def _predict_with_package(student: Path, examples: Path) -> _Answers:
     from fedstill_client.model.predictor import Predictor
 
     predictor = Predictor.load(student)
-    if predictor.manifest.label_shape:
-        return predictor.next_words(_read_words(examples)), ()
     manifest = predictor.manifest
+    meaning = AnswerMeaning(manifest.target.kind.value, manifest.class_names)
+    if manifest.is_text:
+        return predictor.next_words(_read_words(examples)), meaning
     x = read_unlabelled(examples, input_shape=manifest.given_shape)
-    return predictor.predict(x), manifest.class_names
+    return predictor.predict(x), meaning
 
 
 def _predict_with_device(folder: Path, examples: Path, scope: Scope) -> _Answers:
@@ -198,7 +202,7 @@ def _predict_with_device(folder: Path, examples: Path, scope: Scope) -> _Answers
     device = FleetDevice.open(folder)
     manifest = device.artifact.manifest
     x = read_unlabelled(examples, input_shape=manifest.given_shape)
-    return device.predict(x, scope=scope), manifest.class_names
+    return device.predict(x, scope=scope), AnswerMeaning(manifest.target.kind.value, manifest.class_names)
 
 
 def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope) -> _Answers:
@@ -214,7 +218,7 @@ def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope
     )
     starts = range(0, max(len(x), 1), _ANSWERED_AT_ONCE)
     parts = [agent.predict(x[start : start + _ANSWERED_AT_ONCE], scope=scope) for start in starts]
-    return np.concatenate(parts), status.class_names
+    return np.concatenate(parts), AnswerMeaning(status.target, status.class_names)
 
 
 def _read_words(file: Path) -> npt.NDArray[Any]:

@@ -14,13 +14,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray
 
 from fedstill_client.agent_types import Score
 from fedstill_client.model.forward import Forward
+from fedstill_client.model.targets import hard_losses, log_softmax, right_answers
 
 # At a time: logits stay small, and whoever waits for the evaluator to stop does not wait long.
 _ANSWERS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 20
@@ -60,7 +62,7 @@ class Evaluator:
         self,
         forward: Forward,
         x: FloatArray,
-        labels: IntArray,
+        labels: npt.NDArray[Any],
         *,
         public: PublicScore | None = None,
         log_prior: FloatArray | None = None,
@@ -69,6 +71,7 @@ class Evaluator:
         self._forward, self._x, self._labels, self._public = forward, x, labels, public
         self._log_prior, self._temperature = np.float32(0) if log_prior is None else log_prior, temperature
         answers = min(_ANSWERS_AT_ONCE, _VALUES_AT_ONCE // forward.manifest.classes)
+        self._target = forward.manifest.target
         self._rows = max(1, answers // math.prod(labels.shape[1:]))
 
     def score(self, student: Mapping[str, FloatArray], stop: Callable[[], bool]) -> Score | None:
@@ -88,15 +91,15 @@ class Evaluator:
                 return None
             logits = self._forward.shared(stacked, self._x[part])[0]  # [n, ..., K]
             answers, labels = logits / np.float32(self._temperature) + self._log_prior, self._labels[part]
-            own -= float(np.take_along_axis(_log_softmax(answers), labels[..., None], axis=-1).sum())
-            correct += int((answers.argmax(axis=-1) == labels).sum())
+            own += float(hard_losses(self._target, answers, labels).sum())
+            correct += int(right_answers(self._target, answers, labels).sum())
         loss = own / max(self._labels.size, 1)
         if self._public is not None:
             for part in self._parts(self._public.x):
                 if stop():
                     return None
                 logits = self._forward.shared(stacked, self._public.x[part])[0] + self._log_prior  # [n, K]
-                log_answers = _log_softmax(logits / np.float32(self._public.temperature))
+                log_answers = log_softmax(logits / np.float32(self._public.temperature))
                 public -= float((self._public.soft_labels[part] * log_answers).sum())
             weight = self._public.weight
             loss = (1 - weight) * loss + weight * public / len(self._public.x)
@@ -104,11 +107,3 @@ class Evaluator:
 
     def _parts(self, x: FloatArray) -> list[slice]:
         return [slice(start, start + self._rows) for start in range(0, len(x), self._rows)]
-
-
-def _log_softmax(logits: FloatArray) -> npt.NDArray[np.float64]:
-    """log softmax(logits), [..., K]"""
-    exact = logits.astype(np.float64)
-    with np.errstate(invalid="ignore", over="ignore"):  # a student that diverged has a loss of nan
-        exact = exact - exact.max(axis=-1, keepdims=True)
-        return np.asarray(exact - np.log(np.exp(exact).sum(axis=-1, keepdims=True)))

@@ -45,4 +45,4 @@ def _soft_arrays(soft: SoftTerm) -> Iterator[tuple[str, Array]]:
     labels = soft.targets.soft_labels
     if isinstance(labels, TopKSoftLabels):
         yield "indices", labels.indices
-    yield "probabilities", labels.probabilities
+    yield "probabilities", labels.probabilities if isinstance(labels, TopKSoftLabels) else labels.dense()

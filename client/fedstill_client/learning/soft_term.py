@@ -18,11 +18,12 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import FLOAT_WEIGHTS, PublicSoftLabels, RoundTask, SoftTargets
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
+from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
 from fedstill_client.model.batches import check_places, fitting_soft_labels, public_examples
 from fedstill_client.model.forward import ForwardPass
-from fedstill_client.model.label_means import softened
+from fedstill_client.model.targets import SoftAnswers, soft_labels
 
 # Of logits, while soft labels are made of them: a vocabulary of 10,000 words times 20 places is many.
 _VALUES_AT_ONCE = 1 << 20
@@ -58,6 +59,8 @@ def encode_fleet_labels(task: RoundTask) -> bytes:
     codec = SoftLabelCodec(Encoding.FLOAT32)
     if isinstance(labels, TopKSoftLabels):
         codec = SoftLabelCodec(Encoding.TOP_K, labels.k)
+    elif isinstance(labels, GaussianSoftLabels):
+        codec = SoftLabelCodec(Encoding.GAUSSIAN)
     return encode_task(
         replace(
             task,
@@ -106,8 +109,9 @@ def own_targets(
     parts = []
     for start in range(0, len(public_x), rows):
         logits = forward.shared(stacked, public_x[start : start + rows])[0]  # [rows, ..., K]
-        answers = softened(logits.reshape(-1, manifest.classes), temperature)
-        parts.append(_as_artifact_reads(answers, manifest))
+        parts.append(
+            _as_artifact_reads(soft_labels(manifest.target, logits, temperature=temperature), manifest)
+        )
     return PublicSoftLabels(np.arange(len(public_x)), _joined(parts, manifest.classes))
 
 
@@ -133,16 +137,21 @@ def _fleet_term(kept: bytes | None, package: StudentPackage) -> SoftTerm | None:
 
 
 def _joined(parts: Sequence[SoftLabels], classes: int) -> SoftLabels:
-    probabilities = np.concatenate([part.probabilities for part in parts])
+    if isinstance(parts[0], GaussianSoftLabels):
+        return GaussianSoftLabels(np.concatenate([part.dense() for part in parts]))
+    probabilities = np.concatenate(
+        [part.probabilities for part in parts if not isinstance(part, GaussianSoftLabels)]
+    )
     indices = [part.indices for part in parts if isinstance(part, TopKSoftLabels)]
     if indices:
         return TopKSoftLabels(np.concatenate(indices), probabilities, classes)
     return DenseSoftLabels(probabilities)
 
 
-def _as_artifact_reads(probabilities: FloatArray, manifest: StudentManifest) -> SoftLabels:
+def _as_artifact_reads(answers: SoftAnswers, manifest: StudentManifest) -> SoftLabels:
     if manifest.soft_labels == "dense":
-        return DenseSoftLabels(probabilities)
+        return answers
+    probabilities = answers.dense()
     # Not through the codec: nothing is sent, and its steps of 1/255 would only blur what the student knew.
     indices = np.sort(np.argpartition(probabilities, -manifest.k, axis=1)[:, -manifest.k :], axis=1)
     return TopKSoftLabels(indices, np.take_along_axis(probabilities, indices, axis=1), manifest.classes)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.model.forward import ForwardPass
 from fedstill_client.model.private_stack import PrivateStack
+from fedstill_client.model.targets import right_answers
 
 # Examples at a time, and logits of all devices and places: 16 MB.
 _ROWS_AT_ONCE, _VALUES_AT_ONCE = 1024, 1 << 22
@@ -40,7 +43,7 @@ def own_correct(
         part = examples.part(slice(start, start + rows))
         logits = _with_prior(forward.own(student, part), log_prior)  # [C, n, K], of text [C, n, S, K]
         here = logits.shape[1]
-        correct = logits.argmax(axis=-1) == part.labels[:, :here]
+        correct = right_answers(forward.manifest.target, logits, part.labels[:, :here])
         correct = correct.reshape(*correct.shape[:2], -1) & part.present[:, :here, None]
         counts[:, start : start + here] = correct.sum(axis=-1)
     return counts
@@ -50,7 +53,7 @@ def shared_correct(
     student: Mapping[str, FloatArray],
     forward: ForwardPass,
     x: FloatArray,
-    labels: IntArray,
+    labels: npt.NDArray[Any],
     *,
     log_prior: FloatArray | None = None,
 ) -> IntArray:
@@ -68,7 +71,7 @@ def shared_correct(
     for start in range(0, len(labels), rows):
         part = slice(start, start + rows)
         logits = _with_prior(forward.shared(student, x[part]), log_prior)
-        right = logits.argmax(axis=-1) == labels[part]
+        right = right_answers(forward.manifest.target, logits, labels[part])
         correct += right.reshape(devices, -1).sum(axis=1)
     return correct
 

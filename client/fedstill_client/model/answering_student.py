@@ -15,6 +15,7 @@ from fedstill_client.agent_types import Precision, check_precision
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.predictor import Predictor
 from fedstill_client.model.streaming import WordStream
+from fedstill_client.model.targets import app_answers
 
 ROW_LIMIT = 4096  # examples in one request
 ANSWER_LIMIT_BYTES = 16 << 20  # as much as a message of the service holds
@@ -85,14 +86,17 @@ class AnsweringStudent:
             temperature: The temperature that the logits are divided by.
 
         Returns:
-            softmax(logits / temperature + log_prior), [n, classes].
+            softmax(logits / temperature + log_prior), [n, classes]; of another target, see
+            `Predictor.predict`.
 
         Raises:
             InvalidValue: x is not what the student takes.
         """
         given = check_inputs(self.manifest, x)
-        if self.manifest.label_shape:
+        if self.manifest.is_text:
             return self._predictor.next_words(given)
+        if not self.manifest.target.is_single:
+            return app_answers(self.manifest.target, self._predictor.logits_of_inputs(given))
         logits = self._predictor.logits_of_inputs(given) / np.float32(temperature)
         return softened(logits if log_prior is None else logits + log_prior, 1.0)
 

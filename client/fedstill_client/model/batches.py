@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import ClassSoftLabels, PublicSoftLabels, RoundTask, SoftTargets
 from fedstill_proto.mixed_rows import rows_with_mixed
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
 from fedstill_client.model.order import KeyArray
@@ -93,7 +95,7 @@ class StackPlan:
                 _gather(_by_example(indices, places), soft.labels[step], into.soft_indices[:, rows])
                 _gather(_by_example(named, places), soft.labels[step], into.soft_probabilities[:, rows])
         elif self.soft_labels is not None and into.soft_labels is not None:
-            dense = _by_example(self.soft_labels.probabilities, places)
+            dense = _by_example(self.soft_labels.dense(), places)
             _gather(dense, soft.labels[step], into.soft_labels[:, rows])
 
 
@@ -277,6 +279,10 @@ def fitting_soft_labels(soft_labels: SoftLabels, manifest: StudentManifest) -> S
         raise ArtifactMismatch(
             f"soft labels of {soft_labels.classes} classes; the student has {manifest.classes}."
         )
+    if isinstance(soft_labels, GaussianSoftLabels) != manifest.target.is_regression:
+        raise ArtifactMismatch(
+            f"the round brings {type(soft_labels).__name__}, the student says {manifest.target.kind.value}."
+        )
     if manifest.soft_labels == "dense":
         return (
             DenseSoftLabels(soft_labels.dense()) if isinstance(soft_labels, TopKSoftLabels) else soft_labels
@@ -293,7 +299,7 @@ def fitting_soft_labels(soft_labels: SoftLabels, manifest: StudentManifest) -> S
     return soft_labels
 
 
-def _at_places(weight: FloatArray, labels: IntArray) -> FloatArray:
+def _at_places(weight: FloatArray, labels: npt.NDArray[Any]) -> FloatArray:
     """The weights of rows [C, B] as those of labels: a row of text spreads its own evenly over its places."""
     if labels.ndim == 2:
         return weight

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
+from fedstill_proto.package.target import Target
 
 
 class ExampleFileError(FedstillError):
@@ -63,14 +64,23 @@ def checked_examples(
     return converted
 
 
-def checked_labels(y: npt.NDArray[Any], *, examples: int, classes: int, file: Path, array: str) -> IntArray:
-    """Labels [n] as int64: one for each example, each a class number."""
-    if y.dtype.kind not in "iu":
-        raise ExampleFileError(file, array, f"is of type {y.dtype}; give integers.")
-    if y.shape != (examples,):
-        raise ExampleFileError(file, array, f"has shape {list(y.shape)}; there are {examples} examples.")
+def checked_labels(
+    y: npt.NDArray[Any], *, examples: int, classes: int, target: Target, file: Path, array: str
+) -> npt.NDArray[Any]:
+    """Labels [n, *label_shape] as a network learns them: class numbers, 0 or 1, or numbers."""
+    taken, needed = ("iuf", "numbers") if target.is_regression else ("iu", "integers")
+    if y.dtype.kind not in taken:
+        raise ExampleFileError(file, array, f"is of type {y.dtype}; give {needed}.")
+    if y.shape != (examples, *target.label_shape):
+        of = f", each with {target.size} labels" if target.size else ""
+        raise ExampleFileError(file, array, f"has shape {list(y.shape)}; there are {examples} examples{of}.")
+    if target.is_regression:
+        if not np.isfinite(y).all():
+            row = int(np.argmin(np.isfinite(y).all(axis=1)))
+            raise ExampleFileError(file, array, f"row {row} holds a value that is not finite.")
+        return target.standardized(y)
     if examples and not 0 <= y.min() <= y.max() < classes:
-        wrong = int(np.argmax((y < 0) | (y >= classes)))
+        wrong = int(np.argmax(((y < 0) | (y >= classes)).reshape(examples, -1).any(axis=1)))
         raise ExampleFileError(file, array, f"row {wrong} is {y[wrong]}; classes are 0 to {classes - 1}.")
     return y.astype(np.int64)
 
@@ -102,12 +112,16 @@ def _read_csv(file: Path) -> npt.NDArray[np.float64]:
     return rows
 
 
-def read_labelled(file: Path, manifest: StudentManifest, *, x: str, y: str) -> tuple[FloatArray, IntArray]:
-    """What a network reads of the examples named `x`, and the labels named `y`, of a .npz file."""
+def read_labelled(
+    file: Path, manifest: StudentManifest, *, x: str, y: str
+) -> tuple[FloatArray, npt.NDArray[Any]]:
+    """What a network reads of the examples named `x`, and learns of the labels named `y`, of a .npz file."""
     arrays = read_npz(file, (x, y))
     given = checked_examples(arrays[x], input_shape=manifest.given_shape, file=file, array=x)
     examples = checked_examples(
         manifest.input_rule.apply(given), input_shape=manifest.input_shape, file=file, array=x
     )
-    labels = checked_labels(arrays[y], examples=len(given), classes=manifest.classes, file=file, array=y)
+    labels = checked_labels(
+        arrays[y], examples=len(given), classes=manifest.classes, target=manifest.target, file=file, array=y
+    )
     return examples, labels

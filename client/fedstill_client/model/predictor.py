@@ -21,6 +21,7 @@ from fedstill_client.model.given_examples import ScaleWatch
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.limits import limited
 from fedstill_client.model.runtime import GraphError, as_value, session
+from fedstill_client.model.targets import app_answers
 from fedstill_client.model.trainer import check_student
 
 _VALUES_AT_ONCE = 1 << 22  # logits of text: a row of 20 places has 200,000 in a vocabulary of 10,000 words
@@ -120,12 +121,15 @@ class Predictor:
             )
 
     def predict(self, x: npt.NDArray[Any]) -> FloatArray:
-        """Class probabilities [n, K]; for words [n, S], those [n, S, K] of the word after each."""
-        return softened(self.logits(x), 1.0)
+        """Class probabilities [n, K]; for words [n, S], those [n, S, K] of the word after each; of several
+        labels the probability of each [n, K]; of numbers mean and standard deviation [n, D, 2] in the user's
+        units.
+        """
+        return app_answers(self.manifest.target, self.logits(x))
 
     def next_words(self, x: npt.NDArray[Any]) -> FloatArray:
         """A student of text's probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
-        if not self.manifest.label_shape:
+        if not self.manifest.is_text:
             raise PredictionError(f"{self.manifest.family!r} is no student of text; it has no next word.")
         places, most = x.shape[1] if x.ndim == 2 else 0, self.manifest.label_shape[0]
         if not 1 <= places <= most:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,7 @@ class PrivateStack:
     """
 
     x: FloatArray  # [C, N, *shape], or with `rows` the table [n, *shape]; int64 where it is text
-    labels: IntArray  # [C, N], of text [C, N, S]; any class where it is padding
+    labels: npt.NDArray[Any]  # [C, N], of text [C, N, S]; int64 or float32; any where it is padding
     counts: IntArray  # [C]
     rows: IntArray | None = None  # [C, N] rows of the table; any row where it is padding
     table: FloatArray = field(init=False, repr=False)  # [n, *shape]
@@ -64,10 +65,10 @@ class PrivateStack:
         return self.rows
 
     @classmethod
-    def of_one(cls, x: FloatArray, labels: IntArray) -> PrivateStack:
+    def of_one(cls, x: FloatArray, labels: npt.NDArray[Any]) -> PrivateStack:
         """The examples [n, *shape] and labels [n, *label_shape] of a single device, which may have none."""
         if len(labels) == 0:
-            x, labels = np.zeros((1, *x.shape[1:]), x.dtype), np.zeros((1, *labels.shape[1:]), np.int64)
+            x, labels = (np.zeros((1, *array.shape[1:]), array.dtype) for array in (x, labels))
             return cls(x[None], labels[None], np.array([0]))
         return cls(x[None], labels[None], np.array([len(labels)]))
 

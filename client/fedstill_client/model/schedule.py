@@ -16,6 +16,7 @@ stack it is in.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +40,7 @@ class PrivateSteps:
     """The private rows of all steps: S steps, C devices, B rows a batch."""
 
     rows: IntArray  # [S, C, B] of the stack's table
-    labels: IntArray  # [S, C, B, *label_shape]
+    labels: npt.NDArray[Any]  # [S, C, B, *label_shape]
     weight: FloatArray  # [S, C, B] 1/n, and 0 for padding
 
     def part(self, here: Part) -> PrivateSteps:
@@ -145,7 +146,7 @@ def public_steps(
     return SoftSteps(first_row=training.batch_size, labels=rows, weight=weight)
 
 
-def _labels_of_cells(labels: IntArray, cells: IntArray) -> IntArray:
+def _labels_of_cells(labels: npt.NDArray[Any], cells: IntArray) -> npt.NDArray[Any]:
     """The labels [S, C, B, *label_shape] of cells of the flattened [C, N]."""
     if labels.ndim == 2:
         return labels.reshape(-1).take(cells, mode="clip")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +17,12 @@ from fedstill_client.model.prefix import Prefix
 class StepArrays:
     """One step of C devices with R rows each; the soft arrays are there when the artifact reads them.
 
-    A row of text has a label at each of its S places: what is [C, R] here is [C, R, S] then.
+    A row of text has a label at each of its S places, and one of another target than a class has several:
+    what is [C, R] here is [C, R, S] then.
     """
 
     x: FloatArray  # [C, R, *shape], behind the prefix if any; int64 numbers of words where it is text
-    labels: IntArray  # [C, R]
+    labels: npt.NDArray[Any]  # [C, R], int64; float32 of a regression
     hard_weight: FloatArray  # [C, R]
     lr: FloatArray  # [C]
     temperature: FloatArray | None  # [1]
@@ -46,10 +48,10 @@ class StepArrays:
         sparse = soft and not dense
         batch = cls(
             x=np.zeros((*examples, *manifest.read_shape), manifest.read_type),
-            labels=np.zeros(rows, np.int64),
+            labels=np.zeros(rows, manifest.target.label_type),
             hard_weight=np.zeros(rows, np.float32),
             lr=np.zeros(manifest.stack_size, np.float32),
-            temperature=np.ones(1, np.float32) if soft else None,
+            temperature=np.ones(1, np.float32) if soft and not manifest.target.is_regression else None,
             soft_weight=np.zeros(rows, np.float32) if soft else None,
             soft_labels=np.zeros((*rows, classes), np.float32) if dense else None,
             soft_indices=np.zeros(top_k, np.int64) if sparse else None,

@@ -23,8 +23,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
 from fedstill_proto.codec.told_labels import table_told
 from fedstill_proto.errors import FedstillError
@@ -44,10 +46,10 @@ from fedstill_client.keyboard.typed_rows import learning_examples
 from fedstill_client.learning.soft_term import encode_fleet_labels
 from fedstill_client.model.examples import checked_examples, read_labelled, read_npz
 from fedstill_client.model.forward import Forward
-from fedstill_client.model.label_means import softened
 from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.student_store import OwnStudent, StudentHistory, StudentStore
+from fedstill_client.model.targets import app_answers
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.packages.install import load_installed
 from fedstill_client.privacy import DevicePolicy, PolicyGuard, TaskSize
@@ -92,7 +94,7 @@ class FleetDevice:
     private: PrivateStack
     held_out: PrivateStack
     public_x: FloatArray | None  # [P, *shape]
-    global_test: tuple[FloatArray, IntArray] | None
+    global_test: tuple[FloatArray, npt.NDArray[Any]] | None
     store: StudentHistory
     installed: Parameters | None = None  # [*shape] of its package: what rounds may start from
     private_store: PrivateStore | None = None  # of an agent's home
@@ -382,7 +384,7 @@ class FleetDevice:
         prior = owners_prior(self.private, self.artifact.manifest, owner_share=share)
         if scope == "owner" and prior is not None:
             logits = logits + prior[:, None]
-        return np.asarray(softened(logits, 1.0)[0])  # [n, K]
+        return app_answers(self.artifact.manifest.target, logits[0])
 
     def stack(self, student: OwnStudent | None, *, run: str = "") -> DeviceStack:
         """This device as a stack of one, with `student`; with its control variates for a round of `run`."""
@@ -414,13 +416,13 @@ def _stack(examples: StoredExamples, manifest: StudentManifest) -> PrivateStack:
     x, labels = examples.x, examples.labels
     if not len(examples.ids):
         x = np.zeros((0, *manifest.input_shape), manifest.input_type)
-        labels = np.zeros((0, *manifest.label_shape), np.int64)
+        labels = np.zeros((0, *manifest.label_shape), manifest.target.label_type)
     if x.shape[1:] != manifest.input_shape or labels.shape[1:] != manifest.label_shape:
         raise DeviceError(
             f"the private store's examples have shape {list(x.shape[1:])}, the installed student takes "
             f"{list(manifest.input_shape)}; forget those from before the package was installed."
         )
-    if labels.size and labels.max() >= manifest.classes:
+    if manifest.target.is_single and labels.size and labels.max() >= manifest.classes:
         raise DeviceError(
             f"the private store's examples have classes that the installed student has not: it knows "
             f"{manifest.classes}; forget those from before the package was installed."

@@ -99,7 +99,9 @@ def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray 
         table=np.zeros((1, *manifest.input_shape), manifest.input_type),
         public_x=public_examples(public_x, targets.public_rows, mixed=task.mixed_rows),
         steps_of=np.full(devices, steps),
-        private_steps=PrivateSteps(none, np.zeros((*none.shape, *manifest.label_shape), np.int64), no_weight),
+        private_steps=PrivateSteps(
+            none, np.zeros((*none.shape, *manifest.label_shape), manifest.target.label_type), no_weight
+        ),
         hard_weight=no_weight,
         soft_steps=SoftSteps(
             first_row=0,

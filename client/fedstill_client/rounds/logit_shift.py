@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 from fedstill_proto.arrays import FloatArray
+from fedstill_proto.package.target import Target
 
 from fedstill_client.model.label_means import softened
 
 # Half of the smallest step of a uint8 soft label.
 LEAST = np.float32(0.5 / 255)
+
+
+def moved_answers(target: Target, before: FloatArray, after: FloatArray, *, temperature: float) -> FloatArray:
+    """How far answers [..., K] moved: logits, or how means and log variances differ."""
+    if target.is_regression:
+        return after - before
+    return logit_shift(before, after, temperature=temperature)
 
 
 def logit_shift(before: FloatArray, after: FloatArray, *, temperature: float) -> FloatArray:

@@ -48,8 +48,11 @@ def noised_answers(
 
 
 def _public_row_vectors(task: RoundTask, trained: TrainedStack) -> VectorOf:
-    if trained.forward.manifest.label_shape:
-        raise FedstillError("the round asks a student of text for noised soft labels; there are none.")
+    manifest = trained.forward.manifest
+    if manifest.is_text or manifest.target.is_regression:
+        raise FedstillError(
+            "the round asks a student of text, or of numbers, for noised soft labels; there are none."
+        )
     temperature = task.training.temperature
     rows = trained.public_rows(task.request.public_rows)
     before, after = trained.start_logits(rows), trained.forward.shared(trained.parameters, rows)

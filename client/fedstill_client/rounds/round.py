@@ -9,8 +9,10 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import RoundTask
@@ -158,7 +160,8 @@ class RoundWork:
 class Evaluation:
     """Right answers of each device [C], on its own examples and on everyone's.
 
-    An example of text has an answer at each of its places.
+    An example of text has an answer at each of its places; a number is right where it is near
+    (see fedstill_proto.package.target).
 
     Attributes:
         personal_correct: Of what an app gets (the owner's scope), on the device's own examples.
@@ -410,7 +413,7 @@ def evaluate(
     forward: ForwardPass,
     *,
     personal_test: PrivateStack | None = None,
-    global_test: tuple[FloatArray, IntArray] | None = None,
+    global_test: tuple[FloatArray, npt.NDArray[Any]] | None = None,
     owner_share: float = OWNER_SHARE,
 ) -> Evaluation:
     """Count right answers in both scopes: what an app gets, and what the fleet's student says alone.

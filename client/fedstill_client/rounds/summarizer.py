@@ -29,7 +29,8 @@ from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, TopKSoftLab
 
 from fedstill_client.model.label_means import ClassMeans, class_means, softened
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.rounds.logit_shift import logit_shift
+from fedstill_client.model.targets import soft_labels
+from fedstill_client.rounds.logit_shift import moved_answers
 from fedstill_client.rounds.noised_answer import NoiseOf, noised_answers, system_noise
 from fedstill_client.rounds.relative_features import class_prototypes, relative_features
 from fedstill_client.rounds.row_selection import selected_rows
@@ -81,7 +82,7 @@ def summarize(
     if kind is SummaryKind.PARAMETERS:
         return [_encoded(task, _trained_student(task, trained, device)) for device in range(devices)]
     anchors = _anchors(trained, task) if len(task.request.anchor_rows) else None
-    if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.label_shape:
+    if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.is_text:
         return [
             _encoded(task, PrivateStatistics(soft_labels=labels))
             for labels in next_words(task, trained, devices=devices)
@@ -119,12 +120,14 @@ def _public_answers(
     outputs = trained.forward.shared_outputs(trained.parameters, rows)
     if task.request.relative:
         before, temperature = trained.start_logits(rows), task.training.temperature
-        outputs = {**outputs, "logits": logit_shift(before, outputs["logits"], temperature=temperature)}
+        target = trained.forward.manifest.target
+        moved = moved_answers(target, before, outputs["logits"], temperature=temperature)
+        outputs = {**outputs, "logits": moved}
     delta_base, encoded = delta_base_of(task), []
     for device in range(devices):
         if delta_base is not None and tables is not None:
             delta_base = replace(delta_base, table=tables[device])
-        answer = _public_answer(task, _outputs_of(outputs, device), rows, trained.private, device, anchors)
+        answer = _public_answer(task, _outputs_of(outputs, device), rows, trained, device, anchors)
         encoded.append(_encoded(task, answer, delta_base))
     return encoded
 
@@ -196,12 +199,20 @@ def _public_answer(
     task: RoundTask,
     outputs: Mapping[str, FloatArray],
     rows: FloatArray,
-    private: PrivateStack,
+    trained: TrainedStack,
     device: int,
     anchors: FloatArray | None,
 ) -> PrivateStatistics:
     """Soft labels of the rows [n, *shape], and features if asked, from the student's outputs for them."""
     request, answered, logits = task.request, None, outputs["logits"]
+    private, target = trained.private, trained.forward.manifest.target
+    if not target.is_single and (
+        request.selection is not None or request.class_counts or anchors is not None
+    ):
+        raise FedstillError(
+            f"the round asks for a selection of rows, classes or features, and the student says "
+            f"{target.kind.value}: it answers soft labels of public rows, and nothing besides."
+        )
     features = None if anchors is None else relative_features(outputs["features"], anchors[device])
     if request.selection is not None:
         own = private.table[private.table_rows[device, : private.counts[device]]]
@@ -216,7 +227,7 @@ def _public_answer(
         present = np.flatnonzero(counts).astype(np.int64)
         class_examples = counts[present].astype(np.int64)
     return PrivateStatistics(
-        soft_labels=DenseSoftLabels(softened(logits, task.training.temperature)),
+        soft_labels=soft_labels(target, logits, temperature=task.training.temperature),
         present_classes=present,
         class_examples=class_examples,
         answered=answered,

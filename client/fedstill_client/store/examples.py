@@ -29,7 +29,7 @@ class StoredExamples:
 
     ids: IntArray  # [n]
     x: npt.NDArray[Any]  # float32 or uint8 [n, *shape]; int64 for students of text
-    labels: IntArray  # [n, *label_shape]
+    labels: npt.NDArray[Any]  # [n, *label_shape], as they are kept (see Target.stored), or learned
 
     def followed_by(self, others: StoredExamples) -> StoredExamples:
         """These examples, and then the others."""
@@ -40,10 +40,13 @@ class StoredExamples:
         )
 
     def read_by(self, manifest: StudentManifest) -> StoredExamples:
-        """What the network of a package reads of them; those of another shape stay as they are."""
-        if self.x.shape[1:] != manifest.given_shape:
-            return self
-        return replace(self, x=np.ascontiguousarray(manifest.input_rule.apply(self.x), manifest.input_type))
+        """What the network of a package reads and learns of them; those of other shapes stay as they are."""
+        x, labels = self.x, self.labels
+        if x.shape[1:] == manifest.given_shape:
+            x = np.ascontiguousarray(manifest.input_rule.apply(x), manifest.input_type)
+        if labels.shape[1:] == manifest.label_shape:
+            labels = manifest.target.learned(labels)
+        return replace(self, x=x, labels=labels)
 
     def with_ids(self, ids: IntArray) -> StoredExamples | None:
         """The examples with these ids, in their order; None where one of them is not here."""
@@ -109,8 +112,9 @@ def check_example(
         raise InvalidValue("x", problem)
     if manifest.input_rule.element_type == "uint8" and x.dtype.kind in "iu" and _are_bytes(x):
         asked = np.dtype(np.uint8)
-    if labels.dtype.kind not in "iu" or labels.shape != manifest.label_shape:
-        problem = f"{labels.dtype} of shape {list(labels.shape)}; give integers {list(manifest.label_shape)}"
+    taken, needed = ("iuf", "numbers") if manifest.target.is_regression else ("iu", "integers")
+    if labels.dtype.kind not in taken or labels.shape != manifest.label_shape:
+        problem = f"{labels.dtype} of shape {list(labels.shape)}; give {needed} {list(manifest.label_shape)}"
         raise InvalidValue("labels", problem)
     with np.errstate(over="ignore"):  # what does not fit becomes infinite, and is refused below
         converted = np.ascontiguousarray(x, asked)
@@ -118,12 +122,15 @@ def check_example(
         raise InvalidValue("x", "holds a value that is not a finite float32")
     if asked.kind == "i" and x.size and not 0 <= x.min() <= x.max() < manifest.classes:
         raise InvalidValue("x", f"holds a word outside 0 to {manifest.classes - 1}")
-    if labels.size and not 0 <= labels.min() <= labels.max() < manifest.classes:
+    if manifest.target.is_regression:
+        if not np.isfinite(labels).all():
+            raise InvalidValue("labels", f"{labels.tolist()!r:.80} holds a value that is not finite")
+    elif labels.size and not 0 <= labels.min() <= labels.max() < manifest.classes:
         raise InvalidValue(
             "labels", f"{labels.tolist()!r:.80} is outside the classes 0 to {manifest.classes - 1}"
         )
     # ascontiguousarray makes a list of one of a single number
-    return converted.reshape(x.shape), np.ascontiguousarray(labels, np.int64).reshape(labels.shape)
+    return converted.reshape(x.shape), manifest.target.stored(labels).reshape(labels.shape)
 
 
 def is_held_out(number: int) -> bool:

@@ -17,6 +17,7 @@ from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
 from fedstill_proto.package.input_rule import InputRule, check_class_names, rule_message, rule_of_message
+from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
 from fedstill_proto.readers.columns import (
     TableColumns,
     check_columns,
@@ -175,6 +176,7 @@ class StudentManifest:
         input_rule: What the network reads of values as they are given.
         class_names: A name for each class, or ().
         columns: How rows of a table become what the network reads, where examples are such.
+        target: What an answer says; beside single labels, `classes` is 2 and `label_shape` the target's.
     """
 
     family: str
@@ -207,6 +209,7 @@ class StudentManifest:
     columns: TableColumns | None = None
     buffers: tuple[str, ...] = ()
     one_at_a_time: bool = False
+    target: Target = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -231,7 +234,7 @@ class StudentManifest:
             if len(set(names)) != len(names):
                 raise InvalidValue(name, "a name appears twice")
         self.input_rule.check(self.input_shape)
-        check_class_names(self.class_names, self.classes)
+        check_class_names(self.class_names, self.target.size or self.classes)
         check_columns(self.columns, self.input_shape)
         self._check_publication()
         self._check_text()
@@ -255,6 +258,9 @@ class StudentManifest:
 
     def _check_text(self) -> None:
         ParameterSpec("label_shape", self.label_shape)
+        if not self.target.is_single and (self.label_shape, self.classes) != (self.target.label_shape, 2):
+            problem = f"{self.target.kind.value} of {self.target.size}, but label_shape is {self.label_shape}"
+            raise InvalidValue("target", problem)
         if self.input_type not in ("float32", "int64"):
             raise InvalidValue("input_type", f"{self.input_type!r} is neither float32 nor int64")
         if self.input_type == "int64" and not self.input_rule.changes_nothing:
@@ -276,6 +282,11 @@ class StudentManifest:
     def learning(self) -> tuple[ParameterSpec, ...]:
         """The parameters that learn by their gradients, and have optimizer slots."""
         return tuple(spec for spec in self.parameters if spec.name not in self.buffers)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether an example has a label at each of its own places, as a row of words has."""
+        return self.target.is_single and bool(self.label_shape)
 
     @property
     def parameter_count(self) -> int:
@@ -350,7 +361,12 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         columns=columns_message(manifest.columns),
         buffers=manifest.buffers,
         one_at_a_time=manifest.one_at_a_time,
+        target=None if manifest.target.is_single else _target_message(manifest.target),
     )
+
+
+def _target_message(target: Target) -> pb.Target:
+    return pb.Target(kind=target.kind.value, size=target.size, offset=target.offset, scale=target.scale)
 
 
 def _streaming_message(streaming: Streaming) -> pb.Streaming:
@@ -409,6 +425,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             columns=columns_of_message(message.columns) if message.HasField("columns") else None,
             buffers=tuple(message.buffers),
             one_at_a_time=message.one_at_a_time,
+            target=_target(message.target) if message.HasField("target") else SINGLE_LABEL,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
@@ -416,6 +433,18 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
         problem = f"{message.parameter_count}, but the parameters hold {manifest.parameter_count} values"
         raise WireError("parameter_count", problem)
     return manifest
+
+
+def _target(message: pb.Target) -> Target:
+    kinds = {kind.value: kind for kind in TargetKind}
+    if message.kind not in kinds:
+        raise WireError("target.kind", f"unknown value {message.kind[:40]!r}")
+    return Target(
+        kind=kinds[message.kind],
+        size=message.size,
+        offset=tuple(message.offset),
+        scale=tuple(message.scale),
+    )
 
 
 def _streaming(message: pb.Streaming) -> Streaming:

@@ -11,6 +11,12 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.soft_labels.entropy import decode_levels, encode_levels
 from fedstill_proto.soft_labels.entropy_model import LevelShape
+from fedstill_proto.soft_labels.gaussian import (
+    NUMBERS,
+    GaussianSoftLabels,
+    decode_gaussians,
+    encode_gaussians,
+)
 from fedstill_proto.soft_labels.label_arrays import (
     ROW_SUM_TOLERANCE,
     DenseSoftLabels,
@@ -40,6 +46,7 @@ class Encoding(enum.Enum):
     UINT8 = "uint8"
     TOP_K = "top-k"
     LEVELS = "levels"
+    GAUSSIAN = "gaussian"
 
 
 @dataclass(frozen=True)
@@ -54,6 +61,7 @@ class SoftLabelCodec:
     - UINT8: less than 1/255; a row decodes to whole 255ths that add up to 1
     - TOP_K: less than 1/255 on the kept ones and on the rest bucket
     - LEVELS: see levels.py
+    - GAUSSIAN: no probabilities, but means and variances of numbers; see gaussian.py
 
     Attributes:
         encoding: The form on the wire.
@@ -102,6 +110,8 @@ class SoftLabelCodec:
             return (kept * 4 if kept else 0) + (kept + 1 if kept else classes)
         if self.encoding is Encoding.TOP_K:
             return min(self.k, classes) * (_index_dtype(classes).itemsize + 1)
+        if self.encoding is Encoding.GAUSSIAN:
+            return NUMBERS
         return classes * (1 if self.encoding is Encoding.UINT8 else _FLOAT_DTYPES[self.encoding].itemsize)
 
     @property
@@ -137,6 +147,10 @@ class SoftLabelCodec:
         """
         if isinstance(labels, np.ndarray):
             labels = DenseSoftLabels(labels)
+        if isinstance(labels, GaussianSoftLabels) != (self.encoding is Encoding.GAUSSIAN):
+            raise InvalidValue("encoding", f"{self.encoding.value!r} is not for {type(labels).__name__}")
+        if isinstance(labels, GaussianSoftLabels):
+            return encode_gaussians(labels)
         if self.encoding is Encoding.LEVELS:
             return message_of_levels(self.levels(labels), entropy=self.entropy)
         if self.encoding is Encoding.TOP_K:
@@ -198,6 +212,8 @@ def decode_soft_labels(
         return levels_of_message(message, field=field).soft_labels()
     if encoding is Encoding.TOP_K:
         return _decode_top_k(message, field)
+    if encoding is Encoding.GAUSSIAN:
+        return decode_gaussians(message, field=field)
     if message.k or message.indices:
         raise WireError(f"{field}.k", "k and indices belong to top-k only")
     if encoding is Encoding.UINT8:
@@ -324,6 +340,7 @@ TO_WIRE: dict[Encoding, pb.SoftLabelEncoding] = {
     Encoding.UINT8: pb.SOFT_LABEL_ENCODING_UINT8,
     Encoding.TOP_K: pb.SOFT_LABEL_ENCODING_TOP_K,
     Encoding.LEVELS: pb.SOFT_LABEL_ENCODING_LEVELS,
+    Encoding.GAUSSIAN: pb.SOFT_LABEL_ENCODING_GAUSSIAN,
 }
 GRID_NUMBERS: dict[Grid, pb.SoftLabelGrid] = {
     Grid.SHARES: pb.SOFT_LABEL_GRID_SHARES,

@@ -1,6 +1,7 @@
 """A soft-label codec in words, as configurations and command lines have it: "topk8,4bit,entropy,delta".
 
 float32 | float16 | uint8         each probability by itself
+gaussian                          of numbers: mean and variance
 dense | topk<k>                   all classes, or the k likeliest and a rest bucket
 <n>bit                            codes of 1 to 8 bits; the default is 8
 shares | log                      what a code is: equal shares of 1 (the default), or equal steps of log p
@@ -16,7 +17,8 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.soft_labels.levels import MAX_BITS, Grid
 
-_ALONE = {encoding.value: encoding for encoding in (Encoding.FLOAT32, Encoding.FLOAT16, Encoding.UINT8)}
+_LONE = (Encoding.FLOAT32, Encoding.FLOAT16, Encoding.UINT8, Encoding.GAUSSIAN)
+_ALONE = {encoding.value: encoding for encoding in _LONE}
 _NUMBERED = re.compile(r"(topk)(\d{1,8})|(\d)(bit)", re.ASCII)
 EXAMPLES = "dense,4bit,entropy or topk8,4bit,entropy,delta"
 

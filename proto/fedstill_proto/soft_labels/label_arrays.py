@@ -8,6 +8,7 @@ import numpy as np
 
 from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
 
 # How far a float row may add up beside 1; float32 softmax over a million classes stays well inside.
 ROW_SUM_TOLERANCE = 1e-3
@@ -76,7 +77,7 @@ class TopKSoftLabels:
         return dense
 
 
-SoftLabels = DenseSoftLabels | TopKSoftLabels
+SoftLabels = DenseSoftLabels | TopKSoftLabels | GaussianSoftLabels
 
 
 def keep_top_k(labels: SoftLabels, k: int) -> TopKSoftLabels:

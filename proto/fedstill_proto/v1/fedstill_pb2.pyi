@@ -16,6 +16,7 @@ class SoftLabelEncoding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SOFT_LABEL_ENCODING_UINT8: _ClassVar[SoftLabelEncoding]
     SOFT_LABEL_ENCODING_TOP_K: _ClassVar[SoftLabelEncoding]
     SOFT_LABEL_ENCODING_LEVELS: _ClassVar[SoftLabelEncoding]
+    SOFT_LABEL_ENCODING_GAUSSIAN: _ClassVar[SoftLabelEncoding]
 
 class SoftLabelGrid(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -57,6 +58,7 @@ SOFT_LABEL_ENCODING_FLOAT16: SoftLabelEncoding
 SOFT_LABEL_ENCODING_UINT8: SoftLabelEncoding
 SOFT_LABEL_ENCODING_TOP_K: SoftLabelEncoding
 SOFT_LABEL_ENCODING_LEVELS: SoftLabelEncoding
+SOFT_LABEL_ENCODING_GAUSSIAN: SoftLabelEncoding
 SOFT_LABEL_GRID_UNSPECIFIED: SoftLabelGrid
 SOFT_LABEL_GRID_SHARES: SoftLabelGrid
 SOFT_LABEL_GRID_LOG: SoftLabelGrid
@@ -460,8 +462,20 @@ class TableColumns(_message.Message):
     label: str
     def __init__(self, columns: _Optional[_Iterable[_Union[TableColumn, _Mapping]]] = ..., missing: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
+class Target(_message.Message):
+    __slots__ = ("kind", "size", "offset", "scale")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    SCALE_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    size: int
+    offset: _containers.RepeatedScalarFieldContainer[float]
+    scale: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, kind: _Optional[str] = ..., size: _Optional[int] = ..., offset: _Optional[_Iterable[float]] = ..., scale: _Optional[_Iterable[float]] = ...) -> None: ...
+
 class StudentManifest(_message.Message):
-    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "frozen", "prefix_shape", "input_rule", "columns", "class_names", "buffers", "one_at_a_time")
+    __slots__ = ("protocol_version", "family", "classes", "input_shape", "parameters", "parameter_count", "optimizer", "soft_labels", "k", "stack_size", "step_rows", "opset", "parts", "inputs", "outputs", "package_version", "lowest_agent_version", "quality", "quantized", "label_shape", "input_type", "vocabulary", "streaming", "external_weights", "feature_width", "frozen", "prefix_shape", "input_rule", "columns", "class_names", "buffers", "one_at_a_time", "target")
     PROTOCOL_VERSION_FIELD_NUMBER: _ClassVar[int]
     FAMILY_FIELD_NUMBER: _ClassVar[int]
     CLASSES_FIELD_NUMBER: _ClassVar[int]
@@ -494,6 +508,7 @@ class StudentManifest(_message.Message):
     CLASS_NAMES_FIELD_NUMBER: _ClassVar[int]
     BUFFERS_FIELD_NUMBER: _ClassVar[int]
     ONE_AT_A_TIME_FIELD_NUMBER: _ClassVar[int]
+    TARGET_FIELD_NUMBER: _ClassVar[int]
     protocol_version: int
     family: str
     classes: int
@@ -526,4 +541,5 @@ class StudentManifest(_message.Message):
     class_names: _containers.RepeatedScalarFieldContainer[str]
     buffers: _containers.RepeatedScalarFieldContainer[str]
     one_at_a_time: bool
-    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., frozen: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prefix_shape: _Optional[_Iterable[int]] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ..., one_at_a_time: _Optional[bool] = ...) -> None: ...
+    target: Target
+    def __init__(self, protocol_version: _Optional[int] = ..., family: _Optional[str] = ..., classes: _Optional[int] = ..., input_shape: _Optional[_Iterable[int]] = ..., parameters: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., parameter_count: _Optional[int] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., soft_labels: _Optional[str] = ..., k: _Optional[int] = ..., stack_size: _Optional[int] = ..., step_rows: _Optional[int] = ..., opset: _Optional[int] = ..., parts: _Optional[_Iterable[_Union[PackagePart, _Mapping]]] = ..., inputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., outputs: _Optional[_Iterable[_Union[GraphPort, _Mapping]]] = ..., package_version: _Optional[int] = ..., lowest_agent_version: _Optional[str] = ..., quality: _Optional[_Iterable[_Union[QualityFigure, _Mapping]]] = ..., quantized: _Optional[_Iterable[_Union[QuantizedWeight, _Mapping]]] = ..., label_shape: _Optional[_Iterable[int]] = ..., input_type: _Optional[str] = ..., vocabulary: _Optional[_Union[Vocabulary, _Mapping]] = ..., streaming: _Optional[_Union[Streaming, _Mapping]] = ..., external_weights: _Optional[bool] = ..., feature_width: _Optional[int] = ..., frozen: _Optional[_Iterable[_Union[ParameterSpec, _Mapping]]] = ..., prefix_shape: _Optional[_Iterable[int]] = ..., input_rule: _Optional[_Union[InputRule, _Mapping]] = ..., columns: _Optional[_Union[TableColumns, _Mapping]] = ..., class_names: _Optional[_Iterable[str]] = ..., buffers: _Optional[_Iterable[str]] = ..., one_at_a_time: _Optional[bool] = ..., target: _Optional[_Union[Target, _Mapping]] = ...) -> None: ...

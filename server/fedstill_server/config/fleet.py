@@ -9,6 +9,7 @@ from typing import Any
 from fedstill_proto.checks import check_name
 from fedstill_proto.messages import TrainingPlan
 from fedstill_proto.package.input_rule import InputRule, check_class_names
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from fedstill_proto.readers.columns import TableColumns, check_columns
 from fedstill_proto.secure_sums.terms import Summing, SumNoise
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
@@ -160,6 +161,7 @@ class FleetConfig:
     input_rule: InputRule = field(default_factory=InputRule)  # made the public set of values as given
     class_names: tuple[str, ...] = ()  # of all classes, or none
     columns: TableColumns | None = None  # what made the examples of a table's rows
+    target: Target = SINGLE_LABEL  # what students say of an example; classes are 2 unless it is one class
 
     def __post_init__(self) -> None:
         check_name("run", self.run)
@@ -174,10 +176,17 @@ class FleetConfig:
             FAMILIES.know(name, place, where="own_families")
         FAMILIES.require(self.families, where="families")
         _check(self.classes >= 2, "classes", self.classes, "2 or more")
+        answers = self.target.is_single or self.classes == 2
+        _check(
+            answers,
+            "classes",
+            self.classes,
+            f"2, the numbers of an answer of target {self.target.kind.value}",
+        )
         shape_holds = bool(self.input_shape) and min(self.input_shape) >= 1
         _check(shape_holds, "input_shape", self.input_shape, "the shape of one example")
         self.input_rule.check(self.input_shape)
-        check_class_names(self.class_names, self.classes)
+        check_class_names(self.class_names, self.target.size or self.classes)
         check_columns(self.columns, self.input_shape)
         _check(self.public_batch >= 0, "public_batch", self.public_batch, "0 (all) or a number of rows")
         _check(self.public_targets >= 0, "public_targets", self.public_targets, "0 (all) or a number of rows")

@@ -13,6 +13,7 @@ from typing import Any
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.input_rule import CHANNELS, NORMALIZATIONS
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
@@ -59,6 +60,13 @@ class RunOptions:
         "Student families, dealt out to devices in turn: mlp-small, mlp-wide, cnn, sizes such as mlp-64-32, "
         "or your own as module:Net or name=module:Net; of text, gru or sizes such as gru-80-224; of "
         "utterances, ngrams, ngrams-small.",
+        panel=FLEET,
+    )
+    target: str = option(
+        TargetKind.SINGLE_LABEL.value,
+        "What labels of your own data say: single-label, a class; multi-label, several of 0 and 1, y [n, K]; "
+        "regression, numbers, y [n, D].",
+        choices=tuple(kind.value for kind in TargetKind),
         panel=FLEET,
     )
     teacher: str = option(

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
+from fedstill_proto.arrays import FloatArray
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from fedstill_proto.readers.classes import UNLABELLED
 
 from fedstill_server.data.errors import ExamplesError
@@ -20,13 +21,13 @@ from fedstill_server.data.forms import AMOUNTS, ExampleForm
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """`x` [n, *input_shape] and `y` int64 [n, *label_shape], or None where there are no labels.
+    """`x` [n, *input_shape] and `y` [n, *label_shape], int64 or of numbers float32; None without labels.
 
-    In a public set a label may be UNLABELLED.
+    In a public set a class may be UNLABELLED.
     """
 
     x: npt.NDArray[Any]
-    y: IntArray | None = None
+    y: npt.NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -48,6 +49,7 @@ def load_examples(
     labels_needed: bool = False,
     form: ExampleForm = AMOUNTS,
     rule: InputRule | None = None,
+    target: Target = SINGLE_LABEL,
 ) -> Examples:
     """Read x, and y where it is there, from an .npz file, and check them.
 
@@ -58,6 +60,7 @@ def load_examples(
         labels_needed: Whether y has to be there.
         form: What examples are.
         rule: What a network reads of them, where the file holds them as they are given.
+        target: What is said of them; numbers are in a network's units.
 
     Raises:
         ExamplesError: For a file that holds something else.
@@ -81,13 +84,26 @@ def load_examples(
         if labels_needed:
             raise ExamplesError(f"{path}: no array 'y' of labels")
         return Examples(x)
-    shape = (len(x), *form.label_shape(input_shape))
+    shape = (len(x), *(target.label_shape or form.label_shape(input_shape)))
+    if target.is_regression:
+        return Examples(x, checked_numbers(y, shape, where=str(path)))
     if y.shape != shape or y.dtype.kind not in "iu":
         raise ExamplesError(f"{path}: y is {y.dtype} {list(y.shape)}, expected whole numbers {list(shape)}")
     least = 0 if labels_needed or y.ndim != 1 else UNLABELLED
     if y.min() < least or y.max() >= classes:
         raise ExamplesError(f"{path}: y holds {y.min()} to {y.max()}, expected 0 to {classes - 1}")
     return Examples(x, y.astype(np.int64))
+
+
+def checked_numbers(y: npt.NDArray[Any], shape: tuple[int, ...], *, where: str) -> FloatArray:
+    """Labels that are numbers, float32 of this shape and finite; raises ExamplesError."""
+    if y.shape != shape or y.dtype.kind not in "iuf":
+        raise ExamplesError(f"{where}: y is {y.dtype} {list(y.shape)}, expected numbers {list(shape)}")
+    numbers = y.astype(np.float32)
+    if not np.isfinite(numbers).all():
+        row = int(np.argmin(np.isfinite(numbers).all(axis=1)))
+        raise ExamplesError(f"{where}: y holds a value in row {row} that is not finite; remove or fill it")
+    return numbers
 
 
 def drawn_rows(examples: Examples, count: int, *, seed: int) -> Examples:

@@ -19,6 +19,7 @@ from fedstill_proto.package.artifact import (
     TrainingArtifact,
 )
 from fedstill_proto.package.manifest import Vocabulary
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from torch import nn
 
 from fedstill_server.data.forms import ExampleForm
@@ -62,6 +63,7 @@ class ArtifactOptions:
         features: Whether the forward graph has a second output, what the student's last layer reads.
         cut: Whether examples go through the student's frozen first part once, where it has one, rather than
             in every step.
+        target: What the student says of an example; classes are 2 unless it is one class.
     """
 
     family: str
@@ -75,6 +77,7 @@ class ArtifactOptions:
     step_vocabulary: int | None = None
     features: bool = False
     cut: bool = True
+    target: Target = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "input_shape", tuple(self.input_shape))
@@ -104,6 +107,11 @@ class ArtifactOptions:
             raise ExportError(f"k = {self.k}; a step of {self.step_vocabulary} words has fewer to name")
 
     @property
+    def label_shape(self) -> tuple[int, ...]:
+        """The shape of one example's labels."""
+        return self.target.label_shape or self.form.label_shape(self.input_shape)
+
+    @property
     def form(self) -> ExampleForm:
         """What the family's examples are."""
         return FAMILIES.form_of(self.family)
@@ -111,14 +119,17 @@ class ArtifactOptions:
     @functools.cached_property
     def structure(self) -> str | None:
         """The digest of what a family of one's own computes; None for one that fedstill itself brings."""
-        sizes = {self.classes, self.step_vocabulary or self.classes}
+        sizes = {self.target.outputs(self.classes), self.step_vocabulary or self.target.outputs(self.classes)}
         return structure_of(self.family, self.input_shape, *sorted(sizes))
 
     @property
     def folder_name(self) -> str:
         """The name of its entry in a cache."""
         own = self.structure
-        key = cache_key(asdict(self) if own is None else {**asdict(self), "structure": own})
+        decides = {**asdict(self), "target": self.target.document()}
+        if self.target.is_single:
+            del decides["target"]
+        key = cache_key(decides if own is None else {**decides, "structure": own})
         return f"{self.family}-{self.optimizer.value}-c{self.stack_size}-{key}"
 
 
@@ -165,9 +176,9 @@ class _Captured:
 
     def __init__(self, options: ArtifactOptions) -> None:
         self._options = options
-        student = build_student(options.family, options.input_shape, options.classes)
+        student = build_student(options.family, options.input_shape, options.classes, target=options.target)
         words, form = options.step_vocabulary or options.classes, options.form
-        label_shape = form.label_shape(options.input_shape)
+        label_shape = options.label_shape
         input_type = getattr(torch, form.input_type)
         batch = StepBatch(
             rows=options.step_rows,
@@ -177,8 +188,9 @@ class _Captured:
             k=options.k,
             label_shape=label_shape,
             input_type=input_type,
+            target=options.target,
         )
-        step_student = build_student(options.family, options.input_shape, words)
+        step_student = build_student(options.family, options.input_shape, words, target=options.target)
         self._step = capture_training_step(step_student, batch, optimizer=options.optimizer)
         values = math.prod((*label_shape, options.classes))
         self._forward = capture_forward(
@@ -211,6 +223,7 @@ class _Captured:
             vocabulary=Vocabulary(options.classes, words, form.tables) if form.tables else None,
             feature_width=feature_width(student) if options.features else 0,
             prefix_shape=() if self._cut is None else self._cut.shape,
+            target=options.target,
         )
 
     def missing(self) -> list[MissingOperator]:

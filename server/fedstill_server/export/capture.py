@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from fedstill_proto.messages import Optimizer
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from torch import Tensor, nn
 from torch.func import functional_call, functionalize, vjp
 from torch.fx import Interpreter
@@ -24,7 +25,8 @@ from torch.fx.traceback import preserve_node_meta
 from torch.nn import functional
 
 from fedstill_server.export.decompositions import decomposition_table
-from fedstill_server.export.loss import StepTargets, loss_and_logit_gradient
+from fedstill_server.export.gaussian_loss import gaussian_loss_and_gradient
+from fedstill_server.export.loss import StepLoss, StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.ports import CapturedGraph, Port
 from fedstill_server.export.recurrent import KINDS, Recurrence
@@ -47,6 +49,7 @@ class StepBatch:
         k: Classes that a top-k soft label names.
         label_shape: () for one label an example, (S,) for one at each of S places.
         input_type: The type of an example's values.
+        target: What the student says of an example.
     """
 
     rows: int
@@ -56,6 +59,7 @@ class StepBatch:
     k: int = 0
     label_shape: tuple[int, ...] = ()
     input_type: torch.dtype = torch.float32
+    target: Target = SINGLE_LABEL
 
     @property
     def ports(self) -> list[Port]:
@@ -63,7 +67,7 @@ class StepBatch:
         places = (self.rows, *self.label_shape)
         ports = [
             Port("x", (self.rows, *self.input_shape), self.input_type),
-            Port("labels", places, torch.int64),
+            Port("labels", places, getattr(torch, self.target.label_type)),
             Port("hard_weight", places),
         ]
         if self.soft_labels == "none":
@@ -75,7 +79,17 @@ class StepBatch:
                 Port("soft_indices", (*places, self.k), torch.int64),
                 Port("soft_probabilities", (*places, self.k)),
             ]
-        return [*ports, Port("soft_weight", places), Port("temperature", (), per_device=False)]
+        ports.append(Port("soft_weight", places))
+        return ports if self.target.is_regression else [*ports, Port("temperature", (), per_device=False)]
+
+    @property
+    def loss(self) -> StepLoss:
+        """The loss of a step, whose rows are the places of all rows."""
+        if self.target.is_regression:
+            return gaussian_loss_and_gradient
+        if self.label_shape and self.target.is_single:
+            return text_loss_and_logit_gradient
+        return loss_and_logit_gradient
 
 
 def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Optimizer) -> CapturedGraph:
@@ -85,7 +99,6 @@ def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Op
     """
     rule = RULES[optimizer]
     places = len(batch.label_shape)
-    loss_of = text_loss_and_logit_gradient if places else loss_and_logit_gradient
     own = student_state(student)
     state = state_ports(student) + slot_ports(student, optimizer)
     scalar_ports = [Port(name, (), per_device=False) for name in rule.scalars]
@@ -109,7 +122,7 @@ def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Op
 
         parameters = {name: values[name] for name in own.trainable}
         logits, pull_back, moved = vjp(answer, parameters, has_aux=True)  # type: ignore[misc]
-        loss, logit_gradient = loss_of(
+        loss, logit_gradient = batch.loss(
             logits,
             _targets(values, places=places),
             step_scale=values["lr"] if rule.scales_rows else None,

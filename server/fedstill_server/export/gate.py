@@ -145,7 +145,8 @@ class _Expectation:
 def _expectation(manifest: StudentManifest, seed: int, batches: list[Arrays]) -> _Expectation:
     step = step_manifest(manifest)
     start, whole = (
-        initial_parameters(form.family, form.input_shape, form.classes, seed) for form in (step, manifest)
+        initial_parameters(form.family, form.input_shape, form.classes, seed, target=form.target)
+        for form in (step, manifest)
     )
 
     def trajectory(dtype: torch.dtype) -> _Trajectory:

@@ -32,7 +32,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     manifest = artifact.manifest
     step = step_manifest(manifest)
     types = {"float32": torch.float32, "int64": torch.int64}
-    student = build_student(step.family, step.input_shape, step.classes)
+    student = build_student(step.family, step.input_shape, step.classes, target=manifest.target)
     state = state_ports(student) + slot_ports(student, manifest.optimizer)
     batch = StepBatch(
         input_shape=manifest.read_shape,
@@ -42,6 +42,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
         rows=manifest.step_rows,
         label_shape=manifest.label_shape,
         input_type=types[manifest.read_type],
+        target=manifest.target,
     )
     scalars = [Port(name, (), per_device=False) for name in RULES[manifest.optimizer].scalars]
     inputs = state + batch.ports + [Port("lr", ())] + scalars
@@ -54,7 +55,7 @@ def check_graphs(artifact: TrainingArtifact) -> None:
     answers = [Port("logits", (rows, *manifest.label_shape, manifest.classes))]
     if manifest.feature_width:
         answers.append(Port("features", (rows, manifest.feature_width)))
-    student = build_student(manifest.family, manifest.input_shape, manifest.classes)
+    student = build_student(manifest.family, manifest.input_shape, manifest.classes, target=manifest.target)
     inputs = [*state_ports(student), Port("x", (rows, *manifest.read_shape))]
     _check_ports(manifest, FORWARD_FILE, "input", forward.graph.input, inputs)
     _check_ports(manifest, FORWARD_FILE, "output", forward.graph.output, answers)

@@ -23,6 +23,7 @@ product, and then subtracts gradients from parameters as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -34,13 +35,21 @@ TINY = float(torch.finfo(torch.float32).tiny)
 class StepTargets:
     """What the logits of a step are held against; soft fields are None in plain training."""
 
-    labels: Tensor  # int64 [rows]
+    labels: Tensor  # int64 [rows]; float32 of a regression
     hard_weight: Tensor  # [rows]
     soft_weight: Tensor | None = None  # [rows]
-    soft_labels: Tensor | None = None  # [rows, classes], dense
+    soft_labels: Tensor | None = None  # [rows, classes], dense; (mean, log variance) of a regression
     soft_indices: Tensor | None = None  # int64 [rows, k], top-k; unique within a row
     soft_probabilities: Tensor | None = None  # [rows, k], top-k
     temperature: Tensor | None = None  # []
+
+
+class StepLoss(Protocol):
+    """The loss of a step (a scalar) and `step_scale * dloss/dlogits` [rows, classes]."""
+
+    def __call__(
+        self, logits: Tensor, targets: StepTargets, /, *, step_scale: Tensor | None
+    ) -> tuple[Tensor, Tensor]: ...
 
 
 def loss_and_logit_gradient(

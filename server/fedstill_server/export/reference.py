@@ -14,6 +14,7 @@ import torch
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest
 from torch import Tensor, nn
+from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
 from fedstill_server.export.student import load_parameters
@@ -30,7 +31,9 @@ class ReferenceStudent:
     def __init__(self, manifest: StudentManifest, parameters: Arrays, *, dtype: torch.dtype) -> None:
         self._manifest = manifest
         self._dtype = dtype
-        self.module = build_student(manifest.family, manifest.input_shape, manifest.classes)
+        self.module = build_student(
+            manifest.family, manifest.input_shape, manifest.classes, target=manifest.target
+        )
         load_parameters(self.module, parameters)
         self.module.to(dtype)
         self._optimizer = _optimizer(manifest.optimizer, self.module)
@@ -53,6 +56,8 @@ class ReferenceStudent:
         batch = _weighing(batch)
         train_mode(self.module)
         logits = self.module(self._tensor(batch["x"])).flatten(0, -2)  # [rows * places, classes]
+        if self._manifest.target.is_regression:
+            return self._gaussian_loss(logits, batch)
         labels = torch.from_numpy(batch["labels"]).flatten()
         hard = functional.cross_entropy(logits, labels, reduction="none")
         loss = (self._tensor(batch["hard_weight"]).flatten() * hard).sum()
@@ -65,6 +70,16 @@ class ReferenceStudent:
         else:
             divergence = self._bucket_divergence(batch, log_probabilities)
         return loss + (self._tensor(batch["soft_weight"]).flatten() * temperature**2 * divergence).sum()
+
+    def _gaussian_loss(self, answers: Tensor, batch: Arrays) -> Tensor:
+        student = Normal(answers[:, 0], (answers[:, 1] / 2).exp())
+        hard = -student.log_prob(self._tensor(batch["labels"]).flatten())
+        loss = (self._tensor(batch["hard_weight"]).flatten() * hard).sum()
+        if self._manifest.soft_labels == "none":
+            return loss
+        mean, log_variance = self._tensor(batch["soft_labels"]).flatten(0, -2).unbind(-1)
+        divergence = kl_divergence(Normal(mean, (log_variance / 2).exp()), student)
+        return loss + (self._tensor(batch["soft_weight"]).flatten() * divergence).sum()
 
     def answers(self, x: np.ndarray) -> list[np.ndarray]:
         """Logits, and features where the manifest promises them."""

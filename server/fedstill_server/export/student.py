@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,6 +17,7 @@ import torch
 from fedstill_proto.arrays import Parameters, ParameterSpec
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import INFERENCE_FILE, GraphPort, StudentManifest
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from onnx import numpy_helper
 from torch import nn
 from torch.func import functional_call
@@ -41,6 +43,7 @@ def export_student(
     input_shape: Sequence[int],
     classes: int,
     parameters: Parameters,
+    target: Target = SINGLE_LABEL,
     cache: Path | None = None,
 ) -> tuple[StudentManifest, bytes]:
     """The inference graph `x [batch, *input_shape] -> logits [batch, classes]` and its manifest.
@@ -54,24 +57,32 @@ def export_student(
         input_shape: The shape of an example.
         classes: How many classes it tells apart, or words it knows.
         parameters: Its weights.
+        target: What it says of an example.
         cache: A folder that keeps what torch.onnx makes of a family, which takes some seconds.
 
     Raises:
         ExportError: The family has no such graph, or its graph answers differently.
     """
-    student = build_student(family, input_shape, classes).eval()
+    student = build_student(family, input_shape, classes, target=target).eval()
     load_parameters(student, parameters)
     shape = tuple(input_shape)
-    structure = structure_of(family, shape, classes)
+    structure = structure_of(family, shape, target.outputs(classes))
     if structure is None:
-        graph = _captured(family, shape, classes, structure, cache)
+        graph = _captured(family, shape, classes, target, structure, cache)
     else:
         graph = called(
             f"{family}: no graph can be made of it",
-            lambda: _captured(family, shape, classes, structure, cache),
+            lambda: _captured(family, shape, classes, target, structure, cache),
         )
-    form = FAMILIES.form_of(family)
-    return _finished(student, graph, family=family, input_shape=shape, classes=classes, form=form)
+    return _finished(
+        student,
+        graph,
+        family=family,
+        input_shape=shape,
+        classes=classes,
+        form=FAMILIES.form_of(family),
+        target=target,
+    )
 
 
 def _finished(
@@ -82,6 +93,7 @@ def _finished(
     input_shape: Sequence[int],
     classes: int,
     form: ExampleForm,
+    target: Target,
 ) -> tuple[StudentManifest, bytes]:
     """The captured graph with the student's own weights, and its manifest."""
     own = student_state(student)
@@ -91,7 +103,7 @@ def _finished(
     check_weights_stay_weights(model.graph, parameters)
     graph = model.SerializeToString(deterministic=True)
     _check_answers(student, graph, _examples(form, input_shape))
-    label_shape = form.label_shape(input_shape)
+    label_shape = target.label_shape or form.label_shape(input_shape)
     manifest = StudentManifest(
         family=family,
         classes=classes,
@@ -105,38 +117,54 @@ def _finished(
         outputs=(GraphPort("logits", (-1, *label_shape, classes), "float32"),),
         label_shape=label_shape,
         input_type=form.input_type,
+        target=target,
     )
     return manifest.with_parts({INFERENCE_FILE: graph}), graph
 
 
 def inference_graph(family: str, input_shape: tuple[int, ...], classes: int) -> bytes:
     """The family's inference graph, whole; what trains has arbitrary weights in it."""
-    return _captured(family, input_shape, classes, structure_of(family, input_shape, classes), None)
+    structure = structure_of(family, input_shape, classes)
+    return _captured(family, input_shape, classes, SINGLE_LABEL, structure, None)
 
 
 def _captured(
-    family: str, input_shape: tuple[int, ...], classes: int, structure: str | None, cache: Path | None
+    family: str,
+    input_shape: tuple[int, ...],
+    classes: int,
+    target: Target,
+    structure: str | None,
+    cache: Path | None,
 ) -> bytes:
     """The family's graph with arbitrary weights; those of a student, and the check of its answers, come
     after.
     """
-    decides = {"family": family, "input_shape": input_shape, "classes": classes, "structure": structure}
+    decides: dict[str, Any] = {
+        "family": family,
+        "input_shape": input_shape,
+        "classes": classes,
+        "structure": structure,
+    }
+    if not target.is_single:
+        decides["target"] = [target.kind.value, target.size]
     key = cache_key(decides)
     file = None if cache is None else cache / f"{family}-{key}.onnx"
     graph = None if file is None else kept_graph(file)
     if graph is None:
-        graph = _captured_anew(family, input_shape, classes, structure)
+        graph = _captured_anew(family, input_shape, classes, target, structure)
         if file is not None:
             keep_graph(graph, file)
     return graph
 
 
 @functools.lru_cache(maxsize=16)
-def _captured_anew(family: str, input_shape: tuple[int, ...], classes: int, structure: str | None) -> bytes:
+def _captured_anew(
+    family: str, input_shape: tuple[int, ...], classes: int, target: Target, structure: str | None
+) -> bytes:
     """The same where no folder has it; `structure` tells networks apart that go by one name."""
     examples = _examples(FAMILIES.form_of(family), input_shape)
     capture = _capture_own if FAMILIES.is_own(family) else _capture
-    return capture(build_student(family, input_shape, classes).eval(), examples)
+    return capture(build_student(family, input_shape, classes, target=target).eval(), examples)
 
 
 def _capture(student: nn.Module, examples: torch.Tensor) -> bytes:

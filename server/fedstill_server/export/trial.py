@@ -144,9 +144,12 @@ def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = S
     scores = np.exp(2 * random.normal(size=(*rows, manifest.classes)))
     soft = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
     indices = np.argsort(-soft, -1)[..., : manifest.k]
+    labels: np.ndarray = random.integers(0, manifest.classes, rows)
+    if manifest.target.is_regression:  # a mean and a log variance
+        labels, soft = (random.normal(size=size).astype(np.float32) for size in (rows, soft.shape))
     return {
         "x": _in_turns(random_examples(manifest, (*rows[:2], *manifest.input_shape), random), manifest),
-        "labels": random.integers(0, manifest.classes, rows),
+        "labels": labels,
         "hard_weight": weight * np.float32(1 - soft_weight),
         "soft_labels": soft,
         "soft_indices": indices,

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from fedstill_proto.package.target import SINGLE_LABEL, Target
+
 from fedstill_server.families.errors import FamilyError
 from fedstill_server.families.family import ARRAYS, TEXT, UTTERANCES, Family, Shape, build_own
 from fedstill_server.families.registry import FAMILIES
@@ -33,7 +35,9 @@ __all__ = [
 ]
 
 
-def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed: int = 0) -> nn.Module:
+def build_student(
+    family: str, input_shape: Sequence[int], classes: int, *, seed: int = 0, target: Target = SINGLE_LABEL
+) -> nn.Module:
     """A student of `family` with its default initialization; the same seed gives the same student.
 
     Args:
@@ -41,9 +45,10 @@ def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed
         input_shape: Of one example.
         classes: How many there are, at least 2.
         seed: Of the first weights.
+        target: What it says of an example.
 
     Returns:
-        The module, whose answers to [batch, *input_shape] are logits [batch, classes].
+        The module, whose answers to [batch, *input_shape] are logits [batch, *label_shape, classes].
 
     Raises:
         UnknownName: For a name that is not there.
@@ -52,6 +57,8 @@ def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed
     """
     import torch
 
+    from fedstill_server.families.heads import with_head
+
     found, shape = FAMILIES.load(family), tuple(input_shape)
     if not shape or min(shape) < 1:
         raise FamilyError(f"{family}: input shape {list(shape)} must hold positive sizes")
@@ -59,9 +66,12 @@ def build_student(family: str, input_shape: Sequence[int], classes: int, *, seed
         raise FamilyError(f"{family}: {classes} classes; a classifier needs at least 2")
     with torch.random.fork_rng(devices=[]):  # leave the caller's random state alone
         torch.manual_seed(seed)
+        outputs = target.outputs(classes)
         if FAMILIES.is_own(family):
-            return _own(family, found, shape, classes, seed=seed)
-        return found.build(shape, classes)
+            network = _own(family, found, shape, outputs, seed=seed)
+        else:
+            network = found.build(shape, outputs)
+    return with_head(network, target)
 
 
 def _own(name: str, family: Family, shape: Shape, classes: int, *, seed: int) -> nn.Module:
@@ -83,12 +93,12 @@ def _own(name: str, family: Family, shape: Shape, classes: int, *, seed: int) ->
 
 
 def initial_parameters(
-    family: str, input_shape: Sequence[int], classes: int, seed: int
+    family: str, input_shape: Sequence[int], classes: int, seed: int, *, target: Target = SINGLE_LABEL
 ) -> dict[str, np.ndarray]:
     """What is a fresh student's own by name, float32: its parameters in the module's order, then the buffers
     that training moves.
     """
     from fedstill_server.families.state import student_state
 
-    student = build_student(family, input_shape, classes, seed=seed)
+    student = build_student(family, input_shape, classes, seed=seed, target=target)
     return {name: value.detach().numpy().copy() for name, value in student_state(student).tensors.items()}

@@ -5,6 +5,8 @@ from __future__ import annotations
 from fedstill_proto.soft_labels.codec import Encoding
 
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.many_classes import spreads_rest
+from fedstill_server.data.forms import Labels
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.methods import method_of
 from fedstill_server.methods.interface import SoftLabelUse
@@ -19,7 +21,8 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
     if use is not SoftLabelUse.NONE and training.soft_weight > 0:
         form = "dense"
         sparse = config.downlink.encoding in (Encoding.TOP_K, Encoding.LEVELS)
-        if sparse and config.downlink.kept(config.classes):
+        spread = task_of(config).form.labels is Labels.ONE and spreads_rest(config.downlink, config.classes)
+        if sparse and config.downlink.kept(config.classes) and not spread:
             form, k = "top-k", config.downlink.k
         rows *= 2 if use is SoftLabelUse.PUBLIC_ROWS else 1
     return ArtifactOptions(
@@ -33,4 +36,5 @@ def artifact_options(config: FleetConfig, family: str, *, stack_size: int = 1) -
         step_rows=rows,
         step_vocabulary=task_of(config).step_words(config),
         features=method.features,
+        target=config.target,
     )

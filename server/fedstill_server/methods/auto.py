@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import RoundTask, SummaryRequest
+from fedstill_proto.package.target import TargetKind
 
 from fedstill_server.config.options import option
 from fedstill_server.methods.fedavg import FedAvg
@@ -41,6 +42,7 @@ _PERSONAL_EPOCHS = 20  # in which a device makes its owner's student of the aver
 
 class Auto(Fedstill):
     line = "fedstill, or fedavg in 8 bits where devices, measured in four rounds, do better with it"
+    target_kinds = (TargetKind.SINGLE_LABEL,)
 
     trials: int = option(2, "Rounds that each of the two gets before one is chosen.", least=1, most=2)
     least_gain: float = option(

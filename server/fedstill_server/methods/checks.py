@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.soft_labels.codec import Encoding
+from fedstill_proto.soft_labels.codec_spec import format_codec
 
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import options_of
 from fedstill_server.data.forms import Labels
-from fedstill_server.methods import method_of, methods_for, noised_methods
+from fedstill_server.methods import method_of, methods_for, methods_that, noised_methods
 from fedstill_server.methods.interface import Method, SoftLabelUse
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.tasks import Task, task_of
@@ -39,6 +41,8 @@ def _check(config: FleetConfig) -> None:
     method, task = method_of(config.method), task_of(config)
     task.check(config)
     _check_labels(config, task, method)
+    if not config.target.is_single:
+        _check_target(config, task, method)
     method.check(config)
     if not task.form.amounts:
         for one in options_of(type(method)):
@@ -58,6 +62,36 @@ def _check_labels(config: FleetConfig, task: Task, method: Method) -> None:
             codec = getattr(config, name)
             needed = "top-k, or levels with a k, of fewer words than there are, and without a delta"
             _require(codec.kept(config.classes) > 0 and not codec.delta, name, codec, needed)
+
+
+def _check_target(config: FleetConfig, task: Task, method: Method) -> None:
+    """Refuse what is one of classes alone."""
+    kind = config.target.kind
+    able = methods_that(lambda found: kind in found.target_kinds)
+    needed = f"one that learns targets that are {kind.value}; those are {', '.join(able)}"
+    _require(kind in method.target_kinds, "method", config.method.name, needed)
+    plain = task.form.labels is Labels.ONE and task.form.amounts
+    _require(
+        plain, "target", kind.value, f"one of a fleet of {config.task.name}, whose examples have one class"
+    )
+    _require(not config.secret_labels, "secret_labels", "labels", f"there for target {kind.value}")
+    frozen = config.teacher.frozen
+    _require(
+        not frozen, "teacher.network", config.teacher.network, "one that learns, as other targets need it"
+    )
+    if method.soft_labels is SoftLabelUse.NONE:
+        return
+    for name in ("uplink", "downlink"):
+        codec = getattr(config, name)
+        gaussian = codec.encoding is Encoding.GAUSSIAN
+        if config.target.is_regression:
+            _require(gaussian, name, format_codec(codec), "gaussian, as soft labels of numbers travel")
+        else:
+            needed = "one of all classes without a delta: each label's chance is coded in its own right"
+            _require(not (gaussian or codec.k or codec.delta), name, format_codec(codec), needed)
+    if config.target.is_regression:
+        temperature = config.training.temperature
+        _require(temperature == 1, "temperature", temperature, "1: nothing softens a Gaussian")
 
 
 def _check_private(config: FleetConfig, rule: PrivacyRule, method: Method) -> None:

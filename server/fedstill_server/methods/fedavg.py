@@ -32,6 +32,7 @@ from fedstill_proto.messages import (
     SummaryKind,
     SummaryRequest,
 )
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.privacy.vectors import moved_vector, shaped_like
 
 from fedstill_server.config.codec import ConfigError
@@ -61,6 +62,7 @@ _WEIGHT_BITS = {"float32": FLOAT_WEIGHTS, "8bit": 8, "4bit": 4}
 class FedAvg(Folded):
     line = "average of whole students, within a family (McMahan et al. 2017, arXiv 1602.05629)"
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE, Labels.EACH_PLACE)
+    target_kinds = tuple(TargetKind)
     answers = SummaryKind.PARAMETERS
     answer_kind: ClassVar[AnswerKind] = AnswerKind.STUDENTS
     default_clip: ClassVar[float | None] = 4.0

@@ -24,14 +24,15 @@ from typing import ClassVar
 import numpy as np
 from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.messages import SoftLabelSummary
+from fedstill_proto.package.target import TargetKind
 
 from fedstill_server.consensus.aggregation import Both, FamilySums, RowSums
+from fedstill_server.consensus.coordinates import centred_logits
 from fedstill_server.consensus.folds.norms import Norms
 from fedstill_server.consensus.weighting import normalized
 from fedstill_server.data.forms import Labels
 from fedstill_server.methods.fedavg import FedAvg, weights_option
 from fedstill_server.methods.folded import FirstFolded, fold_option
-from fedstill_server.methods.public_shift import centred_logits
 from fedstill_server.state import FleetState
 
 _LEAST = 1e-6
@@ -43,6 +44,7 @@ class FedDf(FirstFolded, FedAvg):
     start_from: str = weights_option()
     label_places = (Labels.ONE,)
     learns_public = True
+    target_kinds = (TargetKind.SINGLE_LABEL,)
     default_clip: ClassVar[float | None] = None  # it tries each student on its own
 
     def zero(self, *, round_number: int) -> Both[FamilySums, RowSums]:

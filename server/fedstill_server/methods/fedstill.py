@@ -34,10 +34,13 @@ answer for a batch of public rows. What differs, each for a measured reason:
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, IntArray
 from fedstill_proto.messages import TrainingPlan
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.soft_labels.codec_spec import parse_codec
 
@@ -54,6 +57,7 @@ _STILL = 1e-9
 
 class Fedstill(PublicShift):
     line = "how far devices move from the fleet's soft labels of public examples"
+    target_kinds = tuple(TargetKind)
 
     defaults = MethodDefaults(
         temperature=2.0,
@@ -99,12 +103,13 @@ class Fedstill(PublicShift):
 
     @property
     def training(self) -> TrainingPlan:
-        return replace(self.config.training, held_out=self.held_out)
+        judged = self.config.target.is_single  # others have no label prior that could mislead
+        return replace(self.config.training, held_out=self.held_out if judged else 0.0)
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels; nothing, where it has learned nothing."""
         if self.labels is None:
-            return self.moved(state, np.zeros((len(self.public), self.config.classes)))
+            return self.moved(state, np.zeros((len(self.public), self.coordinates.width)))
         return super().start(state)
 
     @property
@@ -117,14 +122,22 @@ class Fedstill(PublicShift):
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift, and towards the labels; teacher and starting students learn it."""
-        way, share = self.way_of(consensus)
-        length = consensus.freshness * share * self.step_length(round_number)
-        state = self.moved(state, self._anchored(state.arrays[LOGITS] + stepped(way, length)))
+        way, share = self.way_of(state, consensus)
+        step = self._step(way, share * consensus.freshness, round_number=round_number)
+        state = self.moved(state, self._anchored(state.arrays[LOGITS] + step))
         x, soft_labels = self.public.x, self.taught(state)
         state = self.teacher_learns(state, x, soft_labels, round_number=round_number)
         return self.students_learn(
             state, x, soft_labels, round_number=round_number, input_noise=self.input_noise
         )
+
+    def _step(self, way: Float64Array, share: float, *, round_number: int) -> Float64Array:
+        """How far a round goes: a step of an even length; of numbers, which all devices move, the way
+        itself.
+        """
+        if self.config.target.is_regression:
+            return way * (share * self.step_length(round_number) / self.server_step)
+        return stepped(way, share * self.step_length(round_number))
 
     def step_length(self, round_number: int) -> float:
         """How far a round moves: it falls from server_step to last_step times that in the last round."""
@@ -132,15 +145,23 @@ class Fedstill(PublicShift):
         return self.server_step * (1 - (1 - self.last_step) * done)
 
     @property
-    def labels(self) -> IntArray | None:
+    def labels(self) -> npt.NDArray[Any] | None:
         """The public set's labels, if they may be used."""
         return self.public.y if self.config.use_public_labels else None
 
     def _anchored(self, logits: Float64Array) -> Float64Array:
+        target = self.config.target
         if self.labels is None:
-            return balanced(logits, self.class_balance)
-        rows, anchored = np.flatnonzero(self.labels != UNLABELLED), logits.copy()
-        labels = label_logits(self.labels[rows], self.config.classes, temperature=self.training.temperature)
+            return balanced(logits, self.class_balance) if target.is_single else logits
+        known = self.labels != UNLABELLED if target.is_single else np.ones(len(self.labels), np.bool_)
+        rows, anchored = np.flatnonzero(known), logits.copy()
+        if target.is_regression:  # what is known of a number is no variance
+            labels = anchored[rows]
+            labels[:, ::2] = self.labels
+        else:
+            classes, temperature = self.config.classes, self.training.temperature
+            labels = label_logits(self.labels[rows].reshape(-1), classes, temperature=temperature)
+            labels = labels.reshape(len(rows), -1)
         anchored[rows] += self.label_anchor * (labels - anchored[rows])
         return anchored
 

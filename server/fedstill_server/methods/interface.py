@@ -36,6 +36,7 @@ from fedstill_proto.messages import (
     TrainingPlan,
 )
 from fedstill_proto.mixed_rows import rows_with_mixed
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig
@@ -104,6 +105,7 @@ class Method(WithOptions, ABC):
     makes_starts: ClassVar[bool] = False  # whether each round starts from a student made for it
     answers: ClassVar[SummaryKind] = SummaryKind.PUBLIC_SET  # the kind of what they send
     label_places: ClassVar[tuple[Labels, ...]] = (Labels.ONE,)  # where an example's labels may stand
+    target_kinds: ClassVar[tuple[TargetKind, ...]] = (TargetKind.SINGLE_LABEL,)  # what students may say
     defaults: ClassVar[MethodDefaults] = MethodDefaults()
     default_clip: ClassVar[float | None] = (
         None  # of a device's released vector; None: answers cannot be noised

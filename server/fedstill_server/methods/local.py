@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fedstill_proto.messages import RoundTask, SoftLabelSummary, SummaryKind, SummaryRequest
+from fedstill_proto.package.target import TargetKind
 
 from fedstill_server.consensus.aggregation import DeviceCount
 from fedstill_server.data.forms import Labels
@@ -17,6 +18,7 @@ class Local(Method):
     exchanges = False
     answers = SummaryKind.NONE
     label_places = (Labels.ONE, Labels.EACH_PLACE)
+    target_kinds = tuple(TargetKind)
 
     @property
     def knows_owner(self) -> bool:

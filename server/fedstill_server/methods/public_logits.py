@@ -21,7 +21,8 @@ from fedstill_proto.messages import SoftLabelSummary
 
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
-from fedstill_server.methods.public_shift import LOGITS, PublicShift, centred_logits
+from fedstill_server.consensus.coordinates import centred_logits
+from fedstill_server.methods.public_shift import LOGITS, PublicShift
 from fedstill_server.state import FleetState
 
 
@@ -48,7 +49,7 @@ class PublicLogits(PublicShift):
 
     def learn(self, state: FleetState, consensus: RowSums, *, round_number: int) -> FleetState:
         """Step along the mean shift; teacher and starting students learn the new soft labels."""
-        way, share = self.way_of(consensus)
+        way, share = self.way_of(state, consensus)
         logits = state.arrays[LOGITS] + self.server_rate * share * consensus.freshness * way
         state = self.moved(state, logits)
         return self.all_learn(state, self.public.x, self.taught(state), round_number=round_number)

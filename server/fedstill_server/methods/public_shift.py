@@ -24,7 +24,6 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray
 from fedstill_proto.messages import (
     MAX_START_EPOCHS,
@@ -39,11 +38,16 @@ from fedstill_proto.messages import (
 from fedstill_proto.mixed_rows import MOST_MIXED_ROWS
 from fedstill_proto.soft_labels.codec import SoftLabelCodec
 from fedstill_proto.soft_labels.codec_spec import parse_codec
-from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
+from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
+from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels
 from fedstill_proto.soft_labels.levels import Grid, Levels
 
+from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.many_classes import spreads_rest
 from fedstill_server.config.options import option
 from fedstill_server.consensus.aggregation import RowSums
+from fedstill_server.consensus.coordinates import Coordinates
 from fedstill_server.consensus.folds import AnswerKind
 from fedstill_server.consensus.folds.clipping import clipped_rows, without_prior
 from fedstill_server.consensus.folds.norms import Norms
@@ -120,10 +124,15 @@ class PublicShift(Folded):
 
     def start(self, state: FleetState) -> FleetState:
         """The teacher's soft labels are the first consensus."""
-        return self.moved(state, centred_logits(self.teacher_says(state, self.public.x), least=1e-6))
+        return self.moved(state, self.coordinates.of(self.teacher_says(state, self.public.x), least=1e-6))
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """What the server holds of a public row."""
+        return Coordinates(self.config.target, self.config.classes)
 
     def moved(self, state: FleetState, logits: Float64Array) -> FleetState:
-        """The state with other logits [P, classes], and what devices are told of them."""
+        """The state with other logits [P, width], and what devices are told of them."""
         before = state.arrays.get(LOGITS, np.zeros(logits.shape, np.float32))
         state = state.replace(arrays={**state.arrays, LOGITS: logits.astype(np.float32)})
         codec = self.config.downlink
@@ -141,7 +150,8 @@ class PublicShift(Folded):
     def task(self, state: FleetState, *, round_number: int, family: str, newcomer: bool) -> RoundTask:
         rows = taught_rows(self.config, len(self.public), round_number)
         answers = self.answered_rows(round_number)
-        soft_labels, levels = DenseSoftLabels(self.taught(state)[rows]), self._told(state)
+        levels, taught = self._told(state), self.taught(state)
+        soft_labels = self.as_soft_labels(taught.reshape(len(self.public), -1, self.config.classes)[rows])
         targets = PublicSoftLabels(rows, soft_labels, None if levels is None else levels.of_rows(rows))
         weights = self.start_from == TASK
         return self.asking(
@@ -187,47 +197,71 @@ class PublicShift(Folded):
         return 0.0
 
     def zero(self, *, round_number: int) -> RowSums:
-        return RowSums.zero(len(self.public), self.config.classes)
+        return RowSums.zero(len(self.public), self.coordinates.summed_width)
 
     def norms(self, part: RowSums) -> Norms:
-        return Norms.of_rows(without_prior(part))
+        return Norms.of_rows(self._comparable(part))
 
     def clipped(self, part: RowSums, norms: Norms) -> RowSums:
-        return clipped_rows(without_prior(part), norms)
+        return clipped_rows(self._comparable(part), norms)
+
+    def _comparable(self, part: RowSums) -> RowSums:
+        return part if self.config.target.is_regression else without_prior(part)
+
+    def check(self, config: FleetConfig) -> None:
+        super().check(config)
+        if config.target.is_single:
+            return
+        fold, usual = self.fold, ("auto", "clipped", "trimmed", "median", "mean")
+        if fold not in usual:
+            needed = f"one of {', '.join(usual)}: the others compare answers with classes"
+            raise ConfigError(
+                f"method.fold: {fold!r} is not {needed}, and the target is {config.target.kind.value}"
+            )
+        if self.start_from == TASK:
+            raise ConfigError(
+                f"method.start_from: {TASK!r} is not installed or own, from where a device of target "
+                f"{config.target.kind.value} answers how far it went"
+            )
+        if config.privacy is not None and config.target.is_regression:
+            raise ConfigError(
+                "privacy: this method has no noised answers of numbers, since its bound is one of classes; "
+                "use fedavg, whose answers are weights, or leave --privacy out"
+            )
 
     def auto_fold(self) -> str:
         """By labels, if the server knows any. Without, nothing is safe that costs little on skewed data."""
         labels = self.known_labels
-        if labels is None:
+        if labels is None or not self.config.target.is_single:
             return "clipped"
         return "vetted" if labels.learned and self.config.mode == "rounds" else "trust"
 
     def contribution(self, state: FleetState, *, round_number: int) -> Callable[[SoftLabelSummary], RowSums]:
         """The shift of a device's logits away from the student it started from, which is what it answers."""
         rows, least = self.answered_rows(round_number), self.config.uplink.least
+        coordinates = self.coordinates
 
         def shift(summary: SoftLabelSummary) -> RowSums:
             assert summary.statistics.soft_labels is not None  # the gate lets no other through
-            logits = centred_logits(summary.statistics.soft_labels.dense(), least=least)
-            return RowSums.at_places(logits, rows, of=len(self.public))
+            moved = coordinates.summed(summary.statistics.soft_labels.dense(), least=least)
+            return RowSums.at_places(moved, rows, of=len(self.public))
 
         return shift
 
-    def way_of(self, consensus: RowSums) -> tuple[Float64Array, float]:
-        """The mean shift less its mean over the rows, carried to all [P, classes], and how far to trust it.
+    def way_of(self, state: FleetState, consensus: RowSums) -> tuple[Float64Array, float]:
+        """Where devices went (see Coordinates.way), carried to all rows [P, width], and how far to trust it.
 
         The second is 1 where no noise was added.
         """
         rows, width = np.flatnonzero(consensus.weights), self.propagation_width
-        shift = consensus.result()[rows]
-        shift = shift - shift.mean(axis=0)
+        shift = self.coordinates.way(consensus.result()[rows], state.arrays[LOGITS][rows])
         if consensus.noise == 0:
             return propagated(shift, self.public.x, rows, width=width), 1.0
         way, share = way_through_noise(shift, self.public.x, rows, noise=consensus.noise, width=width)
         return way, float(np.sqrt(share))
 
     def released_parts(self, state: FleetState, *, round_number: int) -> Mapping[str, int]:
-        return {ALL_FAMILIES: len(self.answered_rows(round_number)) * self.config.classes}
+        return {ALL_FAMILIES: len(self.answered_rows(round_number)) * self.coordinates.width}
 
     def released_vector(
         self, state: FleetState, *, round_number: int
@@ -243,11 +277,10 @@ class PublicShift(Folded):
         if ALL_FAMILIES not in means:
             return self.zero(round_number=round_number)
         mean, rows = means[ALL_FAMILIES], self.answered_rows(round_number)
-        cells = mean.vector.reshape(len(rows), self.config.classes)
-        cells = cells - cells.mean(
-            axis=1, keepdims=True
-        )  # the noise has a mean over the classes; shifts have not
-        sums = RowSums.at_places(cells, rows, of=len(self.public))
+        cells = mean.vector.reshape(-1, self.config.classes)
+        # The noise has a mean over the classes; shifts have not.
+        cells = cells - cells.mean(axis=1, keepdims=True)
+        sums = RowSums.at_places(cells.reshape(len(rows), -1), rows, of=len(self.public))
         return replace(sums, devices=mean.devices, noise=mean.noise)
 
     def answered_rows(self, round_number: int) -> IntArray:
@@ -255,9 +288,12 @@ class PublicShift(Folded):
         return answered_rows(self.config, len(self.public), round_number)
 
     def taught(self, state: FleetState) -> FloatArray:
-        """The soft labels [P, classes] that everybody learns: the consensus as it is told."""
+        """The soft labels [P * places, classes] that everybody learns: the consensus as it is told."""
         told = self._told(state)
-        return self._softened(state) if told is None else told.soft_labels().dense()
+        if told is not None:
+            return told.soft_labels().dense()
+        soft, codec = self._softened(state), self.config.downlink
+        return codec.rounded(soft).dense() if spreads_rest(codec, self.config.classes) else soft
 
     def _told(self, state: FleetState) -> Levels | None:
         """What devices are told, in codes; None where these are made for each task by itself."""
@@ -267,18 +303,13 @@ class PublicShift(Folded):
         return Levels(state.arrays[TOLD], self.config.classes, codec.bits, codec.grid)
 
     def _softened(self, state: FleetState) -> FloatArray:
-        """softmax of the consensus [P, classes], sharpened."""
-        logits = state.arrays[LOGITS] / np.float32(self.sharpen or 1)
-        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        soft: FloatArray = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
-        return soft
+        """The soft labels of the consensus [P * places, classes], sharpened."""
+        return self.coordinates.softened(state.arrays[LOGITS], sharpen=self.sharpen or 1)
 
-
-def centred_logits(soft_labels: npt.NDArray[np.float32], *, least: float) -> Float64Array:
-    """log p, less its mean over the classes; probabilities below `least` count as that."""
-    logits = np.log(np.maximum(soft_labels.astype(np.float64), least))
-    centred: Float64Array = logits - logits.mean(axis=-1, keepdims=True)
-    return centred
+    def as_soft_labels(self, taught: FloatArray) -> SoftLabels:
+        """Soft labels [n, places, classes] as they are sent."""
+        flat = taught.reshape(-1, taught.shape[-1])
+        return GaussianSoftLabels(flat) if self.config.target.is_regression else DenseSoftLabels(flat)
 
 
 def propagated(shift: Float64Array, x: FloatArray, rows: IntArray, *, width: float) -> Float64Array:

@@ -87,13 +87,16 @@ def package_of(
     """
     artifact = build_artifact(options, cache=cache)
     family, shape, classes = options.family, options.input_shape, options.classes
-    student, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
+    student, graph = export_student(
+        family=family, input_shape=shape, classes=classes, parameters=parameters, target=options.target
+    )
     values = math.prod((*student.label_shape, classes))  # logits of an example
     compared = public_x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // values))]
     answers = _checked_answers(options, parameters, graph, compared)
     answering = StudentPackage(student, graph, parameters, vocabulary=files.vocabulary, intents=files.intents)
     measured = dict(quality or {})
-    eight_bit = quantize_student(graph, parameters)
+    # What an 8-bit graph of numbers is off by is not measured.
+    eight_bit = None if options.target.is_regression else quantize_student(graph, parameters)
     if eight_bit is not None:
         answering = replace(
             answering,
@@ -189,7 +192,7 @@ def _checked_answers(
     options: ArtifactOptions, parameters: Parameters, graph: bytes, x: FloatArray
 ) -> FloatArray:
     """The graph's logits [n, ..., classes]; raises PublishError unless they are torch's."""
-    student = build_student(options.family, options.input_shape, options.classes)
+    student = build_student(options.family, options.input_shape, options.classes, target=options.target)
     expected = logits_of(load_parameters(student, parameters), x)
     answered = _logits(graph, x)
     difference = float(np.abs(answered - expected).max())

@@ -58,7 +58,7 @@ def choice_of(task: Task) -> Choice:
 
 def label_shape(config: FleetConfig) -> tuple[int, ...]:
     """The shape of one example's labels: () is one class."""
-    return task_of(config).form.label_shape(config.input_shape)
+    return config.target.label_shape or task_of(config).form.label_shape(config.input_shape)
 
 
 def task_for(families: Sequence[str]) -> str:
@@ -111,6 +111,7 @@ def _examples(path: Path, config: FleetConfig, *, labels_needed: bool = False) -
         classes=config.classes,
         labels_needed=labels_needed,
         form=task_of(config).form,
+        target=config.target,
     )
 
 

@@ -17,18 +17,20 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.errors import ExamplesError
 from fedstill_server.data.examples import Examples
 from fedstill_server.families import build_student
+from fedstill_server.families.heads import with_head
 from fedstill_server.families.pictures import ImageClassifier, is_picture
 from fedstill_server.families.sized import DeepPerceptron
 from fedstill_server.randomness import derived_seed
 from fedstill_server.teachers.frozen import frozen_teacher
 from fedstill_server.teachers.registry import network_named
-from fedstill_server.training.fitting import FitPlan, fit
+from fedstill_server.training.fitting import FitPlan, fit, gradient_for
 from fedstill_server.training.networks import (
     accuracy_of,
     load_parameters,
+    logits_of,
     parameters_of,
     seeded,
-    soft_labels_of,
+    softened,
     state_of,
 )
 
@@ -46,9 +48,12 @@ class ServerTraining:
     def new_teacher(self) -> nn.Module:
         """The teacher as it starts; torch's random numbers are those of the fleet's seed."""
         config = self.config
+        outputs = config.target.outputs(config.classes)
         if is_picture(config.input_shape):
-            return ImageClassifier(config.input_shape, config.classes)
-        return DeepPerceptron(config.input_shape, config.classes, hidden=config.teacher.hidden)
+            network: nn.Module = ImageClassifier(config.input_shape, outputs)
+        else:
+            network = DeepPerceptron(config.input_shape, outputs, hidden=config.teacher.hidden)
+        return with_head(network, config.target)
 
     def teacher(self, parameters: Parameters | None = None) -> nn.Module:
         """The teacher with `parameters`, or as it starts; a frozen one has none."""
@@ -64,13 +69,16 @@ class ServerTraining:
     def _named_teacher(self, state: Parameters | None) -> nn.Module:
         """The network that the configuration names; besides parameters it may keep running means."""
         config, teacher = self.config, self.config.teacher
-        network = network_named(teacher.network, config.input_shape, config.classes, digest=teacher.digest)
+        outputs = config.target.outputs(config.classes)
+        network = network_named(teacher.network, config.input_shape, outputs, digest=teacher.digest)
+        network = with_head(network, config.target)
         return network if state is None else load_parameters(network, state)
 
     def student(self, family: str, parameters: Parameters | None = None) -> nn.Module:
         """A student of `family` with `parameters`, or as it starts."""
         seed = derived_seed(self.config.seed, 0, f"student/{family}")
-        network = build_student(family, self.config.input_shape, self.config.classes, seed=seed)
+        config = self.config
+        network = build_student(family, config.input_shape, config.classes, seed=seed, target=config.target)
         return load_parameters(network, parameters) if parameters is not None else network
 
     def taught_teacher(self, teaching: Examples) -> Parameters:
@@ -83,8 +91,8 @@ class ServerTraining:
                 epochs=config.epochs, learning_rate=config.learning_rate, input_noise=config.input_noise
             )
             seed = derived_seed(self.config.seed, 0, "teach")
-            known = teaching.labelled
-            fit(network, known.x, None, plan=plan, seed=seed, labels=known.y)
+            known, gradient = teaching.labelled, gradient_for(self.config.target)
+            fit(network, known.x, None, plan=plan, seed=seed, labels=known.y, gradient=gradient)
         return state_of(network) if config.network else parameters_of(network)
 
     def distilled_student(self, family: str, teaching: Examples, teacher: Parameters) -> Parameters:
@@ -100,9 +108,9 @@ class ServerTraining:
         return self.fitted(self.student(family), teaching, soft_labels, plan=plan, seed=seed)
 
     def soft_labels(self, network: nn.Module, examples: Examples, *, temperature: float) -> Any:
-        """A network's soft labels of examples: softmax(logits / temperature)."""
-        device = self.config.teacher.device
-        return soft_labels_of(network, examples.x, temperature=temperature, device=device)
+        """A network's soft labels of examples, [n * places, classes]: softmax(logits / temperature)."""
+        logits = logits_of(network, examples.x, device=self.config.teacher.device)
+        return softened(logits, temperature=temperature, target=self.config.target)
 
     def teacher_learns(
         self, teacher: Parameters, examples: Examples, soft_labels: Any, *, round_number: int
@@ -139,13 +147,14 @@ class ServerTraining:
         """
         if test.y is None:
             raise ExamplesError("examples without labels (y) to measure on")
-        return accuracy_of(network, test.x, test.y)
+        return accuracy_of(network, test.x, test.y, target=self.config.target)
 
     def fitted(
         self, network: nn.Module, examples: Examples, soft_labels: Any, *, plan: FitPlan, seed: int
     ) -> Parameters:
         """The parameters of a network after learning soft labels of examples."""
-        return parameters_of(fit(network, examples.x, soft_labels, plan=plan, seed=seed))
+        gradient = gradient_for(self.config.target)
+        return parameters_of(fit(network, examples.x, soft_labels, plan=plan, seed=seed, gradient=gradient))
 
     def plan(
         self,

@@ -14,15 +14,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+import numpy.typing as npt
 import torch
-from fedstill_proto.arrays import FloatArray, IntArray
+from fedstill_proto.arrays import FloatArray
+from fedstill_proto.package.target import Target
 from torch import Tensor, nn
 
 from fedstill_server.families.state import answer_for_one_row, train_mode
 from fedstill_server.training.networks import seeded, torch_device
 
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
+
+
+class Gradient(Protocol):
+    """The gradient of the loss with respect to what a network says."""
+
+    def __call__(
+        self, answers: Tensor, soft: Tensor | None, hard: Tensor | None, /, *, plan: FitPlan
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,22 +59,27 @@ def fit(
     *,
     plan: FitPlan,
     seed: int,
-    labels: IntArray | None = None,
+    labels: npt.NDArray[Any] | None = None,
+    gradient: Gradient | None = None,
 ) -> nn.Module:
     """Train a network in place, and return it.
 
     Args:
         network: The network.
         x: Examples [n, *input_shape].
-        soft_labels: [n, classes]; None learns labels alone.
+        soft_labels: [n * places, classes]; None learns labels alone.
         plan: How it is fitted.
         seed: Decides the order of batches, and the noise.
-        labels: int64 [n]; None learns soft labels alone.
+        labels: [n, *label_shape]; None learns soft labels alone.
+        gradient: That of the loss; None is the one of classes.
     """
     at = torch_device(plan.device, network)
     network.to(at)
     inputs = torch.from_numpy(x)
+    slope_of = logit_gradient if gradient is None else gradient
     soft = None if soft_labels is None else torch.from_numpy(soft_labels)
+    if soft is not None and len(soft) != len(x):  # a soft label at each of several places
+        soft = soft.reshape(len(x), -1, soft.shape[-1])
     hard = None if labels is None else torch.from_numpy(labels)
     random = torch.Generator().manual_seed(seed)
     optimizer = _FlatAdamW(network, weight_decay=plan.weight_decay)
@@ -83,9 +99,7 @@ def fit(
                     answer_for_one_row(network)
                 logits = network(shuffled[batch].to(at))
                 rows = order[batch]
-                slope = logit_gradient(
-                    logits.detach(), _rows(soft, rows, at), _rows(hard, rows, at), plan=plan
-                )
+                slope = slope_of(logits.detach(), _rows(soft, rows, at), _rows(hard, rows, at), plan=plan)
                 optimizer.zero_gradient()
                 torch.autograd.backward(logits, slope)
                 optimizer.step(plan.learning_rate * (1 + math.cos(math.pi * step / steps)) / 2)
@@ -101,15 +115,46 @@ def logit_gradient(logits: Tensor, soft: Tensor | None, hard: Tensor | None, *, 
     slope = torch.zeros_like(logits)
     if soft is not None and hard_weight < 1:
         miss = torch.softmax(logits / plan.temperature, dim=-1) - soft
-        slope = miss * ((1 - hard_weight) * plan.temperature / len(logits))
+        slope = miss * ((1 - hard_weight) * plan.temperature / _answers(logits))
     if hard_weight > 0:
         assert hard is not None, "nothing to fit to"
         goal = nn.functional.one_hot(hard, logits.shape[-1])
         if plan.label_smoothing:
             goal = goal * (1 - plan.label_smoothing) + plan.label_smoothing / logits.shape[-1]
         miss = torch.softmax(logits, dim=-1) - goal
-        slope = slope + miss * (hard_weight / len(logits))
+        slope = slope + miss * (hard_weight / _answers(logits))
     return slope
+
+
+def gaussian_gradient(answers: Tensor, soft: Tensor | None, hard: Tensor | None, *, plan: FitPlan) -> Tensor:
+    """The same of numbers: answers and soft labels [n, D, 2], labels [n, D] (see export/gaussian_loss.py)."""
+    hard_weight = 1.0 if soft is None else plan.hard_weight if hard is not None else 0.0
+    mean, log_variance = answers.unbind(-1)
+    precision = torch.exp(-log_variance)
+    slope = torch.zeros_like(answers)
+    for goal, variance, weight in (
+        (hard, 0.0, hard_weight),
+        (
+            None if soft is None else soft[..., 0],
+            None if soft is None else soft[..., 1].exp(),
+            1 - hard_weight,
+        ),
+    ):
+        if goal is not None and weight > 0:
+            off = mean - goal
+            excess = (off * off + variance) * precision
+            slope = slope + torch.stack([off * precision, (1 - excess) / 2], dim=-1) * weight
+    return slope / _answers(answers)
+
+
+def gradient_for(target: Target) -> Gradient:
+    """The gradient of the loss of a target."""
+    return gaussian_gradient if target.is_regression else logit_gradient
+
+
+def _answers(logits: Tensor) -> int:
+    """How many answers there are: one an example, or at each of its places."""
+    return logits[..., 0].numel()
 
 
 class _FlatAdamW:

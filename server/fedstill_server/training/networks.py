@@ -10,9 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
-from fedstill_proto.arrays import FloatArray, IntArray, Parameters
+from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.target import NEAR, SINGLE_LABEL, Target
 from torch import nn
 
 from fedstill_server.families.state import student_state
@@ -109,6 +112,21 @@ def soft_labels_of(
     return soft
 
 
-def accuracy_of(network: nn.Module, x: FloatArray, y: IntArray) -> float:
-    """The share of labels y [n] that are the first choice of the network for x."""
-    return float((logits_of(network, x).argmax(axis=-1) == y).mean())
+def softened(answers: FloatArray, *, temperature: float, target: Target) -> FloatArray:
+    """The soft labels [n * places, classes] of answers [n, *label_shape, classes]; of numbers, the
+    answers.
+    """
+    flat = answers.reshape(-1, answers.shape[-1])
+    if target.is_regression:
+        return flat
+    soft: FloatArray = torch.softmax(torch.from_numpy(flat) / temperature, dim=-1).numpy()
+    return soft
+
+
+def accuracy_of(
+    network: nn.Module, x: FloatArray, y: npt.NDArray[Any], *, target: Target = SINGLE_LABEL
+) -> float:
+    """The share of labels y that are the first choice of the network for x; of numbers, of those nearby."""
+    answers = logits_of(network, x)
+    right = np.abs(answers[..., 0] - y) <= NEAR if target.is_regression else answers.argmax(axis=-1) == y
+    return float(right.mean())

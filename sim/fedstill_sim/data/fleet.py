@@ -16,6 +16,7 @@ import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.input_rule import InputRule, check_class_names
+from fedstill_proto.package.target import SINGLE_LABEL, Target
 from fedstill_proto.readers.classes import UNLABELLED
 from fedstill_proto.readers.columns import TableColumns, check_columns
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
@@ -82,6 +83,8 @@ class FleetData:
     families: the student family of each device.
     input_rule: what made the arrays of examples as they were given; class_names: of all classes, or none.
     columns: what made the arrays of a table's rows.
+    target: what a label says; with several labels an example y is int64 [examples, K] of 0 and 1, with
+        numbers float32 [examples, D] in the target's own units, and classes are 2.
     """
 
     name: str
@@ -90,24 +93,25 @@ class FleetData:
     device_names: tuple[str, ...]
     families: tuple[str, ...]
     x: npt.NDArray[Any]
-    y: IntArray
+    y: npt.NDArray[Any]
     train: DeviceRows
     test: DeviceRows
     public_x: npt.NDArray[Any]
-    public_y: IntArray | None
+    public_y: npt.NDArray[Any] | None
     global_x: npt.NDArray[Any]
-    global_y: IntArray
+    global_y: npt.NDArray[Any]
     files: Mapping[str, bytes] = field(default_factory=dict)
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
     columns: TableColumns | None = None
+    target: Target = SINGLE_LABEL
 
     def __post_init__(self) -> None:
         if self.classes < 2:
             raise FleetDataError(f"{self.name}: classes must be at least 2, not {self.classes}")
         try:
             self.input_rule.check(self.input_shape)
-            check_class_names(self.class_names, self.classes)
+            check_class_names(self.class_names, self.target.size or self.classes)
             check_columns(self.columns, self.input_shape)
         except InvalidValue as error:
             raise FleetDataError(f"{self.name}: {error}") from None
@@ -125,7 +129,9 @@ class FleetData:
             if len(owned.rows) and not 0 <= owned.rows.min() <= owned.rows.max() < len(self.x):
                 raise FleetDataError(f"{self.name}: {name} rows must be rows of the {len(self.x)} examples")
 
-    def _check_examples(self, name: str, x: npt.NDArray[Any], y: IntArray | None, *, least: int = 0) -> None:
+    def _check_examples(
+        self, name: str, x: npt.NDArray[Any], y: npt.NDArray[Any] | None, *, least: int = 0
+    ) -> None:
         kind = self.x.dtype if self.x.dtype in (np.int64, np.float32) else np.dtype(np.float32)
         if x.dtype != kind or x.shape[1:] != self.input_shape:
             raise FleetDataError(
@@ -135,10 +141,15 @@ class FleetData:
         if y is None:
             return
         labelled = (len(x), *self.label_shape)
-        if y.dtype != np.int64 or y.shape != labelled:
+        if y.dtype != self.target.label_type or y.shape != labelled:
             raise FleetDataError(
-                f"{self.name}: {name}: labels must be int64 {list(labelled)}, not {y.dtype} {list(y.shape)}"
+                f"{self.name}: {name}: labels must be {self.target.label_type} {list(labelled)}, "
+                f"not {y.dtype} {list(y.shape)}"
             )
+        if self.target.is_regression:
+            if not np.isfinite(y).all():
+                raise FleetDataError(f"{self.name}: {name}: a label is not finite")
+            return
         if len(y) and not least <= y.min() <= y.max() < self.classes:
             raise FleetDataError(
                 f"{self.name}: {name}: labels {y.min()} to {y.max()}, there are {self.classes} classes"
@@ -157,6 +168,8 @@ class FleetData:
     @property
     def label_shape(self) -> tuple[int, ...]:
         """Shape of one example's labels: () is one class, or there is one at each place of the example."""
+        if not self.target.is_single:
+            return self.target.label_shape
         return self.input_shape if self.y.shape == self.x.shape else ()
 
     def class_counts(self) -> IntArray:
@@ -210,6 +223,7 @@ def save_fleet(data: FleetData, folder: Path) -> None:
         "files": list(data.files),
         "input_rule": asdict(data.input_rule),
         "columns": None if data.columns is None else asdict(data.columns),
+        "target": data.target.document(),
     }
     write_sealed_json(folder / DESCRIPTION_FILE, description)
 
@@ -248,4 +262,5 @@ def load_fleet(folder: Path) -> FleetData:
         input_rule=InputRule.from_document(description.get("input_rule", {})),
         class_names=tuple(description.get("class_names", ())),
         columns=None if columns is None else TableColumns.from_document(columns),
+        target=Target.from_document(description.get("target", {})),
     )

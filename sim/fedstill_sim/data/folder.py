@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_proto.errors import unknown_name
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.readers.arrays import read_array, read_arrays
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.example_files import example_files
@@ -55,6 +56,7 @@ def load_folder(
     classes: int | None = None,
     normalize: str = "auto",
     channels: str = "auto",
+    target: TargetKind = TargetKind.SINGLE_LABEL,
 ) -> FleetData:
     """Load the fleet that a folder, or a table, describes.
 
@@ -66,6 +68,7 @@ def load_folder(
         classes: How many there are, where labels do not say.
         normalize: How inputs are scaled, as `InputRule.of` takes it.
         channels: Where the channels of an example are, as `InputRule.of` takes it.
+        target: What labels say.
 
     Raises:
         FleetDataError: A file is missing or does not fit; the message names the file and the field.
@@ -75,7 +78,9 @@ def load_folder(
         given = _given(folder, reading, dealing)
     except DataError as error:
         raise FleetDataError(str(error)) from None
-    return fleet_of(given, classes=classes, families=families, normalize=normalize, channels=channels)
+    return fleet_of(
+        given, classes=classes, families=families, normalize=normalize, channels=channels, target=target
+    )
 
 
 def _given(path: Path, reading: OwnDataOptions, dealing: Dealing) -> GivenFleet:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
 from fedstill_proto.readers.arrays import Array
 from fedstill_proto.readers.classes import UNLABELLED, LabelNames, check_labels, label_array, names_of_labels
 from fedstill_proto.readers.columns import TableColumns
@@ -24,6 +26,7 @@ from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.data.pools import DeviceSplit, device_names, hold_out_each, split_pool
 from fedstill_sim.data.splits import hold_out, iid_split
+from fedstill_sim.data.targets import checked_targets, fleets_target, learned
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -161,6 +164,7 @@ def fleet_of(
     families: Sequence[str] = ("",),
     normalize: str = "auto",
     channels: str = "auto",
+    target: TargetKind = TargetKind.SINGLE_LABEL,
 ) -> FleetData:
     """Check a fleet as it is given, and number its classes.
 
@@ -170,12 +174,13 @@ def fleet_of(
         families: Dealt out in turn to devices that have none of their own.
         normalize: How inputs are scaled, as `InputRule.of` takes it; columns of a table are scaled already.
         channels: Where the channels of an example are, as `InputRule.of` takes it.
+        target: What labels say.
 
     Raises:
         FleetDataError: Naming the place, the row and the value that does not fit, and what to do.
     """
     try:
-        data = _checked(given, classes)
+        data = _checked(given, classes, target)
     except DataError as error:
         raise FleetDataError(str(error)) from None
     rule = InputRule()
@@ -189,25 +194,23 @@ def fleet_of(
     return dataclasses.replace(data, families=tuple(own)).read_by(rule)
 
 
-def _checked(given: GivenFleet, classes: int | None) -> FleetData:
+def _checked(given: GivenFleet, classes: int | None, kind: TargetKind) -> FleetData:
     assert given.devices is not None  # every reader deals examples out
     shared = [part for part in (given.public, given.test) if part is not None]
     first = given.parts[0]
     for part in (*given.parts, *shared):
         check_examples(part, first)
     labelled = [part for part in (*given.parts, *shared) if part.y is not None and len(part)]
-    for part in labelled:
-        check_labels(label_array(part.y, where=part.labels), where=part.labels, rows=len(part))
-    names = _names(given, labelled, classes)
+    read = _classes(given, labelled, classes) if kind.is_class else _targets(given, labelled, kind)
     x = _joined([part.x for part in given.parts if len(part)])
-    y = np.concatenate([class_numbers(part, names) for part in given.parts])
+    y = np.concatenate([read(part) for part in given.parts])
     public, test = given.public, given.test
     public_x = np.zeros((0, *x.shape[1:]), x.dtype) if public is None else public.x
-    public_y = None if public is None or public.y is None else class_numbers(public, names, unlabelled=True)
-    if public_y is not None and np.all(public_y == UNLABELLED):
+    public_y = None if public is None or public.y is None else read(public, unlabelled=True)
+    if kind.is_class and public_y is not None and np.all(public_y == UNLABELLED):
         public_y = None
     if test is not None:
-        global_x, global_y = test.x, class_numbers(test, names)
+        global_x, global_y = test.x, read(test)
     else:
         rows = np.unique(np.concatenate(given.devices.test))
         if not len(rows):
@@ -219,9 +222,10 @@ def _checked(given: GivenFleet, classes: int | None) -> FleetData:
     return FleetData(
         name=given.name,
         description=given.description,
-        classes=names.classes,
-        class_names=names.names,
+        classes=read.classes,
+        class_names=read.class_names,
         columns=given.columns,
+        target=read.target,
         device_names=tuple(given.devices.names),
         families=given.families or ("",) * len(given.devices.names),
         x=_narrow(x),
@@ -233,6 +237,73 @@ def _checked(given: GivenFleet, classes: int | None) -> FleetData:
         global_x=_narrow(global_x),
         global_y=global_y,
     )
+
+
+class _LabelReader(Protocol):
+    """How labels become what a network learns, and what they are labels of."""
+
+    @property
+    def classes(self) -> int: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def target(self) -> Target: ...
+
+    def __call__(self, part: GivenExamples, /, *, unlabelled: bool = False) -> Array: ...
+
+
+@dataclass(frozen=True)
+class _ClassReader:
+    names: LabelNames
+    target: Target = SINGLE_LABEL
+
+    @property
+    def classes(self) -> int:
+        return self.names.classes
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        return self.names.names
+
+    def __call__(self, part: GivenExamples, /, *, unlabelled: bool = False) -> Array:
+        return class_numbers(part, self.names, unlabelled=unlabelled)
+
+
+@dataclass(frozen=True)
+class _TargetReader:
+    target: Target
+    classes: int = 2
+    class_names: tuple[str, ...] = ()
+
+    def __call__(self, part: GivenExamples, /, *, unlabelled: bool = False) -> Array:
+        if not len(part):
+            return np.zeros((0, self.target.size), self.target.label_type)
+        return learned(self.target, _said(part, self.target.kind))
+
+
+def _classes(given: GivenFleet, labelled: Sequence[GivenExamples], classes: int | None) -> _ClassReader:
+    for part in labelled:
+        check_labels(label_array(part.y, where=part.labels), where=part.labels, rows=len(part))
+    return _ClassReader(_names(given, labelled, classes))
+
+
+def _targets(given: GivenFleet, labelled: Sequence[GivenExamples], kind: TargetKind) -> _TargetReader:
+    first = _said(labelled[0], kind).shape[1]
+    for part in labelled:
+        if (width := _said(part, kind).shape[1]) != first:
+            raise FleetDataError(f"{part.labels}: {width} labels a row, but {labelled[0].labels} has {first}")
+    public = given.public
+    public_y = None if public is None or public.y is None else _said(public, kind)
+    where = given.name if public is None else public.labels
+    return _TargetReader(fleets_target(kind, public_y, labels=first, where=where))
+
+
+def _said(part: GivenExamples, kind: TargetKind) -> Array:
+    if part.y is None:
+        raise DataError(f"{part.labels}: there are no labels; give a row for each example")
+    return checked_targets(kind, np.asarray(part.y), examples=len(part), where=part.labels)
 
 
 def _names(given: GivenFleet, labelled: Sequence[GivenExamples], classes: int | None) -> LabelNames:

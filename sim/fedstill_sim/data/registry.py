@@ -130,7 +130,7 @@ class DatasetRegistry(Registry[DataSet]):
 def _check_labels(name: str, data: FleetData, task: str) -> None:
     """Refuse data whose labels do not stand where those of the task do."""
     form = TASKS.load(task, where=f"data set: {name}: task").form
-    if data.label_shape != form.label_shape(data.input_shape):
+    if data.target.is_single and data.label_shape != form.label_shape(data.input_shape):
         raise PluginError(
             f"data set: {name}: its labels are of shape {list(data.label_shape)} an example, and those of "
             f"its task {task!r} of {list(form.label_shape(data.input_shape))}"

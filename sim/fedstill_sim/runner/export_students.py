@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from fedstill_client.model.predictor import Predictor
+from fedstill_client.model.targets import right_answers
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.package.artifact import (
     INFERENCE_FILE,
@@ -83,6 +84,7 @@ def _exported(
         input_shape=data.input_shape,
         classes=data.classes,
         parameters=student,
+        target=data.target,
         cache=cache_folder() / "graphs",
     )
     described = replace(manifest, input_rule=data.input_rule, class_names=data.class_names)
@@ -106,8 +108,8 @@ def _exported(
         inference_bytes=digests[INFERENCE_FILE].size_bytes,
         inference_sha256=digests[INFERENCE_FILE].sha256,
         parameters_sha256=digests[PARAMETERS_FILE].sha256,
-        global_accuracy=float((in_onnx.argmax(axis=-1) == labels).mean()),
-        torch_global_accuracy=float((in_torch.argmax(axis=-1) == labels).mean()),
+        global_accuracy=float(right_answers(data.target, in_onnx, labels).mean()),
+        torch_global_accuracy=float(right_answers(data.target, in_torch, labels).mean()),
         personal_students_checked=len(chosen),
         max_abs_logit=largest,
         max_abs_logit_difference=difference,
@@ -128,7 +130,9 @@ def _both_logits(package: StudentPackage, x: FloatArray) -> tuple[FloatArray, Fl
 
 def _torch_logits(manifest: StudentManifest, parameters: Parameters, x: FloatArray) -> FloatArray:
     with one_deterministic_thread():
-        student = build_student(manifest.family, manifest.input_shape, manifest.classes)
+        student = build_student(
+            manifest.family, manifest.input_shape, manifest.classes, target=manifest.target
+        )
         return logits_of(load_parameters(student, parameters), x)
 
 

@@ -66,6 +66,7 @@ from fedstill_sim.runner.summarize import (
     round_result,
     timing,
 )
+from fedstill_sim.runner.target_run import measured_target
 from fedstill_sim.runner.tradeoff import tradeoff_curve
 from fedstill_sim.runner.versions import versions
 from fedstill_sim.tasks import simulation_of
@@ -265,14 +266,17 @@ class _Run:
     def _evaluation(self, run: CompletedRounds, data: FleetData) -> dict[str, Any]:
         """Measure what the task measures after the rounds, beside accuracy."""
         simulation = simulation_of(self._config.fleet.task.name)
-        if not simulation.evaluating:
+        if data.target.is_single and not simulation.evaluating:
             return {}
         path = self._folder / EVALUATION_FILE
         if not path.exists():
-            with self._phase("evaluation", simulation.evaluating):
+            with self._phase("evaluation", simulation.evaluating or "measuring what students say"):
                 students, fleets = own_students(run, data), _final_state(run).students
                 fleet, wanted = self._config.fleet, data_request(self._config)
-                figures = simulation.evaluate(fleet, wanted, data, students, fleets, self._told)
+                if data.target.is_single:
+                    figures = simulation.evaluate(fleet, wanted, data, students, fleets, self._told)
+                else:
+                    figures = measured_target(fleet, data, students, fleets)
                 write_json(path, figures)
         document: dict[str, Any] = read_json(path)
         return document

@@ -173,7 +173,9 @@ def _plan(manifest: StudentManifest, generator: np.random.Generator) -> StackPla
     table = min(manifest.step_rows, devices * rows) if manifest.prefix_shape else devices * rows
     private = PrivateStack(
         generator.normal(size=(table, *manifest.input_shape)).astype(np.float32),
-        generator.integers(0, manifest.classes, (devices, rows)),
+        generator.integers(0, manifest.classes, (devices, rows, *manifest.target.label_shape)).astype(
+            manifest.target.label_type
+        ),
         np.full(devices, rows),
         np.arange(devices * rows).reshape(devices, rows) % table,
     )

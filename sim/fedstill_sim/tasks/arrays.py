@@ -26,6 +26,7 @@ class ArraySimulation(SimulatedTask):
             normalize=wanted.normalize,
             channels=wanted.channels,
             reading=wanted.reading,
+            target=wanted.target,
             dealing=Dealing.asked(
                 wanted.reading, devices=wanted.devices, dirichlet=wanted.dirichlet, seed=wanted.seed
             ),

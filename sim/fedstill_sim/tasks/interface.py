@@ -26,6 +26,7 @@ from typing import Any, ClassVar
 from fedstill_client.model.label_prior import OWNER_SHARE
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.target import TargetKind
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.state import FleetState
 from fedstill_server.tasks import TASKS, Task
@@ -50,6 +51,7 @@ class DataRequest:
         reading: How one's own data are read.
         normalize: How inputs are scaled, as `InputRule.of` takes it.
         channels: Where the channels of an example are, as `InputRule.of` takes it.
+        target: What a folder's labels say; a data set says it itself.
     """
 
     dataset: str | None = None
@@ -61,6 +63,7 @@ class DataRequest:
     reading: OwnDataOptions = field(default_factory=OwnDataOptions)
     normalize: str = "auto"
     channels: str = "auto"
+    target: TargetKind = TargetKind.SINGLE_LABEL
 
 
 @dataclass(frozen=True, kw_only=True)
