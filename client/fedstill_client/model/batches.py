@@ -16,7 +16,7 @@ from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.soft_labels.gaussian import GaussianSoftLabels
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels, SoftLabels, TopKSoftLabels
 
-from fedstill_client.model.order import KeyArray
+from fedstill_client.model.order import KeyArray, fill_uniform, uniform_keys
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.schedule import (
     PrivateSteps,
@@ -48,6 +48,7 @@ class StackPlan:
     soft_labels: SoftLabels | None  # that soft_steps' labels are rows of
     learning_rate: FloatArray  # [S, C]
     temperature: float
+    keys: KeyArray  # [C] of the random numbers that a step takes
     seed: int = 0  # of the words that a step of text draws besides its own
 
     @property
@@ -66,6 +67,7 @@ class StackPlan:
             hard_weight=self.hard_weight[here],
             soft_steps=None if self.soft_steps is None else self.soft_steps.part(here),
             learning_rate=self.learning_rate[here],
+            keys=self.keys[devices],
         )
 
     def start(self, into: StepArrays) -> None:
@@ -79,6 +81,8 @@ class StackPlan:
         into.labels[:, :width] = self.private_steps.labels[step]
         into.hard_weight[:, :width] = _at_places(self.hard_weight[step], into.labels)
         into.lr[:] = self.learning_rate[step]
+        if into.uniforms:
+            fill_uniform(list(into.uniforms.values()), self.keys, step=step, devices=into.lr > 0)
         if self.soft_steps is not None:
             self._fill_soft(step, self.soft_steps, into)
 
@@ -195,6 +199,7 @@ def _plan(
         soft_labels=None if targets is None else fitting_soft_labels(targets.soft_labels, manifest),
         learning_rate=active * np.float32(training.learning_rate),
         temperature=training.temperature,
+        keys=uniform_keys(training.seed, devices, round=task.round),
         seed=training.seed ^ task.round,
     )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from fedstill_proto.arrays import IntArray
+from fedstill_proto.arrays import FloatArray, IntArray
 from fedstill_proto.errors import FedstillError
 
 KeyArray = npt.NDArray[np.uint64]
@@ -22,8 +22,10 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # speed of argsort), and no two keys are equal.
 _ROW_BITS = np.uint64(24)
 _ROW_MASK = np.uint64((1 << 24) - 1)
-# The epoch that numbers of `uniform` count as: no epoch of training comes near it.
+# The epochs that numbers of `uniform`, and keys of `fill_uniform`, count as: no epoch of training comes near
+# them.
 _NOISE_EPOCH = (1 << 32) - 2
+_KEY_EPOCH = (1 << 32) - 3
 
 
 def device_ids(names: Sequence[str]) -> KeyArray:
@@ -64,11 +66,32 @@ def draw(seed: int, devices: KeyArray, *, round: int, epoch: int) -> KeyArray:
     return _mix(_mix(start ^ devices) + when)
 
 
+def uniform_keys(seed: int, devices: KeyArray, *, round: int) -> KeyArray:
+    """The devices' keys [C] for the random numbers of a round."""
+    return draw(seed, devices, round=round, epoch=_KEY_EPOCH)
+
+
 def uniform(count: int, *, seed: int, step: int) -> npt.NDArray[np.float64]:
     """`count` numbers of 53 bits from 0 up to, and without, 1."""
     start = draw(seed, np.zeros(1, np.uint64), round=step, epoch=_NOISE_EPOCH)
     drawn = _mix(start + np.arange(1, count + 1, dtype=np.uint64) * _GOLDEN)
     return (drawn >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def fill_uniform(
+    arrays: Sequence[FloatArray], keys: KeyArray, *, step: int, devices: npt.NDArray[np.bool_]
+) -> None:
+    """Fill arrays [C, ...] with numbers of 24 bits from 0 up to, and without, 1, for some of the devices [C].
+
+    A device's are of Philox (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3") with its key
+    [C] and the array's place, counted from the step: no device's depend on another's.
+    """
+    for place, array in enumerate(arrays):
+        for device in np.flatnonzero(devices):
+            key = np.array([keys[device], place], np.uint64)
+            counter = np.array([0, 0, step, 0], np.uint64)
+            numbers = np.random.Generator(np.random.Philox(key=key, counter=counter))
+            numbers.random(dtype=np.float32, out=array[device])
 
 
 def _mix(state: KeyArray) -> KeyArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class StepArrays:
     soft_labels: FloatArray | None  # [C, R, K] of a dense artifact
     soft_indices: IntArray | None  # [C, R, k] of a top-k artifact
     soft_probabilities: FloatArray | None  # [C, R, k]
+    uniforms: Mapping[str, FloatArray]  # [C, *shape] each, random numbers from 0 up to, and without, 1
     prefix: Prefix | None = None  # what examples go through before they become x
 
     @classmethod
@@ -56,6 +58,10 @@ class StepArrays:
             soft_labels=np.zeros((*rows, classes), np.float32) if dense else None,
             soft_indices=np.zeros(top_k, np.int64) if sparse else None,
             soft_probabilities=np.zeros(top_k, np.float32) if sparse else None,
+            uniforms={
+                port.name: np.zeros((manifest.stack_size, *port.shape), np.float32)
+                for port in manifest.uniforms
+            },
             prefix=prefix,
         )
         batch.clear(temperature=1.0)
@@ -76,7 +82,8 @@ class StepArrays:
 
     def inputs(self) -> dict[str, npt.NDArray[np.generic]]:
         """The arrays by the names of the graph's inputs."""
-        return {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        named = {name: array for name, array in vars(self).items() if isinstance(array, np.ndarray)}
+        return {**named, **self.uniforms}
 
     def read(self, x: FloatArray) -> FloatArray:
         """What the graph reads of examples x [n, *input_shape]."""

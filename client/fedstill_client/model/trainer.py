@@ -14,7 +14,7 @@ personalizer in another process that begins with it goes on bit for bit as this 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -150,7 +150,8 @@ class Personalizer:
         self._batch = self._whole_batch = StepArrays.empty(self.manifest, prefix=prefix)
         if (vocabulary := self.manifest.vocabulary) is not None:
             self._words = StepVocabulary(self.manifest, vocabulary)
-            self._batch = StepArrays.empty(self.manifest, classes=vocabulary.step_size)
+            seen = StepArrays.empty(self.manifest, classes=vocabulary.step_size)
+            self._batch = replace(seen, uniforms=self._whole_batch.uniforms)
         self._loss = np.zeros(self.manifest.stack_size, np.float32)
         self._corrections = {
             name: np.ones(1, np.float32) for name in ("bias_correction1", "bias_correction2")

@@ -29,7 +29,7 @@ from fedstill_client.model.batches import (
     fitting_soft_labels,
     public_examples,
 )
-from fedstill_client.model.order import epoch_order, uniform
+from fedstill_client.model.order import epoch_order, uniform, uniform_keys
 from fedstill_client.model.schedule import PrivateSteps, SoftSteps
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Trainer
@@ -111,6 +111,7 @@ def plan_start(task: RoundTask, manifest: StudentManifest, public_x: FloatArray 
         soft_labels=fitting_soft_labels(targets.soft_labels, manifest),
         learning_rate=np.broadcast_to(falling.astype(np.float32)[:, None], (steps, devices)),
         temperature=task.training.temperature,
+        keys=np.repeat(uniform_keys(task.training.seed ^ _SEED, _ALL_DEVICES, round=task.round), devices),
         seed=task.training.seed ^ task.round,
     )
 

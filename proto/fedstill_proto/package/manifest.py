@@ -168,6 +168,8 @@ class StudentManifest:
             they have no optimizer slots, and the training graph gives their new values.
         one_at_a_time: Whether there is no training graph of several devices that would give each the bits
             that it gives itself.
+        uniforms: What a step of the training graph takes of random numbers from 0 up to, and without, 1: for
+            dropout and its kin.
         external_weights: Whether the graphs hold no weights: all are in the package's parameters, the
             quantized ones as codes and scales.
         frozen: Name and shape of the constants that graphs read and do not hold; they stand apart, once.
@@ -210,6 +212,7 @@ class StudentManifest:
     buffers: tuple[str, ...] = ()
     one_at_a_time: bool = False
     target: Target = SINGLE_LABEL
+    uniforms: tuple[GraphPort, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("family", self.family)
@@ -229,7 +232,7 @@ class StudentManifest:
         ParameterSpec("prefix_shape", self.prefix_shape)
         if self.prefix_shape and self.vocabulary is not None:
             raise InvalidValue("prefix_shape", f"{self.prefix_shape}, of a student that reads words")
-        for name in ("parameters", "frozen", "parts", "inputs", "outputs"):
+        for name in ("parameters", "frozen", "parts", "inputs", "outputs", "uniforms"):
             names = [entry.name for entry in getattr(self, name)]
             if len(set(names)) != len(names):
                 raise InvalidValue(name, "a name appears twice")
@@ -252,6 +255,9 @@ class StudentManifest:
         names = {spec.name for spec in self.parameters}
         if len(set(self.buffers)) != len(self.buffers) or not names.issuperset(self.buffers):
             raise InvalidValue("buffers", f"{self.buffers!r:.80} are not parameters, each once")
+        for port in self.uniforms:
+            if port.element_type != "float32" or min(port.shape, default=1) < 1:
+                raise InvalidValue("uniforms", f"{port.name!r} is {port.element_type} {port.shape}")
         for weight in self.quantized:
             if weight.parameter not in names:
                 raise InvalidValue("quantized", f"{weight.parameter!r} is not a parameter")
@@ -362,6 +368,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         buffers=manifest.buffers,
         one_at_a_time=manifest.one_at_a_time,
         target=None if manifest.target.is_single else _target_message(manifest.target),
+        uniforms=[_port(port) for port in manifest.uniforms],
     )
 
 
@@ -426,6 +433,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             buffers=tuple(message.buffers),
             one_at_a_time=message.one_at_a_time,
             target=_target(message.target) if message.HasField("target") else SINGLE_LABEL,
+            uniforms=_ports(message.uniforms),
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

@@ -18,7 +18,7 @@ from fedstill_proto.package.artifact import (
     StudentManifest,
     TrainingArtifact,
 )
-from fedstill_proto.package.manifest import Vocabulary
+from fedstill_proto.package.manifest import GraphPort, Vocabulary
 from fedstill_proto.package.target import SINGLE_LABEL, Target
 from torch import nn
 
@@ -32,6 +32,7 @@ from fedstill_server.export.graph import OPSET
 from fedstill_server.export.lowering import LoweringError, MissingOperator, lower, missing_operators
 from fedstill_server.export.ports import CapturedGraph
 from fedstill_server.export.prefix import Cut, cut
+from fedstill_server.export.randomness import UNIFORM
 from fedstill_server.export.stacks import same_bits
 from fedstill_server.export.structure import structure_of
 from fedstill_server.export.student import inference_graph
@@ -213,6 +214,11 @@ class _Captured:
             input_shape=options.input_shape,
             parameters=tuple(ParameterSpec(name, tuple(value.shape)) for name, value in own.tensors.items()),
             buffers=tuple(own.buffers),
+            uniforms=tuple(
+                GraphPort(port.name, port.shape, "float32")
+                for port in self._step.inputs
+                if port.name.startswith(UNIFORM)
+            ),
             optimizer=options.optimizer,
             soft_labels=options.soft_labels,
             opset=OPSET,

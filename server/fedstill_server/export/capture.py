@@ -25,10 +25,12 @@ from torch.fx.traceback import preserve_node_meta
 from torch.nn import functional
 
 from fedstill_server.export.decompositions import decomposition_table
+from fedstill_server.export.errors import ExportError
 from fedstill_server.export.gaussian_loss import gaussian_loss_and_gradient
 from fedstill_server.export.loss import StepLoss, StepTargets, loss_and_logit_gradient
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.ports import CapturedGraph, Port
+from fedstill_server.export.randomness import Randomness, uniform_ports
 from fedstill_server.export.recurrent import KINDS, Recurrence
 from fedstill_server.export.rewrites import rewrite
 from fedstill_server.export.substitutes import BatchNormalization, attention, substituted
@@ -137,7 +139,8 @@ def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Op
         return (*(updated[port.name] for port in state), loss)
 
     outputs = (*(f"{port.name}.new" for port in state), "loss")
-    return CapturedGraph(trace(step, ports), tuple(ports), outputs)
+    module = trace(step, ports)
+    return CapturedGraph(module, (*ports, *uniform_ports(module)), outputs)
 
 
 def capture_forward(
@@ -169,7 +172,13 @@ def capture_forward(
             return (functional_call(student, named, (x,)),)
 
     outputs = ("logits", "features") if features else ("logits",)
-    return CapturedGraph(trace(forward, ports), tuple(ports), outputs)
+    module = trace(forward, ports)
+    if random := uniform_ports(module):
+        raise ExportError(
+            f"the student draws random numbers {[port.shape for port in random]} when it answers, too; drop "
+            "only in training, as dropout(x, training=self.training) does"
+        )
+    return CapturedGraph(module, tuple(ports), outputs)
 
 
 def state_ports(student: nn.Module) -> list[Port]:
@@ -214,6 +223,7 @@ def _written_out(norms: BatchNormalization) -> AbstractContextManager[None]:
             (functional, "batch_norm"): norms,
             (functional, "scaled_dot_product_attention"): attention,
             **{(torch._VF, kind): Recurrence(kind=kind) for kind in KINDS},
+            **Randomness().substitutes,
         }
     )
 

@@ -45,7 +45,8 @@ def check_graphs(artifact: TrainingArtifact) -> None:
         target=manifest.target,
     )
     scalars = [Port(name, (), per_device=False) for name in RULES[manifest.optimizer].scalars]
-    inputs = state + batch.ports + [Port("lr", ())] + scalars
+    uniforms = [Port(port.name, port.shape) for port in manifest.uniforms]
+    inputs = state + batch.ports + [Port("lr", ())] + scalars + uniforms
     outputs = [Port(f"{port.name}.new", port.shape) for port in state] + [Port("loss", ())]
     training = parsed_graph(TRAINING_FILE, artifact.training_graph)
     _check_ports(manifest, TRAINING_FILE, "input", training.graph.input, inputs)

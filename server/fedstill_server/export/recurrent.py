@@ -1,7 +1,8 @@
 """Recurrent layers as two operators of a captured graph: all places of one layer, and their gradients.
 
 torch's own take one operator or twenty for each place. What these compute is said by their translation
-(`fedstill_server.export.lowering.recurrent`); torch only needs the shapes. A layer in one direction is
+(`fedstill_server.export.lowering.recurrent`); torch needs little more than the shapes. A layer in one
+direction is
 
     recurrence(kind, is_reversed, keeps, x, h0, c0, w, r, b) -> [y, c_end, *kept]
     recurrence_backward(kind, is_reversed, dy, dc_end, kept, w, r) -> [dx, dh0, dc0, dw, dr, db]
@@ -13,7 +14,7 @@ sum of torch's two; of a GRU, whose new state reads them apart, it is [of r in n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -43,6 +44,22 @@ def _gradient_shapes(
     return [dx, *states, torch.empty_like(w), torch.empty_like(r), dy.new_empty(biases)]
 
 
+def _computed(kind: str, is_reversed: bool, keeps: bool, x: Tensor, *others: Tensor) -> list[Tensor]:
+    """The layer by torch's own: a part of a network that nobody trains is computed while it is captured."""
+    h0, c0, w, r, b = others
+    if keeps:
+        raise NotImplementedError(f"{kind}: only a graph has the gradients of fedstill::recurrence")
+    biases = b, torch.zeros_like(b)
+    if kind == "gru":
+        of_q, of_x = b[: r.shape[1]], b[r.shape[1] :]
+        biases = of_x, torch.cat([torch.zeros_like(of_x[: -len(of_q)]), of_q])
+    states: Any = (h0[None], c0[None]) if kind == "lstm" else h0[None]
+    read = x.flip(0) if is_reversed else x
+    layer = getattr(torch._VF, kind)
+    y, *ends = layer(read, states, [w, r, *biases], True, 1, 0.0, False, False, False)
+    return [y.flip(0) if is_reversed else y, ends[-1][0]]
+
+
 torch.library.define(
     "fedstill::recurrence",
     "(str kind, bool is_reversed, bool keeps, Tensor x, Tensor h0, Tensor c0, Tensor w, Tensor r, Tensor b)"
@@ -53,6 +70,7 @@ torch.library.define(
     "(str kind, bool is_reversed, Tensor dy, Tensor dc_end, Tensor[] kept, Tensor w, Tensor r) -> Tensor[]",
 )
 torch.library.register_fake("fedstill::recurrence", _shapes)
+torch.library.impl("fedstill::recurrence", "cpu", _computed)
 torch.library.register_fake("fedstill::recurrence_backward", _gradient_shapes)
 
 
@@ -96,11 +114,9 @@ class Recurrence:
 
     Attributes:
         kind: A name of `KINDS`.
-        dropout: torch.nn.functional.dropout, or what stands for it; between layers.
     """
 
     kind: str
-    dropout: Callable[..., Tensor] = functional.dropout
 
     def __call__(self, *arguments: Any) -> tuple[Tensor, ...]:
         """The states of the last layer at all places, and the states of all layers after the last."""
@@ -114,22 +130,23 @@ class Recurrence:
         if h0.shape[-1] != c0.shape[-1]:
             raise ExportError("lstm: proj_size; leave it 0, and put a Linear behind the layer")
         directions, each = 1 + call.both_ways, 2 + 2 * call.has_biases
-        y = call.input.transpose(0, 1) if call.rows_first else call.input
+        y = call.input
         ends = []
         for layer in range(call.layers):
             if layer and call.dropout and call.training:
-                y = self.dropout(y, call.dropout, training=True)
-            found = []
+                y = functional.dropout(y, call.dropout, training=True)
+            found, x = [], y.transpose(0, 1) if call.rows_first else y
             for at in range(layer * directions, (layer + 1) * directions):
                 own = call.parameters[at * each : (at + 1) * each]
                 states = h0[at], c0[at]
-                way, *end = _one_layer(self.kind, bool(at % directions), y, states, own)
+                way, *end = _one_layer(self.kind, bool(at % directions), x, states, own)
                 found.append(way)
                 ends.append(end)
             y = torch.cat(found, -1) if call.both_ways else found[0]
+            y = y.transpose(0, 1) if call.rows_first else y
         h, c = (torch.stack(states) for states in zip(*ends, strict=True))
         after = (h, c) if self.kind == "lstm" else (h,)
-        return y.transpose(0, 1) if call.rows_first else y, *after
+        return y, *after
 
 
 def _one_layer(

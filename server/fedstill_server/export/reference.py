@@ -7,7 +7,7 @@ the optimizers are torch.optim's, and there are no stacks.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional
 
+from fedstill_server.export.given_numbers import GivenNumbers
+from fedstill_server.export.randomness import UNIFORM
 from fedstill_server.export.student import load_parameters
+from fedstill_server.export.substitutes import substituted
 from fedstill_server.families import build_student
 from fedstill_server.families.features import with_features
 from fedstill_server.families.state import student_state, train_mode
@@ -53,9 +56,11 @@ class ReferenceStudent:
 
         Rows that weigh nothing are left out, as if they were not there.
         """
-        batch = _weighing(batch)
+        given = {int(port.name.removeprefix(UNIFORM)): batch[port.name] for port in self._manifest.uniforms}
+        batch = _weighing({name: array for name, array in batch.items() if not name.startswith(UNIFORM)})
         train_mode(self.module)
-        logits = self.module(self._tensor(batch["x"])).flatten(0, -2)  # [rows * places, classes]
+        with substituted(GivenNumbers(given).substitutes) if given else nullcontext():
+            logits = self.module(self._tensor(batch["x"])).flatten(0, -2)  # [rows * places, classes]
         if self._manifest.target.is_regression:
             return self._gaussian_loss(logits, batch)
         labels = torch.from_numpy(batch["labels"]).flatten()

@@ -156,6 +156,10 @@ def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = S
         "soft_probabilities": np.take_along_axis(soft, indices, -1),
         "soft_weight": weight * np.float32(soft_weight),
         "temperature": np.array([TEMPERATURE], np.float32),
+        **{
+            port.name: random.random((manifest.stack_size, *port.shape), np.float32)
+            for port in manifest.uniforms
+        },
     }
 
 
