@@ -180,7 +180,7 @@ _REFUSED: Mapping[TargetKind, Mapping[str, Mapping[str, Any]]] = {
 
 
 def test_many_classes_are_told_by_the_likeliest() -> None:
-    few, many = (configured(SINGLE_LABEL, classes=classes) for classes in (64, 65))
+    few, many = (configured(SINGLE_LABEL, classes=classes) for classes in (128, 129))
     assert (few.uplink.k, few.downlink.k) == (0, 0)
     assert many.uplink.k == many.downlink.k > 0
     assert many.downlink.delta

@@ -1,10 +1,10 @@
 """Soft labels of many classes: only the likeliest travel, unless somebody says otherwise.
 
-Of 1,000 classes nearly all have next to no probability, and most bytes would tell of those. So from more than
-64 classes on the 16 likeliest travel, both ways, and the mass of the rest. What is told is learned by
-teacher, starting students and devices alike, the rest spread evenly: a loss over the named classes and one
-bucket exerts no pull within the rest, and cost 25 points of global accuracy (benchmarks/many_classes.py;
-docs/codec.md has the figures). Of very many classes soft labels that are spread would fill a device's memory.
+Of 1,000 classes nearly all have next to no probability, and most bytes tell of those. So from more than 128
+classes on the 4 likeliest travel, both ways, with the mass of the rest. What is told is learned by teacher,
+starting students and devices alike, the rest spread evenly over the other classes: a loss over the named ones
+and one bucket exerts no pull within the rest, and cost 24 points of global accuracy. docs/codec.md has what
+was measured. Of very many classes, soft labels that are spread would fill a device's memory.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import replace
 from fedstill_proto.package.target import Target
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 
-FEW_CLASSES = 64
-KEPT = 16
+FEW_CLASSES = 128
+KEPT = 4
 _MOST_SPREAD = 4096
 
 

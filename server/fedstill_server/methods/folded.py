@@ -69,11 +69,11 @@ class Folded(Method):
 
     @property
     def known_labels(self) -> RowLabels | None:
-        """The labels of public rows that the server knows."""
+        """The labels of public rows that the server knows, where they are classes."""
         if secret := self.config.secret_labels:
             rows, labels = np.array([int(row) for row in secret]), np.array([*secret.values()])
             return RowLabels(rows, labels, learned=False)
-        if self.public.y is None or not self.config.use_public_labels:
+        if self.public.y is None or not (self.config.use_public_labels and self.config.target.is_single):
             return None
         rows = np.flatnonzero(self.public.y != UNLABELLED)
         return RowLabels(rows, self.public.y[rows])

@@ -232,7 +232,7 @@ class PublicShift(Folded):
     def auto_fold(self) -> str:
         """By labels, if the server knows any. Without, nothing is safe that costs little on skewed data."""
         labels = self.known_labels
-        if labels is None or not self.config.target.is_single:
+        if labels is None:
             return "clipped"
         return "vetted" if labels.learned and self.config.mode == "rounds" else "trust"
 
