@@ -36,12 +36,26 @@ def test_a_refused_package_leaves_the_one_in_use(tmp_path: Path) -> None:
     with PrivateStore.create(fleet.home) as store:
         update(fleet.home, store, fleet.source, FAMILY)
         fleet.repository.publish([full_package(2)])
-        fleet.file("*.inference.onnx").write_bytes(b"")
+        fleet.file(f"*.{FAMILY}.json").write_bytes(b"")
         with pytest.raises(PackageError):
             update(fleet.home, store, fleet.source, FAMILY)
         assert load_installed(fleet.home, store).manifest.package_version == 1
     with PrivateStore.open(fleet.home) as store:
         assert load_installed(fleet.home, store).manifest.package_version == 1
+
+
+def test_parts_that_stay_as_they_are_are_not_downloaded_again(tmp_path: Path) -> None:
+    fleet = Fleet.at(tmp_path)
+    with PrivateStore.create(fleet.home) as store:
+        update(fleet.home, store, fleet.source, FAMILY)
+        fleet.repository.publish([full_package(2)])
+        fleet.file("*.inference.onnx").unlink()
+        second = update(fleet.home, store, fleet.source, FAMILY)
+        assert second is not None
+        assert second.version == 2
+        (second.folder / "inference.onnx").write_bytes(b"")  # damaged here, and gone there
+        with pytest.raises(PackageError, match="does not have a file"):
+            update(fleet.home, store, fleet.source, FAMILY)
 
 
 @pytest.mark.parametrize("damage", ["a byte", "the folder"])

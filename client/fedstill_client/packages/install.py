@@ -89,6 +89,15 @@ def is_whole(home: AgentHome, store: InstallationRecord) -> bool:
     return True
 
 
+def held_part(home: AgentHome, store: InstallationRecord, part: PackagePart) -> bytes | None:
+    """The content of a part, where the package in use has just this one; None otherwise."""
+    installed = store.installed()
+    try:
+        return None if installed is None else _part(home.packages / installed.folder.name, part)
+    except PackageError:
+        return None
+
+
 def _part(folder: Path, part: PackagePart) -> bytes:
     content = _read(folder / part.name, part.size_bytes)
     if PackagePart.of(part.name, content) != part:

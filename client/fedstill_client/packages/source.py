@@ -144,8 +144,16 @@ class PackageSource:
         except (InvalidValue, ValueError, TypeError) as error:
             raise PackageError("metadata", f"what the fleet asks cannot be read: {error}") from None
 
-    def fetch(self, family: str) -> StudentPackage:
-        """The family's newest package, every byte verified; raises PackageError."""
+    def fetch(
+        self, family: str, *, held: Callable[[PackagePart], bytes | None] = lambda part: None
+    ) -> StudentPackage:
+        """The family's newest package, every byte verified; raises PackageError.
+
+        Args:
+            family: The student family.
+            held: Gives the content of a part that the device has already, once it is verified: it is not
+                downloaded again. By default there are none.
+        """
         with _as_package_errors(), self._download_folder() as folder:
             # Only the metadata is for one process at a time: a slow package keeps nobody from it.
             updater, download = self._updater(), folder / "file"
@@ -157,9 +165,14 @@ class PackageSource:
                 return Path(updater.download_target(target, str(download))).read_bytes()
 
             manifest = _manifest(read(_manifest_path(family), _small_enough), family)
-            contents = {
-                part.name: read(f"parts/{part.sha256}/{part.name}", _is_part(part)) for part in manifest.parts
-            }
+            contents = {}
+            for part in manifest.parts:
+                path, is_part, content = f"parts/{part.sha256}/{part.name}", _is_part(part), held(part)
+                if content is None:
+                    content = read(path, is_part)
+                else:
+                    is_part(_target(updater, path))
+                contents[part.name] = content
         return _package(manifest, contents)
 
     def _updater(self) -> Updater:

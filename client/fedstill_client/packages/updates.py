@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fedstill_client.home import AgentHome
-from fedstill_client.packages.install import install, is_whole
+from fedstill_client.packages.install import held_part, install, is_whole
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
 from fedstill_client.packages.source import PackageSource
 
@@ -13,8 +13,9 @@ def update(
 ) -> InstalledPackage | None:
     """Install the family's newest package if it is newer than the one in use; None if it is not.
 
-    Only the repository's metadata is read to find that out. Raises PackageError; the package in use stays.
-    One whose files have been damaged on the disk is installed again.
+    Only the repository's metadata is read to find that out, and parts that stay as they are, such as frozen
+    weights and the public set, are not downloaded again. Raises PackageError; the package in use stays. One
+    whose files have been damaged on the disk is installed again.
     """
     before = store.installed()
     if (
@@ -24,4 +25,5 @@ def update(
         and is_whole(home, store)
     ):
         return None
-    return install(home, store, source.fetch(family))
+    newest = source.fetch(family, held=lambda part: held_part(home, store, part))
+    return install(home, store, newest)

@@ -155,7 +155,7 @@ class _Trainer:
         self._student = {
             spec.name: generator.normal(0, 0.1, spec.shape).astype(np.float32) for spec in manifest.parameters
         }
-        self._plan = _plan(manifest, generator)
+        self._plan = measured_plan(manifest, generator)
         self.step_seconds()  # the first run allocates
 
     def step_seconds(self) -> float:
@@ -167,7 +167,8 @@ class _Trainer:
         return (time.thread_time() - start) / (rounds * self._plan.steps)
 
 
-def _plan(manifest: StudentManifest, generator: np.random.Generator) -> StackPlan:
+def measured_plan(manifest: StudentManifest, generator: np.random.Generator) -> StackPlan:
+    """Return the steps of a round of a stack of devices with made-up examples, as speed is measured with."""
     devices, rows = manifest.stack_size, _STEPS * manifest.step_rows
     # What goes through a frozen first part does so before the steps; few different examples will do.
     table = min(manifest.step_rows, devices * rows) if manifest.prefix_shape else devices * rows
