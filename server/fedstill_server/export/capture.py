@@ -33,7 +33,7 @@ from fedstill_server.export.ports import CapturedGraph, Port
 from fedstill_server.export.randomness import Randomness, uniform_ports
 from fedstill_server.export.recurrent import KINDS, Recurrence
 from fedstill_server.export.rewrites import rewrite
-from fedstill_server.export.substitutes import BatchNormalization, attention, substituted
+from fedstill_server.export.substitutes import BatchNormalization, attention, bag_of_rows, substituted
 from fedstill_server.export.text_loss import text_loss_and_logit_gradient
 from fedstill_server.families.features import with_features
 from fedstill_server.families.state import frozen_tensors, student_state, train_mode
@@ -222,6 +222,7 @@ def _written_out(norms: BatchNormalization) -> AbstractContextManager[None]:
         {
             (functional, "batch_norm"): norms,
             (functional, "scaled_dot_product_attention"): attention,
+            (functional, "embedding_bag"): bag_of_rows,
             **{(torch._VF, kind): Recurrence(kind=kind) for kind in KINDS},
             **Randomness().substitutes,
         }

@@ -1,12 +1,15 @@
 """Which aten operators are taken apart when a network is captured, and how.
 
 What `export/lowering` translates stays whole. Everything else is taken apart by torch's own decompositions to
-the Core ATen IR, or by the ones below where torch's end in primitives without a translation.
+the Core ATen IR, or by the ones below where torch's end in primitives without a translation, or choose
+between branches: ONNX Runtime's Where costs as much as twenty products, so activations are sums of branches
+that are zero on the other's side, and their slopes are products with comparisons.
 """
 
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +21,8 @@ from fedstill_server.export.lowering import OPERATORS
 
 Decomposition = Callable[..., Any]
 aten = torch.ops.aten
+_ALIKE = 16.0
+"""Beyond it log(1 + exp(x)) is x in float32."""
 
 _BEYOND_CORE = (
     aten._addmm_activation,
@@ -274,8 +279,8 @@ def silu_backward(gradient: Tensor, x: Tensor) -> Tensor:
 
 def elu(x: Tensor, alpha: float = 1.0, scale: float = 1.0, input_scale: float = 1.0) -> Tensor:
     """scale * x where x > 0, else scale * alpha * (exp(input_scale * x) - 1)."""
-    below = torch.expm1(torch.clamp_max(x, 0.0) * input_scale) * (alpha * scale)
-    return torch.where(x > 0, x * scale, below)
+    below = (torch.exp(torch.clamp_max(x, 0.0) * input_scale) - 1.0) * (alpha * scale)
+    return torch.clamp_min(x, 0.0) * scale + below
 
 
 def elu_backward(
@@ -283,18 +288,22 @@ def elu_backward(
 ) -> Tensor:
     """The gradient of ELU, from its argument or from its result."""
     low = torch.clamp_max(x, 0.0)
-    slope = low + alpha * scale if is_result else torch.exp(low * input_scale) * (alpha * scale)
-    return gradient * torch.where(x > 0, torch.full_like(x, scale), slope * input_scale)
+    at_zero = alpha * scale * input_scale
+    if is_result:
+        slope = low * input_scale + at_zero
+    else:
+        slope = torch.exp(low * input_scale) * at_zero
+    return gradient * (slope + _mask(x > 0.0, x) * (scale - at_zero))
 
 
 def leaky_relu(x: Tensor, slope: float = 0.01) -> Tensor:
     """x where x > 0, else slope * x."""
-    return torch.where(x > 0, x, x * slope)
+    return torch.clamp_min(x, 0.0) + torch.clamp_max(x, 0.0) * slope
 
 
 def leaky_relu_backward(gradient: Tensor, x: Tensor, slope: float, is_result: bool) -> Tensor:
     """The gradient of leaky ReLU."""
-    return torch.where(x > 0, gradient, gradient * slope)
+    return gradient * (_mask(x > 0.0, x) * (1.0 - slope) + slope)
 
 
 def hardtanh(x: Tensor, low: float = -1.0, high: float = 1.0) -> Tensor:
@@ -304,7 +313,7 @@ def hardtanh(x: Tensor, low: float = -1.0, high: float = 1.0) -> Tensor:
 
 def hardtanh_backward(gradient: Tensor, x: Tensor, low: float, high: float) -> Tensor:
     """The gradient passes strictly between the limits."""
-    return gradient * ((x > low) & (x < high)).to(gradient.dtype)
+    return gradient * _mask((x > low) & (x < high), x)
 
 
 def hardswish(x: Tensor) -> Tensor:
@@ -314,8 +323,8 @@ def hardswish(x: Tensor) -> Tensor:
 
 def hardswish_backward(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient of hardswish: 0 up to -3, as it is from 3."""
-    slope = torch.where(x < 3.0, x * (1.0 / 3.0) + 0.5, torch.ones_like(x))
-    return gradient * torch.where(x <= -3.0, torch.zeros_like(x), slope)
+    between = _mask((x > -3.0) & (x < 3.0), x)
+    return gradient * (between * (x * (1.0 / 3.0) + 0.5) + _mask(x >= 3.0, x))
 
 
 def hardsigmoid(x: Tensor) -> Tensor:
@@ -325,20 +334,25 @@ def hardsigmoid(x: Tensor) -> Tensor:
 
 def hardsigmoid_backward(gradient: Tensor, x: Tensor) -> Tensor:
     """The gradient passes strictly between -3 and 3."""
-    return gradient * ((x > -3.0) & (x < 3.0)).to(gradient.dtype) * (1.0 / 6.0)
+    return gradient * _mask((x > -3.0) & (x < 3.0), x) * (1.0 / 6.0)
 
 
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta * x)) / beta, and x itself where beta * x > threshold."""
     scaled = x * beta
     smooth = _log_one_plus_exp(scaled) * (1.0 / beta)
+    if threshold >= _ALIKE:
+        return smooth
     return torch.where(scaled > threshold, x, smooth)
 
 
 def softplus_backward(gradient: Tensor, x: Tensor, beta: float, threshold: float) -> Tensor:
     """gradient * sigmoid(beta * x)."""
     scaled = x * beta
-    return torch.where(scaled > threshold, gradient, gradient * torch.sigmoid(scaled))
+    smooth = gradient * torch.sigmoid(scaled)
+    if threshold >= _ALIKE:
+        return smooth
+    return torch.where(scaled > threshold, gradient, smooth)
 
 
 def log_sigmoid_forward(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -353,24 +367,65 @@ def log_sigmoid_backward(gradient: Tensor, x: Tensor, buffer: Tensor) -> Tensor:
 
 def mish(x: Tensor) -> Tensor:
     """x * tanh(softplus(x)) (Misra, 2019, arXiv:1908.08681)."""
-    return x * torch.tanh(_log_one_plus_exp(x))
+    return x * _tanh_of_softplus(x)[0]
 
 
 def mish_backward(gradient: Tensor, x: Tensor) -> Tensor:
     """gradient * (t + x * sigmoid(x) * (1 - t^2)), t = tanh(softplus(x))."""
-    tanh = torch.tanh(_log_one_plus_exp(x))
-    return gradient * (tanh + x * torch.sigmoid(x) * (1.0 - tanh * tanh))
+    tanh, rest = _tanh_of_softplus(x)
+    return gradient * (tanh + x * torch.sigmoid(x) * rest * (1.0 + tanh))
 
 
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """x where x > 0, else weight * x; the weight is already of a shape that broadcasts."""
-    return torch.where(x > 0, x, weight * x)
+    return torch.clamp_min(x, 0.0) + weight * torch.clamp_max(x, 0.0)
 
 
 def prelu_backward(gradient: Tensor, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """The gradients of the input and, for each element, of the weight."""
-    zero = torch.zeros_like(x)
-    return torch.where(x > 0, gradient, weight * gradient), torch.where(x > 0, zero, x * gradient)
+    above = _mask(x > 0.0, x)
+    return gradient * (above + weight * (1.0 - above)), gradient * torch.clamp_max(x, 0.0)
+
+
+def softshrink_backward(gradient: Tensor, x: Tensor, limit: float) -> Tensor:
+    """The gradient passes beyond the limit on either side."""
+    return gradient * _mask(x.abs() > limit, x)
+
+
+def softshrink(x: Tensor, limit: float = 0.5) -> Tensor:
+    """x, closer to 0 by the limit."""
+    return torch.clamp_min(x - limit, 0.0) + torch.clamp_max(x + limit, 0.0)
+
+
+def hardshrink(x: Tensor, limit: float = 0.5) -> Tensor:
+    """x beyond the limit on either side, else 0."""
+    return x * _mask(x.abs() > limit, x)
+
+
+def threshold(x: Tensor, limit: float, value: float) -> Tensor:
+    """x above the limit, else the value."""
+    above = _mask(x > limit, x)
+    return x * above + (1.0 - above) * value
+
+
+def trilinear(
+    first: Tensor,
+    second: Tensor,
+    third: Tensor,
+    expand1: Sequence[int],
+    expand2: Sequence[int],
+    expand3: Sequence[int],
+    summed: Sequence[int],
+    unroll: int = 1,
+) -> Tensor:
+    """Sums of products of three tensors, each of which gets new dimensions first: as products of two."""
+    letters = string.ascii_lowercase[: first.dim() + len(expand1)]
+    first_has, second_has, third_has, result_has = (
+        "".join(letter for place, letter in enumerate(letters) if place not in left_out)
+        for left_out in (expand1, expand2, expand3, summed)
+    )
+    named = f"{first_has},{second_has},{third_has}->{result_has}"
+    return torch.einsum(named, first, second, third)
 
 
 def _normalized(x: Tensor, dimensions: list[int], eps: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -394,6 +449,18 @@ def _affine(normalized: Tensor, weight: Tensor | None, bias: Tensor | None) -> T
     if weight is not None:
         normalized = normalized * weight
     return normalized if bias is None else normalized + bias
+
+
+def _mask(holds: Tensor, like: Tensor) -> Tensor:
+    """1 where a comparison holds, else 0."""
+    return holds.to(like.dtype)
+
+
+def _tanh_of_softplus(x: Tensor) -> tuple[Tensor, Tensor]:
+    """t = tanh(log(1 + e^x)) = n / (n + 2) with n = e^x (e^x + 2), and 1 - t = 2 / (n + 2)."""
+    exponential = torch.exp(torch.clamp_max(x, 20.0))
+    product = exponential * (exponential + 2.0)
+    return product / (product + 2.0), 2.0 / (product + 2.0)
 
 
 def _tanh_of_gelu(x: Tensor) -> Tensor:
@@ -435,6 +502,12 @@ _OWN: dict[Any, Decomposition] = {
     aten.softplus_backward.default: softplus_backward,
     aten.log_sigmoid_forward.default: log_sigmoid_forward,
     aten.log_sigmoid_backward.default: log_sigmoid_backward,
+    aten.hardshrink.default: hardshrink,
+    aten.hardshrink_backward.default: softshrink_backward,
+    aten.softshrink.default: softshrink,
+    aten.softshrink_backward.default: softshrink_backward,
+    aten.threshold.default: threshold,
+    aten._trilinear.default: trilinear,
     aten.mish.default: mish,
     aten.mish_backward.default: mish_backward,
     aten._prelu_kernel.default: prelu,

@@ -7,6 +7,7 @@ Attention is written as its products and its softmax, which every operator below
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 Substitutes = Mapping[tuple[Any, str], Callable[..., Any]]
 """What stands for an attribute of a module or class: (owner, name) -> function."""
+_embedding_bag = functional.embedding_bag
 
 
 @contextmanager
@@ -191,3 +193,25 @@ def attention(
     if dropout_p:
         shares = functional.dropout(shares, dropout_p, training=True)
     return shares @ value
+
+
+def bag_of_rows(input: Tensor, weight: Tensor, *positional: Any, **options: Any) -> Tensor:
+    """What torch.nn.functional.embedding_bag computes of bags of one size, [bags, words], as rows that are
+    looked up and then put together.
+    """
+    given = inspect.signature(_embedding_bag).bind(input, weight, *positional, **options)
+    given.apply_defaults()
+    chosen = given.arguments
+    if input.dim() != 2 or chosen["max_norm"] is not None or chosen["scale_grad_by_freq"]:
+        return _embedding_bag(*given.args, **given.kwargs)
+    padding, factors = chosen["padding_idx"], chosen["per_sample_weights"]
+    rows = functional.embedding(input, weight, padding)  # [bags, words, width]
+    counted = torch.ones(input.shape) if padding is None else (input != padding).to(weight.dtype)
+    if chosen["mode"] == "max":
+        hidden = (1.0 - counted).unsqueeze(-1) * torch.finfo(torch.float32).min
+        some = counted.amax(1, keepdim=True)
+        return (rows + hidden).max(1).values * some
+    parts = rows * (counted if factors is None else factors * counted).unsqueeze(-1)
+    if chosen["mode"] == "sum":
+        return parts.sum(1)
+    return parts.sum(1) / counted.sum(1, keepdim=True).clamp_min(1.0)

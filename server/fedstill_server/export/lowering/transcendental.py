@@ -100,10 +100,10 @@ def sine(graph: StackedGraph, x: Value) -> Value:
 
 
 def cosine(graph: StackedGraph, x: Value) -> Value:
-    """-(-1)^k sin(x - (k - 1/2) pi), k the nearest whole number to x / pi + 1/2."""
+    """(-1)^k sin(x - (k - 1/2) pi), k the nearest whole number to x / pi + 1/2."""
     (x,) = promoted(graph, x, least=FLOAT)
     turns = graph.elementwise("Round", [add(graph, multiply(graph, x, 1.0 / math.pi), 0.5)])
-    return _signed_sine(graph, x, subtract(graph, turns, 0.5), add(graph, turns, 1.0))
+    return _signed_sine(graph, x, subtract(graph, turns, 0.5), turns)
 
 
 def _signed_sine(graph: StackedGraph, x: Value, turns: Value, parity: Value) -> Value:
