@@ -163,6 +163,9 @@ class GraphWriter:
         It is where all operands but single numbers have one shape now. This saves most reshapes.
         """
         wide = [name for name in names if math.prod(self._shapes[name]) > 1]
+        if not wide and len(self._constants.keys() & names) == len(names) - 1:
+            # One device's single number and a constant: as in a larger stack, whose graph is not to differ.
+            wide = [name for name in names if name in self._reshaped_from]
         if len({self._shapes[name] for name in wide}) != 1:
             return list(names), None
         computed = [name for name in wide if name in self._reshaped_from] or wide
