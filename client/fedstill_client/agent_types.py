@@ -224,6 +224,7 @@ class AgentStatus:
     privacy_refusal: str = ""  # the last round that the device's own policy did not allow, and why
     class_names: tuple[str, ...] = ()  # of all classes, or none
     target: str = "single-label"  # what an answer says: single-label, multi-label or regression
+    columns: str = ""  # JSON: of the table that examples are rows of; "": they are not
 
 
 @dataclass(frozen=True)

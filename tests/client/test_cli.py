@@ -207,9 +207,9 @@ class TestPredict:
         [
             ("x.csv", "1,2,3\n", r"x\.csv: a line has 3 numbers; an example has 6"),
             ("x.csv", "1,2,3,4,5,six\n", r"x\.csv: is not a table of numbers"),
-            ("x.csv", "1,2,3,4,5,nan\n", r"x\.csv: the table: row 0 holds a value that is not a finite"),
+            ("x.csv", "1,2,3,4,5,nan\n", r"x\.csv: row 0: holds a value that is not finite"),
             ("x.csv", "", r"x\.csv: holds no line"),
-            ("x.npz", "no archive", r"x\.npz: cannot be read"),
+            ("x.npz", "no archive", r"x\.npz: is no \.npz file; save named arrays"),
         ],
     )
     def test_files_that_are_refused(

@@ -105,14 +105,14 @@ class TestRefusedExamples:
     def test_pickled_objects_are_never_loaded(self, folder: Path) -> None:
         rewrite(folder / "private.npz", x_train=np.array([{"an": "object"}] * 20))
 
-        with pytest.raises(ExampleFileError, match=r"private\.npz: cannot be read as \.npz without pickle"):
+        with pytest.raises(ExampleFileError, match=r"private\.npz: holds Python objects, which are not read"):
             FleetDevice.open(folder)
 
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 broken", b"\x93NUMPY broken", b"\x80\x04 pickle"])
     def test_files_that_are_no_npz(self, folder: Path, content: bytes) -> None:
         (folder / "public.npz").write_bytes(content)
 
-        with pytest.raises(ExampleFileError, match=r"public\.npz: cannot be read"):
+        with pytest.raises(ExampleFileError, match=r"public\.npz: is "):
             FleetDevice.open(folder)
 
     def test_a_missing_file(self, folder: Path) -> None:

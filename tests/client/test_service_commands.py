@@ -72,7 +72,7 @@ def test_all_examples_of_a_file_are_kept(home: AgentHome, agent: Recorder, tmp_p
 
 def test_labels_that_are_not_one_an_example(home: AgentHome, agent: Recorder, tmp_path: Path) -> None:
     np.savez(tmp_path / "today.npz", x=np.zeros((3, 6)), y=np.zeros(2, np.int64))
-    with pytest.raises(FedstillError, match="give one label an example"):
+    with pytest.raises(FedstillError, match=r"today\.npz: y: labels have shape \[2\]; give one an example"):
         run(home, "observe", "--input", tmp_path / "today.npz")
 
 

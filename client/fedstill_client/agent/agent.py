@@ -357,6 +357,7 @@ class Agent:
             precision=student.precision,
             class_names=manifest.class_names,
             target=manifest.target.kind.value,
+            columns="" if manifest.columns is None else manifest.columns.to_json(),
             **budget_facts(self._home.folder, self._store.ledger),
         )
 

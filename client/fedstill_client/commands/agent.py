@@ -13,7 +13,13 @@ import typer
 from fedstill_proto.errors import FedstillError
 
 from fedstill_client.agent_types import AgentStatus, check_precision
-from fedstill_client.commands.options import AgentCommand, HomeOption, JsonOption, PrecisionOption
+from fedstill_client.commands.options import (
+    AgentCommand,
+    HomeOption,
+    JsonOption,
+    PrecisionOption,
+    ResizeOption,
+)
 from fedstill_client.commands.output import print_facts, print_json, print_line
 from fedstill_client.commands.paths import check_file
 from fedstill_client.commands.reach import reach
@@ -39,13 +45,15 @@ def observe_command(
         Path | None,
         typer.Option(
             "--input",
-            help="A .npz file with arrays x and y, or a .csv of utterances: text,label.",
+            help="A .npz file with arrays x and y, a table (.csv, .parquet) with the column of the labels, a "
+            "folder of pictures or windows by class, or a .csv of utterances: text,label.",
             show_default=False,
         ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="An utterance.", show_default=False)] = None,
     intent: Annotated[str | None, typer.Option(help="The name of its intent.", show_default=False)] = None,
     home: HomeOption = None,
+    resize: ResizeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Keep private examples and their labels: the student learns from them, and they never leave the device.
@@ -62,9 +70,17 @@ def observe_command(
 
       fedstill-agent observe --input today.npz --json
     """
-    kind, count, observed = _to_observe(examples, text, intent)
+    if (examples is None) == (text is None) or (text is None) != (intent is None):
+        raise FedstillError("give --input FILE, or --text UTTERANCE with --intent NAME.")
+    if examples is not None:
+        check_file(examples)
     ids: list[int] = []
     with reach(home) as agent:
+        if examples is None:
+            kind, count = "utterances", 1
+            observed: _Observe = lambda agent, part: agent.observe_intents([(text or "", intent or "")])  # noqa: E731
+        else:
+            kind, count, observed = _to_observe(examples, agent.status(), resize=resize)
         for start in range(0, count, _OBSERVED_AT_ONCE):
             try:
                 ids += observed(agent, slice(start, start + _OBSERVED_AT_ONCE))
@@ -80,27 +96,32 @@ def observe_command(
         print_line(f"{len(ids)} {kind} kept; the device has {held}.")
 
 
-def _to_observe(
-    file: Path | None, text: str | None, intent: str | None
-) -> tuple[str, int, Callable[[Agent | AgentClient, slice], tuple[int, ...]]]:
+_Observe = Callable[["Agent | AgentClient", slice], tuple[int, ...]]
+
+
+def _to_observe(file: Path, status: AgentStatus, *, resize: bool) -> tuple[str, int, _Observe]:
     """What to call the examples, how many there are, and how an agent is given a part of them."""
-    if (file is None) == (text is None) or (text is None) != (intent is None):
-        raise FedstillError("give --input FILE, or --text UTTERANCE with --intent NAME.")
-    if file is None:
-        return "utterances", 1, lambda agent, part: agent.observe_intents([(text or "", intent or "")])
-    check_file(file)
-    if file.suffix.lower() == ".csv":
+    from fedstill_proto.readers.columns import TableColumns
+
+    columns = TableColumns.from_json(status.columns)
+    if file.suffix.lower() == ".csv" and columns is None:
         from fedstill_proto.text.utterances import read_utterances
 
         utterances = read_utterances(file)
         return "utterances", len(utterances), lambda agent, part: agent.observe_intents(utterances[part])
-    from fedstill_client.model.examples import read_npz
+    if status.label_shape:
+        from fedstill_client.model.examples import read_npz
 
-    arrays = read_npz(file, ("x", "y"))
-    x, labels = arrays["x"], arrays["y"]
-    if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
-        problem = f"x has shape {list(x.shape)}, y {list(labels.shape)}; give one label an example."
-        raise FedstillError(f"{file}: {problem}")
+        arrays = read_npz(file, ("x", "y"))
+        x, labels = arrays["x"], arrays["y"]
+        if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
+            problem = f"x has shape {list(x.shape)}, y {list(labels.shape)}; give one label an example."
+            raise FedstillError(f"{file}: {problem}")
+    else:
+        from fedstill_client.model.given_files import GivenForm, named_labels, read_given
+
+        given = read_given(file, GivenForm(shape=status.input_shape, columns=columns, resize=resize))
+        x, labels = given.x, named_labels(given, classes=status.classes, names=status.class_names)
     return "examples", len(x), lambda agent, part: agent.observe(x[part], labels[part])
 
 

@@ -42,6 +42,9 @@ StudentOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object for scripts, and nothing else.")
 ]
+ResizeOption = Annotated[
+    bool, typer.Option("--resize", help="Resize pictures of another size than the student takes.")
+]
 ScopeOption = Annotated[
     str | None,
     typer.Option(

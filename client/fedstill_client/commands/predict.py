@@ -15,6 +15,7 @@ from fedstill_client.commands.options import (
     DeviceOption,
     HomeOption,
     JsonOption,
+    ResizeOption,
     ScopeOption,
     StudentOption,
 )
@@ -90,7 +91,8 @@ def predict_command(
         Path | None,
         typer.Option(
             "--input",
-            help="A .npz file (its array x), or a .csv with one example a line.",
+            help="A .npz file (its array x), a .csv with one example a line, a table (.csv, .parquet), a "
+            "picture, or a folder of such.",
             show_default=False,
         ),
     ] = None,
@@ -110,6 +112,7 @@ def predict_command(
             show_default=False,
         ),
     ] = None,
+    resize: ResizeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Answer examples: the class of each, and how sure the student is.
@@ -149,12 +152,12 @@ def predict_command(
     if output is not None:
         check_suffix(output, ANSWER_SUFFIXES, "answers")
     if student is not None:
-        answers, meaning = _predict_with_package(student, examples)
+        answers, meaning = _predict_with_package(student, examples, resize=resize)
     elif device is not None:
-        answers, meaning = _predict_with_device(device, examples, whom)
+        answers, meaning = _predict_with_device(device, examples, whom, resize=resize)
     else:
         with reach(home) as agent:
-            answers, meaning = _predict_with_agent(agent, examples, whom)
+            answers, meaning = _predict_with_agent(agent, examples, whom, resize=resize)
     deliver_answers(answers, meaning, output=output, as_json=as_json)
 
 
@@ -182,8 +185,8 @@ def _predict_text(text: str, home: Path | None, student: Path | None, scope: Sco
 _Answers = tuple["FloatArray", AnswerMeaning]
 
 
-def _predict_with_package(student: Path, examples: Path) -> _Answers:
-    from fedstill_client.model.examples import read_unlabelled
+def _predict_with_package(student: Path, examples: Path, *, resize: bool) -> _Answers:
+    from fedstill_client.model.given_files import GivenForm, read_given
     from fedstill_client.model.predictor import Predictor
 
     predictor = Predictor.load(student)
@@ -191,31 +194,32 @@ def _predict_with_package(student: Path, examples: Path) -> _Answers:
     meaning = AnswerMeaning(manifest.target.kind.value, manifest.class_names)
     if manifest.is_text:
         return predictor.next_words(_read_words(examples)), meaning
-    x = read_unlabelled(examples, input_shape=manifest.given_shape)
+    x = read_given(examples, GivenForm.of(manifest, resize=resize)).x
     return predictor.predict(x), meaning
 
 
-def _predict_with_device(folder: Path, examples: Path, scope: Scope) -> _Answers:
-    from fedstill_client.model.examples import read_unlabelled
+def _predict_with_device(folder: Path, examples: Path, scope: Scope, *, resize: bool) -> _Answers:
+    from fedstill_client.model.given_files import GivenForm, read_given
     from fedstill_client.rounds.device import FleetDevice
 
     device = FleetDevice.open(folder)
     manifest = device.artifact.manifest
-    x = read_unlabelled(examples, input_shape=manifest.given_shape)
+    x = read_given(examples, GivenForm.of(manifest, resize=resize)).x
     return device.predict(x, scope=scope), AnswerMeaning(manifest.target.kind.value, manifest.class_names)
 
 
-def _predict_with_agent(agent: Agent | AgentClient, examples: Path, scope: Scope) -> _Answers:
+def _predict_with_agent(
+    agent: Agent | AgentClient, examples: Path, scope: Scope, *, resize: bool
+) -> _Answers:
     import numpy as np
+    from fedstill_proto.readers.columns import TableColumns
 
-    from fedstill_client.model.examples import read_unlabelled
+    from fedstill_client.model.given_files import GivenForm, read_given
 
     status = agent.status()
-    x = (
-        _read_words(examples)
-        if status.input_type == "int64"
-        else read_unlabelled(examples, input_shape=status.input_shape)
-    )
+    columns = TableColumns.from_json(status.columns)
+    form = GivenForm(shape=status.input_shape, columns=columns, resize=resize)
+    x = _read_words(examples) if status.input_type == "int64" else read_given(examples, form).x
     starts = range(0, max(len(x), 1), _ANSWERED_AT_ONCE)
     parts = [agent.predict(x[start : start + _ANSWERED_AT_ONCE], scope=scope) for start in starts]
     return np.concatenate(parts), AnswerMeaning(status.target, status.class_names)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
-import warnings
-import zipfile
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +12,8 @@ from fedstill_proto.arrays import FloatArray
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.package.target import Target
+from fedstill_proto.readers.arrays import read_arrays
+from fedstill_proto.readers.errors import DataError
 
 
 class ExampleFileError(FedstillError):
@@ -30,21 +29,17 @@ class ExampleFileError(FedstillError):
         return type(self), (self.file, self.array, self.problem)
 
 
-def read_npz(file: Path, names: Iterable[str]) -> dict[str, npt.NDArray[Any]]:
+def read_npz(file: Path, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
     """The arrays `names` of a .npz file; nothing in it is ever executed."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ExampleFileError(file, None, "is one .npy array; save named arrays with numpy.savez.")
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                held = ", ".join(archive.files) or "nothing"
-                raise ExampleFileError(file, missing[0], f"is not in the file, which holds {held}.")
-            return {name: archive[name] for name in names}
-    except FileNotFoundError:
-        raise ExampleFileError(file, None, "there is no such file.") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ExampleFileError(file, None, f"cannot be read as .npz without pickle: {error}") from None
+        arrays = read_arrays(file)
+    except DataError as error:
+        raise ExampleFileError(file, None, str(error).removeprefix(f"{file}: ")) from None
+    for name in names:
+        if name not in arrays:
+            held = ", ".join(arrays) or "nothing"
+            raise ExampleFileError(file, name, f"is not in the file, which holds {held}.")
+    return {name: arrays[name] for name in names}
 
 
 def checked_examples(
@@ -83,33 +78,6 @@ def checked_labels(
         wrong = int(np.argmax(((y < 0) | (y >= classes)).reshape(examples, -1).any(axis=1)))
         raise ExampleFileError(file, array, f"row {wrong} is {y[wrong]}; classes are 0 to {classes - 1}.")
     return y.astype(np.int64)
-
-
-def read_unlabelled(file: Path, *, input_shape: tuple[int, ...], array: str = "x") -> FloatArray:
-    """Examples to answer: `array` of a .npz file, or a .csv file with one example a line, flattened."""
-    if file.suffix.lower() == ".csv":
-        rows = _read_csv(file)
-        if rows.shape[1] != math.prod(input_shape):
-            problem = f"a line has {rows.shape[1]} numbers; an example has {math.prod(input_shape)}."
-            raise ExampleFileError(file, None, problem)
-        return checked_examples(
-            rows.reshape(-1, *input_shape), input_shape=input_shape, file=file, array="the table"
-        )
-    return checked_examples(read_npz(file, (array,))[array], input_shape=input_shape, file=file, array=array)
-
-
-def _read_csv(file: Path) -> npt.NDArray[np.float64]:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # numpy's, on a file without lines; refused below
-            rows = np.loadtxt(file, delimiter=",", ndmin=2)
-    except OSError as error:
-        raise ExampleFileError(file, None, f"cannot be read: {error.strerror or error}.") from None
-    except ValueError as error:
-        raise ExampleFileError(file, None, f"is not a table of numbers with commas: {error}") from None
-    if rows.size == 0:
-        raise ExampleFileError(file, None, "holds no line.")
-    return rows
 
 
 def read_labelled(

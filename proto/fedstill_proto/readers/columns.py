@@ -7,8 +7,9 @@ computed once and travel in the student's package, so that simulator, server and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,15 @@ class TableColumns:
             TableColumn(**{**one, "categories": tuple(one["categories"])}) for one in document["columns"]
         )
         return cls(columns=columns, missing=document["missing"], label=document["label"])
+
+    def to_json(self) -> str:
+        """One JSON object."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> TableColumns | None:
+        """Those of `to_json`; None of ""."""
+        return cls.from_document(json.loads(text)) if text else None
 
     @property
     def width(self) -> int:

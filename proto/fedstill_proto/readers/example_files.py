@@ -12,7 +12,7 @@ import numpy as np
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.readers.arrays import Array, read_array
 from fedstill_proto.readers.errors import DataError
-from fedstill_proto.readers.tables import has_names, read_table
+from fedstill_proto.readers.tables import has_names, read_numbers, read_table
 from fedstill_proto.system.extras import explain_missing
 
 PICTURE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png")
@@ -145,11 +145,7 @@ def _read_window(file: Path) -> Array:
     if has_names(file):
         table = read_table(file)
         return np.stack([table.numbers(name) for name in table.columns])
-    try:
-        window: Array = np.loadtxt(file, delimiter=",", ndmin=2, encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: is no table of numbers with commas: {error}") from None
-    return window
+    return read_numbers(file)
 
 
 def _finite(file: Path, window: Array) -> Array:

@@ -26,6 +26,7 @@ from fedstill_proto.text.text_files import read_text
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 _LIMIT_BYTES = 2 << 30
+_TRUTHS = ("false", "true")
 _MISSING = ("", "NA", "NaN", "nan", "null")
 
 
@@ -136,17 +137,29 @@ def read_table(file: Path) -> Table:
 def header_of(file: Path) -> list[str]:
     """The first line of a .csv file, cut at its separators."""
     content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError, encoding="utf-8-sig")
-    return _split(content)[0] if content.strip() else []
+    if not content.strip():
+        raise DataError(f"{file}: holds no line")
+    return _split(content)[0]
 
 
 def has_names(file: Path) -> bool:
     """Whether a .csv file begins with names of columns, and not with numbers alone."""
-    for text in header_of(file):
-        try:
-            float(text)
-        except ValueError:
-            return True
-    return False
+    return not any(map(_is_number, header_of(file)))
+
+
+def read_numbers(file: Path) -> Float64Array:
+    """The numbers [lines, columns] of a .csv file without names of columns.
+
+    Raises:
+        DataError: For a file that is missing or holds anything else.
+    """
+    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError, encoding="utf-8-sig")
+    if not content.strip():
+        raise DataError(f"{file}: holds no line")
+    try:
+        return np.loadtxt(io.StringIO(content), delimiter=",", ndmin=2)
+    except ValueError as error:
+        raise DataError(f"{file}: is not a table of numbers with commas: {error}") from None
 
 
 def _read_csv(file: Path) -> Table:
@@ -244,8 +257,18 @@ def _plain(value: Any, where: str) -> str:
     raise DataError(f"{where} is {kind}; make it a number or a text, or leave the column out")
 
 
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _text(cell: str) -> str:
     cell = cell.strip()
+    if cell.lower() in _TRUTHS:  # as each program writes them
+        return cell.lower()
     return "" if cell in _MISSING else cell
 
 

@@ -77,6 +77,8 @@ def _check(fleet: Path, config: FleetConfig, package: StudentPackage, *, where: 
     theirs = {"input shape": manifest.input_shape, "classes": manifest.classes}
     if manifest.class_names:
         ours["names of classes"], theirs["names of classes"] = config.class_names, manifest.class_names
+    if manifest.columns is not None:
+        ours["columns"], theirs["columns"] = config.columns, manifest.columns
     for what, expected in ours.items():
         if theirs[what] != expected:
             raise PublishError(f"--package {where}: {what} {theirs[what]}, the fleet's is {expected}.")

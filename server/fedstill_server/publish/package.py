@@ -66,7 +66,12 @@ def build_package(
         files=files,
         cache=cache,
     )
-    described = replace(package.manifest, input_rule=config.input_rule, class_names=config.class_names)
+    described = replace(
+        package.manifest,
+        input_rule=config.input_rule,
+        class_names=config.class_names,
+        columns=config.columns,
+    )
     return replace(package, manifest=described)
 
 
@@ -152,6 +157,7 @@ def assemble_package(
         streaming=student.manifest.streaming,
         input_rule=student.manifest.input_rule,
         class_names=student.manifest.class_names,
+        columns=student.manifest.columns,
         external_weights=student.manifest.external_weights,
         frozen=parameter_specs(frozen),
         package_version=package_version,

@@ -87,7 +87,9 @@ def _exported(
         target=data.target,
         cache=cache_folder() / "graphs",
     )
-    described = replace(manifest, input_rule=data.input_rule, class_names=data.class_names)
+    described = replace(
+        manifest, input_rule=data.input_rule, class_names=data.class_names, columns=data.columns
+    )
     save_student(folder, described, graph, student)
     package = load_student(folder)  # what is checked is what lies on the disk
     x, labels = np.array(data.global_x), np.array(data.global_y)  # copies: torch takes no read-only memory
