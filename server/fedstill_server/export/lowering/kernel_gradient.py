@@ -71,9 +71,9 @@ def _shifts(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> t
         moved = padded(graph, gradient, range(2, rank + 1), before, behind)
         lines.append(graph.memory(moved, (parts, form.filters // form.groups, length)))
     columns = []
-    for tap in range(form.kernel[-1]):
-        before = form.padding[-1] - tap * form.dilation[-1]
-        moved = padded(graph, x, [rank + 1], [before], [form.output[-1] - form.size[-1] - before])
+    for column in range(form.kernel[-1]):
+        start = form.padding[-1] - column * form.dilation[-1]
+        moved = padded(graph, x, [rank + 1], [start], [form.output[-1] - form.size[-1] - start])
         columns.append(graph.memory(moved, (parts, form.channels // form.groups, length)))
     return lines, columns
 
