@@ -30,6 +30,9 @@ _TYPES = {torch.bool: BOOL, torch.float32: FLOAT, torch.float64: FLOAT} | dict.f
 )
 
 _FEW = 4096  # numbers that a file may hold once for every device
+_MANY, _SHORT, _LONG_RUN = 1 << 14, 64, 256
+"""Numbers of a result from which runs count, of a run that is short, and of one that is long enough."""
+
 OperatorTable = dict[Any, Callable[..., Any]]
 """The function `(graph, *arguments) -> Value` that writes each aten operator."""
 
@@ -158,7 +161,7 @@ class StackedGraph:
             big = [dimension for dimension in before if value.shape[dimension] > 1]
             positions = [lying.index(dimension) for dimension in big]
             if positions and positions != list(range(positions[0], positions[0] + len(positions))):
-                return self.reshape(self.reordered(value, natural(len(value.shape))), shape)
+                return self.reshape(self.reordered(value, _together(value, groups)), shape)
             sequence.append((positions[0] if positions else -1, after))
         order = tuple(dimension for _, after in sorted(sequence) for dimension in after)
         places = tuple(shape[dimension] for dimension in order)
@@ -177,6 +180,7 @@ class StackedGraph:
     ) -> Value:
         """One number from the numbers at the same place, broadcasting as torch does."""
         arranged, shape, order = self.broadcast(values)
+        arranged = [self._lengthened(value, shape, order) for value in arranged]
         names, memory = self.writer.before_reshape([value.name for value in arranged])
         return self.emit(
             operator,
@@ -188,6 +192,26 @@ class StackedGraph:
             stacked=any(value.stacked for value in values),
             **attributes,
         )
+
+    def _lengthened(self, value: Value, shape: Shape, order: Order) -> Value:
+        """An operand that is repeated in short runs (a number for each row, say), repeated some way already:
+        the runtime goes through long runs many times faster.
+        """
+        places, whole = list(value.places), [shape[dimension] for dimension in order]
+        run, at = 1, len(places)
+        while at and places[at - 1] == whole[at - 1]:
+            at -= 1
+            run *= places[at]
+        if not 1 < run < _SHORT or math.prod(whole) < max(_MANY, _SHORT * value.elements):
+            return value
+        while at and run < _LONG_RUN:
+            at -= 1
+            places[at] = whole[at]
+            run *= places[at]
+        memory = self._memory_shape(tuple(places), stacked=value.stacked)
+        longer = [places[order.index(dimension)] for dimension in range(len(order))]
+        name = self.write("Expand", [value.name, self.ints(memory)], shape=memory)
+        return replace(value, name=name, shape=tuple(longer), is_state=False, is_input=False)
 
     def unstack(self, value: Value, dimension: int) -> list[Value]:
         """The slices of a dimension, without it."""
@@ -246,6 +270,16 @@ class StackedGraph:
 
     def _memory_shape(self, places: Shape, *, stacked: bool) -> Shape:
         return (self.stack_size if stacked else 1, *places)
+
+
+def _together(value: Value, groups: Sequence[tuple[list[int], list[int]]]) -> Order:
+    """An order in which the dimensions of each group lie side by side: where rows stay apart, the places of
+    the others are kept, else the natural one.
+    """
+    if any(0 in before and len(before) > 1 for before, _ in groups):
+        return natural(len(value.shape))
+    first = {d: min(value.order.index(e) for e in before) for before, _ in groups for d in before}
+    return tuple(sorted(first, key=lambda dimension: (first[dimension], dimension)))
 
 
 def _without(shape: Shape, order: Order, dimension: int) -> tuple[Shape, Order]:
