@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.package.target import TargetKind
+from fedstill_proto.readers.errors import DataError
+from fedstill_proto.readers.targets import checked_targets
 from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.pools import TEST_FRACTION
 from fedstill_sim.data.splits import hold_out
-from fedstill_sim.data.targets import checked_targets
 
 Array = npt.NDArray[Any]
 
@@ -130,7 +131,10 @@ def checked_y(
     """Labels as int64 [examples], from 0; of another target, as fedstill_sim.data.targets has them."""
     y = as_array(where, field, value)
     if not target.is_class:
-        return checked_targets(target, y, examples=examples, where=f"{where}: {field}")
+        try:
+            return checked_targets(target, y, examples=examples, where=f"{where}: {field}")
+        except DataError as error:
+            raise FleetDataError(str(error)) from None
     if y.dtype.kind not in "iu":
         raise FleetDataError(f"{where}: {field} is {y.dtype}; labels must be whole numbers from 0")
     if y.shape != (examples,):

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
+from fedstill_proto.readers.errors import DataError
+from fedstill_proto.readers.targets import fleets_target, learned, target_kind
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
-from fedstill_sim.data.targets import fleets_target, learned, target_kind
 
 from fedstill.examples import Array, Device, as_array, checked_x, checked_y, counted, pair, split
 
@@ -183,7 +184,10 @@ def _target(kind: TargetKind, labels: Mapping[str, Sequence[Array]], public_y: A
     for where, other in sizes.items():
         if other != size:
             raise FleetDataError(f"{where}: {other} labels a row, but {next(iter(sizes))} has {size}")
-    return fleets_target(kind, public_y, labels=size, where="public: y")
+    try:
+        return fleets_target(kind, public_y, labels=size, where="public: y")
+    except DataError as error:
+        raise FleetDataError(str(error)) from None
 
 
 def _classes(labels: Mapping[str, Sequence[Array]], classes: int | None) -> int:

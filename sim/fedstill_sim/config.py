@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.readers.targets import target_kind
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig
@@ -27,7 +28,6 @@ from fedstill_sim.attacks.registry import AttackPlan
 from fedstill_sim.availability import Availability
 from fedstill_sim.data.fleet import GLOBAL_TEST_FILE, PUBLIC_SET_FILE, FleetData
 from fedstill_sim.data.own_data import OwnDataOptions
-from fedstill_sim.data.targets import target_kind
 from fedstill_sim.folder import CONFIG_FILE, DATA_FOLDER
 from fedstill_sim.privacy.budget import rule_for
 from fedstill_sim.request import COMING_AND_GOING, RunRequest, baselines_of, command_line

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedstill_proto.readers.targets import target_kind
 from fedstill_proto.system.files import SHARED
 from fedstill_proto.system.sealed import write_sealed_json
 
@@ -95,6 +96,7 @@ def prepare_fleet(
                 normalize=asked.normalize,
                 channels=asked.channels,
                 reading=given.reading,
+                target=target_kind(asked.target, where="--target"),
                 on_progress=on_progress,
             )
         )
@@ -138,4 +140,5 @@ def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Mater
         input_rule=made.input_rule,
         class_names=made.class_names,
         columns=made.columns,
+        target=made.target,
     )

@@ -9,9 +9,11 @@ import numpy as np
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.target import SINGLE_LABEL
 from fedstill_proto.readers.classes import UNLABELLED, LabelNames, label_array, names_of_labels
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import GivenExamples, class_numbers, is_table
+from fedstill_proto.readers.targets import TargetReader, target_reader
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.data.errors import ExamplesError
@@ -69,25 +71,35 @@ class ArrayTask(Task):
             files=contents,
             test=test,
             input_rule=rule,
-            class_names=names.names,
+            class_names=names.names if isinstance(names, LabelNames) else (),
             columns=given.columns,
+            target=SINGLE_LABEL if isinstance(names, LabelNames) else names.target,
         )
 
     def _examples(
-        self, part: GivenExamples, names: LabelNames, rule: InputRule, *, labels_needed: bool = False
+        self,
+        part: GivenExamples,
+        names: LabelNames | TargetReader,
+        rule: InputRule,
+        *,
+        labels_needed: bool = False,
     ) -> Examples:
         """What a network reads of examples as they are given."""
         checked = self.form.checked(part.x, classes=names.classes, where=part.where)
         x = self.form.checked(rule.apply(checked), classes=names.classes, where=part.where)
         if part.y is None and not labels_needed:
             return Examples(x)
+        if isinstance(names, TargetReader):
+            return Examples(x, names(part))
         y = class_numbers(part, names, unlabelled=not labels_needed)
         return Examples(x, None if np.all(y == UNLABELLED) else y)
 
 
-def _label_names(given: ArrayFiles, files: FleetFiles) -> LabelNames:
-    """The classes, which the labels show or somebody says."""
+def _label_names(given: ArrayFiles, files: FleetFiles) -> LabelNames | TargetReader:
+    """The classes, which the labels show or somebody says; or what reads labels of another target."""
     labelled = [part for part in (given.public, given.test) if part is not None and part.y is not None]
+    if not files.target.is_class:
+        return target_reader(labelled, files.target, public=given.public, where=str(files.public))
     labels = [label_array(part.y, where=part.labels) for part in labelled]
     if given.public.y is not None:
         return names_of_labels(labels, where=given.public.labels, classes=files.classes)
@@ -101,7 +113,8 @@ def _label_names(given: ArrayFiles, files: FleetFiles) -> LabelNames:
 def _kept(path: Path, given: GivenExamples, examples: Examples) -> bytes:
     """The content of a file of the fleet: the given one, where nothing had to be changed."""
     same_x = examples.x.dtype == given.x.dtype and np.array_equal(examples.x, given.x)
-    same_y = examples.y is None or np.array_equal(examples.y, np.asarray(given.y))
+    y = np.asarray(given.y)
+    same_y = examples.y is None or (y.dtype.kind == examples.y.dtype.kind and np.array_equal(examples.y, y))
     return (
         path.read_bytes() if path.is_file() and not is_table(path) and same_x and same_y else npz_of(examples)
     )

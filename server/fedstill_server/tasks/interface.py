@@ -28,6 +28,7 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
 from fedstill_proto.readers.columns import TableColumns
 
 from fedstill_server.config.fleet import ConfigError, FleetConfig, TeacherConfig
@@ -92,6 +93,7 @@ class FleetFiles:
     normalize: str = "auto"
     channels: str = "auto"
     reading: ReadOptions = field(default_factory=ReadOptions)  # how tables and pictures are read
+    target: TargetKind = TargetKind.SINGLE_LABEL  # what labels say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +118,7 @@ class Material:
         teaching: What is learned before the first round, where that is more than the public set.
         input_rule: How the public set and `test` were made of values as they are given.
         class_names: Of all classes, or none.
+        target: What students say of an example.
         columns: How examples were made of a table's rows, where they are such.
         start: Makes the first students, where they are not to be taught by the fleet's teacher.
     """
@@ -130,6 +133,7 @@ class Material:
     start: Callable[[], FirstStudents] | None = None
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
+    target: Target = SINGLE_LABEL
     columns: TableColumns | None = None
 
 

@@ -21,12 +21,12 @@ from fedstill_proto.readers.classes import UNLABELLED, LabelNames, check_labels,
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import GivenExamples, check_examples, class_numbers
+from fedstill_proto.readers.targets import target_reader
 
 from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 from fedstill_sim.data.pools import DeviceSplit, device_names, hold_out_each, split_pool
 from fedstill_sim.data.splits import hold_out, iid_split
-from fedstill_sim.data.targets import checked_targets, fleets_target, learned
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -201,7 +201,11 @@ def _checked(given: GivenFleet, classes: int | None, kind: TargetKind) -> FleetD
     for part in (*given.parts, *shared):
         check_examples(part, first)
     labelled = [part for part in (*given.parts, *shared) if part.y is not None and len(part)]
-    read = _classes(given, labelled, classes) if kind.is_class else _targets(given, labelled, kind)
+    read: _LabelReader = (
+        _classes(given, labelled, classes)
+        if kind.is_class
+        else target_reader(labelled, kind, public=given.public, where=given.name)
+    )
     x = _joined([part.x for part in given.parts if len(part)])
     y = np.concatenate([read(part) for part in given.parts])
     public, test = given.public, given.test
@@ -271,39 +275,10 @@ class _ClassReader:
         return class_numbers(part, self.names, unlabelled=unlabelled)
 
 
-@dataclass(frozen=True)
-class _TargetReader:
-    target: Target
-    classes: int = 2
-    class_names: tuple[str, ...] = ()
-
-    def __call__(self, part: GivenExamples, /, *, unlabelled: bool = False) -> Array:
-        if not len(part):
-            return np.zeros((0, self.target.size), self.target.label_type)
-        return learned(self.target, _said(part, self.target.kind))
-
-
 def _classes(given: GivenFleet, labelled: Sequence[GivenExamples], classes: int | None) -> _ClassReader:
     for part in labelled:
         check_labels(label_array(part.y, where=part.labels), where=part.labels, rows=len(part))
     return _ClassReader(_names(given, labelled, classes))
-
-
-def _targets(given: GivenFleet, labelled: Sequence[GivenExamples], kind: TargetKind) -> _TargetReader:
-    first = _said(labelled[0], kind).shape[1]
-    for part in labelled:
-        if (width := _said(part, kind).shape[1]) != first:
-            raise FleetDataError(f"{part.labels}: {width} labels a row, but {labelled[0].labels} has {first}")
-    public = given.public
-    public_y = None if public is None or public.y is None else _said(public, kind)
-    where = given.name if public is None else public.labels
-    return _TargetReader(fleets_target(kind, public_y, labels=first, where=where))
-
-
-def _said(part: GivenExamples, kind: TargetKind) -> Array:
-    if part.y is None:
-        raise DataError(f"{part.labels}: there are no labels; give a row for each example")
-    return checked_targets(kind, np.asarray(part.y), examples=len(part), where=part.labels)
 
 
 def _names(given: GivenFleet, labelled: Sequence[GivenExamples], classes: int | None) -> LabelNames:
