@@ -5,13 +5,19 @@ that a device cannot run, or cannot reproduce (ScatterND that adds races between
 provider). Then devices of the stack take steps (20 by default), with 1 and with 2 threads, beside plain torch
 in float64; torch in float32 takes them, too, and shows how much of the difference is due to the precision
 alone.
+
+A large network has activations by the hundred thousand, and in almost every step one of them comes so close
+to a kink (a ReLU at 0, two pooled values alike) that float32 and float64 go different ways there, in torch as
+well; twenty steps in a row then part. Such a network of one's own takes each of its steps from where torch in
+float64 stands: every loss must agree, for losses know no kinks, and so must all gradients and changes of at
+least half of the steps, for a graph that is wrong is wrong in all of them.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,9 +28,12 @@ from fedstill_server.export.errors import GateError
 from fedstill_server.export.graph_checks import check_graphs, step_manifest
 from fedstill_server.export.reference import Arrays, ReferenceStudent, one_torch_thread
 from fedstill_server.export.trial import SOFT_WEIGHT, StudentStack, learning_rate, random_batch, share
-from fedstill_server.families import initial_parameters
+from fedstill_server.families import FAMILIES, initial_parameters
 
 STEPS = 20
+_MOST_IN_A_ROW = 50_000  # parameters of a network of one's own whose steps are taken in a row
+_ROWS_APART = 4  # that weigh in each step of one whose steps are not
+_AGREEING = 2  # one step in so many
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,7 @@ class GateReport:
     logits: Difference  # and of features, where the forward graph gives any; relative to the norm
     losses: Difference  # relative to the loss, or to 1 for smaller ones
     parameters: Difference  # after the last step, relative to how far each has moved
+    agreeing: int = 0  # steps that agreed, each by itself; 0 where they were taken in a row
 
     @classmethod
     def worst(cls, reports: Sequence[GateReport]) -> GateReport:
@@ -52,7 +62,10 @@ class GateReport:
             found: list[Difference] = [getattr(report, name) for report in reports]
             return Difference(max(d.artifact for d in found), max(d.float32 for d in found))
 
-        return cls(*(largest(field.name) for field in fields(cls)))
+        return cls(largest("gradients"), largest("logits"), largest("losses"), largest("parameters"))
+
+
+_COMPARED = ("gradients", "logits", "losses", "parameters")
 
 
 @dataclass(frozen=True)
@@ -91,12 +104,20 @@ def verify_artifact(
         soft_weight: The weight of the soft labels in each step, from 0 to 1.
     """
     check_graphs(artifact)
-    for seed in range(trials):
-        report = _trial(artifact, devices, threads, steps=steps, seed=1000 * seed, soft_weight=soft_weight)
-        failure = _failure(report, tolerance or Tolerance())
+    allowed, failure = tolerance or Tolerance(), None
+    manifest, is_own = artifact.manifest, FAMILIES.is_own(artifact.manifest.family)
+    if not is_own or manifest.parameter_count <= _MOST_IN_A_ROW:
+        for seed in range(1 if is_own else trials):
+            report = _trial(
+                artifact, devices, threads, steps=steps, seed=1000 * seed, soft_weight=soft_weight
+            )
+            failure = _failure(report, allowed)
+            if failure is None:
+                return report
+    if is_own:
+        report, failure = _steps_apart(artifact, threads, allowed, steps=steps, soft_weight=soft_weight)
         if failure is None:
             return report
-    manifest = artifact.manifest
     raise GateError(
         f"{manifest.family} ({manifest.optimizer.value}, {manifest.soft_labels} soft labels): {failure}; "
         "the artifact must not ship"
@@ -191,6 +212,81 @@ def _compare(
     return GateReport.worst([report(device, wanted) for device, wanted in expected.items()])
 
 
+def _steps_apart(
+    artifact: TrainingArtifact, threads: Sequence[int], allowed: Tolerance, *, steps: int, soft_weight: float
+) -> tuple[GateReport, str | None]:
+    """Take each step from where torch in float64 stands, and say what is wrong, if anything is."""
+    manifest, form = artifact.manifest, step_manifest(artifact.manifest)
+    start = initial_parameters(form.family, form.input_shape, form.classes, 0, target=form.target)
+    of_step = replace(artifact, manifest=form)
+    rate = learning_rate(manifest)
+    stacks = {count: StudentStack(of_step, TRAINING_FILE, {0: start}, threads=count) for count in threads}
+    reports: dict[int, list[GateReport]] = {count: [] for count in threads}
+    with one_torch_thread():
+        logits = _logits(artifact, threads)
+        exact, single = (ReferenceStudent(form, start, dtype=kind) for kind in (torch.float64, torch.float32))
+        for step in range(steps):
+            batch = random_batch(form, step, soft_weight=soft_weight, rows=_ROWS_APART)
+            own = share(batch, 0)
+            courses = []
+            for student in (exact, single):
+                student.restart(start)
+                loss = student.step(own, learning_rate=rate)
+                courses.append(
+                    _Trajectory(
+                        student.last_gradients(), np.array([loss]), _moves(start, student.parameters())
+                    )
+                )
+            wanted = _Expectation(start, start, *courses)
+            by_float32 = _differences(wanted.single, wanted)
+            for count, stack in stacks.items():
+                stack.restart(start)
+                gradients, losses = share(stack.gradients(batch), 0), stack.step(batch, 1)
+                moves = _moves(start, share(stack.parameters, 0))
+                by_artifact = _differences(_Trajectory(gradients, losses[:1], moves), wanted)
+                gradient, loss_, move = map(Difference, by_artifact, by_float32)
+                reports[count].append(GateReport(gradient, logits, loss_, move))
+            start = {name: value.astype(np.float32) for name, value in exact.parameters().items()}
+    return _verdict(reports, allowed)
+
+
+def _verdict(
+    reports: Mapping[int, Sequence[GateReport]], allowed: Tolerance
+) -> tuple[GateReport, str | None]:
+    """What steps by themselves come to, by the number of threads."""
+    agreeing = {
+        count: [one for one in each if _failure(one, allowed) is None] for count, each in reports.items()
+    }
+    fewest = min(agreeing, key=lambda count: len(agreeing[count]))
+    steps, good = len(reports[fewest]), len(agreeing[fewest])
+    everything = GateReport.worst([one for each in reports.values() for one in each])
+    continuous = replace(everything, gradients=Difference(0, 0), parameters=Difference(0, 0))
+    if good * _AGREEING < steps:
+        failure = f"only {good} of {steps} steps are torch's in float64; {_failure(everything, allowed)}"
+        return everything, failure
+    smooth = GateReport.worst([one for each in agreeing.values() for one in each])
+    report = replace(continuous, gradients=smooth.gradients, parameters=smooth.parameters, agreeing=good)
+    return report, _failure(continuous, allowed)
+
+
+def _logits(artifact: TrainingArtifact, threads: Sequence[int]) -> Difference:
+    """How far the answers of a student are, in its forward pass."""
+    manifest = artifact.manifest
+    first = initial_parameters(
+        manifest.family, manifest.input_shape, manifest.classes, 0, target=manifest.target
+    )
+    found = []
+    for count in threads:
+        x, answers = StudentStack(artifact, FORWARD_FILE, {0: first}, threads=count).forward()
+        exact, single = (
+            ReferenceStudent(manifest, first, dtype=kind).answers(x[0])
+            for kind in (torch.float64, torch.float32)
+        )
+        answered = [each[0] for each in answers]
+        found.append((max(map(_relative, answered, exact)), max(map(_relative, single, exact))))
+    return Difference(max(a for a, _ in found), max(b for _, b in found))
+
+
 def _differences(found: _Trajectory, wanted: _Expectation) -> tuple[float, float, float]:
     """The differences of gradients, losses and parameters.
 
@@ -226,11 +322,11 @@ def _relative(found: np.ndarray, exact: np.ndarray, *, least: float = 1e-12) -> 
 
 def _failure(report: GateReport, tolerance: Tolerance) -> str | None:
     """What is wrong with the numbers, or None."""
-    for field in fields(report):
-        difference: Difference = getattr(report, field.name)
+    for name in _COMPARED:
+        difference: Difference = getattr(report, name)
         if not difference.artifact <= tolerance(difference):  # also refuses NaN
             return (
-                f"{field.name} differ from torch in float64 by {difference.artifact:.2e}, "
+                f"{name} differ from torch in float64 by {difference.artifact:.2e}, "
                 f"and may by {tolerance(difference):.2e}"
             )
     return None

@@ -51,6 +51,20 @@ class ReferenceStudent:
         self._optimizer.step()
         return float(loss.detach())
 
+    def restart(self, parameters: Arrays) -> None:
+        """Stand where these parameters are, before a first step."""
+        with torch.no_grad():
+            for name, value in student_state(self.module).tensors.items():
+                value.copy_(torch.from_numpy(parameters[name]))
+        self._optimizer = _optimizer(self._manifest.optimizer, self.module)
+
+    def last_gradients(self) -> dict[str, np.ndarray]:
+        """The gradients of the last step."""
+        return {
+            name: np.zeros(value.shape) if value.grad is None else value.grad.numpy().copy()
+            for name, value in student_state(self.module).trainable.items()
+        }
+
     def loss(self, batch: Arrays) -> Tensor:
         """The loss of a batch; all places of all rows are weighted by `hard_weight` and `soft_weight`.
 

@@ -49,6 +49,12 @@ class StudentStack:
             if name not in manifest.buffers
         }
 
+    def restart(self, student: Arrays) -> None:
+        """Let all devices stand where these parameters are, before a first step."""
+        devices = self._manifest.stack_size
+        self.parameters = {name: np.stack([student[name]] * devices) for name in self.parameters}
+        self._slots = {name: np.zeros_like(array) for name, array in self._slots.items()}
+
     def step(self, batch: Arrays, step: int) -> np.ndarray:
         """One optimizer step; returns the losses [C]."""
         new = self._run(batch, step, learning_rate(self._manifest))
@@ -124,31 +130,34 @@ def _in_turns(x: np.ndarray, manifest: StudentManifest) -> np.ndarray:
     return x[np.arange(len(x)) % _DISTINCT] if manifest.prefix_shape else x
 
 
-def random_batch(manifest: StudentManifest, seed: int, *, soft_weight: float = SOFT_WEIGHT) -> Arrays:
+def random_batch(
+    manifest: StudentManifest, seed: int, *, soft_weight: float = SOFT_WEIGHT, rows: int = 8
+) -> Arrays:
     """A random batch of the whole stack.
 
-    Up to 8 of its rows have a weight; the others, at least one, are padding. Few rows are enough, and seldom
+    Few of its rows have a weight; the others, at least one, are padding. They are enough, and seldom
     bring an activation close to a kink.
 
     Args:
         manifest: What the graph takes.
         seed: Decides the batch.
         soft_weight: The weight of the soft labels, where the graph reads them; the labels' is the rest.
+        rows: The most that have a weight.
     """
     random = np.random.default_rng(seed)
-    rows = (manifest.stack_size, manifest.step_rows, *manifest.label_shape)
+    places = (manifest.stack_size, manifest.step_rows, *manifest.label_shape)
     # The statistics of batch normalization need two rows at least.
-    weighing = min(max(manifest.step_rows - 1, 2 if manifest.buffers else 1), 8, manifest.step_rows)
-    weight = np.zeros(rows, np.float32)
+    weighing = min(max(manifest.step_rows - 1, 2 if manifest.buffers else 1), rows, manifest.step_rows)
+    weight = np.zeros(places, np.float32)
     weight[:, :weighing] = 1 / (weighing * math.prod(manifest.label_shape))
-    scores = np.exp(2 * random.normal(size=(*rows, manifest.classes)))
+    scores = np.exp(2 * random.normal(size=(*places, manifest.classes)))
     soft = (scores / scores.sum(-1, keepdims=True)).astype(np.float32)
     indices = np.argsort(-soft, -1)[..., : manifest.k]
-    labels: np.ndarray = random.integers(0, manifest.classes, rows)
+    labels: np.ndarray = random.integers(0, manifest.classes, places)
     if manifest.target.is_regression:  # a mean and a log variance
-        labels, soft = (random.normal(size=size).astype(np.float32) for size in (rows, soft.shape))
+        labels, soft = (random.normal(size=size).astype(np.float32) for size in (places, soft.shape))
     return {
-        "x": _in_turns(random_examples(manifest, (*rows[:2], *manifest.input_shape), random), manifest),
+        "x": _in_turns(random_examples(manifest, (*places[:2], *manifest.input_shape), random), manifest),
         "labels": labels,
         "hard_weight": weight * np.float32(1 - soft_weight),
         "soft_labels": soft,
