@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fedstill_proto.errors import FedstillError
 
     from fedstill import callbacks, datasets, flower, methods, techniques
+    from fedstill.deployment.check import Check, check
     from fedstill.deployment.distill import Distilled, distill
     from fedstill.deployment.publish import publish
     from fedstill.examples import Device
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AgentClient",
+    "Check",
     "Comparison",
     "Device",
     "Distilled",
@@ -45,6 +47,7 @@ __all__ = [
     "Teacher",
     "audit",
     "callbacks",
+    "check",
     "compare",
     "datasets",
     "distill",
@@ -58,6 +61,7 @@ __all__ = [
 # Where each public name lies; a place without a colon is a module.
 _PLACES = {
     "AgentClient": "fedstill_client:AgentClient",
+    "Check": "fedstill.deployment.check:Check",
     "Comparison": "fedstill.simulation.comparison:Comparison",
     "Device": "fedstill.examples:Device",
     "Distilled": "fedstill.deployment.distill:Distilled",
@@ -68,6 +72,7 @@ _PLACES = {
     "Teacher": "fedstill.models:Teacher",
     "audit": "fedstill.simulation.audit:audit",
     "callbacks": "fedstill.callbacks",
+    "check": "fedstill.deployment.check:check",
     "compare": "fedstill.simulation.comparison:compare",
     "datasets": "fedstill.datasets",
     "distill": "fedstill.deployment.distill:distill",

@@ -16,9 +16,10 @@ _PARTS = {
     "sim": ("fedstill_sim.cli", "simulate a fleet on this machine, compare methods, write reports"),
     "server": ("fedstill_server.cli", "distil and sign students, bring a fleet up, look into its rounds"),
     "audit": ("fedstill_sim.cli", "attack what a simulated fleet sends of a device, beside what is promised"),
+    "check": ("fedstill.deployment.check_command", "say what a network of yours comes to, before any run"),
     "agent": ("fedstill_client.cli", "be a device: enrol, personalize, predict, take part in rounds"),
 }
-_EXTRAS = {"sim": "sim", "audit": "sim", "server": "server"}
+_EXTRAS = {"sim": "sim", "audit": "sim", "server": "server", "check": "server"}
 _HELP = """Usage: fedstill PART COMMAND [OPTIONS]
 
 Federated distillation for fleets of devices: soft labels instead of models.

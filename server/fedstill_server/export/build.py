@@ -153,13 +153,13 @@ def build_artifact(
     artifact = cached_artifact(folder) if folder is not None else None
     if artifact is not None:
         return artifact
-    alone, structure = replace(options, stack_size=1), options.structure
-    if structure is None:
-        artifact = _captured(alone, structure).artifact(options.stack_size)
+    captured = captured_student(options)
+    if options.structure is None:
+        artifact = captured.artifact(options.stack_size)
     else:
         artifact = called(
             f"{options.family}: no training step can be made of it",
-            lambda: _captured(alone, structure).own_artifact(options.stack_size),
+            lambda: captured.own_artifact(options.stack_size),
         )
     if verify:
         verify_artifact(artifact)
@@ -168,7 +168,18 @@ def build_artifact(
     return artifact
 
 
-class _Captured:
+def captured_student(options: ArtifactOptions) -> CapturedStudent:
+    """What was captured last, if it was of the same options but for the stack size, and the same network.
+
+    Raises:
+        PluginError: The code of a family of one's own cannot be captured.
+    """
+    alone, structure = replace(options, stack_size=1), options.structure
+    place = f"{options.family}: no training step can be made of it"
+    return called(place, lambda: _captured(alone, structure)) if structure else _captured(alone, structure)
+
+
+class CapturedStudent:
     """A family's step and forward pass, captured once for stacks of any size.
 
     Args:
@@ -285,9 +296,9 @@ class _Captured:
 
 
 @functools.lru_cache(maxsize=2)
-def _captured(options: ArtifactOptions, structure: str | None) -> _Captured:
+def _captured(options: ArtifactOptions, structure: str | None) -> CapturedStudent:
     """What was captured last, for its next stack; `structure` tells own families of one name apart."""
-    return _Captured(options)
+    return CapturedStudent(options)
 
 
 def _cut(
