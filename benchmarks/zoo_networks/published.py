@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import sys
 import types
@@ -26,7 +25,9 @@ def torchvision_models() -> types.ModuleType:
     declared = torch.library.Library("torchvision", "FRAGMENT")
     while True:
         try:
-            return importlib.import_module("torchvision.models")
+            import torchvision.models
+
+            return torchvision.models
         except RuntimeError as error:
             missing = re.search(r"operator torchvision::(\w+) does not exist", str(error))
             if missing is None:

@@ -38,7 +38,7 @@ class CheckError(FedstillError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cost:
+class NetworkCost:
     """What a student takes.
 
     Attributes:
@@ -61,7 +61,7 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gate:
+class GateFigures:
     """The largest relative differences from torch in float64, over 20 steps with one and two threads.
 
     Attributes:
@@ -110,8 +110,8 @@ class Check:
     frozen: int = 0
     problems: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    cost: Cost | None = None
-    gate: Gate | None = None
+    cost: NetworkCost | None = None
+    gate: GateFigures | None = None
     one_at_a_time: str = ""
     answer_ms: float = 0.0
     advice: tuple[str, ...] = ()
@@ -280,7 +280,7 @@ def _measured(found: Check, options: ArtifactOptions, cache: Path | None) -> Che
     step, torch_step = _step_times(artifact, first)
     eight_bit = quantize_student(graph, first)
     values = sum(spec.size for spec in artifact.manifest.parameters)
-    cost = Cost(
+    cost = NetworkCost(
         package_bytes=len(graph) + _bytes(artifact) + 4 * values + (len(eight_bit.graph) if eight_bit else 0),
         update_bytes=4 * values,
         update_bytes_int8=values + 4 * math.ceil(values / 32),
@@ -298,7 +298,7 @@ def _measured(found: Check, options: ArtifactOptions, cache: Path | None) -> Che
     return dataclasses.replace(checked, advice=tuple(_advice(checked, cost)))
 
 
-def _advice(found: Check, cost: Cost) -> list[str]:
+def _advice(found: Check, cost: NetworkCost) -> list[str]:
     advice = []
     if found.one_at_a_time:
         advice.append(f"Simulations train one device at a time: {found.one_at_a_time}.")
@@ -413,8 +413,8 @@ def _answer_difference(built: nn.Module, predictor: Any, x: np.ndarray) -> float
     return float(difference)
 
 
-def _gate(report: GateReport, answers: float) -> Gate:
-    return Gate(
+def _gate(report: GateReport, answers: float) -> GateFigures:
+    return GateFigures(
         gradients=report.gradients.artifact,
         losses=report.losses.artifact,
         parameters=report.parameters.artifact,

@@ -23,6 +23,7 @@ MODULES = [module.name for module in pkgutil.walk_packages(fedstill.__path__, "f
 
 PUBLIC = [
     "AgentClient",
+    "Check",
     "Comparison",
     "Device",
     "Distilled",
@@ -33,6 +34,7 @@ PUBLIC = [
     "Teacher",
     "audit",
     "callbacks",
+    "check",
     "compare",
     "datasets",
     "distill",

@@ -31,7 +31,10 @@ def same_bits(alone: TrainingArtifact, pair: TrainingArtifact) -> bool:
     """Whether the graphs of two devices give each the bits of those of one: a few steps are tried."""
     alone, pair = (replace(each, manifest=step_manifest(each.manifest)) for each in (alone, pair))
     ours, theirs = alone.manifest, pair.manifest
-    students = [initial_parameters(ours.family, ours.input_shape, ours.classes, seed) for seed in (0, 1)]
+    students = [
+        initial_parameters(ours.family, ours.input_shape, ours.classes, seed, target=ours.target)
+        for seed in (0, 1)
+    ]
     together = StudentStack(pair, TRAINING_FILE, dict(enumerate(students)), threads=1)
     apart = [StudentStack(alone, TRAINING_FILE, {0: student}, threads=1) for student in students]
     for step in range(1, _STEPS + 1):
