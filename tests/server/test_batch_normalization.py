@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
 from fedstill_proto.codec.tensors import Moves, rounded
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
 from fedstill_server.export import ArtifactOptions, build_artifact, export_student
@@ -30,8 +33,8 @@ def _family() -> None:
     FAMILIES.register("normalized", Normalized)
 
 
-def _artifact(stack_size: int) -> TrainingArtifact:
-    options = ArtifactOptions(
+def _options(stack_size: int) -> ArtifactOptions:
+    return ArtifactOptions(
         family="normalized",
         input_shape=(1,),
         classes=2,
@@ -40,7 +43,10 @@ def _artifact(stack_size: int) -> TrainingArtifact:
         stack_size=stack_size,
         step_rows=4,
     )
-    return build_artifact(options, verify=stack_size == 1)
+
+
+def _artifact(stack_size: int) -> TrainingArtifact:
+    return build_artifact(_options(stack_size), verify=stack_size == 1)
 
 
 class _TwoRows:
@@ -126,3 +132,34 @@ def test_running_statistics_travel_whole_and_variances_are_none_below_zero() -> 
     sent = {"w": given["w"], "n.running_var": np.array([100, -1], np.float32)}
     moves = Moves(given, 8)
     np.testing.assert_array_equal(moves.decode(moves.encode(sent), "x")["n.running_var"], [100, 0])
+
+
+def test_statistics_of_a_batch_alone_are_refused() -> None:
+    """An answer would depend on the examples that come with it."""
+
+    def net(classes: int) -> nn.Module:
+        return nn.Sequential(nn.BatchNorm1d(1, track_running_stats=False), nn.Linear(1, classes))
+
+    FAMILIES.register("of-batches", net)
+    with pytest.raises(FedstillError, match="batch normalization without running statistics"):
+        build_artifact(replace(_options(1), family="of-batches"), verify=False)
+
+
+class WrittenThroughAView(nn.Module):
+    """A pool over everything and a ReLU in place behind a permutation, as pictures' networks have them."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.act = nn.ReLU(inplace=True)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.output = nn.Linear(4, classes)
+
+    def forward(self, x):  # type: ignore[no-untyped-def]
+        x = self.conv(x).permute(0, 2, 3, 1)
+        return self.output(self.pool(self.act(x).permute(0, 3, 1, 2)).flatten(1))
+
+
+def test_changes_in_place_of_a_view_are_made_anew() -> None:
+    FAMILIES.register("in-place", WrittenThroughAView)
+    build_artifact(replace(_options(1), family="in-place", input_shape=(1, 5, 5)))

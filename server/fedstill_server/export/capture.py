@@ -33,7 +33,14 @@ from fedstill_server.export.ports import CapturedGraph, Port
 from fedstill_server.export.randomness import Randomness, uniform_ports
 from fedstill_server.export.recurrent import KINDS, Recurrence
 from fedstill_server.export.rewrites import rewrite
-from fedstill_server.export.substitutes import BatchNormalization, attention, bag_of_rows, substituted
+from fedstill_server.export.substitutes import (
+    ADAPTIVE_POOLS,
+    BatchNormalization,
+    attention,
+    bag_of_rows,
+    substituted,
+    without_changes_in_place,
+)
 from fedstill_server.export.text_loss import text_loss_and_logit_gradient
 from fedstill_server.families.features import with_features
 from fedstill_server.families.state import frozen_tensors, student_state, train_mode
@@ -108,6 +115,7 @@ def capture_training_step(student: nn.Module, batch: StepBatch, *, optimizer: Op
     frozen = list(frozen_tensors(student))
     # What batch normalization counts is of no use: its momentum is a number.
     counters = [name for name, _ in student.named_buffers() if name.endswith("num_batches_tracked")]
+    without_changes_in_place(student)
     train_mode(student)
 
     def step(*arguments: Tensor) -> tuple[Tensor, ...]:
@@ -161,6 +169,7 @@ def capture_forward(
         features: Whether to capture what the last layer reads, too: [rows, width].
     """
     ports = [*state_ports(student), *frozen_ports(student), Port("x", (rows, *input_shape), input_type)]
+    without_changes_in_place(student)
     student.eval()
 
     def forward(*arguments: Tensor) -> tuple[Tensor, ...]:
@@ -223,6 +232,7 @@ def _written_out(norms: BatchNormalization) -> AbstractContextManager[None]:
             (functional, "batch_norm"): norms,
             (functional, "scaled_dot_product_attention"): attention,
             (functional, "embedding_bag"): bag_of_rows,
+            **ADAPTIVE_POOLS,
             **{(torch._VF, kind): Recurrence(kind=kind) for kind in KINDS},
             **Randomness().substitutes,
         }

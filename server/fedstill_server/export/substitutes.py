@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
+
+from fedstill_server.export.errors import ExportError
 
 Substitutes = Mapping[tuple[Any, str], Callable[..., Any]]
 """What stands for an attribute of a module or class: (owner, name) -> function."""
@@ -74,12 +76,20 @@ class BatchNormalization:
         eps: float = 1e-5,
     ) -> Tensor:
         """What torch.nn.functional.batch_norm computes of [rows, channels, ...]."""
-        moves = running_mean is None or id(running_mean) in self._names
-        if not (training and moves and self._weighing is not None):
-            assert running_mean is not None
-            assert running_var is not None
+        frozen = not training or id(running_mean) not in self._names
+        if running_mean is not None and running_var is not None and (frozen or self._weighing is None):
             return _with_statistics(input, running_mean, running_var, weight, bias, eps)
-        each = self._weighing.repeat_interleave(input.shape[0] // self._rows)
+        if (
+            input.shape[0] % self._rows
+        ):  # no rows: such as weights, which are standardized so (arXiv:1903.10520)
+            each = torch.ones(input.shape[0])
+        elif self._weighing is not None:
+            each = self._weighing.repeat_interleave(input.shape[0] // self._rows)
+        else:
+            raise ExportError(
+                "batch normalization without running statistics: an answer would depend on the examples that "
+                "come with it; keep track_running_stats=True, or take nn.GroupNorm"
+            )
         ones, zeros = torch.ones(input.shape[1]), torch.zeros(input.shape[1])
         result, mean, variance = _Normalized.apply(
             input, each, ones if weight is None else weight, zeros if bias is None else bias, eps
@@ -93,6 +103,41 @@ class BatchNormalization:
                 before = self.moved.get(name, buffer)
                 self.moved[name] = before + (now - before) * share
         return result  # type: ignore[no-any-return]
+
+
+def pooled_adaptively(pool: Callable[..., Tensor], places: int) -> Callable[..., Tensor]:
+    """One of torch's adaptive average pools; torch's own leaves a mean over everything in a strange layout.
+
+    Args:
+        pool: The pool.
+        places: How many dimensions it pools.
+    """
+
+    def adaptive_average_pool(x: Tensor, output_size: int | Sequence[int | None]) -> Tensor:
+        sizes = (output_size,) * places if isinstance(output_size, int) else tuple(output_size)
+        if all(size == 1 for size in sizes):
+            return x.mean(tuple(range(-places, 0)), keepdim=True)
+        return pool(x.contiguous(), output_size)
+
+    return adaptive_average_pool
+
+
+ADAPTIVE_POOLS: dict[tuple[Any, str], Callable[..., Any]] = {
+    (functional, f"adaptive_avg_pool{places}d"): pooled_adaptively(
+        getattr(functional, f"adaptive_avg_pool{places}d"), places
+    )
+    for places in (1, 2, 3)
+}
+
+
+def without_changes_in_place(student: nn.Module) -> None:
+    """Let layers that may write over what they read, such as nn.ReLU(inplace=True), not do so.
+
+    They compute the same; but what is written through a view has no gradient that a graph could hold.
+    """
+    for layer in student.modules():
+        if getattr(layer, "inplace", False) is True:
+            layer.inplace = False
 
 
 def _channels(values: Tensor, like: Tensor) -> Tensor:
