@@ -36,7 +36,7 @@ _REPEATS = 9
 
 def backbone(classes: int) -> nn.Module:
     """MobileNetV3-small of torchvision, with random weights."""
-    network: nn.Module = torchvision_models().mobilenet_v3_small(num_classes=classes, dropout=0.0)
+    network: nn.Module = torchvision_models().mobilenet_v3_small(num_classes=classes)
     return network
 
 

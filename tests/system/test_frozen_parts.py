@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from fedstill_client.agent.agent import Agent
+from fedstill_client.home import AgentHome
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.predictor import Predictor
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.trainer import Personalizer
+from fedstill_client.packages import load_installed
+from fedstill_client.packages.install import install
 from fedstill_client.rounds.round import DeviceStack, perform_round
+from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.messages import (
@@ -29,6 +35,7 @@ from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.families import build_student, initial_parameters
 from fedstill_server.publish.package import package_of
 from fedstill_server.training.networks import load_parameters, logits_of
+from scipy.special import softmax
 from torch import Tensor, nn
 
 import fedstill as fs
@@ -155,6 +162,27 @@ def test_a_package_holds_the_frozen_part_once(artifact: TrainingArtifact, tmp_pa
     file.write_bytes(altered)
     with pytest.raises(WireError, match=r"frozen\.safetensors is not the file that the manifest describes"):
         load_student(tmp_path / "package")
+
+
+def test_an_agent_learns_a_head(tmp_path: Path) -> None:
+    x, labels = _examples(80, seed=11)
+    x[:, 0] += labels[:, None, None].astype(np.float32)
+    start = initial_parameters(FAMILY, SHAPE, CLASSES, 4)
+    home = AgentHome(tmp_path)
+    home.create()
+    home.description.write_text(json.dumps({"name": "kitchen", "family": FAMILY, "owner_share": 0.0}))
+    with PrivateStore.create(home) as store:
+        install(home, store, package_of(OPTIONS, start, package_version=1, public_x=x[:8]))
+    with Agent.open(tmp_path) as agent:
+        agent.observe(x, labels)
+        assert agent.personalize().result == "replaced"
+        answers = agent.predict(x)
+    with PrivateStore.open(home) as store:
+        own = store.students(load_installed(home, store).manifest, 1).latest()
+    assert own is not None
+    assert own.parameters.keys() == start.keys()  # the head, and nothing else
+    logits = logits_of(load_parameters(build_student(FAMILY, SHAPE, CLASSES), own.parameters), x)
+    np.testing.assert_allclose(answers, softmax(logits, axis=1), rtol=1e-3, atol=1e-5)
 
 
 def test_a_frozen_part_that_does_not_fit_is_refused(artifact: TrainingArtifact) -> None:

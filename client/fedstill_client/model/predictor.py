@@ -13,7 +13,7 @@ from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage, load_student
 from fedstill_proto.package.frozen import with_frozen
-from fedstill_proto.package.graph_weights import with_weights
+from fedstill_proto.package.graph_weights import with_weights, with_weights_instead
 from fedstill_proto.package.package_weights import graph_weights
 
 from fedstill_client.agent_types import Precision, check_precision
@@ -151,6 +151,9 @@ class Predictor:
         graph = with_frozen(self._graph, self._frozen)
         if self.manifest.external_weights:
             return _Opened(session(with_weights(graph, arrays), threads=self._threads), {})
+        if self._frozen:
+            # A runtime may lay out anew whatever is a constant of the graph: the frozen weights gain most.
+            return _Opened(session(with_weights_instead(graph, arrays), threads=self._threads), {})
         # Copies: whoever handed the weights over may go on training them.
         weights = {name: as_value(np.array(array, order="C")) for name, array in arrays.items()}
         return _Opened(session(graph, threads=self._threads, initializers=weights), weights)

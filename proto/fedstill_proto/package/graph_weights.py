@@ -30,3 +30,12 @@ def with_weights(graph: bytes, weights: Mapping[str, npt.NDArray[np.generic]]) -
             raw_data=np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<")).tobytes(),
         )
     return graph + model.SerializeToString()
+
+
+def with_weights_instead(graph: bytes, weights: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
+    """The graph with these initializers in place of its own of the same names; it is read for that."""
+    model = pb.Model.FromString(graph)
+    kept = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    return with_weights(model.SerializeToString(), weights)

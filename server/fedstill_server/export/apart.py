@@ -15,6 +15,8 @@ from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.frozen import STACKED
 from onnx import TensorProto, numpy_helper
 
+from fedstill_server.export.weightless import without_weights
+
 LEAST_VALUES = 256
 """Smaller constants stay in the graphs."""
 
@@ -58,12 +60,6 @@ def _constant(tensor: TensorProto, weights: Collection[str]) -> np.ndarray | Non
 
 
 def _renamed(model: onnx.ModelProto, renamed: Mapping[str, str]) -> bytes:
-    graph = model.graph
-    kept = [tensor for tensor in graph.initializer if tensor.name not in renamed]
-    noted = [value for value in graph.value_info if value.name not in renamed]
-    del graph.initializer[:], graph.value_info[:]
-    graph.initializer.extend(kept)
-    graph.value_info.extend(noted)
-    for node in graph.node:
+    for node in model.graph.node:
         node.input[:] = [renamed.get(name, name) for name in node.input]
-    return model.SerializeToString(deterministic=True)
+    return without_weights(model.SerializeToString(), renamed)
