@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import TargetKind
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.targets import checked_targets
@@ -69,6 +71,7 @@ def split(
     shape: tuple[int, ...] | None,
     seed: tuple[int, int],
     target: TargetKind = TargetKind.SINGLE_LABEL,
+    read: Callable[..., Array] | None = None,
 ) -> DeviceExamples:
     """A device's examples, checked; a quarter is held out where it brings none to test on.
 
@@ -78,14 +81,16 @@ def split(
         shape: Of one example, where others have said it.
         seed: Decides which examples are held out.
         target: What labels say.
+        read: Reads examples; `checked_x` does by default, and `read_x` of a Flower app.
 
     Raises:
         FleetDataError: Names the field that does not fit.
     """
-    x = checked_x(where, "x", device.x, shape)
+    read = read or checked_x
+    x = read(where, "x", device.x, shape)
     y = checked_y(where, "y", device.y, len(x), target)
     if device.x_test is not None:
-        x_test = checked_x(where, "x_test", device.x_test, x.shape[1:])
+        x_test = read(where, "x_test", device.x_test, np.shape(device.x)[1:])
         return DeviceExamples(x, y, x_test, checked_y(where, "y_test", device.y_test, len(x_test), target))
     if len(x) < 2:
         raise FleetDataError(
@@ -123,6 +128,12 @@ def checked_x(where: str, field: str, value: Any, shape: tuple[int, ...] | None 
             f"{where}: {field} holds a value in row {row} that is not finite as float32; remove or replace it"
         )
     return numbers
+
+
+def read_x(where: str, field: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:
+    """The same as a network reads them in a Flower app: by their type and shape alone, alike on all nodes."""
+    checked, given = checked_x(where, field, value, shape), as_array(where, field, value)
+    return InputRule.of(given[:0]).apply(checked)
 
 
 def checked_y(

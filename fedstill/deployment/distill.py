@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.errors import FedstillError, unknown_name
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.system.extras import require_extra
 from fedstill_server.config.options import values_of
 from fedstill_server.data.examples import Examples
@@ -20,7 +21,7 @@ from fedstill_server.distill.registry import TECHNIQUES
 from fedstill_server.distill.request import DistillRequest
 
 from fedstill.chosen import as_students, family_of_student, importable_place
-from fedstill.examples import checked_x, checked_y, pair
+from fedstill.examples import as_array, checked_x, checked_y, pair
 from fedstill.models import PackagedStudent, Student, Teacher
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from fedstill.models import Network
 
 _HELD_OUT = 0.25  # of the labelled examples, to measure on where no others are given
-_REQUEST = ("answers", "combination", "trainable")
+_REQUEST = ("answers", "combination", "trainable", "normalize", "channels")
 _PLAN = tuple(field.name for field in fields(DistillPlan) if field.name != "seed")
 
 
@@ -92,7 +93,9 @@ def distill(
         seed: Decides every random draw.
         **options: epochs, batch_size, learning_rate, weight_decay, temperature, soft_weight, input_noise,
             online and checkpoint_epochs of the training; combination of several teachers; trainable, whether
-            devices may train the student; answers, a file that keeps the teacher's; out, a folder to keep.
+            devices may train the student; answers, a file that keeps the teacher's; out, a folder to keep;
+            normalize and channels, as of `Fleet.from_arrays`, which the package carries: a teacher that is
+            given reads what the student reads, so that "auto" scales uint8 alone, by 1/255.
 
     Returns:
         The student with its package.
@@ -110,7 +113,7 @@ def distill(
         (3, 10)
     """
     require_extra("server", what="fedstill.distill")
-    from fedstill_server.distill.run import distil_task
+    from fedstill_server.distill.run import distil_task, rule_for
 
     known = (*_PLAN, *_REQUEST, "out")
     for name in options:
@@ -129,7 +132,13 @@ def distill(
         plan=DistillPlan(seed=seed, **{name: options[name] for name in _PLAN if name in options}),
         **{name: options[name] for name in _REQUEST if name in options},
     )
-    task = _task(public, private, test, seed=seed)
+    shared = public[0] if isinstance(public, tuple) and public else public
+    rule = rule_for(
+        request,
+        as_array("public", "x", shared),
+        given=len(given) > len(request.teacher),
+    )
+    task = _task(public, private, test, seed=seed, rule=rule)
     teachers = [_answering(one, task) for one in map(_network, given) if not isinstance(one, str)]
     kept = tempfile.TemporaryDirectory(prefix="fedstill-") if options.get("out") is None else None
     folder = Path(kept.name if kept else options["out"])
@@ -185,20 +194,20 @@ def _answering(given: Any, task: DistillTask) -> TeacherModel:
     return teacher
 
 
-def _task(public: Any, private: Any, test: Any, *, seed: int) -> DistillTask:
+def _task(public: Any, private: Any, test: Any, *, seed: int, rule: InputRule) -> DistillTask:
     """The examples, checked, as a student learns them and is measured on them."""
     from fedstill_server.distill.tasks import DistillTask
 
-    shared = _read("public", public if isinstance(public, tuple) else (public, None))
-    shape = shared.x.shape[1:]
-    own = (
-        Examples(shared.x[:0], np.zeros(0, np.int64)) if private is None else _read("private", private, shape)
-    )
+    shared = _read("public", public if isinstance(public, tuple) else (public, None), rule)
+    shape = rule.given_shape(shared.x.shape[1:])
+    own = Examples(shared.x[:0], np.zeros(0, np.int64))
+    if private is not None:
+        own = _read("private", private, rule, shape)
     parts: dict[str, Examples] = {"public": shared, "private": own}
     if test is None:
         parts["test"] = _hold_out(parts, seed=seed)
     else:
-        parts["test"] = _read("test", test, shape)
+        parts["test"] = _read("test", test, rule, shape)
     labelled = [part for name, part in parts.items() if name != "test" and part.y is not None]
     known = [part.y for part in (*labelled, parts["test"]) if part.y is not None and len(part)]
     teaching = Examples(
@@ -213,12 +222,15 @@ def _task(public: Any, private: Any, test: Any, *, seed: int) -> DistillTask:
         validation=Examples(shared.x[:0], np.zeros(0, np.int64)),
         test=parts["test"],
         teaching=teaching,
+        input_rule=rule,
     )
 
 
-def _read(where: str, given: tuple[Any, Any], shape: tuple[int, ...] | None = None) -> Examples:
+def _read(
+    where: str, given: tuple[Any, Any], rule: InputRule, shape: tuple[int, ...] | None = None
+) -> Examples:
     x, y = pair(where, given)
-    checked = checked_x(where, "x", x, shape)
+    checked = rule.apply(checked_x(where, "x", x, shape))
     return Examples(checked, None if y is None else checked_y(where, "y", y, len(checked)))
 
 

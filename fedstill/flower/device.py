@@ -25,7 +25,7 @@ from fedstill_proto.messages import RoundTask
 from fedstill_proto.package.artifact import StudentManifest
 from flwr.app import Array, ArrayRecord, RecordDict
 
-from fedstill.examples import Device, checked_x, checked_y, pair, split
+from fedstill.examples import Device, checked_x, checked_y, pair, read_x, split
 from fedstill.flower.network import TorchForward, TorchTrainer, manifest_of
 
 if TYPE_CHECKING:
@@ -111,26 +111,29 @@ class TorchDevice:
         """
         try:
             own = split(
-                "data", data if isinstance(data, Device) else Device(*pair("data", data)), None, (0, 0)
+                "data",
+                data if isinstance(data, Device) else Device(*pair("data", data)),
+                None,
+                (0, 0),
+                read=read_x,
             )
             for y in (own.y, own.y_test):
                 _check_classes("data", y, classes)
         except FedstillError as error:
             log.warning("%s: %s", who.name, error)
             raise DeviceError("this device's examples cannot be used; its log has the details.") from None
-        shape = own.x.shape[1:]
         public_x = public[0] if isinstance(public, tuple) else public
         global_test = None
         if test is not None:
             test_x, test_y = pair("test", test)
-            test_x = checked_x("test", "x", test_x, shape)
+            test_x = _of_shape("test", test_x, own.x)
             global_test = test_x, _check_classes("test", checked_y("test", "y", test_y, len(test_x)), classes)
         return cls(
             who,
             classes,
             PrivateStack.of_one(own.x, own.y),
             PrivateStack.of_one(own.x_test, own.y_test),
-            None if public_x is None else checked_x("public", "x", public_x, shape),
+            None if public_x is None else _of_shape("public", public_x, own.x),
             global_test,
             state,
         )
@@ -194,6 +197,12 @@ class TorchDevice:
 
         installed = parameters_of(network)
         return DeviceStack.of_one(self.who.name, self.private, student, installed=installed, run=run)
+
+
+def _of_shape(where: str, given: Any, own_x: FloatArray) -> FloatArray:
+    """Examples as a network reads them; of the shape of the device's own."""
+    x = read_x(where, "x", given)
+    return checked_x(where, "x", x, own_x.shape[1:])
 
 
 def _check_classes(where: str, y: IntArray, classes: int) -> IntArray:

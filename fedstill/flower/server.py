@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import unknown_name
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.system.extras import require_extra
 from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.options import options_of
@@ -21,7 +22,7 @@ from flwr.serverapp import Grid
 from flwr.serverapp import ServerApp as FlowerServerApp
 
 from fedstill.chosen import AnyMethod, chosen_method, chosen_teacher
-from fedstill.examples import checked_x, checked_y, pair
+from fedstill.examples import checked_x, checked_y, pair, read_x
 from fedstill.flower.kept_run import PUBLIC_FILE, TEST_FILE, claim, run_folder, started
 from fedstill.flower.students import families_of
 
@@ -219,12 +220,14 @@ class DistillationServer:
 
         public, test = (given(context) if callable(given) else given for given in (self._public, self._test))
         x, y = pair("public", public) if isinstance(public, tuple) else (public, None)
-        x = checked_x("public", "x", x)
+        x = read_x("public", "x", x)
+        if notice := InputRule.of(x).notice():
+            log.warning("the public set is far from unit scale; scale what your functions load: %s", notice)
         checked = Examples(x, None if y is None else checked_y("public", "y", y, len(x)))
         if test is None:
             return checked, None
         test_x, test_y = pair("test", test)
-        test_x = checked_x("test", "x", test_x, x.shape[1:])
+        test_x = checked_x("test", "x", read_x("test", "x", test_x), x.shape[1:])
         return checked, Examples(test_x, checked_y("test", "y", test_y, len(test_x)))
 
     def _config_of(self, asked: RunOptions, public: Examples, test: Examples | None) -> FleetConfig:
@@ -240,6 +243,10 @@ class DistillationServer:
         classes = max(largest) + 1 if self._classes is None else self._classes
         if max(largest, default=0) >= classes:
             raise ConfigError(f"classes: {classes}, but there is a label {max(largest)}; labels count from 0")
+        if (asked.normalize, asked.channels) != ("auto", "auto"):
+            raise ConfigError(
+                "normalize, channels: nodes see their own examples only; scale what your functions load"
+            )
         facts = FleetFacts(
             run="0" * 8,
             task=ArrayTask(),

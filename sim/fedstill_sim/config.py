@@ -104,7 +104,7 @@ def requested_data(request: RunRequest) -> FleetData:
         seed=request.seed,
         families=tuple(request.named_families) or request.simulation.families,
         reading=request.reading,
-        normalize=request.normalize,
+        normalize=request.scaling,
         channels=request.channels,
         target=target_kind(request.target, where="--target"),
     )
@@ -158,7 +158,7 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
         engine=EngineConfig(name=request.engine, processes=request.processes),
         attack=plan,
         reading=request.reading,
-        normalize=request.normalize,
+        normalize=request.scaling,
         channels=request.channels,
     )
     return RunConfig(fleet=fleet, simulation=simulation)

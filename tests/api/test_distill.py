@@ -106,3 +106,21 @@ def test_techniques_are_those_that_have_names() -> None:
         assert getattr(fs.techniques, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'FitNet'"):
         _ = fs.techniques.FitNet
+
+
+def test_a_student_s_package_scales_what_it_is_given(teacher: LogisticRegression) -> None:
+    far = (PUBLIC[0] * 100 + 500, PUBLIC[1])
+    as_bytes = (np.clip(PUBLIC[0] * 40 + 128, 0, 255).astype(np.uint8), PUBLIC[1])
+    test = (TEST[0] * 100 + 500, TEST[1])
+    options: dict[str, Any] = {"student": "mlp-8", "epochs": 60, "batch_size": 16}
+
+    small = fs.distill(None, public=far, test=test, **options)
+    of_bytes = fs.distill(None, public=as_bytes, **options)
+    knows = fs.distill(LogisticRegression().fit(*far), public=far, test=test, **options | {"epochs": 1})
+
+    assert small.accuracy > 0.6
+    assert float((small.predict(test[0]).argmax(axis=1) == test[1]).mean()) == small.accuracy
+    assert of_bytes.student.package.manifest.input_rule.element_type == "uint8"
+    assert of_bytes.predict(as_bytes[0]).shape == (120, 3)
+    assert knows.student.package.manifest.input_rule.changes_nothing
+    assert knows.teacher_accuracy == pytest.approx(teacher.score(*TEST), abs=0.1)

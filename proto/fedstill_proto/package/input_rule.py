@@ -19,7 +19,7 @@ from fedstill_proto.arrays import Float64Array, FloatArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.v1 import fedstill_pb2 as pb
 
-NORMALIZATIONS = ("auto", "none", "unit", "standardize")
+NORMALIZATIONS = ("auto", "none", "bytes", "unit", "standardize")
 CHANNELS = ("auto", "first", "last")
 ELEMENT_TYPES = ("float32", "uint8")
 CLASS_NAME_LENGTH = 200
@@ -76,10 +76,10 @@ class InputRule:
 
         Args:
             public_x: Public examples [n, ...], as they are given.
-            normalize: "none" leaves values as they are. "unit" divides uint8 by 255, and maps other numbers
-                to 0 to 1, from the least to the largest of each channel or column. "standardize" gives each
-                channel or column the mean 0 and the standard deviation 1. "auto" divides uint8 by 255, leaves
-                others that are of about unit scale as they are, and standardizes what is far from unit scale.
+            normalize: "none" leaves values as they are, and "bytes" all but uint8, which it divides by 255.
+                "unit" does so, too, and maps other numbers to 0 to 1, from the least to the largest of each
+                channel or column. "standardize" gives each channel or column the mean 0 and the standard
+                deviation 1. "auto" is as "bytes", and standardizes what is far from unit scale.
             channels: Which dimension of an example holds its channels: "first" or "last"; "auto" is the last
                 of three where it is 1, 3 or 4 and the others are larger.
 
@@ -239,10 +239,10 @@ def _looks_channels_last(shape: Sequence[int]) -> bool:
 def _numbers(x: npt.NDArray[Any], kind: str, normalize: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Offset and scale of public examples, channels first."""
     of_bytes = kind == "uint8"
-    if normalize == "none" or (not len(x) and not of_bytes):
+    if normalize == "none" or (not of_bytes and (normalize == "bytes" or not len(x))):
         return (0.0,), (1.0,)
     by_255 = (0.0,), (_short(1 / 255),)
-    if of_bytes and (normalize == "unit" or not len(x)):
+    if of_bytes and (normalize in ("bytes", "unit") or not len(x)):
         return by_255
     parts = _parts(x)  # float64 [parts, values]
     if normalize == "auto":
@@ -275,7 +275,7 @@ def _magnitudes(x: npt.NDArray[Any]) -> Float64Array:
 
 
 def _usual(x: npt.NDArray[Any]) -> tuple[float, float]:
-    found = _magnitudes(x)
+    found = _magnitudes(x) if len(x) else np.zeros(0)
     found = found[found > 0]
     return (_short(found.min()), _short(found.max())) if len(found) else (0.0, 0.0)
 

@@ -85,6 +85,16 @@ def distill(
             help="A .safetensors file that keeps the teacher's answers; with no teacher, it is one."
         ),
     ] = "",
+    normalize: Annotated[
+        str,
+        typer.Option(
+            help="How inputs are scaled: none, bytes, unit or standardize, as in prepare; auto, with a "
+            "teacher that is given, is as that reads them."
+        ),
+    ] = "",
+    channels: Annotated[
+        str, typer.Option(help="Where the channels of an example are: first, last or auto.")
+    ] = "",
     tensorboard: Annotated[bool, typer.Option(help="Write scalars to <out>/tensorboard.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -97,6 +107,8 @@ def distill(
         "family": family or None,
         "technique": [] if technique == NO_TECHNIQUE else _names(technique) or None,
         "answers": answers or None,
+        "normalize": normalize or None,
+        "channels": channels or None,
         "plan.seed": seed,
         "plan.epochs": epochs,
     }

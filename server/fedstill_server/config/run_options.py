@@ -84,9 +84,10 @@ class RunOptions:
     )
     normalize: str = option(
         "auto",
-        "How inputs are scaled, by the public set; packages carry the rule to devices. unit: to 0 to 1, of "
-        "uint8 by 1/255. standardize: each channel or column to mean 0 and standard deviation 1. auto: uint8 "
-        "as unit, what is far from unit scale as standardize, and all else as none.",
+        "How inputs are scaled, by the public set; packages carry the rule to devices. bytes: uint8 by 1/255 "
+        "alone. unit: to 0 to 1. standardize: each channel or column to mean 0 and standard deviation 1. "
+        "auto: as bytes, but what is far from unit scale as standardize, unless a teacher knows it as it is "
+        "(--teacher-trained, --teacher-frozen).",
         choices=NORMALIZATIONS,
         panel=FLEET,
     )
@@ -315,6 +316,12 @@ class RunOptions:
 
         if not self.sums_securely:
             self._belongs(_OF_SUMS, "--secure-sums, or --privacy distributed")
+
+    @property
+    def scaling(self) -> str:
+        """How inputs are scaled: a teacher that knows its task knows them as they are."""
+        knows = self.teacher_trained or self.teacher_frozen or self.teacher.endswith(".onnx")
+        return "bytes" if self.normalize == "auto" and knows else self.normalize
 
     @property
     def sums_securely(self) -> bool:

@@ -35,6 +35,7 @@ def pack_student(
     shape, classes = task.input_shape, task.classes
     network = load_parameters(build_student(family, shape, classes), parameters)
     manifest, graph = export_student(family=family, input_shape=shape, classes=classes, parameters=parameters)
+    manifest = replace(manifest, input_rule=task.input_rule, class_names=task.class_names)
     x = task.test.x[: max(1, min(_ROWS_COMPARED, _VALUES_COMPARED // (task.classes * task.places)))]
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     difference = float(np.abs(session.run(["logits"], {"x": x})[0] - logits_of(network, x)).max())

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedstill_proto.errors import FedstillError, unknown_name
+from fedstill_proto.package.input_rule import CHANNELS, NORMALIZATIONS
 
 from fedstill_server.config.codec import ConfigError, from_json
 from fedstill_server.config.options import option_named, options_of
@@ -42,6 +43,9 @@ class DistillRequest:
         words: For text, how many words the word list has at most.
         places: For text, the words of a row.
         vocabulary: For text, a word list or a package with one; "" makes one of the public text.
+        normalize: How inputs are scaled, as `InputRule.of` takes it. With a teacher that is given, "auto" is
+            as that reads them: what its package or run says, else "bytes".
+        channels: Where the channels of an example are.
         plan: How the student is trained.
         options: A table of options for each technique or recipe that has others than its defaults.
     """
@@ -58,12 +62,16 @@ class DistillRequest:
     words: int = 4000
     places: int = 16
     vocabulary: str = ""
+    normalize: str = "auto"
+    channels: str = "auto"
     plan: DistillPlan = field(default_factory=DistillPlan)
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check(self.words >= 100, "words", self.words, "100 or more")
         check(2 <= self.places <= 512, "places", self.places, "2 to 512 words")
+        for name, known in (("normalize", NORMALIZATIONS), ("channels", CHANNELS)):
+            check(getattr(self, name) in known, name, getattr(self, name), f"one of {', '.join(known)}")
         TECHNIQUES.require((*self.technique, *self.options), where="technique")
         if len(set(self.technique)) != len(self.technique):
             raise DistillError(f"technique: {', '.join(self.technique)} names one twice")

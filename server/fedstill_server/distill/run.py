@@ -12,11 +12,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import Parameters
+from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 from torch import nn
 
@@ -33,6 +36,7 @@ from fedstill_server.distill.stage_runner import StageRunner, StageWatcher
 from fedstill_server.distill.tasks import DistillTask, open_task
 from fedstill_server.distill.teachers import EnsembleTeacher, TeacherModel, TorchTeacher
 from fedstill_server.distill.teachers.opening import open_teacher
+from fedstill_server.distill.teachers.saved import saved_rule
 from fedstill_server.distill.text_task import TextDistillTask, open_text
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.training.networks import load_parameters
@@ -146,7 +150,28 @@ def _arrays(request: DistillRequest) -> DistillTask:
         seed=request.plan.seed,
         private_labels=request.private_labels,
         public_labels=request.public_labels,
+        rule_of=partial(rule_for, request),
     )
+
+
+def _is_trained_here(teacher: str) -> bool:
+    return teacher.startswith(TRAINED_HERE)
+
+
+def rule_for(request: DistillRequest, public_x: npt.NDArray[Any], *, given: bool = False) -> InputRule:
+    """The rule by which a student is to read its inputs.
+
+    Args:
+        request: What is asked for.
+        public_x: Public examples [n, ...], as they are given.
+        given: Whether a teacher answers that has no name in the request.
+    """
+    if request.normalize == "auto" and (given or not all(map(_is_trained_here, request.teacher))):
+        own = [rule for one in request.teacher if (rule := saved_rule(Path(one))) is not None]
+        if own:
+            return own[0]
+        return InputRule.of(public_x, normalize="bytes", channels=request.channels)
+    return InputRule.of(public_x, normalize=request.normalize, channels=request.channels)
 
 
 def _text(request: DistillRequest) -> DistillTask:
@@ -172,7 +197,7 @@ def _teacher(
 
 
 def _one_teacher(text: str, task: DistillTask, runner: StageRunner, place: int) -> TeacherModel:
-    if not text.startswith(TRAINED_HERE):
+    if not _is_trained_here(text):
         return open_teacher(text, input_shape=task.input_shape, classes=task.classes)
     family = FAMILIES.named_one(text.removeprefix(TRAINED_HERE), where="teacher")
     if task.teaching.y is None or len(task.teaching) == 0:

@@ -7,19 +7,26 @@ Here arrays of one class each; texts, whose labels are the words that come next,
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 from fedstill_proto.arrays import IntArray
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.package.input_rule import InputRule
 from torch import nn
 
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.data.digits import CLASSES, FIRST_ROWS, digits_examples
 from fedstill_server.data.examples import Examples, load_examples
 from fedstill_server.data.forms import AMOUNTS, ExampleForm
 from fedstill_server.distill.errors import DistillError
 from fedstill_server.distill.plan import DistillPlan
+from fedstill_server.run_folder import CONFIG_FILE, read_fleet_config
 from fedstill_server.tasks.interface import NO_FILES, PackageFiles
 
 DIGITS_TEST = 500
@@ -51,6 +58,8 @@ class DistillTask:
         keeps_answers: Whether a teacher's logits of all examples fit into memory, and are kept.
         class_name: What its classes are called.
         hint: What to do where a teacher has others.
+        input_rule: How the examples were made of values as they are given.
+        class_names: Of all classes, or none.
     """
 
     form: ClassVar[ExampleForm] = AMOUNTS
@@ -70,6 +79,8 @@ class DistillTask:
     teaching: Examples
     test_groups: tuple[str, ...] | None = None
     files: PackageFiles = NO_FILES
+    input_rule: InputRule = field(default_factory=InputRule)
+    class_names: tuple[str, ...] = ()
 
     @classmethod
     def is_at(cls, name: str) -> bool:
@@ -94,15 +105,31 @@ class DistillTask:
         return self.public.x.shape[1:]
 
 
+RuleOf = Callable[[npt.NDArray[Any]], InputRule]
+"""Gives the rule of public examples [n, ...] as they are given."""
+
+
 def open_task(
-    name: str, *, seed: int = 0, private_labels: int = 100, public_labels: bool = False
+    name: str,
+    *,
+    seed: int = 0,
+    private_labels: int = 100,
+    public_labels: bool = False,
+    rule_of: RuleOf = InputRule.of,
 ) -> DistillTask:
     """`digits`, or a folder: public.npz (x, maybe y), test.npz (x, y), maybe private.npz and validation.npz.
 
-    private_labels: of digits, how many examples the student knows the labels of. public_labels: whether the
-    public set's labels may be used.
+    Args:
+        name: The task's.
+        seed: Of every draw.
+        private_labels: Of digits, how many examples the student knows the labels of.
+        public_labels: Whether the public set's labels may be used.
+        rule_of: How inputs are scaled. The files of a fleet or a run are scaled already, by its own rule.
     """
-    task = _digits(seed=seed, private_labels=private_labels) if name == "digits" else _folder(Path(name))
+    if name == "digits":
+        task = _digits(seed=seed, private_labels=private_labels)
+    else:
+        task = _folder(Path(name), rule_of)
     if public_labels:
         return task
     return DistillTask(**{**vars(task), "public": Examples(task.public.x)})
@@ -134,7 +161,7 @@ def _writer(row: int) -> int:
     return int(np.searchsorted(FIRST_ROWS, row, side="right"))
 
 
-def _folder(folder: Path) -> DistillTask:
+def _folder(folder: Path, rule_of: RuleOf) -> DistillTask:
     public_path, test_path = folder / "public.npz", folder / "test.npz"
     if not test_path.is_file():
         test_path = folder / "global_test.npz"  # a fleet's
@@ -144,15 +171,21 @@ def _folder(folder: Path) -> DistillTask:
                 f"task: {path} is missing; give `digits`, a folder with public.npz and test.npz, "
                 "or text: a .txt file, or a folder with public.txt"
             )
-    shape, classes = _outline(test_path)
-    public = load_examples(public_path, input_shape=shape, classes=classes)
-    test = load_examples(test_path, input_shape=shape, classes=classes, labels_needed=True)
+    given_shape, classes = _outline(test_path)
+    fleet = _fleet_of(public_path)
+    if fleet is not None:
+        rule, shape, classes = InputRule(), given_shape, fleet.classes
+    else:
+        rule = _rule(public_path, rule_of)
+        shape = rule.read_shape(given_shape)
+    public = load_examples(public_path, input_shape=shape, classes=classes, rule=rule)
+    test = load_examples(test_path, input_shape=shape, classes=classes, labels_needed=True, rule=rule)
 
     def maybe(name: str) -> Examples:
         path = folder / name
         if not path.is_file():
             return Examples(public.x[:0], np.zeros(0, np.int64))
-        return load_examples(path, input_shape=shape, classes=classes, labels_needed=True)
+        return load_examples(path, input_shape=shape, classes=classes, labels_needed=True, rule=rule)
 
     private, validation = maybe("private.npz"), maybe("validation.npz")
     labelled = [part for part in (public, private) if part.y is not None and len(part)]
@@ -170,7 +203,31 @@ def _folder(folder: Path) -> DistillTask:
         validation=validation,
         test=test,
         teaching=teaching,
+        input_rule=rule if fleet is None else fleet.input_rule,
+        class_names=() if fleet is None else fleet.class_names,
     )
+
+
+def _fleet_of(public: Path) -> FleetConfig | None:
+    """The configuration of the fleet, or of the run, whose public set the file is."""
+    for folder in (public.parent, public.parent.parent):
+        if (folder / CONFIG_FILE).is_file():
+            config = read_fleet_config(folder)
+            return config if (folder / config.public_set).resolve() == public.resolve() else None
+    return None
+
+
+def _rule(public: Path, rule_of: RuleOf) -> InputRule:
+    try:
+        with np.load(public, allow_pickle=False) as file:
+            x = file["x"]
+        rule = rule_of(x)
+        rule.check(rule.read_shape(x.shape[1:]))
+        return rule
+    except InvalidValue as error:
+        raise DistillError(f"{public}: {error}") from None
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise DistillError(f"{public}: not an .npz file with x ({error})") from None
 
 
 def _outline(path: Path) -> tuple[tuple[int, ...], int]:

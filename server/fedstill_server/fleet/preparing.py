@@ -93,7 +93,7 @@ def prepare_fleet(
                 teacher=given.teacher,
                 folder=fleet.folder,
                 seed=asked.seed,
-                normalize=asked.normalize,
+                normalize=asked.scaling,
                 channels=asked.channels,
                 reading=given.reading,
                 target=target_kind(asked.target, where="--target"),

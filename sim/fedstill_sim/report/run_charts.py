@@ -262,7 +262,10 @@ def data_split(result: RunResult) -> Chart:
         axes = canvas.axes[0]
         draw_heat_map(axes, counts)
         axes.set_xlabel("class")
-        axes.set_xticks(range(result.data.classes)) if result.data.classes <= 20 else None
+        names = result.config.get("fleet", {}).get("class_names") or range(result.data.classes)
+        if result.data.classes <= 20:
+            axes.set_xticks(range(len(names)), [str(name)[:12] for name in names])
+            axes.tick_params("x", rotation=90 if max(len(str(name)) for name in names) > 3 else 0)
         axes.tick_params(length=0)
         if few:
             axes.set_yticks(range(len(counts)), [device.name for device in result.devices])
