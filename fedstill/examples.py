@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import TargetKind
+from fedstill_proto.package.target_labels import checked_targets
 from fedstill_proto.readers.errors import DataError
-from fedstill_proto.readers.targets import checked_targets
 from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.pools import TEST_FRACTION
 from fedstill_sim.data.splits import hold_out

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
+from fedstill_proto.package.target_labels import fleets_target, learned, target_kind
 from fedstill_proto.readers.errors import DataError
-from fedstill_proto.readers.targets import fleets_target, learned, target_kind
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
 
 from fedstill.examples import Array, Device, as_array, checked_x, checked_y, counted, pair, split

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fedstill_proto.package.input_rule import InputRule
-from fedstill_proto.readers.targets import target_kind
+from fedstill_proto.package.target_labels import target_kind
 from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig

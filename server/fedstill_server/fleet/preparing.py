@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedstill_proto.readers.targets import target_kind
+from fedstill_proto.package.target_labels import target_kind
 from fedstill_proto.system.files import SHARED
 from fedstill_proto.system.sealed import write_sealed_json
 

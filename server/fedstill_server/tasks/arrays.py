@@ -10,10 +10,10 @@ from fedstill_proto.errors import InvalidValue
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import SINGLE_LABEL
+from fedstill_proto.package.target_labels import TargetReader, target_reader
 from fedstill_proto.readers.classes import UNLABELLED, LabelNames, label_array, names_of_labels
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import GivenExamples, class_numbers, is_table
-from fedstill_proto.readers.targets import TargetReader, target_reader
 
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.data.errors import ExamplesError

@@ -16,12 +16,12 @@ from fedstill_proto.arrays import IntArray
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
+from fedstill_proto.package.target_labels import target_reader
 from fedstill_proto.readers.arrays import Array
 from fedstill_proto.readers.classes import UNLABELLED, LabelNames, check_labels, label_array, names_of_labels
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import GivenExamples, check_examples, class_numbers
-from fedstill_proto.readers.targets import target_reader
 
 from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
