@@ -19,7 +19,7 @@ from fedstill_server.config.choice import Choice
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.config.fleet import ConfigError, FleetConfig
 from fedstill_server.methods import completed, distils, method_of, shared_options
-from fedstill_server.methods.checks import checked_fleet
+from fedstill_server.methods.checks import check_learns, checked_fleet
 from fedstill_server.resolve import FleetFacts, check_public
 from fedstill_server.resolve import resolve as resolve_fleet
 from fedstill_server.tasks import task_of
@@ -140,7 +140,14 @@ def resolve(request: RunRequest, data: FleetData) -> RunConfig:
     plan = request.attack_plan
     for baseline in baselines_of(request):
         check_public(baseline, len(data.public_x), where="--baselines")
+        check_learns(baseline, data.target.kind, where="--baselines")
+    if data.target.is_regression and request.engine == "flower":
+        raise ConfigError("--engine: 'flower' is not cohort, the engine of target regression")
     if plan is not None:
+        if not data.target.is_single:
+            raise ConfigError(
+                f"--attack: devices lie about classes, and the target is {data.target.kind.value}"
+            )
         plan.count(data.devices)
     # Every device personalizes there, those that lie, too.
     weighed = request.tradeoff and defaults.tradeoff and _distils(fleet) and plan is None

@@ -92,10 +92,10 @@ def test_what_is_no_gaussian_is_refused() -> None:
 def test_a_manifest_says_its_target() -> None:
     single = artifact().manifest
     assert single.target == SINGLE_LABEL
-    assert not single.is_text
+    assert not single.labels_each_place
     numbers = dataclasses.replace(single, classes=2, label_shape=(2,), target=NUMBERS)
     assert StudentManifest.from_json(numbers.to_json()).target == NUMBERS
-    assert not numbers.is_text
+    assert not numbers.labels_each_place
     with pytest.raises(InvalidValue, match="label_shape"):
         dataclasses.replace(numbers, label_shape=(3,))
     with pytest.raises(WireError, match="ranking"):

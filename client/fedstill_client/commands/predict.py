@@ -192,7 +192,7 @@ def _predict_with_package(student: Path, examples: Path, *, resize: bool) -> _An
     predictor = Predictor.load(student)
     manifest = predictor.manifest
     meaning = AnswerMeaning(manifest.target.kind.value, manifest.class_names)
-    if manifest.is_text:
+    if manifest.labels_each_place:
         return predictor.next_words(_read_words(examples)), meaning
     x = read_given(examples, GivenForm.of(manifest, resize=resize)).x
     return predictor.predict(x), meaning

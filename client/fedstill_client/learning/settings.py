@@ -65,7 +65,7 @@ class LearningSettings:
     @classmethod
     def of(cls, manifest: StudentManifest, *, owner_share: float = OWNER_SHARE) -> LearningSettings:
         """The usual settings for an artifact."""
-        if manifest.is_text:
+        if manifest.labels_each_place:
             return cls(epochs=50, soft_weight=0.3, temperature=2.0)
         if not manifest.target.is_single:  # neither labels nor numbers have a prior
             return cls(owner_share=0.0)
@@ -102,4 +102,4 @@ class LearningSettings:
 
 
 def _default_rate(manifest: StudentManifest) -> float:
-    return _TEXT_RATE if manifest.is_text else _RATES[manifest.optimizer]
+    return _TEXT_RATE if manifest.labels_each_place else _RATES[manifest.optimizer]

@@ -93,7 +93,7 @@ class AnsweringStudent:
             InvalidValue: x is not what the student takes.
         """
         given = check_inputs(self.manifest, x)
-        if self.manifest.is_text:
+        if self.manifest.labels_each_place:
             return self._predictor.next_words(given)
         if not self.manifest.target.is_single:
             return app_answers(self.manifest.target, self._predictor.logits_of_inputs(given))

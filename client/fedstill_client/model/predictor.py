@@ -129,7 +129,7 @@ class Predictor:
 
     def next_words(self, x: npt.NDArray[Any]) -> FloatArray:
         """A student of text's probabilities [n, K] of the word after rows x [n, 1 to S] of words."""
-        if not self.manifest.is_text:
+        if not self.manifest.labels_each_place:
             raise PredictionError(f"{self.manifest.family!r} is no student of text; it has no next word.")
         places, most = x.shape[1] if x.ndim == 2 else 0, self.manifest.label_shape[0]
         if not 1 <= places <= most:

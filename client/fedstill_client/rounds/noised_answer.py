@@ -49,7 +49,7 @@ def noised_answers(
 
 def _public_row_vectors(task: RoundTask, trained: TrainedStack) -> VectorOf:
     manifest = trained.forward.manifest
-    if manifest.is_text or manifest.target.is_regression:
+    if manifest.labels_each_place or manifest.target.is_regression:
         raise FedstillError(
             "the round asks a student of text, or of numbers, for noised soft labels; there are none."
         )

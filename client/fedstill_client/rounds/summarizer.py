@@ -82,7 +82,7 @@ def summarize(
     if kind is SummaryKind.PARAMETERS:
         return [_encoded(task, _trained_student(task, trained, device)) for device in range(devices)]
     anchors = _anchors(trained, task) if len(task.request.anchor_rows) else None
-    if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.is_text:
+    if kind is SummaryKind.PUBLIC_SET and trained.forward.manifest.labels_each_place:
         return [
             _encoded(task, PrivateStatistics(soft_labels=labels))
             for labels in next_words(task, trained, devices=devices)

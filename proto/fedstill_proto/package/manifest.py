@@ -290,7 +290,7 @@ class StudentManifest:
         return tuple(spec for spec in self.parameters if spec.name not in self.buffers)
 
     @property
-    def is_text(self) -> bool:
+    def labels_each_place(self) -> bool:
         """Whether an example has a label at each of its own places, as a row of words has."""
         return self.target.is_single and bool(self.label_shape)
 

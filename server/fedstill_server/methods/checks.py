@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.soft_labels.codec import Encoding
 from fedstill_proto.soft_labels.codec_spec import format_codec
 
@@ -12,7 +13,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import options_of
 from fedstill_server.data.forms import Labels
-from fedstill_server.methods import method_of, methods_for, methods_that, noised_methods
+from fedstill_server.methods import METHODS, method_of, methods_for, methods_that, noised_methods
 from fedstill_server.methods.interface import Method, SoftLabelUse
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.tasks import Task, task_of
@@ -64,12 +65,18 @@ def _check_labels(config: FleetConfig, task: Task, method: Method) -> None:
             _require(codec.kept(config.classes) > 0 and not codec.delta, name, codec, needed)
 
 
+def check_learns(method: str, kind: TargetKind, *, where: str = "method") -> None:
+    """Raise ConfigError, beginning with `where`, for a method whose students cannot say this."""
+    if kind not in METHODS.load(method).target_kinds:
+        able = methods_that(lambda found: kind in found.target_kinds)
+        needed = f"one that learns targets that are {kind.value}; those are {', '.join(able)}"
+        raise ConfigError(f"{where}: {method!r} is not {needed}")
+
+
 def _check_target(config: FleetConfig, task: Task, method: Method) -> None:
     """Refuse what is one of classes alone."""
     kind = config.target.kind
-    able = methods_that(lambda found: kind in found.target_kinds)
-    needed = f"one that learns targets that are {kind.value}; those are {', '.join(able)}"
-    _require(kind in method.target_kinds, "method", config.method.name, needed)
+    check_learns(config.method.name, kind)
     plain = task.form.labels is Labels.ONE and task.form.amounts
     _require(
         plain, "target", kind.value, f"one of a fleet of {config.task.name}, whose examples have one class"
