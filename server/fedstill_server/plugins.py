@@ -203,11 +203,11 @@ def called(place: str, call: Callable[[], Found]) -> Found:
     except FedstillError:
         raise
     except Exception as error:
-        where = _own_line(error)
+        where = own_line(error)
         raise PluginError(f"{place}: it raised {type(error).__name__}: {error} ({where})") from error
 
 
-def _own_line(error: BaseException) -> str:
+def own_line(error: BaseException) -> str:
     """The last line that is neither Python's, nor torch's, nor fedstill's: where to look."""
     frames = traceback.extract_tb(error.__traceback__)
     strangers = (str(Path(os.__file__).parent), str(Path(__file__).parent), "<frozen")

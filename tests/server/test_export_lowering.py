@@ -21,32 +21,44 @@ DEVICES = 3
 
 def run_stack(function: Function, *stacks: Tensor, parameters: int = 0) -> list[np.ndarray]:
     """Lowers a function of one device's tensors and runs it on stacks, the first of which are parameters."""
-    devices = stacks[0].shape[0]
+    return run_captured(captured(function, *stacks, parameters=parameters), *stacks)
+
+
+def captured(function: Function, *stacks: Tensor, parameters: int = 0) -> CapturedGraph:
+    """The graph of one device."""
     ports = [
         Port(f"input{i}", tuple(stack.shape[1:]), stack.dtype, is_state=i < parameters)
         for i, stack in enumerate(stacks)
     ]
-    module = trace(function, ports)
     outputs = [f"output{i}" for i in range(len(function(*(stack[0] for stack in stacks))))]
-    graph = lower(CapturedGraph(module, tuple(ports), tuple(outputs)), stack_size=devices, name="test")
+    return CapturedGraph(trace(function, ports), tuple(ports), tuple(outputs))
+
+
+def run_captured(captured: CapturedGraph, *stacks: Tensor) -> list[np.ndarray]:
+    """Runs it on stacks."""
+    graph = lower(captured, stack_size=stacks[0].shape[0], name="test")
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     given = {entry.name for entry in session.get_inputs()}
     feeds = {
-        port.name: stack.numpy() for port, stack in zip(ports, stacks, strict=True) if port.name in given
+        port.name: stack.numpy()
+        for port, stack in zip(captured.inputs, stacks, strict=True)
+        if port.name in given
     }
-    return list(session.run(outputs, feeds))
+    return list(session.run(captured.outputs, feeds))
 
 
 def check(function: Function, *stacks: Tensor, parameters: int = 0, tolerance: float = 1e-6) -> None:
     """Every device of the stack gets what torch gives it alone; tolerance: of the largest number."""
-    found = run_stack(function, *stacks, parameters=parameters)
-    alone = run_stack(function, *(stack[-1:] for stack in stacks), parameters=parameters)
+    graph = captured(function, *stacks, parameters=parameters)
+    found = run_captured(graph, *stacks)
+    alone = run_captured(graph, *(stack[-1:] for stack in stacks))
     assert all(np.array_equal(a[0], f[-1]) for a, f in zip(alone, found, strict=True))  # to the last bit
     for device in range(stacks[0].shape[0]):
         expected = function(*(stack[device] for stack in stacks))
-        for got, want in zip(found, expected, strict=True):
+        for number, (got, want) in enumerate(zip(found, expected, strict=True)):
             assert got[device].shape == want.shape
-            assert np.abs(got[device] - want.numpy()).max() <= tolerance * float(want.abs().max())
+            difference = np.abs(got[device] - want.numpy()).max()
+            assert difference <= tolerance * float(want.abs().max()), f"output {number}"
 
 
 def random(*shape: int, seed: int = 0) -> Tensor:

@@ -8,6 +8,7 @@ that are zero on the other's side, and their slopes are products with comparison
 
 from __future__ import annotations
 
+import functools
 import math
 import string
 from collections.abc import Callable, Sequence
@@ -53,6 +54,7 @@ _BEYOND_CORE = (
 """Operators that torch knows how to take apart, though its core set keeps them or leaves them out."""
 
 
+@functools.cache
 def decomposition_table() -> dict[Any, Decomposition]:
     """The decomposition of every operator that has one and no translation, for `make_fx`."""
     table = {**core_aten_decompositions(), **get_decompositions(_BEYOND_CORE), **_OWN}
@@ -247,6 +249,38 @@ def vector_norm(
         extreme = torch.amax if order > 0 else torch.amin
         return extreme(x.abs(), over, keepdim=keepdim)
     return x.abs().pow(order).sum(over, keepdim=keepdim).pow(1.0 / order)
+
+
+def distances(x: Tensor, y: Tensor, order: float, mode: int | None) -> Tensor:
+    """The p-norm of the difference of each row of x and each of y: [..., rows of x, rows of y]."""
+    return vector_norm(x.unsqueeze(-2) - y.unsqueeze(-3), order, [-1])
+
+
+def distances_backward(gradient: Tensor, x: Tensor, y: Tensor, order: float, found: Tensor) -> Tensor:
+    """The gradient of x; where rows are equal it is 0."""
+    apart = x.unsqueeze(-2) - y.unsqueeze(-3)  # [..., rows of x, rows of y, width]
+    if order == 0:
+        return torch.zeros_like(x)
+    if order == 1:
+        return (gradient.unsqueeze(-1) * apart.sign()).sum(-2)
+    length = torch.clamp_min(found, 1e-30).unsqueeze(-1)
+    if order == 2:
+        return (gradient.unsqueeze(-1) * (apart / length)).sum(-2)
+    if math.isinf(order):
+        slope = apart.sign() * _mask(apart.abs() == found.unsqueeze(-1), apart)
+    else:
+        slope = apart.sign() * (apart.abs() / length).pow(order - 1)
+    return (gradient.unsqueeze(-1) * slope).sum(-2)
+
+
+def sum_of_products(x: Tensor, first: Tensor, second: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """beta * x + alpha * the sum of a batch of products of matrices."""
+    return x * beta + torch.bmm(first, second).sum(0) * alpha
+
+
+def rounded_to(x: Tensor, *, decimals: int) -> Tensor:
+    """x rounded to a number of decimals."""
+    return (x * 10.0**decimals).round() * 10.0**-decimals
 
 
 def gelu(x: Tensor, *, approximate: str = "none") -> Tensor:
@@ -484,6 +518,10 @@ _OWN: dict[Any, Decomposition] = {
     aten.std.correction: deviation,
     aten.std_mean.correction: deviation_and_mean,
     aten.linalg_vector_norm.default: vector_norm,
+    aten._cdist_forward.default: distances,
+    aten._cdist_backward.default: distances_backward,
+    aten.addbmm.default: sum_of_products,
+    aten.round.decimals: rounded_to,
     aten.gelu.default: gelu,
     aten.gelu_backward.default: gelu_backward,
     aten.silu.default: silu,

@@ -15,13 +15,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import DataDependentOutputException, DynamicOutputShapeException
 from torch.nn import functional
 
 from fedstill_server.export.errors import ExportError
+from fedstill_server.plugins import own_line
 
 Substitutes = Mapping[tuple[Any, str], Callable[..., Any]]
 """What stands for an attribute of a module or class: (owner, name) -> function."""
 _embedding_bag = functional.embedding_bag
+_OF_DATA = ("_local_scalar_dense", "data-dependent")
 
 
 @contextmanager
@@ -29,6 +32,9 @@ def substituted(substitutes: Substitutes) -> Iterator[None]:
     """A context in which these attributes are others, and modules are told that they are being compiled.
 
     They leave out what reads numbers then, such as warnings about the examples.
+
+    Raises:
+        ExportError: What is computed hangs on the numbers in a tensor.
     """
     substitutes = {(torch.compiler, "is_compiling"): lambda: True, **substitutes}
     before = {(owner, name): owner.__dict__.get(name) for owner, name in substitutes}
@@ -38,6 +44,13 @@ def substituted(substitutes: Substitutes) -> Iterator[None]:
         for (owner, name), function in substitutes.items():
             setattr(owner, name, function)
         yield
+    except (RuntimeError, DataDependentOutputException, DynamicOutputShapeException) as error:
+        if isinstance(error, RuntimeError) and not any(word in str(error) for word in _OF_DATA):
+            raise
+        raise ExportError(
+            f"{own_line(error)}: decides by the numbers in a tensor (an if, .item(), a mask as an index), "
+            "but a graph does the same for all examples; choose with torch.where, or multiply with the mask"
+        ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
         for (owner, name), function in before.items():

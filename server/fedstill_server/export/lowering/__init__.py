@@ -89,8 +89,8 @@ def lower(captured: CapturedGraph, *, stack_size: int, name: str) -> bytes:
     graph, missing = _written(captured, stack_size, name)
     if missing:
         raise LoweringError(
-            f"{name}: {len(missing)} operators have no translation to ONNX; write the network without them, "
-            "or add them in export/lowering:\n" + "\n".join(f"  {each}" for each in missing)
+            f"{name}: {len(missing)} kinds of operators have no translation to ONNX, or not in their form; "
+            "write the network without:\n" + "\n".join(f"  {each}" for each in missing)
         )
     return graph.writer.model()
 
@@ -187,7 +187,7 @@ def _remember(graph: StackedGraph, node: Node, value: Value, arguments: Any, opt
     arrays = {each: graph.known(each) for each in read}
     if any(array is None for array in arrays.values()):
         return
-    tensors = {each: torch.from_numpy(np.array(array)) for each, array in arrays.items()}
+    tensors = {each: torch.from_numpy(np.ascontiguousarray(array).copy()) for each, array in arrays.items()}
     given, named = torch.utils._pytree.tree_map_only(Value, tensors.__getitem__, (arguments, options))
     result = node.target(*given, **named)  # type: ignore[operator]
     graph.know(value, result.numpy().astype(value.dtype))

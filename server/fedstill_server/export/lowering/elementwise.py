@@ -375,6 +375,8 @@ OPERATORS: OperatorTable = {
     aten.threshold_backward.default: relu_backward,
     aten.maximum.default: larger,
     aten.minimum.default: smaller,
+    aten.fmax.default: larger,
+    aten.fmin.default: smaller,
     aten.clamp.default: clamp,
     aten.clamp.Tensor: clamp,
     aten.clamp_min.default: clamp,

@@ -11,7 +11,15 @@ import numpy as np
 import torch
 
 from fedstill_server.export.layout import Value, natural
-from fedstill_server.export.lowering.elementwise import add, converted, multiply, remainder, unequal, where
+from fedstill_server.export.lowering.elementwise import (
+    add,
+    compare,
+    converted,
+    multiply,
+    remainder,
+    unequal,
+    where,
+)
 from fedstill_server.export.lowering.stacked import (
     BOOL,
     FLOAT,
@@ -21,7 +29,7 @@ from fedstill_server.export.lowering.stacked import (
     StackedGraph,
     element_type,
 )
-from fedstill_server.export.lowering.views import expand, padded, part, taken_along
+from fedstill_server.export.lowering.views import expand, padded, part, squeeze, taken_along
 
 
 def arange(graph: StackedGraph, end: float, *, dtype: torch.dtype | None = None, **unused: object) -> Value:
@@ -96,6 +104,17 @@ def empty(
 ) -> Value:
     """Whatever was to be written over: zeros."""
     return full(graph, shape, 0, dtype=dtype or torch.float32)
+
+
+def emptied(
+    graph: StackedGraph,
+    x: Value,
+    shape: Sequence[int],
+    *unused: object,
+    dtype: torch.dtype | None = None,
+    **more: object,
+) -> Value:
+    return graph.constant(np.zeros(tuple(shape), element_type(dtype) if dtype else x.dtype))
 
 
 def filled(graph: StackedGraph, x: Value, number: float | Value) -> Value:
@@ -245,7 +264,7 @@ def _scattered(
 def index_select(graph: StackedGraph, x: Value, dimension: int, indices: Value) -> Value:
     """The slices of x that stand at `indices` of a dimension."""
     if not x.shape:
-        return graph.reshape(x, indices.shape)
+        return x
     return index(
         graph, x, [*[None] * (dimension % len(x.shape)), graph.reshape(indices, (indices.elements,))]
     )
@@ -399,6 +418,51 @@ def stable_sort(
     return sort(graph, x, dim, descending)
 
 
+def smallest_but(
+    graph: StackedGraph, x: Value, place: int, dimension: int = -1, keepdim: bool = False
+) -> tuple[Value, Value]:
+    """The number at a place, from 1, of the order along a dimension, and where it stands."""
+    if not x.shape:
+        return x, graph.constant(np.zeros((), np.int64))
+    ordered = largest(graph, x, place, dimension, False)
+    last = tuple(part(graph, each, dimension, place - 1, place) for each in ordered)
+    if keepdim:
+        return last[0], last[1]
+    return squeeze(graph, last[0], dimension), squeeze(graph, last[1], dimension)
+
+
+def median(graph: StackedGraph, x: Value, dimension: int = -1, keepdim: bool = False) -> tuple[Value, Value]:
+    """The middle number along a dimension, or the lower one of two, and where it stands."""
+    count = x.shape[dimension] if x.shape else 1
+    return smallest_but(graph, x, (count + 1) // 2, dimension, keepdim)
+
+
+def median_of_all(graph: StackedGraph, x: Value) -> Value:
+    return median(graph, graph.reshape(x, (x.elements,)))[0]
+
+
+def running_extreme(*, is_better: Callable[..., Value]) -> Callable[..., tuple[Value, Value]]:
+    """The largest or smallest number up to each place of a dimension, and where it stands: the last one."""
+
+    def lower(graph: StackedGraph, x: Value, dimension: int) -> tuple[Value, Value]:
+        if not x.shape:
+            return x, graph.constant(np.zeros((), np.int64))
+        at = dimension % len(x.shape)
+        numbers: list[Value] = []
+        places: list[Value] = []
+        for place, number in enumerate(graph.unstack(x, at)):
+            here = graph.constant(np.full(number.shape, place))
+            if numbers:
+                takes = is_better(graph, number, numbers[-1])
+                number = where(graph, takes, number, numbers[-1])
+                here = where(graph, takes, here, places[-1])
+            numbers.append(number)
+            places.append(here)
+        return graph.stack(numbers, at, x), graph.stack(places, at, x)
+
+    return lower
+
+
 aten = torch.ops.aten
 OPERATORS: OperatorTable = {
     aten.arange.default: arange,
@@ -426,6 +490,13 @@ OPERATORS: OperatorTable = {
     aten.scatter.value: scatter,
     aten.scatter_add.default: scatter_add,
     aten.scatter_reduce.two: scatter_reduce,
+    aten.cummax.default: running_extreme(is_better=compare("GreaterOrEqual")),
+    aten.cummin.default: running_extreme(is_better=compare("LessOrEqual")),
+    aten.kthvalue.default: smallest_but,
+    aten.median.default: median_of_all,
+    aten.median.dim: median,
+    aten.new_empty_strided.default: emptied,
+    aten._efficientzerotensor.default: empty,
     aten.sort.default: sort,
     aten.sort.stable: stable_sort,
     aten.topk.default: largest,

@@ -101,6 +101,11 @@ def part(
     return graph.emit("Slice", [x, *bounds], shape=shape, order=x.order, dtype=x.dtype, stacked=x.stacked)
 
 
+def narrow(graph: StackedGraph, x: Value, dimension: int, start: int, length: int) -> Value:
+    """`length` slices of a dimension, from `start` on."""
+    return part(graph, x, dimension, start, start + length)
+
+
 def part_backward(
     graph: StackedGraph,
     gradient: Value,
@@ -204,9 +209,12 @@ def diagonal_replaced(
     graph: StackedGraph, x: Value, source: Value, offset: int = 0, first: int = 0, second: int = 1
 ) -> Value:
     """x with `source` as a diagonal."""
-    chosen = _places(x.shape)
-    at = np.diagonal(chosen, offset, first, second)
-    flat = chosen.reshape(-1).copy()
+    return _replaced(graph, x, source, np.diagonal(_places(x.shape), offset, first, second))
+
+
+def _replaced(graph: StackedGraph, x: Value, source: Value, at: np.ndarray) -> Value:
+    """x with the numbers of `source` at known places of its flat form."""
+    flat = np.arange(x.elements)
     flat[at.reshape(-1)] = np.arange(at.size) + x.elements
     both = concatenate(graph, [graph.reshape(x, (x.elements,)), graph.reshape(source, (source.elements,))])
     return picked(graph, both, flat.reshape(x.shape))
@@ -226,12 +234,29 @@ def as_strided(
     graph: StackedGraph, x: Value, shape: Sequence[int], strides: Sequence[int], offset: int | None = None
 ) -> Value:
     """A view of the numbers of x as they lie one after another."""
-    places = np.full(tuple(shape), offset or 0)
-    for at, (size, stride) in enumerate(zip(shape, strides, strict=True)):
-        places += (np.arange(size) * stride).reshape(-1, *(1,) * (len(shape) - at - 1))
+    places = _strided_places(shape, strides, offset)
     if np.array_equal(places.reshape(-1), np.arange(x.elements)):
         return graph.reshape(x, tuple(shape))
     return picked(graph, x, places)
+
+
+def as_strided_replaced(
+    graph: StackedGraph,
+    x: Value,
+    source: Value,
+    shape: Sequence[int],
+    strides: Sequence[int],
+    offset: int | None = None,
+) -> Value:
+    """x with `source` in the place of such a view of it."""
+    return _replaced(graph, x, source, _strided_places(shape, strides, offset))
+
+
+def _strided_places(shape: Sequence[int], strides: Sequence[int], offset: int | None) -> np.ndarray:
+    places = np.full(tuple(shape), offset or 0)
+    for at, (size, stride) in enumerate(zip(shape, strides, strict=True)):
+        places += (np.arange(size) * stride).reshape(-1, *(1,) * (len(shape) - at - 1))
+    return places
 
 
 def flip(graph: StackedGraph, x: Value, dimensions: Sequence[int]) -> Value:
@@ -340,6 +365,12 @@ OPERATORS: OperatorTable = {
     aten._reshape_alias.default: view,
     aten.reshape.default: view,
     aten.as_strided.default: as_strided,
+    aten.as_strided_scatter.default: as_strided_replaced,
+    aten.as_strided_copy.default: as_strided,
+    aten.view_copy.default: view,
+    aten.permute_copy.default: permute,
+    aten.unbind_copy.int: unbind,
+    aten.narrow_copy.default: narrow,
     aten.t.default: transpose_matrix,
     aten.permute.default: permute,
     aten.transpose.int: transpose,
