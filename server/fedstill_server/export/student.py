@@ -21,13 +21,15 @@ from fedstill_proto.package.target import SINGLE_LABEL, Target
 from onnx import numpy_helper
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.cache import cache_key, keep_graph, kept_graph
 from fedstill_server.export.errors import ExportError
 from fedstill_server.export.graph import OPSET
+from fedstill_server.export.randomness import Randomness
 from fedstill_server.export.structure import structure_of
-from fedstill_server.export.substitutes import substituted
+from fedstill_server.export.substitutes import Substitutes, attention, substituted
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.state import student_state
 from fedstill_server.plugins import called
@@ -212,7 +214,7 @@ def _capture_own(student: nn.Module, examples: torch.Tensor) -> bytes:
     given, weights = _Given(student, tuple(own)), [value.detach() for value in own.values()]
     batch = torch.export.Dim("batch")
     shapes = ({0: batch}, [None] * len(own))
-    with quiet_exporter(), torch.no_grad(), substituted({}):
+    with quiet_exporter(), torch.no_grad(), substituted(_written_out()):
         try:
             program = torch.export.export(given, (examples, weights), dynamic_shapes=shapes)
         except UserError:  # len(x) is a number there, and stands for any batch only if the code is read
@@ -256,6 +258,16 @@ def _foldable(graph: onnx.GraphProto, weights: Collection[str]) -> set[str]:
         is_plain = is_plain and not (node.op_type == "Conv" and after & _FOLDED_INTO_CONVOLUTIONS)
         found |= set() if is_plain else set(read)
     return found & set(weights)
+
+
+def _written_out() -> Substitutes:
+    """What torch.onnx has no words for: attention over other ranks than 4, and dropout that drops nothing."""
+    of_rank_4 = functional.scaled_dot_product_attention
+
+    def of_any_rank(query: torch.Tensor, *others: Any, **options: Any) -> torch.Tensor:
+        return (of_rank_4 if query.dim() == 4 else attention)(query, *others, **options)
+
+    return {**Randomness().substitutes, (functional, "scaled_dot_product_attention"): of_any_rank}
 
 
 def varied(student: nn.Module) -> nn.Module:
