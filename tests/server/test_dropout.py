@@ -9,9 +9,11 @@ from fedstill_client.model.batches import PrivateStack, plan_batches
 from fedstill_client.model.order import device_ids
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.trainer import Personalizer, PersonalizerState
+from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer, RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export import ArtifactOptions, ExportError, build_artifact
+from fedstill_server.export.gate import verify_artifact
 from fedstill_server.families import FAMILIES, initial_parameters
 from torch import Tensor, nn
 from torch.nn import functional
@@ -47,6 +49,11 @@ class Everything(nn.Module):
         return self.output(self.layers(x)[0].flatten(1))  # type: ignore[no-any-return]
 
 
+class Noisy(Dropped):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(x + torch.randn_like(x) if self.training else x)  # type: ignore[no-any-return]
+
+
 class Always(Dropped):
     def forward(self, x: Tensor) -> Tensor:
         return self.output(functional.dropout(x))  # type: ignore[no-any-return]
@@ -54,13 +61,16 @@ class Always(Dropped):
 
 @pytest.fixture(scope="module", autouse=True)
 def _families() -> None:
-    for name, network in (("dropped", Dropped), ("everything", Everything), ("always", Always)):
+    for name, network in (
+        ("dropped", Dropped),
+        ("everything", Everything),
+        ("always", Always),
+        ("noisy", Noisy),
+    ):
         FAMILIES.register(name, network)
 
 
-def _artifact(
-    family: str, stack_size: int, *, shape: tuple[int, ...] = (2,), verify: bool = False
-) -> TrainingArtifact:
+def _artifact(family: str, stack_size: int, *, shape: tuple[int, ...] = (2,)) -> TrainingArtifact:
     options = ArtifactOptions(
         family=family,
         input_shape=shape,
@@ -70,12 +80,14 @@ def _artifact(
         stack_size=stack_size,
         step_rows=2,
     )
-    return build_artifact(options, verify=verify)
+    return build_artifact(options, verify=False)
 
 
 def test_a_step_drops_as_torch_does() -> None:
-    manifest = _artifact("everything", 2, shape=(2, 4), verify=True).manifest
+    artifact = _artifact("everything", 2, shape=(2, 4))
+    manifest = artifact.manifest
 
+    verify_artifact(artifact, threads=(1,), steps=3)
     assert manifest.uniforms[0].shape == (2, 2, 2, 2)  # of attention: rows, heads, places, places
     assert StudentManifest.from_json(manifest.to_json()).uniforms == manifest.uniforms
 
@@ -109,6 +121,11 @@ def test_what_is_below_the_probability_is_dropped() -> None:
 def test_a_student_that_drops_in_its_answers_is_refused() -> None:
     with pytest.raises(ExportError, match="only in training"):
         _artifact("always", 1)
+
+
+def test_other_randomness_is_refused_by_its_name() -> None:
+    with pytest.raises(FedstillError, match="randn_like"):
+        _artifact("noisy", 1)
 
 
 def _trained(names: list[str], *, pause: int | None = None) -> np.ndarray:

@@ -31,7 +31,7 @@ from fedstill_server.export.loss import StepLoss, StepTargets, loss_and_logit_gr
 from fedstill_server.export.optimizers import RULES, Scalars
 from fedstill_server.export.ports import CapturedGraph, Port
 from fedstill_server.export.randomness import Randomness, uniform_ports
-from fedstill_server.export.recurrent import KINDS, Recurrence
+from fedstill_server.export.recurrent import layers
 from fedstill_server.export.rewrites import rewrite
 from fedstill_server.export.substitutes import (
     ADAPTIVE_POOLS,
@@ -233,7 +233,7 @@ def _written_out(norms: BatchNormalization) -> AbstractContextManager[None]:
             (functional, "scaled_dot_product_attention"): attention,
             (functional, "embedding_bag"): bag_of_rows,
             **ADAPTIVE_POOLS,
-            **{(torch._VF, kind): Recurrence(kind=kind) for kind in KINDS},
+            **layers(),
             **Randomness().substitutes,
         }
     )

@@ -23,9 +23,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from fedstill_server.export.errors import ExportError
+from fedstill_server.export.substitutes import Substitutes
 
 KINDS = {"lstm": 7, "gru": 6, "rnn_tanh": 2, "rnn_relu": 2}
 """Kinds of layers, and how many tensors each keeps for its gradients."""
+
+_TORCHS = {kind: getattr(torch._VF, kind) for kind in KINDS}
 
 
 def _shapes(
@@ -55,8 +58,7 @@ def _computed(kind: str, is_reversed: bool, keeps: bool, x: Tensor, *others: Ten
         biases = of_x, torch.cat([torch.zeros_like(of_x[: -len(of_q)]), of_q])
     states: Any = (h0[None], c0[None]) if kind == "lstm" else h0[None]
     read = x.flip(0) if is_reversed else x
-    layer = getattr(torch._VF, kind)
-    y, *ends = layer(read, states, [w, r, *biases], True, 1, 0.0, False, False, False)
+    y, *ends = _TORCHS[kind](read, states, [w, r, *biases], True, 1, 0.0, False, False, False)
     return [y.flip(0) if is_reversed else y, ends[-1][0]]
 
 
@@ -149,6 +151,11 @@ class Recurrence:
         return y, *after
 
 
+def layers() -> Substitutes:
+    """What stands for torch's recurrent layers."""
+    return {(torch._VF, kind): Recurrence(kind=kind) for kind in KINDS}
+
+
 def _one_layer(
     kind: str, is_reversed: bool, x: Tensor, states: tuple[Tensor, Tensor], parameters: Sequence[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,7 +169,7 @@ def _one_layer(
     else:
         b = biases[0] + biases[1]
     tensors = x, *states, w, r, b
-    if any(tensor.requires_grad for tensor in tensors):
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         y, c_end, *_ = _Recurrence.apply(kind, is_reversed, *tensors)  # type: ignore[no-untyped-call]
     else:
         y, c_end = torch.ops.fedstill.recurrence(kind, is_reversed, False, *tensors)

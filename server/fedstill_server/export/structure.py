@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from fedstill_server.export.recurrent import layers
 from fedstill_server.export.substitutes import substituted
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.state import frozen_tensors, student_state
@@ -43,7 +44,8 @@ def _parts(student: nn.Module, x: Tensor) -> list[bytes]:
     tensors = dict(student.named_buffers()) | frozen_tensors(student)
     for is_training in (True, False):
         student.train(is_training)
-        with substituted({}):
+        # Recurrent layers are one operator each, however many places they have.
+        with torch.no_grad(), substituted(layers()):
             traced = make_fx(lambda values: functional_call(student, values, (x,)))(own.tensors)
         parts.append(traced.code.encode())
         tensors |= {f"{is_training} {name}": value for name, value in traced.named_buffers()}
