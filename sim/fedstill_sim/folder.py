@@ -89,8 +89,11 @@ def claim_folder(folder: Path, *, force: bool) -> None:
         FolderError: As for `check_claim`.
     """
     check_claim(folder, force=force)
-    folder.mkdir(parents=True, exist_ok=True)
-    clear_folder(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        clear_folder(folder)
+    except OSError as error:
+        raise FolderError(f"--out {folder}: cannot be made: {error.strerror or error}") from None
 
 
 def clear_folder(folder: Path) -> None:

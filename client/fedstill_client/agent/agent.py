@@ -231,7 +231,13 @@ class Agent:
             self._newest()
             schema = self._required_schema()
             x = encode_utterances(schema, [text for text, _ in utterances])
-            return self.observe(x, np.array([schema.number(intent) for _, intent in utterances], np.int64))
+            numbers = []
+            for row, (_, intent) in enumerate(utterances):
+                try:
+                    numbers.append(schema.number(intent))
+                except InvalidValue as error:
+                    raise InvalidValue(f"utterances[{row}].intent", error.problem) from None
+            return self.observe(x, np.array(numbers, np.int64))
 
     def suggest(self, context: str, prefix: str = "", k: int = 3) -> list[Suggestion]:
         """Suggest what follows a text, or completes or corrects the letters of a word.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime
 import logging
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from fedstill_client.service.client import AgentClient
 
 _OBSERVED_AT_ONCE = 256  # examples in a call
+_ROW = re.compile(r"(?:utterances|labels)\[(\d+)\]")
 
 
 def register(app: typer.Typer) -> None:
@@ -77,43 +80,64 @@ def observe_command(
     ids: list[int] = []
     with reach(home) as agent:
         if examples is None:
-            kind, count = "utterances", 1
-            observed: _Observe = lambda agent, part: agent.observe_intents([(text or "", intent or "")])  # noqa: E731
+            given = _utterances("utterance", [(0, text or "", intent or "")])
         else:
-            kind, count, observed = _to_observe(examples, agent.status(), resize=resize)
-        for start in range(0, count, _OBSERVED_AT_ONCE):
+            given = _to_observe(examples, agent.status(), resize=resize)
+        for start in range(0, given.count, _OBSERVED_AT_ONCE):
             try:
-                ids += observed(agent, slice(start, start + _OBSERVED_AT_ONCE))
+                ids += given.observe(agent, slice(start, start + _OBSERVED_AT_ONCE))
             except FedstillError as error:
-                where = f"from row {start} on, " if start else ""
                 kept = f" The {start} rows before are kept." if start else ""
-                raise FedstillError(f"{examples or 'utterance'}: {where}{error}{kept}") from None
+                raise FedstillError(f"{given.told(str(error), start)}{kept}") from None
         status = agent.status()
     if as_json:
         print_json({"ids": ids, **_example_facts(status)})
     else:
         held = f"{status.training_examples} to learn from, {status.held_out_examples} held out"
-        print_line(f"{len(ids)} {kind} kept; the device has {held}.")
+        print_line(f"{len(ids)} {given.kind} kept; the device has {held}.")
 
 
-_Observe = Callable[["Agent | AgentClient", slice], tuple[int, ...]]
+@dataclass(frozen=True)
+class _ToObserve:
+    """What to call the examples, how many there are, how an agent is given a part, and where each is from."""
+
+    where: str
+    kind: str
+    count: int
+    observe: Callable[[Agent | AgentClient, slice], tuple[int, ...]]
+    row_name: Callable[[int], str]
+
+    def told(self, problem: str, start: int) -> str:
+        """An agent's error on a part that begins at a row, with the place that the row is from."""
+        found = _ROW.search(problem)
+        where = self.where if found is None else self.row_name(start + int(found[1]))
+        return f"{where}: {_ROW.sub('', problem, count=1).removeprefix('.')}"
 
 
-def _to_observe(file: Path, status: AgentStatus, *, resize: bool) -> tuple[str, int, _Observe]:
-    """What to call the examples, how many there are, and how an agent is given a part of them."""
+def _utterances(where: str, said: list[tuple[int, str, str]]) -> _ToObserve:
+    pairs = [(text, intent) for _, text, intent in said]
+    return _ToObserve(
+        where,
+        "utterances",
+        len(pairs),
+        lambda agent, part: agent.observe_intents(pairs[part]),
+        lambda row: f"{where}: line {said[row][0]}" if said[row][0] else where,
+    )
+
+
+def _to_observe(file: Path, status: AgentStatus, *, resize: bool) -> _ToObserve:
     from fedstill_proto.readers.columns import TableColumns
 
     columns = TableColumns.from_json(status.columns)
     if file.suffix.lower() == ".csv" and columns is None:
-        from fedstill_proto.text.utterances import read_utterances
+        from fedstill_proto.text.utterances import read_numbered_utterances
 
-        utterances = read_utterances(file)
-        return "utterances", len(utterances), lambda agent, part: agent.observe_intents(utterances[part])
+        return _utterances(str(file), read_numbered_utterances(file))
     if status.label_shape:
         from fedstill_client.model.examples import read_npz
 
         arrays = read_npz(file, ("x", "y"))
-        x, labels = arrays["x"], arrays["y"]
+        x, labels, row_name = arrays["x"], arrays["y"], lambda row: f"{file}: row {row}"
         if x.ndim == 0 or labels.ndim == 0 or len(x) != len(labels):
             problem = f"x has shape {list(x.shape)}, y {list(labels.shape)}; give one label an example."
             raise FedstillError(f"{file}: {problem}")
@@ -121,8 +145,11 @@ def _to_observe(file: Path, status: AgentStatus, *, resize: bool) -> tuple[str, 
         from fedstill_client.model.given_files import GivenForm, named_labels, read_given
 
         given = read_given(file, GivenForm(shape=status.input_shape, columns=columns, resize=resize))
-        x, labels = given.x, named_labels(given, classes=status.classes, names=status.class_names)
-    return "examples", len(x), lambda agent, part: agent.observe(x[part], labels[part])
+        labels = named_labels(given, classes=status.classes, names=status.class_names)
+        x, row_name = given.x, given.row_name
+    return _ToObserve(
+        str(file), "examples", len(x), lambda agent, part: agent.observe(x[part], labels[part]), row_name
+    )
 
 
 def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None:

@@ -107,8 +107,12 @@ def _read(file: Path, form: GivenForm) -> GivenExamples:
         return _of_numbers(file, form.shape)
     if suffix in EXAMPLE_SUFFIXES:
         example = read_example(file, pictures=form.pictures)
-        single = suffix in PICTURE_SUFFIXES or example.ndim == len(form.shape)
-        return GivenExamples(str(file), example[None] if single else example)
+        if suffix == ".npy" and example.ndim != len(form.shape):
+            raise DataError(
+                f"{file}: is a single array without a name, of shape {list(example.shape)}, and no example; "
+                f"save named arrays: numpy.savez('{file.stem}.npz', x=x)"
+            )
+        return GivenExamples(str(file), example[None])
     if suffix != ".npz":
         raise DataError(f"{file}: is of no form that can be read; give {_FORMS}")
     return examples_in(file, read_arrays(file))

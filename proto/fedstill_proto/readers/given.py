@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from fedstill_proto.arrays import IntArray
-from fedstill_proto.readers.arrays import Array
+from fedstill_proto.readers.arrays import Array, read_array
 from fedstill_proto.readers.classes import LabelNames, check_labels, label_array
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
@@ -22,6 +22,8 @@ from fedstill_proto.readers.example_files import (
     read_examples,
 )
 from fedstill_proto.readers.tables import TABLE_SUFFIXES, Table
+
+X_FILE, Y_FILE = "x.npy", "y.npy"
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,11 +156,15 @@ def given_files(
 
 
 def given_folder(folder: Path, *, pictures: PictureRule = AS_THEY_ARE) -> GivenExamples:
-    """The examples of a folder: <class>/<example>, those that lie in it having no label.
+    """The examples of a folder: x.npy and y.npy; or <class>/<example>, those that lie in it having no label.
 
     Raises:
         DataError: Naming what is not an example, or of another shape than the first.
     """
+    if (folder / X_FILE).is_file():
+        x, labels = folder / X_FILE, folder / Y_FILE
+        y = read_array(labels) if labels.is_file() else None
+        return GivenExamples(str(x), read_array(x), y, labels_where=str(labels))
     own = example_files(folder)
     folders = class_folders(folder)
     return given_files(str(folder), {**({"": own} if own else {}), **folders}, pictures=pictures)

@@ -136,7 +136,7 @@ def read_table(file: Path) -> Table:
 
 def header_of(file: Path) -> list[str]:
     """The first line of a .csv file, cut at its separators."""
-    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError, encoding="utf-8-sig")
+    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError)
     if not content.strip():
         raise DataError(f"{file}: holds no line")
     return _split(content)[0]
@@ -153,7 +153,7 @@ def read_numbers(file: Path) -> Float64Array:
     Raises:
         DataError: For a file that is missing or holds anything else.
     """
-    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError, encoding="utf-8-sig")
+    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError)
     if not content.strip():
         raise DataError(f"{file}: holds no line")
     try:
@@ -163,7 +163,7 @@ def read_numbers(file: Path) -> Float64Array:
 
 
 def _read_csv(file: Path) -> Table:
-    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError, encoding="utf-8-sig")
+    content = read_text(file, most_bytes=_LIMIT_BYTES, error=DataError)
     if not content.strip():
         raise DataError(f"{file}: holds no line; the first names the columns")
     header, delimiter = _split(content)

@@ -12,8 +12,8 @@ ErrorOf = Callable[[str], FedstillError]
 """Makes the reader's own error of what is wrong."""
 
 
-def read_text(file: Path, *, most_bytes: int, error: ErrorOf, encoding: str = "utf-8") -> str:
-    """The whole of a UTF-8 file of at most so many bytes."""
+def read_text(file: Path, *, most_bytes: int, error: ErrorOf, encoding: str = "utf-8-sig") -> str:
+    """The whole of a UTF-8 file of at most so many bytes, without a byte order mark."""
     try:
         if file.stat().st_size > most_bytes:
             raise error(f"{file}: {file.stat().st_size} bytes; {most_bytes} at most")

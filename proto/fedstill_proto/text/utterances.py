@@ -20,16 +20,26 @@ class UtterancesError(FedstillError):
 
 def read_utterances(file: Path, *, labels_needed: bool = True) -> list[tuple[str, str]]:
     """The text and label of each line; the label is "" where it is missing and none is needed."""
+    return [(text, label) for _, text, label in read_numbered_utterances(file, labels_needed=labels_needed)]
+
+
+def read_numbered_utterances(file: Path, *, labels_needed: bool = True) -> list[tuple[int, str, str]]:
+    """The same, behind the number of the line that each ends in."""
     rows = []
-    content = read_text(file, most_bytes=_FILE_LIMIT_BYTES, error=UtterancesError, encoding="utf-8-sig")
+    content = read_text(file, most_bytes=_FILE_LIMIT_BYTES, error=UtterancesError)
     reader = csv.DictReader(io.StringIO(content), strict=True)
     try:
         if not {"text", "label"} <= set(reader.fieldnames or ()):
             raise UtterancesError(f"{file}: line 1: {reader.fieldnames!r:.80} are no columns text and label")
         for row in reader:
+            if None in row:
+                raise UtterancesError(
+                    f"{file}: line {reader.line_num}: more values than columns; a text with a comma stands "
+                    "in quotation marks"
+                )
             text, label = (row["text"] or "").strip(), (row["label"] or "").strip()
             _check(f"{file}: line {reader.line_num}", text, label, labels_needed=labels_needed)
-            rows.append((text, label))
+            rows.append((reader.line_num, text, label))
     except csv.Error as error:
         raise UtterancesError(f"{file}: line {reader.reader.line_num}: {error}") from None
     if not rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_proto.readers.arrays import read_array, read_arrays
+from fedstill_proto.readers.arrays import read_arrays
 from fedstill_proto.readers.columns import TableColumns, columns_of
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import (
@@ -65,10 +65,6 @@ def read_array_files(public: Path, test: Path | None, reading: ReadOptions) -> A
 
 
 def _examples(path: Path, reading: ReadOptions) -> GivenExamples:
-    if not path.is_dir():
-        return examples_in(path, read_arrays(path))
-    if not (path / "x.npy").is_file():
+    if path.is_dir():
         return given_folder(path, pictures=reading.pictures)
-    labels = path / "y.npy"
-    y = read_array(labels) if labels.is_file() else None
-    return GivenExamples(str(path / "x.npy"), read_array(path / "x.npy"), y, labels_where=str(labels))
+    return examples_in(path, read_arrays(path))

@@ -21,10 +21,11 @@ from pathlib import Path
 import numpy as np
 from fedstill_proto.errors import unknown_name
 from fedstill_proto.package.target import TargetKind
-from fedstill_proto.readers.arrays import read_array, read_arrays
+from fedstill_proto.readers.arrays import read_arrays
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.example_files import example_files
 from fedstill_proto.readers.given import (
+    X_FILE,
     GivenExamples,
     examples_in,
     given_files,
@@ -159,15 +160,15 @@ def _of_folders(folder: Path, reading: OwnDataOptions, dealing: Dealing) -> Give
     public, test = inside.pop(PUBLIC, None), next((inside.pop(name) for name in TEST if name in inside), None)
     named = dataclasses.replace(
         _named(folder, dealing, devices=len(inside)),
-        public=None if public is None else _examples(public, reading),
-        test=None if test is None else _examples(test, reading),
+        public=None if public is None else given_folder(public, pictures=reading.pictures),
+        test=None if test is None else given_folder(test, pictures=reading.pictures),
     )
     if set(inside) == {"train"}:  # as torchvision's ImageFolder has it, beside test/
         inside = {each.name: each for each in sorted(inside["train"].iterdir()) if each.is_dir()}
     flat = {
         name: files
         for name, each in inside.items()
-        if not _has_arrays(each) and (files := example_files(each))
+        if not (each / X_FILE).is_file() and (files := example_files(each))
     }
     if flat and len(flat) == len(inside):
         described = dataclasses.replace(
@@ -188,22 +189,9 @@ def _of_folders(folder: Path, reading: OwnDataOptions, dealing: Dealing) -> Give
 def _device(name: str, folder: Path, reading: OwnDataOptions) -> GivenDevice:
     parts = {each.name: each for each in folder.iterdir() if each.is_dir()}
     if set(parts) == {"train", "test"}:
-        train, test = (_examples(parts[part], reading) for part in ("train", "test"))
+        train, test = (given_folder(parts[part], pictures=reading.pictures) for part in ("train", "test"))
         return GivenDevice(name=name, train=train, test=test)
-    return GivenDevice(name=name, train=_examples(folder, reading))
-
-
-def _has_arrays(folder: Path) -> bool:
-    return (folder / "x.npy").is_file()
-
-
-def _examples(folder: Path, reading: OwnDataOptions) -> GivenExamples:
-    """Arrays x.npy and y.npy, or examples with a file each by class."""
-    if not _has_arrays(folder):
-        return given_folder(folder, pictures=reading.pictures)
-    labels = folder / "y.npy"
-    y = read_array(labels) if labels.is_file() else None
-    return GivenExamples(str(folder / "x.npy"), read_array(folder / "x.npy"), y)
+    return GivenDevice(name=name, train=given_folder(folder, pictures=reading.pictures))
 
 
 def _of_devices(
