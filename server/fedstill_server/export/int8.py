@@ -77,7 +77,7 @@ def quantize_student(
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim)
         for value in (*model.graph.input, *model.graph.value_info)
-    }
+    } | {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.op_type == "Gemm" and node.input[1] in entries:
@@ -92,7 +92,9 @@ def quantize_student(
         else:
             nodes.append(node)
     kept = [tensor for tensor in model.graph.initializer if tensor.name not in entries]
-    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:]
+    inputs = [port for port in model.graph.input if port.name not in entries]
+    del model.graph.node[:], model.graph.initializer[:], model.graph.value_info[:], model.graph.input[:]
+    model.graph.input.extend(inputs)
     model.graph.node.extend(nodes)
     model.graph.initializer.extend(kept)
     model.graph.initializer.extend(numpy_helper.from_array(array, name) for name, array in arrays.items())
