@@ -115,8 +115,15 @@ class PackagedStudent:
         """The name of its family."""
         return self.package.manifest.family
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, or ()."""
+        return self.package.manifest.class_names
+
     def predict(self, x: Any) -> npt.NDArray[np.float32]:
-        """Return class probabilities [n, classes] of examples x [n, *input_shape].
+        """Return class probabilities [n, classes] of examples as they are given [n, *shape].
+
+        The package's rule makes of them what the network reads.
 
         Raises:
             FedstillError: The examples are not of the student's shape.
@@ -124,7 +131,7 @@ class PackagedStudent:
         return self._answering().predict(np.asarray(x))
 
     def logits(self, x: Any) -> npt.NDArray[np.float32]:
-        """Return logits [n, classes] of examples x [n, *input_shape]."""
+        """Return logits [n, classes] of examples as they are given [n, *shape]."""
         return self._answering().logits(np.asarray(x))
 
     def save(self, folder: Path | str) -> Path:

@@ -59,7 +59,7 @@ class Distilled:
         self._kept = kept
 
     def predict(self, x: Any) -> npt.NDArray[np.float32]:
-        """Return class probabilities [n, classes] of examples x [n, *input_shape]."""
+        """Return class probabilities [n, classes] of examples as they are given [n, *shape]."""
         return self.student.predict(x)
 
     def __repr__(self) -> str:

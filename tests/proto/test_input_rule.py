@@ -139,3 +139,17 @@ def test_numbers_fit_the_shape_that_is_read() -> None:
         InputRule.of(np.array([[np.nan, 1.0]]))
     with pytest.raises(FedstillError, match="standardise"):
         InputRule.of(np.eye(3), normalize="standardise")
+
+
+def test_a_large_public_set_is_read_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(2).normal(900, 30, size=(57, 3, 5, 4))
+    whole = InputRule.of(x)
+
+    monkeypatch.setattr("fedstill_proto.package.input_rule._VALUES_AT_ONCE", 600)
+    blocks = InputRule.of(x)
+
+    np.testing.assert_allclose(whole.offset, x.mean(axis=(0, 2, 3)), rtol=1e-8)
+    np.testing.assert_allclose(whole.scale, 1 / x.std(axis=(0, 2, 3)), rtol=1e-8)
+    np.testing.assert_allclose(blocks.offset + blocks.scale, whole.offset + whole.scale, rtol=1e-8)
+    assert blocks.usual == whole.usual
+    assert InputRule.of(x[:0]) == InputRule()

@@ -8,7 +8,7 @@ alone, so that a batch and its rows give the same bits.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ NORMALIZATIONS = ("auto", "none", "bytes", "unit", "standardize")
 CHANNELS = ("auto", "first", "last")
 ELEMENT_TYPES = ("float32", "uint8")
 CLASS_NAME_LENGTH = 200
+_VALUES_AT_ONCE = 1 << 22
 _PARTS_LIMIT = 4096  # channels or columns with numbers of their own; more would not fit a manifest
 _LARGEST = 1e18  # of offset, scale and 1 / scale
 _COLOURS = (1, 3, 4)
@@ -244,15 +245,14 @@ def _numbers(x: npt.NDArray[Any], kind: str, normalize: str) -> tuple[tuple[floa
     by_255 = (0.0,), (_short(1 / 255),)
     if of_bytes and (normalize in ("bytes", "unit") or not len(x)):
         return by_255
-    parts = _parts(x)  # float64 [parts, values]
+    mean, variance, low, high = _moments(x)
     if normalize == "auto":
-        squares = np.sqrt(np.mean(parts * parts, axis=1)) / (255 if of_bytes else 1)
-        overall = math.sqrt(float(np.mean(squares * squares)))
+        squares = (variance + mean * mean) / (255**2 if of_bytes else 1)
+        overall = math.sqrt(float(squares.mean()))
         least = _LEAST_OF_BYTES if of_bytes else _LEAST
-        if not overall or (overall >= least and squares.max() <= _MOST):
+        if not overall or (overall >= least and squares.max() <= _MOST**2):
             return by_255 if of_bytes else ((0.0,), (1.0,))
-    low, high = parts.min(axis=1), parts.max(axis=1)
-    offset, spread = (low, high - low) if normalize == "unit" else (parts.mean(axis=1), parts.std(axis=1))
+    offset, spread = (low, high - low) if normalize == "unit" else (mean, np.sqrt(variance))
     # A channel that is constant in the public set keeps its unit.
     constant = spread <= 1e-6 * np.maximum(np.abs(low), np.abs(high))
     scale = 1 / np.where(constant, 1.0, spread)
@@ -268,14 +268,37 @@ def _parts(x: npt.NDArray[Any]) -> Float64Array:
     return np.moveaxis(x, 1, 0).reshape(shape[0], -1).astype(np.float64)
 
 
+def _moments(x: npt.NDArray[Any]) -> tuple[Float64Array, Float64Array, Float64Array, Float64Array]:
+    """Mean, variance, least and largest value of each channel or column [parts].
+
+    Blocks of rows are merged (Chan, Golub and LeVeque 1983): a public set in float64 may not fit into memory.
+    """
+    count = 0
+    mean, squares, low, high = (np.full(1, value) for value in (0.0, 0.0, np.inf, -np.inf))
+    for block in _blocks(x):
+        parts = _parts(block)
+        values, block_mean = parts.shape[1], parts.mean(axis=1)
+        moved = block_mean - mean
+        count += values
+        mean = mean + moved * (values / count)
+        squares = squares + parts.var(axis=1) * values + moved * moved * ((count - values) * values / count)
+        low, high = np.minimum(low, parts.min(axis=1)), np.maximum(high, parts.max(axis=1))
+    return mean, squares / count, low, high
+
+
+def _blocks(x: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    rows = max(1, _VALUES_AT_ONCE // max(1, math.prod(x.shape[1:])))
+    return (x[start : start + rows] for start in range(0, len(x), rows))
+
+
 def _magnitudes(x: npt.NDArray[Any]) -> Float64Array:
     """The root mean square of each example [n]."""
-    flat = np.asarray(x, np.float64).reshape(len(x), math.prod(x.shape[1:]))
-    return np.asarray(np.sqrt(np.mean(flat * flat, axis=1)))
+    flat = (block.reshape(len(block), -1).astype(np.float64) for block in _blocks(x))
+    return np.concatenate([np.zeros(0), *(np.sqrt(np.mean(block * block, axis=1)) for block in flat)])
 
 
 def _usual(x: npt.NDArray[Any]) -> tuple[float, float]:
-    found = _magnitudes(x) if len(x) else np.zeros(0)
+    found = _magnitudes(x)
     found = found[found > 0]
     return (_short(found.min()), _short(found.max())) if len(found) else (0.0, 0.0)
 
