@@ -9,13 +9,17 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedstill_server.export.graph import MICROSOFT
-from fedstill_server.export.layout import Value, natural
+from fedstill_server.export.layout import Order, Value, natural
 from fedstill_server.export.lowering.geometry import Geometry, image_order
 from fedstill_server.export.lowering.stacked import FLOAT, StackedGraph
 from fedstill_server.export.lowering.windows import cut, padded, strided
 
 _MUCH_TO_TURN = 64
 """Numbers of a kernel for each place and row, beyond which transposing its gradient costs what it saves."""
+
+
+_WIDE, _ONE_BLOCK = 1024, 128
+"""Columns of a product that stay many when threads share them, and terms that are added in one go."""
 
 
 def kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
@@ -29,11 +33,10 @@ def kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, form: Geomet
         return _product(graph, gradient, seen, form)
     if _is_shifted(form) and form.is_depthwise:
         return _by_tap(graph, gradient, x, form)
-    if numbers <= _MUCH_TO_TURN * length:
-        if _is_shifted(form) and _copies_less(form):
-            return _by_line(graph, gradient, x, form)
-        if form.groups == 1 and form.rank == 2:
-            return _turned(graph, gradient, x, form)
+    if form.rank == 1 or (numbers <= _MUCH_TO_TURN * length and _is_shifted(form) and _copies_less(form)):
+        return _by_line(graph, gradient, x, form)
+    if numbers <= _MUCH_TO_TURN * length and form.groups == 1 and form.rank == 2:
+        return _turned(graph, gradient, x, form)
     seen = _expanded(graph, x, form, list(itertools.product(*map(range, form.kernel))))
     return _product(graph, gradient, seen, form)
 
@@ -70,6 +73,9 @@ def _shifts(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> t
         behind = [n - o - b for n, o, b in zip(form.size, form.output, before, strict=False)]
         moved = padded(graph, gradient, range(2, rank + 1), before, behind)
         lines.append(graph.memory(moved, (parts, form.filters // form.groups, length)))
+    if form.stride[-1] != 1:
+        size = (parts, form.channels // form.groups, length)
+        return lines, [graph.memory(column, size) for column in _columns(graph, x, form)]
     columns = []
     for column in range(form.kernel[-1]):
         start = form.padding[-1] - column * form.dilation[-1]
@@ -112,11 +118,7 @@ def _by_line(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> 
     name = _joined(graph, products, (parts, form.taps * channels, filters))
     shape = (form.groups, filters, channels, *form.kernel)
     order = (0, *range(3, 3 + form.rank), 2, 1)
-    lying = (graph.stack_size, *(shape[dimension] for dimension in order))
-    turned = graph.reordered(
-        Value(graph.writer.reshape(name, lying), shape, order, FLOAT), natural(len(shape))
-    )
-    return graph.reshape(turned, (form.filters, channels, *form.kernel))
+    return _finished(graph, name, shape, order)
 
 
 def _joined(graph: StackedGraph, names: list[str], shape: tuple[int, ...]) -> str:
@@ -125,19 +127,29 @@ def _joined(graph: StackedGraph, names: list[str], shape: tuple[int, ...]) -> st
 
 
 def _product(graph: StackedGraph, gradient: Value, seen: str, form: Geometry) -> Value:
-    """gradient x seen^T for each group."""
+    """gradient x seen^T for each group.
+
+    The runtime's threads share the columns of a product that is wider than high, and add up a narrow share in
+    another order. A product whose shares would be narrow is written with the wide operand on the left.
+    """
     length = math.prod(form.output) * gradient.shape[0]
     parts, filters = graph.stack_size * form.groups, form.filters // form.groups
-    shape = (form.filters, form.channels // form.groups, *form.kernel)
-    return graph.emit(
-        "FusedMatMul",
-        [graph.memory(gradient, (parts, filters, length)), seen],
-        shape=shape,
-        order=natural(len(shape)),
-        memory=(parts, filters, form.channels // form.groups * form.taps),
-        domain=MICROSOFT,
-        transB=1,
-    )
+    channels = form.channels // form.groups
+    wide, flat = channels * form.taps, graph.memory(gradient, (parts, filters, length))
+    upright = wide <= filters or wide >= _WIDE or length <= _ONE_BLOCK
+    operands, sizes = ([flat, seen], (filters, wide)) if upright else ([seen, flat], (wide, filters))
+    name = graph.write("FusedMatMul", operands, shape=(parts, *sizes), domain=MICROSOFT, transB=1)
+    shape = (form.groups, filters, channels, *form.kernel)
+    inner = tuple(range(2, 3 + form.rank))
+    order = (0, 1, *inner) if upright else (0, *inner, 1)
+    return _finished(graph, name, shape, order)
+
+
+def _finished(graph: StackedGraph, name: str, shape: tuple[int, ...], order: Order) -> Value:
+    """The gradient [groups, filters, channels, *kernel] of each device, which lies in `order`."""
+    lying = (graph.stack_size, *(shape[dimension] for dimension in order))
+    found = Value(graph.writer.reshape(name, lying), shape, order, FLOAT)
+    return graph.reshape(graph.reordered(found, natural(len(shape))), (shape[0] * shape[1], *shape[2:]))
 
 
 def _turned(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
