@@ -107,6 +107,7 @@ def folder(
     classes: int | None = None,
     seed: int = 0,
     scaling: Mapping[str, str] | None = None,
+    target: str = "single-label",
     **reading: Any,
 ) -> Fleet:
     """Return the fleet of a folder of one's own, or of a file that is a table or a .npz of x and y.
@@ -122,6 +123,7 @@ def folder(
         classes: How many classes there are, where labels are their numbers and do not say.
         seed: Decides who gets what, and what is held out.
         scaling: How inputs are scaled: `normalize` and `channels`, as Fleet.from_arrays takes them.
+        target: What labels say, as Fleet.from_arrays takes it.
         **reading: What `fedstill-sim run --data` takes, by the same names: label, device_column,
             family_column, leave_out, missing, image_size, image_colour, public_share, held_out.
 
@@ -139,6 +141,7 @@ def folder(
         classes=classes,
         seed=seed,
         scaling=scaling or {},
+        target=target,
         reading=reading,
     )
 
@@ -152,6 +155,7 @@ def table(
     dirichlet: float | None = None,
     classes: int | None = None,
     seed: int = 0,
+    target: str = "single-label",
     **reading: Any,
 ) -> Fleet:
     """Return the fleet of a table with named columns, of numbers, texts and truth values.
@@ -167,6 +171,7 @@ def table(
         dirichlet: The skew over classes with which these are dealt out; None deals at random.
         classes: How many classes there are, where labels are their numbers and do not say.
         seed: Decides who gets what, and what is held out.
+        target: "single-label", or "regression" of a column of numbers.
         **reading: What `fedstill-sim run --data` takes, by the same names: label, device_column,
             family_column, leave_out, missing, public_share, held_out.
 
@@ -187,6 +192,7 @@ def table(
         dirichlet=dirichlet,
         classes=classes,
         seed=seed,
+        target=target,
         reading=reading,
     )
 

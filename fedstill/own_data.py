@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from fedstill_proto.errors import unknown_name
+from fedstill_proto.package.target_labels import target_kind
 from fedstill_proto.readers.classes import label_array
 from fedstill_proto.readers.errors import DataError
 from fedstill_proto.readers.given import GivenExamples
@@ -34,13 +35,23 @@ def read_folder(
     classes: int | None,
     seed: int,
     scaling: Mapping[str, str],
+    target: str,
     reading: Mapping[str, Any],
 ) -> Fleet:
     """The fleet of a folder or file; see `fedstill.datasets.folder`."""
     options, place = asked_reading(reading), Path(path).absolute()
     dealing = Dealing.asked(options, devices=devices, dirichlet=dirichlet, seed=seed)
-    data = load_folder(place, families=("",), reading=options, dealing=dealing, classes=classes, **scaling)
+    data = load_folder(
+        place,
+        families=("",),
+        reading=options,
+        dealing=dealing,
+        classes=classes,
+        target=target_kind(target),
+        **checked_scaling(scaling),
+    )
     plain = options == OwnDataOptions() and dealing == Dealing() and classes is None
+    plain = plain and data.target.is_single
     return Fleet(data, Source(folder=str(place)) if plain and not scaling else Source())
 
 
@@ -51,6 +62,7 @@ def read_tables(
     dirichlet: float | None,
     classes: int | None,
     seed: int,
+    target: str,
     reading: Mapping[str, Any],
 ) -> Fleet:
     """The fleet of a table, beside a public one and one to test on; see `fedstill.datasets.table`."""
@@ -62,7 +74,7 @@ def read_tables(
         given = fleet_of_tables(name, read, options, dealing, whole=True)
     except DataError as error:
         raise FleetDataError(str(error)) from None
-    return Fleet(fleet_of(given, classes=classes))
+    return Fleet(fleet_of(given, classes=classes, target=target_kind(target)))
 
 
 def dealt_arrays(
@@ -97,6 +109,19 @@ def dealt_arrays(
     except DataError as error:
         raise FleetDataError(str(error)) from None
     return Fleet(fleet_of(whole, **{name: value for name, value in dealt.items() if name in _DEALT[2:]}))
+
+
+class _Scaling(TypedDict, total=False):
+    normalize: str
+    channels: str
+
+
+def checked_scaling(scaling: Mapping[str, str]) -> _Scaling:
+    """How inputs are scaled, by name; raises UnknownName for what says something else."""
+    for name in scaling:
+        if name not in _Scaling.__annotations__:
+            raise unknown_name("scaling", name, list(_Scaling.__annotations__))
+    return {**scaling}  # type: ignore[typeddict-item]
 
 
 def asked_reading(reading: Mapping[str, Any]) -> OwnDataOptions:

@@ -185,7 +185,7 @@ def _distillation(logits: Tensor, steps: StackPlan, at: IntArray, *, temperature
     if isinstance(told, TopKSoftLabels):
         named = tensor(told.probabilities)
         return top_k_bucket_loss(logits, tensor(told.indices), named, temperature=temperature)
-    return soft_label_loss(logits, tensor(told.probabilities), temperature=temperature)
+    return soft_label_loss(logits, tensor(told.dense()), temperature=temperature)
 
 
 def _optimizer(network: nn.Module, plan: TrainingPlan, learning_rate: float) -> torch.optim.Optimizer:

@@ -181,7 +181,7 @@ def _write_answers(file: Path, named: dict[str, npt.NDArray[Any]]) -> None:
 
     try:
         if file.suffix.lower() == ".npz":
-            np.savez(file, **named)
+            np.savez(file, **named)  # type: ignore[arg-type]  # none is called allow_pickle
             return
         header: list[str] = []
         for name, array in named.items():

@@ -94,8 +94,12 @@ class Target:
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> Target:
         """What `document` made; {} is one class."""
-        values = {**document, "kind": TargetKind(document.get("kind", TargetKind.SINGLE_LABEL.value))}
-        return cls(**{name: tuple(each) if isinstance(each, list) else each for name, each in values.items()})
+        return cls(
+            kind=TargetKind(document.get("kind", TargetKind.SINGLE_LABEL.value)),
+            size=document.get("size", 0),
+            offset=tuple(document.get("offset", ())),
+            scale=tuple(document.get("scale", ())),
+        )
 
     def document(self) -> dict[str, Any]:
         """In JSON's types."""
@@ -128,7 +132,7 @@ class Target:
     def standardized(self, y: npt.NDArray[np.floating]) -> FloatArray:
         """Numbers [n, D] in the user's units as a network learns them."""
         units = (np.asarray(y, np.float64) - self.offset) / np.asarray(self.scale)
-        return units.astype(np.float32)
+        return np.asarray(units, np.float32)
 
     def stored(self, labels: npt.NDArray[Any]) -> IntArray:
         """Labels in the user's units as a private store keeps them: whole numbers, or the bits of real

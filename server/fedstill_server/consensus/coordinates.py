@@ -78,7 +78,7 @@ class Coordinates:
     def way(self, mean: Float64Array, now: npt.NDArray[np.floating]) -> Float64Array:
         """How far rows at `now` [n, width] are to go, of the mean [n, summed_width] of what was summed."""
         if not self.target.is_regression:
-            return mean - mean.mean(axis=0)
+            return np.asarray(mean - mean.mean(axis=0))
         moved, ratio, squares = mean.reshape(-1, 3, self.places).transpose(1, 0, 2)
         variance = np.exp(now.astype(np.float64).reshape(-1, self.places, 2)[..., 1])
         disagreement = np.maximum(squares - moved * moved, 0)

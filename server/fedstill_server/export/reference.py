@@ -92,12 +92,12 @@ class ReferenceStudent:
 
     def _gaussian_loss(self, answers: Tensor, batch: Arrays) -> Tensor:
         student = Normal(answers[:, 0], (answers[:, 1] / 2).exp())
-        hard = -student.log_prob(self._tensor(batch["labels"]).flatten())
-        loss = (self._tensor(batch["hard_weight"]).flatten() * hard).sum()
+        hard: Tensor = -student.log_prob(self._tensor(batch["labels"]).flatten())  # type: ignore[no-untyped-call]
+        loss: Tensor = (self._tensor(batch["hard_weight"]).flatten() * hard).sum()
         if self._manifest.soft_labels == "none":
             return loss
         mean, log_variance = self._tensor(batch["soft_labels"]).flatten(0, -2).unbind(-1)
-        divergence = kl_divergence(Normal(mean, (log_variance / 2).exp()), student)
+        divergence: Tensor = kl_divergence(Normal(mean, (log_variance / 2).exp()), student)
         return loss + (self._tensor(batch["soft_weight"]).flatten() * divergence).sum()
 
     def answers(self, x: np.ndarray) -> list[np.ndarray]:

@@ -132,18 +132,16 @@ def gaussian_gradient(answers: Tensor, soft: Tensor | None, hard: Tensor | None,
     mean, log_variance = answers.unbind(-1)
     precision = torch.exp(-log_variance)
     slope = torch.zeros_like(answers)
-    for goal, variance, weight in (
-        (hard, 0.0, hard_weight),
-        (
-            None if soft is None else soft[..., 0],
-            None if soft is None else soft[..., 1].exp(),
-            1 - hard_weight,
-        ),
-    ):
-        if goal is not None and weight > 0:
-            off = mean - goal
-            excess = (off * off + variance) * precision
-            slope = slope + torch.stack([off * precision, (1 - excess) / 2], dim=-1) * weight
+
+    def of(goal: Tensor, variance: Tensor | float) -> Tensor:
+        off = mean - goal
+        excess = (off * off + variance) * precision
+        return torch.stack([off * precision, (1 - excess) / 2], dim=-1)
+
+    if hard is not None and hard_weight > 0:
+        slope = slope + of(hard, 0.0) * hard_weight
+    if soft is not None and hard_weight < 1:
+        slope = slope + of(soft[..., 0], soft[..., 1].exp()) * (1 - hard_weight)
     return slope / _answers(answers)
 
 
