@@ -119,3 +119,12 @@ def test_a_module_that_is_made_already_is_copied() -> None:
     assert torch.equal(built[0].weight, made[0].weight)
     assert _training(built) == ["3.weight", "3.bias"]
     assert len(_training(made)) == 6
+    assert torch.equal(built[3].weight, made[3].weight)
+
+
+def test_a_fresh_head_begins_by_the_seed() -> None:
+    before = _network()
+    torch.manual_seed(3)
+    network = adapted("net", _network(), TrainRule.of("head:fresh"), _X)
+    assert torch.equal(network[2].weight, before[2].weight)
+    assert not torch.equal(network[3].weight, before[3].weight)

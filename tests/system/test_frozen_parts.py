@@ -200,7 +200,14 @@ def test_a_round_is_simulated(tmp_path: Path) -> None:
     fleet = fs.Fleet.from_arrays(devices, public=_examples(10, seed=7), test=_examples(10, seed=8))
     student = fs.Student(Net, name=FAMILY, train="head")
     result = fs.simulate(
-        fleet, method="fedstill", students=[student], rounds=1, out=tmp_path / "run", processes=0
+        fleet,
+        method="fedstill",
+        students=[student],
+        rounds=1,
+        optimizer="sgd",
+        batch_size=4,
+        out=tmp_path / "run",
+        processes=0,
     )
     assert len(result.rounds) == 1
     files = sorted(file.name for file in (tmp_path / "run" / "prefixed").rglob("*.npy"))

@@ -48,6 +48,8 @@ def adapted(name: str, network: nn.Module, rule: TrainRule, x: Tensor) -> nn.Mod
             _insert_adapters(name, network, rule, apart_from=head)
         for value in head.parameters():
             value.requires_grad_(True)
+        if rule.fresh:
+            _begin_anew(name, head)
     return network
 
 
@@ -182,6 +184,12 @@ def _with_adapter(layer: nn.Module, rule: TrainRule) -> nn.Module:
         return LowRankLinear(layer, rank=rule.rank, alpha=rule.alpha)
     assert isinstance(layer, nn.Conv1d | nn.Conv2d)
     return LowRankConvolution(layer, rank=rule.rank, alpha=rule.alpha)
+
+
+def _begin_anew(name: str, head: nn.Module) -> None:
+    if not isinstance(head, nn.Linear | nn.Conv1d | nn.Conv2d):
+        raise PluginError(f"{name}: head:fresh: its head is a {type(head).__name__}; give head, as it is")
+    head.reset_parameters()
 
 
 def _takes_adapter(layer: nn.Module) -> bool:

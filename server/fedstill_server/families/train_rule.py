@@ -14,6 +14,7 @@ from fedstill_server.plugins import PluginError
 
 ALL, HEAD, LORA = "all", "head", "lora"
 SEPARATOR = "+"
+_FRESH_HEAD = "head:fresh"
 _MOST_RANK = 4096
 
 
@@ -25,12 +26,14 @@ class TrainRule:
         kind: "all", "head", "lora", or "names".
         rank: Of low-rank adapters; 0 without any.
         alpha: They are scaled by alpha / rank.
+        fresh: Whether the head begins anew rather than as the network has it.
         patterns: The names of parameters that train, where `*` stands for anything.
     """
 
     kind: str = ALL
     rank: int = 0
     alpha: float = 0.0
+    fresh: bool = False
     patterns: tuple[str, ...] = ()
 
     @classmethod
@@ -41,8 +44,8 @@ class TrainRule:
             PluginError: It is none of these.
         """
         words = words.strip()
-        if words in (ALL, HEAD):
-            return cls(kind=words)
+        if words in (ALL, HEAD, _FRESH_HEAD):
+            return cls(kind=words.partition(":")[0], fresh=words == _FRESH_HEAD)
         kind, colon, numbers = words.partition(":")
         if kind == LORA:
             return cls._of_adapters(words, numbers, where=where)
