@@ -16,7 +16,7 @@ import numpy as np
 from onnx import TensorProto
 
 from fedstill_server.export.graph import MICROSOFT
-from fedstill_server.export.layout import Value
+from fedstill_server.export.layout import Value, natural
 from fedstill_server.export.lowering.geometry import Geometry, image_order
 from fedstill_server.export.lowering.stacked import StackedGraph
 
@@ -70,25 +70,30 @@ def kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, form: Geomet
         transB=1,
     )
     flat = graph.writer.reshape(pairs, (devices, form.filters, outputs * inputs))
-    return graph.emit(
+    # The higher operand on the left: see kernel_gradient.py.
+    upright = form.filters >= form.taps
+    sizes = (form.filters, form.taps) if upright else (form.taps, form.filters)
+    places = tuple(range(1, form.rank + 2))
+    lying = graph.emit(
         "FusedMatMul",
-        [flat, _table(graph, form)],
+        [flat, _table(graph, form)] if upright else [_table(graph, form), flat],
         shape=(form.filters, 1, *form.kernel),
-        order=tuple(range(form.rank + 2)),
-        memory=(devices, form.filters, form.taps),
+        order=(0, *places) if upright else (*places, 0),
+        memory=(devices, *sizes),
         domain=MICROSOFT,
         transB=1,
     )
+    return graph.reordered(lying, natural(form.rank + 2))
 
 
 def _matrix(graph: StackedGraph, weight: Value, form: Geometry) -> str:
     """[C, groups, filters of a group * output places, input places]."""
     devices = graph.devices(weight)
-    natural = graph.reordered(weight, tuple(range(form.rank + 2)))
+    kernels = graph.reordered(weight, natural(form.rank + 2))
     inputs, outputs = math.prod(form.size), math.prod(form.output)
     flat = graph.write(
         "MatMul",
-        [graph.memory(natural, (devices, form.filters, form.taps)), _table(graph, form)],
+        [graph.memory(kernels, (devices, form.filters, form.taps)), _table(graph, form)],
         shape=(devices, form.filters, outputs * inputs),
     )
     wide = form.filters // form.groups * outputs

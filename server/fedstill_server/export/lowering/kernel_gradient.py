@@ -35,7 +35,8 @@ def kernel_gradient(graph: StackedGraph, gradient: Value, x: Value, form: Geomet
         return _by_tap(graph, gradient, x, form)
     if form.rank == 1 or (numbers <= _MUCH_TO_TURN * length and _is_shifted(form) and _copies_less(form)):
         return _by_line(graph, gradient, x, form)
-    if numbers <= _MUCH_TO_TURN * length and form.groups == 1 and form.rank == 2:
+    high = form.channels * form.taps >= form.filters
+    if numbers <= _MUCH_TO_TURN * length and form.groups == 1 and form.rank == 2 and high:
         return _turned(graph, gradient, x, form)
     seen = _expanded(graph, x, form, list(itertools.product(*map(range, form.kernel))))
     return _product(graph, gradient, seen, form)
@@ -99,26 +100,20 @@ def _by_tap(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> V
 
 
 def _by_line(graph: StackedGraph, gradient: Value, x: Value, form: Geometry) -> Value:
-    """One product for each tap but of the last dimension: input x gradient^T, the wider one streamed."""
+    """One product for each tap but of the last dimension, with the input for all taps of the last."""
     lines, columns = _shifts(graph, gradient, x, form)
-    parts, width = graph.stack_size * form.groups, form.kernel[-1]
-    channels, filters = form.channels // form.groups, form.filters // form.groups
+    parts, filters = graph.stack_size * form.groups, form.filters // form.groups
+    channels, wide = form.channels // form.groups, form.channels // form.groups * form.kernel[-1]
     length = math.prod(form.size[:-1]) * form.output[-1] * x.shape[0]
-    seen = _joined(graph, columns, (parts, width * channels, length))
-    products = [
-        graph.write(
-            "FusedMatMul",
-            [seen, line],
-            shape=(parts, width * channels, filters),
-            domain=MICROSOFT,
-            transB=1,
-        )
-        for line in lines
-    ]
-    name = _joined(graph, products, (parts, form.taps * channels, filters))
+    seen = _joined(graph, columns, (parts, wide, length))
+    upright = _is_upright(filters, wide, length) and wide < _WIDE
+    sizes = (parts, filters, wide)
+    products = [_each(graph, line, seen, sizes, upright=upright) for line in lines]
+    each, other = (filters, wide) if upright else (wide, filters)
+    name = _joined(graph, products, (parts, len(lines) * each, other))
     shape = (form.groups, filters, channels, *form.kernel)
-    order = (0, *range(3, 3 + form.rank), 2, 1)
-    return _finished(graph, name, shape, order)
+    outer, last = tuple(range(3, 2 + form.rank)), 2 + form.rank
+    return _finished(graph, name, shape, (0, *outer, 1, last, 2) if upright else (0, *outer, last, 2, 1))
 
 
 def _joined(graph: StackedGraph, names: list[str], shape: tuple[int, ...]) -> str:
@@ -127,22 +122,34 @@ def _joined(graph: StackedGraph, names: list[str], shape: tuple[int, ...]) -> st
 
 
 def _product(graph: StackedGraph, gradient: Value, seen: str, form: Geometry) -> Value:
-    """gradient x seen^T for each group.
-
-    The runtime's threads share the columns of a product that is wider than high, and add up a narrow share in
-    another order. A product whose shares would be narrow is written with the wide operand on the left.
-    """
+    """gradient x seen^T for each group."""
     length = math.prod(form.output) * gradient.shape[0]
     parts, filters = graph.stack_size * form.groups, form.filters // form.groups
-    channels = form.channels // form.groups
-    wide, flat = channels * form.taps, graph.memory(gradient, (parts, filters, length))
-    upright = wide <= filters or wide >= _WIDE or length <= _ONE_BLOCK
-    operands, sizes = ([flat, seen], (filters, wide)) if upright else ([seen, flat], (wide, filters))
-    name = graph.write("FusedMatMul", operands, shape=(parts, *sizes), domain=MICROSOFT, transB=1)
-    shape = (form.groups, filters, channels, *form.kernel)
+    flat = graph.memory(gradient, (parts, filters, length))
+    wide = form.channels // form.groups * form.taps
+    upright = _is_upright(filters, wide, length)
+    name = _each(graph, flat, seen, (parts, filters, wide), upright=upright)
+    shape = (form.groups, filters, form.channels // form.groups, *form.kernel)
     inner = tuple(range(2, 3 + form.rank))
-    order = (0, 1, *inner) if upright else (0, *inner, 1)
-    return _finished(graph, name, shape, order)
+    return _finished(graph, name, shape, (0, 1, *inner) if upright else (0, *inner, 1))
+
+
+def _is_upright(filters: int, wide: int, length: int) -> bool:
+    """Whether a product has the gradient on the left, and seen^T on the right.
+
+    The runtime's threads share the columns of a product that is wider than high, and add up a narrow share in
+    another order. A product whose shares would be narrow has its wide operand on the left.
+    """
+    return wide <= filters or wide >= _WIDE or length <= _ONE_BLOCK
+
+
+def _each(
+    graph: StackedGraph, gradient: str, seen: str, sizes: tuple[int, int, int], *, upright: bool
+) -> str:
+    """gradient x seen^T [parts, filters, wide] of each part, or its transpose."""
+    parts, filters, wide = sizes
+    operands, shape = ([gradient, seen], sizes) if upright else ([seen, gradient], (parts, wide, filters))
+    return graph.write("FusedMatMul", operands, shape=shape, domain=MICROSOFT, transB=1)
 
 
 def _finished(graph: StackedGraph, name: str, shape: tuple[int, ...], order: Order) -> Value:
