@@ -6,6 +6,7 @@ is to count. All devices of a family start from the same one, which is on disk o
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Set
 from pathlib import Path
@@ -24,7 +25,9 @@ def keep_start(run_folder: Path, family: str, round_number: int, start: Paramete
     path = _path(run_folder, family, round_number)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, encode_parameters(start))
+        own = path.with_name(f"{path.name}.{os.getpid()}")  # all workers may do so at once
+        replace_file(own, encode_parameters(start))
+        own.replace(path)
 
 
 def kept_start(run_folder: Path, manifest: StudentManifest, round_number: int) -> Parameters | None:
