@@ -73,8 +73,7 @@ def measured(kind: str, width: int, places: int, stack: int, seconds: float) -> 
     opened = 1000 * (time.process_time() - before)
     answering = StudentStack(artifact, FORWARD_FILE, {0: start}, threads=1)
     theirs = ReferenceStudent(replace(manifest, stack_size=1), start, dtype=torch.float32)
-    batch = dict(random_batch(manifest, 0))
-    batch["hard_weight"] = np.full_like(batch["hard_weight"], 1 / ROWS)  # all rows weigh
+    batch = random_batch(manifest, 0, rows=ROWS)  # all of them weigh
     own, x = share(batch, 0), np.zeros((64, places, SENSORS), np.float32)
     found = least_ms(
         {

@@ -49,7 +49,7 @@ def medians_ms(family: str, soft_labels: str, optimizer: Optimizer, steps: int) 
     start = initial_parameters(family, manifest.input_shape, manifest.classes, 0)
     ours = StudentStack(replace(artifact, manifest=manifest), TRAINING_FILE, {0: start}, threads=1)
     theirs = ReferenceStudent(manifest, start, dtype=torch.float32)
-    batch = random_batch(manifest, 0)
+    batch = random_batch(manifest, 0, rows=manifest.step_rows)
     own, seconds = share(batch, 0), ([], [])  # type: ignore[var-annotated]
     for step in range(1, steps + _WARM_UP + 1):
         before = time.perf_counter()
