@@ -351,8 +351,11 @@ def hardtanh_backward(gradient: Tensor, x: Tensor, low: float, high: float) -> T
 
 
 def hardswish(x: Tensor) -> Tensor:
-    """x * clamp(x + 3, 0, 6) / 6 (Howard et al., 2019, arXiv:1905.02244)."""
-    return x * torch.clamp(x + 3.0, 0.0, 6.0) * (1.0 / 6.0)
+    """x * clamp(x + 3, 0, 6) / 6 (Howard et al., 2019, arXiv:1905.02244).
+
+    The factor stands inside: an outermost one ONNX Runtime draws into a product behind it, in some stacks.
+    """
+    return x * (torch.clamp(x + 3.0, 0.0, 6.0) * (1.0 / 6.0))
 
 
 def hardswish_backward(gradient: Tensor, x: Tensor) -> Tensor:
