@@ -40,10 +40,10 @@ class LastState(nn.Module):
 def least_ms(functions: dict[str, Callable[[], object]], seconds: float) -> dict[str, float]:
     """The least milliseconds of each function, run in turn until so much time has passed."""
     least = dict.fromkeys(functions, np.inf)
-    end = time.monotonic() + seconds
     for function in functions.values():
         function()
-    while time.monotonic() < end:
+    end = time.monotonic() + seconds
+    while np.inf in least.values() or time.monotonic() < end:
         for name, function in functions.items():
             before = time.process_time()
             function()
