@@ -64,8 +64,8 @@ class RunOptions:
     )
     target: str = option(
         TargetKind.SINGLE_LABEL.value,
-        "What labels of your own data say: single-label, a class; multi-label, several of 0 and 1, y [n, K]; "
-        "regression, numbers, y [n, D].",
+        "What labels of your own data say: single-label, a class; multi-label, several of 0 and 1, K a row; "
+        "regression, numbers, D a row.",
         choices=tuple(kind.value for kind in TargetKind),
         panel=FLEET,
     )
@@ -93,7 +93,7 @@ class RunOptions:
     )
     channels: str = option(
         "auto",
-        "Where the channels of an example are; auto: last where it looks so, as in [32, 32, 3].",
+        "Where the channels of an example are; auto: last where it looks so, as in 32 x 32 x 3.",
         choices=CHANNELS,
         panel=FLEET,
     )
