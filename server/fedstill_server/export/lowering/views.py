@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from fedstill_server.export.layout import Value
+from fedstill_server.export.layout import Value, rows_innermost
 from fedstill_server.export.lowering.elementwise import add, converted, promoted
 from fedstill_server.export.lowering.stacked import BOOL, INT, OperatorTable, StackedGraph
 
@@ -59,6 +59,11 @@ def expand(graph: StackedGraph, x: Value, shape: Sequence[int], **unused: object
     sizes = np.broadcast_shapes(x.shape, tuple(1 if size == -1 else size for size in shape))
     if sizes == x.shape:
         return x
+    if len(sizes) == len(x.shape) == 4 and x.shape[2:] == (1, 1):
+        # Of images, as from a mean over their places: they lie with the rows innermost.
+        lying = rows_innermost(4)
+        zeros = graph.constant(np.zeros(tuple(sizes[at] for at in lying), x.dtype))
+        return add(graph, x, zeros.permuted([3, 0, 1, 2]))
     return add(graph, x, graph.constant(np.zeros(sizes, x.dtype)))
 
 
