@@ -26,9 +26,10 @@ from fedstill_server.data.forms import ExampleForm
 from fedstill_server.export.apart import constants_apart
 from fedstill_server.export.cache import cache_key, cached_artifact, keep_artifact
 from fedstill_server.export.capture import StepBatch, capture_forward, capture_training_step
-from fedstill_server.export.errors import ExportError
+from fedstill_server.export.errors import ExportError, GateError
 from fedstill_server.export.gate import verify_artifact
 from fedstill_server.export.graph import OPSET
+from fedstill_server.export.graph_checks import check_graphs
 from fedstill_server.export.lowering import LoweringError, MissingOperator, lower, missing_operators
 from fedstill_server.export.ports import CapturedGraph
 from fedstill_server.export.prefix import Cut, cut
@@ -162,10 +163,23 @@ def build_artifact(
             lambda: captured.own_artifact(options.stack_size),
         )
     if verify:
-        verify_artifact(artifact)
+        _verify(artifact, options, cache)
         if folder is not None:
             keep_artifact(artifact, folder)
     return artifact
+
+
+def _verify(artifact: TrainingArtifact, options: ArtifactOptions, cache: Path | None) -> None:
+    """The gate. A stack of a family of one's own is compared with one device alone, which passes it itself."""
+    if options.structure is None or options.stack_size == 1:
+        verify_artifact(artifact)
+        return
+    alone = build_artifact(replace(options, stack_size=1), cache=cache)
+    check_graphs(artifact)
+    if not same_bits(alone, artifact):
+        raise GateError(
+            f"{options.family}: a stack of {options.stack_size} devices has other bits than one alone"
+        )
 
 
 def captured_student(options: ArtifactOptions) -> CapturedStudent:

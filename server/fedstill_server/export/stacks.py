@@ -27,24 +27,28 @@ def stack_bytes(artifact: TrainingArtifact) -> int:
     return sum(map(math.prod, shapes)) * _BYTES
 
 
-def same_bits(alone: TrainingArtifact, pair: TrainingArtifact) -> bool:
-    """Whether the graphs of two devices give each the bits of those of one: a few steps are tried."""
-    alone, pair = (replace(each, manifest=step_manifest(each.manifest)) for each in (alone, pair))
-    ours, theirs = alone.manifest, pair.manifest
+def same_bits(alone: TrainingArtifact, stack: TrainingArtifact) -> bool:
+    """Whether the graph of a stack gives its first and its last device the bits of that of one alone: a few
+    steps are tried.
+    """
+    alone, stack = (replace(each, manifest=step_manifest(each.manifest)) for each in (alone, stack))
+    ours, theirs = alone.manifest, stack.manifest
+    places = (0, theirs.stack_size - 1)
     students = [
         initial_parameters(ours.family, ours.input_shape, ours.classes, seed, target=ours.target)
         for seed in (0, 1)
     ]
-    together = StudentStack(pair, TRAINING_FILE, dict(enumerate(students)), threads=1)
+    together = StudentStack(stack, TRAINING_FILE, dict(zip(places, students, strict=True)), threads=1)
     apart = [StudentStack(alone, TRAINING_FILE, {0: student}, threads=1) for student in students]
     for step in range(1, _STEPS + 1):
         batch = random_batch(theirs, step)
-        losses = [one.step(_of_device(batch, device), step) for device, one in enumerate(apart)]
-        if not np.array_equal(together.step(batch, step), np.concatenate(losses), equal_nan=True):
+        losses = [one.step(_of_device(batch, place), step) for place, one in zip(places, apart, strict=True)]
+        found = together.step(batch, step)[list(places)]
+        if not np.array_equal(found, np.concatenate(losses), equal_nan=True):
             return False
     return all(
-        np.array_equal(together.parameters[name][device], array[0], equal_nan=True)
-        for device, one in enumerate(apart)
+        np.array_equal(together.parameters[name][place], array[0], equal_nan=True)
+        for place, one in zip(places, apart, strict=True)
         for name, array in one.parameters.items()
     )
 
