@@ -78,10 +78,16 @@ def quantize_student(
         value.name: len(value.type.tensor_type.shape.dim)
         for value in (*model.graph.input, *model.graph.value_info)
     } | {tensor.name: len(tensor.dims) for tensor in model.graph.initializer}
+    turned = _turned(model.graph)
     nodes: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.op_type == "Gemm" and node.input[1] in entries:
             nodes += _product(node, entries[node.input[1]], *parameters[node.input[1]].shape)
+        elif node.op_type == "MatMul" and turned.get(node.input[1]) in entries:
+            entry = entries[turned[node.input[1]]]
+            nodes.append(_multiply(node.input[0], entry, node.output[0], *parameters[entry.parameter].shape))
+        elif node.op_type == "Transpose" and node.output[0] in turned and node.input[0] in entries:
+            continue
         elif node.op_type == "Gather" and node.input[0] in entries:
             nodes += _lookup(node, entries[node.input[0]])
             arrays |= {
@@ -118,10 +124,22 @@ def _is_linear(graph: onnx.GraphProto, name: str, weight: np.ndarray, *, block: 
     It may be a table that words look up, if blocks fill its rows: padding would be read with them.
     """
     readers = [node for node in graph.node if name in node.input]
-    products = [_is_product(node, name) for node in readers]
+    turned = {output for output, source in _turned(graph).items() if source == name}
+    products = [_is_product(node, name) or node.output[0] in turned for node in readers]
     lookups = [_is_lookup(node, name) and weight.shape[-1] % block == 0 for node in readers]
     read_in_codes = all(product or lookup for product, lookup in zip(products, lookups, strict=True))
     return weight.ndim == 2 and weight.size >= LEAST_VALUES and bool(readers) and read_in_codes
+
+
+def _turned(graph: onnx.GraphProto) -> dict[str, str]:
+    """The parameters [out, in] that are turned round for nothing but products x weight^T, by what is made."""
+    found = {}
+    for node in graph.node:
+        if node.op_type == "Transpose" and list(_options(node).get("perm", ())) == [1, 0]:
+            readers = [one for one in graph.node if node.output[0] in one.input]
+            if all(one.op_type == "MatMul" and one.input[1] == node.output[0] for one in readers):
+                found[node.output[0]] = node.input[0]
+    return found
 
 
 def _is_product(node: onnx.NodeProto, weight: str) -> bool:
@@ -144,9 +162,16 @@ def _options(node: onnx.NodeProto) -> dict[str, Any]:
 def _product(node: onnx.NodeProto, entry: QuantizedWeight, outputs: int, inputs: int) -> list[onnx.NodeProto]:
     biased = len(node.input) > 2 and bool(node.input[2])
     product = f"{node.output[0]}.product" if biased else node.output[0]
-    multiply = helper.make_node(
+    multiply = _multiply(node.input[0], entry, product, outputs, inputs)
+    if not biased:
+        return [multiply]
+    return [multiply, helper.make_node("Add", [product, node.input[2]], [node.output[0]])]
+
+
+def _multiply(x: str, entry: QuantizedWeight, product: str, outputs: int, inputs: int) -> onnx.NodeProto:
+    return helper.make_node(
         "MatMulNBits",
-        [node.input[0], entry.codes, entry.scales],
+        [x, entry.codes, entry.scales],
         [product],
         domain=_DOMAIN,
         K=inputs,
@@ -155,9 +180,6 @@ def _product(node: onnx.NodeProto, entry: QuantizedWeight, outputs: int, inputs:
         block_size=entry.block,
         accuracy_level=_ROUNDED_ACTIVATIONS,
     )
-    if not biased:
-        return [multiply]
-    return [multiply, helper.make_node("Add", [product, node.input[2]], [node.output[0]])]
 
 
 _ZERO, _LAST_AXIS = "codes.zero", "codes.last_axis"
