@@ -170,7 +170,7 @@ def build_artifact(
 
 
 def _verify(artifact: TrainingArtifact, options: ArtifactOptions, cache: Path | None) -> None:
-    """The gate. A stack of a family of one's own is compared with one device alone, which passes it itself."""
+    """The gate; a stack of an own family is compared with one device alone, which passes it itself."""
     if options.structure is None or options.stack_size == 1:
         verify_artifact(artifact)
         return
