@@ -114,7 +114,8 @@ def folder(
 
     What lies there says of which form it is: client_<i>.npz beside public.npz and global_test.npz, or
     <device>.npz; <device>/<class>/<example>, or <class>/<example>, of pictures or of windows of measurements;
-    <device>/x.npy and y.npy; tables. docs/how-to/own-data.md has an example of each.
+    <device>/x.npy and y.npy; tables; of a keyboard <user>.txt and public.txt, and of an assistant <user>.csv
+    and public.csv (text,label), both with the seed of the run. docs/how-to/own-data.md has examples.
 
     Args:
         path: The folder or file.

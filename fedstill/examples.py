@@ -11,7 +11,9 @@ import numpy.typing as npt
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import TargetKind
 from fedstill_proto.package.target_labels import checked_targets
+from fedstill_proto.readers.classes import label_array
 from fedstill_proto.readers.errors import DataError
+from fedstill_proto.readers.given import GivenExamples
 from fedstill_sim.data.fleet import FleetDataError
 from fedstill_sim.data.pools import TEST_FRACTION
 from fedstill_sim.data.splits import hold_out
@@ -27,11 +29,12 @@ class Device:
 
     Args:
         x: Examples to learn from, [n, *shape], real numbers.
-        y: Their labels [n], whole numbers from 0; of a fleet with another target rows of 0 and 1 [n, K], or
+        y: Their labels [n], whole numbers or texts; of a fleet with another target rows of 0 and 1 [n, K], or
             of numbers [n, D].
         x_test: Examples to measure the device's own student on, [m, *shape]. Without them, a quarter of x is
             held out for that.
         y_test: Their labels [m].
+        family: The family of its student, such as "mlp-64-32"; by default, those of the run in turn.
 
     Raises:
         FleetDataError: One of x_test and y_test is given without the other.
@@ -45,6 +48,7 @@ class Device:
     y: Any
     x_test: Any = None
     y_test: Any = None
+    family: str = ""
 
     def __post_init__(self) -> None:
         if (self.x_test is None) != (self.y_test is None):
@@ -105,6 +109,37 @@ def pair(where: str, given: Any) -> tuple[Any, Any]:
     if not isinstance(given, tuple) or len(given) != 2:
         raise FleetDataError(f"{where}: give a tuple (x, y)")
     return given
+
+
+def given_pair(
+    where: str, given: Any, kind: TargetKind, *, ending: str = "", unlabelled: bool = False
+) -> GivenExamples:
+    """Examples and labels that a program holds, for `fleet_of` to check.
+
+    Args:
+        where: Begins an error's text.
+        given: A tuple (x, y), or x alone where labels may be missing.
+        kind: What labels say.
+        ending: Of the names x and y in an error's text.
+        unlabelled: Whether labels may be missing.
+
+    Raises:
+        FleetDataError: For what are no arrays.
+    """
+    x, y = (given, None) if unlabelled and not isinstance(given, tuple) else pair(where, given)
+    x_name, y_name = f"x{ending}", f"y{ending}"
+    labels = f"{where}: {y_name}"
+    try:
+        said = (
+            None
+            if y is None
+            else label_array(y, where=labels)
+            if kind.is_class
+            else as_array(where, y_name, y)
+        )
+    except DataError as error:
+        raise FleetDataError(str(error)) from None
+    return GivenExamples(f"{where}: {x_name}", as_array(where, x_name, x), said, labels_where=labels)
 
 
 def checked_x(where: str, field: str, value: Any, shape: tuple[int, ...] | None = None) -> Array:

@@ -6,14 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from fedstill_proto.package.input_rule import InputRule
-from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
-from fedstill_proto.package.target_labels import fleets_target, learned, target_kind
-from fedstill_proto.readers.errors import DataError
-from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
+from fedstill_proto.package.target import TargetKind
+from fedstill_proto.package.target_labels import target_kind
+from fedstill_sim.data.dealing import Dealing
+from fedstill_sim.data.fleet import FleetData, FleetDataError
+from fedstill_sim.data.given import GivenDevice, GivenFleet, fleet_of, fleet_of_devices
 
-from fedstill.examples import Array, Device, as_array, checked_x, checked_y, counted, pair, split
+from fedstill.examples import Device, counted, given_pair
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ class Fleet:
         cls,
         devices: Mapping[str, Device] | Sequence[Device],
         *,
-        public: Any,
+        public: Any = None,
         test: tuple[Any, Any] | None = None,
         classes: int | None = None,
         target: str = "single-label",
@@ -66,9 +65,11 @@ class Fleet:
         Args:
             devices: Each device by its name; those of a sequence are named device-0, device-1, ...
             public: The public set, which all devices share: a tuple (x, y), x [n, *shape] and y [n]; or x
-                alone where it has no labels.
+                alone where it has no labels. A label of -1, or an empty one, is none. Methods such as fedavg
+                need no public set.
             test: (x, y) of the test set of every student; by default the test examples of all devices.
-            classes: How many classes there are; by default as many as the labels show.
+            classes: How many classes there are, where labels are their numbers; by default as many as the
+                labels show. Labels that are texts, or numbers with gaps, name classes, in their order.
             target: What labels say: "single-label", one class; "multi-label", several of 0 and 1, y [n, K];
                 or "regression", numbers, y [n, D].
             name: What reports call the data.
@@ -96,47 +97,33 @@ class Fleet:
             raise FleetDataError(
                 f"classes: {classes}, but labels of target {target} are no classes; leave it out"
             )
-        named = _named(devices)
-        shape = checked_x("the first device", "x", next(iter(named.values())).x).shape[1:]
-        parts = [
-            split(f"devices[{device!r}]", given, shape, (seed, n), kind)
-            for n, (device, given) in enumerate(named.items())
+        every = [
+            GivenDevice(
+                name=device,
+                train=given_pair(f"devices[{device!r}]", (one.x, one.y), kind),
+                test=None
+                if one.x_test is None
+                else given_pair(f"devices[{device!r}]", (one.x_test, one.y_test), kind, ending="_test"),
+                family=one.family,
+            )
+            for device, one in _named(devices).items()
         ]
-        public_x, public_y = pair("public", public) if isinstance(public, tuple) else (public, None)
-        rule = InputRule.of(as_array("public", "x", public_x), normalize=normalize, channels=channels)
-        public_x = checked_x("public", "x", public_x, shape)
-        public_y = None if public_y is None else checked_y("public", "y", public_y, len(public_x), kind)
-        if test is None:
-            test_x = np.concatenate([part.x_test for part in parts])
-            test_y = np.concatenate([part.y_test for part in parts])
-        else:
-            test_x, test_y = pair("test", test)
-            test_x = checked_x("test", "x", test_x, shape)
-            test_y = checked_y("test", "y", test_y, len(test_x), kind)
-        labels: dict[str, tuple[Array, ...]] = {
-            f"devices[{name!r}]": (part.y, part.y_test) for name, part in zip(named, parts, strict=True)
-        }
-        labels |= {"test.y": (test_y,), "public.y": () if public_y is None else (public_y,)}
-        said = _target(kind, labels, public_y)
-        sizes = [len(part.y) for part in parts] + [len(part.y_test) for part in parts]
-        rows = np.split(np.arange(sum(sizes), dtype=np.int64), np.cumsum(sizes)[:-1])
+        given = GivenFleet(
+            name=name,
+            description=f"{name}: {counted(len(every), 'device')} as given",
+            parts=(),
+            devices=None,
+            public=None if public is None else given_pair("public", public, kind, unlabelled=True),
+            test=None if test is None else given_pair("test", test, kind),
+        )
         return cls(
-            FleetData(
-                name=name,
-                description=f"{name}: {counted(len(parts), 'device')} as given",
-                classes=_classes(labels, classes) if said.is_single else 2,
-                device_names=tuple(named),
-                families=("",) * len(parts),
-                x=np.concatenate([part.x for part in parts] + [part.x_test for part in parts]),
-                y=learned(said, np.concatenate([part.y for part in parts] + [part.y_test for part in parts])),
-                train=DeviceRows.of(rows[: len(parts)]),
-                test=DeviceRows.of(rows[len(parts) :]),
-                public_x=public_x,
-                public_y=None if public_y is None else learned(said, public_y),
-                global_x=test_x,
-                global_y=learned(said, test_y),
-                target=said,
-            ).read_by(rule)
+            fleet_of(
+                fleet_of_devices(every, given, Dealing(seed=seed)),
+                classes=classes,
+                normalize=normalize,
+                channels=channels,
+                target=kind,
+            )
         )
 
     def __len__(self) -> int:
@@ -173,31 +160,3 @@ def _named(devices: Mapping[str, Device] | Sequence[Device]) -> dict[str, Device
         if not isinstance(device, Device):
             raise FleetDataError(f"devices[{name!r}]: {type(device).__name__} is not a fedstill.Device(x, y)")
     return dict(devices)
-
-
-def _target(kind: TargetKind, labels: Mapping[str, Sequence[Array]], public_y: Array | None) -> Target:
-    """The target of a fleet with these labels, which must be as many for each example."""
-    if kind.is_class:
-        return SINGLE_LABEL
-    sizes = {where: y.shape[1] for where, arrays in labels.items() for y in arrays}
-    size = next(iter(sizes.values()))
-    for where, other in sizes.items():
-        if other != size:
-            raise FleetDataError(f"{where}: {other} labels a row, but {next(iter(sizes))} has {size}")
-    try:
-        return fleets_target(kind, public_y, labels=size, where="public: y")
-    except DataError as error:
-        raise FleetDataError(str(error)) from None
-
-
-def _classes(labels: Mapping[str, Sequence[Array]], classes: int | None) -> int:
-    """How many classes there are: as said, or as the labels show."""
-    largest = {where: max(int(y.max()) for y in arrays) for where, arrays in labels.items() if arrays}
-    if classes is None:
-        return max(largest.values()) + 1
-    for where, label in largest.items():
-        if label >= classes:
-            raise FleetDataError(
-                f"{where}: label {label}, but classes is {classes}; labels are 0 to {classes - 1}"
-            )
-    return classes

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from fedstill_proto.errors import unknown_name
+from fedstill_proto.package.target import TargetKind
 from fedstill_proto.package.target_labels import target_kind
-from fedstill_proto.readers.classes import label_array
 from fedstill_proto.readers.errors import DataError
-from fedstill_proto.readers.given import GivenExamples
 from fedstill_proto.readers.tables import Table, read_table, table_of
 from fedstill_server.config.options import options_of
 from fedstill_sim.data.dealing import Dealing
@@ -20,8 +19,10 @@ from fedstill_sim.data.folder import load_folder
 from fedstill_sim.data.given import GivenFleet, fleet_of, fleet_of_pool
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.table_fleets import fleet_of_tables
+from fedstill_sim.tasks import load_data, task_of_data
+from fedstill_sim.tasks.interface import DataRequest
 
-from fedstill.examples import as_array, counted, pair
+from fedstill.examples import counted, given_pair
 from fedstill.fleet import Fleet, Source
 
 _DEALT = ("public_share", "held_out", "classes", "normalize", "channels")
@@ -41,6 +42,12 @@ def read_folder(
     """The fleet of a folder or file; see `fedstill.datasets.folder`."""
     options, place = asked_reading(reading), Path(path).absolute()
     dealing = Dealing.asked(options, devices=devices, dirichlet=dirichlet, seed=seed)
+    task = task_of_data(None, place)
+    if task != "arrays":
+        if options != OwnDataOptions() or dealing != Dealing(seed=seed) or classes is not None or scaling:
+            raise FleetDataError(f"{place}: data of {task} take no option but the seed; leave the others out")
+        wanted = DataRequest(folder=place, seed=seed, families=("",))
+        return Fleet(load_data(wanted, task=task), Source(folder=str(place), seed=seed))
     data = load_folder(
         place,
         families=("",),
@@ -93,16 +100,15 @@ def dealt_arrays(
             raise unknown_name("arrays: option", name, _DEALT)
     options = OwnDataOptions(**{name: value for name, value in dealt.items() if name in _DEALT[:2]})
     dealing = Dealing.asked(options, devices=devices, dirichlet=dirichlet, seed=seed)
-    pool, public = _given("arrays", (x, y)), shared["public"]
-    if public is not None and not isinstance(public, tuple):
-        public = (public, None)
+    kind, public = TargetKind.SINGLE_LABEL, shared["public"]
+    pool = given_pair("arrays", (x, y), kind)
     given = GivenFleet(
         name="arrays",
         description=f"arrays: {counted(len(pool), 'example')} {dealing.described(0, whole=True)}",
         parts=(),
         devices=None,
-        public=None if public is None else _given("public", public),
-        test=None if shared["test"] is None else _given("test", shared["test"]),
+        public=None if public is None else given_pair("public", public, kind, unlabelled=True),
+        test=None if shared["test"] is None else given_pair("test", shared["test"], kind),
     )
     try:
         whole = fleet_of_pool(pool, given, dealing)
@@ -134,9 +140,10 @@ def asked_reading(reading: Mapping[str, Any]) -> OwnDataOptions:
     for name in reading:
         if name not in known:
             raise unknown_name("option", name, known)
-    return OwnDataOptions(
-        **{name: tuple(value) if isinstance(value, list) else value for name, value in reading.items()}
-    )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in reading.items()
+    }
+    return OwnDataOptions(**values)
 
 
 def as_table(where: str, given: Any) -> Table:
@@ -167,15 +174,6 @@ def _listed(column: Any) -> list[Any]:
         if hasattr(column, method):
             return list(getattr(column, method)())
     return list(column)
-
-
-def _given(where: str, given: Any) -> GivenExamples:
-    x, y = pair(where, given)
-    try:
-        labels = None if y is None else label_array(y, where=f"{where}: y")
-    except DataError as error:
-        raise FleetDataError(str(error)) from None
-    return GivenExamples(f"{where}: x", as_array(where, "x", x), labels, labels_where=f"{where}: y")
 
 
 def with_class_names(fleet: Fleet, names: tuple[str, ...]) -> Fleet:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fedstill_proto.errors import FedstillError, unknown_name
 from fedstill_server.config.codec import ConfigError
+from fedstill_server.families import FAMILIES
 from fedstill_sim.callbacks.interface import Callback, RoundFunction
 from fedstill_sim.config import RunConfig, resolve
 from fedstill_sim.data.fleet import FleetData, FleetDataError
@@ -173,14 +174,20 @@ def with_students(data: FleetData, students: Sequence[Student]) -> tuple[dict[st
             of_device[device] = name
         if not student.devices:
             dealt.append(name)
+    for device, family in zip(data.device_names, data.families, strict=True):
+        if family and device not in of_device:  # as the data say
+            FAMILIES.require([family], where=f"family of {device}")
+            of_device[device] = family
+            places.setdefault(family, "")
     rest = [device for device in data.device_names if device not in of_device]
     if rest and not dealt:
         raise FleetDataError(f"students: none is left for device {rest[0]!r}; give one without devices=")
-    if dealt and not rest:
+    if dealt and not rest and not any(data.families):
         raise FleetDataError(f"students: no device is left for {dealt[0]!r}; every device has another one")
     of_device |= {device: dealt[turn % len(dealt)] for turn, device in enumerate(rest)}
     families = tuple(of_device[device] for device in data.device_names)
-    return places, dataclasses.replace(data, families=families)
+    used = {name: place for name, place in places.items() if name in families}
+    return used, dataclasses.replace(data, families=families)
 
 
 def chosen_callbacks(given: OnRound | Sequence[OnRound] | None) -> tuple[Callback, ...]:

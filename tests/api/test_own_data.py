@@ -223,3 +223,41 @@ def test_partitioners_share_pictures_out() -> None:
     )
     fleet = fs.datasets.partitioned(data, IidPartitioner(2), features="image")
     assert (fleet.data.input_shape, fleet.data.input_rule.element_type) == ((3, 4, 4), "uint8")
+
+
+def test_a_fleet_of_arrays_may_name_classes_and_lack_tests_and_a_public_set(tmp_path: Path) -> None:
+    x = np.eye(3).repeat(8, axis=0) + np.random.default_rng(0).normal(0, 0.1, (24, 3))
+    y = np.repeat(["low", "middle", "high"], 8)
+    devices = {
+        "ann": fs.Device(x, y, x_test=x[:0], y_test=y[:0], family="mlp-4"),
+        "bob": fs.Device(x, y, x_test=x, y_test=y),
+    }
+    fleet = fs.Fleet.from_arrays(devices)
+    assert (fleet.data.class_names, fleet.data.families) == (("high", "low", "middle"), ("mlp-4", ""))
+
+    with pytest.raises(fs.FedstillError, match="'fedstill' needs a public set, and the data have none"):
+        fs.simulate(fleet, students="mlp-8", out=tmp_path / "without")
+    result = fs.simulate(
+        fleet, students="mlp-8", method="fedavg", rounds=1, epochs=20, processes=0, out=tmp_path / "run"
+    )
+    assert result.final.personal_accuracy == 1.0  # bob's alone
+    assert {student.family for student in result.run.students.values()} == {"mlp-4", "mlp-8"}
+
+
+def test_a_public_set_may_be_labelled_in_part() -> None:
+    x, y = np.eye(3).repeat(8, axis=0), np.arange(3).repeat(8)
+    known = np.where(np.arange(24) % 2, y, -1)
+    data = fs.Fleet.from_arrays([fs.Device(x, y)], public=(x, known)).data
+    assert data.public_y is not None
+    assert data.public_y.tolist() == known.tolist()
+    assert fs.Fleet.from_arrays([fs.Device(x, y)], public=(x, np.full(24, -1))).data.public_y is None
+
+
+def test_a_folder_of_utterances_is_an_assistant_s(tmp_path: Path) -> None:
+    said = [
+        f"turn {way} the {thing},{way}" for way in ("on", "off") for thing in ("lamp", "fan", "radio", "tv")
+    ]
+    for name in ("ann", "bob", "public"):
+        (tmp_path / f"{name}.csv").write_text("\n".join(["\ufefftext,label", *said, ""]))
+    fleet = fs.datasets.folder(tmp_path)
+    assert (fleet.names, fleet.data.classes) == (("ann", "bob"), 2)

@@ -92,6 +92,19 @@ def check_examples(part: GivenExamples, first: GivenExamples) -> None:
         )
 
 
+def check_whole(part: GivenExamples) -> None:
+    """Refuse examples that no rows can be taken of: what are none, and labels that are not one for each.
+
+    Raises:
+        DataError: Naming the place, the row and what to do.
+    """
+    check_examples(part, part)
+    if part.y is not None and len(part) and part.y.shape[:1] != (len(part),):
+        raise DataError(
+            f"{part.labels}: labels have shape {list(part.y.shape)}; give one for each of {len(part)} rows"
+        )
+
+
 def class_numbers(part: GivenExamples, names: LabelNames, *, unlabelled: bool = False) -> IntArray:
     """The class number of each example; UNLABELLED where there is none, if there may be none.
 

@@ -21,7 +21,7 @@ from fedstill_proto.readers.arrays import Array
 from fedstill_proto.readers.classes import UNLABELLED, LabelNames, check_labels, label_array, names_of_labels
 from fedstill_proto.readers.columns import TableColumns
 from fedstill_proto.readers.errors import DataError
-from fedstill_proto.readers.given import GivenExamples, check_examples, class_numbers
+from fedstill_proto.readers.given import GivenExamples, check_examples, check_whole, class_numbers
 
 from fedstill_sim.data.dealing import Dealing
 from fedstill_sim.data.fleet import DeviceRows, FleetData, FleetDataError
@@ -87,6 +87,7 @@ def fleet_of_devices(devices: Sequence[GivenDevice], given: GivenFleet, dealing:
     trains: list[IntArray] = []
     tests: list[IntArray] = []
     for number, device in enumerate(devices):
+        _check_whole(device.train)
         rows = np.arange(len(device.train))
         if not len(rows):
             raise FleetDataError(f"{device.train.where}: holds no example to learn from")
@@ -127,6 +128,7 @@ def fleet_of_pool(pool: GivenExamples, given: GivenFleet, dealing: Dealing) -> G
     Raises:
         FleetDataError: The pool does not suffice.
     """
+    _check_whole(pool)
     rows, public = np.arange(len(pool)), given.public
     if public is None and dealing.public_share:
         rows, cut = hold_out(rows, fraction=dealing.public_share, seed=(dealing.seed, 0x9B))
@@ -292,6 +294,13 @@ def _names(given: GivenFleet, labelled: Sequence[GivenExamples], classes: int | 
 
 def _narrow(x: Array) -> Array:
     return np.ascontiguousarray(x, np.float32)
+
+
+def _check_whole(part: GivenExamples) -> None:
+    try:
+        check_whole(part)
+    except DataError as error:
+        raise FleetDataError(str(error)) from None
 
 
 def _joined(arrays: Sequence[Array]) -> Array:

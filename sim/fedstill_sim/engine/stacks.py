@@ -47,7 +47,7 @@ class FleetStacks:
         counts = owned.offsets[devices + 1] - first
         capacity = max(int(counts.max(initial=0)), 1)
         places = first[:, None] + np.arange(capacity)  # [C, N], beyond a device's own rows: padding
-        rows = owned.rows.take(places, mode="clip")
+        rows = owned.rows.take(places, mode="clip") if len(owned.rows) else np.zeros(places.shape, np.int64)
         return PrivateStack(self._x, self._y.take(rows, axis=0), counts, rows)
 
 
