@@ -165,7 +165,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         target=facts.target,
     )
     if notice := facts.input_rule.notice():
-        knows = asked.teacher_trained or asked.teacher_frozen
+        knows = asked.teacher_trained or asked.teacher_frozen or asked.teacher.endswith(ONNX_SUFFIX)
         log.warning("%s%s", notice, "; so does the teacher, which knows its task already" if knows else "")
     return checked_fleet(config)
 

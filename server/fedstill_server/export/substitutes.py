@@ -153,7 +153,7 @@ def without_changes_in_place(student: nn.Module) -> None:
     """
     for layer in student.modules():
         if getattr(layer, "inplace", False) is True:
-            layer.inplace = False
+            setattr(layer, "inplace", False)  # noqa: B010 - nn.Module knows tensors and modules alone
 
 
 def _channels(values: Tensor, like: Tensor) -> Tensor:
