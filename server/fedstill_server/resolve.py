@@ -308,7 +308,7 @@ def _training(asked: RunOptions, facts: FleetFacts, method: str, *, labelled: bo
     return TrainingPlan(
         epochs=_chosen(asked.epochs, usual.epochs),
         batch_size=_chosen(asked.batch_size, usual.batch_size),
-        learning_rate=_chosen(asked.learning_rate, usual.learning_rate),
+        learning_rate=_chosen(asked.learning_rate, usual.learning_rate * facts.target.pace),
         optimizer=Optimizer(_chosen(asked.optimizer, usual.optimizer.value)),
         temperature=_chosen(asked.temperature, 1.0 if facts.target.is_regression else suited.temperature),
         soft_weight=_chosen(asked.soft_weight, _chosen(usual.soft_weight, suited.soft_weight)),

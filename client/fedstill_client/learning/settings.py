@@ -102,4 +102,4 @@ class LearningSettings:
 
 
 def _default_rate(manifest: StudentManifest) -> float:
-    return _TEXT_RATE if manifest.labels_each_place else _RATES[manifest.optimizer]
+    return _TEXT_RATE if manifest.labels_each_place else _RATES[manifest.optimizer] * manifest.target.pace
