@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,24 @@ def target_kind(name: str, *, where: str = "target") -> TargetKind:
     raise unknown_name(where, name, [kind.value for kind in TargetKind])
 
 
-def checked_targets(kind: TargetKind, y: Labels, *, examples: int, where: str) -> Labels:
+def checked_targets(
+    kind: TargetKind,
+    y: Labels,
+    *,
+    examples: int,
+    where: str,
+    row_name: Callable[[int], str] | None = None,
+) -> Labels:
     """Labels [examples, K] of 0 and 1 as int64, or numbers [examples, D] as float64; a row is [examples, 1].
 
     Raises:
         DataError: Naming what does not fit, and the first row of it.
     """
+    named = row_name or (lambda row: f"{where}: row {row}")
     if y.ndim == 1:
         y = y[:, None]
     if y.dtype.kind == "U":  # of a table
-        y = _parsed(y, where)
+        y = _parsed(y, named)
     regression = kind is TargetKind.REGRESSION
     taken, needed = ("fiub", "numbers") if regression else ("iub", "0 and 1, as whole numbers")
     if y.dtype.kind not in taken:
@@ -48,17 +56,17 @@ def checked_targets(kind: TargetKind, y: Labels, *, examples: int, where: str) -
     if not good.all():
         row, place = (int(found[0]) for found in np.nonzero(~good))
         problem = "is not finite; remove or fill it" if regression else "is neither 0 nor 1"
-        raise DataError(f"{where}: row {row}, label {place}: {y[row, place]} {problem}")
+        raise DataError(f"{named(row)}, label {place}: {y[row, place]} {problem}")
     return y.astype(np.float64 if regression else np.int64)
 
 
-def _parsed(texts: Labels, where: str) -> Labels:
+def _parsed(texts: Labels, named: Callable[[int], str]) -> Labels:
     """Numbers of texts; whole ones where all are."""
     try:
         numbers = texts.astype(np.float64)
     except ValueError:
         row = next(row for row, cells in enumerate(texts.tolist()) if not all(map(_is_number, cells)))
-        raise DataError(f"{where}: row {row}: {texts[row].tolist()!r:.60} holds no number") from None
+        raise DataError(f"{named(row)}: {texts[row].tolist()!r:.60} holds no number") from None
     return numbers.astype(np.int64) if np.isin(numbers, (0, 1)).all() else numbers
 
 
@@ -138,4 +146,6 @@ def target_reader(
 def _said(part: GivenExamples, kind: TargetKind) -> Labels:
     if part.y is None:
         raise DataError(f"{part.labels}: there are no labels; give a row for each example")
-    return checked_targets(kind, np.asarray(part.y), examples=len(part), where=part.labels)
+    return checked_targets(
+        kind, np.asarray(part.y), examples=len(part), where=part.labels, row_name=part.label_name
+    )
