@@ -36,6 +36,7 @@ class GivenExamples:
         y: Their labels [n], whole numbers or texts; None where there are none.
         row: Names a row for an error.
         labels_where: Begins an error's text on labels, where that is not `where`.
+        numbers: The rows' numbers in what was given, where some were taken of it [n].
     """
 
     where: str
@@ -43,17 +44,18 @@ class GivenExamples:
     y: Array | None = None
     row: Callable[[int], str] | None = None
     labels_where: str = ""
+    numbers: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.x)
 
     def row_name(self, row: int) -> str:
         """How an error names a row."""
-        return self.row(row) if self.row is not None else f"{self.where}: row {row}"
+        return self.row(row) if self.row is not None else f"{self.where}: row {self._number(row)}"
 
     def label_name(self, row: int) -> str:
         """How an error names the label of a row."""
-        return self.row(row) if self.row is not None else f"{self.labels}: row {row}"
+        return self.row(row) if self.row is not None else f"{self.labels}: row {self._number(row)}"
 
     @property
     def labels(self) -> str:
@@ -64,7 +66,11 @@ class GivenExamples:
         """Some of the rows."""
         y = None if self.y is None else self.y[rows]
         name = None if self.row is None else lambda row: self.row_name(int(rows[row]))
-        return GivenExamples(self.where, self.x[rows], y, name, self.labels_where)
+        numbers = rows if self.numbers is None else self.numbers[rows]
+        return GivenExamples(self.where, self.x[rows], y, name, self.labels_where, numbers)
+
+    def _number(self, row: int) -> int:
+        return row if self.numbers is None else int(self.numbers[row])
 
 
 def check_examples(part: GivenExamples, first: GivenExamples) -> None:
