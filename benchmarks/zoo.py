@@ -128,7 +128,8 @@ def _round(name: str, network: ZooNetwork) -> float:
         return x, np.arange(count) % network.classes
 
     devices = {f"device-{place}": fs.Device(*examples(EXAMPLES), *examples(4)) for place in range(DEVICES)}
-    fleet = fs.Fleet.from_arrays(devices, public=examples(8), classes=network.classes)
+    scaled = "auto" if network.form.amounts else "none"  # the numbers of tokens are names
+    fleet = fs.Fleet.from_arrays(devices, public=examples(8), classes=network.classes, normalize=scaled)
     result = fs.simulate(
         fleet,
         students=[_PREFIX + name],
