@@ -32,7 +32,7 @@ from typing import Any
 
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import TrainingArtifact
-from fedstill_server.export import GateError, build_artifact, verify_artifact
+from fedstill_server.export import Difference, GateError, build_artifact, verify_artifact
 from fedstill_server.export.build import ArtifactOptions
 from fedstill_server.families import ARRAYS, FAMILIES, TEXT, UTTERANCES
 
@@ -101,7 +101,8 @@ def examine(cell: Cell, *, steps: int = STEPS, threads: Sequence[int] = THREADS)
         report = verify_artifact(artifact, devices=1, threads=threads, steps=steps, soft_weight=soft_weight)
     except GateError as error:
         return {**row, "holds": False, "reason": str(error)}
-    return {**row, "holds": True, **{name: vars(difference) for name, difference in vars(report).items()}}
+    differences = {name: vars(each) for name, each in vars(report).items() if isinstance(each, Difference)}
+    return {**row, "holds": True, **differences}
 
 
 def _print(row: dict[str, Any]) -> None:

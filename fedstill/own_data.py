@@ -19,7 +19,7 @@ from fedstill_sim.data.folder import load_folder
 from fedstill_sim.data.given import GivenFleet, fleet_of, fleet_of_pool
 from fedstill_sim.data.own_data import OwnDataOptions
 from fedstill_sim.data.table_fleets import fleet_of_tables
-from fedstill_sim.tasks import load_data, task_of_data
+from fedstill_sim.tasks import load_data, simulation_of, task_of_data
 from fedstill_sim.tasks.interface import DataRequest
 
 from fedstill.examples import counted, given_pair
@@ -43,7 +43,7 @@ def read_folder(
     options, place = asked_reading(reading), Path(path).absolute()
     dealing = Dealing.asked(options, devices=devices, dirichlet=dirichlet, seed=seed)
     task = task_of_data(None, place)
-    if task != "arrays":
+    if not simulation_of(task).reads_with_options:
         if options != OwnDataOptions() or dealing != Dealing(seed=seed) or classes is not None or scaling:
             raise FleetDataError(f"{place}: data of {task} take no option but the seed; leave the others out")
         wanted = DataRequest(folder=place, seed=seed, families=("",))

@@ -66,7 +66,7 @@ def answer(selection: RowSelection, *, labels: list[int]) -> tuple[SoftLabelSumm
         SummaryKind.PUBLIC_SET, SoftLabelCodec(Encoding.FLOAT32), np.arange(12)[::-1], True, selection
     )
     asked = task(plan(temperature=2.0), request=request)
-    private = PrivateStack.of_one(examples(len(labels), seed=1)[0], np.array(labels))
+    private = PrivateStack.of_one(examples(len(labels), seed=1)[0], np.array(labels, np.int64))
     stacked = {name: array[None] for name, array in student(1).items()}
     forward = Forward(artifact())
     ((blob, _),) = summarize(asked, TrainedStack(stacked, private, forward, public_x), devices=1)

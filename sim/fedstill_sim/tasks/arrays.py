@@ -15,6 +15,7 @@ class ArraySimulation(SimulatedTask):
     """Examples of one class each, as arrays of numbers."""
 
     families: ClassVar[tuple[str, ...]] = ("mlp-small", "mlp-wide", "cnn")
+    reads_with_options: ClassVar[bool] = True
 
     def load_folder(self, wanted: DataRequest, folder: Path) -> FleetData:
         from fedstill_sim.data.dealing import Dealing

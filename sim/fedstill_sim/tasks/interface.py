@@ -88,6 +88,7 @@ class SimulatedTask(ABC):
         refused: Why it takes no value of an option but the default, by the option's field.
         picks_devices: Whether a folder's devices may be fewer than it holds.
         seeds_start: Whether a run starts with what is drawn from the seed that its data are drawn from.
+        reads_with_options: Whether options say how a folder or file of one's own is read and dealt out.
         evaluating: What `evaluate` does, to those who wait; nothing where it is "".
     """
 
@@ -99,6 +100,7 @@ class SimulatedTask(ABC):
     picks_devices: ClassVar[bool] = False
     seeds_start: ClassVar[bool] = False
     evaluating: ClassVar[str] = ""
+    reads_with_options: ClassVar[bool] = False
 
     def is_at(self, folder: Path) -> bool:
         """Whether a folder shows by its files that it holds data of this task; --task says it of others."""
