@@ -113,7 +113,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     name = asked.method or facts.task.default_method
     suited = METHODS.load(name, where="--method").defaults
     check_public(name, facts.public_rows)
-    of_names = not facts.task.form.amounts
+    of_names = not facts.task.form.amounts or _reads_tokens(facts)
     taught = _taught(asked, facts, name)
     work = facts.task.default_work(labelled=taught)
     usual = {"start_epochs": work.start_epochs}
@@ -123,7 +123,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
     own = FAMILIES.named(asked.families, where="--families")
     rounds = _chosen(asked.rounds, facts.rounds)
     uplink, downlink = _codecs(asked, facts, method_of(method))
-    if of_names and (asked.normalize, asked.channels) != ("auto", "auto"):
+    if not facts.task.form.amounts and (asked.normalize, asked.channels) != ("auto", "auto"):
         raise ConfigError("--normalize and --channels are of amounts; what devices learn here are names")
     rows = method_of(method).rows_of(facts.public_rows)
     teacher = _network(asked, facts)
@@ -168,6 +168,22 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         knows = asked.teacher_trained or asked.teacher_frozen or asked.teacher.endswith(ONNX_SUFFIX)
         log.warning("%s%s", notice, "; so does the teacher, which knows its task already" if knows else "")
     return checked_fleet(config)
+
+
+def _reads_tokens(facts: FleetFacts) -> bool:
+    """Whether students look up what they read, so that means of examples, or scaled ones, mean nothing."""
+    own = [family for family in facts.families if FAMILIES.is_own(family)]
+    if not own:
+        return False
+    from fedstill_server.families.tokens import tokens_known  # torch takes a second to import
+
+    reading = [family for family in own if tokens_known(family, facts.input_shape, facts.classes)]
+    if reading and not facts.input_rule.keeps_scale:
+        raise ConfigError(
+            f"families: {reading[0]} looks up the numbers that it reads, and examples were scaled; leave them "
+            "as they are (--normalize none, or normalize='none' of Fleet.from_arrays)"
+        )
+    return bool(reading)
 
 
 def _taught(asked: RunOptions, facts: FleetFacts, method: str) -> bool:

@@ -17,6 +17,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.export import ArtifactOptions, build_artifact
 from fedstill_server.export.structure import structure_of
 from fedstill_server.families import FAMILIES, build_student, initial_parameters
+from fedstill_server.families.tokens import tokens_known
 from fedstill_server.plugins import PluginError
 from fedstill_server.tasks import training_of
 from torch import Tensor, nn
@@ -293,3 +294,31 @@ def test_graphs_of_a_changed_network_are_built_anew(tmp_path: Path) -> None:
     assert first.manifest.parameters[0].shape == (3, 6)
     assert second.manifest.parameters[0].shape == (5, 6)
     assert built(tmp_path).training_graph == second.training_graph
+
+
+class ReadsTokens(nn.Module):
+    """A mean of looked-up rows; it takes numbers of tokens as amounts, as they come in arrays."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(7, 4)
+        self.output = nn.Linear(4, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.output(self.table(x.long()).mean(1))  # type: ignore[no-any-return]
+
+
+def test_a_network_that_looks_up_what_it_reads_is_found_and_gets_tokens() -> None:
+    FAMILIES.register("reads-tokens", ReadsTokens)
+    assert tokens_known("reads-tokens", (3,), 2) == 7
+    assert tokens_known("mlp-small", (3,), 2) == 0
+    options = ArtifactOptions(
+        family="reads-tokens",
+        input_shape=(3,),
+        classes=2,
+        optimizer=Optimizer.SGD,
+        soft_labels="none",
+        stack_size=1,
+        step_rows=4,
+    )
+    build_artifact(options)

@@ -14,6 +14,7 @@ from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 from fedstill_server.export.optimizers import ADAMW_BETAS, RULES
 from fedstill_server.export.reference import Arrays
 from fedstill_server.families import FAMILIES
+from fedstill_server.families.tokens import tokens_known
 
 _LEARNING_RATES = {Optimizer.SGD: 0.1, Optimizer.MOMENTUM: 0.05, Optimizer.ADAMW: 1e-3}
 # A gradient over thousands of words is small in each: at a lower rate, a float's rounding is what moves.
@@ -122,6 +123,9 @@ def random_examples(
     manifest: StudentManifest, shape: Sequence[int], random: np.random.Generator
 ) -> np.ndarray:
     """Random examples that the student takes: normal numbers, or the numbers of words or n-grams."""
+    known = tokens_known(manifest.family, manifest.input_shape, manifest.classes)
+    if known:
+        return random.integers(0, known, shape).astype(manifest.input_type)
     return FAMILIES.form_of(manifest.family).random(shape, classes=manifest.classes, random=random)
 
 
