@@ -180,8 +180,8 @@ def _reads_tokens(facts: FleetFacts) -> bool:
     reading = [family for family in own if tokens_known(family, facts.input_shape, facts.classes)]
     if reading and not facts.input_rule.keeps_scale:
         raise ConfigError(
-            f"families: {reading[0]} looks up the numbers that it reads, and examples were scaled; leave them "
-            "as they are (--normalize none, or normalize='none' of Fleet.from_arrays)"
+            f"families: {reading[0]} looks up the numbers that it reads, and examples were scaled; leave "
+            "them as they are (--normalize none, or normalize='none' of Fleet.from_arrays)"
         )
     return bool(reading)
 
