@@ -42,7 +42,7 @@ LAYERS = {
     "fedstill_server": Layer(always=("server",), on_use=("assistant", "tensorboard")),
     "fedstill_sim": Layer(always=("sim",), on_use=("assistant", "mlflow", "tensorboard")),
     "examples": Layer(always=("examples", "sim")),
-    "benchmarks": Layer(always=("dev",)),
+    "benchmarks": Layer(always=("dev",), on_use=("zoo",)),
     "tests": Layer(always=("dev",)),
     "docs": Layer(always=("docs",)),
 }
