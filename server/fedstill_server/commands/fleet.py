@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
-from fedstill_server.config.options import option, options_of
+from fedstill_server.config.options import Option, option, options_of
 from fedstill_server.config.reading import ReadOptions
 from fedstill_server.config.run_options import FLEET, RunOptions
 
@@ -133,7 +133,7 @@ def prepare(
     from fedstill_server.tasks import chosen_task, task_for
 
     of_task = {one.name: asked.pop(one.name) for one in options_of(TaskOptions)}
-    reading = ReadOptions(**{one.name: asked.pop(one.name) for one in options_of(ReadOptions)})
+    reading = ReadOptions(**{one.name: _parsed(one, asked.pop(one.name)) for one in options_of(ReadOptions)})
     wanted = RunOptions(
         **{**asked, "families": asked["families"] or ("mlp-small",)},
         method_options=read_settings(settings or ()),
@@ -165,6 +165,11 @@ def prepare(
         "notice": prepared.notice,
     }
     _report(found, "\n".join(lines), as_json)
+
+
+def _parsed(one: Option, given: Any) -> Any:
+    """An option's value, of one with several values from a text with commas."""
+    return one.parsed(given) if one.many and isinstance(given, str) else given
 
 
 def _check_there(*paths: Path | None) -> None:
