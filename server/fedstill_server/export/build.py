@@ -37,6 +37,7 @@ from fedstill_server.export.randomness import UNIFORM
 from fedstill_server.export.stacks import same_bits
 from fedstill_server.export.structure import structure_of
 from fedstill_server.export.student import inference_graph
+from fedstill_server.export.trial import random_examples
 from fedstill_server.families import FAMILIES, build_student
 from fedstill_server.families.features import feature_width
 from fedstill_server.families.state import frozen_tensors, student_state
@@ -322,8 +323,10 @@ def _cut(
     form, shape = options.form, options.input_shape
     if form.tables:
         return None
-    x = form.random(
+    x = random_examples(
+        options.family,
         (max(options.step_rows, FORWARD_ROWS), *shape),
+        input_shape=shape,
         classes=options.classes,
         random=np.random.default_rng(0),
     )

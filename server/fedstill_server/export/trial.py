@@ -78,7 +78,7 @@ class StudentStack:
     def forward(self) -> tuple[np.ndarray, list[np.ndarray]]:
         """Random examples [C, rows, ...] and the students' logits [C, rows, classes], and features if any."""
         shape = (*self._shapes["x"][:2], *self._manifest.input_shape)
-        x = _in_turns(random_examples(self._manifest, shape, np.random.default_rng(0)), self._manifest)
+        x = _in_turns(_examples_of(self._manifest, shape, np.random.default_rng(0)), self._manifest)
         names = ["logits", "features"] if self._manifest.feature_width else ["logits"]
         return x, self._session.run(names, {**self.parameters, "x": self._read(x)})
 
@@ -120,13 +120,29 @@ def learning_rate(manifest: StudentManifest) -> float:
 
 
 def random_examples(
-    manifest: StudentManifest, shape: Sequence[int], random: np.random.Generator
+    family: str,
+    shape: Sequence[int],
+    *,
+    input_shape: Sequence[int],
+    classes: int,
+    random: np.random.Generator,
 ) -> np.ndarray:
-    """Random examples that the student takes: normal numbers, or the numbers of words or n-grams."""
-    known = tokens_known(manifest.family, manifest.input_shape, manifest.classes)
+    """Random examples [*shape] that a family's students take: normal numbers, or those of words or tokens."""
+    form = FAMILIES.form_of(family)
+    known = tokens_known(family, input_shape, classes)
     if known:
-        return random.integers(0, known, shape).astype(manifest.input_type)
-    return FAMILIES.form_of(manifest.family).random(shape, classes=manifest.classes, random=random)
+        return random.integers(0, known, shape).astype(form.input_type)
+    return form.random(shape, classes=classes, random=random)
+
+
+def _examples_of(manifest: StudentManifest, shape: Sequence[int], random: np.random.Generator) -> np.ndarray:
+    return random_examples(
+        manifest.family,
+        shape,
+        input_shape=manifest.input_shape,
+        classes=manifest.classes,
+        random=random,
+    )
 
 
 def _in_turns(x: np.ndarray, manifest: StudentManifest) -> np.ndarray:
@@ -161,7 +177,7 @@ def random_batch(
     if manifest.target.is_regression:  # a mean and a log variance
         labels, soft = (random.normal(size=size).astype(np.float32) for size in (places, soft.shape))
     return {
-        "x": _in_turns(random_examples(manifest, (*places[:2], *manifest.input_shape), random), manifest),
+        "x": _in_turns(_examples_of(manifest, (*places[:2], *manifest.input_shape), random), manifest),
         "labels": labels,
         "hard_weight": weight * np.float32(1 - soft_weight),
         "soft_labels": soft,
