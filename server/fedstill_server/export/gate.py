@@ -278,8 +278,17 @@ def _verdict(
 
 def _of_float32(report: GateReport) -> GateReport:
     """A report of what torch in float32 does, as if that were the artifact."""
-    own = (getattr(report, name).float32 for name in _COMPARED)
-    return GateReport(*(Difference(difference, difference) for difference in own))
+
+    def own(difference: Difference) -> Difference:
+        return Difference(difference.float32, difference.float32)
+
+    return replace(
+        report,
+        gradients=own(report.gradients),
+        logits=own(report.logits),
+        losses=own(report.losses),
+        parameters=own(report.parameters),
+    )
 
 
 def _logits(artifact: TrainingArtifact, threads: Sequence[int]) -> Difference:

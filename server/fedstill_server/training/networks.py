@@ -75,9 +75,10 @@ def parameters_of(network: nn.Module) -> Parameters:
 
 def load_parameters(network: nn.Module, parameters: Parameters) -> nn.Module:
     """Put `parameters` into `network`, and return it; tensors that are none stay as they are."""
-    learned = student_state(network).tensors
-    state = {name: value for name, value in network.state_dict().items() if name not in learned}
-    state |= {name: torch.from_numpy(value.copy()) for name, value in parameters.items()}
+    state = network.state_dict()  # with the versions of its layers, which some ask for
+    for name in student_state(network).tensors.keys() - parameters.keys():
+        del state[name]  # and is missed by name
+    state.update({name: torch.from_numpy(value.copy()) for name, value in parameters.items()})
     network.load_state_dict(state)
     return network
 
