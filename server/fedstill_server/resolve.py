@@ -44,7 +44,7 @@ from fedstill_server.privacy.accountant import noise_for_epsilon
 from fedstill_server.privacy.rule import PrivacyRule
 from fedstill_server.secure_sums.rule import SecureSumsRule
 from fedstill_server.tasks import Task, choice_of
-from fedstill_server.teachers.registry import ONNX_SUFFIX, is_black_box, require_network, weights_digest
+from fedstill_server.teachers.registry import ONNX_SUFFIX, black_box, require_network, weights_digest
 
 USUAL_DELTA = 1e-5
 # Of the classes that as many labels would name if all classes were as frequent.
@@ -356,10 +356,10 @@ def _network(asked: RunOptions, facts: FleetFacts) -> dict[str, Any]:
     if not asked.teacher:
         return {}
     require_network(asked.teacher, where="--teacher")
-    shape, classes = facts.input_shape, facts.classes
-    frozen = asked.teacher_frozen or is_black_box(asked.teacher, shape, classes)
+    unlearning = black_box(asked.teacher, facts.input_shape, facts.classes)
+    frozen = asked.teacher_frozen or unlearning is not None
     name = str(Path(asked.teacher).absolute()) if asked.teacher.endswith(ONNX_SUFFIX) else asked.teacher
-    digest = weights_digest(asked.teacher, shape, classes)
+    digest = weights_digest(asked.teacher) if unlearning is None else unlearning.digest
     return {"network": name, "digest": digest, "trained": asked.teacher_trained or frozen, "frozen": frozen}
 
 

@@ -13,7 +13,6 @@ from fedstill_server.plugins import PluginError
 from fedstill_server.teachers.errors import TeacherError
 from fedstill_server.teachers.registry import (
     black_box,
-    is_black_box,
     network_named,
     teacher_stands_for,
 )
@@ -43,7 +42,7 @@ def frozen_teacher(name: str, input_shape: Shape, classes: int, *, digest: str) 
         name: An ONNX file's path, a family's name, or a teacher's.
         input_shape: The shape of one example.
         classes: How many there are.
-        digest: What `weights_digest` gave when the run was started, or "".
+        digest: That of its weights, file or answers when the run was started, or "".
 
     Raises:
         FedstillError: There is no such teacher, it does not answer as one, or has changed since.
@@ -53,9 +52,9 @@ def frozen_teacher(name: str, input_shape: Shape, classes: int, *, digest: str) 
 
 @lru_cache(maxsize=2)  # a round asks several times, and a large one takes seconds to open
 def _made(name: str, input_shape: Shape, classes: int, digest: str, stands_for: object) -> nn.Module:
-    if not is_black_box(name, input_shape, classes):
-        return network_named(name, input_shape, classes, digest=digest).eval().requires_grad_(False)
     teacher = black_box(name, input_shape, classes)
+    if teacher is None:
+        return network_named(name, input_shape, classes, digest=digest).eval().requires_grad_(False)
     if digest and teacher.digest != digest:
         raise PluginError(f"teacher: {name}: it does not answer as when the run was started")
     network = BlackBox(teacher, classes)

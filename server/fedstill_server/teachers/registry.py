@@ -118,14 +118,10 @@ def network_named(name: str, input_shape: Shape, classes: int, *, digest: str = 
     return network
 
 
-def weights_digest(name: str, input_shape: Shape, classes: int) -> str:
-    """The digest of what a teacher that is made already answers by: a network's weights, an ONNX file's
-    bytes, an estimator's answers; "" for one that is made anew from a seed.
-    """
+def weights_digest(name: str) -> str:
+    """The digest of a teacher's weights where it is a network that is made already, and "" otherwise."""
     if name in FAMILIES:
         return ""
-    if is_black_box(name, input_shape, classes):
-        return black_box(name, input_shape, classes).digest
     found = TEACHERS.load(name)
     if not is_made(found) or not hasattr(found, "state_dict"):
         return ""
@@ -140,25 +136,25 @@ def teacher_stands_for(name: str) -> object:
     return None if name in FAMILIES or name.endswith(ONNX_SUFFIX) else TEACHERS.stands_for(name)
 
 
-def is_black_box(name: str, input_shape: Shape, classes: int) -> bool:
-    """Whether a teacher answers and cannot learn: an ONNX file, or an estimator."""
+def black_box(name: str, input_shape: Shape, classes: int) -> OnnxTeacher | EstimatorTeacher | None:
+    """A teacher that answers and cannot learn, an ONNX file or an estimator; None for a network.
+
+    Raises:
+        FedstillError: As `load_teacher`, and for a file or an estimator that cannot be a teacher.
+    """
     if name.endswith(ONNX_SUFFIX):
-        return True
+        from fedstill_server.teachers.onnx_file import OnnxTeacher
+
+        return OnnxTeacher.of_file(Path(name))
     if name in FAMILIES:
-        return False
+        return None
     import torch
 
-    return not isinstance(load_teacher(name, input_shape, classes), torch.nn.Module)
-
-
-def black_box(name: str, input_shape: Shape, classes: int) -> OnnxTeacher | EstimatorTeacher:
-    """A teacher that answers and cannot learn; errors as of `load_teacher`, and TeacherError."""
-    from fedstill_server.teachers.estimator import EstimatorTeacher
-    from fedstill_server.teachers.onnx_file import OnnxTeacher
-
-    if name.endswith(ONNX_SUFFIX):
-        return OnnxTeacher.of_file(Path(name))
     found: Any = load_teacher(name, input_shape, classes)
+    if isinstance(found, torch.nn.Module):
+        return None
+    from fedstill_server.teachers.estimator import EstimatorTeacher
+
     return EstimatorTeacher(found, classes=classes, name=name)
 
 

@@ -76,8 +76,9 @@ class SentenceEncoder(nn.Module):
             from transformers import BertModel
             from transformers.utils import logging
         except ImportError as error:
+            missing = "is not installed" if error.name else f"cannot be imported ({error})"
             raise EncoderError(
-                f"the assistant's teacher needs {error.name}, which is not installed: "
+                f"the assistant's teacher needs {error.name or 'transformers'}, which {missing}: "
                 "pip install 'fedstill[assistant]'"
             ) from error
         logging.disable_progress_bar()
