@@ -6,14 +6,15 @@ which it does not do with bytes in a ConfigRecord.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fedstill_proto.checks import check_integer, check_name
+from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.generation import FIRST_GENERATION, check_generation
 from fedstill_proto.messages import PROTOCOL_VERSION
 
 RECORD = "fedstill"
@@ -57,10 +58,24 @@ class Hello:
 
 @dataclass(frozen=True)
 class HelloReply:
-    """Who a device is."""
+    """Who a device is, and what it has.
+
+    Attributes:
+        device: Its name.
+        family: That of its student.
+        package_version: Of the package in use; 0 where that was never published.
+        generation: Of the fleet's configuration that the package belongs to.
+        agent: The version of fedstill that it runs; empty where it does not say.
+        willing: Whether it would do a round now; the reason stays on the device.
+        protocol: The version of the protocol that it speaks.
+    """
 
     device: str
     family: str
+    package_version: int = 0
+    generation: int = FIRST_GENERATION
+    agent: str = ""
+    willing: bool = True
     protocol: int = PROTOCOL_VERSION
 
     def __post_init__(self) -> None:
@@ -70,6 +85,10 @@ class HelloReply:
         if not self.device.isprintable():
             raise InvalidValue("device", f"{self.device!r} holds characters that cannot be printed")
         check_name("family", self.family)
+        check_integer("package_version", self.package_version, 0, MAX_UINT32)
+        check_generation(self.generation)
+        if self.agent:
+            check_name("agent", self.agent)
 
 
 def hello(run: str) -> RecordDict:
@@ -92,11 +111,18 @@ def read_hello(content: RecordDict) -> Hello:
         raise WireError(error.field, error.problem) from None
 
 
-def hello_reply(device: str, family: str) -> RecordDict:
-    """The content of the answer to the first message."""
-    reply = HelloReply(device, family)
-    record = ConfigRecord({"protocol": reply.protocol, "device": reply.device, "family": reply.family})
-    return RecordDict({RECORD: record})
+def hello_reply(
+    device: str,
+    family: str,
+    *,
+    package_version: int = 0,
+    generation: int = FIRST_GENERATION,
+    agent: str = "",
+    willing: bool = True,
+) -> RecordDict:
+    """The content of the answer to the first message; arguments are those of HelloReply."""
+    reply = HelloReply(device, family, package_version, generation, agent, willing)
+    return RecordDict({RECORD: ConfigRecord(asdict(reply))})
 
 
 def read_hello_reply(content: RecordDict) -> HelloReply:
@@ -108,7 +134,14 @@ def read_hello_reply(content: RecordDict) -> HelloReply:
     record = _config(content)
     check_version(record.get("protocol"))
     try:
-        return HelloReply(device=_text(record, "device"), family=_text(record, "family"))
+        return HelloReply(
+            device=_text(record, "device"),
+            family=_text(record, "family"),
+            package_version=_whole(record, "package_version", 0),
+            generation=_whole(record, "generation", FIRST_GENERATION),
+            agent=_text(record, "agent", ""),
+            willing=bool(record.get("willing", True)),
+        )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None
 
@@ -120,8 +153,15 @@ def _config(content: RecordDict) -> ConfigRecord:
     return record
 
 
-def _text(record: ConfigRecord, key: str) -> str:
-    value = record.get(key)
+def _whole(record: ConfigRecord, key: str, default: int) -> int:
+    value = record.get(key, default)
+    if type(value) is not int:
+        raise WireError(key, f"{type(value).__name__}, expected a whole number")
+    return value
+
+
+def _text(record: ConfigRecord, key: str, default: str | None = None) -> str:
+    value = record.get(key, default)
     if not isinstance(value, str):
         raise WireError(key, f"{type(value).__name__}, expected a string")
     return value

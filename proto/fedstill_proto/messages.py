@@ -14,6 +14,7 @@ import numpy as np
 from fedstill_proto.arrays import BoolArray, FloatArray, IntArray, Parameters, check_parameters
 from fedstill_proto.checks import MAX_UINT32, MAX_UINT64, check_integer, check_name, check_number
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.generation import FIRST_GENERATION, check_generation
 from fedstill_proto.mixed_rows import MOST_MIXED_ROWS
 from fedstill_proto.privacy.noising import Noising
 from fedstill_proto.secure_sums.messages import SumKeys
@@ -342,6 +343,7 @@ class RoundTask:
         personal: How the device makes its owner's student; None keeps what was trained to answer.
         mixed_rows: How many rows the device mixes of those of its public set, with numbers that follow on the
             set's own (see mixed_rows.py).
+        generation: Of the fleet's configuration, from 1: devices with a package of another one do not answer.
     """
 
     run: str
@@ -357,11 +359,13 @@ class RoundTask:
     control_variates: Parameters = field(default_factory=dict)
     personal: PersonalPlan | None = None
     mixed_rows: int = 0
+    generation: int = FIRST_GENERATION
 
     def __post_init__(self) -> None:
         check_header(self.run, self.round, self.family)
         check_parameters(self.parameters)
         check_integer("mixed_rows", self.mixed_rows, 0, MOST_MIXED_ROWS)
+        check_generation(self.generation)
         if self.weight_bits not in WEIGHT_BITS:
             raise InvalidValue("weight_bits", f"{self.weight_bits}, expected one of {WEIGHT_BITS}")
         if self.weight_bits != FLOAT_WEIGHTS and not self.replace_student:

@@ -25,6 +25,12 @@ class Refusal(enum.Enum):
         110,
         "the task is coded against what the device was told in a round, and it does not hold that",
     )
+    ANOTHER_GENERATION = (
+        "another-generation",
+        111,
+        "the device has a package of another generation of the fleet; it looks for a release",
+    )
+    SWITCHED_OFF = ("switched-off", 112, "the fleet's operator has switched rounds off")
     ANOTHER_APP = ("another-app", 109, "the run came with an app of its own; a device runs the installed one")
 
     def __init__(self, word: str, code: int, meaning: str) -> None:

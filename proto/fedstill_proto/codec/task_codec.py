@@ -28,6 +28,7 @@ from fedstill_proto.codec.told_labels import (
     table_told,
 )
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.generation import FIRST_GENERATION, generation_number
 from fedstill_proto.messages import (
     PROTOCOL_VERSION,
     WEIGHT_BITS,
@@ -94,6 +95,7 @@ def encode_task(
         weight_bits=task.weight_bits,
         control_variates=encode_tensors(task.control_variates, bits=task.weight_bits),
         mixed_rows=task.mixed_rows,
+        generation=generation_number(task.generation),
         request=_request(task.request),
     )
     if task.start is not None:
@@ -158,6 +160,7 @@ def decode_task(
             ),
             personal=_decode_personal(message.personal) if message.HasField("personal") else None,
             mixed_rows=message.mixed_rows,
+            generation=message.generation or FIRST_GENERATION,
         )
     except InvalidValue as error:
         raise WireError(error.field, error.problem) from None

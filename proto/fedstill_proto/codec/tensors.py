@@ -1,6 +1,6 @@
 """A student's parameters on the wire: as float32, or quantized to 8 or 4 bits in blocks of 64.
 
-Quantized (fedstill_proto.weight_blocks), a parameter is one long row, and a scale the upper half of a float32
+Quantized (codec/weight_blocks.py), a parameter is one long row, and a scale the upper half of a float32
 (bfloat16): two bytes. Rounding twice is rounding once, so that server and device agree on what a device was
 given, down to the last bit. A device answers with what its student moved from there, and the server adds that
 to the very same numbers. Running statistics of batch normalization are few, and a variance that is rounded
@@ -25,10 +25,10 @@ from fedstill_proto.arrays import (
     with_variances,
 )
 from fedstill_proto.checks import check_name
+from fedstill_proto.codec.weight_blocks import CodeArray, block_codes, block_scales, block_values
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.messages import FLOAT_WEIGHTS, RoundTask
 from fedstill_proto.v1 import fedstill_pb2 as pb
-from fedstill_proto.weight_blocks import CodeArray, block_codes, block_scales, block_values
 
 BLOCK = 64
 _SCALE_BYTES = 2

@@ -15,6 +15,7 @@ from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 from fedstill_proto.codec.enum_map import OPTIMIZER_NUMBERS, OPTIMIZERS
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
+from fedstill_proto.generation import FIRST_GENERATION, check_generation, generation_number
 from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
 from fedstill_proto.package.input_rule import InputRule, check_class_names, rule_message, rule_of_message
 from fedstill_proto.package.target import SINGLE_LABEL, Target, TargetKind
@@ -177,6 +178,7 @@ class StudentManifest:
             graphs read in its place; () where they read examples.
         input_rule: What the network reads of values as they are given.
         class_names: A name for each class, or ().
+        generation: Of the fleet's configuration that the package belongs to, from 1.
         columns: How rows of a table become what the network reads, where examples are such.
         target: What an answer says; beside single labels, `classes` is 2 and `label_shape` the target's.
     """
@@ -209,6 +211,7 @@ class StudentManifest:
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
     columns: TableColumns | None = None
+    generation: int = FIRST_GENERATION
     buffers: tuple[str, ...] = ()
     one_at_a_time: bool = False
     target: Target = SINGLE_LABEL
@@ -244,6 +247,7 @@ class StudentManifest:
 
     def _check_publication(self) -> None:
         check_integer("package_version", self.package_version, 0, MAX_UINT32)
+        check_generation(self.generation)
         if self.lowest_agent_version and not _VERSION.fullmatch(self.lowest_agent_version):
             raise InvalidValue(
                 "lowest_agent_version", f"{self.lowest_agent_version[:40]!r} is not like 0.1.0"
@@ -365,6 +369,7 @@ def _to_message(manifest: StudentManifest) -> pb.StudentManifest:
         input_rule=rule_message(manifest.input_rule),
         class_names=manifest.class_names,
         columns=columns_message(manifest.columns),
+        generation=generation_number(manifest.generation),
         buffers=manifest.buffers,
         one_at_a_time=manifest.one_at_a_time,
         target=None if manifest.target.is_single else _target_message(manifest.target),
@@ -430,6 +435,7 @@ def _from_message(message: pb.StudentManifest) -> StudentManifest:
             input_rule=rule_of_message(message.input_rule) if message.HasField("input_rule") else InputRule(),
             class_names=tuple(message.class_names),
             columns=columns_of_message(message.columns) if message.HasField("columns") else None,
+            generation=message.generation or FIRST_GENERATION,
             buffers=tuple(message.buffers),
             one_at_a_time=message.one_at_a_time,
             target=_target(message.target) if message.HasField("target") else SINGLE_LABEL,

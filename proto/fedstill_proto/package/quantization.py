@@ -1,4 +1,4 @@
-"""8-bit weights of a package: the rows of a matrix in blocks (fedstill_proto.weight_blocks).
+"""8-bit weights of a package: the rows of a matrix in blocks (fedstill_proto.codec.weight_blocks).
 
     value = (code - 128) * scale,    scale = max |value| of the block / 127,    code in 1..255
 
@@ -13,8 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from fedstill_proto.arrays import FloatArray, Parameters
+from fedstill_proto.codec.weight_blocks import (
+    CodeArray,
+    block_codes,
+    block_scales,
+    block_values,
+    code_of_zero,
+)
 from fedstill_proto.package.manifest import QuantizedWeight
-from fedstill_proto.weight_blocks import CodeArray, block_codes, block_scales, block_values, code_of_zero
 
 CODE_OF_ZERO = code_of_zero(8)
 

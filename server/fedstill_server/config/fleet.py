@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedstill_proto.checks import check_name
+from fedstill_proto.generation import FIRST_GENERATION, check_generation
 from fedstill_proto.messages import TrainingPlan
 from fedstill_proto.package.input_rule import InputRule, check_class_names
 from fedstill_proto.package.target import SINGLE_LABEL, Target
@@ -161,11 +162,14 @@ class FleetConfig:
     input_rule: InputRule = field(default_factory=InputRule)  # made the public set of values as given
     class_names: tuple[str, ...] = ()  # of all classes, or none
     columns: TableColumns | None = None  # what made the examples of a table's rows
+    generation: int = FIRST_GENERATION  # this configuration's number among those of the fleet
+    continuous: bool = False  # rounds go on after `rounds`, which is then the horizon of what decays
     target: Target = SINGLE_LABEL  # what students say of an example; classes are 2 unless it is one class
 
     def __post_init__(self) -> None:
         check_name("run", self.run)
         _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
+        check_generation(self.generation)
         _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
         _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
         _check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
