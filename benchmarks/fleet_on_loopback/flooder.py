@@ -34,10 +34,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_ssh_private_key
 from fedstill_client.fleet.membership import authority_file, device_key
-from fedstill_client.fleet.supernode import Answering, FleetConnection, Received
+from fedstill_client.fleet.supernode import Answering, access_of
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_proto.flower_objects import TakenApart, take_apart
 from fedstill_proto.flower_records import pack
+from fedstill_proto.system.flower_node import FleetConnection, Received
 from flwr.app import Message
 from flwr.common.serde import message_to_proto
 from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest, PushMessagesResponse
@@ -258,7 +259,7 @@ def main() -> None:
     options = parser.parse_args()
     home = AgentHome(options.home)
     os.environ[DEVICE_FOLDER_VARIABLE] = str(home.folder)
-    with FleetConnection.of(home) as connection:
+    with FleetConnection.of(access_of(home)) as connection:
         question = first_question(connection, home)
         print(json.dumps({"event": "begins"}), flush=True)
         flood, questions = Flood(home, options.address, options.seconds), [question]

@@ -5,8 +5,8 @@ chunks that an array's bytes are in. Who receives it gets a tree of their names,
 may name a chunk many times over, so that a message takes far more memory than it took to send it; so its size
 is reckoned before it is put together.
 
-This is the one module of the protocol that uses names which Flower keeps for itself: with another release of
-Flower, look here.
+Like system/flower_node.py it uses names which Flower keeps for itself: with another release of Flower, look
+here.
 """
 
 from __future__ import annotations

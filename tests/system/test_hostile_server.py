@@ -15,7 +15,7 @@ import psutil
 import pytest
 from fedstill_client.fleet import round_process
 from fedstill_client.fleet.round_process import Order, RoundTooLong
-from fedstill_client.fleet.supernode import FleetConnection, Received
+from fedstill_client.fleet.supernode import access_of
 from fedstill_client.privacy.refusals import last_refusals
 from fedstill_client.store import PrivateStore
 from fedstill_proto.codec.api import encode_task
@@ -25,6 +25,7 @@ from fedstill_proto.messages import SummaryKind, SummaryRequest
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.system.bundle import bundle_digest
+from fedstill_proto.system.flower_node import FleetConnection, Received
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE
 from flwr.app import Message
 from flwr.common.serde import message_to_proto
@@ -187,7 +188,7 @@ def test_tasks_that_would_rebuild_examples_are_refused_and_named_in_log_and_ledg
 
 @pytest.mark.timeout(120)
 def test_a_lying_device_holds_nobody_up(fleet: HostileFleet) -> None:
-    with FleetConnection.of(fleet.liar) as liar:
+    with FleetConnection.of(access_of(fleet.liar)) as liar:
         announced, bomb = (wait_until(liar.receive, seconds=30, what="a question") for _ in range(2))
         # Whoever it says it is, and whatever else it would have the server keep.
         spoofed = reply_to(announced)
