@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedstill_proto.checks import check_name
+from fedstill_proto.checks import check_name, device_name
 from fedstill_proto.errors import FedstillError
 
 from fedstill_client.model.label_prior import OWNER_SHARE, check_owner_share
@@ -30,8 +30,7 @@ class DeviceDescription:
     owner_share: float = OWNER_SHARE
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isprintable() or not self.name:
-            raise DeviceError(f"name is {self.name!r}; give a printable name.")
+        object.__setattr__(self, "name", device_name("name", self.name))
         check_name("family", self.family)
         check_owner_share(self.owner_share)
 
@@ -40,7 +39,7 @@ class DeviceDescription:
         """Read the description in a device's folder; raises DeviceError."""
         file = folder / DESCRIPTION_FILE
         try:
-            fields = json.loads(file.read_text())
+            fields = json.loads(file.read_bytes())
             if not isinstance(fields, dict):
                 raise DeviceError('it holds no object like {"name": "kitchen", "family": "mlp-small"}.')
             # A strength of the label prior is what older homes have in place of the share; 0 is none in both.

@@ -9,6 +9,7 @@ from fedstill_proto.errors import InvalidValue
 MAX_UINT32 = (1 << 32) - 1
 MAX_UINT64 = (1 << 64) - 1
 MAX_NAME_LENGTH = 200
+MAX_DEVICE_NAME = 64
 _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
 
 
@@ -29,3 +30,20 @@ def check_name(name: str, value: str) -> None:
     if not isinstance(value, str) or not _NAME.fullmatch(value):
         shown = repr(value) if len(repr(value)) <= 60 else repr(value)[:57] + "..."
         raise InvalidValue(name, f"{shown} is not 1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'")
+
+
+def device_name(field: str, name: object) -> str:
+    """Return a device's name without the blanks around it: the one rule of the device and of its server.
+
+    Args:
+        field: Where it was given, for the error.
+        name: The name.
+
+    Raises:
+        InvalidValue: It is no text, is empty or too long, or holds what cannot be printed.
+    """
+    trimmed = name.strip() if isinstance(name, str) else ""
+    if not trimmed or len(trimmed) > MAX_DEVICE_NAME or not trimmed.isprintable():
+        shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}... ({len(trimmed)} characters)"
+        raise InvalidValue(field, f"{shown} is no printable name of 1 to {MAX_DEVICE_NAME} characters")
+    return trimmed

@@ -11,14 +11,13 @@ from typing import Literal
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
+from fedstill_proto.checks import MAX_UINT32, check_integer, check_name, device_name
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.generation import FIRST_GENERATION, check_generation
 from fedstill_proto.messages import PROTOCOL_VERSION
 
 RECORD = "fedstill"
-MAX_DEVICE_NAME = 128
 
 Kind = Literal["RoundTask", "SoftLabelSummary", "SumQuestion", "SumAnswer"]
 
@@ -80,10 +79,8 @@ class HelloReply:
 
     def __post_init__(self) -> None:
         check_integer("protocol", self.protocol, 0, 1 << 31)
-        if not (isinstance(self.device, str) and 1 <= len(self.device) <= MAX_DEVICE_NAME):
-            raise InvalidValue("device", f"not a name of 1 to {MAX_DEVICE_NAME} characters")
-        if not self.device.isprintable():
-            raise InvalidValue("device", f"{self.device!r} holds characters that cannot be printed")
+        if device_name("device", self.device) != self.device:
+            raise InvalidValue("device", f"{self.device!r} has blanks around it")
         check_name("family", self.family)
         check_integer("package_version", self.package_version, 0, MAX_UINT32)
         check_generation(self.generation)

@@ -132,8 +132,8 @@ class TestRefusedFolders:
             ("[]", "holds no object like"),
             ('{"name": "kitchen"}', "give name and family"),
             ('{"name": "kitchen", "family": "mlp-small", "frobnicate": 1}', "'frobnicate'"),
-            ('{"name": "", "family": "mlp-small"}', "name is ''"),
-            ('{"name": 3, "family": "mlp-small"}', "name is 3"),
+            ('{"name": "", "family": "mlp-small"}', "name: '' is no"),
+            ('{"name": 3, "family": "mlp-small"}', "name: 3 is no"),
             ('{"name": "kitchen", "family": "no/such"}', "family: 'no/such'"),
             ('{"name": "kitchen", "family": "mlp-small", "owner_share": -1}', "owner_share is -1"),
             (

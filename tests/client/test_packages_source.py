@@ -72,6 +72,8 @@ def test_an_older_snapshot_under_a_new_timestamp_is_refused(fleet: Fleet) -> Non
 def test_a_frozen_repository_is_refused_once_its_word_is_old(tmp_path: Path) -> None:
     fleet = Fleet.at(tmp_path)
     fleet.repository.refresh(now=datetime.now(UTC) - timedelta(days=8))
+    with pytest.raises(PackageError, match=f"this device's clock says {datetime.now(UTC):%Y-%m-%d}"):
+        fleet.source.fetch(FAMILY)
     assert refusal(fleet) == "expired"
     fleet.repository.refresh()
     assert fleet.source.fetch(FAMILY).manifest.package_version == 1

@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from fedstill_proto.system.enrolment import Enrolment, EnrolmentError, check_address
+from fedstill_proto.checks import device_name
+from fedstill_proto.errors import InvalidValue
+from fedstill_proto.system.enrolment import Enrolment, EnrolmentError, check_address, read_host
 
 GOOD = Enrolment(
     run="0123abcd",
@@ -24,6 +26,11 @@ def changed(**fields: Any) -> str:
 
 def test_it_reads_back_what_it_wrote() -> None:
     assert Enrolment.from_json(GOOD.to_json()) == GOOD
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_an_editor_s_byte_order_mark_is_no_part_of_it(encoding: str) -> None:
+    assert Enrolment.from_json(GOOD.to_json().encode(encoding)) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -62,3 +69,49 @@ def test_an_address_is_a_host_and_a_port(address: str, expected: tuple[str, int]
 def test_nothing_else_is_an_address(address: str) -> None:
     with pytest.raises(EnrolmentError, match="address"):
         check_address("address", address)
+
+
+@pytest.mark.parametrize(
+    ("given", "host"),
+    [
+        ("fleet.example.org", "fleet.example.org"),
+        ("kitchen_pi", "kitchen_pi"),
+        ("10.0.0.30", "10.0.0.30"),
+        ("[::1]", "::1"),
+        ("2001:DB8::1", "2001:db8::1"),
+    ],
+)
+def test_a_host_is_a_name_or_an_address(given: str, host: str) -> None:
+    assert read_host("--host", given) == host
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ("10.0.0.300", "is no address: of IPv4 it has four numbers from 0 to 255"),
+        ("a..b", "divided by single dots"),
+        ("fleet.example.org.", "divided by single dots"),
+        ("-fleet", "letters, digits"),
+        ("a b", "letters, digits"),
+        ("", "letters, digits"),
+        ("0.0.0.0", "no address that a device can reach"),
+        ("[::]", "no address that a device can reach"),
+        ("224.0.0.1", "no address that a device can reach"),
+        ("fe80::1%eth0", "no address that a device can reach"),
+        ("fleet:8443", "the port with --port"),
+        ("[::1]:8443", "the port with --port"),
+        ("https://fleet.example.org", "give the name alone"),
+        ("küche.example.org", "give xn--kche-0ra.example.org"),
+    ],
+)
+def test_a_host_that_no_device_could_reach_is_refused(given: str, problem: str) -> None:
+    with pytest.raises(EnrolmentError, match=problem):
+        read_host("--host", given)
+
+
+def test_a_device_s_name_is_trimmed_and_bounded() -> None:
+    assert device_name("name", " kitchen\t") == "kitchen"
+    assert device_name("name", "k" * 64) == "k" * 64
+    for bad in ("", "  ", "k" * 65, "a\nb", "a\u200bb", None):
+        with pytest.raises(InvalidValue, match=r"name: .* is no printable name of 1 to 64 characters"):
+            device_name("name", bad)

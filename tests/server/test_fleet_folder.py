@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from fedstill_proto.errors import FedstillError
+from fedstill_client.device_description import DeviceDescription
+from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.system.enrolment import Enrolment
 from fedstill_proto.system.sealed import DamagedFile, read_sealed_json, write_sealed_json
 from fedstill_server.cli import cli
@@ -181,9 +183,36 @@ class TestRegister:
         with pytest.raises(FleetError, match="curve P-384"):
             DeviceRegister(tmp_path / "devices").add(tmp_path / "rsa.pub", "kitchen")
 
+    @pytest.mark.parametrize(
+        "saved",
+        [
+            lambda text: b"\xef\xbb\xbf" + text,
+            lambda text: b"\n\r\n  " + text.replace(b"\n", b"\r\n") + b"\r\n",
+            lambda text: text.decode().encode("utf-16"),
+        ],
+    )
+    def test_what_an_editor_puts_around_a_key_is_no_part_of_it(
+        self, tmp_path: Path, saved: Callable[[bytes], bytes]
+    ) -> None:
+        file = key_file(tmp_path, comment="the kitchen's")
+        before = DeviceRegister(tmp_path / "devices").add(file)
+        file.write_bytes(saved(file.read_bytes()))
+        assert DeviceRegister(tmp_path / "again").add(file) == before
+
+    def test_two_keys_in_a_file_are_refused(self, tmp_path: Path) -> None:
+        file = key_file(tmp_path)
+        file.write_bytes(2 * file.read_bytes())
+        with pytest.raises(FleetError, match="more than one line"):
+            DeviceRegister(tmp_path / "devices").add(file)
+
+    def test_blanks_around_a_name_are_left_out_on_both_sides(self, tmp_path: Path) -> None:
+        register = DeviceRegister(tmp_path / "devices")
+        assert register.add(key_file(tmp_path), " kitchen ").name == "kitchen"
+        assert DeviceDescription(" kitchen ", "mlp-small").name == "kitchen"
+
     @pytest.mark.parametrize("name", ["x" * 65, "a\nb"])
     def test_a_name_is_short_and_printable(self, tmp_path: Path, name: str) -> None:
-        with pytest.raises(FleetError, match="name"):
+        with pytest.raises(InvalidValue, match="name"):
             DeviceRegister(tmp_path / "devices").add(key_file(tmp_path), name)
 
 

@@ -42,7 +42,7 @@ class Rules:
         """The rules in a device's folder; the defaults where there are none."""
         file = folder / RULES_FILE
         try:
-            given = json.loads(file.read_text(encoding="utf-8"))
+            given = json.loads(file.read_bytes())
             if not isinstance(given, dict):
                 raise FedstillError("it holds no object.")
             unknown = given.keys() - {field.name for field in fields(cls)}

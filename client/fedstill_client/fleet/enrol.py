@@ -59,9 +59,7 @@ def read_enrolment(file: Path) -> Enrolment:
     if len(content) > SIZE_LIMIT_BYTES:
         raise EnrolmentError(f"{file}: {len(content)} bytes; an enrolment has {SIZE_LIMIT_BYTES} at most.")
     try:
-        return Enrolment.from_json(content.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise EnrolmentError(f"{file}: no enrolment, it is not even text.") from None
+        return Enrolment.from_json(content)
     except EnrolmentError as error:
         raise EnrolmentError(f"{file}: {error}") from None
 
@@ -80,13 +78,14 @@ def enrol(
     Args:
         home: The home, which is made if it is not there.
         enrolment: What the operator wrote.
-        name: The device's name in the fleet.
+        name: The device's name in the fleet; blanks around it are left out.
         family: The student family; None takes the only one that there is.
         encryption: The encryption of the private store.
         policy: What the device ever does for the fleet; None is the one that the home has, or the default.
 
     Raises:
         MembershipError: The home is in a fleet already, or the fleet has no such family.
+        InvalidValue: The name is none that a fleet takes.
         PackageError: The fleet's package cannot be installed.
         DeviceStoreError: The private store cannot be made.
     """
@@ -101,7 +100,7 @@ def enrol(
         folder.mkdir(exist_ok=True, mode=0o700)
     replace_file(authority_file(home), enrolment.certificate_authority.encode())
     PackageSource.trust_root(home.trust, enrolment.package_root.encode())
-    fingerprint = _make_key(home, name)
+    fingerprint = _make_key(home, description.name)
     membership = Membership(run=enrolment.run, address=enrolment.address, repository=enrolment.repository)
     store = (
         PrivateStore.open(home) if home.store.exists() else PrivateStore.create(home, encryption=encryption)
@@ -118,7 +117,7 @@ def enrol(
     replace_file(home.description, (json.dumps(fields, indent=1) + "\n").encode())
     membership.write(home)
     refused = () if said is None else tuple(policy.excess(said))
-    return Enrolled(name, device_key(home).with_suffix(".pub"), fingerprint, package, refused)
+    return Enrolled(description.name, device_key(home).with_suffix(".pub"), fingerprint, package, refused)
 
 
 def source_of(home: AgentHome, membership: Membership) -> PackageSource:

@@ -34,7 +34,7 @@ class Membership:
     def read(cls, home: AgentHome) -> Membership:
         """Read it from a home; raises MembershipError for a device that has not enrolled."""
         try:
-            fields = json.loads(home.fleet.read_text(encoding="utf-8"))
+            fields = json.loads(home.fleet.read_bytes())
             return cls(**fields)
         except FileNotFoundError:
             raise MembershipError(

@@ -8,9 +8,11 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import urllib3
@@ -23,6 +25,7 @@ from fedstill_client.packages.errors import PackageError
 
 _CHUNK_BYTES = 1 << 16
 _RETRIES = 2
+_OF_DATES = (9, 10)  # OpenSSL's codes: not valid yet, and expired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +72,8 @@ class HttpsFetcher(FetcherInterface):
         self.limits = limits or DownloadLimits()
         self._until = math.inf
         self._connections: list[socket.socket] = []
-        self._pool = urllib3.PoolManager(
-            ssl_context=context,
-            timeout=urllib3.Timeout(self.limits.answer_s),
-            retries=urllib3.Retry(_RETRIES, redirect=0),
-        )
-        self._pool.pool_classes_by_scheme = {"https": _pool_class(self._connections)}
+        self._context = context
+        self._pools: dict[str, urllib3.PoolManager] = {}  # by proxy; "" is none
 
     def allow(self, seconds: float) -> None:
         """Let all that is fetched from now on take so many seconds together."""
@@ -83,19 +82,84 @@ class HttpsFetcher(FetcherInterface):
     def _fetch(self, url: str) -> Iterator[bytes]:
         watch = _Watch(self.limits, self._connections, until=self._until)
         try:
-            response = self._pool.request(
+            response = self._pool(url).request(
                 "GET", url, preload_content=False, redirect=False, headers={"Accept-Encoding": "identity"}
             )
         except urllib3.exceptions.HTTPError as error:
             watch.end()
             watch.raise_if_slow(url)
-            raise DownloadError(f"{url}: {error}") from error
+            raise _failed(url, error, proxy=proxy_of(url)) from error
         if response.status != 200:
             watch.end()
             response.release_conn()
             raise DownloadHTTPError(f"{url}: HTTP status {response.status}", response.status)
         watch.answered()
         return _chunks(response, url, watch)
+
+    def _pool(self, url: str) -> urllib3.PoolManager:
+        """Connections straight to the repository, or through the proxy that the environment names."""
+        proxy = proxy_of(url)
+        if proxy not in self._pools:
+            settings: dict[str, Any] = {
+                "ssl_context": self._context,
+                "timeout": urllib3.Timeout(self.limits.answer_s),
+                "retries": urllib3.Retry(_RETRIES, redirect=0),
+            }
+            pool = _through(proxy, settings) if proxy else urllib3.PoolManager(**settings)
+            pool.pool_classes_by_scheme = {
+                **({} if not proxy else pool.pool_classes_by_scheme),
+                "https": _pool_class(self._connections),
+            }
+            self._pools[proxy] = pool
+        return self._pools[proxy]
+
+
+def proxy_of(url: str) -> str:
+    """The proxy that HTTPS_PROXY and NO_PROXY name for an address; empty for none."""
+    proxies = urllib.request.getproxies_environment()
+    named = proxies.get("https") or proxies.get("all") or ""
+    if not named or urllib.request.proxy_bypass(urlsplit(url).netloc):
+        return ""
+    return named if "://" in named else f"http://{named}"
+
+
+def _through(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https"):
+        raise DownloadError(f"HTTPS_PROXY: {parts.scheme}:// is none of http:// and https://")
+    headers = {}
+    if parts.username is not None:
+        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+        headers = urllib3.make_headers(proxy_basic_auth=secret)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+
+
+def _failed(url: str, error: Exception, *, proxy: str) -> DownloadError:
+    """What an error of the connection means."""
+    certificate = next((one for one in _causes(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
+    if certificate is not None:
+        return NotTrusted(url, certificate)
+    host = urlsplit(proxy).hostname
+    through = f" (through the proxy {host}, which HTTPS_PROXY names)" if proxy else ""
+    return DownloadError(f"{url}{through}: {error}")
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and all that it came of; urllib3 hands some on as an argument alone."""
+    while error is not None:
+        yield error
+        reason = getattr(error, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else None
+        inner = inner or next((each for each in error.args if isinstance(each, BaseException)), None)
+        error = inner or error.__cause__ or error.__context__
+
+
+class NotTrusted(DownloadError):
+    """The server's certificate is not one that the device believes; `is_date` tells whether for its dates."""
+
+    def __init__(self, url: str, error: ssl.SSLCertVerificationError) -> None:
+        super().__init__(f"{url}: {error.verify_message}")
+        self.is_date = error.verify_code in _OF_DATES
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, url: str, watch: _Watch) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,7 +32,7 @@ from tuf.ngclient import FetcherInterface, Updater, UpdaterConfig
 
 from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
-from fedstill_client.packages.fetchers import DownloadLimits, FolderFetcher, HttpsFetcher
+from fedstill_client.packages.fetchers import DownloadLimits, FolderFetcher, HttpsFetcher, NotTrusted
 from fedstill_client.packages.operators import check_package
 
 ROOT_FILE = "root.json"
@@ -52,6 +53,7 @@ _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.LengthOrHashMismatchError, "digest", "a file is not the one that was signed"),
     (exceptions.DownloadLengthMismatchError, "size", "a file is larger than what was signed"),
     (exceptions.DownloadHTTPError, "missing", "the repository does not have a file that it should"),
+    (NotTrusted, "trust", "another server answers there: its certificate is not the fleet's"),
     (exceptions.DownloadError, "unreachable", "the repository does not answer"),
     (exceptions.RepositoryError, "metadata", "the repository's metadata cannot be read"),
     (OSError, "disk", "the trust folder cannot be read or written"),
@@ -230,6 +232,11 @@ def _as_package_errors() -> Iterator[None]:
         yield
     except (exceptions.RepositoryError, exceptions.DownloadError, OSError) as error:
         check, meaning = next((name, text) for kind, name, text in _CHECKS if isinstance(error, kind))
+        of_dates = isinstance(error, NotTrusted) and error.is_date
+        if of_dates:
+            check, meaning = "expired", "the repository's certificate is not valid at this device's date"
+        if of_dates or isinstance(error, exceptions.ExpiredMetadataError):
+            meaning += f"; this device's clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: is that right?"
         raise PackageError(check, f"{meaning} ({str(error)[:200] or type(error).__name__})") from error
 
 

@@ -101,7 +101,7 @@ class DevicePolicy(TaskBounds):
         """The policy of an agent's home; the default where none is set. A damaged one is refused."""
         for file, of_json in ((folder / POLICY_FILE, cls.from_json), (folder / EARLIER_FILE, _of_budget)):
             try:
-                return of_json(json.loads(file.read_text(encoding="utf-8")))
+                return of_json(json.loads(file.read_bytes()))
             except FileNotFoundError:
                 continue
             except OSError as error:

@@ -5,8 +5,10 @@ It holds no secret, but a device believes it: hand it over as you would a passwo
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from urllib.parse import urlsplit
 
@@ -14,7 +16,7 @@ from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FedstillError, FieldError
 
 FORMAT = 1
-_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")  # a name, or an address of either kind
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?", re.ASCII)
 SIZE_LIMIT_BYTES = 1 << 20
 _FIELDS = {"format", "run", "address", "repository", "families", "certificate_authority", "package_root"}
 
@@ -61,10 +63,16 @@ class Enrolment:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text: str) -> Enrolment:
-        """Raises EnrolmentError, naming the field."""
+    def from_json(cls, text: str | bytes) -> Enrolment:
+        """Read `to_json`, also as an editor saved it: with a byte order mark, or as UTF-16.
+
+        Raises:
+            EnrolmentError: It is no enrolment; the text names the field.
+        """
         try:
             fields = json.loads(text)
+        except UnicodeDecodeError:
+            raise EnrolmentError("no enrolment, it is not even text.") from None
         except (ValueError, RecursionError) as error:
             raise EnrolmentError(f"not JSON: {error}.") from None
         if not isinstance(fields, dict) or fields.keys() != _FIELDS:
@@ -83,13 +91,54 @@ class Enrolment:
             raise EnrolmentError(str(error)) from None
 
 
+def read_host(field: str, text: str) -> str:
+    """Return the name or address that a person gave for a server, an IPv6 address without its brackets.
+
+    Args:
+        field: Where it was given, for the error.
+        text: Such as fleet.example.org, 192.168.1.20 or [::1].
+
+    Raises:
+        EnrolmentError: No device could reach a server by it; the text says what to give instead.
+    """
+
+    def refused(problem: str) -> EnrolmentError:
+        return EnrolmentError(f"{field}: {text[:80]!r} {problem}.")
+
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if "://" in text or "/" in text:
+        raise refused("is an address of the web; give the name alone, such as fleet.example.org")
+    if re.fullmatch(r"[^:\[\]]+:\d+|\[[^\]]*\]:\d+", text):
+        raise refused("has a port; give the name here, and the port with --port")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return _read_name(host, refused)
+    if address.is_unspecified or address.is_multicast or getattr(address, "scope_id", None):
+        raise refused("is no address that a device can reach; give that of this server in its network")
+    return str(address)
+
+
+def _read_name(host: str, refused: Callable[[str], EnrolmentError]) -> str:
+    """A name in the DNS: labels of letters, digits, '-' and '_', the last one no number."""
+    if not host.isascii():
+        try:
+            raise refused(f"is not written in ASCII; give {host.encode('idna').decode()}")
+        except UnicodeError:
+            raise refused("is no name of a server") from None
+    labels = host.split(".")
+    if ":" in host or labels[-1].isdecimal():
+        raise refused("is no address: of IPv4 it has four numbers from 0 to 255, of IPv6 hexadecimal ones")
+    if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
+        raise refused("is no name of a server: letters, digits, '-' and '_', divided by single dots")
+    return host
+
+
 def check_address(field: str, address: str) -> tuple[str, int]:
     """Host and port of host:port; an IPv6 host stands in brackets. Raises EnrolmentError."""
-    try:
-        parts = urlsplit(f"//{address}")
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host = port = None
-    if not host or not port or address != parts.netloc or "@" in address or not _HOST.fullmatch(host):
-        raise EnrolmentError(f"{field}: {address!r} is not host:port.")
-    return host, port
+    host, colon, port = address.rpartition(":")
+    if not colon or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 1 << 16:
+        raise EnrolmentError(f"{field}: {address[:80]!r} is not host:port.")
+    if ":" in host and not host.startswith("["):
+        raise EnrolmentError(f"{field}: {address[:80]!r} is not host:port; an IPv6 host stands in brackets.")
+    return read_host(field, host), int(port)

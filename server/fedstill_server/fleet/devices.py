@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
     load_ssh_public_key,
 )
+from fedstill_proto.checks import device_name
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 from fedstill_server.fleet.errors import FleetError
 
-_NAME_LIMIT = 64
 _KEY_LIMIT_BYTES = 4096
 
 
@@ -58,9 +58,10 @@ class DeviceRegister:
 
         Raises:
             FleetError: The key is none, or the name or key is taken.
+            InvalidValue: The name is none.
         """
         public_key, comment = _read_key(key_file)
-        device = RegisteredDevice(_checked(name or comment), public_key)
+        device = RegisteredDevice(device_name("name", name or comment), public_key)
         for other in self.all():
             if other.name == device.name and other.public_key != public_key:
                 raise FleetError(
@@ -98,12 +99,6 @@ class DeviceRegister:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
 
 
-def _checked(name: str) -> str:
-    if not name or len(name) > _NAME_LIMIT or not name.isprintable():
-        raise FleetError(f"name: {name!r} is no printable name of up to {_NAME_LIMIT} characters.")
-    return name
-
-
 def _read_key(path: Path) -> tuple[str, str]:
     """The key "ecdsa-sha2-nistp384 AAAA..." of a .pub file, and its comment."""
     try:
@@ -111,13 +106,16 @@ def _read_key(path: Path) -> tuple[str, str]:
     except OSError as error:
         raise FleetError(f"{path}: cannot be read: {error.strerror}.") from None
     try:
-        key = (load_pem_public_key if content.startswith(b"-----") else load_ssh_public_key)(content)
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig").strip()
+        key = (load_pem_public_key if text.startswith("-----") else load_ssh_public_key)(text.encode())
     except (ValueError, UnsupportedAlgorithm):
         key = None
     if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name != "secp384r1":
         raise FleetError(
             f"{path}: not a public key of the curve P-384; take the .pub file of fedstill-agent enrol."
         )
-    parts = [] if content.startswith(b"-----") else content.decode("utf-8", "replace").split(None, 2)
-    text = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
-    return text, parts[2].strip() if len(parts) == 3 else ""
+    parts = [] if text.startswith("-----") else text.split(None, 2)
+    if len(parts) == 3 and "\n" in parts[2]:
+        raise FleetError(f"{path}: more than one line; give the file of one device's key.")
+    public_key = key.public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+    return public_key, parts[2] if len(parts) == 3 else ""

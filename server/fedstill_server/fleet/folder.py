@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from fedstill_proto.system.enrolment import check_address
+from fedstill_proto.system.enrolment import check_address, read_host
 from fedstill_proto.system.folder_digests import DIGESTS_FILE, FolderDigests
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
@@ -55,6 +55,7 @@ class FleetSettings:
     proxy: bool = True
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "host", read_host("host", self.host))
         check_address("host", self.address)
         for name in ("port", "superlink_port"):
             value = getattr(self, name)

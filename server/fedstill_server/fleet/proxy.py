@@ -18,7 +18,7 @@ from fedstill_proto.system.supervisor import ChildProcess
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import FLEET_ROUTES, LOOPBACK, OBJECT_ROUTE
-from fedstill_server.fleet.folder import REPOSITORY_PATH, FleetFolder
+from fedstill_server.fleet.folder import REPOSITORY_PATH, FleetFolder, FleetSettings
 from fedstill_server.fleet.guard import OBJECT_LIMIT_BYTES, REQUEST_LIMIT_BYTES
 
 _CONNECTIONS = 4096
@@ -141,11 +141,18 @@ def configuration(fleet: FleetFolder) -> str:
         certificate=certificate.resolve(),
         key=key.resolve(),
         superlink=f"{LOOPBACK}:{settings.superlink_port}",
-        listen=f"{LOOPBACK}:{settings.port}" if settings.is_loopback else str(settings.port),
+        listen=_listens_at(settings),
         routes=_locations(fleet),
         repository_path=REPOSITORY_PATH,
         root=fleet.folder.resolve(),
     )
+
+
+def _listens_at(settings: FleetSettings) -> str:
+    """Where nginx listens: on loopback alone for a fleet that is tried out, else at every address."""
+    if ":" in settings.host:
+        return f"[{settings.host if settings.is_loopback else '::'}]:{settings.port}"
+    return f"{LOOPBACK}:{settings.port}" if settings.is_loopback else str(settings.port)
 
 
 def _locations(fleet: FleetFolder) -> str:

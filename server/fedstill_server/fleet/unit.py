@@ -6,6 +6,8 @@ import getpass
 import sys
 from pathlib import Path
 
+from fedstill_proto.system.unit_words import unit_argument, unit_path, unit_user
+
 from fedstill_server.fleet.folder import FleetFolder
 
 _UNIT = """\
@@ -18,7 +20,7 @@ After=network-online.target
 [Service]
 Type=exec
 User={user}
-ExecStart={program} up {folder}
+ExecStart={program} up {folder_word}
 Restart=always
 RestartSec=5
 # Each of its processes gets ten seconds to end.
@@ -26,7 +28,7 @@ TimeoutStopSec=60
 NoNewPrivileges=yes
 ProtectSystem=strict
 ProtectHome={protect_home}
-ReadWritePaths={folder}
+ReadWritePaths={folder_path}
 PrivateTmp=yes
 PrivateDevices=yes
 ProtectKernelTunables=yes
@@ -45,6 +47,9 @@ def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
     Args:
         fleet: The fleet that it serves.
         user: The owner of the folder; None is the current user.
+
+    Raises:
+        InvalidValue: A path or the user's name holds what no unit can.
     """
     folder, program = fleet.folder.resolve(), Path(sys.executable).with_name("fedstill-server")
     under_home = any(
@@ -54,9 +59,10 @@ def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
     return _UNIT.format(
         run=fleet.run,
         address=fleet.settings.address,
-        folder=folder,
-        program=program,
-        user=user or getpass.getuser(),
+        folder_word=unit_argument("folder", folder),
+        folder_path=unit_path("folder", folder),
+        program=unit_argument("program", program),
+        user=unit_user("user", user or getpass.getuser()),
         protect_home="no" if under_home else "yes",
         ports="AmbientCapabilities=CAP_NET_BIND_SERVICE\n" if low else "",
     )
