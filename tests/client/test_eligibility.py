@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fedstill_client.eligibility import Conditions, Eligibility, Rules, verdict
 from fedstill_client.eligibility.conditions import LoadMeter
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_proto.errors import FedstillError, InvalidValue
 
 GOOD = Conditions(
@@ -163,6 +164,13 @@ def test_rules_come_from_a_file_that_is_read_anew(tmp_path: Path) -> None:
     eligible._checked_at -= 2
 
     assert "disk" in (eligible() or "")
+
+
+def test_an_editor_s_byte_order_mark_is_no_part_of_rules_and_policies(tmp_path: Path) -> None:
+    (tmp_path / "eligibility.json").write_text('{"max_other_load": 0.25}', encoding="utf-8-sig")
+    (tmp_path / "policy.json").write_text('{"most_epochs": 3}', encoding="utf-16")
+    assert Rules.read(tmp_path).max_other_load == 0.25
+    assert DevicePolicy.read(tmp_path).most_epochs == 3
 
 
 @pytest.mark.parametrize(
