@@ -19,6 +19,7 @@ from fedstill_server.config.codec import ConfigError
 from fedstill_server.fleet.bounded_grid import bounded
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
+from fedstill_server.fleet.replication import copies_commits
 from fedstill_server.plugins import search_current_folder
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.run_store import RunStore
@@ -39,11 +40,12 @@ def main(grid: Grid, context: Context) -> None:
     if FleetFolder.is_at(folder):
         FleetFolder(folder).digests.check()
     public, test = load_public(folder, config), load_test(folder, config)
-    store = RunStore(folder)
+    is_fleet = FleetFolder.is_at(folder)
+    store = RunStore(folder, on_commit=copies_commits(FleetFolder(folder)) if is_fleet else lambda: None)
     try:
         # In a real fleet a node is who its key says, not who it says it is.
         registered = None
-        if FleetFolder.is_at(folder):
+        if is_fleet:
             registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
             grid = bounded(grid, folder)
         FleetRun(

@@ -14,7 +14,7 @@ from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.commands import distill, fleet, publish, seal
+from fedstill_server.commands import copies, distill, fleet, publish, seal
 from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
@@ -34,6 +34,7 @@ cli = typer.Typer(
 fleet.register(cli)
 publish.register(cli)
 distill.register(cli)
+copies.register(cli)
 seal.register(cli)
 _WORDS, _PLACES = 10_000, 16  # of the text that families of text are shown for
 

@@ -271,6 +271,14 @@ def up(
     exit_when_done: Annotated[
         bool, typer.Option("--exit-when-done", help="End after the last round, instead of serving on.")
     ] = False,
+    standby: Annotated[
+        bool,
+        typer.Option(
+            "--standby",
+            help="Wait while another machine serves the fleet, and take its place when it is gone; needs a "
+            "shared database (fedstill-server database).",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Serve the fleet: reverse proxy, SuperLink, and the rounds, until Ctrl-C or SIGTERM.
@@ -281,6 +289,7 @@ def up(
     from fedstill_proto.system.signals import EndSignals
 
     from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.replication import wait_as_standby
     from fedstill_server.fleet.up import FleetUp, Watch
     from fedstill_server.rounds.round_record import RoundRecord
 
@@ -312,6 +321,8 @@ def up(
         ),
     )
     with EndSignals() as signals:
+        if standby and not wait_as_standby(opened, signals, watch.on_text):
+            return
         FleetUp(opened, watch).run(signals, stay=not exit_when_done)
     tell("down", f"fleet {opened.run} is down")
 

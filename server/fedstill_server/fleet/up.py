@@ -25,6 +25,7 @@ from fedstill_server.fleet.flower import Control, FlowerNode, RunStatus, superex
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import write_nodes
 from fedstill_server.fleet.proxy import proxy
+from fedstill_server.fleet.replication import Replication
 from fedstill_server.publish.repository import Repository
 from fedstill_server.rounds.roster import RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
@@ -78,12 +79,14 @@ class FleetUp:
         with ExitStack() as stack:
             stack.callback(self._store.close)
             stack.enter_context(self._fleet.held())
+            replication = stack.enter_context(Replication(self._fleet, self._watch.on_text).held())
             self._check()
             children = stack.enter_context(Supervisor(self._fleet.logs / "children.json"))
             self._start(children, signals)
             control = stack.enter_context(Control.of(self._fleet))
             while not signals.wait(_LOOK_EVERY_S):
                 children.poll(self._started_again)
+                replication.look()
                 self._refresh()
                 try:
                     self._admit_devices(control)

@@ -26,9 +26,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
-    create_engine,
     delete,
-    event,
     func,
     insert,
     select,
@@ -37,14 +35,13 @@ from sqlalchemy import (
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
+from fedstill_server.operations.address import engine_of, shown
 from fedstill_server.operations.device_state import DeviceState, Happening
 from fedstill_server.operations.errors import OperationsError
 
-FILE = "operations.db"
 KEPT_EVENTS = 100_000
 _PRUNE_EVERY = 1000  # events
 _TEXT_LIMIT = 500
-_BUSY_S = 10.0
 
 _metadata = MetaData()
 _devices = Table(
@@ -103,18 +100,14 @@ class FleetDatabase:
 
         Args:
             folder: The fleet's folder.
-            address: A database address of SQLAlchemy, such as postgresql+psycopg://...; empty is the file
-                operations.db in the folder.
+            address: That of another database than database.json in the folder names; where there is no such
+                file, it is operations.db in the folder.
             clock: Gives the time in seconds since 1970.
 
         Raises:
             OperationsError: It cannot be reached.
         """
-        if address:
-            return cls(create_engine(address, pool_pre_ping=True), clock=clock)
-        engine = create_engine(f"sqlite:///{folder / FILE}", connect_args={"timeout": _BUSY_S})
-        event.listen(engine, "connect", _quick)
-        return cls(engine, clock=clock)
+        return cls(engine_of(folder, address), clock=clock)
 
     def __enter__(self) -> FleetDatabase:
         return self
@@ -254,17 +247,8 @@ class FleetDatabase:
         try:
             yield
         except SQLAlchemyError as error:
-            shown = self._engine.url.render_as_string(hide_password=True)
             problem = str(getattr(error, "orig", None) or error).strip().splitlines()[0][:200]
-            raise OperationsError(f"{shown}: the database does not answer: {problem}") from None
-
-
-def _quick(connection: Any, record: object) -> None:
-    """SQLite for several processes: readers beside a writer, and few syncs, as facts may be lost."""
-    cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
-    cursor.execute("PRAGMA synchronous=NORMAL")
-    cursor.close()
+            raise OperationsError(f"{shown(self._engine)}: the database does not answer: {problem}") from None
 
 
 def as_document(state: DeviceState) -> dict[str, object]:

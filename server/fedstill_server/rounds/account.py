@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -76,17 +76,18 @@ class Head:
 class Account:
     """The entries of one run, first to last; opening it checks every one."""
 
-    def __init__(self, folder: Path, run: str) -> None:
+    def __init__(self, folder: Path, run: str, *, on_commit: Callable[[], None] = lambda: None) -> None:
         """Read an account.
 
         Args:
             folder: The folder of the entries; there need be none yet.
             run: The run's name.
+            on_commit: Called when a release was written down, before anybody sees it.
 
         Raises:
             AccountError: An entry is damaged, missing, or of another run.
         """
-        self.folder, self._run = folder, run
+        self.folder, self._run, self._on_commit = folder, run, on_commit
         self._debits: list[Debit] = []
         self._digests: list[str] = [_START]
         for debit, digest in self._read():
@@ -185,6 +186,7 @@ class Account:
         self._debits.append(debit)
         self._digests.append(seal_of(entry, where="the entry"))
         self._means_file(number - KEPT_RELEASES).unlink(missing_ok=True)
+        self._on_commit()
 
     def most_asked(self) -> int:
         """The releases of the device that was asked most often; a round released twice counts twice."""

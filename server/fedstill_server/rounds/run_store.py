@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -116,17 +116,19 @@ class _Devices:
 class RunStore:
     """The rounds of a run on disk, in <run>/server: rounds/, checkpoints/, account/, final/."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, on_commit: Callable[[], None] = lambda: None) -> None:
         """Open the store of a run, which changes nothing that was committed.
 
         Args:
             folder: The run's folder.
+            on_commit: Called whenever something was committed, before anybody learns of it: what keeps a copy
+                elsewhere returns when it has one.
 
         Raises:
             RunStoreError: An earlier release has written it.
         """
         self.folder = Path(folder) / "server"
-        self._kept = _KEPT_FILES
+        self._kept, self._on_commit = _KEPT_FILES, on_commit
         self._rounds, self._checkpoints = self.folder / "rounds", self.folder / "checkpoints"
         if (self.folder / "state.db").exists() and not self._rounds.exists():
             raise RunStoreError(
@@ -157,7 +159,7 @@ class RunStore:
         Raises:
             AccountError: It is damaged, or older than what names it.
         """
-        account = Account(self.folder / "account", run)
+        account = Account(self.folder / "account", run, on_commit=self._on_commit)
         for by, head in self._named_heads():
             account.check(head, by=by)
         return account
@@ -220,6 +222,7 @@ class RunStore:
         )
         write_sealed_json(self._file(round_number), asdict(committed))
         self._remove_files_before(round_number)
+        self._on_commit()
 
     def forget_devices(self) -> None:
         """Take no device to have a student any more: each gets one with its next task, if it needs one."""
@@ -228,6 +231,7 @@ class RunStore:
         write_sealed_json(
             self._checkpoints / f"{_name_of(number)}.json", asdict(replace(devices, installed=()))
         )
+        self._on_commit()
 
     def replace_state(self, round_number: int, state: FleetState) -> None:
         """Make another state the one after the newest round; a crash leaves the old one or the new one.
@@ -242,6 +246,7 @@ class RunStore:
         digest = _write_arrays(self._checkpoints / file, arrays)
         changed = replace(committed, state=file, state_sha256=digest)
         write_sealed_json(self._file(round_number), asdict(changed))
+        self._on_commit()
 
     def latest(self) -> Checkpoint | None:
         """The newest round whose files are intact; later rounds, whose files are not, are forgotten.
