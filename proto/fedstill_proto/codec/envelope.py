@@ -79,5 +79,12 @@ def check_version(version: object) -> None:
         raise WireError("protocol_version", problem)
 
 
+def check_written_version(version: object) -> None:
+    """Raise WireError unless this release reads what it, or an earlier one, wrote to be kept."""
+    if type(version) is not int or not 1 <= version <= PROTOCOL_VERSION:
+        problem = f"{version!r}, this side reads up to {PROTOCOL_VERSION}; install the newer release"
+        raise WireError("protocol_version", problem)
+
+
 def _checksum(body: bytes) -> bytes:
     return _TAG + zlib.crc32(body).to_bytes(4, "little")

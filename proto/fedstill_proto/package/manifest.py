@@ -13,7 +13,7 @@ from google.protobuf import json_format
 from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 from fedstill_proto.codec.enum_map import OPTIMIZER_NUMBERS, OPTIMIZERS
-from fedstill_proto.codec.envelope import check_version
+from fedstill_proto.codec.envelope import check_written_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.generation import FIRST_GENERATION, check_generation, generation_number
 from fedstill_proto.messages import PROTOCOL_VERSION, Optimizer
@@ -399,7 +399,8 @@ def _port(port: GraphPort) -> pb.GraphPort:
 
 
 def _from_message(message: pb.StudentManifest) -> StudentManifest:
-    check_version(message.protocol_version)
+    # A package outlives the release that made it: an upgraded agent answers from it until the next one.
+    check_written_version(message.protocol_version)
     optimizer = OPTIMIZERS.get(message.optimizer)
     if optimizer is None:
         raise WireError("optimizer", f"unknown value {message.optimizer}")
