@@ -27,6 +27,7 @@ import onnxruntime as ort
 from fedstill_client.home import AgentHome
 from fedstill_client.model.predictor import Predictor
 from fedstill_client.packages import InstalledPackage, PackageError, install, load_installed
+from fedstill_client.packages.installed import KeptStudent
 from fedstill_client.packages.source import PackageSource
 from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import MANIFEST_FILE, StudentPackage
@@ -60,7 +61,7 @@ class Record:
 
     all: list[InstalledPackage] = field(default_factory=list)
 
-    def record_installation(self, installed: InstalledPackage) -> None:
+    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
         self.all.append(installed)
 
     def installed(self) -> InstalledPackage | None:

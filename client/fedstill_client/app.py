@@ -5,7 +5,7 @@ each time. It is named by the node's configuration, `fedstill-device`, or by the
 FEDSTILL_DEVICE_FOLDER; a "{partition}" in it stands for the node's partition-id, as Flower's simulation
 numbers its nodes.
 
-    query.hello   ConfigRecord (protocol, run)  ->  ConfigRecord (protocol, device, family)
+    query.hello   ConfigRecord (protocol, run)  ->  ConfigRecord (see HelloReply)
     train         RoundTask                     ->  SoftLabelSummary
     evaluate      RoundTask                     ->  MetricRecord of counts
     query.sum_*   a step's question             ->  its answer (see fedstill_proto.secure_sums)
@@ -19,6 +19,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import fedstill_proto
+
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records  # isort: skip
 from fedstill_proto.codec.sum_codec import SUM_LIMIT_BYTES
@@ -31,6 +33,7 @@ from fedstill_client.fleet.enrol import source_of
 from fedstill_client.fleet.membership import Membership
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
+from fedstill_client.packages.install import installed_manifest
 from fedstill_client.privacy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, task_in
@@ -50,9 +53,20 @@ def hello(message: Message, context: Context) -> RecordDict:
     flower_records.read_hello(message.content)
     folder = device_folder(context)
     description = DeviceDescription.read(folder)
-    if AgentHome.is_at(folder):
-        write_node(AgentHome(folder), context.node_id)
-    return flower_records.hello_reply(description.name, description.family)
+    if not AgentHome.is_at(folder):
+        return flower_records.hello_reply(description.name, description.family)
+    home = AgentHome(folder)
+    write_node(home, context.node_id)
+    with PrivateStore.open(home) as store:
+        manifest, _ = installed_manifest(home, store)
+    return flower_records.hello_reply(
+        description.name,
+        description.family,
+        package_version=manifest.package_version,
+        generation=manifest.generation,
+        agent=fedstill_proto.__version__,
+        willing=Eligibility(folder)() is None,
+    )
 
 
 @app.train()

@@ -12,6 +12,7 @@ policy.json     what the device ever does for its fleet: its owner's rules (see 
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
 statement.json  what the fleet said, signed, that it would ask (see privacy/statement.py)
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
+release-wanted  there while a newer release is to be looked for at once
 told            what the fleet told it in its last rounds (see rounds/told_labels.py)
 agent.sock      the socket at which apps of the same user call the agent (see service/)
 """
@@ -105,6 +106,14 @@ class AgentHome:
     @property
     def told(self) -> Path:
         return self.folder / "told"
+
+    @property
+    def release_wanted(self) -> Path:
+        return self.folder / "release-wanted"
+
+    def look_for_release(self) -> None:
+        """Have whoever keeps the device in its fleet look for a newer package at once."""
+        self.release_wanted.touch(mode=0o600)
 
     @property
     def socket(self) -> Path:

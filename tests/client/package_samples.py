@@ -9,6 +9,7 @@ from pathlib import Path
 
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageSource
+from fedstill_client.packages.installed import KeptStudent
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_server.publish.repository import Repository
 
@@ -43,7 +44,7 @@ class Record:
 
     all: list[InstalledPackage] = field(default_factory=list)
 
-    def record_installation(self, installed: InstalledPackage) -> None:
+    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
         self.all.append(installed)
 
     def installed(self) -> InstalledPackage | None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import InstalledPackage, PackageError, install, load_installed
+from fedstill_client.packages.installed import KeptStudent
 from fedstill_proto.errors import InvalidValue
 from fedstill_proto.package.artifact import INFERENCE_FILE, MANIFEST_FILE
 
@@ -69,7 +70,7 @@ def test_a_package_for_a_newer_agent_is_refused(home: AgentHome) -> None:
 class PowerCut(Record):
     """The power fails while the store records."""
 
-    def record_installation(self, installed: InstalledPackage) -> None:
+    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
         raise KeyboardInterrupt
 
 

@@ -52,9 +52,13 @@ def test_the_word_of_a_device_is_shown_and_no_text_of_its_own() -> None:
         gate.admit(reply)
     assert [entry.text for entry in gate.quarantined] == [f"{one.word}: {one.meaning}" for one in Refusal]
     assert gate.counts() == {
-        "error-reply": 3,  # failed, unreadable, another-app
+        "error-reply": 4,  # failed, unreadable, another-app, switched-off
         **dict.fromkeys(
-            ["policy", "budget", "not-now", "no-student", "wrong-version", "wrong-family", "missing-base"], 1
+            [
+                *["policy", "budget", "not-now", "no-student", "wrong-version", "wrong-family"],
+                *["missing-base", "another-generation"],
+            ],
+            1,
         ),
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -316,6 +317,27 @@ def test_who_cannot_take_part_is_refused_by_name(tmp_path: Path) -> None:
         4: "other: family 'cnn' is not one of this run's",
         5: "wrong-version: the device speaks another version of the protocol",
     }
+
+
+def test_who_has_another_generation_s_package_waits_until_it_moves_over(tmp_path: Path) -> None:
+    moved: set[int] = {0}
+
+    def greet(device: int, content: RecordDict) -> RecordDict | Error:
+        return hello_reply(f"device-{device}", "mlp-small", generation=2 if device in moved else 1)
+
+    grid = ScriptedGrid(devices=2, greet=greet)
+    store, config = RunStore(tmp_path), dataclasses.replace(fleet_config(rounds=2), generation=2)
+    run = FleetRun(grid, config, public=public_examples(), store=store)
+    run.run()
+    assert [record.counted for record in store.records()] == [("device-0",), ("device-0",)]
+    assert run._roster.behind == {3: "device-1: its package is of generation 1, and the fleet's of 2"}
+    assert {task.generation for _, task in [*grid.tasks, *grid.evaluated]} == {2}
+
+    moved.add(1)
+    run._roster._greet_behind_at_s = 0.0
+    run._roster.update(grid)
+    run._roster.update(grid)
+    assert sorted(run._roster.members) == ["device-0", "device-1"]
 
 
 def test_nobody_there_is_a_clear_error(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _CHECK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 3600.0
 _UPDATE_AGAIN_S = 60.0  # after one that failed
+_WANTED_AGAIN_S = 5.0  # between two that the fleet's tasks have made the device want
 
 Tell = Callable[[str], None]
 
@@ -102,14 +103,18 @@ class Updates:
 
     def __init__(self, home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
         self._home, self._membership, self._family, self._tell = home, membership, family, tell
-        self._due = time.monotonic()
+        self._due = self._wanted_due = time.monotonic()
         self._thread: threading.Thread | None = None
 
     def check(self) -> None:
         """Start a check if it is time and none is under way."""
-        if time.monotonic() < self._due or (self._thread is not None and self._thread.is_alive()):
+        if self._thread is not None and self._thread.is_alive():
             return
-        self._due = time.monotonic() + _UPDATE_EVERY_S
+        now = time.monotonic()
+        if now < self._due and (now < self._wanted_due or not self._home.release_wanted.exists()):
+            return
+        self._home.release_wanted.unlink(missing_ok=True)
+        self._due, self._wanted_due = now + _UPDATE_EVERY_S, now + _WANTED_AGAIN_S
         self._thread = threading.Thread(target=self._update, name="updates", daemon=True)
         self._thread.start()
 
@@ -129,6 +134,8 @@ class Updates:
             return
         if installed is not None:
             self._tell(f"installed student package {installed.version} of {installed.family}")
+            if installed.anew:
+                self._tell(f"the owner's student begins anew from that package: {installed.anew}")
         if news:
             self._tell(news)
 

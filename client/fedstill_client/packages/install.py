@@ -1,13 +1,15 @@
 """Puts a package into the agent's home so that a crash leaves the old one or the new one, and loads it again.
 
 The folder is written beside its place, synced and renamed, and then the private store records the digest of
-its manifest. The record decides: until it is there, the package before is the one in use.
+its manifest. The record decides: until it is there, the package before is the one in use. With it, the
+owner's student goes over to the new package, where that has the same parameters and reads examples alike.
 """
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from fedstill_proto.errors import FieldError
@@ -17,7 +19,7 @@ from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, S
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.agent_version import check_agent_version
 from fedstill_client.packages.errors import PackageError
-from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
+from fedstill_client.packages.installed import InstallationRecord, InstalledPackage, KeptStudent
 from fedstill_client.packages.operators import check_package
 
 
@@ -29,20 +31,63 @@ def install(home: AgentHome, store: InstallationRecord, package: StudentPackage)
     manifest, before = package.manifest, store.installed()
     check_agent_version(manifest)
     check_package(package)
-    wanted = _described(home, package)
+    wanted, replaced = _described(home, package), _replaced(home, store)
     if before is not None and _is_in_use(wanted, before) and is_whole(home, store):
         return before
     try:
         save_package(wanted.folder, package)
     except OSError as error:
         raise PackageError("disk", f"{wanted.folder}: cannot be written: {error.strerror}") from None
-    store.record_installation(wanted)
+    anew = "" if replaced is None else why_anew(replaced, manifest)
+    kept = None
+    if replaced is not None and not anew:
+        same = replaced.generation == manifest.generation
+        kept = KeptStudent(replaced.package_version, manifest.parameters, same_generation=same)
+    store.record_installation(wanted, keeping=kept)
     _remove_all_but(home.packages, wanted, before)
-    return wanted
+    if replaced is not None and replaced.generation != manifest.generation:
+        # Answers and tasks of another generation are coded against none of these.
+        shutil.rmtree(home.answers, ignore_errors=True)
+        home.told.unlink(missing_ok=True)
+    return replace(wanted, anew=anew)
+
+
+def why_anew(before: StudentManifest, after: StudentManifest) -> str:
+    """Why a personal student of one package cannot go on under another; "" where it can."""
+    if before.family != after.family:
+        return f"the package is of the family {after.family!r}, and was of {before.family!r}"
+    if (before.parameters, before.target) != (after.parameters, after.target):
+        return f"the parameters of {after.family!r} have other shapes now"
+    if not before.input_rule.reads_as(after.input_rule) or before.columns != after.columns:
+        return f"{after.family!r} reads examples in another way now"
+    return ""
+
+
+def _replaced(home: AgentHome, store: InstallationRecord) -> StudentManifest | None:
+    """The manifest of the package in use, where there is one and its file is whole."""
+    try:
+        return installed_manifest(home, store)[0]
+    except PackageError:
+        return None
 
 
 def load_installed(home: AgentHome, store: InstallationRecord) -> StudentPackage:
     """The package in use, its files verified against what was recorded when it was installed."""
+    manifest, folder = installed_manifest(home, store)
+    try:
+        check_parts(manifest)
+        contents = {part.name: _part(folder, part) for part in manifest.parts}
+        package = StudentPackage.of_contents(manifest, contents)
+    except FieldError as error:
+        raise PackageError("manifest", f"{folder}: {error}") from None
+    check_package(package)
+    return package
+
+
+def installed_manifest(home: AgentHome, store: InstallationRecord) -> tuple[StudentManifest, Path]:
+    """The manifest of the package in use, as it was installed, and the package's folder; no other file is
+    read. Raises PackageError.
+    """
     installed = store.installed()
     if installed is None:
         raise PackageError("missing", f"{home.folder}: no package is installed; enrol this device")
@@ -51,14 +96,9 @@ def load_installed(home: AgentHome, store: InstallationRecord) -> StudentPackage
     if hashlib.sha256(content).hexdigest() != installed.manifest_sha256:
         raise PackageError("digest", f"{folder / MANIFEST_FILE}: not the manifest that was installed")
     try:
-        manifest = StudentManifest.from_json(content)
-        check_parts(manifest)
-        contents = {part.name: _part(folder, part) for part in manifest.parts}
-        package = StudentPackage.of_contents(manifest, contents)
+        return StudentManifest.from_json(content), folder
     except FieldError as error:
         raise PackageError("manifest", f"{folder}: {error}") from None
-    check_package(package)
-    return package
 
 
 def _described(home: AgentHome, package: StudentPackage) -> InstalledPackage:

@@ -3,32 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from fedstill_proto.arrays import ParameterSpec
 from fedstill_proto.checks import MAX_UINT32, check_integer, check_name
 
 
 @dataclass(frozen=True)
 class InstalledPackage:
-    """A package in the agent's home. `manifest_sha256`, in hexadecimal, answers for all of its files."""
+    """A package in the agent's home.
+
+    Attributes:
+        version: Its version.
+        family: Of its student.
+        folder: Where its files are.
+        manifest_sha256: In hexadecimal; it answers for all of its files.
+        anew: Why the owner's student did not go on when it was installed; "" where it did, or there was none.
+    """
 
     version: int
     family: str
     folder: Path
     manifest_sha256: str
+    anew: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
         check_integer("version", self.version, 0, MAX_UINT32)
         check_name("family", self.family)
 
 
+@dataclass(frozen=True)
+class KeptStudent:
+    """What of a device's own goes on under the next package.
+
+    Attributes:
+        version: Of the package whose students go on.
+        parameters: What they consist of, under both packages.
+        same_generation: Whether both packages are of one generation: then what the fleet taught goes on, too.
+    """
+
+    version: int
+    parameters: Sequence[ParameterSpec]
+    same_generation: bool
+
+
 class InstallationRecord(Protocol):
     """The part of the private store that an installation needs."""
 
-    def record_installation(self, installed: InstalledPackage) -> None:
-        """Make this the package in use; durable when it returns."""
+    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
+        """Make this the package in use, and go on with the students of the one before; durable when it
+        returns.
+        """
 
     def installed(self) -> InstalledPackage | None:
         """The package in use."""

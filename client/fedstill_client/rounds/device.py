@@ -56,6 +56,7 @@ from fedstill_client.privacy import DevicePolicy, PolicyGuard, TaskSize
 from fedstill_client.privacy.statement import read_statement
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.round import (
+    AnotherGeneration,
     DeviceStack,
     Evaluation,
     NoStudent,
@@ -191,6 +192,7 @@ class FleetDevice:
             PolicyRefused: The policy of the device's owner does not allow the round; nothing was done for it.
             FedstillError: The device cannot do the round; the student is as it was.
         """
+        self._check_generation(task)
         policy = self._policy()
         guard = self._guard(policy)
         task = guard.without_weights(task)
@@ -244,6 +246,14 @@ class FleetDevice:
             if self.private_store is not None:
                 self._write_down(task, summary, self.private_store)
         return summary
+
+    def _check_generation(self, task: RoundTask) -> None:
+        """Refuse a task of another generation than the package's; a newer release is looked for at once."""
+        if task.generation == self.artifact.manifest.generation:
+            return
+        if self.private_store is not None and task.generation > self.artifact.manifest.generation:
+            AgentHome(self.folder).look_for_release()
+        raise AnotherGeneration(task, self.artifact.manifest)
 
     def _sums(self, policy: DevicePolicy | None) -> HomeSums | None:
         """The sums of an agent's home; a plain folder takes part in none."""
@@ -346,6 +356,7 @@ class FleetDevice:
         On an agent's home the counts are in the privacy ledger before this returns. Args and Raises are those
         of `perform`.
         """
+        self._check_generation(task)
         policy = self._policy()
         guard = self._guard(policy)
         task = guard.without_weights(task)

@@ -21,7 +21,7 @@ from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedstill_client.privacy import PolicyRefused
-from fedstill_client.rounds.round import Evaluation, Interrupted, NoStudent, WrongFamily
+from fedstill_client.rounds.round import AnotherGeneration, Evaluation, Interrupted, NoStudent, WrongFamily
 from fedstill_client.rounds.told_labels import ToldLabels
 from fedstill_client.secure_sums.rule import SumRefused
 
@@ -33,6 +33,7 @@ _WORDS: tuple[tuple[type[FedstillError], Refusal], ...] = (
     (NoStudent, Refusal.NO_STUDENT),
     (Interrupted, Refusal.NOT_NOW),
     (WrongFamily, Refusal.WRONG_FAMILY),
+    (AnotherGeneration, Refusal.ANOTHER_GENERATION),
     (MissingBase, Refusal.MISSING_BASE),
     (WireError, Refusal.UNREADABLE),
     (SumRefused, Refusal.POLICY),

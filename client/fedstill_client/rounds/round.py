@@ -49,6 +49,16 @@ class WrongFamily(StudentMismatch):
     """A task is for another student family than the device's."""
 
 
+class AnotherGeneration(FedstillError):
+    """A task is of another generation of the fleet than the device's package."""
+
+    def __init__(self, task: RoundTask, manifest: StudentManifest) -> None:
+        super().__init__(
+            f"round {task.round} is of generation {task.generation} of the fleet, and this device's package "
+            f"of generation {manifest.generation}; it looks for a release."
+        )
+
+
 class Interrupted(FedstillError):
     """Training was asked to stop; `reason` says why. The student from before is kept."""
 

@@ -25,7 +25,7 @@ from fedstill_proto.package.artifact import StudentManifest
 from fedstill_client.agent_types import Forgotten
 from fedstill_client.home import AgentHome, Encryption
 from fedstill_client.model.student_store import DeviceStoreError, OwnStudent
-from fedstill_client.packages.installed import InstalledPackage
+from fedstill_client.packages.installed import InstalledPackage, KeptStudent
 from fedstill_client.store.database import Database, DiskFull
 from fedstill_client.store.erasing import Erasing
 from fedstill_client.store.examples import (
@@ -41,7 +41,7 @@ from fedstill_client.store.keys import find_key, make_key
 from fedstill_client.store.ledger import Ledger
 from fedstill_client.store.sums import SumTable
 from fedstill_client.store.texts import StoredText, add_text, count_texts, read_texts
-from fedstill_client.store.weights import StoredStudents, put_student
+from fedstill_client.store.weights import StoredStudents, keep_students, put_student
 
 _RETENTION = "retention"
 _FORGOTTEN = "forgotten"  # another number after each `forget`
@@ -359,9 +359,13 @@ class PrivateStore:
         )
         return None if blob is None else bytes(blob)
 
-    def record_installation(self, installed: InstalledPackage) -> None:
-        """Make this the package in use; on disk when this returns."""
+    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
+        """Make this the package in use, and go on with the students of the one before; on disk when this
+        returns.
+        """
         with self._database.transaction():
+            if keeping is not None and keeping.version != installed.version:
+                keep_students(self._database, keeping, under=installed.version)
             self._database.execute(
                 "INSERT INTO installations (version, family, folder, manifest_sha256, installed_at) "
                 "VALUES (?, ?, ?, ?, ?)",

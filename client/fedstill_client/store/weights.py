@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +12,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest, decode_parameters, encode_parameters
 
 from fedstill_client.model.student_store import CONTROL_VARIATES, FLEET, DeviceStoreError, OwnStudent
+from fedstill_client.packages.installed import KeptStudent
 from fedstill_client.store.database import Database
 
 _CURRENT, _PREVIOUS = "current", "previous"
@@ -106,6 +107,36 @@ class StoredStudents:
                 "Forget what this device learned to start it afresh."
             ) from None
         return OwnStudent(run, round, parameters)
+
+
+def keep_students(database: Database, kept: KeptStudent, *, under: int) -> None:
+    """Copy a package version's students to another version that has none, within a transaction.
+
+    The fleet's student is the newer package's own from then on. What is damaged is not copied, and what
+    packages of earlier still had is removed, as their files are.
+    """
+    for table in ("students", "soft_labels"):
+        database.execute(f"DELETE FROM {table} WHERE package_version NOT IN (?, ?)", (kept.version, under))
+    roles = [_CURRENT, _PREVIOUS]
+    if kept.same_generation:
+        roles += [role + CONTROL_VARIATES for role in roles]
+        database.execute(
+            "INSERT OR IGNORE INTO soft_labels SELECT ?, run, round, labels FROM soft_labels "
+            "WHERE package_version = ?",
+            (under, kept.version),
+        )
+    for role in roles:
+        for run, round, weights in database.rows(
+            "SELECT run, round, weights FROM students WHERE package_version = ? AND role = ?",
+            (kept.version, role),
+        ):
+            with suppress(FedstillError):
+                decode_parameters(bytes(weights), kept.parameters, field="weights")
+                database.execute(
+                    "INSERT OR IGNORE INTO students (package_version, role, run, round, weights) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    (under, role, run, round, weights),
+                )
 
 
 def put_student(database: Database, package_version: int, role: str, student: OwnStudent) -> None:

@@ -321,6 +321,7 @@ class Method(WithOptions, ABC):
             soft_targets=soft_targets,
             start=start,
             mixed_rows=self._bound.mixed_rows,
+            generation=self.config.generation,
         )
 
     @property

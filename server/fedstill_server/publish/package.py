@@ -71,6 +71,7 @@ def build_package(
         input_rule=config.input_rule,
         class_names=config.class_names,
         columns=config.columns,
+        generation=config.generation,
     )
     return replace(package, manifest=described)
 

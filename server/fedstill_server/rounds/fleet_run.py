@@ -152,7 +152,7 @@ class FleetRun:
         self._test = test
         self._store = store
         self._method: Method = build_method(config, public)
-        self._roster = Roster(config.run, config.families, registered)
+        self._roster = Roster(config.run, config.families, registered, generation=config.generation)
         self._silent = SilentDevices(are_noted=registered is not None)
         self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
         self._mode: Mode = _MODES[config.mode](self._dispatcher)

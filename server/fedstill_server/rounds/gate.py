@@ -37,6 +37,7 @@ class Reason(enum.Enum):
     POLICY = "policy"  # the policy of the device's owner does not allow it
     BUDGET = "budget"  # what that owner lets out is spent
     NOT_NOW = "not-now"  # the device may not work at the moment
+    ANOTHER_GENERATION = "another-generation"  # the device's package is of another; it looks for a release
     NO_STUDENT = "no-student"  # the device has lost its own; it gets one with its next task
     UNASKED = "unasked"  # an answer to no question of this round
     WRONG_NODE = "wrong-node"  # an answer to another node's question
@@ -60,6 +61,7 @@ _OF_REFUSALS = {
     Refusal.POLICY: Reason.POLICY,
     Refusal.BUDGET: Reason.BUDGET,
     Refusal.NOT_NOW: Reason.NOT_NOW,
+    Refusal.ANOTHER_GENERATION: Reason.ANOTHER_GENERATION,
     Refusal.NO_STUDENT: Reason.NO_STUDENT,
     Refusal.MISSING_BASE: Reason.MISSING_BASE,
     Refusal.WRONG_VERSION: Reason.WRONG_VERSION,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import hello, read_hello_reply
+from fedstill_proto.generation import FIRST_GENERATION
 from flwr.app import Message
 from flwr.serverapp import Grid
 
@@ -15,6 +16,7 @@ from fedstill_server.rounds.gate import error_text
 from fedstill_server.rounds.transport import collect, push
 
 _LOOK_FOR_NODES_S = 1.0
+_GREET_BEHIND_EVERY_S = 10.0
 
 
 class NoDevices(FedstillError):
@@ -54,6 +56,9 @@ class Roster:
         registered: Tells the name that a node's key is registered under, and by which it must go.
         members: The devices that take part.
         refused: Why a node was refused; it is not greeted again.
+        generation: Of the fleet's configuration, whose packages members have.
+        behind: Why a device whose package is of another generation was left out; its node is greeted again
+            after a while, as it moves over.
     """
 
     run: str
@@ -61,6 +66,9 @@ class Roster:
     registered: NodeRegister | None = None
     members: dict[str, Member] = field(default_factory=dict)
     refused: dict[int, str] = field(default_factory=dict)
+    generation: int = FIRST_GENERATION
+    behind: dict[int, str] = field(default_factory=dict)
+    _greet_behind_at_s: float = 0.0
     _greetings: dict[str, int] = field(default_factory=dict)  # message id -> node without an answer yet
 
     def gather(self, grid: Grid, *, wanted: int, deadline_s: float) -> None:
@@ -104,7 +112,10 @@ class Roster:
         present = set(grid.get_node_ids())
         self.members = {name: member for name, member in self.members.items() if member.node in present}
         self._greetings = {key: node for key, node in self._greetings.items() if node in present}
-        greeted = {member.node for member in self.members.values()} | self.refused.keys()
+        if (now_s := clock_of(grid).now_s()) >= self._greet_behind_at_s:
+            self.behind.clear()
+            self._greet_behind_at_s = now_s + _GREET_BEHIND_EVERY_S
+        greeted = {member.node for member in self.members.values()} | self.refused.keys() | self.behind.keys()
         new = sorted(present - greeted - set(self._greetings.values()))
         messages = [Message(hello(self.run), node, "query.hello") for node in new]
         for message_id, node in zip(push(grid, messages).message_ids, new, strict=True):
@@ -136,6 +147,11 @@ class Roster:
             return
         if self.registered is not None and (name := self._registered_name(node)) != greeting.device:
             self.refused[node] = f"{greeting.device}: this node's key is registered as {name or 'nobody'}"
+        elif greeting.generation != self.generation:
+            self.behind[node] = (
+                f"{greeting.device}: its package is of generation {greeting.generation}, and the fleet's of "
+                f"{self.generation}"
+            )
         elif greeting.family not in self.families:
             self.refused[node] = f"{greeting.device}: family {greeting.family!r} is not one of this run's"
         elif greeting.device in self.members:
@@ -150,9 +166,9 @@ class Roster:
         return None if registered is None else registered.name
 
     def _why_not(self) -> str:
-        if self.refused:
-            node, why = next(iter(self.refused.items()))
-            return f"{len(self.refused)} were refused (node {node}: {why})."
+        if refused := self.refused | self.behind:
+            node, why = next(iter(refused.items()))
+            return f"{len(refused)} were refused (node {node}: {why})."
         if self._greetings:
             return f"{len(self._greetings)} nodes did not answer."
         return "there were no nodes."

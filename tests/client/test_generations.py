@@ -1,0 +1,121 @@
+"""A device moves over to a package of another generation of its fleet: what it keeps, and what it refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import fedstill_proto
+import numpy as np
+import pytest
+from fedstill_client.home import AgentHome
+from fedstill_client.model.student_store import OwnStudent
+from fedstill_client.packages import install, load_installed
+from fedstill_client.rounds.device import FleetDevice
+from fedstill_client.rounds.round import AnotherGeneration
+from fedstill_client.store import PrivateStore
+from fedstill_proto.flower_records import hello, read_hello_reply
+from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.input_rule import InputRule
+
+from tests.client.agent_samples import enrolled_home, trainable_package
+from tests.client.flower_calls import call, node_of
+from tests.client.samples import FAMILY, examples, student
+from tests.client.test_device_home import task
+
+PERSONAL = {name: array + np.float32(1) for name, array in student().items()}
+
+
+def next_package(**changes: object) -> StudentPackage:
+    package = trainable_package()
+    version = package.manifest.package_version + 1
+    manifest = dataclasses.replace(package.manifest, package_version=version, **changes)
+    return dataclasses.replace(package, manifest=manifest)
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> AgentHome:
+    """With a student of its own, and what it told and was told in its last rounds."""
+    home = enrolled_home(tmp_path / "home")
+    x, labels = examples(30, seed=1)
+    with PrivateStore.open(home) as store:
+        for row in range(len(x)):
+            store.observe(x[row], labels[row])
+        manifest = load_installed(home, store).manifest
+        own, before = OwnStudent("r1", 4, PERSONAL, PERSONAL), OwnStudent("r1", 3, student())
+        store.students(manifest, manifest.package_version).save(own, before=before, fleet=student())
+        store.keep_soft_labels(manifest.package_version, "r1", 4, b"labels")
+    home.answers.mkdir()
+    home.told.write_bytes(b"told")
+    return home
+
+
+def kept(home: AgentHome) -> OwnStudent | None:
+    with FleetDevice.opened(home.folder) as device:
+        return device.store.latest()
+
+
+@pytest.mark.parametrize("generation", [1, 2])
+def test_the_owner_s_student_goes_on(home: AgentHome, generation: int) -> None:
+    with PrivateStore.open(home) as store:
+        installed = install(home, store, next_package(generation=generation))
+        labels = store.soft_labels(installed.version)
+
+    assert installed.anew == ""
+    with FleetDevice.opened(home.folder) as device:
+        own, before = device.store.latest(), device.store.before("r1", 4)
+        assert device.store.fleet() is None  # the package's student is newer
+    assert own is not None
+    assert before is not None
+    assert (own.run, own.round, before.round) == ("r1", 4, 3)
+    np.testing.assert_array_equal(own.parameters["hidden.weight"], PERSONAL["hidden.weight"])
+    same = generation == 1
+    assert (labels is not None, bool(own.control_variates)) == (same, same)
+    assert (home.told.exists(), home.answers.exists()) == (same, same)
+
+
+def test_a_student_that_reads_otherwise_begins_anew_and_says_so(home: AgentHome) -> None:
+    with PrivateStore.open(home) as store:
+        rule = InputRule(offset=(1.0,))
+        installed = install(home, store, next_package(generation=2, input_rule=rule))
+    assert installed.anew == f"{FAMILY!r} reads examples in another way now"
+    assert kept(home) is None
+
+
+def test_what_a_package_before_the_last_one_had_is_not_kept_for_ever(home: AgentHome) -> None:
+    with PrivateStore.open(home) as store:
+        first = load_installed(home, store).manifest
+        for version in (2, 3):
+            package = next_package()
+            manifest = dataclasses.replace(package.manifest, package_version=first.package_version + version)
+            install(home, store, dataclasses.replace(package, manifest=manifest))
+        assert store.students(first, first.package_version).latest() is None
+    assert kept(home) is not None
+
+
+def test_a_round_of_another_generation_is_refused_and_a_release_is_looked_for(home: AgentHome) -> None:
+    newer = dataclasses.replace(task(5), generation=2)
+    with FleetDevice.opened(home.folder) as device:
+        for refused in (device.perform, device.evaluate):
+            with pytest.raises(AnotherGeneration, match="package of generation 1"):
+                refused(newer)
+    assert home.release_wanted.exists()
+    with PrivateStore.open(home) as store:
+        assert store.ledger.releases() == []
+        install(home, store, next_package(generation=2))
+    with FleetDevice.opened(home.folder) as device:
+        device.perform(newer)
+    after = kept(home)
+    assert after is not None
+    assert after.round == 5
+
+
+def test_a_device_says_which_package_it_has(home: AgentHome) -> None:
+    with PrivateStore.open(home) as store:
+        version = install(home, store, next_package(generation=3)).version
+
+    reply = call("query.hello", hello("abcd1234"), node_of(home.folder))
+
+    greeting = read_hello_reply(reply.content)
+    assert (greeting.package_version, greeting.generation) == (version, 3)
+    assert (greeting.agent, greeting.family) == (fedstill_proto.__version__, FAMILY)
