@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
@@ -16,14 +17,25 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedstill_server.config.codec import ConfigError
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.schedule import Schedule
 from fedstill_server.fleet.bounded_grid import bounded
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.fleet.replication import copies_commits
+from fedstill_server.fleet.round_notes import RoundNotes
 from fedstill_server.plugins import search_current_folder
+from fedstill_server.rounds.events import subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.run_folder import FOLDER_KEY, FOLDER_VARIABLE, read_enrolled, read_fleet_config
+from fedstill_server.rounds.scheduled import FleetView, Scheduled
+from fedstill_server.run_folder import (
+    FOLDER_KEY,
+    FOLDER_VARIABLE,
+    read_enrolled,
+    read_fleet_config,
+    read_generation,
+)
 from fedstill_server.tasks import load_public, load_test
 
 __all__ = ["app", "run_folder"]
@@ -44,21 +56,37 @@ def main(grid: Grid, context: Context) -> None:
     store = RunStore(folder, on_commit=copies_commits(FleetFolder(folder)) if is_fleet else lambda: None)
     try:
         # In a real fleet a node is who its key says, not who it says it is.
-        registered = None
-        if is_fleet:
-            registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
-            grid = bounded(grid, folder)
-        FleetRun(
-            grid,
-            config,
-            public=public,
-            test=test,
-            store=store,
-            registered=registered,
-            enrolled=functools.partial(read_enrolled, folder),
-        ).run()
+        registered, pacing = None, None
+        with ExitStack() as stack:
+            if is_fleet:
+                registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
+                grid = bounded(grid, folder)
+                pacing = pacing_of(folder, config, store)
+                stack.enter_context(subscribe(RoundNotes(folder)))
+            FleetRun(
+                grid,
+                config,
+                public=public,
+                test=test,
+                store=store,
+                registered=registered,
+                enrolled=functools.partial(read_enrolled, folder),
+                pacing=pacing,
+            ).run()
     finally:
         store.close()
+
+
+def pacing_of(folder: Path, config: FleetConfig, store: RunStore) -> Scheduled:
+    """The pace of a real fleet's rounds: by its schedule, and until another generation is in force."""
+    nodes = FleetFolder(folder).nodes
+    view = FleetView(
+        schedule=functools.partial(Schedule.read, folder, continuous=config.continuous),
+        registered=lambda: len(read_nodes(nodes)),
+        last_records=store.last_records,
+        superseded=lambda: read_generation(folder) != config.generation,
+    )
+    return Scheduled(config, view)
 
 
 def run_folder(context: Context) -> Path:

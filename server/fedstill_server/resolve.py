@@ -75,6 +75,7 @@ class FleetFacts:
         input_rule: How the public set was made of values as they are given.
         class_names: Of all classes, or none.
         columns: How examples were made of a table's rows, where they are such.
+        continuous: Whether rounds go on for ever where nobody says how many, and no privacy is of so many.
         packaged: Whether devices hold packages with the students of before the first round.
         target: What students say of an example.
     """
@@ -93,6 +94,7 @@ class FleetFacts:
     evaluate_every: int = 1
     simulated: bool = False
     public_y: npt.NDArray[Any] | None = None
+    continuous: bool = False
     packaged: bool = True
     input_rule: InputRule = field(default_factory=InputRule)
     class_names: tuple[str, ...] = ()
@@ -122,6 +124,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         method = with_first_students(method)
     own = FAMILIES.named(asked.families, where="--families")
     rounds = _chosen(asked.rounds, facts.rounds)
+    privacy = privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated)
     uplink, downlink = _codecs(asked, facts, method_of(method))
     if not facts.task.form.amounts and (asked.normalize, asked.channels) != ("auto", "auto"):
         raise ConfigError("--normalize and --channels are of amounts; what devices learn here are names")
@@ -157,7 +160,8 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
             round_epochs=_chosen(asked.round_epochs, suited.passes(labelled=taught)),
         ),
         evaluate_every=_chosen(asked.evaluate_every, facts.evaluate_every),
-        privacy=privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated),
+        privacy=privacy,
+        continuous=facts.continuous and asked.rounds is None and privacy is None,
         secure_sums=sums_rule(asked, name),
         input_rule=facts.input_rule,
         class_names=facts.class_names,

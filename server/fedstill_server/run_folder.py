@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fedstill_proto.errors import WireError
+from fedstill_proto.generation import FIRST_GENERATION
 from fedstill_proto.secure_sums.enrolled import EnrolledDevices
 from fedstill_proto.system.sealed import read_sealed_json
 
@@ -37,6 +38,12 @@ def read_fleet_config(folder: Path) -> FleetConfig:
         raise ConfigError(f'{path}: no "fleet"')
     where = f"{path}: fleet"
     return checked_fleet(FleetConfig.from_json(document["fleet"], where=where), where=where)
+
+
+def read_generation(folder: Path) -> int:
+    """The generation that is in force in a fleet's folder; nothing else of its configuration is read."""
+    document = read_sealed_json(folder / CONFIG_FILE)
+    return int(document["fleet"].get("generation", FIRST_GENERATION))
 
 
 def read_enrolled(folder: Path) -> EnrolledDevices | None:

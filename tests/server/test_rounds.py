@@ -15,6 +15,7 @@ from fedstill_server.app import app
 from fedstill_server.config.fleet import CohortRule, FleetConfig
 from fedstill_server.rounds.events import (
     Collected,
+    DeviceGreeted,
     Event,
     RoundFinished,
     RoundStarted,
@@ -371,7 +372,9 @@ def test_the_app_tells_who_watches(tmp_path: Path) -> None:
     app(grid, grid.context(run_config={"fedstill-run": str(tmp_path)}))  # complete, and nobody watches
 
     one_round = [RoundStarted, Collected, RoundFinished]
-    assert [type(e) for e in seen if not isinstance(e, RunPrepared)][1:] == [
+    greeted = [e.device for e in seen if isinstance(e, DeviceGreeted)]
+    assert greeted == ["device-0", "device-1"]
+    assert [type(e) for e in seen if not isinstance(e, RunPrepared | DeviceGreeted)][1:] == [
         *one_round,
         *one_round,
         RunFinished,

@@ -156,7 +156,8 @@ def prepare(
             on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
         )
     config = prepared.config
-    lines = [f"prepared {config.rounds} rounds of {config.method.name} for {', '.join(config.families)}"]
+    rounds = "rounds without an end" if config.continuous else f"{config.rounds} rounds"
+    lines = [f"prepared {rounds} of {config.method.name} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
     lines += [f"note: {prepared.notice}"] if prepared.notice else []
     found: dict[str, object] = {
@@ -298,14 +299,15 @@ def up(
     def tell(kind: str, text: str, **document: object) -> None:
         print(json.dumps({"event": kind, **document}) if as_json else text, flush=True)
 
-    def on_round(record: RoundRecord, rounds: int) -> None:
+    def on_round(record: RoundRecord, rounds: int | None) -> None:
         share = (
             "" if record.personal_accuracy is None else f", personal accuracy {record.personal_accuracy:.1%}"
         )
         answers = f"{record.accepted} of {record.asked} summaries"
         if "accepted" in record.withheld:
             answers = f"{record.asked} devices asked"
-        text = f"round {record.round} of {rounds}: {answers}{share}"
+        of_all = "" if rounds is None else f" of {rounds}"
+        text = f"round {record.round}{of_all}: {answers}{share}"
         tell("round", text, record=record.to_json(), rounds=rounds)
 
     watch = Watch(

@@ -199,6 +199,8 @@ class FleetConfig:
             _check(not self.use_public_labels, "secret_labels", "labels", "without use_public_labels: false")
         _check(self.evaluate_every >= 0, "evaluate_every", self.evaluate_every, "0 or a number of rounds")
 
+        bounded = not (self.continuous and self.privacy is not None)
+        _check(bounded, "continuous", self.continuous, "there with privacy, whose noise is of so many rounds")
         if self.privacy is None:
             _check(self.secure_sums is None, "secure_sums", self.secure_sums, "there without privacy")
         elif self.privacy.mode == "distributed":

@@ -112,7 +112,8 @@ class RunOptions:
     )
     rounds: int | None = option(
         None,
-        "Rounds; by default 20, 40 for mnist1d, 10 for the simulator's assistant.",
+        "Rounds; by default a real fleet's have no end, by its schedule, and with --privacy are 20; in the "
+        "simulator 20, 40 for mnist1d, 10 for the assistant.",
         least=1,
         panel=ROUND,
     )

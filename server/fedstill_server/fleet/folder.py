@@ -9,6 +9,8 @@ certificates/   ca.pem, server.pem
 repository/     signed student packages, as devices read them
 devices/        <name>.json of each registered device: its public key
 enrolled.json   the list of them that repository/ offers, where the run sums what devices answer (enrolled.py)
+schedule.json   when rounds begin (config/schedule.py); the usual schedule where it is not there
+rounds.json     whether a round runs, or what the next one waits for (rounds/rounds_status.py)
 nodes.json      the Flower node of each, and when it last came up (nodes.py)
 superlink.db    Flower's messages on their way
 reply-limit     the most bytes of a reply; each run writes it, for the SuperLink (reply_limit.py)
@@ -32,7 +34,9 @@ from fedstill_proto.system.enrolment import check_address, read_host
 from fedstill_proto.system.folder_digests import DIGESTS_FILE, FolderDigests
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
+from fedstill_server.config.schedule import SCHEDULE_FILE
 from fedstill_server.fleet.errors import FleetError
+from fedstill_server.rounds.rounds_status import STATUS_FILE
 
 REPOSITORY_PATH = "/repository"
 """Under which devices find the signed packages at the fleet's address."""
@@ -158,7 +162,7 @@ class FleetFolder:
         """The files of the folder that do not hold their own digest, and that nothing else vouches for."""
         keys = (path for folder in (self.keys, self.certificates) for path in folder.rglob("*"))
         data = (path for path in self.folder.iterdir() if path.suffix in (".npz", ".txt", ".json"))
-        own = {"fleet.json", "config.json", "nodes.json", DIGESTS_FILE}
+        own = {"fleet.json", "config.json", "nodes.json", SCHEDULE_FILE, STATUS_FILE, DIGESTS_FILE}
         found = {path for path in (*keys, *data) if path.is_file() and path.name not in own}
         return sorted(path for path in found if not path.name.startswith("."))
 

@@ -136,6 +136,7 @@ def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Mater
         public_y=made.public.y,
         public_set="public.npz",
         test_set=None if given.test is None else "test.npz",
+        continuous=True,
         teacher=given.teacher or made.teacher,
         input_rule=made.input_rule,
         class_names=made.class_names,

@@ -8,15 +8,18 @@ last committed round. A failed run is started anew as long as rounds are left.
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import httpx
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.signals import EndSignals
 from fedstill_proto.system.supervisor import ChildProcess, Supervisor
 
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.certificates import renew_server_certificate
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.enrolled import publish_devices
@@ -29,6 +32,7 @@ from fedstill_server.fleet.replication import Replication
 from fedstill_server.publish.repository import Repository
 from fedstill_server.rounds.roster import RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import read_fleet_config
 
@@ -44,12 +48,12 @@ class Watch:
 
     Attributes:
         on_text: With an event in words.
-        on_round: With the record of each round, and the number of rounds.
+        on_round: With the record of each round, and the number of rounds; None where they have no end.
         on_processes: With the process of each program, by name.
     """
 
     on_text: Callable[[str], None] = lambda text: None
-    on_round: Callable[[RoundRecord, int], None] = lambda record, rounds: None
+    on_round: Callable[[RoundRecord, int | None], None] = lambda record, rounds: None
     on_processes: Callable[[dict[str, int]], None] = lambda pids: None
 
 
@@ -63,6 +67,7 @@ class FleetUp:
         self._store = RunStore(fleet.folder)
         self._admitted: dict[int, RegisteredNode] | None = None  # as written down
         self._reported = 0  # rounds
+        self._told = ""  # what the rounds wait for
         self._refreshed = 0.0
         self._start_again_at = 0.0
 
@@ -95,8 +100,12 @@ class FleetUp:
                     self._watch.on_text(f"the SuperLink does not answer ({type(error).__name__})")
                     run = None
                 self._report_rounds()
-                if run is not None and run.is_completed and self._rounds_left() == 0 and not stay:
-                    return
+                if self._rounds_left() > 0:
+                    self._report_waiting()
+                elif run is None or run.is_over:
+                    self._report_end()
+                    if run is not None and run.is_completed and not stay:
+                        return
 
     def _check(self) -> None:
         """Check what must be there, and as it was written, before a process is started."""
@@ -164,19 +173,33 @@ class FleetUp:
             self._start_again_at = now + _PAUSE_BEFORE_NEW_RUN_S
         if now >= self._start_again_at:
             self._start_again_at = 0.0
+            self._config = read_fleet_config(self._fleet.folder)  # a run ends where a new generation begins
             self._watch.on_text(f"started run {control.start_run()}")
         return None
 
-    def _rounds_left(self) -> int:
-        return self._config.rounds - self._store.last_round()
+    def _rounds_left(self) -> float:
+        return math.inf if self._config.continuous else self._config.rounds - self._store.last_round()
 
     def _report_rounds(self) -> None:
-        if self._store.last_round() == self._reported:
-            return
-        for record in self._store.records():
+        new = self._store.last_round() - self._reported
+        for record in self._store.last_records(new)[::-1] if new > 0 else ():
             if record.round > self._reported:
-                self._reported = record.round
-                self._watch.on_round(record, self._config.rounds)
+                self._watch.on_round(record, None if self._config.continuous else self._config.rounds)
+        self._reported += new
+
+    def _report_waiting(self) -> None:
+        status = RoundsStatus.read(self._fleet.folder)
+        if status is None or status.text == self._told:
+            return
+        self._told = status.text
+        if status.waiting_for:
+            self._watch.on_text(f"round {status.round} waits: {status.text}")
+
+    def _report_end(self) -> None:
+        text = end_text(self._config, self._fleet.folder)
+        if text != self._told:
+            self._told = text
+            self._watch.on_text(text)
 
     def _refresh(self) -> None:
         """Sign the packages' list anew once a day, before devices think it too old."""
@@ -188,3 +211,17 @@ class FleetUp:
             Repository.open(self._fleet.folder).refresh()
         except FedstillError as error:
             self._watch.on_text(f"the packages could not be signed anew: {error}")
+
+
+def end_text(config: FleetConfig, folder: Path) -> str:
+    """What to say where all rounds are done: that they are, and what can be done about it."""
+    if config.privacy is not None:
+        return (
+            f"all {config.rounds} rounds are done, which is all that the fleet's noise was reckoned for: a "
+            "further one would cost devices more privacy than they were promised. Devices keep their "
+            "students and are asked nothing more; a new fleet in a new folder starts another account"
+        )
+    return (
+        f"all {config.rounds} rounds are done, and devices are asked nothing more; prepare --rounds said so "
+        f"many. A new generation goes on with the same devices: fedstill-server generation {folder}"
+    )

@@ -24,7 +24,14 @@ MOST_ROUNDS_A_DAY = 50
 _LOOKED_AT = 40  # rounds: which public rows they ask about comes round again
 
 
-def statement_of(config: FleetConfig, method: Method, state: FleetState, family: str) -> TaskBounds:
+def statement_of(
+    config: FleetConfig,
+    method: Method,
+    state: FleetState,
+    family: str,
+    *,
+    most_rounds_a_day: int | None = None,
+) -> TaskBounds:
     """What devices of a family will be asked.
 
     Args:
@@ -32,6 +39,7 @@ def statement_of(config: FleetConfig, method: Method, state: FleetState, family:
         method: Its method, bound to it.
         state: The newest.
         family: The devices'.
+        most_rounds_a_day: By the fleet's schedule; None is no limit.
     """
     places = prod(label_shape(config))
     asked = TaskBounds.covering(
@@ -39,15 +47,18 @@ def statement_of(config: FleetConfig, method: Method, state: FleetState, family:
         for task in _tasks(config, method, state, family)
     )
     # A round is asked again where a device or the server was killed.
-    rounds = config.rounds if config.mode == "rounds" else config.rounds * config.asynchronous.buffer
-    a_day = min(2 * rounds, max(MOST_ROUNDS_A_DAY, config.rounds))
+    wanted = most_rounds_a_day or (MOST_ROUNDS_A_DAY if config.continuous else config.rounds)
+    wanted = wanted if config.continuous else min(wanted, config.rounds)
+    rounds = wanted if config.mode == "rounds" else wanted * config.asynchronous.buffer
+    a_day = min(2 * rounds, max(MOST_ROUNDS_A_DAY, wanted))
     counted = config.privacy is None or config.privacy.measured
     return replace(asked, rounds_a_day=a_day, evaluations_a_day=a_day if counted else 0)
 
 
 def _tasks(config: FleetConfig, method: Method, state: FleetState, family: str) -> Iterator[RoundTask]:
     counted = config.privacy is None or config.privacy.measured
-    for number in range(1, min(config.rounds, _LOOKED_AT) + 1):
+    rounds = _LOOKED_AT if config.continuous else min(config.rounds, _LOOKED_AT)
+    for number in range(1, rounds + 1):
         for newcomer in (True, False):
             yield method.task(state, round_number=number, family=family, newcomer=newcomer)
             if counted:

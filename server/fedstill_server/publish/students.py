@@ -8,6 +8,7 @@ from pathlib import Path
 from fedstill_proto.arrays import Parameters
 
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.schedule import Schedule
 from fedstill_server.data.examples import Examples
 from fedstill_server.methods import build_method
 from fedstill_server.publish.errors import PublishError
@@ -37,7 +38,8 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
     students = state.students
     public, test, task = load_public(fleet, config), load_test(fleet, config), task_of(config)
     method = build_method(config, public)
-    asks = {family: statement_of(config, method, state, family) for family in chosen}
+    most = Schedule.read(fleet, continuous=config.continuous).most_rounds_a_day
+    asks = {family: statement_of(config, method, state, family, most_rounds_a_day=most) for family in chosen}
     version = repository.next_version()
     packages = [
         build_package(

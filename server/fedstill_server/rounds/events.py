@@ -31,6 +31,38 @@ class RunPrepared:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceGreeted:
+    """A device has said what it is and has; fields are those of HelloReply."""
+
+    device: str
+    node: int
+    family: str
+    package_version: int
+    generation: int
+    agent: str
+    willing: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoundAwaited:
+    """A round does not begin yet.
+
+    Attributes:
+        round: Its number.
+        reason: paused, window, allowance, pause-between, devices, outage, or held.
+        text: The reason, for a person.
+        until: When the reason ends, in seconds since 1970; None where nobody can know.
+        next_window_at: When the next window opens, the same; in the past while one is open.
+    """
+
+    round: int
+    reason: str
+    text: str
+    until: float | None
+    next_window_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class RoundStarted:
     """A round has asked its first devices."""
 
@@ -65,7 +97,16 @@ class RunFinished:
     rounds: int
 
 
-Event = RunStarted | RunPrepared | RoundStarted | Collected | RoundFinished | RunFinished
+Event = (
+    RunStarted
+    | RunPrepared
+    | DeviceGreeted
+    | RoundAwaited
+    | RoundStarted
+    | Collected
+    | RoundFinished
+    | RunFinished
+)
 Listener = Callable[[Event], None]
 
 _listeners: list[Listener] = []

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import httpx
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.errors import WireError
 from flwr.app import Message
@@ -31,6 +32,7 @@ from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
 from fedstill_server.rounds.gate import Reason, error_text, left_out, reason_of_reply
+from fedstill_server.rounds.pacing import AtOnce, Pacing
 from fedstill_server.rounds.preparation import PreparationCache
 from fedstill_server.rounds.private_fold import PrivateFold, part_of
 from fedstill_server.rounds.roster import Member, NodeRegister, Roster
@@ -133,6 +135,7 @@ class FleetRun:
         test: Examples | None = None,
         registered: NodeRegister | None = None,
         enrolled: EnrolledList = no_list,
+        pacing: Pacing | None = None,
     ) -> None:
         """Open a run.
 
@@ -145,6 +148,7 @@ class FleetRun:
             registered: Tells the name of each registered node; a device that came up anew is asked anew for
                 what it had not answered. None where nodes are not registered, as in a simulation.
             enrolled: Reads the signed list of devices, where the server is to see sums alone.
+            pacing: Says when rounds begin; None is one after the other.
         """
         self._grid = grid
         self._config = config
@@ -152,6 +156,7 @@ class FleetRun:
         self._test = test
         self._store = store
         self._method: Method = build_method(config, public)
+        self._pacing: Pacing = pacing or AtOnce(config.rounds, config.cohort)
         self._roster = Roster(config.run, config.families, registered, generation=config.generation)
         self._silent = SilentDevices(are_noted=registered is not None)
         self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
@@ -173,8 +178,7 @@ class FleetRun:
         with one_deterministic_thread():
             checkpoint = self._store.latest() or self._prepare()
             self._dispatcher.resume(checkpoint, state_of=lambda round_: self._store.state_after(round_ - 1))
-            if checkpoint.round < self._config.rounds:
-                checkpoint = self._remaining_rounds(checkpoint)
+            checkpoint = self._remaining_rounds(checkpoint)
             self._store.write_final(checkpoint.state)
         events.publish(events.RunFinished(run=self._config.run, rounds=self._config.rounds))
         return checkpoint.state
@@ -194,26 +198,33 @@ class FleetRun:
         return Checkpoint(0, state, frozenset())
 
     def _remaining_rounds(self, checkpoint: Checkpoint) -> Checkpoint:
-        rule = self._config.cohort
-        self._roster.gather(self._grid, wanted=rule.goal_count, deadline_s=rule.deadline_s)
-        events.publish(
-            events.RunStarted(
-                run=self._config.run,
-                rounds=self._config.rounds,
-                first_round=checkpoint.round + 1,
-                devices=len(self._roster.members),
-            )
-        )
-        while checkpoint.round < self._config.rounds:
-            checkpoint = self._round(checkpoint)
-        return checkpoint
+        started = False
+        while True:
+            number = checkpoint.round + 1
+            members = self._pacing.members(number, self._roster, self._grid)
+            if members is None:
+                return checkpoint
+            if not started:
+                started = True
+                events.publish(
+                    events.RunStarted(
+                        run=self._config.run,
+                        rounds=self._config.rounds,
+                        first_round=number,
+                        devices=len(members),
+                    )
+                )
+            try:
+                checkpoint = self._round(checkpoint, members)
+            except (httpx.HTTPError, OSError) as error:
+                if not self._pacing.outlives(error, number):
+                    raise
 
-    def _round(self, before: Checkpoint) -> Checkpoint:
+    def _round(self, before: Checkpoint, members: Mapping[str, Member]) -> Checkpoint:
         number, state, watch = before.round + 1, before.state, Stopwatch()
-        self._roster.update(self._grid)
         released = None if self._account is None else self._account.released(number)
         if released is None:
-            replies = self._mode.gather(before, self._roster.members)
+            replies = self._mode.gather(before, members)
         else:  # by a run that ended before it could commit the round, or whose checkpoint was lost
             replies = self._as_released(before)
         groups = None
@@ -267,6 +278,7 @@ class FleetRun:
             clock_s=clock_s,
             phase_seconds=PhaseSeconds(**watch.phases),
             notice=self._method.notice(state, round_number=number),
+            finished_at=self._pacing.time_text(),
         )
         if released is not None or self._withholds:
             record = record.without_answers()
@@ -384,9 +396,9 @@ class FleetRun:
         return number == self._config.rounds or (every > 0 and number % every == 0)
 
     def _measure(self, after: Checkpoint) -> Measured:
-        """Have every member that is still there count its correct answers, in the cohort or not."""
+        """Have every willing member that is still there count its correct answers, in the cohort or not."""
         self._roster.drop_absent(self._grid)
-        members = sorted(self._roster.members.values(), key=lambda member: member.device)
+        members = sorted(self._roster.willing.values(), key=lambda member: member.device)
         tasks = {}
         for family, newcomer in {(member.family, member.device not in after.installed) for member in members}:
             task = self._method.evaluation(

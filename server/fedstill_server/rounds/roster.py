@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -11,12 +12,15 @@ from fedstill_proto.generation import FIRST_GENERATION
 from flwr.app import Message
 from flwr.serverapp import Grid
 
+from fedstill_server.rounds import events
 from fedstill_server.rounds.clock import clock_of
 from fedstill_server.rounds.gate import error_text
 from fedstill_server.rounds.transport import collect, push
 
 _LOOK_FOR_NODES_S = 1.0
 _GREET_BEHIND_EVERY_S = 10.0
+_FRESH_S = 60.0  # a device's word, in a fleet whose devices are asked anew
+_LOST_AFTER_S = 180.0  # a greeting that nobody answers
 
 
 class NoDevices(FedstillError):
@@ -25,11 +29,12 @@ class NoDevices(FedstillError):
 
 @dataclass(frozen=True)
 class Member:
-    """A device that takes part, and the node that reaches it."""
+    """A device that takes part, the node that reaches it, and whether it would do a round now."""
 
     device: str
     family: str
     node: int
+    willing: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,7 @@ class Roster:
         families: The student families that take part.
         registered: Tells the name that a node's key is registered under, and by which it must go.
         members: The devices that take part.
-        refused: Why a node was refused; it is not greeted again.
+        refused: Why a node was refused; only `ask_anew` greets it again.
         generation: Of the fleet's configuration, whose packages members have.
         behind: Why a device whose package is of another generation was left out; its node is greeted again
             after a while, as it moves over.
@@ -70,6 +75,20 @@ class Roster:
     behind: dict[int, str] = field(default_factory=dict)
     _greet_behind_at_s: float = 0.0
     _greetings: dict[str, int] = field(default_factory=dict)  # message id -> node without an answer yet
+    _greeted_s: dict[int, float] = field(default_factory=dict)  # node -> when it was greeted last
+    _names: dict[int, str] = field(default_factory=dict)  # node -> the member behind it
+    _came_up: dict[int, RegisteredNode] = field(default_factory=dict)
+    _silent: set[int] = field(default_factory=set)  # nodes that have let a deadline of a greeting pass
+
+    @property
+    def willing(self) -> dict[str, Member]:
+        """The members that would do a round now, as far as they have said so."""
+        asked = set(self._greetings.values())
+        return {
+            name: member
+            for name, member in self.members.items()
+            if member.willing and member.node not in asked
+        }
 
     def gather(self, grid: Grid, *, wanted: int, deadline_s: float) -> None:
         """Wait until enough devices are there and every greeted node has answered.
@@ -99,8 +118,7 @@ class Roster:
 
     def drop_absent(self, grid: Grid) -> None:
         """Forget the members whose node has left, and greet nobody."""
-        present = set(grid.get_node_ids())
-        self.members = {name: member for name, member in self.members.items() if member.node in present}
+        self._keep_present(grid)
 
     def update(self, grid: Grid, *, wait_s: float = 0.0) -> None:
         """Greet nodes that are new, and drop those that left.
@@ -109,18 +127,12 @@ class Roster:
             grid: Reaches the nodes.
             wait_s: Seconds to wait for answers; 0 takes those that are there.
         """
-        present = set(grid.get_node_ids())
-        self.members = {name: member for name, member in self.members.items() if member.node in present}
-        self._greetings = {key: node for key, node in self._greetings.items() if node in present}
+        present = self._keep_present(grid)
         if (now_s := clock_of(grid).now_s()) >= self._greet_behind_at_s:
             self.behind.clear()
             self._greet_behind_at_s = now_s + _GREET_BEHIND_EVERY_S
         greeted = {member.node for member in self.members.values()} | self.refused.keys() | self.behind.keys()
-        new = sorted(present - greeted - set(self._greetings.values()))
-        messages = [Message(hello(self.run), node, "query.hello") for node in new]
-        for message_id, node in zip(push(grid, messages).message_ids, new, strict=True):
-            if message_id is not None:
-                self._greetings[message_id] = node
+        self._greet(grid, sorted(present - greeted - set(self._greetings.values())))
         collect(
             grid,
             waiting=lambda: list(self._greetings),
@@ -128,15 +140,82 @@ class Roster:
             deadline_s=max(0.0, wait_s),
         )
 
+    def ask_anew(self, grid: Grid, *, deadline_s: float, most: int) -> None:
+        """Have devices say whether they would do a round now, and greet nodes that are new.
+
+        A device's word holds for a minute. Who has let a deadline pass is not waited for again until it has
+        answered.
+
+        Args:
+            grid: Reaches the nodes.
+            deadline_s: Seconds to wait for answers.
+            most: So many nodes are asked at most; those that were asked longest ago come first.
+        """
+        now_s = clock_of(grid).now_s()
+        present = self._keep_present(grid)
+        self._forget_what_restarts_lost()
+        self._greetings = {
+            key: node
+            for key, node in self._greetings.items()
+            if now_s - self._greeted_s.get(node, -math.inf) < _LOST_AFTER_S
+        }
+        stale = [
+            node
+            for node in present - set(self._greetings.values())
+            if now_s - self._greeted_s.get(node, -math.inf)
+            >= (_GREET_BEHIND_EVERY_S if node in self.behind else _FRESH_S)
+        ]
+        stale.sort(key=lambda node: (self._greeted_s.get(node, -math.inf), node))
+        self._greet(grid, stale[:most])
+
+        def waiting() -> list[str]:
+            left = list(self._greetings)
+            return left if any(node not in self._silent for node in self._greetings.values()) else []
+
+        collect(grid, waiting=lambda: list(self._greetings), receive=self._receive, deadline_s=0.0)
+        collect(grid, waiting=waiting, receive=self._receive, deadline_s=deadline_s)
+        self._silent.update(self._greetings.values())
+
+    def _forget_what_restarts_lost(self) -> None:
+        """A node that has come up anew has lost the greeting that it had not answered."""
+        came_up = {} if self.registered is None else self.registered()
+        for node in self._greeted_s.keys() & came_up.keys():
+            if self._came_up.get(node, came_up[node]) != came_up[node]:
+                del self._greeted_s[node]
+        self._came_up = dict(came_up)
+
+    def _keep_present(self, grid: Grid) -> set[int]:
+        """Forget what is known of nodes that have left; returns those that are there."""
+        present = set(grid.get_node_ids())
+        self.members = {name: member for name, member in self.members.items() if member.node in present}
+        self._greetings = {key: node for key, node in self._greetings.items() if node in present}
+        self._greeted_s = {node: at for node, at in self._greeted_s.items() if node in present}
+        self._names = {node: name for node, name in self._names.items() if node in present}
+        self._silent &= present
+        return present
+
+    def _greet(self, grid: Grid, nodes: Sequence[int]) -> None:
+        now_s = clock_of(grid).now_s()
+        messages = [Message(hello(self.run), node, "query.hello") for node in nodes]
+        for message_id, node in zip(push(grid, messages).message_ids, nodes, strict=True):
+            if message_id is not None:
+                self._greetings[message_id] = node
+                self._greeted_s[node] = now_s
+
     def _receive(self, replies: Iterable[Message]) -> bool:
         # In the order of nodes: of two that claim one name, the same is refused each time.
+        registered = None if self.registered is None else self.registered()
         for reply in sorted(replies, key=lambda reply: self._greetings.get(_asked_by(reply), 0)):
             node = self._greetings.pop(_asked_by(reply), None)
             if node is not None:
-                self._admit(node, reply)
+                self._admit(node, reply, registered)
         return not self._greetings
 
-    def _admit(self, node: int, reply: Message) -> None:
+    def _admit(self, node: int, reply: Message, registered: Mapping[int, RegisteredNode] | None) -> None:
+        for known in (self.refused, self.behind):
+            known.pop(node, None)
+        self._silent.discard(node)
+        self.members.pop(self._names.pop(node, ""), None)  # what it has said before
         if reply.has_error():
             self.refused[node] = error_text(reply)
             return
@@ -145,9 +224,15 @@ class Roster:
         except WireError as error:
             self.refused[node] = str(error)
             return
-        if self.registered is not None and (name := self._registered_name(node)) != greeting.device:
+        name = greeting.device
+        if registered is not None:
+            name = registered[node].name if node in registered else ""
+        if name != greeting.device:
             self.refused[node] = f"{greeting.device}: this node's key is registered as {name or 'nobody'}"
-        elif greeting.generation != self.generation:
+            return
+        facts = {field: value for field, value in vars(greeting).items() if field != "protocol"}
+        events.publish(events.DeviceGreeted(node=node, **facts))
+        if greeting.generation != self.generation:
             self.behind[node] = (
                 f"{greeting.device}: its package is of generation {greeting.generation}, and the fleet's of "
                 f"{self.generation}"
@@ -158,12 +243,8 @@ class Roster:
             other = self.members[greeting.device].node
             self.refused[node] = f"{greeting.device}: node {other} already goes by this name"
         else:
-            self.members[greeting.device] = Member(greeting.device, greeting.family, node)
-
-    def _registered_name(self, node: int) -> str | None:
-        assert self.registered is not None
-        registered = self.registered().get(node)
-        return None if registered is None else registered.name
+            self.members[greeting.device] = Member(greeting.device, greeting.family, node, greeting.willing)
+            self._names[node] = greeting.device
 
     def _why_not(self) -> str:
         if refused := self.refused | self.behind:

@@ -88,6 +88,7 @@ class RoundRecord:
         withheld: The fields that say nothing here, since they would come of single answers, and not of their
             noised sum; their values are 0 or empty.
         notice: What the method has people told after this round, in a sentence; empty in most.
+        finished_at: When the round of a real fleet ended, in ISO 8601 and UTC; empty in a simulation.
     """
 
     round: int
@@ -119,6 +120,7 @@ class RoundRecord:
     fleet_global_accuracy: float | None = None
     withheld: tuple[str, ...] = ()
     notice: str = ""
+    finished_at: str = ""
 
     def without_answers(self) -> RoundRecord:
         """The record as it may be shown where only the noised sum of the answers is.

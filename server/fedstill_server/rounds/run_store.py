@@ -305,6 +305,18 @@ class RunStore:
                 records.append(RoundRecord.from_json(committed.record, where=f"{self._file(number)}: record"))
         return records
 
+    def last_records(self, count: int) -> list[RoundRecord]:
+        """The newest rounds, newest first; what is damaged among them is left out, as `check` names it."""
+        records = []
+        for number in self._numbers()[::-1][:count]:
+            try:
+                committed = self._committed(number)
+            except (DamagedFile, FileNotFoundError):
+                continue
+            if committed.record is not None:
+                records.append(RoundRecord.from_json(committed.record, where=f"{self._file(number)}: record"))
+        return records
+
     def write_final(self, state: FleetState) -> Path:
         """<run>/server/final: teacher.safetensors and students/<family>.safetensors."""
         final = self.folder / "final"

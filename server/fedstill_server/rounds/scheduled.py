@@ -1,0 +1,217 @@
+"""The pace of a real fleet: rounds wait for their window, for the day's allowance, and for devices.
+
+Nothing that a fleet may lack for a while ends it: where no device is there, or the network or a database is
+gone, its rounds wait, and tell what for.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import httpx
+from fedstill_proto.errors import FedstillError
+from flwr.serverapp import Grid
+
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.schedule import Schedule
+from fedstill_server.rounds import events
+from fedstill_server.rounds.clock import Clock, WallClock
+from fedstill_server.rounds.roster import Member, Roster
+from fedstill_server.rounds.round_record import RoundRecord
+
+_LOOK_AGAIN_S = 2.0
+_AFTER_OUTAGE_S = 10.0
+_ANSWER_WITHIN_S = 15.0  # a greeting, once the device has it; small boards start a process for it
+_LONGEST_GREETING_S = 300.0
+_GREETED_AT_ONCE = 1000
+
+log = logging.getLogger("fedstill.schedule")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FleetView:
+    """What the pace of a fleet is told, anew each time that it asks.
+
+    Attributes:
+        schedule: The fleet's schedule as it is now.
+        registered: How many devices are registered.
+        last_records: The newest rounds, newest first, as many as asked for.
+        held: Why no round may begin, whatever the schedule says; empty where nothing is in the way.
+        superseded: Whether the run is over, since the fleet does something else from now on.
+    """
+
+    schedule: Callable[[], Schedule]
+    registered: Callable[[], int]
+    last_records: Callable[[int], Sequence[RoundRecord]]
+    held: Callable[[], str] = lambda: ""
+    superseded: Callable[[], bool] = lambda: False
+
+
+class Scheduled:
+    """The pace of a real fleet."""
+
+    def __init__(
+        self,
+        config: FleetConfig,
+        view: FleetView,
+        *,
+        now: Callable[[], datetime] = _now,
+        clock: Clock | None = None,
+    ) -> None:
+        """Look at nothing yet.
+
+        Args:
+            config: What the fleet's run does.
+            view: What is looked at before each round.
+            now: Gives the time, with its zone.
+            clock: Lets time pass; None is the wall's.
+        """
+        self._config, self._view, self._now = config, view, now
+        self._clock = clock or WallClock()
+        self._told = ""
+        self._schedule = Schedule.usual(continuous=config.continuous)
+
+    def members(self, number: int, roster: Roster, grid: Grid) -> Mapping[str, Member] | None:
+        """Wait until the round may begin; the devices that are willing, None where there is no such round."""
+        while not self._is_over(number):
+            awaited = self._closed(number)
+            if awaited is None:
+                try:
+                    members = self._willing(roster, grid)
+                except (httpx.HTTPError, OSError) as error:
+                    if not is_outage(error):
+                        raise
+                    awaited = self._outage(error, number)
+                else:
+                    awaited = self._too_few(members, number)
+                    if awaited is None:
+                        self._told = ""
+                        return members
+            self._wait(awaited)
+        return None
+
+    def outlives(self, error: Exception, number: int) -> bool:
+        """Whether an outage ended the round; if so, returns after a pause, and the round is done again."""
+        if not is_outage(error):
+            return False
+        log.warning("round %d was interrupted", number, exc_info=error)
+        self._wait(self._outage(error, number))
+        return True
+
+    def time_text(self) -> str:
+        """What time it is, in ISO 8601 and UTC."""
+        return self._now().astimezone(UTC).isoformat(timespec="seconds")
+
+    def _is_over(self, number: int) -> bool:
+        return (number > self._config.rounds and not self._config.continuous) or self._view.superseded()
+
+    def _closed(self, number: int) -> events.RoundAwaited | None:
+        """What the calendar, the operator and the day's allowance have against a round; None is nothing."""
+        try:
+            schedule = self._schedule = self._view.schedule()
+        except (FedstillError, OSError) as error:  # whoever edits it by hand sees it in the log
+            log.warning("%s", error)
+            return self._awaited(number, "held", str(error))
+        now = self._now()
+        if schedule.paused:
+            return self._awaited(
+                number, "paused", "rounds are paused; fedstill-server resume lets them go on"
+            )
+        if held := self._view.held():
+            return self._awaited(number, "held", held)
+        if schedule.opened_until(now) is None:
+            opens_at = schedule.next_window_at(now)
+            return self._awaited(
+                number, "window", f"the next window opens at {local_text(opens_at, schedule)}", opens_at
+            )
+        return self._spent(number, schedule, now)
+
+    def _spent(self, number: int, schedule: Schedule, now: datetime) -> events.RoundAwaited | None:
+        most = schedule.most_rounds_a_day
+        ended = [
+            datetime.fromisoformat(record.finished_at)
+            for record in self._view.last_records(max(most or 0, 1))
+            if record.finished_at
+        ]
+        today = sum(schedule.day_of(moment) == schedule.day_of(now) for moment in ended)
+        if most is not None and today >= most:
+            resumes = schedule.next_window_at(schedule.next_day_at(now))
+            text = f"{today} of {most} rounds a day are done; the next is at {local_text(resumes, schedule)}"
+            return self._awaited(number, "allowance", text, resumes)
+        if ended and timedelta() <= now - ended[0] < timedelta(seconds=schedule.least_pause_s):
+            resumes = ended[0] + timedelta(seconds=schedule.least_pause_s)
+            text = f"the pause after the last round lasts until {local_text(resumes, schedule)}"
+            return self._awaited(number, "pause-between", text, resumes)
+        return None
+
+    def _least_devices(self) -> int:
+        """How many devices have to be there: as the schedule says, or what a round waits for, or half."""
+        usual = self._config.cohort.goal_count or math.ceil(self._view.registered() / 2)
+        return max(self._schedule.least_devices or usual, 1)
+
+    def _willing(self, roster: Roster, grid: Grid) -> Mapping[str, Member]:
+        """The devices that say that they would do a round now."""
+        wanted = self._least_devices()
+        look_s = self._schedule.look_after_s(self._view.registered())
+        roster.ask_anew(
+            grid,
+            deadline_s=min(_ANSWER_WITHIN_S + 1.5 * look_s, _LONGEST_GREETING_S),
+            most=max(_GREETED_AT_ONCE, math.ceil(2 * wanted * self._config.cohort.over_selection)),
+        )
+        return roster.willing
+
+    def _too_few(self, members: Mapping[str, Member], number: int) -> events.RoundAwaited | None:
+        wanted = self._least_devices()
+        if len(members) >= wanted:
+            return None
+        text = f"{len(members)} of the {wanted} devices that a round needs are there and willing"
+        return self._awaited(number, "devices", text)
+
+    def _outage(self, error: Exception, number: int) -> events.RoundAwaited:
+        text = f"{type(error).__name__}: {error}"[:300]
+        resumes = self._now() + timedelta(seconds=_AFTER_OUTAGE_S)
+        return self._awaited(
+            number, "outage", f"the network, the database or the disk is gone: {text}", resumes
+        )
+
+    def _awaited(
+        self, number: int, reason: str, text: str, until: datetime | None = None
+    ) -> events.RoundAwaited:
+        return events.RoundAwaited(
+            round=number,
+            reason=reason,
+            text=text,
+            until=None if until is None else until.timestamp(),
+            next_window_at=self._schedule.next_window_at(self._now()).timestamp(),
+        )
+
+    def _wait(self, awaited: events.RoundAwaited) -> None:
+        """Tell what is waited for, once, and let some time pass."""
+        if awaited.text != self._told:
+            self._told = awaited.text
+            log.info("round %d waits: %s", awaited.round, awaited.text)
+            events.publish(awaited)
+        pause_s = _AFTER_OUTAGE_S if awaited.reason == "outage" else _LOOK_AGAIN_S
+        if awaited.until is not None:
+            pause_s = max(min(pause_s, awaited.until - self._now().timestamp()), 0.05)
+        self._clock.wait(pause_s, until_s=self._clock.now_s() + pause_s)
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether an error says that the network, a server's database or the disk is gone for a while."""
+    if isinstance(error, httpx.HTTPStatusError):
+        return error.response.status_code >= 500
+    return isinstance(error, httpx.TransportError | OSError)
+
+
+def local_text(moment: datetime, schedule: Schedule) -> str:
+    """A moment by the clock of the schedule's zone, for a person."""
+    return schedule.local(moment).strftime("%a %d %b %Y %H:%M:%S %Z")
