@@ -1,7 +1,9 @@
 """A fleet's signed repository of student packages, after The Update Framework (theupdateframework.github.io).
 
 FLEET/repository/metadata   <n>.root.json, <n>.targets.json, <n>.snapshot.json, timestamp.json
-FLEET/repository/targets    students/<digest>.<family>.json and parts/<digest>/<digest>.<name>
+FLEET/repository/targets    students/<digest>.<family>.json and parts/<digest>/<digest>.<name>; beside
+                            students/, candidates/ that some devices use first, and previous/, what was
+                            stable before; <digest>.release-plan.json, which says who uses what
 
 A release is written from its files up: parts, manifests, targets, snapshot, and last the timestamp, each by
 a rename. Until the timestamp is there, devices see the release before; a crash loses nothing but the work.
@@ -10,13 +12,21 @@ a rename. Until the timestamp is there, devices see the release before; a crash 
 from __future__ import annotations
 
 import fcntl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from fedstill_proto.errors import WireError
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.release_plan import (
+    MOST_WITHDRAWN,
+    RELEASE_PLAN_TARGET,
+    Candidate,
+    ReleasePlan,
+)
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.folder_digests import FolderDigests
 from fedstill_proto.task_bounds import TaskBounds
@@ -26,7 +36,13 @@ from tuf.api.metadata import Root, Snapshot, TargetFile, Targets, Timestamp
 from fedstill_server.publish.errors import PublishError
 from fedstill_server.publish.keys import ROLES, SigningKeys, check_role
 from fedstill_server.publish.metadata_files import LIFETIMES, MetadataFiles, empty
-from fedstill_server.publish.target_files import TargetFiles, without_orphans
+from fedstill_server.publish.target_files import (
+    CANDIDATE,
+    PREVIOUS,
+    STABLE,
+    TargetFiles,
+    without_orphans,
+)
 
 ONLINE_ROLES = ("targets", "snapshot", "timestamp")
 
@@ -87,13 +103,25 @@ class Repository:
 
     def published(self) -> dict[str, PublishedStudent]:
         """The newest packages by family."""
-        students = {}
-        for path, target in self._offered().items():
-            if path.startswith("students/"):
-                family = path.removeprefix("students/").removesuffix(".json")
-                size = target.length + target.custom["parts_bytes"]
-                students[family] = PublishedStudent(family, target.custom["package_version"], size)
-        return students
+        return _students(self._offered(), STABLE)
+
+    def candidates(self) -> dict[str, PublishedStudent]:
+        """The packages that some devices use first, by family."""
+        return _students(self._offered(), CANDIDATE)
+
+    def plan(self) -> ReleasePlan | None:
+        """The release plan that devices follow; None before the first.
+
+        Raises:
+            PublishError: It is damaged, or gone.
+        """
+        entry = self._offered().get(RELEASE_PLAN_TARGET)
+        if entry is None:
+            return None
+        try:
+            return self._targets.plan(entry)
+        except (OSError, WireError) as error:
+            raise PublishError(f"{self.folder}: the release plan cannot be read: {error}") from None
 
     def problems(self) -> list[str]:
         """What a device would refuse, in words: metadata that no key signed, and files that are others."""
@@ -102,7 +130,10 @@ class Repository:
 
     def next_version(self) -> int:
         """One more than the version of any package of the fleet."""
-        return 1 + max((student.package_version for student in self.published().values()), default=0)
+        plan, offered = self.plan(), self._offered()
+        students = (_students(offered, place).values() for place in (STABLE, CANDIDATE, PREVIOUS))
+        versions = [student.package_version for each in students for student in each]
+        return 1 + max((*versions, *(plan.withdrawn if plan is not None else ())), default=0)
 
     def publish(
         self,
@@ -125,12 +156,137 @@ class Repository:
             published, before = self.published(), self._offered()
             offered = dict(before)
             for package in packages:
+                family = package.manifest.family
+                _check_newer(package, published.get(family))
+                if (stable := before.get(f"{STABLE}/{family}.json")) is not None:
+                    offered |= self._targets.put_elsewhere(stable, PREVIOUS)
+                offered |= self._targets.put(package, (asks or {}).get(family))
+            self._offer(offered, before, now=now)
+
+    def offer(
+        self,
+        packages: Iterable[StudentPackage],
+        candidate: Candidate,
+        *,
+        asks: Mapping[str, TaskBounds] | None = None,
+        now: datetime | None = None,
+    ) -> ReleasePlan:
+        """Offer packages to a share of the devices, beside the stable ones.
+
+        Args:
+            packages: The packages, all of the candidate's version.
+            candidate: Who uses them.
+            asks: What devices of each family will be asked.
+            now: The time of signing; None is the clock's.
+
+        Returns:
+            The plan that devices follow from now on.
+
+        Raises:
+            PublishError: Another candidate is on its way, or a package is not newer than the stable one.
+        """
+        with self._locked():
+            published, before = self.published(), self._offered()
+            if _students(before, CANDIDATE):
+                raise PublishError(f"{self.fleet}: another release is on its way; end it first.")
+            offered = dict(before)
+            for package in packages:
                 _check_newer(package, published.get(package.manifest.family))
-                offered |= self._targets.put(package, (asks or {}).get(package.manifest.family))
-            offered = without_orphans(offered)
-            self._release(offered, now=now)
-            # Devices that read the release before go on finding its files.
-            self._targets.remove_all_but([*before.values(), *offered.values()])
+                put = self._targets.put(package, (asks or {}).get(package.manifest.family), place=CANDIDATE)
+                offered |= put
+            return self._follow(self._next_plan(candidate=candidate), offered, before, now=now)
+
+    def change_plan(self, *, now: datetime | None = None, **changes: Any) -> ReleasePlan:
+        """Sign a plan with other values of these fields: `candidate` (another share of it), `rounds_off`,
+        `paused`.
+        """
+        with self._locked():
+            before = self._offered()
+            return self._follow(self._next_plan(**changes), dict(before), before, now=now)
+
+    def promote(self, *, now: datetime | None = None) -> ReleasePlan:
+        """Make the candidate the stable release; what was stable is kept as the previous one.
+
+        Raises:
+            PublishError: There is no candidate.
+        """
+        with self._locked():
+            before = self._offered()
+            families = _students(before, CANDIDATE)
+            if not families:
+                raise PublishError(f"{self.fleet}: no release is on its way.")
+            offered = dict(before)
+            for family in families:
+                candidate = offered.pop(f"{CANDIDATE}/{family}.json")
+                if (stable := before.get(f"{STABLE}/{family}.json")) is not None:
+                    offered |= self._targets.put_elsewhere(stable, PREVIOUS)
+                offered |= self._targets.put_elsewhere(candidate, STABLE)
+            return self._follow(self._next_plan(candidate=None), offered, before, now=now)
+
+    def withdraw(
+        self, versions: Iterable[int], *, now: datetime | None = None, **changes: Any
+    ) -> ReleasePlan:
+        """Take packages back: no device goes on answering from one of these versions.
+
+        A candidate among them is dropped; a stable one gives way to the one before it.
+
+        Args:
+            versions: The versions.
+            now: The time of signing; None is the clock's.
+            changes: What else is other in the plan.
+
+        Raises:
+            PublishError: No other package of a family is left.
+        """
+        with self._locked():
+            before, plan = self._offered(), self.plan()
+            withdrawn = sorted({*versions, *(plan.withdrawn if plan is not None else ())})
+            offered = {
+                path: entry for path, entry in before.items() if not _is_candidate_of(path, entry, withdrawn)
+            }
+            for family, student in _students(before, STABLE).items():
+                if student.package_version not in withdrawn:
+                    continue
+                earlier = offered.pop(f"{PREVIOUS}/{family}.json", None)
+                if earlier is None or earlier.custom["package_version"] in withdrawn:
+                    raise PublishError(
+                        f"{family}: no package is left that is not withdrawn; publish one first: "
+                        f"fedstill-server publish {self.fleet}"
+                    )
+                offered |= self._targets.put_elsewhere(earlier, STABLE)
+            if not _students(offered, CANDIDATE):
+                changes["candidate"] = None
+            plan = self._next_plan(withdrawn=tuple(withdrawn[-MOST_WITHDRAWN:]), **changes)
+            return self._follow(plan, offered, before, now=now)
+
+    def timestamp_version(self) -> int:
+        """The number that grows with everything that is signed for devices."""
+        return int(self._metadata.read(Timestamp).version)
+
+    def _next_plan(self, **changes: Any) -> ReleasePlan:
+        plan = self.plan()
+        if plan is None:
+            return ReleasePlan(version=1, **changes)
+        return replace(plan, version=plan.version + 1, **changes)
+
+    def _follow(
+        self,
+        plan: ReleasePlan,
+        offered: dict[str, TargetFile],
+        before: Mapping[str, TargetFile],
+        *,
+        now: datetime | None,
+    ) -> ReleasePlan:
+        self._offer({**offered, **self._targets.put_plan(plan)}, before, now=now)
+        return plan
+
+    def _offer(
+        self, offered: Mapping[str, TargetFile], before: Mapping[str, TargetFile], *, now: datetime | None
+    ) -> None:
+        """Release these targets; devices that read the release before go on finding its files."""
+        offered = without_orphans(offered)
+        self._release(offered, now=now)
+        self._targets.remove_all_but([*before.values(), *offered.values()])
 
     def enrolled_version(self) -> int:
         """The version of the list of devices that is offered; 0 where there is none."""
@@ -147,9 +303,7 @@ class Repository:
             if devices.version <= (newest := self.enrolled_version()):
                 raise PublishError(f"list of devices {devices.version} is not above {newest}, the newest.")
             before = self._offered()
-            offered = {**before, **self._targets.put_devices(devices)}
-            self._release(offered, now=now)
-            self._targets.remove_all_but([*before.values(), *offered.values()])
+            self._offer({**before, **self._targets.put_devices(devices)}, before, now=now)
 
     def refresh(self, *, now: datetime | None = None) -> None:
         """Sign anew what must not expire; to be called every day while devices are out there.
@@ -232,6 +386,21 @@ class Repository:
         with (self.fleet / "keys" / "packages" / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _students(offered: Mapping[str, TargetFile], place: str) -> dict[str, PublishedStudent]:
+    """The packages at a place, by family."""
+    students = {}
+    for path, target in offered.items():
+        if path.startswith(f"{place}/"):
+            family = path.removeprefix(f"{place}/").removesuffix(".json")
+            size = target.length + target.custom["parts_bytes"]
+            students[family] = PublishedStudent(family, target.custom["package_version"], size)
+    return students
+
+
+def _is_candidate_of(path: str, entry: TargetFile, versions: Collection[int]) -> bool:
+    return path.startswith(f"{CANDIDATE}/") and entry.custom["package_version"] in versions
 
 
 def _check_newer(package: StudentPackage, before: PublishedStudent | None) -> None:

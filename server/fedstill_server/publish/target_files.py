@@ -1,4 +1,4 @@
-"""The files that devices download: a manifest for each family, and the parts that manifests name."""
+"""The files that devices download: manifests of families, the parts that they name, and the release plan."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from fedstill_proto.package.artifact import StudentPackage
+from fedstill_proto.package.release_plan import RELEASE_PLAN_TARGET, ReleasePlan
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
 from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.task_bounds import TaskBounds
 from tuf.api.metadata import TargetFile
+
+STABLE, CANDIDATE, PREVIOUS = "students", "candidates", "previous"
+"""Where manifests stand: for all devices, for those of a stage, and what was stable before."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +27,17 @@ class TargetFiles:
 
     folder: Path
 
-    def put(self, package: StudentPackage, asks: TaskBounds | None = None) -> dict[str, TargetFile]:
+    def put(
+        self, package: StudentPackage, asks: TaskBounds | None = None, *, place: str = STABLE
+    ) -> dict[str, TargetFile]:
         """Write a package's parts and manifest; returns their entries in the targets metadata, by path.
 
         The manifest's entry, which is signed, also says what devices of the family will be asked.
+
+        Args:
+            package: The package.
+            asks: What devices of its family will be asked.
+            place: STABLE, or CANDIDATE for one that some devices are to use first.
         """
         contents = package.contents()
         manifest = package.manifest.with_parts(contents)
@@ -34,7 +45,7 @@ class TargetFiles:
         for part in manifest.parts:
             path = f"parts/{part.sha256}/{part.name}"
             entries[path] = self._write(path, contents[part.name])
-        path = f"students/{manifest.family}.json"
+        path = f"{place}/{manifest.family}.json"
         listed = self._write(path, manifest.to_json().encode())
         listed.unrecognized_fields["custom"] = {
             "package_version": manifest.package_version,
@@ -45,6 +56,23 @@ class TargetFiles:
             # As a text: the canonical form that is signed has no fractions.
             listed.unrecognized_fields["custom"]["asks"] = json.dumps(asks.to_json())
         return {**entries, path: listed}
+
+    def put_elsewhere(self, entry: TargetFile, place: str) -> dict[str, TargetFile]:
+        """Write a manifest that is offered at another place, with what its entry says."""
+        path = f"{place}/{PurePosixPath(entry.path).name}"
+        moved = self._write(path, self._file(entry).read_bytes())
+        moved.unrecognized_fields["custom"] = entry.custom
+        return {path: moved}
+
+    def put_plan(self, plan: ReleasePlan) -> dict[str, TargetFile]:
+        """Write the release plan; returns its entry in the targets metadata, by path."""
+        listed = self._write(RELEASE_PLAN_TARGET, plan.to_bytes())
+        listed.unrecognized_fields["custom"] = {"version": plan.version, "parts": []}
+        return {RELEASE_PLAN_TARGET: listed}
+
+    def plan(self, entry: TargetFile) -> ReleasePlan:
+        """The release plan that an entry stands for; raises WireError, or OSError where it is gone."""
+        return ReleasePlan.from_bytes(self._file(entry).read_bytes())
 
     def put_devices(self, devices: EnrolledDevices) -> dict[str, TargetFile]:
         """Write the list of devices; returns its entry in the targets metadata, by path."""
