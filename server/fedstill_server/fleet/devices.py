@@ -1,10 +1,13 @@
-"""Registered devices: whose keys the fleet knows, and under which name."""
+"""Registered devices: whose keys the fleet knows, under which name, and whose it knows no more."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -25,43 +28,69 @@ _KEY_LIMIT_BYTES = 4096
 
 @dataclass(frozen=True)
 class RegisteredDevice:
-    """A device's name, and its public key as OpenSSH writes it."""
+    """A device's name, its public key as OpenSSH writes it, and when it was registered, since 1970.
+
+    The time is 0 for devices that an earlier release registered.
+    """
 
     name: str
     public_key: str
+    registered_at: float = 0.0
 
     @property
     def fingerprint(self) -> str:
         """The fingerprint as `ssh-keygen -l` shows it."""
-        digest = hashlib.sha256(base64.b64decode(self.public_key.split()[1])).digest()
-        return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+        return _fingerprint(self.public_key)
 
     @property
     def key_bytes(self) -> bytes:
         """The key as Flower has it: PEM."""
-        key = load_ssh_public_key(self.public_key.encode())
-        return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        return _pem(self.public_key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokedDevice:
+    """A device that its operator took back: its name and key, when, in seconds since 1970, and why."""
+
+    name: str
+    public_key: str
+    revoked_at: float
+    reason: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """The fingerprint as `ssh-keygen -l` shows it."""
+        return _fingerprint(self.public_key)
+
+    @property
+    def key_bytes(self) -> bytes:
+        """The key as Flower has it: PEM."""
+        return _pem(self.public_key)
 
 
 class DeviceRegister:
-    """The folder devices/: one JSON file a device."""
+    """The folder devices/, one JSON file a device, and revoked.json beside it."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
+        self.folder, self._clock = folder, clock
+        self._revoked_file = folder.parent / "revoked.json"
 
-    def add(self, key_file: Path, name: str | None = None) -> RegisteredDevice:
+    def add(self, key_file: Path, name: str | None = None, *, again: bool = False) -> RegisteredDevice:
         """Register a device.
 
         Args:
             key_file: Its public key.
             name: Its name; None takes the comment of the key.
+            again: Whether a key may come back that was revoked.
 
         Raises:
-            FleetError: The key is none, or the name or key is taken.
+            FleetError: The key is none, the name or key is taken, or the key was revoked.
             InvalidValue: The name is none.
         """
         public_key, comment = _read_key(key_file)
-        device = RegisteredDevice(device_name("name", name or comment), public_key)
+        device = RegisteredDevice(
+            device_name("name", name or comment), public_key, registered_at=round(self._clock(), 3)
+        )
         for other in self.all():
             if other.name == device.name and other.public_key != public_key:
                 raise FleetError(
@@ -70,16 +99,27 @@ class DeviceRegister:
                 )
             if other.public_key == public_key and other.name != device.name:
                 raise FleetError(f"{key_file}: this key is registered already, as {other.name!r}.")
+            if other.public_key == public_key:
+                return other
+        self._allow(key_file, public_key, again=again)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_sealed_json(self._file(device.name), vars(device))
         return device
 
-    def remove(self, name: str) -> RegisteredDevice:
-        """Remove a device; raises FleetError where there is none of this name."""
+    def remove(self, name: str, *, reason: str = "") -> RevokedDevice:
+        """Take a device's registration back; raises FleetError where there is none of this name."""
         for device in self.all():
             if device.name == name:
+                revoked = RevokedDevice(
+                    name=name,
+                    public_key=device.public_key,
+                    revoked_at=round(self._clock(), 3),
+                    reason=reason,
+                )
+                others = [one for one in self.revoked() if one.public_key != device.public_key]
+                write_sealed_json(self._revoked_file, [vars(one) for one in (*others, revoked)])
                 self._file(name).unlink()
-                return device
+                return revoked
         registered = ", ".join(device.name for device in self.all()) or "none"
         raise FleetError(f"{name!r}: no such device; registered are: {registered}.")
 
@@ -94,9 +134,53 @@ class DeviceRegister:
                 raise FleetError(f"{path}: cannot be read: {error}") from None
         return sorted(devices, key=lambda device: device.name)
 
+    def revoked(self) -> list[RevokedDevice]:
+        """The devices that were taken back, first to last."""
+        try:
+            return [RevokedDevice(**one) for one in read_sealed_json(self._revoked_file)]
+        except FileNotFoundError:
+            return []
+        except TypeError as error:
+            raise FleetError(f"{self._revoked_file}: cannot be read: {error}") from None
+
+    def changed_at(self) -> tuple[int, int]:
+        """A pair of numbers that differs after each change of either list."""
+        found = []
+        for path in (self.folder, self._revoked_file):
+            try:
+                found.append(path.stat().st_mtime_ns)
+            except FileNotFoundError:
+                found.append(0)
+        return found[0], found[1]
+
+    def _allow(self, key_file: Path, public_key: str, *, again: bool) -> None:
+        """Let a revoked key come back only where that is asked for."""
+        revoked = self.revoked()
+        before = next((one for one in revoked if one.public_key == public_key), None)
+        if before is None:
+            return
+        if not again:
+            when = f"{datetime.fromtimestamp(before.revoked_at, UTC):%Y-%m-%d}"
+            why = f" ({before.reason})" if before.reason else ""
+            raise FleetError(
+                f"{key_file}: this key was revoked on {when}, as {before.name!r}{why}; to let it in all the "
+                "same: --again"
+            )
+        write_sealed_json(self._revoked_file, [vars(one) for one in revoked if one is not before])
+
     def _file(self, name: str) -> Path:
         # A name may hold what a file's may not.
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
+
+
+def _fingerprint(public_key: str) -> str:
+    digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def _pem(public_key: str) -> bytes:
+    key = load_ssh_public_key(public_key.encode())
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _read_key(path: Path) -> tuple[str, str]:

@@ -101,6 +101,7 @@ class FlowerNode:
 
     node_id: int
     activated_at: str = ""
+    online: bool = False
 
 
 class Control:
@@ -133,7 +134,7 @@ class Control:
 
         answer = self._client.ListNodes(ListNodesRequest())
         return {
-            info.public_key: FlowerNode(info.node_id, info.last_activated_at)
+            info.public_key: FlowerNode(info.node_id, info.last_activated_at, info.status == "online")
             for info in answer.nodes_info
             if not info.unregistered_at
         }

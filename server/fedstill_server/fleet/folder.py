@@ -8,6 +8,9 @@ keys/           private keys: of the certificate authority, the server, the pack
 certificates/   ca.pem, server.pem
 repository/     signed student packages, as devices read them
 devices/        <name>.json of each registered device: its public key
+revoked.json    the devices that were let in once, and are no more (devices.py)
+operations.db   what is known of the devices, and what happened (operations/database.py)
+audit.jsonl     what operators did (operations/audit.py)
 enrolled.json   the list of them that repository/ offers, where the run sums what devices answer (enrolled.py)
 schedule.json   when rounds begin (config/schedule.py); the usual schedule where it is not there
 rounds.json     whether a round runs, or what the next one waits for (rounds/rounds_status.py)
@@ -162,7 +165,8 @@ class FleetFolder:
         """The files of the folder that do not hold their own digest, and that nothing else vouches for."""
         keys = (path for folder in (self.keys, self.certificates) for path in folder.rglob("*"))
         data = (path for path in self.folder.iterdir() if path.suffix in (".npz", ".txt", ".json"))
-        own = {"fleet.json", "config.json", "nodes.json", SCHEDULE_FILE, STATUS_FILE, DIGESTS_FILE}
+        own = {"fleet.json", "config.json", "nodes.json", "revoked.json"}
+        own |= {SCHEDULE_FILE, STATUS_FILE, DIGESTS_FILE}
         found = {path for path in (*keys, *data) if path.is_file() and path.name not in own}
         return sorted(path for path in found if not path.name.startswith("."))
 
