@@ -14,7 +14,7 @@ from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.commands import copies, distill, fleet, publish, seal
+from fedstill_server.commands import copies, devices, distill, fleet, publish, seal
 from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
@@ -32,6 +32,7 @@ cli = typer.Typer(
     pretty_exceptions_enable=False,
 )
 fleet.register(cli)
+devices.register(cli)
 publish.register(cli)
 distill.register(cli)
 copies.register(cli)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -195,9 +196,10 @@ class TestRegister:
         self, tmp_path: Path, saved: Callable[[bytes], bytes]
     ) -> None:
         file = key_file(tmp_path, comment="the kitchen's")
-        before = DeviceRegister(tmp_path / "devices").add(file)
+        clock = itertools.repeat(5.0).__next__
+        before = DeviceRegister(tmp_path / "devices", clock=clock).add(file)
         file.write_bytes(saved(file.read_bytes()))
-        assert DeviceRegister(tmp_path / "again").add(file) == before
+        assert DeviceRegister(tmp_path / "again", clock=clock).add(file) == before
 
     def test_two_keys_in_a_file_are_refused(self, tmp_path: Path) -> None:
         file = key_file(tmp_path)

@@ -1,4 +1,4 @@
-"""fedstill-server init, prepare, invite, register, unregister, devices, up, unit: a real fleet over TLS."""
+"""fedstill-server init, prepare, invite, up, unit: a real fleet over TLS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
 from fedstill_server.config.options import Option, option, options_of
@@ -26,9 +25,6 @@ def register(cli: typer.Typer) -> None:
         ("init", init),
         ("prepare", prepare),
         ("invite", invite),
-        ("register", register_device),
-        ("unregister", unregister_device),
-        ("devices", devices),
         ("up", up),
         ("unit", unit),
     ):
@@ -58,6 +54,7 @@ def init(
     """
     from fedstill_server.fleet.certificates import create_authority, renew_server_certificate
     from fedstill_server.fleet.folder import FleetFolder, FleetSettings
+    from fedstill_server.operations.audit import AuditLog
     from fedstill_server.publish.repository import Repository
 
     settings = FleetSettings(host=host, port=port, superlink_port=superlink_port, proxy=not without_proxy)
@@ -65,6 +62,7 @@ def init(
     create_authority(created)
     renew_server_certificate(created)
     Repository.create(fleet)
+    AuditLog(fleet).append("init", run=created.run, address=settings.address)
     document: dict[str, object] = {"fleet": str(fleet), "run": created.run, "address": settings.address}
     _report(
         document, f"made fleet {created.run} in {fleet}; devices will reach it at {settings.address}", as_json
@@ -145,6 +143,7 @@ def prepare(
     # torch takes a second to import, which other commands and wrong names do not need.
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.preparing import PublicData, prepare_fleet
+    from fedstill_server.operations.audit import AuditLog
 
     opened = FleetFolder.open(fleet)
     given = PublicData(public=public, test=test, task=task, classes=classes or None, reading=reading)
@@ -156,6 +155,9 @@ def prepare(
             on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
         )
     config = prepared.config
+    AuditLog(fleet).append(
+        "prepare", method=config.method.name, families=config.families, rounds=config.rounds, public=public
+    )
     rounds = "rounds without an end" if config.continuous else f"{config.rounds} rounds"
     lines = [f"prepared {rounds} of {config.method.name} for {', '.join(config.families)}"]
     lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
@@ -194,77 +196,20 @@ def invite(
     """
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.inviting import enrolment_of
+    from fedstill_server.operations.audit import AuditLog
 
     enrolment = enrolment_of(FleetFolder.open(fleet))
     try:
         out.write_text(enrolment.to_json())
     except OSError as error:
         raise typer.BadParameter(f"{out}: cannot be written: {error.strerror}", param_hint="--out") from None
+    AuditLog(fleet).append("invite", out=out, families=enrolment.families)
     how = f"fedstill-agent enrol {out.name} --name NAME --family {enrolment.families[0]}"
     _report(
         {"enrolment": str(out), "address": enrolment.address, "families": enrolment.families},
         f"wrote {out}; on a device: {how}",
         as_json,
     )
-
-
-def register_device(
-    fleet: Fleet,
-    key: Annotated[
-        Path, typer.Argument(help="The device's public key: the .pub file of fedstill-agent enrol.")
-    ],
-    name: Annotated[
-        str, typer.Option(help="The device's name, where the key's comment does not give it.")
-    ] = "",
-    as_json: AsJson = False,
-) -> None:
-    """Let a device in, by its public key; a fleet that is up does so within seconds.
-
-    Compare the fingerprint with what enrol showed on the device, unless you carried the file yourself.
-    """
-    from fedstill_server.fleet.devices import DeviceRegister
-    from fedstill_server.fleet.enrolled import publish_devices
-    from fedstill_server.fleet.folder import FleetFolder
-
-    device = DeviceRegister(FleetFolder.open(fleet).devices).add(key, name or None)
-    publish_devices(fleet)
-    document: dict[str, object] = {"name": device.name, "fingerprint": device.fingerprint}
-    _report(document, f"registered {device.name} ({device.fingerprint})", as_json)
-
-
-def unregister_device(
-    fleet: Fleet,
-    name: Annotated[str, typer.Argument(help="The device's name.")],
-    as_json: AsJson = False,
-) -> None:
-    """Let a device in no more; a fleet that is up shuts it out within seconds."""
-    from fedstill_server.fleet.devices import DeviceRegister
-    from fedstill_server.fleet.enrolled import publish_devices
-    from fedstill_server.fleet.folder import FleetFolder
-
-    device = DeviceRegister(FleetFolder.open(fleet).devices).remove(name)
-    publish_devices(fleet)
-    _report({"name": device.name, "fingerprint": device.fingerprint}, f"unregistered {device.name}", as_json)
-
-
-def devices(fleet: Fleet, as_json: AsJson = False) -> None:
-    """List the devices that are registered."""
-    from fedstill_server.fleet.devices import DeviceRegister
-    from fedstill_server.fleet.folder import FleetFolder
-    from fedstill_server.fleet.nodes import read_nodes
-
-    opened = FleetFolder.open(fleet)
-    known = DeviceRegister(opened.devices).all()
-    nodes = {each.name: (node, each.activated_at) for node, each in read_nodes(opened.nodes).items()}
-    rows = [(one.name, one.fingerprint, *nodes.get(one.name, (None, ""))) for one in known]
-    if as_json:
-        fields = ("name", "fingerprint", "node", "came_up_at")
-        print(json.dumps([dict(zip(fields, row, strict=True)) for row in rows]))
-        return
-    table = Table("device", "key", "node", "came up at")
-    for name, fingerprint, node, came_up_at in rows:
-        table.add_row(name, fingerprint, "" if node is None else str(node), came_up_at)
-    Console().print(table)
 
 
 def up(

@@ -53,12 +53,15 @@ def publish(
     """
     # torch takes a second to import, which other commands do not need.
     from fedstill_server.fleet.handover import hand_over
+    from fedstill_server.operations.audit import AuditLog
     from fedstill_server.publish.students import publish_students
 
     if package:
         hand_over(fleet, package)
     names = [name.strip() for name in families.split(",") if name.strip()]
     published = publish_students(fleet, names)
+    versions = {each.family: each.package_version for each in published}
+    AuditLog(fleet).append("publish", versions=versions, handed_over=[str(each) for each in package or ()])
     if as_json:
         document = {
             each.family: {"package_version": each.package_version, "bytes": each.size_bytes}
@@ -103,10 +106,12 @@ def rotate_keys(
 
     Example: fedstill-server rotate-keys fleets/kitchen --role timestamp
     """
+    from fedstill_server.operations.audit import AuditLog
     from fedstill_server.publish.repository import ONLINE_ROLES, Repository
 
     repository = Repository.open(fleet)
     rotated = {each: repository.rotate(each) for each in ([role] if role else ONLINE_ROLES)}
+    AuditLog(fleet).append("rotate-keys", keys=rotated)
     lines = "\n".join(f"{each:10s} new key {keyid[:16]}" for each, keyid in rotated.items())
     _report({"rotated": rotated}, lines, as_json)
 

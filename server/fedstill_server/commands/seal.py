@@ -23,6 +23,7 @@ def seal(
     from fedstill_proto.system.sealed import seal_by_hand
 
     from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.operations.audit import AuditLog
 
     if not path.is_dir():
         seal_by_hand(path)
@@ -35,4 +36,5 @@ def seal(
     FleetFolder.open(path)
     unsealed = fleet.digested_files()
     fleet.digests.take_as_they_are(unsealed)
+    AuditLog(path).append("seal", files=len(unsealed))
     typer.echo(f"{path}: the settings and {len(unsealed)} other files are taken as they are")

@@ -79,15 +79,15 @@ class RoundNotes:
             _note_round(event.record, database)
 
 
+def outcomes_of(record: RoundRecord) -> dict[str, tuple[str, str]]:
+    """What came of asking each device that the record tells of: a word, and details."""
+    left_out = {one.device: (one.reason, one.text) for one in record.quarantined if one.device}
+    return {**left_out, **{device: ("counted", "") for device in record.counted}}
+
+
 def _note_round(record: RoundRecord, database: FleetDatabase) -> None:
     """Note what came of a round, and of each device that its record names."""
-    for device in record.counted:
-        database.count_answer(device, round_number=record.round, outcome="counted")
-    for entry in record.quarantined:
-        if entry.device:
-            database.count_answer(
-                entry.device, round_number=record.round, outcome=entry.reason, text=entry.text
-            )
+    database.count_answers(record.round, outcomes_of(record))
     answers = f"{record.accepted} of {record.asked} summaries were counted"
     if "accepted" in record.withheld:
         answers = f"{record.asked} devices were asked"

@@ -19,7 +19,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from typing import Any
 import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_objects import object_names
+from fedstill_proto.system.steering import CLOCK, REFUSED_HEADER, REVOKED, UNREGISTERED
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_HEADER, TIMESTAMP_TOLERANCE
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse
 from flwr.proto.message_pb2 import PushObjectRequest
@@ -50,10 +51,11 @@ from fedstill_server.fleet.guard import (
     seconds_for,
 )
 from fedstill_server.fleet.reply_limit import read_reply_limit
+from fedstill_server.fleet.sightings import LOAD, WRITE_EVERY_S, Sightings
 from fedstill_server.run_folder import FOLDER_VARIABLE
 
 _FLEET, _PUSH_MESSAGES, _PUSH_OBJECT = "/v1/fleet/", "/v1/fleet/push-messages", "/v1/fleet/push-object"
-_READ_AGAIN_S = 2.0
+_READ_AGAIN_S, _SETTLED_NS = 2.0, 2_000_000_000
 _BAD, _UNKNOWN, _REFUSED, _LATE, _TOO_LARGE, _LATER = 400, 401, 403, 408, 413, 503
 
 log = logging.getLogger("fedstill.guard")
@@ -61,15 +63,23 @@ log = logging.getLogger("fedstill.guard")
 
 @dataclass(frozen=True)
 class _Known:
-    """What the operator's folder says: the registered keys, and the most bytes of a reply."""
+    """What the operator's folder says: devices by their keys, and the most bytes of a reply."""
 
-    keys: frozenset[bytes]
-    reply_limit_bytes: int
+    registered: Mapping[bytes, str] = field(default_factory=dict)
+    revoked: Mapping[bytes, str] = field(default_factory=dict)
+    reply_limit_bytes: int = 0
+    changed_at: tuple[int, int] = (-1, -1)
 
-    @classmethod
-    def read(cls, folder: Path) -> _Known:
-        keys = frozenset(device.key_bytes for device in DeviceRegister(folder / "devices").all())
-        return cls(keys, read_reply_limit(folder))
+    def read(self, folder: Path) -> _Known:
+        """The same as it is now; keys are read only where their lists have changed."""
+        register, reply_limit_bytes = DeviceRegister(folder / "devices"), read_reply_limit(folder)
+        if (changed_at := register.changed_at()) == self.changed_at:
+            return replace(self, reply_limit_bytes=reply_limit_bytes)
+        if time.time_ns() - max(changed_at) < _SETTLED_NS:
+            changed_at = (-1, -1)  # another change may bear the same time
+        registered = {device.key_bytes: device.name for device in register.all()}
+        revoked = {device.key_bytes: device.name for device in register.revoked()}
+        return _Known(registered, revoked, reply_limit_bytes, changed_at)
 
 
 class FleetGuard:
@@ -77,8 +87,9 @@ class FleetGuard:
 
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self._app, self._folder = app, folder
-        self._allowances = Allowances()
-        self._known, self._read_at = _Known(frozenset(), 0), -_READ_AGAIN_S
+        self._allowances, self._sightings = Allowances(), Sightings(folder)
+        self._writing: asyncio.Task[None] | None = None
+        self._known, self._read_at = _Known(), -_READ_AGAIN_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_FLEET):
@@ -88,17 +99,46 @@ class FleetGuard:
         key = _decoded(headers.get(FLEET_HTTP_PUBLIC_KEY_HEADER))
         limit = OBJECT_LIMIT_BYTES if scope["path"] == _PUSH_OBJECT else REQUEST_LIMIT_BYTES
         size = headers.get("content-length", "")
-        if key not in known.keys or not await run_in_threadpool(_is_signed, headers, key):
-            await _answer(_UNKNOWN, scope, receive, send)
+        self._write_soon()
+        if (why := await self._not_let_in(key, headers, known)) is not None:
+            await _answer(_UNKNOWN, scope, receive, send, {REFUSED_HEADER: why})
         elif not size.isdecimal() or len(size) > 12 or int(size) > limit:
             await _answer(_TOO_LARGE, scope, receive, send)
         elif not self._allowances.start(key, int(size)):
-            await _answer(_LATER, scope, receive, send)
+            self._sightings.refused(LOAD, known.registered[key])
+            await _answer(_LATER, scope, receive, send, {"retry-after": "5"})
         else:
             try:
                 await self._admit(key, int(size), scope, receive, send)
             finally:
                 self._allowances.end(key, int(size))
+
+    async def _not_let_in(self, key: bytes, headers: Headers, known: _Known) -> str | None:
+        """Why this device is not let in, in a word that only the key's holder learns; None where it is."""
+        name = known.registered.get(key) or known.revoked.get(key)
+        if name is None:
+            self._sightings.refused(UNREGISTERED)
+            return UNREGISTERED
+        signed = await run_in_threadpool(_signed, headers, key)
+        if signed is None:
+            return UNREGISTERED
+        if key not in known.registered:
+            self._sightings.refused(REVOKED, name)
+            return REVOKED
+        if not signed:
+            self._sightings.refused(CLOCK, name)
+            return CLOCK
+        self._sightings.saw(name)
+        return None
+
+    def _write_soon(self) -> None:
+        """Have what was seen written within seconds; nothing waits for it."""
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    async def _write(self) -> None:
+        await asyncio.sleep(WRITE_EVERY_S)
+        await run_in_threadpool(self._sightings.write)
 
     async def _admit(self, key: bytes, size: int, scope: Scope, receive: Receive, send: Send) -> None:
         """Read a body, look what it asks for, and hand it on."""
@@ -161,8 +201,9 @@ class FleetGuard:
         if time.monotonic() - self._read_at >= _READ_AGAIN_S:
             self._read_at = time.monotonic()
             try:
-                self._known = await run_in_threadpool(_Known.read, self._folder)
-                self._allowances.keep(self._known.keys)
+                self._known = await run_in_threadpool(self._known.read, self._folder)
+                self._allowances.keep(frozenset(self._known.registered))
+                self._sightings.keep(frozenset(self._known.registered.values()))
             except FleetError as error:
                 log.warning("the register of devices: %s", error)
         return self._known
@@ -191,17 +232,20 @@ def _replaying(body: bytes, receive: Receive) -> Receive:
     return replay
 
 
-def _is_signed(headers: Headers, key: bytes) -> bool:
-    """Whether a request is signed with its key, just now; Flower looks once more, when it has the body."""
+def _signed(headers: Headers, key: bytes) -> bool | None:
+    """Whether a request was signed just now; None where it is not signed with its key at all.
+
+    Flower looks once more, when it has the body.
+    """
     timestamp = headers.get(TIMESTAMP_HEADER, "")
     try:
         age = datetime.datetime.now(datetime.UTC) - datetime.datetime.fromisoformat(timestamp)
-        if not -SYSTEM_TIME_TOLERANCE < age.total_seconds() < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE:
-            return False
         signature = _decoded(headers.get(FLEET_HTTP_SIGNATURE_HEADER))
-        return bool(verify_signature(bytes_to_public_key(key), timestamp.encode("ascii"), signature))
+        if not verify_signature(bytes_to_public_key(key), timestamp.encode("ascii"), signature):
+            return None
+        return -SYSTEM_TIME_TOLERANCE < age.total_seconds() < TIMESTAMP_TOLERANCE + SYSTEM_TIME_TOLERANCE
     except (ValueError, TypeError):
-        return False
+        return None
 
 
 def _decoded(header: str | None) -> bytes:
@@ -216,8 +260,9 @@ def _refused(status: int, why: str) -> Response:
     return Response(status_code=status)
 
 
-async def _answer(status: int, scope: Scope, receive: Receive, send: Send) -> None:
-    headers = {"retry-after": "5"} if status == _LATER else None
+async def _answer(
+    status: int, scope: Scope, receive: Receive, send: Send, headers: Mapping[str, str] | None = None
+) -> None:
     await Response(status_code=status, headers=headers)(scope, receive, send)
 
 

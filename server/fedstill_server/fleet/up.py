@@ -29,6 +29,7 @@ from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import write_nodes
 from fedstill_server.fleet.proxy import proxy
 from fedstill_server.fleet.replication import Replication
+from fedstill_server.fleet.sightings import NodeFacts
 from fedstill_server.publish.repository import Repository
 from fedstill_server.rounds.roster import RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
@@ -65,6 +66,7 @@ class FleetUp:
         self._config = read_fleet_config(fleet.folder)
         self._register = DeviceRegister(fleet.devices)
         self._store = RunStore(fleet.folder)
+        self._node_facts = NodeFacts(fleet.folder, watch.on_text)
         self._admitted: dict[int, RegisteredNode] | None = None  # as written down
         self._reported = 0  # rounds
         self._told = ""  # what the rounds wait for
@@ -83,6 +85,7 @@ class FleetUp:
         """
         with ExitStack() as stack:
             stack.callback(self._store.close)
+            stack.callback(self._node_facts.close)
             stack.enter_context(self._fleet.held())
             replication = stack.enter_context(Replication(self._fleet, self._watch.on_text).held())
             self._check()
@@ -145,19 +148,23 @@ class FleetUp:
 
     def _admit_devices(self, control: Control) -> None:
         """Let in whom the operator has registered, and nobody else."""
-        nodes, admitted = control.nodes(), {}
+        nodes, admitted, facts, let_in = control.nodes(), {}, {}, []
         for device in self._register.all():
             node = nodes.pop(device.key_bytes, None)
             if node is None:
                 node = FlowerNode(control.register(device.key_bytes, device.name))
                 self._watch.on_text(f"let {device.name} in (node {node.node_id})")
+                let_in.append(device.name)
+            facts[device.name] = node
             admitted[node.node_id] = RegisteredNode(device.name, node.activated_at)
         if admitted != self._admitted:
             write_nodes(self._fleet.nodes, admitted)
             self._admitted = admitted
-        for node in nodes.values():
+        self._node_facts.note(facts, let_in=let_in)
+        revoked = {device.key_bytes: device.name for device in self._register.revoked()} if nodes else {}
+        for key, node in nodes.items():
             control.unregister(node.node_id)
-            self._watch.on_text(f"let node {node.node_id} in no more")
+            self._watch.on_text(f"let {revoked.get(key, 'a device')} (node {node.node_id}) in no more")
 
     def _supervise_run(self, control: Control) -> RunStatus | None:
         """Start the run, or a new one that goes on where a failed one ended."""

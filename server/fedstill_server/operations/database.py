@@ -146,19 +146,28 @@ class FleetDatabase:
                 self._upsert(connection, _devices, {"name": name}, values)
 
     def count_answer(self, name: str, *, round_number: int, outcome: str, text: str = "") -> None:
-        """Note what came of asking a device in a round; "counted" is the good one."""
-        is_counted = outcome == "counted"
+        """Note what came of asking a device in a round; see `count_answers`."""
+        self.count_answers(round_number, {name: (outcome, text)})
+
+    def count_answers(self, round_number: int, outcomes: Mapping[str, tuple[str, str]]) -> None:
+        """Note what came of asking devices in a round, in one transaction.
+
+        Args:
+            round_number: The round.
+            outcomes: Of each device by name: a word, of which "counted" is the good one, and details.
+        """
         with self._transaction() as connection:
-            values = {
-                "last_round": round_number,
-                "last_outcome": outcome[:64],
-                "last_outcome_text": text[:_TEXT_LIMIT],
-            }
-            self._upsert(connection, _devices, {"name": name}, values)
-            column = _devices.c.counted_rounds if is_counted else _devices.c.refusals
-            connection.execute(
-                update(_devices).where(_devices.c.name == name).values({column.name: column + 1})
-            )
+            for name, (outcome, text) in outcomes.items():
+                values = {
+                    "last_round": round_number,
+                    "last_outcome": outcome[:64],
+                    "last_outcome_text": text[:_TEXT_LIMIT],
+                }
+                self._upsert(connection, _devices, {"name": name}, values)
+                column = _devices.c.counted_rounds if outcome == "counted" else _devices.c.refusals
+                connection.execute(
+                    update(_devices).where(_devices.c.name == name).values({column.name: column + 1})
+                )
 
     def forget_device(self, name: str) -> None:
         """Forget a device that is registered no more."""
