@@ -108,7 +108,9 @@ class TestDevices:
             fleet.nodes, {7: RegisteredNode("hall", "2026-11-29T05:00:00"), 8: RegisteredNode("attic", "")}
         )
         with FleetDatabase.open(fleet.folder) as database:
-            database.note_device("kitchen", online=True, last_seen_at=5.0, package_version=3, generation=2)
+            database.note_device(
+                "kitchen", online=True, last_seen_at=5.0, package_version=3, generation=2, family="mlp-small"
+            )
             database.count_answers(4, {"kitchen": ("not-now", "busy"), "hall": ("counted", "")})
         found = {one["name"]: one for one in json.loads(invoke("devices", fleet.folder, "--json"))}
         assert {name: one["marks"] for name, one in found.items()} == {
@@ -122,7 +124,7 @@ class TestDevices:
         )
         (refused,) = json.loads(invoke("devices", fleet.folder, "--state", "refused", "--json"))
         assert refused["name"] == "kitchen"
-        assert "3, generation 2" in invoke("devices", fleet.folder, "--state", "online")
+        assert "mlp-small 3, generation 2" in invoke("devices", fleet.folder, "--state", "online")
 
     def test_a_state_that_is_none_is_refused(self, fleet: FleetFolder) -> None:
         done = CliRunner().invoke(cli, ["devices", str(fleet.folder), "--state", "ofline"])

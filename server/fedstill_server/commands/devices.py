@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -121,19 +122,8 @@ def devices(
     if as_json:
         print(json.dumps([one.to_json() for one in found]))
         return
-    columns = (
-        "device",
-        "state",
-        "last seen",
-        "package",
-        "student",
-        "round",
-        "outcome",
-        "counted",
-        "left out",
-        "key",
-    )
-    table = Table(*columns)
+    columns = ("device", "state", "seen", "package", "round", "outcome", "counted", "left out", "key")
+    table = Table(*columns, box=None)
     for one in found:
         table.add_row(*_cells(one))
     console = Console()
@@ -165,7 +155,7 @@ def audit(
         document = {"entries": [vars(one) for one in entries], "head": head}
         print(json.dumps(document | ({"problems": problems} if check else {}), indent=1))
         raise typer.Exit(1 if problems else 0)
-    table = Table("number", "when", "who", "what", "details")
+    table = Table("number", "when", "who", "what", "details", box=None)
     for one in entries:
         details = ", ".join(
             f"{name} {value}" for name, value in one.details.items() if value not in ("", None)
@@ -195,21 +185,25 @@ def _states(fleet: Path) -> list[DeviceState]:
 
 def _cells(one: ListedDevice) -> tuple[str, ...]:
     seen = one.state
-    package = ""
-    if seen.package_version:
-        package = f"{seen.package_version}, generation {seen.generation or 1}"
     return (
         seen.name,
         ", ".join(one.marks),
-        "" if seen.last_seen_at is None else _when(seen.last_seen_at),
-        package,
-        seen.family,
+        "" if seen.last_seen_at is None else _ago(time.time() - seen.last_seen_at),
+        f"{seen.family} {seen.package_version}, generation {seen.generation}" if seen.package_version else "",
         str(seen.last_round or ""),
         seen.last_outcome,
         str(seen.counted_rounds or ""),
         str(seen.refusals or ""),
-        one.fingerprint,
+        f"{one.fingerprint[:15]}...",
     )
+
+
+def _ago(seconds: float) -> str:
+    """How long ago, in the largest unit."""
+    for name, unit_s in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * unit_s:
+            return f"{seconds / unit_s:.0f} {name} ago"
+    return f"{max(seconds, 0):.0f} s ago"
 
 
 def _when(at: float) -> str:

@@ -28,6 +28,8 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequ
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.superlink.grid.http_grid import HttpGrid
 
+from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.fleet.reply_limit import write_reply_limit
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE, REPLY_UNREADABLE
 
@@ -49,6 +51,11 @@ class BoundedGrid(HttpGrid):
         self._folder = folder
         self._size_limit_bytes = 0
         self._arriving: dict[str, _Arriving] = {}  # by the message that asked
+
+    def get_node_ids(self) -> list[int]:
+        """The nodes that are there and registered: one that was revoked may seem to be there for a minute."""
+        registered = read_nodes(FleetFolder(self._folder).nodes)
+        return [node for node in super().get_node_ids() if node in registered]
 
     def limit_replies(self, size_limit_bytes: int) -> None:
         """From now on take replies of so many bytes, and what little is around them."""

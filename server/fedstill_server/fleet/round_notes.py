@@ -82,7 +82,7 @@ class RoundNotes:
 def outcomes_of(record: RoundRecord) -> dict[str, tuple[str, str]]:
     """What came of asking each device that the record tells of: a word, and details."""
     left_out = {one.device: (one.reason, one.text) for one in record.quarantined if one.device}
-    return {**left_out, **{device: ("counted", "") for device in record.counted}}
+    return {**left_out, **dict.fromkeys(record.counted, ("counted", ""))}
 
 
 def _note_round(record: RoundRecord, database: FleetDatabase) -> None:

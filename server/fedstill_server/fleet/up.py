@@ -21,7 +21,7 @@ from fedstill_proto.system.supervisor import ChildProcess, Supervisor
 
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet.certificates import renew_server_certificate
-from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.devices import DeviceRegister, RegisteredDevice
 from fedstill_server.fleet.enrolled import publish_devices
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import Control, FlowerNode, RunStatus, superexec, superlink
@@ -66,6 +66,7 @@ class FleetUp:
         self._config = read_fleet_config(fleet.folder)
         self._register = DeviceRegister(fleet.devices)
         self._store = RunStore(fleet.folder)
+        self._never_again: set[str] = set()  # keys that Flower takes no more
         self._node_facts = NodeFacts(fleet.folder, watch.on_text)
         self._admitted: dict[int, RegisteredNode] | None = None  # as written down
         self._reported = 0  # rounds
@@ -149,22 +150,43 @@ class FleetUp:
     def _admit_devices(self, control: Control) -> None:
         """Let in whom the operator has registered, and nobody else."""
         nodes, admitted, facts, let_in = control.nodes(), {}, {}, []
+        before = {each.name for each in (self._admitted or {}).values()}
         for device in self._register.all():
             node = nodes.pop(device.key_bytes, None)
-            if node is None:
-                node = FlowerNode(control.register(device.key_bytes, device.name))
+            is_new = node is None
+            if node is None and (node := self._node_of(control, device)) is None:
+                continue
+            admitted[node.node_id] = RegisteredNode(device.name, node.activated_at)
+            facts[device.name] = node
+            if is_new or (self._admitted is not None and device.name not in before):
                 self._watch.on_text(f"let {device.name} in (node {node.node_id})")
                 let_in.append(device.name)
-            facts[device.name] = node
-            admitted[node.node_id] = RegisteredNode(device.name, node.activated_at)
         if admitted != self._admitted:
             write_nodes(self._fleet.nodes, admitted)
             self._admitted = admitted
+        for name in before - facts.keys():
+            self._watch.on_text(f"let {name} in no more")
         self._node_facts.note(facts, let_in=let_in)
-        revoked = {device.key_bytes: device.name for device in self._register.revoked()} if nodes else {}
-        for key, node in nodes.items():
+        # The guard shuts a revoked device out. To Flower its node stays, since Flower takes no key back.
+        revoked = {device.key_bytes for device in self._register.revoked()} if nodes else set()
+        for node in (node for key, node in nodes.items() if key not in revoked):
             control.unregister(node.node_id)
-            self._watch.on_text(f"let {revoked.get(key, 'a device')} (node {node.node_id}) in no more")
+            self._watch.on_text(f"let node {node.node_id} in no more")
+
+    def _node_of(self, control: Control, device: RegisteredDevice) -> FlowerNode | None:
+        """A new node for a device; None where Flower takes its key no more, which is told once."""
+        try:
+            return FlowerNode(control.register(device.key_bytes, device.name))
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.PRECONDITION_FAILED:
+                raise
+        if device.public_key not in self._never_again:
+            self._never_again.add(device.public_key)
+            self._watch.on_text(
+                f"{device.name} cannot be let in: an earlier release has locked its key out for good; enrol "
+                "the device in a new home, and register the key from there"
+            )
+        return None
 
     def _supervise_run(self, control: Control) -> RunStatus | None:
         """Start the run, or a new one that goes on where a failed one ended."""
