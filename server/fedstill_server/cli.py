@@ -14,7 +14,7 @@ from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.commands import copies, devices, distill, fleet, publish, seal
+from fedstill_server.commands import copies, devices, distill, fleet, publish, schedule, seal
 from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
@@ -36,6 +36,7 @@ devices.register(cli)
 publish.register(cli)
 distill.register(cli)
 copies.register(cli)
+schedule.register(cli)
 seal.register(cli)
 _WORDS, _PLACES = 10_000, 16  # of the text that families of text are shown for
 
@@ -266,7 +267,8 @@ def main() -> None:
 
 
 def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
-    table = Table(title=f"run {config.run}: {config.method.name}, {len(records)} of {config.rounds} rounds")
+    of_all = "" if config.continuous else f" of {config.rounds}"
+    table = Table(title=f"run {config.run}: {config.method.name}, {len(records)}{of_all} rounds")
     for heading in ("round", "asked", "accepted", "left out", "late", "personal", "global", "worst"):
         table.add_column(heading, justify="right")
     table.add_column("up a device", justify="right")

@@ -46,6 +46,15 @@ def read_generation(folder: Path) -> int:
     return int(document["fleet"].get("generation", FIRST_GENERATION))
 
 
+def is_continuous(folder: Path) -> bool:
+    """Whether the rounds of the fleet in `folder` have no end; nothing else of its configuration is read."""
+    try:
+        document = read_sealed_json(folder / CONFIG_FILE)
+    except FileNotFoundError:
+        return True  # unless prepare says otherwise
+    return bool(document["fleet"].get("continuous", False))
+
+
 def read_enrolled(folder: Path) -> EnrolledDevices | None:
     """The list of devices that a run's sums go by; None where there is none yet. Raises ConfigError."""
     path = folder / ENROLLED_FILE

@@ -130,6 +130,10 @@ class Schedule:
         """A moment by the clock of the schedule's zone."""
         return moment.astimezone(ZoneInfo(self.zone))
 
+    def text_of(self, moment: datetime) -> str:
+        """A moment by the clock of the schedule's zone, for a person."""
+        return self.local(moment).strftime("%a %d %b %Y %H:%M:%S %Z")
+
     def day_of(self, moment: datetime) -> str:
         """The day that a moment is of, by the schedule's zone."""
         return self.local(moment).date().isoformat()

@@ -130,7 +130,7 @@ class Scheduled:
         if schedule.opened_until(now) is None:
             opens_at = schedule.next_window_at(now)
             return self._awaited(
-                number, "window", f"the next window opens at {local_text(opens_at, schedule)}", opens_at
+                number, "window", f"the next window opens at {schedule.text_of(opens_at)}", opens_at
             )
         return self._spent(number, schedule, now)
 
@@ -144,11 +144,11 @@ class Scheduled:
         today = sum(schedule.day_of(moment) == schedule.day_of(now) for moment in ended)
         if most is not None and today >= most:
             resumes = schedule.next_window_at(schedule.next_day_at(now))
-            text = f"{today} of {most} rounds a day are done; the next is at {local_text(resumes, schedule)}"
+            text = f"{today} of {most} rounds a day are done; the next is at {schedule.text_of(resumes)}"
             return self._awaited(number, "allowance", text, resumes)
         if ended and timedelta() <= now - ended[0] < timedelta(seconds=schedule.least_pause_s):
             resumes = ended[0] + timedelta(seconds=schedule.least_pause_s)
-            text = f"the pause after the last round lasts until {local_text(resumes, schedule)}"
+            text = f"the pause after the last round lasts until {schedule.text_of(resumes)}"
             return self._awaited(number, "pause-between", text, resumes)
         return None
 
@@ -210,8 +210,3 @@ def is_outage(error: Exception) -> bool:
     if isinstance(error, httpx.HTTPStatusError):
         return error.response.status_code >= 500
     return isinstance(error, httpx.TransportError | OSError)
-
-
-def local_text(moment: datetime, schedule: Schedule) -> str:
-    """A moment by the clock of the schedule's zone, for a person."""
-    return schedule.local(moment).strftime("%a %d %b %Y %H:%M:%S %Z")

@@ -1,0 +1,182 @@
+"""fedstill-server schedule, pause, resume: when a fleet's rounds begin."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fedstill_server.config.schedule import Schedule
+
+Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
+_FLAGS = {  # of the schedule's fields, for errors
+    "window": "--window",
+    "lasts_s": "--for",
+    "zone": "--zone",
+    "least_devices": "--least-devices",
+    "most_rounds_a_day": "--rounds-a-day",
+    "least_pause_s": "--every",
+    "look_every_s": "--looks",
+    "looks_a_second": "--looks",
+}
+
+
+def register(cli: typer.Typer) -> None:
+    """Add the commands to `cli`."""
+    commands: dict[str, Callable[..., None]] = {"schedule": schedule, "pause": pause, "resume": resume}
+    for name, command in commands.items():
+        help_text = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))
+        cli.command(name=name, help=help_text, rich_help_panel="A real fleet")(command)
+
+
+def schedule(
+    fleet: Fleet,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            help="When a window opens: five fields of cron (minute, hour, day of the month, month, day of "
+            "the week), six with seconds first, or always.",
+            show_default=False,
+        ),
+    ] = None,
+    lasts: Annotated[
+        str | None,
+        typer.Option("--for", help="How long it is open, such as 3h or 1h30m.", show_default=False),
+    ] = None,
+    zone: Annotated[
+        str | None,
+        typer.Option(help="Time zone of windows and days, such as Europe/Berlin.", show_default=False),
+    ] = None,
+    least_devices: Annotated[
+        int | None,
+        typer.Option(
+            help="Willing devices without which no round begins; 0: the answers that a round waits for, or "
+            "else half of the registered devices.",
+            show_default=False,
+        ),
+    ] = None,
+    rounds_a_day: Annotated[
+        int | None, typer.Option(help="The most rounds that end on one day.", show_default=False)
+    ] = None,
+    every: Annotated[
+        str | None,
+        typer.Option(help="The least time between two rounds, such as 10m.", show_default=False),
+    ] = None,
+    looks: Annotated[
+        tuple[str, float] | None,
+        typer.Option(
+            "--looks",
+            help="How often a device looks for messages in a small fleet, and how many looks a second all "
+            "may make together: 3s 200.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say when the rounds of a fleet begin, and show it; a fleet that is up follows before its next round.
+
+    Without options, show the schedule, the next window, and what the next round waits for.
+
+    Example: fedstill-server schedule fleets/kitchen
+
+    Example: fedstill-server schedule fleets/kitchen --window "0 2 * * *" --for 3h --zone Europe/Berlin
+
+    Example: fedstill-server schedule fleets/kitchen --window always --least-devices 20 --rounds-a-day 4
+    """
+    from fedstill_server.config.schedule import seconds_of
+
+    changes: dict[str, object] = {
+        "window": window,
+        "lasts_s": None if lasts is None else seconds_of(lasts, where="--for"),
+        "zone": zone,
+        "least_devices": least_devices,
+        "most_rounds_a_day": rounds_a_day,
+        "least_pause_s": None if every is None else seconds_of(every, where="--every"),
+        "look_every_s": None if looks is None else seconds_of(looks[0], where="--looks"),
+        "looks_a_second": None if looks is None else looks[1],
+    }
+    changes = {name: value for name, value in changes.items() if value is not None}
+    now = _changed(fleet, "schedule", changes) if changes else _read(fleet)
+    notes = []
+    if "most_rounds_a_day" in changes:
+        notes = ["devices do no more rounds a day than their packages say; fedstill-server publish tells them"]
+    _show(fleet, now, notes, as_json)
+
+
+def pause(fleet: Fleet, as_json: AsJson = False) -> None:
+    """Begin no more rounds until `resume`; one that runs goes on to its end.
+
+    Devices keep their students and answer from them, and releases go on (release pause holds those).
+
+    Example: fedstill-server pause fleets/kitchen
+    """
+    _show(fleet, _changed(fleet, "pause", {"paused": True}), [], as_json)
+
+
+def resume(fleet: Fleet, as_json: AsJson = False) -> None:
+    """Let the rounds of a fleet begin again, by its schedule.
+
+    Example: fedstill-server resume fleets/kitchen
+    """
+    _show(fleet, _changed(fleet, "resume", {"paused": False}), [], as_json)
+
+
+def _read(fleet: Path) -> Schedule:
+    from fedstill_server.config.schedule import Schedule
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.run_folder import is_continuous
+
+    FleetFolder.open(fleet)
+    return Schedule.read(fleet, continuous=is_continuous(fleet))
+
+
+def _changed(fleet: Path, action: str, changes: dict[str, object]) -> Schedule:
+    """Write the schedule with these fields changed, and the act into the audit log."""
+    from fedstill_server.config.codec import ConfigError
+    from fedstill_server.operations.audit import AuditLog
+
+    before = _read(fleet)
+    try:
+        changed = replace(before, **changes)  # type: ignore[arg-type]
+    except ConfigError as error:
+        field, _, problem = str(error).partition(":")
+        raise ConfigError(f"{_FLAGS.get(field, field)}:{problem}") from None
+    changed.write(fleet)
+    AuditLog(fleet).append(action, **changes)
+    return changed
+
+
+def _show(fleet: Path, schedule: Schedule, notes: list[str], as_json: bool) -> None:
+    from fedstill_server.config.schedule import ALWAYS, duration_text
+    from fedstill_server.rounds.rounds_status import RoundsStatus
+
+    now = datetime.now(UTC)
+    opens_at, status = schedule.next_window_at(now), RoundsStatus.read(fleet)
+    if as_json:
+        document = {**asdict(schedule), "next_window_at": opens_at.isoformat(timespec="seconds")}
+        typer.echo(json.dumps({**document, "status": None if status is None else asdict(status)}, indent=1))
+        return
+    window = "always open"
+    if schedule.window != ALWAYS:
+        window = f"{schedule.window!r} for {duration_text(schedule.lasts_s)} ({schedule.zone})"
+    least = schedule.least_devices or "what a round waits for, or else half of the registered ones"
+    most = schedule.most_rounds_a_day or "no limit"
+    lines = [
+        f"window         {window}",
+        f"devices        at least {least}",
+        f"rounds a day   {most}",
+        f"between them   at least {duration_text(schedule.least_pause_s)}",
+        f"next window    {'is open now' if opens_at <= now else schedule.text_of(opens_at)}",
+    ]
+    if schedule.paused:
+        lines.append("rounds are paused; to go on: fedstill-server resume")
+    elif status is not None:
+        lines.append(f"now            {status.text}")
+    typer.echo("\n".join([*lines, *(f"note: {note}" for note in notes)]))
