@@ -31,6 +31,7 @@ from fedstill_proto.flower_objects import TakenApart, take_apart
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.bundle import bundle_digest
 from fedstill_proto.system.flower_node import FleetConnection, NodeAccess, Received
+from fedstill_proto.system.steering import USUAL_LOOK_S
 from flwr.app import Error, Message
 from flwr.supercore.run import RunNotRunningException
 
@@ -40,7 +41,6 @@ from fedstill_client.fleet.round_process import Order, RoundFailed, RoundTooLong
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy.policy import DevicePolicy
 
-_LOOK_EVERY_S = 3.0  # for a message, while there is none
 _CRASHED = 8  # Flower's own code for the process of a round that ended without a reply
 _AFTER_THAT_S = 60.0  # a round stops by itself at the policy's most_seconds; what does not is killed
 
@@ -148,12 +148,12 @@ def run(home: AgentHome) -> None:
         while True:
             try:
                 if not answering.answer_next():
-                    time.sleep(_LOOK_EVERY_S)
+                    time.sleep(connection.heard.look_after_s)
             except RunNotRunningException:
                 log.info("the run is over; its message is left alone")
             except (httpx.HTTPError, FedstillError, ValueError) as error:
                 log.warning("message left alone: %s: %s", type(error).__name__, error)
-                time.sleep(_LOOK_EVERY_S)
+                time.sleep(USUAL_LOOK_S)
 
 
 def main() -> None:

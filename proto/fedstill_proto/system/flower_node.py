@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import random
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -49,8 +50,10 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_objects import Gathering, TakenApart
+from fedstill_proto.system.steering import Heard
 
-_HEARTBEAT_EVERY_S = 30.0
+_LEAST_HEARTBEAT_S, _MOST_HEARTBEAT_S = 30.0, 1800.0  # Flower takes no longer ones
+_HEARTBEAT_CALL_S = 5.0
 _OBJECT_WITHIN_S, _OBJECT_AGAIN_S = 60.0, 1.0
 _RESPONSE_LIMIT_BYTES = 32 << 20  # Flower's chunks have 5 MiB
 _RESPONSE_WITHIN_S = 600.0  # of a server that sends a byte now and then
@@ -108,6 +111,11 @@ class NodeAccess:
 class _Client(FleetHttpClient):
     """Flower's client of the Fleet API, which reads no further than a limit and follows no redirection."""
 
+    @functools.cached_property
+    def heard(self) -> Heard:
+        """What the server's answers have said beside what they were asked."""
+        return Heard()
+
     def _send(self, context: ProtobufRequestContext, *, stream: bool = False) -> httpx.Response:
         call: Callable[[ProtobufRequestContext], httpx.Response] = self._bounded
         for interceptor in reversed(self._interceptors):
@@ -130,9 +138,24 @@ class _Client(FleetHttpClient):
                     raise WireError("response", f"not there after {_RESPONSE_WITHIN_S:g} s")
         finally:
             response.close()
+        if response.is_success:
+            self.heard.hear(response.headers)
         return httpx.Response(
             response.status_code, headers=response.headers, content=bytes(body), request=context.request
         )
+
+
+class _Heartbeats(HeartbeatSender):
+    """Flower's heartbeats, as much apart as the fleet is large."""
+
+    def __init__(self, send: Callable[[], bool], interval_s: Callable[[], float]) -> None:
+        super().__init__(send)
+        self._interval_s = interval_s
+
+    def _run(self) -> None:
+        while not self._stop_event.is_set():
+            self._retry_invoker.invoke(self._heartbeat)
+            self._stop_event.wait((self._interval_s() - _HEARTBEAT_CALL_S) * random.uniform(0.7, 0.9))
 
 
 @dataclass(frozen=True)
@@ -156,6 +179,7 @@ class FleetConnection:
 
     def __init__(self, client: FleetHttpClient, node: Node, *, message_limit_bytes: int) -> None:
         self._client, self._node, self._message_limit_bytes = client, node, message_limit_bytes
+        self.heard = client.heard if isinstance(client, _Client) else Heard()
         self._invoke = make_simple_http_retry_invoker().invoke
 
     @classmethod
@@ -165,11 +189,11 @@ class FleetConnection:
         with access.client() as client:
             public = access.private_key().public_key()
             public_key = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
-            request = ActivateNodeRequest(public_key=public_key, heartbeat_interval=_HEARTBEAT_EVERY_S)
+            request = ActivateNodeRequest(public_key=public_key, heartbeat_interval=_LEAST_HEARTBEAT_S)
             activated = make_simple_http_retry_invoker().invoke(client.ActivateNode, request)
             node = Node(node_id=activated.node_id)
             connection = cls(client, node, message_limit_bytes=access.message_limit_bytes)
-            heartbeat = HeartbeatSender(connection._send_heartbeat)
+            heartbeat = _Heartbeats(connection._send_heartbeat, connection._heartbeat_s)
             heartbeat.start()
             try:
                 yield connection
@@ -235,8 +259,12 @@ class FleetConnection:
                 raise WireError("message", "an object of it is not there")
             time.sleep(_OBJECT_AGAIN_S)
 
+    def _heartbeat_s(self) -> float:
+        """Seconds between two heartbeats: no fewer than between two looks."""
+        return min(max(self.heard.look_after_s, _LEAST_HEARTBEAT_S), _MOST_HEARTBEAT_S)
+
     def _send_heartbeat(self) -> bool:
-        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=_HEARTBEAT_EVERY_S)
+        request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s())
         try:
             return bool(self._client.SendNodeHeartbeat(request).success)
         except (httpx.HTTPError, FedstillError, ValueError) as error:

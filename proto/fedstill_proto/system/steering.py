@@ -6,6 +6,10 @@ sooner, or asks for messages later, within limits of its own.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 RELEASE_HEADER = "fedstill-release"
 """The version of the repository's timestamp: one that a device does not know yet is worth a look."""
 
@@ -21,3 +25,33 @@ REVOKED = "revoked"
 """The key was registered once, and its operator took it back; only whoever holds the key is told."""
 CLOCK = "clock"
 """The signature is the device's own, and not of this time: its clock is wrong."""
+
+USUAL_LOOK_S = 3.0
+"""Seconds between two looks for messages, where the server says nothing."""
+_LEAST_LOOK_S, _MOST_LOOK_S = 0.2, 2 * 3600.0
+_MOST_VERSION = 1 << 53
+
+
+@dataclass
+class Heard:
+    """What a node has heard last from its server, within the node's own limits.
+
+    Attributes:
+        look_after_s: When to look for messages again; never more than two hours.
+        release: The version of the repository's timestamp; 0 before it was said.
+    """
+
+    look_after_s: float = USUAL_LOOK_S
+    release: int = 0
+
+    def hear(self, headers: Mapping[str, str]) -> None:
+        """Take what the headers of an answer say; what cannot be meant is left out."""
+        try:
+            seconds = float(headers.get(COME_BACK_HEADER, ""))
+        except ValueError:
+            seconds = math.nan
+        if math.isfinite(seconds):
+            self.look_after_s = min(max(seconds, _LEAST_LOOK_S), _MOST_LOOK_S)
+        version = headers.get(RELEASE_HEADER, "")
+        if len(version) <= 16 and version.isascii() and version.isdecimal() and int(version) < _MOST_VERSION:
+            self.release = int(version)

@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from fedstill_server.commands.generated import takes
+from fedstill_server.config.options import option, options_of
 
 if TYPE_CHECKING:
     from fedstill_server.config.schedule import Schedule
 
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")]
-_FLAGS = {  # of the schedule's fields, for errors
-    "window": "--window",
-    "lasts_s": "--for",
-    "zone": "--zone",
-    "least_devices": "--least-devices",
-    "most_rounds_a_day": "--rounds-a-day",
-    "least_pause_s": "--every",
-    "look_every_s": "--looks",
-    "looks_a_second": "--looks",
-}
+_DURATIONS = {"lasts_s": "--for", "least_pause_s": "--every", "look_every_s": "--look-every"}
 
 
 def register(cli: typer.Typer) -> None:
@@ -36,50 +30,42 @@ def register(cli: typer.Typer) -> None:
         cli.command(name=name, help=help_text, rich_help_panel="A real fleet")(command)
 
 
-def schedule(
-    fleet: Fleet,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            help="When a window opens: five fields of cron (minute, hour, day of the month, month, day of "
-            "the week), six with seconds first, or always.",
-            show_default=False,
-        ),
-    ] = None,
-    lasts: Annotated[
-        str | None,
-        typer.Option("--for", help="How long it is open, such as 3h or 1h30m.", show_default=False),
-    ] = None,
-    zone: Annotated[
-        str | None,
-        typer.Option(help="Time zone of windows and days, such as Europe/Berlin.", show_default=False),
-    ] = None,
-    least_devices: Annotated[
-        int | None,
-        typer.Option(
-            help="Willing devices without which no round begins; 0: the answers that a round waits for, or "
-            "else half of the registered devices.",
-            show_default=False,
-        ),
-    ] = None,
-    rounds_a_day: Annotated[
-        int | None, typer.Option(help="The most rounds that end on one day.", show_default=False)
-    ] = None,
-    every: Annotated[
-        str | None,
-        typer.Option(help="The least time between two rounds, such as 10m.", show_default=False),
-    ] = None,
-    looks: Annotated[
-        tuple[str, float] | None,
-        typer.Option(
-            "--looks",
-            help="How often a device looks for messages in a small fleet, and how many looks a second all "
-            "may make together: 3s 200.",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """The fields of a schedule as a command line has them; None leaves one as it is."""
+
+    window: str | None = option(
+        None,
+        "When a window opens: five fields of cron (minute, hour, day of the month, month, day of the week), "
+        "six with seconds first, or always.",
+        metavar="CRON",
+    )
+    lasts_s: str | None = option(
+        None, "How long a window is open, such as 3h or 1h30m.", flag="--for", metavar="DURATION"
+    )
+    zone: str | None = option(None, "Time zone of windows and days, such as Europe/Berlin.")
+    least_devices: int | None = option(
+        None,
+        "Willing devices without which no round begins; 0: the answers that a round waits for, or else half "
+        "of the registered devices.",
+    )
+    most_rounds_a_day: int | None = option(
+        None, "The most rounds that end on one day.", flag="--rounds-a-day"
+    )
+    least_pause_s: str | None = option(
+        None, "The least time between two rounds, such as 10m.", flag="--every", metavar="DURATION"
+    )
+    look_every_s: str | None = option(
+        None,
+        "How often a device of a small fleet looks for messages: 3s.",
+        flag="--look-every",
+        metavar="DURATION",
+    )
+    looks_a_second: float | None = option(None, "How many looks a second all devices may make together: 200.")
+
+
+@takes(ScheduleOptions)
+def schedule(fleet: Fleet, *, as_json: AsJson = False, asked: dict[str, Any]) -> None:
     """Say when the rounds of a fleet begin, and show it; a fleet that is up follows before its next round.
 
     Without options, show the schedule, the next window, and what the next round waits for.
@@ -92,21 +78,16 @@ def schedule(
     """
     from fedstill_server.config.schedule import seconds_of
 
-    changes: dict[str, object] = {
-        "window": window,
-        "lasts_s": None if lasts is None else seconds_of(lasts, where="--for"),
-        "zone": zone,
-        "least_devices": least_devices,
-        "most_rounds_a_day": rounds_a_day,
-        "least_pause_s": None if every is None else seconds_of(every, where="--every"),
-        "look_every_s": None if looks is None else seconds_of(looks[0], where="--looks"),
-        "looks_a_second": None if looks is None else looks[1],
-    }
-    changes = {name: value for name, value in changes.items() if value is not None}
+    changes = {name: value for name, value in asked.items() if value is not None}
+    for name, flag in _DURATIONS.items():
+        if name in changes:
+            changes[name] = seconds_of(changes[name], where=flag)
     now = _changed(fleet, "schedule", changes) if changes else _read(fleet)
     notes = []
     if "most_rounds_a_day" in changes:
-        notes = ["devices do no more rounds a day than their packages say; fedstill-server publish tells them"]
+        notes = [
+            "devices do no more rounds a day than their packages say; fedstill-server publish tells them"
+        ]
     _show(fleet, now, notes, as_json)
 
 
@@ -147,7 +128,8 @@ def _changed(fleet: Path, action: str, changes: dict[str, object]) -> Schedule:
         changed = replace(before, **changes)  # type: ignore[arg-type]
     except ConfigError as error:
         field, _, problem = str(error).partition(":")
-        raise ConfigError(f"{_FLAGS.get(field, field)}:{problem}") from None
+        flags = {one.name: one.flags[0] for one in options_of(ScheduleOptions)}
+        raise ConfigError(f"{flags.get(field, field)}:{problem}") from None
     changed.write(fleet)
     AuditLog(fleet).append(action, **changes)
     return changed

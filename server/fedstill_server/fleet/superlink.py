@@ -50,6 +50,7 @@ from fedstill_server.fleet.guard import (
     Allowances,
     seconds_for,
 )
+from fedstill_server.fleet.pace_steering import PaceSteering
 from fedstill_server.fleet.reply_limit import read_reply_limit
 from fedstill_server.fleet.sightings import LOAD, WRITE_EVERY_S, Sightings
 from fedstill_server.run_folder import FOLDER_VARIABLE
@@ -88,6 +89,7 @@ class FleetGuard:
     def __init__(self, app: ASGIApp, folder: Path) -> None:
         self._app, self._folder = app, folder
         self._allowances, self._sightings = Allowances(), Sightings(folder)
+        self._steering = PaceSteering(folder)
         self._writing: asyncio.Task[None] | None = None
         self._known, self._read_at = _Known(), -_READ_AGAIN_S
 
@@ -157,7 +159,8 @@ class FleetGuard:
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self._app(scope, _replaying(body, receive), send)
+        steered = self._steering.telling(send, key, devices=len(self._known.registered))
+        await self._app(scope, _replaying(body, receive), steered)
 
     async def _reply_refused(self, key: bytes, body: bytes, scope: Scope) -> Response | None:
         """Flower takes a reply for whose it says it is, with any number of objects, however often."""
