@@ -46,6 +46,7 @@ class FleetView:
         last_records: The newest rounds, newest first, as many as asked for.
         held: Why no round may begin, whatever the schedule says; empty where nothing is in the way.
         superseded: Whether the run is over, since the fleet does something else from now on.
+        meanwhile: Called every few seconds while rounds wait, and before each.
     """
 
     schedule: Callable[[], Schedule]
@@ -53,6 +54,7 @@ class FleetView:
     last_records: Callable[[int], Sequence[RoundRecord]]
     held: Callable[[], str] = lambda: ""
     superseded: Callable[[], bool] = lambda: False
+    meanwhile: Callable[[Grid], None] = lambda grid: None
 
 
 class Scheduled:
@@ -83,14 +85,15 @@ class Scheduled:
         """Wait until the round may begin; the devices that are willing, None where there is no such round."""
         while not self._is_over(number):
             awaited = self._closed(number)
-            if awaited is None:
-                try:
-                    members = self._willing(roster, grid)
-                except (httpx.HTTPError, OSError) as error:
-                    if not is_outage(error):
-                        raise
-                    awaited = self._outage(error, number)
-                else:
+            try:
+                self._view.meanwhile(grid)
+                members = {} if awaited is not None else self._willing(roster, grid)
+            except (httpx.HTTPError, OSError) as error:
+                if not is_outage(error):
+                    raise
+                awaited = self._outage(error, number)
+            else:
+                if awaited is None:
                     awaited = self._too_few(members, number)
                     if awaited is None:
                         self._told = ""
