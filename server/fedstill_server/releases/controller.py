@@ -18,7 +18,7 @@ from fedstill_proto.system.release_report import ReleaseReport
 from fedstill_server.publish.repository import Repository
 from fedstill_server.releases.errors import ReleaseError
 from fedstill_server.releases.gates import judge
-from fedstill_server.releases.release import Release, ReleaseFolder
+from fedstill_server.releases.release import ReleaseFolder, StagedRelease
 
 Tell = Callable[[str, str], None]
 """Called with one word of what happened and a text for a person."""
@@ -45,7 +45,7 @@ class ReleaseController:
         fleet: Path,
         devices: FleetDevices,
         *,
-        promoted: Callable[[Release], None] = lambda release: None,
+        promoted: Callable[[StagedRelease], None] = lambda release: None,
         tell: Tell = lambda what, text: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -62,7 +62,7 @@ class ReleaseController:
         self._releases, self._repository = ReleaseFolder(fleet), Repository(fleet)
         self._devices, self._promoted, self._tell, self._clock = devices, promoted, tell, clock
 
-    def step(self) -> Release | None:
+    def step(self) -> StagedRelease | None:
         """Look at the release that is on its way, and do what is due; returns it as it is then."""
         release = self._releases.on_its_way()
         if release is None:
@@ -83,7 +83,7 @@ class ReleaseController:
             return release
         return self.advance("its gates passed")
 
-    def reports(self, release: Release) -> dict[str, ReleaseReport]:
+    def reports(self, release: StagedRelease) -> dict[str, ReleaseReport]:
         """The reports of the devices of the release's stage."""
         stage = self.devices_of(release)
         return {
@@ -92,12 +92,12 @@ class ReleaseController:
             if name in stage
         }
 
-    def devices_of(self, release: Release) -> set[str]:
+    def devices_of(self, release: StagedRelease) -> set[str]:
         """The registered devices that use it in its stage."""
         candidate = release.candidate
         return {name for name, key in self._devices.keys().items() if candidate.takes(key)}
 
-    def waits_for(self, release: Release, reports: Mapping[str, ReleaseReport]) -> str:
+    def waits_for(self, release: StagedRelease, reports: Mapping[str, ReleaseReport]) -> str:
         """What keeps the release in its stage, for a person; empty where nothing does."""
         left_s = release.stage_since + release.rules.least_time_s - self._clock()
         if left_s > 0:
@@ -109,7 +109,7 @@ class ReleaseController:
             return f"{installed} of {wanted} devices have reported (the stage has {devices})"
         return ""
 
-    def advance(self, why: str) -> Release:
+    def advance(self, why: str) -> StagedRelease:
         """Go on to the next stage, or make it everybody's; raises ReleaseError where there is none."""
         release, now = self._releases.required(), self._clock()
         if release.stage + 1 < len(release.rules.stages):
@@ -129,7 +129,7 @@ class ReleaseController:
         self._tell("release", text)
         return release
 
-    def take_back(self, reason: str, *, what: str = "operator") -> Release:
+    def take_back(self, reason: str, *, what: str = "operator") -> StagedRelease:
         """Take the release back from all devices that have it; raises ReleaseError where there is none."""
         release, now = self._releases.required(), self._clock()
         text = f"release {release.package_version} is taken back: {reason}"
@@ -140,7 +140,7 @@ class ReleaseController:
         self._tell("release-taken-back", text)
         return release
 
-    def pause(self, paused: bool) -> Release:
+    def pause(self, paused: bool) -> StagedRelease:
         """Keep the release in its stage, or let it go on; raises ReleaseError where none is on its way."""
         release = self._releases.required()
         text = f"release {release.package_version} {'is paused' if paused else 'goes on'}"
@@ -187,7 +187,7 @@ class ReleaseController:
         self._tell("revive", "rounds are switched on again")
         return plan
 
-    def _ended(self, release: Release) -> Release | None:
+    def _ended(self, release: StagedRelease) -> StagedRelease | None:
         """Write down what a killed process had done with the release, and not said; None where it is none."""
         plan, version = self._repository.plan(), release.package_version
         if plan is not None and version in plan.withdrawn:
@@ -201,7 +201,7 @@ class ReleaseController:
             return release
         return None
 
-    def _bring_plan_up(self, release: Release) -> None:
+    def _bring_plan_up(self, release: StagedRelease) -> None:
         """Have the signed plan say what is written down."""
         plan = self._repository.plan()
         if plan is None or plan.candidate is None:

@@ -23,7 +23,7 @@ _LEAST_SLOWER_MS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class GateVerdict:
     """What one gate says; `failed` ends the release.
 
     Attributes:
@@ -41,7 +41,7 @@ class Verdict:
 
 def judge(
     reports: Mapping[str, ReleaseReport], *, package_version: int, rules: ReleaseRules
-) -> tuple[Verdict, ...]:
+) -> tuple[GateVerdict, ...]:
     """What the reports of a stage's devices say.
 
     Args:
@@ -65,11 +65,13 @@ def judge(
     )
 
 
-def _right_answers(gate: str, reports: Iterable[ReleaseReport], whose: str, rules: ReleaseRules) -> Verdict:
+def _right_answers(
+    gate: str, reports: Iterable[ReleaseReport], whose: str, rules: ReleaseRules
+) -> GateVerdict:
     counted = [report for report in reports if report.is_counted]
     examples = sum(report.held_out for report in counted)
     if not examples:
-        return Verdict(gate=gate, failed=False, text="no device tells counts", reports=0)
+        return GateVerdict(gate=gate, failed=False, text="no device tells counts", reports=0)
     before = sum(getattr(report, f"{whose}_before") for report in counted)
     after = sum(getattr(report, f"{whose}_after") for report in counted)
     low, high = difference_of_shares(after, examples, before, examples)
@@ -77,27 +79,27 @@ def _right_answers(gate: str, reports: Iterable[ReleaseReport], whose: str, rule
         f"{after / examples:.1%} of {examples} right, {before / examples:.1%} before "
         f"({100 * low:+.1f} to {100 * high:+.1f} points)"
     )
-    return Verdict(gate=gate, failed=high < -rules.most_lost, text=text, reports=len(counted))
+    return GateVerdict(gate=gate, failed=high < -rules.most_lost, text=text, reports=len(counted))
 
 
-def _troubled(gate: str, troubled: list[bool], most: float) -> Verdict:
+def _troubled(gate: str, troubled: list[bool], most: float) -> GateVerdict:
     if not troubled:
-        return Verdict(gate=gate, failed=False, text="no reports", reports=0)
+        return GateVerdict(gate=gate, failed=False, text="no reports", reports=0)
     low, _ = share_interval(sum(troubled), len(troubled))
     text = f"{sum(troubled)} of {len(troubled)} devices (at least {low:.1%}, the limit is {most:.0%})"
-    return Verdict(gate=gate, failed=low > most, text=text, reports=len(troubled))
+    return GateVerdict(gate=gate, failed=low > most, text=text, reports=len(troubled))
 
 
-def _latency(reports: Iterable[ReleaseReport], rules: ReleaseRules) -> Verdict:
+def _latency(reports: Iterable[ReleaseReport], rules: ReleaseRules) -> GateVerdict:
     timed = [report for report in reports if report.latency_p95_ms > 0 and report.latency_p95_before_ms > 0]
     if not timed:
-        return Verdict(gate="latency", failed=False, text="no answers were timed", reports=0)
+        return GateVerdict(gate="latency", failed=False, text="no answers were timed", reports=0)
     before = statistics.median(report.latency_p95_before_ms for report in timed)
     after = statistics.median(report.latency_p95_ms for report in timed)
     ratio = statistics.median(report.latency_p95_ms / report.latency_p95_before_ms for report in timed)
     text = f"{after:.1f} ms at the 95th percentile, {before:.1f} before (x{ratio:.2f})"
     slower = ratio > rules.slowest and after - before > _LEAST_SLOWER_MS
-    return Verdict(gate="latency", failed=slower, text=text, reports=len(timed))
+    return GateVerdict(gate="latency", failed=slower, text=text, reports=len(timed))
 
 
 def share_interval(part: int, whole: int) -> tuple[float, float]:

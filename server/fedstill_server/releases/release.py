@@ -13,7 +13,7 @@ from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 from fedstill_server.config.codec import from_json, to_json
 from fedstill_server.releases.errors import ReleaseError
-from fedstill_server.releases.gates import Verdict
+from fedstill_server.releases.gates import GateVerdict
 from fedstill_server.releases.rules import ReleaseRules
 
 RELEASES = "releases"
@@ -24,7 +24,7 @@ Status = Literal["staged", "done", "taken back"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Step:
+class ReleaseStep:
     """Something that happened to a release; `at` is in seconds since 1970."""
 
     at: float
@@ -33,7 +33,7 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Release:
+class StagedRelease:
     """A release: what it offers, how far it is, and what became of it.
 
     Attributes:
@@ -61,8 +61,8 @@ class Release:
     stage: int = 0
     paused: bool = False
     reason: str = ""
-    verdicts: tuple[Verdict, ...] = ()
-    steps: tuple[Step, ...] = ()
+    verdicts: tuple[GateVerdict, ...] = ()
+    steps: tuple[ReleaseStep, ...] = ()
 
     @property
     def is_on_its_way(self) -> bool:
@@ -83,9 +83,9 @@ class Release:
             generation=self.generation,
         )
 
-    def stepped(self, what: str, text: str, *, at: float, **changes: object) -> Release:
+    def stepped(self, what: str, text: str, *, at: float, **changes: object) -> StagedRelease:
         """The release after something happened to it."""
-        return replace(self, steps=(*self.steps, Step(at=at, what=what, text=text)), **changes)  # type: ignore[arg-type]
+        return replace(self, steps=(*self.steps, ReleaseStep(at=at, what=what, text=text)), **changes)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -94,28 +94,28 @@ class ReleaseFolder:
 
     fleet: Path
 
-    def write(self, release: Release) -> None:
+    def write(self, release: StagedRelease) -> None:
         """Replace what is known of a release."""
         write_sealed_json(self._file(release.package_version), to_json(release))
 
-    def read(self, package_version: int) -> Release:
+    def read(self, package_version: int) -> StagedRelease:
         """A release; raises ReleaseError where there is none of this version."""
         path = self._file(package_version)
         try:
-            return from_json(Release, read_sealed_json(path), where=str(path))
+            return from_json(StagedRelease, read_sealed_json(path), where=str(path))
         except FileNotFoundError:
             raise ReleaseError(f"{self.fleet}: there is no release {package_version}.") from None
 
-    def all(self) -> list[Release]:
+    def all(self) -> list[StagedRelease]:
         """All releases, first to last."""
         numbers = [int(path.stem) for path in (self.fleet / RELEASES).glob("*.json") if path.stem.isdecimal()]
         return [self.read(number) for number in sorted(numbers)]
 
-    def on_its_way(self) -> Release | None:
+    def on_its_way(self) -> StagedRelease | None:
         """The release that is on its way; None where none is."""
         return next((release for release in reversed(self.all()) if release.is_on_its_way), None)
 
-    def required(self) -> Release:
+    def required(self) -> StagedRelease:
         """The release that is on its way; raises ReleaseError where none is."""
         release = self.on_its_way()
         if release is None:
