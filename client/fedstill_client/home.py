@@ -7,6 +7,7 @@ trust/          the fleet's signed metadata on its student packages (TUF)
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 store.db.reserve  room that is set aside, so that `forget` works on a full disk
+connection.json how the device stands with its server (see fleet/connection.py)
 node            the Flower node that the device is, once its server has greeted it
 policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
@@ -74,6 +75,10 @@ class AgentHome:
     @property
     def node(self) -> Path:
         return self.folder / "node"
+
+    @property
+    def connection(self) -> Path:
+        return self.folder / "connection.json"
 
     @property
     def keys(self) -> Path:

@@ -20,6 +20,7 @@ from fedstill_proto.system.supervisor import ChildProcess, Supervisor, flower_en
 
 from fedstill_client.agent_types import Precision
 from fedstill_client.device_description import DeviceDescription
+from fedstill_client.fleet.connection import ConnectionNews
 from fedstill_client.fleet.membership import Membership, MembershipError
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy.policy import adopt
@@ -52,10 +53,12 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
 
     def take_part(signals: EndSignals) -> None:
         updates = Updates(home, membership, description.family, tell)
+        news = ConnectionNews(home, tell)
         with Supervisor(home.folder / "children.json") as children:
             node = children.start(supernode(home))
             tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
             while not signals.wait(_CHECK_EVERY_S):
+                news.check()
                 children.poll(lambda child: tell(f"{child.name} had ended; started again"))
                 updates.check()
             tell(f"leaving the fleet for now; process {node.pid} is ended")

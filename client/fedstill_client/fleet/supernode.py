@@ -19,7 +19,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import httpx
 
@@ -30,11 +30,13 @@ from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_objects import TakenApart, take_apart
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.bundle import bundle_digest
-from fedstill_proto.system.flower_node import FleetConnection, NodeAccess, Received
+from fedstill_proto.system.flower_node import FleetConnection, NodeAccess, NotLetIn, Received
 from fedstill_proto.system.steering import USUAL_LOOK_S
+from fedstill_proto.system.tls_errors import certificate_error, in_words
 from flwr.app import Error, Message
 from flwr.supercore.run import RunNotRunningException
 
+from fedstill_client.fleet.connection import ConnectionRecord, Standing
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.node import read_node
 from fedstill_client.fleet.round_process import Order, RoundFailed, RoundTooLong, answer_apart
@@ -140,17 +142,37 @@ def deactivate_node(home: AgentHome) -> bool:
 
 
 def run(home: AgentHome) -> None:
-    """Answer messages until the process is ended."""
+    """Answer messages until the process is ended; while the server lets nobody in, wait and ask again."""
+    record = ConnectionRecord(home)
+    while True:
+        try:
+            _answer_messages(home, record)
+        except NotLetIn as refusal:
+            pause_s = record.refused(Standing.REFUSED, refusal.why)
+        except httpx.ConnectError as error:
+            if (certificate := certificate_error(error)) is None:
+                raise
+            pause_s = record.refused(Standing.UNTRUSTED, in_words(certificate))
+        log.warning("%s; the next try is in %.0f s", record.now.in_words(), pause_s)
+        time.sleep(pause_s)
+
+
+def _answer_messages(home: AgentHome, record: ConnectionRecord) -> NoReturn:
     deactivate_node(home)
     with FleetConnection.of(access_of(home)) as connection:
+        record.connected()
         log.info("node %d", connection.node)
         answering = Answering(home, connection)
         while True:
             try:
-                if not answering.answer_next():
-                    time.sleep(connection.heard.look_after_s)
+                was_asked, look_after_s = answering.answer_next(), connection.heard.look_after_s
+                record.heard(look_after_s)
+                if not was_asked:
+                    time.sleep(look_after_s)
             except RunNotRunningException:
                 log.info("the run is over; its message is left alone")
+            except NotLetIn:
+                raise
             except (httpx.HTTPError, FedstillError, ValueError) as error:
                 log.warning("message left alone: %s: %s", type(error).__name__, error)
                 time.sleep(USUAL_LOOK_S)

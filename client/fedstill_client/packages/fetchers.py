@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 import urllib3.connection
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.system.tls_errors import certificate_error, in_words, is_of_dates
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
 
@@ -25,7 +26,6 @@ from fedstill_client.packages.errors import PackageError
 
 _CHUNK_BYTES = 1 << 16
 _RETRIES = 2
-_OF_DATES = (9, 10)  # OpenSSL's codes: not valid yet, and expired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,30 +136,19 @@ def _through(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
 
 def _failed(url: str, error: Exception, *, proxy: str) -> DownloadError:
     """What an error of the connection means."""
-    certificate = next((one for one in _causes(error) if isinstance(one, ssl.SSLCertVerificationError)), None)
+    certificate = certificate_error(error)
     if certificate is not None:
         return NotTrusted(url, certificate)
-    host = urlsplit(proxy).hostname
-    through = f" (through the proxy {host}, which HTTPS_PROXY names)" if proxy else ""
+    through = f" (through the proxy {urlsplit(proxy).hostname}, which HTTPS_PROXY names)" if proxy else ""
     return DownloadError(f"{url}{through}: {error}")
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and all that it came of; urllib3 hands some on as an argument alone."""
-    while error is not None:
-        yield error
-        reason = getattr(error, "reason", None)
-        inner = reason if isinstance(reason, BaseException) else None
-        inner = inner or next((each for each in error.args if isinstance(each, BaseException)), None)
-        error = inner or error.__cause__ or error.__context__
 
 
 class NotTrusted(DownloadError):
     """The server's certificate is not one that the device believes; `is_date` tells whether for its dates."""
 
     def __init__(self, url: str, error: ssl.SSLCertVerificationError) -> None:
-        super().__init__(f"{url}: {error.verify_message}")
-        self.is_date = error.verify_code in _OF_DATES
+        super().__init__(f"{url}: {in_words(error)}")
+        self.is_date = is_of_dates(error)
 
 
 def _chunks(response: urllib3.BaseHTTPResponse, url: str, watch: _Watch) -> Iterator[bytes]:

@@ -15,7 +15,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -25,6 +24,7 @@ from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, LIST_LIMIT_BYTES, EnrolledDevices
 from fedstill_proto.system.files import replace_file
+from fedstill_proto.system.tls_errors import this_date
 from fedstill_proto.task_bounds import TaskBounds
 from tuf.api import exceptions
 from tuf.api.metadata import TargetFile
@@ -53,7 +53,7 @@ _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.LengthOrHashMismatchError, "digest", "a file is not the one that was signed"),
     (exceptions.DownloadLengthMismatchError, "size", "a file is larger than what was signed"),
     (exceptions.DownloadHTTPError, "missing", "the repository does not have a file that it should"),
-    (NotTrusted, "trust", "another server answers there: its certificate is not the fleet's"),
+    (NotTrusted, "trust", "the server that answers is not the fleet's"),
     (exceptions.DownloadError, "unreachable", "the repository does not answer"),
     (exceptions.RepositoryError, "metadata", "the repository's metadata cannot be read"),
     (OSError, "disk", "the trust folder cannot be read or written"),
@@ -232,11 +232,10 @@ def _as_package_errors() -> Iterator[None]:
         yield
     except (exceptions.RepositoryError, exceptions.DownloadError, OSError) as error:
         check, meaning = next((name, text) for kind, name, text in _CHECKS if isinstance(error, kind))
-        of_dates = isinstance(error, NotTrusted) and error.is_date
-        if of_dates:
-            check, meaning = "expired", "the repository's certificate is not valid at this device's date"
-        if of_dates or isinstance(error, exceptions.ExpiredMetadataError):
-            meaning += f"; this device's clock says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC: is that right?"
+        if isinstance(error, NotTrusted) and error.is_date:
+            check = "expired"
+        if isinstance(error, exceptions.ExpiredMetadataError):
+            meaning += f"; this device's clock says {this_date()}: is that right?"
         raise PackageError(check, f"{meaning} ({str(error)[:200] or type(error).__name__})") from error
 
 

@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import random
-import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -50,7 +48,7 @@ from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_objects import Gathering, TakenApart
-from fedstill_proto.system.steering import Heard
+from fedstill_proto.system.steering import CLOCK, REFUSED_HEADER, REVOKED, UNREGISTERED, Heard
 
 _LEAST_HEARTBEAT_S, _MOST_HEARTBEAT_S = 30.0, 1800.0  # Flower takes no longer ones
 _HEARTBEAT_CALL_S = 5.0
@@ -100,16 +98,33 @@ class NodeAccess:
         A SuperLink takes a node for present until its heartbeats have been missing for a minute, and lets no
         second one of the same key in. So one that is back after ten seconds would wait for its own ghost to
         pass away.
+
+        Raises:
+            NotLetIn: The server does not let this key in.
         """
         # Where the server does not answer, or knows of no ghost, activation finds out by itself.
-        with self.client() as client, contextlib.suppress(httpx.HTTPError, RuntimeError, FedstillError):
+        with self.client() as client, contextlib.suppress(httpx.HTTPError, RuntimeError, WireError):
             client.DeactivateNode(DeactivateNodeRequest(node_id=node))
             return True
         return False
 
 
+class NotLetIn(FedstillError):
+    """The server does not let a node in; `why` is a word of system/steering.py, or empty."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why if why in (UNREGISTERED, REVOKED, CLOCK) else ""
+        super().__init__(f"the server does not let this node in ({self.why or 'it says no reason'})")
+
+    def __reduce__(self) -> tuple[type[NotLetIn], tuple[str]]:
+        return type(self), (self.why,)
+
+
 class _Client(FleetHttpClient):
-    """Flower's client of the Fleet API, which reads no further than a limit and follows no redirection."""
+    """Flower's client of the Fleet API, which reads no further than a limit and follows no redirection.
+
+    A status of 401 is NotLetIn, before Flower sees it, which would end the process.
+    """
 
     @functools.cached_property
     def heard(self) -> Heard:
@@ -138,6 +153,8 @@ class _Client(FleetHttpClient):
                     raise WireError("response", f"not there after {_RESPONSE_WITHIN_S:g} s")
         finally:
             response.close()
+        if response.status_code == httpx.codes.UNAUTHORIZED:
+            raise NotLetIn(response.headers.get(REFUSED_HEADER, ""))
         if response.is_success:
             self.heard.hear(response.headers)
         return httpx.Response(
@@ -267,7 +284,5 @@ class FleetConnection:
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s())
         try:
             return bool(self._client.SendNodeHeartbeat(request).success)
-        except (httpx.HTTPError, FedstillError, ValueError) as error:
-            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == 401:
-                os.kill(os.getpid(), signal.SIGTERM)  # it is not let in any more
-            return False
+        except (httpx.HTTPError, FedstillError, ValueError):
+            return False  # a node that is not let in any more hears it when it asks for messages
