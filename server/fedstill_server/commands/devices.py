@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from fedstill_server.fleet.device_list import ListedDevice
@@ -123,14 +121,10 @@ def devices(
         print(json.dumps([one.to_json() for one in found]))
         return
     columns = ("device", "state", "seen", "package", "round", "outcome", "counted", "left out", "key")
-    table = Table(*columns, box=None)
-    for one in found:
-        table.add_row(*_cells(one))
-    console = Console()
-    console.print(table, markup=False)
+    _print_table([columns, *map(_cells, found)])
     for one in found:
         if text := one.state.last_outcome_text or one.reason:
-            console.print(f"{one.state.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+            print(f"{one.state.name}: {text}")
 
 
 def audit(
@@ -155,18 +149,15 @@ def audit(
         document = {"entries": [vars(one) for one in entries], "head": head}
         print(json.dumps(document | ({"problems": problems} if check else {}), indent=1))
         raise typer.Exit(1 if problems else 0)
-    table = Table("number", "when", "who", "what", "details", box=None)
+    rows = [("number", "when", "who", "what", "details")]
     for one in entries:
-        details = ", ".join(
-            f"{name} {value}" for name, value in one.details.items() if value not in ("", None)
-        )
-        table.add_row(str(one.number), _when(one.at), one.who, one.action, details)
-    console = Console()
-    console.print(table, markup=False)
+        details = ", ".join(f"{name} {value}" for name, value in one.details.items() if value != "")
+        rows.append((str(one.number), _when(one.at), one.who, one.action, details))
+    _print_table(rows)
     for problem in problems:
-        console.print(problem, markup=False, highlight=False, soft_wrap=True)
+        print(problem)
     if check and not problems:
-        console.print(f"nobody has changed it; its last digest is {head or 'none'}", soft_wrap=True)
+        print(f"nobody has changed it; its last digest is {head or 'none'}")
     raise typer.Exit(1 if problems else 0)
 
 
@@ -196,6 +187,13 @@ def _cells(one: ListedDevice) -> tuple[str, ...]:
         str(seen.refusals or ""),
         f"{one.fingerprint[:15]}...",
     )
+
+
+def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
+    """Print a line for each row, never broken: for grep, and for terminals that scroll."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _ago(seconds: float) -> str:
