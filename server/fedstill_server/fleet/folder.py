@@ -16,6 +16,7 @@ schedule.json   when rounds begin (config/schedule.py); the usual schedule where
 rounds.json     whether a round runs, or what the next one waits for (rounds/rounds_status.py)
 nodes.json      the Flower node of each, and when it last came up (nodes.py)
 superlink.db    Flower's messages on their way
+alarms.json     which alarms are raised, and since when (console/alarms.py)
 reply-limit     the most bytes of a reply; each run writes it, for the SuperLink (reply_limit.py)
 flower/         Flower's own files
 nginx/          the reverse proxy's configuration
@@ -165,7 +166,7 @@ class FleetFolder:
         """The files of the folder that do not hold their own digest, and that nothing else vouches for."""
         keys = (path for folder in (self.keys, self.certificates) for path in folder.rglob("*"))
         data = (path for path in self.folder.iterdir() if path.suffix in (".npz", ".txt", ".json"))
-        own = {"fleet.json", "config.json", "nodes.json", "revoked.json"}
+        own = {"fleet.json", "config.json", "nodes.json", "revoked.json", "alarms.json"}
         own |= {SCHEDULE_FILE, STATUS_FILE, DIGESTS_FILE}
         found = {path for path in (*keys, *data) if path.is_file() and path.name not in own}
         return sorted(path for path in found if not path.name.startswith("."))

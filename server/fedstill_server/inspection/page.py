@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import jinja2
 from fedstill_proto.system.files import SHARED, replace_file
 
 from fedstill_server.inspection.inspection import Inspection
+from fedstill_server.pages.rendering import environment
 
 
 def write_page(inspection: Inspection, path: Path) -> None:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fedstill_server.inspection"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["percent"] = _percent
-    page = environment.get_template("inspection.html").render(it=inspection)
+    made = environment("fedstill_server.inspection")
+    made.filters["percent"] = _percent
+    page = made.get_template("inspection.html").render(it=inspection)
     replace_file(path, page.encode("utf-8"), mode=SHARED)
 
 

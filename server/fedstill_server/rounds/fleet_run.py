@@ -74,6 +74,7 @@ class Measured:
     devices: dict[str, DeviceAccuracy]
     failures: tuple[Quarantined, ...] = ()
     sent_bytes: int = 0
+    personal_examples: int = 0
 
     @property
     def personal(self) -> dict[str, float]:
@@ -156,6 +157,7 @@ class FleetRun:
         self._test = test
         self._store = store
         self._method: Method = build_method(config, public)
+        self._is_real = registered is not None
         self._pacing: Pacing = pacing or AtOnce(config.rounds, config.cohort)
         self._roster = Roster(config.run, config.families, registered, generation=config.generation)
         self._silent = SilentDevices(are_noted=registered is not None)
@@ -273,6 +275,9 @@ class FleetRun:
             worst_device_accuracy=accuracy.worst,
             devices=measured.devices,
             teacher_accuracy=self._teacher_accuracy(state),
+            student_accuracy=self._student_accuracy(state),
+            test_examples=0 if self._test is None else len(self._test),
+            personal_examples=measured.personal_examples,
             consensus_digest=digest_of(consensus.arrays()),
             evaluation_failures=measured.failures,
             clock_s=clock_s,
@@ -434,10 +439,21 @@ class FleetRun:
         training = training_of(self._config)
         return training.accuracy(training.teacher(state.teacher), self._test)
 
+    def _student_accuracy(self, state: FleetState) -> dict[str, float]:
+        """That of the fleet's students; in a simulation, devices measure them on the same examples."""
+        if self._test is None or self._test.y is None or not self._is_real:
+            return {}
+        training = training_of(self._config)
+        return {
+            family: training.accuracy(training.student(family, weights), self._test)
+            for family, weights in state.students.items()
+        }
+
 
 def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, sent_bytes: int) -> Measured:
     devices: dict[str, DeviceAccuracy] = {}
     failures: list[Quarantined] = []
+    examples = 0
     for message_id, member in asked.items():
         reply = replies.get(message_id) if message_id is not None else None
         if reply is None:
@@ -446,10 +462,12 @@ def _measured(asked: dict[str | None, Member], replies: dict[str, Message], *, s
             failures.append(_left_out(member, reason_of_reply(reply), error_text(reply)))
         else:
             try:
-                devices[member.device] = read_counts(reply.content).accuracy()
+                counts = read_counts(reply.content)
+                devices[member.device] = counts.accuracy()
+                examples += counts.personal_examples
             except WireError as error:
                 failures.append(_left_out(member, Reason.BAD_VALUES, str(error)))
-    return Measured(devices, tuple(failures), sent_bytes)
+    return Measured(devices, tuple(failures), sent_bytes, examples)
 
 
 def _left_out(member: Member, reason: Reason, text: str) -> Quarantined:

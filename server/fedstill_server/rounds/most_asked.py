@@ -24,15 +24,32 @@ def most_releases(store: RunStore, config: FleetConfig, records: Sequence[RoundR
 
 
 def most_asked(records: Sequence[RoundRecord]) -> int:
-    """The rounds of the device that may have answered most often; one that was left out counts, too.
+    """The rounds of the device that may have answered most often, in all of these."""
+    counts = AskedCounts()
+    for record in records:
+        counts.add(record)
+    return counts.most
+
+
+class AskedCounts:
+    """How often each device may have answered; one that was left out counts, too.
 
     A device that answered beyond a round's goal, or too late, or was not waited for, has no name in the
     round's record: where more were asked than are named, that may have been any device.
     """
-    asked: Counter[str] = Counter()
-    unnamed = 0
-    for record in records:
+
+    def __init__(self) -> None:
+        self._asked: Counter[str] = Counter()
+        self._unnamed = self._rounds = 0
+
+    def add(self, record: RoundRecord) -> None:
+        """Count a round more."""
         named = {*record.counted, *(entry.device for entry in record.quarantined)}
-        asked.update(named)
-        unnamed += record.asked > len(named)
-    return min(max(asked.values(), default=0) + unnamed, len(records))
+        self._asked.update(named)
+        self._unnamed += record.asked > len(named)
+        self._rounds += 1
+
+    @property
+    def most(self) -> int:
+        """The rounds of the device that may have answered most often."""
+        return min(max(self._asked.values(), default=0) + self._unnamed, self._rounds)

@@ -77,6 +77,9 @@ class RoundRecord:
         worst_device_accuracy: The lowest personal accuracy.
         devices: The accuracies of each device.
         teacher_accuracy: On the run's test set.
+        student_accuracy: The fleet's own student of each family on the same; in a real fleet.
+        test_examples: How many examples these two are of.
+        personal_examples: How many examples of all devices the personal accuracies are of.
         consensus_digest: SHA-256 of what was folded.
         evaluation_failures: Devices that could not be measured.
         present: How many devices were there.
@@ -121,6 +124,9 @@ class RoundRecord:
     withheld: tuple[str, ...] = ()
     notice: str = ""
     finished_at: str = ""
+    student_accuracy: dict[str, float] = field(default_factory=dict)
+    test_examples: int = 0
+    personal_examples: int = 0
 
     def without_answers(self) -> RoundRecord:
         """The record as it may be shown where only the noised sum of the answers is.

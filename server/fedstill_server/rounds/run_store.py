@@ -285,15 +285,21 @@ class RunStore:
         """The newest committed round; 0 is the preparation, and nothing at all."""
         return max(self._numbers(), default=0)
 
-    def records(self) -> list[RoundRecord]:
-        """All committed rounds, first to last.
+    def records(self, *, after: int = 0) -> list[RoundRecord]:
+        """The committed rounds, first to last.
+
+        Args:
+            after: Only those after this round, which was read before.
 
         Raises:
             RunStoreError: One is missing, or was exchanged.
             DamagedFile: One is damaged.
         """
-        records, before = [], BLANK
-        for number in self._numbers():
+        numbers = self._numbers()
+        records, before = [], self._read(after)[1] if after in numbers else BLANK
+        for number in numbers:
+            if number <= after in numbers:
+                continue
             committed, digest = self._read(number)
             if (committed.round, committed.before) != (number, before):
                 raise RunStoreError(
@@ -316,6 +322,10 @@ class RunStore:
             if committed.record is not None:
                 records.append(RoundRecord.from_json(committed.record, where=f"{self._file(number)}: record"))
         return records
+
+    def committed_at(self, round_number: int) -> float:
+        """When a round was committed, in seconds since 1970, as its file's time says."""
+        return self._file(round_number).stat().st_mtime
 
     def write_final(self, state: FleetState) -> Path:
         """<run>/server/final: teacher.safetensors and students/<family>.safetensors."""

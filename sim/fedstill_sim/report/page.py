@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
+from fedstill_server.pages.rendering import environment
 
-import fedstill_sim
 from fedstill_sim.results.readable import counted, readable_bytes, readable_percent, readable_ratio
 
 
@@ -19,22 +17,14 @@ def render(template: str, **values: Any) -> str:
         template: A file in fedstill_sim/templates.
         values: What the template shows; a name that it uses and that is missing here is an error.
     """
-    templates = resources.files(fedstill_sim) / "templates"
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fedstill_sim"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
+    made = environment("fedstill_sim")
+    made.filters |= {
         "bytes": readable_bytes,
         "percent": readable_percent,
         "counted": counted,
         "ratio": readable_ratio,
     }
-    style = (templates / "style.css").read_text(encoding="utf-8")
-    return environment.get_template(template).render(style=style, version=fedstill_sim.__version__, **values)
+    return made.get_template(template).render(**values)
 
 
 def write_page(page: str, path: Path) -> None:

@@ -1,0 +1,348 @@
+"""Reads an overview out of a folder: of a fleet, up or not, or of a simulated run while it goes on.
+
+Nothing is changed but the times at which alarms were raised. Rounds are read once; what cannot be read
+becomes a problem that the overview names, and the rest is shown.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+from cryptography import x509
+from fedstill_proto.errors import FedstillError
+from fedstill_proto.package.release_plan import RELEASE_PLAN_TARGET
+from fedstill_proto.system.sealed import read_sealed_json
+from tuf.api.metadata import Snapshot, Targets, Timestamp
+
+from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.console.alarms import AlarmBook, alarms_of
+from fedstill_server.console.overview import Disk, Expiry, OfferedPackage, Overview, PrivacySpent
+from fedstill_server.console.round_facts import KEPT_ROUNDS, LeftOut, RoundFacts, Totals
+from fedstill_server.fleet.certificates import authority_file, server_files
+from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.nodes import read_nodes
+from fedstill_server.operations.audit import AuditEntry, AuditLog
+from fedstill_server.operations.database import FleetDatabase
+from fedstill_server.operations.device_state import DeviceState, Happening
+from fedstill_server.operations.errors import OperationsError
+from fedstill_server.publish.metadata_files import LIFETIMES, MetadataFiles
+from fedstill_server.publish.repository import Repository
+from fedstill_server.rounds.most_asked import AskedCounts
+from fedstill_server.rounds.run_store import RunStore
+from fedstill_server.run_folder import CONFIG_FILE, read_fleet_config
+
+KEPT_EVENTS, KEPT_AUDIT, KEPT_LEFT_OUT = 200, 100, 200
+_FRESH_S = 1.0
+
+Part = TypeVar("Part")
+
+
+class View:
+    """A folder as an operator sees it; safe to share among threads."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        database: FleetDatabase | None = None,
+        phase: Callable[[], str] = lambda: "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Look at a folder.
+
+        Args:
+            folder: Of a fleet, or of a simulated run.
+            database: The fleet's, where there is one.
+            phase: What a simulation does now, in words.
+            clock: Gives the time in seconds since 1970.
+        """
+        self.folder, self.database = folder, database
+        self._phase, self._clock = phase, clock
+        self._lock = threading.Lock()
+        self._rounds = _Rounds(folder)
+        self._seen: Overview | None = None
+        self._config: tuple[int, FleetConfig] | None = None
+        self._audit: tuple[int, tuple[list[AuditEntry], list[str]]] | None = None
+
+    @classmethod
+    def of_fleet(cls, folder: Path, *, clock: Callable[[], float] = time.time) -> View:
+        """The view of a fleet, with its database of operations."""
+        return cls(FleetFolder.open(folder).folder, database=FleetDatabase.open(folder), clock=clock)
+
+    @property
+    def is_fleet(self) -> bool:
+        """Whether the folder is a real fleet's."""
+        return FleetFolder.is_at(self.folder)
+
+    def overview(self) -> Overview:
+        """What there is to see now; at most a second old.
+
+        Raises:
+            FedstillError: The folder's configuration cannot be read: there is nothing to show.
+        """
+        with self._lock:
+            now = self._clock()
+            if self._seen is None or not 0 <= now - self._seen.now < _FRESH_S:
+                self._seen = self._read(now)
+            return self._seen
+
+    def watch(self) -> Overview:
+        """The overview, after writing down which alarms are new and which are over."""
+        it = self.overview()
+        if not self.is_fleet:
+            return it
+        return replace(it, alarms=AlarmBook(self.folder, self.database).update(it.alarms, now=it.now))
+
+    def _read(self, now: float) -> Overview:
+        config, problems = self._read_config(), _Problems()
+        problems.part(self._rounds.read_on, None)
+        rounds = self._rounds
+        it = Overview(
+            now=now,
+            run=config.run,
+            kind="fleet" if self.is_fleet else "simulation",
+            method=config.method.name,
+            mode=config.mode,
+            rounds_planned=config.rounds,
+            families=config.families,
+            phase=self._phase(),
+            is_continuous=config.continuous,
+            generation=config.generation,
+            wanted_devices=config.cohort.goal_count,
+            deadline_s=config.cohort.deadline_s,
+            rounds=tuple(rounds.facts),
+            totals=deepcopy(rounds.totals),
+            left_out=tuple(rounds.left_out),
+            counted=rounds.counted,
+            privacy=problems.part(lambda: self._privacy(config), None),
+            disk=problems.part(lambda: _disk(self.folder), None),
+        )
+        if self.is_fleet:
+            it = self._with_fleet(it, problems)
+        it = replace(it, problems=tuple(problems.found))
+        found = alarms_of(it)
+        if self.is_fleet:
+            found = AlarmBook(self.folder).dated(found, now=now)
+        return replace(it, alarms=found)
+
+    def _with_fleet(self, it: Overview, problems: _Problems) -> Overview:
+        fleet = FleetFolder(self.folder)
+        database = self.database
+        audit = problems.part(self._read_audit, None)
+        problems.found += audit[1] if audit else ()
+        nothing: list[Happening] = []
+        events = nothing
+        if database is not None:
+            events = problems.part(lambda: database.last_events(KEPT_EVENTS), nothing)
+        plan = problems.part(lambda: _plan(self.folder), None)
+        return replace(
+            it,
+            is_up=_is_up(fleet),
+            address=problems.part(lambda: fleet.settings.address, ""),
+            devices=problems.part(lambda: _devices(fleet, database), ()),
+            releases=problems.part(lambda: _releases(self.folder, plan), ()),
+            plan=plan,
+            gates=[one.document for one in events if one.kind == "release"][-50:],
+            generations=problems.part(lambda: _json_list(self.folder / "generations.json"), []),
+            schedule=problems.part(lambda: _json_object(self.folder / "schedule.json"), None),
+            expiries=problems.part(lambda: _expiries(fleet), ()),
+            events=events,
+            audit=() if audit is None else tuple(audit[0]),
+        )
+
+    def _read_config(self) -> FleetConfig:
+        changed = (self.folder / CONFIG_FILE).stat().st_mtime_ns if self._has_config() else 0
+        if self._config is None or self._config[0] != changed:
+            self._config = changed, read_fleet_config(self.folder)
+        return self._config[1]
+
+    def _has_config(self) -> bool:
+        return (self.folder / CONFIG_FILE).exists()
+
+    def _read_audit(self) -> tuple[list[AuditEntry], list[str]]:
+        """The newest acts, and what is wrong with the log; read anew where it has grown."""
+        log = AuditLog(self.folder)
+        size = log.file.stat().st_size if log.file.exists() else 0
+        if self._audit is None or self._audit[0] != size:
+            self._audit = size, (log.entries()[-KEPT_AUDIT:], log.check())
+        return self._audit[1]
+
+    def _privacy(self, config: FleetConfig) -> PrivacySpent | None:
+        rule = config.privacy
+        if rule is None:
+            return None
+        from fedstill_server.privacy.accountant import epsilon_of_rounds  # takes two seconds to import
+
+        releases = self._rounds.most_asked
+        if rule.mode == "central":
+            releases = RunStore(self.folder).account(config.run).most_asked()
+        return PrivacySpent(
+            mode=rule.mode,
+            epsilon=epsilon_of_rounds(rule.noise_multiplier, releases, rule.delta),
+            planned_epsilon=epsilon_of_rounds(rule.noise_multiplier, config.rounds, rule.delta),
+            delta=rule.delta,
+            releases=releases,
+            planned_releases=config.rounds,
+        )
+
+
+class _Rounds:
+    """The rounds of a folder, each read once."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._last = folder, 0
+        self.counted: tuple[str, ...] = ()
+        self._forget()
+
+    @property
+    def most_asked(self) -> int:
+        """How often the device that was asked most can have answered."""
+        return self._asked.most
+
+    def read_on(self) -> None:
+        """Read what was committed since the last time; all of it where the run has gone back."""
+        if not RunStore.is_at(self._folder):
+            return
+        store = RunStore(self._folder)
+        try:
+            if store.last_round() < self._last:
+                self._forget()
+            for record in store.records(after=self._last):
+                one = RoundFacts.of(record, at=store.committed_at(record.round))
+                self.facts.append(one)
+                self.totals.add(one)
+                self.left_out += [LeftOut.of(record, entry) for entry in record.quarantined]
+                self.counted, self._last = record.counted, record.round
+                self._asked.add(record)
+        finally:
+            store.close()
+
+    def _forget(self) -> None:
+        self.facts: deque[RoundFacts] = deque(maxlen=KEPT_ROUNDS)
+        self.left_out: deque[LeftOut] = deque(maxlen=KEPT_LEFT_OUT)
+        self.totals, self.counted = Totals(), ()
+        self._asked, self._last = AskedCounts(), 0
+
+
+class _Problems:
+    """What could not be read, in words."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def part(self, read: Callable[[], Part], otherwise: Part) -> Part:
+        """What `read` gives, or `otherwise` where it fails."""
+        try:
+            return read()
+        except FedstillError as error:
+            self.found.append(str(error))
+        except OSError as error:
+            self.found.append(f"{error.filename or 'a file'}: cannot be read: {error.strerror or error}")
+        return otherwise
+
+
+def _is_up(fleet: FleetFolder) -> bool:
+    """Whether a process that `up` has started is alive."""
+    try:
+        entries = json.loads((fleet.logs / "children.json").read_text())
+        for entry in entries:
+            with suppress(psutil.Error):
+                if psutil.Process(entry["pid"]).create_time() == entry["created"]:
+                    return True
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    return False
+
+
+def _devices(fleet: FleetFolder, database: FleetDatabase | None) -> tuple[DeviceState, ...]:
+    """All registered devices, with what is known of each."""
+    known = {} if database is None else {one.name: one for one in database.devices()}
+    nodes = {each.name: str(node) for node, each in read_nodes(fleet.nodes).items()}
+    names = sorted({one.name for one in DeviceRegister(fleet.devices).all()})
+    return tuple(known.get(name) or DeviceState(name=name, node=nodes.get(name, "")) for name in names)
+
+
+def _releases(folder: Path, plan: dict[str, Any] | None) -> tuple[OfferedPackage, ...]:
+    found = [
+        OfferedPackage(
+            family=one.family, package_version=one.package_version, size_bytes=one.size_bytes, stage="all"
+        )
+        for one in Repository.open(folder).published().values()
+    ]
+    candidate = (plan or {}).get("candidate")
+    if candidate:
+        version, share = int(candidate["package_version"]), float(candidate["share"])
+        found.append(
+            OfferedPackage(family="", package_version=version, size_bytes=0, stage="candidate", share=share)
+        )
+    return tuple(found)
+
+
+def _plan(folder: Path) -> dict[str, Any] | None:
+    """The release plan in force, wherever among the repository's targets it is."""
+    offered = MetadataFiles(folder / "repository" / "metadata").read(Targets).targets
+    if RELEASE_PLAN_TARGET not in offered:
+        return None
+    digest = offered[RELEASE_PLAN_TARGET].hashes["sha256"]
+    return _json_object(folder / "repository" / "targets" / f"{digest}.{RELEASE_PLAN_TARGET}")
+
+
+def _expiries(fleet: FleetFolder) -> tuple[Expiry, ...]:
+    found = []
+    for what, path in (
+        ("the fleet's certificate authority", authority_file(fleet)),
+        ("the server's certificate", server_files(fleet)[0]),
+    ):
+        if path.exists():
+            try:
+                one = x509.load_pem_x509_certificate(path.read_bytes())
+            except ValueError:
+                raise OperationsError(f"{path}: is no certificate.") from None
+            life = (one.not_valid_after_utc - one.not_valid_before_utc).total_seconds()
+            found.append(Expiry(what=what, at=one.not_valid_after_utc.timestamp(), lifetime_s=life))
+    metadata = MetadataFiles(fleet.repository / "metadata")
+    roles = (metadata.root(), metadata.read(Targets), metadata.read(Snapshot), metadata.read(Timestamp))
+    for signed in roles:
+        life = LIFETIMES[signed.type].total_seconds()
+        what = f"the signed metadata {signed.type}.json"
+        found.append(Expiry(what=what, at=signed.expires.timestamp(), lifetime_s=life))
+    return tuple(found)
+
+
+def _disk(folder: Path) -> Disk:
+    used = shutil.disk_usage(folder)
+    return Disk(free_bytes=used.free, total_bytes=used.total)
+
+
+def _json_object(path: Path) -> dict[str, Any] | None:
+    document = _json(path)
+    return document if isinstance(document, dict) else None
+
+
+def _json_list(path: Path) -> list[dict[str, Any]]:
+    document = _json(path)
+    return [one for one in document if isinstance(one, dict)] if isinstance(document, list) else []
+
+
+def _json(path: Path) -> Any:
+    if not path.exists():
+        return None
+    try:
+        return read_sealed_json(path)
+    except FedstillError:
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            raise OperationsError(f"{path}: is no JSON.") from None

@@ -1,0 +1,383 @@
+"""The console: what it shows, when it raises an alarm, and whom it lets in."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from fedstill_server.console.alarms import NAMES, AlarmBook, alarms_of
+from fedstill_server.console.app import make_app, metrics_app
+from fedstill_server.console.errors import ConsoleError
+from fedstill_server.console.login import SESSION_S, Credentials, Sessions, Tries
+from fedstill_server.console.overview import Disk, Expiry, Overview, PrivacySpent
+from fedstill_server.console.round_facts import RoundFacts, deciles
+from fedstill_server.console.view import View
+from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.operations.database import FleetDatabase
+from fedstill_server.operations.device_state import DeviceState
+from fedstill_server.rounds.run_store import RunStore
+
+from tests.server.console_fleet import HOSTILE, NOW, commit, make_fleet, round_record
+
+PASSWORD = "correct horse battery"
+DAY_S = 86400.0
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fleet's folder, which no test changes."""
+    folder = tmp_path_factory.mktemp("console") / "fleet"
+    make_fleet(folder)
+    return folder
+
+
+def overview(**changes: object) -> Overview:
+    """A fleet that is up and well, after ten rounds a minute apart."""
+    rounds = tuple(RoundFacts.of(round_record(n), at=NOW - 60.0 * (10 - n)) for n in range(1, 11))
+    well: dict[str, object] = {
+        "now": NOW + 30,
+        "run": "0123abcd",
+        "kind": "fleet",
+        "method": "fedstill",
+        "mode": "rounds",
+        "rounds_planned": 100,
+        "families": ("mlp-small",),
+        "is_up": True,
+        "wanted_devices": 2,
+        "deadline_s": 60.0,
+        "rounds": rounds,
+        "devices": tuple(DeviceState(name=name, online=True) for name in "abc"),
+        "disk": Disk(free_bytes=50_000_000_000, total_bytes=100_000_000_000),
+    }
+    return Overview(**{**well, **changes})  # type: ignore[arg-type]
+
+
+def names(it: Overview) -> list[str]:
+    return [one.name for one in alarms_of(it)]
+
+
+def with_accuracies(*shares: float) -> tuple[RoundFacts, ...]:
+    return tuple(
+        RoundFacts.of(round_record(n, student=share), at=NOW - 60.0 * (len(shares) - n))
+        for n, share in enumerate(shares, start=1)
+    )
+
+
+# What is shown
+
+
+def test_the_overview_holds_what_happened(fleet: Path) -> None:
+    it = View.of_fleet(fleet, clock=lambda: NOW).overview()
+    assert [one.round for one in it.rounds] == [1, 2, 3]
+    assert it.rounds[0].reasons == {"bad-values": 1}
+    assert it.rounds[1].deciles == pytest.approx(
+        (0.5, 0.54, 0.58, 0.62, 0.66, 0.7, 0.74, 0.78, 0.82, 0.86, 0.9)
+    )
+    assert it.totals.answers == {"counted": 7, "late": 0, "overdue": 0, "left_out": 2}
+    assert it.totals.bytes == {"up": 900, "down": 18000}
+    assert [one.round for one in it.left_out] == [1, 3]
+    assert {one.name: one.online for one in it.devices} == {"kitchen": False, "attic": True, HOSTILE: True}
+    assert [one.action for one in it.audit] == ["register"]
+    assert it.events[-1].text == f"let {HOSTILE} in"
+    assert {one.what for one in it.expiries} >= {
+        "the server's certificate",
+        "the signed metadata timestamp.json",
+    }
+    assert it.is_up is False
+    assert it.problems == ()
+
+
+def test_rounds_are_read_once_and_a_run_that_went_back_is_read_anew(tmp_path: Path) -> None:
+    make_fleet(tmp_path / "fleet", rounds=2)
+    time = [NOW]
+    view = View.of_fleet(tmp_path / "fleet", clock=lambda: time[0])
+    assert view.overview().totals.bytes["up"] == 600
+    commit(tmp_path / "fleet", round_record(3))
+    assert len(view.overview().rounds) == 2  # a second has not passed
+    time[0] += 2
+    assert [one.round for one in view.overview().rounds] == [1, 2, 3]
+    assert view.overview().totals.bytes["up"] == 900
+    for number in (2, 3):
+        (tmp_path / "fleet" / "server" / "rounds" / f"round-{number:06d}.json").unlink()
+    time[0] += 2
+    assert view.overview().totals.bytes["up"] == 300
+
+
+def test_rounds_after_one_that_was_read_follow_it(tmp_path: Path) -> None:
+    make_fleet(tmp_path / "fleet", rounds=3)
+    store = RunStore(tmp_path / "fleet")
+    assert [one.round for one in store.records(after=2)] == [3]
+    assert [one.round for one in store.records(after=7)] == [1, 2, 3]  # that one is there no more
+    assert store.records(after=3) == []
+    assert store.committed_at(3) == NOW
+
+
+def test_damage_is_a_problem_and_the_rest_is_shown(fleet: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fleet, tmp_path / "damaged")
+    file = folder / "server" / "rounds" / "round-000002.json"
+    file.write_bytes(file.read_bytes().replace(b"2000.0", b"2001.0"))
+    audit = folder / "audit.jsonl"
+    audit.write_bytes(audit.read_bytes().replace(b"kitchen", b"kitsune").replace(b"register", b"unregist"))
+    it = View.of_fleet(folder, clock=lambda: NOW).overview()
+    assert any("round-000002.json" in problem for problem in it.problems)
+    assert any("audit.jsonl" in problem for problem in it.problems)
+    assert len(it.devices) == 3
+    assert "damaged" in names(it)
+
+
+def test_deciles_of_few_values() -> None:
+    assert deciles([]) == ()
+    assert deciles([0.5]) == (0.5,) * 11
+    assert deciles([1.0, 0.0]) == pytest.approx([tenth / 10 for tenth in range(11)])
+
+
+# Alarms
+
+
+def test_a_fleet_that_is_well_raises_none() -> None:
+    assert names(overview()) == []
+    assert names(overview(kind="simulation", is_up=None, devices=())) == []
+
+
+@pytest.mark.parametrize(
+    ("shares", "raised"),
+    [
+        ((0.8, 0.8, 0.8, 0.78, 0.78), True),
+        ((0.8, 0.8, 0.8, 0.78, 0.80), False),  # one round only
+        ((0.8, 0.8, 0.8, 0.795, 0.795), False),  # half a point
+        ((0.8, 0.7, 0.7), False),  # nothing to compare with yet
+        ((0.5, 0.6, 0.7, 0.8, 0.9), False),
+    ],
+)
+def test_accuracy_that_fell_for_two_rounds_is_critical(shares: tuple[float, ...], raised: bool) -> None:
+    found = alarms_of(overview(rounds=with_accuracies(*shares)))
+    assert [(one.name, one.severity) for one in found] == ([("accuracy-fell", "critical")] if raised else [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"is_up": False}, "not-up"),
+        ({"wanted_devices": 4}, "too-few-devices"),
+        ({"rounds": tuple(RoundFacts.of(round_record(n, bad=2), at=NOW) for n in (1, 2))}, "many-left-out"),
+        ({"gates": [{"package_version": 3, "state": "rolled-back", "reason": "worse"}]}, "gate-failed"),
+        ({"now": NOW + 901}, "no-round"),
+        ({"expiries": (Expiry(what="a", at=NOW + DAY_S, lifetime_s=7 * DAY_S),)}, "expires-soon"),
+        ({"disk": Disk(free_bytes=10**9, total_bytes=10**11)}, "disk-full"),
+        (
+            {
+                "privacy": PrivacySpent(
+                    mode="local",
+                    epsilon=7.5,
+                    planned_epsilon=8.0,
+                    delta=1e-5,
+                    releases=9,
+                    planned_releases=10,
+                )
+            },
+            "privacy-nearly-spent",
+        ),
+        ({"plan": {"rounds_off": True}}, "rounds-off"),
+        ({"problems": ("x.json: damaged",)}, "damaged"),
+    ],
+)
+def test_each_rule_raises_its_alarm(changes: dict[str, object], name: str) -> None:
+    assert names(overview(**changes)) == [name]
+    assert name in NAMES
+
+
+def test_what_owners_refuse_is_no_sign_of_something_bad() -> None:
+    rounds = [RoundFacts.of(round_record(n, bad=3), at=NOW) for n in (1, 2, 3)]
+    refused = tuple(replace(one, reasons={"not-now": 3}) for one in rounds)
+    assert names(overview(rounds=refused)) == []
+
+
+def test_a_run_that_has_ended_misses_no_round() -> None:
+    assert names(overview(now=NOW + 10 * DAY_S, rounds_planned=10)) == []
+
+
+def test_alarms_are_raised_and_cleared_once_and_keep_their_time(tmp_path: Path) -> None:
+    bad = alarms_of(overview(is_up=False))
+    with FleetDatabase.open(tmp_path, clock=lambda: NOW) as database:
+        first, second = AlarmBook(tmp_path, database), AlarmBook(tmp_path, database)  # two processes
+        assert first.update(bad, now=NOW)[0].since == NOW
+        assert second.update(bad, now=NOW + 50)[0].since == NOW
+        assert second.dated(bad, now=NOW + 60)[0].since == NOW
+        assert first.update((), now=NOW + 90) == ()
+        told = [(one.kind, one.document["name"], one.document["state"]) for one in database.events()]
+    assert told == [("alarm", "not-up", "raised"), ("alarm", "not-up", "cleared")]
+
+
+# Who is let in
+
+
+def test_passwords_are_kept_as_scrypt_alone(fleet: Path) -> None:
+    credentials, token = Credentials.create(PASSWORD)
+    assert credentials.is_password(PASSWORD)
+    assert not credentials.is_password(PASSWORD + " ")
+    assert credentials.is_token(token)
+    assert not credentials.is_token("")
+    assert PASSWORD not in str(credentials)
+    assert token not in str(credentials)
+    with pytest.raises(ConsoleError, match="11 characters"):
+        Credentials.create("x" * 11)
+    with pytest.raises(ConsoleError, match="console-password"):
+        Credentials.read(FleetFolder(fleet))
+
+
+def test_a_session_ends_and_cannot_be_made_up() -> None:
+    time = [NOW]
+    sessions = Sessions("ab" * 32, clock=lambda: time[0])
+    cookie = sessions.begin()
+    assert sessions.holds(cookie)
+    later, _, rest = cookie.partition(".")
+    for other in ("", "x", "1.2.3", f"{int(later) + 99}.{rest}", cookie[:-1], Sessions("cd" * 32).begin()):
+        assert not sessions.holds(other)
+    assert sessions.is_form_token(cookie, sessions.form_token(cookie))
+    assert not sessions.is_form_token(cookie, sessions.form_token(sessions.begin()))
+    time[0] += SESSION_S + 1
+    assert not sessions.holds(cookie)
+
+
+def test_wrong_passwords_are_few_a_minute() -> None:
+    time = [0.0]
+    tries = Tries(clock=lambda: time[0])
+    for _ in range(5):
+        assert tries.wait_s("a") == 0
+        tries.failed("a")
+    assert tries.wait_s("a") == 60
+    assert tries.wait_s("b") == 0
+    for place in range(45):
+        tries.failed(f"c{place}")
+    assert tries.wait_s("b") == 60  # so many from everywhere
+    time[0] = 61
+    assert tries.wait_s("a") == tries.wait_s("b") == 0
+
+
+@pytest.fixture
+def client(fleet: Path) -> TestClient:
+    """A browser before its login."""
+    app = make_app(View.of_fleet(fleet, clock=lambda: NOW), CREDENTIALS)
+    return TestClient(app, base_url="http://127.0.0.1:8600", follow_redirects=False)
+
+
+CREDENTIALS, TOKEN = Credentials.create(PASSWORD)
+
+
+def log_in(client: TestClient, password: str = PASSWORD, **headers: str) -> int:
+    form = client.get("/login").text
+    found = re.search(r'name="form_token" value="([^"]+)"', form)
+    assert found is not None
+    fields = {"password": password, "form_token": found[1]}
+    return client.post("/login", data=fields, headers=headers).status_code
+
+
+def test_nothing_is_told_before_the_login(client: TestClient) -> None:
+    assert client.get("/").headers["location"] == "/login"
+    for path in ("/api/fleet", "/api/alarms", "/api/events", "/api/stream", "/metrics"):
+        answer = client.get(path)
+        assert answer.status_code == 401
+        assert "kitchen" not in answer.text
+    for path in ("/docs", "/openapi.json", "/static/x", "/../keys/console.json"):
+        assert client.get(path).status_code == 404
+    assert client.get("/api/fleet", headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
+def test_the_password_lets_in_and_out_again(client: TestClient) -> None:
+    assert log_in(client, "not the password") == 403
+    assert log_in(client) == 303
+    cookie = next(one for one in client.cookies.jar if one.name == "fedstill-console")
+    assert cookie.has_nonstandard_attr("HttpOnly")
+    assert cookie.get_nonstandard_attr("SameSite") == "strict"
+    page = client.get("/")
+    assert page.status_code == 200
+    assert client.get("/api/fleet").json()["run"] == "0123abcd"
+    assert client.post("/logout", data={"form_token": "made up"}).status_code == 403
+    found = re.search(r'name="form_token" value="([^"]+)"', page.text)
+    assert found is not None
+    assert client.post("/logout", data={"form_token": found[1]}).status_code == 303
+    assert client.get("/api/fleet").status_code == 401
+
+
+def test_a_login_from_another_site_is_refused(client: TestClient) -> None:
+    assert log_in(client, origin="https://evil.example") == 403
+    assert client.post("/login", data={"password": PASSWORD}).status_code == 403
+    assert client.post("/login", content=b"x" * 10_000).status_code == 413
+    assert client.get("/api/fleet").status_code == 401
+
+
+def test_too_many_wrong_passwords_wait_even_with_the_right_one(client: TestClient) -> None:
+    for _ in range(5):
+        log_in(client, "wrong")
+    assert log_in(client) == 429
+
+
+def test_the_policy_allows_the_page_its_own_script_alone(client: TestClient) -> None:
+    log_in(client)
+    first, second = client.get("/"), client.get("/")
+    policy = first.headers["content-security-policy"]
+    nonce = re.search(r"script-src 'nonce-([^']+)'", policy)
+    assert nonce is not None
+    assert f'<script nonce="{nonce[1]}">' in first.text
+    assert nonce[1] not in second.text
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    assert not re.search(r"\son[a-z]+=\"|style=\"|https?://(?!www\.w3\.org)", first.text)
+    assert first.headers["x-content-type-options"] == "nosniff"
+    assert first.headers["cache-control"] == "no-store"
+
+
+# For programs
+
+
+def test_a_token_reads_json_events_and_metrics(client: TestClient) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    document = client.get("/api/fleet?rounds=1&devices=2", headers=bearer).json()
+    assert [one["round"] for one in document["rounds"]] == [3]
+    assert (document["round_count"], document["device_count"], document["online_count"]) == (3, 3, 2)
+    assert document["totals"]["left_out"] == {"bad-values": 2}
+    assert client.get("/api/alarms", headers=bearer).json()[0]["name"] == "not-up"
+    assert client.get("/api/events?after=0", headers=bearer).json()[0]["kind"] == "note"
+    assert client.get("/api/fleet?rounds=-1", headers=bearer).status_code == 422
+    text = client.get("/metrics", headers=bearer).text
+    for line in (
+        'fedstill_info{method="public-logits",run="0123abcd"} 1.0',
+        "fedstill_round 3.0",
+        'fedstill_answers_total{outcome="counted"} 7.0',
+        'fedstill_left_out_total{reason="bad-values"} 2.0',
+        'fedstill_accuracy{family="mlp-small",of="student"} 0.8',
+        'fedstill_personal_accuracy{quantile="0.5"} 0.7',
+        "fedstill_devices_online 2.0",
+        'fedstill_alarm{alarm="not-up"} 2.0',
+        'fedstill_alarm{alarm="disk-full"} 0.0',
+    ):
+        assert line in text
+
+
+def test_metrics_alone_are_for_this_machine(fleet: Path) -> None:
+    app = metrics_app(View.of_fleet(fleet))
+    assert "fedstill_round 3.0" in TestClient(app, base_url="http://127.0.0.1:9600").get("/metrics").text
+    assert TestClient(app, base_url="http://evil.example").get("/metrics").status_code == 400
+    assert TestClient(app, base_url="http://127.0.0.1:9600").get("/api/fleet").status_code == 404
+
+
+def test_a_simulation_s_page_is_for_this_machine(fleet: Path) -> None:
+    app = make_app(View(fleet, phase=lambda: "training"), None)
+    here = TestClient(app, base_url="http://127.0.0.1:8600")
+    assert here.get("/").status_code == 200
+    assert here.get("/api/fleet").json()["phase"] == "training"
+    assert TestClient(app, base_url="http://evil.example").get("/api/fleet").status_code == 400
+
+
+def test_a_folder_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["fedstill-server", "console", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "no fleet here" in done.stderr
+    assert done.stderr.count("\n") == 1
