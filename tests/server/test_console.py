@@ -17,9 +17,11 @@ from fedstill_server.console.login import SESSION_S, Credentials, Sessions, Trie
 from fedstill_server.console.overview import Disk, Expiry, Overview, PrivacySpent
 from fedstill_server.console.round_facts import RoundFacts, deciles
 from fedstill_server.console.view import View
+from fedstill_server.fleet.device_list import ListedDevice
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.device_state import DeviceState
+from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
 
 from tests.server.console_fleet import HOSTILE, NOW, commit, make_fleet, round_record
@@ -51,7 +53,9 @@ def overview(**changes: object) -> Overview:
         "wanted_devices": 2,
         "deadline_s": 60.0,
         "rounds": rounds,
-        "devices": tuple(DeviceState(name=name, online=True) for name in "abc"),
+        "devices": tuple(
+            ListedDevice(state=DeviceState(name=name, online=True), fingerprint="") for name in "abc"
+        ),
         "disk": Disk(free_bytes=50_000_000_000, total_bytes=100_000_000_000),
     }
     return Overview(**{**well, **changes})  # type: ignore[arg-type]
@@ -81,7 +85,11 @@ def test_the_overview_holds_what_happened(fleet: Path) -> None:
     assert it.totals.answers == {"counted": 7, "late": 0, "overdue": 0, "left_out": 2}
     assert it.totals.bytes == {"up": 900, "down": 18000}
     assert [one.round for one in it.left_out] == [1, 3]
-    assert {one.name: one.online for one in it.devices} == {"kitchen": False, "attic": True, HOSTILE: True}
+    assert {one.state.name: one.state.online for one in it.devices} == {
+        "kitchen": False,
+        "attic": True,
+        HOSTILE: True,
+    }
     assert [one.action for one in it.audit] == ["register"]
     assert it.events[-1].text == f"let {HOSTILE} in"
     assert {one.what for one in it.expiries} >= {
@@ -195,6 +203,16 @@ def test_what_owners_refuse_is_no_sign_of_something_bad() -> None:
     rounds = [RoundFacts.of(round_record(n, bad=3), at=NOW) for n in (1, 2, 3)]
     refused = tuple(replace(one, reasons={"not-now": 3}) for one in rounds)
     assert names(overview(rounds=refused)) == []
+
+
+def test_what_the_schedule_waits_for_is_no_delay() -> None:
+    status = RoundsStatus(round=11, waiting_for="window", text="tomorrow", since=NOW, until=NOW + DAY_S)
+    assert names(overview(now=NOW + DAY_S, status=status)) == []
+    assert names(overview(now=NOW + DAY_S + 901, status=status)) == ["no-round"]
+    paused = replace(status, waiting_for="paused", until=None)
+    assert names(overview(now=NOW + 9 * DAY_S, status=paused)) == []
+    few = replace(status, waiting_for="devices", until=None)
+    assert names(overview(now=NOW + 901, status=few)) == ["no-round", "too-few-devices"]
 
 
 def test_a_run_that_has_ended_misses_no_round() -> None:

@@ -58,15 +58,16 @@ def accuracy_fell(it: Overview) -> Alarm | None:
 
 
 def too_few_devices(it: Overview) -> Alarm | None:
-    """Fewer devices are there than a round waits for."""
-    wanted = max(it.wanted_devices, 1)
-    there = sum(one.online for one in it.devices)
-    if it.kind != "fleet" or not it.is_up or there >= wanted:
+    """Fewer devices are there than a round begins with, or it has waited long for some to be willing."""
+    there, status = sum(one.state.online for one in it.registered), it.status
+    waits = status is not None and status.waiting_for == "devices" and it.now - status.since > _LEAST_QUIET_S
+    if it.kind != "fleet" or not it.is_up or (there >= it.least_devices and not waits):
         return None
+    told = f"{there} of {len(it.registered)} registered devices are there, of the {it.least_devices} it takes"
     return Alarm(
         name="too-few-devices",
         severity=WARNING,
-        text=f"{there} of {len(it.devices)} registered devices are there; a round wants {wanted}",
+        text=f"for {_duration(it.now - status.since)}: {status.text}" if waits and status else told,
         remedy="see when the others were last seen, and run fedstill-agent doctor on one of them",
     )
 
@@ -107,26 +108,35 @@ def gate_failed(it: Overview) -> Alarm | None:
 
 
 def no_round(it: Overview) -> Alarm | None:
-    """No round was committed for far longer than between the last ones, or than the schedule says."""
-    over = not it.is_continuous and it.rounds and it.rounds[-1].round >= it.rounds_planned
-    if it.kind != "fleet" or not it.is_up or over or not it.rounds:
+    """No round was committed for far longer than between the last ones, though the schedule allows one."""
+    status = it.status
+    if it.kind != "fleet" or not it.is_up or _is_over(it):
         return None
+    since = it.rounds[-1].at if it.rounds else status.since if status else it.now
     times = [one.at for one in it.rounds[-_QUIET_ROUNDS - 1 :]]
     usual = median(b - a for a, b in pairwise(times)) if len(times) > 1 else 0.0
-    schedule = it.schedule or {}
-    if schedule.get("rounds_off") or (it.plan or {}).get("rounds_off"):
-        return None
-    longest = float(schedule.get("longest_gap_s") or 0.0)
-    allowed = max(longest + it.deadline_s, _QUIET_ROUNDS * usual, it.deadline_s, _LEAST_QUIET_S)
-    quiet = it.now - times[-1]
+    if status is not None:
+        if status.waiting_for in ("paused", "held", "end"):
+            return None
+        # What the schedule says is no delay: it counts from when it has allowed a round.
+        since = max(since, status.until or status.since)
+        usual = 0.0
+    allowed = max(_QUIET_ROUNDS * usual, 1.5 * it.deadline_s, _LEAST_QUIET_S)
+    quiet = it.now - since
     if quiet <= allowed:
         return None
+    why = f": {status.text}" if status is not None else ""
     return Alarm(
         name="no-round",
         severity=CRITICAL,
-        text=f"no round was committed for {_duration(quiet)}; between the last ones were {_duration(usual)}",
+        text=f"no round was committed for {_duration(quiet)} in which there could have been one{why}",
         remedy="see whether enough devices are there and willing, and logs/serverapp.log in its folder",
     )
+
+
+def _is_over(it: Overview) -> bool:
+    """Whether no round is left."""
+    return not it.is_continuous and bool(it.rounds) and it.rounds[-1].round >= it.rounds_planned
 
 
 def expires_soon(it: Overview) -> Alarm | None:

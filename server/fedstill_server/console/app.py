@@ -263,13 +263,13 @@ def _mark(it: Overview) -> str:
     """What is different where there is something new to show."""
     last = it.rounds[-1].round if it.rounds else 0
     event = it.events[-1].number if it.events else 0
-    online = sum(one.online for one in it.devices)
+    seen = [one.state for one in it.devices]
+    online = sum(one.online for one in seen)
     alarms = ",".join(one.name for one in it.alarms)
-    states = hash(
-        tuple((one.name, one.last_round, one.last_outcome, one.package_version) for one in it.devices)
-    )
+    states = hash(tuple((one.name, one.last_round, one.last_outcome, one.package_version) for one in seen))
+    waits = it.status.text if it.status else ""
     plan = json.dumps(it.plan, sort_keys=True)
-    return f"{last} {event} {online} {len(it.audit)} {it.is_up} {it.phase} {alarms} {states} {plan}"
+    return f"{last} {event} {online} {len(it.audit)} {it.is_up} {it.phase} {alarms} {states} {waits} {plan}"
 
 
 def _headers(nonce: str) -> dict[str, str]:

@@ -228,7 +228,7 @@ const empty = (text) => h("p", { class: "empty" }, text);
 function table(columns, rows) {
   return h("div", { class: "scroll" }, h("table", { class: "stack" },
     h("thead", {}, h("tr", {}, columns.map(([heading, , kind]) => h("th", { class: (kind || "").includes("num") ? "" : "left", scope: "col" }, heading)))),
-    h("tbody", {}, rows.map((row) => h("tr", {}, columns.map(([heading, content, kind], index) => h("td", { class: `${kind || ""} ${(kind || "").includes("num") ? "" : "left"}`, "data-label": index ? heading : null }, content(row))))))));
+    h("tbody", {}, rows.map((row) => h("tr", {}, columns.map(([heading, content, kind], index) => h("td", { class: `${kind || ""} ${(kind || "").includes("num") ? "" : "left"}`, "data-label": index ? heading : null }, [content(row)].flat())))))));
 }
 
 function showHead() {
@@ -236,7 +236,8 @@ function showHead() {
   $("name").textContent = fleet.kind === "fleet" ? `${fleet.run} at ${fleet.address}` : `${fleet.method}, run ${fleet.run}`;
   document.title = `${fleet.alarms.length ? `(${fleet.alarms.length}) ` : ""}${fleet.run}: fedstill console`;
   const planned = fleet.is_continuous ? "rounds without end" : `${number(fleet.rounds_planned)} rounds`;
-  const about = [fleet.method, planned, `students ${fleet.families.join(", ")}`, fleet.mode === "async" ? "asynchronous" : null, fleet.kind === "fleet" ? `generation ${fleet.generation}` : null, fleet.phase];
+  const status = fleet.status && fleet.is_up ? `${fleet.status.waiting_for ? `round ${fleet.status.round} waits: ` : ""}${fleet.status.text}` : null;
+  const about = [fleet.method, planned, `students ${fleet.families.join(", ")}`, fleet.mode === "async" ? "asynchronous" : null, fleet.kind === "fleet" ? `generation ${fleet.generation}` : null, status, fleet.phase];
   $("about").textContent = about.filter(Boolean).join(" · ");
   const up = $("up");
   up.hidden = fleet.is_up === null;
@@ -325,21 +326,18 @@ function showReleases() {
   put("releases", parts);
 }
 
-function stateOf(one) {
-  if (!one.online) return ["away", "warn"];
-  if (one.willing === false) return ["not willing", "warn"];
-  return ["there", "good"];
-}
+const KINDS = { online: "good", offline: "warn", never: "", revoked: "bad", refused: "warn", unwilling: "warn" };
+const marks = (one) => one.marks.map((mark) => pill(mark, KINDS[mark]));
 const FEW = 50;
 let all = false;
 function showDevices() {
   const wanted = $("filter").value.trim().toLowerCase();
-  const words = (one) => [one.name, stateOf(one)[0], one.family, `package ${one.package_version}`, one.agent, one.last_outcome].join(" ").toLowerCase();
+  const words = (one) => [one.name, ...one.marks, one.family, `package ${one.package_version}`, one.agent, one.last_outcome].join(" ").toLowerCase();
   const order = (one, other) => one.name.localeCompare(other.name, undefined, { numeric: true });
   const found = fleet.devices.filter((one) => !wanted || words(one).includes(wanted)).sort(order);
-  const outcome = (one) => (one.last_round ? `${one.last_outcome || NONE} in round ${one.last_round}${one.last_outcome_text ? `: ${one.last_outcome_text}` : ""}` : "never asked");
+  const outcome = (one) => (one.revoked_at ? `revoked ${clock(one.revoked_at)}${one.reason ? `: ${one.reason}` : ""}` : one.last_round ? `${one.last_outcome || NONE} in round ${one.last_round}${one.last_outcome_text ? `: ${one.last_outcome_text}` : ""}` : "never asked");
   put("devices", found.length ? table([
-    ["device", (one) => one.name], ["state", (one) => pill(...stateOf(one))], ["seen", (one) => ago(one.last_seen_at)],
+    ["device", (one) => one.name], ["state", marks], ["seen", (one) => ago(one.last_seen_at)],
     ["last round", outcome, "full"], ["counted", (one) => number(one.counted_rounds), "num"], ["refused", (one) => number(one.refusals), "num"],
     ["student", (one) => one.family || NONE], ["package", (one) => one.package_version || NONE, "num"], ["agent", (one) => one.agent || NONE]], all ? found : found.slice(0, FEW)) : empty(fleet.devices.length ? "No device is like that." : "No device is registered."),
     !all && found.length > FEW ? h("p", { class: "more" }, h("button", { type: "button", on: { click: () => { all = true; showDevices(); } } }, `Show ${number(found.length - FEW)} more`)) : null,
@@ -355,7 +353,7 @@ function showLogs() {
 
 function showServer() {
   const rows = fleet.expiries.map((one) => [one.what, `until ${new Date(1000 * one.at).toLocaleDateString()}`]);
-  if (fleet.schedule) rows.push(...Object.entries(fleet.schedule).filter(([name]) => name !== "sha256").map(([name, value]) => [`schedule: ${name}`, typeof value === "object" ? JSON.stringify(value) : String(value)]));
+  if (fleet.schedule) rows.push(...Object.entries(fleet.schedule).map(([name, value]) => [`schedule: ${name}`, typeof value === "object" ? JSON.stringify(value) : String(value)]));
   rows.push(["audit log", fleet.audit.length ? `${number(fleet.audit[fleet.audit.length - 1].number)} entries` : "empty"]);
   put("server", h("dl", { class: "pairs" }, rows.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))));
 }

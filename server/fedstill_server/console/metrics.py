@@ -75,14 +75,17 @@ class _Figures:
             )
 
     def _of_devices(self) -> Iterator[Metric]:
-        devices = self._it.devices
+        devices = self._it.registered
         if self._it.kind != "fleet":
             return
         yield _gauge("fedstill_devices_registered", "Registered devices.", [((), len(devices))])
-        online = sum(one.online for one in devices)
+        online = sum(one.state.online for one in devices)
         yield _gauge("fedstill_devices_online", "Devices that are there.", [((), online)])
+        willing = sum(one.state.online and one.state.willing is not False for one in devices)
+        yield _gauge("fedstill_devices_willing", "Of these, who have not said no.", [((), willing)])
+        yield _gauge("fedstill_devices_wanted", "Devices that a round takes.", [((), self._it.least_devices)])
         versions: dict[tuple[str, ...], float] = {}
-        for one in devices:
+        for one in (device.state for device in devices):
             if one.package_version:
                 key = (str(one.package_version),)
                 versions[key] = versions.get(key, 0) + 1

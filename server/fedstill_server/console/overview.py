@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from fedstill_server.config.schedule import Schedule
 from fedstill_server.console.round_facts import LeftOut, RoundFacts, Totals
+from fedstill_server.fleet.device_list import ListedDevice
 from fedstill_server.operations.audit import AuditEntry
-from fedstill_server.operations.device_state import DeviceState, Happening
+from fedstill_server.operations.device_state import Happening
+from fedstill_server.rounds.rounds_status import RoundsStatus
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +97,13 @@ class Overview:
         totals: Sums over all of them.
         left_out: The newest answers that were left out, first to last.
         counted: Who counted in the newest round.
-        devices: All that are registered, with what is known of them.
+        devices: All that are registered, with what is known of them, and then those that were revoked.
         releases: What is published.
         plan: The release plan in force as JSON; None where there is none.
         gates: What gates said of releases, and how far they are, newest last, as the room of releases writes.
         generations: Those of the fleet's configuration, first to last.
-        schedule: When rounds may be, as JSON; None where they follow each other.
+        schedule: When rounds may be; None for a simulation.
+        status: Whether a round runs, or what the next one waits for; None where nobody has said.
         privacy: What was spent; None without a promise.
         expiries: What devices trust only until a time.
         disk: Where the folder is.
@@ -126,12 +131,13 @@ class Overview:
     totals: Totals = field(default_factory=Totals)
     left_out: Sequence[LeftOut] = ()
     counted: Sequence[str] = ()
-    devices: Sequence[DeviceState] = ()
+    devices: Sequence[ListedDevice] = ()
     releases: Sequence[OfferedPackage] = ()
     plan: Mapping[str, Any] | None = None
     gates: Sequence[Mapping[str, Any]] = ()
     generations: Sequence[Mapping[str, Any]] = ()
-    schedule: Mapping[str, Any] | None = None
+    schedule: Schedule | None = None
+    status: RoundsStatus | None = None
     privacy: PrivacySpent | None = None
     expiries: Sequence[Expiry] = ()
     disk: Disk | None = None
@@ -147,10 +153,21 @@ class Overview:
             rounds: How many of the newest rounds.
             devices: How many devices at most; `device_count` says how many there are.
         """
-        document = asdict(self)
+        document = asdict(replace(self, devices=()))
         document["rounds"] = document["rounds"][-rounds:]
         document["round_count"] = len(self.rounds)
-        document["devices"] = document["devices"][:devices]
-        document["device_count"] = len(self.devices)
-        document["online_count"] = sum(one.online for one in self.devices)
+        document["devices"] = [one.to_json() for one in self.devices[:devices]]
+        document["device_count"] = len(self.registered)
+        document["online_count"] = sum(one.state.online for one in self.registered)
         return document
+
+    @property
+    def registered(self) -> list[ListedDevice]:
+        """The devices that are registered."""
+        return [one for one in self.devices if one.revoked_at is None]
+
+    @property
+    def least_devices(self) -> int:
+        """How many devices have to be there before a round begins."""
+        usual = self.wanted_devices or math.ceil(len(self.registered) / 2)
+        return max((self.schedule.least_devices if self.schedule else 0) or usual, 1)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,13 +27,13 @@ from fedstill_proto.system.sealed import read_sealed_json
 from tuf.api.metadata import Snapshot, Targets, Timestamp
 
 from fedstill_server.config.fleet import FleetConfig
+from fedstill_server.config.schedule import Schedule
 from fedstill_server.console.alarms import AlarmBook, alarms_of
 from fedstill_server.console.overview import Disk, Expiry, OfferedPackage, Overview, PrivacySpent
 from fedstill_server.console.round_facts import KEPT_ROUNDS, LeftOut, RoundFacts, Totals
 from fedstill_server.fleet.certificates import authority_file, server_files
-from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.device_list import listed_devices
 from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.operations.audit import AuditEntry, AuditLog
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.device_state import DeviceState, Happening
@@ -40,6 +41,8 @@ from fedstill_server.operations.errors import OperationsError
 from fedstill_server.publish.metadata_files import LIFETIMES, MetadataFiles
 from fedstill_server.publish.repository import Repository
 from fedstill_server.rounds.most_asked import AskedCounts
+from fedstill_server.rounds.round_record import RoundRecord
+from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import CONFIG_FILE, read_fleet_config
 
@@ -143,20 +146,25 @@ class View:
         audit = problems.part(self._read_audit, None)
         problems.found += audit[1] if audit else ()
         nothing: list[Happening] = []
-        events = nothing
+        events, nobody = nothing, list[DeviceState]()
+        states = nobody
         if database is not None:
+            states = problems.part(database.devices, nobody)
             events = problems.part(lambda: database.last_events(KEPT_EVENTS), nothing)
         plan = problems.part(lambda: _plan(self.folder), None)
         return replace(
             it,
             is_up=_is_up(fleet),
             address=problems.part(lambda: fleet.settings.address, ""),
-            devices=problems.part(lambda: _devices(fleet, database), ()),
+            devices=problems.part(lambda: listed_devices(fleet, states), []),
             releases=problems.part(lambda: _releases(self.folder, plan), ()),
             plan=plan,
             gates=[one.document for one in events if one.kind == "release"][-50:],
             generations=problems.part(lambda: _json_list(self.folder / "generations.json"), []),
-            schedule=problems.part(lambda: _json_object(self.folder / "schedule.json"), None),
+            schedule=problems.part(
+                lambda: Schedule.read(self.folder, continuous=it.is_continuous), it.schedule
+            ),
+            status=RoundsStatus.read(self.folder),
             expiries=problems.part(lambda: _expiries(fleet), ()),
             events=events,
             audit=() if audit is None else tuple(audit[0]),
@@ -220,7 +228,7 @@ class _Rounds:
             if store.last_round() < self._last:
                 self._forget()
             for record in store.records(after=self._last):
-                one = RoundFacts.of(record, at=store.committed_at(record.round))
+                one = RoundFacts.of(record, at=_ended_at(record) or store.committed_at(record.round))
                 self.facts.append(one)
                 self.totals.add(one)
                 self.left_out += [LeftOut.of(record, entry) for entry in record.quarantined]
@@ -266,12 +274,12 @@ def _is_up(fleet: FleetFolder) -> bool:
     return False
 
 
-def _devices(fleet: FleetFolder, database: FleetDatabase | None) -> tuple[DeviceState, ...]:
-    """All registered devices, with what is known of each."""
-    known = {} if database is None else {one.name: one for one in database.devices()}
-    nodes = {each.name: str(node) for node, each in read_nodes(fleet.nodes).items()}
-    names = sorted({one.name for one in DeviceRegister(fleet.devices).all()})
-    return tuple(known.get(name) or DeviceState(name=name, node=nodes.get(name, "")) for name in names)
+def _ended_at(record: RoundRecord) -> float | None:
+    """When a round ended, in seconds since 1970, where its record says so."""
+    try:
+        return datetime.fromisoformat(record.finished_at).timestamp()
+    except ValueError:
+        return None
 
 
 def _releases(folder: Path, plan: dict[str, Any] | None) -> tuple[OfferedPackage, ...]:
