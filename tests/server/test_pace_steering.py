@@ -56,6 +56,15 @@ def test_headers_follow_what_the_folder_says(tmp_path: Path) -> None:
     assert 0.5 <= heard.look_after_s <= 0.625
 
 
+def test_who_has_just_replied_is_not_kept_waiting_by_who_has_not(tmp_path: Path) -> None:
+    now_s = NOW_S
+    steering = PaceSteering(tmp_path, clock=lambda: now_s)
+    steering.replied(b"busy")
+    told = {key: steering.headers(key, devices=1_000_000)[COME_BACK_HEADER] for key in (b"busy", b"idle")}
+    assert 3 <= float(told[b"busy"]) <= 3.75
+    assert 5000 <= float(told[b"idle"]) <= 6250
+
+
 @pytest.mark.parametrize("said", ["", "soon", "nan", "inf", "-inf", "1e999"])
 def test_what_cannot_be_meant_is_left_out(said: str) -> None:
     heard = Heard()

@@ -3,8 +3,9 @@
 This is the flow control of Bonawitz et al. 2019 (arXiv 1902.01046, section 2.3): in a small fleet devices are
 to come at about the same time, in a large one they are spread out. While rounds may begin, a device looks
 every `look_every_s` seconds, or so seldom that all looks together are `looks_a_second`; while none may, every
-half a minute, or when the next one may, so that what the operator has decided still reaches it soon. How much
-later it looks than that depends on its key: no two devices stay in step.
+half a minute, or when the next one may, so that what the operator has decided still reaches it soon. A device
+that has just replied to something looks as if only those were there that have, as it is asked the next thing
+soon. How much later it looks than all that depends on its key: no two devices stay in step.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from fedstill_server.rounds.rounds_status import RoundsStatus
 _READ_AGAIN_S = 2.0
 _IDLE_S = 30.0
 _JITTER = 0.25
+_CONVERSES_S = 300.0  # after a reply
 _IDLE = frozenset({"paused", "window", "allowance", "pause-between"})  # RoundAwaited.reason
 
 log = logging.getLogger("fedstill.guard")
@@ -71,15 +73,21 @@ class PaceSteering:
 
     def __init__(self, folder: Path, *, clock: Callable[[], float] = time.time) -> None:
         self._folder, self._clock = folder, clock
-        self._pace, self._release = Pace(look_s=Schedule().look_every_s, spread_s=0.0), ""
-        self._read_at = -_READ_AGAIN_S
+        self._usual = self._busy = Pace(look_s=Schedule().look_every_s, spread_s=0.0)
+        self._release, self._read_at = "", -_READ_AGAIN_S
+        self._replied_at: dict[bytes, float] = {}
+
+    def replied(self, key: bytes) -> None:
+        """Note that a device has replied to a question."""
+        self._replied_at[key] = self._clock()
 
     def headers(self, key: bytes, *, devices: int) -> dict[str, str]:
         """What the device of a key is told, in a fleet of so many devices."""
         if time.monotonic() - self._read_at >= _READ_AGAIN_S:
             self._read_at = time.monotonic()
             self._read(devices)
-        told = {COME_BACK_HEADER: f"{self._pace.look_after_s(key, now_s=self._clock()):.3f}"}
+        pace = self._busy if key in self._replied_at else self._usual
+        told = {COME_BACK_HEADER: f"{pace.look_after_s(key, now_s=self._clock()):.3f}"}
         return told | ({RELEASE_HEADER: self._release} if self._release else {})
 
     def telling(self, send: Send, key: bytes, *, devices: int) -> Send:
@@ -97,7 +105,10 @@ class PaceSteering:
     def _read(self, devices: int) -> None:
         try:
             schedule = Schedule.read(self._folder, continuous=False)
-            self._pace = Pace.of(schedule, RoundsStatus.read(self._folder), devices=devices)
+            status, since = RoundsStatus.read(self._folder), self._clock() - _CONVERSES_S
+            self._replied_at = {key: at for key, at in self._replied_at.items() if at > since}
+            self._usual = Pace.of(schedule, status, devices=devices)
+            self._busy = Pace.of(schedule, status, devices=min(len(self._replied_at), devices))
             timestamp = self._folder / "repository" / "metadata" / "timestamp.json"
             self._release = str(int(json.loads(timestamp.read_bytes())["signed"]["version"]))
         except (FedstillError, OSError, ValueError, KeyError, TypeError) as error:

@@ -154,6 +154,7 @@ class FleetGuard:
         refusal = None
         if scope["path"] == _PUSH_MESSAGES:
             refusal = await self._reply_refused(key, body, scope)
+            self._steering.replied(key)
         elif scope["path"] == _PUSH_OBJECT:
             refusal = self._object_refused(key, body)
         if refusal is not None:

@@ -19,7 +19,6 @@ from fedstill_server.rounds.transport import collect, push
 
 _LOOK_FOR_NODES_S = 1.0
 _GREET_BEHIND_EVERY_S = 10.0
-_FRESH_S = 60.0  # a device's word, in a fleet whose devices are asked anew
 _LOST_AFTER_S = 180.0  # a greeting that nobody answers
 
 
@@ -140,15 +139,15 @@ class Roster:
             deadline_s=max(0.0, wait_s),
         )
 
-    def ask_anew(self, grid: Grid, *, deadline_s: float, most: int) -> None:
+    def ask_anew(self, grid: Grid, *, deadline_s: float, fresh_s: float, most: int) -> None:
         """Have devices say whether they would do a round now, and greet nodes that are new.
 
-        A device's word holds for a minute. Who has let a deadline pass is not waited for again until it has
-        answered.
+        Who has let a deadline pass is not waited for again until it has answered.
 
         Args:
             grid: Reaches the nodes.
             deadline_s: Seconds to wait for answers.
+            fresh_s: Seconds for which a device's word holds.
             most: So many nodes are asked at most; those that were asked longest ago come first.
         """
         now_s = clock_of(grid).now_s()
@@ -163,7 +162,7 @@ class Roster:
             node
             for node in present - set(self._greetings.values())
             if now_s - self._greeted_s.get(node, -math.inf)
-            >= (_GREET_BEHIND_EVERY_S if node in self.behind else _FRESH_S)
+            >= (_GREET_BEHIND_EVERY_S if node in self.behind else fresh_s)
         ]
         stale.sort(key=lambda node: (self._greeted_s.get(node, -math.inf), node))
         self._greet(grid, stale[:most])

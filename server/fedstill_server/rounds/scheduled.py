@@ -27,6 +27,7 @@ _LOOK_AGAIN_S = 2.0
 _AFTER_OUTAGE_S = 10.0
 _ANSWER_WITHIN_S = 15.0  # a greeting, once the device has it; small boards start a process for it
 _LONGEST_GREETING_S = 300.0
+_FRESH_S, _LONGEST_FRESH_S = 60.0, 600.0  # a device's word; it takes a process to say it
 _GREETED_AT_ONCE = 1000
 
 log = logging.getLogger("fedstill.schedule")
@@ -79,6 +80,7 @@ class Scheduled:
         self._config, self._view, self._now = config, view, now
         self._clock = clock or WallClock()
         self._told = ""
+        self._fresh_s = _FRESH_S
         self._schedule = Schedule.usual(continuous=config.continuous)
 
     def members(self, number: int, roster: Roster, grid: Grid) -> Mapping[str, Member] | None:
@@ -96,8 +98,10 @@ class Scheduled:
                 if awaited is None:
                     awaited = self._too_few(members, number)
                     if awaited is None:
-                        self._told = ""
+                        self._told, self._fresh_s = "", _FRESH_S
                         return members
+                    # Who is not willing is asked ever more seldom; who is new, at once.
+                    self._fresh_s = min(1.5 * self._fresh_s, _LONGEST_FRESH_S)
             self._wait(awaited)
         return None
 
@@ -167,6 +171,7 @@ class Scheduled:
         roster.ask_anew(
             grid,
             deadline_s=min(_ANSWER_WITHIN_S + 1.5 * look_s, _LONGEST_GREETING_S),
+            fresh_s=max(self._fresh_s, 2 * look_s),
             most=max(_GREETED_AT_ONCE, math.ceil(2 * wanted * self._config.cohort.over_selection)),
         )
         return roster.willing
