@@ -277,8 +277,8 @@ class FleetConnection:
             time.sleep(_OBJECT_AGAIN_S)
 
     def _heartbeat_s(self) -> float:
-        """Seconds between two heartbeats: no fewer than between two looks."""
-        return min(max(self.heard.look_after_s, _LEAST_HEARTBEAT_S), _MOST_HEARTBEAT_S)
+        """Seconds between two heartbeats: twice those between two looks, as far as Flower allows."""
+        return min(max(2 * self.heard.look_after_s, _LEAST_HEARTBEAT_S), _MOST_HEARTBEAT_S)
 
     def _send_heartbeat(self) -> bool:
         request = SendNodeHeartbeatRequest(node=self._node, heartbeat_interval=self._heartbeat_s())
