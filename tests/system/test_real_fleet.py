@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import ssl
@@ -13,8 +14,15 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fedstill_client.fleet.node import read_node
+from fedstill_client.fleet.supernode import access_of
+from fedstill_server.operations.database import FleetDatabase
+from fedstill_server.rounds.rounds_status import RoundsStatus
+from flwr.proto.fleet_pb2 import PullMessagesRequest
+from flwr.proto.node_pb2 import Node
 
 from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, bring_up, read_port
+from benchmarks.fleet_on_loopback.processes import wait_until
 from benchmarks.real_fleet import examine, rounds_done
 
 NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin")
@@ -93,3 +101,30 @@ def test_no_private_example_is_on_the_wire(ran: tuple[Fleet, dict[str, Any]]) ->
                 rows = values.reshape(-1, 8)
                 row = rows[np.argmax((rows != 0).sum(axis=1))].tobytes()  # eight pixels in a row
                 assert not any(row in sent for sent in wire)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_operator_sees_who_took_part_and_that_rounds_are_over(ran: tuple[Fleet, dict[str, Any]]) -> None:
+    fleet, _ = ran
+
+    def said() -> list[str]:
+        return [one["note"] for one in fleet.server.events("note") if "rounds are done" in one["note"]]
+
+    (text,) = wait_until(said, seconds=60.0, what="the word that all rounds are done")
+    assert text.startswith(f"all {ROUNDS} rounds are done, and devices are asked nothing more")
+    status = RoundsStatus.read(fleet.folder)
+    assert status is not None
+    assert status.waiting_for == "end"
+    with FleetDatabase.open(fleet.folder) as database:
+        states = database.devices()
+    assert [(one.willing, one.last_outcome, one.counted_rounds) for one in states] == [
+        (True, "counted", ROUNDS)
+    ] * DEVICES
+    # Any answer tells a device when to look again, and which release is the newest.
+    home = next(iter(fleet.agents.values())).home
+    with access_of(home).client() as client:
+        client.PullMessages(PullMessagesRequest(node=Node(node_id=read_node(home))))
+    timestamp = json.loads((fleet.folder / "repository" / "metadata" / "timestamp.json").read_text())
+    assert client.heard.release == timestamp["signed"]["version"]
+    assert 3.0 <= client.heard.look_after_s <= 3.75
