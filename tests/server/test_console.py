@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from fedstill_server.cli import cli
 from fedstill_server.console.alarms import NAMES, AlarmBook, alarms_of
 from fedstill_server.console.app import make_app, metrics_app
 from fedstill_server.console.errors import ConsoleError
 from fedstill_server.console.login import SESSION_S, Credentials, Sessions, Tries
+from fedstill_server.console.metrics import metrics_text
 from fedstill_server.console.overview import Disk, Expiry, Overview, PrivacySpent
 from fedstill_server.console.round_facts import RoundFacts, deciles
 from fedstill_server.console.view import View
 from fedstill_server.fleet.device_list import ListedDevice
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.operations.audit import AuditLog
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.device_state import DeviceState
+from fedstill_server.releases.release import StagedRelease
+from fedstill_server.releases.rules import ReleaseRules
 from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
+from typer.testing import CliRunner
 
 from tests.server.console_fleet import HOSTILE, NOW, commit, make_fleet, round_record
 
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 PASSWORD = "correct horse battery"
 DAY_S = 86400.0
 
@@ -36,6 +43,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("console") / "fleet"
     make_fleet(folder)
     return folder
+
+
+TAKEN_BACK = StagedRelease(
+    package_version=3, families=("mlp-small",), salt="a", rules=ReleaseRules(), stage_since=NOW
+).stepped("gate", "taken back", at=NOW, status="taken back", reason="crashes: 3 of 3 devices")
 
 
 def overview(**changes: object) -> Overview:
@@ -173,7 +185,7 @@ def test_accuracy_that_fell_for_two_rounds_is_critical(shares: tuple[float, ...]
         ({"is_up": False}, "not-up"),
         ({"wanted_devices": 4}, "too-few-devices"),
         ({"rounds": tuple(RoundFacts.of(round_record(n, bad=2), at=NOW) for n in (1, 2))}, "many-left-out"),
-        ({"gates": [{"package_version": 3, "state": "rolled-back", "reason": "worse"}]}, "gate-failed"),
+        ({"staged": (TAKEN_BACK,)}, "gate-failed"),
         ({"now": NOW + 901}, "no-round"),
         ({"expiries": (Expiry(what="a", at=NOW + DAY_S, lifetime_s=7 * DAY_S),)}, "expires-soon"),
         ({"disk": Disk(free_bytes=10**9, total_bytes=10**11)}, "disk-full"),
@@ -246,6 +258,19 @@ def test_passwords_are_kept_as_scrypt_alone(fleet: Path) -> None:
         Credentials.create("x" * 11)
     with pytest.raises(ConsoleError, match="console-password"):
         Credentials.read(FleetFolder(fleet))
+
+
+def test_the_password_is_set_by_a_command_that_is_noted(fleet: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fleet, tmp_path / "fleet")
+    command = ["console-password", str(folder), "--stdin", "--json"]
+    done = CliRunner().invoke(cli, command, input=f"{PASSWORD}\n")
+    assert done.exit_code == 0
+    credentials = Credentials.read(FleetFolder(folder))
+    assert credentials.is_password(PASSWORD)
+    assert credentials.is_token(json.loads(done.stdout)["token"])
+    assert (folder / "keys" / "console.json").stat().st_mode & 0o077 == 0
+    assert AuditLog(folder).entries()[-1].action == "console-password"
+    assert FleetFolder(folder).digests.problems() == []
 
 
 def test_a_session_ends_and_cannot_be_made_up() -> None:
@@ -377,6 +402,21 @@ def test_a_token_reads_json_events_and_metrics(client: TestClient) -> None:
         assert line in text
 
 
+def test_the_board_and_the_alerts_name_metrics_that_there_are() -> None:
+    spent = PrivacySpent(
+        mode="local", epsilon=1, planned_epsilon=8, delta=1e-5, releases=1, planned_releases=9
+    )
+    expiry = Expiry(what="a", at=NOW, lifetime_s=1)
+    text = metrics_text(overview(privacy=spent, expiries=(expiry,))).decode()
+    known = set(re.findall(r"^# TYPE (\w+)", text, flags=re.M))
+    board = json.loads((DEPLOY / "grafana" / "fedstill.json").read_text())
+    asked = [target["expr"] for panel in board["panels"] for target in panel["targets"]]
+    asked.append((DEPLOY / "prometheus" / "alerts.yml").read_text())
+    named = {name for query in asked for name in re.findall(r"\bfedstill_\w+", query)}
+    assert len(named) > 10
+    assert named <= known
+
+
 def test_metrics_alone_are_for_this_machine(fleet: Path) -> None:
     app = metrics_app(View.of_fleet(fleet))
     assert "fedstill_round 3.0" in TestClient(app, base_url="http://127.0.0.1:9600").get("/metrics").text
@@ -392,10 +432,9 @@ def test_a_simulation_s_page_is_for_this_machine(fleet: Path) -> None:
     assert TestClient(app, base_url="http://evil.example").get("/api/fleet").status_code == 400
 
 
-def test_a_folder_that_is_none_is_one_clear_line(tmp_path: Path) -> None:
-    done = subprocess.run(
-        ["fedstill-server", "console", str(tmp_path)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "no fleet here" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["console", str(tmp_path)])
+    assert "no fleet here" in str(done.exception)
+    make_fleet(tmp_path / "fleet", rounds=0)
+    done = CliRunner().invoke(cli, ["console", str(tmp_path / "fleet")])
+    assert "console-password" in str(done.exception)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fedstill_proto.system.supervisor import ChildProcess
+
+    from fedstill_server.fleet.folder import FleetFolder
 
 _PANEL = "A real fleet"
 Fleet = Annotated[Path, typer.Argument(help="The fleet's folder.")]
@@ -55,6 +60,18 @@ def console(
 
     options = ConsoleOptions(host=host, port=port, metrics_port=metrics_port, on_alarm=on_alarm)
     serve_console(fleet, options, on_ready=told)
+
+
+def console_beside_fleet(fleet: FleetFolder, *, port: int, on_alarm: str) -> ChildProcess:
+    """The console as a program that `up` keeps alive; raises ConsoleError where it has no password yet."""
+    from fedstill_proto.system.supervisor import ChildProcess
+
+    from fedstill_server.console.login import Credentials
+
+    Credentials.read(fleet)
+    command = [sys.executable, "-P", "-m", "fedstill_server.cli", "console", str(fleet.folder.resolve())]
+    command += ["--port", str(port), "--on-alarm", on_alarm]
+    return ChildProcess("console", command, fleet.logs / "console.log")
 
 
 def console_password(

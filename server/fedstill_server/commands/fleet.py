@@ -225,6 +225,20 @@ def up(
             "shared database (fedstill-server database).",
         ),
     ] = False,
+    console: Annotated[
+        int | None,
+        typer.Option(
+            "--console",
+            metavar="PORT",
+            min=1,
+            max=65535,
+            help="Serve the console, too, on loopback at this port; see fedstill-server console.",
+        ),
+    ] = None,
+    on_alarm: Annotated[
+        str,
+        typer.Option(metavar="COMMAND", help="With --console: run this for each alarm, as console does."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Serve the fleet: reverse proxy, SuperLink, and the rounds, until Ctrl-C or SIGTERM.
@@ -234,6 +248,7 @@ def up(
     """
     from fedstill_proto.system.signals import EndSignals
 
+    from fedstill_server.commands.console import console_beside_fleet
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.replication import wait_as_standby
     from fedstill_server.fleet.up import FleetUp, Watch
@@ -267,10 +282,11 @@ def up(
             processes=pids,
         ),
     )
+    beside = [] if console is None else [console_beside_fleet(opened, port=console, on_alarm=on_alarm)]
     with EndSignals() as signals:
         if standby and not wait_as_standby(opened, signals, watch.on_text):
             return
-        FleetUp(opened, watch).run(signals, stay=not exit_when_done)
+        FleetUp(opened, watch, beside=beside).run(signals, stay=not exit_when_done)
     tell("down", f"fleet {opened.run} is down")
 
 

@@ -93,17 +93,15 @@ def many_left_out(it: Overview) -> Alarm | None:
 
 
 def gate_failed(it: Overview) -> Alarm | None:
-    """The newest release did not pass its gate."""
-    newest = it.gates[-1] if it.gates else {}
-    state = str(newest.get("state", ""))
-    if state not in ("failed", "stopped", "rolled-back", "rolled_back"):
+    """The newest release did not pass its gates."""
+    newest = it.staged[-1] if it.staged else None
+    if newest is None or newest.status != "taken back" or newest.steps[-1].what != "gate":
         return None
-    why = str(newest.get("reason") or newest.get("why") or "its gate says no")
     return Alarm(
         name="gate-failed",
         severity=CRITICAL,
-        text=f"release {newest.get('package_version', '')} is {state.replace('_', '-')}: {why}",
-        remedy="devices have gone back to the last good package; see the reports, and publish a better one",
+        text=f"release {newest.package_version} was taken back: {newest.reason}",
+        remedy="its devices have gone back to the package before; mend what the gates found first",
     )
 
 

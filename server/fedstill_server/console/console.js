@@ -307,21 +307,25 @@ function showRounds() {
     ["up", (one) => bytes(one.uplink_bytes), "num"], ["down", (one) => bytes(one.downlink_bytes), "num"], ["took", (one) => duration(one.seconds), "num"]], rows)) : null);
 }
 
+const STATUS = { staged: "", done: "good", "taken back": "bad" };
+function showRelease(one) {
+  const share = one.rules.stages[one.stage], words = `${percent(share, share < 0.1 ? 1 : 0)} of the devices`;
+  const newest = one.steps.length ? one.steps[one.steps.length - 1] : null;
+  return h("div", { class: "release" },
+    h("h3", {}, `Release ${one.package_version} `, pill(one.paused ? "paused" : one.status === "staged" ? words : one.status, one.paused ? "warn" : STATUS[one.status])),
+    h("div", { class: "stages", role: "img", "aria-label": `stage ${one.stage + 1} of ${one.rules.stages.length}: ${words}` }, one.rules.stages.map((step, stage) => h("i", { class: one.status === "taken back" ? (stage <= one.stage ? "bad" : "") : one.status === "done" || stage <= one.stage ? "on" : "" }))),
+    one.reason ? h("p", { class: "bad" }, one.reason) : null,
+    one.verdicts.length ? table([["gate", (gate) => gate.gate], ["says", (gate) => pill(gate.failed ? "no" : gate.reports ? "yes" : "nothing yet", gate.failed ? "bad" : gate.reports ? "good" : "")], ["found", (gate) => gate.text, "full"], ["reports", (gate) => number(gate.reports), "num"]], one.verdicts) : null,
+    newest ? h("p", { class: "note" }, `${clock(newest.at)}: ${newest.text}`) : null);
+}
 function showReleases() {
   const parts = [], plan = fleet.plan || {};
   if (plan.rounds_off) parts.push(h("p", {}, pill("kill switch on: no rounds", "bad")));
-  const candidate = plan.candidate;
-  if (candidate) {
-    const steps = [0.01, 0.1, 1];
-    parts.push(h("h3", {}, `Package ${candidate.package_version} is on its way: ${percent(candidate.share, candidate.share < 0.1 ? 1 : 0)} of the devices${plan.paused ? ", paused" : ""}`),
-      h("div", { class: "stages", role: "img", "aria-label": `${percent(candidate.share)} of the devices` }, steps.map((step) => h("i", { class: candidate.share >= step ? "on" : "" }))));
-  }
   const stable = fleet.releases.filter((one) => one.stage === "all");
   parts.push(stable.length ? table([["student", (one) => one.family], ["package", (one) => one.package_version, "num"], ["size", (one) => bytes(one.size_bytes), "num"],
     ["devices on it", (one) => number(fleet.devices.filter((device) => device.family === one.family && device.package_version === one.package_version).length), "num"]], stable) : empty("Nothing is published."));
   if (plan.withdrawn && plan.withdrawn.length) parts.push(h("p", { class: "note" }, `Withdrawn: ${plan.withdrawn.join(", ")}.`));
-  const gates = [...fleet.gates].reverse().slice(0, 10);
-  if (gates.length) parts.push(h("h3", {}, "Gates"), h("div", {}, gates.map((one) => h("p", { class: "note" }, one.text || JSON.stringify(one)))));
+  for (const one of [...fleet.staged].reverse().slice(0, 5)) parts.push(showRelease(one));
   if (fleet.generations.length) parts.push(h("h3", {}, "Generations"), h("div", {}, fleet.generations.map((one) => h("p", { class: "note" }, Object.entries(one).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ")))));
   put("releases", parts);
 }

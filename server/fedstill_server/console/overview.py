@@ -12,6 +12,7 @@ from fedstill_server.console.round_facts import LeftOut, RoundFacts, Totals
 from fedstill_server.fleet.device_list import ListedDevice
 from fedstill_server.operations.audit import AuditEntry
 from fedstill_server.operations.device_state import Happening
+from fedstill_server.releases.release import StagedRelease
 from fedstill_server.rounds.rounds_status import RoundsStatus
 
 
@@ -100,7 +101,7 @@ class Overview:
         devices: All that are registered, with what is known of them, and then those that were revoked.
         releases: What is published.
         plan: The release plan in force as JSON; None where there is none.
-        gates: What gates said of releases, and how far they are, newest last, as the room of releases writes.
+        staged: The newest releases in stages, first to last, with what their gates said.
         generations: Those of the fleet's configuration, first to last.
         schedule: When rounds may be; None for a simulation.
         status: Whether a round runs, or what the next one waits for; None where nobody has said.
@@ -134,7 +135,7 @@ class Overview:
     devices: Sequence[ListedDevice] = ()
     releases: Sequence[OfferedPackage] = ()
     plan: Mapping[str, Any] | None = None
-    gates: Sequence[Mapping[str, Any]] = ()
+    staged: Sequence[StagedRelease] = ()
     generations: Sequence[Mapping[str, Any]] = ()
     schedule: Schedule | None = None
     status: RoundsStatus | None = None

@@ -211,6 +211,7 @@ def _listening(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # whoever is told the address may connect
     except (OSError, OverflowError) as error:
         listening.close()
         problem = getattr(error, "strerror", None) or error

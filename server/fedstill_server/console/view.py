@@ -40,13 +40,14 @@ from fedstill_server.operations.device_state import DeviceState, Happening
 from fedstill_server.operations.errors import OperationsError
 from fedstill_server.publish.metadata_files import LIFETIMES, MetadataFiles
 from fedstill_server.publish.repository import Repository
+from fedstill_server.releases.release import ReleaseFolder
 from fedstill_server.rounds.most_asked import AskedCounts
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import CONFIG_FILE, read_fleet_config
 
-KEPT_EVENTS, KEPT_AUDIT, KEPT_LEFT_OUT = 200, 100, 200
+KEPT_EVENTS, KEPT_AUDIT, KEPT_LEFT_OUT, KEPT_RELEASES = 200, 100, 200, 20
 _FRESH_S = 1.0
 
 Part = TypeVar("Part")
@@ -159,7 +160,7 @@ class View:
             devices=problems.part(lambda: listed_devices(fleet, states), []),
             releases=problems.part(lambda: _releases(self.folder, plan), ()),
             plan=plan,
-            gates=[one.document for one in events if one.kind == "release"][-50:],
+            staged=problems.part(lambda: ReleaseFolder(self.folder).all()[-KEPT_RELEASES:], []),
             generations=problems.part(lambda: _json_list(self.folder / "generations.json"), []),
             schedule=problems.part(
                 lambda: Schedule.read(self.folder, continuous=it.is_continuous), it.schedule

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -61,8 +61,15 @@ class Watch:
 class FleetUp:
     """A fleet that is up; `run` returns when its rounds are done or a signal comes."""
 
-    def __init__(self, fleet: FleetFolder, watch: Watch) -> None:
-        self._fleet, self._watch = fleet, watch
+    def __init__(self, fleet: FleetFolder, watch: Watch, *, beside: Sequence[ChildProcess] = ()) -> None:
+        """Look at a fleet that is prepared.
+
+        Args:
+            fleet: Its folder.
+            watch: What is called as things happen.
+            beside: Programs to start and keep alive beside its own.
+        """
+        self._fleet, self._watch, self._beside = fleet, watch, beside
         self._config = read_fleet_config(fleet.folder)
         self._register = DeviceRegister(fleet.devices)
         self._store = RunStore(fleet.folder)
@@ -127,6 +134,7 @@ class FleetUp:
         started.append(children.start(superexec(self._fleet)))
         if self._fleet.settings.proxy:
             started.append(children.start(proxy(self._fleet)))
+        started += [children.start(program) for program in self._beside]
         self._watch.on_processes({child.name: child.pid or 0 for child in started})
 
     def _wait_for_superlink(self, child: ChildProcess, signals: EndSignals) -> None:
