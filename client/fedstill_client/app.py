@@ -17,6 +17,7 @@ An agent's device works only while it may (see eligibility/): it refuses, or sto
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import fedstill_proto
@@ -27,6 +28,7 @@ from fedstill_proto.codec.sum_codec import SUM_LIMIT_BYTES
 from fedstill_proto.secure_sums.enrolled import EnrolledDevices
 from flwr.app import Context, Message, RecordDict
 
+from fedstill_client.agent_types import Stop
 from fedstill_client.device_description import DeviceDescription, DeviceError
 from fedstill_client.eligibility import Eligibility
 from fedstill_client.fleet.enrol import source_of
@@ -34,14 +36,16 @@ from fedstill_client.fleet.membership import Membership
 from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.packages.install import installed_manifest
+from fedstill_client.packages.plan import rounds_off
 from fedstill_client.privacy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, task_in
-from fedstill_client.rounds.round import Interrupted
+from fedstill_client.rounds.round import Interrupted, RoundsOff
 from fedstill_client.secure_sums.home_sums import HomeSums
 from fedstill_client.store import PrivateStore
 
 FOLDER_KEY = "fedstill-device"
+_LOOK_EVERY_S = 1.0  # at the fleet's release plan, while working
 
 app = AnsweringApp()
 
@@ -65,7 +69,7 @@ def hello(message: Message, context: Context) -> RecordDict:
         package_version=manifest.package_version,
         generation=manifest.generation,
         agent=fedstill_proto.__version__,
-        willing=Eligibility(folder)() is None,
+        willing=not rounds_off(home) and Eligibility(folder)() is None,
     )
 
 
@@ -150,11 +154,28 @@ def device_folder(context: Context) -> Path:
     return Path(folder)
 
 
-def _eligibility(folder: Path) -> Eligibility | None:
-    """What to ask while working; raises Interrupted where an agent's device may not work now."""
+def _eligibility(folder: Path) -> Stop | None:
+    """What to ask while working; raises where an agent's device may not work, or its fleet does not want it.
+
+    Raises:
+        Interrupted: The device may not.
+        RoundsOff: The fleet's operator has switched rounds off.
+    """
     if not AgentHome.is_at(folder):
         return None
-    eligibility = Eligibility(folder)
+    home, eligibility = AgentHome(folder), Eligibility(folder)
+    if rounds_off(home):
+        raise RoundsOff(f"{home.release_plan}: the fleet's operator has switched rounds off.")
     if (reason := eligibility()) is not None:
         raise Interrupted(reason)
-    return eligibility
+    looked_at = time.monotonic()
+
+    def stop() -> str | None:
+        nonlocal looked_at
+        if time.monotonic() - looked_at >= _LOOK_EVERY_S:
+            looked_at = time.monotonic()
+            if rounds_off(home):
+                return "the fleet's operator has switched rounds off"
+        return eligibility()
+
+    return stop

@@ -3,7 +3,7 @@
 device.json     who the device is (see device_description.py)
 fleet.json      the fleet it belongs to: where its server is, and which certificates it trusts
 keys/           the device's own key, which its server knows it by
-trust/          the fleet's signed metadata on its student packages (TUF)
+trust/          the fleet's signed metadata on its student packages (TUF), and its release plan
 packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 store.db.reserve  room that is set aside, so that `forget` works on a full disk
@@ -95,6 +95,10 @@ class AgentHome:
     @property
     def trust(self) -> Path:
         return self.folder / "trust"
+
+    @property
+    def release_plan(self) -> Path:
+        return self.trust / "release-plan.json"
 
     @property
     def packages(self) -> Path:

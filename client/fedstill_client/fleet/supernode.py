@@ -13,8 +13,11 @@ With another release of Flower, look here and there; the names that are used of 
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
+import random
 import signal
 import sys
 import time
@@ -45,6 +48,8 @@ from fedstill_client.privacy.policy import DevicePolicy
 
 _CRASHED = 8  # Flower's own code for the process of a round that ended without a reply
 _AFTER_THAT_S = 60.0  # a round stops by itself at the policy's most_seconds; what does not is killed
+
+_LOOK_WITHIN_S = 4.0  # not all devices at once
 
 log = logging.getLogger("fedstill.supernode")
 
@@ -157,16 +162,46 @@ def run(home: AgentHome) -> None:
         time.sleep(pause_s)
 
 
+class ReleaseHints:
+    """Has the device look for a release when its server says that there is one that it does not know.
+
+    The server's word is a hint: what is signed decides, and run.py bounds how often anybody looks.
+    """
+
+    def __init__(self, home: AgentHome) -> None:
+        self._home, self._heard, self._look_at = home, 0, math.inf
+
+    def hear(self, release: int) -> None:
+        """Take the version that the server names; the device looks within a few seconds."""
+        now = time.monotonic()
+        if release > self._heard:
+            self._heard = release
+            if release > self._known():
+                self._look_at = min(self._look_at, now + random.uniform(0, _LOOK_WITHIN_S))
+        if now >= self._look_at:
+            self._look_at = math.inf
+            self._home.look_for_release()
+
+    def _known(self) -> int:
+        """The version of the repository's timestamp that the device has verified."""
+        try:
+            signed = json.loads((self._home.trust / "metadata" / "timestamp.json").read_bytes())["signed"]
+            return int(signed["version"])
+        except (OSError, ValueError, TypeError, KeyError):
+            return 0
+
+
 def _answer_messages(home: AgentHome, record: ConnectionRecord) -> NoReturn:
     deactivate_node(home)
     with FleetConnection.of(access_of(home)) as connection:
         record.connected()
         log.info("node %d", connection.node)
-        answering = Answering(home, connection)
+        answering, hints = Answering(home, connection), ReleaseHints(home)
         while True:
             try:
                 was_asked, look_after_s = answering.answer_next(), connection.heard.look_after_s
                 record.heard(look_after_s)
+                hints.hear(connection.heard.release)
                 if not was_asked:
                     time.sleep(look_after_s)
             except RunNotRunningException:

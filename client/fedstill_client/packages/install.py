@@ -23,16 +23,26 @@ from fedstill_client.packages.installed import InstallationRecord, InstalledPack
 from fedstill_client.packages.operators import check_package
 
 
-def install(home: AgentHome, store: InstallationRecord, package: StudentPackage) -> InstalledPackage:
+def install(
+    home: AgentHome, store: InstallationRecord, package: StudentPackage, *, may_be_older: bool = False
+) -> InstalledPackage:
     """Make `package` the one in use; keeps the one before, and removes those before that.
 
-    Raises PackageError for an older package than the one in use, or one that this agent cannot run.
+    Args:
+        home: The device's.
+        store: Its private store.
+        package: The package.
+        may_be_older: Whether it may be older than the one in use, as the fleet has withdrawn that.
+
+    Raises:
+        PackageError: It is older than the one in use, or this agent cannot run it.
     """
     manifest, before = package.manifest, store.installed()
     check_agent_version(manifest)
     check_package(package)
     wanted, replaced = _described(home, package), _replaced(home, store)
-    if before is not None and _is_in_use(wanted, before) and is_whole(home, store):
+    is_older = may_be_older and before is not None and wanted.version < before.version
+    if before is not None and not is_older and _is_in_use(wanted, before) and is_whole(home, store):
         return before
     try:
         save_package(wanted.folder, package)
@@ -46,10 +56,27 @@ def install(home: AgentHome, store: InstallationRecord, package: StudentPackage)
     store.record_installation(wanted, keeping=kept)
     _remove_all_but(home.packages, wanted, before)
     if replaced is not None and replaced.generation != manifest.generation:
-        # Answers and tasks of another generation are coded against none of these.
-        shutil.rmtree(home.answers, ignore_errors=True)
-        home.told.unlink(missing_ok=True)
+        _forget_told(home)
     return replace(wanted, anew=anew)
+
+
+def go_back(home: AgentHome, store: InstallationRecord, earlier: InstalledPackage) -> InstalledPackage:
+    """Make a package that was in use the one in use again, with what the device had learned by then.
+
+    Raises PackageError where its files are gone or damaged; the package in use stays.
+    """
+    replaced = _replaced(home, store)
+    manifest = _whole_package(home, earlier).manifest
+    store.record_installation(earlier)
+    if replaced is not None and replaced.generation != manifest.generation:
+        _forget_told(home)
+    return earlier
+
+
+def _forget_told(home: AgentHome) -> None:
+    """Answers and tasks of another generation are coded against none of these."""
+    shutil.rmtree(home.answers, ignore_errors=True)
+    home.told.unlink(missing_ok=True)
 
 
 def why_anew(before: StudentManifest, after: StudentManifest) -> str:
@@ -73,7 +100,15 @@ def _replaced(home: AgentHome, store: InstallationRecord) -> StudentManifest | N
 
 def load_installed(home: AgentHome, store: InstallationRecord) -> StudentPackage:
     """The package in use, its files verified against what was recorded when it was installed."""
-    manifest, folder = installed_manifest(home, store)
+    installed = store.installed()
+    if installed is None:
+        raise PackageError("missing", f"{home.folder}: no package is installed; enrol this device")
+    return _whole_package(home, installed)
+
+
+def _whole_package(home: AgentHome, installed: InstalledPackage) -> StudentPackage:
+    """A package of the home, its files verified; raises PackageError."""
+    manifest, folder = _manifest_of(home, installed)
     try:
         check_parts(manifest)
         contents = {part.name: _part(folder, part) for part in manifest.parts}
@@ -91,6 +126,10 @@ def installed_manifest(home: AgentHome, store: InstallationRecord) -> tuple[Stud
     installed = store.installed()
     if installed is None:
         raise PackageError("missing", f"{home.folder}: no package is installed; enrol this device")
+    return _manifest_of(home, installed)
+
+
+def _manifest_of(home: AgentHome, installed: InstalledPackage) -> tuple[StudentManifest, Path]:
     folder = home.packages / installed.folder.name
     content = _read(folder / MANIFEST_FILE, MANIFEST_LIMIT_BYTES)
     if hashlib.sha256(content).hexdigest() != installed.manifest_sha256:

@@ -22,6 +22,12 @@ from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FieldError, InvalidValue, WireError
 from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
+from fedstill_proto.package.release_plan import (
+    PLAN_LIMIT_BYTES,
+    RELEASE_PLAN_TARGET,
+    ReleasePlan,
+    candidate_path,
+)
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, LIST_LIMIT_BYTES, EnrolledDevices
 from fedstill_proto.system.files import replace_file
 from fedstill_proto.system.tls_errors import this_date
@@ -58,6 +64,21 @@ _CHECKS: tuple[tuple[type[Exception], str, str], ...] = (
     (exceptions.RepositoryError, "metadata", "the repository's metadata cannot be read"),
     (OSError, "disk", "the trust folder cannot be read or written"),
 )
+
+
+@dataclass(frozen=True)
+class FleetNews:
+    """What a fleet says to one device.
+
+    Attributes:
+        plan: Its release plan; None where there never was a release in stages.
+        path: Where the package for the device is, which `fetch` takes.
+        version: The package's.
+    """
+
+    plan: ReleasePlan | None
+    path: str
+    version: int
 
 
 @dataclass(frozen=True)
@@ -107,13 +128,28 @@ class PackageSource:
         replace_file(file, root)
 
     def newest_version(self, family: str) -> int:
-        """The version of the family's package in the repository; raises PackageError."""
+        """The version of the family's stable package in the repository; raises PackageError."""
         with _as_package_errors():
-            custom = _target(self._updater(), _manifest_path(family)).custom
-        number = custom.get("package_version") if isinstance(custom, dict) else None
-        if type(number) is not int:
-            raise PackageError("metadata", f"{family}: the repository does not state its package's version")
-        return number
+            return _version(_target(self._updater(), manifest_path(family)), family)
+
+    def news(self, family: str, public_key: str) -> FleetNews:
+        """What the fleet says now, as its keys signed it: its release plan, and the package for this device.
+
+        Args:
+            family: The device's student family.
+            public_key: The device's, as OpenSSH writes it: it says whether the device is in a stage.
+
+        Raises:
+            PackageError: It cannot be had.
+        """
+        with _as_package_errors(), self._download_folder() as folder:
+            updater = self._updater()
+            plan = _plan(updater, folder)
+            path = manifest_path(family)
+            if plan is not None and plan.takes(public_key):
+                candidate = candidate_path(family)  # a release need not be of all families
+                path = candidate if updater.get_targetinfo(candidate) is not None else path
+            return FleetNews(plan, path, _version(_target(updater, path), family))
 
     def enrolled(self) -> EnrolledDevices:
         """The fleet's list of devices, as it was signed last; raises PackageError."""
@@ -130,14 +166,18 @@ class PackageSource:
         except WireError as error:
             raise PackageError("devices", str(error)) from None
 
-    def statement(self, family: str) -> TaskBounds | None:
+    def statement(self, family: str, *, path: str | None = None) -> TaskBounds | None:
         """What the fleet will ask of devices of the family, as it signed it; None where it says nothing.
+
+        Args:
+            family: The student family.
+            path: Which of its packages; the stable one by default.
 
         Raises:
             PackageError: It cannot be had, or this version of the agent cannot read it.
         """
         with _as_package_errors():
-            custom = _target(self._updater(), _manifest_path(family)).custom
+            custom = _target(self._updater(), path or manifest_path(family)).custom
         asks = custom.get("asks") if isinstance(custom, dict) else None
         if asks is None:
             return None
@@ -147,12 +187,17 @@ class PackageSource:
             raise PackageError("metadata", f"what the fleet asks cannot be read: {error}") from None
 
     def fetch(
-        self, family: str, *, held: Callable[[PackagePart], bytes | None] = lambda part: None
+        self,
+        family: str,
+        *,
+        path: str | None = None,
+        held: Callable[[PackagePart], bytes | None] = lambda part: None,
     ) -> StudentPackage:
-        """The family's newest package, every byte verified; raises PackageError.
+        """A package of the family, every byte verified; raises PackageError.
 
         Args:
             family: The student family.
+            path: Which of its packages, as `news` names it; the stable one by default.
             held: Gives the content of a part that the device has already, once it is verified: it is not
                 downloaded again. By default there are none.
         """
@@ -166,7 +211,7 @@ class PackageSource:
                 expected(target)
                 return Path(updater.download_target(target, str(download))).read_bytes()
 
-            manifest = _manifest(read(_manifest_path(family), _small_enough), family)
+            manifest = _manifest(read(path or manifest_path(family), _small_enough), family)
             contents = {}
             for part in manifest.parts:
                 path, is_part, content = f"parts/{part.sha256}/{part.name}", _is_part(part), held(part)
@@ -239,9 +284,32 @@ def _as_package_errors() -> Iterator[None]:
         raise PackageError(check, f"{meaning} ({str(error)[:200] or type(error).__name__})") from error
 
 
-def _manifest_path(family: str) -> str:
+def manifest_path(family: str) -> str:
+    """Where the repository offers the manifest of a family's stable package."""
     check_name("family", family)
     return f"students/{family}.json"
+
+
+def _plan(updater: Updater, folder: Path) -> ReleasePlan | None:
+    """The fleet's release plan; None where it has none. Raises PackageError for one that cannot be read."""
+    target = updater.get_targetinfo(RELEASE_PLAN_TARGET)
+    if target is None:
+        return None
+    if target.length > PLAN_LIMIT_BYTES:
+        raise PackageError("size", f"{target.path}: {target.length} bytes, more than {PLAN_LIMIT_BYTES}")
+    try:
+        return ReleasePlan.from_bytes(
+            Path(updater.download_target(target, str(folder / "plan"))).read_bytes()
+        )
+    except WireError as error:
+        raise PackageError("plan", str(error)) from None
+
+
+def _version(target: TargetFile, family: str) -> int:
+    number = target.custom.get("package_version") if isinstance(target.custom, dict) else None
+    if type(number) is not int:
+        raise PackageError("metadata", f"{family}: the repository does not state its package's version")
+    return number
 
 
 def _target(updater: Updater, path: str) -> TargetFile:

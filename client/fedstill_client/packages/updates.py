@@ -1,29 +1,58 @@
-"""Keeps a device's package as new as its fleet's."""
+"""Keeps a device's package the one that its fleet wants it to use."""
 
 from __future__ import annotations
 
 from fedstill_client.home import AgentHome
-from fedstill_client.packages.install import held_part, install, is_whole
+from fedstill_client.packages.errors import PackageError
+from fedstill_client.packages.install import go_back, held_part, install, is_whole
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
-from fedstill_client.packages.source import PackageSource
+from fedstill_client.packages.plan import keep_plan, own_public_key
+from fedstill_client.packages.source import FleetNews, PackageSource
 
 
 def update(
     home: AgentHome, store: InstallationRecord, source: PackageSource, family: str
 ) -> InstalledPackage | None:
-    """Install the family's newest package if it is newer than the one in use; None if it is not.
+    """Use the package that the fleet has for this device, if that is another one; None if it is not.
+
+    That is the newest stable one, or the candidate of a release in whose stage the device is. One that the
+    fleet has withdrawn gives way to the one before it, which is still on the disk, with what the device had
+    learned by then; else, to the stable one. Nothing but a signed withdrawal leads to an older package.
 
     Only the repository's metadata is read to find that out, and parts that stay as they are, such as frozen
     weights and the public set, are not downloaded again. Raises PackageError; the package in use stays. One
     whose files have been damaged on the disk is installed again.
     """
-    before = store.installed()
+    news, before = source.news(family, own_public_key(home)), store.installed()
+    if news.plan is not None:
+        keep_plan(home, news.plan)
+    is_withdrawn = before is not None and _is_withdrawn(before.version, news)
     if (
         before is not None
         and before.family == family
-        and source.newest_version(family) <= before.version
+        and not is_withdrawn
+        and news.version <= before.version
         and is_whole(home, store)
     ):
         return None
-    newest = source.fetch(family, held=lambda part: held_part(home, store, part))
-    return install(home, store, newest)
+    if _is_withdrawn(news.version, news):
+        raise PackageError("withdrawn", f"package {news.version} is offered, and the fleet has withdrawn it")
+    if is_withdrawn and (earlier := _earlier(store, family, news)) is not None:
+        try:
+            return go_back(home, store, earlier)
+        except PackageError:
+            pass  # its files are gone, or damaged: it is fetched
+    newest = source.fetch(family, path=news.path, held=lambda part: held_part(home, store, part))
+    return install(home, store, newest, may_be_older=is_withdrawn)
+
+
+def _earlier(store: InstallationRecord, family: str, news: FleetNews) -> InstalledPackage | None:
+    """The newest package that was in use, and is what the fleet offers now."""
+    for installed in reversed(store.installations()):
+        if installed.family == family and installed.version == news.version:
+            return installed
+    return None
+
+
+def _is_withdrawn(version: int, news: FleetNews) -> bool:
+    return news.plan is not None and version in news.plan.withdrawn

@@ -21,7 +21,14 @@ from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedstill_client.privacy import PolicyRefused
-from fedstill_client.rounds.round import AnotherGeneration, Evaluation, Interrupted, NoStudent, WrongFamily
+from fedstill_client.rounds.round import (
+    AnotherGeneration,
+    Evaluation,
+    Interrupted,
+    NoStudent,
+    RoundsOff,
+    WrongFamily,
+)
 from fedstill_client.rounds.told_labels import ToldLabels
 from fedstill_client.secure_sums.rule import SumRefused
 
@@ -32,6 +39,7 @@ Answer = Callable[[Message, Context], RecordDict]
 _WORDS: tuple[tuple[type[FedstillError], Refusal], ...] = (
     (NoStudent, Refusal.NO_STUDENT),
     (Interrupted, Refusal.NOT_NOW),
+    (RoundsOff, Refusal.SWITCHED_OFF),
     (WrongFamily, Refusal.WRONG_FAMILY),
     (AnotherGeneration, Refusal.ANOTHER_GENERATION),
     (MissingBase, Refusal.MISSING_BASE),

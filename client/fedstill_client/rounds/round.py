@@ -49,6 +49,10 @@ class WrongFamily(StudentMismatch):
     """A task is for another student family than the device's."""
 
 
+class RoundsOff(FedstillError):
+    """The fleet's operator has switched rounds off, by the release plan that the fleet's keys sign."""
+
+
 class AnotherGeneration(FedstillError):
     """A task is of another generation of the fleet than the device's package."""
 
