@@ -14,8 +14,8 @@ import threading
 import time
 
 from fedstill_proto.errors import WireError
+from fedstill_proto.system import frames
 
-from fedstill_client.fleet import frames
 from fedstill_client.fleet.round_process import NO_MESSAGE, Order
 
 _LOOK_FOR_PARENT_EVERY_S = 1.0

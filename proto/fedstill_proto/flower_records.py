@@ -19,7 +19,7 @@ from fedstill_proto.messages import PROTOCOL_VERSION
 
 RECORD = "fedstill"
 
-Kind = Literal["RoundTask", "SoftLabelSummary", "SumQuestion", "SumAnswer"]
+Kind = Literal["RoundTask", "SoftLabelSummary", "SumQuestion", "SumAnswer", "Letters"]
 
 
 def pack(kind: Kind, blob: bytes) -> RecordDict:

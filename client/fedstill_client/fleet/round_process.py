@@ -17,8 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from fedstill_proto.errors import FedstillError, WireError
-
-from fedstill_client.fleet import frames
+from fedstill_proto.system import frames
 
 NO_MESSAGE = 3  # the exit status of a process that was given no message
 

@@ -38,12 +38,17 @@ class Member:
 
 @dataclass(frozen=True)
 class RegisteredNode:
-    """A node whose key the operator has registered; `activated_at` is when it last came up, as Flower
-    reports it.
+    """A node whose key the operator has registered.
+
+    Attributes:
+        name: The name that it goes by.
+        activated_at: When it last came up, as Flower reports it.
+        relay_devices: How many devices it may bring, where it is a relay; 0 where it is a device.
     """
 
     name: str
     activated_at: str
+    relay_devices: int = 0
 
 
 # Asked anew each time; None in place of it where nodes are not registered, as in a simulation.

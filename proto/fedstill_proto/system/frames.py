@@ -1,4 +1,4 @@
-"""Lists of bytes over a pipe, from a process to the one that it started: each with its length before it."""
+"""Lists of bytes in one, over a pipe or in a message: each with its length before it."""
 
 from __future__ import annotations
 
