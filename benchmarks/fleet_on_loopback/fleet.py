@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from fedstill_client.fleet.enrol import read_enrolment
 from fedstill_client.home import AgentHome
 from fedstill_client.store import PrivateStore, Release
+from fedstill_proto.system.enrolment import read_enrolment
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_sim.data.digits import load_digits

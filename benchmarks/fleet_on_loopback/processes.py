@@ -106,10 +106,10 @@ class RunningCommand:
 
 
 class Server(RunningCommand):
-    """fedstill-server up."""
+    """fedstill-server up, or relay."""
 
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder.with_suffix(".log"), "fedstill-server", "up", folder, "--json")
+    def __init__(self, folder: Path, command: str = "up") -> None:
+        super().__init__(folder.with_suffix(".log"), "fedstill-server", command, folder, "--json")
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return its reports of a kind: up, note, round or down."""

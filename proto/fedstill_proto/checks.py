@@ -10,6 +10,7 @@ MAX_UINT32 = (1 << 32) - 1
 MAX_UINT64 = (1 << 64) - 1
 MAX_NAME_LENGTH = 200
 MAX_DEVICE_NAME = 64
+MAX_RELAYS = 4  # one behind the other; each puts its name and a slash before a device's
 _NAME = re.compile(rf"[A-Za-z0-9_][A-Za-z0-9_.\-]{{0,{MAX_NAME_LENGTH - 1}}}", re.ASCII)
 
 
@@ -32,18 +33,19 @@ def check_name(name: str, value: str) -> None:
         raise InvalidValue(name, f"{shown} is not 1 to {MAX_NAME_LENGTH} letters, digits, '.', '_' or '-'")
 
 
-def device_name(field: str, name: object) -> str:
+def device_name(field: str, name: object, *, most: int = MAX_DEVICE_NAME) -> str:
     """Return a device's name without the blanks around it: the one rule of the device and of its server.
 
     Args:
         field: Where it was given, for the error.
         name: The name.
+        most: The most characters.
 
     Raises:
         InvalidValue: It is no text, is empty or too long, or holds what cannot be printed.
     """
     trimmed = name.strip() if isinstance(name, str) else ""
-    if not trimmed or len(trimmed) > MAX_DEVICE_NAME or not trimmed.isprintable():
+    if not trimmed or len(trimmed) > most or not trimmed.isprintable():
         shown = repr(name) if len(repr(name)) <= 80 else f"{repr(name)[:77]}... ({len(trimmed)} characters)"
-        raise InvalidValue(field, f"{shown} is no printable name of 1 to {MAX_DEVICE_NAME} characters")
+        raise InvalidValue(field, f"{shown} is no printable name of 1 to {most} characters")
     return trimmed

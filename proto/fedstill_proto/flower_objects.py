@@ -19,11 +19,17 @@ from typing import Any
 
 # Before flwr: it switches flwr's telemetry and update check off.
 import fedstill_proto  # noqa: F401  # isort: skip
-from flwr.app import Array, Message
+from flwr.app import Array, Message, RecordDict
 from flwr.app.message import remove_content_from_message
-from flwr.common.serde import message_from_proto, message_to_proto
+from flwr.common.serde import (
+    message_from_proto,
+    message_to_proto,
+    recorddict_from_proto,
+    recorddict_to_proto,
+)
 from flwr.proto.message_pb2 import Message as MessageProto
 from flwr.proto.message_pb2 import ObjectTree
+from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 from flwr.supercore.inflatable.inflatable_object import (
     get_all_nested_objects,
     get_object_body,
@@ -145,6 +151,17 @@ def assemble(message_id: str, objects: Mapping[str, bytes], *, size_limit_bytes:
         raise WireError(_FIELD, f"the objects are a {type(message).__name__}, and no message")
     message.metadata.__dict__["_message_id"] = message_id
     return message
+
+
+def content_to_bytes(content: RecordDict) -> bytes:
+    """A message's content as Flower serializes it, for another message to hold."""
+    return bytes(recorddict_to_proto(content).SerializeToString())
+
+
+def content_from_bytes(blob: bytes) -> RecordDict:
+    """Read what `content_to_bytes` made; raises WireError for anything else."""
+    with _refusing():
+        return recorddict_from_proto(RecordDictProto.FromString(blob))
 
 
 def _check_sizes(objects: Mapping[str, bytes], size_limit_bytes: int) -> None:

@@ -11,7 +11,14 @@ from typing import Literal
 
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
-from fedstill_proto.checks import MAX_UINT32, check_integer, check_name, device_name
+from fedstill_proto.checks import (
+    MAX_DEVICE_NAME,
+    MAX_RELAYS,
+    MAX_UINT32,
+    check_integer,
+    check_name,
+    device_name,
+)
 from fedstill_proto.codec.envelope import check_version
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.generation import FIRST_GENERATION, check_generation
@@ -79,7 +86,7 @@ class HelloReply:
 
     def __post_init__(self) -> None:
         check_integer("protocol", self.protocol, 0, 1 << 31)
-        if device_name("device", self.device) != self.device:
+        if device_name("device", self.device, most=(MAX_RELAYS + 1) * (MAX_DEVICE_NAME + 1)) != self.device:
             raise InvalidValue("device", f"{self.device!r} has blanks around it")
         check_name("family", self.family)
         check_integer("package_version", self.package_version, 0, MAX_UINT32)

@@ -25,8 +25,12 @@ from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.fleet.replication import copies_commits
 from fedstill_server.fleet.round_notes import RoundNotes
 from fedstill_server.plugins import search_current_folder
+from fedstill_server.relay.connection import serve_relay
+from fedstill_server.relay.folder import RelayFolder
+from fedstill_server.relay.relayed_grid import RelayedGrid
 from fedstill_server.rounds.events import subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.roster import NodeRegister
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.scheduled import FleetView, Scheduled
 from fedstill_server.run_folder import (
@@ -48,6 +52,9 @@ def main(grid: Grid, context: Context) -> None:
     """Run all rounds that the folder has not seen yet."""
     search_current_folder()
     folder = run_folder(context)
+    if RelayFolder.is_at(folder):
+        serve_relay(grid, folder)
+        return
     config = read_fleet_config(folder)
     if FleetFolder.is_at(folder):
         FleetFolder(folder).digests.check()
@@ -56,11 +63,15 @@ def main(grid: Grid, context: Context) -> None:
     store = RunStore(folder, on_commit=copies_commits(FleetFolder(folder)) if is_fleet else lambda: None)
     try:
         # In a real fleet a node is who its key says, not who it says it is.
-        registered, pacing = None, None
+        registered: NodeRegister | None = None
+        pacing = None
         with ExitStack() as stack:
             if is_fleet:
                 registered = functools.partial(read_nodes, FleetFolder(folder).nodes)
-                grid = bounded(grid, folder)
+                grid = bounded(grid, folder, registered)
+                if config.secure_sums is None:  # whose devices have to be registered here
+                    grid = relayed = RelayedGrid(grid, registered)
+                    registered = relayed.registered
                 pacing = pacing_of(folder, config, store)
                 stack.enter_context(subscribe(RoundNotes(folder)))
             FleetRun(

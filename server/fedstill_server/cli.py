@@ -14,7 +14,17 @@ from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
 from rich.table import Table
 
-from fedstill_server.commands import console, copies, devices, distill, fleet, publish, schedule, seal
+from fedstill_server.commands import (
+    console,
+    copies,
+    devices,
+    distill,
+    fleet,
+    publish,
+    relay,
+    schedule,
+    seal,
+)
 from fedstill_server.commands.option_table import option_document, option_table
 from fedstill_server.plugins import search_current_folder
 
@@ -39,6 +49,7 @@ copies.register(cli)
 schedule.register(cli)
 seal.register(cli)
 console.register(cli)
+relay.register(cli)
 _WORDS, _PLACES = 10_000, 16  # of the text that families of text are shown for
 
 

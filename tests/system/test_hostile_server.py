@@ -90,7 +90,7 @@ def main(grid, context):
 
 def ask_the_liar(grid, phone):
     from fedstill_server.fleet.bounded_grid import bounded
-    grid = bounded(grid, FOLDER / "fleet")
+    grid = bounded(grid, FOLDER / "fleet", lambda: {})
     grid.limit_replies(1000)
     while len(nodes := list(grid.get_node_ids())) < 2:
         time.sleep(0.1)

@@ -65,8 +65,9 @@ def enrol(
     """
     chosen = check_encryption(encryption)
     check_file(file)
+    from fedstill_proto.system.enrolment import read_enrolment
+
     from fedstill_client.fleet.enrol import enrol as enrol_device
-    from fedstill_client.fleet.enrol import read_enrolment
     from fedstill_client.privacy.policy import DevicePolicy
     from fedstill_client.privacy.statement import how_to_allow
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_ssh_private_key,
 )
 from fedstill_proto.errors import unknown_name
-from fedstill_proto.system.enrolment import SIZE_LIMIT_BYTES, Enrolment, EnrolmentError
+from fedstill_proto.system.enrolment import Enrolment
 from fedstill_proto.system.files import replace_file
 from fedstill_proto.task_bounds import Excess
 
@@ -48,20 +48,6 @@ class Enrolled:
     fingerprint: str  # as `ssh-keygen -l` shows it
     package: InstalledPackage
     refused: tuple[Excess, ...]  # what the fleet will ask, and the policy of the device does not allow
-
-
-def read_enrolment(file: Path) -> Enrolment:
-    """The enrolment that the operator wrote; raises EnrolmentError."""
-    try:
-        content = file.read_bytes()
-    except OSError as error:
-        raise EnrolmentError(f"{file}: cannot be read: {error.strerror}.") from None
-    if len(content) > SIZE_LIMIT_BYTES:
-        raise EnrolmentError(f"{file}: {len(content)} bytes; an enrolment has {SIZE_LIMIT_BYTES} at most.")
-    try:
-        return Enrolment.from_json(content)
-    except EnrolmentError as error:
-        raise EnrolmentError(f"{file}: {error}") from None
 
 
 def enrol(

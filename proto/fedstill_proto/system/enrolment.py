@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from fedstill_proto.checks import check_name
@@ -132,6 +133,20 @@ def _read_name(host: str, refused: Callable[[str], EnrolmentError]) -> str:
     if len(host) > 253 or not all(map(_LABEL.fullmatch, labels)):
         raise refused("is no name of a server: letters, digits, '-' and '_', divided by single dots")
     return host
+
+
+def read_enrolment(file: Path) -> Enrolment:
+    """The enrolment that the operator wrote; raises EnrolmentError."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise EnrolmentError(f"{file}: cannot be read: {error.strerror}.") from None
+    if len(content) > SIZE_LIMIT_BYTES:
+        raise EnrolmentError(f"{file}: {len(content)} bytes; an enrolment has {SIZE_LIMIT_BYTES} at most.")
+    try:
+        return Enrolment.from_json(content)
+    except EnrolmentError as error:
+        raise EnrolmentError(f"{file}: {error}") from None
 
 
 def check_address(field: str, address: str) -> tuple[str, int]:

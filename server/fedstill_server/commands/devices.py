@@ -40,6 +40,9 @@ def register_device(
     name: Annotated[
         str, typer.Option(help="The device's name, where the key's comment does not give it.")
     ] = "",
+    relay_devices: Annotated[
+        int, typer.Option(min=0, help="Of a relay: how many devices it may bring; 0 is a device.")
+    ] = 0,
     again: Annotated[
         bool, typer.Option("--again", help="Let a key come back that was taken back with unregister.")
     ] = False,
@@ -50,13 +53,17 @@ def register_device(
     Compare the fingerprint with what enrol showed on the device, unless you carried the file yourself.
     """
     from fedstill_server.fleet.devices import DeviceRegister
-    from fedstill_server.fleet.enrolled import publish_devices
+    from fedstill_server.fleet.enrolled import check_relays_may_be, publish_devices
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.operations.audit import AuditLog
 
-    device = DeviceRegister(FleetFolder.open(fleet).devices).add(key, name or None, again=again)
+    if relay_devices:
+        check_relays_may_be(fleet)
+    register = DeviceRegister(FleetFolder.open(fleet).devices)
+    device = register.add(key, name or None, again=again, relay_devices=relay_devices)
     publish_devices(fleet)
     document: dict[str, object] = {"name": device.name, "fingerprint": device.fingerprint}
+    document |= {"relay_devices": relay_devices} if relay_devices else {}
     AuditLog(fleet).append("register", **document, again=again)
     _report(document, f"registered {device.name} ({device.fingerprint})", as_json)
 

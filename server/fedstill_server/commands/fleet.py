@@ -197,8 +197,10 @@ def invite(
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.inviting import enrolment_of
     from fedstill_server.operations.audit import AuditLog
+    from fedstill_server.relay.folder import RelayFolder
 
-    enrolment = enrolment_of(FleetFolder.open(fleet))
+    is_relay = RelayFolder.is_at(fleet)
+    enrolment = RelayFolder.open(fleet).enrolment() if is_relay else enrolment_of(FleetFolder.open(fleet))
     try:
         out.write_text(enrolment.to_json())
     except OSError as error:

@@ -28,9 +28,8 @@ from flwr.proto.message_pb2 import ConfirmMessageReceivedRequest, PullObjectRequ
 from flwr.proto.runtime_pb2 import PullAppMessagesRequest
 from flwr.superlink.grid.http_grid import HttpGrid
 
-from fedstill_server.fleet.folder import FleetFolder
-from fedstill_server.fleet.nodes import read_nodes
-from fedstill_server.fleet.reply_limit import write_reply_limit
+from fedstill_server.fleet.reply_limit import RELAY_LIMIT_BYTES, write_reply_limit
+from fedstill_server.rounds.roster import NodeRegister
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE, REPLY_UNREADABLE
 
 _ARRIVES_WITHIN_S = 120.0
@@ -40,21 +39,22 @@ _UNAVAILABLE = 3  # Flower's own code for a reply that was announced and did not
 class BoundedGrid(HttpGrid):
     """Flower's Grid of a real fleet, with bounded replies."""
 
-    def __init__(self, grid: HttpGrid, folder: Path) -> None:
+    def __init__(self, grid: HttpGrid, folder: Path, registered: NodeRegister) -> None:
         """Take the place of Flower's own.
 
         Args:
             grid: Flower's own, which is not used any more.
             folder: The fleet's folder; the limit is written there for the SuperLink, which refuses more.
+            registered: Tells which nodes are relays; their replies may be larger.
         """
         vars(self).update(vars(grid))
-        self._folder = folder
+        self._folder, self._registered = folder, registered
         self._size_limit_bytes = 0
         self._arriving: dict[str, _Arriving] = {}  # by the message that asked
 
     def get_node_ids(self) -> list[int]:
         """The nodes that are there and registered: one that was revoked may seem to be there for a minute."""
-        registered = read_nodes(FleetFolder(self._folder).nodes)
+        registered = self._registered()
         return [node for node in super().get_node_ids() if node in registered]
 
     def limit_replies(self, size_limit_bytes: int) -> None:
@@ -89,15 +89,17 @@ class BoundedGrid(HttpGrid):
             return []
         response = self._runtime_client.PullMessages(PullAppMessagesRequest(message_ids=new))
         errors = []
+        relays = {node for node, known in self._registered().items() if known.relay_devices}
         for announced, tree in zip(response.messages_list, response.message_object_trees, strict=True):
             message = message_from_proto(announced)
+            limit = RELAY_LIMIT_BYTES if message.metadata.src_node_id in relays else self._size_limit_bytes
             try:
-                gathering = Gathering(tree, size_limit_bytes=self._size_limit_bytes)
+                gathering = Gathering(tree, size_limit_bytes=limit)
             except WireError as error:
                 errors.append(self._refused(message.metadata, tree.object_id, error))
                 continue
             asked_by = str(message.metadata.reply_to_message_id)
-            self._arriving[asked_by] = _Arriving(message.metadata, tree.object_id, gathering)
+            self._arriving[asked_by] = _Arriving(message.metadata, tree.object_id, gathering, limit)
         return errors
 
     def _received(self, arriving: _Arriving) -> Message | None:
@@ -106,7 +108,7 @@ class BoundedGrid(HttpGrid):
         try:
             if not arriving.gathering.pull(self._pull):
                 return None
-            message = assemble(root, arriving.gathering.objects, size_limit_bytes=self._size_limit_bytes)
+            message = assemble(root, arriving.gathering.objects, size_limit_bytes=arriving.limit_bytes)
         except WireError as error:
             return self._refused(metadata, root, error)
         self._delete(root)
@@ -137,14 +139,14 @@ class BoundedGrid(HttpGrid):
 class _Arriving:
     """A reply that was announced, and what is here of it."""
 
-    def __init__(self, metadata: Metadata, root: str, gathering: Gathering) -> None:
-        self.metadata, self.root, self.gathering = metadata, root, gathering
+    def __init__(self, metadata: Metadata, root: str, gathering: Gathering, limit_bytes: int) -> None:
+        self.metadata, self.root, self.gathering, self.limit_bytes = metadata, root, gathering, limit_bytes
         self.until = time.monotonic() + _ARRIVES_WITHIN_S
 
 
-def bounded(grid: Any, folder: Path) -> Any:
+def bounded(grid: Any, folder: Path, registered: NodeRegister) -> Any:
     """A Grid with bounded replies, if this one is a real fleet's."""
-    return BoundedGrid(grid, folder) if isinstance(grid, HttpGrid) else grid
+    return BoundedGrid(grid, folder, registered) if isinstance(grid, HttpGrid) else grid
 
 
 def _error(metadata: Metadata, code: int, reason: str) -> Message:

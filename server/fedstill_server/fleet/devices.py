@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import time
 from collections.abc import Callable
@@ -18,24 +19,37 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
     load_ssh_public_key,
 )
-from fedstill_proto.checks import device_name
+from fedstill_proto.checks import check_integer, device_name
+from fedstill_proto.errors import InvalidValue
 from fedstill_proto.system.sealed import read_sealed_json, write_sealed_json
 
 from fedstill_server.fleet.errors import FleetError
 
 _KEY_LIMIT_BYTES = 4096
+_MOST_REMEMBERED = 1 << 17
+MOST_RELAY_DEVICES = 1_000_000
 
 
 @dataclass(frozen=True)
 class RegisteredDevice:
-    """A device's name, its public key as OpenSSH writes it, and when it was registered, since 1970.
+    """A device, or a relay, which brings devices of its own.
 
-    The time is 0 for devices that an earlier release registered.
+    Attributes:
+        name: Its name.
+        public_key: Its public key as OpenSSH writes it.
+        registered_at: When it was registered, in seconds since 1970; 0 where an earlier release did.
+        relay_devices: How many devices it may bring; 0 where it is no relay.
     """
 
     name: str
     public_key: str
     registered_at: float = 0.0
+    relay_devices: int = 0
+
+    def __post_init__(self) -> None:
+        check_integer("relay_devices", self.relay_devices, 0, MOST_RELAY_DEVICES)
+        if self.relay_devices and "/" in self.name:
+            raise InvalidValue("name", f"{self.name!r}: a relay's name holds no slash")
 
     @property
     def fingerprint(self) -> str:
@@ -75,13 +89,16 @@ class DeviceRegister:
         self.folder, self._clock = folder, clock
         self._revoked_file = folder.parent / "revoked.json"
 
-    def add(self, key_file: Path, name: str | None = None, *, again: bool = False) -> RegisteredDevice:
-        """Register a device.
+    def add(
+        self, key_file: Path, name: str | None = None, *, again: bool = False, relay_devices: int = 0
+    ) -> RegisteredDevice:
+        """Register a device, or a relay.
 
         Args:
             key_file: Its public key.
             name: Its name; None takes the comment of the key.
             again: Whether a key may come back that was revoked.
+            relay_devices: How many devices it may bring; 0 where it is no relay.
 
         Raises:
             FleetError: The key is none, the name or key is taken, or the key was revoked.
@@ -89,7 +106,7 @@ class DeviceRegister:
         """
         public_key, comment = _read_key(key_file)
         device = RegisteredDevice(
-            device_name("name", name or comment), public_key, registered_at=round(self._clock(), 3)
+            device_name("name", name or comment), public_key, round(self._clock(), 3), relay_devices
         )
         for other in self.all():
             if other.name == device.name and other.public_key != public_key:
@@ -99,7 +116,7 @@ class DeviceRegister:
                 )
             if other.public_key == public_key and other.name != device.name:
                 raise FleetError(f"{key_file}: this key is registered already, as {other.name!r}.")
-            if other.public_key == public_key:
+            if other.public_key == public_key and other.relay_devices == relay_devices:
                 return other
         self._allow(key_file, public_key, again=again)
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -128,8 +145,8 @@ class DeviceRegister:
         devices = []
         for path in sorted(self.folder.glob("*.json")):
             try:
-                again = "register the device again: fedstill-server register"
-                devices.append(RegisteredDevice(**read_sealed_json(path, remedy=again)))
+                state = path.stat()
+                devices.append(_read_device(path, state.st_mtime_ns, state.st_ino))
             except (OSError, TypeError) as error:
                 raise FleetError(f"{path}: cannot be read: {error}") from None
         return sorted(devices, key=lambda device: device.name)
@@ -173,11 +190,19 @@ class DeviceRegister:
         return self.folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.json"
 
 
+@functools.lru_cache(_MOST_REMEMBERED)
+def _read_device(path: Path, written_ns: int, file: int) -> RegisteredDevice:
+    """The device of a file, which is read again where it was written anew: up looks every two seconds."""
+    again = "register the device again: fedstill-server register"
+    return RegisteredDevice(**read_sealed_json(path, remedy=again))
+
+
 def _fingerprint(public_key: str) -> str:
     digest = hashlib.sha256(base64.b64decode(public_key.split()[1])).digest()
     return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
 
 
+@functools.lru_cache(_MOST_REMEMBERED)
 def _pem(public_key: str) -> bytes:
     key = load_ssh_public_key(public_key.encode())
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -100,9 +100,16 @@ class FleetFolder:
     folder: Path
 
     @classmethod
-    def create(cls, folder: Path, settings: FleetSettings) -> FleetFolder:
-        """Make a folder that only its operator's user can read; raises FleetError where there is a fleet
-        already.
+    def create(cls, folder: Path, settings: FleetSettings, *, run: str = "") -> FleetFolder:
+        """Make a folder that only its operator's user can read.
+
+        Args:
+            folder: The folder.
+            settings: How the fleet is reached.
+            run: The run's name; empty draws one, which a relay does not: it is the one of the server above.
+
+        Raises:
+            FleetError: There is a fleet already.
         """
         created = cls(folder)
         if created._settings_file.exists():
@@ -111,7 +118,7 @@ class FleetFolder:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
         folder.chmod(0o700)
         # The name that the run's rounds go by, on every device and for ever.
-        write_sealed_json(created._settings_file, {**asdict(settings), "run": secrets.token_hex(4)})
+        write_sealed_json(created._settings_file, {**asdict(settings), "run": run or secrets.token_hex(4)})
         return created
 
     @classmethod

@@ -63,6 +63,7 @@ http {{
   ssl_certificate_key {key};
   ssl_protocols TLSv1.2 TLSv1.3;
   ssl_session_cache shared:tls:4m;
+  proxy_cache_path {folder}/cache levels=1:2 keys_zone=repository:4m max_size=4g inactive=30d;
 
   upstream superlink {{
     server {superlink};
@@ -78,17 +79,20 @@ http {{
       limit_except GET {{ deny all; }}
       limit_conn at_a_time 64;
       limit_conn in_all 1024;
-      root {root};
-      disable_symlinks on from=$document_root;
-      sendfile on;
-      log_not_found off;  # devices ask whether there is a newer root
-    }}
+{repository}    }}
 
     location / {{ return 404; }}
   }}
 }}
 """
 
+
+_OWN_REPOSITORY = """\
+      root {root};
+      disable_symlinks on from=$document_root;
+      sendfile on;
+      log_not_found off;  # devices ask whether there is a newer root
+"""
 
 _ROUTES = """\
     location ~ ^/v1/fleet/({routes})$ {{
@@ -126,8 +130,8 @@ def nginx_program() -> str:
     return program
 
 
-def configuration(fleet: FleetFolder) -> str:
-    """nginx's configuration for this fleet."""
+def configuration(fleet: FleetFolder, repository: str = "") -> str:
+    """nginx's configuration for this fleet; see `proxy`."""
     (certificate, key), folder = server_files(fleet), _folder(fleet)
     for path in (folder, fleet.folder.resolve()):
         if any(letter in str(path) for letter in " ;{}\"'\\$\n"):
@@ -144,7 +148,7 @@ def configuration(fleet: FleetFolder) -> str:
         listen=_listens_at(settings),
         routes=_locations(fleet),
         repository_path=REPOSITORY_PATH,
-        root=fleet.folder.resolve(),
+        repository=repository or _OWN_REPOSITORY.format(root=fleet.folder.resolve()),
     )
 
 
@@ -166,12 +170,20 @@ def _locations(fleet: FleetFolder) -> str:
     )
 
 
-def proxy(fleet: FleetFolder) -> ChildProcess:
-    """nginx with its configuration written and checked; raises FleetError where nginx refuses it."""
+def proxy(fleet: FleetFolder, repository: str = "") -> ChildProcess:
+    """nginx with its configuration written and checked.
+
+    Args:
+        fleet: What it stands in front of.
+        repository: What it does with requests for packages; empty serves those of the fleet's own.
+
+    Raises:
+        FleetError: nginx is not there, or refuses the configuration.
+    """
     program, folder = nginx_program(), _folder(fleet)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     file = folder / "nginx.conf"
-    file.write_text(configuration(fleet))
+    file.write_text(configuration(fleet, repository))
     command = [program, "-p", str(folder), "-c", str(file), "-e", "stderr"]
     checked = subprocess.run([*command, "-t"], capture_output=True, text=True)
     if checked.returncode != 0:

@@ -8,6 +8,8 @@ from fedstill_proto.system.files import replace_file
 
 # Until the ServerApp knows what it asks for; the small answers fit into it, too.
 LEAST_BYTES = 1 << 20
+RELAY_LIMIT_BYTES = 97 << 20
+"""That of a relay, which replies for many devices (see fedstill_server.relay.letters)."""
 
 
 def write_reply_limit(folder: Path, size_limit_bytes: int) -> None:

@@ -51,7 +51,7 @@ from fedstill_server.fleet.guard import (
     seconds_for,
 )
 from fedstill_server.fleet.pace_steering import PaceSteering
-from fedstill_server.fleet.reply_limit import read_reply_limit
+from fedstill_server.fleet.reply_limit import RELAY_LIMIT_BYTES, read_reply_limit
 from fedstill_server.fleet.sightings import LOAD, WRITE_EVERY_S, Sightings
 from fedstill_server.run_folder import FOLDER_VARIABLE
 
@@ -68,6 +68,7 @@ class _Known:
 
     registered: Mapping[bytes, str] = field(default_factory=dict)
     revoked: Mapping[bytes, str] = field(default_factory=dict)
+    relays: frozenset[bytes] = frozenset()
     reply_limit_bytes: int = 0
     changed_at: tuple[int, int] = (-1, -1)
 
@@ -78,9 +79,15 @@ class _Known:
             return replace(self, reply_limit_bytes=reply_limit_bytes)
         if time.time_ns() - max(changed_at) < _SETTLED_NS:
             changed_at = (-1, -1)  # another change may bear the same time
-        registered = {device.key_bytes: device.name for device in register.all()}
+        devices = register.all()
+        registered = {device.key_bytes: device.name for device in devices}
+        relays = frozenset(device.key_bytes for device in devices if device.relay_devices)
         revoked = {device.key_bytes: device.name for device in register.revoked()}
-        return _Known(registered, revoked, reply_limit_bytes, changed_at)
+        return _Known(registered, revoked, relays, reply_limit_bytes, changed_at)
+
+    def limit_bytes(self, key: bytes) -> int:
+        """The most bytes of a reply under this key."""
+        return RELAY_LIMIT_BYTES if key in self.relays else self.reply_limit_bytes
 
 
 class FleetGuard:
@@ -193,7 +200,7 @@ class FleetGuard:
             return _refused(_BAD, "an object that cannot be read")
         if not request.session_id:
             return _refused(_BAD, "an object without a session")
-        limit, size = self._known.reply_limit_bytes, len(request.object_content)
+        limit, size = self._known.limit_bytes(key), len(request.object_content)
         if not self._allowances.pushes(key, request.session_id, size, limit_bytes=limit):
             return _refused(
                 _TOO_LARGE, f"node {request.node.node_id} sends a reply of more than {limit} bytes"

@@ -70,7 +70,6 @@ class FleetUp:
             beside: Programs to start and keep alive beside its own.
         """
         self._fleet, self._watch, self._beside = fleet, watch, beside
-        self._config = read_fleet_config(fleet.folder)
         self._register = DeviceRegister(fleet.devices)
         self._store = RunStore(fleet.folder)
         self._never_again: set[str] = set()  # keys that Flower takes no more
@@ -121,6 +120,7 @@ class FleetUp:
     def _check(self) -> None:
         """Check what must be there, and as it was written, before a process is started."""
         self._fleet.digests.check()
+        self._read_config()
         if renew_server_certificate(self._fleet):
             self._watch.on_text("made a new server certificate")
         Repository.open(self._fleet.folder)
@@ -128,14 +128,21 @@ class FleetUp:
             raise FleetError(f"no student is published; run: fedstill-server publish {self._fleet.folder}")
         publish_devices(self._fleet.folder)
 
+    def _read_config(self) -> None:
+        self._config = read_fleet_config(self._fleet.folder)
+
     def _start(self, children: Supervisor, signals: EndSignals) -> None:
         started = [children.start(superlink(self._fleet))]
         self._wait_for_superlink(started[0], signals)
         started.append(children.start(superexec(self._fleet)))
         if self._fleet.settings.proxy:
-            started.append(children.start(proxy(self._fleet)))
+            started.append(children.start(self._proxy()))
         started += [children.start(program) for program in self._beside]
         self._watch.on_processes({child.name: child.pid or 0 for child in started})
+
+    def _proxy(self) -> ChildProcess:
+        """What stands in front of the SuperLink."""
+        return proxy(self._fleet)
 
     def _wait_for_superlink(self, child: ChildProcess, signals: EndSignals) -> None:
         end = time.monotonic() + _START_WITHIN_S
@@ -164,7 +171,7 @@ class FleetUp:
             is_new = node is None
             if node is None and (node := self._node_of(control, device)) is None:
                 continue
-            admitted[node.node_id] = RegisteredNode(device.name, node.activated_at)
+            admitted[node.node_id] = RegisteredNode(device.name, node.activated_at, device.relay_devices)
             facts[device.name] = node
             if is_new or (self._admitted is not None and device.name not in before):
                 self._watch.on_text(f"let {device.name} in (node {node.node_id})")
@@ -210,7 +217,7 @@ class FleetUp:
             self._start_again_at = now + _PAUSE_BEFORE_NEW_RUN_S
         if now >= self._start_again_at:
             self._start_again_at = 0.0
-            self._config = read_fleet_config(self._fleet.folder)  # a run ends where a new generation begins
+            self._read_config()  # a run ends where a new generation begins
             self._watch.on_text(f"started run {control.start_run()}")
         return None
 

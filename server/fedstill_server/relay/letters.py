@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 # Before flwr: it switches flwr's telemetry and update check off.
 import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_proto.errors import WireError
+from fedstill_proto.flower_objects import content_from_bytes, content_to_bytes
 from fedstill_proto.flower_records import pack, unpack
 from fedstill_proto.system import frames
 from flwr.app import ConfigRecord, Error, RecordDict
-from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-from flwr.proto.recorddict_pb2 import RecordDict as RecordDictProto
 
 from fedstill_server.rounds.transport import REPLY_UNREADABLE
 
@@ -201,7 +200,7 @@ def _letters_out(letters: Iterable[Letter]) -> tuple[list[list[Any]], list[bytes
             continue
         records = tuple(map(id, letter.content.values()))
         if records not in known:
-            blob = bytes(recorddict_to_proto(letter.content).SerializeToString())
+            blob = content_to_bytes(letter.content)
             known[records] = blobs.setdefault(blob, len(blobs))
         rows.append([*row, known[records]])
     return rows, list(blobs)
@@ -225,8 +224,7 @@ def _letters_in(rows: list[list[Any]], blobs: list[bytes]) -> Iterator[Letter]:
 def _content(blob: bytes) -> Content:
     """A content, or the error that stands for one that cannot be read: the others are not lost with it."""
     try:
-        with _refusing("content"):
-            return recorddict_from_proto(RecordDictProto.FromString(blob))
+        return content_from_bytes(blob)
     except WireError as error:
         return Error(REPLY_UNREADABLE, str(error))
 
