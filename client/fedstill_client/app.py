@@ -39,7 +39,7 @@ from fedstill_client.packages.install import installed_manifest
 from fedstill_client.packages.plan import rounds_off
 from fedstill_client.privacy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice, told_labels
-from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, task_in
+from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, noting_refusals, task_in
 from fedstill_client.rounds.round import Interrupted, RoundsOff
 from fedstill_client.secure_sums.home_sums import HomeSums
 from fedstill_client.store import PrivateStore
@@ -79,9 +79,10 @@ def train(message: Message, context: Context) -> RecordDict:
     """Do the device's part of a round."""
     folder = device_folder(context)
     task = task_in(message, told_labels(folder))
-    stop = _eligibility(folder)
-    with FleetDevice.opened(folder) as device:
-        return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
+    with noting_refusals(folder, task):
+        stop = _eligibility(folder)
+        with FleetDevice.opened(folder) as device:
+            return flower_records.pack("SoftLabelSummary", device.perform(task, stop=stop))
 
 
 @app.evaluate()
@@ -90,9 +91,10 @@ def evaluate(message: Message, context: Context) -> RecordDict:
     """Count the student's right answers on this device's held-out examples and on everyone's."""
     folder = device_folder(context)
     task = task_in(message, told_labels(folder))
-    stop = _eligibility(folder)
-    with FleetDevice.opened(folder) as device:
-        return counts_reply(device.evaluate(task, stop=stop))
+    with noting_refusals(folder, task):
+        stop = _eligibility(folder)
+        with FleetDevice.opened(folder) as device:
+            return counts_reply(device.evaluate(task, stop=stop))
 
 
 @app.query("sum_deal")

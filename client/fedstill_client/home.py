@@ -15,6 +15,7 @@ statement.json  what the fleet said, signed, that it would ask (see privacy/stat
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
 release-wanted  there while a newer release is to be looked for at once
 told            what the fleet told it in its last rounds (see rounds/told_labels.py)
+run.lock        locked by the process that takes part in the fleet
 agent.sock      the socket at which apps of the same user call the agent (see service/)
 """
 
@@ -79,6 +80,10 @@ class AgentHome:
     @property
     def connection(self) -> Path:
         return self.folder / "connection.json"
+
+    @property
+    def run_lock(self) -> Path:
+        return self.folder / "run.lock"
 
     @property
     def keys(self) -> Path:

@@ -153,7 +153,8 @@ def _to_observe(file: Path, status: AgentStatus, *, resize: bool) -> _ToObserve:
 
 
 def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None:
-    """Show what the agent has and does: its student, its examples, and what has left the device.
+    """Show what the agent has and does: its student, its examples, what has left the device, and its fleet:
+    whether it is connected, when it looks for a round again, the last round, and the last refusal.
 
     [bold]Examples[/bold]
 
@@ -161,10 +162,13 @@ def status_command(home: HomeOption = None, as_json: JsonOption = False) -> None
 
       fedstill-agent status --json
     """
+    from fedstill_client.doctor.standing import standing_facts
     from fedstill_client.service.client import AgentClient
 
     with reach(home) as agent:
         facts = {**vars(agent.status()), "service_runs": isinstance(agent, AgentClient)}
+    if AgentHome.is_at((at := AgentHome.given(home)).folder):
+        facts |= standing_facts(at)
     if as_json:
         print_json(facts)
     else:

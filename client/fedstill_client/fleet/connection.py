@@ -108,12 +108,13 @@ class ConnectionRecord:
         now = self._clock()
         come_back_at = now + look_after_s
         self.now = replace(self.now, heard_at=round(now, 3), come_back_at=round(come_back_at, 3))
-        if now - self._written_at >= _WRITE_EVERY_S:
+        if now - self._written_at >= _WRITE_EVERY_S or look_after_s > _WRITE_EVERY_S:
             self._write()
 
     def connected(self) -> None:
         """The server has let the device in."""
         self._refused_at = 0.0
+        self.now = replace(self.now, heard_at=round(self._clock(), 3))
         self._become(Standing.CONNECTED, "")
 
     def refused(self, standing: Standing, why: str) -> float:

@@ -161,7 +161,7 @@ def _pinned(home: AgentHome, source: PackageSource, family: str) -> str | None:
 @contextlib.contextmanager
 def _run_lock(home: AgentHome) -> Iterator[None]:
     """One at a time, whoever serves."""
-    with (home.folder / "run.lock").open("w") as lock:
+    with home.run_lock.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -114,7 +114,7 @@ class Answering:
 
         try:
             with PrivateStore.open(self._home) as store:
-                note_refusal(store.ledger, str(refusal), run=str(run), round=0)
+                note_refusal(store.ledger, str(refusal), run=str(run), round=0, refusal=Refusal.ANOTHER_APP)
         except FedstillError as error:
             log.warning("the refusal is not in the ledger: %s", error)
 

@@ -127,11 +127,16 @@ def _through(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https"):
         raise DownloadError(f"HTTPS_PROXY: {parts.scheme}:// is none of http:// and https://")
-    headers = {}
-    if parts.username is not None:
-        secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        headers = urllib3.make_headers(proxy_basic_auth=secret)
-    return urllib3.ProxyManager(proxy, proxy_headers=headers, **settings)
+    return urllib3.ProxyManager(proxy, proxy_headers=proxy_headers(proxy), **settings)
+
+
+def proxy_headers(proxy: str) -> dict[str, str]:
+    """The headers by which a proxy knows the name and password that stand in its address, if they do."""
+    parts = urlsplit(proxy)
+    if parts.username is None:
+        return {}
+    secret = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+    return dict(urllib3.make_headers(proxy_basic_auth=secret))
 
 
 def _failed(url: str, error: Exception, *, proxy: str) -> DownloadError:

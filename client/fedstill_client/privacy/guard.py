@@ -205,7 +205,9 @@ class PolicyGuard:
             yield
         except PolicyRefused as refusal:
             if self._ledger is not None:
-                note_refusal(self._ledger, str(refusal), run=task.run, round=task.round)
+                note_refusal(
+                    self._ledger, str(refusal), run=task.run, round=task.round, refusal=refusal.refusal
+                )
             raise
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 from fedstill_proto import flower_records  # isort: skip
@@ -20,7 +22,9 @@ from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
+from fedstill_client.home import AgentHome
 from fedstill_client.privacy import PolicyRefused
+from fedstill_client.privacy.refusals import note_refusal
 from fedstill_client.rounds.round import (
     AnotherGeneration,
     Evaluation,
@@ -31,6 +35,7 @@ from fedstill_client.rounds.round import (
 )
 from fedstill_client.rounds.told_labels import ToldLabels
 from fedstill_client.secure_sums.rule import SumRefused
+from fedstill_client.store import PrivateStore
 
 log = logging.getLogger("fedstill.device")
 
@@ -80,6 +85,19 @@ def refused(message: Message, error: Exception) -> Message:
     else:
         log.exception("%s failed", kind, exc_info=error)
     return Message(Error(refusal.code, refusal.word), reply_to=message)
+
+
+@contextmanager
+def noting_refusals(folder: Path, task: RoundTask) -> Iterator[None]:
+    """Note in an agent's home why a task was not done, for its owner; the guard notes what it refuses."""
+    try:
+        yield
+    except Exception as error:
+        if AgentHome.is_at(folder) and not isinstance(error, PolicyRefused):
+            with suppress(FedstillError), PrivateStore.open(AgentHome(folder)) as store:
+                why = str(error) if isinstance(error, FedstillError) else f"{type(error).__name__}: {error}"
+                note_refusal(store.ledger, why, run=task.run, round=task.round, refusal=refusal_of(error))
+        raise
 
 
 def refusal_of(error: Exception) -> Refusal:

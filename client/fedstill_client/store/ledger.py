@@ -149,6 +149,13 @@ class Ledger:
             for record in records
         ]
 
+    def last_answer(self) -> tuple[str, int, float] | None:
+        """The run and round of the newest release that answers a round, and when, in seconds since 1970."""
+        rows = self._database.rows(
+            "SELECT run, round, released_at FROM releases WHERE kind != 'evaluation' ORDER BY id DESC LIMIT 1"
+        )
+        return (str(rows[0][0]), int(rows[0][1]), float(rows[0][2])) if rows else None
+
     def totals(self) -> ReleaseTotals:
         """All releases together."""
         releases = self.releases()
