@@ -27,8 +27,10 @@ from fedstill_client.fleet.connection import ConnectionRecord, Standing
 from fedstill_client.fleet.enrol import enrol
 from fedstill_client.fleet.membership import Membership, authority_file
 from fedstill_client.home import AgentHome
+from fedstill_client.packages.plan import keep_plan
 from fedstill_client.privacy.refusals import note_refusal
 from fedstill_client.store import PrivateStore, Release
+from fedstill_proto.package.release_plan import ReleasePlan
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.enrolment import Enrolment
 from fedstill_proto.system.steering import REFUSED_HEADER
@@ -215,8 +217,15 @@ def test_what_the_device_itself_can_have_in_the_way(home: AgentHome) -> None:
     rules.write_text("{")
     assert [one.verdict for one in device.eligibility_findings(home)] == [BAD]
 
+    keep_plan(home, ReleasePlan(version=2, withdrawn=(1,), rounds_off=True))
+    switched_off, withdrawn, whole = device.package_findings(home, Membership.read(home), is_reached=True)
+    assert switched_off.found == "the fleet's operator has switched rounds off"
+    assert withdrawn.found == "the fleet has withdrawn package 1, which is installed"
+    assert whole.verdict is GOOD
+
     package = next(home.packages.iterdir())
     (package / "manifest.json").write_text("{}")
+    home.release_plan.unlink()
     (damaged,) = device.package_findings(home, Membership.read(home), is_reached=True)
     assert damaged.verdict is BAD
     assert "not the manifest that was installed" in damaged.found

@@ -21,6 +21,7 @@ from fedstill_client.fleet.enrol import source_of
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, load_installed
+from fedstill_client.packages.plan import read_plan
 from fedstill_client.privacy.guard import spending_of
 from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.privacy.refusals import last_refusals
@@ -71,6 +72,12 @@ def package_findings(home: AgentHome, membership: Membership, *, is_reached: boo
             again = "restart fedstill-agent run: it fetches the package again"
             yield bad("package", f"the installed package cannot be used: {error}", again)
             return
+    plan = read_plan(home)
+    if plan is not None and plan.rounds_off:
+        yield bad("release plan", "the fleet's operator has switched rounds off", "wait, or ask the operator")
+    if plan is not None and manifest.package_version in plan.withdrawn:
+        withdrawn = f"the fleet has withdrawn package {manifest.package_version}, which is installed"
+        yield bad("release plan", withdrawn, "the agent puts another in its place by itself; does it run?")
     mine = f"{manifest.package_version} of {manifest.family}, generation {manifest.generation}, is whole"
     if not is_reached and not membership.repository.startswith("/"):
         yield note("package", f"{mine}; whether there is a newer one is not known")
