@@ -196,13 +196,11 @@ def registration_finding(home: AgentHome) -> Finding:
     public_key = device_key(home).with_suffix(".pub")
     # Flower takes a second to import, and a server that is not reached needs none of it.
     from fedstill_proto.system.flower_node import NotLetIn
-    from flwr.proto.run_pb2 import GetRunRequest
 
     from fedstill_client.fleet.supernode import access_of
 
     try:
-        with access_of(home).client() as client:
-            client.GetRun(GetRunRequest(run_id=0))
+        access_of(home).check()
     except NotLetIn as refusal:
         if refusal.why == REVOKED:
             return bad("registration", "the operator has revoked this device's key", "ask the operator why")
@@ -215,8 +213,6 @@ def registration_finding(home: AgentHome) -> Finding:
             "the server does not know this device's key",
             f"bring {public_key} to the operator, who runs: fedstill-server register FLEET {public_key.name}",
         )
-    except httpx.HTTPStatusError:
-        pass  # there is no such run: the device was let in, to be told that
     except (httpx.HTTPError, RuntimeError, FedstillError) as error:
         return note(
             "registration", f"the server did not say ({type(error).__name__}: {error})", "ask again later"

@@ -92,6 +92,17 @@ class NodeAccess:
             ],
         )
 
+    def check(self) -> None:
+        """Ask the server for something that changes nothing, to see whether it lets this key in.
+
+        Raises:
+            NotLetIn: It does not.
+            httpx.HTTPError: It does not answer.
+        """
+        # There is no such run: a key that is let in is told that.
+        with self.client() as client, contextlib.suppress(httpx.HTTPStatusError):
+            client.GetRun(GetRunRequest(run_id=0))
+
     def deactivate(self, node: int) -> bool:
         """Have the server forget that a node of this key is there; whether it answered that it did.
 
