@@ -12,7 +12,6 @@ from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.extras import explain_missing
 from rich.console import Console
-from rich.table import Table
 
 from fedstill_server.commands import (
     console,
@@ -86,7 +85,7 @@ def inspect(
     A package is shown with its calibration, accuracy under noise, blur and rotation, outliers, agreement with
     the teacher, a decision tree that imitates it, and energy; and an HTML report is written.
     """
-    from fedstill_server.commands.inspect import package_at, show_package
+    from fedstill_server.commands.inspect import alarms_in, package_at, round_table, show_package
     from fedstill_server.run_folder import read_fleet_config
 
     package = package_at(folder)
@@ -105,15 +104,15 @@ def inspect(
     account: Account | None = None
     if config.privacy is not None and config.privacy.mode == "central":
         account = store.account(config.run)
-    records, problems = store.records(), damage_in(run)
+    records, problems, alarms = store.records(), damage_in(run), alarms_in(run)
     if as_json:
         document = {"fleet": config.to_json(), "rounds": [record.to_json() for record in records]}
         if account is not None:
             document |= {"account": vars(account.head)}
-        print(json.dumps(document | {"problems": problems}, indent=1))
+        print(json.dumps(document | {"alarms": alarms, "problems": problems}, indent=1))
         raise typer.Exit(1 if problems else 0)
     console = Console()
-    console.print(_round_table(config, records))
+    console.print(round_table(config, records))
     if config.privacy is not None:
         console.print(_privacy_line(config, store, records), highlight=False, soft_wrap=True)
     if account is not None:
@@ -132,6 +131,9 @@ def inspect(
         for entry in record.quarantined:
             who = entry.device or f"node {entry.node or 'unknown'}"
             console.print(f"round {record.round}: {who}: {entry.reason}: {entry.text}", markup=False)
+    for alarm in alarms:
+        text = f"alarm, {alarm['severity']}: {alarm['text']}. What to do: {alarm['remedy']}."
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
     for problem in problems:
         console.print(problem, markup=False, highlight=False, soft_wrap=True)
     if problems:
@@ -276,28 +278,6 @@ def main() -> None:
     except FedstillError as error:
         typer.echo(f"fedstill-server: {error}", err=True)
         sys.exit(2)
-
-
-def _round_table(config: FleetConfig, records: list[RoundRecord]) -> Table:
-    of_all = "" if config.continuous else f" of {config.rounds}"
-    table = Table(title=f"run {config.run}: {config.method.name}, {len(records)}{of_all} rounds")
-    for heading in ("round", "asked", "accepted", "left out", "late", "personal", "global", "worst"):
-        table.add_column(heading, justify="right")
-    table.add_column("up a device", justify="right")
-    table.add_column("down a device", justify="right")
-    table.add_column("seconds", justify="right")
-    for one in records:
-        shares = (one.personal_accuracy, one.global_accuracy, one.worst_device_accuracy)
-        told = {"accepted": one.accepted, "quarantined": len(one.quarantined), "late": one.late}
-        counts = ("" if name in one.withheld else str(count) for name, count in told.items())
-        table.add_row(
-            *(str(one.round), str(one.asked), *counts),
-            *("" if share is None else f"{share:.1%}" for share in shares),
-            "" if one.withheld else f"{one.uplink_bytes_per_device:,.0f} B",
-            "" if one.withheld else f"{one.downlink_bytes_per_device:,.0f} B",
-            f"{one.seconds:.2f}",
-        )
-    return table
 
 
 def _privacy_line(config: FleetConfig, store: RunStore, records: list[RoundRecord]) -> str:

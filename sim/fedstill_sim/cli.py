@@ -25,6 +25,7 @@ from fedstill_sim.folder import check_claim
 from fedstill_sim.options import (
     AuditOptions,
     CompareOptions,
+    LiveOptions,
     ManyRunsOptions,
     MaybeOut,
     Out,
@@ -40,6 +41,7 @@ from fedstill_sim.request import (
 
 if TYPE_CHECKING:
     from fedstill_sim.compare.result import Split
+    from fedstill_sim.progress import RunProgress
 
 app = typer.Typer(
     name="fedstill-sim",
@@ -160,13 +162,13 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 @app.command(cls=MethodCommand, epilog=RUN_EXAMPLES)
-@takes(RunRequest, OutputOptions)
+@takes(RunRequest, OutputOptions, LiveOptions)
 def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
     """Run one method on a virtual fleet, beside its baselines: accuracy, bytes, students and a report.
 
     A killed run goes on with [bold cyan]fedstill-sim resume DIR[/] and ends as if it had never been killed.
     """
-    shown = taken(OutputOptions, asked)
+    shown, live = taken(OutputOptions, asked), taken(LiveOptions, asked)
     output = Output(as_json=shown.as_json, quiet=shown.quiet)
     with told_plainly(out):
         request = _request(asked, settings)
@@ -177,10 +179,10 @@ def run(out: Out, *, settings: Set = None, asked: dict[str, Any]) -> None:
         from fedstill_sim.terminal import print_run
 
         start_run(request, out, force=shown.force)
-        with _progress(output) as progress:
-            result = continue_run(out, progress, report=not shown.no_report)
-        print_run(output.results, result, out)
-        output.document(_brief(result))
+        with _progress(output) as progress, _live(out, progress, output, live) as watched:
+            result = continue_run(out, watched, report=not shown.no_report)
+            print_run(output.results, result, out)
+            output.document(_brief(result))
 
 
 @app.command(cls=CompareCommand, epilog=COMPARE_EXAMPLES)
@@ -368,6 +370,18 @@ def _progress(output: Output) -> Iterator[Any]:
 
     with show_progress(output.progress, quiet=output.quiet) as progress:
         yield progress
+
+
+@contextmanager
+def _live(out: Path, progress: RunProgress, output: Output, live: LiveOptions) -> Iterator[RunProgress]:
+    """The page of a run beside it, where it was asked for."""
+    if not (live.live or live.live_keep):
+        yield progress
+        return
+    from fedstill_sim.live import live_page
+
+    with live_page(out, progress, output.progress, keep=live.live_keep) as watched:
+        yield watched
 
 
 def _splits(wanted: CompareOptions) -> tuple[Split, ...]:

@@ -85,6 +85,21 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LiveOptions:
+    """The page that shows a run while it goes on."""
+
+    live: bool = option(
+        False,
+        "Show the run in a browser while it goes on, at an address that is printed.",
+        panel=OUTPUT,
+        flag="--live",
+    )
+    live_keep: bool = option(
+        False, "The same, and the page stays after the run, until Ctrl-C.", panel=OUTPUT, flag="--live-keep"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ManyRunsOptions:
     """How the runs of a comparison are made and shown."""
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from fastapi.testclient import TestClient
 from fedstill_server.cli import cli
+from fedstill_server.commands.inspect import round_table
 from fedstill_server.console.alarms import NAMES, AlarmBook, alarms_of
 from fedstill_server.console.app import make_app, metrics_app
 from fedstill_server.console.errors import ConsoleError
@@ -28,9 +31,13 @@ from fedstill_server.releases.release import StagedRelease
 from fedstill_server.releases.rules import ReleaseRules
 from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
+from fedstill_sim.live import live_page
+from fedstill_sim.progress import SilentProgress
+from rich.console import Console
 from typer.testing import CliRunner
 
 from tests.server.console_fleet import HOSTILE, NOW, commit, make_fleet, round_record
+from tests.server.scripted_fleet import fleet_config, write_run
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 PASSWORD = "correct horse battery"
@@ -430,6 +437,37 @@ def test_a_simulation_s_page_is_for_this_machine(fleet: Path) -> None:
     assert here.get("/").status_code == 200
     assert here.get("/api/fleet").json()["phase"] == "training"
     assert TestClient(app, base_url="http://evil.example").get("/api/fleet").status_code == 400
+
+
+def test_inspect_shows_shares_with_what_they_are_of_and_alarms(fleet: Path) -> None:
+    shown = Console(width=200, record=True, file=io.StringIO())
+    shown.print(round_table(fleet_config(rounds=60), [round_record(1)]))
+    text = shown.export_text()
+    for part in ("mlp-small, test set", "80.0% of 500", "90.0% of 500", "70.0% of 96"):
+        assert part in text
+    assert "global" not in text  # nobody measured it
+    done = CliRunner().invoke(cli, ["inspect", str(fleet)])
+    assert "alarm, critical: the fleet is not up" in done.stdout
+    document = json.loads(CliRunner().invoke(cli, ["inspect", str(fleet), "--json"]).stdout)
+    assert [one["name"] for one in document["alarms"]] == ["not-up"]
+
+
+def test_a_simulation_s_page_shows_its_rounds_beside_it(tmp_path: Path) -> None:
+    write_run(tmp_path, fleet_config(rounds=4))
+    commit(tmp_path, round_record(1))
+    said = io.StringIO()
+    with live_page(tmp_path, SilentProgress(), Console(file=said), keep=False) as progress:
+        progress.phase("exporting")
+        address = said.getvalue().split()[-1]
+        document = httpx.get(f"{address}api/fleet").json()
+        assert (document["kind"], document["phase"], document["round_count"]) == (
+            "simulation",
+            "exporting",
+            1,
+        )
+        assert httpx.get(f"{address}api/fleet", headers={"Host": "evil.example"}).status_code == 400
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}api/fleet")
 
 
 def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:

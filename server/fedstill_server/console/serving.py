@@ -197,6 +197,8 @@ def _config(app: FastAPI, certificate: dict[str, str]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         log_level="warning",
+        ws="none",
+        lifespan="off",
         server_header=False,
         timeout_graceful_shutdown=2,
         limit_concurrency=200,
