@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
@@ -21,6 +21,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.schedule import Schedule
 from fedstill_server.fleet.bounded_grid import bounded
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.generations import in_force, settled
 from fedstill_server.fleet.nodes import read_nodes
 from fedstill_server.fleet.replication import copies_commits
 from fedstill_server.fleet.round_notes import RoundNotes
@@ -55,11 +56,12 @@ def main(grid: Grid, context: Context) -> None:
     if RelayFolder.is_at(folder):
         serve_relay(grid, folder)
         return
-    config = read_fleet_config(folder)
-    if FleetFolder.is_at(folder):
-        FleetFolder(folder).digests.check()
-    public, test = load_public(folder, config), load_test(folder, config)
     is_fleet = FleetFolder.is_at(folder)
+    with settled(folder) if is_fleet else nullcontext():
+        config = read_fleet_config(folder)
+        if is_fleet:
+            FleetFolder(folder).digests.check()
+        public, test = load_public(folder, config), load_test(folder, config)
     store = RunStore(folder, on_commit=copies_commits(FleetFolder(folder)) if is_fleet else lambda: None)
     try:
         # In a real fleet a node is who its key says, not who it says it is.
@@ -96,6 +98,7 @@ def pacing_of(folder: Path, config: FleetConfig, store: RunStore) -> Scheduled:
         registered=lambda: len(read_nodes(nodes)),
         last_records=store.last_records,
         superseded=lambda: read_generation(folder) != config.generation,
+        in_force=functools.partial(in_force, folder, config.generation),
     )
     return Scheduled(config, view)
 

@@ -19,6 +19,7 @@ from fedstill_server.commands import (
     devices,
     distill,
     fleet,
+    generations,
     publish,
     relay,
     schedule,
@@ -42,6 +43,7 @@ cli = typer.Typer(
 )
 fleet.register(cli)
 devices.register(cli)
+generations.register(cli)
 publish.register(cli)
 distill.register(cli)
 copies.register(cli)

@@ -78,6 +78,7 @@ class FleetFacts:
         continuous: Whether rounds go on for ever where nobody says how many, and no privacy is of so many.
         packaged: Whether devices hold packages with the students of before the first round.
         target: What students say of an example.
+        spent_rho: What earlier generations of the fleet have cost a device, in zCDP.
     """
 
     run: str
@@ -100,6 +101,7 @@ class FleetFacts:
     class_names: tuple[str, ...] = ()
     columns: TableColumns | None = None
     target: Target = SINGLE_LABEL
+    spent_rho: float = 0.0
 
 
 def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
@@ -124,7 +126,7 @@ def resolve(asked: RunOptions, facts: FleetFacts) -> FleetConfig:
         method = with_first_students(method)
     own = FAMILIES.named(asked.families, where="--families")
     rounds = _chosen(asked.rounds, facts.rounds)
-    privacy = privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated)
+    privacy = privacy_rule(asked, name, rounds=rounds, simulated=facts.simulated, spent_rho=facts.spent_rho)
     uplink, downlink = _codecs(asked, facts, method_of(method))
     if not facts.task.form.amounts and (asked.normalize, asked.channels) != ("auto", "auto"):
         raise ConfigError("--normalize and --channels are of amounts; what devices learn here are names")
@@ -273,10 +275,12 @@ def check_names(asked: RunOptions, methods: Sequence[str]) -> None:
         completed(name, given, where=f"--set, {name}")
 
 
-def privacy_rule(asked: RunOptions, method: str, *, rounds: int, simulated: bool) -> PrivacyRule | None:
+def privacy_rule(
+    asked: RunOptions, method: str, *, rounds: int, simulated: bool, spent_rho: float = 0.0
+) -> PrivacyRule | None:
     """With the noise that an epsilon needs, if a device is asked in each round.
 
-    A method whose devices send nothing needs none.
+    A method whose devices send nothing needs none. What earlier rounds have spent is a part of the epsilon.
     """
     if asked.privacy is None:
         return None
@@ -292,7 +296,7 @@ def privacy_rule(asked: RunOptions, method: str, *, rounds: int, simulated: bool
     try:
         noise = asked.noise_multiplier
         if asked.epsilon is not None:
-            noise = noise_for_epsilon(asked.epsilon, rounds, delta)
+            noise = noise_for_epsilon(asked.epsilon, rounds, delta, spent_rho=spent_rho)
         assert noise is not None  # one of the two is there
         return PrivacyRule(
             mode=asked.privacy,

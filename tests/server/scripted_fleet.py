@@ -148,6 +148,7 @@ class ScriptedGrid(InProcessGrid):
 
     devices: int = 4
     families: Sequence[str] = ("mlp-small",)
+    generation: int = 1
     scripts: dict[int, Script] = field(default_factory=dict)
     delays: dict[int, int] = field(default_factory=dict)  # device -> looks for its summary without one
     greet: Callable[[int, RecordDict], Reply] | None = None
@@ -193,7 +194,8 @@ class ScriptedGrid(InProcessGrid):
         read_hello(content)
         if self.greet is not None:
             return self.greet(device, content)
-        return hello_reply(f"device-{device}", self.families[device % len(self.families)])
+        family = self.families[device % len(self.families)]
+        return hello_reply(f"device-{device}", family, generation=self.generation)
 
     def _train(self, devices: Sequence[int], contents: Sequence[RecordDict]) -> list[Reply]:
         answers: list[Reply] = []

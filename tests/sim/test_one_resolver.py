@@ -44,16 +44,18 @@ def prepared(data: FleetData, words: dict[str, Any], folder: Path, *, labelled: 
         folder=folder,
         seed=words.get("seed", 0),
     )
-    facts = facts_of("0" * 8, FAMILIES, given, TASKS.load("arrays")().read(files))
+    facts = facts_of("0" * 8, FAMILIES, TASKS.load("arrays")().read(files))
     return resolve_fleet(RunOptions(families=FAMILIES, **words), facts)
 
 
 def apart_from_where(config: FleetConfig) -> FleetConfig:
-    """Without what names the run and its files, and whose noise it is."""
+    """Without what names the run and its files, whose noise it is, and whether it ever ends."""
     rule = config.privacy
     if rule is not None:
         rule = dataclasses.replace(rule, noise_seed=None, measured=False)
-    return dataclasses.replace(config, run="0" * 8, public_set="", test_set=None, privacy=rule)
+    return dataclasses.replace(
+        config, run="0" * 8, public_set="", test_set=None, privacy=rule, continuous=False
+    )
 
 
 # Two refuse some of these words, or these families.

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import click
 import typer
+from click.core import ParameterSource
 from rich.console import Console
 
 from fedstill_server.commands.generated import MethodCommand, Set, takes
+from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.options import Option, option, options_of
 from fedstill_server.config.reading import ReadOptions
 from fedstill_server.config.run_options import FLEET, RunOptions
@@ -92,13 +96,14 @@ class TaskOptions:
 def prepare(
     fleet: Fleet,
     public: Annotated[
-        Path,
+        Path | None,
         typer.Option(
-            help="The public set: an .npz file with x \\[n, *shape] and labels y \\[n], a table (.csv, "
-            ".parquet), or a folder of pictures or windows by class; of text, a file with a text a line, or "
-            "a folder of .txt files; of utterances, a .csv file of text,label."
+            show_default=False,
+            help="The public set, which a first prepare needs: an .npz file with x \\[n, *shape] and labels "
+            "y \\[n], a table (.csv, .parquet), or a folder of pictures or windows by class; of text, a file "
+            "with a text a line, or a folder of .txt files; of utterances, a .csv file of text,label.",
         ),
-    ],
+    ] = None,
     *,
     test: Annotated[
         Path | None, typer.Option(help="The same, to measure on only.", show_default=False)
@@ -113,7 +118,12 @@ def prepare(
     For a fleet of text, a word list is made of the public texts, and nothing else. For utterances, those
     without a label are labelled by a sentence model that learns the others (fedstill\\[assistant]).
 
+    A fleet that is prepared gets its next generation, of what is said here and all else as it is: it is
+    staged, rounds go on as before, and fedstill-server publish puts it into force. Devices stay enrolled.
+
     Example: fedstill-server prepare fleets/kitchen --public public.npz --families mlp-small,cnn --rounds 20
+
+    Example: fedstill-server prepare fleets/kitchen --learning-rate 0.01
 
     Example: fedstill-server prepare fleets/kitchen --public public.npz --set server_step=0.3 --mode async
 
@@ -127,9 +137,17 @@ def prepare(
     """
     from fedstill_server.config.run_options import read_settings
     from fedstill_server.families import FAMILIES
+    from fedstill_server.fleet.generations import is_prepared
     from fedstill_server.resolve import check_names
     from fedstill_server.tasks import chosen_task, task_for
 
+    _check_there(public, test)
+    if is_prepared(fleet):
+        said = {name: asked[name] for name in asked if _was_said(name)}
+        _prepare_next(fleet, said, settings, public=public, test=test, as_json=as_json)
+        return
+    if public is None:
+        raise typer.BadParameter("a first prepare needs a public set", param_hint="--public")
     of_task = {one.name: asked.pop(one.name) for one in options_of(TaskOptions)}
     reading = ReadOptions(**{one.name: _parsed(one, asked.pop(one.name)) for one in options_of(ReadOptions)})
     wanted = RunOptions(
@@ -139,7 +157,6 @@ def prepare(
     families = tuple(FAMILIES.named(wanted.families, where="--families"))
     task = chosen_task(wanted.task or task_for(families), of_task)
     check_names(wanted, [wanted.method or task.default_method])
-    _check_there(public, test)
     # torch takes a second to import, which other commands and wrong names do not need.
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.preparing import PublicData, prepare_fleet
@@ -158,16 +175,69 @@ def prepare(
     AuditLog(fleet).append(
         "prepare", method=config.method.name, families=config.families, rounds=config.rounds, public=public
     )
-    rounds = "rounds without an end" if config.continuous else f"{config.rounds} rounds"
-    lines = [f"prepared {rounds} of {config.method.name} for {', '.join(config.families)}"]
-    lines += [f"{name:14s} {share:.1%} of the test set" for name, share in prepared.accuracy.items()]
-    lines += [f"note: {prepared.notice}"] if prepared.notice else []
+    text = f"prepared {_learning(prepared.config)}"
+    _report_prepared(text, prepared.config, prepared.accuracy, [prepared.notice], as_json)
+
+
+def _prepare_next(
+    fleet: Path,
+    said: dict[str, Any],
+    settings: list[str] | None,
+    *,
+    public: Path | None,
+    test: Path | None,
+    as_json: bool,
+) -> None:
+    from fedstill_server.config.run_options import read_settings
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.next_generation import Changes, prepare_next
+    from fedstill_server.operations.audit import AuditLog
+
+    def those_of(kind: type) -> dict[str, Any]:
+        return {one.name: _parsed(one, said[one.name]) for one in options_of(kind) if one.name in said}
+
+    changes = Changes(
+        options=those_of(RunOptions),
+        method_options=read_settings(settings or ()),
+        task=those_of(TaskOptions),
+        reading=those_of(ReadOptions),
+        public=public,
+        test=test,
+    )
+    with Console(stderr=True).status("preparing the next generation") as shown:
+        prepared = prepare_next(
+            FleetFolder.open(fleet),
+            changes,
+            on_progress=lambda what, done, total: shown.update(f"{what}: {done} of {total}"),
+        )
+    staged = prepared.staged
+    AuditLog(fleet).append("prepare", generation=staged.number, changes=list(prepared.changes))
+    text = f"staged generation {staged.number}, {_learning(staged.config)}: {'; '.join(prepared.changes)}"
+    text += f"\nit comes into force by: fedstill-server publish {fleet}"
+    _report_prepared(text, staged.config, prepared.accuracy, prepared.notices, as_json)
+
+
+def _learning(config: FleetConfig) -> str:
+    rounds = "rounds without an end" if config.continuous else f"{config.own_rounds} rounds"
+    return f"{rounds} of {config.method.name} for {', '.join(config.families)}"
+
+
+def _report_prepared(
+    text: str, config: FleetConfig, accuracy: dict[str, float], notices: Sequence[str], as_json: bool
+) -> None:
+    lines = [text, *(f"{name:14s} {share:.1%} of the test set" for name, share in accuracy.items())]
+    lines += [f"note: {notice}" for notice in notices if notice]
     found: dict[str, object] = {
         "fleet": config.to_json(),
-        "accuracy": prepared.accuracy,
-        "notice": prepared.notice,
+        "accuracy": accuracy,
+        "notice": "; ".join(filter(None, notices)),
     }
     _report(found, "\n".join(lines), as_json)
+
+
+def _was_said(name: str) -> bool:
+    """Whether the command line that runs says an option."""
+    return click.get_current_context().get_parameter_source(name) is not ParameterSource.DEFAULT
 
 
 def _parsed(one: Option, given: Any) -> Any:

@@ -46,22 +46,35 @@ def publish(
     A package holds the student's inference graph, its weights, the training and forward graphs of the
     fleet's method, and the public set. All packages of one call get the same new version, and become
     visible together. Devices verify every byte against the fleet's keys (TUF), and refuse older versions.
+    A generation that is staged comes into force with its packages.
 
     Example: fedstill-server publish fleets/kitchen --families mlp-small
 
     Example: fedstill-server publish fleets/kitchen --package small
     """
     # torch takes a second to import, which other commands do not need.
+    from fedstill_server.fleet.folder import FleetFolder
+    from fedstill_server.fleet.generations import staged_generation, switch_generation
     from fedstill_server.fleet.handover import hand_over
     from fedstill_server.operations.audit import AuditLog
+    from fedstill_server.publish.errors import PublishError
     from fedstill_server.publish.students import publish_students
 
+    staged = staged_generation(fleet) if FleetFolder.is_at(fleet) else None
+    if package and staged is not None:
+        raise PublishError(f"--package: generation {staged.number} is staged; publish that first.")
     if package:
         hand_over(fleet, package)
     names = [name.strip() for name in families.split(",") if name.strip()]
-    published = publish_students(fleet, names)
+    if names and staged is not None:
+        raise PublishError("--families: a new generation is published for all of its families.")
+    published = publish_students(fleet, names, source=None if staged is None else staged.folder)
     versions = {each.family: each.package_version for each in published}
-    AuditLog(fleet).append("publish", versions=versions, handed_over=[str(each) for each in package or ()])
+    handed_over = [str(each) for each in package or ()]
+    generation = {} if staged is None else {"generation": staged.number}
+    AuditLog(fleet).append("publish", versions=versions, handed_over=handed_over, **generation)
+    if staged is not None:  # now that devices find its packages
+        switch_generation(fleet)
     if as_json:
         document = {
             each.family: {"package_version": each.package_version, "bytes": each.size_bytes}

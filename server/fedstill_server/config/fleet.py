@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedstill_proto.checks import check_name
+from fedstill_proto.checks import MAX_UINT32, check_name
 from fedstill_proto.generation import FIRST_GENERATION, check_generation
 from fedstill_proto.messages import TrainingPlan
 from fedstill_proto.package.input_rule import InputRule, check_class_names
@@ -163,6 +163,7 @@ class FleetConfig:
     class_names: tuple[str, ...] = ()  # of all classes, or none
     columns: TableColumns | None = None  # what made the examples of a table's rows
     generation: int = FIRST_GENERATION  # this configuration's number among those of the fleet
+    begins_after: int = 0  # the last round of the generation before; `rounds` counts on from there
     continuous: bool = False  # rounds go on after `rounds`, which is then the horizon of what decays
     target: Target = SINGLE_LABEL  # what students say of an example; classes are 2 unless it is one class
 
@@ -170,6 +171,13 @@ class FleetConfig:
         check_name("run", self.run)
         _check(self.rounds >= 1, "rounds", self.rounds, "1 or more")
         check_generation(self.generation)
+        before = self.generation > FIRST_GENERATION
+        _check(
+            0 <= self.begins_after <= before * MAX_UINT32, "begins_after", self.begins_after, "a last round"
+        )
+        _check(
+            self.rounds > self.begins_after, "rounds", self.rounds, f"above begins_after {self.begins_after}"
+        )
         _check(0 <= self.seed < 1 << 63, "seed", self.seed, "a whole number from 0")
         _check(self.start in STARTS, "start", self.start, f"one of {', '.join(STARTS)}")
         _check(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
@@ -208,6 +216,15 @@ class FleetConfig:
         elif self.privacy.mode == "central" and self.secure_sums is not None:
             fold = self.secure_sums.fold  # of anything else, the noise would have to be another
             _check(fold == "mean", "secure_sums.fold", fold, "mean, the fold of sums without noise")
+
+    @property
+    def own_rounds(self) -> int:
+        """The rounds of this generation."""
+        return self.rounds - self.begins_after
+
+    def progress(self, round_number: int) -> float:
+        """How far a round is in its generation: 0 is the first round, 1 the last and all that come later."""
+        return min((round_number - self.begins_after - 1) / max(self.own_rounds - 1, 1), 1.0)
 
     @property
     def summing(self) -> Summing | None:

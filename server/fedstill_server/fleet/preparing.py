@@ -12,6 +12,7 @@ from fedstill_proto.package.target_labels import target_kind
 from fedstill_proto.system.files import SHARED
 from fedstill_proto.system.sealed import write_sealed_json
 
+from fedstill_server.config.asked_options import AskedOptions
 from fedstill_server.config.fleet import FleetConfig, TeacherConfig
 from fedstill_server.config.reading import ReadOptions
 from fedstill_server.config.run_options import RunOptions
@@ -73,15 +74,15 @@ def prepare_fleet(
         on_progress: Told of what takes long.
 
     Raises:
-        FleetError: For a fleet that has rounds.
+        FleetError: For a fleet that is prepared already.
     """
     families = tuple(FAMILIES.named(asked.families or DEFAULT_FAMILIES, where="--families"))
     store = RunStore(fleet.folder)
     try:
         if store.latest() is not None:
             raise FleetError(
-                f"{fleet.folder}: prepared already, and {store.last_round()} rounds done; make another "
-                "fleet in a new folder, or let this one go on: fedstill-server up"
+                f"{fleet.folder}: prepared already, and {store.last_round()} rounds done; what changes it is "
+                "its next generation"
             )
         task = given.task or TASKS.load(task_for(families))()
         made = task.read(
@@ -100,10 +101,15 @@ def prepare_fleet(
                 on_progress=on_progress,
             )
         )
-        config = resolve(asked, facts_of(fleet.run, families, given, made))
+        config = resolve(asked, facts_of(fleet.run, families, made, given.teacher))
         for name, content in made.files.items():
             fleet.digests.write(fleet.folder / name, content, mode=SHARED)
-        write_sealed_json(fleet.folder / CONFIG_FILE, {"fleet": config.to_json()})
+        document = {
+            "fleet": config.to_json(),
+            "asked": AskedOptions(options=asked, reading=given.reading).kept(),
+            "files": sorted(made.files),
+        }
+        write_sealed_json(fleet.folder / CONFIG_FILE, document)
         with one_deterministic_thread():
             method = build_method(config, made.public)
             if made.start is not None:
@@ -123,7 +129,9 @@ def prepare_fleet(
     return Prepared(config, accuracy, method.notice(state, round_number=1))
 
 
-def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Material) -> FleetFacts:
+def facts_of(
+    run: str, families: tuple[str, ...], made: Material, teacher: TeacherConfig | None = None
+) -> FleetFacts:
     """What is known of a fleet whose task has read what the operator gave."""
     return FleetFacts(
         run=run,
@@ -135,9 +143,9 @@ def facts_of(run: str, families: tuple[str, ...], given: PublicData, made: Mater
         labelled=made.public.y is not None,
         public_y=made.public.y,
         public_set="public.npz",
-        test_set=None if given.test is None else "test.npz",
+        test_set=None if made.test is None else "test.npz",
         continuous=True,
-        teacher=given.teacher or made.teacher,
+        teacher=teacher or made.teacher,
         input_rule=made.input_rule,
         class_names=made.class_names,
         columns=made.columns,

@@ -26,6 +26,7 @@ from fedstill_server.fleet.enrolled import publish_devices
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import Control, FlowerNode, RunStatus, superexec, superlink
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.generations import config_in_force, is_switching
 from fedstill_server.fleet.nodes import write_nodes
 from fedstill_server.fleet.proxy import proxy
 from fedstill_server.fleet.replication import Replication
@@ -35,7 +36,7 @@ from fedstill_server.rounds.roster import RegisteredNode
 from fedstill_server.rounds.round_record import RoundRecord
 from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
-from fedstill_server.run_folder import read_fleet_config
+from fedstill_server.run_folder import read_generation
 
 _LOOK_EVERY_S = 2.0
 _REFRESH_EVERY_S = 24 * 3600.0
@@ -104,6 +105,7 @@ class FleetUp:
                 replication.look()
                 self._refresh()
                 try:
+                    self._follow_generation(control)
                     self._admit_devices(control)
                     run = self._supervise_run(control)
                 except (httpx.HTTPError, ConnectionError) as error:
@@ -129,7 +131,7 @@ class FleetUp:
         publish_devices(self._fleet.folder)
 
     def _read_config(self) -> None:
-        self._config = read_fleet_config(self._fleet.folder)
+        self._config = config_in_force(self._fleet.folder)
 
     def _start(self, children: Supervisor, signals: EndSignals) -> None:
         started = [children.start(superlink(self._fleet))]
@@ -203,6 +205,19 @@ class FleetUp:
             )
         return None
 
+    def _follow_generation(self, control: Control) -> None:
+        """Go on with another generation once it is in force; a round of the one before counts for nothing."""
+        folder, before = self._fleet.folder, self._config.generation
+        if not is_switching(folder) and read_generation(folder) == before:
+            return
+        self._read_config()
+        if self._config.generation == before:
+            return
+        self._watch.on_text(f"generation {self._config.generation} is in force")
+        for run in control.runs():
+            if not run.is_over:
+                control.stop_run(run.run_id)
+
     def _supervise_run(self, control: Control) -> RunStatus | None:
         """Start the run, or a new one that goes on where a failed one ended."""
         runs = control.runs()
@@ -217,7 +232,6 @@ class FleetUp:
             self._start_again_at = now + _PAUSE_BEFORE_NEW_RUN_S
         if now >= self._start_again_at:
             self._start_again_at = 0.0
-            self._read_config()  # a run ends where a new generation begins
             self._watch.on_text(f"started run {control.start_run()}")
         return None
 
@@ -263,9 +277,9 @@ def end_text(config: FleetConfig, folder: Path) -> str:
         return (
             f"all {config.rounds} rounds are done, which is all that the fleet's noise was reckoned for: a "
             "further one would cost devices more privacy than they were promised. Devices keep their "
-            "students and are asked nothing more; a new fleet in a new folder starts another account"
+            "students and are asked nothing more; what changes that is a generation with a larger --epsilon"
         )
     return (
         f"all {config.rounds} rounds are done, and devices are asked nothing more; prepare --rounds said so "
-        f"many. A new generation goes on with the same devices: fedstill-server generation {folder}"
+        f"many. A new generation goes on with the same devices: fedstill-server prepare {folder}"
     )

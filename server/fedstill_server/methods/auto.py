@@ -65,8 +65,8 @@ class Auto(Fedstill):
             return "what the server may see of an answer leaves no counts to choose by"
         if config.mode != "rounds":
             return f"in mode {config.mode} rounds do not take turns"
-        if config.rounds <= 2 * self.trials:
-            return f"{config.rounds} rounds are too few to try both"
+        if config.own_rounds <= 2 * self.trials:
+            return f"{config.own_rounds} rounds are too few to try both"
         return ""
 
     @functools.cached_property
@@ -78,7 +78,7 @@ class Auto(Fedstill):
             return self
         if _VERDICT in state.arrays:
             return self._averaging if self._prefers_weights(state.arrays[_VERDICT]) else self
-        return self if round_number % 2 else self._averaging
+        return self if self._trial(round_number) % 2 else self._averaging
 
     def start(self, state: FleetState) -> FleetState:
         started = super().start(state)
@@ -100,14 +100,16 @@ class Auto(Fedstill):
         return learned.replace(arrays={**state.arrays, **learned.arrays})
 
     def compares_after(self, round_number: int) -> bool:
-        return not self.alone and round_number in (2 * self.trials - 1, 2 * self.trials)
+        return not self.alone and self._trial(round_number) in (2 * self.trials - 1, 2 * self.trials)
 
     def measured(
         self, state: FleetState, accuracies: Mapping[str, float], *, round_number: int
     ) -> FleetState:
         """Remember what fedstill's students came to; choose once fedavg's have been measured, too."""
+        if _VERDICT in state.arrays:  # of a generation before
+            return state
         counts = {_number(device): accuracy for device, accuracy in accuracies.items()}
-        if round_number == 2 * self.trials - 1:
+        if self._trial(round_number) == 2 * self.trials - 1:
             devices = np.array(sorted(counts), np.int64)
             came_to = np.array([counts[int(device)] for device in devices], np.float64)
             return state.replace(arrays={**state.arrays, _DEVICES: devices, _ACCURACIES: came_to})
@@ -121,8 +123,8 @@ class Auto(Fedstill):
     def notice(self, state: FleetState, *, round_number: int) -> str:
         """What was chosen, and why; or, after the first round, why there is no choice."""
         if self.alone:
-            return f"auto goes on with fedstill alone: {self.alone}" if round_number == 1 else ""
-        if round_number != 2 * self.trials:
+            return f"auto goes on with fedstill alone: {self.alone}" if self._trial(round_number) == 1 else ""
+        if self._trial(round_number) != 2 * self.trials:
             return ""
         verdict = state.arrays[_VERDICT]
         weights, labels, low, devices = verdict.tolist()
@@ -135,6 +137,10 @@ class Auto(Fedstill):
         if weights - labels < self.least_gain:
             return f"{heard}; going on with fedstill"
         return f"{heard}, too few to be sure (at least {100 * low:+.1f} points); going on with fedstill"
+
+    def _trial(self, round_number: int) -> int:
+        """The round's number in its generation, from 1."""
+        return round_number - self.config.begins_after
 
     def _prefers_weights(self, verdict: Any) -> bool:
         weights, labels, low, devices = verdict.tolist()

@@ -61,7 +61,7 @@ class FedAdam(FedAvg):
 
     def rate(self, round_number: int) -> float:
         """The server's learning rate in a round."""
-        done = min((round_number - 1) / max(self.config.rounds - 1, 1), 1.0)
+        done = self.config.progress(round_number)
         return self.server_rate * (1 - (1 - self.last_rate) * done)
 
 

@@ -141,7 +141,7 @@ class Fedstill(PublicShift):
 
     def step_length(self, round_number: int) -> float:
         """How far a round moves: it falls from server_step to last_step times that in the last round."""
-        done = min((round_number - 1) / max(self.config.rounds - 1, 1), 1.0)
+        done = self.config.progress(round_number)
         return self.server_step * (1 - (1 - self.last_step) * done)
 
     @property

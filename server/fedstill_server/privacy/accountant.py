@@ -44,12 +44,55 @@ def zcdp_epsilon_of_rounds(noise_multiplier: float, rounds: int, delta: float) -
     return epsilon_of_rho(rounds / (2 * noise_multiplier**2), delta)
 
 
-def noise_for_epsilon(epsilon: float, rounds: int, delta: float) -> float:
+def noise_for_epsilon(epsilon: float, rounds: int, delta: float, *, spent_rho: float = 0.0) -> float:
     """The least noise_multiplier, to a thousandth, with which `rounds` releases cost at most `epsilon`.
+
+    Args:
+        epsilon: What all may cost together.
+        rounds: How many are to come.
+        delta: That of epsilon.
+        spent_rho: What Gaussian releases before them have cost, in zCDP; it is a part of epsilon.
 
     Raises:
         InvalidValue: No noise that devices can add is enough, or so little would be.
     """
+    if spent_rho:
+        # Many Gaussians are one: 1 / z^2 adds up, and is twice rho.
+        left = 1 / _noise_of_one(epsilon, delta) ** 2 - 2 * spent_rho
+        if left <= 0:
+            raise InvalidValue("epsilon", f"{epsilon:g} at delta {delta:g} is spent by the rounds so far")
+        noise = math.sqrt(rounds / left)
+    else:
+        noise = _least_noise(epsilon, rounds, delta)
+    if not LEAST_MULTIPLIER <= noise <= MOST_MULTIPLIER:
+        needed = f"{epsilon:g} at delta {delta:g} in {rounds} rounds needs a noise multiplier of {noise:.3g}"
+        possible = f"{LEAST_MULTIPLIER:g} to {MOST_MULTIPLIER:g}"
+        raise InvalidValue("epsilon", f"{needed}, which is not {possible}; change one of the three")
+    return noise
+
+
+def _noise_of_one(epsilon: float, delta: float) -> float:
+    """The noise_multiplier with which one Gaussian costs at most `epsilon`, and a thousandth more.
+
+    The exact delta of a Gaussian is that of Balle & Wang 2018 (arXiv 1805.06530).
+    """
+
+    def tail(at: float) -> float:
+        return math.erfc(-at / math.sqrt(2)) / 2
+
+    def delta_of(noise: float) -> float:
+        mean, reach = 1 / (2 * noise), epsilon * noise
+        return tail(mean - reach) - math.exp(epsilon) * tail(-mean - reach)
+
+    low, high = 0.0, math.sqrt(1 / (2 * rho_of_epsilon(epsilon, delta)))
+    while high - low > _TOLERANCE / 100 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if delta_of(middle) <= delta else (middle, high)
+    return high * (1 + _TOLERANCE)
+
+
+def _least_noise(epsilon: float, rounds: int, delta: float) -> float:
+    """The same, whether it is possible or not."""
     enough = math.sqrt(rounds / (2 * rho_of_epsilon(epsilon, delta)))  # by zCDP, which is never too little
     low, high = 0.8 * enough, enough
     while epsilon_of_rounds(low, rounds, delta) <= epsilon:
@@ -57,8 +100,4 @@ def noise_for_epsilon(epsilon: float, rounds: int, delta: float) -> float:
     while high - low > _TOLERANCE * high:
         middle = (low + high) / 2
         low, high = (low, middle) if epsilon_of_rounds(middle, rounds, delta) <= epsilon else (middle, high)
-    if not LEAST_MULTIPLIER <= high <= MOST_MULTIPLIER:
-        needed = f"{epsilon:g} at delta {delta:g} in {rounds} rounds needs a noise multiplier of {high:.3g}"
-        possible = f"{LEAST_MULTIPLIER:g} to {MOST_MULTIPLIER:g}"
-        raise InvalidValue("epsilon", f"{needed}, which is not {possible}; change one of the three")
     return high

@@ -47,8 +47,8 @@ def statement_of(
         for task in _tasks(config, method, state, family)
     )
     # A round is asked again where a device or the server was killed.
-    wanted = most_rounds_a_day or (MOST_ROUNDS_A_DAY if config.continuous else config.rounds)
-    wanted = wanted if config.continuous else min(wanted, config.rounds)
+    wanted = most_rounds_a_day or (MOST_ROUNDS_A_DAY if config.continuous else config.own_rounds)
+    wanted = wanted if config.continuous else min(wanted, config.own_rounds)
     rounds = wanted if config.mode == "rounds" else wanted * config.asynchronous.buffer
     a_day = min(2 * rounds, max(MOST_ROUNDS_A_DAY, wanted))
     counted = config.privacy is None or config.privacy.measured
@@ -57,8 +57,9 @@ def statement_of(
 
 def _tasks(config: FleetConfig, method: Method, state: FleetState, family: str) -> Iterator[RoundTask]:
     counted = config.privacy is None or config.privacy.measured
-    rounds = _LOOKED_AT if config.continuous else min(config.rounds, _LOOKED_AT)
-    for number in range(1, rounds + 1):
+    first = config.begins_after + 1
+    rounds = _LOOKED_AT if config.continuous else min(config.own_rounds, _LOOKED_AT)
+    for number in range(first, first + rounds):
         for newcomer in (True, False):
             yield method.task(state, round_number=number, family=family, newcomer=newcomer)
             if counted:

@@ -21,22 +21,27 @@ from fedstill_server.state import FleetState
 from fedstill_server.tasks import load_public, load_test, task_of, training_of
 
 
-def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[PublishedStudent]:
+def publish_students(
+    fleet: Path, families: Sequence[str] = (), *, source: Path | None = None
+) -> list[PublishedStudent]:
     """Build, sign and offer packages of a fleet's newest students, in one release under one new version.
 
     Args:
         fleet: The fleet's folder.
         families: Whose packages; none are all of the fleet's.
+        source: The folder whose configuration, data and newest state they are of, where that is not the
+            fleet's own: that of a staged generation.
 
     Raises:
         PublishError: The fleet has no such family, or a package cannot be published.
         RunStoreError: The fleet is not prepared.
     """
-    config, repository = read_fleet_config(fleet), Repository.open(fleet)
+    source = source or fleet
+    config, repository = read_fleet_config(source), Repository.open(fleet)
     chosen = _chosen(config, families)
-    state = newest_state(fleet)
+    state = newest_state(source)
     students = state.students
-    public, test, task = load_public(fleet, config), load_test(fleet, config), task_of(config)
+    public, test, task = load_public(source, config), load_test(source, config), task_of(config)
     method = build_method(config, public)
     most = Schedule.read(fleet, continuous=config.continuous).most_rounds_a_day
     asks = {family: statement_of(config, method, state, family, most_rounds_a_day=most) for family in chosen}
@@ -49,7 +54,7 @@ def publish_students(fleet: Path, families: Sequence[str] = ()) -> list[Publishe
             package_version=version,
             public_x=public.x,
             quality=_quality(config, family, students[family], test),
-            files=task.package_files(fleet, config, family, students[family], test),
+            files=task.package_files(source, config, family, students[family], test),
             cache=fleet / "server" / "artifacts",
         )
         for family in chosen

@@ -7,6 +7,7 @@ import math
 from fedstill_proto.system.supervisor import ChildProcess
 
 from fedstill_server.fleet.certificates import renew_server_certificate
+from fedstill_server.fleet.flower import Control
 from fedstill_server.fleet.proxy import proxy
 from fedstill_server.fleet.up import FleetUp, Watch
 from fedstill_server.relay.folder import RelayFolder
@@ -34,6 +35,9 @@ class RelayUp(FleetUp):
     # What only a fleet with rounds and packages of its own does.
 
     def _read_config(self) -> None:
+        return
+
+    def _follow_generation(self, control: Control) -> None:
         return
 
     def _report_rounds(self) -> None:

@@ -188,6 +188,15 @@ class Account:
         self._means_file(number - KEPT_RELEASES).unlink(missing_ok=True)
         self._on_commit()
 
+    def forget_means_after(self, round_number: int) -> None:
+        """Use no means again that were released for a later round: they are of a generation that is over.
+
+        They stay debited, and the round is released anew.
+        """
+        for debit in self._debits:
+            if debit.round > round_number:
+                self._means_file(debit.number).unlink(missing_ok=True)
+
     def most_asked(self) -> int:
         """The releases of the device that was asked most often; a round released twice counts twice."""
         return max(Counter(name for one in self._debits for name in one.asked).values(), default=0)

@@ -32,6 +32,7 @@ from fedstill_server.rounds.clock import SettableClock
 from fedstill_server.rounds.dispatch import EncodedTask, RoundReplies, TaskDispatcher
 from fedstill_server.rounds.evaluation import FleetAccuracy, read_counts
 from fedstill_server.rounds.gate import Reason, error_text, left_out, reason_of_reply
+from fedstill_server.rounds.generation_guard import GenerationOver
 from fedstill_server.rounds.pacing import AtOnce, Pacing
 from fedstill_server.rounds.preparation import PreparationCache
 from fedstill_server.rounds.private_fold import PrivateFold, part_of
@@ -149,7 +150,8 @@ class FleetRun:
             registered: Tells the name of each registered node; a device that came up anew is asked anew for
                 what it had not answered. None where nodes are not registered, as in a simulation.
             enrolled: Reads the signed list of devices, where the server is to see sums alone.
-            pacing: Says when rounds begin; None is one after the other.
+            pacing: Says when rounds begin, and guards what is written down for a generation of the fleet that
+                may be over meanwhile; None is one round after the other.
         """
         self._grid = grid
         self._config = config
@@ -164,6 +166,7 @@ class FleetRun:
         self._dispatcher = TaskDispatcher(grid, config, self._method, registered)
         self._mode: Mode = _MODES[config.mode](self._dispatcher)
         store.keep_states(self._mode.keeps)
+        store.commit_of(config.generation)
         self._sums: RoundSums | None = None
         if config.secure_sums is not None:
             if enrolled is no_list:
@@ -179,8 +182,15 @@ class FleetRun:
         """All rounds that are not committed yet; returns the final state, which is also on disk."""
         with one_deterministic_thread():
             checkpoint = self._store.latest() or self._prepare()
+            if checkpoint.generation != self._config.generation:
+                log.warning("%s", GenerationOver(self._config.generation, checkpoint.generation))
+                return checkpoint.state
             self._dispatcher.resume(checkpoint, state_of=lambda round_: self._store.state_after(round_ - 1))
-            checkpoint = self._remaining_rounds(checkpoint)
+            try:
+                checkpoint = self._remaining_rounds(checkpoint)
+            except GenerationOver as over:
+                log.warning("%s; the run ends, and its open round counts for nothing", over)
+                return checkpoint.state
             self._store.write_final(checkpoint.state)
         events.publish(events.RunFinished(run=self._config.run, rounds=self._config.rounds))
         return checkpoint.state
@@ -188,7 +198,8 @@ class FleetRun:
     def _prepare(self) -> Checkpoint:
         started = time.perf_counter()
         state = _PREPARATIONS.prepare(self._config, self._public, self._method)
-        self._store.commit(0, state)
+        with self._pacing.in_force():
+            self._store.commit(0, state)
         seconds = time.perf_counter() - started
         events.publish(
             events.RunPrepared(
@@ -197,7 +208,7 @@ class FleetRun:
                 students=state.students,
             )
         )
-        return Checkpoint(0, state, frozenset())
+        return Checkpoint(0, state, frozenset(), generation=self._config.generation)
 
     def _remaining_rounds(self, checkpoint: Checkpoint) -> Checkpoint:
         started = False
@@ -287,15 +298,16 @@ class FleetRun:
         )
         if released is not None or self._withholds:
             record = record.without_answers()
-        self._store.commit(
-            number,
-            state,
-            record=record,
-            installed=replies.installed,
-            pending=pending,
-            base_tables=replies.base_tables,
-            account=None if self._account is None else self._account.head,
-        )
+        with self._pacing.in_force():
+            self._store.commit(
+                number,
+                state,
+                record=record,
+                installed=replies.installed,
+                pending=pending,
+                base_tables=replies.base_tables,
+                account=None if self._account is None else self._account.head,
+            )
         events.publish(events.RoundFinished(record=record, rounds=self._config.rounds))
         return after
 
@@ -388,7 +400,8 @@ class FleetRun:
                 )
                 if self._account is not None and released:
                     devices = sorted(replies.asked_devices)
-                    self._account.debit(number, released, rho=rule.noising.rho, asked=devices)
+                    with self._pacing.in_force():
+                        self._account.debit(number, released, rho=rule.noising.rho, asked=devices)
             return private.consensus(released, state, round_number=number)
         state_of, aged = self._dispatcher.state_of, self._config.asynchronous
         return bounded_consensus(method, counted, state_of, round_number=number, rule=aged)

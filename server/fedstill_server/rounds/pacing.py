@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 from flwr.serverapp import Grid
@@ -31,6 +32,10 @@ class Pacing(Protocol):
         """Whether a round that ended in an error is done again; returns when it may be."""
         ...
 
+    def in_force(self) -> AbstractContextManager[object]:
+        """A context in which the run's generation stays in force; raises GenerationOver where it is over."""
+        ...
+
     def time_text(self) -> str:
         """What time it is, for the record of a round; empty where records are to be the same each time."""
         ...
@@ -56,6 +61,10 @@ class AtOnce:
     def outlives(self, error: Exception, number: int) -> bool:
         """Never: whoever started the run sees the error."""
         return False
+
+    def in_force(self) -> AbstractContextManager[object]:
+        """Always."""
+        return nullcontext()
 
     def time_text(self) -> str:
         """Nothing."""

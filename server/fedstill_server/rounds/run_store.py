@@ -24,6 +24,7 @@ from typing import Any
 import safetensors
 import safetensors.numpy
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.generation import FIRST_GENERATION
 from fedstill_proto.system.files import SHARED, replace_file
 from fedstill_proto.system.sealed import (
     BLANK,
@@ -79,6 +80,7 @@ class Checkpoint:
         pending: Questions that were open.
         clock_s: The time of a Grid that has a clock of its own; else 0.
         base_tables: What is held of the devices for delta coding.
+        generation: Of the fleet's configuration, whose rounds go on from here.
     """
 
     round: int
@@ -87,6 +89,7 @@ class Checkpoint:
     pending: tuple[Pending, ...] = ()
     clock_s: float = 0.0
     base_tables: BaseTables = field(default_factory=BaseTables)
+    generation: int = FIRST_GENERATION
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +103,7 @@ class _Committed:
     before: str  # the digest of the round before, or BLANK
     account: Head | None  # the head of the account of noised releases, in mode central
     record: Any = None
+    generation: int = FIRST_GENERATION  # whose rounds go on from the state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +132,7 @@ class RunStore:
             RunStoreError: An earlier release has written it.
         """
         self.folder = Path(folder) / "server"
-        self._kept, self._on_commit = _KEPT_FILES, on_commit
+        self._kept, self._on_commit, self._generation = _KEPT_FILES, on_commit, FIRST_GENERATION
         self._rounds, self._checkpoints = self.folder / "rounds", self.folder / "checkpoints"
         if (self.folder / "state.db").exists() and not self._rounds.exists():
             raise RunStoreError(
@@ -149,6 +153,10 @@ class RunStore:
     def keep_states(self, rounds: int) -> None:
         """Keep the states of so many rounds before the last two: slow devices still answer their tasks."""
         self._kept = _KEPT_FILES + rounds
+
+    def commit_of(self, generation: int) -> None:
+        """Commit rounds of this generation of the fleet from now on."""
+        self._generation = generation
 
     def account(self, run: str) -> Account:
         """The account of noised releases, held against every round and checkpoint that names its head.
@@ -219,6 +227,7 @@ class RunStore:
             before=self._digest_before(round_number),
             account=account,
             record=None if record is None else record.to_json(),
+            generation=self._generation,
         )
         write_sealed_json(self._file(round_number), asdict(committed))
         self._remove_files_before(round_number)
@@ -248,19 +257,55 @@ class RunStore:
         write_sealed_json(self._file(round_number), asdict(changed))
         self._on_commit()
 
+    def begin_generation(self, state: FleetState, generation: int, *, installed: Iterable[str]) -> None:
+        """Have another generation go on after the newest round; whoever is killed can begin it again.
+
+        Open questions are dropped, and what is held of devices: nobody's answer is coded against it any more.
+
+        Args:
+            state: What the generation begins with.
+            generation: Its number.
+            installed: The devices whose students go on.
+
+        Raises:
+            RunStoreError: There is no round to go on after.
+        """
+        number = self.last_round()
+        if not self._file(number).exists():
+            raise RunStoreError(f"{self.folder}: there is no round that a generation could go on after")
+        committed, arrays, name = self._committed(number), state.flat(), _name_of(number)
+        devices = _Devices(
+            round=number, account=committed.account, installed=tuple(sorted(installed)), pending=()
+        )
+        write_sealed_json(self._checkpoints / f"{name}.json", asdict(devices))
+        file = f"{name}.{_digest_of(arrays)[:8]}.safetensors"
+        digest = _write_arrays(self._checkpoints / file, arrays)
+        changed = replace(
+            committed, state=file, state_sha256=digest, tables_sha256=None, generation=generation
+        )
+        write_sealed_json(self._file(number), asdict(changed))
+        self._on_commit()
+
     def latest(self) -> Checkpoint | None:
         """The newest round whose files are intact; later rounds, whose files are not, are forgotten.
 
         Raises:
-            RunStoreError: None of the last two is.
+            RunStoreError: None of the last two is, or the one before is of another generation.
         """
         numbers = self._numbers()[::-1]
         if not numbers:
             return None
-        damage = ""
+        damage, newest = "", 0
         for number in numbers[:_KEPT_FILES]:
             try:
-                committed, devices = self._committed(number), self._devices(number)
+                committed = self._committed(number)
+                newest = newest or committed.generation
+                if committed.generation != newest:
+                    raise RunStoreError(
+                        f"{damage} The round before is of generation {committed.generation}, and the fleet's "
+                        f"is {newest}: restore it from a backup."
+                    )
+                devices = self._devices(number)
                 state = self._state_of(committed)
             except (DamagedFile, FileNotFoundError) as error:
                 damage = str(error)
@@ -275,6 +320,7 @@ class RunStore:
                 devices.pending,
                 (committed.record or {}).get("clock_s") or 0.0,
                 self._base_tables(committed, devices),
+                committed.generation,
             )
         raise RunStoreError(
             f"{self._checkpoints}: none of the last {_KEPT_FILES} checkpoints is intact ({damage}); "

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -48,6 +49,7 @@ class FleetView:
         held: Why no round may begin, whatever the schedule says; empty where nothing is in the way.
         superseded: Whether the run is over, since the fleet does something else from now on.
         meanwhile: Called every few seconds while rounds wait, and before each.
+        in_force: Guards what is written down for the run's generation.
     """
 
     schedule: Callable[[], Schedule]
@@ -56,6 +58,7 @@ class FleetView:
     held: Callable[[], str] = lambda: ""
     superseded: Callable[[], bool] = lambda: False
     meanwhile: Callable[[Grid], None] = lambda grid: None
+    in_force: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 class Scheduled:
@@ -112,6 +115,10 @@ class Scheduled:
         log.warning("round %d was interrupted", number, exc_info=error)
         self._wait(self._outage(error, number))
         return True
+
+    def in_force(self) -> AbstractContextManager[object]:
+        """A context in which the run's generation stays in force."""
+        return self._view.in_force()
 
     def time_text(self) -> str:
         """What time it is, in ISO 8601 and UTC."""

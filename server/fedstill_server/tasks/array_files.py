@@ -36,8 +36,10 @@ class ArrayFiles:
     columns: TableColumns | None
 
 
-def read_array_files(public: Path, test: Path | None, reading: ReadOptions) -> ArrayFiles:
-    """Read a public set, and what is measured on, of one form.
+def read_array_files(
+    public: Path, test: Path | None, reading: ReadOptions, *, columns: TableColumns | None = None
+) -> ArrayFiles:
+    """Read a public set, and what is measured on, of one form; `columns` are those of a table where known.
 
     Raises:
         ExamplesError: Naming the file, and what does not fit.
@@ -49,7 +51,7 @@ def read_array_files(public: Path, test: Path | None, reading: ReadOptions) -> A
             columns = None
         else:
             table = reading.table(public)
-            columns = columns_of(table, label=reading.label_column, missing=reading.missing)
+            columns = columns or columns_of(table, label=reading.label_column, missing=reading.missing)
             read = given_table(table, columns)
             if test is not None and not is_table(test):
                 raise DataError(f"{test}: is no table, and {public} is one; give both in one form")

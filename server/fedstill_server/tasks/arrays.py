@@ -47,9 +47,9 @@ class ArrayTask(Task):
 
     def read(self, files: FleetFiles) -> Material:
         """.npz files with x [n, *shape] and y [n], tables, or folders of pictures or windows."""
-        given = read_array_files(files.public, files.test, files.reading)
-        rule = InputRule()
-        if self.form.amounts and given.columns is None:
+        given = read_array_files(files.public, files.test, files.reading, columns=files.columns)
+        rule = files.input_rule or InputRule()
+        if files.input_rule is None and self.form.amounts and given.columns is None:
             try:
                 rule = InputRule.of(given.public.x, normalize=files.normalize, channels=files.channels)
             except InvalidValue as error:

@@ -94,6 +94,8 @@ class FleetFiles:
     channels: str = "auto"
     reading: ReadOptions = field(default_factory=ReadOptions)  # how tables and pictures are read
     target: TargetKind = TargetKind.SINGLE_LABEL  # what labels say
+    input_rule: InputRule | None = None  # of a fleet whose devices read by it; None makes one
+    columns: TableColumns | None = None  # the same of a table
 
 
 @dataclass(frozen=True, kw_only=True)
