@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))  # it is started by its file's name
 
 from fedstill_client.agent.agent import Agent
-from fedstill_client.privacy import DevicePolicy
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_proto.privacy import Noising, epsilon_of_rho
 from fedstill_proto.task_bounds import STARTS
 from fedstill_sim.data.digits import load_digits

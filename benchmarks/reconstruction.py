@@ -25,7 +25,7 @@ from unittest.mock import patch
 import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
-from fedstill_client.privacy import DevicePolicy
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.store import PrivateStore
 from fedstill_proto.arrays import Float64Array, FloatArray, IntArray

@@ -11,6 +11,7 @@ SOURCE_ROOT = Path(__file__).resolve().parent
 CONTRACT = "fedstill_proto/v1/fedstill.proto"
 SECURE_SUMS = "fedstill_proto/v1/secure_sums.proto"
 ONNX_OUTLINE = "fedstill_proto/v1/onnx_outline.proto"
+FLEET = "fedstill_proto/v1/fleet.proto"
 AGENT_SERVICE = "fedstill_proto/v1/agent.proto"
 
 
@@ -22,10 +23,10 @@ def generate(output_root: Path) -> list[Path]:
         f"--python_out={output_root}",
         f"--pyi_out={output_root}",
     ]
-    _compile([*arguments, CONTRACT, SECURE_SUMS, ONNX_OUTLINE])
+    _compile([*arguments, CONTRACT, SECURE_SUMS, ONNX_OUTLINE, FLEET])
     _compile([*arguments, f"--grpc_python_out={output_root}", AGENT_SERVICE])
     folder = (output_root / CONTRACT).parent
-    modules = ("fedstill_pb2", "secure_sums_pb2", "onnx_outline_pb2", "agent_pb2")
+    modules = ("fedstill_pb2", "secure_sums_pb2", "onnx_outline_pb2", "fleet_pb2", "agent_pb2")
     names = [f"{module}{suffix}" for module in modules for suffix in (".py", ".pyi")]
     return [folder / name for name in (*names, "agent_pb2_grpc.py")]
 

@@ -36,16 +36,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from fedstill_client.fleet.membership import authority_file, device_key
 from fedstill_client.fleet.supernode import Answering, access_of
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
-from fedstill_proto.flower_objects import TakenApart, take_apart
+from fedstill_proto.flower_objects import take_apart
 from fedstill_proto.flower_records import pack
+from fedstill_proto.message_pieces import TakenApart
 from fedstill_proto.system.flower_node import FleetConnection, Received
+from fedstill_proto.v1.fleet_pb2 import (
+    GetRunRequest,
+    Node,
+    ObjectTree,
+    PullMessagesRequest,
+    PushMessagesRequest,
+    PushMessagesResponse,
+    PushObjectRequest,
+    SendNodeHeartbeatRequest,
+)
 from flwr.app import Message
-from flwr.common.serde import message_to_proto
-from flwr.proto.fleet_pb2 import PullMessagesRequest, PushMessagesRequest, PushMessagesResponse
-from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest
-from flwr.proto.message_pb2 import ObjectTree, PushObjectRequest
-from flwr.proto.node_pb2 import Node
-from flwr.proto.run_pb2 import GetRunRequest
 
 # An address of its own on loopback, as a device has one.
 FROM = "127.0.0.2"
@@ -176,7 +181,7 @@ def signed(home: AgentHome) -> list[str]:
 def announcement(reply: TakenApart, node: int, *, tree: ObjectTree | None = None) -> bytes:
     return PushMessagesRequest(
         node=Node(node_id=node),
-        messages_list=[message_to_proto(reply.message)],
+        messages_list=[reply.message],
         message_object_trees=[tree or reply.tree],
         clientapp_runtime_list=[0.1],
     ).SerializeToString()
@@ -212,7 +217,7 @@ def first_question(connection: FleetConnection, home: AgentHome) -> Received:
         received = connection.receive()
         if received is None:
             time.sleep(0.5)
-        elif received.message.metadata.message_type == "train":
+        elif received.head.metadata.message_type == "train":
             return received
         else:
             answering.answer(received)

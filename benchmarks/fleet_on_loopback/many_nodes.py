@@ -42,33 +42,33 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from fedstill_proto.codec.api import TASK_LIMIT_BYTES, decode_task, encode_summary
 from fedstill_proto.codec.tensors import Moves
-from fedstill_proto.flower_objects import assemble, object_names, take_apart
+from fedstill_proto.flower_objects import assemble, flower_message, take_apart
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, unpack
+from fedstill_proto.message_pieces import object_names
 from fedstill_proto.messages import PrivateStatistics, RoundTask, SoftLabelSummary
 from fedstill_proto.soft_labels.label_arrays import DenseSoftLabels
 from fedstill_proto.system.steering import COME_BACK_HEADER
-from flwr.app import Message, MetricRecord, RecordDict
-from flwr.common.constant import TIMESTAMP_HEADER
-from flwr.common.serde import message_from_proto, message_to_proto
-from flwr.proto.fleet_pb2 import (
+from fedstill_proto.v1.fleet_pb2 import (
     ActivateNodeRequest,
     ActivateNodeResponse,
-    PullMessagesRequest,
-    PullMessagesResponse,
-    PushMessagesRequest,
-    PushMessagesResponse,
-)
-from flwr.proto.heartbeat_pb2 import SendNodeHeartbeatRequest, SendNodeHeartbeatResponse
-from flwr.proto.message_pb2 import (
     ConfirmMessageReceivedRequest,
     ConfirmMessageReceivedResponse,
+    GetRunRequest,
+    GetRunResponse,
+    Node,
+    PullMessagesRequest,
+    PullMessagesResponse,
     PullObjectRequest,
     PullObjectResponse,
+    PushMessagesRequest,
+    PushMessagesResponse,
     PushObjectRequest,
     PushObjectResponse,
+    SendNodeHeartbeatRequest,
+    SendNodeHeartbeatResponse,
 )
-from flwr.proto.node_pb2 import Node
-from flwr.proto.run_pb2 import GetRunRequest, GetRunResponse
+from flwr.app import Message, MetricRecord, RecordDict
+from flwr.common.constant import TIMESTAMP_HEADER
 from flwr.supercore.constant import FLEET_HTTP_PUBLIC_KEY_HEADER, FLEET_HTTP_SIGNATURE_HEADER
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
@@ -230,7 +230,7 @@ class SimulatedNode:
         pulled = PullMessagesResponse.FromString(await self.call("pull-messages", request, figures))
         if not pulled.messages_list or not pulled.message_object_trees:
             return False
-        message, tree = message_from_proto(pulled.messages_list[0]), pulled.message_object_trees[0]
+        message, tree = flower_message(pulled.messages_list[0]), pulled.message_object_trees[0]
         run = message.metadata.run_id
         if run != self._known_run:
             GetRunResponse.FromString(
@@ -267,7 +267,7 @@ class SimulatedNode:
         apart = take_apart(reply)
         request = PushMessagesRequest(
             node=self.node,
-            messages_list=[message_to_proto(apart.message)],
+            messages_list=[apart.message],
             message_object_trees=[apart.tree],
             clientapp_runtime_list=[0.0],
         )

@@ -12,7 +12,7 @@ import numpy as np
 from fedstill_client.home import AgentHome
 from fedstill_client.learning import LearningSettings, learn
 from fedstill_client.packages import PackageSource, install, load_installed
-from fedstill_client.privacy import DevicePolicy
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import RoundTask, SummaryKind, SummaryRequest, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest, StudentPackage

@@ -3,6 +3,7 @@
 Started anew for each message (see fleet/round_process.py); the app that answers is the installed one.
 
     python -P -m fedstill_client.answer < message > reply
+    python -P -m fedstill_client.answer --error CODE WORD < the message without its content > reply
 """
 
 from __future__ import annotations
@@ -31,12 +32,25 @@ def main() -> None:
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     try:
-        reply = _answer(Order.from_frames(frames.from_bytes(sys.stdin.buffer.read())))
+        given = sys.stdin.buffer.read()
+        if sys.argv[1:2] == ["--error"]:
+            reply = _error(given, int(sys.argv[2]), sys.argv[3])
+        else:
+            reply = _answer(Order.from_frames(frames.from_bytes(given)))
     except WireError as error:
         log.warning("refused: %s", error)
         sys.exit(NO_MESSAGE)
     with output:
         output.write(frames.to_bytes(reply))
+
+
+def _error(question: bytes, code: int, word: str) -> list[bytes]:
+    from fedstill_proto.flower_objects import flower_message, take_apart
+    from fedstill_proto.v1 import fleet_pb2
+    from flwr.app import Error, Message
+
+    asked = flower_message(fleet_pb2.Message.FromString(question))
+    return take_apart(Message(Error(code, word), reply_to=asked)).to_frames()
 
 
 def _answer(order: Order) -> list[bytes]:

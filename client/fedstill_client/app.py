@@ -37,7 +37,7 @@ from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.packages.install import installed_manifest
 from fedstill_client.packages.plan import rounds_off
-from fedstill_client.privacy import DevicePolicy
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, noting_refusals, task_in
 from fedstill_client.rounds.round import Interrupted, RoundsOff

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
-from fedstill_client.privacy import DevicePolicy
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.store import PrivateStore
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentPackage

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fedstill_client.device_description import DeviceError
-from fedstill_client.privacy import PolicyRefused
+from fedstill_client.privacy.guard import PolicyRefused
 from fedstill_client.rounds.round import Interrupted, TrainingDiverged
 from fedstill_proto import flower_records
 from fedstill_proto.codec.api import Expected, decode_summary, encode_task

@@ -13,7 +13,7 @@ from fedstill_client.fleet.connection import (
     read_connection,
 )
 from fedstill_client.home import AgentHome
-from fedstill_proto.system.flower_node import NotLetIn
+from fedstill_proto.system.fleet_http import NotLetIn
 
 
 @pytest.fixture

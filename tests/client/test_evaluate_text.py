@@ -11,7 +11,7 @@ from fedstill_client.home import AgentHome
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.packages.install import install
-from fedstill_client.privacy import DevicePolicy
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import DeviceStack, evaluate
 from fedstill_client.store import PrivateStore

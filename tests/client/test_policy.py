@@ -13,8 +13,8 @@ import pytest
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import install
-from fedstill_client.privacy import DevicePolicy, PolicyRefused
-from fedstill_client.privacy.policy import adopt
+from fedstill_client.privacy.guard import PolicyRefused
+from fedstill_client.privacy.policy import DevicePolicy, adopt
 from fedstill_client.privacy.refusals import last_refusals
 from fedstill_client.privacy.spending import DAY_S, Spending
 from fedstill_client.rounds.device import FleetDevice

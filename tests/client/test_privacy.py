@@ -15,7 +15,8 @@ import pytest
 from fedstill_client.agent.agent import Agent
 from fedstill_client.cli import app
 from fedstill_client.home import AgentHome
-from fedstill_client.privacy import DevicePolicy, PolicyRefused
+from fedstill_client.privacy.guard import PolicyRefused
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.store import PrivateStore
 from fedstill_client.store.ledger import Ledger, Release

@@ -13,7 +13,8 @@ from fedstill_client.fleet.enrol import enrol
 from fedstill_client.fleet.run import _pinned
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, PackageSource
-from fedstill_client.privacy import DevicePolicy, PolicyRefused
+from fedstill_client.privacy.guard import PolicyRefused
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.privacy.statement import pin_statement, read_statement
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_proto.errors import FedstillError

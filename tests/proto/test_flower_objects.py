@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_objects import Gathering, TakenApart, assemble, object_names, take_apart
+from fedstill_proto.flower_objects import assemble, take_apart
 from fedstill_proto.flower_records import pack
+from fedstill_proto.message_pieces import Gathering, TakenApart, object_names
 from fedstill_proto.system.bundle import bundle, bundle_digest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.cli.install import install_from_fab

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx
 import numpy as np
 import psutil
 import pytest
@@ -25,13 +24,11 @@ from fedstill_proto.messages import SummaryKind, SummaryRequest
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.soft_labels.codec import Encoding, SoftLabelCodec
 from fedstill_proto.system.bundle import bundle_digest
+from fedstill_proto.system.fleet_http import AnsweredError
 from fedstill_proto.system.flower_node import FleetConnection, Received
+from fedstill_proto.v1 import fleet_pb2
 from fedstill_server.rounds.transport import REPLY_TOO_LARGE
 from flwr.app import Message
-from flwr.common.serde import message_to_proto
-from flwr.proto.fleet_pb2 import PushMessagesRequest
-from flwr.proto.message_pb2 import PushObjectRequest
-from flwr.proto.node_pb2 import Node
 
 from benchmarks.fleet_on_loopback.processes import wait_until
 from tests.client.test_policy import trapped
@@ -201,10 +198,10 @@ def test_a_lying_device_holds_nobody_up(fleet: HostileFleet) -> None:
         for number in range(64):
             wide.message_object_trees[0].children.add(object_id=f"{number:064}")
         assert status_of(liar, wide) == 400
-        large = PushObjectRequest(session_id="mine", object_content=bytes(2 << 20), node=wide.node)
-        with pytest.raises(httpx.HTTPStatusError) as too_large:
-            liar._client.PushObject(large)
-        assert too_large.value.response.status_code == 413
+        large = fleet_pb2.PushObjectRequest(session_id="mine", object_content=bytes(2 << 20), node=wide.node)
+        with pytest.raises(AnsweredError) as too_large:
+            liar._client.call("push-object", large, fleet_pb2.PushObjectResponse)
+        assert too_large.value.status == 413
 
         assert status_of(liar, reply_to(announced)) == 200  # and nothing of it is sent
         record = pack("SoftLabelSummary", bytes(100 << 10))
@@ -214,19 +211,19 @@ def test_a_lying_device_holds_nobody_up(fleet: HostileFleet) -> None:
         assert fleet.reply("of-liar") == [None, REPLY_TOO_LARGE, 0]
 
 
-def reply_to(question: Received) -> PushMessagesRequest:
+def reply_to(question: Received) -> fleet_pb2.PushMessagesRequest:
     reply = take_apart(Message(pack("SoftLabelSummary", b"x"), reply_to=question.message))
-    node = Node(node_id=question.message.metadata.dst_node_id)
-    return PushMessagesRequest(
-        node=node, messages_list=[message_to_proto(reply.message)], message_object_trees=[reply.tree]
+    node = fleet_pb2.Node(node_id=question.head.metadata.dst_node_id)
+    return fleet_pb2.PushMessagesRequest(
+        node=node, messages_list=[reply.message], message_object_trees=[reply.tree]
     )
 
 
-def status_of(liar: FleetConnection, request: PushMessagesRequest) -> int:
+def status_of(liar: FleetConnection, request: fleet_pb2.PushMessagesRequest) -> int:
     try:
-        liar._client.PushMessages(request)
-    except httpx.HTTPStatusError as error:
-        return error.response.status_code
+        liar._client.call("push-messages", request, fleet_pb2.PushMessagesResponse)
+    except AnsweredError as error:
+        return error.status
     return 200
 
 

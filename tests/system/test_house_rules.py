@@ -75,9 +75,7 @@ def test_names_that_flower_keeps_for_itself_are_in_few_files() -> None:
         if private_flower(path.read_text())
     }
     assert files == {
-        "client/fedstill_client/fleet/supernode.py",
         "proto/fedstill_proto/flower_objects.py",
-        "proto/fedstill_proto/system/flower_node.py",
         "server/fedstill_server/fleet/bounded_grid.py",
         "server/fedstill_server/fleet/flower.py",
         "server/fedstill_server/fleet/superlink.py",

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from fedstill_client.fleet.node import read_node
 from fedstill_client.fleet.supernode import access_of
+from fedstill_proto.v1 import fleet_pb2
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.rounds.rounds_status import RoundsStatus
-from flwr.proto.fleet_pb2 import PullMessagesRequest
-from flwr.proto.node_pb2 import Node
 
 from benchmarks.fleet_on_loopback.fleet import Fleet, Shape, bring_up, read_port
 from benchmarks.fleet_on_loopback.processes import wait_until
@@ -124,7 +123,8 @@ def test_the_operator_sees_who_took_part_and_that_rounds_are_over(ran: tuple[Fle
     # Any answer tells a device when to look again, and which release is the newest.
     home = next(iter(fleet.agents.values())).home
     with access_of(home).client() as client:
-        client.PullMessages(PullMessagesRequest(node=Node(node_id=read_node(home))))
+        request = fleet_pb2.PullMessagesRequest(node=fleet_pb2.Node(node_id=read_node(home)))
+        client.call("pull-messages", request, fleet_pb2.PullMessagesResponse)
     timestamp = json.loads((fleet.folder / "repository" / "metadata" / "timestamp.json").read_text())
     assert client.heard.release == timestamp["signed"]["version"]
     assert 3.0 <= client.heard.look_after_s <= 3.75

@@ -12,17 +12,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 from cryptography import x509
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.enrolment import check_address
+from fedstill_proto.system.fleet_http import NotLetIn
+from fedstill_proto.system.proxies import proxy_of
 from fedstill_proto.system.steering import CLOCK, REVOKED
 from fedstill_proto.system.tls_errors import certificate_error, in_words, is_of_dates, this_date
 
 from fedstill_client.doctor.finding import Finding, bad, good, note, skipped
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
+from fedstill_client.fleet.supernode import access_of
 from fedstill_client.home import AgentHome
-from fedstill_client.packages.fetchers import proxy_headers, proxy_of
+from fedstill_client.packages.fetchers import proxy_headers
 
 _WITHIN_S = 10.0
 # What the server takes of a request's time: so much ahead of its own, and so much behind (as Flower does).
@@ -194,11 +196,6 @@ def clock_finding(home: AgentHome, answer: ServerAnswer) -> Finding:
 def registration_finding(home: AgentHome) -> Finding:
     """Whether the server lets this device's key in, asked with a signed request that changes nothing."""
     public_key = device_key(home).with_suffix(".pub")
-    # Flower takes a second to import, and a server that is not reached needs none of it.
-    from fedstill_proto.system.flower_node import NotLetIn
-
-    from fedstill_client.fleet.supernode import access_of
-
     try:
         access_of(home).check()
     except NotLetIn as refusal:
@@ -213,7 +210,7 @@ def registration_finding(home: AgentHome) -> Finding:
             "the server does not know this device's key",
             f"bring {public_key} to the operator, who runs: fedstill-server register FLEET {public_key.name}",
         )
-    except (httpx.HTTPError, RuntimeError, FedstillError) as error:
+    except FedstillError as error:
         return note(
             "registration", f"the server did not say ({type(error).__name__}: {error})", "ask again later"
         )

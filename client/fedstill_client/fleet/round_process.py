@@ -18,7 +18,9 @@ from dataclasses import dataclass
 
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.system import frames
+from fedstill_proto.v1 import fleet_pb2
 
+_ERROR_WITHIN_S = 120.0
 NO_MESSAGE = 3  # the exit status of a process that was given no message
 
 
@@ -68,12 +70,36 @@ def answer_apart(order: Order, *, limit_s: float) -> list[bytes]:
         RoundFailed: It ended by itself without a reply.
         WireError: The pieces are no message.
     """
-    command = [sys.executable, "-P", "-m", "fedstill_client.answer"]
+    reply = _process([], frames.to_bytes(order.to_frames()), limit_s=limit_s)
+    return frames.from_bytes(reply)
+
+
+def error_apart(question: fleet_pb2.Message, code: int, word: str) -> list[bytes]:
+    """Have a process of its own make the reply that says why there is none: it takes all of Flower.
+
+    Args:
+        question: The message that is replied to, without its content.
+        code: Of the error.
+        word: Its text.
+
+    Returns:
+        The reply, taken apart, in frames.
+
+    Raises:
+        RoundFailed: The process failed.
+        WireError: The question is no message.
+    """
+    made = _process(["--error", str(code), word], question.SerializeToString(), limit_s=_ERROR_WITHIN_S)
+    return frames.from_bytes(made)
+
+
+def _process(arguments: Sequence[str], given: bytes, *, limit_s: float) -> bytes:
+    command = [sys.executable, "-P", "-m", "fedstill_client.answer", *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         try:
-            reply, _ = process.communicate(frames.to_bytes(order.to_frames()), timeout=limit_s)
+            reply, _ = process.communicate(given, timeout=limit_s)
         except subprocess.TimeoutExpired:
             raise RoundTooLong(f"the round took longer than {limit_s:g} s and was ended") from None
         finally:
@@ -82,7 +108,7 @@ def answer_apart(order: Order, *, limit_s: float) -> list[bytes]:
         raise WireError("message", "its objects are no message")
     if process.returncode != 0:
         raise RoundFailed(f"the process of the round ended with {process.returncode}")
-    return frames.from_bytes(reply)
+    return reply
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

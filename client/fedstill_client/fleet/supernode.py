@@ -6,7 +6,8 @@ asks for a bundle: the app that is installed answers, in a process of its own (s
 run whose bundle is not the known one, which holds no code, is refused by its digest. Nothing listens. A
 server can send no more bytes than a task may have (fedstill_proto.system.flower_node is the connection).
 
-With another release of Flower, look here and there; the names that are used of 1.41 and 1.42 are the same.
+Most of its life this process waits, and loads nothing for that which it can do without: no numpy, and
+nothing of Flower.
 
     python -P -m fedstill_client.fleet.supernode       the home is named by FEDSTILL_DEVICE_FOLDER
 """
@@ -24,27 +25,20 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-import httpx
-
-# Before flwr: it switches flwr's telemetry and update check off.
-import fedstill_proto  # noqa: F401  # isort: skip
-from fedstill_proto.codec.api import TASK_LIMIT_BYTES
 from fedstill_proto.errors import FedstillError, WireError
-from fedstill_proto.flower_objects import TakenApart, take_apart
+from fedstill_proto.message_pieces import TASK_LIMIT_BYTES, TakenApart
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.bundle import bundle_digest
-from fedstill_proto.system.flower_node import FleetConnection, NodeAccess, NotLetIn, Received
+from fedstill_proto.system.fleet_http import NotBelieved, NotLetIn
+from fedstill_proto.system.flower_node import FleetConnection, NodeAccess, Received, RunOver
 from fedstill_proto.system.steering import USUAL_LOOK_S
-from fedstill_proto.system.tls_errors import certificate_error, in_words
-from flwr.app import Error, Message
-from flwr.supercore.run import RunNotRunningException
 
 from fedstill_client.fleet.connection import ConnectionRecord, Standing
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
 from fedstill_client.fleet.node import read_node
-from fedstill_client.fleet.round_process import Order, RoundFailed, RoundTooLong, answer_apart
+from fedstill_client.fleet.round_process import Order, RoundFailed, RoundTooLong, answer_apart, error_apart
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
-from fedstill_client.privacy.policy import DevicePolicy
+from fedstill_client.privacy.most_seconds import most_seconds
 
 _CRASHED = 8  # Flower's own code for the process of a round that ended without a reply
 _AFTER_THAT_S = 60.0  # a round stops by itself at the policy's most_seconds; what does not is killed
@@ -60,7 +54,7 @@ class BundleRefused(FedstillError):
 
 def round_limit_s(home: AgentHome) -> float:
     """The seconds after which the process of a round is killed, whatever its task says."""
-    return DevicePolicy.read(home.folder).most_seconds + _AFTER_THAT_S
+    return most_seconds(home.folder) + _AFTER_THAT_S
 
 
 class Answering:
@@ -154,10 +148,8 @@ def run(home: AgentHome) -> None:
             _answer_messages(home, record)
         except NotLetIn as refusal:
             pause_s = record.refused(Standing.REFUSED, refusal.why)
-        except httpx.ConnectError as error:
-            if (certificate := certificate_error(error)) is None:
-                raise
-            pause_s = record.refused(Standing.UNTRUSTED, in_words(certificate))
+        except NotBelieved as error:
+            pause_s = record.refused(Standing.UNTRUSTED, str(error))
         log.warning("%s; the next try is in %.0f s", record.now.in_words(), pause_s)
         time.sleep(pause_s)
 
@@ -204,18 +196,17 @@ def _answer_messages(home: AgentHome, record: ConnectionRecord) -> NoReturn:
                 hints.hear(connection.heard.release)
                 if not was_asked:
                     time.sleep(look_after_s)
-            except RunNotRunningException:
+            except RunOver:
                 log.info("the run is over; its message is left alone")
             except NotLetIn:
                 raise
-            except (httpx.HTTPError, FedstillError, ValueError) as error:
+            except FedstillError as error:
                 log.warning("message left alone: %s: %s", type(error).__name__, error)
                 time.sleep(USUAL_LOOK_S)
 
 
 def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
     run(AgentHome(Path(os.environ[DEVICE_FOLDER_VARIABLE])))
@@ -232,7 +223,7 @@ def _refused(received: Received, refusal: Refusal) -> TakenApart:
 
 
 def _error(received: Received, code: int, reason: str) -> TakenApart:
-    return take_apart(Message(Error(code, reason), reply_to=received.message))
+    return TakenApart.from_frames(error_apart(received.head, code, reason))
 
 
 if __name__ == "__main__":

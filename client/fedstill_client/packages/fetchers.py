@@ -8,7 +8,6 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 import urllib3
 import urllib3.connection
 from fedstill_proto.errors import InvalidValue
+from fedstill_proto.system.proxies import proxy_of
 from fedstill_proto.system.tls_errors import certificate_error, in_words, is_of_dates
 from tuf.api.exceptions import DownloadError, DownloadHTTPError, SlowRetrievalError
 from tuf.ngclient import FetcherInterface
@@ -112,15 +112,6 @@ class HttpsFetcher(FetcherInterface):
             }
             self._pools[proxy] = pool
         return self._pools[proxy]
-
-
-def proxy_of(url: str) -> str:
-    """The proxy that HTTPS_PROXY and NO_PROXY name for an address; empty for none."""
-    proxies = urllib.request.getproxies_environment()
-    named = proxies.get("https") or proxies.get("all") or ""
-    if not named or urllib.request.proxy_bypass(urlsplit(url).netloc):
-        return ""
-    return named if "://" in named else f"http://{named}"
 
 
 def _through(proxy: str, settings: dict[str, Any]) -> urllib3.ProxyManager:

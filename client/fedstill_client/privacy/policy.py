@@ -20,7 +20,8 @@ from fedstill_proto.privacy import rho_of_epsilon
 from fedstill_proto.system.files import replace_file
 from fedstill_proto.task_bounds import TaskBounds, rule
 
-POLICY_FILE = "policy.json"
+from fedstill_client.privacy.most_seconds import POLICY_FILE, USUAL_SECONDS
+
 EARLIER_FILE = "privacy.json"
 """Where earlier releases kept a budget: {"epsilon": 8.0, "delta": 1e-05, "least_noise_multiplier": 1.0}"""
 
@@ -56,7 +57,9 @@ class DevicePolicy(TaskBounds):
         10, "Devices, this one included, whose sum a server may learn where it sees sums alone.", least=2
     )
     most_steps: int = rule(20_000, "Steps of training in a round; epochs beyond them are left out, unsaid.")
-    most_seconds: float = rule(600.0, "Seconds that a round takes; then it stops, and answers not-now.")
+    most_seconds: float = rule(
+        USUAL_SECONDS, "Seconds that a round takes; then it stops, and answers not-now."
+    )
     most_memory_mb: int = rule(
         1024, "Memory that a round may take beyond what the process has when it begins.", least=64
     )

@@ -52,7 +52,8 @@ from fedstill_client.model.student_store import OwnStudent, StudentHistory, Stud
 from fedstill_client.model.targets import app_answers
 from fedstill_client.model.trainer import Personalizer
 from fedstill_client.packages.install import load_installed
-from fedstill_client.privacy import DevicePolicy, PolicyGuard, TaskSize
+from fedstill_client.privacy.guard import PolicyGuard, TaskSize
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.privacy.statement import read_statement
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.round import (

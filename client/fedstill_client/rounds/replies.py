@@ -23,7 +23,7 @@ from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedstill_client.home import AgentHome
-from fedstill_client.privacy import PolicyRefused
+from fedstill_client.privacy.guard import PolicyRefused
 from fedstill_client.privacy.refusals import note_refusal
 from fedstill_client.rounds.round import (
     AnotherGeneration,

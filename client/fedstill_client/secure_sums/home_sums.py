@@ -25,7 +25,8 @@ from fedstill_proto.secure_sums.terms import SumNoise, SumTerms
 from fedstill_proto.system.files import replace_file
 
 from fedstill_client.home import AgentHome
-from fedstill_client.privacy import DevicePolicy, PolicyRefused
+from fedstill_client.privacy.guard import PolicyRefused
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.secure_sums.member import SumMember, offer_keys
 from fedstill_client.secure_sums.rule import SumRefused, SumRule
 from fedstill_client.secure_sums.state import SumState

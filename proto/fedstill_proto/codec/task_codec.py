@@ -29,6 +29,7 @@ from fedstill_proto.codec.told_labels import (
 )
 from fedstill_proto.errors import InvalidValue, WireError
 from fedstill_proto.generation import FIRST_GENERATION, generation_number
+from fedstill_proto.message_pieces import TASK_LIMIT_BYTES
 from fedstill_proto.messages import (
     PROTOCOL_VERSION,
     WEIGHT_BITS,
@@ -57,8 +58,6 @@ from fedstill_proto.soft_labels.codec import (
     message_of_levels,
 )
 from fedstill_proto.v1 import fedstill_pb2 as pb
-
-TASK_LIMIT_BYTES = 256 << 20
 
 
 def encode_task(

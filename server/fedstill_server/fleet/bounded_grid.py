@@ -20,7 +20,8 @@ from typing import Any
 # Before flwr: it switches flwr's telemetry and update check off.
 import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_objects import Gathering, assemble
+from fedstill_proto.flower_objects import assemble
+from fedstill_proto.message_pieces import Gathering
 from flwr.app import Error, Message, Metadata
 from flwr.app.message import make_message
 from flwr.common.serde import message_from_proto

@@ -26,7 +26,7 @@ from typing import Any
 # Before flwr: it switches flwr's telemetry and update check off.
 import fedstill_proto  # noqa: F401  # isort: skip
 from fedstill_proto.errors import WireError
-from fedstill_proto.flower_objects import object_names
+from fedstill_proto.message_pieces import object_names
 from fedstill_proto.system.steering import CLOCK, REFUSED_HEADER, REVOKED, UNREGISTERED
 from flwr.common.constant import SYSTEM_TIME_TOLERANCE, TIMESTAMP_HEADER, TIMESTAMP_TOLERANCE
 from flwr.proto.fleet_pb2 import PushMessagesRequest, PushMessagesResponse

@@ -9,7 +9,6 @@ from pathlib import Path
 
 # Before flwr: it switches flwr's telemetry and update check off.
 import fedstill_proto  # noqa: F401  # isort: skip
-import httpx
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_objects import assemble, take_apart
 from fedstill_proto.refusal import Refusal
@@ -76,7 +75,7 @@ def serve_relay(grid: Grid, folder: Path) -> None:
         while True:
             try:
                 heard = relay.step()
-            except (httpx.HTTPError, FedstillError) as error:
+            except FedstillError as error:
                 log.warning("the relay goes on after %s: %s", type(error).__name__, error)
                 heard = False
             if not heard:

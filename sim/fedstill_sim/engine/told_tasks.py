@@ -13,10 +13,11 @@ from pathlib import Path
 
 from fedstill_client.rounds.replies import refusal_of
 from fedstill_client.rounds.told_labels import ToldLabelsFile
-from fedstill_proto.codec.task_codec import TASK_LIMIT_BYTES, WholeTask
+from fedstill_proto.codec.task_codec import WholeTask
 from fedstill_proto.codec.told_labels import OLDEST_ROUNDS
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import pack, unpack
+from fedstill_proto.message_pieces import TASK_LIMIT_BYTES
 from fedstill_proto.soft_labels.base_table import BaseTable
 from fedstill_proto.soft_labels.entropy import MissingBase
 from flwr.app import Error, RecordDict
