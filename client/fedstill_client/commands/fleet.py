@@ -110,6 +110,12 @@ def enrol(
 def run(
     threads: Annotated[int, typer.Option(min=1, help="Processor threads of each answer.")] = 1,
     precision: PrecisionOption = "float32",
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Let Prometheus read /metrics on loopback at this port; off by default."
+        ),
+    ] = None,
     home: HomeOption = None,
 ) -> None:
     """Answer this device's apps and take part in the fleet's rounds, until Ctrl-C or SIGTERM.
@@ -123,7 +129,7 @@ def run(
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    run_device(AgentHome.given(home), tell=tell, threads=threads, precision=chosen)
+    run_device(AgentHome.given(home), tell=tell, threads=threads, precision=chosen, metrics_port=metrics_port)
 
 
 def unit(

@@ -37,7 +37,14 @@ _WANTED_AGAIN_S = 5.0  # between two that the fleet's tasks have made the device
 Tell = Callable[[str], None]
 
 
-def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision = "float32") -> None:
+def run(
+    home: AgentHome,
+    *,
+    tell: Tell,
+    threads: int = 1,
+    precision: Precision = "float32",
+    metrics_port: int | None = None,
+) -> None:
     """Serve and take part in the fleet until SIGTERM or SIGINT.
 
     Args:
@@ -45,16 +52,26 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
         tell: Called with each line of news, for a person.
         threads: Processor threads of each answer.
         precision: The precision of the weights that answer.
+        metrics_port: Where Prometheus reads /metrics, on loopback; None is nowhere.
 
     Raises:
+        MissingExtra: Metrics need a package that is not installed.
         MembershipError: The device is in no fleet, or another process takes part for it.
     """
     membership, description = Membership.read(home), DeviceDescription.read(home.folder)
+    metrics = None
+    if metrics_port is not None:
+        from fedstill_client.fleet.metrics import DeviceMetrics  # most devices need none of it
+
+        metrics = DeviceMetrics(home)
 
     def take_part(signals: EndSignals) -> None:
         updates = Updates(home, membership, description.family, tell)
         news = ConnectionNews(home, tell)
-        with Supervisor(home.folder / "children.json") as children:
+        with contextlib.ExitStack() as stack:
+            children = stack.enter_context(Supervisor(home.folder / "children.json"))
+            if metrics is not None:
+                tell(f"metrics are at {stack.enter_context(metrics.served(metrics_port or 0))}")
             node = children.start(supernode(home))
             tell(f"{description.name} is in fleet {membership.run} at {membership.address}")
             while not signals.wait(_CHECK_EVERY_S):
@@ -73,6 +90,7 @@ def run(home: AgentHome, *, tell: Tell, threads: int = 1, precision: Precision =
             precision=precision,
             on_ready=lambda at: tell(f"apps are answered at {at}"),
             until=take_part,
+            interceptors=() if metrics is None else (metrics.interceptor,),
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,6 +35,7 @@ def serve(
     precision: Precision = "float32",
     on_ready: Callable[[Path], None] = lambda socket: None,
     until: Callable[[EndSignals], object] = EndSignals.wait,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
 ) -> None:
     """Answer at home/agent.sock until a signal ends it.
 
@@ -44,6 +45,7 @@ def serve(
         precision: The precision of the weights that answer, see Agent.open.
         on_ready: Called with the socket once apps can connect.
         until: What to do meanwhile; it returns when a signal has come.
+        interceptors: What sees each call.
 
     Raises:
         AgentError: Another service answers there.
@@ -54,17 +56,24 @@ def serve(
         serving_lock(agent_home) as address,
         Agent.open(home, threads=threads, precision=precision) as agent,
         EndSignals() as signals,
-        running(agent, address, agent_home.socket, stopping),
+        running(agent, address, agent_home.socket, stopping, interceptors),
     ):
         on_ready(agent_home.socket)
         until(signals)
 
 
 @contextmanager
-def running(agent: ServedAgent, address: str, socket: Path, stopping: threading.Event) -> Iterator[None]:
+def running(
+    agent: ServedAgent,
+    address: str,
+    socket: Path,
+    stopping: threading.Event,
+    interceptors: Sequence[grpc.ServerInterceptor] = (),
+) -> Iterator[None]:
     """A service of `agent` at `address`, with health and reflection; it ends what runs when it is left."""
     server = grpc.server(
         ThreadPoolExecutor(_CALLS_AT_ONCE, thread_name_prefix="call"),
+        interceptors=interceptors,
         options=[
             ("grpc.max_receive_message_length", _LIMIT),
             ("grpc.max_send_message_length", _LIMIT),
