@@ -8,18 +8,23 @@ from pathlib import Path
 import fedstill_proto
 import numpy as np
 import pytest
+from fedstill_client.cli import app as cli
 from fedstill_client.home import AgentHome
 from fedstill_client.model.student_store import OwnStudent
-from fedstill_client.packages import install, load_installed
+from fedstill_client.packages import install, load_installed, update
+from fedstill_client.privacy.statement import pin_statement, read_statement
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import AnotherGeneration
 from fedstill_client.store import PrivateStore
 from fedstill_proto.flower_records import hello, read_hello_reply
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.input_rule import InputRule
+from fedstill_proto.task_bounds import TaskBounds
+from typer.testing import CliRunner
 
 from tests.client.agent_samples import enrolled_home, trainable_package
 from tests.client.flower_calls import call, node_of
+from tests.client.package_samples import Fleet, full_package
 from tests.client.samples import FAMILY, examples, student
 from tests.client.test_device_home import task
 
@@ -119,3 +124,30 @@ def test_a_device_says_which_package_it_has(home: AgentHome) -> None:
     greeting = read_hello_reply(reply.content)
     assert (greeting.package_version, greeting.generation) == (version, 3)
     assert (greeting.agent, greeting.family) == (fedstill_proto.__version__, FAMILY)
+
+
+def test_a_generation_that_asks_for_more_waits_for_the_owner(tmp_path: Path) -> None:
+    fleet = Fleet.at(tmp_path)
+    own_key = fleet.home.device_key.with_suffix(".pub")
+    own_key.parent.mkdir()
+    own_key.write_text("ecdsa-sha2-nistp384 AAAA device")
+    said, more = TaskBounds(most_epochs=8), TaskBounds(most_epochs=30)
+    with PrivateStore.create(fleet.home) as store:
+        update(fleet.home, store, fleet.source, FAMILY)
+        pin_statement(fleet.home.folder, said)
+        package = full_package(2)
+        manifest = dataclasses.replace(package.manifest, generation=2)
+        package = dataclasses.replace(package, manifest=manifest)
+        fleet.repository.publish([package], asks={FAMILY: more})
+
+        assert update(fleet.home, store, fleet.source, FAMILY, accepted=said) is None
+        assert load_installed(fleet.home, store).manifest.generation == 1  # it goes on answering
+        assert [one.rule for one in pin_statement(fleet.home.folder, more)] == ["most_epochs"]
+
+    done = CliRunner().invoke(cli, ["policy", "--accept", "--home", str(fleet.home.folder)])
+    assert done.exit_code == 0, done.output
+    assert fleet.home.release_wanted.exists()
+    with PrivateStore.open(fleet.home) as store:
+        accepted = read_statement(fleet.home.folder)
+        assert update(fleet.home, store, fleet.source, FAMILY, accepted=accepted) is not None
+        assert load_installed(fleet.home, store).manifest.generation == 2

@@ -76,6 +76,7 @@ def policy_command(
             policy.write(folder)
         if accept:
             accept_statement(folder)
+            AgentHome(folder).look_for_release()  # one that has waited for this
         said, newer = read_statement(folder), newer_statement(folder)
         spent, refused = spending_of(store.ledger).by_rule(), last_refusals(store.ledger)
     if as_json:

@@ -142,12 +142,14 @@ class Updates:
     def _update(self) -> None:
         from fedstill_client.fleet.enrol import source_of
         from fedstill_client.packages import update
+        from fedstill_client.privacy.statement import read_statement
         from fedstill_client.store import PrivateStore
 
         try:
             with PrivateStore.open(self._home) as store:
                 source = source_of(self._home, self._membership)
-                installed = update(self._home, store, source, self._family)
+                accepted = read_statement(self._home.folder)
+                installed = update(self._home, store, source, self._family, accepted=accepted)
             news = _pinned(self._home, source, self._family)
         except FedstillError as error:
             self._due = time.monotonic() + _UPDATE_AGAIN_S

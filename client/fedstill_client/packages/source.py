@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 from fedstill_proto.checks import check_name
 from fedstill_proto.errors import FieldError, InvalidValue, WireError
+from fedstill_proto.generation import FIRST_GENERATION
 from fedstill_proto.package.artifact import StudentPackage, check_parts
 from fedstill_proto.package.manifest import MANIFEST_LIMIT_BYTES, PackagePart, StudentManifest
 from fedstill_proto.package.release_plan import (
@@ -74,11 +75,13 @@ class FleetNews:
         plan: Its release plan; None where there never was a release in stages.
         path: Where the package for the device is, which `fetch` takes.
         version: The package's.
+        generation: Of the fleet's configuration that the package belongs to.
     """
 
     plan: ReleasePlan | None
     path: str
     version: int
+    generation: int = FIRST_GENERATION
 
 
 @dataclass(frozen=True)
@@ -149,7 +152,8 @@ class PackageSource:
             if plan is not None and plan.takes(public_key):
                 candidate = candidate_path(family)  # a release need not be of all families
                 path = candidate if updater.get_targetinfo(candidate) is not None else path
-            return FleetNews(plan, path, _version(_target(updater, path), family))
+            target = _target(updater, path)
+            return FleetNews(plan, path, _version(target, family), _generation(target))
 
     def enrolled(self) -> EnrolledDevices:
         """The fleet's list of devices, as it was signed last; raises PackageError."""
@@ -310,6 +314,11 @@ def _version(target: TargetFile, family: str) -> int:
     if type(number) is not int:
         raise PackageError("metadata", f"{family}: the repository does not state its package's version")
     return number
+
+
+def _generation(target: TargetFile) -> int:
+    number = target.custom.get("generation") if isinstance(target.custom, dict) else None
+    return number if type(number) is int else FIRST_GENERATION
 
 
 def _target(updater: Updater, path: str) -> TargetFile:

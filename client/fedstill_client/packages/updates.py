@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from fedstill_proto.task_bounds import TaskBounds
+
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.errors import PackageError
-from fedstill_client.packages.install import go_back, held_part, install, is_whole
+from fedstill_client.packages.install import go_back, held_part, install, installed_manifest, is_whole
 from fedstill_client.packages.installed import InstallationRecord, InstalledPackage
 from fedstill_client.packages.plan import keep_plan, own_public_key
 from fedstill_client.packages.source import FleetNews, PackageSource
 
 
 def update(
-    home: AgentHome, store: InstallationRecord, source: PackageSource, family: str
+    home: AgentHome,
+    store: InstallationRecord,
+    source: PackageSource,
+    family: str,
+    *,
+    accepted: TaskBounds | None = None,
 ) -> InstalledPackage | None:
     """Use the package that the fleet has for this device, if that is another one; None if it is not.
 
     That is the newest stable one, or the candidate of a release in whose stage the device is. One that the
     fleet has withdrawn gives way to the one before it, which is still on the disk, with what the device had
     learned by then; else, to the stable one. Nothing but a signed withdrawal leads to an older package.
+
+    Where another generation of the fleet asks for more than is `accepted`, which the fleet has said before,
+    the package of the one before stays until the device's owner accepts that, too.
 
     Only the repository's metadata is read to find that out, and parts that stay as they are, such as frozen
     weights and the public set, are not downloaded again. Raises PackageError; the package in use stays. One
@@ -42,8 +52,29 @@ def update(
             return go_back(home, store, earlier)
         except PackageError:
             pass  # its files are gone, or damaged: it is fetched
+    if not is_withdrawn and accepted is not None and _is_beyond(accepted, home, store, source, family, news):
+        return None
     newest = source.fetch(family, path=news.path, held=lambda part: held_part(home, store, part))
     return install(home, store, newest, may_be_older=is_withdrawn)
+
+
+def _is_beyond(
+    accepted: TaskBounds,
+    home: AgentHome,
+    store: InstallationRecord,
+    source: PackageSource,
+    family: str,
+    news: FleetNews,
+) -> bool:
+    """Whether the package is of another generation than the one in use, and asks for more than accepted."""
+    try:
+        manifest, _ = installed_manifest(home, store)
+    except PackageError:
+        return False  # there is no package that could stay
+    if manifest.generation == news.generation:
+        return False
+    said = source.statement(family, path=news.path)
+    return said is not None and bool(list(accepted.excess(said)))
 
 
 def _earlier(store: InstallationRecord, family: str, news: FleetNews) -> InstalledPackage | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from fedstill_proto.generation import FIRST_GENERATION
 from fedstill_proto.package.artifact import StudentPackage
 from fedstill_proto.package.release_plan import RELEASE_PLAN_TARGET, ReleasePlan
 from fedstill_proto.secure_sums.enrolled import ENROLLED_TARGET, EnrolledDevices
@@ -52,6 +53,8 @@ class TargetFiles:
             "parts": list(entries),
             "parts_bytes": sum(part.size_bytes for part in manifest.parts),
         }
+        if manifest.generation != FIRST_GENERATION:
+            listed.unrecognized_fields["custom"]["generation"] = manifest.generation
         if asks is not None:
             # As a text: the canonical form that is signed has no fractions.
             listed.unrecognized_fields["custom"]["asks"] = json.dumps(asks.to_json())
