@@ -424,6 +424,14 @@ def test_the_board_and_the_alerts_name_metrics_that_there_are() -> None:
     assert named <= known
 
 
+def test_the_docs_name_each_alarm_and_metric() -> None:
+    page = (DEPLOY.parent / "docs" / "how-to" / "console.md").read_text()
+    text = metrics_text(overview()).decode()
+    metrics = re.findall(r"^# TYPE (\w+)", text, flags=re.M)
+    assert len(metrics) > 15
+    assert not {name for name in (*NAMES, *metrics) if f"`{name}`" not in page}
+
+
 def test_metrics_alone_are_for_this_machine(fleet: Path) -> None:
     app = metrics_app(View.of_fleet(fleet))
     assert "fedstill_round 3.0" in TestClient(app, base_url="http://127.0.0.1:9600").get("/metrics").text
