@@ -157,7 +157,7 @@ def bring_up(folder: Path, shape: Shape, task: Task | None = None) -> Iterator[F
                 Wire(fleet.folder, server_port=read_port(fleet.folder / "enrolment"))
             )
         for device in range(shape.devices):
-            _enrol(fleet, device)
+            enrol(fleet, device)
         stack.enter_context(end_afterwards(*fleet.agents.values()))
         yield fleet
 
@@ -193,7 +193,7 @@ def read_port(enrolment: Path) -> int:
     return int(read_enrolment(enrolment).address.rpartition(":")[2])
 
 
-def _enrol(fleet: Fleet, device: int) -> None:
+def enrol(fleet: Fleet, device: int) -> None:
     """Enrol, observe all training examples of the device, register its key."""
     name, family = fleet.task.names[device], fleet.task.families[device]
     home = AgentHome(fleet.folder.parent / name)

@@ -108,8 +108,8 @@ class RunningCommand:
 class Server(RunningCommand):
     """fedstill-server up, or relay."""
 
-    def __init__(self, folder: Path, command: str = "up") -> None:
-        super().__init__(folder.with_suffix(".log"), "fedstill-server", command, folder, "--json")
+    def __init__(self, folder: Path, command: str = "up", *words: object) -> None:
+        super().__init__(folder.with_suffix(".log"), "fedstill-server", command, folder, "--json", *words)
 
     def events(self, kind: str) -> list[dict[str, Any]]:
         """Return its reports of a kind: up, note, round or down."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -30,13 +31,16 @@ from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.state import FleetState
 from typer.testing import CliRunner
 
-from .postgresql import PostgreSQL, postgresql
+from benchmarks.fleet_on_loopback.postgresql import MissingProgram, PostgreSQL, postgresql
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[PostgreSQL]:
-    with postgresql() as up:
-        yield up
+    try:
+        with postgresql() as up:
+            yield up
+    except MissingProgram as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture
@@ -141,6 +145,16 @@ def test_a_database_that_is_gone_in_the_middle_of_a_round_is_waited_for(
     waiting, again = [record.getMessage() for record in caplog.records]
     assert "the database does not answer" in waiting
     assert again == "the shared database answers again; the round goes on"
+
+
+def test_a_server_that_was_killed_comes_back_at_once(server: PostgreSQL, fleet: FleetFolder) -> None:
+    write_database_address(fleet.folder, own_database(server, fleet))
+    killed = Replication(fleet, print).held()
+    killed.__enter__()  # and never left
+    with Replication(fleet, print).held():
+        pass
+    with contextlib.suppress(LeaseLost):
+        killed.__exit__(None, None, None)
 
 
 def test_each_fleet_has_a_database_of_its_own(server: PostgreSQL, fleet: FleetFolder, tmp_path: Path) -> None:

@@ -148,7 +148,8 @@ class Supervisor:
         for child in self._children:
             with contextlib.suppress(psutil.NoSuchProcess):
                 if child.is_running() and child.pid is not None:
-                    entries.append({"pid": child.pid, "created": psutil.Process(child.pid).create_time()})
+                    created = psutil.Process(child.pid).create_time()
+                    entries.append({"name": child.name, "pid": child.pid, "created": created})
         partial = self._record.with_suffix(".partial")
         partial.write_text(json.dumps(entries))
         partial.replace(self._record)

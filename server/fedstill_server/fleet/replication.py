@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from fedstill_proto.system.files import replace_file
 from fedstill_proto.system.signals import EndSignals
 
 from fedstill_server.fleet.errors import FleetError
@@ -26,6 +27,7 @@ from fedstill_server.operations.replica import (
 _RENEW_EVERY_S = LEASE_S / 6
 _PUSH_EVERY_S = 10.0
 _AGAIN_S = 5.0
+_NOTE = ".lease"  # in the fleet's folder: the lease that was taken last, of this folder alone
 
 log = logging.getLogger("fedstill.database")
 
@@ -53,7 +55,11 @@ class Replication:
             yield self
             return
         self._replica, self._holder = FleetReplica.of(self._fleet.folder, self._fleet.run), new_holder()
-        if not self._replica.take_lease(self._holder):
+        # Nobody else serves this folder (FleetFolder.held): whose lease it noted last was killed.
+        note = self._fleet.folder / _NOTE
+        killed = note.read_text() if note.exists() else ""
+        replace_file(note, self._holder.encode())
+        if not self._replica.take_lease(self._holder, instead_of=killed):
             other, left_s = self._replica.holder()
             raise FleetError(
                 f"{self._fleet.folder}: this fleet is up on {other.split(':')[0]}, whose lease ends in "

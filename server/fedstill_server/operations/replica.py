@@ -116,11 +116,13 @@ class FleetReplica:
         """Close all connections."""
         self._engine.dispose()
 
-    def take_lease(self, holder: str) -> bool:
+    def take_lease(self, holder: str, *, instead_of: str = "") -> bool:
         """Become the machine that serves the fleet, or stay it; False while another one is.
 
         Args:
             holder: Whose lease it is, as `new_holder` made it.
+            instead_of: Whose lease may be taken before it ends, since it serves the fleet no more: that of a
+                process of this folder that was killed.
         """
         with self._transaction() as connection:
             now = _now(connection)
@@ -130,7 +132,7 @@ class FleetReplica:
             if lease is None:
                 connection.execute(insert(_leases).values(fleet=self._run, **values))
                 return True
-            if lease["holder"] != holder and lease["until"] > now:
+            if lease["holder"] not in (holder, instead_of) and lease["until"] > now:
                 return False
             mine = update(_leases).where(_leases.c.fleet == self._run, _leases.c.holder == lease["holder"])
             return connection.execute(mine.values(**values)).rowcount == 1

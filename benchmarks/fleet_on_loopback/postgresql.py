@@ -1,4 +1,4 @@
-"""A PostgreSQL server in a temporary folder, on loopback, for tests; it can be stopped and started again."""
+"""A PostgreSQL server in a temporary folder, on loopback; it can be stopped, killed and started again."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 _PLACES = ("/usr/lib/postgresql", "/usr/local/pgsql")
+
+
+class MissingProgram(Exception):
+    """A program that is not fedstill's is not installed."""
 
 
 def _program(name: str) -> str | None:
@@ -35,11 +37,17 @@ class PostgreSQL:
 
     @property
     def address(self) -> str:
+        """Return the address of its database."""
         return f"postgresql://fedstill@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
         options = f"-p {self.port} -h 127.0.0.1 -k {self.folder} -F -c fsync=off -c full_page_writes=off"
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-o", options, "-l", self._log, "start")
+
+    @property
+    def pid(self) -> int:
+        """Return the process id of its first process."""
+        return int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
 
     def stop(self) -> None:
         self._run("pg_ctl", "-D", str(self.folder / "data"), "-w", "-m", "immediate", "stop")
@@ -58,9 +66,9 @@ class PostgreSQL:
 
 @contextmanager
 def postgresql() -> Iterator[PostgreSQL]:
-    """A server that is up; skips the test where PostgreSQL is not installed."""
+    """Bring up a server; raises MissingProgram where PostgreSQL is not installed."""
     if _program("initdb") is None or _program("pg_ctl") is None:
-        pytest.skip("PostgreSQL (initdb, pg_ctl) is not installed")
+        raise MissingProgram("PostgreSQL (initdb, pg_ctl) is not installed")
     # PostgreSQL refuses to run as root.
     user = "nobody" if os.getuid() == 0 else None
     with socket.socket() as probe:
