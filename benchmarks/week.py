@@ -13,8 +13,9 @@ by fedstill's own commands. A window opens every few seconds, and each has one r
 
 The verdict: each answer is counted once, and is in its device's ledger once; no device loses its owner's
 student; at most a tenth of the devices ever answer from the bad release; the students' accuracy on the test
-set is never over a point below the median of the five windows before for two windows in a row; a revoked device takes no
-part; the kill switch reaches every device in a minute; and the console and the metrics tell of all of it.
+set is never over a point below the median of the five windows before for two windows in a row; a revoked
+device takes no part; the kill switch reaches every device in a minute; and the console and the metrics tell
+of all of it.
 
     python benchmarks/week.py
     python benchmarks/week.py --windows 20 --devices 8     # a short one
