@@ -14,10 +14,11 @@ from tests.server.scripted_fleet import CLASSES, METHODS_OF_ANY_FAMILY, fleet_co
 _METHODS = [name for name in METHODS_OF_ANY_FAMILY if name in METHODS.built_in]
 
 
-def said(name: str, **changes: object) -> TaskBounds:
+def said(name: str, *, most_rounds_a_day: int | None = None, **changes: object) -> TaskBounds:
     config = fleet_config(name, **changes)
     method = build_method(config, public_examples())
-    return statement_of(config, method, prepare(config, public_examples(), method), "mlp-small")
+    state = prepare(config, public_examples(), method)
+    return statement_of(config, method, state, "mlp-small", most_rounds_a_day=most_rounds_a_day)
 
 
 @pytest.mark.parametrize("name", _METHODS)
@@ -55,3 +56,11 @@ def test_what_is_said_can_be_checked_by_hand() -> None:
     public = said("public-logits", public_batch=5)  # of 12 rows: three batches of 4
     assert (public.answers, public.encodings, public.most_rows) == (("public-set",), ("uint8",), 4)
     assert (public.most_bits, public.most_numbers) == (8, 4 * CLASSES)
+
+
+def test_rounds_a_day_are_twice_those_of_the_schedule() -> None:
+    def a_day(most: int | None, **changes: object) -> int:
+        return said("local", most_rounds_a_day=most, **changes).rounds_a_day
+
+    assert [a_day(most, continuous=True) for most in (4, 24, 60, None)] == [8, 48, 60, 50]
+    assert [a_day(most, rounds=10) for most in (4, 24, None)] == [8, 20, 20]

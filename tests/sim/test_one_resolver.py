@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.run_options import RunOptions
 from fedstill_server.data.forms import Labels
@@ -56,6 +57,15 @@ def apart_from_where(config: FleetConfig) -> FleetConfig:
     return dataclasses.replace(
         config, run="0" * 8, public_set="", test_set=None, privacy=rule, continuous=False
     )
+
+
+def test_a_real_fleet_goes_on_unless_rounds_or_privacy_say_how_many(data: FleetData, tmp_path: Path) -> None:
+    words: list[dict[str, Any]] = [{}, {"rounds": 20}, {"privacy": "local", "epsilon": 8.0}]
+    configs = [prepared(data, {"method": "class-logits", **one}, tmp_path) for one in words]
+    assert [(one.continuous, one.rounds) for one in configs] == [(True, 20), (False, 20), (False, 20)]
+    assert not simulated(data, {"method": "class-logits"}).continuous
+    with pytest.raises(ConfigError, match="continuous: True is not there with privacy"):
+        dataclasses.replace(configs[2], continuous=True)
 
 
 # Two refuse some of these words, or these families.
