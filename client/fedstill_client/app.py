@@ -37,7 +37,9 @@ from fedstill_client.fleet.node import write_node
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.packages.install import installed_manifest
 from fedstill_client.packages.plan import rounds_off
+from fedstill_client.privacy.guard import has_room
 from fedstill_client.privacy.policy import DevicePolicy
+from fedstill_client.privacy.statement import read_statement
 from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, noting_refusals, task_in
 from fedstill_client.rounds.round import Interrupted, RoundsOff
@@ -63,13 +65,15 @@ def hello(message: Message, context: Context) -> RecordDict:
     write_node(home, context.node_id)
     with PrivateStore.open(home) as store:
         manifest, _ = installed_manifest(home, store)
+        policy, said = DevicePolicy.read(folder), read_statement(folder)
+        has_room_left = has_room(store.ledger, policy, said, release=manifest.package_version)
     return flower_records.hello_reply(
         description.name,
         description.family,
         package_version=manifest.package_version,
         generation=manifest.generation,
         agent=fedstill_proto.__version__,
-        willing=not rounds_off(home) and Eligibility(folder)() is None,
+        willing=has_room_left and not rounds_off(home) and Eligibility(folder)() is None,
     )
 
 

@@ -11,6 +11,7 @@ from fedstill_client.fleet.supernode import ReleaseHints
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.packages import PackageError, load_installed, update
 from fedstill_client.packages.plan import keep_plan, read_plan
+from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.store import PrivateStore
 from fedstill_proto.codec.api import encode_task
 from fedstill_proto.flower_records import hello, pack, read_hello_reply
@@ -133,6 +134,16 @@ def test_the_kill_switch_keeps_a_device_from_rounds(tmp_path: Path) -> None:
     keep_plan(home, ReleasePlan(version=2))
     assert read_hello_reply(call("query.hello", hello("r1"), node).content).willing
     assert call("train", asked, node).has_content()
+
+
+def test_who_has_done_its_rounds_of_the_day_is_not_willing(tmp_path: Path) -> None:
+    home = enrolled_home(tmp_path / "home")
+    node, asked = node_of(home.folder), pack("RoundTask", encode_task(task(), codec=FLOAT32))
+    (home.folder / "eligibility.json").write_text(json.dumps({"max_other_load": 1, "min_free_memory_mb": 0}))
+    DevicePolicy.read(home.folder).setting(["rounds_a_day=1"]).write(home.folder)
+    assert read_hello_reply(call("query.hello", hello("r1"), node).content).willing
+    assert call("train", asked, node).has_content()
+    assert not read_hello_reply(call("query.hello", hello("r1"), node).content).willing
 
 
 def test_a_hint_of_a_newer_release_makes_the_device_look_once(

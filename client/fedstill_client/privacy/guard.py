@@ -167,12 +167,7 @@ class PolicyGuard:
         policy, ledger, said = self._policy, self._ledger, self._statement
         assert policy is not None
         assert ledger is not None  # a home has one
-        if said is not None:
-            policy = replace(
-                policy,
-                rounds_a_day=min(policy.rounds_a_day, said.rounds_a_day),
-                evaluations_a_day=min(policy.evaluations_a_day, said.evaluations_a_day),
-            )
+        policy = _within_both(policy, said)
 
         def spend(text: str) -> str:
             now = time.time()
@@ -209,6 +204,33 @@ class PolicyGuard:
                     self._ledger, str(refusal), run=task.run, round=task.round, refusal=refusal.refusal
                 )
             raise
+
+
+def has_room(ledger: Ledger, policy: DevicePolicy, said: TaskBounds | None, *, release: int) -> bool:
+    """Whether a device may begin one more round by its owner's rules and the fleet's statement.
+
+    Args:
+        ledger: The device's.
+        policy: Its owner's.
+        said: What the fleet said that it would ask.
+        release: The version of the installed package.
+    """
+    now = time.time()
+    before = spending_of(ledger).today(now)
+    return (
+        before.with_round(now, 0, release=release).excess(_within_both(policy, said), before=before) is None
+    )
+
+
+def _within_both(policy: DevicePolicy, said: TaskBounds | None) -> DevicePolicy:
+    """The policy with the numbers of a day that the fleet has said, where those are fewer."""
+    if said is None:
+        return policy
+    return replace(
+        policy,
+        rounds_a_day=min(policy.rounds_a_day, said.rounds_a_day),
+        evaluations_a_day=min(policy.evaluations_a_day, said.evaluations_a_day),
+    )
 
 
 def _noised(task: RoundTask) -> bool:

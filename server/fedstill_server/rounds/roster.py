@@ -19,7 +19,7 @@ from fedstill_server.rounds.transport import collect, push
 
 _LOOK_FOR_NODES_S = 1.0
 _GREET_BEHIND_EVERY_S = 10.0
-_LOST_AFTER_S = 180.0  # a greeting that nobody answers
+_LOST_AFTER_S = 180.0  # a greeting that nobody answers, at the least
 
 
 class NoDevices(FedstillError):
@@ -157,11 +157,12 @@ class Roster:
         """
         now_s = clock_of(grid).now_s()
         present = self._keep_present(grid)
+        lost_after_s = max(_LOST_AFTER_S, 1.5 * fresh_s)
         self._forget_what_restarts_lost()
         self._greetings = {
             key: node
             for key, node in self._greetings.items()
-            if now_s - self._greeted_s.get(node, -math.inf) < _LOST_AFTER_S
+            if now_s - self._greeted_s.get(node, -math.inf) < lost_after_s
         }
         stale = [
             node
@@ -170,7 +171,7 @@ class Roster:
             >= (_GREET_BEHIND_EVERY_S if node in self.behind else fresh_s)
         ]
         stale.sort(key=lambda node: (self._greeted_s.get(node, -math.inf), node))
-        self._greet(grid, stale[:most])
+        self._greet(grid, stale[:most], ttl_s=2 * lost_after_s)
 
         def waiting() -> list[str]:
             left = list(self._greetings)
@@ -198,9 +199,9 @@ class Roster:
         self._silent &= present
         return present
 
-    def _greet(self, grid: Grid, nodes: Sequence[int]) -> None:
+    def _greet(self, grid: Grid, nodes: Sequence[int], *, ttl_s: float | None = None) -> None:
         now_s = clock_of(grid).now_s()
-        messages = [Message(hello(self.run), node, "query.hello") for node in nodes]
+        messages = [Message(hello(self.run), node, "query.hello", ttl=ttl_s) for node in nodes]
         for message_id, node in zip(push(grid, messages).message_ids, nodes, strict=True):
             if message_id is not None:
                 self._greetings[message_id] = node

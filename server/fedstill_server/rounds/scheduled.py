@@ -82,6 +82,7 @@ class Scheduled:
         """
         self._config, self._view, self._now = config, view, now
         self._clock = clock or WallClock()
+        self._read_for, self._last_ended = (0, 0), list[datetime]()
         self._told = ""
         self._fresh_s = _FRESH_S
         self._schedule = Schedule.usual(continuous=config.continuous)
@@ -148,13 +149,17 @@ class Scheduled:
             )
         return self._spent(number, schedule, now)
 
+    def _ended(self, number: int, count: int) -> list[datetime]:
+        """When the last rounds before this one ended, newest first; read once for each round."""
+        if self._read_for != (number, count):
+            self._read_for = number, count
+            times = (record.finished_at for record in self._view.last_records(count))
+            self._last_ended = [datetime.fromisoformat(text) for text in times if text]
+        return self._last_ended
+
     def _spent(self, number: int, schedule: Schedule, now: datetime) -> events.RoundAwaited | None:
         most = schedule.most_rounds_a_day
-        ended = [
-            datetime.fromisoformat(record.finished_at)
-            for record in self._view.last_records(max(most or 0, 1))
-            if record.finished_at
-        ]
+        ended = self._ended(number, max(most or 0, 1))
         today = sum(schedule.day_of(moment) == schedule.day_of(now) for moment in ended)
         if most is not None and today >= most:
             resumes = schedule.next_window_at(schedule.next_day_at(now))
