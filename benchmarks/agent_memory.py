@@ -26,7 +26,7 @@ from device_homes import make_home, sample
 from fedstill_client import AgentClient
 from fedstill_client.agent_types import PersonalizeOptions
 from fedstill_client.home import AgentHome
-from fedstill_client.service.endpoint import answers
+from fedstill_client.service.endpoint import is_listening
 from rich.console import Console
 from rich.table import Table
 
@@ -76,7 +76,7 @@ def service(home: AgentHome, *options: str) -> Iterator[int]:
     command = [sys.executable, "-m", "fedstill_client.cli", "serve", "--home", str(home.folder), *options]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
-        while not answers(home.socket):
+        while not is_listening(home.socket):
             if process.poll() is not None:
                 raise SystemExit(f"the service ended with {process.returncode}: {' '.join(command)}")
             time.sleep(0.05)

@@ -14,7 +14,17 @@ from fedstill_proto import __version__
 from fedstill_proto.errors import FedstillError
 from fedstill_proto.system.extras import explain_missing
 
-from fedstill_client.commands import agent, doctor, fleet, keyboard, personalize, policy, predict, privacy
+from fedstill_client.commands import (
+    agent,
+    doctor,
+    fleet,
+    keyboard,
+    personalize,
+    policy,
+    predict,
+    privacy,
+    proto,
+)
 from fedstill_client.commands.options import AgentGroup, print_version
 
 app = typer.Typer(
@@ -41,7 +51,7 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
         raise typer.Exit
 
 
-for group in (predict, personalize, agent, keyboard, policy, privacy, fleet, doctor):
+for group in (predict, personalize, agent, keyboard, policy, privacy, fleet, doctor, proto):
     group.register(app)
 
 

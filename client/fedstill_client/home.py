@@ -8,7 +8,7 @@ packages/       installed student packages, <version>-<family>/ each
 store.db        private examples, personal weights and the privacy ledger (see store/)
 store.db.reserve  room that is set aside, so that `forget` works on a full disk
 connection.json how the device stands with its server (see fleet/connection.py)
-node            the Flower node that the device is, once its server has greeted it
+node            the Flower node that the device is, once its server has let it in
 policy.json     what the device ever does for its fleet: its owner's rules (see privacy/)
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
 statement.json  what the fleet said, signed, that it would ask (see privacy/statement.py)

@@ -22,6 +22,7 @@ from fedstill_proto.system.tls_errors import certificate_error, in_words, is_of_
 
 from fedstill_client.doctor.finding import Finding, bad, good, note, skipped
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
+from fedstill_client.fleet.node import read_node
 from fedstill_client.fleet.supernode import access_of
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.fetchers import proxy_headers
@@ -197,7 +198,7 @@ def registration_finding(home: AgentHome) -> Finding:
     """Whether the server lets this device's key in, asked with a signed request that changes nothing."""
     public_key = device_key(home).with_suffix(".pub")
     try:
-        access_of(home).check()
+        access_of(home).check(read_node(home))
     except NotLetIn as refusal:
         if refusal.why == REVOKED:
             return bad("registration", "the operator has revoked this device's key", "ask the operator why")

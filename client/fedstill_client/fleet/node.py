@@ -1,4 +1,4 @@
-"""The Flower node that a device is: the home's file `node`, written when the server greets the device."""
+"""The Flower node that a device is: the home's file `node`, written when the server lets the device in."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def write_node(home: AgentHome, node: int) -> None:
 
 
 def read_node(home: AgentHome) -> int | None:
-    """The node's number; None before the first greeting."""
+    """The node's number; None before it was let in first."""
     try:
         return int(home.node.read_text())
     except (OSError, ValueError):

@@ -35,7 +35,7 @@ from fedstill_proto.system.steering import USUAL_LOOK_S
 
 from fedstill_client.fleet.connection import ConnectionRecord, Standing
 from fedstill_client.fleet.membership import Membership, authority_file, device_key
-from fedstill_client.fleet.node import read_node
+from fedstill_client.fleet.node import read_node, write_node
 from fedstill_client.fleet.round_process import Order, RoundFailed, RoundTooLong, answer_apart, error_apart
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy.most_seconds import most_seconds
@@ -187,6 +187,7 @@ def _answer_messages(home: AgentHome, record: ConnectionRecord) -> NoReturn:
     deactivate_node(home)
     with FleetConnection.of(access_of(home)) as connection:
         record.connected()
+        write_node(home, connection.node)
         log.info("node %d", connection.node)
         answering, hints = Answering(home, connection), ReleaseHints(home)
         while True:

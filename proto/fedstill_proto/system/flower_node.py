@@ -66,16 +66,24 @@ class NodeAccess:
         """A client of the Fleet API that signs as this node."""
         return FleetClient(self.address, authority=self.authority, key=read_key(self.key))
 
-    def check(self) -> None:
+    def check(self, node: int | None) -> None:
         """Ask the server for something that changes nothing, to see whether it lets this key in.
+
+        Args:
+            node: The number of the node that it was last; None where it never was one.
 
         Raises:
             NotLetIn: It does not.
             NodeError: It does not answer.
         """
-        # There is no such run: a key that is let in is told that.
-        with self.client() as client, contextlib.suppress(AnsweredError):
-            client.call("get-run", fleet_pb2.GetRunRequest(run_id=0), fleet_pb2.GetRunResponse)
+        request = fleet_pb2.GetRunRequest(node=fleet_pb2.Node(node_id=node or 0), run_id=0)
+        try:
+            # There is no such run: a key that is let in is told that.
+            with self.client() as client, contextlib.suppress(AnsweredError):
+                client.call("get-run", request, fleet_pb2.GetRunResponse)
+        except NotLetIn as refusal:
+            if node is not None or refusal.why:
+                raise  # and not by Flower, which has a node for the key, and another one
 
     def deactivate(self, node: int) -> bool:
         """Have the server forget that a node of this key is there; whether it answered that it did.
