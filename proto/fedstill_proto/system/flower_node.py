@@ -23,6 +23,7 @@ from fedstill_proto.system.fleet_http import (
     AnsweredError,
     FleetClient,
     NodeError,
+    NotLetIn,
     NotReached,
     public_pem,
     read_key,
