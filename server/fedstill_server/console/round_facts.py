@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 from fedstill_server.rounds.gate import Reason
 from fedstill_server.rounds.round_record import Quarantined, RoundRecord
@@ -23,6 +23,7 @@ class RoundFacts:
         reasons: The same by reason.
         deciles: The personal accuracies of the devices: the lowest, the tenth parts, and the highest, eleven
             numbers; none in a round without measurement.
+        phases: The seconds of each phase.
     """
 
     round: int
@@ -52,6 +53,7 @@ class RoundFacts:
     generation: int
     notice: str
     is_withheld: bool
+    phases: Mapping[str, float]
 
     @classmethod
     def of(cls, record: RoundRecord, *, at: float) -> RoundFacts:
@@ -68,6 +70,7 @@ class RoundFacts:
             "reasons": dict(Counter(entry.reason for entry in record.quarantined).most_common()),
             "measured_devices": len(personal),
             "deciles": deciles(personal),
+            "phases": asdict(record.phase_seconds),
             "is_withheld": bool(record.withheld),
             "generation": getattr(record, "generation", 1),
         }

@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from fedstill_server.console.app import make_app, metrics_app
 from fedstill_server.console.errors import ConsoleError
 from fedstill_server.console.login import Credentials
+from fedstill_server.console.telemetry import Telemetry
 from fedstill_server.console.view import View
 from fedstill_server.fleet.certificates import server_files
 from fedstill_server.fleet.folder import FleetFolder
@@ -44,6 +45,7 @@ class ConsoleOptions:
         host: The address; on any but loopback it speaks TLS with the fleet's certificate.
         port: TCP; 0 takes one that is free.
         metrics_port: Where /metrics is without a login, on loopback alone; 0 is nowhere.
+        otel: The address of an OpenTelemetry collector (OTLP over HTTP) that is sent rounds; empty is none.
         on_alarm: A command that is run for each alarm that is raised or cleared, with what it is as JSON on
             its standard input; empty runs none.
     """
@@ -52,6 +54,7 @@ class ConsoleOptions:
     port: int = 8600
     metrics_port: int = 0
     on_alarm: str = ""
+    otel: str = ""
 
     @property
     def is_loopback(self) -> bool:
@@ -92,7 +95,12 @@ def serve_console(
     host = f"[{options.host}]" if ":" in options.host else options.host
     on_ready(f"{'https' if certificate else 'http'}://{host}:{port}/")
     hook = _Hook(view.database, shlex.split(options.on_alarm))
-    asyncio.run(_serve_all(servers, lambda: _look(view, hook)))
+    telemetry = Telemetry(options.otel, view.overview) if options.otel else None
+    try:
+        asyncio.run(_serve_all(servers, lambda: _look(view, hook, telemetry)))
+    finally:
+        if telemetry is not None:
+            telemetry.close()
 
 
 @contextmanager
@@ -156,10 +164,12 @@ class _Hook:
         return newest[-1].number if newest else 0
 
 
-def _look(view: View, hook: _Hook) -> None:
-    """Write down alarms, and tell of them."""
+def _look(view: View, hook: _Hook, telemetry: Telemetry | None) -> None:
+    """Write down alarms, and tell of them and of rounds."""
     try:
-        view.watch()
+        it = view.watch()
+        if telemetry is not None:
+            telemetry.send(it)
         hook.run()
     except (FedstillError, OSError) as error:
         log.error("%s", error)
