@@ -54,6 +54,14 @@ def test_headers_follow_what_the_folder_says(tmp_path: Path) -> None:
     heard.hear(PaceSteering(tmp_path).headers(b"key", devices=4))
     assert heard.release == 7
     assert 0.5 <= heard.look_after_s <= 0.625
+    assert heard.next_window_at == 0
+    status = RoundsStatus(round=1, waiting_for="window", text="", until=NOW_S + 3600)
+    status.write(tmp_path)
+    heard.hear(PaceSteering(tmp_path, clock=lambda: NOW_S).headers(b"key", devices=4))
+    assert heard.next_window_at == NOW_S + 3600
+    assert 30 <= heard.look_after_s <= 37.5
+    heard.hear(PaceSteering(tmp_path, clock=lambda: NOW_S + 3600).headers(b"key", devices=4))
+    assert heard.next_window_at == 0
 
 
 def test_who_has_just_replied_is_not_kept_waiting_by_who_has_not(tmp_path: Path) -> None:

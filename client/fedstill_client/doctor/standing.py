@@ -40,6 +40,7 @@ def standing_facts(home: AgentHome) -> dict[str, object]:
         "connection": "" if connection is None or not running else connection.in_words(),
         "server_heard_at": None if connection is None else _utc(connection.heard_at),
         "next_look_at": None if connection is None or not running else _utc(connection.come_back_at),
+        "next_window_at": None if connection is None else _utc(connection.next_window_at),
         "last_round": number,
         "last_round_run": run,
         "last_round_at": _utc(at),

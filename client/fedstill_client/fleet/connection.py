@@ -43,6 +43,7 @@ class Connection:
         heard_at: When the server last answered.
         again_at: When the device tries again, where it was refused.
         come_back_at: When the server said that it wants to be asked again.
+        next_window_at: When the server said that rounds may begin next; 0 where they may.
     """
 
     standing: Standing
@@ -51,6 +52,7 @@ class Connection:
     heard_at: float = 0.0
     again_at: float = 0.0
     come_back_at: float = 0.0
+    next_window_at: float = 0.0
 
     def is_connected(self, *, now: float) -> bool:
         """Whether the server was heard a short while ago, or does not want to be asked yet."""
@@ -103,12 +105,21 @@ class ConnectionRecord:
         self._refused_at = 0.0  # first, without being let in since
         self._write()
 
-    def heard(self, look_after_s: float) -> None:
-        """The server has answered, and wants to be asked again after so many seconds."""
-        now = self._clock()
-        come_back_at = now + look_after_s
-        self.now = replace(self.now, heard_at=round(now, 3), come_back_at=round(come_back_at, 3))
-        if now - self._written_at >= _WRITE_EVERY_S or look_after_s > _WRITE_EVERY_S:
+    def heard(self, look_after_s: float, next_window_at: float = 0.0) -> None:
+        """The server has answered.
+
+        Args:
+            look_after_s: Seconds after which it wants to be asked again.
+            next_window_at: When rounds may begin next; 0 where they may.
+        """
+        now, is_news = self._clock(), next_window_at != self.now.next_window_at
+        self.now = replace(
+            self.now,
+            heard_at=round(now, 3),
+            come_back_at=round(now + look_after_s, 3),
+            next_window_at=next_window_at,
+        )
+        if is_news or now - self._written_at >= _WRITE_EVERY_S or look_after_s > _WRITE_EVERY_S:
             self._write()
 
     def connected(self) -> None:

@@ -193,7 +193,7 @@ def _answer_messages(home: AgentHome, record: ConnectionRecord) -> NoReturn:
         while True:
             try:
                 was_asked, look_after_s = answering.answer_next(), connection.heard.look_after_s
-                record.heard(look_after_s)
+                record.heard(look_after_s, connection.heard.next_window_at)
                 hints.hear(connection.heard.release)
                 if not was_asked:
                     time.sleep(look_after_s)

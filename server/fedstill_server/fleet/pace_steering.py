@@ -13,13 +13,14 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.system.steering import COME_BACK_HEADER, RELEASE_HEADER
+from fedstill_proto.system.steering import COME_BACK_HEADER, NEXT_WINDOW_HEADER, RELEASE_HEADER
 from starlette.types import Message, Send
 
 from fedstill_server.config.schedule import Schedule
@@ -41,7 +42,8 @@ class Pace:
     Attributes:
         look_s: Seconds between two looks while rounds may begin.
         spread_s: Seconds in which every device can look once.
-        idle_until_s: Until when no round begins, in seconds since 1970; 0 where one may now.
+        idle_until_s: Until when no round begins, in seconds since 1970; 0 where one may now, infinity where
+            nobody knows.
     """
 
     look_s: float
@@ -53,7 +55,7 @@ class Pace:
         """The pace of a fleet of so many registered devices."""
         until = 0.0
         if status is not None and status.waiting_for in _IDLE:
-            until = float("inf") if status.until is None else status.until
+            until = math.inf if status.until is None else status.until
         spread_s = devices / schedule.looks_a_second
         return cls(look_s=schedule.look_after_s(devices), spread_s=spread_s, idle_until_s=until)
 
@@ -88,6 +90,8 @@ class PaceSteering:
             self._read(devices)
         pace = self._busy if key in self._replied_at else self._usual
         told = {COME_BACK_HEADER: f"{pace.look_after_s(key, now_s=self._clock()):.3f}"}
+        if self._clock() < pace.idle_until_s < math.inf:
+            told[NEXT_WINDOW_HEADER] = str(int(pace.idle_until_s))
         return told | ({RELEASE_HEADER: self._release} if self._release else {})
 
     def telling(self, send: Send, key: bytes, *, devices: int) -> Send:

@@ -29,6 +29,7 @@ class RoundNotes:
         self._folder, self._clock = folder, clock
         self._database: FleetDatabase | None = None
         self._away_until_s = 0.0
+        self._waiting_for, self._since = "", 0.0
         self._noted: dict[str, events.DeviceGreeted] = {}
 
     def __call__(self, event: events.Event) -> None:
@@ -48,6 +49,9 @@ class RoundNotes:
 
     def _write_status(self, event: events.Event) -> None:
         now = self._clock()
+        reason = event.reason if isinstance(event, events.RoundAwaited) else ""
+        if reason != self._waiting_for:
+            self._waiting_for, self._since = reason, now
         if isinstance(event, events.RoundAwaited):
             RoundsStatus(
                 round=event.round,
@@ -55,7 +59,7 @@ class RoundNotes:
                 text=event.text,
                 until=event.until,
                 next_window_at=event.next_window_at,
-                since=now,
+                since=self._since,
             ).write(self._folder)
         elif isinstance(event, events.RoundStarted):
             text = f"round {event.round} has asked {event.asked} devices"
