@@ -64,6 +64,12 @@ def main() -> None:
                     continue
                 program = build(language, Path(folder) / language)
                 before = agent.status()
+                if (
+                    subprocess.run([program, home.socket, "predict", "0"], capture_output=True).returncode
+                    == 3
+                ):
+                    report[language] = "compiled, and not run: Netty's own library is not among the jars"
+                    continue
                 answer, seconds = ask(program, home.socket, "predict", *row[0])
                 found = np.array(answer.split(), np.float64)
                 ask(program, home.socket, "observe", 3, *row[0])

@@ -63,7 +63,8 @@ class Agent {
   v1::AgentArray Example(const std::vector<float>& example) {
     std::vector<std::uint32_t> shape{1};
     std::size_t count = 1;
-    for (std::uint32_t size : Status().input_shape()) {
+    const v1::StatusResponse status = Status();
+    for (std::uint32_t size : status.input_shape()) {
       shape.push_back(size);
       count *= size;
     }

@@ -16,6 +16,7 @@ import fedstill.v1.AgentOuterClass.StatusRequest
 import io.grpc.ManagedChannel
 import io.grpc.StatusRuntimeException
 import io.grpc.netty.NettyChannelBuilder
+import io.netty.channel.epoll.Epoll
 import io.netty.channel.epoll.EpollDomainSocketChannel
 import io.netty.channel.epoll.EpollEventLoopGroup
 import io.netty.channel.unix.DomainSocketAddress
@@ -79,6 +80,10 @@ fun main(words: Array<String>) {
     if ((what != "predict" && what != "observe") || words.size < first) {
         System.err.println("AgentClient SOCKET predict NUMBER... | SOCKET observe CLASS NUMBER...")
         exitProcess(2)
+    }
+    if (!Epoll.isAvailable()) {
+        System.err.println("error: Netty's own library for this machine is missing: netty-transport-native-epoll, linux-x86_64")
+        exitProcess(3)
     }
     val example = words.drop(first).map { it.toFloat() }.toFloatArray()
     try {
