@@ -225,6 +225,16 @@ def test_each_rule_raises_its_alarm(changes: dict[str, object], name: str) -> No
     assert name in NAMES
 
 
+def test_a_new_generation_is_measured_against_itself() -> None:
+    was, now = with_accuracies(0.8, 0.8, 0.8, 0.6, 0.6), 2
+    rounds = tuple(replace(one, generation=1 + (one.round > 3)) for one in was)
+    assert names(overview(rounds=was)) == ["accuracy-fell"]
+    assert names(overview(rounds=rounds, generation=now)) == []
+    fell = with_accuracies(0.9, 0.9, 0.9, 0.6, 0.6, 0.6, 0.5, 0.5)
+    rounds = tuple(replace(one, generation=1 + (one.round > 3)) for one in fell)
+    assert names(overview(rounds=rounds, generation=now)) == ["accuracy-fell"]
+
+
 def test_what_owners_refuse_is_no_sign_of_something_bad() -> None:
     rounds = [RoundFacts.of(round_record(n, bad=3), at=NOW) for n in (1, 2, 3)]
     refused = tuple(replace(one, reasons={"not-now": 3}) for one in rounds)

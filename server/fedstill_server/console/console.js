@@ -326,7 +326,7 @@ function showReleases() {
     ["devices on it", (one) => number(fleet.devices.filter((device) => device.family === one.family && device.package_version === one.package_version).length), "num"]], stable) : empty("Nothing is published."));
   if (plan.withdrawn && plan.withdrawn.length) parts.push(h("p", { class: "note" }, `Withdrawn: ${plan.withdrawn.join(", ")}.`));
   for (const one of [...fleet.staged].reverse().slice(0, 5)) parts.push(showRelease(one));
-  if (fleet.generations.length) parts.push(h("h3", {}, "Generations"), h("div", {}, fleet.generations.map((one) => h("p", { class: "note" }, Object.entries(one).map(([name, value]) => `${name} ${typeof value === "object" ? JSON.stringify(value) : value}`).join(" · ")))));
+  if (fleet.generations.length) parts.push(h("h3", {}, "Generations"), h("div", {}, fleet.generations.map((one) => h("p", {}, `${one.number} `, pill(one.state, one.state === "in force" ? "good" : ""), h("span", { class: "note" }, ` ${one.first_round ? `rounds ${one.first_round} to ${one.last_round}` : "no rounds"}${one.in_force_at ? `, since ${clock(one.in_force_at)}` : ""}${one.changes.length ? `: ${one.changes.join("; ")}` : ""}`)))));
   put("releases", parts);
 }
 

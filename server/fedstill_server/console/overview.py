@@ -10,6 +10,7 @@ from typing import Any
 from fedstill_server.config.schedule import Schedule
 from fedstill_server.console.round_facts import LeftOut, RoundFacts, Totals
 from fedstill_server.fleet.device_list import ListedDevice
+from fedstill_server.fleet.generation_list import GenerationLine
 from fedstill_server.operations.audit import AuditEntry
 from fedstill_server.operations.device_state import Happening
 from fedstill_server.releases.release import StagedRelease
@@ -136,7 +137,7 @@ class Overview:
     releases: Sequence[OfferedPackage] = ()
     plan: Mapping[str, Any] | None = None
     staged: Sequence[StagedRelease] = ()
-    generations: Sequence[Mapping[str, Any]] = ()
+    generations: Sequence[GenerationLine] = ()
     schedule: Schedule | None = None
     status: RoundsStatus | None = None
     privacy: PrivacySpent | None = None

@@ -50,10 +50,10 @@ class RoundFacts:
     downlink_bytes: int
     uplink_bytes_per_device: float
     downlink_bytes_per_device: float
-    generation: int
     notice: str
     is_withheld: bool
     phases: Mapping[str, float]
+    generation: int = 1
 
     @classmethod
     def of(cls, record: RoundRecord, *, at: float) -> RoundFacts:
@@ -72,7 +72,6 @@ class RoundFacts:
             "deciles": deciles(personal),
             "phases": asdict(record.phase_seconds),
             "is_withheld": bool(record.withheld),
-            "generation": getattr(record, "generation", 1),
         }
         return cls(**{**same, **others})
 

@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
 from dataclasses import replace
@@ -34,6 +34,7 @@ from fedstill_server.console.round_facts import KEPT_ROUNDS, LeftOut, RoundFacts
 from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.device_list import listed_devices
 from fedstill_server.fleet.folder import FleetFolder
+from fedstill_server.fleet.generation_list import GenerationLine, generations
 from fedstill_server.operations.audit import AuditEntry, AuditLog
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.device_state import DeviceState, Happening
@@ -48,7 +49,7 @@ from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import CONFIG_FILE, read_fleet_config
 
 KEPT_EVENTS, KEPT_AUDIT, KEPT_LEFT_OUT, KEPT_RELEASES = 200, 100, 200, 20
-_FRESH_S = 1.0
+_FRESH_S, _GENERATIONS_FRESH_S = 1.0, 10.0
 
 Part = TypeVar("Part")
 
@@ -78,6 +79,7 @@ class View:
         self._rounds = _Rounds(folder)
         self._seen: Overview | None = None
         self._config: tuple[int, FleetConfig] | None = None
+        self._generations: tuple[float, list[GenerationLine]] = (0.0, [])
         self._audit: tuple[int, tuple[list[AuditEntry], list[str]]] | None = None
 
     @classmethod
@@ -153,6 +155,7 @@ class View:
             states = problems.part(database.devices, nobody)
             events = problems.part(lambda: database.last_events(KEPT_EVENTS), nothing)
         plan = problems.part(lambda: _plan(self.folder), None)
+        lines = problems.part(lambda: self._read_generations(it.now), self._generations[1])
         return replace(
             it,
             is_up=_is_up(fleet),
@@ -161,7 +164,8 @@ class View:
             releases=problems.part(lambda: _releases(self.folder, plan), ()),
             plan=plan,
             staged=problems.part(lambda: ReleaseFolder(self.folder).all()[-KEPT_RELEASES:], []),
-            generations=problems.part(lambda: _json_list(self.folder / "generations.json"), []),
+            generations=lines,
+            rounds=_of_generations(it.rounds, lines),
             schedule=problems.part(
                 lambda: Schedule.read(self.folder, continuous=it.is_continuous), it.schedule
             ),
@@ -179,6 +183,12 @@ class View:
 
     def _has_config(self) -> bool:
         return (self.folder / CONFIG_FILE).exists()
+
+    def _read_generations(self, now: float) -> list[GenerationLine]:
+        """Those of the fleet; read every few seconds, as each is a whole configuration."""
+        if not 0 <= now - self._generations[0] < _GENERATIONS_FRESH_S:
+            self._generations = now, generations(self.folder)
+        return self._generations[1]
 
     def _read_audit(self) -> tuple[list[AuditEntry], list[str]]:
         """The newest acts, and what is wrong with the log; read anew where it has grown."""
@@ -262,6 +272,18 @@ class _Problems:
         return otherwise
 
 
+def _of_generations(rounds: Sequence[RoundFacts], lines: Sequence[GenerationLine]) -> tuple[RoundFacts, ...]:
+    """The rounds, each with the generation that it is of."""
+    ended = [(line.last_round or 0, line.number) for line in lines if line.first_round is not None]
+    if len(ended) < 2:
+        number = ended[0][1] if ended else 1
+        return tuple(rounds) if number == 1 else tuple(replace(one, generation=number) for one in rounds)
+    return tuple(
+        replace(one, generation=next((number for last, number in ended if one.round <= last), ended[-1][1]))
+        for one in rounds
+    )
+
+
 def _is_up(fleet: FleetFolder) -> bool:
     """Whether a process that `up` has started is alive."""
     try:
@@ -338,11 +360,6 @@ def _disk(folder: Path) -> Disk:
 def _json_object(path: Path) -> dict[str, Any] | None:
     document = _json(path)
     return document if isinstance(document, dict) else None
-
-
-def _json_list(path: Path) -> list[dict[str, Any]]:
-    document = _json(path)
-    return [one for one in document if isinstance(one, dict)] if isinstance(document, list) else []
 
 
 def _json(path: Path) -> Any:
