@@ -283,12 +283,16 @@ def main() -> None:
 
 
 def _privacy_line(config: FleetConfig, store: RunStore, records: list[RoundRecord]) -> str:
-    from fedstill_server.privacy.accountant import epsilon_of_rounds
+    from fedstill_server.fleet.generations import spent_rho
+    from fedstill_server.privacy.accountant import epsilon_of_gaussians, epsilon_of_rounds
     from fedstill_server.rounds.most_asked import most_releases
 
     rule, rounds = config.privacy, most_releases(store, config, records)
     assert rule is not None
-    epsilon = epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta)
+    if config.begins_after:  # of several generations, each with its own noise
+        epsilon = epsilon_of_gaussians(spent_rho(store.folder.parent), rule.delta)
+    else:
+        epsilon = epsilon_of_rounds(rule.noise_multiplier, rounds, rule.delta)
     return (
         f"privacy {rule.mode}: epsilon {epsilon:.2f} at delta {rule.delta:g} spent by the device that was "
         f"asked most, in {rounds} rounds; noise multiplier {rule.noise_multiplier:.3g}, clip {rule.clip:g}"

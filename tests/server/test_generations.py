@@ -17,7 +17,7 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.fleet import generations as rooms
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.folder import FleetFolder, FleetSettings
-from fedstill_server.fleet.generation_list import generations
+from fedstill_server.fleet.generation_list import changes_between, generations
 from fedstill_server.fleet.generations import (
     config_in_force,
     discard_generation,
@@ -135,6 +135,18 @@ class TestPrepare:
         assert (staged.facts.carried.teacher, staged.facts.carried.method) == (True, True)
         play(fleet)
         assert [record.round for record in RunStore(fleet.folder).records()] == [1, 2, 3]
+
+    def test_a_fleet_that_an_earlier_release_prepared_has_a_next_one_too(self, fleet: FleetFolder) -> None:
+        file = fleet.folder / "config.json"
+        document = sealed.read_sealed_json(file)
+        sealed.write_sealed_json(file, {"fleet": document["fleet"]})
+
+        stage(fleet, "--epochs", 2)
+
+        before, staged = read_fleet_config(fleet.folder), staged_generation(fleet.folder)
+        assert staged is not None
+        assert changes_between(before, staged.config, same_public=True) == ("training.epochs: 2, was 1",)
+        assert switch_generation(fleet.folder).generation == 2
 
     def test_a_new_family_is_taught_and_the_old_one_goes_on(self, fleet: FleetFolder) -> None:
         stage(fleet, "--families", "mlp-small,mlp-16")

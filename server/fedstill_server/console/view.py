@@ -35,6 +35,7 @@ from fedstill_server.fleet.certificates import authority_file, server_files
 from fedstill_server.fleet.device_list import listed_devices
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.generation_list import GenerationLine, generations
+from fedstill_server.fleet.generations import spent_rho
 from fedstill_server.operations.audit import AuditEntry, AuditLog
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.operations.device_state import DeviceState, Happening
@@ -202,15 +203,22 @@ class View:
         rule = config.privacy
         if rule is None:
             return None
-        from fedstill_server.privacy.accountant import epsilon_of_rounds  # takes two seconds to import
+        # It takes two seconds to import.
+        from fedstill_server.privacy.accountant import epsilon_of_gaussians, epsilon_of_rounds
 
         releases = self._rounds.most_asked
         if rule.mode == "central":
             releases = RunStore(self.folder).account(config.run).most_asked()
+        epsilon = epsilon_of_rounds(rule.noise_multiplier, releases, rule.delta)
+        planned = epsilon_of_rounds(rule.noise_multiplier, config.rounds, rule.delta)
+        if config.begins_after:  # of several generations, each with its own noise
+            spent, to_come = spent_rho(self.folder), config.rounds - RunStore(self.folder).last_round()
+            epsilon = epsilon_of_gaussians(spent, rule.delta)
+            planned = epsilon_of_gaussians(spent + to_come * rule.noising.rho, rule.delta)
         return PrivacySpent(
             mode=rule.mode,
-            epsilon=epsilon_of_rounds(rule.noise_multiplier, releases, rule.delta),
-            planned_epsilon=epsilon_of_rounds(rule.noise_multiplier, config.rounds, rule.delta),
+            epsilon=epsilon,
+            planned_epsilon=planned,
             delta=rule.delta,
             releases=releases,
             planned_releases=config.rounds,

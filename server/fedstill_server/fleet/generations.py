@@ -162,7 +162,14 @@ def switch_generation(fleet: Path, *, clock: Callable[[], float] = time.time) ->
         switch = _Switch(generation=staged.number, after_round=after_round, at=clock())
         write_sealed_json(fleet / GENERATIONS / SWITCH_FILE, to_json(switch))
         _finish(fleet)
-        return read_fleet_config(fleet)
+        config = read_fleet_config(fleet)
+    text = f"generation {config.generation} is in force, from round {config.begins_after + 1} on"
+    try:
+        with FleetDatabase.open(fleet, clock=clock) as database:
+            database.tell("generation", text, generation=config.generation, after_round=config.begins_after)
+    except OperationsError as error:
+        log.warning("%s", error)
+    return config
 
 
 def discard_generation(fleet: Path) -> int:

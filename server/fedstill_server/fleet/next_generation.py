@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -143,7 +143,7 @@ def prepare_next(
         checkpoint = RunStore(folder).latest()
         public, test = load_public(folder, before), load_test(folder, before)
         spent = spent_rho(folder)
-        files = {name: (folder / name).read_bytes() for name in document.get("files", ())}
+        files = {name: (folder / name).read_bytes() for name in _data_files(folder, before, document)}
         archive(folder, before, document)
     assert checkpoint is not None  # it is prepared
     asked = changes.applied(AskedOptions.of(document, where=str(folder / CONFIG_FILE)))
@@ -191,6 +191,12 @@ def prepare_next(
         accuracy=accuracy,
         notices=(*notices, *filter(None, [notice])),
     )
+
+
+def _data_files(folder: Path, config: FleetConfig, document: Mapping[str, Any]) -> Sequence[str]:
+    """The names of a fleet's data; an earlier release did not write them down."""
+    known = [config.public_set, config.test_set, "vocabulary.json", "intents.json"]
+    return document.get("files") or [name for name in known if name and (folder / name).is_file()]
 
 
 def _task(before: FleetConfig, changes: Changes) -> Task:

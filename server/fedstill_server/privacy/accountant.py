@@ -39,6 +39,14 @@ def epsilon_of_rounds(noise_multiplier: float, rounds: int, delta: float) -> flo
     return epsilon
 
 
+def epsilon_of_gaussians(rho: float, delta: float) -> float:
+    """The epsilon of Gaussian releases that cost a device `rho` together, in zCDP, whatever their noise.
+
+    Many Gaussians are one: n rounds with noise z come to rho = n / (2 z^2), as one with z / sqrt n does.
+    """
+    return epsilon_of_rounds(1 / math.sqrt(2 * rho), 1, delta) if rho > 0 else 0.0
+
+
 def zcdp_epsilon_of_rounds(noise_multiplier: float, rounds: int, delta: float) -> float:
     """The same as a device counts it, by zCDP: somewhat larger."""
     return epsilon_of_rho(rounds / (2 * noise_multiplier**2), delta)
