@@ -63,6 +63,8 @@ TAKEN_BACK = StagedRelease(
     package_version=3, families=("mlp-small",), salt="a", rules=ReleaseRules(), stage_since=NOW
 ).stepped("gate", "taken back", at=NOW, status="taken back", reason="crashes: 3 of 3 devices")
 
+WAITS = RoundsStatus(round=11, waiting_for="devices", text="3 of 4", since=NOW - 100)
+
 
 def overview(**changes: object) -> Overview:
     """A fleet that is up and well, after ten rounds a minute apart."""
@@ -197,7 +199,7 @@ def test_accuracy_that_fell_for_two_rounds_is_critical(shares: tuple[float, ...]
     ("changes", "name"),
     [
         ({"is_up": False}, "not-up"),
-        ({"wanted_devices": 4}, "too-few-devices"),
+        ({"wanted_devices": 4, "status": WAITS}, "too-few-devices"),
         ({"rounds": tuple(RoundFacts.of(round_record(n, bad=2), at=NOW) for n in (1, 2))}, "many-left-out"),
         ({"staged": (TAKEN_BACK,)}, "gate-failed"),
         ({"now": NOW + 901}, "no-round"),
@@ -249,6 +251,19 @@ def test_what_the_schedule_waits_for_is_no_delay() -> None:
     assert names(overview(now=NOW + 9 * DAY_S, status=paused)) == []
     few = replace(status, waiting_for="devices", until=None)
     assert names(overview(now=NOW + 901, status=few)) == ["no-round", "too-few-devices"]
+
+
+def test_a_wait_counts_from_when_it_began_whatever_its_words_were(fleet: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fleet, tmp_path / "fleet")
+    time = [NOW]
+    with FleetDatabase.open(folder, clock=lambda: time[0]) as database:
+        for time[0], reason in ((NOW, "window"), (NOW + 50, "devices"), (NOW + 60, "devices")):
+            database.tell("waiting", f"at {time[0]}", reason=reason)
+        database.tell("note", "something else")
+    replace(WAITS, since=NOW + 60).write(folder)
+    status = View.of_fleet(folder, clock=lambda: NOW + 70).overview().status
+    assert status is not None
+    assert status.since == NOW + 50
 
 
 def test_a_run_that_has_ended_misses_no_round() -> None:

@@ -27,7 +27,8 @@ _ROUNDS_BEFORE = 5  # that a fall is measured against
 _ROUNDS_LOOKED_AT = 3  # for answers that are left out
 _MOST_LEFT_OUT = 0.2
 _LEAST_ANSWERS = 3
-_QUIET_ROUNDS, _LEAST_QUIET_S = 10, 900.0
+_QUIET_ROUNDS, _LEAST_QUIET_S, _LEAST_WAIT_S = 10, 900.0, 120.0
+_OF_THE_SCHEDULE = ("window", "allowance", "pause-between")
 _LIFE_LEFT = 0.25
 _FULL, _ALMOST_FULL = (0.01, 200e6), (0.05, 1e9)  # share, and bytes, that are free
 _NEARLY_SPENT = 0.9
@@ -58,16 +59,17 @@ def accuracy_fell(it: Overview) -> Alarm | None:
 
 
 def too_few_devices(it: Overview) -> Alarm | None:
-    """Fewer devices are there than a round begins with, or it has waited long for some to be willing."""
+    """A round waits for devices: two minutes for some to come, a quarter of an hour for willing ones."""
     there, status = sum(one.state.online for one in it.registered), it.status
-    waits = status is not None and status.waiting_for == "devices" and it.now - status.since > _LEAST_QUIET_S
-    if it.kind != "fleet" or not it.is_up or (there >= it.least_devices and not waits):
+    waited = it.now - status.since if status is not None and status.waiting_for == "devices" else 0.0
+    waits = waited > (_LEAST_QUIET_S if there >= it.least_devices else _LEAST_WAIT_S)
+    if it.kind != "fleet" or not it.is_up or not waits:
         return None
     told = f"{there} of {len(it.registered)} registered devices are there, of the {it.least_devices} it takes"
     return Alarm(
         name="too-few-devices",
         severity=WARNING,
-        text=f"for {_duration(it.now - status.since)}: {status.text}" if waits and status else told,
+        text=f"for {_duration(waited)}: {status.text}" if there >= it.least_devices and status else told,
         remedy="see when the others were last seen, and run fedstill-agent doctor on one of them",
     )
 
@@ -117,7 +119,8 @@ def no_round(it: Overview) -> Alarm | None:
         if status.waiting_for in ("paused", "held", "end"):
             return None
         # What the schedule says is no delay: it counts from when it has allowed a round.
-        since = max(since, status.until or status.since)
+        begins = status.until if status.waiting_for in _OF_THE_SCHEDULE else status.since
+        since = max(since, begins or 0.0)
         usual = 0.0
     allowed = max(_QUIET_ROUNDS * usual, 1.5 * it.deadline_s, _LEAST_QUIET_S)
     quiet = it.now - since

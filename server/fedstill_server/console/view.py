@@ -170,7 +170,7 @@ class View:
             schedule=problems.part(
                 lambda: Schedule.read(self.folder, continuous=it.is_continuous), it.schedule
             ),
-            status=RoundsStatus.read(self.folder),
+            status=_waiting_since(RoundsStatus.read(self.folder), events),
             expiries=problems.part(lambda: _expiries(fleet), ()),
             events=events,
             audit=() if audit is None else tuple(audit[0]),
@@ -278,6 +278,21 @@ class _Problems:
         except OSError as error:
             self.found.append(f"{error.filename or 'a file'}: cannot be read: {error.strerror or error}")
         return otherwise
+
+
+def _waiting_since(status: RoundsStatus | None, events: Sequence[Happening]) -> RoundsStatus | None:
+    """How the rounds stand, since the wait for the same thing began: its words may have changed since."""
+    if status is None or not status.waiting_for:
+        return status
+    since = status.since
+    for one in reversed(events):
+        if one.kind in ("round", "round-started"):
+            break
+        if one.kind == "waiting":
+            if one.document.get("reason") != status.waiting_for:
+                break
+            since = min(since, one.at)
+    return replace(status, since=since)
 
 
 def _of_generations(rounds: Sequence[RoundFacts], lines: Sequence[GenerationLine]) -> tuple[RoundFacts, ...]:
