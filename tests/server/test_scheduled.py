@@ -16,10 +16,11 @@ from fedstill_server.fleet.round_notes import RoundNotes
 from fedstill_server.operations.database import FleetDatabase
 from fedstill_server.rounds.events import RoundAwaited, subscribe
 from fedstill_server.rounds.fleet_run import FleetRun
+from fedstill_server.rounds.roster import Patience, Roster
 from fedstill_server.rounds.rounds_status import RoundsStatus
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.rounds.scheduled import FleetView, Scheduled
-from flwr.app import Message
+from flwr.app import Error, Message, RecordDict
 
 from tests.server.scripted_fleet import ScriptedGrid, fleet_config, public_examples
 
@@ -179,3 +180,44 @@ def test_an_error_of_ours_ends_the_run(fleet: Fleet, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(fleet.grid, "push_messages", refuse)
     with pytest.raises(httpx.HTTPStatusError):
         fleet.run()
+
+
+class Seconds(ScriptedGrid):
+    """A scripted fleet with a clock of its own, in which the first device never answers."""
+
+    now = 0.0
+
+    @property
+    def clock(self) -> Seconds:
+        return self
+
+    def now_s(self) -> float:
+        return self.now
+
+    def wait(self, pause_s: float, *, until_s: float) -> None:
+        self.now = min(self.now + pause_s, until_s)
+
+    def _greet_one(self, device: int, content: RecordDict) -> RecordDict | Error:
+        return (
+            Error(code=99, reason="never delivered") if device == 0 else super()._greet_one(device, content)
+        )
+
+
+def test_who_does_not_answer_is_waited_for_once_and_not_long_where_enough_are_there() -> None:
+    grid, roster = Seconds(devices=3), Roster("0123abcd", ("mlp-small",))
+
+    def asked(enough: int) -> float:
+        """Seconds that it takes to have devices say whether they are willing."""
+        began = grid.now
+        patience = Patience(usual_s=5, most_s=15, enough=enough)
+        roster.ask_anew(grid, patience, fresh_s=60, most=10)
+        assert sorted(roster.willing) == ["device-1", "device-2"]
+        return grid.now - began
+
+    assert 5 <= asked(2) < 7
+    grid.now += 70
+    assert asked(3) == 0
+    grid.now += 200
+    assert asked(3) == 0
+    grid, roster = Seconds(devices=3), Roster("0123abcd", ("mlp-small",))
+    assert asked(3) == 15

@@ -91,6 +91,10 @@ class FleetUp:
         Raises:
             FleetError: Something that it needs is missing, or a program does not start.
         """
+        if self._config.continuous and not stay:
+            raise FleetError(
+                "--exit-when-done: the rounds of this fleet have no end; leave it out, or prepare --rounds"
+            )
         with ExitStack() as stack:
             stack.callback(self._store.close)
             stack.callback(self._node_facts.close)

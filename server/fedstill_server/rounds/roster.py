@@ -51,6 +51,21 @@ class RegisteredNode:
     relay_devices: int = 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long answers to greetings are waited for.
+
+    Attributes:
+        usual_s: Seconds that a device which is there may need.
+        most_s: Seconds where fewer than `enough` devices are willing by then.
+        enough: So many willing devices do.
+    """
+
+    usual_s: float
+    most_s: float
+    enough: int
+
+
 # Asked anew each time; None in place of it where nodes are not registered, as in a simulation.
 NodeRegister = Callable[[], Mapping[int, RegisteredNode]]
 
@@ -144,14 +159,14 @@ class Roster:
             deadline_s=max(0.0, wait_s),
         )
 
-    def ask_anew(self, grid: Grid, *, deadline_s: float, fresh_s: float, most: int) -> None:
+    def ask_anew(self, grid: Grid, patience: Patience, *, fresh_s: float, most: int) -> None:
         """Have devices say whether they would do a round now, and greet nodes that are new.
 
         Who has let a deadline pass is not waited for again until it has answered.
 
         Args:
             grid: Reaches the nodes.
-            deadline_s: Seconds to wait for answers.
+            patience: How long to wait for answers.
             fresh_s: Seconds for which a device's word holds.
             most: So many nodes are asked at most; those that were asked longest ago come first.
         """
@@ -174,11 +189,14 @@ class Roster:
         self._greet(grid, stale[:most], ttl_s=2 * lost_after_s)
 
         def waiting() -> list[str]:
+            is_late = clock_of(grid).now_s() - now_s >= patience.usual_s
+            if is_late and len(self.willing) >= patience.enough:
+                return []
             left = list(self._greetings)
             return left if any(node not in self._silent for node in self._greetings.values()) else []
 
         collect(grid, waiting=lambda: list(self._greetings), receive=self._receive, deadline_s=0.0)
-        collect(grid, waiting=waiting, receive=self._receive, deadline_s=deadline_s)
+        collect(grid, waiting=waiting, receive=self._receive, deadline_s=patience.most_s)
         self._silent.update(self._greetings.values())
 
     def _forget_what_restarts_lost(self) -> None:

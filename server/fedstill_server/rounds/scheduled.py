@@ -21,12 +21,12 @@ from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.schedule import Schedule
 from fedstill_server.rounds import events
 from fedstill_server.rounds.clock import Clock, WallClock
-from fedstill_server.rounds.roster import Member, Roster
+from fedstill_server.rounds.roster import Member, Patience, Roster
 from fedstill_server.rounds.round_record import RoundRecord
 
 _LOOK_AGAIN_S = 2.0
 _AFTER_OUTAGE_S = 10.0
-_ANSWER_WITHIN_S = 15.0  # a greeting, once the device has it; small boards start a process for it
+_ANSWER_S, _ANSWER_WITHIN_S = 5.0, 15.0  # a greeting, once a device has it: it starts a process for it
 _LONGEST_GREETING_S = 300.0
 _FRESH_S, _LONGEST_FRESH_S = 60.0, 600.0  # a device's word; it takes a process to say it
 _GREETED_AT_ONCE = 1000
@@ -182,7 +182,11 @@ class Scheduled:
         look_s = self._schedule.look_after_s(self._view.registered())
         roster.ask_anew(
             grid,
-            deadline_s=min(_ANSWER_WITHIN_S + 1.5 * look_s, _LONGEST_GREETING_S),
+            Patience(
+                usual_s=min(_ANSWER_S + 1.5 * look_s, _LONGEST_GREETING_S),
+                most_s=min(_ANSWER_WITHIN_S + 1.5 * look_s, _LONGEST_GREETING_S),
+                enough=wanted,
+            ),
             fresh_s=max(self._fresh_s, 2 * look_s),
             most=max(_GREETED_AT_ONCE, math.ceil(2 * wanted * self._config.cohort.over_selection)),
         )
