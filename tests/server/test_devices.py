@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from fedstill_proto.system.steering import REFUSED_HEADER
 from fedstill_server.cli import cli
 from fedstill_server.fleet import superlink as superlink_module
+from fedstill_server.fleet.damage import damage_in
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.errors import FleetError
 from fedstill_server.fleet.flower import FlowerNode
@@ -98,6 +99,7 @@ class TestRevoked:
         file.write_text(file.read_text().replace("attic", "cellar"))
         shown = invoke("audit", fleet.folder, "--check", exit_code=1)
         assert "audit.jsonl: line 1: it is not what was written" in shown
+        assert [problem for problem in damage_in(fleet.folder) if "audit.jsonl: line 1" in problem]
 
 
 class TestDevices:

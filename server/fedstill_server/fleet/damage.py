@@ -16,6 +16,7 @@ from fedstill_server.export.cache import damaged_artifacts
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.folder import FleetFolder
 from fedstill_server.fleet.nodes import read_nodes
+from fedstill_server.operations.audit import AuditLog
 from fedstill_server.publish.repository import Repository
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_server.run_folder import read_fleet_config
@@ -66,6 +67,7 @@ def damage_in(folder: Path) -> list[str]:
         look(lambda: fleet.settings)
         look(fleet.digests.problems)
         look(lambda: DeviceRegister(fleet.devices).all())
+        look(AuditLog(folder).check)
         look(lambda: read_nodes(fleet.nodes))
         look(Repository(folder).problems)
     return list(dict.fromkeys(found))
