@@ -131,12 +131,13 @@ def test_a_device_in_order_is_told_so(home: AgentHome, server: Server) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = ConnectionRecord(home)
         record.connected()
-        record.heard(200.0)
+        record.heard(200.0, 2.0**38)
         with at(home, address) as found:
             assert in_the_way(found) == []
             assert found["registration"].found == "the server lets this device's key in"
             assert found["package"].found == f"1 of {FAMILY}, generation 1, is whole, and the newest"
             assert "0 s" in found["clock"].found or "1 s" in found["clock"].found
+            assert "; rounds may begin next at 9987-04-" in found["agent"].found
             rules = {name.removeprefix("eligibility: ") for name in found if name.startswith("eligibility: ")}
             assert rules == set(vars(Rules()))
         done = CliRunner().invoke(app, ["doctor", "--home", str(home.folder)])

@@ -87,10 +87,12 @@ def main(grid, context):
 
 def ask_the_liar(grid, phone):
     from fedstill_server.fleet.bounded_grid import bounded
-    grid = bounded(grid, FOLDER / "fleet", lambda: {})
-    grid.limit_replies(1000)
+    from fedstill_server.rounds.roster import RegisteredNode
     while len(nodes := list(grid.get_node_ids())) < 2:
         time.sleep(0.1)
+    registered = {{node: RegisteredNode("", "") for node in nodes}}
+    grid = bounded(grid, FOLDER / "fleet", lambda: registered)
+    grid.limit_replies(1000)
     liar = next(node for node in nodes if node != phone)
     messages = [Message(greeting(), node, "query.hello") for node in (liar, liar, phone)]
     for number, message in enumerate(messages):

@@ -33,6 +33,8 @@ _LOAD_OVER_S = 1.0
 _LEAST_FREE_MB = 50  # for a package, an answer and the store's own journal
 _NEARLY = 0.9
 _SHOWN_REFUSALS = 3
+LAST_MOMENT = 253_000_000_000.0
+"""The last one that a date is written of, in the year 9987: what a server says may be any number."""
 
 
 def home_finding(home: AgentHome) -> Finding:
@@ -197,7 +199,10 @@ def agent_finding(home: AgentHome) -> Finding:
     if connection is None:
         return note("agent", "it runs, and has not said yet how it stands with the server")
     if connection.is_connected(now=time.time()):
-        return good("agent", f"it runs, and the server answered at {_when(connection.heard_at)}")
+        window = ""
+        if connection.next_window_at > time.time():
+            window = f"; rounds may begin next at {_when(connection.next_window_at)}"
+        return good("agent", f"it runs, and the server answered at {_when(connection.heard_at)}{window}")
     if connection.standing is Standing.CONNECTED:
         when = _when(connection.heard_at) if connection.heard_at else "never"
         return bad("agent", f"it runs; the server last answered at {when}", "see reachability")
@@ -228,4 +233,4 @@ def all_skipped(why: str) -> Iterator[Finding]:
 
 def _when(at: float) -> str:
     """A moment in local time."""
-    return datetime.fromtimestamp(at).isoformat(" ", "seconds")
+    return datetime.fromtimestamp(min(at, LAST_MOMENT)).isoformat(" ", "seconds")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.doctor.device import is_running
+from fedstill_client.doctor.device import LAST_MOMENT, is_running
 from fedstill_client.fleet.connection import read_connection
 from fedstill_client.home import AgentHome
 from fedstill_client.packages.install import installed_manifest
@@ -52,4 +52,4 @@ def standing_facts(home: AgentHome) -> dict[str, object]:
 
 
 def _utc(at: float) -> str | None:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at else None
+    return datetime.fromtimestamp(min(at, LAST_MOMENT), UTC).isoformat(timespec="seconds") if at else None
