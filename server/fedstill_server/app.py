@@ -74,7 +74,7 @@ def main(grid: Grid, context: Context) -> None:
                 if config.secure_sums is None:  # whose devices have to be registered here
                     grid = relayed = RelayedGrid(grid, registered)
                     registered = relayed.registered
-                pacing = pacing_of(folder, config, store)
+                pacing = pacing_of(folder, config, store, registered)
                 stack.enter_context(subscribe(RoundNotes(folder)))
             FleetRun(
                 grid,
@@ -90,12 +90,11 @@ def main(grid: Grid, context: Context) -> None:
         store.close()
 
 
-def pacing_of(folder: Path, config: FleetConfig, store: RunStore) -> Scheduled:
+def pacing_of(folder: Path, config: FleetConfig, store: RunStore, registered: NodeRegister) -> Scheduled:
     """The pace of a real fleet's rounds: by its schedule, and until another generation is in force."""
-    nodes = FleetFolder(folder).nodes
     view = FleetView(
         schedule=functools.partial(Schedule.read, folder, continuous=config.continuous),
-        registered=lambda: len(read_nodes(nodes)),
+        registered=lambda: len(registered()),
         last_records=store.last_records,
         superseded=lambda: read_generation(folder) != config.generation,
         in_force=functools.partial(in_force, folder, config.generation),

@@ -10,8 +10,15 @@ from typing import Any
 import pytest
 from fedstill_proto.errors import WireError
 from fedstill_proto.flower_records import hello_reply, pack
+from fedstill_proto.system.enrolment import Enrolment, read_enrolment
+from fedstill_server.cli import cli
 from fedstill_server.config.fleet import CohortRule
+from fedstill_server.fleet.certificates import authority_file
+from fedstill_server.fleet.devices import DeviceRegister
+from fedstill_server.fleet.folder import FleetFolder, FleetSettings
+from fedstill_server.fleet.proxy import configuration
 from fedstill_server.relay import letters
+from fedstill_server.relay.folder import RelayFolder
 from fedstill_server.relay.letters import Letter, RelayMember, Send, TakeReply
 from fedstill_server.relay.relayed_grid import RelayedGrid
 from fedstill_server.relay.serving import FromAbove, Relay
@@ -21,6 +28,7 @@ from fedstill_server.rounds.roster import NodeRegister, RegisteredNode
 from fedstill_server.rounds.run_store import RunStore
 from fedstill_sim.engine.grid import FIRST_DEVICE_NODE_ID, InProcessGrid
 from flwr.app import Error, Message, RecordDict
+from typer.testing import CliRunner
 
 from tests.server.scripted_fleet import ScriptedGrid, fleet_config, honest_summary, public_examples
 
@@ -239,3 +247,55 @@ def test_letters_come_in_batches_that_fit() -> None:
     same = [Letter(str(place), RecordDict(dict(task))) for place in range(3)]
     other = Letter("other", pack("RoundTask", bytes(100)))
     assert [len(batch) for batch in letters.batches([*same, other])] == [3, 1]
+
+
+ABOVE = Enrolment(
+    run="0123abcd",
+    address="fleet.example.org:8443",
+    repository="https://fleet.example.org:8443/repository",
+    families=("mlp-small",),
+    certificate_authority="-----BEGIN CERTIFICATE-----\n",
+    package_root="{}",
+)
+
+
+class TestCommands:
+    def invoke(self, *words: object) -> str:
+        done = CliRunner().invoke(cli, list(map(str, words)))
+        return done.stdout if done.exit_code == 0 else str(done.exception)
+
+    def made(self, folder: Path, *words: str) -> str:
+        (folder / "above").write_text(ABOVE.to_json())
+        where = ("--name", "west", "--host", "west.example.org", "--port", "9443", *words)
+        return self.invoke("init-relay", folder / "west", folder / "above", *where)
+
+    def test_a_relay_invites_with_its_own_address_and_the_fleet_s_packages(self, tmp_path: Path) -> None:
+        assert "made relay west of fleet 0123abcd" in self.made(tmp_path)
+        self.invoke("invite", tmp_path / "west", "--out", tmp_path / "west.enrolment")
+        enrolment = read_enrolment(tmp_path / "west.enrolment")
+        assert enrolment.address == "west.example.org:9443"
+        assert enrolment.repository == "https://west.example.org:9443/repository"
+        assert (enrolment.run, enrolment.package_root) == ("0123abcd", "{}")
+        assert enrolment.certificate_authority == authority_file(FleetFolder(tmp_path / "west")).read_text()
+        relay = RelayFolder.open(tmp_path / "west")
+        told = configuration(relay.fleet, relay.repository_location())
+        assert "proxy_pass https://fleet.example.org:8443/repository/;" in told
+        assert " relay " in self.invoke("unit", tmp_path / "west")
+        assert "run: fedstill-server relay" in self.invoke("up", tmp_path / "west")
+
+    def test_its_key_is_registered_with_an_allowance_that_can_be_changed(self, tmp_path: Path) -> None:
+        self.made(tmp_path)
+        FleetFolder.create(tmp_path / "fleet", FleetSettings(host="a", port=1, superlink_port=2))
+        key = tmp_path / "west" / "keys" / "relay.pub"
+        for allowance in (5, 7):
+            self.invoke("register", tmp_path / "fleet", key, "--relay-devices", allowance)
+            (west,) = DeviceRegister(tmp_path / "fleet" / "devices").all()
+            assert (west.name, west.relay_devices) == ("west", allowance)
+
+    def test_bad_input_is_one_clear_line(self, tmp_path: Path) -> None:
+        assert "hands packages on" in self.made(tmp_path, "--without-proxy", "--host", "127.0.0.1")
+        assert "holds no slash" in self.made(tmp_path, "--name", "a/b")
+        assert "a fleet, and no relay" in self.invoke("relay", self.a_fleet(tmp_path))
+
+    def a_fleet(self, folder: Path) -> Path:
+        return FleetFolder.create(folder / "f", FleetSettings(host="a", port=1, superlink_port=2)).folder

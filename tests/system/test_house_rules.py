@@ -78,6 +78,7 @@ def test_names_that_flower_keeps_for_itself_are_in_few_files() -> None:
         "proto/fedstill_proto/flower_objects.py",
         "server/fedstill_server/fleet/bounded_grid.py",
         "server/fedstill_server/fleet/flower.py",
+        "server/fedstill_server/fleet/lean_superlink.py",
         "server/fedstill_server/fleet/superlink.py",
         "sim/fedstill_sim/engine/grid.py",
     }

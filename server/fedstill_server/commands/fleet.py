@@ -321,12 +321,18 @@ def up(
     from fedstill_proto.system.signals import EndSignals
 
     from fedstill_server.commands.console import console_beside_fleet
+    from fedstill_server.fleet.errors import FleetError
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.replication import wait_as_standby
     from fedstill_server.fleet.up import FleetUp, Watch
+    from fedstill_server.relay.folder import RelayFolder
     from fedstill_server.rounds.round_record import RoundRecord
 
     opened = FleetFolder.open(fleet)
+    if RelayFolder.is_at(fleet):
+        raise FleetError(
+            f"{fleet}: a relay, which has no rounds of its own; run: fedstill-server relay {fleet}"
+        )
 
     def tell(kind: str, text: str, **document: object) -> None:
         print(json.dumps({"event": kind, **document}) if as_json else text, flush=True)
@@ -368,14 +374,16 @@ def unit(
         str, typer.Option(help="Whom the folder belongs to and the server runs as; empty: you.")
     ] = "",
 ) -> None:
-    """Print a systemd unit that brings the fleet up from boot on.
+    """Print a systemd unit that brings the fleet, or a relay, up from boot on.
 
     Example: fedstill-server unit fleets/kitchen | sudo tee /etc/systemd/system/fedstill-kitchen.service
     """
     from fedstill_server.fleet.folder import FleetFolder
     from fedstill_server.fleet.unit import server_unit
+    from fedstill_server.relay.folder import RelayFolder
 
-    print(server_unit(FleetFolder.open(fleet), user=user or None), end="")
+    command = "relay" if RelayFolder.is_at(fleet) else "up"
+    print(server_unit(FleetFolder.open(fleet), user=user or None, command=command), end="")
 
 
 def _report(document: dict[str, object], text: str, as_json: bool) -> None:

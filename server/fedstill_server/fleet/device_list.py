@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedstill_server.fleet.devices import DeviceRegister
 from fedstill_server.fleet.folder import FleetFolder
@@ -67,7 +67,7 @@ class ListedDevice:
 
 
 def listed_devices(fleet: FleetFolder, states: Iterable[DeviceState] = ()) -> list[ListedDevice]:
-    """All devices, registered ones by name and then those that were revoked.
+    """All devices: registered ones by name, those behind relays that were ever greeted, and revoked ones.
 
     Args:
         fleet: The fleet.
@@ -84,6 +84,18 @@ def listed_devices(fleet: FleetFolder, states: Iterable[DeviceState] = ()) -> li
         )
         for one in register.all()
     ]
+    names = {one.state.name for one in registered}
+    relays = tuple(f"{one.name}/" for one in register.all() if one.relay_devices)
+    behind = [
+        ListedDevice(
+            # As far as is known here: its relay looks after it.
+            state=replace(state, online=_state(seen, name.partition("/")[0], "").online),
+            fingerprint="registered at its relay",
+            came_up_at="at its relay",
+        )
+        for name, state in sorted(seen.items())
+        if name not in names and name.startswith(relays)
+    ]
     revoked = [
         ListedDevice(
             state=DeviceState(name=one.name),
@@ -93,7 +105,7 @@ def listed_devices(fleet: FleetFolder, states: Iterable[DeviceState] = ()) -> li
         )
         for one in register.revoked()
     ]
-    return registered + revoked
+    return registered + behind + revoked
 
 
 def _state(seen: Mapping[str, DeviceState], name: str, node: str) -> DeviceState:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedstill_proto.errors import FedstillError
+from fedstill_proto.system.files import replace_file
 from fedstill_proto.system.steering import COME_BACK_HEADER, NEXT_WINDOW_HEADER, RELEASE_HEADER
 from starlette.types import Message, Send
 
@@ -27,6 +28,7 @@ from fedstill_server.config.schedule import Schedule
 from fedstill_server.rounds.rounds_status import RoundsStatus
 
 _READ_AGAIN_S = 2.0
+_RELEASE_ABOVE = "release-above"
 _IDLE_S = 30.0
 _JITTER = 0.25
 _CONVERSES_S = 300.0  # after a reply
@@ -113,7 +115,20 @@ class PaceSteering:
             self._replied_at = {key: at for key, at in self._replied_at.items() if at > since}
             self._usual = Pace.of(schedule, status, devices=devices)
             self._busy = Pace.of(schedule, status, devices=min(len(self._replied_at), devices))
-            timestamp = self._folder / "repository" / "metadata" / "timestamp.json"
-            self._release = str(int(json.loads(timestamp.read_bytes())["signed"]["version"]))
+            self._release = str(_release(self._folder))
         except (FedstillError, OSError, ValueError, KeyError, TypeError) as error:
             log.warning("what devices are told: %s", error)
+
+
+def write_release_above(folder: Path, release: int) -> None:
+    """Write what the server above a relay has said of its repository, for the relay's devices."""
+    replace_file(folder / _RELEASE_ABOVE, f"{release}\n".encode())
+
+
+def _release(folder: Path) -> int:
+    """The version of the repository's timestamp: of a fleet's own, or as the server above a relay says."""
+    above = folder / _RELEASE_ABOVE
+    if above.exists():
+        return int(above.read_text())
+    timestamp = folder / "repository" / "metadata" / "timestamp.json"
+    return int(json.loads(timestamp.read_bytes())["signed"]["version"])

@@ -50,6 +50,7 @@ from fedstill_server.fleet.guard import (
     Allowances,
     seconds_for,
 )
+from fedstill_server.fleet.lean_superlink import limit_threads, spare_writes
 from fedstill_server.fleet.pace_steering import PaceSteering
 from fedstill_server.fleet.reply_limit import RELAY_LIMIT_BYTES, read_reply_limit
 from fedstill_server.fleet.sightings import LOAD, WRITE_EVERY_S, Sightings
@@ -101,6 +102,8 @@ class FleetGuard:
         self._known, self._read_at = _Known(), -_READ_AGAIN_S
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            limit_threads()
         if scope["type"] != "http" or not scope["path"].startswith(_FLEET):
             await self._app(scope, receive, send)
             return
@@ -282,6 +285,7 @@ def main() -> None:
 
     folder, of_flower = Path(os.environ[FOLDER_VARIABLE]), extensions.get_middleware
     extensions.get_middleware = lambda: (Middleware(FleetGuard, folder=folder), *of_flower())
+    spare_writes()
     sys.argv[0] = "flower-superlink"
     flower_superlink()
 

@@ -20,7 +20,7 @@ After=network-online.target
 [Service]
 Type=exec
 User={user}
-ExecStart={program} up {folder_word}
+ExecStart={program} {command} {folder_word}
 Restart=always
 RestartSec=5
 # Each of its processes gets ten seconds to end.
@@ -41,12 +41,13 @@ WantedBy=multi-user.target
 _FIRST_OPEN_PORT = 1024
 
 
-def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
+def server_unit(fleet: FleetFolder, *, user: str | None = None, command: str = "up") -> str:
     """The text of a systemd unit.
 
     Args:
         fleet: The fleet that it serves.
         user: The owner of the folder; None is the current user.
+        command: The command of fedstill-server that serves it.
 
     Raises:
         InvalidValue: A path or the user's name holds what no unit can.
@@ -58,6 +59,7 @@ def server_unit(fleet: FleetFolder, *, user: str | None = None) -> str:
     low = fleet.settings.proxy and fleet.settings.port < _FIRST_OPEN_PORT
     return _UNIT.format(
         run=fleet.run,
+        command=command,
         address=fleet.settings.address,
         folder_word=unit_argument("folder", folder),
         folder_path=unit_path("folder", folder),
