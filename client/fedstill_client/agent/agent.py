@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,11 @@ from fedstill_client.model.limits import limit_memory
 from fedstill_client.model.student_store import OwnStudent
 from fedstill_client.model.temperature import fitted_temperature
 from fedstill_client.model.word_list import package_word_list
-from fedstill_client.packages.install import load_installed
+from fedstill_client.packages.errors import PackageError
+from fedstill_client.packages.install import load_installed, load_package
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
+from fedstill_client.releases.record import owner_package
 from fedstill_client.store import PrivateStore, check_example
 
 _FIT_GRAIN = 16  # prior and temperature are fitted anew when one example in so many came or went
@@ -78,6 +81,8 @@ class Agent:
         self._learning = threading.Lock()
         self._seen: int | None = None  # the store's generation that the fields below are of
         self._installed: InstalledPackage | None = None
+        self._is_before = False  # whether the package before that in use answers the owner (see releases/)
+        self._fleets_of: InstalledPackage | None = None  # then, the package of the fleet's student
         self._own: OwnStudent | None = None
         self._student: AnsweringStudent | None = None
         self._fleets: AnsweringStudent | None = None  # the fleet's, once it was asked
@@ -371,6 +376,8 @@ class Agent:
         """The fleet's student as it answers everyone."""
         with self._lock:
             owners = self._newest().student
+            if self._is_before:
+                return self._newer()
             if self._fleets is None or self._fleets_seen != self._seen:
                 manifest = owners.manifest
                 weights = self._store.students(manifest, manifest.package_version).fleet()
@@ -380,6 +387,24 @@ class Agent:
                     self._fleets.swap(weights)
                 self._fleets_seen = self._seen
             return Answerer(self._fleets, self._usual_temperature)
+
+    def _newer(self) -> Answerer:
+        """The fleet's student of the package in use, while the one before it answers the owner."""
+        installed = self._store.installed()
+        if self._fleets is None or self._fleets_of != installed:
+            package = load_installed(self._home, self._store)
+            self._fleets = AnsweringStudent(package, threads=self._threads, precision=self._precision)
+            self._fleets_of = installed
+        manifest = self._fleets.manifest
+        self._fleets.swap(self._store.students(manifest, manifest.package_version).fleet())
+        return Answerer(self._fleets, self._usual_temperature)
+
+    def _owners_package(self, owners: InstalledPackage | None) -> StudentPackage:
+        """The package that answers the owner; the one in use where that of before is damaged."""
+        if self._is_before and owners is not None:
+            with suppress(PackageError):
+                return load_package(self._home, owners)
+        return load_installed(self._home, self._store)
 
     @property
     def _usual_temperature(self) -> float:
@@ -396,12 +421,13 @@ class Agent:
             return self._answering
 
     def _refreshed(self) -> AnsweringStudent:
-        installed = self._store.installed()
+        installed, owners = self._store.installed(), owner_package(self._store)
+        self._is_before = installed != owners
         student = self._student
-        if student is None or installed != self._installed:
-            package = load_installed(self._home, self._store)
+        if student is None or owners != self._installed:
+            package = self._owners_package(owners)
             student = AnsweringStudent(package, threads=self._threads, precision=self._precision)
-            self._installed, self._answering, self._fleets = installed, None, None
+            self._installed, self._answering, self._fleets = owners, None, None
             self._keyboard = _keyboard_of(package)
             self._schema = intent_schema(package)
             self._watch = ScaleWatch(package.manifest.input_rule)

@@ -50,7 +50,7 @@ def install(
         raise PackageError("disk", f"{wanted.folder}: cannot be written: {error.strerror}") from None
     anew = "" if replaced is None else why_anew(replaced, manifest)
     kept = None
-    if replaced is not None and not anew:
+    if replaced is not None and not anew and not is_older:  # its students are still in the store
         same = replaced.generation == manifest.generation
         kept = KeptStudent(replaced.package_version, manifest.parameters, same_generation=same)
     store.record_installation(wanted, keeping=kept)
@@ -66,7 +66,7 @@ def go_back(home: AgentHome, store: InstallationRecord, earlier: InstalledPackag
     Raises PackageError where its files are gone or damaged; the package in use stays.
     """
     replaced = _replaced(home, store)
-    manifest = _whole_package(home, earlier).manifest
+    manifest = load_package(home, earlier).manifest
     store.record_installation(earlier)
     if replaced is not None and replaced.generation != manifest.generation:
         _forget_told(home)
@@ -103,11 +103,11 @@ def load_installed(home: AgentHome, store: InstallationRecord) -> StudentPackage
     installed = store.installed()
     if installed is None:
         raise PackageError("missing", f"{home.folder}: no package is installed; enrol this device")
-    return _whole_package(home, installed)
+    return load_package(home, installed)
 
 
-def _whole_package(home: AgentHome, installed: InstalledPackage) -> StudentPackage:
-    """A package of the home, its files verified; raises PackageError."""
+def load_package(home: AgentHome, installed: InstalledPackage) -> StudentPackage:
+    """A package that is or was in use, its files verified; raises PackageError."""
     manifest, folder = _manifest_of(home, installed)
     try:
         check_parts(manifest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fedstill_proto.task_bounds import TaskBounds
 
 from fedstill_client.home import AgentHome
@@ -19,6 +21,7 @@ def update(
     family: str,
     *,
     accepted: TaskBounds | None = None,
+    shunned: Collection[int] = (),
 ) -> InstalledPackage | None:
     """Use the package that the fleet has for this device, if that is another one; None if it is not.
 
@@ -32,6 +35,14 @@ def update(
     Only the repository's metadata is read to find that out, and parts that stay as they are, such as frozen
     weights and the public set, are not downloaded again. Raises PackageError; the package in use stays. One
     whose files have been damaged on the disk is installed again.
+
+    Args:
+        home: The agent's home.
+        store: Remembers what is installed.
+        source: The fleet's repository.
+        family: Of the device's student.
+        accepted: What the owner has accepted that rounds ask.
+        shunned: Versions that have failed on this device, and are not installed again.
     """
     news, before = source.news(family, own_public_key(home)), store.installed()
     if news.plan is not None:
@@ -41,7 +52,7 @@ def update(
         before is not None
         and before.family == family
         and not is_withdrawn
-        and news.version <= before.version
+        and (news.version <= before.version or news.version in shunned)
         and is_whole(home, store)
     ):
         return None

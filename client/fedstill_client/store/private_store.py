@@ -317,6 +317,14 @@ class PrivateStore:
             check_not_forgotten=self._check_not_forgotten,
         )
 
+    def student_of(self, package_version: int) -> str:
+        """The run and round of a package version's personal student, as "run/round"; "" where it has none."""
+        rows = self._database.rows(
+            "SELECT run, round FROM students WHERE package_version = ? AND role = 'current'",
+            (package_version,),
+        )
+        return f"{rows[0][0]}/{rows[0][1]}" if rows else ""
+
     def save_learning(self, blob: bytes) -> None:
         """Keep how far a learning has come."""
         with self._database.transaction():

@@ -1,0 +1,149 @@
+"""What the device remembers of the package in use: how it came, what it was compared with, what went wrong.
+
+It is a note in the private store. Until there is one of the package in use, it follows from the installations
+alone: a device that is killed after an installation knows that its owner's student is still to be re-based.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from fedstill_client.packages.installed import InstalledPackage
+from fedstill_client.store import PrivateStore
+
+_NOTE = "release"
+_MOST_SHUNNED, _MOST_COUNTED = 16, 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Right answers to the same examples of the device's own, before the package came and with it.
+
+    Attributes:
+        examples: How many answers are counted.
+        owner_before: Right ones of what the owner got before.
+        owner_after: Of what the owner gets now.
+        fleet_before: Of the fleet's student before, alone.
+        fleet_after: Of the package's own student.
+    """
+
+    examples: int
+    owner_before: int
+    owner_after: int
+    fleet_before: int
+    fleet_after: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReleaseRecord:
+    """What is remembered of the package in use.
+
+    Attributes:
+        package_version: The package's.
+        before_version: Of the package that was in use when it came; 0 where there was none, or it was newer.
+        since: When the package came, in seconds since 1970.
+        counts: What was counted; None before.
+        settled: Whether the owner's student has been re-based.
+        owner_version: Of the package that the owner's answers come from until a student of the new one is as
+            good; 0 is the new one.
+        judged: The owner's student under the new package that was judged last: its run and round.
+        crashes: How often the package has ended a process.
+        failures: How often a newer package could not be installed, or used.
+        shunned: Versions of packages that have failed here, and are not installed again.
+    """
+
+    package_version: int
+    before_version: int = 0
+    since: float = 0.0
+    counts: Counts | None = None
+    settled: bool = False
+    owner_version: int = 0
+    judged: str = ""
+    crashes: int = 0
+    failures: int = 0
+    shunned: tuple[int, ...] = ()
+
+    def with_crash(self) -> ReleaseRecord:
+        """With one more crash."""
+        return replace(self, crashes=min(self.crashes + 1, _MOST_COUNTED))
+
+    def with_failure(self) -> ReleaseRecord:
+        """With one more package that could not be installed."""
+        return replace(self, failures=min(self.failures + 1, _MOST_COUNTED))
+
+    def shunning(self, version: int) -> ReleaseRecord:
+        """With a version that is not installed again."""
+        shunned = sorted({*self.shunned, version})[-_MOST_SHUNNED:]
+        return replace(self.with_failure(), shunned=tuple(shunned))
+
+
+def read_record(store: PrivateStore) -> ReleaseRecord:
+    """What is remembered of the package in use."""
+    return _of_package_in_use(store.ledger.noted(_NOTE), store.installations())
+
+
+def change_record(store: PrivateStore, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
+    """Remember something else, all in one transaction; gives what is remembered then."""
+    history, changed = store.installations(), []
+
+    def changing(text: str) -> str:
+        changed.append(change(_of_package_in_use(text, history)))
+        return json.dumps(asdict(changed[-1]))
+
+    store.ledger.change_note(_NOTE, changing)
+    return changed[-1]
+
+
+def owner_package(store: PrivateStore) -> InstalledPackage | None:
+    """The package that answers the owner: the one in use, or the one before it while that knows more.
+
+    That is so where the owner's student could not go over to the new package as it was, and is not re-based
+    yet; or is, and no student of the new package was as good.
+    """
+    installed, record = store.installed(), read_record(store)
+    version = record.owner_version if record.settled else record.before_version
+    if installed is None or not version:
+        return installed
+    own, before = store.student_of(installed.version), store.student_of(record.before_version)
+    if not record.settled and (own or not before):
+        return installed
+    return next((one for one in reversed(store.installations()) if one.version == version), installed)
+
+
+def rebase_is_due(store: PrivateStore) -> bool:
+    """Whether the owner's student is to be re-based: it is not yet, or there is another to judge."""
+    record = read_record(store)
+    is_another = record.judged != store.student_of(record.package_version)
+    return not record.settled or (record.owner_version > 0 and is_another)
+
+
+def _of_package_in_use(text: str, history: list[InstalledPackage]) -> ReleaseRecord:
+    kept = _from_json(text)
+    version = history[-1].version if history else 0
+    if kept is not None and kept.package_version == version:
+        return kept
+    earlier = [one for one in history[:-1] if one.family == history[-1].family and one.version != version]
+    before = earlier[-1].version if earlier else 0
+    goes_on = 0 < before < version
+    return ReleaseRecord(
+        package_version=version,
+        before_version=before if goes_on else 0,
+        since=time.time(),
+        settled=not goes_on,
+        failures=0 if kept is None or goes_on else kept.failures,
+        shunned=() if kept is None else kept.shunned,
+    )
+
+
+def _from_json(text: str) -> ReleaseRecord | None:
+    if not text:
+        return None
+    document = json.loads(text)
+    counts = document.pop("counts")
+    return ReleaseRecord(
+        **{**document, "shunned": tuple(document["shunned"])},
+        counts=None if counts is None else Counts(**counts),
+    )
