@@ -8,6 +8,7 @@ numbers its nodes.
     query.hello   ConfigRecord (protocol, run)  ->  ConfigRecord (see HelloReply)
     train         RoundTask                     ->  SoftLabelSummary
     evaluate      RoundTask                     ->  MetricRecord of counts
+    query.release the question what came of a package  ->  its report (see releases/report.py)
     query.sum_*   a step's question             ->  its answer (see fedstill_proto.secure_sums)
 
 What goes wrong is answered with one of the fixed words of fedstill_proto.refusal; the log has the details.
@@ -26,6 +27,7 @@ import fedstill_proto
 from fedstill_proto import flower_records  # isort: skip
 from fedstill_proto.codec.sum_codec import SUM_LIMIT_BYTES
 from fedstill_proto.secure_sums.enrolled import EnrolledDevices
+from fedstill_proto.system.release_report import read_release_question, release_answer
 from flwr.app import Context, Message, RecordDict
 
 from fedstill_client.agent_types import Stop
@@ -40,6 +42,7 @@ from fedstill_client.packages.plan import rounds_off
 from fedstill_client.privacy.guard import has_room
 from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.privacy.statement import read_statement
+from fedstill_client.releases.report import release_report
 from fedstill_client.rounds.device import FleetDevice, told_labels
 from fedstill_client.rounds.replies import AnsweringApp, answered, counts_reply, noting_refusals, task_in
 from fedstill_client.rounds.round import Interrupted, RoundsOff
@@ -99,6 +102,19 @@ def evaluate(message: Message, context: Context) -> RecordDict:
         stop = _eligibility(folder)
         with FleetDevice.opened(folder) as device:
             return counts_reply(device.evaluate(task, stop=stop))
+
+
+@app.query("release")
+@answered
+def release(message: Message, context: Context) -> RecordDict:
+    """Tell what came of the package in use."""
+    read_release_question(message.content)
+    folder = device_folder(context)
+    if not AgentHome.is_at(folder):
+        raise DeviceError(f"{folder}: a plain device folder has no package; enrol an agent for that")
+    home = AgentHome(folder)
+    with PrivateStore.open(home) as store:
+        return release_answer(release_report(home, store, run=Membership.read(home).run))
 
 
 @app.query("sum_deal")

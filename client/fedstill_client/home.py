@@ -13,6 +13,7 @@ policy.json     what the device ever does for its fleet: its owner's rules (see 
 enrolled.json   the fleet's signed list of devices, as of the last sum (see secure_sums/)
 statement.json  what the fleet said, signed, that it would ask (see privacy/statement.py)
 answers/        what the device sent in its last rounds (see rounds/base_table_store.py)
+answer-times    how long answers take (see releases/watch.py)
 release-wanted  there while a newer release is to be looked for at once
 told            what the fleet told it in its last rounds (see rounds/told_labels.py)
 run.lock        locked by the process that takes part in the fleet
@@ -120,6 +121,10 @@ class AgentHome:
     @property
     def told(self) -> Path:
         return self.folder / "told"
+
+    @property
+    def answer_times(self) -> Path:
+        return self.folder / "answer-times"
 
     @property
     def release_wanted(self) -> Path:

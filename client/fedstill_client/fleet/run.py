@@ -24,6 +24,8 @@ from fedstill_client.fleet.connection import ConnectionNews
 from fedstill_client.fleet.membership import Membership, MembershipError
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE, AgentHome
 from fedstill_client.privacy.policy import adopt
+from fedstill_client.releases.keeper import ReleaseKeeper
+from fedstill_client.releases.watch import AnswerWatch
 from fedstill_client.service.server import serve
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
 _CHECK_EVERY_S = 0.5
 _UPDATE_EVERY_S = 3600.0
 _UPDATE_AGAIN_S = 60.0  # after one that failed
-_WANTED_AGAIN_S = 5.0  # between two that the fleet's tasks have made the device want
+_WANTED_AGAIN_S = 10.0  # between two that the fleet's tasks have made the device want
+
+_OF_THE_PACKAGE = {"manifest", "agent-version", "graph", "operator", "vocabulary", "intents"}
+"""What a package may fail at that a release's server should hear of; see PackageError."""
 
 Tell = Callable[[str], None]
 
@@ -66,7 +71,7 @@ def run(
         metrics = DeviceMetrics(home)
 
     def take_part(signals: EndSignals) -> None:
-        updates = Updates(home, membership, description.family, tell)
+        updates = Updates(home, membership, description.family, tell, installed=keeper.look)
         news = ConnectionNews(home, tell)
         with contextlib.ExitStack() as stack:
             children = stack.enter_context(Supervisor(home.folder / "children.json"))
@@ -78,12 +83,16 @@ def run(
                 news.check()
                 children.poll(lambda child: tell(f"{child.name} had ended; started again"))
                 updates.check()
+                keeper.check()
+            keeper.close()
             tell(f"leaving the fleet for now; process {node.pid} is ended")
 
     with _run_lock(home):
         if news := adopt(home.folder):
             tell(news)
         repair_package(home, membership, description.family, tell)
+        watch = AnswerWatch(home)
+        keeper = ReleaseKeeper(home, watch, tell)
         serve(
             home.folder,
             threads=threads,
@@ -91,6 +100,7 @@ def run(
             on_ready=lambda at: tell(f"apps are answered at {at}"),
             until=take_part,
             interceptors=() if metrics is None else (metrics.interceptor,),
+            watch=watch.answering,
         )
 
 
@@ -122,8 +132,26 @@ def repair_package(home: AgentHome, membership: Membership, family: str, tell: T
 class Updates:
     """Looks for a newer student package from time to time, in a thread of its own."""
 
-    def __init__(self, home: AgentHome, membership: Membership, family: str, tell: Tell) -> None:
+    def __init__(
+        self,
+        home: AgentHome,
+        membership: Membership,
+        family: str,
+        tell: Tell,
+        *,
+        installed: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Look at once, at the next `check`.
+
+        Args:
+            home: The agent's home.
+            membership: Its fleet.
+            family: Of its student.
+            tell: Called with each line of news.
+            installed: Called when another package is in use.
+        """
         self._home, self._membership, self._family, self._tell = home, membership, family, tell
+        self._installed = installed
         self._due = self._wanted_due = time.monotonic()
         self._thread: threading.Thread | None = None
 
@@ -141,15 +169,25 @@ class Updates:
 
     def _update(self) -> None:
         from fedstill_client.fleet.enrol import source_of
-        from fedstill_client.packages import update
+        from fedstill_client.packages import PackageError, update
         from fedstill_client.privacy.statement import read_statement
+        from fedstill_client.releases.record import ReleaseRecord, change_record, read_record
         from fedstill_client.store import PrivateStore
 
         try:
             with PrivateStore.open(self._home) as store:
                 source = source_of(self._home, self._membership)
-                accepted = read_statement(self._home.folder)
-                installed = update(self._home, store, source, self._family, accepted=accepted)
+                accepted, shunned = read_statement(self._home.folder), read_record(store).shunned
+                try:
+                    installed = update(
+                        self._home, store, source, self._family, accepted=accepted, shunned=shunned
+                    )
+                except PackageError as error:
+                    if error.check in _OF_THE_PACKAGE:
+                        change_record(store, ReleaseRecord.with_failure)
+                    raise
+            if installed is not None:
+                self._installed()
             news = _pinned(self._home, source, self._family)
         except FedstillError as error:
             self._due = time.monotonic() + _UPDATE_AGAIN_S
@@ -158,7 +196,7 @@ class Updates:
         if installed is not None:
             self._tell(f"installed student package {installed.version} of {installed.family}")
             if installed.anew:
-                self._tell(f"the owner's student begins anew from that package: {installed.anew}")
+                self._tell(f"the owner's student cannot go over as it is, and is re-based: {installed.anew}")
         if news:
             self._tell(news)
 

@@ -100,11 +100,21 @@ class PolicyGuard:
         if policy is None:
             return
         with self._noting(task):
-            if "plain" not in policy.protection:
-                raise PolicyRefused("protection: counts of right answers are plain, and are not sent")
+            self._check_plain(policy)
             if (start := start_of(task)) not in policy.starts:
                 raise PolicyRefused(str(Excess("starts", start, policy.starts)))
             self._spend(lambda spent, now: spent.with_evaluation(now))
+
+    def admit_counts(self) -> None:
+        """Let counts leave that no task asked for; raises PolicyRefused as for an evaluation."""
+        if self._policy is not None:
+            self._check_plain(self._policy)
+            self._spend(lambda spent, now: spent.with_evaluation(now))
+
+    @staticmethod
+    def _check_plain(policy: DevicePolicy) -> None:
+        if "plain" not in policy.protection:
+            raise PolicyRefused("protection: counts of right answers are plain, and are not sent")
 
     def release(self, task: RoundTask, summary: bytes, *, values: int) -> bytes:
         """Debit a noised answer and keep it; gives the bytes to send, those from before if there are any."""

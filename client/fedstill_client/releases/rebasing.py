@@ -68,6 +68,8 @@ def rebase_home(home: AgentHome, *, stop: Stop = lambda: None, may_learn: bool =
     policy = DevicePolicy.read(home.folder)
     with PrivateStore.open(home) as store, memory_limited(policy.most_memory_mb):
         package = _tried(home, store)
+        if not read_record(store).tried:
+            change_record(store, lambda record: replace(record, tried=True))
         if not rebase_is_due(store):
             return ""
         stop = stopping_after(policy.most_seconds, stop)

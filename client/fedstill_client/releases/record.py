@@ -45,6 +45,7 @@ class ReleaseRecord:
         package_version: The package's.
         before_version: Of the package that was in use when it came; 0 where there was none, or it was newer.
         since: When the package came, in seconds since 1970.
+        tried: Whether it has answered an example in a process of its own.
         counts: What was counted; None before.
         settled: Whether the owner's student has been re-based.
         owner_version: Of the package that the owner's answers come from until a student of the new one is as
@@ -58,6 +59,7 @@ class ReleaseRecord:
     package_version: int
     before_version: int = 0
     since: float = 0.0
+    tried: bool = False
     counts: Counts | None = None
     settled: bool = False
     owner_version: int = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NoReturn, Protocol
 
 import grpc
@@ -33,6 +34,10 @@ _LOG = logging.getLogger(__name__)
 DEFAULT_SUGGESTIONS = 3
 _STOPPED = "the service is stopping"
 _CALL_ENDED = "the call that asked for it has ended"
+
+
+Watch = Callable[[], AbstractContextManager[None]]
+"""Each answer is given within what it returns: it may time them."""
 
 
 class ServedAgent(Protocol):
@@ -64,8 +69,8 @@ class ServedAgent(Protocol):
 class AgentHandlers:
     """The calls of fedstill.v1.Agent."""
 
-    def __init__(self, agent: ServedAgent, stopping: threading.Event) -> None:
-        self._agent = agent
+    def __init__(self, agent: ServedAgent, stopping: threading.Event, *, watch: Watch = nullcontext) -> None:
+        self._agent, self._watch = agent, watch
         self._stopping = stopping
 
     def Predict(self, request: pb.PredictRequest, context: grpc.ServicerContext) -> pb.PredictResponse:
@@ -73,9 +78,12 @@ class AgentHandlers:
             scope = messages.decode_scope(request.scope)
             if request.HasField("text"):
                 k = request.k or DEFAULT_SUGGESTIONS
-                return messages.encode_understanding(self._agent.predict_text(request.text, k, scope=scope))
+                with self._watch():
+                    understanding = self._agent.predict_text(request.text, k, scope=scope)
+                return messages.encode_understanding(understanding)
             x = decode_array(request.x, "x")
-            answers, notice = self._agent.predict(x, scope=scope), self._agent.doubt(x)
+            with self._watch():
+                answers, notice = self._agent.predict(x, scope=scope), self._agent.doubt(x)
             return pb.PredictResponse(probabilities=encode_array(answers, "probabilities"), notice=notice)
         except Exception as error:
             refuse(context, error)
@@ -95,7 +103,8 @@ class AgentHandlers:
     def Suggest(self, request: pb.SuggestRequest, context: grpc.ServicerContext) -> pb.SuggestResponse:
         try:
             k = request.k or DEFAULT_SUGGESTIONS
-            suggestions = self._agent.suggest(request.context, request.prefix, k)
+            with self._watch():
+                suggestions = self._agent.suggest(request.context, request.prefix, k)
             return messages.encode_suggestions(suggestions)
         except Exception as error:
             refuse(context, error)

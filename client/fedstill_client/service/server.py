@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import grpc
@@ -19,7 +19,7 @@ from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentError, Precision
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import serving_lock
-from fedstill_client.service.handlers import AgentHandlers, ServedAgent
+from fedstill_client.service.handlers import AgentHandlers, ServedAgent, Watch
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
 
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
@@ -36,6 +36,7 @@ def serve(
     on_ready: Callable[[Path], None] = lambda socket: None,
     until: Callable[[EndSignals], object] = EndSignals.wait,
     interceptors: Sequence[grpc.ServerInterceptor] = (),
+    watch: Watch = nullcontext,
 ) -> None:
     """Answer at home/agent.sock until a signal ends it.
 
@@ -46,6 +47,7 @@ def serve(
         on_ready: Called with the socket once apps can connect.
         until: What to do meanwhile; it returns when a signal has come.
         interceptors: What sees each call.
+        watch: Each answer is given within what it returns.
 
     Raises:
         AgentError: Another service answers there.
@@ -56,7 +58,7 @@ def serve(
         serving_lock(agent_home) as address,
         Agent.open(home, threads=threads, precision=precision) as agent,
         EndSignals() as signals,
-        running(agent, address, agent_home.socket, stopping, interceptors),
+        running(agent, address, agent_home.socket, stopping, interceptors, watch=watch),
     ):
         on_ready(agent_home.socket)
         until(signals)
@@ -69,6 +71,8 @@ def running(
     socket: Path,
     stopping: threading.Event,
     interceptors: Sequence[grpc.ServerInterceptor] = (),
+    *,
+    watch: Watch = nullcontext,
 ) -> Iterator[None]:
     """A service of `agent` at `address`, with health and reflection; it ends what runs when it is left."""
     server = grpc.server(
@@ -82,7 +86,7 @@ def running(
         maximum_concurrent_rpcs=4 * _CALLS_AT_ONCE,
     )
     checks = health.HealthServicer()
-    agent_pb2_grpc.add_AgentServicer_to_server(AgentHandlers(agent, stopping), server)
+    agent_pb2_grpc.add_AgentServicer_to_server(AgentHandlers(agent, stopping, watch=watch), server)
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     reflection.enable_server_reflection((SERVICE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     _listen(server, address, socket)
