@@ -75,15 +75,13 @@ class TestAnswers:
         assert_answers_as(agent, student(6))
         assert (agent.status().student_run, agent.status().student_round) == ("abcd", 2)
 
-    def test_a_new_package_takes_the_place_of_what_was_learned_on_the_old(
-        self, home: AgentHome, agent: Agent
-    ) -> None:
+    def test_under_a_new_package_the_owner_s_student_goes_on(self, home: AgentHome, agent: Agent) -> None:
         put_student(home, student(5))
         with PrivateStore.open(home) as store:
             install(home, store, trainable_package(2))
 
         assert agent.status().package_version == 2
-        assert_answers_as(agent, student())
+        assert_answers_as(agent, student(5))
 
     def test_for_everyone_the_fleet_s_student_answers_alone(self, tmp_path: Path) -> None:
         home = enrolled_home(tmp_path / "two")
