@@ -17,6 +17,7 @@ import pytest
 from fastapi.testclient import TestClient
 from fedstill_server.cli import cli
 from fedstill_server.commands.inspect import round_table
+from fedstill_server.config.schedule import Schedule
 from fedstill_server.console.alarms import NAMES, AlarmBook, alarms_of
 from fedstill_server.console.app import make_app, metrics_app
 from fedstill_server.console.errors import ConsoleError
@@ -412,6 +413,38 @@ def test_the_policy_allows_the_page_its_own_script_alone(client: TestClient) -> 
     assert not re.search(r"\son[a-z]+=\"|style=\"|https?://(?!www\.w3\.org)", first.text)
     assert first.headers["x-content-type-options"] == "nosniff"
     assert first.headers["cache-control"] == "no-store"
+
+
+def form_token(client: TestClient) -> str:
+    found = re.search(r'data-form-token="([^"]+)"', client.get("/").text)
+    return found[1] if found else ""
+
+
+def test_nothing_is_changed_unless_it_is_allowed(client: TestClient, fleet: Path) -> None:
+    log_in(client)
+    assert form_token(client) == ""  # no buttons
+    cookie = client.cookies["fedstill-console"]
+    fields = {"what": "pause", "form_token": Sessions(CREDENTIALS.secret).form_token(cookie)}
+    assert client.post("/change", data=fields).status_code == 404
+    assert not (fleet / "schedule.json").exists()
+
+
+def test_what_is_allowed_is_done_by_commands_that_are_noted(fleet: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(fleet, tmp_path / "fleet")
+    app = make_app(View.of_fleet(folder), CREDENTIALS, allow_changes=True)
+    client = TestClient(app, base_url="http://127.0.0.1:8600", follow_redirects=False)
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert client.post("/change", data={"what": "pause"}, headers=bearer).status_code == 403
+    log_in(client)
+    fields = {"what": "pause", "form_token": form_token(client)}
+    assert client.post("/change", data={**fields, "form_token": "made up"}).status_code == 403
+    assert client.post("/change", data=fields, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert Schedule.read(folder, continuous=False).paused is False
+    assert client.post("/change", data=fields).json() == {"done": "pause"}
+    assert Schedule.read(folder, continuous=False).paused is True
+    assert AuditLog(folder).entries()[-1].action == "pause"
+    answer = client.post("/change", data={**fields, "what": "unregister"})
+    assert (answer.status_code, "none of" in answer.json()["error"]) == (409, True)
 
 
 # For programs

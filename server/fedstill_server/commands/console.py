@@ -43,6 +43,13 @@ def console(
             help="Run this for each alarm that is raised or cleared, with what it is as JSON on its input.",
         ),
     ] = "",
+    allow_changes: Annotated[
+        bool,
+        typer.Option(
+            "--allow-changes",
+            help="Give the page buttons: pause and resume rounds and releases, roll back, the kill switch.",
+        ),
+    ] = False,
     otel: Annotated[
         str,
         typer.Option(
@@ -55,7 +62,7 @@ def console(
 ) -> None:
     """Serve the fleet's console: rounds as they come, accuracy, devices, releases, alarms and metrics.
 
-    It changes nothing. Set its password first, with console-password.
+    It changes nothing unless you allow it. Set its password first, with console-password.
 
     Example: fedstill-server console fleets/kitchen --metrics-port 9600
     """
@@ -64,7 +71,14 @@ def console(
     def told(address: str) -> None:
         print(json.dumps({"console": address}) if as_json else f"the console is at {address}", flush=True)
 
-    options = ConsoleOptions(host=host, port=port, metrics_port=metrics_port, on_alarm=on_alarm, otel=otel)
+    options = ConsoleOptions(
+        host=host,
+        port=port,
+        metrics_port=metrics_port,
+        on_alarm=on_alarm,
+        otel=otel,
+        allow_changes=allow_changes,
+    )
     serve_console(fleet, options, on_ready=told)
 
 

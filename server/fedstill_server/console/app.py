@@ -1,7 +1,7 @@
 """The console's web application: the page, the same as JSON, and metrics; all behind the login.
 
-It changes nothing. What devices have written is only ever escaped text; the page runs the one script that
-its nonce names, and asks for nothing from elsewhere.
+It changes nothing unless --allow-changes lets it. What devices have written is only ever escaped text; the
+page runs the one script that its nonce names, and asks for nothing from elsewhere.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from fedstill_proto.errors import FedstillError
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from fedstill_server.console.changes import CHANGES, change
+from fedstill_server.console.errors import ConsoleError
 from fedstill_server.console.login import SESSION_S, Credentials, Sessions, Tries
 from fedstill_server.console.metrics import CONTENT_TYPE, metrics_text
 from fedstill_server.console.overview import Overview
@@ -34,13 +36,16 @@ _LOOK_EVERY_S, _MOST_STREAMS, _STREAM_S = 1.0, 32, 3600.0
 _PACKAGE = "fedstill_server.console"
 
 
-def make_app(view: View, credentials: Credentials | None, *, is_secure: bool = False) -> FastAPI:
+def make_app(
+    view: View, credentials: Credentials | None, *, is_secure: bool = False, allow_changes: bool = False
+) -> FastAPI:
     """The application.
 
     Args:
         view: What it shows.
         credentials: Who may look; None lets everybody of this machine look, and is for simulations.
         is_secure: Whether browsers reach it over TLS.
+        allow_changes: Whether who has logged in may change what changes.py lists.
     """
     app = FastAPI(title="fedstill console", docs_url=None, redoc_url=None, openapi_url=None)
     if credentials is None:  # a page elsewhere whose name leads here reads nothing
@@ -71,6 +76,7 @@ def make_app(view: View, credentials: Credentials | None, *, is_secure: bool = F
             script=(resources.files(_PACKAGE) / "console.js").read_text(encoding="utf-8"),
             form_token=door.form_token(request),
             with_login=credentials is not None,
+            changes=sorted(CHANGES) if allow_changes else [],
         )
         return HTMLResponse(text)
 
@@ -85,6 +91,18 @@ def make_app(view: View, credentials: Credentials | None, *, is_secure: bool = F
     @app.post("/logout")
     async def logout(request: Request) -> Response:
         return door.logout(request, await _form(request))
+
+    @app.post("/change")
+    async def make_change(request: Request) -> Response:
+        form = await _form(request)
+        door.require_form(request, form)
+        if not allow_changes:
+            raise HTTPException(404, "this console changes nothing; start it with --allow-changes")
+        try:
+            await run_in_threadpool(change, view.folder, form.get("what", ""))
+        except ConsoleError as error:
+            return JSONResponse({"error": str(error)}, status_code=409)
+        return JSONResponse({"done": form["what"]})
 
     @app.get("/api/fleet", dependencies=let_in)
     def fleet(
@@ -200,12 +218,18 @@ class _Door:
 
     def logout(self, request: Request, form: Mapping[str, str]) -> Response:
         """End a session in its browser."""
-        cookie = request.cookies.get(SESSION_COOKIE, "")
-        if not _is_of_here(request) or not self._sessions.is_form_token(cookie, form.get("form_token", "")):
-            raise HTTPException(403, "this form is not of this page")
+        self.require_form(request, form)
         response = RedirectResponse("/login", status_code=303)
         response.delete_cookie(SESSION_COOKIE, path="/")
         return response
+
+    def require_form(self, request: Request, form: Mapping[str, str]) -> None:
+        """Refuse what a page of this session has not sent; a token of programs is none."""
+        cookie = request.cookies.get(SESSION_COOKIE, "")
+        if not self._sessions.holds(cookie) or not _is_of_here(request):
+            raise HTTPException(403, "this form is not of this page")
+        if not self._sessions.is_form_token(cookie, form.get("form_token", "")):
+            raise HTTPException(403, "this form is not of this page")
 
     def _set(self, response: Response, name: str, value: str, *, path: str, seconds: float) -> None:
         response.set_cookie(

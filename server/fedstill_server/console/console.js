@@ -367,9 +367,35 @@ function showNav() {
   put("nav", PARTS.filter(([id]) => fleet.kind === "fleet" || !$(id).closest("[data-fleet]")).map(([id, name]) => h("a", { href: `#${id}` }, name)));
 }
 
+// Buttons, where the console was started with --allow-changes; each asks once more.
+const BUTTONS = [
+  ["pause", "Pause rounds", () => fleet.schedule && !fleet.schedule.paused],
+  ["resume", "Resume rounds", () => fleet.schedule && fleet.schedule.paused],
+  ["release-pause", "Pause the release", () => fleet.staged.some((one) => one.status === "staged" && !one.paused)],
+  ["release-resume", "Let the release go on", () => fleet.staged.some((one) => one.status === "staged" && one.paused)],
+  ["release-rollback", "Roll the release back", () => fleet.staged.some((one) => one.status === "staged")],
+  ["kill", "Kill switch: no more rounds", () => !(fleet.plan && fleet.plan.rounds_off)],
+  ["revive", "Let rounds go on again", () => fleet.plan && fleet.plan.rounds_off],
+];
+function showButtons() {
+  const place = $("changes");
+  if (!place) return;
+  const known = place.dataset.changes.split(" ");
+  put("buttons", BUTTONS.filter(([what, , fits]) => known.includes(what) && fits()).map(([what, words]) =>
+    h("button", { type: "button", "data-what": what, on: { click: () => { if (confirm(`${words}?`)) sendChange(what, words); } } }, words)));
+}
+async function sendChange(what, words) {
+  $("changed").textContent = `${words} …`;
+  const body = new URLSearchParams({ what, form_token: $("changes").dataset.formToken });
+  const answer = await fetch("/change", { method: "POST", body });
+  const told_ = await answer.json();
+  $("changed").textContent = answer.ok ? `${words}: done.` : told_.error || told_.detail;
+  setTimeout(read, 1100);
+}
+
 function show() {
   document.querySelector("[data-fleet]").hidden = fleet.kind !== "fleet";
-  showHead(); showAlarms(); showTiles(); showNav();
+  showHead(); showAlarms(); showButtons(); showTiles(); showNav();
   for (const chart of charts) chart.show();
   showLastRound(); showQuarantine(); showRounds();
   if (fleet.kind === "fleet") { showReleases(); showDevices(); showLogs(); showServer(); }

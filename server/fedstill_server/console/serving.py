@@ -48,12 +48,14 @@ class ConsoleOptions:
         otel: The address of an OpenTelemetry collector (OTLP over HTTP) that is sent rounds; empty is none.
         on_alarm: A command that is run for each alarm that is raised or cleared, with what it is as JSON on
             its standard input; empty runs none.
+        allow_changes: Whether its page has buttons that change the fleet.
     """
 
     host: str = LOOPBACK
     port: int = 8600
     metrics_port: int = 0
     on_alarm: str = ""
+    allow_changes: bool = False
     otel: str = ""
 
     @property
@@ -87,7 +89,7 @@ def serve_console(
     if not options.is_loopback:
         public, private = server_files(fleet)
         certificate = {"ssl_certfile": str(public), "ssl_keyfile": str(private)}
-    app = make_app(view, credentials, is_secure=bool(certificate))
+    app = make_app(view, credentials, is_secure=bool(certificate), allow_changes=options.allow_changes)
     servers = [(app, _listening(options.host, options.port), certificate)]
     if options.metrics_port:
         servers.append((metrics_app(view), _listening(LOOPBACK, options.metrics_port), {}))
