@@ -23,7 +23,9 @@ from fedstill_client.cli import app
 from fedstill_client.doctor import CheckVerdict, Finding, device, examine
 from fedstill_client.doctor.network import ask_server, clock_finding
 from fedstill_client.eligibility.rules import Rules
-from fedstill_client.fleet.connection import ConnectionRecord, Standing
+from fedstill_client.fleet import connection as connection_module
+from fedstill_client.fleet import supernode
+from fedstill_client.fleet.connection import ConnectionRecord, Standing, read_connection
 from fedstill_client.fleet.enrol import enrol
 from fedstill_client.fleet.membership import Membership, authority_file
 from fedstill_client.home import AgentHome
@@ -33,6 +35,7 @@ from fedstill_client.store import PrivateStore, Release
 from fedstill_proto.package.release_plan import ReleasePlan
 from fedstill_proto.refusal import Refusal
 from fedstill_proto.system.enrolment import Enrolment
+from fedstill_proto.system.fleet_http import AnsweredError
 from fedstill_proto.system.steering import REFUSED_HEADER
 from fedstill_server.publish.repository import Repository
 from typer.testing import CliRunner
@@ -159,6 +162,27 @@ def test_a_key_that_is_not_let_in(home: AgentHome, server: Server, why: str, wor
         assert in_the_way(found) == ["registration", "agent"]  # no agent runs here
         assert words in found["registration"].found
         assert found["registration"].remedy
+
+
+def test_a_device_that_is_not_let_in_asks_again_by_itself(
+    home: AgentHome, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection_module, "_FIRST_PAUSE_S", 0.02)
+    server.refuses = "revoked"
+    with server.up() as address, at(home, address):
+        threading.Thread(target=_let_in_later, args=(home, server), daemon=True).start()
+        with pytest.raises(AnsweredError, match="404"):  # let in, and then this server is no SuperLink
+            supernode.run(home)
+    kept = read_connection(home)
+    assert kept is not None
+    assert (kept.standing, kept.why) == (Standing.REFUSED, "revoked")
+    assert kept.again_at > 0
+
+
+def _let_in_later(home: AgentHome, server: Server) -> None:
+    while (kept := read_connection(home)) is None or kept.standing is not Standing.REFUSED:
+        time.sleep(0.005)
+    server.refuses = None
 
 
 def test_a_clock_that_is_wrong_names_both_dates(home: AgentHome, server: Server) -> None:
