@@ -30,6 +30,7 @@ class Install:
         _update(home, place)
         check_opens(home)
         hold(_installed(home).version == 2, "version 2 cannot be installed afterwards")
+        hold(digest_of(student_of(home)) == personal, "the personal student has not gone over to version 2")
         folders = sorted(folder.name.partition("-")[0] for folder in home.packages.iterdir())
         hold(folders == ["1", "2"], f"the packages' folder holds {folders}")
         leftovers = [path.name for path in home.trust.glob(".fetch-*")]
