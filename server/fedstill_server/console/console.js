@@ -321,8 +321,8 @@ function showRelease(one) {
 function showReleases() {
   const parts = [], plan = fleet.plan || {};
   if (plan.rounds_off) parts.push(h("p", {}, pill("kill switch on: no rounds", "bad")));
-  const stable = fleet.releases.filter((one) => one.stage === "all");
-  parts.push(stable.length ? table([["student", (one) => one.family], ["package", (one) => one.package_version, "num"], ["size", (one) => bytes(one.size_bytes), "num"],
+  const stable = fleet.releases;
+  parts.push(stable.length ? table([["student", (one) => one.family], ["for", (one) => (one.stage === "all" ? "all devices" : `${percent(one.share, one.share < 0.1 ? 1 : 0)} of the devices`)], ["package", (one) => one.package_version, "num"], ["size", (one) => bytes(one.size_bytes), "num"],
     ["devices on it", (one) => number(fleet.devices.filter((device) => device.family === one.family && device.package_version === one.package_version).length), "num"]], stable) : empty("Nothing is published."));
   if (plan.withdrawn && plan.withdrawn.length) parts.push(h("p", { class: "note" }, `Withdrawn: ${plan.withdrawn.join(", ")}.`));
   for (const one of [...fleet.staged].reverse().slice(0, 5)) parts.push(showRelease(one));

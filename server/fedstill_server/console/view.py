@@ -14,16 +14,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psutil
 from cryptography import x509
 from fedstill_proto.errors import FedstillError
-from fedstill_proto.package.release_plan import RELEASE_PLAN_TARGET
-from fedstill_proto.system.sealed import read_sealed_json
 from tuf.api.metadata import Snapshot, Targets, Timestamp
 
 from fedstill_server.config.fleet import FleetConfig
@@ -155,15 +153,16 @@ class View:
         if database is not None:
             states = problems.part(database.devices, nobody)
             events = problems.part(lambda: database.last_events(KEPT_EVENTS), nothing)
-        plan = problems.part(lambda: _plan(self.folder), None)
+        repository = Repository(self.folder)
+        plan = problems.part(repository.plan, None)
         lines = problems.part(lambda: self._read_generations(it.now), self._generations[1])
         return replace(
             it,
             is_up=_is_up(fleet),
             address=problems.part(lambda: fleet.settings.address, ""),
             devices=problems.part(lambda: listed_devices(fleet, states), []),
-            releases=problems.part(lambda: _releases(self.folder, plan), ()),
-            plan=plan,
+            releases=problems.part(lambda: _releases(repository), ()),
+            plan=None if plan is None else asdict(plan),
             staged=problems.part(lambda: ReleaseFolder(self.folder).all()[-KEPT_RELEASES:], []),
             generations=lines,
             rounds=_of_generations(it.rounds, lines),
@@ -328,29 +327,22 @@ def _ended_at(record: RoundRecord) -> float | None:
         return None
 
 
-def _releases(folder: Path, plan: dict[str, Any] | None) -> tuple[OfferedPackage, ...]:
-    found = [
+def _releases(repository: Repository) -> tuple[OfferedPackage, ...]:
+    plan = repository.plan()
+    offered = [(repository.published(), "all", 1.0)]
+    if plan is not None and plan.candidate is not None:
+        offered.append((repository.candidates(), "candidate", plan.candidate.share))
+    return tuple(
         OfferedPackage(
-            family=one.family, package_version=one.package_version, size_bytes=one.size_bytes, stage="all"
+            family=name,
+            package_version=one.package_version,
+            size_bytes=one.size_bytes,
+            stage=stage,
+            share=share,
         )
-        for one in Repository.open(folder).published().values()
-    ]
-    candidate = (plan or {}).get("candidate")
-    if candidate:
-        version, share = int(candidate["package_version"]), float(candidate["share"])
-        found.append(
-            OfferedPackage(family="", package_version=version, size_bytes=0, stage="candidate", share=share)
-        )
-    return tuple(found)
-
-
-def _plan(folder: Path) -> dict[str, Any] | None:
-    """The release plan in force, wherever among the repository's targets it is."""
-    offered = MetadataFiles(folder / "repository" / "metadata").read(Targets).targets
-    if RELEASE_PLAN_TARGET not in offered:
-        return None
-    digest = offered[RELEASE_PLAN_TARGET].hashes["sha256"]
-    return _json_object(folder / "repository" / "targets" / f"{digest}.{RELEASE_PLAN_TARGET}")
+        for packages, stage, share in offered
+        for name, one in packages.items()
+    )
 
 
 def _expiries(fleet: FleetFolder) -> tuple[Expiry, ...]:
@@ -378,20 +370,3 @@ def _expiries(fleet: FleetFolder) -> tuple[Expiry, ...]:
 def _disk(folder: Path) -> Disk:
     used = shutil.disk_usage(folder)
     return Disk(free_bytes=used.free, total_bytes=used.total)
-
-
-def _json_object(path: Path) -> dict[str, Any] | None:
-    document = _json(path)
-    return document if isinstance(document, dict) else None
-
-
-def _json(path: Path) -> Any:
-    if not path.exists():
-        return None
-    try:
-        return read_sealed_json(path)
-    except FedstillError:
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
-            raise OperationsError(f"{path}: is no JSON.") from None
