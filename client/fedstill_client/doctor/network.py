@@ -121,7 +121,8 @@ def _asked(host: str, port: int, context: ssl.SSLContext) -> ServerAnswer:
     except (TypeError, ValueError):
         return answer
     date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return replace(answer, date=date, differs_s=(now - date).total_seconds())
+    # The header has whole seconds: half of one more is the middle of what it can mean.
+    return replace(answer, date=date, differs_s=(now - date).total_seconds() - 0.5)
 
 
 def _connection(host: str, port: int, context: ssl.SSLContext) -> http.client.HTTPSConnection:
