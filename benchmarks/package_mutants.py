@@ -61,11 +61,16 @@ class Record:
 
     all: list[InstalledPackage] = field(default_factory=list)
 
-    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
+    def record_installation(
+        self, installed: InstalledPackage, *, keeping: KeptStudent | None = None, owners: int = 0
+    ) -> None:
         self.all.append(installed)
 
     def installed(self) -> InstalledPackage | None:
         return self.all[-1] if self.all else None
+
+    def owners(self) -> InstalledPackage | None:
+        return None
 
     def installations(self) -> list[InstalledPackage]:
         return self.all

@@ -44,8 +44,13 @@ class Record:
 
     all: list[InstalledPackage] = field(default_factory=list)
 
-    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
+    def record_installation(
+        self, installed: InstalledPackage, *, keeping: KeptStudent | None = None, owners: int = 0
+    ) -> None:
         self.all.append(installed)
+
+    def owners(self) -> InstalledPackage | None:
+        return None
 
     def installed(self) -> InstalledPackage | None:
         return self.all[-1] if self.all else None

@@ -54,7 +54,6 @@ from fedstill_client.packages.errors import PackageError
 from fedstill_client.packages.install import load_installed, load_package
 from fedstill_client.packages.installed import InstalledPackage
 from fedstill_client.privacy.account import budget_facts
-from fedstill_client.releases.record import owner_package
 from fedstill_client.store import PrivateStore, check_example
 
 _FIT_GRAIN = 16  # prior and temperature are fitted anew when one example in so many came or went
@@ -421,8 +420,9 @@ class Agent:
             return self._answering
 
     def _refreshed(self) -> AnsweringStudent:
-        installed, owners = self._store.installed(), owner_package(self._store)
-        self._is_before = installed != owners
+        earlier = self._store.owners()
+        self._is_before = earlier is not None
+        owners = earlier or self._store.installed()
         student = self._student
         if student is None or owners != self._installed:
             package = self._owners_package(owners)

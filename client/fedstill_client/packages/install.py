@@ -53,8 +53,9 @@ def install(
     if replaced is not None and not anew and not is_older:  # its students are still in the store
         same = replaced.generation == manifest.generation
         kept = KeptStudent(replaced.package_version, manifest.parameters, same_generation=same)
-    store.record_installation(wanted, keeping=kept)
-    _remove_all_but(home.packages, wanted, before)
+    owners = None if replaced is None or is_older else _owners(store, replaced, manifest, anew)
+    store.record_installation(wanted, keeping=kept, owners=0 if owners is None else owners.version)
+    _remove_all_but(home.packages, wanted, before, owners)
     if replaced is not None and replaced.generation != manifest.generation:
         _forget_told(home)
     return replace(wanted, anew=anew)
@@ -77,6 +78,15 @@ def _forget_told(home: AgentHome) -> None:
     """Answers and tasks of another generation are coded against none of these."""
     shutil.rmtree(home.answers, ignore_errors=True)
     home.told.unlink(missing_ok=True)
+
+
+def _owners(
+    store: InstallationRecord, replaced: StudentManifest, manifest: StudentManifest, anew: str
+) -> InstalledPackage | None:
+    """The earlier package that goes on answering the owner until the owner's student is re-based."""
+    if replaced.family != manifest.family:
+        return None
+    return store.owners() or (store.installed() if anew else None)
 
 
 def why_anew(before: StudentManifest, after: StudentManifest) -> str:

@@ -52,13 +52,18 @@ class KeptStudent:
 class InstallationRecord(Protocol):
     """The part of the private store that an installation needs."""
 
-    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
+    def record_installation(
+        self, installed: InstalledPackage, *, keeping: KeptStudent | None = None, owners: int = 0
+    ) -> None:
         """Make this the package in use, and go on with the students of the one before; durable when it
-        returns.
+        returns. Until then, or later, an earlier package, of the version `owners`, may answer the owner.
         """
 
     def installed(self) -> InstalledPackage | None:
         """The package in use."""
+
+    def owners(self) -> InstalledPackage | None:
+        """An earlier package that still answers the owner; None where the one in use does."""
 
     def installations(self) -> Sequence[InstalledPackage]:
         """All that were ever in use, first to last."""

@@ -31,9 +31,7 @@ from fedstill_client.packages.install import load_installed, load_package
 from fedstill_client.privacy.policy import DevicePolicy
 from fedstill_client.releases.rebase import PackageSide, Rebased, rebase
 from fedstill_client.releases.record import (
-    ReleaseRecord,
     change_record,
-    owner_package,
     read_record,
     rebase_is_due,
 )
@@ -87,7 +85,9 @@ def _rebase(
         new = PackageSide(store, package, owner_share=share)
         result = rebase(old, new, stop=stop, may_learn=most_steps > 0, most_steps=most_steps)
     if old is None or result is None:
-        change_record(store, lambda record: replace(record, settled=True, owner_version=0))
+        if store.owners() is not None:
+            store.set_owners(0)
+        change_record(store, lambda record: replace(record, settled=True))
         return f"package {version}: nothing of before can be compared with it"
     history = store.students(package.manifest, version, read_after=forgotten)
     with history.locked():
@@ -101,7 +101,12 @@ def _rebase(
             own = OwnStudent(named.run, named.round, result.student)
             before = None if now is None else history.before(now.run, now.round)
             history.save(own, before=before, fleet=history.fleet())
-        change_record(store, lambda record: _settled(record, result, old, store.student_of(version)))
+        _answer_from(store, 0 if result.source or old.own is None else old.package.manifest.package_version)
+        judged = store.student_of(version)
+        change_record(
+            store,
+            lambda record: replace(record, counts=result.counts, settled=result.complete, judged=judged),
+        )
     return _in_words(version, result, old)
 
 
@@ -118,10 +123,8 @@ def _tried(home: AgentHome, store: PrivateStore) -> StudentPackage:
 
 def _before(home: AgentHome, store: PrivateStore, *, owner_share: float) -> PackageSide | None:
     """The package that answered the owner before this one came; None where none is whole."""
-    record, pinned = read_record(store), owner_package(store)
-    wanted = record.before_version
-    if pinned is not None and pinned.version != record.package_version:
-        wanted = pinned.version
+    owners = store.owners()
+    wanted = read_record(store).before_version if owners is None else owners.version
     earlier = next((one for one in reversed(store.installations()) if one.version == wanted), None)
     if earlier is None:
         return None
@@ -130,15 +133,11 @@ def _before(home: AgentHome, store: PrivateStore, *, owner_share: float) -> Pack
     return None
 
 
-def _settled(record: ReleaseRecord, result: Rebased, old: PackageSide, judged: str) -> ReleaseRecord:
-    version = old.package.manifest.package_version
-    return replace(
-        record,
-        counts=result.counts,
-        settled=result.complete,
-        owner_version=0 if result.source or old.own is None else version,
-        judged=judged,
-    )
+def _answer_from(store: PrivateStore, version: int) -> None:
+    """Have an earlier package answer the owner, or with 0 the one in use."""
+    now = store.owners()
+    if version != (0 if now is None else now.version):
+        store.set_owners(version)
 
 
 def _in_words(version: int, result: Rebased, old: PackageSide) -> str:

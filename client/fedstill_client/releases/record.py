@@ -43,13 +43,12 @@ class ReleaseRecord:
 
     Attributes:
         package_version: The package's.
-        before_version: Of the package that was in use when it came; 0 where there was none, or it was newer.
+        before_version: Of the package that answered the owner when it came; 0 where there was none, or it was
+            newer.
         since: When the package came, in seconds since 1970.
         tried: Whether it has answered an example in a process of its own.
         counts: What was counted; None before.
         settled: Whether the owner's student has been re-based.
-        owner_version: Of the package that the owner's answers come from until a student of the new one is as
-            good; 0 is the new one.
         judged: The owner's student under the new package that was judged last: its run and round.
         crashes: How often the package has ended a process.
         failures: How often a newer package could not be installed, or used.
@@ -62,7 +61,6 @@ class ReleaseRecord:
     tried: bool = False
     counts: Counts | None = None
     settled: bool = False
-    owner_version: int = 0
     judged: str = ""
     crashes: int = 0
     failures: int = 0
@@ -84,51 +82,37 @@ class ReleaseRecord:
 
 def read_record(store: PrivateStore) -> ReleaseRecord:
     """What is remembered of the package in use."""
-    return _of_package_in_use(store.ledger.noted(_NOTE), store.installations())
+    return _of_package_in_use(store.ledger.noted(_NOTE), store.installations(), store.owners())
 
 
 def change_record(store: PrivateStore, change: Callable[[ReleaseRecord], ReleaseRecord]) -> ReleaseRecord:
     """Remember something else, all in one transaction; gives what is remembered then."""
-    history, changed = store.installations(), []
+    history, owners, changed = store.installations(), store.owners(), []
 
     def changing(text: str) -> str:
-        changed.append(change(_of_package_in_use(text, history)))
+        changed.append(change(_of_package_in_use(text, history, owners)))
         return json.dumps(asdict(changed[-1]))
 
     store.ledger.change_note(_NOTE, changing)
     return changed[-1]
 
 
-def owner_package(store: PrivateStore) -> InstalledPackage | None:
-    """The package that answers the owner: the one in use, or the one before it while that knows more.
-
-    That is so where the owner's student could not go over to the new package as it was, and is not re-based
-    yet; or is, and no student of the new package was as good.
-    """
-    installed, record = store.installed(), read_record(store)
-    version = record.owner_version if record.settled else record.before_version
-    if installed is None or not version:
-        return installed
-    own, before = store.student_of(installed.version), store.student_of(record.before_version)
-    if not record.settled and (own or not before):
-        return installed
-    return next((one for one in reversed(store.installations()) if one.version == version), installed)
-
-
 def rebase_is_due(store: PrivateStore) -> bool:
     """Whether the owner's student is to be re-based: it is not yet, or there is another to judge."""
     record = read_record(store)
     is_another = record.judged != store.student_of(record.package_version)
-    return not record.settled or (record.owner_version > 0 and is_another)
+    return not record.settled or (is_another and store.owners() is not None)
 
 
-def _of_package_in_use(text: str, history: list[InstalledPackage]) -> ReleaseRecord:
+def _of_package_in_use(
+    text: str, history: list[InstalledPackage], owners: InstalledPackage | None
+) -> ReleaseRecord:
     kept = _from_json(text)
     version = history[-1].version if history else 0
     if kept is not None and kept.package_version == version:
         return kept
     earlier = [one for one in history[:-1] if one.family == history[-1].family and one.version != version]
-    before = earlier[-1].version if earlier else 0
+    before = owners.version if owners is not None else earlier[-1].version if earlier else 0
     goes_on = 0 < before < version
     return ReleaseRecord(
         package_version=version,

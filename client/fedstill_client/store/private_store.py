@@ -46,6 +46,7 @@ from fedstill_client.store.weights import StoredStudents, keep_students, put_stu
 _RETENTION = "retention"
 _FORGOTTEN = "forgotten"  # another number after each `forget`
 _ERASING = "erasing"  # what is being forgotten, until none of its bytes is on the disk
+_OWNERS = "owners"  # the version of the earlier package that still answers the owner
 _ANSWERS_SINCE = "answers since"  # the count of `forget` that what is kept in answers/ came after
 
 
@@ -367,13 +368,23 @@ class PrivateStore:
         )
         return None if blob is None else bytes(blob)
 
-    def record_installation(self, installed: InstalledPackage, *, keeping: KeptStudent | None = None) -> None:
+    def record_installation(
+        self, installed: InstalledPackage, *, keeping: KeptStudent | None = None, owners: int = 0
+    ) -> None:
         """Make this the package in use, and go on with the students of the one before; on disk when this
         returns.
+
+        Args:
+            installed: The package.
+            keeping: What of the one before goes on under it.
+            owners: The version of an earlier package that answers the owner for now, with what was learned
+                under it; 0 is none.
         """
         with self._database.transaction():
             if keeping is not None and keeping.version != installed.version:
-                keep_students(self._database, keeping, under=installed.version)
+                keep_students(self._database, keeping, under=installed.version, beside=owners)
+            if owners or self.setting(_OWNERS) is not None:
+                self._put_setting(_OWNERS, str(owners))
             self._database.execute(
                 "INSERT INTO installations (version, family, folder, manifest_sha256, installed_at) "
                 "VALUES (?, ?, ?, ?, ?)",
@@ -390,6 +401,17 @@ class PrivateStore:
         """The package in use."""
         history = self.installations()
         return history[-1] if history else None
+
+    def owners(self) -> InstalledPackage | None:
+        """An earlier package that still answers the owner (see releases/); None where the one in use does."""
+        version = int(self.setting(_OWNERS) or 0)
+        if not version or not self.student_of(version):
+            return None
+        return next((one for one in reversed(self.installations()) if one.version == version), None)
+
+    def set_owners(self, version: int) -> None:
+        """Have the package of this version answer the owner, and keep it; 0 is the one in use."""
+        self.set_setting(_OWNERS, str(version))
 
     def installations(self) -> list[InstalledPackage]:
         """All that were ever in use, first to last."""

@@ -109,14 +109,16 @@ class StoredStudents:
         return OwnStudent(run, round, parameters)
 
 
-def keep_students(database: Database, kept: KeptStudent, *, under: int) -> None:
+def keep_students(database: Database, kept: KeptStudent, *, under: int, beside: int = 0) -> None:
     """Copy a package version's students to another version that has none, within a transaction.
 
     The fleet's student is the newer package's own from then on. What is damaged is not copied, and what
-    packages of earlier still had is removed, as their files are.
+    packages of earlier still had is removed, as their files are, but for that of the version `beside`.
     """
     for table in ("students", "soft_labels"):
-        database.execute(f"DELETE FROM {table} WHERE package_version NOT IN (?, ?)", (kept.version, under))
+        database.execute(
+            f"DELETE FROM {table} WHERE package_version NOT IN (?, ?, ?)", (kept.version, under, beside)
+        )
     roles = [_CURRENT, _PREVIOUS]
     if kept.same_generation:
         roles += [role + CONTROL_VARIATES for role in roles]
