@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from fedstill_proto.flower_records import hello_reply
+from fedstill_server.config.codec import ConfigError
 from fedstill_server.config.fleet import FleetConfig
 from fedstill_server.config.schedule import Schedule
 from fedstill_server.fleet.round_notes import RoundNotes
@@ -58,6 +59,7 @@ class Fleet:
         self.grid = ScriptedGrid(devices=devices)
         self.day = Day()
         self.schedule = Schedule()
+        self.read: Callable[[], Schedule] = lambda: self.schedule
         self.stopped = False
         self.waits: list[RoundAwaited] = []
 
@@ -65,7 +67,7 @@ class Fleet:
         """Run until it is stopped or over; each round's number and the time at which it ended."""
         store = RunStore(self.folder)
         view = FleetView(
-            schedule=lambda: self.schedule,
+            schedule=lambda: self.read(),
             registered=lambda: self.devices,
             last_records=store.last_records,
             superseded=lambda: self.stopped,
@@ -123,6 +125,20 @@ def test_a_schedule_that_changes_is_followed_at_once(fleet: Fleet) -> None:
     status = RoundsStatus.read(fleet.folder)
     assert status is not None
     assert status.waiting_for == "end"
+
+
+def test_a_schedule_that_cannot_be_read_holds_rounds_until_it_can(fleet: Fleet) -> None:
+    broken = [ConfigError("schedule.json.window: 'soon' is not ...")]
+
+    def read() -> Schedule:
+        if broken:
+            raise broken[0]
+        return Schedule(most_rounds_a_day=1)
+
+    fleet.read = read
+    fleet.day.at = [(2, broken.clear), (3, fleet.stop)]
+    assert fleet.run() == [(1, "02:00")]
+    assert [one.reason for one in fleet.waits] == ["held", "allowance"]
 
 
 def test_too_few_devices_are_waited_for(fleet: Fleet) -> None:

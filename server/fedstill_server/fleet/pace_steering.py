@@ -80,6 +80,7 @@ class PaceSteering:
         self._usual = self._busy = Pace(look_s=Schedule().look_every_s, spread_s=0.0)
         self._release, self._read_at = "", -_READ_AGAIN_S
         self._replied_at: dict[bytes, float] = {}
+        self._problem = ""
 
     def replied(self, key: bytes) -> None:
         """Note that a device has replied to a question."""
@@ -109,15 +110,22 @@ class PaceSteering:
         return tell
 
     def _read(self, devices: int) -> None:
+        problem = ""
+        try:
+            self._release = str(_release(self._folder))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            problem = f"the newest release is not known: {error}"
         try:
             schedule = Schedule.read(self._folder, continuous=False)
             status, since = RoundsStatus.read(self._folder), self._clock() - _CONVERSES_S
             self._replied_at = {key: at for key, at in self._replied_at.items() if at > since}
             self._usual = Pace.of(schedule, status, devices=devices)
             self._busy = Pace.of(schedule, status, devices=min(len(self._replied_at), devices))
-            self._release = str(_release(self._folder))
-        except (FedstillError, OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("what devices are told: %s", error)
+        except (FedstillError, OSError) as error:
+            problem = str(error)
+        if problem and problem != self._problem:
+            log.warning("what devices are told: %s", problem)
+        self._problem = problem
 
 
 def write_release_above(folder: Path, release: int) -> None:

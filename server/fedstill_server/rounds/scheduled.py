@@ -132,8 +132,7 @@ class Scheduled:
         """What the calendar, the operator and the day's allowance have against a round; None is nothing."""
         try:
             schedule = self._schedule = self._view.schedule()
-        except (FedstillError, OSError) as error:  # whoever edits it by hand sees it in the log
-            log.warning("%s", error)
+        except (FedstillError, OSError) as error:  # somebody has edited it by hand
             return self._awaited(number, "held", str(error))
         now = self._now()
         if schedule.paused:
