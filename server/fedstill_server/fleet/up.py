@@ -80,6 +80,7 @@ class FleetUp:
         self._told = ""  # what the rounds wait for
         self._refreshed = 0.0
         self._start_again_at = 0.0
+        self._read_config()
 
     def run(self, signals: EndSignals, *, stay: bool = True) -> None:
         """Serve until a signal comes.
@@ -91,7 +92,7 @@ class FleetUp:
         Raises:
             FleetError: Something that it needs is missing, or a program does not start.
         """
-        if self._config.continuous and not stay:
+        if not stay and self._config.continuous:
             raise FleetError(
                 "--exit-when-done: the rounds of this fleet have no end; leave it out, or prepare --rounds"
             )
