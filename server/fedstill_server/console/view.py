@@ -77,6 +77,7 @@ class View:
         self._lock = threading.Lock()
         self._rounds = _Rounds(folder)
         self._seen: Overview | None = None
+        self._fresh_s = _FRESH_S
         self._config: tuple[int, FleetConfig] | None = None
         self._generations: tuple[float, list[GenerationLine]] = (0.0, [])
         self._audit: tuple[int, tuple[list[AuditEntry], list[str]]] | None = None
@@ -92,15 +93,17 @@ class View:
         return FleetFolder.is_at(self.folder)
 
     def overview(self) -> Overview:
-        """What there is to see now; at most a second old.
+        """What there is to see now; at most a second old, or ten times as old as it took to read.
 
         Raises:
             FedstillError: The folder's configuration cannot be read: there is nothing to show.
         """
         with self._lock:
             now = self._clock()
-            if self._seen is None or not 0 <= now - self._seen.now < _FRESH_S:
+            if self._seen is None or not 0 <= now - self._seen.now < self._fresh_s:
+                began = time.monotonic()
                 self._seen = self._read(now)
+                self._fresh_s = max(_FRESH_S, 10 * (time.monotonic() - began))  # of a large fleet
             return self._seen
 
     def watch(self) -> Overview:
