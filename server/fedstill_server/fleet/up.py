@@ -92,7 +92,7 @@ class FleetUp:
         Raises:
             FleetError: Something that it needs is missing, or a program does not start.
         """
-        if not stay and self._config.continuous:
+        if not stay and config_in_force(self._fleet.folder).continuous:
             raise FleetError(
                 "--exit-when-done: the rounds of this fleet have no end; leave it out, or prepare --rounds"
             )
