@@ -58,9 +58,10 @@ def wait_until(holds: Callable[[], Any], *, seconds: float, what: str) -> Any:
 class RunningCommand:
     """A command that runs until it is ended; its output goes to a file."""
 
-    def __init__(self, log: Path, name: str, *words: object) -> None:
+    def __init__(self, log: Path, name: str, *words: object, programs: Path | None = None) -> None:
         self.log = log
-        self._command = [str(Path(sys.executable).with_name(name)), *map(str, words)]
+        beside = Path(sys.executable).parent if programs is None else programs
+        self._command = [str(beside / name), *map(str, words)]
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -140,10 +141,11 @@ class Server(RunningCommand):
 
 
 class Agent(RunningCommand):
-    """fedstill-agent run."""
+    """fedstill-agent run; `programs` is the folder of another environment's programs."""
 
-    def __init__(self, home: AgentHome) -> None:
-        super().__init__(home.folder / "run.log", "fedstill-agent", "run", "--home", home.folder)
+    def __init__(self, home: AgentHome, *options: str, programs: Path | None = None) -> None:
+        words = ("run", "--home", home.folder, *options)
+        super().__init__(home.folder / "run.log", "fedstill-agent", *words, programs=programs)
         self.home = home
 
 

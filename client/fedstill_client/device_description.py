@@ -12,7 +12,7 @@ from pathlib import Path
 from fedstill_proto.checks import check_name, device_name
 from fedstill_proto.errors import FedstillError
 
-from fedstill_client.model.label_prior import OWNER_SHARE, check_owner_share
+from fedstill_client.model.owner_share import OWNER_SHARE, check_owner_share
 
 DESCRIPTION_FILE = "device.json"
 

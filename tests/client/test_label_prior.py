@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from fedstill_client.model.label_prior import (
     CONCENTRATIONS,
-    check_owner_share,
     log_label_prior,
     owner_log_prior,
 )
+from fedstill_client.model.owner_share import check_owner_share
 from fedstill_proto.errors import FedstillError
 
 

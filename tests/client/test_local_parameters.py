@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.trainer import Personalizer, StudentMismatch
+from fedstill_client.model.student_shapes import StudentMismatch
+from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import DeviceStack, NoStudent, perform_round, starting_student
 from fedstill_proto.arrays import Parameters

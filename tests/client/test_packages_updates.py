@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from fedstill_client.fleet.membership import Membership
-from fedstill_client.fleet.run import repair_package
+from fedstill_client.fleet.update import repair
 from fedstill_client.packages import PackageError, load_installed, update
 from fedstill_client.store import PrivateStore
 
@@ -60,13 +61,14 @@ def test_parts_that_stay_as_they_are_are_not_downloaded_again(tmp_path: Path) ->
 
 @pytest.mark.parametrize("damage", ["a byte", "the folder"])
 def test_a_package_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path, damage: str) -> None:
-    fleet, told = Fleet.at(tmp_path), []
+    fleet = Fleet.at(tmp_path)
     membership = Membership(run="0123abcd", address="localhost:9092", repository=str(fleet.repository.folder))
+    membership.write(fleet.home)
+    fleet.home.description.write_text(json.dumps({"name": "kitchen", "family": FAMILY}))
     with PrivateStore.create(fleet.home) as store:
         installed = update(fleet.home, store, fleet.source, FAMILY)
         assert installed is not None
-        repair_package(fleet.home, membership, FAMILY, told.append)
-        assert told == []
+        assert list(repair(fleet.home)) == []
 
         if damage == "a byte":
             file = installed.folder / "inference.onnx"
@@ -76,7 +78,7 @@ def test_a_package_that_the_disk_has_damaged_is_fetched_again(tmp_path: Path, da
         with pytest.raises(PackageError):
             load_installed(fleet.home, store)
 
-        repair_package(fleet.home, membership, FAMILY, told.append)
+        told = list(repair(fleet.home))
 
         assert len(told) == 1
         assert "is fetched again" in told[0]

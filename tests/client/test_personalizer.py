@@ -14,7 +14,8 @@ from fedstill_client.model.order import device_ids
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
 from fedstill_client.model.step import StepArrays
-from fedstill_client.model.trainer import Personalizer, PersonalizerState, StudentMismatch, check_student
+from fedstill_client.model.student_shapes import StudentMismatch, check_student
+from fedstill_client.model.trainer import Personalizer, PersonalizerState
 from fedstill_proto.arrays import FloatArray, Parameters
 from fedstill_proto.messages import ClassSoftLabels, Optimizer, PublicSoftLabels, RoundTask
 from fedstill_proto.package.artifact import TrainingArtifact

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.private_stack import PrivateStack
-from fedstill_client.model.trainer import Personalizer, StudentMismatch
+from fedstill_client.model.student_shapes import StudentMismatch
+from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.own_labels import p_values
 from fedstill_client.rounds.round import (
     DeviceStack,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fedstill_client.cli import app
 from fedstill_client.fleet.enrol import enrol
-from fedstill_client.fleet.run import _pinned
+from fedstill_client.fleet.update import pinned
 from fedstill_client.home import AgentHome
 from fedstill_client.packages import PackageError, PackageSource
 from fedstill_client.privacy.guard import PolicyRefused
@@ -112,14 +112,14 @@ def test_a_later_release_that_asks_for_more_waits_for_the_owner(tmp_path: Path) 
     less, more = replace(SAID, most_epochs=7), replace(SAID, most_epochs=9)
 
     repository.publish([full_package(2)], asks={FAMILY: less})
-    assert _pinned(home, source, FAMILY) is None
+    assert pinned(home, source, FAMILY) is None
     assert read_statement(home.folder) == less
 
     repository.publish([full_package(3)], asks={FAMILY: more})
-    news = _pinned(home, source, FAMILY)
+    news = pinned(home, source, FAMILY)
     assert news is not None
     assert "most_epochs: 9 is asked for, the bound is 7" in news
-    assert _pinned(home, source, FAMILY) is None  # told once
+    assert pinned(home, source, FAMILY) is None  # told once
     assert read_statement(home.folder) == less
 
     shown = json.loads(invoke("policy", "--home", home.folder, "--json"))

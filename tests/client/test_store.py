@@ -154,6 +154,43 @@ def test_a_store_from_before_noise_is_brought_up(home: AgentHome, store: Private
             again.ledger.debit(release(rho=0.5))
 
 
+def test_ids_go_on_in_a_store_in_which_sqlite_counted_them(home: AgentHome, store: PrivateStore) -> None:
+    store.close()
+    old = Database.open(home.store, None)
+    with old.transaction():  # what version 2 looked like
+        (table,) = old.rows("SELECT sql FROM sqlite_master WHERE name = 'examples'")[0]
+        old.execute("DROP TABLE examples")
+        old.execute(table.replace("PRIMARY KEY,", "PRIMARY KEY AUTOINCREMENT,"))
+        row = "(NULL, 'example', 0, 1.0, 'float32', '[0]', X'', '[]', X'0000000000000000')"
+        old.execute(f"INSERT INTO examples VALUES {row}, {row}")
+        old.execute("DELETE FROM examples")
+        old.execute("PRAGMA user_version = 2")
+    old.close()
+
+    with PrivateStore.open(home) as again:
+        assert again.observe(example(1), 0) == 3
+
+
+def test_an_id_is_not_given_again_after_its_example_is_forgotten(store: PrivateStore) -> None:
+    assert [store.observe(example(n), 0) for n in range(3)] == [1, 2, 3]
+    store.forget(everything=True)
+    assert store.observe(example(3), 0) == 4
+    store.retention = Retention(max_age_days=1e-9)
+    store.prune()
+    assert store.counts().training + store.counts().held_out == 0
+    store.retention = Retention()
+    assert store.observe(example(4), 0) == 5
+
+
+def test_twenty_single_observations_write_little(home: AgentHome, store: PrivateStore) -> None:
+    log = home.store.with_name(home.store.name + "-wal")
+    log_bytes, database = log.stat().st_size, home.store.read_bytes()
+    for number in range(20):
+        store.observe(np.full((8, 8), number, np.float32), 1)  # on the disk each time
+    assert log.stat().st_size - log_bytes <= 40_000
+    assert home.store.read_bytes() == database  # nothing was written twice
+
+
 def test_a_learned_student_takes_the_place_of_the_one_before(store: PrivateStore) -> None:
     store.record_installation(installed(3))
     students = store.students(artifact().manifest, 3)

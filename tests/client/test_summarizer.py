@@ -8,7 +8,7 @@ from fedstill_client.model.forward import Forward
 from fedstill_client.model.label_means import class_means, softened
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.runtime import GraphError
-from fedstill_client.model.trainer import StudentMismatch
+from fedstill_client.model.student_shapes import StudentMismatch
 from fedstill_client.rounds.logit_shift import logit_shift
 from fedstill_client.rounds.summarizer import Encoded, summarize
 from fedstill_client.rounds.trained_stack import TrainedStack

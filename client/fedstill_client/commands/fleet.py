@@ -116,6 +116,9 @@ def run(
             min=0, max=65535, help="Let Prometheus read /metrics on loopback at this port; off by default."
         ),
     ] = None,
+    apps: Annotated[
+        bool, typer.Option("--apps/--no-apps", help="Answer apps; a device that only learns needs no socket.")
+    ] = True,
     home: HomeOption = None,
 ) -> None:
     """Answer this device's apps and take part in the fleet's rounds, until Ctrl-C or SIGTERM.
@@ -129,7 +132,14 @@ def run(
     def tell(text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
-    run_device(AgentHome.given(home), tell=tell, threads=threads, precision=chosen, metrics_port=metrics_port)
+    run_device(
+        AgentHome.given(home),
+        tell=tell,
+        threads=threads,
+        precision=chosen,
+        apps=apps,
+        metrics_port=metrics_port,
+    )
 
 
 def unit(

@@ -29,8 +29,8 @@ TimeoutStopSec=30
 Nice=10
 IOSchedulingClass=idle
 CPUWeight=20
-MemoryHigh=400M
-MemoryMax=600M
+MemoryHigh=300M
+MemoryMax=450M
 # It needs its home and the network, and nothing else.
 NoNewPrivileges=yes
 ProtectSystem=strict

@@ -10,7 +10,7 @@ from fedstill_proto.messages import Optimizer, TrainingPlan
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.agent_types import PersonalizeOptions
-from fedstill_client.model.label_prior import OWNER_SHARE
+from fedstill_client.model.owner_share import OWNER_SHARE
 
 _BATCH_SIZE = 16
 _RATES = {Optimizer.SGD: 0.05, Optimizer.MOMENTUM: 0.01, Optimizer.ADAMW: 0.002}

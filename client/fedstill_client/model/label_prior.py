@@ -26,9 +26,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 from fedstill_proto.arrays import FloatArray, IntArray
-from fedstill_proto.errors import FedstillError
-
-OWNER_SHARE = 0.3  # chosen on digits and mnist1d, seeds 0 to 2, Dirichlet 0.1 and 1
 
 # Half a decade apart: from devices of one class to those that see all alike.
 CONCENTRATIONS = 10.0 ** np.arange(-2, 1.5, 0.5)
@@ -74,12 +71,3 @@ def _log_evidence(examples: IntArray, concentration: float) -> npt.NDArray[np.fl
         for start in (concentration, classes * concentration)
     )
     return np.asarray(by_class[examples].sum(axis=1) - by_total[totals])
-
-
-def check_owner_share(value: object) -> float:
-    """`value` if it is the share of an app's questions that are like its owner's examples: 0 (off) to 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 1.0:
-        raise FedstillError(
-            f"owner_share is {value!r}; give a number from 0 (no label prior) to 1 (all of it)."
-        )
-    return float(value)

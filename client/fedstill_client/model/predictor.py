@@ -21,8 +21,8 @@ from fedstill_client.model.given_examples import ScaleWatch
 from fedstill_client.model.label_means import softened
 from fedstill_client.model.limits import limited
 from fedstill_client.model.runtime import GraphError, as_value, session
+from fedstill_client.model.student_shapes import check_student
 from fedstill_client.model.targets import app_answers
-from fedstill_client.model.trainer import check_student
 
 _VALUES_AT_ONCE = 1 << 22  # logits of text: a row of 20 places has 200,000 in a vocabulary of 10,000 words
 

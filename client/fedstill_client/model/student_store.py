@@ -25,7 +25,7 @@ from fedstill_proto.errors import FedstillError
 from fedstill_proto.package.artifact import StudentManifest
 from fedstill_proto.system.files import replace_file
 
-from fedstill_client.model.trainer import check_student
+from fedstill_client.model.student_shapes import check_student
 
 STUDENTS_FILE = "students.safetensors"
 LEARNED_RUN = "offline"  # the run that a student learned without the fleet is of

@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 from fedstill_proto.arrays import FloatArray, IntArray, Parameters
-from fedstill_proto.errors import FedstillError
 from fedstill_proto.messages import Optimizer
 from fedstill_proto.package.artifact import StudentManifest, TrainingArtifact
 
@@ -29,6 +28,7 @@ from fedstill_client.model.prefix import prefix_of
 from fedstill_client.model.runtime import Binding, session
 from fedstill_client.model.step import StepArrays
 from fedstill_client.model.step_vocabulary import StepVocabulary, gather_rows, scatter_rows
+from fedstill_client.model.student_shapes import StudentMismatch, check_student
 
 SLOTS: dict[Optimizer, tuple[str, ...]] = {
     Optimizer.SGD: (),
@@ -36,10 +36,6 @@ SLOTS: dict[Optimizer, tuple[str, ...]] = {
     Optimizer.ADAMW: ("first_moment", "second_moment"),
 }
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8
-
-
-class StudentMismatch(FedstillError):
-    """The parameters are not those of the student family."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,20 +314,3 @@ class Personalizer:
         # In float64: 1 - 0.999^t has three digits left in float32.
         self._corrections["bias_correction1"][0] = 1.0 - _BETA_1**step
         self._corrections["bias_correction2"][0] = 1.0 - _BETA_2**step
-
-
-def check_student(parameters: Mapping[str, FloatArray], manifest: StudentManifest, *, stacked: bool) -> None:
-    """Refuse parameters that are not those of the manifest's student ([C, *shape] when `stacked`)."""
-    leading = (manifest.stack_size,) if stacked else ()
-    expected = {spec.name: (*leading, *spec.shape) for spec in manifest.parameters}
-    shapes = {name: array.shape for name, array in parameters.items()}
-    if shapes == expected:
-        return
-    for name, shape in expected.items():
-        if shapes.get(name) != shape:
-            raise StudentMismatch(
-                f"parameter {name!r} has shape {shapes.get(name, 'none: it is missing')}; "
-                f"the student family {manifest.family!r} needs {shape}."
-            )
-    extra = ", ".join(sorted(shapes.keys() - expected.keys()))
-    raise StudentMismatch(f"parameters {extra} are unknown to the student family {manifest.family!r}.")

@@ -21,8 +21,9 @@ from fedstill_client.learning.soft_term import own_targets
 from fedstill_client.model.batches import plan_batches
 from fedstill_client.model.forward import Forward
 from fedstill_client.model.order import device_ids
+from fedstill_client.model.student_shapes import check_student
 from fedstill_client.model.student_store import LEARNED_RUN, OwnStudent
-from fedstill_client.model.trainer import Personalizer, check_student
+from fedstill_client.model.trainer import Personalizer
 from fedstill_client.rounds.device import FleetDevice
 from fedstill_client.rounds.round import Evaluation, NoStudent, TrainingDiverged, WatchedSteps, evaluate
 

@@ -24,13 +24,15 @@ from fedstill_client.model.accuracy import own_correct, shared_correct
 from fedstill_client.model.alternation import Alternation
 from fedstill_client.model.batches import PlannedSteps, StackPlan, plan_batches
 from fedstill_client.model.forward import ForwardPass
-from fedstill_client.model.label_prior import OWNER_SHARE, owner_log_prior
+from fedstill_client.model.label_prior import owner_log_prior
 from fedstill_client.model.misled import misled
 from fedstill_client.model.order import KeyArray, device_ids
+from fedstill_client.model.owner_share import OWNER_SHARE
 from fedstill_client.model.private_stack import PrivateStack
 from fedstill_client.model.step import StepArrays
+from fedstill_client.model.student_shapes import StudentMismatch, check_student
 from fedstill_client.model.student_store import OwnStudent
-from fedstill_client.model.trainer import StepChange, Steps, StudentMismatch, Trainer, check_student
+from fedstill_client.model.trainer import StepChange, Steps, Trainer
 from fedstill_client.rounds.base_table_store import BaseTableStore
 from fedstill_client.rounds.control_variates import gradient_term, moved
 from fedstill_client.rounds.distilled_start import distilled_start

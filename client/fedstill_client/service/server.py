@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import grpc
 from fedstill_proto.system.signals import EndSignals
@@ -15,12 +16,14 @@ from fedstill_proto.v1 import agent_pb2, agent_pb2_grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from fedstill_client.agent.agent import Agent
 from fedstill_client.agent_types import AgentError, Precision
 from fedstill_client.home import AgentHome
 from fedstill_client.service.endpoint import serving_lock
 from fedstill_client.service.handlers import AgentHandlers, ServedAgent, Watch
 from fedstill_client.service.wire import MESSAGE_LIMIT_BYTES
+
+if TYPE_CHECKING:
+    from fedstill_client.agent.agent import Agent
 
 SERVICE = agent_pb2.DESCRIPTOR.services_by_name["Agent"].full_name
 _CALLS_AT_ONCE = 8
@@ -37,6 +40,7 @@ def serve(
     until: Callable[[EndSignals], object] = EndSignals.wait,
     interceptors: Sequence[grpc.ServerInterceptor] = (),
     watch: Watch = nullcontext,
+    at_once: bool = True,
 ) -> None:
     """Answer at home/agent.sock until a signal ends it.
 
@@ -48,6 +52,7 @@ def serve(
         until: What to do meanwhile; it returns when a signal has come.
         interceptors: What sees each call.
         watch: Each answer is given within what it returns.
+        at_once: Whether to open the agent before anybody asks, to know that it can be opened.
 
     Raises:
         AgentError: Another service answers there.
@@ -56,12 +61,43 @@ def serve(
     agent_home = AgentHome(home)
     with (
         serving_lock(agent_home) as address,
-        Agent.open(home, threads=threads, precision=precision) as agent,
+        OpenedWhenAsked(home, threads=threads, precision=precision) as agent,
         EndSignals() as signals,
-        running(agent, address, agent_home.socket, stopping, interceptors, watch=watch),
     ):
-        on_ready(agent_home.socket)
-        until(signals)
+        if at_once:
+            agent.opened()
+        served = cast("ServedAgent", agent)
+        with running(served, address, agent_home.socket, stopping, interceptors, watch=watch):
+            on_ready(agent_home.socket)
+            until(signals)
+
+
+class OpenedWhenAsked:
+    """A home's agent, opened by the first call of it: until then, nothing of a student is loaded."""
+
+    def __init__(self, home: Path, *, threads: int, precision: Precision) -> None:
+        self._home, self._threads, self._precision = home, threads, precision
+        self._agent: Agent | None = None
+        self._lock = threading.Lock()
+
+    def opened(self) -> Agent:
+        """The agent; raises what Agent.open raises."""
+        with self._lock:
+            if self._agent is None:
+                from fedstill_client.agent.agent import Agent
+
+                self._agent = Agent.open(self._home, threads=self._threads, precision=self._precision)
+            return self._agent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.opened(), name)
+
+    def __enter__(self) -> OpenedWhenAsked:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._agent is not None:
+            self._agent.close()
 
 
 @contextmanager

@@ -22,7 +22,9 @@ from fedstill_proto.system.files import sync_folder
 from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.keys import check_private
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
+LAST_EXAMPLE = "last example"
+"""The setting that holds the highest id of an example that was ever deleted: none is given twice."""
 _BUSY_S = 30.0
 RESERVE_BYTES = 1 << 20
 """Set aside for erasing on a full disk."""
@@ -33,7 +35,7 @@ _PLAIN_HEADER = b"SQLite format 3\0"
 _SCHEMA = """
 CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE examples (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never given twice
+    id INTEGER PRIMARY KEY,                -- never given twice (see examples.py)
     kind TEXT NOT NULL,
     held_out INTEGER NOT NULL,
     observed_at REAL NOT NULL,             -- seconds since 1970
@@ -78,13 +80,21 @@ CREATE TABLE installations (
     installed_at REAL NOT NULL
 );
 """
-# From version 1, which knew of no noise.
-_UPGRADE = """
+_UPGRADES = {
+    # Version 1 knew of no noise.
+    1: """
 ALTER TABLE releases DROP COLUMN epsilon;
 ALTER TABLE releases DROP COLUMN delta;
 ALTER TABLE releases ADD COLUMN rho REAL;
 ALTER TABLE releases ADD COLUMN summary BLOB
-"""
+""",
+    # In version 2, SQLite counted the examples, in a page of its own that each of them wrote anew.
+    2: f"""
+INSERT OR REPLACE INTO settings SELECT '{LAST_EXAMPLE}', seq FROM sqlite_sequence WHERE name = 'examples'
+""",
+}
+# Each example writes a few pages, however small it is. SQLCipher's are of a size that it has to be told.
+_PAGE_BYTES = 1024
 
 log = logging.getLogger("fedstill.store")
 
@@ -105,7 +115,15 @@ class Database:
             )
             if key is not None:
                 self._connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
-        pragmas = ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "foreign_keys=ON")
+            else:
+                self._connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")  # of a new one
+        pragmas = (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "secure_delete=ON",
+            "foreign_keys=ON",
+            "wal_autocheckpoint=4000",  # pages
+        )
         try:
             for pragma in pragmas:
                 self.rows(f"PRAGMA {pragma}")
@@ -142,7 +160,7 @@ class Database:
         except DeviceStoreError:
             _check_header(file, key)
             raise
-        if database.value("PRAGMA user_version") == 1:
+        while database.value("PRAGMA user_version") in _UPGRADES:
             database._upgrade()
         database.make_reserve()
         version = database.value("PRAGMA user_version")
@@ -245,12 +263,13 @@ class Database:
             )
 
     def _upgrade(self) -> None:
-        """Bring a store of version 1 up; another process may be first."""
+        """Bring a store of an earlier version up by one; another process may be first."""
         with self.transaction():
-            if self.value("PRAGMA user_version") == 1:
-                for statement in _UPGRADE.split(";\n"):
+            version = int(self.value("PRAGMA user_version"))
+            if version in _UPGRADES:
+                for statement in _UPGRADES[version].split(";\n"):
                     self.execute(statement)
-                self.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                self.execute(f"PRAGMA user_version = {version + 1}")
 
     def _fill(self) -> None:
         """Make the tables, and close."""

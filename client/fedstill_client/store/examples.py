@@ -15,7 +15,7 @@ from fedstill_proto.errors import FedstillError, InvalidValue
 from fedstill_proto.package.artifact import StudentManifest
 
 from fedstill_client.model.student_store import DeviceStoreError
-from fedstill_client.store.database import Database
+from fedstill_client.store.database import LAST_EXAMPLE, Database
 
 PARTS = ("training", "held-out", "all")
 _ONE_IN = 5
@@ -138,6 +138,18 @@ def is_held_out(number: int) -> bool:
     return hashlib.sha256(b"held out %d" % number).digest()[0] % _ONE_IN == 0
 
 
+def next_id(database: Database) -> int:
+    """The id of the next example, within a transaction: higher than any that there was."""
+    highest = int(database.value("SELECT MAX(id) FROM examples") or 0)
+    deleted = int(database.value("SELECT value FROM settings WHERE name = ?", (LAST_EXAMPLE,)) or 0)
+    return max(highest, deleted) + 1
+
+
+def note_last_id(database: Database, last: int) -> None:
+    """Write down up to which id examples were, within the transaction in which some are deleted."""
+    database.execute("INSERT OR REPLACE INTO settings VALUES (?, ?)", (LAST_EXAMPLE, str(last)))
+
+
 def add_example(
     database: Database,
     x: npt.NDArray[Any],
@@ -150,7 +162,7 @@ def add_example(
     """Keep one example, within a transaction; gives its id."""
     if x.dtype.name not in _ELEMENT_TYPES:
         raise InvalidValue("x", f"{x.dtype}; examples are float32 or uint8, or int64 for words")
-    number = int(database.value("SELECT seq FROM sqlite_sequence WHERE name = 'examples'") or 0) + 1
+    number = next_id(database)
     held_out = is_held_out(number) if held_out is None else held_out
     arrays = (
         x.dtype.name,
@@ -212,7 +224,7 @@ def count_examples(database: Database) -> ExampleCounts:
 
 def prune_examples(database: Database, retention: Retention, now: float) -> int:
     """Delete what is not to be kept, within a transaction; gives how many that were."""
-    before = int(database.value("SELECT COUNT(*) FROM examples"))
+    before, last = int(database.value("SELECT COUNT(*) FROM examples")), next_id(database) - 1
     database.execute("DELETE FROM examples WHERE observed_at < ?", (now - retention.max_age_days * _DAY_S,))
     # From the newest on, as many as fit the number and the size.
     database.execute(
@@ -221,7 +233,10 @@ def prune_examples(database: Database, retention: Retention, now: float) -> int:
         "WINDOW newest AS (ORDER BY id DESC)) WHERE place > ? OR size > ?)",
         (retention.max_examples, retention.max_bytes),
     )
-    return before - int(database.value("SELECT COUNT(*) FROM examples"))
+    pruned = before - int(database.value("SELECT COUNT(*) FROM examples"))
+    if pruned:
+        note_last_id(database, last)
+    return pruned
 
 
 def _are_bytes(x: npt.NDArray[Any]) -> bool:

@@ -34,6 +34,8 @@ from fedstill_client.store.examples import (
     StoredExamples,
     add_example,
     count_examples,
+    next_id,
+    note_last_id,
     prune_examples,
     read_examples,
 )
@@ -268,6 +270,7 @@ class PrivateStore:
         with self._database.transaction():
             self._put_setting(_FORGOTTEN, str(self.times_forgotten() + 1))
             self._put_setting(_ERASING, wanted.to_json())
+            note_last_id(self._database, next_id(self._database) - 1)
 
     def _finish_erasing(self) -> None:
         """Erase what was written down; whoever is killed can begin it again."""

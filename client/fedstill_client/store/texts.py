@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from fedstill_client.model.student_store import DeviceStoreError
 from fedstill_client.store.database import Database
-from fedstill_client.store.examples import is_held_out
+from fedstill_client.store.examples import is_held_out, next_id
 
 KIND, _CODE = "text", "utf-8"
 
@@ -27,7 +27,7 @@ class StoredText:
 
 def add_text(database: Database, text: str, *, observed_at: float, held_out: bool | None = None) -> int:
     """Keep one text, within a transaction; gives its id."""
-    number = int(database.value("SELECT seq FROM sqlite_sequence WHERE name = 'examples'") or 0) + 1
+    number = next_id(database)
     content = text.encode(_CODE)
     database.execute(
         "INSERT INTO examples (id, kind, held_out, observed_at, element_type, shape, x, label_shape, labels) "

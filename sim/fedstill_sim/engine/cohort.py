@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 
 import numpy as np
-from fedstill_client.model.label_prior import OWNER_SHARE
+from fedstill_client.model.owner_share import OWNER_SHARE
 from fedstill_proto.arrays import IntArray, Parameters
 from fedstill_proto.errors import FedstillError, WireError
 from fedstill_proto.flower_records import RECORD, hello_reply, pack, read_hello

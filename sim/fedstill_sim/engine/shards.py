@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fedstill_client.model.label_prior import OWNER_SHARE
+from fedstill_client.model.owner_share import OWNER_SHARE
 from fedstill_proto.arrays import IntArray
 
 from fedstill_sim.engine.students import SlotArray

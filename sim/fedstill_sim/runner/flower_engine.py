@@ -22,7 +22,7 @@ from typing import Any
 import fedstill_proto.flower_records  # noqa: F401  (sets the environment that flwr reads when it is imported)
 import numpy as np
 from fedstill_client.home import DEVICE_FOLDER_VARIABLE
-from fedstill_client.model.label_prior import OWNER_SHARE
+from fedstill_client.model.owner_share import OWNER_SHARE
 from fedstill_client.rounds.device import INSTALLED_FILE, FleetDevice
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.errors import FedstillError

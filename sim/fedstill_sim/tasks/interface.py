@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fedstill_client.model.label_prior import OWNER_SHARE
+from fedstill_client.model.owner_share import OWNER_SHARE
 from fedstill_proto.arrays import Parameters
 from fedstill_proto.package.input_rule import InputRule
 from fedstill_proto.package.target import TargetKind
